@@ -1,0 +1,1 @@
+//! Runs any fanweave chain over many rows: sources, ordered results, journal.

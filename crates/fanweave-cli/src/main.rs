@@ -1,0 +1,3 @@
+//! The `fanweave` command.
+
+fn main() {}

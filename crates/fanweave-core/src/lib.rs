@@ -1,0 +1,1 @@
+//! The steps, chains, messages and errors of fanweave, without any I/O.

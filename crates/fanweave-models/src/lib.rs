@@ -1,0 +1,1 @@
+//! Providers and transport: calls LLM APIs over HTTP for fanweave.

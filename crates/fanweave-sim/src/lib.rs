@@ -1,0 +1,1 @@
+//! A simulated LLM provider, in process and as a server.

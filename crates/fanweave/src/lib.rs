@@ -1,0 +1,1 @@
+//! Many LLM calls at once.
