@@ -1,1 +1,38 @@
-//! The steps, chains, messages and errors of fanweave, without any I/O.
+//! The steps, chains, messages and errors of fanweave.
+//!
+//! Every trait that an outsider implements lives here, and nothing that does I/O: no HTTP, no files, no
+//! provider's format. Read [`runnable`], [`compose::then`] and [`model`], in that order, and the rest follows.
+
+pub mod batch;
+pub mod compose;
+pub mod context;
+mod delta;
+mod error;
+pub mod event;
+mod message;
+pub mod model;
+pub mod parse;
+pub mod prompt;
+mod run;
+pub mod runnable;
+mod vars;
+
+pub use batch::{Batch, Completed, Row, Rows};
+pub use compose::step::step;
+pub use context::Context;
+pub use delta::{Delta, Fold};
+pub use error::{EXCERPT_BYTES, Error, ErrorKind, Result, excerpt};
+pub use event::{Event, EventKind, Observer};
+pub use message::{FinishReason, Media, Message, Part, Reply, Role, ToolCall, ToolResult, Usage};
+pub use model::{ChatModel, Model, Parameters, ResponseFormat, ToolChoice, ToolSpec};
+pub use parse::text::text;
+pub use prompt::{Prompt, Template, prompt};
+pub use run::{EventRun, Run};
+pub use runnable::{Chain, Runnable, Streaming, chain};
+pub use vars::Vars;
+
+#[doc(hidden)]
+pub mod __private {
+    //! What the macros of this crate expand to.
+    pub use serde_json::{Value, json};
+}

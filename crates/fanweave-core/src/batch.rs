@@ -1,0 +1,386 @@
+//! Many inputs through one chain at once: in order, or as they finish.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context as TaskContext, Poll};
+
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::task::JoinSet;
+
+use crate::{Chain, Context, Error, ErrorKind, Result, Runnable};
+
+/// Rows in flight where nobody says otherwise. Source: a common account's 500 requests a minute at 7 s each.
+pub const DEFAULT_CONCURRENCY: usize = 64;
+
+/// Rows that may be finished ahead of a slow one, for each row in flight, while results come in input order.
+const AHEAD: usize = 16;
+
+/// One row's result.
+#[derive(Debug)]
+pub struct Row<O> {
+    /// Which input it belongs to, from 0.
+    pub index: usize,
+    /// What the chain made of it.
+    pub result: Result<O>,
+}
+
+/// Many inputs for one chain. Made by [`Chain::batch`].
+///
+/// Each row moves through the chain on its own and has its own result: a row that fails never cancels, delays
+/// or replaces another. Inputs are taken from the iterator only as rows come free.
+///
+/// ```
+/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+/// use futures::StreamExt;
+///
+/// # #[tokio::main]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
+/// let topics = ["bears", "cats"].map(|topic| vars! { topic: topic });
+/// let mut rows = joke.batch(topics).concurrency(16).run();
+/// while let Some(row) = rows.next().await {
+///     println!("{}: {}", row.index, row.result?);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct Batch<I, O> {
+    chain: Chain<I, O>,
+    inputs: Box<dyn Iterator<Item = I> + Send>,
+    concurrency: usize,
+    cx: Context,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
+    pub(crate) fn new(chain: Chain<I, O>, inputs: impl Iterator<Item = I> + Send + 'static) -> Self {
+        Self { chain, inputs: Box::new(inputs), concurrency: DEFAULT_CONCURRENCY, cx: Context::new() }
+    }
+
+    /// Most rows in flight at once, and most model calls of the batch at once. Default
+    /// [`DEFAULT_CONCURRENCY`].
+    ///
+    /// A row that fans out to eight calls counts as one row and as eight calls. 0 fails every row with
+    /// [`ErrorKind::Config`].
+    #[must_use]
+    pub fn concurrency(mut self, n: usize) -> Self {
+        self.concurrency = n;
+        self
+    }
+
+    /// A deadline, cancellation or observers for all rows.
+    #[must_use]
+    pub fn within(mut self, cx: Context) -> Self {
+        self.cx = cx;
+        self
+    }
+
+    /// Starts the rows and hands out their results in input order.
+    pub fn run(self) -> Rows<O> {
+        let window = self.concurrency.saturating_mul(AHEAD);
+        Rows { completed: self.as_completed(), window, next: 0, done: BTreeMap::new() }
+    }
+
+    /// Starts the rows and hands out their results as they finish.
+    pub fn as_completed(self) -> Completed<O> {
+        let Self { chain, inputs, concurrency, mut cx } = self;
+        let concurrency = NonZeroUsize::new(concurrency);
+        if let Some(n) = concurrency {
+            cx = cx.with_concurrency(n);
+        }
+        let mut inputs = inputs.enumerate();
+        let start = move |rows: &mut JoinSet<Row<O>>| {
+            let Some((index, input)) = inputs.next() else { return Started::NoMore };
+            let Some(_) = concurrency else {
+                return Started::Failed(Row { index, result: Err(none_at_once()) });
+            };
+            if tokio::runtime::Handle::try_current().is_err() {
+                return Started::Failed(Row { index, result: Err(no_runtime()) });
+            }
+            let (chain, cx) = (chain.clone(), cx.clone());
+            rows.spawn(async move {
+                let work = AssertUnwindSafe(cx.guard(chain.run(input, &cx))).catch_unwind();
+                let result = work.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
+                Row { index, result }
+            });
+            Started::Running
+        };
+        let most = concurrency.map_or(1, NonZeroUsize::get);
+        Completed { rows: JoinSet::new(), start: Some(Box::new(start)), most, started: 0 }
+    }
+
+    /// Runs all rows and gives their results in input order.
+    pub async fn collect(self) -> Vec<Result<O>> {
+        self.run().map(|row| row.result).collect().await
+    }
+}
+
+fn none_at_once() -> Error {
+    Error::new(ErrorKind::Config, "concurrency is 0: nothing could ever run; set it to 1 or more")
+}
+
+fn no_runtime() -> Error {
+    Error::new(ErrorKind::Config, "a batch runs on a Tokio runtime, and this thread is in none")
+}
+
+/// A panic's message as an error.
+pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+    let message = format!("a step panicked: {}", text.unwrap_or("no message"));
+    Error::new(ErrorKind::Panic, message).with_retryable(false)
+}
+
+enum Started<O> {
+    Running,
+    Failed(Row<O>),
+    NoMore,
+}
+
+/// The rows of a batch as they finish.
+///
+/// Rows that run go on while nobody reads, and new ones start only as results are read.
+///
+/// ```
+/// use fanweave_core::{Chain, step};
+/// use futures::StreamExt;
+///
+/// # #[tokio::main]
+/// # async fn main() {
+/// let double = step(|n: u32, _| async move { Ok(n * 2) });
+/// let sum = double.batch([1u32, 2, 3]).as_completed().map(|row| row.result.unwrap());
+/// assert_eq!(sum.fold(0, |a, b| async move { a + b }).await, 12);
+/// # }
+/// ```
+///
+/// # Cancellation
+/// Dropping it ends all rows in flight.
+pub struct Completed<O> {
+    rows: JoinSet<Row<O>>,
+    /// `None` once the inputs have ended.
+    start: Option<Box<Start<O>>>,
+    most: usize,
+    started: usize,
+}
+
+type Start<O> = dyn FnMut(&mut JoinSet<Row<O>>) -> Started<O> + Send;
+
+impl<O: Send + 'static> Completed<O> {
+    /// The next finished row, with rows started only below index `limit`.
+    fn poll_row(&mut self, task: &mut TaskContext<'_>, limit: usize) -> Poll<Option<Row<O>>> {
+        while let Some(start) = &mut self.start
+            && self.rows.len() < self.most
+            && self.started < limit
+        {
+            match start(&mut self.rows) {
+                Started::Running => self.started += 1,
+                Started::NoMore => self.start = None,
+                Started::Failed(row) => {
+                    self.started += 1;
+                    return Poll::Ready(Some(row));
+                }
+            }
+        }
+        match std::task::ready!(self.rows.poll_join_next(task)) {
+            Some(Ok(row)) => Poll::Ready(Some(row)),
+            // A row catches its own panics, and only a drop of this stream aborts it.
+            Some(Err(e)) => unreachable!("a row ended without a result: {e}"),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl<O: Send + 'static> Stream for Completed<O> {
+    type Item = Row<O>;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Row<O>>> {
+        self.get_mut().poll_row(task, usize::MAX)
+    }
+}
+
+/// The rows of a batch in input order.
+///
+/// Rows behind a slow one go on, up to 16 for each that may be in flight; their results wait for their turn.
+///
+/// ```
+/// use fanweave_core::step;
+/// use futures::StreamExt;
+///
+/// # #[tokio::main]
+/// # async fn main() {
+/// let double = step(|n: u32, _| async move { Ok(n * 2) });
+/// let rows = double.batch([1u32, 2, 3]).run().map(|row| row.result.unwrap());
+/// assert_eq!(rows.collect::<Vec<_>>().await, [2, 4, 6]);
+/// # }
+/// ```
+///
+/// # Cancellation
+/// Dropping it ends all rows in flight.
+pub struct Rows<O> {
+    completed: Completed<O>,
+    /// Most rows between the first unfinished one and the last started.
+    window: usize,
+    next: usize,
+    done: BTreeMap<usize, Result<O>>,
+}
+
+impl<O: Send + 'static> Stream for Rows<O> {
+    type Item = Row<O>;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Row<O>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(result) = this.done.remove(&this.next) {
+                let index = this.next;
+                this.next += 1;
+                return Poll::Ready(Some(Row { index, result }));
+            }
+            let limit = this.next.saturating_add(this.window.max(1));
+            match std::task::ready!(this.completed.poll_row(task, limit)) {
+                Some(row) => this.done.insert(row.index, row.result),
+                None => return Poll::Ready(None),
+            };
+        }
+    }
+}
+
+impl<O> Unpin for Completed<O> {}
+impl<O> Unpin for Rows<O> {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{prompt, step, text, vars};
+
+    async fn nap(ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn results_come_in_input_order_whatever_their_latency() {
+        let odd = step(|n: u64, _| async move {
+            nap((n * 7919) % 100).await;
+            Ok(n)
+        });
+        let rows = odd.batch(0..200u64).concurrency(32).collect().await;
+        assert_eq!(rows.into_iter().map(Result::unwrap).collect::<Vec<_>>(), (0..200).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn as_completed_hands_out_the_fast_ones_first() {
+        let chain = step(|ms: u64, _| async move {
+            nap(ms).await;
+            Ok(ms)
+        });
+        let order: Vec<_> = chain.batch([30u64, 10, 20]).as_completed().map(|row| row.index).collect().await;
+        assert_eq!(order, [1, 2, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_failing_or_panicking_row_leaves_the_others_alone() {
+        let chain = step(|n: u32, _| async move {
+            match n {
+                1 => Err(Error::new(ErrorKind::Step, "odd one out")),
+                2 => panic!("boom"),
+                n => Ok(n),
+            }
+        });
+        let rows = chain.batch(0..4u32).collect().await;
+        let kinds: Vec<_> = rows.iter().map(|r| r.as_ref().map_err(Error::kind).copied()).collect();
+        assert_eq!(kinds, [Ok(0), Err(ErrorKind::Step), Err(ErrorKind::Panic), Ok(3)]);
+        assert_eq!(rows[2].as_ref().unwrap_err().to_string(), "a step panicked: boom");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_rows_than_the_concurrency_are_in_flight() {
+        let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (n, p) = (now, peak.clone());
+        let chain = step(move |_: u32, _| {
+            let (n, p) = (n.clone(), p.clone());
+            async move {
+                p.fetch_max(n.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                nap(10).await;
+                n.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            }
+        });
+        chain.batch(0..100u32).concurrency(7).collect().await;
+        assert_eq!(peak.load(Ordering::SeqCst), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_move_through_a_chain_without_a_barrier() {
+        let wait = || {
+            step(|ms: [u64; 2], _| async move {
+                nap(ms[0]).await;
+                Ok([ms[1], ms[0]])
+            })
+        };
+        let started = tokio::time::Instant::now();
+        (wait() | wait()).batch([[100, 10], [10, 100]]).collect().await;
+        // Step by step with a barrier it would be 200.
+        assert_eq!(started.elapsed().as_millis(), 110);
+    }
+
+    #[tokio::test]
+    async fn concurrency_0_is_refused_with_a_clear_error() {
+        let chain = step(|n: u32, _| async move { Ok(n) });
+        let rows = chain.batch(0..2u32).concurrency(0).collect().await;
+        assert_eq!(rows.len(), 2);
+        assert_eq!(rows[0].as_ref().unwrap_err().kind(), ErrorKind::Config);
+    }
+
+    #[tokio::test]
+    async fn an_empty_batch_is_empty_and_one_row_behaves_as_invoke() {
+        let chain = prompt("{{ x }}") | Fake::echo() | text();
+        assert!(chain.batch(Vec::<crate::Vars>::new()).collect().await.is_empty());
+        let rows = chain.batch([vars! { x: "a" }]).collect().await;
+        assert_eq!(rows[0].as_deref().unwrap(), chain.invoke(vars! { x: "a" }).await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dropping_the_rows_ends_what_is_in_flight() {
+        struct Count(Arc<AtomicUsize>);
+        impl Drop for Count {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        }
+        let alive = Arc::new(AtomicUsize::new(0));
+        let count = alive.clone();
+        let chain = step(move |ms: u64, _| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let guard = Count(count.clone());
+            async move {
+                nap(ms).await;
+                drop(guard);
+                Ok(())
+            }
+        });
+        let mut rows = chain.batch([1u64, 1000, 1000]).as_completed();
+        rows.next().await.expect("the first row");
+        assert_eq!(alive.load(Ordering::SeqCst), 2);
+        drop(rows);
+        tokio::task::yield_now().await;
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rows_that_run_go_on_while_nobody_reads() {
+        let chain = step(|ms: u64, _| async move {
+            nap(ms).await;
+            Ok(tokio::time::Instant::now())
+        });
+        let started = tokio::time::Instant::now();
+        let mut rows = chain.batch([1u64, 10]).run();
+        rows.next().await.expect("the first row");
+        nap(500).await;
+        let second = rows.next().await.expect("the second row").result.unwrap();
+        assert_eq!(second.duration_since(started).as_millis(), 10);
+    }
+}

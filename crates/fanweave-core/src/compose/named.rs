@@ -1,0 +1,45 @@
+//! A name for a step.
+
+use std::sync::Arc;
+
+use crate::{Context, Result, Runnable, Streaming};
+
+/// Runs a step under a name: its events carry it, and its errors say where they happened.
+///
+/// Made by [`Chain::named`](crate::Chain::named).
+///
+/// ```
+/// use fanweave_core::{Error, ErrorKind, step};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let broken = step(|_: u32, _| async { Err::<u32, _>(Error::new(ErrorKind::Step, "no paper left")) });
+/// let error = broken.named("print").invoke(1u32).await.unwrap_err();
+/// assert_eq!(error.to_string(), "step print: no paper left");
+/// # }
+/// ```
+pub struct Named<R> {
+    inner: R,
+    name: Arc<str>,
+}
+
+impl<R> Named<R> {
+    pub(crate) fn new(inner: R, name: Arc<str>) -> Self {
+        Self { inner, name }
+    }
+}
+
+impl<R: Runnable> Runnable for Named<R> {
+    type Input = R::Input;
+    type Output = R::Output;
+
+    async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
+        let cx = cx.begin(&self.name).await;
+        let result = self.inner.run(input, &cx).await;
+        cx.end(&self.name, result, |_| None).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+}

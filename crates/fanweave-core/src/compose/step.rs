@@ -1,0 +1,56 @@
+//! A closure or function as a step.
+
+use std::future::Future;
+use std::marker::PhantomData;
+
+use crate::runnable::{Chain, Runnable, chain};
+use crate::{Context, Result};
+
+/// A step made of a function. Made by [`step`].
+pub struct Step<F, I> {
+    function: F,
+    input: PhantomData<fn(I)>,
+}
+
+impl<F, Fut, I, O> Runnable for Step<F, I>
+where
+    F: Fn(I, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        (self.function)(input, cx.clone()).await
+    }
+}
+
+/// Makes a step of an async closure or function.
+///
+/// The context is the run's own: pass it on to chains that the function runs, so that its deadline, events
+/// and limits hold for them too.
+///
+/// ```
+/// use fanweave_core::{Context, Error, Result, step};
+///
+/// async fn parse(text: String, _cx: Context) -> Result<u32> {
+///     text.trim().parse().map_err(Error::step)
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// assert_eq!(step(parse).invoke(" 42 ").await?, 42);
+/// # Ok(())
+/// # }
+/// ```
+pub fn step<F, Fut, I, O>(function: F) -> Chain<I, O>
+where
+    F: Fn(I, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<O>> + Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    chain(Step { function, input: PhantomData })
+}

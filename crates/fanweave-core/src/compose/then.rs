@@ -1,0 +1,72 @@
+//! One step after another.
+
+use crate::runnable::DeltaMap;
+use crate::{Context, Delta, Result, Runnable, Streaming};
+
+/// Hands the output of `A` to `B`.
+///
+/// Made by [`Chain::then`](crate::Chain::then) and by `|`. Where `B` can read its input piece by piece, the
+/// chain streams through it.
+///
+/// ```
+/// use fanweave_core::step;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let double = step(|n: u32, _| async move { Ok(n * 2) });
+/// let shown = step(|n: u32, _| async move { Ok(format!("{n}!")) });
+/// assert_eq!((double | shown).invoke(21u32).await?, "42!");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Then<A, B> {
+    first: A,
+    next: B,
+}
+
+impl<A, B> Then<A, B> {
+    pub(crate) fn new(first: A, next: B) -> Self {
+        Self { first, next }
+    }
+}
+
+impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
+    type Input = A::Input;
+    type Output = B::Output;
+
+    async fn run(&self, input: A::Input, cx: &Context) -> Result<B::Output> {
+        let middle = if cx.has_pieces() {
+            let cx = match self.next.streaming() {
+                Streaming::Through(map) => cx.mapped(map),
+                // The pieces of the first step are not pieces of this answer.
+                Streaming::Whole | Streaming::Pieces => cx.muted(),
+            };
+            self.first.run(input, &cx).await?
+        } else {
+            self.first.run(input, cx).await?
+        };
+        self.next.run(middle, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        match (self.first.streaming(), self.next.streaming()) {
+            (Streaming::Through(first), Streaming::Through(next)) => {
+                Streaming::Through(Box::new(Composed { first, next }))
+            }
+            (first, Streaming::Through(_)) => first,
+            (_, next) => next,
+        }
+    }
+}
+
+/// One map after another.
+struct Composed {
+    first: Box<dyn DeltaMap>,
+    next: Box<dyn DeltaMap>,
+}
+
+impl DeltaMap for Composed {
+    fn map(&mut self, delta: Delta) -> Option<Delta> {
+        self.next.map(self.first.map(delta)?)
+    }
+}

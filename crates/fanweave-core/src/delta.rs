@@ -1,0 +1,255 @@
+//! Deltas: the pieces in which a streamed answer arrives, and the fold that makes a message of them.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
+
+/// One piece of a streamed answer. `Display` writes its text, and nothing for the other kinds.
+///
+/// `part` is the provider's index of the part that the piece belongs to: pieces of several parts may come
+/// interleaved, and indices of different kinds are counted apart.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Delta {
+    /// More text.
+    Text {
+        /// Which text.
+        part: u32,
+        /// What to append.
+        text: String,
+    },
+    /// More of the model's reasoning.
+    Reasoning {
+        /// Which reasoning block.
+        part: u32,
+        /// What to append.
+        text: String,
+        /// The provider's opaque token, whole.
+        signature: Option<String>,
+    },
+    /// More of a tool call. Id and name come once; arguments are appended.
+    ToolCall {
+        /// Which call.
+        part: u32,
+        /// The provider's id of the call.
+        id: Option<String>,
+        /// The tool.
+        name: Option<String>,
+        /// What to append to the arguments.
+        arguments: String,
+    },
+    /// Who answers, once, at the beginning.
+    Started {
+        /// The provider's id of the answer.
+        id: Option<String>,
+        /// The model that answers.
+        model: Option<String>,
+    },
+    /// Why the model stopped.
+    Finished(FinishReason),
+    /// Tokens used so far. The last one counts.
+    Usage(Usage),
+    /// The whole value so far, for steps whose answer is data rather than text. The last one counts.
+    Value(Value),
+}
+
+impl Delta {
+    /// A piece of the first text.
+    pub fn text(text: impl Into<String>) -> Self {
+        Delta::Text { part: 0, text: text.into() }
+    }
+
+    /// The text of a text piece.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Delta::Text { text, .. } => Some(text),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Delta {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_text().unwrap_or_default())
+    }
+}
+
+/// Folds deltas into a [`Message`], in linear time. Any split of the same stream gives the same message.
+///
+/// ```
+/// use fanweave_core::{Delta, Fold};
+///
+/// let mut fold = Fold::default();
+/// fold.push(&Delta::text("Hel"));
+/// fold.push(&Delta::text("lo"));
+/// assert_eq!(fold.into_message().text(), "Hello");
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Fold {
+    parts: Vec<(Key, Part)>,
+    reply: Reply,
+}
+
+/// What a delta belongs to: kinds are indexed apart.
+type Key = (Kind, u32);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Reasoning,
+    ToolCall,
+    Value,
+}
+
+impl Fold {
+    /// Adds one piece.
+    pub fn push(&mut self, delta: &Delta) {
+        match delta {
+            Delta::Text { part, text } => {
+                if let Part::Text(all) = self.part((Kind::Text, *part), || Part::Text(String::new())) {
+                    all.push_str(text);
+                }
+            }
+            Delta::Reasoning { part, text, signature } => {
+                let empty = || Part::Reasoning { text: String::new(), signature: None };
+                if let Part::Reasoning { text: all, signature: sign } =
+                    self.part((Kind::Reasoning, *part), empty)
+                {
+                    all.push_str(text);
+                    if signature.is_some() {
+                        sign.clone_from(signature);
+                    }
+                }
+            }
+            Delta::ToolCall { part, id, name, arguments } => {
+                let empty = || {
+                    Part::ToolCall(ToolCall {
+                        id: String::new(),
+                        name: String::new(),
+                        arguments: String::new(),
+                    })
+                };
+                if let Part::ToolCall(call) = self.part((Kind::ToolCall, *part), empty) {
+                    // Some providers repeat id and name with every piece: set, never append.
+                    set(&mut call.id, id.as_deref());
+                    set(&mut call.name, name.as_deref());
+                    call.arguments.push_str(arguments);
+                }
+            }
+            Delta::Started { id, model } => {
+                self.reply.id = id.clone().or(self.reply.id.take());
+                self.reply.model = model.clone().or(self.reply.model.take());
+            }
+            Delta::Finished(reason) => self.reply.finish_reason = Some(reason.clone()),
+            Delta::Usage(usage) => self.reply.usage = *usage,
+            Delta::Value(value) => {
+                let text = self.part((Kind::Value, 0), || Part::Text(String::new()));
+                *text = Part::Text(value.to_string());
+            }
+        }
+    }
+
+    /// The message so far.
+    pub fn into_message(self) -> Message {
+        let parts = self
+            .parts
+            .into_iter()
+            .map(|(_, part)| part)
+            .filter(|part| !matches!(part, Part::Text(text) if text.is_empty()))
+            .collect();
+        Message { role: Role::Assistant, parts, reply: Some(Box::new(self.reply)) }
+    }
+
+    /// Whether a reason to stop has arrived.
+    pub fn is_finished(&self) -> bool {
+        self.reply.finish_reason.is_some()
+    }
+
+    fn part(&mut self, key: Key, empty: impl FnOnce() -> Part) -> &mut Part {
+        // From the end: a piece nearly always belongs to the part that the one before it did.
+        let at = self.parts.iter().rposition(|(k, _)| *k == key).unwrap_or_else(|| {
+            self.parts.push((key, empty()));
+            self.parts.len() - 1
+        });
+        &mut self.parts[at].1
+    }
+}
+
+fn set(field: &mut String, value: Option<&str>) {
+    if let Some(value) = value
+        && !value.is_empty()
+    {
+        field.clear();
+        field.push_str(value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fold(deltas: &[Delta]) -> Message {
+        let mut fold = Fold::default();
+        deltas.iter().for_each(|delta| fold.push(delta));
+        fold.into_message()
+    }
+
+    fn call(part: u32, id: Option<&str>, arguments: &str) -> Delta {
+        let name = id.map(|_| "book".to_owned());
+        Delta::ToolCall { part, id: id.map(Into::into), name, arguments: arguments.into() }
+    }
+
+    #[test]
+    fn interleaved_tool_calls_stay_apart() {
+        let message = fold(&[
+            call(0, Some("a"), ""),
+            call(1, Some("b"), ""),
+            call(0, None, r#"{"x":"#),
+            call(1, None, r#"{"y":2}"#),
+            call(0, None, "1}"),
+        ]);
+        let calls: Vec<_> = message.tool_calls().map(|c| (c.id.as_str(), c.arguments.as_str())).collect();
+        assert_eq!(calls, [("a", r#"{"x":1}"#), ("b", r#"{"y":2}"#)]);
+    }
+
+    #[test]
+    fn repeated_ids_and_names_are_not_concatenated() {
+        let message = fold(&[call(0, Some("m"), "{"), call(0, Some("m"), "}")]);
+        let call = message.tool_calls().next().expect("one call");
+        assert_eq!((call.id.as_str(), call.name.as_str(), call.arguments.as_str()), ("m", "book", "{}"));
+    }
+
+    #[test]
+    fn the_last_usage_counts() {
+        let usage = |output_tokens| Usage { input_tokens: 5, output_tokens, ..Usage::default() };
+        let message = fold(&[Delta::Usage(usage(1)), Delta::text("x"), Delta::Usage(usage(7))]);
+        assert_eq!(message.usage(), usage(7));
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_a_stream_folds_to_the_same_message(
+            pieces in prop::collection::vec((0u32..3, "[a-zé ]{0,6}", any::<bool>()), 0..20),
+            cuts in prop::collection::vec(0usize..7, 0..20),
+        ) {
+            let delta = |part: u32, text: &str, tool: bool| if tool {
+                Delta::ToolCall { part, id: None, name: None, arguments: text.into() }
+            } else {
+                Delta::Text { part, text: text.into() }
+            };
+            let whole: Vec<_> = pieces.iter().map(|(p, t, k)| delta(*p, t, *k)).collect();
+            let mut split = Vec::new();
+            for (i, (part, text, tool)) in pieces.iter().enumerate() {
+                let mut at = cuts.get(i).copied().unwrap_or(0).min(text.len());
+                while !text.is_char_boundary(at) { at -= 1; }
+                split.push(delta(*part, &text[..at], *tool));
+                split.push(delta(*part, &text[at..], *tool));
+            }
+            prop_assert_eq!(fold(&whole), fold(&split));
+        }
+    }
+}

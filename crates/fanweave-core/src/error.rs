@@ -1,0 +1,412 @@
+//! The one error of the project: what failed, where, and whether to try again.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Message;
+
+/// The result of everything that can fail here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Most bytes of a provider's body or an answer that an error keeps. 2 KiB: a screenful.
+pub const EXCERPT_BYTES: usize = 2048;
+
+/// What kind of failure it was: what a caller matches on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The provider does not know the key, or none was given.
+    Authentication,
+    /// The key is known but may not do this.
+    Permission,
+    /// No such model, endpoint or resource.
+    NotFound,
+    /// The provider refused the request as malformed.
+    BadRequest,
+    /// The prompt and the answer do not fit the model's context.
+    ContextLength,
+    /// Refused by a content filter.
+    ContentFilter,
+    /// Too many requests or tokens for now.
+    RateLimited,
+    /// The account has run out of credit or of its daily quota: waiting will not help.
+    QuotaExhausted,
+    /// The provider is out of capacity for now.
+    Overloaded,
+    /// The provider failed on its side.
+    Server,
+    /// A deadline passed.
+    Timeout,
+    /// The network failed: name look-up, connect, TLS, reset.
+    Connection,
+    /// The answer could not be read as what the provider documents.
+    Decode,
+    /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
+    StreamIncomplete,
+    /// The run was cancelled.
+    Cancelled,
+    /// A setting is wrong: unknown model, bad URL, concurrency 0.
+    Config,
+    /// The input of a step is wrong: a missing variable, a value of the wrong type.
+    Input,
+    /// A parser could not read a model's answer.
+    Parse,
+    /// A step of the caller's own failed.
+    Step,
+    /// A step panicked. The panic ended that row only.
+    Panic,
+}
+
+impl ErrorKind {
+    /// Whether the same request may succeed if it is sent again.
+    pub fn is_retryable(self) -> bool {
+        use ErrorKind::*;
+        matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete | Decode)
+    }
+
+    /// The name in logs and journals: `rate_limited`.
+    pub fn as_str(self) -> &'static str {
+        use ErrorKind::*;
+        match self {
+            Authentication => "authentication",
+            Permission => "permission",
+            NotFound => "not_found",
+            BadRequest => "bad_request",
+            ContextLength => "context_length",
+            ContentFilter => "content_filter",
+            RateLimited => "rate_limited",
+            QuotaExhausted => "quota_exhausted",
+            Overloaded => "overloaded",
+            Server => "server",
+            Timeout => "timeout",
+            Connection => "connection",
+            Decode => "decode",
+            StreamIncomplete => "stream_incomplete",
+            Cancelled => "cancelled",
+            Config => "config",
+            Input => "input",
+            Parse => "parse",
+            Step => "step",
+            Panic => "panic",
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a step failed. Cheap to clone, so that one failure can be reported in several places.
+///
+/// `Display` finishes the sentence "failed to run":
+/// `step outline: openai answered 429 (request req_7f), asked to wait 20s: Rate limit reached`.
+/// It never holds a key or a URL's query string: whoever builds one from a provider's words redacts them first.
+///
+/// ```
+/// use fanweave_core::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::RateLimited, "Rate limit reached")
+///     .with_provider("openai")
+///     .with_status(429)
+///     .with_step("outline");
+/// assert!(error.is_retryable());
+/// assert_eq!(error.to_string(), "step outline: openai answered 429: Rate limit reached");
+/// ```
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    message: String,
+    provider: Option<Arc<str>>,
+    status: Option<u16>,
+    code: Option<String>,
+    request_id: Option<String>,
+    retry_after: Option<Duration>,
+    retryable: Option<bool>,
+    attempts: u32,
+    body: Option<String>,
+    /// Innermost step first.
+    path: Vec<Arc<str>>,
+    partial: Option<Box<Message>>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind`. `message` is a sentence without a full stop that says what to do where it can.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Arc::new(Inner {
+            kind,
+            message: message.into(),
+            provider: None,
+            status: None,
+            code: None,
+            request_id: None,
+            retry_after: None,
+            retryable: None,
+            attempts: 0,
+            body: None,
+            path: Vec::new(),
+            partial: None,
+            source: None,
+        }))
+    }
+
+    /// A failure of the caller's own code inside a step.
+    pub fn step(source: impl StdError + Send + Sync + 'static) -> Self {
+        Self::new(ErrorKind::Step, source.to_string()).with_source(source)
+    }
+
+    /// What kind of failure it was.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The message alone, without place, status or provider.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Whether the same request may succeed if it is sent again: the provider's word, or else the kind's.
+    pub fn is_retryable(&self) -> bool {
+        self.0.retryable.unwrap_or(self.0.kind.is_retryable())
+    }
+
+    /// How long the provider asked to wait before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// The HTTP status, where the provider answered at all.
+    pub fn status(&self) -> Option<u16> {
+        self.0.status
+    }
+
+    /// The provider that failed, as in `openai`.
+    pub fn provider(&self) -> Option<&str> {
+        self.0.provider.as_deref()
+    }
+
+    /// The provider's own code, as in `insufficient_quota`.
+    pub fn code(&self) -> Option<&str> {
+        self.0.code.as_deref()
+    }
+
+    /// The provider's id of the failed request: what its support asks for.
+    pub fn request_id(&self) -> Option<&str> {
+        self.0.request_id.as_deref()
+    }
+
+    /// Requests that were sent before giving up. 0 where none was.
+    pub fn attempts(&self) -> u32 {
+        self.0.attempts
+    }
+
+    /// The beginning of the provider's body, at most [`EXCERPT_BYTES`].
+    pub fn body(&self) -> Option<&str> {
+        self.0.body.as_deref()
+    }
+
+    /// Names of the steps around the failure, outermost first.
+    pub fn path(&self) -> impl Iterator<Item = &str> {
+        self.0.path.iter().rev().map(AsRef::as_ref)
+    }
+
+    /// What had arrived of an answer that broke off.
+    pub fn partial(&self) -> Option<&Message> {
+        self.0.partial.as_deref()
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+
+    /// Names the provider.
+    pub fn with_provider(self, provider: impl Into<Arc<str>>) -> Self {
+        self.with(|e| e.provider = Some(provider.into()))
+    }
+
+    /// Sets the HTTP status.
+    pub fn with_status(self, status: u16) -> Self {
+        self.with(|e| e.status = Some(status))
+    }
+
+    /// Sets the provider's own code.
+    pub fn with_code(self, code: impl Into<String>) -> Self {
+        self.with(|e| e.code = Some(code.into()))
+    }
+
+    /// Sets the provider's request id.
+    pub fn with_request_id(self, id: impl Into<String>) -> Self {
+        self.with(|e| e.request_id = Some(id.into()))
+    }
+
+    /// Sets how long the provider asked to wait.
+    pub fn with_retry_after(self, wait: Duration) -> Self {
+        self.with(|e| e.retry_after = Some(wait))
+    }
+
+    /// Overrides what the kind says about trying again.
+    pub fn with_retryable(self, retryable: bool) -> Self {
+        self.with(|e| e.retryable = Some(retryable))
+    }
+
+    /// Sets how many requests were sent.
+    pub fn with_attempts(self, attempts: u32) -> Self {
+        self.with(|e| e.attempts = attempts)
+    }
+
+    /// Keeps the beginning of a body. The caller has redacted it.
+    pub fn with_body(self, body: &str) -> Self {
+        let body = excerpt(body, EXCERPT_BYTES);
+        self.with(|e| e.body = Some(body))
+    }
+
+    /// Adds the name of a step around the failure. Called from the inside out.
+    pub fn with_step(self, name: impl Into<Arc<str>>) -> Self {
+        self.with(|e| e.path.push(name.into()))
+    }
+
+    /// Keeps what had arrived of a broken answer.
+    pub fn with_partial(self, message: Message) -> Self {
+        self.with(|e| e.partial = Some(Box::new(message)))
+    }
+
+    /// Replaces the message.
+    pub fn with_message(self, message: impl Into<String>) -> Self {
+        self.with(|e| e.message = message.into())
+    }
+
+    /// Keeps the underlying error.
+    pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.with(|e| e.source = Some(Arc::new(source)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let e = &*self.0;
+        if !e.path.is_empty() {
+            f.write_str("step ")?;
+            for (i, name) in self.path().enumerate() {
+                if i > 0 {
+                    f.write_str(" > ")?;
+                }
+                f.write_str(name)?;
+            }
+            f.write_str(": ")?;
+        }
+        match (&e.provider, e.status) {
+            (Some(provider), Some(status)) => write!(f, "{provider} answered {status}")?,
+            (Some(provider), None) => f.write_str(provider)?,
+            (None, Some(status)) => write!(f, "status {status}")?,
+            (None, None) => return self.write_message(f),
+        }
+        if let Some(id) = &e.request_id {
+            write!(f, " (request {id})")?;
+        }
+        if let Some(wait) = e.retry_after {
+            write!(f, ", asked to wait {wait:?}")?;
+        }
+        f.write_str(": ")?;
+        self.write_message(f)
+    }
+}
+
+impl Error {
+    fn write_message(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)?;
+        if self.0.attempts > 1 {
+            write!(f, " (after {} attempts)", self.0.attempts)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {self}", self.0.kind)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|e| e as _)
+    }
+}
+
+/// At most `max` bytes of `text`, cut at a character, with `…` where something was cut.
+///
+/// ```
+/// assert_eq!(fanweave_core::excerpt("naïve", 3), "na…");
+/// ```
+pub fn excerpt(text: &str, max: usize) -> String {
+    if text.len() <= max {
+        return text.to_owned();
+    }
+    let mut end = max;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn display_names_place_provider_request_and_wait() {
+        let error = Error::new(ErrorKind::RateLimited, "Rate limit reached")
+            .with_provider("openai")
+            .with_status(429)
+            .with_request_id("req_7f")
+            .with_retry_after(Duration::from_secs(20))
+            .with_attempts(3)
+            .with_step("openai/gpt-5-mini")
+            .with_step("outline");
+        assert_eq!(
+            error.to_string(),
+            "step outline > openai/gpt-5-mini: openai answered 429 (request req_7f), asked to wait 20s: \
+             Rate limit reached (after 3 attempts)"
+        );
+    }
+
+    #[test]
+    fn a_clone_that_gains_a_step_leaves_the_first_alone() {
+        let first = Error::new(ErrorKind::Timeout, "no answer within 5s");
+        let second = first.clone().with_step("outline");
+        assert_eq!(first.to_string(), "no answer within 5s");
+        assert_eq!(second.to_string(), "step outline: no answer within 5s");
+    }
+
+    #[test]
+    fn a_body_is_kept_as_a_bounded_excerpt() {
+        let error = Error::new(ErrorKind::Server, "failed").with_body(&"é".repeat(5000));
+        let body = error.body().expect("a body was given");
+        assert!(body.len() <= EXCERPT_BYTES + '…'.len_utf8());
+        assert!(body.ends_with('…'));
+    }
+
+    #[test]
+    fn the_providers_word_on_retrying_wins_over_the_kind() {
+        assert!(!Error::new(ErrorKind::Server, "x").with_retryable(false).is_retryable());
+        assert!(Error::new(ErrorKind::BadRequest, "x").with_retryable(true).is_retryable());
+    }
+
+    #[test]
+    fn a_step_error_keeps_its_source() {
+        let error = Error::step(std::io::Error::other("disk on fire"));
+        assert_eq!(error.to_string(), "disk on fire");
+        assert!(StdError::source(&error).is_some());
+    }
+}

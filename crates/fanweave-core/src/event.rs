@@ -1,0 +1,142 @@
+//! What a run reports while it lasts.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::{Delta, Error, Reply};
+
+/// Identifies one run of one step within this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunId(u64);
+
+impl RunId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Something that happened in a run.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The run of the step that it happened in.
+    pub run: RunId,
+    /// The run of the step around it. `None` at the top.
+    pub parent: Option<RunId>,
+    /// Names of the steps around it, outermost first.
+    pub path: Path,
+    /// Time since the whole run began, on the monotonic clock.
+    pub at: Duration,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A step began.
+    StepStarted,
+    /// A model sent a piece of its answer.
+    Delta(Delta),
+    /// A call waits for its turn: the account's limit, or the run's own concurrency.
+    Waiting,
+    /// A request is about to be sent.
+    RequestStarted,
+    /// The first byte of an answer arrived.
+    FirstByte,
+    /// A try failed and another one follows.
+    Retrying {
+        /// The number of the try that failed, from 1.
+        attempt: u32,
+        /// How long until the next one.
+        wait: Duration,
+        /// Why it failed.
+        error: Error,
+    },
+    /// A step ended well.
+    StepFinished {
+        /// What the provider said, for a step that called one.
+        reply: Option<Arc<Reply>>,
+    },
+    /// A step failed.
+    StepFailed(Error),
+}
+
+/// Is told of every event of a run, as it happens.
+///
+/// Called in line with the work: count, or hand over to a channel, and return. `Fn(&Event)` closures are
+/// observers.
+///
+/// ```
+/// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
+/// use fanweave_core::{Context, Event, EventKind, Runnable, model::fake::Fake};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let calls = Arc::new(AtomicUsize::new(0));
+/// let seen = calls.clone();
+/// let cx = Context::new().with_observer(Arc::new(move |event: &Event| {
+///     if let EventKind::StepFinished { .. } = event.kind {
+///         seen.fetch_add(1, Ordering::Relaxed);
+///     }
+/// }));
+/// Fake::echo().run("hello".into(), &cx).await?;
+/// assert_eq!(calls.load(Ordering::Relaxed), 1);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Observer: Send + Sync + 'static {
+    /// Takes note of `event`.
+    fn on_event(&self, event: &Event);
+}
+
+impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
+    fn on_event(&self, event: &Event) {
+        self(event);
+    }
+}
+
+/// Names of the steps around a place in a chain, outermost first. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Path(Option<Arc<Node>>);
+
+struct Node {
+    name: Arc<str>,
+    above: Path,
+}
+
+impl Path {
+    pub(crate) fn join(&self, name: Arc<str>) -> Self {
+        Self(Some(Arc::new(Node { name, above: self.clone() })))
+    }
+
+    /// The innermost name. `None` outside of any step.
+    pub fn name(&self) -> Option<&str> {
+        self.0.as_deref().map(|node| &*node.name)
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(node) = &self.0 else { return Ok(()) };
+        if node.above.0.is_some() {
+            write!(f, "{} > ", node.above)?;
+        }
+        f.write_str(&node.name)
+    }
+}
+
+impl fmt::Debug for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}

@@ -1,0 +1,302 @@
+//! Messages: what goes to a model and what comes back, in no provider's format.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Role {
+    /// Instructions that hold for the whole conversation.
+    System,
+    /// The person, or the program in their place.
+    User,
+    /// The model.
+    Assistant,
+    /// The answer of a tool.
+    Tool,
+}
+
+/// One message: a role and the parts it consists of.
+///
+/// ```
+/// use fanweave_core::Message;
+///
+/// let question = Message::user("What is the capital of France?");
+/// assert_eq!(question.text(), "What is the capital of France?");
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said, in order.
+    pub parts: Vec<Part>,
+    /// What the provider said about its answer. Only on messages that a model produced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply: Option<Box<Reply>>,
+}
+
+impl Message {
+    /// A message of one text.
+    pub fn new(role: Role, text: impl Into<String>) -> Self {
+        Self { role, parts: vec![Part::Text(text.into())], reply: None }
+    }
+
+    /// An instruction that holds for the whole conversation.
+    pub fn system(text: impl Into<String>) -> Self {
+        Self::new(Role::System, text)
+    }
+
+    /// What the user says.
+    pub fn user(text: impl Into<String>) -> Self {
+        Self::new(Role::User, text)
+    }
+
+    /// What the model said.
+    pub fn assistant(text: impl Into<String>) -> Self {
+        Self::new(Role::Assistant, text)
+    }
+
+    /// The text parts, one after the other. Empty where there are none.
+    pub fn text(&self) -> String {
+        let mut texts = self.parts.iter().filter_map(Part::as_text);
+        let mut all = texts.next().unwrap_or_default().to_owned();
+        texts.for_each(|text| all.push_str(text));
+        all
+    }
+
+    /// As [`text`](Self::text), without a copy where the message is one text.
+    pub fn into_text(mut self) -> String {
+        match self.parts.as_mut_slice() {
+            [Part::Text(text)] => std::mem::take(text),
+            _ => self.text(),
+        }
+    }
+
+    /// The tool calls that the model asks for, in order.
+    pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::ToolCall(call) => Some(call),
+            _ => None,
+        })
+    }
+
+    /// Tokens that the call used. Zero where the provider did not say.
+    pub fn usage(&self) -> Usage {
+        self.reply.as_ref().map(|reply| reply.usage).unwrap_or_default()
+    }
+
+    /// Why the model stopped, where a model produced this message.
+    pub fn finish_reason(&self) -> Option<&FinishReason> {
+        self.reply.as_ref()?.finish_reason.as_ref()
+    }
+}
+
+/// One part of a message.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Part {
+    /// Plain text.
+    Text(String),
+    /// A picture.
+    Image(Media),
+    /// A recording.
+    Audio(Media),
+    /// A document.
+    File(Media),
+    /// A tool that the model wants called.
+    ToolCall(ToolCall),
+    /// What a tool answered.
+    ToolResult(ToolResult),
+    /// The model's reasoning.
+    Reasoning {
+        /// The text, where the provider shows it.
+        text: String,
+        /// The provider's opaque token, which must go back unchanged with the next request.
+        signature: Option<String>,
+    },
+    /// A part that fanweave does not know, passed on as it is.
+    Other(Value),
+}
+
+impl Part {
+    /// The text of a text part.
+    pub fn as_text(&self) -> Option<&str> {
+        match self {
+            Part::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+/// A picture, recording or document: by reference or inline.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Media {
+    /// A URL that the provider fetches, or a `data:` URL.
+    Url(String),
+    /// The bytes, base64.
+    Inline {
+        /// Media type, as in `image/png`.
+        media_type: String,
+        /// Base64 with padding.
+        base64: String,
+    },
+}
+
+/// A tool that the model wants called.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The provider's id, which the result must name.
+    pub id: String,
+    /// The tool.
+    pub name: String,
+    /// The arguments as the model wrote them: meant to be a JSON object, not yet checked.
+    pub arguments: String,
+}
+
+impl ToolCall {
+    /// The arguments as JSON.
+    ///
+    /// # Errors
+    /// The parser's error where the model wrote something else.
+    pub fn parse_arguments(&self) -> serde_json::Result<Value> {
+        // Some providers send nothing at all for a tool without parameters.
+        let arguments = if self.arguments.trim().is_empty() { "{}" } else { &self.arguments };
+        serde_json::from_str(arguments)
+    }
+}
+
+/// What a tool answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolResult {
+    /// The id of the [`ToolCall`] that this answers.
+    pub id: String,
+    /// What the model gets to read.
+    pub content: String,
+    /// Whether the tool failed.
+    pub is_error: bool,
+}
+
+/// What a provider said about its answer.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Reply {
+    /// The provider's id of the answer.
+    pub id: Option<String>,
+    /// The provider's id of the request, from its headers.
+    pub request_id: Option<String>,
+    /// The model that answered, in the provider's words.
+    pub model: Option<String>,
+    /// Why the model stopped.
+    pub finish_reason: Option<FinishReason>,
+    /// Tokens used.
+    pub usage: Usage,
+    /// Requests it took to get this answer. 0 where no request was made.
+    pub attempts: u32,
+    /// The provider's own body, where the model was told to keep it and the answer was not streamed.
+    pub raw: Option<Value>,
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FinishReason {
+    /// It had said everything, or met a stop sequence.
+    Stop,
+    /// It reached the token limit.
+    Length,
+    /// It asks for tools.
+    ToolCalls,
+    /// A content filter cut it off.
+    ContentFilter,
+    /// It declined to answer.
+    Refusal,
+    /// Any other reason, in the provider's words.
+    #[serde(untagged)]
+    Other(String),
+}
+
+impl FinishReason {
+    /// The name in results and journals: `stop`, `length`, ..
+    pub fn as_str(&self) -> &str {
+        match self {
+            FinishReason::Stop => "stop",
+            FinishReason::Length => "length",
+            FinishReason::ToolCalls => "tool_calls",
+            FinishReason::ContentFilter => "content_filter",
+            FinishReason::Refusal => "refusal",
+            FinishReason::Other(reason) => reason,
+        }
+    }
+}
+
+/// Tokens of one call or of many. Missing numbers count as zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt, cached ones included.
+    pub input_tokens: u64,
+    /// Tokens of the answer, reasoning included.
+    pub output_tokens: u64,
+    /// Tokens of the prompt that the provider had cached.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cached_tokens: u64,
+    /// Tokens of the answer that were reasoning.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reasoning_tokens: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl Usage {
+    /// Prompt and answer together.
+    pub fn total_tokens(&self) -> u64 {
+        self.input_tokens + self.output_tokens
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, more: Self) {
+        self.input_tokens += more.input_tokens;
+        self.output_tokens += more.output_tokens;
+        self.cached_tokens += more.cached_tokens;
+        self.reasoning_tokens += more.reasoning_tokens;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_joins_text_parts_and_skips_the_rest() {
+        let mut message = Message::assistant("one ");
+        message.parts.push(Part::Reasoning { text: "hidden".into(), signature: None });
+        message.parts.push(Part::Text("two".into()));
+        assert_eq!(message.text(), "one two");
+        assert_eq!(message.into_text(), "one two");
+    }
+
+    #[test]
+    fn a_message_survives_json() {
+        let mut message = Message::assistant("hi");
+        message.reply = Some(Box::new(Reply {
+            finish_reason: Some(FinishReason::Other("pause_turn".into())),
+            usage: Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() },
+            ..Reply::default()
+        }));
+        let json = serde_json::to_string(&message).unwrap();
+        assert_eq!(serde_json::from_str::<Message>(&json).unwrap(), message);
+    }
+
+    #[test]
+    fn empty_tool_arguments_are_an_empty_object() {
+        let call = ToolCall { id: "1".into(), name: "now".into(), arguments: String::new() };
+        assert_eq!(call.parse_arguments().unwrap(), serde_json::json!({}));
+    }
+}

@@ -1,0 +1,117 @@
+//! Models for tests: scripted answers, errors and delays, without a network.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::{
+    ChatModel, Context, Delta, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Result, Usage,
+};
+
+/// Builds a model that answers from a script, or echoes what it is asked.
+///
+/// It streams word by word, and answers any number of calls at once.
+///
+/// ```
+/// use fanweave_core::{Error, ErrorKind, model::fake::Fake};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let model = Fake::script([Ok("one"), Err(Error::new(ErrorKind::Server, "on strike"))]).model();
+/// assert_eq!(model.invoke("x").await.unwrap().text(), "one");
+/// assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Server);
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Fake {
+    name: &'static str,
+    script: Option<Arc<Mutex<VecDeque<Result<String>>>>>,
+    latency: Duration,
+}
+
+impl Fake {
+    /// A model that answers with the last user message.
+    pub fn echo() -> Self {
+        Self { name: "fake/echo", script: None, latency: Duration::ZERO }
+    }
+
+    /// A model that gives these answers, one a call, and then [`ErrorKind::Config`].
+    pub fn script<T: Into<String>>(answers: impl IntoIterator<Item = Result<T>>) -> Self {
+        let answers = answers.into_iter().map(|answer| answer.map(Into::into)).collect();
+        Self { name: "fake/script", script: Some(Arc::new(Mutex::new(answers))), latency: Duration::ZERO }
+    }
+
+    /// Waits this long before every answer. Default 0.
+    #[must_use]
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// The model.
+    pub fn model(self) -> Model {
+        Model::new(self)
+    }
+
+    /// The model, with parameters for every call.
+    #[must_use]
+    pub fn with(self, parameters: crate::Parameters) -> Model {
+        self.model().with(parameters)
+    }
+}
+
+impl ChatModel for Fake {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let _slot = cx.slot().await;
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
+        let asked = prompt.last_user_text();
+        let text = match &self.script {
+            None => asked.clone(),
+            Some(script) => {
+                let next = script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                next.unwrap_or_else(|| {
+                    Err(Error::new(ErrorKind::Config, "the script of the fake model has ended"))
+                })?
+            }
+        };
+        if cx.wants_deltas() {
+            for word in text.split_inclusive(' ') {
+                cx.delta(Delta::text(word)).await;
+            }
+        }
+        let usage = Usage { input_tokens: words(&asked), output_tokens: words(&text), ..Usage::default() };
+        let mut message = Message::assistant(text);
+        message.reply = Some(Box::new(Reply {
+            model: Some(self.name.to_owned()),
+            finish_reason: Some(FinishReason::Stop),
+            usage,
+            attempts: 1,
+            ..Reply::default()
+        }));
+        Ok(message)
+    }
+}
+
+fn words(text: &str) -> u64 {
+    text.split_whitespace().count() as u64
+}
+
+/// A fake model is used like any other: `prompt("..") | Fake::echo()`.
+impl crate::Runnable for Fake {
+    type Input = Prompt;
+    type Output = Message;
+
+    async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.clone().model().run(prompt, cx).await
+    }
+
+    fn streaming(&self) -> crate::Streaming {
+        crate::Streaming::Pieces
+    }
+}

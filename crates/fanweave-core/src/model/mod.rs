@@ -1,0 +1,206 @@
+//! Models: the step that turns a prompt into a message.
+
+pub mod fake;
+mod parameters;
+
+use std::fmt;
+use std::future::Future;
+use std::ops::BitOr;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
+
+use crate::runnable::{Chain, Runnable, Streaming, chain};
+use crate::{Context, Delta, Message, Prompt, Result};
+
+/// A chat model: what the author of a provider writes. Users hold a [`Model`].
+///
+/// ```
+/// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};
+///
+/// struct Parrot;
+///
+/// impl ChatModel for Parrot {
+///     fn name(&self) -> &str {
+///         "birds/parrot"
+///     }
+///
+///     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+///         let _slot = cx.slot().await;
+///         Ok(Message::assistant(prompt.last_user_text()))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// assert_eq!(Model::new(Parrot).invoke("hello").await?.text(), "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub trait ChatModel: Send + Sync + 'static {
+    /// `provider/model`, as in `openai/gpt-5-mini`.
+    fn name(&self) -> &str;
+
+    /// Answers `prompt`.
+    ///
+    /// Hands out pieces with [`Context::delta`] where [`Context::wants_deltas`] asks for them; where a model
+    /// hands out none, its [`Model`] hands out the whole answer as one. Takes a [`Context::slot`] for the
+    /// time of each request.
+    fn generate(&self, prompt: Prompt, cx: &Context) -> impl Future<Output = Result<Message>> + Send;
+}
+
+/// The erased twin of [`ChatModel`].
+trait DynChatModel: Send + Sync {
+    fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>>;
+}
+
+impl<M: ChatModel> DynChatModel for M {
+    fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>> {
+        Box::pin(ChatModel::generate(self, prompt, cx))
+    }
+}
+
+/// A chat model with its parameters: a step from [`Prompt`] to [`Message`]. Cheap to clone.
+///
+/// ```
+/// use fanweave_core::{Parameters, model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let model = Fake::echo().with(Parameters { max_tokens: Some(64), ..Parameters::default() });
+/// let chain = prompt("Name a {{ animal }}.") | &model | text();
+/// assert_eq!(chain.invoke(vars! { animal: "bear" }).await?, "Name a bear.");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Model {
+    inner: Arc<dyn DynChatModel>,
+    name: Arc<str>,
+    parameters: Arc<Parameters>,
+}
+
+impl Model {
+    /// A handle on `model`.
+    pub fn new(model: impl ChatModel) -> Self {
+        let name = model.name().into();
+        Self { inner: Arc::new(model), name, parameters: Arc::default() }
+    }
+
+    /// `provider/model`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The same model with `parameters` set for every call. Those already set stay where `parameters` says
+    /// nothing, and those of a [`Prompt`] win over both.
+    #[must_use]
+    pub fn with(mut self, parameters: Parameters) -> Self {
+        self.parameters = Arc::new(parameters.or(&self.parameters));
+        self
+    }
+
+    /// Answers one prompt.
+    ///
+    /// # Errors
+    /// The provider's, or the transport's.
+    pub async fn invoke(&self, prompt: impl Into<Prompt> + Send) -> Result<Message> {
+        self.run(prompt.into(), &Context::new()).await
+    }
+}
+
+impl Runnable for Model {
+    type Input = Prompt;
+    type Output = Message;
+
+    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+        if !self.parameters.is_empty() {
+            prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.parameters);
+        }
+        let cx = cx.begin(&self.name).await.listened_to();
+        let result = self.inner.generate(prompt, &cx).await;
+        if let Ok(message) = &result
+            && !cx.has_spoken()
+        {
+            cx.delta(Delta::text(message.text())).await;
+        }
+        cx.end(&self.name, result, |message| message.reply.as_deref().cloned().map(Arc::new)).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+}
+
+impl fmt::Debug for Model {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Model").field("name", &self.name).field("parameters", &self.parameters).finish()
+    }
+}
+
+impl<R: Runnable<Input = Message>> BitOr<R> for Model {
+    type Output = Chain<Prompt, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        chain(self).then(next)
+    }
+}
+
+impl<I: Send + 'static> BitOr<&Model> for Chain<I, Prompt> {
+    type Output = Chain<I, Message>;
+
+    fn bitor(self, next: &Model) -> Self::Output {
+        self.then(next.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::{chain, text};
+
+    struct Mute;
+
+    impl ChatModel for Mute {
+        fn name(&self) -> &str {
+            "test/mute"
+        }
+
+        async fn generate(&self, _: Prompt, _: &Context) -> Result<Message> {
+            Ok(Message::assistant("all at once"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_model_that_cannot_stream_is_heard_in_one_piece() {
+        let run = (chain(Model::new(Mute)) | text()).stream("x");
+        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
+        assert_eq!(pieces, ["all at once"]);
+    }
+
+    #[tokio::test]
+    async fn parameters_of_the_prompt_win_over_those_of_the_model() {
+        struct Temperature;
+        impl ChatModel for Temperature {
+            fn name(&self) -> &str {
+                "test/temperature"
+            }
+            async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+                let Parameters { temperature, max_tokens, .. } = prompt.parameters;
+                Ok(Message::assistant(format!("{temperature:?} {max_tokens:?}")))
+            }
+        }
+        let model = Model::new(Temperature).with(Parameters {
+            temperature: Some(1.0),
+            max_tokens: Some(9),
+            ..Parameters::default()
+        });
+        let mut prompt = Prompt::from("x");
+        prompt.parameters.temperature = Some(0.5);
+        assert_eq!(model.invoke(prompt).await.unwrap().text(), "Some(0.5) Some(9)");
+    }
+}

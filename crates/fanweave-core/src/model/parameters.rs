@@ -1,0 +1,129 @@
+//! What a call may set beside its messages.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What a call may set beside its messages. Everything unset is left to the provider.
+///
+/// ```
+/// use fanweave_core::Parameters;
+///
+/// let call = Parameters { temperature: Some(0.2), ..Parameters::default() };
+/// let model = Parameters { temperature: Some(1.0), max_tokens: Some(64), ..Parameters::default() };
+/// let both = call.or(&model);
+/// assert_eq!((both.temperature, both.max_tokens), (Some(0.2), Some(64)));
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Parameters {
+    /// Another model of the same provider, in the provider's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// How freely the model chooses its words: 0 to 2 with most providers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// Share of the probability mass that words are chosen from: 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Most tokens of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u32>,
+    /// Texts that end the answer where they would appear.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// Asks for the same answer to the same request, where the provider can.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<i64>,
+    /// The tools that the model may call.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools: Vec<ToolSpec>,
+    /// Whether the model must or must not call a tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<ToolChoice>,
+    /// The form of the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<ResponseFormat>,
+    /// Fields of the provider's own, put into the request as they are. They win over the fields above.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub extra: Map<String, Value>,
+}
+
+impl Parameters {
+    /// Whether nothing is set.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// These, and `base` where these say nothing.
+    #[must_use]
+    pub fn or(mut self, base: &Parameters) -> Self {
+        fn or<T: Clone>(own: &mut Option<T>, base: &Option<T>) {
+            if own.is_none() {
+                own.clone_from(base);
+            }
+        }
+        or(&mut self.model, &base.model);
+        or(&mut self.temperature, &base.temperature);
+        or(&mut self.top_p, &base.top_p);
+        or(&mut self.max_tokens, &base.max_tokens);
+        or(&mut self.seed, &base.seed);
+        or(&mut self.tool_choice, &base.tool_choice);
+        or(&mut self.format, &base.format);
+        if self.stop.is_empty() {
+            self.stop.clone_from(&base.stop);
+        }
+        if self.tools.is_empty() {
+            self.tools.clone_from(&base.tools);
+        }
+        for (name, value) in &base.extra {
+            self.extra.entry(name).or_insert_with(|| value.clone());
+        }
+        self
+    }
+}
+
+/// A tool as a model sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ToolSpec {
+    /// What the model calls it by.
+    pub name: String,
+    /// When and what for.
+    pub description: String,
+    /// JSON schema of the arguments.
+    pub parameters: Value,
+}
+
+/// Whether the model must or must not call a tool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ToolChoice {
+    /// It decides.
+    Auto,
+    /// It calls none.
+    None,
+    /// It calls at least one.
+    Required,
+    /// It calls this one.
+    Tool(String),
+}
+
+/// The form of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ResponseFormat {
+    /// Any text.
+    Text,
+    /// Any JSON object.
+    JsonObject,
+    /// JSON that a schema allows.
+    JsonSchema {
+        /// A name for the schema, which some providers ask for.
+        name: String,
+        /// The schema.
+        schema: Value,
+        /// Whether the provider must hold the model to it.
+        strict: bool,
+    },
+}

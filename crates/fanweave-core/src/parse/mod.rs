@@ -1,0 +1,3 @@
+//! Parsers: steps that read a model's answer.
+
+pub mod text;

@@ -1,0 +1,35 @@
+//! The text of an answer.
+
+use crate::{Context, Delta, Message, Result, Runnable, Streaming};
+
+/// The step that [`text`] makes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Text;
+
+/// Takes the text of a message. Streams through: each piece of text as it arrives, and nothing else.
+///
+/// ```
+/// use fanweave_core::{Message, chain, text};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// assert_eq!(chain(text()).invoke(Message::assistant("hello")).await?, "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub fn text() -> Text {
+    Text
+}
+
+impl Runnable for Text {
+    type Input = Message;
+    type Output = String;
+
+    async fn run(&self, message: Message, _: &Context) -> Result<String> {
+        Ok(message.into_text())
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Through(Box::new(|delta: Delta| delta.as_text().is_some().then_some(delta)))
+    }
+}

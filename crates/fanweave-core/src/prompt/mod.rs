@@ -1,0 +1,69 @@
+//! Prompts: what a model is given, and the templates that write it.
+
+mod template;
+
+use serde::{Deserialize, Serialize};
+
+pub use template::{Template, prompt};
+
+use crate::{Message, Parameters, Role};
+
+/// What a model is given: messages, and parameters for this call alone.
+///
+/// ```
+/// use fanweave_core::{Message, Prompt};
+///
+/// let prompt = Prompt::from("Name a bear.");
+/// assert_eq!(prompt.messages, [Message::user("Name a bear.")]);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Prompt {
+    /// The conversation so far.
+    pub messages: Vec<Message>,
+    /// Parameters of this call. They win over those of the model.
+    #[serde(default, skip_serializing_if = "Parameters::is_empty")]
+    pub parameters: Parameters,
+}
+
+impl Prompt {
+    /// A prompt of these messages.
+    pub fn new(messages: impl Into<Vec<Message>>) -> Self {
+        Self { messages: messages.into(), parameters: Parameters::default() }
+    }
+
+    /// Puts a system message in front.
+    #[must_use]
+    pub fn with_system(mut self, text: impl Into<String>) -> Self {
+        self.messages.insert(0, Message::system(text));
+        self
+    }
+
+    /// The text of the last user message. Empty where there is none.
+    pub fn last_user_text(&self) -> String {
+        self.messages.iter().rfind(|m| m.role == Role::User).map(Message::text).unwrap_or_default()
+    }
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        text.to_owned().into()
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::new([Message::user(text)])
+    }
+}
+
+impl From<Message> for Prompt {
+    fn from(message: Message) -> Self {
+        Self::new([message])
+    }
+}
+
+impl From<Vec<Message>> for Prompt {
+    fn from(messages: Vec<Message>) -> Self {
+        Self::new(messages)
+    }
+}

@@ -1,0 +1,175 @@
+//! The template step: variables in, a prompt of one user message out.
+
+use std::sync::Arc;
+
+use minijinja::{Environment, UndefinedBehavior};
+
+use crate::runnable::{Chain, Runnable, chain};
+use crate::{Context, Error, ErrorKind, Prompt, Result, Vars};
+
+/// A step that fills `{{ variables }}` into a text. The language is that of Jinja.
+///
+/// A missing variable is an error that names it, before any call is made; extra ones are ignored. Values are
+/// never read as template: braces in data stay data.
+///
+/// ```
+/// use fanweave_core::{Template, vars};
+///
+/// let template = Template::parse("Tell a joke about {{ topic }}.")?;
+/// assert_eq!(template.render(&vars! { topic: "{{ bears }}" })?, "Tell a joke about {{ bears }}.");
+/// assert_eq!(
+///     template.render(&vars! { tpoic: "bears" }).unwrap_err().message(),
+///     "the template needs `topic`, and only `tpoic` is given",
+/// );
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Template(Arc<Environment<'static>>);
+
+/// The one template of an environment.
+const NAME: &str = "prompt";
+
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the text is no template, naming the line.
+    pub fn parse(text: impl Into<String>) -> Result<Self> {
+        let mut env = Environment::new();
+        env.set_undefined_behavior(UndefinedBehavior::Strict);
+        // Prompts are text, whatever they are called: nothing is escaped.
+        env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        env.add_template_owned(NAME, text.into()).map_err(|e| {
+            let line = e.line().unwrap_or(1);
+            let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
+            Error::new(ErrorKind::Config, format!("the template is not valid: line {line}: {detail}"))
+        })?;
+        Ok(Self(Arc::new(env)))
+    }
+
+    /// The variables that the template reads, sorted.
+    pub fn variables(&self) -> Vec<String> {
+        let Ok(template) = self.0.get_template(NAME) else { return Vec::new() };
+        let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
+        names.sort();
+        names
+    }
+
+    /// The text with the variables filled in.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] where a variable is missing or has a type that the template cannot use.
+    pub fn render(&self, vars: &Vars) -> Result<String> {
+        let template = self.0.get_template(NAME).expect("an environment is made with its template");
+        template.render(minijinja::value::Serde(vars)).map_err(|e| self.explain(&e, vars))
+    }
+
+    fn explain(&self, error: &minijinja::Error, vars: &Vars) -> Error {
+        let missing: Vec<_> = self.variables().into_iter().filter(|name| vars.get(name).is_none()).collect();
+        if error.kind() == minijinja::ErrorKind::UndefinedError && !missing.is_empty() {
+            let given = match vars.names().collect::<Vec<_>>().as_slice() {
+                [] => "nothing is given".to_owned(),
+                names => format!("only {} given", are(names)),
+            };
+            let message = format!("the template needs {}, and {given}", list(&missing));
+            return Error::new(ErrorKind::Input, message);
+        }
+        let line = error.line().unwrap_or(1);
+        let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        Error::new(ErrorKind::Input, format!("the template cannot be filled: line {line}: {detail}"))
+    }
+}
+
+fn are(names: &[&str]) -> String {
+    format!("{} {}", list(names), if names.len() == 1 { "is" } else { "are" })
+}
+
+/// At most eight names, quoted.
+fn list(names: &[impl AsRef<str>]) -> String {
+    let shown: Vec<_> = names.iter().take(8).map(|name| format!("`{}`", name.as_ref())).collect();
+    let more = names.len() - shown.len();
+    let tail = if more > 0 { format!(" and {more} more") } else { String::new() };
+    shown.join(", ") + &tail
+}
+
+impl Runnable for Template {
+    type Input = Vars;
+    type Output = Prompt;
+
+    async fn run(&self, vars: Vars, _: &Context) -> Result<Prompt> {
+        self.render(&vars).map(Prompt::from)
+    }
+}
+
+/// A chain that begins with a template: `prompt("Tell a joke about {{ topic }}.") | model | text()`.
+///
+/// A text that is no template fails every run with [`ErrorKind::Config`] and makes no call; use
+/// [`Template::parse`] to learn of it at once.
+///
+/// ```
+/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke = prompt("Tell a joke about {{ topic }}.") | Fake::echo() | text();
+/// assert_eq!(joke.invoke(vars! { topic: "bears" }).await?, "Tell a joke about bears.");
+/// # Ok(())
+/// # }
+/// ```
+pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
+    match Template::parse(text) {
+        Ok(template) => chain(template),
+        Err(error) => chain(Broken(error)),
+    }
+}
+
+/// Stands where a template could not be read.
+struct Broken(Error);
+
+impl Runnable for Broken {
+    type Input = Vars;
+    type Output = Prompt;
+
+    async fn run(&self, _: Vars, _: &Context) -> Result<Prompt> {
+        Err(self.0.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vars;
+
+    #[test]
+    fn a_missing_variable_is_named_with_what_was_given() {
+        let template = Template::parse("{{ a }} {{ b }} {{ c }}").unwrap();
+        let error = template.render(&vars! { b: 1 }).unwrap_err();
+        assert_eq!(error.to_string(), "the template needs `a`, `c`, and only `b` is given");
+        assert_eq!(error.kind(), ErrorKind::Input);
+    }
+
+    #[test]
+    fn an_optional_variable_may_be_missing() {
+        let template =
+            Template::parse("{% if tone is defined %}{{ tone }}{% else %}plain{% endif %}").unwrap();
+        assert_eq!(template.render(&Vars::new()).unwrap(), "plain");
+    }
+
+    #[test]
+    fn markup_in_values_is_not_escaped() {
+        let template = Template::parse("{{ x }}").unwrap();
+        assert_eq!(template.render(&vars! { x: "<b> & \"q\"" }).unwrap(), "<b> & \"q\"");
+    }
+
+    #[test]
+    fn a_broken_template_names_its_line() {
+        let error = Template::parse("fine\n{{ oops").err().expect("no template");
+        assert!(error.to_string().starts_with("the template is not valid: line 2"), "{error}");
+    }
+
+    #[test]
+    fn a_template_knows_its_variables() {
+        let template = Template::parse("{{ b }}{% for x in a %}{{ x }}{% endfor %}").unwrap();
+        assert_eq!(template.variables(), ["a", "b"]);
+    }
+}

@@ -1,0 +1,283 @@
+//! One run of a chain, read while it lasts: its pieces ([`Run`]) or its events ([`EventRun`]).
+
+use std::any::Any;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll};
+
+use futures::future::BoxFuture;
+use futures::{Stream, StreamExt};
+use tokio::sync::mpsc;
+
+use crate::runnable::{Chain, DeltaMap, Runnable, Streaming};
+use crate::{Context, Delta, Event, Message, Result};
+
+/// Most pieces or events that wait for their reader. A slow reader then slows the socket.
+const CHANNEL: usize = 64;
+
+/// Where the pieces of an answer go, and what they pass through on the way.
+#[derive(Clone)]
+pub(crate) enum Pieces {
+    Reader(mpsc::Sender<Delta>),
+    Map { map: Arc<Mutex<Box<dyn DeltaMap>>>, next: Arc<Pieces> },
+}
+
+impl Pieces {
+    pub(crate) fn through(self, map: Box<dyn DeltaMap>) -> Self {
+        Pieces::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
+    }
+
+    pub(crate) async fn send(&self, mut delta: Delta) {
+        let mut pieces = self;
+        loop {
+            match pieces {
+                Pieces::Map { map, next } => {
+                    let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
+                    let Some(mapped) = mapped else { return };
+                    delta = mapped;
+                    pieces = next;
+                }
+                Pieces::Reader(reader) => {
+                    // A reader that has gone has dropped the run, and this with it.
+                    let _ = reader.send(delta).await;
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Drives a run and its channel in the reader's own task: no task is spawned, and a drop ends the work.
+struct Drive<T, O> {
+    items: mpsc::Receiver<T>,
+    work: Option<BoxFuture<'static, Result<O>>>,
+    output: Option<Result<O>>,
+}
+
+impl<T, O> Drive<T, O> {
+    fn new(work: impl FnOnce(mpsc::Sender<T>) -> BoxFuture<'static, Result<O>>) -> Self {
+        let (sender, items) = mpsc::channel(CHANNEL);
+        Self { items, work: Some(work(sender)), output: None }
+    }
+
+    /// The next item. `None` once the work has ended and all items are read.
+    fn poll_item(&mut self, task: &mut TaskContext<'_>) -> Poll<Option<T>> {
+        // What is already there comes first: the work is polled only when its reader has caught up.
+        if let Poll::Ready(item) = self.items.poll_recv(task)
+            && (item.is_some() || self.work.is_none())
+        {
+            return Poll::Ready(item);
+        }
+        let Some(work) = &mut self.work else { return Poll::Pending };
+        if let Poll::Ready(output) = work.as_mut().poll(task) {
+            self.output = Some(output);
+            self.work = None;
+        }
+        self.items.poll_recv(task)
+    }
+}
+
+/// One run of a chain: a stream of the pieces of its answer, then the whole.
+///
+/// A step that cannot stream yields its answer in one piece. After a failure the stream yields the error and
+/// ends.
+///
+/// ```
+/// use futures::StreamExt;
+/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let chain = prompt("{{ a }} and {{ b }}") | Fake::echo() | text();
+/// let mut run = chain.stream(vars! { a: "bread", b: "butter" });
+/// let mut pieces = Vec::new();
+/// while let Some(piece) = run.next().await {
+///     pieces.push(piece?.to_string());
+/// }
+/// assert_eq!(pieces, ["bread ", "and ", "butter"]);
+/// assert_eq!(run.output().await?, "bread and butter");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// Dropping it drops the work and closes its sockets. The provider may still bill the call.
+pub struct Run<O> {
+    drive: Drive<Delta, O>,
+    /// Whether the answer comes in one piece, which is then still to be handed out.
+    whole: bool,
+    ended: bool,
+}
+
+impl<O: Send + 'static> Run<O> {
+    pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
+        let whole = !matches!(chain.streaming(), Streaming::Pieces);
+        let chain = chain.clone();
+        let drive = Drive::new(move |pieces| {
+            Box::pin(async move {
+                let cx = if whole { cx } else { cx.with_pieces(Pieces::Reader(pieces)) };
+                cx.guard(chain.run(input, &cx)).await
+            })
+        });
+        Self { drive, whole, ended: false }
+    }
+
+    /// Reads what is left of the stream and gives the whole output.
+    ///
+    /// # Errors
+    /// The error that the stream ended with.
+    pub async fn output(mut self) -> Result<O> {
+        while self.next().await.is_some() {}
+        self.drive.output.expect("the stream ends only when the run is done")
+    }
+}
+
+impl<O: Send + 'static> Stream for Run<O> {
+    type Item = Result<Delta>;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        let item = std::task::ready!(this.drive.poll_item(task));
+        if let Some(delta) = item {
+            return Poll::Ready(Some(Ok(delta)));
+        }
+        this.ended = true;
+        Poll::Ready(match &this.drive.output {
+            Some(Err(error)) => Some(Err(error.clone())),
+            Some(Ok(output)) if this.whole => in_one_piece(output).map(Ok),
+            _ => None,
+        })
+    }
+}
+
+impl<O> Unpin for Run<O> {}
+
+/// An answer that came in one piece, as that piece. `None` for types that are no text.
+fn in_one_piece<O: 'static>(output: &O) -> Option<Delta> {
+    let output = output as &dyn Any;
+    let text = output
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| output.downcast_ref::<Message>().map(Message::text));
+    match text {
+        Some(text) => Some(Delta::text(text)),
+        None => output.downcast_ref::<serde_json::Value>().cloned().map(Delta::Value),
+    }
+}
+
+/// One run of a chain: a stream of everything that happens in it. A failure is an event too.
+///
+/// ```
+/// use futures::StreamExt;
+/// use fanweave_core::{EventKind, model::fake::Fake, prompt, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let chain = prompt("{{ x }}") | Fake::echo();
+/// let events: Vec<_> = chain.events(vars! { x: "hi" }).collect().await;
+/// assert!(matches!(events[0].kind, EventKind::StepStarted));
+/// assert_eq!(events[0].path.to_string(), "fake/echo");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// Dropping it drops the work.
+pub struct EventRun<O> {
+    drive: Drive<Event, O>,
+}
+
+impl<O: Send + 'static> EventRun<O> {
+    pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
+        let chain = chain.clone();
+        let drive = Drive::new(move |events| {
+            Box::pin(async move {
+                let cx = cx.with_channel(events);
+                cx.guard(chain.run(input, &cx)).await
+            })
+        });
+        Self { drive }
+    }
+
+    /// Reads what is left of the events and gives the output.
+    ///
+    /// # Errors
+    /// The error that the run ended with.
+    pub async fn output(mut self) -> Result<O> {
+        while self.next().await.is_some() {}
+        self.drive.output.expect("the events end only when the run is done")
+    }
+}
+
+impl<O: Send + 'static> Stream for EventRun<O> {
+    type Item = Event;
+
+    fn poll_next(self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Event>> {
+        self.get_mut().drive.poll_item(task)
+    }
+}
+
+impl<O> Unpin for EventRun<O> {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt;
+
+    use crate::model::fake::Fake;
+    use crate::{ErrorKind, Result, prompt, step, text, vars};
+
+    async fn pieces(mut run: crate::Run<String>) -> Vec<String> {
+        let mut all = Vec::new();
+        while let Some(piece) = run.next().await {
+            all.push(piece.expect("the run succeeds").to_string());
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn a_step_that_cannot_stream_yields_one_piece() {
+        let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
+        let chain = prompt("{{ x }}") | Fake::echo() | text() | shout;
+        assert_eq!(pieces(chain.stream(vars! { x: "a b c" })).await, ["A B C"]);
+    }
+
+    #[tokio::test]
+    async fn only_the_last_model_of_a_chain_is_heard() {
+        let again = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
+        let chain =
+            prompt("{{ x }}") | Fake::echo() | text() | again | prompt("{{ x }}") | Fake::echo() | text();
+        assert_eq!(pieces(chain.stream(vars! { x: "one" })).await, ["one ", "again"]);
+    }
+
+    #[tokio::test]
+    async fn a_failure_ends_the_stream_once_and_is_the_output() {
+        let chain = prompt("{{ missing }}") | Fake::echo() | text();
+        let mut run = chain.stream(vars! {});
+        let error = run.next().await.expect("an item").expect_err("a failure");
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(run.next().await.is_none());
+        assert_eq!(run.output().await.expect_err("the same").kind(), ErrorKind::Input);
+    }
+
+    #[tokio::test]
+    async fn more_pieces_than_the_channel_holds_all_arrive() {
+        let long = "word ".repeat(500);
+        let chain = prompt("{{ x }}") | Fake::echo() | text();
+        assert_eq!(pieces(chain.stream(vars! { x: long.trim() })).await.len(), 500);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_holds_for_streams() -> Result<()> {
+        let chain = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60)) | text();
+        let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
+        let error = chain.stream_in(vars! { x: 1 }, &cx).output().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+        assert_eq!(error.to_string(), "the run did not end within 1s");
+        Ok(())
+    }
+}

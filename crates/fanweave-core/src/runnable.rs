@@ -1,0 +1,219 @@
+//! The core abstraction: [`Runnable`], which authors implement, and [`Chain`], which users hold.
+
+use std::future::Future;
+use std::ops::BitOr;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::batch::Batch;
+use crate::compose::named::Named;
+use crate::compose::then::Then;
+use crate::event::Event;
+use crate::run::{EventRun, Run};
+use crate::{Context, Delta, Result};
+
+/// A step: one input, one output.
+///
+/// `run` is all that an author writes. Everything else, batches and streams among it, follows from it.
+///
+/// ```
+/// use fanweave_core::{Context, Result, Runnable, chain};
+///
+/// struct Shout;
+///
+/// impl Runnable for Shout {
+///     type Input = String;
+///     type Output = String;
+///
+///     async fn run(&self, input: String, _cx: &Context) -> Result<String> {
+///         Ok(input.to_uppercase())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// assert_eq!(chain(Shout).invoke("hello").await?, "HELLO");
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a step of a chain",
+    note = "wrap a closure with `step(|input, cx| async move {{ .. }})`",
+    note = "or implement `Runnable` for the type"
+)]
+pub trait Runnable: Send + Sync + 'static {
+    /// What goes in.
+    type Input: Send + 'static;
+    /// What comes out.
+    type Output: Send + 'static;
+
+    /// Runs the step inside the run that `cx` stands for.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the work and closes its sockets. The provider may still bill the call.
+    fn run(&self, input: Self::Input, cx: &Context) -> impl Future<Output = Result<Self::Output>> + Send;
+
+    /// How the step takes part in a stream. The default gives its answer in one piece.
+    fn streaming(&self) -> Streaming {
+        Streaming::Whole
+    }
+}
+
+/// How a step takes part in a stream.
+#[non_exhaustive]
+pub enum Streaming {
+    /// Its answer comes in one piece, and nothing before it can be part of that answer.
+    Whole,
+    /// It hands out pieces of its answer with [`Context::delta`] while it runs.
+    Pieces,
+    /// It turns pieces of the step before into pieces of its own answer, one by one.
+    Through(Box<dyn DeltaMap>),
+}
+
+/// Turns pieces of one step's answer into pieces of the next one's.
+pub trait DeltaMap: Send + 'static {
+    /// The piece that `delta` completes, if it completes one.
+    fn map(&mut self, delta: Delta) -> Option<Delta>;
+}
+
+impl<F: FnMut(Delta) -> Option<Delta> + Send + 'static> DeltaMap for F {
+    fn map(&mut self, delta: Delta) -> Option<Delta> {
+        self(delta)
+    }
+}
+
+/// The erased twin of [`Runnable`].
+trait DynRunnable<I, O>: Send + Sync {
+    fn run<'a>(&'a self, input: I, cx: &'a Context) -> BoxFuture<'a, Result<O>>;
+    fn streaming(&self) -> Streaming;
+}
+
+impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
+    fn run<'a>(&'a self, input: R::Input, cx: &'a Context) -> BoxFuture<'a, Result<R::Output>> {
+        Box::pin(Runnable::run(self, input, cx))
+    }
+
+    fn streaming(&self) -> Streaming {
+        Runnable::streaming(self)
+    }
+}
+
+/// A chain of steps from `I` to `O`: named, stored, cloned and shared between tasks at will.
+///
+/// ```
+/// use fanweave_core::{Chain, Vars, model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke: Chain<Vars, String> = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
+/// let (bears, cats) =
+///     tokio::try_join!(joke.invoke(vars! { topic: "bears" }), joke.invoke(vars! { topic: "cats" }))?;
+/// assert_eq!((bears.as_str(), cats.as_str()), ("A joke about bears.", "A joke about cats."));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Chain<I, O>(Arc<dyn DynRunnable<I, O>>);
+
+impl<I, O> Clone for Chain<I, O> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// A chain of one step.
+pub fn chain<R: Runnable>(step: R) -> Chain<R::Input, R::Output> {
+    Chain(Arc::new(step))
+}
+
+impl<I: Send + 'static, O: Send + 'static> Runnable for Chain<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        self.0.run(input, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.0.streaming()
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Runs the chain once.
+    ///
+    /// # Errors
+    /// The error of the step that failed, with its place.
+    pub async fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
+        self.0.run(input.into(), &Context::new()).await
+    }
+
+    /// As [`invoke`](Self::invoke), with a deadline, cancellation, observers or a limit of the caller's.
+    ///
+    /// # Errors
+    /// As `invoke`, and `Timeout` or `Cancelled` where `cx` says so.
+    pub async fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
+        cx.guard(self.0.run(input.into(), cx)).await
+    }
+
+    /// Runs the chain over many inputs at once. See [`Batch`].
+    pub fn batch<T: Into<I> + 'static, Rows>(&self, inputs: Rows) -> Batch<I, O>
+    where
+        Rows: IntoIterator<Item = T>,
+        Rows::IntoIter: Send + 'static,
+    {
+        Batch::new(self.clone(), inputs.into_iter().map(Into::into))
+    }
+
+    /// Runs the chain once and hands out its answer in pieces as they arrive. See [`Run`].
+    pub fn stream(&self, input: impl Into<I>) -> Run<O> {
+        self.stream_in(input, &Context::new())
+    }
+
+    /// As [`stream`](Self::stream), within `cx`.
+    pub fn stream_in(&self, input: impl Into<I>, cx: &Context) -> Run<O> {
+        Run::new(self, input.into(), cx.clone())
+    }
+
+    /// Runs the chain once and hands out its [`Event`]s. See [`EventRun`].
+    pub fn events(&self, input: impl Into<I>) -> EventRun<O> {
+        EventRun::new(self, input.into(), Context::new())
+    }
+
+    /// Hands the output to `next`. The operator `|` says the same.
+    pub fn then<R: Runnable<Input = O>>(self, next: R) -> Chain<I, R::Output> {
+        chain(Then::new(self, next))
+    }
+
+    /// Gives the chain a name: in events, and in the place of errors.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        chain(Named::new(self, name.into()))
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static, R: Runnable<Input = O>> BitOr<R> for Chain<I, O> {
+    type Output = Chain<I, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        self.then(next)
+    }
+}
+
+impl<I, O, P> BitOr<&Chain<O, P>> for Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    P: Send + 'static,
+{
+    type Output = Chain<I, P>;
+
+    fn bitor(self, next: &Chain<O, P>) -> Self::Output {
+        self.then(next.clone())
+    }
+}
+
+const _: () = {
+    const fn shared_between_tasks<T: Send + Sync + Clone>() {}
+    shared_between_tasks::<Chain<String, String>>();
+    shared_between_tasks::<Event>();
+};

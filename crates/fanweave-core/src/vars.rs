@@ -1,0 +1,130 @@
+//! The named values that fill a prompt template.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Error, ErrorKind, Result};
+
+/// Named values for a template: a JSON object.
+///
+/// A bare string becomes the variable `input`, so that chains over plain texts need no wrapping.
+///
+/// ```
+/// use fanweave_core::{Vars, vars};
+///
+/// let vars = vars! { topic: "bears", count: 3 };
+/// assert_eq!(vars.get("topic").unwrap(), "bears");
+/// assert_eq!(Vars::from("hello").get("input").unwrap(), "hello");
+/// ```
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Vars(Map<String, Value>);
+
+impl Vars {
+    /// No values.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The fields of a value that serialises to an object.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Input`] where it serialises to anything else.
+    pub fn from_serialize(value: impl Serialize) -> Result<Self> {
+        match serde_json::to_value(value) {
+            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(other) => Err(Error::new(
+                ErrorKind::Input,
+                format!("template variables come from a struct or a map, not from {}", kind_of(&other)),
+            )),
+            Err(e) => Err(Error::new(ErrorKind::Input, "cannot read template variables").with_source(e)),
+        }
+    }
+
+    /// Sets `name`, and hands back the value it had.
+    pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
+        self.0.insert(name.into(), value.into())
+    }
+
+    /// The value of `name`.
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    /// The names, in the order in which they were set.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// The values as a JSON object.
+    pub fn as_map(&self) -> &Map<String, Value> {
+        &self.0
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+impl From<Map<String, Value>> for Vars {
+    fn from(map: Map<String, Value>) -> Self {
+        Self(map)
+    }
+}
+
+impl From<String> for Vars {
+    fn from(input: String) -> Self {
+        Self(Map::from_iter([("input".to_owned(), Value::String(input))]))
+    }
+}
+
+impl From<&str> for Vars {
+    fn from(input: &str) -> Self {
+        input.to_owned().into()
+    }
+}
+
+impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
+    fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
+        Self(pairs.into_iter().map(|(k, v)| (k.into(), v.into())).collect())
+    }
+}
+
+/// Writes [`Vars`]: names, and values that `serde_json::json!` takes.
+///
+/// ```
+/// let vars = fanweave_core::vars! { topic: "bears", tags: ["a", "b"] };
+/// assert_eq!(vars.names().collect::<Vec<_>>(), ["topic", "tags"]);
+/// ```
+#[macro_export]
+macro_rules! vars {
+    ($($name:ident : $value:expr),* $(,)?) => {
+        <$crate::Vars as ::std::iter::FromIterator<(&'static str, $crate::__private::Value)>>::from_iter([
+            $( (stringify!($name), $crate::__private::json!($value)) ),*
+        ])
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structs_become_variables_and_scalars_are_refused() {
+        #[derive(Serialize)]
+        struct Row {
+            topic: &'static str,
+        }
+        let vars = Vars::from_serialize(Row { topic: "bears" }).unwrap();
+        assert_eq!(vars.get("topic").unwrap(), "bears");
+        let error = Vars::from_serialize(3).unwrap_err();
+        assert_eq!(error.to_string(), "template variables come from a struct or a map, not from a number");
+    }
+}
