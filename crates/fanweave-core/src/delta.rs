@@ -70,6 +70,23 @@ impl Delta {
     }
 }
 
+/// The parts of a whole message as deltas, for models whose answer comes at once.
+pub(crate) fn of_message(message: &Message) -> impl Iterator<Item = Delta> {
+    (0u32..).zip(&message.parts).filter_map(|(part, content)| match content {
+        Part::Text(text) => Some(Delta::Text { part, text: text.clone() }),
+        Part::Reasoning { text, signature } => {
+            Some(Delta::Reasoning { part, text: text.clone(), signature: signature.clone() })
+        }
+        Part::ToolCall(call) => Some(Delta::ToolCall {
+            part,
+            id: Some(call.id.clone()),
+            name: Some(call.name.clone()),
+            arguments: call.arguments.clone(),
+        }),
+        _ => None,
+    })
+}
+
 impl fmt::Display for Delta {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_text().unwrap_or_default())
@@ -228,6 +245,19 @@ mod tests {
         let usage = |output_tokens| Usage { input_tokens: 5, output_tokens, ..Usage::default() };
         let message = fold(&[Delta::Usage(usage(1)), Delta::text("x"), Delta::Usage(usage(7))]);
         assert_eq!(message.usage(), usage(7));
+    }
+
+    #[test]
+    fn a_whole_message_as_deltas_folds_to_itself() {
+        let mut message = Message::assistant("let me see");
+        message.parts.push(Part::ToolCall(ToolCall {
+            id: "1".into(),
+            name: "book".into(),
+            arguments: "{}".into(),
+        }));
+        message.reply = Some(Box::default());
+        let deltas: Vec<_> = of_message(&message).collect();
+        assert_eq!(fold(&deltas), message);
     }
 
     proptest! {

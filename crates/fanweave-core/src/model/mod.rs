@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::runnable::{Chain, Runnable, Streaming, chain};
-use crate::{Context, Delta, Message, Prompt, Result};
+use crate::{Context, Message, Prompt, Result, delta};
 
 /// A chat model: what the author of a provider writes. Users hold a [`Model`].
 ///
@@ -124,7 +124,9 @@ impl Runnable for Model {
         if let Ok(message) = &result
             && !cx.has_spoken()
         {
-            cx.delta(Delta::text(message.text())).await;
+            for delta in delta::of_message(message) {
+                cx.delta(delta).await;
+            }
         }
         cx.end(&self.name, result, |message| message.reply.as_deref().cloned().map(Arc::new)).await
     }

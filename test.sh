@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs every test, after installing what they need and this machine lacks.
+#
+# Needs Rust and, for the tests against the official SDKs, Python 3 and Node.js; both come from Debian's
+# packages where apt-get is at hand and allowed.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+step() { printf '\n== %s\n' "$*"; }
+
+# Installs Debian packages where a command is missing, if that is possible here.
+need() {
+    local command=$1
+    shift
+    command -v "$command" >/dev/null && return
+    command -v apt-get >/dev/null || return 0
+    local sudo=()
+    if [ "$(id -u)" != 0 ]; then
+        command -v sudo >/dev/null || return 0
+        sudo=(sudo -n)
+    fi
+    step "installing $*"
+    "${sudo[@]}" apt-get update -q >/dev/null || true
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$@" || true
+}
+
+need cc gcc libc6-dev
+need python3 python3 python3-venv
+need node nodejs npm
+
+step 'build'
+cargo build --workspace --all-targets --locked
+
+step 'tests'
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --locked --no-fail-fast
+else
+    cargo test --workspace --all-targets --locked --no-fail-fast
+fi
+
+step 'examples in the documentation'
+cargo test --workspace --doc --locked
+
+step 'official SDKs against the simulated provider'
+tests/sdk/run.sh target/debug/fanweave
