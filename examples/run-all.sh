@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs every example without a key, and fails where one does.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+run() {
+    printf '\n== %s\n' "$*"
+    "$@"
+}
+
+out=$(mktemp -d)
+trap 'rm -rf "$out"' EXIT
+
+for example in examples/*.rs; do
+    run cargo run --quiet --locked -p fanweave --example "$(basename "$example" .rs)"
+done
+
+fanweave() { run cargo run --quiet --locked -- "$@"; }
+
+fanweave ask --model sim/writer 'Write a haiku about tides.'
+fanweave batch examples/questions.jsonl -o "$out/answers.jsonl" --model sim/writer
+fanweave batch examples/products.csv -o "$out/names.jsonl" --model sim/writer \
+    --prompt 'Name a shop that sells a {{ product }} to {{ audience }}.'
+fanweave batch examples/openai_batch.jsonl -o "$out/results.jsonl" --model sim/writer
+fanweave batch examples/topics.txt -o - --model sim/writer --prompt 'List 3 titles about {{ input }}.'
+
+# One line for each row, in input order.
+[ "$(wc -l < "$out/answers.jsonl")" = "$(wc -l < examples/questions.jsonl)" ]

@@ -1,0 +1,32 @@
+//! Three answers at once, each printed as it arrives.
+//!
+//!     cargo run --release -p fanweave --example streaming
+
+use std::io::Write;
+
+use fanweave::{Result, model, prompt, text, vars};
+use futures::StreamExt;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
+    let recommend = prompt("Recommend a {{ genre }} book in two sentences.") | model(&name)? | text();
+
+    // One stream, read to its end: pieces first, then the whole.
+    let mut run = recommend.stream(vars! { genre: "fantasy" });
+    while let Some(piece) = run.next().await {
+        print!("{}", piece?);
+        std::io::stdout().flush().map_err(fanweave::Error::step)?;
+    }
+    println!("\n({} characters)\n", run.output().await?.chars().count());
+
+    // Two more, side by side: each piece is printed with the stream that it came from.
+    let [scifi, mystery] = ["science fiction", "mystery"].map(|genre| {
+        recommend.stream(vars! { genre: genre }).map(move |piece| (genre, piece))
+    });
+    let mut both = futures::stream::select(scifi, mystery);
+    while let Some((genre, piece)) = both.next().await {
+        println!("{genre:>15} | {}", piece?.to_string().trim_end());
+    }
+    Ok(())
+}
