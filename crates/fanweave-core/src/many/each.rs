@@ -1,0 +1,36 @@
+//! One step for every item, many items at once.
+
+use std::sync::Arc;
+
+use futures::StreamExt;
+
+use crate::many::Many;
+use crate::Runnable;
+
+/// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
+const AT_ONCE: usize = 64;
+
+impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
+    /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
+    ///
+    /// At most 64 items are in work at once, and no more model calls than the run's concurrency allows. The first
+    /// item that fails ends the stream with its error.
+    #[must_use]
+    pub fn each<R>(self, step: R) -> Many<I, R::Output>
+    where
+        R: Runnable,
+        R::Input: From<T>,
+    {
+        let step = Arc::new(step);
+        Many::new(move |input, cx| {
+            let step = step.clone();
+            let muted = cx.muted();
+            self.stream_in(input, cx)
+                .map(move |item| {
+                    let (step, cx) = (step.clone(), muted.clone());
+                    async move { step.run(item?.into(), &cx).await }
+                })
+                .buffered(AT_ONCE)
+        })
+    }
+}

@@ -1,0 +1,149 @@
+//! Weaving items back together.
+
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+
+use crate::many::Many;
+use crate::runnable::{Chain, Runnable, Streaming, chain};
+use crate::{Context, Delta, Result};
+
+impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
+    /// A chain that gives all items, in order.
+    ///
+    /// # Errors
+    /// A run fails with the first item that fails.
+    pub fn collect(self) -> Chain<I, Vec<T>> {
+        chain(Collect(self))
+    }
+}
+
+impl<I: Send + 'static> Many<I, String> {
+    /// A chain that gives the items as one text with `separator` between them. It streams: every item is handed out
+    /// as soon as it and all before it are complete.
+    ///
+    /// # Errors
+    /// A run fails with the first item that fails.
+    pub fn join(self, separator: impl Into<Arc<str>>) -> Chain<I, String> {
+        chain(Join { items: self, separator: separator.into() })
+    }
+}
+
+struct Collect<I, T>(Many<I, T>);
+
+impl<I: Send + 'static, T: Send + 'static> Runnable for Collect<I, T> {
+    type Input = I;
+    type Output = Vec<T>;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<Vec<T>> {
+        self.0.stream_in(input, cx.muted()).try_collect().await
+    }
+}
+
+struct Join<I> {
+    items: Many<I, String>,
+    separator: Arc<str>,
+}
+
+impl<I: Send + 'static> Runnable for Join<I> {
+    type Input = I;
+    type Output = String;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<String> {
+        let mut items = self.items.stream_in(input, cx.muted());
+        let mut whole = String::new();
+        let mut first = true;
+        while let Some(item) = items.next().await {
+            let item = item?;
+            if !std::mem::take(&mut first) {
+                whole.push_str(&self.separator);
+                cx.delta(Delta::text(&*self.separator)).await;
+            }
+            whole.push_str(&item);
+            cx.delta(Delta::text(item)).await;
+        }
+        Ok(whole)
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use tokio::time::Instant;
+
+    use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, step};
+
+    /// Writes five lines, one every 100 ms.
+    struct Outline;
+
+    impl ChatModel for Outline {
+        fn name(&self) -> &str {
+            "test/outline"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            let mut all = String::new();
+            for i in 0..5 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let line = format!("{i}. title {i}\n");
+                all.push_str(&line);
+                cx.delta(Delta::text(line)).await;
+            }
+            Ok(Message::assistant(all))
+        }
+    }
+
+    fn article() -> crate::Chain<Prompt, String> {
+        let section = step(|title: String, cx: Context| async move {
+            let _slot = cx.slot().await;
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            Ok(title.to_uppercase())
+        });
+        crate::chain(Model::new(Outline)).lines().each(section).join("|")
+    }
+
+    const WHOLE: &str = "TITLE 0|TITLE 1|TITLE 2|TITLE 3|TITLE 4";
+
+    #[tokio::test(start_paused = true)]
+    async fn sections_start_while_the_outline_is_still_written() {
+        let started = Instant::now();
+        assert_eq!(article().invoke("x").await.unwrap(), WHOLE);
+        // 500 ms of outline and 300 ms of the last section; with a barrier nothing would overlap.
+        assert_eq!(started.elapsed().as_millis(), 800);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_section_is_heard_before_the_outline_has_ended() {
+        let started = Instant::now();
+        let mut run = article().stream("x");
+        let first = run.next().await.expect("a piece").unwrap();
+        assert_eq!((first.to_string().as_str(), started.elapsed().as_millis()), ("TITLE 0", 400));
+        assert_eq!(run.output().await.unwrap(), WHOLE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fan_out_obeys_the_concurrency_of_its_run() {
+        let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
+        let started = Instant::now();
+        article().invoke_in("x", &cx).await.unwrap();
+        // The first section starts at 100 ms, and they follow one another.
+        assert_eq!(started.elapsed().as_millis(), 100 + 5 * 300);
+    }
+
+    #[tokio::test]
+    async fn the_first_item_that_fails_is_the_error_of_the_run() {
+        let fail = step(|title: String, _| async move {
+            if title == "title 3" { Err(Error::new(ErrorKind::Step, "no")) } else { Ok(title) }
+        });
+        tokio::time::pause();
+        let all = crate::chain(Model::new(Outline)).lines().each(fail).collect();
+        assert_eq!(all.invoke("x").await.unwrap_err().kind(), ErrorKind::Step);
+    }
+}
