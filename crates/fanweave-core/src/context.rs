@@ -37,8 +37,8 @@ pub struct Context {
     shared: Arc<Shared>,
     place: Place,
     pieces: Option<Pieces>,
-    /// Whether the step has handed out a piece. `None` where nobody asks.
-    spoken: Option<Arc<AtomicBool>>,
+    /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
+    spoken: Option<Arc<Spoken>>,
 }
 
 /// What all steps of a run share.
@@ -51,6 +51,13 @@ struct Shared {
     deadline: Option<(Instant, Duration)>,
     slots: Option<Arc<Semaphore>>,
     tags: Vec<Arc<str>>,
+}
+
+/// Whether a step has handed out a piece.
+#[derive(Default)]
+struct Spoken {
+    yet: AtomicBool,
+    around: Option<Arc<Spoken>>,
 }
 
 /// Where in the chain a step runs.
@@ -186,8 +193,10 @@ impl Context {
 
     /// Hands on a piece of an answer: to the reader of the stream, and as an event.
     pub async fn delta(&self, delta: Delta) {
-        if let Some(spoken) = &self.spoken {
-            spoken.store(true, Ordering::Relaxed);
+        let mut spoken = &self.spoken;
+        while let Some(step) = spoken {
+            step.yet.store(true, Ordering::Relaxed);
+            spoken = &step.around;
         }
         if self.shared.channel.is_some() {
             self.emit(EventKind::Delta(delta.clone())).await;
@@ -235,13 +244,25 @@ impl Context {
 
     /// The same place, which then knows whether it [has spoken](Self::has_spoken).
     pub(crate) fn listened_to(self) -> Self {
-        let spoken = self.wants_deltas().then(Arc::default);
+        if !self.wants_deltas() {
+            return self;
+        }
+        let spoken = Some(Arc::new(Spoken { yet: AtomicBool::new(false), around: self.spoken.clone() }));
         Self { spoken, ..self }
     }
 
-    /// Whether the step has handed out a piece. Yes where nobody wants one.
+    /// Whether a model has nothing left to hand out. Yes where nobody wants pieces.
     pub(crate) fn has_spoken(&self) -> bool {
-        self.spoken.as_ref().is_none_or(|spoken| spoken.load(Ordering::Relaxed))
+        !self.wants_deltas() || self.spoken_yet()
+    }
+
+    /// Whether the reader of a stream has been handed a piece since [`listened_to`](Self::listened_to).
+    pub(crate) fn was_heard(&self) -> bool {
+        self.has_pieces() && self.spoken_yet()
+    }
+
+    fn spoken_yet(&self) -> bool {
+        self.spoken.as_ref().is_some_and(|spoken| spoken.yet.load(Ordering::Relaxed))
     }
 
     pub(crate) fn has_pieces(&self) -> bool {

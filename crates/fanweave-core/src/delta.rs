@@ -1,6 +1,7 @@
 //! Deltas: the pieces in which a streamed answer arrives, and the fold that makes a message of them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -53,6 +54,13 @@ pub enum Delta {
     Usage(Usage),
     /// The whole value so far, for steps whose answer is data rather than text. The last one counts.
     Value(Value),
+    /// A piece of one branch of a [`parallel`](crate::parallel) step.
+    Branch {
+        /// Which branch.
+        branch: Arc<str>,
+        /// The piece.
+        delta: Box<Delta>,
+    },
 }
 
 impl Delta {
@@ -61,10 +69,11 @@ impl Delta {
         Delta::Text { part: 0, text: text.into() }
     }
 
-    /// The text of a text piece.
+    /// The text of a text piece, of whichever branch.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Delta::Text { text, .. } => Some(text),
+            Delta::Branch { delta, .. } => delta.as_text(),
             _ => None,
         }
     }
@@ -165,6 +174,8 @@ impl Fold {
                 let text = self.part((Kind::Value, 0), || Part::Text(String::new()));
                 *text = Part::Text(value.to_string());
             }
+            // Branches are answers of their own: whoever wants one of them folds its pieces.
+            Delta::Branch { .. } => {}
         }
     }
 

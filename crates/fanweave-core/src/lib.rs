@@ -19,6 +19,7 @@ pub mod runnable;
 mod vars;
 
 pub use batch::{Batch, Completed, Row, Rows};
+pub use compose::parallel::parallel;
 pub use compose::step::step;
 pub use context::Context;
 pub use delta::{Delta, Fold};

@@ -156,7 +156,7 @@ impl<O: Send + 'static> Stream for Run<O> {
 impl<O> Unpin for Run<O> {}
 
 /// An answer that came in one piece, as that piece. `None` for types that are no text.
-fn in_one_piece<O: 'static>(output: &O) -> Option<Delta> {
+pub(crate) fn in_one_piece<O: 'static>(output: &O) -> Option<Delta> {
     let output = output as &dyn Any;
     let text = output
         .downcast_ref::<String>()

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use crate::many::Many;
 use crate::Runnable;
+use crate::many::Many;
 
 /// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
 const AT_ONCE: usize = 64;

@@ -1,0 +1,118 @@
+//! Another step where the first one fails.
+
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, ErrorKind, Result, Runnable, Streaming};
+
+/// Tries one chain after the other until one succeeds.
+///
+/// Made by [`Chain::fallback`].
+///
+/// ```
+/// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake, text};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let down = Fake::script([Err::<&str, _>(Error::new(ErrorKind::Overloaded, "too busy"))]);
+/// let answer = chain(down).fallback([chain(Fake::echo())]) | text();
+/// assert_eq!(answer.invoke("hello").await?, "hello");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Fallback<I, O> {
+    /// The first one and what follows it.
+    chains: Vec<Chain<I, O>>,
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let mut errors = Vec::new();
+        for chain in &self.chains {
+            let cx = cx.clone().listened_to();
+            match chain.run(input.clone(), &cx).await {
+                Ok(output) => return Ok(output),
+                // What the reader has heard cannot be taken back.
+                Err(error) if cx.was_heard() || error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) => errors.push(error),
+            }
+        }
+        Err(all_failed(&errors))
+    }
+
+    fn streaming(&self) -> Streaming {
+        let speak = self.chains.iter().all(|chain| matches!(chain.streaming(), Streaming::Pieces));
+        if speak { Streaming::Pieces } else { Streaming::Whole }
+    }
+}
+
+/// One error for all: the last one's kind, and what each of them says.
+fn all_failed(errors: &[Error]) -> Error {
+    let last = errors.last().expect("a fallback has at least one chain");
+    if errors.len() == 1 {
+        return last.clone();
+    }
+    let each: Vec<_> = errors.iter().enumerate().map(|(i, error)| format!("{}: {error}", i + 1)).collect();
+    let message = format!("all {} alternatives failed: {}", errors.len(), each.join("; "));
+    Error::new(last.kind(), message).with_retryable(last.is_retryable()).with_source(last.clone())
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Runs the next of `others` where this chain fails, and so on. Where all fail, the error tells of each.
+    ///
+    /// A stream falls back until its first piece has been handed out, not after. A cancelled run does not fall
+    /// back.
+    #[must_use]
+    pub fn fallback(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
+        let chains = std::iter::once(self).chain(others).collect();
+        chain(Fallback { chains })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use crate::model::fake::Fake;
+    use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain};
+
+    fn down(message: &str) -> crate::Chain<Prompt, Message> {
+        chain(Fake::script([Err::<&str, _>(Error::new(ErrorKind::Overloaded, message))]))
+    }
+
+    #[tokio::test]
+    async fn where_all_fail_the_error_tells_of_each() {
+        let error = down("busy").fallback([down("full")]).invoke("x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Overloaded);
+        assert_eq!(
+            error.to_string(),
+            "all 2 alternatives failed: 1: step fake/script: busy; 2: step fake/script: full"
+        );
+    }
+
+    /// Says half of its answer and fails.
+    struct BreaksOff;
+
+    impl ChatModel for BreaksOff {
+        fn name(&self) -> &str {
+            "test/breaks-off"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            cx.delta(Delta::text("half ")).await;
+            Err(Error::new(ErrorKind::StreamIncomplete, "the stream ended early"))
+        }
+    }
+
+    #[tokio::test]
+    async fn fallback_after_the_first_piece_is_refused() {
+        let breaks_off = chain(Model::new(BreaksOff));
+        let chain = breaks_off.fallback([chain(Fake::echo())]);
+        let mut run = chain.stream("x");
+        assert_eq!(run.next().await.unwrap().unwrap().to_string(), "half ");
+        assert_eq!(run.output().await.unwrap_err().kind(), ErrorKind::StreamIncomplete);
+        // Without a reader nothing has been heard, and the second one may answer.
+        assert_eq!(chain.invoke("x").await.unwrap().text(), "x");
+    }
+}

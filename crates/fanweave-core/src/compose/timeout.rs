@@ -1,0 +1,56 @@
+//! A time limit for a step.
+
+use std::time::Duration;
+
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, ErrorKind, Result, Runnable, Streaming};
+
+/// Ends a step that takes too long.
+///
+/// Made by [`Chain::timeout`].
+///
+/// ```
+/// use std::time::Duration;
+/// use fanweave_core::{ErrorKind, model::fake::Fake, prompt, vars};
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// let slow = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60));
+/// let error = slow.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Timeout);
+/// # }
+/// ```
+pub struct Timeout<R> {
+    inner: R,
+    limit: Duration,
+}
+
+impl<R: Runnable> Runnable for Timeout<R> {
+    type Input = R::Input;
+    type Output = R::Output;
+
+    async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
+        // The limit is in the context too, so that the transport does not wait for a try that cannot end in time.
+        let cx = cx.clone().with_timeout(self.limit);
+        match tokio::time::timeout(self.limit, self.inner.run(input, &cx)).await {
+            Ok(result) => result,
+            Err(_) => {
+                let message = format!("the step did not end within {:?}", self.limit);
+                Err(Error::new(ErrorKind::Timeout, message))
+            }
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Ends a run that takes longer than `limit` with [`ErrorKind::Timeout`]. Its work is dropped and its sockets
+    /// are closed; the provider may still bill the call.
+    #[must_use]
+    pub fn timeout(self, limit: Duration) -> Self {
+        chain(Timeout { inner: self, limit })
+    }
+}
