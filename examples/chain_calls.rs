@@ -13,7 +13,8 @@ fn toothpaste() -> Vars {
 #[tokio::main]
 async fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
-    let namer = prompt("What is a good name for a company that makes {{ product }}?") | model(&name)? | text();
+    let namer =
+        prompt("What is a good name for a company that makes {{ product }}?") | model(&name)? | text();
 
     let started = Instant::now();
     for answer in namer.batch((0..5).map(|_| toothpaste())).collect().await {

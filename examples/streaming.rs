@@ -21,9 +21,8 @@ async fn main() -> Result<()> {
     println!("\n({} characters)\n", run.output().await?.chars().count());
 
     // Two more, side by side: each piece is printed with the stream that it came from.
-    let [scifi, mystery] = ["science fiction", "mystery"].map(|genre| {
-        recommend.stream(vars! { genre: genre }).map(move |piece| (genre, piece))
-    });
+    let [scifi, mystery] = ["science fiction", "mystery"]
+        .map(|genre| recommend.stream(vars! { genre: genre }).map(move |piece| (genre, piece)));
     let mut both = futures::stream::select(scifi, mystery);
     while let Some((genre, piece)) = both.next().await {
         println!("{genre:>15} | {}", piece?.to_string().trim_end());

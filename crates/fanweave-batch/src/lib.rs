@@ -1,1 +1,42 @@
-//! Runs any fanweave chain over many rows: sources, ordered results, journal.
+//! Runs any fanweave chain over the rows of a file: in order, with bounded memory, and losing nothing.
+//!
+//! A [`BatchJob`] takes rows from a [`Source`], leaves out those that the journal of an earlier run has, keeps
+//! as many in flight as the [`Settings`] allow, journals each result before anybody hears of it, and writes
+//! them to an [`Output`] in input order. [`Progress`] counts meanwhile, and a [`Summary`] says what it came to.
+//!
+//! ```text
+//! Source -> minus journalled -> rows in flight -> recorder -> output in order
+//! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)
+//! ```
+//!
+//! Read [`mod@self`] top-down in this order: `run` (what a caller sees), `reader`, `window`, `recorder`, and
+//! `journal`, which holds the promise that a call is never paid for twice. The one exception is told here: a
+//! call that the provider had finished, but that was not yet journalled when the process was killed, runs again.
+
+mod answer;
+mod error;
+mod histogram;
+mod journal;
+mod key;
+mod open;
+mod order;
+mod output;
+mod progress;
+mod reader;
+mod recorder;
+mod render;
+mod run;
+mod source;
+mod summary;
+mod tally;
+mod window;
+
+pub use answer::{Answer, Content, IntoAnswer};
+pub use error::{Error, ErrorKind, Result};
+pub use output::Output;
+pub use progress::{Progress, Snapshot};
+pub use render::Render;
+pub use run::{BatchJob, Settings};
+pub use source::{Format, Input, Item, MAX_LINE, Source};
+pub use summary::{FailureGroup, Summary};
+pub use tokio_util::sync::CancellationToken;

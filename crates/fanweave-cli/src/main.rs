@@ -1,3 +1,49 @@
-//! The `fanweave` command.
+//! The `fanweave` command: parse, run, exit.
 
-fn main() {}
+mod args;
+mod ask;
+mod batch;
+mod exit;
+mod models;
+mod progress;
+mod sim;
+mod stop;
+mod summary;
+
+use std::process::ExitCode;
+
+use args::{Cli, Command};
+use clap::Parser;
+use exit::{Exit, Failure};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = runtime().and_then(|runtime| {
+        let done = runtime.block_on(run(cli));
+        // Nothing is left that matters: results are written, and a blocked reader of stdin must not hold us.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => failure.report().into(),
+    }
+}
+
+async fn run(cli: Cli) -> Result<Exit, Failure> {
+    cli.color.apply();
+    match cli.command {
+        Command::Batch(args) => batch::run(args).await,
+        Command::Ask(args) => ask::run(args).await,
+        Command::Sim(args) => sim::run(args).await,
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    // Every call in flight holds a socket, and the usual soft limit is 1,024.
+    let _ = rlimit::increase_nofile_limit(u64::MAX);
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::new(format!("cannot start the runtime: {e}")))
+}

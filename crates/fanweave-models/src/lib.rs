@@ -1,1 +1,33 @@
-//! Providers and transport: calls LLM APIs over HTTP for fanweave.
+//! Models behind HTTP: providers, and the transport that carries every call to them.
+//!
+//! A model is named `provider/model`, and finds key and base URL in the environment, under the names of the
+//! provider's own SDK.
+//!
+//! ```no_run
+//! use fanweave_core::{prompt, text, vars};
+//! use fanweave_models::model;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> fanweave_core::Result<()> {
+//! let joke = prompt("Tell a joke about {{ topic }}.") | &model("openai/gpt-5-mini")? | text();
+//! println!("{}", joke.invoke(vars! { topic: "bears" }).await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! All calls of a process share one pool of connections ([`Client`]) and one limiter for each account
+//! ([`RateLimits`]), whichever chain or batch they come from. A request that fails for a while is sent again by
+//! one loop ([`RetryPolicy`]).
+//!
+//! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
+
+mod builder;
+mod protocol;
+mod providers;
+mod transport;
+
+pub use builder::{ModelBuilder, model};
+pub use providers::compatible::vendors;
+pub use transport::client::{Client, ClientBuilder, Timeouts};
+pub use transport::limits::RateLimits;
+pub use transport::retry::RetryPolicy;

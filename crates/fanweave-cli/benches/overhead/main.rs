@@ -119,7 +119,8 @@ struct Timed {
 fn timed(command: &mut Command) -> Timed {
     let before = cpu_of_children();
     let started = Instant::now();
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("the program starts");
+    let mut child =
+        command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().expect("the program starts");
     let mut peak_mib: f64 = 0.0;
     let status = loop {
         if let Some(status) = child.try_wait().expect("the program can be waited for") {

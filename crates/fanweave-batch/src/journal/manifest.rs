@@ -1,0 +1,69 @@
+//! The first line of a journal: which run it belongs to.
+
+use std::collections::BTreeMap;
+
+use fanweave_core::excerpt;
+use serde::{Deserialize, Serialize};
+
+use crate::key::Key;
+
+/// The version of the journal's format that this crate writes and reads.
+pub(super) const VERSION: u32 = 1;
+/// Most bytes of a value that a message shows.
+const SHOWN: usize = 80;
+
+/// Which run a journal belongs to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Manifest {
+    /// Version of the format.
+    journal: u32,
+    /// Version of fanweave that began it. For people: another one may go on.
+    fanweave: String,
+    /// Everything that changes what rows are answered, by name.
+    fingerprint: BTreeMap<String, String>,
+    /// Hash of the input file. `None` for standard input, which cannot be read twice.
+    input: Option<Key>,
+}
+
+impl Manifest {
+    pub(crate) fn new(fingerprint: BTreeMap<String, String>, input: Option<Key>) -> Self {
+        Self { journal: VERSION, fanweave: env!("CARGO_PKG_VERSION").to_owned(), fingerprint, input }
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.journal == VERSION
+    }
+
+    /// Who wrote it, for people.
+    pub(super) fn writer(&self) -> String {
+        format!("fanweave {} (journal format {})", self.fanweave, self.journal)
+    }
+
+    /// What is different in `now`, each as the end of a sentence.
+    pub(super) fn differences(&self, now: &Manifest, changed_input: bool) -> Vec<String> {
+        let names = self.fingerprint.keys().chain(now.fingerprint.keys());
+        let mut names: Vec<_> = names.collect();
+        names.sort();
+        names.dedup();
+        let mut all: Vec<_> = names.into_iter().filter_map(|name| self.difference(now, name)).collect();
+        if !changed_input && self.input != now.input {
+            all.push(match (self.input, now.input) {
+                (Some(_), None) => "the input was a file, now it is standard input".to_owned(),
+                (None, _) => "the input was standard input, now it is a file".to_owned(),
+                _ => "the input file has changed since".to_owned(),
+            });
+        }
+        all
+    }
+
+    fn difference(&self, now: &Manifest, name: &str) -> Option<String> {
+        let show = |value: &String| format!("`{}`", excerpt(value, SHOWN));
+        match (self.fingerprint.get(name), now.fingerprint.get(name)) {
+            (Some(was), Some(is)) if was == is => None,
+            (Some(was), Some(is)) => Some(format!("{name} was {}, now {}", show(was), show(is))),
+            (Some(was), None) => Some(format!("{name} was {}, now nothing", show(was))),
+            (None, Some(is)) => Some(format!("{name} was nothing, now {}", show(is))),
+            (None, None) => None,
+        }
+    }
+}

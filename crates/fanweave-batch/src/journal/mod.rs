@@ -1,0 +1,307 @@
+//! What is finished, on disk: one line for each row, written before anybody hears of its result.
+//!
+//! The journal is what makes a killed run resume without paying for a call twice. It has one owner, the
+//! recorder; a lock keeps other processes out. A line is one `write` without a buffer in between, so killing
+//! the process loses none; the disk is asked to keep up within 64 rows or a quarter of a second.
+
+mod manifest;
+mod record;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+pub(crate) use manifest::Manifest;
+pub(crate) use record::{Failure, Outcome, Record};
+
+use crate::key::Key;
+use crate::{Error, ErrorKind, Result};
+use record::Kind;
+use sync::Syncer;
+
+/// Where in the journal a row's line is. 16 bytes, also as an `Option`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    offset: u64,
+    length: NonZeroU32,
+}
+
+/// A row that an earlier run has finished.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Done {
+    pub(crate) place: Place,
+    pub(crate) ok: bool,
+}
+
+/// What an earlier run left.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) done: HashMap<Key, Done>,
+    /// What was not as it should be, each a sentence.
+    pub(crate) notes: Vec<String>,
+}
+
+/// An open journal, locked against other processes.
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    line: Vec<u8>,
+    /// `None` for a journal that ends with the run.
+    sync: Option<Syncer>,
+    /// Bytes that the disk has room for.
+    #[cfg(test)]
+    room: u64,
+}
+
+impl Journal {
+    /// Opens or begins the journal of a run. Where `fresh`, whatever is in it is forgotten.
+    pub(crate) fn open(
+        path: &Path,
+        now: &Manifest,
+        fresh: bool,
+        changed_input: bool,
+    ) -> Result<(Self, Left)> {
+        let failed = |doing: &'static str| move |e| Error::io(doing, path, e);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .open(path)
+            .map_err(failed("open the journal"))?;
+        file.try_lock().map_err(|e| match e {
+            TryLockError::WouldBlock => Error::new(
+                ErrorKind::Locked,
+                format!("{}: another process is writing this journal; wait for it to end", path.display()),
+            ),
+            TryLockError::Error(e) => Error::io("lock the journal", path, e),
+        })?;
+        if fresh {
+            file.set_len(0).map_err(failed("empty the journal"))?;
+        }
+        let left = recover(&mut file, path, now, changed_input)?;
+        let length = file.seek(SeekFrom::End(0)).map_err(failed("read the journal"))?;
+        let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;
+        let mut journal = Self::new(path.to_owned(), file, length, Some(sync));
+        if length == 0 {
+            record::encode(Kind::Manifest, now, &mut journal.line);
+            journal.write()?;
+        }
+        Ok((journal, left))
+    }
+
+    /// A journal for this run alone: it holds results until their turn comes, and ends with the run.
+    pub(crate) fn temporary() -> Result<Self> {
+        let folder = std::env::temp_dir();
+        let file = tempfile::tempfile().map_err(|e| Error::io("create a temporary file", &folder, e))?;
+        Ok(Self::new(folder, file, 0, None))
+    }
+
+    fn new(path: PathBuf, file: File, length: u64, sync: Option<Syncer>) -> Self {
+        Self {
+            path,
+            file,
+            length,
+            line: Vec::new(),
+            sync,
+            #[cfg(test)]
+            room: u64::MAX,
+        }
+    }
+
+    /// Writes a row down. Whoever is told its place may tell others of its result.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], after which all lines before are as they were.
+    pub(crate) fn append(&mut self, record: &Record) -> Result<Place> {
+        record::encode(Kind::Row, record, &mut self.line);
+        let length = u32::try_from(self.line.len()).ok().and_then(NonZeroU32::new);
+        let length = length.ok_or_else(|| {
+            let message = format!("the result of line {} is longer than 4 GiB", record.line);
+            Error::new(ErrorKind::Io, message)
+        })?;
+        let place = Place { offset: self.length, length };
+        self.write()?;
+        if let Some(sync) = &self.sync {
+            sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))?;
+        }
+        Ok(place)
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let written = self.write_line();
+        if let Err(e) = written {
+            // Best effort: the next open cuts a torn line off as well.
+            let _ = self.file.set_len(self.length);
+            return Err(Error::io("write the journal", &self.path, e));
+        }
+        self.length += self.line.len() as u64;
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    fn write_line(&mut self) -> io::Result<()> {
+        self.file.write_all(&self.line)
+    }
+
+    #[cfg(test)]
+    fn write_line(&mut self) -> io::Result<()> {
+        let room = usize::try_from(self.room - self.length.min(self.room)).unwrap_or(usize::MAX);
+        if room < self.line.len() {
+            self.file.write_all(&self.line[..room])?;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.file.write_all(&self.line)
+    }
+
+    /// The row at a place that this journal named.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], and [`ErrorKind::Journal`] where somebody changed the file meanwhile.
+    pub(crate) fn read(&self, place: Place) -> Result<Record> {
+        let mut line = vec![0; place.length.get() as usize];
+        read_exact_at(&self.file, &mut line, place.offset)
+            .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
+        let record = record::decode(Kind::Row, &line).and_then(|body| serde_json::from_slice(body).ok());
+        record.ok_or_else(|| {
+            let message = format!("{}: the journal was changed by somebody else", self.path.display());
+            Error::new(ErrorKind::Journal, message)
+        })
+    }
+
+    /// Waits until the disk has everything.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`].
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        let Some(sync) = &mut self.sync else { return Ok(()) };
+        sync.finish().map_err(|e| Error::io("sync the journal", &self.path, e))
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        let n = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[n..];
+        offset += n as u64;
+    }
+    Ok(())
+}
+
+/// Reads what an earlier run left, and cuts off a line that it did not finish.
+fn recover(file: &mut File, path: &Path, now: &Manifest, changed_input: bool) -> Result<Left> {
+    let failed = |e| Error::io("read the journal", path, e);
+    let mut reader = BufReader::with_capacity(1 << 16, &*file);
+    let mut line = Vec::new();
+    reader.read_until(b'\n', &mut line).map_err(failed)?;
+    if line.last() != Some(&b'\n') {
+        // Nothing, or the first line torn: a run that was killed before it had asked anything.
+        let ours = line.len().min(record::OPENING.len());
+        if line[..ours] != record::OPENING[..ours] {
+            return Err(not_a_journal(path));
+        }
+        file.set_len(0).map_err(failed)?;
+        return Ok(Left::default());
+    }
+    check_manifest(&line, path, now, changed_input)?;
+
+    let mut left = Left::default();
+    let mut offset = line.len() as u64;
+    for number in 2_u64.. {
+        line.clear();
+        reader.by_ref().read_until(b'\n', &mut line).map_err(failed)?;
+        if line.last() != Some(&b'\n') {
+            break;
+        }
+        match read_row(&line, offset) {
+            Some((key, done)) => {
+                left.done.insert(key, done);
+            }
+            None => left.notes.push(format!(
+                "{} line {number} is damaged and was left out; its row runs again",
+                path.display()
+            )),
+        }
+        offset += line.len() as u64;
+    }
+    if !line.is_empty() {
+        file.set_len(offset).map_err(failed)?;
+    }
+    Ok(left)
+}
+
+fn check_manifest(line: &[u8], path: &Path, now: &Manifest, changed_input: bool) -> Result<()> {
+    let shown = path.display();
+    let Some(body) = record::decode(Kind::Manifest, line) else {
+        if !line.starts_with(record::OPENING) {
+            return Err(not_a_journal(path));
+        }
+        let message = format!(
+            "{shown}: the first line is damaged, and nothing else says which run this journal belongs to; \
+             start over with --fresh, or write to another file"
+        );
+        return Err(Error::new(ErrorKind::Journal, message));
+    };
+    let manifest = serde_json::from_slice::<Manifest>(body).ok();
+    let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.is_readable()) else {
+        let writer = manifest.map_or_else(|| "another version of fanweave".to_owned(), |m| m.writer());
+        let message = format!(
+            "{shown}: the journal was written by {writer}, and this version reads format {}; \
+             finish the run with that version, or start over with --fresh",
+            manifest::VERSION
+        );
+        return Err(Error::new(ErrorKind::Journal, message));
+    };
+    let differences = manifest.differences(now, changed_input);
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "{shown} belongs to another run: {}; start over with --fresh (its answers are then lost), \
+         or write to another file",
+        differences.join("; ")
+    );
+    Err(Error::new(ErrorKind::Mismatch, message))
+}
+
+fn not_a_journal(path: &Path) -> Error {
+    let message = format!("{}: this file is no journal of fanweave; move it away", path.display());
+    Error::new(ErrorKind::Journal, message)
+}
+
+/// What resuming needs to know of a row.
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, Done)> {
+    #[derive(Deserialize)]
+    struct Row {
+        key: Key,
+        result: Ended,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Ended {
+        Answer(IgnoredAny),
+        Error(IgnoredAny),
+    }
+    let row: Row = serde_json::from_slice(record::decode(Kind::Row, line)?).ok()?;
+    let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
+    let ok = matches!(row.result, Ended::Answer(_));
+    Some((row.key, Done { place: Place { offset, length }, ok }))
+}

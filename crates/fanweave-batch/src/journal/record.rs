@@ -1,0 +1,146 @@
+//! The lines of a journal: JSON with a checksum in front.
+//!
+//! `{"crc":"1b2c3d4e","row":{..}}`: the checksum is that of the value behind it, byte for byte, and stands at a
+//! fixed place, so that a line can be checked before anything is parsed.
+
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answer;
+use crate::key::Key;
+
+/// One finished row.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    pub(crate) key: Key,
+    pub(crate) index: u64,
+    pub(crate) line: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) id: Option<String>,
+    pub(crate) latency_ms: u64,
+    pub(crate) result: Outcome,
+}
+
+/// How a row ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    Answer(Box<Answer>),
+    Error(Box<Failure>),
+}
+
+impl Outcome {
+    pub(crate) fn is_ok(&self) -> bool {
+        matches!(self, Outcome::Answer(_))
+    }
+}
+
+/// Why a row failed: what is left of an error once it is written down.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Failure {
+    pub(crate) kind: String,
+    pub(crate) message: String,
+    /// Names of the steps around it, outermost first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) request_id: Option<String>,
+    pub(crate) attempts: u32,
+    /// The beginning of the provider's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) body: Option<String>,
+}
+
+impl From<&fanweave_core::Error> for Failure {
+    fn from(error: &fanweave_core::Error) -> Self {
+        let path: Vec<_> = error.path().collect();
+        Self {
+            kind: error.kind().as_str().to_owned(),
+            message: error.message().to_owned(),
+            step: (!path.is_empty()).then(|| path.join(" > ")),
+            status: error.status(),
+            code: error.code().map(str::to_owned),
+            request_id: error.request_id().map(str::to_owned),
+            attempts: error.attempts(),
+            body: error.body().map(str::to_owned),
+        }
+    }
+}
+
+/// What a line holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Manifest,
+    Row,
+}
+
+impl Kind {
+    fn opening(self) -> &'static [u8] {
+        match self {
+            Kind::Manifest => br#"","manifest":"#,
+            Kind::Row => br#"","row":"#,
+        }
+    }
+}
+
+/// What every line begins with; then come eight digits of the checksum.
+pub(super) const OPENING: &[u8] = br#"{"crc":""#;
+const DIGITS: usize = 8;
+
+/// Replaces what is in `buffer` by the line of `value`, newline included.
+pub(super) fn encode(kind: Kind, value: &impl Serialize, buffer: &mut Vec<u8>) {
+    buffer.clear();
+    buffer.extend_from_slice(OPENING);
+    buffer.extend_from_slice(&[b'0'; DIGITS]);
+    buffer.extend_from_slice(kind.opening());
+    let body = buffer.len();
+    serde_json::to_writer(&mut *buffer, value)
+        .expect("records have string keys, and a Vec takes every write");
+    let crc = format!("{:08x}", crc32fast::hash(&buffer[body..]));
+    buffer[OPENING.len()..OPENING.len() + DIGITS].copy_from_slice(crc.as_bytes());
+    buffer.extend_from_slice(b"}\n");
+}
+
+/// The value of a line, still as JSON. `None` where the line is not as it was written.
+pub(super) fn decode(kind: Kind, line: &[u8]) -> Option<&[u8]> {
+    let (crc, rest) = line.strip_prefix(OPENING)?.split_at_checked(DIGITS)?;
+    let body = rest.strip_prefix(kind.opening())?.trim_ascii_end().strip_suffix(b"}")?;
+    let crc = u32::from_str_radix(str::from_utf8(crc).ok()?, 16).ok()?;
+    (crc32fast::hash(body) == crc).then_some(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) fn record() -> Record {
+        let result = Outcome::Answer(Box::default());
+        Record { key: Key::of(&[b"x"]), index: 3, line: 4, id: Some("a".into()), latency_ms: 12, result }
+    }
+
+    #[test]
+    fn a_record_survives_its_line() {
+        let mut line = Vec::new();
+        encode(Kind::Row, &record(), &mut line);
+        assert!(line.ends_with(b"}\n"));
+        serde_json::from_slice::<serde::de::IgnoredAny>(&line).expect("a line is JSON as a whole");
+        let body = decode(Kind::Row, &line).expect("as it was written");
+        assert_eq!(serde_json::from_slice::<Record>(body).unwrap(), record());
+        assert_eq!(decode(Kind::Manifest, &line), None);
+    }
+
+    #[test]
+    fn a_change_of_any_byte_is_noticed() {
+        let mut line = Vec::new();
+        encode(Kind::Row, &record(), &mut line);
+        for at in 0..line.len() - 1 {
+            let mut bad = line.clone();
+            bad[at] ^= 1;
+            assert_eq!(decode(Kind::Row, &bad), None, "byte {at}");
+        }
+    }
+}

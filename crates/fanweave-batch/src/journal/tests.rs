@@ -1,0 +1,103 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::answer::Answer;
+
+fn manifest() -> Manifest {
+    Manifest::new(BTreeMap::new(), None)
+}
+
+fn record(n: u64) -> Record {
+    let result = Outcome::Answer(Box::<Answer>::default());
+    let key = Key::of(&[&n.to_le_bytes()]);
+    Record { key, index: n, line: n + 1, id: None, latency_ms: 1, result }
+}
+
+fn open(path: &Path) -> Result<(Journal, Left)> {
+    Journal::open(path, &manifest(), false, false)
+}
+
+#[test]
+fn what_was_appended_can_be_read_back_now_and_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let (mut journal, left) = open(&path).unwrap();
+    assert!(left.done.is_empty());
+    let places: Vec<_> = (0..200).map(|n| journal.append(&record(n)).unwrap()).collect();
+    assert_eq!(journal.read(places[7]).unwrap(), record(7));
+    journal.finish().unwrap();
+    drop(journal);
+
+    let (journal, left) = open(&path).unwrap();
+    assert_eq!(left.done.len(), 200);
+    assert_eq!(journal.read(left.done[&record(9).key].place).unwrap(), record(9));
+}
+
+#[test]
+fn the_last_record_of_a_row_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let (mut journal, _) = open(&path).unwrap();
+    let failed = Record { result: Outcome::Error(Box::default()), ..record(1) };
+    journal.append(&failed).unwrap();
+    journal.append(&record(1)).unwrap();
+    drop(journal);
+    assert!(open(&path).unwrap().1.done[&record(1).key].ok);
+}
+
+#[test]
+fn a_full_disk_is_an_error_at_every_byte_and_keeps_what_was_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let (mut journal, _) = open(&path).unwrap();
+    journal.append(&record(0)).unwrap();
+    let (length, line) = (journal.length, journal.line.len() as u64);
+    for room in length..length + line {
+        journal.room = room;
+        let error = journal.append(&record(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("the disk is full; make room"), "{error}");
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
+    }
+    drop(journal);
+    assert_eq!(open(&path).unwrap().1.done.len(), 1);
+}
+
+#[test]
+fn a_second_writer_is_kept_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let first = open(&path).unwrap();
+    assert_eq!(open(&path).err().expect("it is locked").kind(), ErrorKind::Locked);
+    drop(first);
+    assert!(open(&path).is_ok());
+}
+
+#[test]
+fn what_is_no_journal_of_this_version_is_left_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let refused = |text: &[u8]| {
+        std::fs::write(&path, text).unwrap();
+        let error = open(&path).err().expect("it is refused");
+        assert_eq!(error.kind(), ErrorKind::Journal);
+        assert_eq!(std::fs::read(&path).unwrap(), text);
+        error.to_string().replace(&path.display().to_string(), "JOURNAL")
+    };
+    let mut newer = Vec::new();
+    let manifest = serde_json::json!({"journal": 2, "fanweave": "9.0.0", "fingerprint": {}, "input": null});
+    record::encode(Kind::Manifest, &manifest, &mut newer);
+    let damaged = br#"{"crc":"00000000","manifest":{}}"#;
+    let messages = [
+        refused(b"my diary\n"),
+        refused(b"my diary"),
+        refused(&[damaged, &b"\n"[..]].concat()),
+        refused(&newer),
+    ];
+    insta::assert_snapshot!(messages.join("\n"), @"");
+}
+
+#[test]
+fn a_place_takes_no_more_than_sixteen_bytes() {
+    assert_eq!(size_of::<Option<Place>>(), 16);
+}

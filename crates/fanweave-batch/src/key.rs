@@ -1,0 +1,125 @@
+//! What a row is known by from run to run: a hash of its content.
+//!
+//! Not its place in the file, so that a row keeps its result when others are added before it; and not its
+//! `custom_id` alone, so that a row whose question was edited is asked again. The `custom_id` is part of a
+//! row's text, and so of its hash.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use serde::{Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
+
+/// The first 16 bytes of a SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 16]);
+
+impl Key {
+    /// The key of these parts, told apart by their lengths.
+    pub(crate) fn of(parts: &[&[u8]]) -> Self {
+        let mut digest = Digest::default();
+        if let [one] = parts {
+            digest.update(one);
+            return digest.finish();
+        }
+        for part in parts {
+            digest.update(&(part.len() as u64).to_le_bytes());
+            digest.update(part);
+        }
+        digest.finish()
+    }
+
+    /// The key of both.
+    pub(crate) fn and(&self, other: &Key) -> Self {
+        Self::of(&[&self.0, &other.0])
+    }
+}
+
+/// A hash in the making.
+#[derive(Default)]
+pub(crate) struct Digest(Sha256);
+
+impl Digest {
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(crate) fn finish(self) -> Key {
+        let hash = self.0.finalize();
+        let mut key = [0; 16];
+        key.copy_from_slice(&hash[..16]);
+        Key(key)
+    }
+}
+
+/// Tells equal rows apart: the second one gets a key of its own, and the same one in every run.
+#[derive(Default)]
+pub(crate) struct Occurrences(HashMap<Key, u32>);
+
+impl Occurrences {
+    /// The key of the next row of this content.
+    pub(crate) fn next(&mut self, content: Key) -> Key {
+        let seen = self.0.entry(content).or_default();
+        let nth = *seen;
+        *seen += 1;
+        match nth {
+            0 => content,
+            n => Key::of(&[&content.0, &n.to_le_bytes()]),
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&str>::deserialize(deserializer)?;
+        let number = u128::from_str_radix(text, 16).map_err(D::Error::custom)?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_told_apart() {
+        assert_ne!(Key::of(&[b"ab", b"c"]), Key::of(&[b"a", b"bc"]));
+    }
+
+    #[test]
+    fn equal_rows_get_keys_of_their_own_the_same_in_every_run() {
+        let keys = || {
+            let mut seen = Occurrences::default();
+            [b"a", b"b", b"a", b"a"].map(|row| seen.next(Key::of(&[row])))
+        };
+        let [a, b, second, third] = keys();
+        assert!(a != b && a != second && second != third);
+        assert_eq!(keys(), [a, b, second, third]);
+    }
+
+    #[test]
+    fn a_key_survives_json() {
+        let key = Key::of(&[b"x"]);
+        let json = serde_json::to_string(&key).unwrap();
+        assert_eq!(serde_json::from_str::<Key>(&json).unwrap(), key);
+    }
+}

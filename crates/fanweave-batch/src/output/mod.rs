@@ -1,0 +1,169 @@
+//! Where results go, and in what form.
+
+mod openai;
+mod plain;
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use crate::journal::Record;
+use crate::{Error, ErrorKind, Format, Result};
+
+/// Where results go.
+///
+/// ```
+/// use fanweave_batch::Output;
+///
+/// let output = Output::File("answers.jsonl".into());
+/// assert_eq!(format!("{output:?}"), r#"File("answers.jsonl")"#);
+/// ```
+#[non_exhaustive]
+pub enum Output {
+    /// A file, which appears whole when the run ends; its journal is beside it, with `.journal` appended.
+    File(PathBuf),
+    /// Standard output: each row as soon as its turn has come. Without a journal, so it cannot be resumed.
+    Stdout,
+    /// Any writer, as standard output.
+    Writer(Box<dyn Write + Send>),
+}
+
+impl std::fmt::Debug for Output {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Output::File(path) => f.debug_tuple("File").field(path).finish(),
+            Output::Stdout => f.write_str("Stdout"),
+            Output::Writer(_) => f.write_str("Writer"),
+        }
+    }
+}
+
+/// The journal of an output file.
+pub(crate) fn journal_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".journal")
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Checks that a file can become the output, before anything is paid for.
+pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()> {
+    let shown = path.display();
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        let message = format!("{shown}: there is no folder {}; create it first", folder.display());
+        return Err(Error::usage(message));
+    }
+    let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
+    if found.is_dir() {
+        return Err(Error::usage(format!("{shown} is a folder; name a file in it")));
+    }
+    if !found.is_file() {
+        let message = format!("{shown} is no regular file; write to standard output and redirect it there");
+        return Err(Error::usage(message));
+    }
+    let same = |input: &Path| matches!((input.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
+    if input.is_some_and(same) {
+        return Err(Error::usage(format!("{shown} is the input; write to another file")));
+    }
+    if !fresh && !journal_path(path).exists() {
+        let message = format!(
+            "{shown} exists, and no journal says that it is this run's; \
+             overwrite it with --fresh, or write to another file"
+        );
+        return Err(Error::new(ErrorKind::Exists, message));
+    }
+    Ok(())
+}
+
+/// Writes results, one line each.
+pub(crate) struct Sink {
+    target: Target,
+    write: fn(&Record, &mut Vec<u8>),
+    line: Vec<u8>,
+}
+
+enum Target {
+    File { path: PathBuf, partial: PathBuf, file: BufWriter<File>, done: bool },
+    Pipe { name: &'static Path, pipe: BufWriter<Box<dyn Write + Send>> },
+}
+
+impl Sink {
+    pub(crate) fn open(output: Output, format: Format) -> Result<Self> {
+        let target = match output {
+            Output::File(path) => {
+                let partial = with_suffix(&path, ".partial");
+                let file = File::create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
+                Target::File { path, partial, file: BufWriter::with_capacity(1 << 16, file), done: false }
+            }
+            Output::Stdout => Target::pipe("standard output", Box::new(io::stdout())),
+            Output::Writer(pipe) => Target::pipe("the output", pipe),
+        };
+        let write = match format {
+            Format::OpenAi => openai::write,
+            _ => plain::write,
+        };
+        Ok(Self { target, write, line: Vec::new() })
+    }
+
+    pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
+        self.line.clear();
+        (self.write)(record, &mut self.line);
+        self.line.push(b'\n');
+        let (path, written) = match &mut self.target {
+            Target::File { partial, file, .. } => (partial.as_path(), file.write_all(&self.line)),
+            Target::Pipe { name, pipe } => (*name, pipe.write_all(&self.line)),
+        };
+        written.map_err(|e| Error::io("write results", path, e))
+    }
+
+    /// Lets a reader at the other end see what there is. Nothing for a file, which appears as a whole.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        match &mut self.target {
+            Target::File { .. } => Ok(()),
+            Target::Pipe { name, pipe } => pipe.flush().map_err(|e| Error::io("write results", name, e)),
+        }
+    }
+
+    /// Puts the file in its place.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        let Target::File { path, partial, file, done } = &mut self.target else { return self.flush() };
+        file.flush()
+            .and_then(|()| file.get_ref().sync_all())
+            .map_err(|e| Error::io("write results", partial, e))?;
+        std::fs::rename(&partial, &path).map_err(|e| Error::io("put it in its place", path, e))?;
+        *done = true;
+        sync_folder(path);
+        Ok(())
+    }
+}
+
+/// Asks the disk to remember the rename. Not all file systems can, and the journal has everything anyhow.
+fn sync_folder(path: &Path) {
+    if let Some(folder) = path.parent()
+        && let Ok(folder) = File::open(folder)
+    {
+        let _ = folder.sync_all();
+    }
+}
+
+impl Target {
+    fn pipe(name: &'static str, pipe: Box<dyn Write + Send>) -> Self {
+        Target::Pipe { name: Path::new(name), pipe: BufWriter::with_capacity(1 << 16, pipe) }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        if let Target::File { partial, done: false, .. } = self {
+            // The journal has every row of it.
+            let _ = std::fs::remove_file(partial);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! A result as a JSON object of its own: what all inputs but OpenAI batches get.
+
+use fanweave_core::{ToolCall, Usage};
+use serde::Serialize;
+
+use crate::answer::Content;
+use crate::journal::{Outcome, Record};
+
+#[derive(Serialize)]
+struct Row<'a> {
+    index: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_id: Option<&'a str>,
+    answer: Option<&'a Content>,
+    finish_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tool_calls: &'a [ToolCall],
+    usage: Option<Usage>,
+    model: Option<&'a str>,
+    latency_ms: u64,
+    attempts: u32,
+    error: Option<Error<'a>>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    kind: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<&'a str>,
+    status: Option<u16>,
+    code: Option<&'a str>,
+    request_id: Option<&'a str>,
+    line: u64,
+}
+
+pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
+    let mut row = Row {
+        index: record.index,
+        custom_id: record.id.as_deref(),
+        answer: None,
+        finish_reason: None,
+        tool_calls: &[],
+        usage: None,
+        model: None,
+        latency_ms: record.latency_ms,
+        attempts: 0,
+        error: None,
+    };
+    match &record.result {
+        Outcome::Answer(answer) => {
+            row.answer = Some(&answer.content);
+            row.finish_reason = answer.finish_reason.as_deref();
+            row.tool_calls = &answer.tool_calls;
+            row.usage = Some(answer.usage);
+            row.model = answer.model.as_deref();
+            row.attempts = answer.attempts;
+        }
+        Outcome::Error(failure) => {
+            row.attempts = failure.attempts;
+            row.error = Some(Error {
+                kind: &failure.kind,
+                message: &failure.message,
+                step: failure.step.as_deref(),
+                status: failure.status,
+                code: failure.code.as_deref(),
+                request_id: failure.request_id.as_deref(),
+                line: record.line,
+            });
+        }
+    }
+    serde_json::to_writer(line, &row).expect("rows have string keys, and a Vec takes every write");
+}

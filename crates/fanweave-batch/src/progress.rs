@@ -1,0 +1,234 @@
+//! How far a batch has come: counters that cost nothing to keep, for whoever draws them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use fanweave_core::event::RunId;
+use fanweave_core::{Event, EventKind, Usage};
+use tokio::time::Instant;
+
+use crate::histogram::Histogram;
+
+/// How long back the rate looks.
+const WINDOW: Duration = Duration::from_secs(5);
+
+/// How far a batch has come. Shared between the run, which counts, and whoever draws.
+///
+/// ```
+/// use fanweave_batch::Progress;
+///
+/// let progress = Progress::default();
+/// let now = progress.snapshot();
+/// assert_eq!((now.done, now.total), (0, None));
+/// ```
+#[derive(Default)]
+pub struct Progress {
+    /// Rows of the input, and 1 more so that 0 means unknown.
+    total: AtomicU64,
+    ok: AtomicU64,
+    failed: AtomicU64,
+    resumed: AtomicU64,
+    in_flight: AtomicU64,
+    retries: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+    cached_tokens: AtomicU64,
+    reasoning_tokens: AtomicU64,
+    reorder: AtomicU64,
+    latency: Histogram,
+    /// Steps that wait for their turn or for their next try.
+    held: Mutex<HashMap<RunId, Held>>,
+    /// Rows done by the run itself at earlier snapshots.
+    samples: Mutex<VecDeque<(Instant, u64)>>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    Waiting,
+    Retrying,
+}
+
+/// A batch's progress at one moment.
+///
+/// ```
+/// use fanweave_batch::Snapshot;
+///
+/// let half = Snapshot { total: Some(10), done: 5, ok: 5, rate: 2.0, ..Snapshot::default() };
+/// assert_eq!(half.eta(), Some(std::time::Duration::from_millis(2500)));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Snapshot {
+    /// Rows of the input. `None` where they cannot be counted before the run, as on standard input.
+    pub total: Option<u64>,
+    /// Rows that have a result.
+    pub done: u64,
+    /// Rows that have an answer.
+    pub ok: u64,
+    /// Rows that failed.
+    pub failed: u64,
+    /// Rows whose result an earlier run had left in the journal. Part of `done`.
+    pub resumed: u64,
+    /// Rows in flight.
+    pub in_flight: u64,
+    /// Calls that wait for their next try.
+    pub retrying: u64,
+    /// Calls that wait for the account's limit or for a place among the run's calls.
+    pub waiting: u64,
+    /// Tries after the first one, so far.
+    pub retries: u64,
+    /// Tokens of this run's calls.
+    pub usage: Usage,
+    /// Rows a second, over the last five.
+    pub rate: f64,
+    /// Half of the rows took no longer.
+    pub p50: Option<Duration>,
+    /// 95 of a hundred rows took no longer.
+    pub p95: Option<Duration>,
+    /// Results that wait for an earlier row, where results come in order.
+    pub reorder: u64,
+}
+
+impl Snapshot {
+    /// How long the rest will take at the present rate.
+    pub fn eta(&self) -> Option<Duration> {
+        let left = self.total?.saturating_sub(self.done);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        Duration::try_from_secs_f64(left as f64 / self.rate).ok()
+    }
+}
+
+impl Progress {
+    /// The progress at this moment. Call it once to start the rate's clock, and then as often as it is drawn.
+    pub fn snapshot(&self) -> Snapshot {
+        let (ok, failed) = (self.ok.load(Relaxed), self.failed.load(Relaxed));
+        let resumed = self.resumed.load(Relaxed);
+        let (waiting, retrying) = {
+            let held = lock(&self.held);
+            let waiting = held.values().filter(|held| **held == Held::Waiting).count() as u64;
+            (waiting, held.len() as u64 - waiting)
+        };
+        Snapshot {
+            total: self.total.load(Relaxed).checked_sub(1),
+            done: ok + failed,
+            ok,
+            failed,
+            resumed,
+            in_flight: self.in_flight.load(Relaxed),
+            retrying,
+            waiting,
+            retries: self.retries.load(Relaxed),
+            usage: self.usage(),
+            rate: self.rate((ok + failed).saturating_sub(resumed)),
+            p50: self.latency.percentile(0.5),
+            p95: self.latency.percentile(0.95),
+            reorder: self.reorder.load(Relaxed),
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            input_tokens: self.input_tokens.load(Relaxed),
+            output_tokens: self.output_tokens.load(Relaxed),
+            cached_tokens: self.cached_tokens.load(Relaxed),
+            reasoning_tokens: self.reasoning_tokens.load(Relaxed),
+        }
+    }
+
+    fn rate(&self, done: u64) -> f64 {
+        let now = Instant::now();
+        let mut samples = lock(&self.samples);
+        // The oldest one stays until the next is old enough to stand for the whole window.
+        while samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+            samples.pop_front();
+        }
+        let since = samples.front().copied();
+        // Ten a second are plenty, however often somebody looks.
+        if samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= WINDOW / 50) {
+            samples.push_back((now, done));
+        }
+        let Some((at, before)) = since else { return 0.0 };
+        let seconds = now.duration_since(at).as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+        let rows = done.saturating_sub(before) as f64;
+        if seconds > 0.0 { rows / seconds } else { 0.0 }
+    }
+
+    pub(crate) fn set_total(&self, rows: u64) {
+        self.total.store(rows + 1, Relaxed);
+    }
+
+    pub(crate) fn row_started(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn row_finished(&self, ok: bool, latency: Duration) {
+        self.in_flight.fetch_sub(1, Relaxed);
+        self.latency.record(latency);
+        self.count(ok);
+    }
+
+    /// A row ended without a result: it was cancelled.
+    pub(crate) fn row_cancelled(&self) {
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn row_resumed(&self, ok: bool) {
+        self.resumed.fetch_add(1, Relaxed);
+        self.count(ok);
+    }
+
+    fn count(&self, ok: bool) {
+        let counter = if ok { &self.ok } else { &self.failed };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn set_reorder(&self, results: usize) {
+        self.reorder.store(results as u64, Relaxed);
+    }
+
+    /// Takes note of an event of any row.
+    pub(crate) fn on_event(&self, event: &Event) {
+        match &event.kind {
+            EventKind::Waiting => self.hold(event.run, Some(Held::Waiting)),
+            EventKind::Retrying { .. } => {
+                self.retries.fetch_add(1, Relaxed);
+                self.hold(event.run, Some(Held::Retrying));
+            }
+            EventKind::RequestStarted | EventKind::StepFailed(_) => self.hold(event.run, None),
+            EventKind::StepFinished { reply } => {
+                self.hold(event.run, None);
+                if let Some(reply) = reply {
+                    self.input_tokens.fetch_add(reply.usage.input_tokens, Relaxed);
+                    self.output_tokens.fetch_add(reply.usage.output_tokens, Relaxed);
+                    self.cached_tokens.fetch_add(reply.usage.cached_tokens, Relaxed);
+                    self.reasoning_tokens.fetch_add(reply.usage.reasoning_tokens, Relaxed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn hold(&self, run: RunId, why: Option<Held>) {
+        let mut held = lock(&self.held);
+        match why {
+            Some(why) => held.insert(run, why),
+            None => held.remove(&run),
+        };
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Progress")
+            .field("ok", &self.ok)
+            .field("failed", &self.failed)
+            .field("in_flight", &self.in_flight)
+            .finish_non_exhaustive()
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,96 @@
+//! Reads the source ahead of the calls, on a thread of its own: a slow disk or pipe holds up no answer.
+
+use std::collections::HashMap;
+use std::thread;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::journal::Done;
+use crate::key::{Key, Occurrences};
+use crate::recorder::Entry;
+use crate::source::{Input, Item, Source, refuse};
+use crate::{Error, Result};
+
+/// A row that is to be run.
+pub(crate) struct Job {
+    pub(crate) key: Key,
+    pub(crate) index: u64,
+    pub(crate) line: u64,
+    pub(crate) id: Option<String>,
+    pub(crate) input: fanweave_core::Result<Input>,
+}
+
+/// Takes rows from the source: finished ones to the recorder, the others to the window.
+pub(crate) struct Reader {
+    pub(crate) source: Source,
+    pub(crate) done: HashMap<Key, Done>,
+    pub(crate) limit: u64,
+    pub(crate) strict: bool,
+    pub(crate) jobs: mpsc::Sender<Result<Job>>,
+    pub(crate) recorder: mpsc::WeakSender<Entry>,
+}
+
+impl Reader {
+    /// Starts to read. What comes back resolves when the last row is read.
+    ///
+    /// The thread ends with the source, or soon after nobody wants its rows; one that waits for a pipe ends with
+    /// the pipe.
+    pub(crate) fn spawn(self) -> Result<oneshot::Receiver<()>> {
+        let (ended, end) = oneshot::channel();
+        let work = move || {
+            self.run();
+            drop(ended);
+        };
+        let thread = thread::Builder::new().name("fanweave-reader".into()).spawn(work);
+        thread.map_err(|e| Error::io("start the reader", "thread".as_ref(), e))?;
+        Ok(end)
+    }
+
+    fn run(mut self) {
+        let mut seen = Occurrences::default();
+        let mut admitting = true;
+        // A run that was stopped still wants the rows that are finished: its output has them all.
+        while admitting || !self.done.is_empty() {
+            let Some(item) = self.source.next() else { return };
+            match item {
+                Ok(item) if item.index >= self.limit => return,
+                Ok(item) => {
+                    let key = self.key(&mut seen, &item);
+                    if let Some(done) = self.done.remove(&key) {
+                        let entry = Entry::Resumed { index: item.index, ok: done.ok, place: done.place };
+                        let Some(recorder) = self.recorder.upgrade() else { return };
+                        if recorder.blocking_send(entry).is_err() {
+                            return;
+                        }
+                    } else if admitting {
+                        admitting = self.admit(key, item);
+                    } else if self.recorder.strong_count() == 0 {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    let _ = self.jobs.blocking_send(Err(error));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn key(&self, seen: &mut Occurrences, item: &Item) -> Key {
+        // Rows of a batch have ids of their own, so no two are equal; and one table less is kept.
+        if self.source.format() == crate::Format::OpenAi && item.input.is_ok() {
+            item.content
+        } else {
+            seen.next(item.content)
+        }
+    }
+
+    /// Hands a row over to be run. `false` where no more are taken.
+    fn admit(&self, key: Key, item: Item) -> bool {
+        let Item { index, line, id, input, .. } = item;
+        let input = if self.strict { refuse(input).map(Ok) } else { Ok(input) };
+        let strict = input.is_err();
+        let job = input.map(|input| Job { key, index, line, id, input });
+        self.jobs.blocking_send(job).is_ok() && !strict
+    }
+}

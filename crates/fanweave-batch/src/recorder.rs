@@ -1,0 +1,180 @@
+//! The one owner of journal and output: a thread that is told what happened, and writes it down.
+//!
+//! A thread of its own, because writing blocks and the runtime's threads must not.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::journal::{Journal, Outcome, Place, Record};
+use crate::order::Order;
+use crate::output::Sink;
+use crate::progress::Progress;
+use crate::summary::{FailureGroup, Failures};
+use crate::{Error, Result};
+
+/// Results on their way to the disk. Beyond them a slow disk slows the rows.
+const QUEUE: usize = 256;
+
+/// What a recorder is told.
+pub(crate) enum Entry {
+    /// A row has its result from an earlier run.
+    Resumed { index: u64, ok: bool, place: Place },
+    /// A row has ended, after so long.
+    Finished { record: Box<Record>, latency: Duration },
+    /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
+    /// did not come to.
+    End { cut_short: bool },
+}
+
+/// The recorder's other end: tells it what happened.
+///
+/// Dropping it ends the recorder once it has journalled what it was told, and waits for that: whoever drops a
+/// run can start the next one at once.
+pub(crate) struct Recorder {
+    entries: Option<mpsc::Sender<Entry>>,
+    ended: Option<oneshot::Receiver<Result<Vec<FailureGroup>>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What writes it down, and in which order.
+pub(crate) struct Desk {
+    pub(crate) journal: Journal,
+    pub(crate) sink: Sink,
+    /// As rows finish, rather than in input order.
+    pub(crate) unordered: bool,
+    pub(crate) progress: Arc<Progress>,
+    order: Order,
+    failures: Failures,
+}
+
+impl Desk {
+    pub(crate) fn new(journal: Journal, sink: Sink, unordered: bool, progress: Arc<Progress>) -> Self {
+        let (order, failures) = (Order::default(), Failures::default());
+        Self { journal, sink, unordered, progress, order, failures }
+    }
+
+    fn run(mut self, mut entries: mpsc::Receiver<Entry>) -> Result<Vec<FailureGroup>> {
+        loop {
+            let entry = match entries.try_recv() {
+                Ok(entry) => Some(entry),
+                Err(_) => {
+                    // Nothing to do for the moment: let the reader at the other end see what there is.
+                    self.sink.flush()?;
+                    entries.blocking_recv()
+                }
+            };
+            match entry {
+                Some(Entry::Resumed { index, ok, place }) => {
+                    self.progress.row_resumed(ok);
+                    self.put(index, place)?;
+                }
+                Some(Entry::Finished { record, latency }) => self.record(&record, latency)?,
+                Some(Entry::End { cut_short }) => return self.end(cut_short),
+                // The run was dropped. What is journalled is safe; an output would be half a one.
+                None => {
+                    self.journal.finish()?;
+                    return Ok(Vec::new());
+                }
+            }
+        }
+    }
+
+    fn record(&mut self, record: &Record, latency: Duration) -> Result<()> {
+        // Journal before anybody hears of it: a crash in between must not repeat a paid call.
+        let place = self.journal.append(record)?;
+        self.progress.row_finished(record.result.is_ok(), latency);
+        if self.unordered || self.order.take_turn(record.index) {
+            self.emit(record)?;
+            return self.emit_ready();
+        }
+        self.put(record.index, place)
+    }
+
+    /// Gives a row that is in the journal its place in the output.
+    fn put(&mut self, index: u64, place: Place) -> Result<()> {
+        if self.unordered {
+            return self.emit_from_journal(index, place);
+        }
+        self.order.insert(index, place);
+        self.emit_ready()
+    }
+
+    fn emit_ready(&mut self) -> Result<()> {
+        while let Some((index, place)) = self.order.pop() {
+            self.emit_from_journal(index, place)?;
+        }
+        self.progress.set_reorder(self.order.held());
+        Ok(())
+    }
+
+    fn emit_from_journal(&mut self, index: u64, place: Place) -> Result<()> {
+        let record = self.journal.read(place)?;
+        // Rows may have been added to the input before it.
+        self.emit(&Record { index, ..record })
+    }
+
+    fn emit(&mut self, record: &Record) -> Result<()> {
+        if let Outcome::Error(failure) = &record.result {
+            self.failures.add(failure, record.line);
+        }
+        self.sink.write(record)
+    }
+
+    fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
+        while cut_short && self.order.skip_gap() {
+            self.emit_ready()?;
+        }
+        debug_assert_eq!(self.order.held(), 0, "every row of a whole run has its result");
+        self.journal.finish()?;
+        self.sink.finish()?;
+        Ok(self.failures.into_groups())
+    }
+}
+
+impl Recorder {
+    pub(crate) fn spawn(desk: Desk) -> Result<Self> {
+        let (entries, inbox) = mpsc::channel(QUEUE);
+        let (tell, ended) = oneshot::channel();
+        let work = move || {
+            // Nobody listens where the run was dropped.
+            let _ = tell.send(desk.run(inbox));
+        };
+        let thread = std::thread::Builder::new().name("fanweave-recorder".into()).spawn(work);
+        let thread = thread.map_err(|e| Error::io("start the recorder", "thread".as_ref(), e))?;
+        Ok(Self { entries: Some(entries), ended: Some(ended), thread: Some(thread) })
+    }
+
+    /// Another way to tell it, which does not keep it waiting for more.
+    pub(crate) fn weak(&self) -> mpsc::WeakSender<Entry> {
+        self.sender().downgrade()
+    }
+
+    /// Tells it something. `false` where it has ended, with an error that [`end`](Self::end) gives.
+    pub(crate) async fn tell(&self, entry: Entry) -> bool {
+        self.sender().send(entry).await.is_ok()
+    }
+
+    fn sender(&self) -> &mpsc::Sender<Entry> {
+        self.entries.as_ref().expect("the sender is there until the end")
+    }
+
+    /// Has it finish the output.
+    pub(crate) async fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
+        self.tell(Entry::End { cut_short }).await;
+        let ended = self.ended.take().expect("a recorder ends once");
+        ended.await.expect("the recorder says how it ended")
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.entries = None;
+        if let Some(thread) = self.thread.take() {
+            // Its errors went to whoever awaited the end.
+            let _ = thread.join();
+        }
+    }
+}

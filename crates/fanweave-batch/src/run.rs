@@ -1,0 +1,223 @@
+//! The batch itself: rows in, calls at once, results written down.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use fanweave_core::{Chain, Context, Prompt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::answer::IntoAnswer;
+use crate::open::Open;
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::reader::Reader;
+use crate::recorder::Recorder;
+use crate::source::{Input, Source};
+use crate::summary::Summary;
+use crate::window::{Prepare, RowRun, Window};
+use crate::{Render, Result};
+
+/// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
+const AHEAD: usize = 64;
+
+/// How a batch is run.
+///
+/// ```
+/// use fanweave_batch::Settings;
+///
+/// let settings = Settings { limit: Some(100), ..Settings::default() };
+/// assert_eq!(settings.concurrency.get(), 64);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Most rows in flight at once, and most model calls of the batch at once. Default 64.
+    ///
+    /// A row that fans out to eight calls holds one place as a row, and eight as calls.
+    pub concurrency: NonZeroUsize,
+    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input.
+    /// Default: the row fails, and the others go on.
+    pub strict: bool,
+    /// Writes results as they finish. Default: in input order.
+    pub unordered: bool,
+    /// Runs rows again that failed in an earlier run. Default: their failure is their result.
+    pub retry_failed: bool,
+    /// Ignores and overwrites the output and journal of an earlier run. Default: goes on with them.
+    pub fresh: bool,
+    /// Goes on with a journal although the input file has changed: rows that are still in it keep their results.
+    /// Default: refuses.
+    pub changed_input: bool,
+    /// Runs only so many rows from the beginning. Default: all.
+    pub limit: Option<u64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            concurrency: const { NonZeroUsize::new(fanweave_core::batch::DEFAULT_CONCURRENCY).expect("not 0") },
+            strict: false,
+            unordered: false,
+            retry_failed: false,
+            fresh: false,
+            changed_input: false,
+            limit: None,
+        }
+    }
+}
+
+/// A chain over the rows of a source: made with [`new`](Self::new) or [`over`](Self::over), started with
+/// [`run`](Self::run).
+///
+/// ```
+/// use fanweave_batch::{BatchJob, Output, Render, Source};
+/// use fanweave_core::{Template, chain, model::fake::Fake};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let source = Source::from_reader("cities", "Oslo\nRome\n".as_bytes(), None)?;
+/// let render = Render { template: Some(Template::parse("Where is {{ input }}?")?), system: None };
+/// let job = BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(std::io::sink())));
+/// let summary = job.run().await?;
+/// assert_eq!((summary.ok, summary.failed), (2, 0));
+/// # Ok(())
+/// # }
+/// ```
+pub struct BatchJob<I, O> {
+    source: Source,
+    prepare: Arc<Prepare<I>>,
+    chain: Chain<I, O>,
+    output: Output,
+    settings: Settings,
+    fingerprint: BTreeMap<String, String>,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+    cx: Context,
+}
+
+impl<O: IntoAnswer> BatchJob<Prompt, O> {
+    /// A job that asks a model, or a chain that begins with one, what `render` makes of the rows.
+    pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
+        Self::over(source, move |input| render.render(input), chain, output)
+    }
+}
+
+impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
+    /// A job over a chain of any input, which `prepare` makes of a row. An error of it fails the row.
+    pub fn over(
+        source: Source,
+        prepare: impl Fn(Input) -> fanweave_core::Result<I> + Send + Sync + 'static,
+        chain: Chain<I, O>,
+        output: Output,
+    ) -> Self {
+        Self {
+            source,
+            prepare: Arc::new(prepare),
+            chain,
+            output,
+            settings: Settings::default(),
+            fingerprint: BTreeMap::new(),
+            progress: Arc::default(),
+            stop: CancellationToken::new(),
+            cx: Context::new(),
+        }
+    }
+
+    /// How it is run.
+    #[must_use]
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Everything that changes what rows are answered, by name: model, template, parameters. A journal with
+    /// another fingerprint is refused, naming what differs. Never a key: it is written down.
+    #[must_use]
+    pub fn fingerprint(mut self, fingerprint: BTreeMap<String, String>) -> Self {
+        self.fingerprint = fingerprint;
+        self
+    }
+
+    /// Counts into `progress`, which must be this job's alone.
+    #[must_use]
+    pub fn progress(mut self, progress: Arc<Progress>) -> Self {
+        self.progress = progress;
+        self
+    }
+
+    /// Starts no more rows once `stop` is cancelled. Those in flight go on to their end.
+    #[must_use]
+    pub fn stop(mut self, stop: CancellationToken) -> Self {
+        self.stop = stop;
+        self
+    }
+
+    /// A deadline, cancellation or observers for all rows. A row that is cancelled stays undone, and runs when
+    /// the job is resumed.
+    #[must_use]
+    pub fn within(mut self, cx: Context) -> Self {
+        self.cx = cx;
+        self
+    }
+
+    /// Runs the job to its end, or until it is stopped.
+    ///
+    /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
+    /// part of the summary, not an error.
+    ///
+    /// # Errors
+    /// What made it impossible to start or to go on: see [`ErrorKind`](crate::ErrorKind). What had been
+    /// journalled stays, and the same job resumes from there.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends the calls in flight. Every row that had ended is journalled by then, and the
+    /// output file is not touched; the same job resumes from there. The drop waits for the journal's last write.
+    pub async fn run(self) -> Result<Summary> {
+        let began = Instant::now();
+        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx } = self;
+        let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone() };
+        let opened = tokio::task::spawn_blocking(move || open.open(&source).map(|opened| (opened, source)));
+        let ((desk, left), source) = opened.await.expect("opening neither panics nor is aborted")?;
+
+        let recorder = Recorder::spawn(desk)?;
+        let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
+        let is_file = source.path().is_some();
+        let reader = Reader {
+            source,
+            done: left.done,
+            limit: settings.limit.unwrap_or(u64::MAX),
+            strict: settings.strict,
+            jobs,
+            recorder: recorder.weak(),
+        };
+        let read = reader.spawn()?;
+
+        let row = RowRun { prepare, chain, cx: cx.with_concurrency(settings.concurrency), progress };
+        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get());
+        window.run(&stop).await?;
+        if is_file {
+            // Finished rows behind the place where it was stopped belong into the output too.
+            let _ = read.await;
+        }
+        let Window { row, recorder, cut_short, .. } = window;
+        let failures = recorder.end(cut_short).await?;
+
+        let end = row.progress.snapshot();
+        Ok(Summary {
+            rows: end.done,
+            ok: end.ok,
+            failed: end.failed,
+            resumed: end.resumed,
+            left: end.total.map(|total| total.saturating_sub(end.done)),
+            interrupted: cut_short,
+            retries: end.retries,
+            usage: end.usage,
+            wall: began.elapsed(),
+            p50: end.p50,
+            p95: end.p95,
+            failures,
+            notes: left.notes,
+        })
+    }
+}

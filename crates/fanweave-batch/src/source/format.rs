@@ -1,0 +1,135 @@
+//! The formats of input files, and how one is recognised.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::{Error, Result};
+
+/// The format of an input file.
+///
+/// ```
+/// use fanweave_batch::Format;
+///
+/// assert_eq!("csv".parse::<Format>()?, Format::Csv);
+/// assert_eq!(
+///     "jsnl".parse::<Format>().unwrap_err().to_string(),
+///     "`jsnl` is no input format; did you mean `jsonl`? The formats are openai, jsonl, csv, text",
+/// );
+/// # Ok::<_, fanweave_batch::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// Lines of an OpenAI batch: `custom_id`, `method`, `url`, `body`.
+    OpenAi,
+    /// A JSON object a line: `prompt`, `messages`, or variables of a template. A JSON string is a prompt.
+    Jsonl,
+    /// Comma-separated values. The first row names the columns.
+    Csv,
+    /// A prompt a line.
+    Text,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Format; 4] = [Format::OpenAi, Format::Jsonl, Format::Csv, Format::Text];
+
+    /// The name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::OpenAi => "openai",
+            Format::Jsonl => "jsonl",
+            Format::Csv => "csv",
+            Format::Text => "text",
+        }
+    }
+
+    /// The format that a file's name and its first line that is not blank speak for.
+    pub(super) fn detect(path: Option<&Path>, first: &[u8]) -> Self {
+        let extension = path.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        match extension.as_deref() {
+            Some("csv") => return Format::Csv,
+            Some("txt" | "md") => return Format::Text,
+            _ => {}
+        }
+        if serde_json::from_slice::<BatchLine>(first).is_ok() {
+            return Format::OpenAi;
+        }
+        let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
+        let looks = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
+        if named || looks { Format::Jsonl } else { Format::Text }
+    }
+}
+
+/// What makes a line one of an OpenAI batch.
+#[derive(Deserialize)]
+struct BatchLine {
+    #[expect(dead_code, reason = "only asked whether it is there")]
+    custom_id: IgnoredAny,
+    #[expect(dead_code, reason = "only asked whether it is there")]
+    body: IgnoredAny,
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Format {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        if let Some(format) = Self::ALL.into_iter().find(|f| f.as_str().eq_ignore_ascii_case(name)) {
+            return Ok(format);
+        }
+        let names = Self::ALL.map(Format::as_str);
+        let meant = closest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let stop = if meant.is_empty() { "." } else { "" };
+        let all = names.join(", ");
+        Err(Error::usage(format!("`{name}` is no input format{meant}{stop} The formats are {all}")))
+    }
+}
+
+/// The one of `names` that `name` was probably meant to be.
+pub(super) fn closest<T: AsRef<str>>(name: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
+    // Two slips in a name of six letters still count; two in one of three do not.
+    const NEAR: f64 = 0.66;
+    names
+        .into_iter()
+        .map(|other| (strsim::normalized_damerau_levenshtein(name, other.as_ref()), other))
+        .filter(|(score, _)| *score >= NEAR)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, other)| other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_and_the_first_line_speak_for_the_format() {
+        let detect = |path: &str, first: &str| Format::detect(Some(Path::new(path)), first.as_bytes());
+        let batch = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}"#;
+        assert_eq!(detect("a.CSV", "x,y"), Format::Csv);
+        assert_eq!(detect("a.md", r#"{"a":1}"#), Format::Text);
+        assert_eq!(detect("a.jsonl", batch), Format::OpenAi);
+        assert_eq!(detect("a.jsonl", "oops"), Format::Jsonl);
+        assert_eq!(detect("a", r#"{"a":1}"#), Format::Jsonl);
+        assert_eq!(detect("a", r#""a prompt""#), Format::Jsonl);
+        assert_eq!(detect("a", r#""Quoted," she said"#), Format::Text);
+    }
+
+    #[test]
+    fn a_name_far_from_all_gets_no_guess() {
+        let error = "parquet".parse::<Format>().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`parquet` is no input format. The formats are openai, jsonl, csv, text"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! Lines of a file, each with its number, none longer than a cap.
+
+use std::io::{self, BufRead, Read};
+
+/// Longest line of an input that is read, in bytes: 64 MiB.
+///
+/// A longer one is a failed row. Source: three times the 20 MiB that providers take for a request with images.
+pub const MAX_LINE: usize = 64 << 20;
+
+/// Reads line by line.
+pub(super) struct Lines<R> {
+    reader: R,
+    cap: usize,
+    number: u64,
+    buffer: Vec<u8>,
+}
+
+/// One line that is not blank.
+pub(super) struct Line<'a> {
+    /// From 1.
+    pub(super) number: u64,
+    /// Without line ending or surrounding blanks. `None` where it was longer than the cap.
+    pub(super) bytes: Option<&'a [u8]>,
+}
+
+impl<R: BufRead> Lines<R> {
+    pub(super) fn new(reader: R, cap: usize) -> Self {
+        Self { reader, cap, number: 0, buffer: Vec::new() }
+    }
+
+    /// The next line that is not blank. `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+        let bytes = loop {
+            self.buffer.clear();
+            // One line of 64 MiB must not hold its memory for the rest of the run.
+            self.buffer.shrink_to(1 << 20);
+            let most = self.cap as u64 + 1;
+            if self.reader.by_ref().take(most).read_until(b'\n', &mut self.buffer)? == 0 {
+                return Ok(None);
+            }
+            self.number += 1;
+            if self.buffer.len() > self.cap && self.buffer.last() != Some(&b'\n') {
+                self.reader.skip_until(b'\n')?;
+                break None;
+            }
+            let line = self.buffer.trim_ascii();
+            if !line.is_empty() {
+                let start = line.as_ptr() as usize - self.buffer.as_ptr() as usize;
+                break Some(start..start + line.len());
+            }
+        };
+        Ok(Some(Line { number: self.number, bytes: bytes.map(|range| &self.buffer[range]) }))
+    }
+
+    pub(super) fn into_inner(self) -> R {
+        self.reader
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str, cap: usize) -> Vec<(u64, Option<String>)> {
+        let mut lines = Lines::new(text.as_bytes(), cap);
+        let mut all = Vec::new();
+        while let Some(line) = lines.next().unwrap() {
+            let text = line.bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+            all.push((line.number, text));
+        }
+        all
+    }
+
+    #[test]
+    fn blank_lines_are_skipped_and_counted_and_the_last_needs_no_newline() {
+        let some = |s: &str| Some(s.to_owned());
+        assert_eq!(lines("a\r\n\n  \n b \nc", 9), [(1, some("a")), (4, some("b")), (5, some("c"))]);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_cap_is_passed_over_and_the_next_is_read() {
+        let some = |s: &str| Some(s.to_owned());
+        assert_eq!(
+            lines("123\n1234\n12345\n12", 4),
+            [(1, some("123")), (2, some("1234")), (3, None), (4, some("12"))]
+        );
+        assert_eq!(lines("12345", 4), [(1, None)]);
+    }
+}

@@ -1,0 +1,348 @@
+//! Where rows come from: a file or standard input, read lazily, one row at a time.
+//!
+//! A row that cannot be read is an [`Item`] like any other, with an error in place of its input: it fails, and
+//! the rows after it go on.
+
+mod chat;
+mod format;
+mod lines;
+mod openai;
+mod survey;
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::fs::File;
+use std::hash::BuildHasher;
+use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
+
+use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars};
+use serde_json::{Map, Value};
+
+pub(crate) use chat::Body;
+pub use format::Format;
+pub use lines::MAX_LINE;
+pub(crate) use survey::{Survey, refuse};
+
+use crate::key::Key;
+use crate::{Error, Result};
+use lines::Lines;
+use table::Table;
+
+/// What standard input is called in messages.
+const STDIN: &str = "standard input";
+
+/// The rows of a file or of standard input, one by one. Memory does not grow with their number.
+///
+/// A byte order mark, CR LF, blank lines and a last line without a newline are all taken in stride.
+///
+/// ```
+/// use fanweave_batch::{Format, Input, Source};
+///
+/// let mut rows = Source::from_reader("example", "What is rain?\n\nAnd snow?".as_bytes(), None)?;
+/// assert_eq!(rows.format(), Format::Text);
+/// let row = rows.nth(1).expect("two rows")?;
+/// assert_eq!((row.index, row.line), (1, 3));
+/// assert_eq!(row.input.unwrap(), Input::Text("And snow?".into()));
+/// # Ok::<_, fanweave_batch::Error>(())
+/// ```
+pub struct Source {
+    name: String,
+    path: Option<PathBuf>,
+    format: Format,
+    rows: Rows,
+    index: u64,
+    /// Hash and line of each `custom_id` seen. Hashes of 64 bits with a random key: a million ids are taken
+    /// for a repetition by mistake once in 10^7 runs, and cost 35 MB where the ids themselves might cost 100.
+    ids: HashMap<u64, u64>,
+    hasher: RandomState,
+}
+
+enum Rows {
+    Lines(Lines<Box<dyn BufRead + Send>>),
+    Table(Box<Table>),
+    /// After a record that nothing can be read behind.
+    Ended,
+}
+
+/// One row of a source.
+///
+/// ```
+/// use fanweave_batch::Source;
+///
+/// let rows = Source::from_reader("example", r#"{"id": 7, "topic": "bears"}"#.as_bytes(), None)?;
+/// let ids: Vec<_> = rows.map(|row| row.map(|row| row.id)).collect::<Result<_, _>>()?;
+/// assert_eq!(ids, [Some("7".to_owned())]);
+/// # Ok::<_, fanweave_batch::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Item {
+    /// Which row it is, from 0. Blank lines do not count.
+    pub index: u64,
+    /// The line of the file that it begins on, from 1.
+    pub line: u64,
+    /// Its `custom_id`, or else its `id`.
+    pub id: Option<String>,
+    /// What it holds, or why it could not be read.
+    pub input: fanweave_core::Result<Input>,
+    /// What it is known by in a journal, before equal rows are told apart.
+    pub(crate) content: Key,
+}
+
+/// What a row holds.
+///
+/// ```
+/// use fanweave_batch::{Input, Render};
+///
+/// let prompt = Render::default().render(Input::Text("Name a bear.".into()))?;
+/// assert_eq!(prompt.last_user_text(), "Name a bear.");
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Input {
+    /// A whole request: messages and parameters.
+    Prompt(Box<Prompt>),
+    /// Named values: the fields of a JSON object, or of a CSV record.
+    Vars(Vars),
+    /// A text: a line of a text file, or a JSON string.
+    Text(String),
+}
+
+impl Source {
+    /// Opens a file. Its format is recognised by its name and first line where `format` does not say.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) where there is no such file, it is a folder, it is empty or its CSV
+    /// header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
+    pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = open_file(path)?;
+        let reader = Box::new(BufReader::with_capacity(1 << 16, file));
+        Self::new(path.display().to_string(), Some(path.to_owned()), reader, format)
+    }
+
+    /// Reads standard input. Blocks until its first line is there.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn stdin(format: Option<Format>) -> Result<Self> {
+        Self::new(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), format)
+    }
+
+    /// Reads anything. `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_reader(
+        name: impl Into<String>,
+        reader: impl Read + Send + 'static,
+        format: Option<Format>,
+    ) -> Result<Self> {
+        Self::new(name.into(), None, Box::new(BufReader::new(reader)), format)
+    }
+
+    fn new(
+        name: String,
+        path: Option<PathBuf>,
+        mut reader: Box<dyn BufRead + Send>,
+        format: Option<Format>,
+    ) -> Result<Self> {
+        let begin = begin(&mut reader, MAX_LINE).map_err(|e| Error::io("read it", Path::new(&name), e))?;
+        let first = begin.trim_ascii();
+        if first.is_empty() {
+            return Err(Error::usage(format!("{name}: no rows: the input is empty")));
+        }
+        let format = format.unwrap_or_else(|| Format::detect(path.as_deref(), first));
+        if matches!(format, Format::OpenAi | Format::Jsonl) && matches!(first, b"[" | b"{") {
+            let message = "this is one JSON value over many lines, and a row a line is expected; \
+                           `jq -c .` writes it in one line, `jq -c '.[]'` a list in one line for each item";
+            return Err(Error::usage(format!("{name}: {message}")));
+        }
+        let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(begin).chain(reader));
+        let rows = match format {
+            Format::Csv => {
+                let table = Table::new(reader, MAX_LINE).map_err(|e| Error::usage(format!("{name}: {e}")))?;
+                Rows::Table(Box::new(table))
+            }
+            _ => Rows::Lines(Lines::new(reader, MAX_LINE)),
+        };
+        let (ids, hasher) = (HashMap::new(), RandomState::new());
+        Ok(Self { name, path, format, rows, index: 0, ids, hasher })
+    }
+
+    /// The format that its rows are read in.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// What messages call it: the path as it was given, or `standard input`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The file. `None` for anything else.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
+    fn read(&mut self) -> io::Result<Option<Item>> {
+        let index = self.index;
+        let (line, id, content, input) = match &mut self.rows {
+            Rows::Ended => return Ok(None),
+            Rows::Lines(lines) => {
+                let Some(line) = lines.next()? else { return Ok(None) };
+                let content = Key::of(&[line.bytes.unwrap_or_default()]);
+                let (id, input) = read_line(self.format, line.bytes);
+                (line.number, id, content, input)
+            }
+            Rows::Table(table) => match table.next() {
+                Ok(None) => return Ok(None),
+                Ok(Some(record)) => {
+                    let (line, vars) = (record.line, record.vars);
+                    let fields: Vec<_> = record.fields.iter().collect();
+                    let content = Key::of(&fields).and(&Key::of(&table_names(table.header())));
+                    (line, vars.as_ref().ok().and_then(|v| id_of(v.as_map())), content, vars.map(Input::Vars))
+                }
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    let line = table.line() + 1;
+                    self.rows = Rows::Ended;
+                    let input = Err(format!("{e}; nothing after it can be read"));
+                    (line, None, Key::of(&[b"unreadable"]), input)
+                }
+                Err(e) => return Err(e),
+            },
+        };
+        self.index += 1;
+        let input = input.and_then(|input| self.check_id(id.as_deref(), line).map(|()| input));
+        let input = input.map_err(|e| {
+            let message = format!("{} line {line}: {e}", self.name);
+            fanweave_core::Error::new(RowErrorKind::Input, message)
+        });
+        Ok(Some(Item { index, line, id, input, content }))
+    }
+
+    /// Refuses a `custom_id` that an earlier line had: results are told apart by it, and OpenAI refuses it too.
+    fn check_id(&mut self, id: Option<&str>, line: u64) -> Result<(), String> {
+        let (Format::OpenAi, Some(id)) = (self.format, id) else { return Ok(()) };
+        match self.ids.entry(self.hasher.hash_one(id)) {
+            Entry::Vacant(free) => {
+                free.insert(line);
+                Ok(())
+            }
+            Entry::Occupied(first) => {
+                let first = first.get();
+                Err(format!("custom_id `{id}` is that of line {first} too: each needs one of its own"))
+            }
+        }
+    }
+}
+
+impl Iterator for Source {
+    type Item = Result<Item>;
+
+    /// The next row. An error where reading itself fails, after which there is no next one.
+    fn next(&mut self) -> Option<Self::Item> {
+        let item = self.read().map_err(|e| {
+            self.rows = Rows::Ended;
+            Error::io("read on", Path::new(&self.name), e)
+        });
+        item.transpose()
+    }
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Source")
+            .field("name", &self.name)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything up to the end of the first line that is not blank, without a byte order mark.
+fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    loop {
+        let line = begin.len();
+        if reader.by_ref().take(cap as u64).read_until(b'\n', &mut begin)? == 0 {
+            return Ok(begin);
+        }
+        if line == 0 && begin.starts_with(b"\xEF\xBB\xBF") {
+            begin.drain(..3);
+        }
+        if !begin[line.min(begin.len())..].trim_ascii().is_empty() {
+            return Ok(begin);
+        }
+    }
+}
+
+fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
+    header.iter().map(str::as_bytes).collect()
+}
+
+fn read_line(format: Format, bytes: Option<&[u8]>) -> (Option<String>, Result<Input, String>) {
+    let Some(bytes) = bytes else {
+        return (None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
+    };
+    let Ok(line) = str::from_utf8(bytes) else {
+        return (None, Err("the line is not valid UTF-8".to_owned()));
+    };
+    match format {
+        Format::OpenAi => {
+            let (id, prompt) = openai::read(line);
+            (id, prompt.map(|prompt| Input::Prompt(Box::new(prompt))))
+        }
+        Format::Text => (None, Ok(Input::Text(line.to_owned()))),
+        Format::Jsonl | Format::Csv => match serde_json::from_str(line) {
+            Ok(Value::Object(map)) => (id_of(&map), Ok(Input::Vars(map.into()))),
+            Ok(Value::String(text)) => (None, Ok(Input::Text(text))),
+            Ok(_) => (None, Err("expected a JSON object or string".to_owned())),
+            Err(e) => (None, Err(format!("expected a JSON object: {}", json_error(&e)))),
+        },
+    }
+}
+
+fn id_of(map: &Map<String, Value>) -> Option<String> {
+    match map.get("custom_id").or_else(|| map.get("id"))? {
+        Value::String(id) => Some(id.clone()),
+        Value::Number(id) => Some(id.to_string()),
+        _ => None,
+    }
+}
+
+/// A JSON error with its column first. Its line is always 1, and says nothing.
+fn json_error(error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let text = error.to_string();
+    format!("column {}: {}", error.column(), text.strip_suffix(&place).unwrap_or(&text))
+}
+
+fn open_file(path: &Path) -> Result<File> {
+    let shown = path.display();
+    if path.is_dir() {
+        return Err(Error::usage(format!("{shown} is a folder; name a file in it")));
+    }
+    File::open(path).map_err(|e| match e.kind() {
+        io::ErrorKind::NotFound => {
+            let meant = similar(path).map(|near| format!("; did you mean {}?", near.display()));
+            Error::usage(format!("{shown}: there is no such file{}", meant.unwrap_or_default()))
+        }
+        _ => Error::io("open it", path, e),
+    })
+}
+
+/// A file in the same folder with nearly the same name.
+fn similar(path: &Path) -> Option<PathBuf> {
+    let folder = match path.parent()? {
+        here if here.as_os_str().is_empty() => Path::new("."),
+        folder => folder,
+    };
+    let files = std::fs::read_dir(folder).ok()?.filter_map(std::result::Result::ok);
+    let names: Vec<_> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    format::closest(path.file_name()?.to_str()?, names).map(|name| path.with_file_name(name))
+}

@@ -1,0 +1,84 @@
+//! A first pass over a file, before any call: how many rows it has, and what it is known by.
+
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use super::lines::{Lines, MAX_LINE};
+use super::{Format, Source, open_file};
+use crate::key::{Digest, Key};
+use crate::{Error, ErrorKind, Result};
+
+/// What a first pass over a file found.
+pub(crate) struct Survey {
+    /// Rows, blank lines not counted.
+    pub(crate) rows: u64,
+    /// Hash of all bytes.
+    pub(crate) hash: Key,
+}
+
+impl Survey {
+    /// Reads all of the file. Where `strict`, every row must be readable.
+    pub(crate) fn of(path: &Path, format: Format, strict: bool) -> Result<Self> {
+        let failed = |e| Error::io("read it", path, e);
+        let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
+        let rows = match format {
+            Format::Csv => Self::count_records(path, strict)?,
+            _ if strict => Self::count_good(path, format)?,
+            _ => {
+                let mut lines = Lines::new(BufReader::with_capacity(1 << 16, tee), MAX_LINE);
+                let mut rows = 0;
+                while lines.next().map_err(failed)?.is_some() {
+                    rows += 1;
+                }
+                let tee = lines.into_inner().into_inner();
+                return Ok(Self { rows, hash: tee.digest.finish() });
+            }
+        };
+        io::copy(&mut tee, &mut io::sink()).map_err(failed)?;
+        Ok(Self { rows, hash: tee.digest.finish() })
+    }
+
+    fn count_records(path: &Path, strict: bool) -> Result<u64> {
+        if strict {
+            return Self::count_good(path, Format::Csv);
+        }
+        let mut rows = 0;
+        for row in Source::open(path, Some(Format::Csv))? {
+            row?;
+            rows += 1;
+        }
+        Ok(rows)
+    }
+
+    fn count_good(path: &Path, format: Format) -> Result<u64> {
+        let mut rows = 0;
+        for row in Source::open(path, Some(format))? {
+            refuse(row?.input)?;
+            rows += 1;
+        }
+        Ok(rows)
+    }
+}
+
+/// Makes the error of a row one of the run.
+pub(crate) fn refuse<T>(input: fanweave_core::Result<T>) -> Result<T> {
+    input.map_err(|e| {
+        let message =
+            format!("{}; the run is strict, and stops at the first row that cannot be read", e.message());
+        Error::new(ErrorKind::Input, message)
+    })
+}
+
+/// Hashes what is read through it.
+struct Tee<R> {
+    reader: R,
+    digest: Digest,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.digest.update(&buffer[..n]);
+        Ok(n)
+    }
+}

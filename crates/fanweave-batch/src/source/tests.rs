@@ -1,0 +1,131 @@
+use super::*;
+
+/// What each row of a text comes to: its line, its id, and its input or what is wrong with it.
+fn rows(text: impl AsRef<[u8]>, format: Option<Format>) -> Vec<String> {
+    let text = text.as_ref().to_vec();
+    let source = Source::from_reader("q", Cursor::new(text), format).expect("a source");
+    source.map(|row| show(&row.expect("it can be read"))).collect()
+}
+
+fn show(item: &Item) -> String {
+    let Item { index, line, id, input, .. } = item;
+    let input = match input {
+        Ok(Input::Text(text)) => format!("text {text}"),
+        Ok(Input::Vars(vars)) => serde_json::to_string(vars).unwrap(),
+        Ok(Input::Prompt(prompt)) => format!("prompt {}", prompt.last_user_text()),
+        Err(error) => format!("failed: {error}"),
+    };
+    format!("{index} @{line} {}: {input}", id.as_deref().unwrap_or("-"))
+}
+
+fn refused(text: &'static str, format: Option<Format>) -> String {
+    Source::from_reader("q", text.as_bytes(), format).expect_err("it is refused").to_string()
+}
+
+fn chat(id: &str, text: &str) -> String {
+    let body = serde_json::json!({"model": "m", "messages": [{"role": "user", "content": text}]});
+    serde_json::json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body})
+        .to_string()
+}
+
+#[test]
+fn a_byte_order_mark_cr_lf_and_blank_lines_are_taken_in_stride() {
+    assert_eq!(rows("\u{feff}\r\none\r\n\r\n two ", None), ["0 @2 -: text one", "1 @4 -: text two"]);
+    assert_eq!(
+        rows("\u{feff}a,b\r\n1,2\r\n\r\n3,4", Some(Format::Csv)),
+        [r#"0 @2 -: {"a":"1","b":"2"}"#, r#"1 @4 -: {"a":"3","b":"4"}"#]
+    );
+}
+
+#[test]
+fn rows_of_json_are_objects_or_strings() {
+    assert_eq!(
+        rows("{\"id\":7,\"topic\":\"bears\"}\n\"a prompt\"\n", None),
+        [r#"0 @1 7: {"id":7,"topic":"bears"}"#, "1 @2 -: text a prompt",]
+    );
+}
+
+#[test]
+fn rows_of_an_openai_batch_are_prompts() {
+    assert_eq!(
+        rows(chat("a", "hi") + "\n" + &chat("b", "ho"), None),
+        ["0 @1 a: prompt hi", "1 @2 b: prompt ho"]
+    );
+}
+
+#[test]
+fn a_row_that_cannot_be_read_fails_alone_and_names_its_line() {
+    let mut text = b"{\"a\":1}\n{\"a\":\n[1]\n".to_vec();
+    text.extend_from_slice(b"{\"a\":\"\xff\"}\n{\"a\":2}");
+    assert_eq!(
+        rows(text, None),
+        [
+            r#"0 @1 -: {"a":1}"#,
+            "1 @2 -: failed: q line 2: expected a JSON object: column 5: EOF while parsing a value",
+            "2 @3 -: failed: q line 3: expected a JSON object or string",
+            "3 @4 -: failed: q line 4: the line is not valid UTF-8",
+            r#"4 @5 -: {"a":2}"#,
+        ]
+    );
+}
+
+#[test]
+fn a_record_of_another_length_fails_with_both_lengths() {
+    assert_eq!(
+        rows("a,b\n1\n\"x\ny\",2\n1,2,3\n", Some(Format::Csv)),
+        [
+            "0 @2 -: failed: q line 2: expected 2 fields as in the header, found 1 field",
+            r#"1 @3 -: {"a":"x\ny","b":"2"}"#,
+            "2 @5 -: failed: q line 5: expected 2 fields as in the header, found 3 fields",
+        ]
+    );
+}
+
+#[test]
+fn a_custom_id_that_came_before_fails_and_names_both_lines() {
+    let text = [chat("a", "1"), chat("b", "2"), chat("a", "3")].join("\n");
+    assert_eq!(
+        rows(text, None)[2],
+        "2 @3 a: failed: q line 3: custom_id `a` is that of line 1 too: each needs one of its own"
+    );
+}
+
+#[test]
+fn an_input_without_rows_or_with_a_bad_header_is_refused() {
+    assert_eq!(refused("", None), "q: no rows: the input is empty");
+    assert_eq!(refused("\n \r\n", None), "q: no rows: the input is empty");
+    assert_eq!(refused("a,,c\n", Some(Format::Csv)), "q: column 2 of the header has no name");
+    assert_eq!(refused("a,b,a\n", Some(Format::Csv)), "q: the header names the column `a` twice");
+    assert!(refused("[\n  {\"a\": 1}\n]\n", Some(Format::Jsonl)).contains("`jq -c '.[]'`"));
+}
+
+#[test]
+fn a_folder_and_a_missing_file_are_refused_with_advice() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("questions.jsonl"), "{}").unwrap();
+    let open =
+        |name: &str| Source::open(folder.path().join(name), None).expect_err("it is refused").to_string();
+    assert!(open("").ends_with("is a folder; name a file in it"));
+    let missing = open("question.jsonl");
+    assert!(missing.contains("question.jsonl: there is no such file; did you mean "), "{missing}");
+    assert!(missing.ends_with("questions.jsonl?"), "{missing}");
+}
+
+#[test]
+fn equal_rows_have_equal_content_and_a_header_is_part_of_it() {
+    let content = |text: &'static str, format| -> Vec<Key> {
+        let source = Source::from_reader("q", text.as_bytes(), Some(format)).unwrap();
+        source.map(|row| row.unwrap().content).collect()
+    };
+    let text = content("a\nb\na \r\n", Format::Text);
+    assert!(text[0] == text[2] && text[0] != text[1]);
+    assert_ne!(content("x\n1\n", Format::Csv), content("y\n1\n", Format::Csv));
+}
+
+#[test]
+fn an_open_quote_does_not_take_the_file_into_memory() {
+    let text = format!("a\n\"{}", "x".repeat(5000));
+    let mut table = Table::new(Box::new(Cursor::new(text)), 1 << 10).expect("a header");
+    let error = table.next().err().expect("the record is longer than the cap");
+    assert!(error.to_string().ends_with("is a quote left open?"), "{error}");
+}

@@ -1,0 +1,48 @@
+//! What the calls of one row add up to.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanweave_core::{Event, EventKind, Observer, Usage};
+
+use crate::answer::Answer;
+use crate::progress::Progress;
+
+/// Listens to one row: adds up its calls, and passes everything on to the batch's progress.
+pub(crate) struct Tally {
+    progress: Arc<Progress>,
+    calls: Mutex<Calls>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Calls {
+    answered: u32,
+    attempts: u32,
+    usage: Usage,
+}
+
+impl Tally {
+    pub(crate) fn new(progress: Arc<Progress>) -> Self {
+        Self { progress, calls: Mutex::default() }
+    }
+
+    /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.
+    pub(crate) fn add_to(&self, answer: &mut Answer) {
+        let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if calls.answered > 0 {
+            answer.usage = calls.usage;
+            answer.attempts = calls.attempts;
+        }
+    }
+}
+
+impl Observer for Tally {
+    fn on_event(&self, event: &Event) {
+        self.progress.on_event(event);
+        if let EventKind::StepFinished { reply: Some(reply) } = &event.kind {
+            let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+            calls.answered += 1;
+            calls.attempts += reply.attempts;
+            calls.usage += reply.usage;
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! What a run writes, in which order, and what it says when it cannot.
+
+mod support;
+
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use fanweave_batch::{BatchJob, ErrorKind, Output, Progress, Render, Settings, Source};
+use fanweave_core::{
+    Chain, Error, FinishReason, Message, Part, Prompt, Reply, ToolCall, Usage, chain, model::fake::Fake, step,
+};
+use support::{Place, Rows, job, settings, text_rows};
+
+/// A writer whose bytes the test can read.
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+/// Answers every kind of row there is.
+fn every_kind() -> Chain<Prompt, Message> {
+    step(|prompt: Prompt, _| async move {
+        let mut reply = Reply {
+            id: Some("chatcmpl-1".into()),
+            request_id: Some("req_1".into()),
+            model: Some("m-1".into()),
+            finish_reason: Some(FinishReason::Stop),
+            usage: Usage { input_tokens: 3, output_tokens: 5, cached_tokens: 1, reasoning_tokens: 2 },
+            attempts: 2,
+            raw: None,
+        };
+        let mut message = match prompt.last_user_text().as_str() {
+            "refuse" => {
+                return Err(Error::new(fanweave_core::ErrorKind::BadRequest, "no such parameter")
+                    .with_status(400)
+                    .with_code("unknown_parameter")
+                    .with_request_id("req_2")
+                    .with_body(r#"{"error":{"message":"no such parameter","code":"unknown_parameter"}}"#)
+                    .with_attempts(1));
+            }
+            "lose" => {
+                return Err(
+                    Error::new(fanweave_core::ErrorKind::Connection, "connection reset").with_attempts(5)
+                );
+            }
+            "panic" => panic!("boom"),
+            "call" => {
+                reply.finish_reason = Some(FinishReason::ToolCalls);
+                let call = ToolCall { id: "c1".into(), name: "now".into(), arguments: "{}".into() };
+                Message {
+                    role: fanweave_core::Role::Assistant,
+                    parts: vec![Part::ToolCall(call)],
+                    reply: None,
+                }
+            }
+            "raw" => {
+                reply.raw =
+                    Some(serde_json::json!({"id": "chatcmpl-9", "object": "chat.completion", "extra": true}));
+                Message::assistant("kept as it came")
+            }
+            text => Message::assistant(format!("you said {text}")),
+        };
+        message.reply = Some(Box::new(reply));
+        Ok(message)
+    })
+}
+
+/// Runs `text` to its output, without the latencies.
+async fn output(text: String) -> String {
+    let shared = Shared::default();
+    let source = Source::from_reader("q", io::Cursor::new(text), None).unwrap();
+    let job =
+        BatchJob::new(source, Render::default(), every_kind(), Output::Writer(Box::new(shared.clone())));
+    job.run().await.unwrap();
+    let text = shared.text();
+    text.lines().map(without_latency).collect::<Vec<_>>().join("\n")
+}
+
+fn without_latency(line: &str) -> String {
+    let Some((before, rest)) = line.split_once("\"latency_ms\":") else { return line.to_owned() };
+    format!("{before}\"latency_ms\":0{}", rest.trim_start_matches(|c: char| c.is_ascii_digit()))
+}
+
+#[tokio::test]
+async fn plain_rows_become_objects_of_their_own() {
+    let rows = r#"{"id":"a","prompt":"hello"}
+{"id":7,"prompt":"call"}
+{"prompt":"refuse"}
+{"prompt":"lose"}
+{"prompt":"panic"}
+{"topic":"bears"}
+oops"#;
+    insta::assert_snapshot!(output(rows.to_owned()).await);
+}
+
+#[tokio::test]
+async fn rows_of_an_openai_batch_become_lines_of_its_output() {
+    let row = |id: &str| {
+        let body = serde_json::json!({"model": "m", "messages": [{"role": "user", "content": id}]});
+        serde_json::json!({"custom_id": id, "method": "POST", "url": "/v1/chat/completions", "body": body})
+            .to_string()
+    };
+    let mut rows = ["hello", "call", "raw", "refuse", "lose"].map(row).to_vec();
+    rows.push(
+        r#"{"custom_id":"other","url":"/v1/embeddings","body":{"messages":[{"role":"user","content":"x"}]}}"#
+            .into(),
+    );
+    insta::assert_snapshot!(output(rows.join("\n")).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn results_come_in_input_order_whatever_their_latency() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(300));
+    let out = place.path("out.jsonl");
+    job(&input, &out, Rows::new(7, 5)).settings(settings(50)).run().await.unwrap();
+    let index =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
+    let order: Vec<_> = place.read("out.jsonl").lines().map(index).collect();
+    assert_eq!(order, (0..300).collect::<Vec<_>>());
+    assert!(!place.path("out.jsonl.partial").exists());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unordered_results_come_as_they_finish_and_none_is_lost() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(300));
+    let out = place.path("out.jsonl");
+    let unordered = Settings { unordered: true, ..settings(50) };
+    job(&input, &out, Rows::new(7, 0)).settings(unordered).run().await.unwrap();
+    let index =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
+    let mut order: Vec<_> = place.read("out.jsonl").lines().map(index).collect();
+    assert!(!order.is_sorted());
+    order.sort_unstable();
+    assert_eq!(order, (0..300).collect::<Vec<_>>());
+}
+
+/// Two hundred thousand rows finish behind a slow first one: what waits are their places, 16 bytes each.
+#[tokio::test]
+async fn two_hundred_thousand_results_behind_a_slow_row_wait_in_the_journal() {
+    const ROWS: u64 = 200_000;
+    let progress = Arc::new(Progress::default());
+    let (finished, peak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (seen, most) = (progress.clone(), peak.clone());
+    let slow = step(move |prompt: Prompt, _| {
+        let (finished, seen, most) = (finished.clone(), seen.clone(), most.clone());
+        async move {
+            let text = prompt.last_user_text();
+            if text == "row 0" {
+                while finished.load(Ordering::SeqCst) < ROWS - 1 || seen.snapshot().reorder < ROWS - 1 {
+                    tokio::task::yield_now().await;
+                }
+                most.store(seen.snapshot().reorder, Ordering::SeqCst);
+            } else {
+                finished.fetch_add(1, Ordering::SeqCst);
+            }
+            Ok(text)
+        }
+    });
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(ROWS));
+    let out = Output::File(place.path("out.jsonl"));
+    let source = Source::open(&input, None).unwrap();
+    let job = BatchJob::new(source, Render::default(), slow, out).settings(settings(8)).progress(progress);
+    assert_eq!(job.run().await.unwrap().ok, ROWS);
+    assert_eq!(peak.load(Ordering::SeqCst), ROWS - 1);
+    assert_eq!(place.read("out.jsonl").lines().count() as u64, ROWS);
+}
+
+#[tokio::test]
+async fn a_full_output_ends_the_run_and_says_what_to_do() {
+    struct Full;
+    impl Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let source = Source::from_reader("q", "a\nb\n".as_bytes(), None).unwrap();
+    let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(Full)));
+    let error = job.run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Io);
+    insta::assert_snapshot!(error, @"");
+}
+
+#[tokio::test]
+async fn a_reader_that_has_gone_is_told_apart() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let source = Source::from_reader("q", "a\nb\n".as_bytes(), None).unwrap();
+    let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(writer)));
+    assert!(job.run().await.unwrap_err().is_broken_pipe());
+}
+
+#[tokio::test]
+async fn a_strict_run_stops_before_any_call() {
+    let place = Place::new();
+    let input = place.write("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n");
+    let model = Rows::new(1, 0);
+    let calls = model.calls.clone();
+    let strict = Settings { strict: true, ..Settings::default() };
+    let error = job(&input, &place.path("out.jsonl"), model).settings(strict).run().await.unwrap_err();
+    assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Input, 0));
+    insta::assert_snapshot!(place.hide(error), @"");
+}
+
+#[tokio::test]
+async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(2));
+    let mut refusals = String::new();
+    for out in
+        [place.path("no/such/out.jsonl"), place.folder.path().to_owned(), input.clone(), "/dev/null".into()]
+    {
+        let model = Rows::new(1, 0);
+        let calls = model.calls.clone();
+        let error = job(&input, &out, model).run().await.unwrap_err();
+        assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Usage, 0));
+        refusals += &place.hide(error).replace(&place.folder.path().display().to_string(), "FOLDER");
+        refusals.push('\n');
+    }
+    insta::assert_snapshot!(refusals, @"");
+}
+
+#[tokio::test]
+async fn a_row_of_several_calls_adds_them_up() {
+    let twice = step(|prompt: Prompt, cx| async move {
+        let model = chain(Fake::echo());
+        model.invoke_in(prompt.clone(), &cx).await?;
+        model.invoke_in(prompt, &cx).await
+    });
+    let shared = Shared::default();
+    let source = Source::from_reader("q", "one two three".as_bytes(), None).unwrap();
+    let job = BatchJob::new(source, Render::default(), twice, Output::Writer(Box::new(shared.clone())));
+    let summary = job.run().await.unwrap();
+    let both = Usage { input_tokens: 6, output_tokens: 6, ..Usage::default() };
+    assert_eq!(summary.usage, both);
+    let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
+    assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&2.into(), &6.into()));
+}

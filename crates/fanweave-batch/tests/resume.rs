@@ -1,0 +1,288 @@
+//! A run that is cut short goes on where it was, and its output is that of a run that was not.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fanweave_batch::{
+    BatchJob, CancellationToken, ErrorKind, Output, Progress, Render, Settings, Source, Summary,
+};
+use fanweave_core::{Message, Prompt, step};
+use proptest::prelude::*;
+use support::{Place, Rows, job, settings, text_rows};
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    // Paused time: delays order the rows, and cost nothing.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(work)
+}
+
+/// Runs a job again and again, dropping it after each of `kills`, and then to its end.
+async fn killed(kills: &[u64], job: impl Fn() -> BatchJob<Prompt, Message>) -> Summary {
+    for kill in kills {
+        // Dropping the run is what a crash is to the journal: whatever was not written is lost.
+        let _ = tokio::time::timeout(Duration::from_millis(*kill), job().run()).await;
+    }
+    job().run().await.unwrap()
+}
+
+/// The output without latencies, which depend on the clock.
+fn output(place: &Place, name: &str) -> Vec<serde_json::Value> {
+    let rows = place.read(name);
+    let read = |line: &str| {
+        let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
+        row["latency_ms"] = 0.into();
+        row
+    };
+    rows.lines().map(read).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn a_killed_run_resumes_to_the_output_of_an_undisturbed_one(
+        seed in any::<u64>(),
+        rows in 1_u64..120,
+        failing in 0_u64..6,
+        concurrency in 1_usize..40,
+        kills in prop::collection::vec(0_u64..1000, 0..4),
+    ) {
+        let place = Place::new();
+        let input = place.write("in.txt", text_rows(rows));
+        block_on(job(&input, &place.path("whole.jsonl"), Rows::new(seed, failing)).run()).unwrap();
+
+        let model = Rows::new(seed, failing);
+        let calls = model.calls.clone();
+        let start = || {
+            let model = Rows { calls: calls.clone(), ..model };
+            job(&input, &place.path("killed.jsonl"), model).settings(settings(concurrency))
+        };
+        let summary = block_on(killed(&kills, start));
+        prop_assert_eq!(summary.rows, rows);
+        prop_assert_eq!(output(&place, "killed.jsonl"), output(&place, "whole.jsonl"));
+        let most = usize::try_from(rows).unwrap() + concurrency * kills.len();
+        prop_assert!(calls.load(Ordering::SeqCst) <= most, "{} calls", calls.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
+fn a_journal_cut_at_any_byte_resumes_to_the_same_bytes() {
+    const ROWS: u64 = 4;
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(ROWS));
+    let whole = place.path("whole.jsonl");
+    block_on(job(&input, &whole, Rows::new(1, 3)).run()).unwrap();
+    let journal = std::fs::read(place.path("whole.jsonl.journal")).unwrap();
+    let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+
+    for cut in 0..=journal.len() {
+        place.write("cut.jsonl.journal", &journal[..cut]);
+        let model = Rows::new(1, 3);
+        let calls = model.calls.clone();
+        let summary = block_on(job(&input, &place.path("cut.jsonl"), model).run()).unwrap();
+        assert_eq!(place.read("cut.jsonl"), place.read("whole.jsonl"), "cut at {cut}");
+        let kept = lines(&journal[..cut]).saturating_sub(1);
+        assert_eq!(summary.resumed, kept as u64, "cut at {cut}");
+        assert_eq!(calls.load(Ordering::SeqCst), ROWS as usize - kept, "cut at {cut}");
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_line_is_noted_and_its_row_runs_again() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(5));
+    let out = place.path("out.jsonl");
+    job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
+    let before = place.read("out.jsonl");
+    let journal = place.read("out.jsonl.journal");
+    place.write("out.jsonl.journal", journal.replacen("answer 2", "answer X", 1));
+
+    let model = Rows::new(1, 0);
+    let calls = model.calls.clone();
+    let summary = job(&input, &out, model).run().await.unwrap();
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+    assert_eq!(summary.resumed, 4);
+    let [note] = &summary.notes[..] else { panic!("one note: {:?}", summary.notes) };
+    assert!(note.ends_with("is damaged and was left out; its row runs again"), "{note}");
+    let answers = |text: &str| text.matches("answer ").count();
+    assert_eq!(answers(&place.read("out.jsonl")), answers(&before));
+}
+
+#[tokio::test]
+async fn a_stopped_run_drains_writes_what_is_finished_and_goes_on_later() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(100));
+    let out = place.path("out.jsonl");
+    let (stop, waiting) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let stopped = stop.clone();
+    let chain = step(move |prompt: Prompt, _| {
+        let (stopped, waiting) = (stopped.clone(), waiting.clone());
+        async move {
+            let text = prompt.last_user_text();
+            // Rows 50 to 59 are in flight when the run is stopped.
+            if text.as_str() >= "row 5" && text.len() == "row 50".len() {
+                if waiting.fetch_add(1, Ordering::SeqCst) == 9 {
+                    stopped.cancel();
+                }
+                stopped.cancelled().await;
+            }
+            Ok(text)
+        }
+    });
+    let job = || {
+        let source = Source::open(&input, None).unwrap();
+        BatchJob::new(source, Render::default(), chain.clone(), Output::File(out.clone()))
+            .settings(settings(10))
+    };
+    let summary = job().stop(stop).run().await.unwrap();
+    assert!(summary.interrupted);
+    assert_eq!((summary.rows, summary.left), (60, Some(40)));
+    let rows: Vec<_> = output(&place, "out.jsonl").iter().map(|row| row["index"].as_u64().unwrap()).collect();
+    assert_eq!(rows, (0..60).collect::<Vec<_>>());
+
+    let rest = job().run().await.unwrap();
+    assert_eq!((rest.rows, rest.resumed, rest.interrupted), (100, 60, false));
+    assert_eq!(output(&place, "out.jsonl").len(), 100);
+}
+
+#[tokio::test]
+async fn a_stopped_resume_keeps_every_finished_row_in_the_output() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(50));
+    let out = place.path("out.jsonl");
+    job(&input, &out, Rows::new(1, 4)).run().await.unwrap();
+    let done = output(&place, "out.jsonl").iter().filter(|row| row["error"].is_null()).count();
+
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let retry = Settings { retry_failed: true, ..settings(2) };
+    let summary = job(&input, &out, Rows::new(1, 4)).settings(retry).stop(stop).run().await.unwrap();
+    assert!(summary.interrupted);
+    assert_eq!(output(&place, "out.jsonl").len(), done);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_run_has_nothing_to_do_and_writes_the_same_bytes() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(20));
+    let out = place.path("out.jsonl");
+    let first = job(&input, &out, Rows::new(1, 4)).run().await.unwrap();
+    assert!(first.failed > 0 && !first.nothing_to_do());
+    let before = place.read("out.jsonl");
+    std::fs::remove_file(&out).unwrap();
+    let model = Rows::new(1, 4);
+    let calls = model.calls.clone();
+    let second = job(&input, &out, model).run().await.unwrap();
+    assert!(second.nothing_to_do());
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+    assert_eq!(place.read("out.jsonl"), before);
+    assert_eq!(second.failures, first.failures);
+}
+
+#[tokio::test]
+async fn failed_rows_run_again_only_when_asked_to() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(30));
+    let out = place.path("out.jsonl");
+    let failed = job(&input, &out, Rows::new(1, 3)).run().await.unwrap().failed;
+    assert!(failed > 0);
+    let model = Rows::new(1, 0);
+    let calls = model.calls.clone();
+    let retry = Settings { retry_failed: true, ..Settings::default() };
+    let summary = job(&input, &out, model).settings(retry).run().await.unwrap();
+    assert_eq!((summary.ok, summary.failed, summary.resumed), (30, 0, 30 - failed));
+    assert_eq!(calls.load(Ordering::SeqCst) as u64, failed);
+    // The last record of a row wins.
+    assert!(job(&input, &out, Rows::new(1, 0)).run().await.unwrap().nothing_to_do());
+    assert_eq!(place.read("out.jsonl").matches("\"error\":null").count(), 30);
+}
+
+#[tokio::test]
+async fn another_model_or_input_is_refused_and_what_differs_is_named() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(3));
+    let out = place.path("out.jsonl");
+    job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
+
+    let other =
+        [("model".to_owned(), "test/other".to_owned()), ("system".to_owned(), "Be brief.".to_owned())];
+    let error = job(&input, &out, Rows::new(1, 0)).fingerprint(other.into()).run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    insta::assert_snapshot!(place.hide(error), @"");
+
+    place.write("in.txt", format!("row 9\n{}", text_rows(3)));
+    let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
+    insta::assert_snapshot!(place.hide(error), @"");
+
+    let go_on = Settings { changed_input: true, ..Settings::default() };
+    let summary = job(&input, &out, Rows::new(1, 0)).settings(go_on).run().await.unwrap();
+    assert_eq!((summary.rows, summary.resumed), (4, 3));
+    let answers: Vec<_> = output(&place, "out.jsonl").iter().map(|row| row["answer"].clone()).collect();
+    assert_eq!(answers, ["answer 9", "answer 0", "answer 1", "answer 2"]);
+}
+
+#[tokio::test]
+async fn equal_rows_each_have_their_own_call_and_result() {
+    let place = Place::new();
+    let input = place.write("in.txt", "row 1\nrow 1\nrow 1\n");
+    let out = place.path("out.jsonl");
+    job(&input, &out, Rows::new(1, 0))
+        .settings(Settings { limit: Some(2), ..Settings::default() })
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(output(&place, "out.jsonl").len(), 2);
+    let summary = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
+    assert_eq!((summary.rows, summary.resumed), (3, 2));
+}
+
+#[tokio::test]
+async fn fresh_forgets_what_was() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(3));
+    let out = place.write("out.jsonl", "somebody's work");
+    let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Exists);
+    assert_eq!(place.read("out.jsonl"), "somebody's work");
+    let fresh = || Settings { fresh: true, ..Settings::default() };
+    let summary = job(&input, &out, Rows::new(1, 0)).settings(fresh()).run().await.unwrap();
+    assert_eq!(summary.ok, 3);
+    let summary = job(&input, &out, Rows::new(1, 0)).settings(fresh()).run().await.unwrap();
+    assert_eq!((summary.ok, summary.resumed), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_process_is_kept_out_while_the_first_one_runs() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(3));
+    let out = place.path("out.jsonl");
+    let progress = Arc::new(Progress::default());
+    let mut first = Box::pin(job(&input, &out, Rows::new(1, 0)).progress(progress.clone()).run());
+    while progress.snapshot().in_flight == 0 {
+        let _ = tokio::time::timeout(Duration::ZERO, &mut first).await;
+    }
+    let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert_eq!(first.await.unwrap().ok, 3);
+}
+
+#[tokio::test]
+async fn rows_of_a_pipe_are_recognised_when_they_come_again() {
+    let place = Place::new();
+    let run = |rows: u64| {
+        let source = Source::from_reader("pipe", std::io::Cursor::new(text_rows(rows)), None).unwrap();
+        let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
+        BatchJob::new(source, Render::default(), chain, Output::File(place.path("out.jsonl"))).run()
+    };
+    run(3).await.unwrap();
+    let summary = run(5).await.unwrap();
+    assert_eq!((summary.rows, summary.resumed, summary.left), (5, 3, None));
+    assert_eq!(
+        summary.notes,
+        ["pipe is compared row by row: whether it is the input of the first run cannot be checked"]
+    );
+}

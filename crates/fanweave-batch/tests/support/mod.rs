@@ -1,0 +1,101 @@
+//! What the tests share: folders, rows, and a model whose every answer, failure and delay follows from its row.
+
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fanweave_batch::{BatchJob, Output, Render, Settings, Source};
+use fanweave_core::{
+    ChatModel, Context, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Usage,
+};
+
+/// A folder with an input and an output in it.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// `text` without the name of the folder.
+    pub fn hide(&self, text: impl ToString) -> String {
+        text.to_string().replace(&format!("{}/", self.folder.path().display()), "")
+    }
+}
+
+/// A model that is asked for `row N` and answers `answer N` after a delay that follows from N; every `failing`th
+/// row fails. It counts its calls.
+pub struct Rows {
+    pub seed: u64,
+    pub failing: u64,
+    pub calls: Arc<AtomicUsize>,
+}
+
+impl Rows {
+    pub fn new(seed: u64, failing: u64) -> Self {
+        Self { seed, failing, calls: Arc::default() }
+    }
+}
+
+impl ChatModel for Rows {
+    fn name(&self) -> &str {
+        "test/rows"
+    }
+
+    async fn generate(&self, prompt: Prompt, _: &Context) -> fanweave_core::Result<Message> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let text = prompt.last_user_text();
+        let row: u64 = text.trim_start_matches("row ").parse().map_err(Error::step)?;
+        let mixed = (row ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        tokio::time::sleep(Duration::from_millis(mixed % 200)).await;
+        if self.failing > 0 && mixed % self.failing == 0 {
+            return Err(Error::new(ErrorKind::Server, "on strike").with_status(500).with_attempts(3));
+        }
+        let mut message = Message::assistant(format!("answer {row}"));
+        message.reply = Some(Box::new(Reply {
+            model: Some("rows-1".to_owned()),
+            finish_reason: Some(FinishReason::Stop),
+            usage: Usage { input_tokens: 2, output_tokens: 2, ..Usage::default() },
+            attempts: 1,
+            ..Reply::default()
+        }));
+        Ok(message)
+    }
+}
+
+/// Lines `row 0`, `row 1`, ..
+pub fn text_rows(n: u64) -> String {
+    (0..n).map(|row| format!("row {row}\n")).collect()
+}
+
+pub fn settings(concurrency: usize) -> Settings {
+    Settings { concurrency: NonZeroUsize::new(concurrency).unwrap(), ..Settings::default() }
+}
+
+pub fn job(input: &Path, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {
+    let source = Source::open(input, None).unwrap();
+    let chain = fanweave_core::chain(Model::new(model));
+    BatchJob::new(source, Render::default(), chain, Output::File(output.to_owned()))
+        .fingerprint(BTreeMap::from([("model".to_owned(), "test/rows".to_owned())]))
+}

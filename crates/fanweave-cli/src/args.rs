@@ -1,0 +1,212 @@
+//! The command line, as clap reads it.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::sim::SimArgs;
+
+/// Many LLM calls at once: as fast as the account allows, nothing lost.
+#[derive(Debug, Parser)]
+#[command(name = "fanweave", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Try it without a key:\n  \
+    fanweave ask --model sim/writer \"Write a haiku about tides.\"\n  \
+    fanweave batch questions.jsonl -o answers.jsonl --model sim/writer")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+
+    /// When to colour messages
+    #[arg(long, value_enum, default_value_t, global = true, value_name = "WHEN")]
+    pub(crate) color: Color,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Batch(BatchArgs),
+    Ask(AskArgs),
+    Sim(SimArgs),
+}
+
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal, unless NO_COLOR is set
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    pub(crate) fn apply(self) {
+        let choice = match self {
+            Color::Auto => return,
+            Color::Always => anstream::ColorChoice::Always,
+            Color::Never => anstream::ColorChoice::Never,
+        };
+        choice.write_global();
+    }
+}
+
+/// Answer every row of a file, many at once
+///
+/// Rows are JSON lines (each object's fields fill the template, or it has a `prompt` or `messages`), the
+/// requests of an OpenAI batch file, CSV with a header line, or plain text with a prompt a line. Answers are
+/// written as JSON lines in the order of the input, one for each row; a row that fails says why and leaves
+/// the others alone.
+///
+/// Finished rows are kept in OUTPUT.journal as they finish: the same command, run again after Ctrl-C or a
+/// crash, calls only what is missing.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave batch questions.jsonl -o answers.jsonl --model sim/writer
+  fanweave batch products.csv -o names.jsonl --model openai/gpt-5-mini \\
+      --prompt 'Name a shop that sells {{ product }}.'
+  cat topics.txt | fanweave batch - -o - --model sim/writer --prompt 'Write a title about {{ input }}.'
+
+Exit codes:
+  0  every row was answered        3  some rows failed
+  1  the work could not be done    4  nothing to do: all rows were answered before
+  2  wrong usage, nothing called   5  stopped; the same command goes on")]
+pub(crate) struct BatchArgs {
+    /// File of rows, or - for stdin
+    pub(crate) input: PathBuf,
+
+    /// File for the answers, or - for stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Template of the prompt, or @FILE that holds one; {{ name }} is the row's field of that name, and
+    /// {{ input }} a line of text
+    #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
+    pub(crate) prompt: Option<String>,
+
+    /// System message, a template too
+    #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
+    pub(crate) system: Option<String>,
+
+    /// Most rows in flight at once
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one_usize)]
+    pub(crate) concurrency: NonZeroUsize,
+
+    /// What the input is: openai, jsonl, csv or text [default: found out]
+    #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
+    pub(crate) input_format: Option<String>,
+
+    /// Write answers as they finish instead of in input order
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) unordered: bool,
+
+    /// Stop at the first row that cannot be read
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) strict: bool,
+
+    /// Call rows again that failed in an earlier run
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) retry_failed: bool,
+
+    /// Start over: forget the journal and replace the output of an earlier run
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) fresh: bool,
+
+    /// What to show while it runs
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
+    pub(crate) show_progress: ShowProgress,
+
+    /// Show nothing but errors
+    #[arg(short, long, help_heading = "Progress")]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ShowProgress {
+    /// A panel on a terminal, lines elsewhere
+    #[default]
+    Auto,
+    /// The panel
+    Bar,
+    /// A line every 10 seconds
+    Counter,
+    /// Nothing but the summary
+    None,
+}
+
+/// Ask one question and print the answer as it arrives
+///
+/// What stands on the command line and what comes on stdin make the prompt, in that order.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave ask --model sim/writer \"Write a haiku about tides.\"
+  git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"")]
+pub(crate) struct AskArgs {
+    /// The question
+    #[arg(value_name = "PROMPT")]
+    pub(crate) prompt: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// System message, or @FILE that holds one
+    #[arg(short, long, value_name = "TEXT|@FILE")]
+    pub(crate) system: Option<String>,
+
+    /// Print one JSON object with answer, usage and finish reason when the answer is complete
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which model, and how to call it. Shared by all commands that call one.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model")]
+pub(crate) struct ModelArgs {
+    /// provider/model, as in openai/gpt-5-mini, or sim/writer, which needs no key
+    #[arg(short, long, env = "FANWEAVE_MODEL", value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+
+    /// A server that speaks the OpenAI dialect, as in http://127.0.0.1:8080/v1
+    #[arg(long, env = "FANWEAVE_BASE_URL", value_name = "URL")]
+    pub(crate) base_url: Option<String>,
+
+    /// Most requests a minute
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
+    pub(crate) rpm: Option<NonZeroU32>,
+
+    /// Longest time for one request, as in 30s or 2m [default: 10m]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
+    /// Tries after a failed one; 429 answers do not count [default: 5]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+
+    /// How freely the model chooses its words
+    #[arg(long, value_name = "0..2")]
+    pub(crate) temperature: Option<f64>,
+
+    /// Most tokens of an answer
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
+    pub(crate) max_tokens: Option<NonZeroU32>,
+}
+
+fn at_least_one_usize(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a whole number of 1 or more"))
+}
+
+fn at_least_one_u32(text: &str) -> Result<NonZeroU32, String> {
+    text.parse().map_err(|_| format!("{text:?} is not a whole number of 1 or more"))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("a request needs more time than 0".to_owned()),
+        Ok(time) => Ok(time),
+        Err(_) => Err(format!("{text:?} is not a duration: write it as in 500ms, 30s or 2m")),
+    }
+}

@@ -1,0 +1,109 @@
+//! `fanweave ask`: one question, its answer as it arrives.
+
+use std::io::{IsTerminal, Read, Write};
+
+use fanweave::{Chain, Context, Delta, Message, Prompt, chain};
+use futures::StreamExt;
+use serde_json::json;
+
+use crate::args::AskArgs;
+use crate::exit::{Exit, Failure, is_broken_pipe};
+use crate::models::{connect, text_or_file};
+use crate::stop;
+
+pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
+    let prompt = prompt(&args)?;
+    let connected = connect(&args.model, false)?;
+    let answer = chain(connected.model.clone());
+    let work = async {
+        if args.json { print_json(&answer, prompt).await } else { print_pieces(&answer, prompt).await }
+    };
+    tokio::select! {
+        done = work => done,
+        () = stop::signal() => Ok(Exit::Interrupted),
+    }
+}
+
+/// The words of the command line, then what comes on stdin.
+fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
+    let mut parts = Vec::new();
+    if !args.prompt.is_empty() {
+        parts.push(args.prompt.join(" "));
+    }
+    if !std::io::stdin().is_terminal() {
+        let mut piped = String::new();
+        std::io::stdin()
+            .read_to_string(&mut piped)
+            .map_err(|e| Failure::usage(format!("cannot read stdin: {e}")))?;
+        if !piped.trim().is_empty() {
+            parts.push(piped.trim_end().to_owned());
+        }
+    }
+    if parts.is_empty() {
+        return Err(
+            Failure::usage("nothing is asked").with_hint("write the question after the flags, or pipe it in")
+        );
+    }
+    let prompt = Prompt::from(parts.join("\n\n"));
+    match &args.system {
+        Some(system) => Ok(prompt.with_system(text_or_file("--system", system)?)),
+        None => Ok(prompt),
+    }
+}
+
+async fn print_pieces(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
+    let mut out = std::io::stdout();
+    let mut ends_line = true;
+    let mut run = answer.stream(prompt);
+    while let Some(piece) = run.next().await {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => {
+                // What has arrived stays readable, and the error gets a line of its own.
+                if !ends_line {
+                    let _ = writeln!(out);
+                }
+                return Err(error.into());
+            }
+        };
+        if let Delta::Text { text, .. } = &piece
+            && !text.is_empty()
+        {
+            ends_line = text.ends_with('\n');
+            if let Some(exit) = written(write!(out, "{text}").and_then(|()| out.flush()))? {
+                return Ok(exit);
+            }
+        }
+    }
+    if !ends_line && let Some(exit) = written(writeln!(out))? {
+        return Ok(exit);
+    }
+    run.output().await?;
+    Ok(Exit::Ok)
+}
+
+async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
+    let message = answer.invoke_in(prompt, &Context::new()).await?;
+    let reply = message.reply.clone().unwrap_or_default();
+    let tool_calls: Vec<_> = message.tool_calls().collect();
+    let mut line = json!({
+        "answer": message.text(),
+        "finish_reason": reply.finish_reason.as_ref().map(fanweave::FinishReason::as_str),
+        "usage": reply.usage,
+        "model": reply.model,
+        "attempts": reply.attempts,
+    });
+    if !tool_calls.is_empty() {
+        line["tool_calls"] = json!(tool_calls);
+    }
+    written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok))
+}
+
+/// How to go on after a write: not at all where the reader has gone.
+fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(e) if is_broken_pipe(&e) => Ok(Some(Exit::Ok)),
+        Err(e) => Err(Failure::new(format!("cannot write to stdout: {e}"))),
+    }
+}

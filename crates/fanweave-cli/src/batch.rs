@@ -1,0 +1,174 @@
+//! `fanweave batch`: every row of a file, many at once.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use fanweave::batch::{
+    BatchJob, Error, ErrorKind, Format, Output, Progress, Render, Settings, Source, Summary,
+};
+use fanweave::{Chain, Prompt, Template, step};
+
+use crate::args::{BatchArgs, ShowProgress};
+use crate::exit::{Exit, Failure};
+use crate::models::{connect, text_or_file};
+use crate::progress::Display;
+use crate::{stop, summary};
+
+pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
+    let source = open(&args)?;
+    let connected = connect(&args.model, source.format() == Format::OpenAi)?;
+    let (render, mut fingerprint) = templates(&args)?;
+    fingerprint.extend(model_fingerprint(&args, connected.model.name()));
+    let output = output(&args.output);
+    let chain = asks_the_given_model() | &connected.model;
+
+    let progress = Arc::new(Progress::default());
+    let show = if args.quiet { ShowProgress::None } else { args.show_progress };
+    let display = Display::new(show, progress.clone(), args.concurrency.get());
+    let stop = stop::on_signals();
+    let job = BatchJob::new(source, render, chain, output)
+        .settings(settings(&args))
+        .fingerprint(fingerprint)
+        .progress(progress)
+        .stop(stop.clone());
+
+    let drawing = async {
+        let draining = async {
+            stop.cancelled().await;
+            display.say("stopping: no new rows, waiting for those in flight (again to end at once)");
+            std::future::pending::<()>().await;
+        };
+        tokio::join!(display.draw(), draining);
+    };
+    let done = tokio::select! {
+        done = job.run() => done,
+        _ = drawing => unreachable!("drawing never ends"),
+    };
+    display.clear();
+    match done {
+        Ok(summary) => Ok(finish(&summary, &args)),
+        Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+fn open(args: &BatchArgs) -> Result<Source, Failure> {
+    let format =
+        args.input_format.as_deref().map(str::parse::<Format>).transpose().map_err(|e| failure(&e))?;
+    let source =
+        if args.input == Path::new("-") { Source::stdin(format) } else { Source::open(&args.input, format) };
+    source.map_err(|e| failure(&e))
+}
+
+fn output(path: &Path) -> Output {
+    if path == Path::new("-") { Output::Stdout } else { Output::File(path.to_owned()) }
+}
+
+/// The templates, and their texts for the fingerprint.
+fn templates(args: &BatchArgs) -> Result<(Render, BTreeMap<String, String>), Failure> {
+    let mut texts = BTreeMap::new();
+    let mut read = |flag: &str, text: &Option<String>| -> Result<Option<Template>, Failure> {
+        let Some(text) = text else { return Ok(None) };
+        let text = text_or_file(flag, text)?;
+        let template =
+            Template::parse(&text).map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))?;
+        texts.insert(flag.trim_start_matches('-').to_owned(), text);
+        Ok(Some(template))
+    };
+    let render =
+        Render { template: read("--prompt", &args.prompt)?, system: read("--system", &args.system)? };
+    Ok((render, texts))
+}
+
+/// What else changes the answers. Where the model is reached does not: an account may move.
+fn model_fingerprint(args: &BatchArgs, name: &str) -> impl Iterator<Item = (String, String)> {
+    let model = args.model.model.clone().unwrap_or_else(|| name.to_owned());
+    let temperature = args.model.temperature.map(|t| ("temperature".to_owned(), t.to_string()));
+    let max_tokens = args.model.max_tokens.map(|n| ("max tokens".to_owned(), n.to_string()));
+    std::iter::once(("model".to_owned(), model)).chain(temperature).chain(max_tokens)
+}
+
+/// The model of the command line answers every row, whichever one the row was written for.
+fn asks_the_given_model() -> Chain<Prompt, Prompt> {
+    step(|mut prompt: Prompt, _cx| async move {
+        prompt.parameters.model = None;
+        Ok(prompt)
+    })
+}
+
+fn settings(args: &BatchArgs) -> Settings {
+    Settings {
+        concurrency: args.concurrency,
+        strict: args.strict,
+        unordered: args.unordered,
+        retry_failed: args.retry_failed,
+        fresh: args.fresh,
+        ..Settings::default()
+    }
+}
+
+fn finish(summary: &Summary, args: &BatchArgs) -> Exit {
+    if summary.interrupted {
+        let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
+        anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+        anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
+        return Exit::Stopped;
+    }
+    if summary.nothing_to_do() {
+        anstream::eprintln!(
+            "nothing to do: all {} rows have a result in {} ({} failed); --fresh starts over{}",
+            summary.rows,
+            name(&args.output),
+            summary.failed,
+            if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
+        );
+        return Exit::NothingToDo;
+    }
+    if !args.quiet {
+        anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+    }
+    if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok }
+}
+
+fn name(path: &Path) -> String {
+    if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() }
+}
+
+/// This command, as a person would type it.
+fn again() -> String {
+    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    std::iter::once("fanweave".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    match error.kind() {
+        ErrorKind::Usage | ErrorKind::Input | ErrorKind::Exists | ErrorKind::Mismatch => {
+            Failure::usage(error.to_string())
+        }
+        _ => Failure::new(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_can_be_pasted_back_into_a_shell() {
+        assert_eq!(quoted("answers.jsonl"), "answers.jsonl");
+        assert_eq!(quoted("Name a {{ thing }}."), "'Name a {{ thing }}.'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted(""), "''");
+    }
+}

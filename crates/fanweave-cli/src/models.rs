@@ -1,0 +1,87 @@
+//! From the model flags to a model.
+
+use std::num::NonZeroU32;
+
+use fanweave::models::{ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::{Model, Parameters};
+use fanweave_sim::{Server, Settings};
+
+use crate::args::ModelArgs;
+use crate::exit::Failure;
+
+/// A model, and the server that it needs where it is simulated behind a real socket.
+pub(crate) struct Connected {
+    pub(crate) model: Model,
+    /// Stops when dropped.
+    _server: Option<Server>,
+}
+
+/// The model that the flags describe. `concurrency` is the most calls that will be in flight.
+pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Failure> {
+    let name = args.model.as_deref().ok_or_else(no_model)?;
+    let simulated = name.starts_with("sim/") && args.base_url.is_none();
+    let plain = args.rpm.is_none() && args.timeout.is_none() && args.retries.is_none();
+
+    let (model, server) = if simulated && plain {
+        (fanweave::model(name)?, None)
+    } else if simulated {
+        // Limits, timeouts and retries belong to the network: let the simulated model have one.
+        fanweave::model(name)?;
+        let server = serve()?;
+        let model = build(&format!("openai/{name}"), Some(server.base_url()), args, keep_raw)?;
+        (model, Some(server))
+    } else {
+        (build(&with_vendor(name, args), args.base_url.clone(), args, keep_raw)?, None)
+    };
+    let parameters = Parameters {
+        temperature: args.temperature,
+        max_tokens: args.max_tokens.map(Into::into),
+        ..Parameters::default()
+    };
+    Ok(Connected { model: model.with(parameters), _server: server })
+}
+
+fn no_model() -> Failure {
+    Failure::usage("no model is given")
+        .with_hint("add --model, as in --model openai/gpt-5-mini, or --model sim/writer to try without a key")
+}
+
+/// A server of one's own may call its models what it likes.
+fn with_vendor(name: &str, args: &ModelArgs) -> String {
+    let vendor = name.split_once('/').map(|(vendor, _)| vendor);
+    let known = vendor.is_some_and(|vendor| vendors().any(|known| known == vendor));
+    if known || args.base_url.is_none() { name.to_owned() } else { format!("openai/{name}") }
+}
+
+fn serve() -> Result<Server, Failure> {
+    let settings = Settings { latency: fanweave::sim::LATENCY, ..Settings::default() };
+    Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
+}
+
+fn build(name: &str, base_url: Option<String>, args: &ModelArgs, keep_raw: bool) -> Result<Model, Failure> {
+    let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
+    if let Some(url) = base_url {
+        builder = builder.base_url(url);
+    }
+    if let Some(timeout) = args.timeout {
+        builder = builder.timeout(timeout);
+    }
+    if let Some(retries) = args.retries {
+        builder = builder.retry(RetryPolicy {
+            attempts: NonZeroU32::MIN.saturating_add(retries),
+            ..RetryPolicy::default()
+        });
+    }
+    if let Some(rpm) = args.rpm {
+        let limits = RateLimits { requests_per_minute: Some(rpm), ..RateLimits::default() };
+        builder = builder.limits(limits);
+    }
+    Ok(builder.build()?)
+}
+
+/// A text of the command line, or of the file that `@FILE` names.
+pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
+    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
+    std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))
+}

@@ -1,0 +1,234 @@
+//! What a person sees of a batch while it runs: a panel on a terminal, lines elsewhere.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanweave::batch::{Progress, Snapshot};
+use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::args::ShowProgress;
+
+/// How often the panel is drawn. Fast enough to look alive, slow enough to read.
+const DRAW: Duration = Duration::from_millis(100);
+/// How often a line is written where there is no terminal.
+const LINE: Duration = Duration::from_secs(10);
+
+/// Shows the progress of a batch until it is told that the batch has ended.
+pub(crate) struct Display {
+    progress: Arc<Progress>,
+    form: Form,
+    concurrency: usize,
+    started: Instant,
+}
+
+enum Form {
+    Panel(ProgressBar),
+    Lines,
+    Nothing,
+}
+
+impl Display {
+    pub(crate) fn new(show: ShowProgress, progress: Arc<Progress>, concurrency: usize) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let form = match show {
+            ShowProgress::None => Form::Nothing,
+            ShowProgress::Bar => Form::Panel(panel()),
+            ShowProgress::Auto if terminal => Form::Panel(panel()),
+            ShowProgress::Auto | ShowProgress::Counter => Form::Lines,
+        };
+        Self { progress, form, concurrency, started: Instant::now() }
+    }
+
+    /// Draws until dropped.
+    pub(crate) async fn draw(&self) {
+        let mut ticks = interval(if matches!(self.form, Form::Lines) { LINE } else { DRAW });
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick comes at once: it starts the clock of the rate, and draws an empty panel.
+        loop {
+            ticks.tick().await;
+            let now = self.progress.snapshot();
+            match &self.form {
+                Form::Panel(bar) => {
+                    // One column less: some terminals wrap at the last one.
+                    let width = usize::from(console::Term::stderr().size().1).saturating_sub(1);
+                    bar.set_message(panel_text(&now, self.concurrency, self.started.elapsed(), width));
+                }
+                Form::Lines if self.started.elapsed() >= LINE / 2 => anstream::eprintln!("{}", line(&now)),
+                Form::Lines | Form::Nothing => {}
+            }
+        }
+    }
+
+    /// Takes the panel away, so that what comes next has the terminal to itself.
+    pub(crate) fn clear(&self) {
+        if let Form::Panel(bar) = &self.form {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Says something above the panel.
+    pub(crate) fn say(&self, text: &str) {
+        match &self.form {
+            Form::Panel(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
+            Form::Lines | Form::Nothing => anstream::eprintln!("{text}"),
+        }
+    }
+}
+
+fn panel() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is valid"));
+    bar
+}
+
+/// The panel, for a terminal `width` columns wide.
+///
+/// ```text
+/// ━━━━━━━━━━━━━━━━━━━━━━━━━━━━────────────────  142/223  64 %
+///  ok 140   failed 2   in flight 64/64   retrying 1
+///  21.4 rows/s   3.2k tokens/s   p50 612ms   p95 1.4s   4s left
+/// ```
+fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usize) -> String {
+    let count = match now.total {
+        Some(total) => {
+            format!("{}/{}  {} %", HumanCount(now.done), HumanCount(total), percent(now.done, total))
+        }
+        None => format!("{} rows", HumanCount(now.done)),
+    };
+    let room = width.saturating_sub(count.chars().count() + 3).clamp(10, 60);
+    let bar = match now.total {
+        Some(total) => bar(now.done, total, room),
+        None => String::new(),
+    };
+    let gap = if bar.is_empty() { "" } else { "  " };
+
+    let mut rows = vec![format!("ok {}", HumanCount(now.ok - now.resumed.min(now.ok)))];
+    let mut add = |name: &str, n: u64| {
+        if n > 0 {
+            rows.push(format!("{name} {}", HumanCount(n)));
+        }
+    };
+    add("from an earlier run", now.resumed);
+    add("failed", now.failed);
+    add("retrying", now.retrying);
+    add("waiting", now.waiting);
+    rows.push(format!("in flight {}/{}", HumanCount(now.in_flight), HumanCount(concurrency as u64)));
+
+    let mut speed = vec![format!("{:.1} rows/s", now.rate)];
+    let seconds = elapsed.as_secs_f64();
+    if now.usage.total_tokens() > 0 && seconds > 0.0 {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let tokens = now.usage.total_tokens() as f64 / seconds;
+        speed.push(format!("{} tokens/s", short(tokens)));
+    }
+    for (name, time) in [("p50", now.p50), ("p95", now.p95)] {
+        speed.extend(time.map(|time| format!("{name} {}", rounded(time))));
+    }
+    speed.extend(now.eta().filter(|_| now.in_flight > 0).map(|eta| format!("{} left", rounded(eta))));
+
+    let lines = [format!("{bar}{gap}{count}"), rows.join("   "), speed.join("   ")];
+    lines.iter().map(|line| clip(&format!(" {line}"), width)).collect::<Vec<_>>().join("\n")
+}
+
+/// One line, for logs.
+fn line(now: &Snapshot) -> String {
+    let of = now.total.map(|total| format!("/{total} ({} %)", percent(now.done, total))).unwrap_or_default();
+    let mut text = format!(
+        "{}{of} rows done, {} failed, {} in flight, {:.1} rows/s",
+        now.done, now.failed, now.in_flight, now.rate
+    );
+    if let Some(eta) = now.eta() {
+        text.push_str(&format!(", {} left", rounded(eta)));
+    }
+    text
+}
+
+fn percent(done: u64, total: u64) -> u64 {
+    (done * 100).checked_div(total).unwrap_or(100)
+}
+
+fn bar(done: u64, total: u64, width: usize) -> String {
+    let filled = usize::try_from(done * width as u64 / total.max(1)).unwrap_or(width).min(width);
+    format!("{}{}", "━".repeat(filled), "─".repeat(width - filled))
+}
+
+/// A line that fits: what is cut would wrap, and leave remains on the screen.
+fn clip(line: &str, width: usize) -> String {
+    line.chars().take(width.max(1)).collect::<String>().trim_end().to_owned()
+}
+
+/// A number as `812`, `3.2k` or `1.4M`.
+pub(crate) fn short(n: f64) -> String {
+    match n {
+        n if n >= 1e6 => format!("{:.1}M", n / 1e6),
+        n if n >= 1e4 => format!("{:.0}k", n / 1e3),
+        n if n >= 1e3 => format!("{:.1}k", n / 1e3),
+        n => format!("{n:.0}"),
+    }
+}
+
+/// A time as a person says it: `87ms`, `1.4s`, `12s`, `3m 20s`.
+pub(crate) fn rounded(time: Duration) -> String {
+    match time {
+        t if t < Duration::from_secs(1) => format!("{}ms", t.as_millis()),
+        t if t < Duration::from_secs(10) => format!("{:.1}s", t.as_secs_f64()),
+        t => humantime::format_duration(Duration::from_secs(t.as_secs())).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fanweave::Usage;
+
+    use super::*;
+
+    fn half_way() -> Snapshot {
+        Snapshot {
+            total: Some(223),
+            done: 142,
+            ok: 140,
+            failed: 2,
+            in_flight: 64,
+            retrying: 1,
+            rate: 21.4,
+            usage: Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() },
+            p50: Some(Duration::from_millis(612)),
+            p95: Some(Duration::from_millis(1_420)),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn the_panel_shows_what_matters() {
+        insta::assert_snapshot!(panel_text(&half_way(), 64, Duration::from_secs(7), 80), @"");
+    }
+
+    #[test]
+    fn a_resumed_run_from_stdin_has_no_bar_and_no_end() {
+        let now = Snapshot { total: None, resumed: 40, retrying: 0, ..half_way() };
+        insta::assert_snapshot!(panel_text(&now, 64, Duration::from_secs(7), 80), @"");
+    }
+
+    #[test]
+    fn no_line_of_the_panel_is_wider_than_the_terminal() {
+        for width in [1, 20, 40, 80, 200] {
+            for line in panel_text(&half_way(), 64, Duration::from_secs(7), width).lines() {
+                assert!(line.chars().count() <= width, "{width}: {line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_for_logs() {
+        insta::assert_snapshot!(line(&half_way()), @"");
+    }
+
+    #[test]
+    fn numbers_are_written_as_people_say_them() {
+        let times = [87, 1_400, 12_300, 200_000].map(|ms| rounded(Duration::from_millis(ms)));
+        assert_eq!(times, ["87ms", "1.4s", "12s", "3m 20s"]);
+        assert_eq!([7.0, 1_234.0, 56_789.0, 3_400_000.0].map(short), ["7", "1.2k", "57k", "3.4M"]);
+    }
+}

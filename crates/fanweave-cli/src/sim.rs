@@ -1,0 +1,199 @@
+//! `fanweave sim`: a simulated provider to try things against, without a key and without cost.
+
+use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use clap::Args;
+use fanweave_sim::{Latency, Server, Settings, Stats, parse_duration};
+
+use crate::exit::{Exit, Failure};
+use crate::stop;
+
+/// Answer like OpenAI and Anthropic do, without a key: with latency, limits and faults on demand
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Models:
+  echo       answers with a checksum of the prompt and the prompt
+  any other  writes plausible text that obeys what the prompt asks for, schemas and tools
+
+Examples:
+  fanweave sim --latency lognormal:600ms,0.4 --rpm 1500
+  fanweave sim --port 0 --error-rate 0.02 --reset-rate 0.01
+  OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=any python my_program.py
+
+What happened so far: GET /stats. To start counting anew: POST /reset.")]
+pub(crate) struct SimArgs {
+    /// Port to listen on; 0 is any free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    host: IpAddr,
+
+    /// The key that every request must carry [default: any, or none]
+    #[arg(long, value_name = "KEY", env = "FANWEAVE_SIM_API_KEY", hide_env_values = true)]
+    api_key: Option<String>,
+
+    /// The models there are, as in echo,writer [default: every name is a model]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    models: Vec<String>,
+
+    /// Seed of latencies and faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+
+    /// Time before an answer begins, as 600ms or lognormal:600ms,0.4 (median, sigma)
+    #[arg(long, default_value_t, help_heading = "Speed")]
+    latency: Latency,
+
+    /// Pause between the pieces of a stream
+    #[arg(long, default_value = "0", value_parser = parse_duration, value_name = "TIME", help_heading = "Speed")]
+    chunk_delay: Duration,
+
+    /// Pieces per stream; 0 is one per word
+    #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Speed")]
+    chunks: usize,
+
+    /// Requests per minute
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    rpm: Option<NonZeroU32>,
+
+    /// Tokens per minute, input and output together
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    tpm: Option<NonZeroU32>,
+
+    /// How much of a minute's limit may be used at once: 1s makes 60 rpm one per second
+    #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME", help_heading = "Limits")]
+    quantum: Duration,
+
+    /// Most requests answered at once; more get a 429 that does not say why
+    #[arg(long, value_name = "N", help_heading = "Limits")]
+    max_in_flight: Option<NonZeroUsize>,
+
+    /// Share of requests answered with HTTP 500 or 503, from 0 to 1
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    error_rate: f64,
+
+    /// Share of answers broken half-way by a TCP reset
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    reset_rate: f64,
+
+    /// Share of requests that are never answered
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    hang_rate: f64,
+
+    /// Share of answers that end half-way in good order
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    truncate_rate: f64,
+}
+
+/// Serves until a signal comes, then says what happened.
+pub(crate) async fn run(args: SimArgs) -> Result<Exit, Failure> {
+    let settings = args.settings();
+    let addr = settings.addr;
+    let example_key = settings.api_key.is_some();
+    let server = Server::start(settings).map_err(|error| match error.kind() {
+        ErrorKind::InvalidInput => Failure::usage(error.to_string()),
+        ErrorKind::AddrInUse => Failure::new(format!("port {} of {} is in use", addr.port(), addr.ip()))
+            .with_hint(
+                "Stop what listens there, choose another with --port, or let --port 0 find a free one.",
+            ),
+        ErrorKind::PermissionDenied => Failure::new(format!("not allowed to listen on port {}", addr.port()))
+            .with_hint("Ports below 1024 belong to the system: choose a higher one with --port."),
+        _ => Failure::new(format!("cannot listen on {addr}: {error}")),
+    })?;
+    // A program that started this one reads the address here; if nobody reads, the server is still of use.
+    let mut stdout = std::io::stdout();
+    let _nobody_reads = writeln!(stdout, "listening on {}", server.base_url()).and_then(|()| stdout.flush());
+    let key = if example_key { " -H \"authorization: Bearer $KEY\"" } else { "" };
+    anstream::eprintln!(
+        "Try:  curl {}/chat/completions{key} -d '{{\"model\":\"writer\",\"messages\":[{{\"role\":\"user\",\"content\":\"Write a \
+         haiku about tides.\"}}]}}'\nStop with Ctrl-C.",
+        server.base_url()
+    );
+    stop::signal().await;
+    anstream::eprintln!("{}", summary(&server.stats()));
+    server.shutdown().await;
+    Ok(Exit::Ok)
+}
+
+impl SimArgs {
+    fn settings(self) -> Settings {
+        Settings {
+            addr: SocketAddr::new(self.host, self.port),
+            latency: self.latency,
+            chunk_delay: self.chunk_delay,
+            chunks: self.chunks,
+            rpm: self.rpm.map(NonZeroU32::get),
+            tpm: self.tpm.map(NonZeroU32::get),
+            quantum: self.quantum,
+            max_in_flight: self.max_in_flight.map(NonZeroUsize::get),
+            error_rate: self.error_rate,
+            reset_rate: self.reset_rate,
+            hang_rate: self.hang_rate,
+            truncate_rate: self.truncate_rate,
+            seed: self.seed,
+            api_key: self.api_key,
+            models: self.models,
+        }
+    }
+}
+
+/// A share from 0 to 1.
+fn parse_rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
+        Ok(percent) if percent > 1.0 && percent <= 100.0 => {
+            Err(format!("a rate is a share from 0 to 1; {text} per cent is {}", percent / 100.0))
+        }
+        _ => Err("a rate is a share from 0 to 1, as in 0.02".to_owned()),
+    }
+}
+
+/// What happened, in one line; what did not happen is left out.
+fn summary(stats: &Stats) -> String {
+    let faults = [
+        (stats.rejected_429, "over the limits"),
+        (stats.invalid, "invalid"),
+        (stats.errors, "errors"),
+        (stats.resets, "resets"),
+        (stats.hangs, "hangs"),
+        (stats.truncated, "truncated"),
+        (stats.client_disconnects, "clients gone early"),
+    ];
+    let faults: String = faults
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!(", {count} {what}"))
+        .collect();
+    format!(
+        "{} requests: {} answered{faults}; most at once {}, {} connections, {} tokens in, {} out",
+        stats.requests,
+        stats.ok,
+        stats.peak_in_flight,
+        stats.connections_opened,
+        stats.input_tokens,
+        stats.output_tokens
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_in_per_cent_is_told_as_a_share() {
+        assert_eq!(parse_rate("0.02"), Ok(0.02));
+        assert_eq!(parse_rate("5").unwrap_err(), "a rate is a share from 0 to 1; 5 per cent is 0.05");
+        assert_eq!(parse_rate("-1").unwrap_err(), "a rate is a share from 0 to 1, as in 0.02");
+    }
+
+    #[test]
+    fn the_summary_leaves_out_what_did_not_happen() {
+        let line = summary(&Stats::default());
+        assert_eq!(line, "0 requests: 0 answered; most at once 0, 0 connections, 0 tokens in, 0 out");
+    }
+}

@@ -1,0 +1,102 @@
+//! The last words of a batch.
+
+use std::fmt::Write;
+
+use fanweave::batch::Summary;
+
+use crate::progress::{rounded, short};
+
+/// Most reasons for failures that are told apart.
+const REASONS: usize = 8;
+
+/// What a batch came to, as a person reads it. `output` is where the answers are.
+pub(crate) fn text(summary: &Summary, output: &str) -> String {
+    let mut text = String::new();
+    let called = summary.rows - summary.resumed;
+    let _ = write!(
+        text,
+        "{} in {}: {} ok, {} failed",
+        rows(summary.rows),
+        rounded(summary.wall),
+        summary.ok,
+        summary.failed
+    );
+    if summary.resumed > 0 {
+        let _ = write!(text, ", {} from an earlier run", summary.resumed);
+    }
+    if called > 0 && !summary.wall.is_zero() {
+        #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+        let rate = called as f64 / summary.wall.as_secs_f64();
+        let _ = write!(text, " ({rate:.1} rows/s)");
+    }
+    for group in summary.failures.iter().take(REASONS) {
+        let _ = write!(text, "\n  {group}");
+    }
+    if summary.failures.len() > REASONS {
+        let _ = write!(text, "\n  .. and {} more reasons", summary.failures.len() - REASONS);
+    }
+    if called > 0 {
+        text.push('\n');
+        text.push_str(&figures(summary));
+    }
+    for note in &summary.notes {
+        let _ = write!(text, "\nnote: {note}");
+    }
+    let _ = write!(text, "\nanswers: {output}");
+    text
+}
+
+fn figures(summary: &Summary) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a count for people")]
+    let tokens = |n: u64| short(n as f64);
+    let mut figures = vec![format!(
+        "tokens {} in, {} out",
+        tokens(summary.usage.input_tokens),
+        tokens(summary.usage.output_tokens)
+    )];
+    for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
+        figures.extend(time.map(|time| format!("{name} {}", rounded(time))));
+    }
+    if summary.retries > 0 {
+        figures.push(format!("{} retries", summary.retries));
+    }
+    figures.join("   ")
+}
+
+fn rows(n: u64) -> String {
+    if n == 1 { "1 row".to_owned() } else { format!("{n} rows") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fanweave::Usage;
+    use fanweave::batch::FailureGroup;
+
+    use super::*;
+
+    #[test]
+    fn a_run_with_failures_tells_them_by_reason() {
+        let group = |kind: &str, message: &str, count, first_line| FailureGroup {
+            kind: kind.into(),
+            message: message.into(),
+            count,
+            first_line,
+        };
+        let summary = Summary {
+            rows: 223,
+            ok: 219,
+            failed: 4,
+            resumed: 100,
+            retries: 12,
+            usage: Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() },
+            wall: Duration::from_millis(3_100),
+            p50: Some(Duration::from_millis(612)),
+            p95: Some(Duration::from_millis(1_400)),
+            failures: vec![group("timeout", "no answer within 30s", 3, 17), group("input", "not JSON", 1, 9)],
+            ..Summary::default()
+        };
+        insta::assert_snapshot!(text(&summary, "answers.jsonl"), @"");
+    }
+}

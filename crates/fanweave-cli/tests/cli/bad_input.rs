@@ -1,0 +1,235 @@
+//! Everything that a person gets wrong: each is a clear error, the right exit code, and nothing is lost.
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider, prompts};
+
+/// Runs `fanweave batch` in a folder with three good rows; gives exit code and messages.
+fn batch(args: &[&str]) -> String {
+    batch_in(&good_rows(), args)
+}
+
+fn good_rows() -> Folder {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    folder
+}
+
+fn batch_in(folder: &Folder, args: &[&str]) -> String {
+    let ran = folder.run(&[&["batch"], args].concat());
+    assert_eq!(ran.stdout, "", "nothing but answers goes to stdout");
+    format!("exit {}\n{}", ran.code, ran.stderr)
+}
+
+const OUT: [&str; 4] = ["-o", "out.jsonl", "-m", "sim/echo"];
+
+#[test]
+fn a_missing_input_file() {
+    insta::assert_snapshot!(batch(&[&["quetsions.jsonl"], &OUT[..]].concat()));
+}
+
+#[test]
+fn a_folder_as_input() {
+    insta::assert_snapshot!(batch(&[&["."], &OUT[..]].concat()));
+}
+
+#[test]
+fn an_empty_file() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "\n\n");
+    insta::assert_snapshot!(batch_in(&folder, &[&["in.jsonl"], &OUT[..]].concat()));
+}
+
+#[test]
+fn a_bad_line_fails_its_row_alone() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"prompt\":\"one\"}\n{\"prompt\": oops}\n{\"prompt\":\"three\"}\n");
+    let said = batch_in(&folder, &[&["in.jsonl"], &OUT[..]].concat());
+    assert!(said.starts_with("exit 3"), "{said}");
+    assert!(said.contains("line 2"), "{said}");
+    let rows = folder.rows("out.jsonl");
+    assert_eq!(rows.len(), 3);
+    assert!(rows[0]["error"].is_null() && rows[2]["error"].is_null());
+    insta::assert_snapshot!(rows[1]["error"].to_string());
+}
+
+#[test]
+fn a_bad_line_stops_a_strict_run() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"prompt\":\"one\"}\n{\"prompt\": oops}\n");
+    insta::assert_snapshot!(batch_in(&folder, &[&["in.jsonl", "--strict"], &OUT[..]].concat()));
+}
+
+#[test]
+fn a_duplicate_custom_id_fails_the_second_row() {
+    let folder = Folder::new();
+    let line = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"x"}]}}"#;
+    folder.write("in.jsonl", format!("{line}\n{line}\n"));
+    let said = batch_in(&folder, &[&["in.jsonl"], &OUT[..]].concat());
+    assert!(said.starts_with("exit 3"), "{said}");
+    insta::assert_snapshot!(folder.rows("out.jsonl")[1]["error"].to_string());
+}
+
+#[test]
+fn rows_without_a_prompt_and_no_template() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"topic\":\"tides\"}\n");
+    batch_in(&folder, &[&["in.jsonl"], &OUT[..]].concat());
+    insta::assert_snapshot!(folder.rows("out.jsonl")[0]["error"].to_string());
+}
+
+#[test]
+fn a_template_with_a_variable_that_no_row_has() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"topic\":\"tides\"}\n");
+    batch_in(&folder, &[&["in.jsonl", "-p", "About {{ tpoic }}"], &OUT[..]].concat());
+    insta::assert_snapshot!(folder.rows("out.jsonl")[0]["error"].to_string());
+}
+
+#[test]
+fn a_template_that_is_none() {
+    insta::assert_snapshot!(batch(&[&["in.jsonl", "-p", "{{ oops"], &OUT[..]].concat()));
+}
+
+#[test]
+fn a_template_file_that_is_missing() {
+    insta::assert_snapshot!(batch(&[&["in.jsonl", "-p", "@prompt.txt"], &OUT[..]].concat()));
+}
+
+#[test]
+fn an_unknown_flag() {
+    insta::assert_snapshot!(batch(&[&["in.jsonl", "--concurency", "3"], &OUT[..]].concat()));
+}
+
+#[test]
+fn an_unknown_simulated_model() {
+    insta::assert_snapshot!(batch(&["in.jsonl", "-o", "out.jsonl", "-m", "sim/writr"]));
+}
+
+#[test]
+fn an_unknown_provider() {
+    insta::assert_snapshot!(batch(&["in.jsonl", "-o", "out.jsonl", "-m", "opnai/gpt-5-mini"]));
+}
+
+#[test]
+fn a_model_that_the_provider_does_not_know() {
+    let provider = Provider::start(Settings { models: vec!["echo".to_owned()], ..Settings::default() });
+    let folder = good_rows();
+    let said = batch_in(
+        &folder,
+        &["in.jsonl", "-o", "out.jsonl", "-m", "openai/ecco", "--base-url", &provider.url()],
+    );
+    assert!(said.starts_with("exit 3"), "{said}");
+    assert!(said.contains("not_found") && said.contains("ecco"), "{said}");
+}
+
+#[test]
+fn no_model() {
+    insta::assert_snapshot!(batch(&["in.jsonl", "-o", "out.jsonl"]));
+}
+
+#[test]
+fn no_key() {
+    insta::assert_snapshot!(batch(&["in.jsonl", "-o", "out.jsonl", "-m", "openai/gpt-5-mini"]));
+}
+
+#[test]
+fn an_unreachable_server() {
+    let folder = good_rows();
+    // Port 1 of the loopback address: nothing listens there.
+    let args = [
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "openai/x",
+        "--base-url",
+        "http://127.0.0.1:1/v1",
+        "--retries",
+        "0",
+    ];
+    let said = batch_in(&folder, &args);
+    assert!(said.starts_with("exit 3"), "{said}");
+    insta::assert_snapshot!(folder.rows("out.jsonl")[0]["error"].to_string());
+}
+
+#[test]
+fn a_base_url_that_is_none() {
+    insta::assert_snapshot!(batch(&[
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "openai/x",
+        "--base-url",
+        "localhost:8080"
+    ]));
+}
+
+#[test]
+fn concurrency_0() {
+    insta::assert_snapshot!(batch(&[&["in.jsonl", "--concurrency", "0"], &OUT[..]].concat()));
+}
+
+#[test]
+fn a_timeout_that_is_none() {
+    insta::assert_snapshot!(batch(&[&["in.jsonl", "--timeout", "soon"], &OUT[..]].concat()));
+}
+
+#[test]
+fn an_output_in_a_missing_folder() {
+    insta::assert_snapshot!(batch(&["in.jsonl", "-o", "results/out.jsonl", "-m", "sim/echo"]));
+}
+
+#[test]
+fn the_input_as_output() {
+    let folder = good_rows();
+    insta::assert_snapshot!(batch_in(&folder, &["in.jsonl", "-o", "in.jsonl", "-m", "sim/echo"]));
+    assert_eq!(folder.read("in.jsonl"), prompts(3), "the input is untouched");
+}
+
+#[test]
+fn an_output_that_another_program_wrote() {
+    let folder = good_rows();
+    folder.write("out.jsonl", "precious\n");
+    insta::assert_snapshot!(batch_in(&folder, &[&["in.jsonl"], &OUT[..]].concat()));
+    assert_eq!(folder.read("out.jsonl"), "precious\n");
+}
+
+#[test]
+fn a_journal_of_another_model() {
+    let folder = good_rows();
+    batch_in(&folder, &[&["in.jsonl"], &OUT[..]].concat());
+    let said = batch_in(&folder, &["in.jsonl", "-o", "out.jsonl", "-m", "sim/writer"]);
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_full_disk() {
+    // A file system of 64 KiB, in a namespace of its own: where that is not allowed, the test cannot be had.
+    let folder = good_rows();
+    folder.write("in.jsonl", prompts(2_000));
+    std::fs::create_dir(folder.file("small")).expect("a folder");
+    let script = format!(
+        "mount -t tmpfs -o size=64k none small && '{}' batch in.jsonl -o small/out.jsonl -m sim/echo -c 2000; \
+         code=$?; head -c 20 small/out.jsonl.journal >/dev/null && wc -l < small/out.jsonl.journal; exit $code",
+        env!("CARGO_BIN_EXE_fanweave")
+    );
+    let output = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--mount", "sh", "-c", &script])
+        .current_dir(folder.path())
+        .output();
+    let Ok(output) = output else { return skip("there is no `unshare`") };
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare") || said.contains("mount:") {
+        return skip(&said);
+    }
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the disk is full"), "{said}");
+    let kept: usize = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number of lines");
+    assert!(kept > 10, "finished rows are kept: {kept}");
+}
+
+fn skip(why: &str) {
+    eprintln!("SKIPPED a_full_disk: {}", why.trim());
+}

@@ -1,0 +1,174 @@
+//! `fanweave batch` when all goes well.
+
+use std::time::Duration;
+
+use fanweave_sim::{Latency, Settings};
+
+use crate::support::{Folder, Provider, assert_all_answered, echo_of, prompts};
+
+fn provider() -> Provider {
+    Provider::start(Settings::default())
+}
+
+#[test]
+fn every_row_is_answered_in_input_order() {
+    let latency = Latency::LogNormal { median: Duration::from_millis(5), sigma: 1.0 };
+    let provider = Provider::start(Settings { latency, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(500));
+    let ran = folder
+        .run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &provider.url()])
+        .expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 500);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("500 rows"), "{}", ran.stderr);
+    assert_eq!(provider.stats().ok, 500);
+    assert!(provider.stats().peak_in_flight <= 64, "the default concurrency holds");
+}
+
+#[test]
+fn the_in_process_model_needs_no_provider() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(20));
+    folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 20);
+}
+
+#[test]
+fn csv_rows_fill_the_template() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.csv", "name,town\nAda,London\n\"Bo, the second\",Oslo\n");
+    folder
+        .run(&[
+            "batch",
+            "in.csv",
+            "-o",
+            "out.jsonl",
+            "-m",
+            "openai/echo",
+            "--base-url",
+            &provider.url(),
+            "-p",
+            "{{ name }} of {{ town }}",
+        ])
+        .expect_code(0);
+    let answers: Vec<_> = folder.rows("out.jsonl").iter().map(|row| row["answer"].clone()).collect();
+    assert_eq!(answers, [echo_of("Ada of London"), echo_of("Bo, the second of Oslo")]);
+}
+
+#[test]
+fn text_lines_come_from_stdin_and_answers_go_to_stdout() {
+    let provider = provider();
+    let folder = Folder::new();
+    let ran = folder
+        .run_with_stdin(
+            &["batch", "-", "-o", "-", "-m", "openai/echo", "--base-url", &provider.url()],
+            "first\n\nsecond\n",
+        )
+        .expect_code(0);
+    let answers: Vec<serde_json::Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(answers.len(), 2);
+    assert_eq!(answers[0]["answer"], echo_of("first"));
+    assert_eq!(answers[1]["answer"], echo_of("second"));
+}
+
+#[test]
+fn a_template_and_a_system_message_come_from_files() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.txt", "tides\n");
+    folder.write("prompt.txt", "About {{ input }}:\n");
+    folder
+        .run(&[
+            "batch",
+            "in.txt",
+            "-o",
+            "out.jsonl",
+            "-m",
+            "openai/echo",
+            "--base-url",
+            &provider.url(),
+            "-p",
+            "@prompt.txt",
+            "-s",
+            "Be brief.",
+        ])
+        .expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("About tides:"));
+}
+
+#[test]
+fn openai_batch_files_give_the_official_result_lines() {
+    let provider = provider();
+    let folder = Folder::new();
+    let line = |id: &str, ask: &str| {
+        serde_json::json!({
+            "custom_id": id, "method": "POST", "url": "/v1/chat/completions",
+            "body": {"model": "echo", "messages": [{"role": "user", "content": ask}]},
+        })
+    };
+    folder.write("in.jsonl", format!("{}\n{}\n", line("a", "one"), line("b", "two")));
+    folder
+        .run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &provider.url()])
+        .expect_code(0);
+    let rows = folder.rows("out.jsonl");
+    for (row, (id, ask)) in rows.iter().zip([("a", "one"), ("b", "two")]) {
+        assert_eq!(row["custom_id"], id);
+        assert_eq!(row["error"], serde_json::Value::Null);
+        assert_eq!(row["response"]["status_code"], 200);
+        let body = &row["response"]["body"];
+        assert_eq!(body["object"], "chat.completion");
+        assert_eq!(body["choices"][0]["message"]["content"], echo_of(ask));
+        assert!(body["usage"]["total_tokens"].as_u64().is_some_and(|n| n > 0));
+    }
+    assert_eq!(rows.len(), 2);
+}
+
+#[test]
+fn requests_per_minute_hold_for_a_simulated_model_too() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(8));
+    let started = std::time::Instant::now();
+    folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", "--rpm", "120"]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 8);
+    // Two a second, and a burst of two: the eighth starts 3 s after the first.
+    assert!(started.elapsed() >= Duration::from_millis(2_900), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_second_run_has_nothing_to_do_and_calls_nobody() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(5));
+    let url = provider.url();
+    let args = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &url];
+    folder.run(&args).expect_code(0);
+    let first = folder.read("out.jsonl");
+    let again = folder.run(&args).expect_code(4);
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    assert_eq!(folder.read("out.jsonl"), first);
+    assert_eq!(provider.stats().requests, 5);
+
+    folder.run(&[&args[..], &["--fresh"]].concat()).expect_code(0);
+    assert_eq!(provider.stats().requests, 10);
+}
+
+#[test]
+fn failed_rows_are_called_again_when_asked_to() {
+    let failing = Provider::start(Settings { error_rate: 1.0, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    let run = |url: &str, more: &[&str]| {
+        let args = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url];
+        folder.run(&[&args, &["--retries", "0"], more].concat())
+    };
+    run(&failing.url(), &[]).expect_code(3);
+    assert!(folder.rows("out.jsonl").iter().all(|row| row["answer"].is_null() && !row["error"].is_null()));
+
+    // The same file, model and prompt at an address that works.
+    let working = provider();
+    run(&working.url(), &["--retry-failed"]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 3);
+}

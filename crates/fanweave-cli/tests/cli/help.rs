@@ -1,0 +1,21 @@
+//! What `--help` says, as a person reads it.
+
+use crate::support::Folder;
+
+fn help(args: &[&str]) -> String {
+    Folder::new().run(args).expect_code(0).stdout
+}
+
+#[test]
+fn help_is_readable() {
+    insta::assert_snapshot!("help", help(&["--help"]));
+    insta::assert_snapshot!("help_batch", help(&["batch", "--help"]));
+    insta::assert_snapshot!("help_ask", help(&["ask", "--help"]));
+    insta::assert_snapshot!("help_sim", help(&["sim", "--help"]));
+}
+
+#[test]
+fn without_arguments_it_says_how_to_begin() {
+    let ran = Folder::new().run(&[]).expect_code(2);
+    assert!(ran.stderr.contains("Usage: fanweave"), "{}", ran.stderr);
+}

@@ -1,0 +1,110 @@
+//! A key never shows: in no output, file or error, in no encoding.
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider, prompts};
+
+const CANARY: &str = "sk-canary-7f3a9b1c5d2e8f40/with+odd=signs";
+
+/// The canary as it is, percent-encoded and base64.
+fn forms() -> [String; 4] {
+    let percent = CANARY.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
+    [
+        CANARY.to_owned(),
+        percent,
+        // Of `sk-canary-7f3a9b1c5d2e8f40/with+odd=signs`, with and without padding.
+        "c2stY2FuYXJ5LTdmM2E5YjFjNWQyZThmNDAvd2l0aCtvZGQ9c2lnbnM=".to_owned(),
+        "c2stY2FuYXJ5LTdmM2E5YjFjNWQyZThmNDAvd2l0aCtvZGQ9c2lnbnM".to_owned(),
+    ]
+}
+
+#[track_caller]
+fn assert_clean(place: &str, text: &str) {
+    for form in forms() {
+        assert!(!text.contains(&form), "{place} shows the key: {text}");
+    }
+}
+
+fn run(folder: &Folder, url: &str, more: &[&str]) -> i32 {
+    let args =
+        ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url, "--retries", "1"];
+    let mut command = folder.command(&[&args, more].concat());
+    command.env("OPENAI_API_KEY", CANARY).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1");
+    let output = command.output().expect("the program starts");
+    assert_clean("stdout", &String::from_utf8_lossy(&output.stdout));
+    assert_clean("stderr", &String::from_utf8_lossy(&output.stderr));
+    for entry in std::fs::read_dir(folder.path()).expect("the folder can be read") {
+        let path = entry.expect("an entry").path();
+        assert_clean(&path.display().to_string(), &String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+    }
+    output.status.code().unwrap_or(-1)
+}
+
+#[test]
+fn a_key_that_works_shows_nowhere() {
+    let provider = Provider::start(Settings { api_key: Some(CANARY.to_owned()), ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    assert_eq!(run(&folder, &provider.url(), &[]), 0);
+}
+
+#[test]
+fn a_wrong_key_is_a_clear_error_that_does_not_show_it() {
+    let provider = Provider::start(Settings { api_key: Some("another".to_owned()), ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    assert_eq!(run(&folder, &provider.url(), &[]), 3);
+    for row in folder.rows("out.jsonl") {
+        assert_eq!(row["error"]["kind"], "authentication");
+        assert_eq!(row["error"]["status"], 401);
+    }
+}
+
+#[test]
+fn a_server_that_echoes_the_key_in_its_errors_does_not_make_it_show() {
+    let url = echoing_server();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    assert_eq!(run(&folder, &url, &[]), 3);
+    let rows = folder.rows("out.jsonl");
+    assert_eq!(rows[0]["error"]["status"], 400, "{}", rows[0]);
+}
+
+/// A server that answers every request with 400 and all of its headers as the message.
+fn echoing_server() -> String {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(stream) = stream else { return };
+            std::thread::spawn(move || {
+                let mut reader = BufReader::new(stream);
+                let (mut head, mut length) = (String::new(), 0);
+                loop {
+                    let mut line = String::new();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 || line == "\r\n" {
+                        break;
+                    }
+                    if let Some(n) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                        length = n.trim().parse().unwrap_or(0);
+                    }
+                    head.push_str(line.trim_end());
+                    head.push(' ');
+                }
+                let mut body = vec![0; length];
+                let _ = reader.read_exact(&mut body);
+                let forms = forms().join(" ");
+                let answer =
+                    serde_json::json!({"error": {"message": format!("you sent {head} {forms}")}}).to_string();
+                let _ = write!(
+                    reader.get_mut(),
+                    "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
+                     connection: close\r\nx-request-id: {CANARY}\r\n\r\n{answer}",
+                    answer.len(),
+                );
+            });
+        }
+    });
+    url
+}

@@ -1,0 +1,10 @@
+//! The program as a person uses it: a process, its files, what it prints and how it ends.
+
+mod ask;
+mod bad_input;
+mod batch;
+mod faults;
+mod help;
+mod keys;
+mod signals;
+mod support;

@@ -1,0 +1,108 @@
+//! Ctrl-C, SIGTERM and kill -9.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use fanweave_sim::{Latency, Settings};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Folder, Provider, Ran, assert_all_answered, prompts};
+
+const ROWS: usize = 200;
+
+fn provider() -> Provider {
+    Provider::start(Settings { latency: Latency::Fixed(Duration::from_millis(50)), ..Settings::default() })
+}
+
+fn args(url: &str) -> Vec<&str> {
+    vec!["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url, "-c", "8"]
+}
+
+fn start(folder: &Folder, url: &str) -> Child {
+    let mut command = folder.command(&args(url));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the program starts")
+}
+
+fn wait_for(what: impl Fn() -> bool) {
+    for _ in 0..2_000 {
+        if what() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    panic!("what was waited for did not come within 10 s");
+}
+
+fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    kill(pid, signal).expect("the program runs");
+}
+
+fn drains_and_goes_on(stop: Signal) {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(ROWS));
+    let child = start(&folder, &provider.url());
+    wait_for(|| provider.stats().ok >= 20);
+    signal(&child, stop);
+    let ran = Ran::of(child.wait_with_output().expect("the program ends")).expect_code(5);
+
+    let kept = folder.rows("out.jsonl");
+    let stats = provider.stats();
+    assert_eq!(stats.client_disconnects, 0, "calls in flight were drained");
+    assert_eq!(kept.len() as u64, stats.ok, "every answer that was paid for is kept");
+    assert!(kept.len() < ROWS && kept.iter().all(|row| row["error"].is_null()));
+    assert!(ran.stderr.contains("fanweave batch in.jsonl"), "it says how to go on: {}", ran.stderr);
+
+    folder.run(&args(&provider.url())).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), ROWS);
+    assert_eq!(provider.stats().ok, ROWS as u64, "no row was called twice");
+}
+
+#[test]
+fn ctrl_c_drains_keeps_what_is_done_and_the_same_command_goes_on() {
+    drains_and_goes_on(Signal::SIGINT);
+}
+
+#[test]
+fn sigterm_does_as_ctrl_c() {
+    drains_and_goes_on(Signal::SIGTERM);
+}
+
+#[test]
+fn a_second_ctrl_c_ends_at_once_and_loses_nothing_finished() {
+    let hanging = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(ROWS));
+    let child = start(&folder, &hanging.url());
+    wait_for(|| hanging.stats().in_flight >= 8);
+    signal(&child, Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(200));
+    signal(&child, Signal::SIGINT);
+    Ran::of(child.wait_with_output().expect("the program ends")).expect_code(130);
+
+    let working = provider();
+    folder.run(&args(&working.url())).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), ROWS);
+}
+
+#[test]
+fn a_killed_run_goes_on_without_calling_a_finished_row_again() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(ROWS));
+    let mut kills = 0;
+    for at_least in [10, 60, 130] {
+        let mut child = start(&folder, &provider.url());
+        wait_for(|| provider.stats().ok >= at_least);
+        child.kill().expect("the program runs");
+        child.wait().expect("the program ends");
+        kills += 1;
+    }
+    folder.run(&args(&provider.url())).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), ROWS);
+    let calls = provider.stats().requests;
+    assert!(calls <= (ROWS + kills * 8) as u64, "{calls} calls: at most those in flight are repeated");
+}

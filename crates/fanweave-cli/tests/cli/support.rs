@@ -1,0 +1,138 @@
+//! Runs the program in a folder of its own, beside a simulated provider of its own.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use fanweave_sim::{Server, Settings};
+use serde_json::Value;
+
+/// A simulated provider in this process. Stops when dropped.
+pub(crate) struct Provider {
+    server: Server,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Provider {
+    pub(crate) fn start(settings: Settings) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime starts");
+        let server = {
+            let _in_runtime = runtime.enter();
+            Server::start(settings).expect("the provider starts")
+        };
+        Self { server, _runtime: runtime }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        self.server.base_url()
+    }
+
+    pub(crate) fn stats(&self) -> fanweave_sim::Stats {
+        self.server.stats()
+    }
+}
+
+/// A folder to run the program in. Gone when dropped.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        std::fs::write(self.file(name), text).expect("a file in the temporary folder");
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap_or_else(|e| panic!("{name} cannot be read: {e}"))
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.file(name).exists()
+    }
+
+    /// The answers of a JSONL file.
+    pub(crate) fn rows(&self, name: &str) -> Vec<Value> {
+        self.read(name).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+    }
+
+    /// The program, in this folder and with none of the caller's environment.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fanweave"));
+        command.current_dir(self.path()).env_clear().args(args).stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+        Ran::of(self.command(args).output().expect("the program starts"))
+    }
+
+    pub(crate) fn run_with_stdin(&self, args: &[&str], input: &str) -> Ran {
+        let mut command = self.command(args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let mut stdin = child.stdin.take().expect("stdin is piped");
+        stdin.write_all(input.as_bytes()).expect("the program reads its stdin");
+        drop(stdin);
+        Ran::of(child.wait_with_output().expect("the program ends"))
+    }
+}
+
+/// How a run of the program ended.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+
+    /// Exit code and messages, as a snapshot shows them.
+    #[track_caller]
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "stderr: {}\nstdout: {}", self.stderr, self.stdout);
+        self
+    }
+}
+
+/// What `sim/echo` answers to `prompt`: a function of the prompt, so that mixed-up answers are noticed.
+pub(crate) fn echo_of(prompt: &str) -> String {
+    format!("{:08x} {prompt}", crc32fast::hash(prompt.as_bytes()))
+}
+
+/// `n` JSON lines with a prompt each.
+pub(crate) fn prompts(n: usize) -> String {
+    (0..n).map(|i| format!("{{\"prompt\":\"question {i}\"}}\n")).collect()
+}
+
+/// Asserts that row `i` of `rows` answers question `i`, for all of `n` rows.
+#[track_caller]
+pub(crate) fn assert_all_answered(rows: &[Value], n: usize) {
+    assert_eq!(rows.len(), n, "one line for each row");
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(row["index"], i, "{row}");
+        assert_eq!(row["answer"], echo_of(&format!("question {i}")), "{row}");
+        assert!(row["error"].is_null(), "{row}");
+    }
+}

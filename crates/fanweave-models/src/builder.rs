@@ -1,0 +1,292 @@
+//! Models by name: the vendor's row, the environment and the caller's settings, made into one model.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanweave_core::{Error, ErrorKind, Model, Result};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+
+use crate::providers::compatible::{Vendor, set};
+use crate::providers::openai::ChatCompletions;
+use crate::transport::call::HttpModel;
+use crate::transport::client::{Client, header};
+use crate::transport::endpoint::Endpoint;
+use crate::transport::limits::{Account, AccountKey, RateLimits};
+use crate::transport::retry::RetryPolicy;
+use crate::transport::secret::Secret;
+
+/// A model by its name, with key and base URL from the environment.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let model = fanweave_models::model("openai/gpt-5-mini")?;
+/// println!("{}", model.invoke("Name a bear.").await?.text());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`ModelBuilder::build`].
+pub fn model(name: &str) -> Result<Model> {
+    ModelBuilder::new(name).build()
+}
+
+/// Settings for a model.
+///
+/// ```
+/// use std::time::Duration;
+/// use fanweave_models::ModelBuilder;
+///
+/// let model = ModelBuilder::new("openai/gpt-5-mini")
+///     .base_url("http://localhost:8000/v1")
+///     .timeout(Duration::from_secs(30))
+///     .build()?;
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+#[must_use]
+pub struct ModelBuilder {
+    name: String,
+    base_url: Option<String>,
+    api_key: Option<String>,
+    client: Option<Client>,
+    timeout: Option<Duration>,
+    retry: RetryPolicy,
+    limits: Option<RateLimits>,
+    headers: Vec<(String, String)>,
+    keep_raw: bool,
+}
+
+impl ModelBuilder {
+    /// A model by its name: a provider of [`vendors`](crate::vendors), `/`, and the model in that provider's
+    /// words, which may hold more slashes.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            base_url: None,
+            api_key: None,
+            client: None,
+            timeout: None,
+            retry: RetryPolicy::default(),
+            limits: None,
+            headers: Vec::new(),
+            keep_raw: false,
+        }
+    }
+
+    /// Where the API begins, as in `http://localhost:8000/v1`. Default: the environment's, or the vendor's.
+    ///
+    /// With it a missing key is no error: none is sent.
+    pub fn base_url(mut self, url: impl Into<String>) -> Self {
+        self.base_url = Some(url.into());
+        self
+    }
+
+    /// The key. Default: the environment's, as in `OPENAI_API_KEY`.
+    pub fn api_key(mut self, key: impl Into<String>) -> Self {
+        self.api_key = Some(key.into());
+        self
+    }
+
+    /// The client to send requests with. Default: the one that the whole process shares.
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
+    }
+
+    /// Longest time for one request and its answer; a retry is another request. Default: the client's, 600 s.
+    ///
+    /// To limit a whole run with its retries, use
+    /// [`Context::with_timeout`](fanweave_core::Context::with_timeout).
+    pub fn timeout(mut self, total: Duration) -> Self {
+        self.timeout = Some(total);
+        self
+    }
+
+    /// When failed requests are sent again. Default [`RetryPolicy::default`].
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Ceilings for the account. Default: those that another handle on the account has set, or none.
+    pub fn limits(mut self, limits: RateLimits) -> Self {
+        self.limits = Some(limits);
+        self
+    }
+
+    /// Sends this header with every request, in place of the one that would be sent otherwise.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw). Default no.
+    pub fn keep_raw(mut self, keep: bool) -> Self {
+        self.keep_raw = keep;
+        self
+    }
+
+    /// The model. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for an unknown provider, a base URL or a header that cannot be used;
+    /// [`ErrorKind::Authentication`] for a key that is missing or cannot be sent.
+    pub fn build(self) -> Result<Model> {
+        self.build_in(&|variable| std::env::var(variable).ok())
+    }
+
+    /// As [`build`](Self::build), in the environment `env`.
+    fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
+        let (vendor, model) = Vendor::of(&self.name)?;
+        let key = key(vendor, self.api_key, self.base_url.is_some(), env)?;
+        let endpoint = Endpoint::parse(&self.base_url.unwrap_or_else(|| vendor.url(env)))?;
+        let client = self.client.unwrap_or_default();
+
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("fanweave/", env!("CARGO_PKG_VERSION"))));
+        // A compressed answer could be a thousand times longer than it looks.
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(key) = &key {
+            headers.insert(AUTHORIZATION, key.bearer()?);
+        }
+        if vendor.name == "openai" {
+            for (variable, name) in ACCOUNT_HEADERS {
+                if let Some(value) = set(env, variable) {
+                    let (name, value) = header(name, &value)?;
+                    headers.insert(name, value);
+                }
+            }
+        }
+        headers.extend(client.headers().clone());
+        let account = AccountKey {
+            base_url: endpoint.to_string(),
+            key: key.as_ref().map(Secret::fingerprint),
+            model: model.to_owned(),
+        };
+        let mut secrets: Vec<_> = key.into_iter().collect();
+        for (name, value) in &self.headers {
+            let (name, header) = header(name, value)?;
+            if ["auth", "key", "token", "secret"].iter().any(|part| name.as_str().contains(part)) {
+                secrets.push(Secret::new(value.trim_start_matches("Bearer ").to_owned()));
+            }
+            headers.insert(name, header);
+        }
+        let account = Account::shared(account);
+        if let Some(limits) = self.limits {
+            account.set_limits(limits);
+        }
+        let mut timeouts = client.timeouts();
+        timeouts.total = self.timeout.unwrap_or(timeouts.total);
+        Ok(Model::new(HttpModel {
+            provider: Arc::from(vendor.name),
+            model: model.to_owned(),
+            protocol: Box::new(ChatCompletions { quirks: vendor.quirks }),
+            name: self.name,
+            endpoint,
+            headers,
+            secrets,
+            client,
+            timeouts,
+            retry: self.retry,
+            account,
+            keep_raw: self.keep_raw,
+        }))
+    }
+}
+
+/// Shows no key and no header.
+impl fmt::Debug for ModelBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ModelBuilder").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// Which organisation and project of OpenAI's pay: the variables of its own SDKs.
+const ACCOUNT_HEADERS: [(&str, &str); 2] =
+    [("OPENAI_ORG_ID", "openai-organization"), ("OPENAI_PROJECT_ID", "openai-project")];
+
+fn key(
+    vendor: &Vendor,
+    given: Option<String>,
+    has_url: bool,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<Secret>> {
+    let refused = |message| Err(Error::new(ErrorKind::Authentication, message));
+    let variable = vendor.key_variables.first().copied().unwrap_or("the API key");
+    let key = match given {
+        Some(key) if key.trim().is_empty() => {
+            return refused(format!("the API key is empty: set {variable}, or leave `api_key` out"));
+        }
+        Some(key) => Some(key.trim().to_owned()),
+        None => vendor.key(env),
+    };
+    if key.is_none() && vendor.needs_key && !has_url {
+        return refused(format!(
+            "{variable} is not set: export it, or use a model that needs no key such as sim/writer"
+        ));
+    }
+    Ok(key.map(Secret::new))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn built(builder: ModelBuilder, env: &[(&str, &str)]) -> Result<Model> {
+        builder.build_in(&|name| {
+            env.iter().find(|(variable, _)| *variable == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn a_missing_key_names_the_variable_to_set() {
+        for env in [&[][..], &[("OPENAI_API_KEY", " \n")]] {
+            let error = built(ModelBuilder::new("openai/gpt-5-mini"), env).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Authentication);
+            assert_eq!(
+                error.to_string(),
+                "OPENAI_API_KEY is not set: export it, or use a model that needs no key such as sim/writer"
+            );
+        }
+    }
+
+    #[test]
+    fn a_key_is_not_missed_where_none_is_needed() {
+        assert!(built(ModelBuilder::new("ollama/qwen3"), &[]).is_ok());
+        assert!(built(ModelBuilder::new("openai/x").base_url("http://localhost:1/v1"), &[]).is_ok());
+        assert!(built(ModelBuilder::new("openai/x"), &[("OPENAI_API_KEY", "sk-1\n")]).is_ok());
+    }
+
+    #[test]
+    fn an_empty_key_is_refused_rather_than_sent() {
+        let error = built(ModelBuilder::new("openai/x").api_key(" "), &[]).unwrap_err();
+        assert_eq!(error.to_string(), "the API key is empty: set OPENAI_API_KEY, or leave `api_key` out");
+    }
+
+    #[test]
+    fn a_key_that_no_header_can_hold_is_refused_without_showing_it() {
+        let error = built(ModelBuilder::new("openai/x").api_key("sk-canary\nx"), &[]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication);
+        assert!(!format!("{error} {error:?}").contains("canary"));
+    }
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_refused_without_its_value() {
+        for (name, value) in [("x-team", "canary\n"), ("x team", "canary")] {
+            let error = built(ModelBuilder::new("ollama/x").header(name, value), &[]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(!format!("{error} {error:?}").contains("canary"));
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        let builder = ModelBuilder::new("openai/x").api_key("sk-canary").header("api-key", "canary");
+        assert!(!format!("{builder:?}").contains("canary"));
+        assert!(!format!("{:?}", builder.build().unwrap()).contains("canary"));
+    }
+}

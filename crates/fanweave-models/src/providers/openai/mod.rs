@@ -1,0 +1,237 @@
+//! OpenAI's chat completions: the dialect that most servers speak.
+
+mod classify;
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
+use http::{Method, StatusCode};
+
+use self::classify::ProviderError;
+use self::read::{Completion, Content, Said, Text, WireToolCall};
+use self::write::Request;
+use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
+
+/// Where a server departs from what OpenAI's own does. The default is what compatible servers have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Quirks {
+    /// The limit of the answer is called `max_completion_tokens`: OpenAI's newer models refuse `max_tokens`, and
+    /// most other servers know nothing else.
+    pub(crate) max_completion_tokens: bool,
+    /// The seed is called `random_seed`.
+    pub(crate) random_seed: bool,
+    /// Refuses `stream_options`, and reports usage without being asked.
+    pub(crate) no_stream_options: bool,
+    /// A stream with a finish reason is whole, because `[DONE]` may never come.
+    pub(crate) no_done: bool,
+}
+
+/// The dialect.
+pub(crate) struct ChatCompletions {
+    pub(crate) quirks: Quirks,
+}
+
+impl Protocol for ChatCompletions {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        let body = Request::new(call, self.quirks)?.to_json()?;
+        Ok(HttpRequest {
+            method: Method::POST,
+            path: "/chat/completions",
+            headers: Vec::new(),
+            body: Bytes::from(body),
+        })
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message> {
+        let completion = Completion::parse(body)?;
+        if let Some(error) = completion.error {
+            return Err(ProviderError::read(error.get()).into_error(None));
+        }
+        let mut reply = Reply {
+            id: completion.id.into_option(),
+            model: completion.model.into_option(),
+            usage: completion.usage.map(Into::into).unwrap_or_default(),
+            ..Reply::default()
+        };
+        let Some(choice) = completion.choices.unwrap_or_default().into_iter().next() else {
+            return Err(Error::new(ErrorKind::Decode, "the answer holds no `choices`"));
+        };
+        reply.finish_reason = finish_reason(&choice.finish_reason);
+        let said = choice.message.or(choice.delta).unwrap_or_default();
+        if !said.refusal.is_empty() {
+            reply.finish_reason = Some(FinishReason::Refusal);
+        }
+        Ok(Message { role: Role::Assistant, parts: parts(said), reply: Some(Box::new(reply)) })
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::new(Decoder { quirks: self.quirks, ..Decoder::default() })
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        ProviderError::read(body).into_error(Some(status))
+    }
+}
+
+/// The parts of an answer that came whole.
+fn parts(said: Said<'_>) -> Vec<Part> {
+    let mut parts = Vec::new();
+    let reasoning = said.reasoning().into_string();
+    if !reasoning.is_empty() {
+        parts.push(Part::Reasoning { text: reasoning, signature: None });
+    }
+    match said.content {
+        Content::Text(text) if text.is_empty() => {}
+        Content::Text(text) => parts.push(Part::Text(text.into_string())),
+        Content::Parts(content) => parts.extend(content.into_iter().map(read::part)),
+    }
+    if !said.refusal.is_empty() {
+        parts.push(Part::Text(said.refusal.into_string()));
+    }
+    for (i, call) in said.tool_calls.unwrap_or_default().into_iter().enumerate() {
+        let function = call.function.unwrap_or_default();
+        parts.push(Part::ToolCall(ToolCall {
+            id: call.id.into_option().unwrap_or_else(|| made_up_id(i)),
+            name: function.name.into_string(),
+            arguments: function.arguments.into_string(),
+        }));
+    }
+    parts
+}
+
+/// An id for a call that the server gave none, so that its result can name it.
+fn made_up_id(n: usize) -> String {
+    format!("call_{n}")
+}
+
+fn finish_reason(reason: &Text<'_>) -> Option<FinishReason> {
+    Some(match reason.as_str() {
+        "" => return None,
+        "stop" | "eos" | "end_turn" => FinishReason::Stop,
+        "length" | "max_tokens" => FinishReason::Length,
+        "tool_calls" | "function_call" => FinishReason::ToolCalls,
+        "content_filter" => FinishReason::ContentFilter,
+        "refusal" => FinishReason::Refusal,
+        other => FinishReason::Other(other.to_owned()),
+    })
+}
+
+/// Reads one stream.
+#[derive(Default)]
+struct Decoder {
+    quirks: Quirks,
+    started: bool,
+    refused: bool,
+    finished: bool,
+    done: bool,
+    /// The tool calls so far; the place in the list is the part that their deltas name.
+    calls: Vec<Started>,
+}
+
+/// A tool call that has begun.
+struct Started {
+    /// The provider's index, where it gives one.
+    index: Option<u32>,
+    id: String,
+}
+
+impl StreamDecoder for Decoder {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        if event.data.trim() == "[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk = Completion::parse(event.data.as_bytes())?;
+        // Some servers name the event `error` and leave the wrapping object out.
+        if event.name == "error" {
+            return Err(ProviderError::read(event.data).into_error(None));
+        }
+        if let Some(error) = chunk.error {
+            return Err(ProviderError::read(error.get()).into_error(None));
+        }
+        if !self.started && !(chunk.id.is_empty() && chunk.model.is_empty()) {
+            self.started = true;
+            deltas.push(Delta::Started { id: chunk.id.into_option(), model: chunk.model.into_option() });
+        }
+        // Of several candidates the first one is the answer.
+        for choice in chunk.choices.unwrap_or_default().into_iter().filter(|choice| choice.index.0 == 0) {
+            if let Some(said) = choice.delta.or(choice.message) {
+                self.said(said, deltas);
+            }
+            if let Some(reason) = finish_reason(&choice.finish_reason) {
+                self.finished = true;
+                let reason = if self.refused { FinishReason::Refusal } else { reason };
+                deltas.push(Delta::Finished(reason));
+            }
+        }
+        if let Some(usage) = chunk.usage {
+            deltas.push(Delta::Usage(usage.into()));
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn is_complete(&self) -> bool {
+        self.done || (self.quirks.no_done && self.finished)
+    }
+}
+
+impl Decoder {
+    fn said(&mut self, said: Said<'_>, deltas: &mut Vec<Delta>) {
+        let reasoning = said.reasoning();
+        if !reasoning.is_empty() {
+            deltas.push(Delta::Reasoning { part: 0, text: reasoning.as_str().to_owned(), signature: None });
+        }
+        match said.content {
+            Content::Text(text) if text.is_empty() => {}
+            Content::Text(text) => deltas.push(Delta::text(text.into_string())),
+            Content::Parts(parts) => deltas.extend(parts.into_iter().map(read::part).filter_map(part_delta)),
+        }
+        if !said.refusal.is_empty() {
+            self.refused = true;
+            deltas.push(Delta::text(said.refusal.into_string()));
+        }
+        for call in said.tool_calls.unwrap_or_default() {
+            deltas.push(self.tool_call(call));
+        }
+    }
+
+    fn tool_call(&mut self, call: WireToolCall<'_>) -> Delta {
+        let index = call.index.map(|index| index.0 as u32);
+        let known = self.calls.iter().rposition(|started| {
+            let same_index = index.is_none() || index == started.index;
+            // An index that comes again with another id is a second call: some servers send 0 for all of them.
+            same_index && (call.id.is_empty() || *started.id == *call.id.as_str())
+        });
+        let mut id = call.id.into_option();
+        let part = known.unwrap_or_else(|| {
+            let part = self.calls.len();
+            let id = id.get_or_insert_with(|| made_up_id(part)).clone();
+            self.calls.push(Started { index, id });
+            part
+        });
+        let function = call.function.unwrap_or_default();
+        Delta::ToolCall {
+            part: part as u32,
+            id,
+            name: function.name.into_option(),
+            arguments: function.arguments.into_string(),
+        }
+    }
+}
+
+/// A part of the content as a piece of a stream. Kinds that have no piece of their own are left out.
+fn part_delta(part: Part) -> Option<Delta> {
+    match part {
+        Part::Text(text) => Some(Delta::text(text)),
+        Part::Reasoning { text, signature } => Some(Delta::Reasoning { part: 0, text, signature }),
+        _ => None,
+    }
+}

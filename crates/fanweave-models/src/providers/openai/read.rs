@@ -1,0 +1,271 @@
+//! What comes back, read leniently: a server that is nearly OpenAI must not fail a call over a detail.
+//!
+//! Unknown fields are skipped, null stands for missing, and numbers and texts may take each other's place. Texts
+//! are borrowed from the body wherever JSON allows it.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use fanweave_core::{Error, ErrorKind, Part, Result, Usage};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// A whole answer, or one chunk of a streamed one.
+#[derive(Deserialize)]
+pub(super) struct Completion<'a> {
+    #[serde(borrow, default)]
+    pub(super) id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) model: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) choices: Option<Vec<Choice<'a>>>,
+    #[serde(default)]
+    pub(super) usage: Option<WireUsage>,
+    /// Some servers wrap a failure into a success.
+    #[serde(borrow, default)]
+    pub(super) error: Option<&'a RawValue>,
+}
+
+impl<'a> Completion<'a> {
+    pub(super) fn parse(json: &'a [u8]) -> Result<Self> {
+        // The parser's error may quote the body, key and all: it is redacted as text, and not kept as source.
+        serde_json::from_slice(json)
+            .map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is no chat completion: {e}")))
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Choice<'a> {
+    #[serde(default)]
+    pub(super) index: Count,
+    /// In a whole answer.
+    #[serde(borrow, default)]
+    pub(super) message: Option<Said<'a>>,
+    /// In a chunk.
+    #[serde(borrow, default)]
+    pub(super) delta: Option<Said<'a>>,
+    #[serde(borrow, default)]
+    pub(super) finish_reason: Text<'a>,
+}
+
+/// What the model said, or more of it.
+#[derive(Deserialize, Default)]
+pub(super) struct Said<'a> {
+    #[serde(borrow, default)]
+    pub(super) content: Content<'a>,
+    /// DeepSeek, vLLM, llama.cpp.
+    #[serde(borrow, default)]
+    reasoning_content: Text<'a>,
+    /// OpenRouter, Groq, newer vLLM.
+    #[serde(borrow, default)]
+    reasoning: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) refusal: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) tool_calls: Option<Vec<WireToolCall<'a>>>,
+}
+
+impl<'a> Said<'a> {
+    /// The reasoning, under whichever name. Servers in transition send it under both.
+    pub(super) fn reasoning(&self) -> Text<'a> {
+        if self.reasoning_content.is_empty() {
+            self.reasoning.clone()
+        } else {
+            self.reasoning_content.clone()
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct WireToolCall<'a> {
+    #[serde(default)]
+    pub(super) index: Option<Count>,
+    #[serde(borrow, default)]
+    pub(super) id: Text<'a>,
+    #[serde(borrow, default)]
+    pub(super) function: Option<Function<'a>>,
+}
+
+#[derive(Deserialize, Default)]
+pub(super) struct Function<'a> {
+    #[serde(borrow, default)]
+    pub(super) name: Text<'a>,
+    /// JSON in a string. Some servers send the JSON itself.
+    #[serde(borrow, default)]
+    pub(super) arguments: Text<'a>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct WireUsage {
+    #[serde(default)]
+    prompt_tokens: Count,
+    #[serde(default)]
+    completion_tokens: Count,
+    #[serde(default)]
+    prompt_tokens_details: Option<Details>,
+    #[serde(default)]
+    completion_tokens_details: Option<Details>,
+    /// DeepSeek's name for the cached tokens.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Count,
+}
+
+#[derive(Deserialize, Default)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Count,
+    #[serde(default)]
+    reasoning_tokens: Count,
+}
+
+impl From<WireUsage> for Usage {
+    fn from(wire: WireUsage) -> Self {
+        let cached = wire.prompt_tokens_details.unwrap_or_default().cached_tokens.0;
+        Usage {
+            input_tokens: wire.prompt_tokens.0,
+            output_tokens: wire.completion_tokens.0,
+            cached_tokens: cached.max(wire.prompt_cache_hit_tokens.0),
+            reasoning_tokens: wire.completion_tokens_details.unwrap_or_default().reasoning_tokens.0,
+        }
+    }
+}
+
+/// One part of a content that is a list.
+pub(super) fn part(value: Value) -> Part {
+    match (value["type"].as_str(), &value["text"], &value["thinking"]) {
+        (Some("text" | "output_text"), Value::String(text), _) => Part::Text(text.clone()),
+        (Some("thinking"), _, thinking) => {
+            let texts = thinking.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
+            Part::Reasoning { text: texts.collect(), signature: None }
+        }
+        _ => Part::Other(value),
+    }
+}
+
+/// A text. Null and missing are empty, a number is its digits, and a list or object is its JSON.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Text<'a>(Cow<'a, str>);
+
+impl Text<'_> {
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_string(self) -> String {
+        self.0.into_owned()
+    }
+
+    pub(super) fn into_option(self) -> Option<String> {
+        (!self.0.is_empty()).then(|| self.0.into_owned())
+    }
+}
+
+/// What was said: a text, or a list of parts.
+pub(super) enum Content<'a> {
+    Text(Text<'a>),
+    Parts(Vec<Value>),
+}
+
+impl Default for Content<'_> {
+    fn default() -> Self {
+        Content::Text(Text::default())
+    }
+}
+
+/// A number that counts. Null, negative numbers and anything else are 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Count(pub(super) u64);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        match json.deserialize_any(Lenient)? {
+            Scalar::Text(text) => Ok(Text(text)),
+            Scalar::Number(n) => Ok(Text(n.to_string().into())),
+            Scalar::Json(value) => Ok(Text(value.to_string().into())),
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        match json.deserialize_any(Lenient)? {
+            Scalar::Text(text) => Ok(Content::Text(Text(text))),
+            Scalar::Number(n) => Ok(Content::Text(Text(n.to_string().into()))),
+            Scalar::Json(Value::Array(parts)) => Ok(Content::Parts(parts)),
+            Scalar::Json(other) => Ok(Content::Parts(vec![other])),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        let number = match json.deserialize_any(Lenient)? {
+            Scalar::Number(n) => n,
+            Scalar::Text(text) => text.parse().unwrap_or_default(),
+            Scalar::Json(_) => 0.0,
+        };
+        // The cast saturates: below zero is 0.
+        Ok(Count(number as u64))
+    }
+}
+
+/// Whatever stands in the place of a text or a number.
+enum Scalar<'a> {
+    Text(Cow<'a, str>),
+    /// Exact up to 2^53, far above any count of tokens.
+    Number(f64),
+    Json(Value),
+}
+
+struct Lenient;
+
+impl<'de> Visitor<'de> for Lenient {
+    type Value = Scalar<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_unit<E>(self) -> Result<Self::Value, E> {
+        Ok(Scalar::Text(Cow::Borrowed("")))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
+        Ok(Scalar::Json(Value::Bool(value)))
+    }
+
+    fn visit_u64<E>(self, n: u64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(n as f64))
+    }
+
+    fn visit_i64<E>(self, n: i64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(n as f64))
+    }
+
+    fn visit_f64<E>(self, n: f64) -> Result<Self::Value, E> {
+        Ok(Scalar::Number(n))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Self::Value, A::Error> {
+        Value::deserialize(SeqAccessDeserializer::new(seq)).map(Scalar::Json)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        Value::deserialize(MapAccessDeserializer::new(map)).map(Scalar::Json)
+    }
+}

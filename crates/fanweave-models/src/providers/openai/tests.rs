@@ -1,0 +1,459 @@
+//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+
+use fanweave_core::{Fold, Media, Parameters, ResponseFormat, ToolChoice, ToolResult, ToolSpec, Usage};
+use serde_json::{Map, Value, json};
+
+use super::*;
+
+const PLAIN: &str = include_str!("fixtures/plain.json");
+const TOOLS: &str = include_str!("fixtures/parallel_tools.json");
+const STREAM: &str = include_str!("fixtures/stream.sse");
+const STREAM_TOOLS: &str = include_str!("fixtures/stream_parallel_tools.sse");
+const STREAM_DEEPSEEK: &str = include_str!("fixtures/stream_reasoning.sse");
+
+fn openai() -> ChatCompletions {
+    ChatCompletions { quirks: Quirks { max_completion_tokens: true, ..Quirks::default() } }
+}
+
+fn written(
+    protocol: &ChatCompletions,
+    messages: &[Message],
+    parameters: &Parameters,
+    stream: bool,
+) -> Result<Value> {
+    let request = protocol.request(&Call { model: "m", messages, parameters, stream })?;
+    assert_eq!((request.method, request.path), (Method::POST, "/chat/completions"));
+    Ok(serde_json::from_slice(&request.body).expect("a request is JSON"))
+}
+
+fn wire(messages: &[Message]) -> Value {
+    let mut body =
+        written(&openai(), messages, &Parameters::default(), false).expect("the dialect can say it");
+    body["messages"].take()
+}
+
+fn with_parts(role: Role, parts: Vec<Part>) -> Message {
+    Message { role, parts, reply: None }
+}
+
+fn call(id: &str, arguments: &str) -> Part {
+    Part::ToolCall(ToolCall { id: id.into(), name: "weather".into(), arguments: arguments.into() })
+}
+
+/// Decodes a recorded stream, whose events are `data:` lines.
+fn decode(protocol: &ChatCompletions, stream: &str) -> Result<(Message, bool)> {
+    let mut decoder = protocol.decoder();
+    let mut deltas = Vec::new();
+    for data in stream.lines().filter_map(|line| line.strip_prefix("data: ")) {
+        decoder.event(&SseEvent { name: "", data }, &mut deltas)?;
+    }
+    let mut fold = Fold::default();
+    deltas.iter().for_each(|delta| fold.push(delta));
+    Ok((fold.into_message(), decoder.is_complete()))
+}
+
+fn arguments(message: &Message) -> Vec<(&str, &str, &str)> {
+    message.tool_calls().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect()
+}
+
+mod requests {
+    use super::*;
+
+    #[test]
+    fn a_plain_call_says_no_more_than_it_must() {
+        let body = written(&openai(), &[Message::user("hi")], &Parameters::default(), false).unwrap();
+        assert_eq!(body, json!({ "model": "m", "messages": [{ "role": "user", "content": "hi" }] }));
+    }
+
+    #[test]
+    fn every_parameter_has_its_field() {
+        let parameters = Parameters {
+            temperature: Some(0.5),
+            top_p: Some(0.9),
+            max_tokens: Some(64),
+            stop: vec!["END".into()],
+            seed: Some(7),
+            tools: vec![ToolSpec {
+                name: "weather".into(),
+                description: "The weather in a city".into(),
+                parameters: json!({ "type": "object" }),
+            }],
+            tool_choice: Some(ToolChoice::Tool("weather".into())),
+            format: Some(ResponseFormat::JsonSchema {
+                name: "city".into(),
+                schema: json!({ "type": "object" }),
+                strict: true,
+            }),
+            ..Parameters::default()
+        };
+        let body = written(&openai(), &[Message::user("hi")], &parameters, true).unwrap();
+        assert_eq!(
+            body,
+            json!({
+                "model": "m",
+                "messages": [{ "role": "user", "content": "hi" }],
+                "temperature": 0.5,
+                "top_p": 0.9,
+                "max_completion_tokens": 64,
+                "stop": ["END"],
+                "seed": 7,
+                "tools": [{ "type": "function", "function": {
+                    "name": "weather",
+                    "description": "The weather in a city",
+                    "parameters": { "type": "object" },
+                } }],
+                "tool_choice": { "type": "function", "function": { "name": "weather" } },
+                "response_format": { "type": "json_schema", "json_schema": {
+                    "name": "city", "schema": { "type": "object" }, "strict": true,
+                } },
+                "stream": true,
+                "stream_options": { "include_usage": true },
+            })
+        );
+    }
+
+    #[test]
+    fn quirks_change_names_and_leave_things_out() {
+        let quirks = Quirks { random_seed: true, no_stream_options: true, ..Quirks::default() };
+        let parameters = Parameters { max_tokens: Some(64), seed: Some(7), ..Parameters::default() };
+        let body = written(&ChatCompletions { quirks }, &[], &parameters, true).unwrap();
+        assert_eq!(
+            body,
+            json!({ "model": "m", "messages": [], "max_tokens": 64, "random_seed": 7, "stream": true })
+        );
+    }
+
+    #[test]
+    fn extra_fields_win() {
+        let extra = json!({ "temperature": 0, "logit_bias": { "1": -100 }, "model": "n" });
+        let extra: Map<_, _> = serde_json::from_value(extra).unwrap();
+        let parameters = Parameters { temperature: Some(1.0), extra, ..Parameters::default() };
+        let body = written(&openai(), &[], &parameters, false).unwrap();
+        assert_eq!(
+            body,
+            json!({ "model": "n", "messages": [], "temperature": 0, "logit_bias": { "1": -100 } })
+        );
+    }
+
+    #[test]
+    fn texts_alone_stay_a_string_and_media_make_a_list() {
+        let texts = with_parts(Role::User, vec![Part::Text("a".into()), Part::Text("b".into())]);
+        assert_eq!(wire(&[texts]), json!([{ "role": "user", "content": "ab" }]));
+        let inline =
+            |media_type: &str| Media::Inline { media_type: media_type.into(), base64: "AAAA".into() };
+        let media = with_parts(
+            Role::User,
+            vec![
+                Part::Text("look".into()),
+                Part::Image(Media::Url("https://x/y.png".into())),
+                Part::Image(inline("image/png")),
+                Part::Audio(inline("audio/mpeg")),
+                Part::Audio(Media::Url("data:audio/wav;base64,BBBB".into())),
+                Part::File(inline("application/pdf")),
+                Part::Other(json!({ "type": "video_url" })),
+            ],
+        );
+        assert_eq!(
+            wire(&[media])[0]["content"],
+            json!([
+                { "type": "text", "text": "look" },
+                { "type": "image_url", "image_url": { "url": "https://x/y.png" } },
+                { "type": "image_url", "image_url": { "url": "data:image/png;base64,AAAA" } },
+                { "type": "input_audio", "input_audio": { "data": "AAAA", "format": "mp3" } },
+                { "type": "input_audio", "input_audio": { "data": "BBBB", "format": "wav" } },
+                { "type": "file", "file": {
+                    "filename": "file.pdf", "file_data": "data:application/pdf;base64,AAAA",
+                } },
+                { "type": "video_url" },
+            ])
+        );
+    }
+
+    #[test]
+    fn a_recording_by_url_is_refused_before_it_is_sent() {
+        let audio = with_parts(Role::User, vec![Part::Audio(Media::Url("https://x/y.mp3".into()))]);
+        let error = written(&openai(), &[audio], &Parameters::default(), false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.message().contains("send its bytes inline"), "{error}");
+    }
+
+    #[test]
+    fn a_round_of_tools_goes_back_as_the_dialect_wants_it() {
+        let result = |id: &str| {
+            Part::ToolResult(ToolResult { id: id.into(), content: "sunny".into(), is_error: false })
+        };
+        let reasoning = Part::Reasoning { text: "hm".into(), signature: Some("s".into()) };
+        let messages = [
+            with_parts(Role::Assistant, vec![reasoning, call("a", "{\"x\":1}"), call("b", "")]),
+            with_parts(Role::Tool, vec![result("a"), result("b")]),
+            with_parts(Role::User, vec![result("c"), Part::Text("and now?".into())]),
+        ];
+        let function = |arguments: &str| json!({ "name": "weather", "arguments": arguments });
+        assert_eq!(
+            wire(&messages),
+            json!([
+                { "role": "assistant", "content": null, "tool_calls": [
+                    { "id": "a", "type": "function", "function": function("{\"x\":1}") },
+                    { "id": "b", "type": "function", "function": function("{}") },
+                ] },
+                { "role": "tool", "content": "sunny", "tool_call_id": "a" },
+                { "role": "tool", "content": "sunny", "tool_call_id": "b" },
+                { "role": "tool", "content": "sunny", "tool_call_id": "c" },
+                { "role": "user", "content": "and now?" },
+            ])
+        );
+    }
+
+    #[test]
+    fn a_message_of_nothing_is_an_empty_text() {
+        assert_eq!(wire(&[with_parts(Role::User, vec![])]), json!([{ "role": "user", "content": "" }]));
+    }
+}
+
+mod answers {
+    use super::*;
+
+    #[test]
+    fn a_plain_answer_keeps_all_that_was_said_about_it() {
+        let message = openai().response(PLAIN.as_bytes()).unwrap();
+        assert_eq!(message.text(), "Hello! How can I assist you today?");
+        let reply = message.reply.expect("the reply");
+        assert_eq!(reply.id.as_deref(), Some("chatcmpl-B9MBs8CjcvOU2jLn4n570S5qMJKcT"));
+        assert_eq!(reply.model.as_deref(), Some("gpt-4.1-2025-04-14"));
+        assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
+        let usage = Usage { input_tokens: 19, output_tokens: 10, cached_tokens: 8, reasoning_tokens: 4 };
+        assert_eq!(reply.usage, usage);
+    }
+
+    #[test]
+    fn parallel_tool_calls_are_all_there() {
+        let message = openai().response(TOOLS.as_bytes()).unwrap();
+        assert_eq!(
+            arguments(&message),
+            [("call_abc", "weather", "{\"city\":\"Paris\"}"), ("call_def", "weather", "{\"city\":\"Rome\"}")]
+        );
+        assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls));
+        assert_eq!(message.parts.len(), 2, "an empty content is no part");
+    }
+
+    #[test]
+    fn a_near_openai_answer_is_read_all_the_same() {
+        for (body, text) in [
+            (r#"{"choices":[{"message":{"content":"a"}}]}"#, "a"),
+            (
+                r#"{"id":7,"model":null,"choices":[{"index":null,"message":{"role":"odd","content":"a","tool_calls":null},"finish_reason":null,"logprobs":{}}],"usage":null,"error":null}"#,
+                "a",
+            ),
+            (
+                r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}],"usage":{"prompt_tokens":1.0,"completion_tokens":null,"prompt_tokens_details":null}}"#,
+                "ab",
+            ),
+            (r#"{"choices":[{"message":{"content":null}}],"usage":{}}"#, ""),
+            (r#"{"choices":[{"message":null}]}"#, ""),
+            (r#"{"choices":[{"message":{"content":5}}]}"#, "5"),
+        ] {
+            let message = openai().response(body.as_bytes()).unwrap_or_else(|e| panic!("{e}: {body}"));
+            assert_eq!(message.text(), text, "{body}");
+        }
+    }
+
+    #[test]
+    fn reasoning_and_refusals_have_their_place() {
+        let body =
+            r#"{"choices":[{"message":{"content":"a","reasoning_content":"hm"},"finish_reason":"eos"}]}"#;
+        let message = openai().response(body.as_bytes()).unwrap();
+        assert_eq!(message.parts[0], Part::Reasoning { text: "hm".into(), signature: None });
+        assert_eq!((message.text().as_str(), message.finish_reason()), ("a", Some(&FinishReason::Stop)));
+        let body =
+            r#"{"choices":[{"message":{"content":null,"refusal":"I cannot"},"finish_reason":"stop"}]}"#;
+        let message = openai().response(body.as_bytes()).unwrap();
+        assert_eq!(
+            (message.text().as_str(), message.finish_reason()),
+            ("I cannot", Some(&FinishReason::Refusal))
+        );
+    }
+
+    #[test]
+    fn arguments_that_are_json_and_calls_without_id_are_read() {
+        let body = r#"{"choices":[{"message":{"tool_calls":[{"function":{"name":"weather","arguments":{"x":1}}},{"function":{"name":"weather"}}]}}]}"#;
+        let message = openai().response(body.as_bytes()).unwrap();
+        assert_eq!(arguments(&message), [("call_0", "weather", "{\"x\":1}"), ("call_1", "weather", "")]);
+    }
+
+    #[test]
+    fn unknown_reasons_are_kept_in_the_providers_words() {
+        let body = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"pause_turn"}]}"#;
+        let message = openai().response(body.as_bytes()).unwrap();
+        assert_eq!(message.finish_reason(), Some(&FinishReason::Other("pause_turn".into())));
+    }
+
+    #[test]
+    fn what_is_no_completion_is_a_decode_error() {
+        for body in ["", "{", "[]", "\"hi\"", "<html>", r#"{"choices":[]}"#, r#"{"ok":true}"#] {
+            let error = openai().response(body.as_bytes()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Decode, "{body}");
+        }
+    }
+}
+
+mod streams {
+    use super::*;
+
+    #[test]
+    fn a_stream_folds_to_the_message() {
+        let (message, complete) = decode(&openai(), STREAM).unwrap();
+        assert!(complete);
+        assert_eq!(message.text(), "Hello there");
+        assert_eq!(message.finish_reason(), Some(&FinishReason::Stop));
+        assert_eq!(message.usage(), Usage { input_tokens: 9, output_tokens: 2, ..Usage::default() });
+        let reply = message.reply.expect("the reply");
+        assert_eq!(
+            (reply.id.as_deref(), reply.model.as_deref()),
+            (Some("chatcmpl-123"), Some("gpt-4o-mini"))
+        );
+    }
+
+    #[test]
+    fn interleaved_tool_calls_several_in_one_chunk_stay_apart() {
+        let (message, _) = decode(&openai(), STREAM_TOOLS).unwrap();
+        assert_eq!(
+            arguments(&message),
+            [("call_a", "weather", "{\"city\":\"Paris\"}"), ("call_b", "time", "{\"zone\":\"CET\"}")]
+        );
+    }
+
+    #[test]
+    fn one_index_for_all_calls_does_not_mix_them() {
+        let chunk = |id: &str, arguments: &str| {
+            let call = json!({ "index": 0, "id": id, "function": { "name": "f", "arguments": arguments } });
+            format!("data: {}\n", json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }))
+        };
+        let stream = [chunk("a", "1"), chunk("b", "2"), chunk("", "3"), chunk("b", "4")].concat();
+        let (message, _) = decode(&openai(), &stream).unwrap();
+        assert_eq!(arguments(&message), [("a", "f", "1"), ("b", "f", "234")]);
+    }
+
+    #[test]
+    fn calls_without_index_go_by_their_ids() {
+        let chunk = |id: Option<&str>, arguments: &str| {
+            let call = json!({ "id": id, "function": { "name": "f", "arguments": arguments } });
+            format!("data: {}\n", json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }))
+        };
+        let stream = [chunk(Some("a"), "1"), chunk(None, "2"), chunk(Some("b"), "3")].concat();
+        let (message, _) = decode(&openai(), &stream).unwrap();
+        assert_eq!(arguments(&message), [("a", "f", "12"), ("b", "f", "3")]);
+    }
+
+    #[test]
+    fn reasoning_comes_apart_from_the_text() {
+        let (message, complete) = decode(&openai(), STREAM_DEEPSEEK).unwrap();
+        assert!(complete);
+        assert_eq!(message.parts[0], Part::Reasoning { text: "2+2=4".into(), signature: None });
+        assert_eq!((message.text(), message.usage().reasoning_tokens), ("Four".to_owned(), 5));
+    }
+
+    #[test]
+    fn a_stream_without_done_is_whole_only_where_the_vendor_never_sends_it() {
+        let cut = STREAM.replace("data: [DONE]", "");
+        assert!(!decode(&openai(), &cut).unwrap().1);
+        let lax = ChatCompletions { quirks: Quirks { no_done: true, ..Quirks::default() } };
+        assert!(decode(&lax, &cut).unwrap().1);
+        let before_reason =
+            cut.split("\"finish_reason\":\"stop\"").next().unwrap().rsplit_once("data: ").unwrap().0;
+        assert!(!decode(&lax, before_reason).unwrap().1);
+    }
+
+    #[test]
+    fn only_the_first_candidate_is_the_answer() {
+        let stream = r#"data: {"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]}"#;
+        assert_eq!(decode(&openai(), stream).unwrap().0.text(), "yes");
+    }
+
+    #[test]
+    fn an_error_in_the_stream_is_an_error() {
+        let failed =
+            decode(&openai(), r#"data: {"error":{"type":"overloaded_error","message":"Overloaded"}}"#);
+        let error = failed.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "Overloaded"));
+        let mut decoder = openai().decoder();
+        let event = SseEvent { name: "error", data: r#"{"message":"gone","code":502}"# };
+        let error = decoder.event(&event, &mut Vec::new()).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "gone"));
+    }
+}
+
+mod refusals {
+    use super::*;
+
+    fn refused(status: u16, body: &str) -> Error {
+        openai().error(StatusCode::from_u16(status).expect("a status"), body)
+    }
+
+    #[test]
+    fn the_name_of_a_failure_wins_over_its_status() {
+        use ErrorKind::*;
+        for (status, code, kind) in [
+            (401, "invalid_api_key", Authentication),
+            (403, "", Permission),
+            (404, "model_not_found", NotFound),
+            (400, "invalid_value", BadRequest),
+            (400, "context_length_exceeded", ContextLength),
+            (400, "content_filter", ContentFilter),
+            (400, "content_policy_violation", ContentFilter),
+            (429, "rate_limit_exceeded", RateLimited),
+            (429, "insufficient_quota", QuotaExhausted),
+            (429, "credit_balance_exhausted", QuotaExhausted),
+            (402, "", QuotaExhausted),
+            (408, "", Timeout),
+            (500, "server_error", Server),
+            (502, "", Server),
+            (503, "", Overloaded),
+            (529, "", Overloaded),
+            (500, "overloaded_error", Overloaded),
+        ] {
+            let body = json!({ "error": { "message": "m", "type": "t", "code": code } }).to_string();
+            assert_eq!(refused(status, &body).kind(), kind, "{status} {code}");
+            let body = json!({ "error": { "message": "m", "type": code, "code": null } }).to_string();
+            assert_eq!(refused(status, &body).kind(), kind, "{status} {code} as type");
+        }
+    }
+
+    #[test]
+    fn the_message_is_found_wherever_the_server_puts_it() {
+        for (body, message) in [
+            (r#"{"error":{"message":"no"}}"#, "no"),
+            (r#"{"error":"no"}"#, "no"),
+            (r#"[{"error":{"message":"no"}}]"#, "no"),
+            (r#"{"object":"error","message":"no","type":"BadRequestError"}"#, "no"),
+            (r#"{"detail":"no"}"#, "no"),
+            ("no\n", "no"),
+            ("<html><h1>no</h1>", "Bad Request"),
+            ("{}", "Bad Request"),
+            ("", "Bad Request"),
+        ] {
+            assert_eq!(refused(400, body).message(), message, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_full_context_is_known_by_its_message_where_no_code_says_so() {
+        let body = r#"{"message":"This model's maximum context length is 4096 tokens.","type":"BadRequestError","code":400}"#;
+        assert_eq!(refused(400, body).kind(), ErrorKind::ContextLength);
+    }
+
+    #[test]
+    fn a_request_larger_than_the_limit_itself_is_not_sent_again() {
+        let body = r#"{"error":{"message":"Request too large for gpt-4o","type":"tokens","code":"rate_limit_exceeded"}}"#;
+        let error = refused(429, body);
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, false));
+    }
+
+    #[test]
+    fn a_failure_wrapped_into_a_success_is_a_failure() {
+        let body = br#"{"error":{"message":"Provider returned error","code":502}}"#;
+        let error = openai().response(body).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Server, Some("502")));
+        let body = br#"{"error":{"message":"Rate limited","code":429},"choices":[]}"#;
+        assert_eq!(openai().response(body).unwrap_err().kind(), ErrorKind::RateLimited);
+    }
+}

@@ -1,0 +1,303 @@
+//! What goes out: a call as the body of a request. Texts are borrowed from the prompt.
+
+use std::borrow::Cow;
+
+use fanweave_core::{
+    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolCall, ToolChoice, ToolSpec,
+};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::Quirks;
+use crate::protocol::Call;
+
+#[derive(Serialize)]
+pub(super) struct Request<'a> {
+    model: &'a str,
+    messages: Vec<WireMessage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_completion_tokens: Option<u32>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    stop: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    random_seed: Option<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Tool<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_choice: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream_options: Option<StreamOptions>,
+    #[serde(skip)]
+    extra: &'a Map<String, Value>,
+}
+
+#[derive(Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl<'a> Request<'a> {
+    pub(super) fn new(call: &Call<'a>, quirks: Quirks) -> Result<Self> {
+        let p = call.parameters;
+        let (max_tokens, max_completion_tokens) =
+            if quirks.max_completion_tokens { (None, p.max_tokens) } else { (p.max_tokens, None) };
+        let (seed, random_seed) = if quirks.random_seed { (None, p.seed) } else { (p.seed, None) };
+        let with_usage = call.stream && !quirks.no_stream_options;
+        Ok(Self {
+            model: call.model,
+            messages: messages(call.messages)?,
+            temperature: p.temperature,
+            top_p: p.top_p,
+            max_tokens,
+            max_completion_tokens,
+            stop: &p.stop,
+            seed,
+            random_seed,
+            tools: p.tools.iter().map(Tool::from).collect(),
+            tool_choice: p.tool_choice.as_ref().map(tool_choice).transpose()?,
+            response_format: p.format.as_ref().map(response_format).transpose()?,
+            stream: call.stream.then_some(true),
+            stream_options: with_usage.then_some(StreamOptions { include_usage: true }),
+            extra: &p.extra,
+        })
+    }
+
+    pub(super) fn to_json(&self) -> Result<Vec<u8>> {
+        let json = if self.extra.is_empty() {
+            serde_json::to_vec(self)
+        } else {
+            serde_json::to_value(self).and_then(|mut body| {
+                for (name, value) in self.extra {
+                    body[name] = value.clone();
+                }
+                serde_json::to_vec(&body)
+            })
+        };
+        json.map_err(|e| Error::new(ErrorKind::Input, "the prompt cannot be written as JSON").with_source(e))
+    }
+}
+
+#[derive(Serialize)]
+struct WireMessage<'a> {
+    role: &'static str,
+    content: Option<WireContent<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<WireToolCall<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WireContent<'a> {
+    Text(Cow<'a, str>),
+    Parts(Vec<WirePart<'a>>),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum WirePart<'a> {
+    Known(Known<'a>),
+    Other(&'a Value),
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Known<'a> {
+    Text { text: &'a str },
+    ImageUrl { image_url: Url<'a> },
+    InputAudio { input_audio: Audio<'a> },
+    File { file: File<'a> },
+}
+
+#[derive(Serialize)]
+struct Url<'a> {
+    url: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct Audio<'a> {
+    data: &'a str,
+    format: &'a str,
+}
+
+#[derive(Serialize)]
+struct File<'a> {
+    filename: String,
+    file_data: Cow<'a, str>,
+}
+
+#[derive(Serialize)]
+struct WireToolCall<'a> {
+    id: &'a str,
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+#[derive(Serialize)]
+struct Tool<'a> {
+    r#type: &'static str,
+    function: &'a ToolSpec,
+}
+
+impl<'a> From<&'a ToolSpec> for Tool<'a> {
+    fn from(function: &'a ToolSpec) -> Self {
+        Tool { r#type: "function", function }
+    }
+}
+
+impl<'a> From<&'a ToolCall> for WireToolCall<'a> {
+    fn from(ToolCall { id, name, arguments }: &'a ToolCall) -> Self {
+        // What a model wrote for a tool without parameters; servers that parse it refuse an empty string.
+        let arguments = if arguments.is_empty() { "{}" } else { arguments };
+        WireToolCall { id, r#type: "function", function: Function { name, arguments } }
+    }
+}
+
+fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
+    let mut wire = Vec::with_capacity(messages.len());
+    for message in messages {
+        let results = message.parts.iter().filter_map(|part| match part {
+            Part::ToolResult(result) => Some(result),
+            _ => None,
+        });
+        // Each result is a message of its own here.
+        let before = wire.len();
+        wire.extend(results.map(|result| WireMessage {
+            role: "tool",
+            content: Some(WireContent::Text(Cow::Borrowed(&result.content))),
+            tool_calls: Vec::new(),
+            tool_call_id: Some(&result.id),
+        }));
+        let only_results = wire.len() - before == message.parts.len() && !message.parts.is_empty();
+        if !only_results {
+            wire.push(WireMessage {
+                role: role(message.role)?,
+                content: content(message)?,
+                tool_calls: message.tool_calls().map(Into::into).collect(),
+                tool_call_id: None,
+            });
+        }
+    }
+    Ok(wire)
+}
+
+fn role(role: Role) -> Result<&'static str> {
+    Ok(match role {
+        Role::System => "system",
+        Role::User => "user",
+        Role::Assistant => "assistant",
+        Role::Tool => "tool",
+        other => return Err(unsupported(&format!("the role {other:?}"))),
+    })
+}
+
+fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
+    if let [Part::Text(text)] = message.parts.as_slice() {
+        return Ok(Some(WireContent::Text(Cow::Borrowed(text))));
+    }
+    // Reasoning does not go back: the dialect has no place for it, and some servers refuse it.
+    let said = || {
+        message
+            .parts
+            .iter()
+            .filter(|part| !matches!(part, Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning { .. }))
+    };
+    if said().next().is_none() {
+        // What a message of tool calls alone has.
+        let calls = message.tool_calls().next().is_some();
+        return Ok((!calls).then_some(WireContent::Text(Cow::Borrowed(""))));
+    }
+    // Many servers read lists of parts only where they must.
+    if said().all(|part| part.as_text().is_some()) {
+        return Ok(Some(WireContent::Text(Cow::Owned(message.text()))));
+    }
+    said().map(part).collect::<Result<_>>().map(|parts| Some(WireContent::Parts(parts)))
+}
+
+fn part(part: &Part) -> Result<WirePart<'_>> {
+    Ok(WirePart::Known(match part {
+        Part::Text(text) => Known::Text { text },
+        Part::Image(media) => Known::ImageUrl { image_url: Url { url: url(media) } },
+        Part::Audio(media) => Known::InputAudio { input_audio: audio(media)? },
+        Part::File(media) => Known::File { file: file(media) },
+        Part::Other(value) => return Ok(WirePart::Other(value)),
+        other => return Err(unsupported(&format!("a part such as {other:?}"))),
+    }))
+}
+
+fn url(media: &Media) -> Cow<'_, str> {
+    match media {
+        Media::Url(url) => Cow::Borrowed(url),
+        Media::Inline { media_type, base64 } => Cow::Owned(format!("data:{media_type};base64,{base64}")),
+    }
+}
+
+/// Media type and base64, where the media is inline.
+fn inline(media: &Media) -> Option<(&str, &str)> {
+    match media {
+        Media::Inline { media_type, base64 } => Some((media_type, base64)),
+        Media::Url(url) => url.strip_prefix("data:")?.split_once(";base64,"),
+    }
+}
+
+fn audio(media: &Media) -> Result<Audio<'_>> {
+    let Some((media_type, data)) = inline(media) else {
+        return Err(unsupported("a recording by its URL: send its bytes inline"));
+    };
+    let format = match media_type {
+        "audio/mpeg" => "mp3",
+        "audio/x-wav" | "audio/wave" => "wav",
+        other => other.strip_prefix("audio/").unwrap_or(other),
+    };
+    Ok(Audio { data, format })
+}
+
+fn file(media: &Media) -> File<'_> {
+    let extension = inline(media).and_then(|(kind, _)| kind.rsplit(['/', '+']).next()).unwrap_or("bin");
+    File { filename: format!("file.{extension}"), file_data: url(media) }
+}
+
+fn tool_choice(choice: &ToolChoice) -> Result<Value> {
+    Ok(match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Tool(name) => json!({ "type": "function", "function": { "name": name } }),
+        other => return Err(unsupported(&format!("the tool choice {other:?}"))),
+    })
+}
+
+fn response_format(format: &ResponseFormat) -> Result<Value> {
+    Ok(match format {
+        ResponseFormat::Text => json!({ "type": "text" }),
+        ResponseFormat::JsonObject => json!({ "type": "json_object" }),
+        ResponseFormat::JsonSchema { name, schema, strict } => json!({
+            "type": "json_schema",
+            "json_schema": { "name": name, "schema": schema, "strict": strict },
+        }),
+        other => return Err(unsupported(&format!("the response format {other:?}"))),
+    })
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("chat completions cannot take {what}"))
+}

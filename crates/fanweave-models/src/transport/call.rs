@@ -1,0 +1,321 @@
+//! A model behind HTTP: one call, from the prompt to the message.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fanweave_core::{
+    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Prompt, Reply, Result,
+};
+use http::header::{ACCEPT, LOCATION};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http_body_util::Full;
+use tokio::time::{Instant, sleep};
+
+use super::client::{Client, Timeouts};
+use super::endpoint::Endpoint;
+use super::exchange::Exchange;
+use super::limits::{Account, Place};
+use super::retry::{RetryPolicy, Tries, retry_after, should_retry};
+use super::secret::Secret;
+use super::sse::SseDecoder;
+use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+
+/// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
+const ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// A model behind HTTP.
+pub(crate) struct HttpModel {
+    /// As the caller wrote it: `openai/gpt-5-mini`.
+    pub(crate) name: String,
+    pub(crate) provider: Arc<str>,
+    /// In the provider's words: `gpt-5-mini`.
+    pub(crate) model: String,
+    pub(crate) protocol: Box<dyn Protocol>,
+    pub(crate) endpoint: Endpoint,
+    /// Headers of every request, the key among them.
+    pub(crate) headers: HeaderMap,
+    /// What must appear in no error.
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) client: Client,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) account: Arc<Account>,
+    pub(crate) keep_raw: bool,
+}
+
+impl ChatModel for HttpModel {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let stream = cx.wants_deltas();
+        let request = self.protocol.request(&Call {
+            model: prompt.parameters.model.as_deref().unwrap_or(&self.model),
+            messages: &prompt.messages,
+            parameters: &prompt.parameters,
+            stream,
+        })?;
+        // Thousands of calls may wait with their prompts: one copy of each is enough.
+        drop(prompt);
+        let mut tries = Tries::new(self.retry, &self.account.budget);
+        loop {
+            let attempt = tries.begin();
+            let mut spoken = false;
+            match self.attempt(&request, stream, &mut spoken, cx).await {
+                Ok(mut message) => {
+                    tries.succeeded();
+                    reply(&mut message).attempts = attempt;
+                    return Ok(message);
+                }
+                // What has been handed out cannot be taken back.
+                Err(error) if spoken => return Err(self.named(error).with_attempts(attempt)),
+                Err(error) => {
+                    let error = self.named(error);
+                    let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+                    let wait = tries.after(error.clone(), left)?;
+                    cx.emit(EventKind::Retrying { attempt, wait, error }).await;
+                    sleep(wait).await;
+                }
+            }
+        }
+    }
+}
+
+impl HttpModel {
+    /// Sends the request once. Slot and place are held until the answer has been read, and no longer.
+    async fn attempt(
+        &self,
+        request: &HttpRequest,
+        stream: bool,
+        spoken: &mut bool,
+        cx: &Context,
+    ) -> Result<Message> {
+        let _slot = cx.slot().await;
+        let _place = self.place(cx).await;
+        cx.emit(EventKind::RequestStarted).await;
+        let (client, https) = (&self.client, self.endpoint.is_https());
+        let request = self.http_request(request, stream);
+        let mut answer = Exchange::begin(client, request, https, self.timeouts, cx.deadline()).await?;
+        cx.emit(EventKind::FirstByte).await;
+
+        let request_id = self.request_id(&answer.head.headers);
+        let message = if !answer.head.status.is_success() {
+            Err(self.refusal(&mut answer).await)
+        } else if stream && answer.media_type() != "application/json" {
+            self.streamed(&mut answer, spoken, cx).await
+        } else {
+            // Also where a server does not know how to stream: the whole answer is then its only piece.
+            self.plain(&mut answer).await
+        };
+        match (message, request_id) {
+            (Ok(mut message), id) => {
+                reply(&mut message).request_id = id;
+                Ok(message)
+            }
+            (Err(error), Some(id)) => Err(error.with_request_id(id)),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// Waits for a place on the account.
+    async fn place(&self, cx: &Context) -> Place {
+        if let Some(place) = self.account.try_admit() {
+            return place;
+        }
+        cx.emit(EventKind::Waiting).await;
+        self.account.admit().await
+    }
+
+    fn http_request(&self, request: &HttpRequest, stream: bool) -> Request<Full<bytes::Bytes>> {
+        let mut http = Request::new(Full::new(request.body.clone()));
+        *http.method_mut() = request.method.clone();
+        *http.uri_mut() = self.endpoint.uri(request.path);
+        let mut headers = self.headers.clone();
+        let accept = if stream { "text/event-stream" } else { "application/json" };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.extend(request.headers.iter().cloned());
+        *http.headers_mut() = headers;
+        http
+    }
+
+    async fn plain(&self, answer: &mut Exchange) -> Result<Message> {
+        let body = answer.whole(self.client.max_body_bytes()).await?;
+        let mut message = self.protocol.response(&body).map_err(|error| {
+            let text = String::from_utf8_lossy(&body);
+            self.unreadable(answer, error, &text)
+        })?;
+        if self.keep_raw {
+            reply(&mut message).raw = serde_json::from_slice(&body).ok();
+        }
+        Ok(message)
+    }
+
+    async fn streamed(&self, answer: &mut Exchange, spoken: &mut bool, cx: &Context) -> Result<Message> {
+        let mut stream = Streamed {
+            decoder: self.protocol.decoder(),
+            sse: SseDecoder::new(self.client.sse_limits()),
+            fold: Fold::default(),
+            waiting: Vec::new(),
+        };
+        let ended = loop {
+            let chunk = match answer.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) if stream.decoder.is_complete() => break Ok(()),
+                Ok(None) => break Err(cut_off("the stream ended before its end marker")),
+                Err(error) if error.kind() == ErrorKind::Connection => break Err(cut_off(error.message())),
+                Err(error) => break Err(error),
+            };
+            let read = stream.read(&chunk, |error, event| self.unreadable(answer, error, event));
+            // What came before a failure is handed out before it.
+            stream.hand_out(spoken, cx).await;
+            if stream.decoder.is_done() {
+                answer.finish().await;
+                break Ok(());
+            }
+            if let Err(error) = read {
+                break Err(error);
+            }
+        };
+        match ended {
+            Ok(()) => {
+                stream.hand_out_all(spoken, cx).await;
+                Ok(stream.fold.into_message())
+            }
+            Err(error) => Err(match stream.fold.into_message() {
+                nothing if nothing.parts.is_empty() => error,
+                partial => error.with_partial(partial),
+            }),
+        }
+    }
+
+    /// The error that an answer stands for whose status is none of success.
+    async fn refusal(&self, answer: &mut Exchange) -> Error {
+        let status = answer.head.status;
+        if status.is_redirection() {
+            return self.redirected(&answer.head.headers, status);
+        }
+        let body = answer.beginning(ERROR_BODY_BYTES).await;
+        let body = self.redact(&body);
+        let headers = &answer.head.headers;
+        let mut error = self.scrub(self.protocol.error(status, &body));
+        error = error.with_status(status.as_u16()).with_body(&body);
+        if let Some(wait) = retry_after(headers, SystemTime::now()) {
+            error = error.with_retry_after(wait);
+        }
+        if let Some(retry) = should_retry(headers) {
+            error = error.with_retryable(retry);
+        }
+        if error.kind() == ErrorKind::RateLimited
+            && error.is_retryable()
+            && let Some(wait) = error.retry_after()
+        {
+            // Not only this call was asked to wait. Beyond the longest wait, each one hears it for itself.
+            self.account.close_for(wait.min(self.retry.max_retry_after));
+        }
+        error
+    }
+
+    fn redirected(&self, headers: &HeaderMap, status: StatusCode) -> Error {
+        let target = headers.get(LOCATION).and_then(|target| target.to_str().ok()).unwrap_or("nowhere");
+        let target = target.split(['?', '#']).next().unwrap_or_default();
+        let message = format!(
+            "the server sends requests on to {}: no key is sent there; set the base URL to the final address",
+            self.redact(target)
+        );
+        Error::new(ErrorKind::Config, message).with_status(status.as_u16())
+    }
+
+    /// The error of a body that could not be read, with what the reader of the error needs to see.
+    fn unreadable(&self, answer: &Exchange, error: Error, body: &str) -> Error {
+        let error = self.scrub(error);
+        let error = error.with_status(answer.head.status.as_u16()).with_body(&self.redact(body));
+        let media_type = answer.media_type();
+        if error.kind() != ErrorKind::Decode || media_type.is_empty() || media_type.ends_with("json") {
+            return error;
+        }
+        if media_type == "text/event-stream" {
+            return error;
+        }
+        let message =
+            format!("the server answered with {media_type} instead of JSON: is the base URL right?");
+        error.with_message(message).with_retryable(false)
+    }
+
+    fn request_id(&self, headers: &HeaderMap) -> Option<String> {
+        let id = ["x-request-id", "request-id"].into_iter().find_map(|name| headers.get(name))?;
+        Some(self.redact(id.to_str().ok()?).into_owned())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error.with_provider(self.provider.clone())
+    }
+
+    /// `error` without secrets in the texts that came from a server.
+    fn scrub(&self, error: Error) -> Error {
+        let message = self.redact(error.message()).into_owned();
+        let code = error.code().map(|code| self.redact(code).into_owned());
+        let error = error.with_message(message);
+        match code {
+            Some(code) => error.with_code(code),
+            None => error,
+        }
+    }
+
+    fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(redacted) => Cow::Owned(redacted),
+        })
+    }
+}
+
+/// One answer that comes in pieces.
+struct Streamed {
+    decoder: Box<dyn StreamDecoder>,
+    sse: SseDecoder,
+    fold: Fold,
+    /// Deltas that have not been handed out.
+    waiting: Vec<Delta>,
+}
+
+impl Streamed {
+    fn read(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
+        let Self { decoder, sse, waiting, .. } = self;
+        sse.feed(chunk, |event| {
+            // Whatever follows the end marker is not part of the answer.
+            if decoder.is_done() {
+                return Ok(());
+            }
+            decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
+        })
+    }
+
+    /// Hands out what waits, once there is something that the answer consists of: a stream that breaks before
+    /// can be asked for again, and nobody has seen two beginnings.
+    async fn hand_out(&mut self, spoken: &mut bool, cx: &Context) {
+        let is_piece = |delta: &Delta| {
+            matches!(delta, Delta::Text { .. } | Delta::Reasoning { .. } | Delta::ToolCall { .. })
+        };
+        if *spoken || self.waiting.iter().any(is_piece) {
+            self.hand_out_all(spoken, cx).await;
+        }
+    }
+
+    async fn hand_out_all(&mut self, spoken: &mut bool, cx: &Context) {
+        for delta in self.waiting.drain(..) {
+            *spoken = true;
+            self.fold.push(&delta);
+            cx.delta(delta).await;
+        }
+    }
+}
+
+fn cut_off(how: &str) -> Error {
+    Error::new(ErrorKind::StreamIncomplete, how)
+}
+
+fn reply(message: &mut Message) -> &mut Reply {
+    message.reply.get_or_insert_default()
+}

@@ -1,0 +1,99 @@
+//! Base URLs: checked once, before any call.
+
+use std::fmt;
+
+use fanweave_core::{Error, ErrorKind, Result};
+use http::Uri;
+use http::uri::Scheme;
+
+/// Where a provider's API begins, as in `https://api.openai.com/v1`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Endpoint {
+    /// Without a slash at the end.
+    url: String,
+    https: bool,
+}
+
+impl Endpoint {
+    /// Checks a base URL.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with what is wrong. It shows neither a password nor a query string.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let url = url.trim();
+        let (bare, query) = url.split_once(['?', '#']).map_or((url, false), |(bare, _)| (bare, true));
+        if bare.contains('@') {
+            return Err(refused("it holds a user name or password: give the key by itself"));
+        }
+        if query {
+            return Err(refused(&format!("`{bare}` goes on with a query string or fragment: leave it out")));
+        }
+        if !bare.contains("://") {
+            return Err(refused(&format!("`{bare}` has no scheme: write http://{bare} or https://{bare}")));
+        }
+        let uri: Uri = bare.parse().map_err(|e| refused(&format!("`{bare}` is no URL: {e}")))?;
+        let https = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            _ => return Err(refused(&format!("`{bare}` is neither http nor https"))),
+        };
+        let bare = bare.trim_end_matches('/');
+        if uri.host().is_none_or(str::is_empty) {
+            return Err(refused(&format!("`{bare}` names no host")));
+        }
+        if let Some(base) = bare.strip_suffix("/chat/completions") {
+            return Err(refused(&format!("`{bare}` is the address of one endpoint: write {base}")));
+        }
+        Ok(Self { url: bare.to_owned(), https })
+    }
+
+    /// The address of `path`, which begins with a slash.
+    pub(crate) fn uri(&self, path: &str) -> Uri {
+        let uri = [&self.url, path].concat();
+        Uri::try_from(uri).expect("a checked URL and a path of plain letters make a URL")
+    }
+
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("the base URL cannot be used: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes_at_the_end_make_no_difference() {
+        let endpoint = Endpoint::parse(" https://api.openai.com/v1// ").unwrap();
+        assert_eq!(endpoint.uri("/chat/completions"), "https://api.openai.com/v1/chat/completions");
+        assert!(endpoint.is_https());
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_with_what_to_do() {
+        for (url, says) in [
+            ("localhost:8000/v1", "write http://localhost:8000/v1"),
+            ("ftp://x", "neither http nor https"),
+            ("https://", "is no URL"),
+            ("https://x/v1?key=canary", "leave it out"),
+            ("https://me:canary@x/v1", "user name or password"),
+            ("http://x/v1/chat/completions", "write http://x/v1"),
+            ("http://a b", "is no URL"),
+        ] {
+            let error = Endpoint::parse(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains(says), "{error}");
+            assert!(!error.message().contains("canary"), "{error}");
+        }
+    }
+}

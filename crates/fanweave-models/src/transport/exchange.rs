@@ -1,0 +1,142 @@
+//! One request and its answer.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use fanweave_core::{Error, ErrorKind, Result};
+use http::response::Parts;
+use http::{Request, header};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Incoming};
+use tokio::time::Instant;
+
+use super::client::{Client, Timeouts};
+use super::watch::{Phase, Watch};
+
+/// Longest wait for the end of a body of which nothing more is expected.
+const FINISH: Duration = Duration::from_millis(50);
+
+/// An answer whose head has arrived, and whose body is read under the timeouts of its request.
+///
+/// # Cancellation
+/// Dropping it before the end of the body closes the connection.
+pub(crate) struct Exchange {
+    pub(crate) head: Parts,
+    body: Incoming,
+    watch: Watch,
+}
+
+impl Exchange {
+    /// Sends `request` and waits for the head of the answer.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] or [`ErrorKind::Timeout`].
+    pub(crate) async fn begin(
+        client: &Client,
+        request: Request<Full<Bytes>>,
+        https: bool,
+        timeouts: Timeouts,
+        deadline: Option<Instant>,
+    ) -> Result<Self> {
+        let mut watch = Watch::start(timeouts, deadline);
+        let answer = watch.during(Phase::FirstByte, client.send(request, https)?).await?;
+        let (head, body) = answer.map_err(|e| broken("no answer", &e))?.into_parts();
+        Ok(Self { head, body, watch })
+    }
+
+    /// The media type of the body, in lower case. Empty where the server does not say.
+    pub(crate) fn media_type(&self) -> String {
+        let value = self.head.headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let media_type = value.and_then(|value| value.split(';').next()).unwrap_or_default();
+        media_type.trim().to_ascii_lowercase()
+    }
+
+    /// The next piece of the body. `None` at its end.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin), also where the body ends before its announced length.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        loop {
+            let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
+            let Some(frame) = frame else { return Ok(None) };
+            // Trailers say nothing that we read.
+            if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &e))?.into_data() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// As [`chunk`](Self::chunk), and [`ErrorKind::Decode`] where it is longer than `most` bytes.
+    pub(crate) async fn whole(&mut self, most: usize) -> Result<Bytes> {
+        let announced = self.body.size_hint().lower();
+        if announced > most as u64 {
+            return Err(too_long(most));
+        }
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        // Nearly every answer comes in one piece, which then need not be copied.
+        let mut all = BytesMut::new();
+        let mut one = Some(first);
+        while let Some(more) = self.chunk().await? {
+            if let Some(first) = one.take() {
+                // The announcement is not yet memory: a server may announce what it never sends.
+                all.reserve((announced as usize).min(1 << 20).max(first.len() + more.len()));
+                all.extend_from_slice(&first);
+            }
+            all.extend_from_slice(&more);
+            if all.len() > most {
+                return Err(too_long(most));
+            }
+        }
+        match one {
+            Some(first) if first.len() > most => Err(too_long(most)),
+            Some(first) => Ok(first),
+            None => Ok(all.freeze()),
+        }
+    }
+
+    /// Reads what is left of a body that has said everything, so that its connection can be used again. Gives up
+    /// soon: a server that keeps the stream open only loses the connection.
+    pub(crate) async fn finish(&mut self) {
+        let rest = async { while let Ok(Some(_)) = self.chunk().await {} };
+        let _ = tokio::time::timeout(FINISH, rest).await;
+    }
+
+    /// The beginning of the body, as much of it as comes, for an answer whose status has said the most already.
+    pub(crate) async fn beginning(&mut self, most: usize) -> String {
+        let mut all = Vec::new();
+        while all.len() < most
+            && let Ok(Some(more)) = self.chunk().await
+        {
+            all.extend_from_slice(&more[..more.len().min(most - all.len())]);
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+fn too_long(most: usize) -> Error {
+    let message = format!("the answer is longer than {most} bytes");
+    Error::new(ErrorKind::Decode, message).with_retryable(false)
+}
+
+/// A failure of the network, in the words of its innermost cause.
+fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
+    let causes = std::iter::successors(Some(error), |e| (*e).source());
+    let mut innermost = error;
+    let mut bad_certificate = false;
+    for cause in causes {
+        innermost = cause;
+        // An I/O error hides what it wraps from `source`.
+        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
+        let tls = cause.downcast_ref().or_else(|| wrapped.and_then(|e| e.downcast_ref()));
+        if let Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) = tls {
+            bad_certificate = true;
+        }
+    }
+    let error = Error::new(ErrorKind::Connection, format!("{what}: {innermost}"));
+    // It will be as wrong the next time.
+    if bad_certificate { error.with_retryable(false) } else { error }
+}

@@ -1,0 +1,147 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
+    let account = Arc::new(Account::default());
+    account.set_limits(RateLimits {
+        requests_per_minute: NonZeroU32::new(requests_per_minute),
+        concurrency: NonZeroUsize::new(concurrency),
+    });
+    account
+}
+
+/// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of their
+/// admissions.
+async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<(usize, Duration)> {
+    let began = Instant::now();
+    let mut calls = JoinSet::new();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    for i in 0..n {
+        let (account, order) = (account.clone(), order.clone());
+        calls.spawn(async move {
+            let _place = account.admit().await;
+            lock(&order).push((i, began.elapsed()));
+            sleep(lasting).await;
+        });
+    }
+    calls.join_all().await;
+    lock(&order).clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_are_admitted_in_the_order_in_which_they_asked() {
+    let order = admissions(&account(6000, 3), 500, SECOND / 100).await;
+    assert!(order.iter().map(|(i, _)| *i).eq(0..500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_paced_with_a_burst_of_one_second() {
+    let account = account(600, 0);
+    let order = admissions(&account, 110, Duration::ZERO).await;
+    let at_once = order.iter().filter(|(_, at)| at.is_zero()).count();
+    assert!((9..=10).contains(&at_once), "{at_once} at once");
+    let last = order.last().expect("110 calls").1;
+    // 100 calls after the burst, at 9.95 a second.
+    assert!(last >= SECOND * 10 && last < SECOND * 102 / 10, "{last:?}");
+    for window in order.windows(21) {
+        assert!(window[20].1 - window[0].1 >= SECOND * 99 / 100, "more than a burst and a second's worth");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_below_one_a_second_still_lets_one_through() {
+    let order = admissions(&account(6, 0), 3, Duration::ZERO).await;
+    let seconds: Vec<_> = order.iter().map(|(_, at)| at.as_secs()).collect();
+    assert_eq!(seconds, [0, 10, 20]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn concurrency_holds_until_places_are_dropped() {
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    static NOW: AtomicUsize = AtomicUsize::new(0);
+    let account = account(0, 8);
+    let mut calls = JoinSet::new();
+    for _ in 0..2000 {
+        let account = account.clone();
+        calls.spawn(async move {
+            let _place = account.admit().await;
+            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            sleep(SECOND / 100).await;
+            NOW.fetch_sub(1, Ordering::SeqCst);
+        });
+    }
+    calls.join_all().await;
+    assert_eq!(MOST.load(Ordering::SeqCst), 8);
+    assert_eq!(lock(&account.line).in_flight, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_gate_holds_all_calls_of_the_account() {
+    let account = account(0, 0);
+    account.close_for(SECOND * 20);
+    account.close_for(SECOND * 5);
+    assert!(account.try_admit().is_none());
+    let order = admissions(&account, 50, Duration::ZERO).await;
+    assert!(order.iter().all(|(_, at)| *at >= SECOND * 20 && *at < SECOND * 21));
+    assert!(account.try_admit().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cancelled_waiter_leaves_no_trace() {
+    let account = account(60, 1);
+    let first = account.try_admit().expect("nobody is there");
+    assert!(account.try_admit().is_none());
+    for patience in [1, 10, 100] {
+        let waiting = account.admit();
+        assert!(tokio::time::timeout(Duration::from_millis(patience), waiting).await.is_err());
+    }
+    drop(first);
+    sleep(SECOND * 2).await;
+    let second = account.try_admit().expect("those who left take nothing with them");
+    assert_eq!(lock(&account.line).in_flight, 1);
+    drop(second);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_overtakes_the_line() {
+    let account = account(60, 0);
+    drop(account.try_admit());
+    let waiting = tokio::spawn({
+        let account = account.clone();
+        async move { account.admit().await }
+    });
+    tokio::task::yield_now().await;
+    // A token is there again, and it belongs to the one who waits.
+    tokio::time::advance(SECOND * 2).await;
+    assert!(account.try_admit().is_none() || waiting.is_finished());
+    drop(waiting.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_ceiling_reaches_those_who_wait() {
+    let account = account(1, 0);
+    drop(account.try_admit());
+    let began = Instant::now();
+    let waiting = tokio::spawn({
+        let account = account.clone();
+        async move { account.admit().await }
+    });
+    sleep(SECOND).await;
+    account.set_limits(RateLimits::default());
+    drop(waiting.await);
+    assert_eq!(began.elapsed(), SECOND);
+}
+
+#[test]
+fn one_key_is_one_account() {
+    let key = |model: &str| AccountKey { base_url: "http://a".into(), key: Some(1), model: model.into() };
+    let first = Account::shared(key("m"));
+    assert!(Arc::ptr_eq(&first, &Account::shared(key("m"))));
+    assert!(!Arc::ptr_eq(&first, &Account::shared(key("n"))));
+}

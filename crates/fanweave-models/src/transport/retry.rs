@@ -1,0 +1,195 @@
+//! Whether and when to try again. The loop itself, the only one of the whole stack, is in [`call`](super::call).
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use fanweave_core::{Error, ErrorKind};
+use http::HeaderMap;
+
+/// When a failed request is sent again.
+///
+/// A rate limit (429) is no failure of the request: it uses up none of the `attempts`, only `patience`. Whatever
+/// the policy says, nothing is sent again once a piece of the answer has been handed out, or after the deadline
+/// of the run, and the retries of one account together are held to a budget of about a tenth of its calls.
+///
+/// ```
+/// use std::time::Duration;
+/// use fanweave_models::{ModelBuilder, RetryPolicy};
+///
+/// let hasty = RetryPolicy { base: Duration::from_millis(50), ..RetryPolicy::default() };
+/// let model = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").retry(hasty).build()?;
+/// let never = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").retry(RetryPolicy::never()).build()?;
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Most requests for one call, the first one included. Default 6.
+    pub attempts: NonZeroU32,
+    /// Longest wait before the second request; it doubles with each further one. The wait is drawn evenly
+    /// between nothing and that. Default 500 ms.
+    pub base: Duration,
+    /// Longest wait that the doubling leads to. Default 30 s.
+    pub cap: Duration,
+    /// Longest wait that a server may ask for. Where it asks for more, the call fails at once. Default 120 s.
+    pub max_retry_after: Duration,
+    /// Longest time that one call spends waiting for rate limits, all its waits together. Default 10 minutes.
+    pub patience: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: NonZeroU32::new(6).expect("6 is not 0"),
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(120),
+            patience: Duration::from_secs(600),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Sends every request once, whatever comes back.
+    pub fn never() -> Self {
+        Self { attempts: NonZeroU32::MIN, patience: Duration::ZERO, ..Self::default() }
+    }
+
+    /// Full jitter: anything from nothing to `base` doubled `n` times.
+    fn backoff(&self, n: u32) -> Duration {
+        let most = self.base.saturating_mul(2u32.saturating_pow(n)).min(self.cap);
+        most.mul_f64(fastrand::f64())
+    }
+}
+
+/// The requests of one call.
+#[derive(Debug)]
+pub(crate) struct Tries<'a> {
+    policy: RetryPolicy,
+    budget: &'a Budget,
+    sent: u32,
+    /// Requests that were answered with 429.
+    limited: u32,
+    /// Time spent waiting for rate limits.
+    waited: Duration,
+}
+
+impl<'a> Tries<'a> {
+    pub(crate) fn new(policy: RetryPolicy, budget: &'a Budget) -> Self {
+        Self { policy, budget, sent: 0, limited: 0, waited: Duration::ZERO }
+    }
+
+    /// Counts a request that is about to be sent, and gives its number.
+    pub(crate) fn begin(&mut self) -> u32 {
+        self.sent += 1;
+        self.sent
+    }
+
+    /// Counts the success of the last request.
+    pub(crate) fn succeeded(&self) {
+        self.budget.refund(if self.failed() == 0 { Budget::FIRST_SUCCESS } else { Budget::COST });
+    }
+
+    /// How long to wait before the next request. `left` is the time until the deadline of the run.
+    ///
+    /// # Errors
+    /// The error itself where there is to be no other request, and why.
+    pub(crate) fn after(&mut self, error: Error, left: Option<Duration>) -> Result<Duration, Error> {
+        let limited = error.kind() == ErrorKind::RateLimited;
+        self.limited += u32::from(limited);
+        let give_up = |error: Error, why: String| {
+            let message = format!("{}; not tried again: {why}", error.message());
+            Err(error.with_message(message).with_attempts(self.sent))
+        };
+        if !error.is_retryable() || (!limited && self.failed() >= self.policy.attempts.get()) {
+            return Err(error.with_attempts(self.sent));
+        }
+        let wait = match error.retry_after() {
+            Some(asked) if asked > self.policy.max_retry_after => {
+                let most = self.policy.max_retry_after;
+                return give_up(error, format!("the wait asked for is longer than {most:?}"));
+            }
+            Some(asked) => asked,
+            None => self.policy.backoff(if limited { self.limited } else { self.failed() } - 1),
+        };
+        if limited && self.waited + wait > self.policy.patience {
+            return match self.policy.patience {
+                Duration::ZERO => Err(error.with_attempts(self.sent)),
+                most => give_up(error, format!("its waits for rate limits would exceed {most:?}")),
+            };
+        }
+        if left.is_some_and(|left| wait >= left) {
+            return give_up(error, format!("the run ends before the wait of {wait:?} does"));
+        }
+        if limited {
+            self.waited += wait;
+        } else if !self.budget.spend() {
+            return give_up(error, "too many calls of this account fail".to_owned());
+        }
+        Ok(wait)
+    }
+
+    fn failed(&self) -> u32 {
+        self.sent - self.limited
+    }
+}
+
+/// What the retries of one account may cost: they run dry when most calls fail, and a provider in trouble is not
+/// asked six times as much. Source: the standard retry mode of the AWS SDKs.
+#[derive(Debug)]
+pub(crate) struct Budget(AtomicU32);
+
+impl Budget {
+    const FULL: u32 = 500;
+    /// Of one retry, given back when it succeeds.
+    const COST: u32 = 14;
+    const FIRST_SUCCESS: u32 = 1;
+
+    fn spend(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(Self::COST)).is_ok()
+    }
+
+    fn refund(&self, tokens: u32) {
+        // Nearly always full: a look costs less than a write that all threads share.
+        if self.0.load(Ordering::Relaxed) < Self::FULL {
+            let more = |left: u32| Some((left + tokens).min(Self::FULL));
+            let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        }
+    }
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self(AtomicU32::new(Self::FULL))
+    }
+}
+
+/// Waits beyond this are no waits: a server that sends them has its clock or its units wrong.
+const ABSURD: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// How long the headers ask to wait: `retry-after-ms`, or `Retry-After` in seconds, fractions or as a date.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    let seconds = |text: &str, unit: f64| {
+        let n = text.parse::<f64>().ok()? * unit;
+        Duration::try_from_secs_f64(n).ok().filter(|wait| *wait < ABSURD)
+    };
+    let ms = header("retry-after-ms").and_then(|text| seconds(text, 1e-3));
+    ms.or_else(|| {
+        let text = header("retry-after")?;
+        let date = || Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default());
+        seconds(text, 1.0).or_else(date)
+    })
+}
+
+/// What `x-should-retry` says, where it says anything.
+pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

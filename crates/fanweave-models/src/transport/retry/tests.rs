@@ -1,0 +1,146 @@
+use std::collections::HashSet;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn failure(kind: ErrorKind) -> Error {
+    Error::new(kind, "it failed")
+}
+
+fn limited(wait: Duration) -> Error {
+    failure(ErrorKind::RateLimited).with_retry_after(wait)
+}
+
+#[test]
+fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    let error = loop {
+        tries.begin();
+        if let Err(error) = tries.after(failure(ErrorKind::Server), None) {
+            break error;
+        }
+    };
+    assert_eq!(error.attempts(), 6);
+    assert_eq!(error.to_string(), "it failed (after 6 attempts)");
+}
+
+#[test]
+fn waits_double_up_to_the_cap_and_are_spread_over_all_of_it() {
+    let policy = RetryPolicy::default();
+    for (n, most) in [(0, 500), (1, 1000), (4, 8000), (6, 30_000), (200, 30_000)] {
+        let most = Duration::from_millis(most);
+        let waits: Vec<_> = (0..1000).map(|_| policy.backoff(n)).collect();
+        assert!(waits.iter().all(|wait| *wait <= most));
+        let eighths: HashSet<_> =
+            waits.iter().map(|w| (w.as_secs_f64() / most.as_secs_f64() * 8.0) as u32).collect();
+        assert!(eighths.len() >= 8, "drawn from {eighths:?}");
+    }
+}
+
+#[test]
+fn a_rate_limit_uses_up_patience_and_no_attempts() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    for _ in 0..30 {
+        tries.begin();
+        assert_eq!(tries.after(limited(SECOND * 20), None).unwrap(), SECOND * 20);
+    }
+    tries.begin();
+    let error = tries.after(limited(SECOND * 20), None).unwrap_err();
+    assert!(
+        error.message().ends_with("not tried again: its waits for rate limits would exceed 600s"),
+        "{error}"
+    );
+    assert_eq!(budget.0.load(Ordering::Relaxed), Budget::FULL);
+}
+
+#[test]
+fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    tries.begin();
+    let error = tries.after(limited(SECOND * 121), None).unwrap_err();
+    assert_eq!(error.to_string().matches("the wait asked for is longer than 120s").count(), 1);
+    assert_eq!(error.retry_after(), Some(SECOND * 121));
+}
+
+#[test]
+fn nothing_is_waited_for_that_comes_after_the_deadline() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    tries.begin();
+    let error = tries.after(limited(SECOND * 20), Some(SECOND * 10)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+    assert!(error.message().contains("the run ends before the wait of 20s does"));
+}
+
+#[test]
+fn what_will_not_change_is_not_sent_again() {
+    let budget = Budget::default();
+    let overruled = failure(ErrorKind::Server).with_retryable(false);
+    for error in [failure(ErrorKind::Authentication), failure(ErrorKind::QuotaExhausted), overruled] {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        tries.begin();
+        assert!(tries.after(error, None).is_err());
+    }
+}
+
+#[test]
+fn an_account_whose_calls_all_fail_runs_out_of_retries() {
+    let budget = Budget::default();
+    let retry = || {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        tries.begin();
+        tries.after(failure(ErrorKind::Timeout), None)
+    };
+    let retries = (0..1000).filter(|_| retry().is_ok()).count();
+    assert_eq!(retries, 35);
+    let error = retry().unwrap_err();
+    assert!(error.message().ends_with("too many calls of this account fail"), "{error}");
+    for _ in 0..14 {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        tries.begin();
+        tries.succeeded();
+    }
+    assert!(retry().is_ok(), "successes earn retries");
+}
+
+#[test]
+fn never_means_one_request_also_for_rate_limits() {
+    let budget = Budget::default();
+    for error in [failure(ErrorKind::Server), failure(ErrorKind::RateLimited), limited(SECOND)] {
+        let mut tries = Tries::new(RetryPolicy::never(), &budget);
+        tries.begin();
+        assert!(tries.after(error, None).is_err());
+    }
+}
+
+#[test]
+fn retry_after_is_read_in_every_form() {
+    let now = httpdate::parse_http_date("Fri, 20 Nov 2026 12:00:00 GMT").unwrap();
+    for (name, value, wait) in [
+        ("retry-after", "20", Some(20.0)),
+        ("retry-after", " 1.5 ", Some(1.5)),
+        ("retry-after-ms", "250", Some(0.25)),
+        ("retry-after", "Fri, 20 Nov 2026 12:00:30 GMT", Some(30.0)),
+        ("retry-after", "Fri, 20 Nov 2026 11:00:00 GMT", Some(0.0)),
+        ("retry-after", "-5", None),
+        ("retry-after", "NaN", None),
+        ("retry-after", "inf", None),
+        ("retry-after", "1e300", None),
+        ("retry-after", "soon", None),
+    ] {
+        let headers = HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())]);
+        assert_eq!(retry_after(&headers, now), wait.map(Duration::from_secs_f64), "{name}: {value}");
+    }
+}
+
+#[test]
+fn milliseconds_win_over_seconds() {
+    let headers = [("retry-after", "9"), ("retry-after-ms", "100")];
+    let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let wait = retry_after(&HeaderMap::from_iter(headers), SystemTime::now());
+    assert_eq!(wait, Some(Duration::from_millis(100)));
+}

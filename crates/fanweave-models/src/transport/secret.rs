@@ -1,0 +1,136 @@
+//! Keys: held so that nothing prints them, and taken out of every text that a server sends back.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, OnceLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use fanweave_core::{Error, ErrorKind, Result};
+use http::HeaderValue;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use secrecy::{ExposeSecret, SecretString};
+
+/// What stands where a key stood.
+const REDACTED: &str = "[redacted]";
+
+/// Shorter texts are placeholders such as `test` or `x`, which would be found in any sentence.
+const SHORTEST_KEY: usize = 8;
+
+/// An API key. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Secret(Arc<Inner>);
+
+struct Inner {
+    key: SecretString,
+    /// The key as it may be written in a text, longest first.
+    forms: Vec<SecretString>,
+}
+
+impl Secret {
+    pub(crate) fn new(key: String) -> Self {
+        let forms = forms(&key);
+        Self(Arc::new(Inner { key: key.into(), forms }))
+    }
+
+    /// The value of an `Authorization` header.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Authentication`] where the key cannot stand in a header. The message does not show it.
+    pub(crate) fn bearer(&self) -> Result<HeaderValue> {
+        let value = format!("Bearer {}", self.0.key.expose_secret());
+        let mut value = HeaderValue::try_from(value).map_err(|_| {
+            let message = "the API key holds a character that no HTTP header may hold, such as a line break: \
+                           check how it was copied";
+            Error::new(ErrorKind::Authentication, message)
+        })?;
+        value.set_sensitive(true);
+        Ok(value)
+    }
+
+    /// `text` without the key, also not base64- or percent-encoded.
+    pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        for form in &self.0.forms {
+            if text.contains(form.expose_secret()) {
+                text = Cow::Owned(text.replace(form.expose_secret(), REDACTED));
+            }
+        }
+        text
+    }
+
+    /// A number that tells keys apart within this process, and says nothing about them.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        static HASHER: OnceLock<RandomState> = OnceLock::new();
+        HASHER.get_or_init(RandomState::new).hash_one(self.0.key.expose_secret())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(REDACTED)
+    }
+}
+
+fn forms(key: &str) -> Vec<SecretString> {
+    if key.len() < SHORTEST_KEY {
+        return Vec::new();
+    }
+    let mut forms = vec![key.to_owned(), utf8_percent_encode(key, NON_ALPHANUMERIC).to_string()];
+    // In the base64 of a longer text the key may begin at any of three offsets. What depends on its neighbours is
+    // cut off: the characters that share bits with a byte before or after it.
+    for before in 0..3 {
+        let padded = [&b"..."[..before], key.as_bytes()].concat();
+        let (from, to) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
+        forms.push(STANDARD_NO_PAD.encode(&padded)[from..to].to_owned());
+        forms.push(URL_SAFE_NO_PAD.encode(&padded)[from..to].to_owned());
+    }
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.dedup();
+    forms.into_iter().map(SecretString::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+
+    const KEY: &str = "sk-canary+/5f3a~9";
+
+    #[test]
+    fn a_key_is_taken_out_of_a_text_in_every_form() {
+        let secret = Secret::new(KEY.into());
+        let mut texts = vec![KEY.to_owned(), utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string()];
+        for around in ["", "a", "ab", "user:"] {
+            texts.push(STANDARD.encode(format!("{around}{KEY}")));
+            texts.push(STANDARD.encode(format!("{around}{KEY}{around}")));
+        }
+        for text in texts {
+            let said = format!("no such key: {text}!");
+            let redacted = secret.redact(&said);
+            assert!(redacted.contains(REDACTED), "{redacted}");
+            assert!(redacted.starts_with("no such key: ") && redacted.ends_with('!'), "{redacted}");
+        }
+    }
+
+    #[test]
+    fn a_text_without_the_key_is_left_alone() {
+        assert!(matches!(Secret::new(KEY.into()).redact("nothing here"), Cow::Borrowed("nothing here")));
+        assert_eq!(Secret::new("test".into()).redact("a test"), "a test");
+    }
+
+    #[test]
+    fn debug_shows_neither_key_nor_header() {
+        let secret = Secret::new(KEY.into());
+        assert_eq!(format!("{secret:?} {:?}", secret.bearer().unwrap()), "[redacted] Sensitive");
+    }
+
+    #[test]
+    fn a_key_with_a_line_break_is_refused_without_showing_it() {
+        let error = Secret::new(format!("{KEY}\n")).bearer().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication);
+        assert!(!format!("{error:?}").contains("canary"));
+    }
+}

@@ -1,0 +1,344 @@
+//! Server-sent events: bytes in, events out.
+//!
+//! Follows the event stream format of the HTML standard, over any split of the bytes. Work is linear in the bytes
+//! and memory is bounded by [`SseLimits`], whatever the server sends. An event that arrives in one chunk is
+//! handed out as slices of that chunk; only one that is cut, or that has several `data` lines, is copied.
+
+use std::str;
+
+use fanweave_core::{Error, ErrorKind, Result};
+use memchr::{memchr, memchr2};
+
+/// One event of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SseEvent<'a> {
+    /// The `event` field. Empty where there was none, which stands for `message`.
+    pub(crate) name: &'a str,
+    /// The `data` lines, joined with line feeds.
+    pub(crate) data: &'a str,
+}
+
+/// How much one event may hold.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SseLimits {
+    /// Most bytes of an event, and of a single line.
+    pub(crate) bytes: usize,
+    /// Most lines of an event: a million empty ones have hardly any bytes. Far above any real event.
+    pub(crate) lines: usize,
+}
+
+impl Default for SseLimits {
+    fn default() -> Self {
+        Self { bytes: 16 << 20, lines: 65_536 }
+    }
+}
+
+/// An incremental decoder for one stream.
+#[derive(Debug, Default)]
+pub(crate) struct SseDecoder {
+    limits: SseLimits,
+    /// The beginning of a line whose end has not arrived. Searched already: it holds no line end.
+    line: Vec<u8>,
+    event: Pending,
+    /// The last chunk ended in CR: an LF at the start of the next one belongs to it.
+    after_cr: bool,
+    /// A byte order mark can only stand before the first line.
+    past_first_line: bool,
+}
+
+/// The event whose closing blank line has not arrived.
+#[derive(Debug, Default)]
+struct Pending {
+    name: Vec<u8>,
+    data: Vec<u8>,
+    has_data: bool,
+    lines: usize,
+}
+
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+impl SseDecoder {
+    pub(crate) fn new(limits: SseLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Reads the next bytes of the stream, and hands every event that they complete to `each`.
+    ///
+    /// An event that the stream ends in the middle of is never handed out, as the standard asks.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] where a limit is passed or an event is not UTF-8, and the first error of `each`. The
+    /// decoder is of no further use then.
+    pub(crate) fn feed(
+        &mut self,
+        chunk: &[u8],
+        mut each: impl FnMut(SseEvent<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let mut rest = chunk;
+        if !rest.is_empty() && std::mem::take(&mut self.after_cr) {
+            rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+        }
+        // The one data line of the event so far, as long as it need not be kept beyond this chunk.
+        let mut borrowed: Option<&[u8]> = None;
+        while let Some(end) = memchr2(b'\n', b'\r', rest) {
+            let (head, tail) = rest.split_at(end);
+            rest = match tail {
+                [b'\r', b'\n', after @ ..] => after,
+                [b'\r'] => {
+                    self.after_cr = true;
+                    &[]
+                }
+                _ => &tail[1..],
+            };
+            if self.line.is_empty() {
+                let line = self.without_mark(head);
+                if let Some(data) = self.event.take_line(line, self.limits)? {
+                    self.event.keep(borrowed.replace(data));
+                }
+                if line.is_empty() {
+                    self.event.dispatch(borrowed.take(), &mut each)?;
+                }
+            } else {
+                self.extend_line(head)?;
+                let whole = std::mem::take(&mut self.line);
+                let line = self.without_mark(&whole);
+                if let Some(data) = self.event.take_line(line, self.limits)? {
+                    self.event.keep(borrowed.take());
+                    self.event.keep(Some(data));
+                }
+                if line.is_empty() {
+                    self.event.dispatch(borrowed.take(), &mut each)?;
+                }
+                // Hand the allocation back for the next line that is cut.
+                self.line = whole;
+                self.line.clear();
+            }
+        }
+        self.event.keep(borrowed);
+        self.extend_line(rest)
+    }
+
+    fn extend_line(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.line.len() + self.event.data.len() + bytes.len() > self.limits.bytes {
+            return Err(too_long(self.limits));
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn without_mark<'a>(&mut self, line: &'a [u8]) -> &'a [u8] {
+        if std::mem::replace(&mut self.past_first_line, true) {
+            return line;
+        }
+        line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line)
+    }
+}
+
+impl Pending {
+    /// Takes note of a line. Gives back the value of a `data` line, which the caller keeps.
+    fn take_line<'a>(&mut self, line: &'a [u8], limits: SseLimits) -> Result<Option<&'a [u8]>> {
+        let (field, value) = match line.strip_prefix(b"data:") {
+            Some(value) => (&b"data"[..], value),
+            None => match memchr(b':', line) {
+                Some(colon) => (&line[..colon], &line[colon + 1..]),
+                None => (line, &b""[..]),
+            },
+        };
+        if field.is_empty() {
+            // A comment, which servers send to keep the connection alive, or the blank line.
+            return Ok(None);
+        }
+        self.lines += 1;
+        if self.lines > limits.lines || self.data.len() + self.name.len() + value.len() > limits.bytes {
+            return Err(too_long(limits));
+        }
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        match field {
+            b"data" => return Ok(Some(value)),
+            b"event" => {
+                self.name.clear();
+                self.name.extend_from_slice(value);
+            }
+            // `id` and `retry` serve reconnection: a billed stream is never asked for again. The standard ignores
+            // all other fields.
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    /// Copies a data line of an event that does not end with it.
+    fn keep(&mut self, data: Option<&[u8]>) {
+        let Some(data) = data else { return };
+        if self.has_data {
+            self.data.push(b'\n');
+        }
+        self.data.extend_from_slice(data);
+        self.has_data = true;
+    }
+
+    /// Ends the event. `borrowed` is its last data line, where that was not copied.
+    fn dispatch(
+        &mut self,
+        borrowed: Option<&[u8]>,
+        each: &mut impl FnMut(SseEvent<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let data = match borrowed {
+            Some(line) if !self.has_data => Some(line),
+            last => {
+                self.keep(last);
+                self.has_data.then_some(&*self.data)
+            }
+        };
+        // The standard drops events without data.
+        let outcome = match data {
+            Some(data) => text(data).and_then(|data| each(SseEvent { name: text(&self.name)?, data })),
+            None => Ok(()),
+        };
+        self.data.clear();
+        self.name.clear();
+        self.has_data = false;
+        self.lines = 0;
+        outcome
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str> {
+    str::from_utf8(bytes)
+        .map_err(|e| Error::new(ErrorKind::Decode, format!("an event of the stream is not UTF-8: {e}")))
+}
+
+fn too_long(limits: SseLimits) -> Error {
+    let SseLimits { bytes, lines } = limits;
+    let message = format!("an event of the stream is longer than {bytes} bytes or {lines} lines");
+    // The same request would meet the same end, and pay for it again.
+    Error::new(ErrorKind::Decode, message).with_retryable(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Events = Vec<(String, String)>;
+
+    fn decode_with(limits: SseLimits, chunks: &[&[u8]]) -> Result<Events> {
+        let mut decoder = SseDecoder::new(limits);
+        let mut events = Vec::new();
+        for chunk in chunks {
+            decoder.feed(chunk, |event| {
+                events.push((event.name.to_owned(), event.data.to_owned()));
+                Ok(())
+            })?;
+        }
+        Ok(events)
+    }
+
+    fn decode(chunks: &[&[u8]]) -> Events {
+        decode_with(SseLimits::default(), chunks).expect("the stream is well formed")
+    }
+
+    fn data(chunks: &[&[u8]]) -> Vec<String> {
+        decode(chunks).into_iter().map(|(_, data)| data).collect()
+    }
+
+    #[test]
+    fn an_event_ends_with_a_blank_line() {
+        assert_eq!(data(&[b"data: one\n\ndata:two\n\ndata: cut"]), ["one", "two"]);
+    }
+
+    #[test]
+    fn data_lines_are_joined_and_one_leading_space_is_dropped() {
+        assert_eq!(data(&[b"data: a\ndata:  b\ndata\ndata:c\n\n"]), ["a\n b\n\nc"]);
+    }
+
+    #[test]
+    fn comments_ids_and_unknown_fields_are_skipped() {
+        assert_eq!(data(&[b": OPENROUTER PROCESSING\n\nid: 7\nretry: 10\nfoo: x\ndata: y\n\n:\n\n"]), ["y"]);
+    }
+
+    #[test]
+    fn the_name_of_an_event_holds_for_that_event_alone() {
+        let events = decode(&[b"event: ping\ndata: 1\n\ndata: 2\n\nevent: lost\n\ndata: 3\n\n"]);
+        let events: Vec<_> = events.iter().map(|(n, d)| (n.as_str(), d.as_str())).collect();
+        assert_eq!(events, [("ping", "1"), ("", "2"), ("", "3")]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_may_come_cut_in_pieces() {
+        assert_eq!(data(&[b"\xEF", b"\xBB", b"\xBFdata: a\n\n"]), ["a"]);
+        assert_eq!(data(&[b"\xEF\xBB\xBFdata: a\n\n\xEF\xBB\xBFdata: not the first line\n\n"]), ["a"]);
+    }
+
+    #[test]
+    fn a_line_longer_than_the_limit_is_refused_before_it_is_kept() {
+        let limits = SseLimits { bytes: 100, lines: 10 };
+        let mut decoder = SseDecoder::new(limits);
+        let mut fed = 0;
+        let error = loop {
+            match decoder.feed(&[b'x'; 30], |_| Ok(())) {
+                Ok(()) => fed += 30,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(fed, 90);
+        assert!(decoder.line.capacity() <= 200);
+        assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false));
+    }
+
+    #[test]
+    fn many_short_lines_are_refused_as_well() {
+        let limits = SseLimits { bytes: 100, lines: 10 };
+        assert!(decode_with(limits, &[&b"data:\n".repeat(11)]).is_err());
+        assert!(decode_with(limits, &[&b"data: 1234567890\n".repeat(10)]).is_err());
+        assert!(decode_with(limits, &[&b"data:\n\n".repeat(1000)]).is_ok());
+        assert!(decode_with(limits, &[&b": still here\n".repeat(1000)]).is_ok());
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_an_error() {
+        let error = decode_with(SseLimits::default(), &[b"data: \xFF\n\n"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Decode);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_split_and_any_line_end_give_the_same_events(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    3 => "data: ?[a-zé€😀:]{0,8}", 3 => Just(String::new()),
+                    1 => "event: [a-z]{0,3}", 1 => ": ?[a-z]{0,4}", 1 => "(id|retry|foo|data)",
+                ],
+                0..16,
+            ),
+            ends in prop::collection::vec(0usize..3, 16),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+            mark in any::<bool>(),
+        ) {
+            let plain: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            let mut wire = if mark { BYTE_ORDER_MARK.to_vec() } else { Vec::new() };
+            for (line, end) in lines.iter().zip(ends) {
+                wire.extend_from_slice(line.as_bytes());
+                wire.extend_from_slice([&b"\n"[..], b"\r\n", b"\r"][end]);
+            }
+            // A CR and the LF of an empty line after it are one line end: nobody can tell them apart.
+            prop_assume!(!plain.is_empty() && !glued(&wire, &plain));
+            let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
+            cuts.extend([0, wire.len()]);
+            cuts.sort_unstable();
+            let chunks: Vec<_> = cuts.windows(2).map(|w| &wire[w[0]..w[1]]).collect();
+            let bytes: Vec<_> = wire.chunks(1).collect();
+            let expected = decode(&[plain.as_bytes()]);
+            prop_assert_eq!(&decode(&chunks), &expected);
+            prop_assert_eq!(&decode(&bytes), &expected);
+        }
+    }
+
+    fn glued(wire: &[u8], plain: &str) -> bool {
+        let text =
+            str::from_utf8(wire.strip_prefix(BYTE_ORDER_MARK).unwrap_or(wire)).expect("made of strings");
+        text.replace("\r\n", "\n").replace('\r', "\n") != plain
+    }
+}

@@ -1,0 +1,137 @@
+//! The timeouts of one request: none can hang for ever.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
+use std::time::Duration;
+
+use fanweave_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::client::Timeouts;
+
+/// What a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The head of the answer.
+    FirstByte,
+    /// More of the body.
+    Body,
+}
+
+/// Watches over the waits of one request.
+///
+/// The timer is not set again for every wait, which would cost more than reading a chunk does. It fires once in
+/// the shortest of the timeouts, and what is due is looked at then.
+pub(crate) struct Watch {
+    timeouts: Timeouts,
+    /// When the request must have ended.
+    end: Instant,
+    tick: Duration,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Watch {
+    /// Begins now. `deadline` is that of the run.
+    pub(crate) fn start(timeouts: Timeouts, deadline: Option<Instant>) -> Self {
+        let now = Instant::now();
+        let end = now + timeouts.total;
+        let end = deadline.map_or(end, |deadline| deadline.min(end));
+        let tick = timeouts.first_byte.min(timeouts.idle);
+        Self { timeouts, end, tick, timer: Box::pin(sleep_until(end.min(now + tick))) }
+    }
+
+    /// Waits for `work`, at most as long as `phase` may last.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Timeout`] where it lasts longer.
+    pub(crate) async fn during<T>(&mut self, phase: Phase, work: impl Future<Output = T>) -> Result<T> {
+        let mut work = pin!(work);
+        let mut due = None;
+        poll_fn(|task| {
+            if let Poll::Ready(done) = work.as_mut().poll(task) {
+                return Poll::Ready(Ok(done));
+            }
+            let due = *due.get_or_insert_with(|| self.end.min(Instant::now() + self.limit(phase)));
+            loop {
+                ready!(self.timer.as_mut().poll(task));
+                let now = Instant::now();
+                if now >= due {
+                    return Poll::Ready(Err(self.late(phase)));
+                }
+                self.timer.as_mut().reset(due.min(now + self.tick));
+            }
+        })
+        .await
+    }
+
+    fn limit(&self, phase: Phase) -> Duration {
+        match phase {
+            Phase::FirstByte => self.timeouts.first_byte,
+            Phase::Body => self.timeouts.idle,
+        }
+    }
+
+    fn late(&self, phase: Phase) -> Error {
+        let message = match phase {
+            _ if Instant::now() >= self.end => {
+                format!("the request did not end within {:?}", self.timeouts.total)
+            }
+            Phase::FirstByte => format!("no answer began within {:?}", self.timeouts.first_byte),
+            Phase::Body => format!("the answer stopped coming for {:?}", self.timeouts.idle),
+        };
+        Error::new(ErrorKind::Timeout, message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn timeouts(first_byte: u32, idle: u32, total: u32) -> Timeouts {
+        let [first_byte, idle, total] = [first_byte, idle, total].map(|n| SECOND * n);
+        Timeouts { first_byte, idle, total, ..Timeouts::default() }
+    }
+
+    async fn waits_for(watch: &mut Watch, phase: Phase) -> (u64, String) {
+        let began = Instant::now();
+        let error = watch.during(phase, pending::<()>()).await.unwrap_err();
+        (began.elapsed().as_secs(), error.to_string())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_wait_has_its_own_limit() {
+        let mut watch = Watch::start(timeouts(5, 60, 600), None);
+        assert_eq!(waits_for(&mut watch, Phase::FirstByte).await, (5, "no answer began within 5s".into()));
+        let mut watch = Watch::start(timeouts(120, 6, 600), None);
+        watch.during(Phase::FirstByte, sleep(SECOND * 119)).await.unwrap();
+        assert_eq!(waits_for(&mut watch, Phase::Body).await, (6, "the answer stopped coming for 6s".into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drip_that_never_stalls_ends_with_the_total_timeout() {
+        let mut watch = Watch::start(timeouts(10, 10, 60), None);
+        let began = Instant::now();
+        while watch.during(Phase::Body, sleep(SECOND * 9)).await.is_ok() {}
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_deadline_of_the_run_comes_first() {
+        let mut watch = Watch::start(timeouts(10, 10, 60), Some(Instant::now() + SECOND * 3));
+        assert_eq!(waits_for(&mut watch, Phase::FirstByte).await.0, 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_ready_is_taken_however_late() {
+        let mut watch = Watch::start(timeouts(1, 1, 1), None);
+        sleep(SECOND * 5).await;
+        assert_eq!(watch.during(Phase::Body, ready(7)).await.unwrap(), 7);
+    }
+}

@@ -1,0 +1,279 @@
+//! Calls over real sockets: what goes out, what comes back, and how connections are used.
+
+mod server;
+
+use std::time::Duration;
+
+use fanweave_core::{
+    Context, Delta, ErrorKind, EventKind, FinishReason, Message, Prompt, Runnable, chain, text,
+};
+use fanweave_models::{Client, RetryPolicy, Timeouts};
+use futures::StreamExt;
+use server::{Act, Server, answer, completion, piece, refusal, stream, stream_head};
+use tokio::task::JoinSet;
+
+/// Retries at once: these tests use real time.
+fn hasty() -> RetryPolicy {
+    RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() }
+}
+
+#[tokio::test]
+async fn a_plain_call_comes_back_with_what_the_provider_said() {
+    let server = Server::start(|_| completion("Paris")).await;
+    let model = server.model().api_key("sk-test-1234").header("x-team", "search").build().unwrap();
+    let message =
+        model.invoke(Prompt::from("The capital of France?").with_system("Be brief.")).await.unwrap();
+    assert_eq!(message.text(), "Paris");
+    let reply = message.reply.expect("the reply of the provider");
+    assert_eq!((reply.id.as_deref(), reply.request_id.as_deref()), (Some("chatcmpl-1"), Some("req_1")));
+    assert_eq!((reply.model.as_deref(), reply.attempts), (Some("test-1"), 1));
+    assert_eq!(reply.finish_reason, Some(FinishReason::Stop));
+    assert_eq!((reply.usage.input_tokens, reply.usage.output_tokens), (3, 2));
+    assert_eq!(reply.raw, None);
+
+    let seen = server.requests().remove(0);
+    let head = seen.head.to_lowercase();
+    assert!(head.starts_with("post /v1/chat/completions http/1.1\r\n"), "{head}");
+    for header in [
+        "authorization: bearer sk-test-1234",
+        "content-type: application/json",
+        "accept-encoding: identity",
+        "x-team: search",
+    ] {
+        assert!(head.contains(header), "{header} in {head}");
+    }
+    assert_eq!(seen.body["model"], "test");
+    assert_eq!(seen.body["messages"][1]["content"], "The capital of France?");
+}
+
+#[tokio::test]
+async fn without_a_key_no_authorization_is_sent() {
+    let server = Server::start(|_| completion("hi")).await;
+    let model = server.model();
+    // Whatever the environment of the test holds.
+    let model = if std::env::var_os("OPENAI_API_KEY").is_some() { return } else { model };
+    model.build().unwrap().invoke("x").await.unwrap();
+    assert!(!server.requests()[0].head.to_lowercase().contains("authorization"));
+}
+
+#[tokio::test]
+async fn the_raw_body_is_kept_where_asked_for() {
+    let server = Server::start(|_| completion("hi")).await;
+    let message = server.model().keep_raw(true).build().unwrap().invoke("x").await.unwrap();
+    let raw = message.reply.unwrap().raw.expect("the body");
+    assert_eq!(raw["object"], "chat.completion");
+}
+
+#[tokio::test]
+async fn a_stream_arrives_piece_by_piece_and_folds_to_the_same_message() {
+    let server = Server::start(|_| stream(&["Once ", "upon ", "a time"])).await;
+    let chain = chain(server.model().build().unwrap());
+    let mut run = chain.stream("x");
+    let mut texts = Vec::new();
+    let mut first = None;
+    while let Some(piece) = run.next().await {
+        let piece = piece.unwrap();
+        texts.extend(piece.as_text().map(str::to_owned));
+        first.get_or_insert(piece);
+    }
+    assert_eq!(texts, ["Once ", "upon ", "a time"]);
+    assert_eq!(first, Some(Delta::Started { id: Some("c".into()), model: Some("test-1".into()) }));
+    let message = run.output().await.unwrap();
+    assert_eq!(message.text(), "Once upon a time");
+    let reply = message.reply.unwrap();
+    assert_eq!((reply.usage.output_tokens, reply.request_id.as_deref()), (2, Some("req_s")));
+    let body = &server.requests()[0].body;
+    assert_eq!((&body["stream"], &body["stream_options"]["include_usage"]), (&true.into(), &true.into()));
+}
+
+#[tokio::test]
+async fn the_first_piece_is_there_before_the_last_is_sent() {
+    let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
+    let mut run = (chain(server.model().build().unwrap()) | text()).stream("x");
+    assert_eq!(run.next().await.unwrap().unwrap().to_string(), "one");
+}
+
+#[tokio::test]
+async fn dropping_a_stream_closes_its_socket() {
+    let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
+    let mut run = (chain(server.model().build().unwrap()) | text()).stream("x");
+    run.next().await.unwrap().unwrap();
+    assert_eq!(server.closed(), 0);
+    drop(run);
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while server.closed() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the socket is closed");
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_stream_is_heard_in_one_piece() {
+    let server = Server::start(|_| completion("all at once")).await;
+    let run = (chain(server.model().build().unwrap()) | text()).stream("x");
+    let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
+    assert_eq!(pieces, ["all at once"]);
+}
+
+#[tokio::test]
+async fn calls_one_after_another_share_one_connection() {
+    let server =
+        Server::start(
+            |seen| {
+                if seen.body["stream"] == true { stream(&["a", "b"]) } else { completion("hi") }
+            },
+        )
+        .await;
+    let model = server.model().client(Client::builder().build().unwrap()).build().unwrap();
+    for _ in 0..20 {
+        model.invoke("x").await.unwrap();
+        chain(model.clone()).stream("x").output().await.unwrap();
+    }
+    assert_eq!((server.requests().len(), server.connections()), (40, 1));
+}
+
+#[tokio::test]
+async fn an_error_does_not_cost_the_connection() {
+    let server = Server::start(|_| refusal(400, "", "bad", "no such parameter")).await;
+    let model = server.model().client(Client::builder().build().unwrap()).build().unwrap();
+    for _ in 0..5 {
+        assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::BadRequest);
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_the_providers_words() {
+    let server = Server::start(|_| {
+        refusal(
+            429,
+            "x-request-id: req_9\r\nretry-after: 500\r\n",
+            "rate_limit_exceeded",
+            "Rate limit reached",
+        )
+    })
+    .await;
+    let error = server.model().build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "step openai/test: openai answered 429 (request req_9), asked to wait 500s: Rate limit reached; \
+         not tried again: the wait asked for is longer than 120s"
+    );
+    assert_eq!(error.code(), Some("rate_limit_exceeded"));
+    assert!(error.body().unwrap().contains("Rate limit reached"));
+}
+
+#[tokio::test]
+async fn a_429_waits_for_retry_after() {
+    let server = Server::start(|seen| match seen.number {
+        0 => refusal(429, "retry-after-ms: 300\r\n", "rate_limit_exceeded", "slow down"),
+        _ => completion("hi"),
+    })
+    .await;
+    let model = server.model().build().unwrap();
+    let began = std::time::Instant::now();
+    let mut run = chain(model).events("x");
+    let mut retries = Vec::new();
+    while let Some(event) = run.next().await {
+        if let EventKind::Retrying { attempt, wait, error } = event.kind {
+            retries.push((attempt, wait, error.kind()));
+        }
+    }
+    let message = run.output().await.unwrap();
+    assert_eq!(retries, [(1, Duration::from_millis(300), ErrorKind::RateLimited)]);
+    assert!(began.elapsed() >= Duration::from_millis(300));
+    assert_eq!(message.reply.unwrap().attempts, 2);
+}
+
+#[tokio::test]
+async fn an_empty_account_is_never_asked_again() {
+    let server =
+        Server::start(|_| refusal(429, "retry-after: 1\r\n", "insufficient_quota", "no credit")).await;
+    let error = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), server.requests().len()), (ErrorKind::QuotaExhausted, 1));
+}
+
+#[tokio::test]
+async fn the_word_of_the_server_on_retrying_is_taken() {
+    let server = Server::start(|seen| match seen.number {
+        0 => refusal(400, "x-should-retry: true\r\n", "odd", "try again"),
+        _ => refusal(500, "x-should-retry: false\r\n", "odd", "give up"),
+    })
+    .await;
+    let error = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.message(), server.requests().len(), error.attempts()), ("give up", 2, 2));
+}
+
+#[tokio::test]
+async fn the_slot_of_the_run_is_free_while_a_call_waits_to_try_again() {
+    let server = Server::start(|seen| match seen.body["messages"][0]["content"].as_str() {
+        Some("first") if seen.number == 0 => refusal(500, "retry-after-ms: 60000\r\n", "x", "down"),
+        _ => completion("hi"),
+    })
+    .await;
+    let model = server.model().build().unwrap();
+    let cx = Context::new().with_concurrency(1.try_into().unwrap());
+    let mut first = std::pin::pin!(model.run("first".into(), &cx));
+    let second = async {
+        while server.requests().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        model.run("second".into(), &cx).await
+    };
+    tokio::select! {
+        _ = &mut first => panic!("it waits a minute"),
+        message = second => assert_eq!(message.unwrap().text(), "hi"),
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_for_another_model_of_the_provider_is_sent_to_that_one() {
+    let server = Server::start(|_| completion("hi")).await;
+    let mut prompt = Prompt::new([Message::user("x")]);
+    prompt.parameters.model = Some("other".into());
+    server.model().build().unwrap().invoke(prompt).await.unwrap();
+    assert_eq!(server.requests()[0].body["model"], "other");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_calls_run_at_once() {
+    let server = Server::start(|seen| {
+        let asked = seen.body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
+        [vec![Act::Wait(Duration::from_millis(500))], completion(&asked)].concat()
+    })
+    .await;
+    let patient = Timeouts { connect: Duration::from_secs(30), ..Timeouts::default() };
+    let client = Client::builder().timeouts(patient).build().unwrap();
+    let model = server.model().client(client).build().unwrap();
+    let mut calls = JoinSet::new();
+    for i in 0..2000 {
+        let model = model.clone();
+        calls.spawn(async move { (i, model.invoke(i.to_string()).await) });
+    }
+    for (i, message) in calls.join_all().await {
+        assert_eq!(message.unwrap().text(), i.to_string());
+    }
+}
+
+#[tokio::test]
+async fn an_answer_may_come_byte_by_byte() {
+    let acts = stream(&["Ünï", "cödé 😀"]);
+    let server = Server::start(move |_| {
+        let bytes: Vec<u8> =
+            acts.iter().flat_map(|act| if let Act::Send(b) = act { b.clone() } else { vec![] }).collect();
+        bytes.chunks(1).map(|byte| Act::Send(byte.to_vec())).collect()
+    })
+    .await;
+    let message = chain(server.model().build().unwrap()).stream("x").output().await.unwrap();
+    assert_eq!(message.text(), "Ünïcödé 😀");
+}
+
+#[tokio::test]
+async fn the_answer_of_one_account_may_be_a_number_of_parts() {
+    let body =
+        r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}"#;
+    let server = Server::start(move |_| answer(200, "", body)).await;
+    assert_eq!(server.model().build().unwrap().invoke("x").await.unwrap().text(), "ab");
+}

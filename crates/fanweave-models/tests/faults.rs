@@ -1,0 +1,357 @@
+//! What must hold when the server, or the network before it, misbehaves.
+
+mod server;
+
+use std::time::{Duration, Instant};
+
+use fanweave_core::{Context, Error, ErrorKind, Message, Model, Runnable, chain, text};
+use fanweave_models::{Client, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
+use futures::StreamExt;
+use server::{Act, Server, answer, chunk, completion, piece, refusal, stream, stream_end, stream_head};
+
+const CANARY: &str = "sk-canary-5f3a9c+/=";
+
+fn hasty() -> RetryPolicy {
+    RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() }
+}
+
+fn impatient(timeouts: Timeouts) -> Client {
+    Client::builder().timeouts(timeouts).build().unwrap()
+}
+
+async fn streamed(model: &Model) -> Result<Message, Error> {
+    chain(model.clone()).stream("x").output().await
+}
+
+fn bytes(acts: &[Act]) -> Vec<u8> {
+    let sent =
+        acts.iter().filter_map(|act| if let Act::Send(bytes) = act { Some(bytes.clone()) } else { None });
+    sent.flatten().collect()
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_asked_for_again() {
+    for end in [Act::Reset, Act::Close] {
+        let server = Server::start(move |seen| match seen.number {
+            0 => {
+                let whole = bytes(&completion("Paris"));
+                vec![Act::Send(whole[..whole.len() - 10].to_vec()), end.clone()]
+            }
+            _ => completion("Paris"),
+        })
+        .await;
+        let message = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap();
+        assert_eq!((message.text().as_str(), message.reply.unwrap().attempts), ("Paris", 2));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_always_breaks_off_is_a_connection_error() {
+    let server = Server::start(|_| {
+        let whole = bytes(&completion("Paris"));
+        vec![Act::Send(whole[..whole.len() - 10].to_vec()), Act::Close]
+    })
+    .await;
+    let error = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), server.requests().len()), (ErrorKind::Connection, 6, 6));
+}
+
+#[tokio::test]
+async fn a_stream_cut_at_any_byte_is_never_a_success() {
+    let whole = bytes(&stream(&["Once ", "upon"]));
+    let done = whole.windows(6).position(|w| w == b"[DONE]").unwrap();
+    let cut = whole.clone();
+    let server = Server::start(move |seen| {
+        let at: usize = seen.body["messages"][0]["content"].as_str().unwrap().parse().unwrap();
+        let end = if at.is_multiple_of(2) { Act::Reset } else { Act::Close };
+        vec![Act::Send(cut[..at].to_vec()), end]
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    for at in 0..done + "[DONE]".len() {
+        let error = chain(model.clone()).stream(at.to_string()).output().await.unwrap_err();
+        let expected = [ErrorKind::StreamIncomplete, ErrorKind::Connection];
+        assert!(expected.contains(&error.kind()), "cut at {at}: {error:?}");
+    }
+    let whole = chain(model).stream(whole.len().to_string()).output().await.unwrap();
+    assert_eq!(whole.text(), "Once upon");
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_carries_what_had_arrived() {
+    let server = Server::start(|_| vec![stream_head(), piece("Once "), piece("upon"), Act::Close]).await;
+    let error = streamed(&server.model().build().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StreamIncomplete);
+    assert_eq!(error.partial().unwrap().text(), "Once upon");
+    assert_eq!(server.requests().len(), 1, "a stream that was heard is not asked for again");
+}
+
+#[tokio::test]
+async fn a_stream_that_stops_before_its_first_piece_is_asked_for_again() {
+    let started = r#"data: {"id":"c","choices":[{"delta":{"role":"assistant","content":""}}]}"#;
+    let server = Server::start(move |seen| match seen.number {
+        0 => vec![stream_head(), chunk(&format!("{started}\n\n")), Act::Reset],
+        _ => stream(&["again"]),
+    })
+    .await;
+    let run = chain(server.model().retry(hasty()).build().unwrap()).stream("x");
+    let pieces: Vec<_> = run.map(|piece| piece.unwrap()).collect().await;
+    let beginnings = pieces.iter().filter(|p| matches!(p, fanweave_core::Delta::Started { .. })).count();
+    assert_eq!((beginnings, server.requests().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_given_up_and_asked_again() {
+    let server =
+        Server::start(|seen| if seen.number == 0 { vec![Act::Hang] } else { completion("hi") }).await;
+    let client = impatient(Timeouts { first_byte: Duration::from_millis(200), ..Timeouts::default() });
+    let message = server.model().client(client).retry(hasty()).build().unwrap().invoke("x").await.unwrap();
+    assert_eq!(message.reply.unwrap().attempts, 2);
+}
+
+#[tokio::test]
+async fn each_timeout_says_which_it_was() {
+    let short = Duration::from_millis(200);
+    for (timeouts, acts, says) in [
+        (
+            Timeouts { first_byte: short, ..Timeouts::default() },
+            vec![Act::Hang],
+            "no answer began within 200ms",
+        ),
+        (
+            Timeouts { idle: short, ..Timeouts::default() },
+            vec![Act::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()), Act::Hang],
+            "the answer stopped coming for 200ms",
+        ),
+    ] {
+        let server = Server::start(move |_| acts.clone()).await;
+        let model = server.model().client(impatient(timeouts)).retry(RetryPolicy::never());
+        let began = Instant::now();
+        let error = model.build().unwrap().invoke("x").await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, says));
+        assert!((short..short * 3).contains(&began.elapsed()), "{:?}", began.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_slow_drip_ends_with_the_total_timeout() {
+    let server = Server::start(|_| {
+        let mut acts = vec![Act::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n".to_vec())];
+        acts.extend([Act::Send(b" ".to_vec()), Act::Wait(Duration::from_millis(20))].repeat_times(1000));
+        acts
+    })
+    .await;
+    let model =
+        server.model().timeout(Duration::from_millis(400)).retry(RetryPolicy::never()).build().unwrap();
+    let began = Instant::now();
+    let error = model.invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the request did not end within 400ms"));
+    assert!(began.elapsed() < Duration::from_millis(900));
+}
+
+#[tokio::test]
+async fn the_deadline_of_the_run_ends_a_request() {
+    let server = Server::start(|_| vec![Act::Hang]).await;
+    let cx = Context::new().with_timeout(Duration::from_millis(200));
+    let model = server.model().build().unwrap();
+    let error =
+        tokio::time::timeout(Duration::from_secs(5), model.run("x".into(), &cx)).await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), server.requests().len()), (ErrorKind::Timeout, 1));
+}
+
+#[tokio::test]
+async fn an_error_inside_a_success_is_an_error() {
+    let body = r#"{"error":{"message":"Provider returned error","code":502}}"#;
+    let server = Server::start(move |seen| match (seen.body["stream"] == true, seen.number) {
+        (false, 0) => answer(200, "", body),
+        (true, 1) => vec![stream_head(), chunk(&format!(": hello\n\ndata: {body}\n\n")), Act::Hang],
+        (true, _) => vec![stream_head(), piece("one"), chunk(&format!("data: {body}\n\n")), Act::Hang],
+        (false, _) => completion("hi"),
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    let error = model.invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "Provider returned error"));
+    assert!(error.body().unwrap().contains("502"));
+    let error = streamed(&model).await.unwrap_err();
+    assert_eq!((error.kind(), error.partial()), (ErrorKind::Server, None));
+    let error = streamed(&model).await.unwrap_err();
+    assert_eq!(error.partial().unwrap().text(), "one");
+}
+
+#[tokio::test]
+async fn malformed_json_is_a_decode_error_with_an_excerpt() {
+    let server = Server::start(|_| answer(200, "", r#"{"choices": [{"message": {"content": "Par"#)).await;
+    let error = server.model().retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Decode, Some(200)));
+    assert!(error.body().unwrap().contains("\"Par"), "{:?}", error.body());
+}
+
+#[tokio::test]
+async fn a_page_of_html_is_no_answer_and_is_not_asked_for_again() {
+    let page = "<html>Sign in to the hotel network</html>";
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}", page.len());
+    let server = Server::start(move |_| vec![Act::Send(head.clone().into_bytes())]).await;
+    let model = server.model().retry(hasty()).build().unwrap();
+    for error in [model.invoke("x").await.unwrap_err(), streamed(&model).await.unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::Decode);
+        assert_eq!(
+            error.message(),
+            "the server answered with text/html instead of JSON: is the base URL right?"
+        );
+        assert_eq!(error.body(), Some(page));
+    }
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let elsewhere = Server::start(|_| completion("stolen")).await;
+    let location = format!("location: http://{}/v1?token=secret\r\n", elsewhere.address);
+    let server = Server::start(move |_| answer(307, &location, "")).await;
+    let error = server.model().api_key(CANARY).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::Config, Some(307)));
+    assert!(error.message().contains(&format!("http://{}/v1:", elsewhere.address)), "{error}");
+    assert!(!error.to_string().contains("secret"));
+    assert_eq!((elsewhere.connections(), server.requests().len()), (0, 1));
+}
+
+#[tokio::test]
+async fn the_key_appears_in_no_error_even_where_the_server_repeats_it() {
+    let echo = |text: &str| format!("no such key: {text}, Bearer {text}");
+    let said = echo(CANARY);
+    let quoted = serde_json::Value::from(said.clone());
+    let escaped = format!("{{\"choices\":{quoted},\"key\":{quoted}}}");
+    let scripts: Vec<Vec<Act>> = vec![
+        refusal(401, &format!("x-request-id: {CANARY}\r\n"), CANARY, &said),
+        answer(400, "", &said),
+        answer(200, "", &escaped),
+        answer(200, "", &said),
+        answer(200, "", &format!("{{\"error\":{{\"message\":{quoted},\"code\":{quoted}}}}}")),
+        answer(302, &format!("location: http://x/{CANARY}\r\n"), ""),
+        vec![stream_head(), chunk(&format!("data: {said}\n\n")), Act::Hang],
+        vec![stream_head(), chunk(&format!("data: {{\"error\":{quoted}}}\n\n")), Act::Hang],
+        vec![Act::Send(format!("HTTP/9.9 {CANARY}\r\n\r\n").into_bytes()), Act::Close],
+    ];
+    for (i, script) in scripts.into_iter().enumerate() {
+        let server = Server::start(move |_| script.clone()).await;
+        let model = server.model().api_key(CANARY).retry(RetryPolicy::never()).build().unwrap();
+        for error in [model.invoke("x").await.unwrap_err(), streamed(&model).await.unwrap_err()] {
+            let mut shown =
+                format!("{error} {error:?} {:?} {:?} {:?}", error.code(), error.body(), error.request_id());
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                shown += &format!(" {cause} {cause:?}");
+                source = cause.source();
+            }
+            assert!(!shown.contains("canary"), "script {i}: {shown}");
+        }
+        assert!(!format!("{model:?}").contains("canary"));
+    }
+}
+
+#[tokio::test]
+async fn a_line_without_end_is_refused_with_bounded_memory() {
+    let server = Server::start(|_| {
+        let mut acts = vec![stream_head(), chunk("data: ")];
+        acts.extend([chunk(&"x".repeat(64 << 10))].repeat_times(1000));
+        acts
+    })
+    .await;
+    let client = Client::builder().max_event_bytes(1 << 20).build().unwrap();
+    let model = server.model().client(client).retry(hasty()).build().unwrap();
+    let error = streamed(&model).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+    assert!(error.message().contains("longer than 1048576 bytes"), "{error}");
+    assert_eq!(server.requests().len(), 1, "the same request would meet the same end");
+}
+
+#[tokio::test]
+async fn a_body_larger_than_the_limit_is_refused() {
+    let server = Server::start(|_| completion(&"x".repeat(4096))).await;
+    let client = Client::builder().max_body_bytes(1024).build().unwrap();
+    let error = server.model().client(client).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Decode, "the answer is longer than 1024 bytes"));
+}
+
+#[tokio::test]
+async fn what_follows_the_end_marker_is_ignored() {
+    let server = Server::start(|_| {
+        let [end, last] = <[Act; 2]>::try_from(stream_end()).ok().unwrap();
+        vec![stream_head(), piece("one"), end, chunk("data: garbage\n\n"), last]
+    })
+    .await;
+    assert_eq!(streamed(&server.model().build().unwrap()).await.unwrap().text(), "one");
+}
+
+#[tokio::test]
+async fn a_server_that_keeps_a_finished_stream_open_does_not_hold_the_answer_back() {
+    let server = Server::start(|_| {
+        let mut acts = stream(&["one"]);
+        acts.pop();
+        acts.push(Act::Hang);
+        acts
+    })
+    .await;
+    let began = Instant::now();
+    assert_eq!(streamed(&server.model().build().unwrap()).await.unwrap().text(), "one");
+    assert!(began.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn nobody_at_home_is_a_connection_error_that_names_the_reason() {
+    let model = ModelBuilder::new("vllm/x").base_url("http://127.0.0.1:9/v1").retry(hasty()).build().unwrap();
+    let error = model.invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection);
+    assert!(error.to_string().to_lowercase().contains("connection refused"), "{error}");
+}
+
+#[tokio::test]
+async fn places_are_held_until_a_stream_ends() {
+    let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
+    let limits = RateLimits { concurrency: 1.try_into().ok(), ..RateLimits::default() };
+    let model = chain(server.model().limits(limits).build().unwrap()) | text();
+    let mut first = model.stream("x");
+    first.next().await.unwrap().unwrap();
+    let second = model.stream("y").output();
+    assert!(tokio::time::timeout(Duration::from_millis(200), second).await.is_err());
+    assert_eq!(server.requests().len(), 1);
+    drop(first);
+    let mut third = model.stream("z");
+    third.next().await.unwrap().unwrap();
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn a_429_closes_the_gate_for_all_calls_of_the_account() {
+    let server = Server::start(|seen| match seen.number {
+        0 => refusal(429, "retry-after-ms: 300\r\n", "rate_limit_exceeded", "slow down"),
+        _ => completion("hi"),
+    })
+    .await;
+    let model = server.model().build().unwrap();
+    let first = tokio::spawn({
+        let model = model.clone();
+        async move { model.invoke("x").await }
+    });
+    while server.requests().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    // The answer is on its way.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let began = Instant::now();
+    server.model().build().unwrap().invoke("y").await.unwrap();
+    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+    first.await.unwrap().unwrap();
+}
+
+trait Repeat {
+    fn repeat_times(&self, n: usize) -> Vec<Act>;
+}
+
+impl<const N: usize> Repeat for [Act; N] {
+    fn repeat_times(&self, n: usize) -> Vec<Act> {
+        self.iter().cycle().take(N * n).cloned().collect()
+    }
+}

@@ -1,0 +1,161 @@
+//! A request, reduced to what decides its answer.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::{Answer, Content, Finish, count_tokens, tokens};
+use crate::draw::Fingerprint;
+
+/// What a model is asked, whichever dialect the request came in.
+///
+/// Build one with [`Ask::new`] and set what differs.
+#[derive(Clone, Debug)]
+pub struct Ask<'a> {
+    /// Name of the model, which also chooses its [`Kind`](super::Kind).
+    pub model: Cow<'a, str>,
+    /// The conversation so far, oldest first.
+    pub turns: Vec<Turn<'a>>,
+    /// What the text of the answer must look like. Default [`Format::Text`].
+    pub format: Format,
+    /// The tools on offer. Default none.
+    pub tools: Vec<Tool>,
+    /// Whether a tool may or must be called. Default [`ToolChoice::Auto`].
+    pub tool_choice: ToolChoice,
+    /// Whether one answer may call tools more than once. Default true.
+    pub parallel_tool_calls: bool,
+    /// Most tokens of the answer; longer text is cut. Default no limit. Tool calls are never cut.
+    pub max_tokens: Option<u64>,
+    /// The text ends before the first of these. Default none.
+    pub stop: Vec<Cow<'a, str>>,
+    /// How many answers to give. Default 1.
+    pub candidates: usize,
+    /// Another seed gives another answer to the same prompt. Default none.
+    pub seed: Option<u64>,
+}
+
+/// One message of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn<'a> {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said; for a tool, its result.
+    pub text: Cow<'a, str>,
+}
+
+/// Who speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The application, giving instructions.
+    System,
+    /// The person who asks.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool, giving its result.
+    Tool,
+}
+
+/// What the text of an answer must look like.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Format {
+    /// Anything.
+    #[default]
+    Text,
+    /// Some JSON object.
+    JsonObject,
+    /// JSON that conforms to this schema.
+    Schema(Value),
+}
+
+/// A tool on offer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    /// What a call names.
+    pub name: String,
+    /// What it is good for, in words. Empty if unknown.
+    pub description: String,
+    /// JSON schema of its arguments.
+    pub parameters: Value,
+}
+
+/// Whether a tool may or must be called.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ToolChoice {
+    /// The model decides: it calls the tool whose name and description share most words with the user's message, and
+    /// none if they share no word.
+    #[default]
+    Auto,
+    /// No tool may be called.
+    None,
+    /// Some tool must be called.
+    Required,
+    /// This tool must be called.
+    Named(String),
+}
+
+impl<'a> Ask<'a> {
+    /// Asks `model` a single question.
+    #[must_use]
+    pub fn new(model: impl Into<Cow<'a, str>>, prompt: impl Into<Cow<'a, str>>) -> Self {
+        Self::of_turns(model, vec![Turn { role: Role::User, text: prompt.into() }])
+    }
+
+    /// Asks `model` to continue a conversation.
+    #[must_use]
+    pub fn of_turns(model: impl Into<Cow<'a, str>>, turns: Vec<Turn<'a>>) -> Self {
+        Self {
+            model: model.into(),
+            turns,
+            format: Format::Text,
+            tools: Vec::new(),
+            tool_choice: ToolChoice::Auto,
+            parallel_tool_calls: true,
+            max_tokens: None,
+            stop: Vec::new(),
+            candidates: 1,
+            seed: None,
+        }
+    }
+
+    /// The text of the last turn of a user, or of the last turn at all if no user spoke.
+    #[must_use]
+    pub fn last_user_text(&self) -> &str {
+        let last_user = self.turns.iter().rfind(|turn| turn.role == Role::User);
+        last_user.or(self.turns.last()).map_or("", |turn| &turn.text)
+    }
+
+    /// Tokens of all turns, counted turn by turn.
+    #[must_use]
+    pub fn input_tokens(&self) -> u64 {
+        self.turns.iter().map(|turn| count_tokens(&turn.text)).sum::<u64>().max(1)
+    }
+
+    /// A number that differs with the model, any turn, the seed and the candidate.
+    pub(super) fn fingerprint(&self, candidate: usize) -> u64 {
+        let mut hash = Fingerprint::default();
+        hash.add(self.model.as_bytes());
+        for turn in &self.turns {
+            hash.add(&[turn.role as u8]);
+            hash.add(turn.text.as_bytes());
+        }
+        hash.add(&self.seed.unwrap_or_default().to_le_bytes());
+        hash.add(&candidate.to_le_bytes());
+        hash.value()
+    }
+
+    /// Makes an answer of `text`, cut at stop sequences and at the limit on tokens.
+    pub(super) fn finish_text(&self, mut text: String) -> Answer {
+        let mut finish = Finish::Stop;
+        let stops = self.stop.iter().filter(|stop| !stop.is_empty());
+        if let Some((at, stop)) = stops.filter_map(|stop| Some((text.find(&**stop)?, stop))).min() {
+            text.truncate(at);
+            finish = Finish::Sequence(stop.to_string());
+        }
+        if let Some(limit) = self.max_tokens.filter(|limit| count_tokens(&text) > *limit) {
+            text.truncate(tokens::longest_prefix(&text, limit));
+            finish = Finish::Length;
+        }
+        Answer { tokens: count_tokens(&text), content: Content::Text(text), finish }
+    }
+}

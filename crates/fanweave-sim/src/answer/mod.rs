@@ -1,0 +1,143 @@
+//! What the simulated model says: a pure function of the request, without sockets, clocks or chance.
+//!
+//! [`answer`] takes an [`Ask`], which is what every dialect boils down to, and gives a [`Reply`]. The same ask always
+//! gets the same reply. How long it takes, what it costs in limits and how it fails is decided elsewhere.
+
+mod ask;
+mod echo;
+mod embedding;
+mod extract;
+mod form;
+mod pieces;
+mod prose;
+mod schema;
+mod stock;
+mod tokens;
+mod tools;
+mod topic;
+mod words;
+mod writer;
+
+pub use ask::{Ask, Format, Role, Tool, ToolChoice, Turn};
+pub use embedding::{default_dimensions, embed};
+pub use pieces::pieces;
+pub use tokens::count_tokens;
+
+use crate::draw::Rng;
+
+/// How a simulated model answers, which its name decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Readable English that does what the prompt asks for, as far as it recognises it. Obeys schemas, calls tools.
+    Writer,
+    /// `"{crc32 of the last user message as 8 hex digits} {that message}"`: cheap, and an answer that ends up with the
+    /// wrong question is caught. Ignores schemas and tools.
+    Echo,
+}
+
+impl Kind {
+    /// [`Kind::Echo`] for `echo`, `sim/echo` and every other name that starts with `echo`; else [`Kind::Writer`].
+    #[must_use]
+    pub fn of_model(name: &str) -> Self {
+        if name.strip_prefix("sim/").unwrap_or(name).starts_with("echo") { Self::Echo } else { Self::Writer }
+    }
+}
+
+/// Everything that one request gets back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reply {
+    /// As many as the ask wanted candidates, at least one.
+    pub answers: Vec<Answer>,
+    /// Tokens of the prompt, see [`count_tokens`].
+    pub input_tokens: u64,
+    /// Tokens of all answers together.
+    pub output_tokens: u64,
+}
+
+/// One candidate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The text or the tool calls.
+    pub content: Content,
+    /// Why the answer ends where it does.
+    pub finish: Finish,
+    /// Tokens of the content, see [`count_tokens`].
+    pub tokens: u64,
+}
+
+/// What an answer consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Content {
+    /// Plain text, or JSON if the ask wanted that.
+    Text(String),
+    /// At least one call of a tool.
+    Calls(Vec<ToolCall>),
+}
+
+/// The model's wish to have a tool called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToolCall {
+    /// 24 hex digits, different for every call of a conversation. Dialects put their own prefix before it.
+    pub id: String,
+    /// Name of the tool.
+    pub name: String,
+    /// A JSON object that conforms to the tool's schema.
+    pub arguments: String,
+}
+
+/// Why an answer ends where it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It is complete.
+    Stop,
+    /// It ran into this stop sequence, which is not part of it.
+    Sequence(String),
+    /// It ran into the limit on its tokens.
+    Length,
+    /// It waits for the results of its tool calls.
+    ToolCalls,
+}
+
+/// Answers a request.
+///
+/// ```
+/// use fanweave_sim::answer::{Ask, Content, answer};
+///
+/// let reply = answer(&Ask::new("sim/writer", "List 3 titles for an article about tidal power."));
+/// let Content::Text(text) = &reply.answers[0].content else { unreachable!("no tools were offered") };
+/// assert_eq!(text.lines().count(), 3);
+/// assert!(text.contains("Tidal Power"));
+/// ```
+#[must_use]
+pub fn answer(ask: &Ask<'_>) -> Reply {
+    let answers: Vec<Answer> = match Kind::of_model(&ask.model) {
+        Kind::Echo => {
+            let text = echo::answer(ask.last_user_text());
+            vec![ask.finish_text(text); ask.candidates.max(1)]
+        }
+        Kind::Writer => (0..ask.candidates.max(1)).map(|candidate| write(ask, candidate)).collect(),
+    };
+    Reply {
+        input_tokens: ask.input_tokens(),
+        output_tokens: answers.iter().map(|answer| answer.tokens).sum(),
+        answers,
+    }
+}
+
+/// The writer's answer: tool calls where they are due, else an instance of the schema, else prose.
+fn write(ask: &Ask<'_>, candidate: usize) -> Answer {
+    let mut rng = Rng::new(ask.fingerprint(candidate));
+    if let Some(calls) = tools::calls(ask, &mut rng) {
+        let tokens = calls.iter().map(|call| count_tokens(&call.name) + count_tokens(&call.arguments)).sum();
+        return Answer { content: Content::Calls(calls), finish: Finish::ToolCalls, tokens };
+    }
+    let text = match &ask.format {
+        Format::Text => writer::write(ask, &mut rng),
+        Format::JsonObject => writer::write_json_object(ask, &mut rng),
+        Format::Schema(schema) => schema::instance(schema, &schema::Hints::of(ask), &mut rng).to_string(),
+    };
+    ask.finish_text(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,193 @@
+//! What the model says, seen from outside.
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+fn text(prompt: &str) -> String {
+    text_of(&Ask::new("sim/writer", prompt))
+}
+
+fn text_of(ask: &Ask<'_>) -> String {
+    match answer(ask).answers.remove(0).content {
+        Content::Text(text) => text,
+        Content::Calls(calls) => panic!("calls instead of text: {calls:?}"),
+    }
+}
+
+fn calls_of(ask: &Ask<'_>) -> Vec<ToolCall> {
+    match answer(ask).answers.remove(0).content {
+        Content::Calls(calls) => calls,
+        Content::Text(text) => panic!("text instead of calls: {text}"),
+    }
+}
+
+fn weather_tool() -> Tool {
+    Tool {
+        name: "get_weather".into(),
+        description: "Current weather of a city".into(),
+        parameters: json!({ "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"] }),
+    }
+}
+
+fn turn(role: Role, text: &str) -> Turn<'_> {
+    Turn { role, text: text.into() }
+}
+
+#[test]
+fn a_name_starting_with_echo_echoes() {
+    for model in ["echo", "sim/echo", "echo-large"] {
+        assert_eq!(Kind::of_model(model), Kind::Echo, "{model}");
+    }
+    assert_eq!(Kind::of_model("openai/gpt-5-mini"), Kind::Writer);
+    assert_eq!(text_of(&Ask::new("echo", "123456789")), "cbf43926 123456789");
+}
+
+#[test]
+fn answers_read_well() {
+    let answers = [
+        "Name a company that makes toothpaste",
+        "What is a good name for a company that makes colorful socks?",
+        "Tell a joke about bears.",
+        "Write a haiku about the sea.",
+        "List 3 titles for an article about tidal power.",
+        "Write five lines about the sea.",
+        "Explain the water cycle in two sentences.",
+        "Describe tidal power in 12 words.",
+        "Write a paragraph about lighthouses.",
+        "Why is the sky blue?",
+        "Is the sea salty? Answer yes or no.",
+        "Recommend a fantasy book",
+        "List 4 colors, comma-separated",
+        "Translate \"good morning\" to French.",
+        "Hello, how are you?",
+        "What is 13 * 7?",
+        "Give me 3 tips for growing tomatoes as a numbered list",
+        "Tell me about async programming in Python",
+    ]
+    .map(|prompt| format!("> {prompt}\n{}", text(prompt)))
+    .join("\n\n");
+    insta::assert_snapshot!(answers);
+}
+
+#[test]
+fn counts_are_obeyed() {
+    for count in [1, 2, 5, 17, 40] {
+        assert_eq!(text(&format!("Write {count} lines about tides.")).lines().count(), count);
+        assert_eq!(
+            text(&format!("Describe tides in exactly {count} words.")).split_whitespace().count(),
+            count
+        );
+        let sentences = text(&format!("Describe tides in {count} sentences."));
+        assert_eq!(words::sentences(&sentences).count(), count, "{sentences}");
+    }
+    let titles: Vec<String> =
+        serde_json::from_str(&text("Return a JSON array of 4 titles about tides.")).unwrap();
+    assert_eq!(titles.len(), 4);
+}
+
+#[test]
+fn the_instructions_of_the_system_count_where_the_user_gives_none() {
+    let outline = Ask::of_turns(
+        "sim/writer",
+        vec![
+            turn(Role::System, "You are a technical writer. Return a numbered list of 3 section titles."),
+            turn(Role::User, "Create an outline for a short article about: tidal power"),
+        ],
+    );
+    let text = text_of(&outline);
+    assert!(text.starts_with("1. ") && text.contains("Tidal Power"), "{text}");
+}
+
+#[test]
+fn a_related_tool_is_called_with_arguments_from_the_prompt() {
+    let mut ask = Ask::new("sim/writer", "What is the weather in Paris?");
+    ask.tools = vec![weather_tool()];
+    let calls = calls_of(&ask);
+    assert_eq!((&*calls[0].name, &*calls[0].arguments), ("get_weather", r#"{"city":"Paris"}"#));
+}
+
+#[test]
+fn an_unrelated_tool_is_not_called_unless_it_must_be() {
+    let mut ask = Ask::new("sim/writer", "Tell a joke about bears.");
+    ask.tools = vec![weather_tool()];
+    text_of(&ask);
+    for choice in [ToolChoice::Required, ToolChoice::Named("get_weather".into())] {
+        ask.tool_choice = choice;
+        assert_eq!(calls_of(&ask).len(), 1);
+    }
+}
+
+#[test]
+fn both_cities_get_a_call_each() {
+    let mut ask = Ask::new("sim/writer", "Compare the weather in both Paris and Oslo.");
+    ask.tools = vec![weather_tool()];
+    let calls = calls_of(&ask);
+    let arguments: Vec<_> = calls.iter().map(|call| &*call.arguments).collect();
+    assert_eq!(arguments, [r#"{"city":"Paris"}"#, r#"{"city":"Oslo"}"#]);
+    assert_ne!(calls[0].id, calls[1].id);
+    ask.parallel_tool_calls = false;
+    assert_eq!(calls_of(&ask).len(), 1);
+}
+
+#[test]
+fn a_tools_result_is_reported_in_words() {
+    let mut ask = Ask::of_turns(
+        "sim/writer",
+        vec![
+            turn(Role::User, "What is the weather in Paris?"),
+            turn(Role::Assistant, ""),
+            turn(Role::Tool, r#"{"celsius":18,"sky":"clear"}"#),
+        ],
+    );
+    ask.tools = vec![weather_tool()];
+    assert_eq!(text_of(&ask), "Here is what I found: celsius 18, sky clear.");
+}
+
+#[test]
+fn stop_sequences_and_limits_end_the_text() {
+    let mut ask = Ask::new("echo", "one two three four");
+    ask.stop = vec!["four".into(), "three".into()];
+    let answer = answer(&ask).answers.remove(0);
+    assert_eq!(answer.finish, Finish::Sequence("three".into()));
+    assert_eq!(
+        answer.content,
+        Content::Text(format!("{:08x} one two ", crc32fast::hash(b"one two three four")))
+    );
+
+    ask.stop.clear();
+    ask.max_tokens = Some(3);
+    let answer = super::answer(&ask).answers.remove(0);
+    assert_eq!((answer.finish, answer.tokens), (Finish::Length, 3));
+}
+
+#[test]
+fn candidates_and_seeds_differ_but_repeat() {
+    let mut ask = Ask::new("sim/writer", "Write a paragraph about lighthouses.");
+    ask.candidates = 2;
+    let reply = answer(&ask);
+    assert_ne!(reply.answers[0], reply.answers[1]);
+    assert_eq!(reply, answer(&ask.clone()));
+    ask.seed = Some(4);
+    assert_ne!(reply, answer(&ask));
+}
+
+#[test]
+fn json_mode_gives_an_object_with_the_keys_asked_for() {
+    let mut ask = Ask::new("sim/writer", "Describe a person as JSON with the keys name, age and city.");
+    ask.format = Format::JsonObject;
+    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text_of(&ask)).unwrap();
+    assert_eq!(object.keys().collect::<Vec<_>>(), ["name", "age", "city"]);
+}
+
+proptest! {
+    #[test]
+    fn any_prompt_gets_an_answer_within_its_limit(prompt in "(?s).{0,200}", limit in 1u64..40) {
+        let mut ask = Ask::new("sim/writer", &*prompt);
+        ask.max_tokens = Some(limit);
+        let reply = answer(&ask);
+        prop_assert!(reply.output_tokens <= limit);
+        prop_assert_eq!(reply, answer(&ask));
+    }
+}

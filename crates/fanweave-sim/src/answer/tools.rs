@@ -1,0 +1,56 @@
+//! When the writer calls tools, and with what.
+
+use std::collections::HashSet;
+
+use super::schema::{self, Hints};
+use super::{Ask, Role, Tool, ToolCall, ToolChoice, extract, words};
+use crate::draw::Rng;
+
+/// Words that ask for the same thing twice.
+const PLURAL_WORDS: [&str; 4] = ["both", "each", "two", "every"];
+
+/// The calls that `ask` leads to; `None` if it is answered in text.
+///
+/// A call that must be made is made, once its results are not already there. In [`ToolChoice::Auto`] a user's message is
+/// answered with a call of the tool whose name and description share most words with it, if any does.
+pub(super) fn calls(ask: &Ask<'_>, rng: &mut Rng) -> Option<Vec<ToolCall>> {
+    let tool = chosen(ask)?;
+    let prompt = ask.last_user_text();
+    let wants_several = words::words(prompt).any(|word| PLURAL_WORDS.contains(&&*word.to_lowercase()));
+    let count = if wants_several && ask.parallel_tool_calls { 2 } else { 1 };
+    let mut hints = Hints::of(ask);
+    let call = |_| {
+        let arguments = schema::instance(&tool.parameters, &hints, rng).to_string();
+        hints.next_name();
+        ToolCall {
+            id: format!("{:016x}{:08x}", rng.bits(), rng.bits() as u32),
+            name: tool.name.clone(),
+            arguments,
+        }
+    };
+    Some((0..count).map(call).collect())
+}
+
+fn chosen<'a>(ask: &'a Ask<'_>) -> Option<&'a Tool> {
+    let has_results = ask.turns.last().is_some_and(|turn| turn.role != Role::User);
+    match &ask.tool_choice {
+        ToolChoice::None => None,
+        ToolChoice::Named(name) => ask.tools.iter().find(|tool| tool.name == *name),
+        ToolChoice::Required => related(ask).or(ask.tools.first()),
+        ToolChoice::Auto if has_results => None,
+        ToolChoice::Auto => related(ask),
+    }
+}
+
+/// The tool that shares most words with the last message, the first of several.
+fn related<'a>(ask: &'a Ask<'_>) -> Option<&'a Tool> {
+    let asked: HashSet<String> = words::telling_words(ask.last_user_text()).map(extract::stem).collect();
+    let shared = |tool: &Tool| {
+        let named = words::telling_words(&tool.name.replace('_', " ")).collect::<Vec<_>>();
+        let described = words::telling_words(&tool.description);
+        let about: HashSet<String> = named.into_iter().chain(described).map(extract::stem).collect();
+        about.intersection(&asked).count()
+    };
+    let related = ask.tools.iter().filter(|tool| shared(tool) > 0);
+    related.reduce(|best, tool| if shared(tool) > shared(best) { tool } else { best })
+}

@@ -1,0 +1,82 @@
+//! Anthropic's dialect: messages, models.
+
+mod models;
+mod plain;
+mod request;
+mod stream;
+
+pub(super) use models::{model, models};
+
+use hyper::header::HeaderMap;
+use serde::Serialize;
+
+use super::exchange::{Endpoint, Made, Making};
+use super::problem::Problem;
+use crate::answer::{Ask, Finish, answer};
+
+/// A request to `POST /v1/messages`.
+#[derive(Debug)]
+pub(super) struct Messages<'a> {
+    ask: Ask<'a>,
+    is_stream: bool,
+}
+
+impl<'a> Endpoint<'a> for Messages<'a> {
+    fn read(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem> {
+        if !headers.contains_key("anthropic-version") {
+            return Err(Problem::invalid("anthropic-version: header is required", None));
+        }
+        request::read(body)
+    }
+
+    fn model(&self) -> &str {
+        &self.ask.model
+    }
+
+    fn estimate(&self) -> (u64, Option<u64>) {
+        (self.ask.input_tokens(), self.ask.max_tokens)
+    }
+
+    fn answer(&self, making: &Making) -> Made {
+        let reply = answer(&self.ask);
+        let usage = Usage {
+            input_tokens: reply.input_tokens,
+            cache_creation_input_tokens: 0,
+            cache_read_input_tokens: 0,
+            output_tokens: reply.output_tokens,
+        };
+        let first = reply.answers.first().expect("a reply has at least one answer");
+        let id = format!("msg_{:016x}", making.id);
+        let (bytes, events) = if self.is_stream {
+            let (bytes, lengths) = stream::write(&id, &self.ask.model, first, usage, making.chunks);
+            (bytes, Some(lengths))
+        } else {
+            (plain::write(&id, &self.ask.model, first, usage).into(), None)
+        };
+        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+    }
+}
+
+/// Tokens used.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Usage {
+    input_tokens: u64,
+    cache_creation_input_tokens: u64,
+    cache_read_input_tokens: u64,
+    output_tokens: u64,
+}
+
+/// Why an answer ends, in Anthropic's words, and the stop sequence it ran into.
+fn stop_reason(finish: &Finish) -> (&'static str, Option<&str>) {
+    match finish {
+        Finish::Stop => ("end_turn", None),
+        Finish::Sequence(sequence) => ("stop_sequence", Some(sequence)),
+        Finish::Length => ("max_tokens", None),
+        Finish::ToolCalls => ("tool_use", None),
+    }
+}
+
+/// A tool call's identifier with Anthropic's prefix.
+fn tool_use_id(id: &str) -> String {
+    format!("toolu_{id}")
+}

@@ -1,0 +1,145 @@
+//! The body of an answer: at once, piece by piece, or broken off.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep};
+
+use super::provider::Ticket;
+use super::wire::Breaker;
+
+/// Bytes that are still to be sent, and how.
+#[derive(Debug, Default)]
+pub(super) struct Payload {
+    rest: Bytes,
+    /// Lengths of the pieces in which to send `rest`; empty means all at once.
+    pieces: std::vec::IntoIter<usize>,
+    /// The announced length; `None` for a stream.
+    announced: Option<u64>,
+    pace: Option<Pace>,
+    ending: Ending,
+    /// Keeps the request in flight until the last byte is handed over.
+    ticket: Option<Ticket>,
+}
+
+/// Pauses between pieces.
+#[derive(Debug)]
+struct Pace {
+    delay: Duration,
+    sleep: Pin<Box<Sleep>>,
+}
+
+/// How the body ends once `rest` is sent.
+#[derive(Debug, Default)]
+enum Ending {
+    #[default]
+    Complete,
+    /// As if complete, although it is not.
+    Early,
+    /// With an error, which closes the connection; all that was sent before is flushed first.
+    Broken { is_flushed: bool },
+}
+
+impl Payload {
+    /// All of `bytes` at once.
+    pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
+        let rest = bytes.into();
+        Self { announced: Some(rest.len() as u64), rest, ..Self::default() }
+    }
+
+    /// `bytes` in pieces of these lengths, with a pause before each but the first.
+    pub(super) fn stream(bytes: Bytes, pieces: Vec<usize>, delay: Duration) -> Self {
+        let pace =
+            (!delay.is_zero()).then(|| Pace { delay, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) });
+        Self { rest: bytes, pieces: pieces.into_iter(), pace, ..Self::default() }
+    }
+
+    /// Keeps the request of `ticket` in flight until this is sent.
+    pub(super) fn hold(mut self, ticket: Ticket) -> Self {
+        self.ticket = Some(ticket);
+        self
+    }
+
+    /// Ends half-way with a reset of the connection.
+    pub(super) fn reset_halfway(mut self, breaker: &Breaker) -> Self {
+        self.keep_half();
+        breaker.pull();
+        self.ending = Ending::Broken { is_flushed: false };
+        self
+    }
+
+    /// Ends half-way as if that were all: a stream in good order, a whole body short of its announced length.
+    pub(super) fn truncate_halfway(mut self) -> Self {
+        self.keep_half();
+        self.ending =
+            if self.announced.is_some() { Ending::Broken { is_flushed: false } } else { Ending::Early };
+        self
+    }
+
+    /// Forgets the second half; of a stream, whole events.
+    fn keep_half(&mut self) {
+        let is_stream = self.pieces.len() > 0;
+        let kept = self.pieces.len() / 2;
+        let half: Vec<usize> = self.pieces.by_ref().take(kept).collect();
+        self.rest.truncate(if is_stream { half.iter().sum() } else { self.rest.len() / 2 });
+        self.pieces = half.into_iter();
+    }
+
+    /// The body after its last byte.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if let Ending::Broken { is_flushed } = &mut self.ending
+            && !std::mem::replace(is_flushed, true)
+        {
+            // An error would discard what is not yet written: let the connection write it first.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        self.ticket.iter_mut().for_each(Ticket::complete);
+        Poll::Ready(match self.ending {
+            Ending::Complete | Ending::Early => None,
+            Ending::Broken { .. } => {
+                Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "injected fault")))
+            }
+        })
+    }
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        let this = self.get_mut();
+        if this.rest.is_empty() {
+            return this.poll_end(cx);
+        }
+        if let Some(pace) = &mut this.pace {
+            ready!(pace.sleep.as_mut().poll(cx));
+            pace.sleep.as_mut().reset(Instant::now() + pace.delay);
+        }
+        let piece = match this.pieces.next() {
+            Some(length) => this.rest.split_to(length),
+            None => std::mem::take(&mut this.rest),
+        };
+        if this.rest.is_empty() && matches!(this.ending, Ending::Complete) {
+            // The connection need not ask for the end of a body whose length it knows.
+            this.ticket.iter_mut().for_each(Ticket::complete);
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && matches!(self.ending, Ending::Complete)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.announced.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,49 @@
+//! Server-sent events, written one after the other into one buffer.
+
+use bytes::Bytes;
+use serde::Serialize;
+
+/// Events so far, and where each ends.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    buffer: Vec<u8>,
+    lengths: Vec<usize>,
+}
+
+impl Events {
+    /// An event without a name.
+    pub(super) fn data(&mut self, data: &impl Serialize) {
+        let start = self.buffer.len();
+        self.push_data(data);
+        self.lengths.push(self.buffer.len() - start);
+    }
+
+    /// An event with a name.
+    pub(super) fn named(&mut self, name: &str, data: &impl Serialize) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(b"event: ");
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.push(b'\n');
+        self.push_data(data);
+        self.lengths.push(self.buffer.len() - start);
+    }
+
+    /// OpenAI's last event.
+    pub(super) fn done(&mut self) {
+        const DONE: &[u8] = b"data: [DONE]\n\n";
+        self.buffer.extend_from_slice(DONE);
+        self.lengths.push(DONE.len());
+    }
+
+    /// All events, and their lengths.
+    pub(super) fn finish(self) -> (Bytes, Vec<usize>) {
+        (self.buffer.into(), self.lengths)
+    }
+
+    fn push_data(&mut self, data: &impl Serialize) {
+        self.buffer.extend_from_slice(b"data: ");
+        serde_json::to_writer(&mut self.buffer, data)
+            .expect("answers have string keys and a vector takes all bytes");
+        self.buffer.extend_from_slice(b"\n\n");
+    }
+}

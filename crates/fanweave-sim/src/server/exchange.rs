@@ -1,0 +1,319 @@
+//! One request, from its first byte to its answer.
+//!
+//! In this order: route, key, body, model, capacity, limits, the answer itself, latency, fault. What is wrong with a
+//! request is said at once; only good requests wait for the latency and can meet a fault.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+
+use super::body::Payload;
+use super::problem::Problem;
+use super::provider::{Provider, Ticket};
+use super::route::{Dialect, Route};
+use super::stats::count;
+use super::wire::Breaker;
+use super::{anthropic, headers, openai};
+use crate::draw::{self, Purpose};
+use crate::faults::Fault;
+use crate::limits;
+
+/// Largest request body: 64 MiB.
+const LARGEST_BODY: usize = 64 << 20;
+
+/// What `GET /` says.
+const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
+    POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
+    POST /v1/messages                                            as Anthropic\n\
+    GET  /v1/models  /v1/models/{id}\n\
+    GET  /stats      what happened so far\n\
+    POST /reset      start counting anew\n";
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
+
+/// An endpoint that costs tokens: how to read its requests and how to answer them.
+pub(super) trait Endpoint<'a>: Sized {
+    /// Reads a request, as far as it can be judged without the account.
+    fn read(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem>;
+
+    /// The model asked for.
+    fn model(&self) -> &str;
+
+    /// Tokens of the input, and the most that the answer may have.
+    fn estimate(&self) -> (u64, Option<u64>);
+
+    /// Makes the answer.
+    fn answer(&self, making: &Making) -> Made;
+}
+
+/// What goes into an answer besides the request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Making {
+    /// Makes the identifiers of this answer different from others.
+    pub(super) id: u64,
+    /// Seconds since 1970.
+    pub(super) created: u64,
+    /// Pieces per stream, see [`Settings::chunks`](crate::Settings::chunks).
+    pub(super) chunks: usize,
+}
+
+/// An answer, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) bytes: Bytes,
+    /// Lengths of the events of a stream; `None` for a plain answer.
+    pub(super) events: Option<Vec<usize>>,
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+}
+
+/// Answers one request.
+pub(super) async fn handle(
+    provider: Arc<Provider>,
+    breaker: Breaker,
+    request: Request<Incoming>,
+) -> Result<Response<Payload>, Infallible> {
+    let route = Route::find(request.method(), request.uri());
+    if Route::is_own(request.uri()) {
+        return Ok(own(&provider, route, Dialect::of(request.uri(), request.headers())));
+    }
+    let exchange = Exchange {
+        arrived: Instant::now(),
+        dialect: Dialect::of(request.uri(), request.headers()),
+        ticket: Ticket::new(Arc::clone(&provider)),
+        provider,
+        limits: limits::State::default(),
+    };
+    Ok(exchange.run(route, request, &breaker).await)
+}
+
+/// One request of the simulated provider on its way.
+struct Exchange {
+    arrived: Instant,
+    dialect: Dialect,
+    provider: Arc<Provider>,
+    ticket: Ticket,
+    /// The account's limits after this request, for the headers.
+    limits: limits::State,
+}
+
+impl Exchange {
+    async fn run(
+        mut self,
+        route: Result<Route, Problem>,
+        request: Request<Incoming>,
+        breaker: &Breaker,
+    ) -> Response<Payload> {
+        let made = match self.make(route, request).await {
+            Ok(made) => made,
+            Err(problem) => return self.refuse(&problem),
+        };
+        let Provider { settings, faults, counters, .. } = &*self.provider;
+        let seq = self.ticket.seq;
+        let fault = faults.draw(settings.seed, seq);
+        if fault == Some(Fault::Hang) {
+            count(&counters.hangs);
+            std::future::pending::<()>().await;
+        }
+        let latency = settings.latency.sample(settings.seed, seq);
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+        }
+        if let Some(Fault::Error(status)) = fault {
+            self.ticket.use_tokens(made.input_tokens, 0);
+            return self.refuse(&Problem::Fault(status));
+        }
+        self.ticket.use_tokens(made.input_tokens, made.output_tokens);
+        self.send(made, fault, breaker)
+    }
+
+    /// Makes the answer of a request that is in order.
+    async fn make(
+        &mut self,
+        route: Result<Route, Problem>,
+        request: Request<Incoming>,
+    ) -> Result<Made, Problem> {
+        self.check_key(request.headers())?;
+        let route = route?;
+        let (head, body) = request.into_parts();
+        let body = read(body).await?;
+        match route {
+            Route::Chat => self.call::<openai::Chat<'_>>(&head.headers, &body),
+            Route::Completions => self.call::<openai::Completions<'_>>(&head.headers, &body),
+            Route::Embeddings => self.call::<openai::Embeddings<'_>>(&head.headers, &body),
+            Route::Messages => self.call::<anthropic::Messages<'_>>(&head.headers, &body),
+            Route::Models => Ok(Made::free(match self.dialect {
+                Dialect::OpenAi => openai::models(&self.provider.settings.models),
+                Dialect::Anthropic => anthropic::models(&self.provider.settings.models),
+            })),
+            Route::Model(name) if !self.provider.knows_model(&name) => Err(Problem::UnknownModel(name)),
+            Route::Model(name) => Ok(Made::free(match self.dialect {
+                Dialect::OpenAi => openai::model(&name),
+                Dialect::Anthropic => anthropic::model(&name),
+            })),
+            Route::Home | Route::Stats | Route::Reset => {
+                unreachable!("the simulator's own routes were answered before")
+            }
+        }
+    }
+
+    /// Reads, admits and answers a request that costs tokens.
+    fn call<'a, E: Endpoint<'a>>(&mut self, headers: &HeaderMap, body: &'a [u8]) -> Result<Made, Problem> {
+        let request = E::read(headers, body)?;
+        if !self.provider.knows_model(request.model()) {
+            return Err(Problem::UnknownModel(request.model().to_owned()));
+        }
+        let (input_tokens, max_tokens) = request.estimate();
+        self.limits = self.ticket.admit(input_tokens, max_tokens)?;
+        let settings = &self.provider.settings;
+        Ok(request.answer(&Making {
+            id: draw::bits(settings.seed, self.ticket.seq, Purpose::RequestId),
+            created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
+            chunks: settings.chunks,
+        }))
+    }
+
+    fn check_key(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(expected) = &self.provider.settings.api_key else { return Ok(()) };
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        match bearer.or(header("x-api-key")) {
+            Some(key) if key == expected => Ok(()),
+            key => Err(Problem::Unauthorized { masked_key: key.filter(|key| !key.is_empty()).map(mask) }),
+        }
+    }
+
+    /// Sends the answer, or as much of it as the fault allows.
+    fn send(self, made: Made, fault: Option<Fault>, breaker: &Breaker) -> Response<Payload> {
+        let counters = &self.provider.counters;
+        let (body, content_type) = match made.events {
+            Some(events) => {
+                count(&counters.streams);
+                (Payload::stream(made.bytes, events, self.provider.settings.chunk_delay), EVENT_STREAM)
+            }
+            None => (Payload::whole(made.bytes), JSON),
+        };
+        let body = match fault {
+            Some(Fault::Reset) => {
+                count(&counters.resets);
+                body.reset_halfway(breaker)
+            }
+            Some(Fault::Truncate) => {
+                count(&counters.truncated);
+                body.truncate_halfway()
+            }
+            _ => {
+                count(&counters.ok);
+                body
+            }
+        };
+        let mut response = Response::new(body);
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
+        self.sign(response.headers_mut());
+        let Self { ticket, .. } = self;
+        response.map(|body| body.hold(ticket))
+    }
+
+    /// Sends what is wrong.
+    fn refuse(mut self, problem: &Problem) -> Response<Payload> {
+        let counters = &self.provider.counters;
+        count(match problem {
+            Problem::RateLimited { .. } | Problem::Overloaded => &counters.rejected_429,
+            Problem::Fault(_) => &counters.errors,
+            _ => &counters.invalid,
+        });
+        let mut response = refusal(problem, self.dialect, &self.request_id());
+        if let Problem::RateLimited { retry_after, state, .. } = problem {
+            self.limits = *state;
+            headers::add_retry_after(response.headers_mut(), *retry_after);
+        }
+        self.sign(response.headers_mut());
+        self.ticket.complete();
+        response
+    }
+
+    /// Adds the headers that every answer has.
+    fn sign(&self, headers: &mut HeaderMap) {
+        headers::add_request_id(headers, self.dialect, &self.request_id());
+        headers::add_processing_time(headers, self.dialect, self.arrived.elapsed());
+        headers::add_limits(headers, self.dialect, &self.limits);
+    }
+
+    fn request_id(&self) -> String {
+        format!("req_{:016x}", draw::bits(self.provider.settings.seed, self.ticket.seq, Purpose::RequestId))
+    }
+}
+
+impl Made {
+    /// A plain answer that costs no tokens.
+    fn free(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), events: None, input_tokens: 0, output_tokens: 0 }
+    }
+}
+
+/// The whole body of a request.
+async fn read(body: Incoming) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > LARGEST_BODY as u64 {
+        return Err(Problem::TooLarge);
+    }
+    match Limited::new(body, LARGEST_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::TooLarge),
+        Err(_) => Err(Problem::invalid("The body of the request ended too early.", None)),
+    }
+}
+
+/// As much of a key as may be shown: `sk-ab****yz`.
+fn mask(key: &str) -> String {
+    match (key.get(..5), key.get(key.len().saturating_sub(2)..)) {
+        (Some(start), Some(end)) if key.len() >= 12 => format!("{start}****{end}"),
+        _ => "****".to_owned(),
+    }
+}
+
+/// Answers what belongs to the simulator itself.
+fn own(provider: &Provider, route: Result<Route, Problem>, dialect: Dialect) -> Response<Payload> {
+    let (content_type, body) = match route {
+        Ok(Route::Stats) => {
+            let stats =
+                serde_json::to_vec(&provider.counters.snapshot()).expect("numbers can be written as JSON");
+            (JSON, Bytes::from(stats))
+        }
+        Ok(Route::Reset) => {
+            provider.reset();
+            (JSON, Bytes::from_static(b"{}"))
+        }
+        Ok(_) => (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(HOME.as_bytes())),
+        Err(problem) => return refusal(&problem, dialect, "req_none"),
+    };
+    let mut response = Response::new(Payload::whole(body));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn refusal(problem: &Problem, dialect: Dialect, request_id: &str) -> Response<Payload> {
+    let mut response = Response::new(Payload::whole(problem.body(dialect, request_id)));
+    let status: StatusCode = problem.status(dialect);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mask;
+
+    #[test]
+    fn a_key_is_shown_masked_and_a_short_one_not_at_all() {
+        assert_eq!(mask("sk-abcdefghijklmn"), "sk-ab****mn");
+        assert_eq!(mask("secret"), "****");
+        assert_eq!(mask("ключ-очень-секретный"), "****");
+    }
+}

@@ -1,0 +1,113 @@
+//! The provider as an HTTP server.
+//!
+//! `listener` accepts connections, `exchange` takes one request through authentication, limits, latency and faults, and
+//! one file per endpoint reads its requests and writes its answers.
+
+mod anthropic;
+mod body;
+mod content;
+mod events;
+mod exchange;
+mod headers;
+mod listener;
+mod openai;
+mod problem;
+mod provider;
+mod route;
+mod stats;
+mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::settings::Settings;
+use provider::Provider;
+
+pub use stats::Stats;
+
+/// A running simulated provider. Dropping it stops it.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+/// use fanweave_sim::{Server, Settings};
+///
+/// let server = Server::start(Settings::default())?;
+/// assert!(server.base_url().starts_with("http://127.0.0.1:"));
+/// // .. send it requests ..
+/// assert_eq!(server.stats().requests, 0);
+/// server.shutdown().await;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Server {
+    addr: SocketAddr,
+    provider: Arc<Provider>,
+    stop: Option<oneshot::Sender<()>>,
+    listener: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts to listen, on the runtime of the caller.
+    ///
+    /// # Errors
+    ///
+    /// Where the settings make no sense ([`io::ErrorKind::InvalidInput`]), the address cannot be had, or the caller is
+    /// not within a tokio runtime.
+    pub fn start(settings: Settings) -> io::Result<Self> {
+        settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
+        let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
+        let socket = listener::bind(settings.addr)?;
+        let addr = socket.local_addr()?;
+        let provider = Arc::new(Provider::new(settings));
+        let (stop, stopped) = oneshot::channel();
+        let listener = runtime.spawn(listener::run(socket, Arc::clone(&provider), stopped));
+        Ok(Self { addr, provider, stop: Some(stop), listener })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What OpenAI clients call the base URL: `http://127.0.0.1:8080/v1`.
+    #[must_use]
+    pub fn base_url(&self) -> String {
+        format!("{}/v1", self.origin())
+    }
+
+    /// What Anthropic clients call the base URL: `http://127.0.0.1:8080`.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.provider.counters.snapshot()
+    }
+
+    /// Forgets what has happened: counts start at 0, limits are fully refilled, and draws begin anew. Requests in flight
+    /// and open connections stay, and stay counted.
+    pub fn reset(&self) {
+        self.provider.reset();
+    }
+
+    /// Closes the listener and all connections, whatever they are doing, and waits until they are closed.
+    pub async fn shutdown(mut self) {
+        // The listener may have ended already, where its runtime is shutting down.
+        drop(self.stop.take());
+        let _ended = (&mut self.listener).await;
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}

@@ -1,0 +1,75 @@
+//! `POST /v1/chat/completions`.
+
+mod plain;
+mod request;
+mod stream;
+
+use hyper::header::HeaderMap;
+use serde::Serialize;
+
+use crate::answer::{Ask, ToolCall, answer};
+use crate::server::exchange::{Endpoint, Made, Making};
+use crate::server::problem::Problem;
+
+/// The build that made an answer, as OpenAI would name it.
+const FINGERPRINT: &str = "fp_sim";
+
+/// A chat request.
+#[derive(Debug)]
+pub(in crate::server) struct Chat<'a> {
+    ask: Ask<'a>,
+    is_stream: bool,
+    wants_usage: bool,
+}
+
+impl<'a> Endpoint<'a> for Chat<'a> {
+    fn read(_headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem> {
+        request::read(body)
+    }
+
+    fn model(&self) -> &str {
+        &self.ask.model
+    }
+
+    fn estimate(&self) -> (u64, Option<u64>) {
+        (self.ask.input_tokens(), self.ask.max_tokens)
+    }
+
+    fn answer(&self, making: &Making) -> Made {
+        let reply = answer(&self.ask);
+        let (bytes, events) = if self.is_stream {
+            let (bytes, lengths) = stream::write(self, &reply, making);
+            (bytes, Some(lengths))
+        } else {
+            (plain::write(self, &reply, making).into(), None)
+        };
+        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+    }
+}
+
+/// A call of a tool; in a stream also the beginning of one.
+#[derive(Debug, Serialize)]
+struct Call<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    id: String,
+    r#type: &'static str,
+    function: Function<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Function<'a> {
+    name: &'a str,
+    arguments: &'a str,
+}
+
+impl<'a> Call<'a> {
+    fn new(call: &'a ToolCall) -> Self {
+        Self {
+            index: None,
+            id: format!("call_{}", call.id),
+            r#type: "function",
+            function: Function { name: &call.name, arguments: &call.arguments },
+        }
+    }
+}

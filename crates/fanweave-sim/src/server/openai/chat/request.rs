@@ -1,0 +1,146 @@
+//! Reading a chat request.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Chat;
+use crate::answer::{Ask, Format, Role, Tool, ToolChoice, Turn};
+use crate::server::content::{Text, Texts};
+use crate::server::openai::{StreamOptions, candidates, parse};
+use crate::server::problem::Problem;
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    messages: Option<Vec<Message<'a>>>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    max_completion_tokens: Option<u64>,
+    max_tokens: Option<u64>,
+    #[serde(borrow)]
+    stop: Option<Texts<'a>>,
+    n: Option<usize>,
+    seed: Option<i64>,
+    response_format: Option<ResponseFormat>,
+    tools: Option<Vec<ToolEntry>>,
+    tool_choice: Option<Value>,
+    parallel_tool_calls: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    role: Speaker,
+    #[serde(borrow, default)]
+    content: Text<'a>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Speaker {
+    System,
+    Developer,
+    User,
+    Assistant,
+    Tool,
+    Function,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ResponseFormat {
+    Text,
+    JsonObject,
+    JsonSchema { json_schema: NamedSchema },
+}
+
+#[derive(Deserialize)]
+struct NamedSchema {
+    #[serde(default)]
+    schema: Value,
+}
+
+/// A tool; other kinds than functions have none.
+#[derive(Deserialize)]
+struct ToolEntry {
+    function: Option<FunctionEntry>,
+}
+
+#[derive(Deserialize)]
+struct FunctionEntry {
+    name: String,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    parameters: Option<Value>,
+}
+
+pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
+    let request: Request<'_> = parse(body)?;
+    let model =
+        request.model.filter(|model| !model.0.is_empty()).ok_or(Problem::Missing { param: "model" })?;
+    let messages = request.messages.ok_or(Problem::Missing { param: "messages" })?;
+    if messages.is_empty() {
+        return Err(Problem::invalid(
+            "Invalid 'messages': there must be at least one message.",
+            Some("messages"),
+        ));
+    }
+    let mut ask = Ask::of_turns(model.0, messages.into_iter().map(turn).collect());
+    ask.max_tokens = request.max_completion_tokens.or(request.max_tokens);
+    ask.stop = request.stop.map(|stop| stop.0).unwrap_or_default();
+    ask.candidates = candidates(request.n)?;
+    ask.seed = request.seed.map(i64::cast_unsigned);
+    ask.parallel_tool_calls = request.parallel_tool_calls.unwrap_or(true);
+    ask.format = match request.response_format {
+        None | Some(ResponseFormat::Text) => Format::Text,
+        Some(ResponseFormat::JsonObject) => Format::JsonObject,
+        Some(ResponseFormat::JsonSchema { json_schema }) => Format::Schema(json_schema.schema),
+    };
+    ask.tools = request.tools.into_iter().flatten().filter_map(|entry| entry.function).map(tool).collect();
+    ask.tool_choice = tool_choice(request.tool_choice.as_ref(), &ask.tools)?;
+    let wants_usage = request.stream_options.unwrap_or_default().include_usage;
+    Ok(Chat { ask, is_stream: request.stream.unwrap_or(false), wants_usage })
+}
+
+fn turn(message: Message<'_>) -> Turn<'_> {
+    let role = match message.role {
+        Speaker::System | Speaker::Developer => Role::System,
+        Speaker::User => Role::User,
+        Speaker::Assistant => Role::Assistant,
+        Speaker::Tool | Speaker::Function => Role::Tool,
+    };
+    Turn { role, text: message.content.0 }
+}
+
+fn tool(entry: FunctionEntry) -> Tool {
+    // A function without parameters takes an empty object.
+    let parameters = entry.parameters.unwrap_or_else(|| serde_json::json!({ "type": "object" }));
+    Tool { name: entry.name, description: entry.description.unwrap_or_default(), parameters }
+}
+
+/// `"auto"`, `"none"`, `"required"`, or an object that names a function.
+fn tool_choice(choice: Option<&Value>, tools: &[Tool]) -> Result<ToolChoice, Problem> {
+    let invalid =
+        |what: Cow<'_, str>| Problem::invalid(format!("Invalid 'tool_choice': {what}."), Some("tool_choice"));
+    match choice {
+        None | Some(Value::Null) => Ok(ToolChoice::Auto),
+        Some(_) if tools.is_empty() => Err(invalid("it is only allowed where 'tools' are given".into())),
+        Some(Value::String(choice)) => match &**choice {
+            "auto" => Ok(ToolChoice::Auto),
+            "none" => Ok(ToolChoice::None),
+            "required" => Ok(ToolChoice::Required),
+            other => Err(invalid(format!("'{other}' is none of auto, none and required").into())),
+        },
+        Some(choice) => match choice["function"]["name"].as_str() {
+            Some(name) if tools.iter().any(|tool| tool.name == name) => {
+                Ok(ToolChoice::Named(name.to_owned()))
+            }
+            Some(name) => Err(invalid(format!("there is no tool '{name}'").into())),
+            None => Err(invalid("it names no function".into())),
+        },
+    }
+}

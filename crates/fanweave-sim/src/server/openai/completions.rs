@@ -1,0 +1,186 @@
+//! `POST /v1/completions`: several prompts in one request, each with candidates of its own.
+
+use std::borrow::Cow;
+
+use hyper::header::HeaderMap;
+use serde::{Deserialize, Serialize};
+
+use super::{StreamOptions, Usage, candidates, finish_reason, parse};
+use crate::answer::{Answer, Ask, Content, answer, pieces};
+use crate::server::content::{Text, Texts};
+use crate::server::events::Events;
+use crate::server::exchange::{Endpoint, Made, Making};
+use crate::server::problem::Problem;
+
+/// A completions request.
+#[derive(Debug)]
+pub(in crate::server) struct Completions<'a> {
+    /// One per prompt, at least one.
+    asks: Vec<Ask<'a>>,
+    is_stream: bool,
+    wants_usage: bool,
+}
+
+#[derive(Deserialize)]
+struct Request<'a> {
+    #[serde(borrow)]
+    model: Option<Text<'a>>,
+    #[serde(borrow)]
+    prompt: Option<Texts<'a>>,
+    stream: Option<bool>,
+    stream_options: Option<StreamOptions>,
+    max_tokens: Option<u64>,
+    #[serde(borrow)]
+    stop: Option<Texts<'a>>,
+    n: Option<usize>,
+    seed: Option<i64>,
+    echo: Option<bool>,
+}
+
+/// A whole completion, or a chunk of one.
+#[derive(Serialize)]
+struct Completion<'a> {
+    id: &'a str,
+    object: &'static str,
+    created: u64,
+    model: &'a str,
+    choices: Vec<Choice<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+#[derive(Serialize)]
+struct Choice<'a> {
+    index: usize,
+    text: &'a str,
+    logprobs: Option<()>,
+    finish_reason: Option<&'static str>,
+}
+
+impl<'a> Endpoint<'a> for Completions<'a> {
+    fn read(_headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem> {
+        let request: Request<'_> = parse(body)?;
+        let model =
+            request.model.filter(|model| !model.0.is_empty()).ok_or(Problem::Missing { param: "model" })?;
+        let prompts = request.prompt.ok_or(Problem::Missing { param: "prompt" })?.0;
+        if prompts.is_empty() {
+            return Err(Problem::invalid(
+                "Invalid 'prompt': there must be at least one prompt.",
+                Some("prompt"),
+            ));
+        }
+        if request.echo == Some(true) {
+            return Err(Problem::invalid("The simulator does not support 'echo'.", Some("echo")));
+        }
+        let stop = request.stop.map(|stop| stop.0).unwrap_or_default();
+        let candidates = candidates(request.n)?;
+        let ask = |prompt: Cow<'a, str>| {
+            let mut ask = Ask::new(model.0.clone(), prompt);
+            ask.max_tokens = request.max_tokens;
+            ask.stop.clone_from(&stop);
+            ask.candidates = candidates;
+            ask.seed = request.seed.map(i64::cast_unsigned);
+            ask
+        };
+        Ok(Self {
+            asks: prompts.into_iter().map(ask).collect(),
+            is_stream: request.stream.unwrap_or(false),
+            wants_usage: request.stream_options.unwrap_or_default().include_usage,
+        })
+    }
+
+    fn model(&self) -> &str {
+        self.asks.first().map_or("", |ask| &ask.model)
+    }
+
+    fn estimate(&self) -> (u64, Option<u64>) {
+        let input = self.asks.iter().map(Ask::input_tokens).sum();
+        let output = self.asks.iter().map(|ask| Some(ask.max_tokens? * ask.candidates as u64)).sum();
+        (input, output)
+    }
+
+    fn answer(&self, making: &Making) -> Made {
+        let replies: Vec<_> = self.asks.iter().map(answer).collect();
+        let input_tokens = replies.iter().map(|reply| reply.input_tokens).sum();
+        let output_tokens = replies.iter().map(|reply| reply.output_tokens).sum();
+        let answers: Vec<Answer> = replies.into_iter().flat_map(|reply| reply.answers).collect();
+        let usage = Usage::new(input_tokens, output_tokens);
+        let (bytes, events) = if self.is_stream {
+            let (bytes, lengths) = self.stream(&answers, usage, making);
+            (bytes, Some(lengths))
+        } else {
+            let choices = answers.iter().enumerate();
+            let choices = choices.map(|(index, answer)| choice(index, text(answer), Some(answer))).collect();
+            let id = id(making);
+            let completion = self.completion(&id, making, choices, Some(usage));
+            (serde_json::to_vec(&completion).expect("an answer has string keys only").into(), None)
+        };
+        Made { bytes, events, input_tokens, output_tokens }
+    }
+}
+
+impl Completions<'_> {
+    /// The pieces of all answers in turns, each answer's last one empty and with the reason for its end.
+    fn stream(&self, answers: &[Answer], usage: Usage, making: &Making) -> (bytes::Bytes, Vec<usize>) {
+        let id = id(making);
+        let mut events = Events::default();
+        let mut texts: Vec<_> =
+            answers.iter().map(|answer| Some(pieces(text(answer), making.chunks))).collect();
+        while texts.iter().any(Option::is_some) {
+            for (index, pieces) in texts.iter_mut().enumerate() {
+                let Some(rest) = pieces else { continue };
+                let choice = match rest.next() {
+                    Some(piece) => choice(index, piece, None),
+                    None => {
+                        *pieces = None;
+                        choice(index, "", Some(&answers[index]))
+                    }
+                };
+                events.data(&self.completion(&id, making, vec![choice], None));
+            }
+        }
+        if self.wants_usage {
+            events.data(&self.completion(&id, making, Vec::new(), Some(usage)));
+        }
+        events.done();
+        events.finish()
+    }
+
+    fn completion<'a>(
+        &'a self,
+        id: &'a str,
+        making: &Making,
+        choices: Vec<Choice<'a>>,
+        usage: Option<Usage>,
+    ) -> Completion<'a> {
+        Completion {
+            id,
+            object: "text_completion",
+            created: making.created,
+            model: self.model(),
+            choices,
+            usage,
+        }
+    }
+}
+
+fn id(making: &Making) -> String {
+    format!("cmpl-{:016x}", making.id)
+}
+
+fn choice<'a>(index: usize, text: &'a str, finished: Option<&Answer>) -> Choice<'a> {
+    Choice {
+        index,
+        text,
+        logprobs: None,
+        finish_reason: finished.map(|answer| finish_reason(&answer.finish)),
+    }
+}
+
+/// The text of an answer; there are no tools that could be called instead.
+fn text(answer: &Answer) -> &str {
+    match &answer.content {
+        Content::Text(text) => text,
+        Content::Calls(_) => "",
+    }
+}

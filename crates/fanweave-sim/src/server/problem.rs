@@ -1,0 +1,185 @@
+//! What can be wrong with a request, in the words of both dialects.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use hyper::StatusCode;
+use serde_json::json;
+
+use super::headers;
+use super::route::Dialect;
+use crate::limits::{self, Exhausted};
+
+/// Why a request gets no answer.
+#[derive(Debug)]
+pub(super) enum Problem {
+    /// The key is missing or wrong; as much of it as may be shown.
+    Unauthorized {
+        masked_key: Option<String>,
+    },
+    UnknownRoute {
+        method: String,
+        path: String,
+    },
+    WrongMethod {
+        method: String,
+    },
+    TooLarge,
+    /// The request lacks a parameter.
+    Missing {
+        param: &'static str,
+    },
+    /// The request is wrong in another way.
+    Invalid {
+        message: String,
+        param: Option<&'static str>,
+    },
+    UnknownModel(String),
+    RateLimited {
+        exhausted: Exhausted,
+        retry_after: Duration,
+        state: limits::State,
+    },
+    /// The hidden capacity is exhausted.
+    Overloaded,
+    /// An injected fault.
+    Fault(u16),
+}
+
+impl Problem {
+    pub(super) fn invalid(message: impl Into<String>, param: Option<&'static str>) -> Self {
+        Self::Invalid { message: message.into(), param }
+    }
+
+    pub(super) fn status(&self, dialect: Dialect) -> StatusCode {
+        match self {
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::UnknownRoute { .. } | Self::UnknownModel(_) => StatusCode::NOT_FOUND,
+            Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Missing { .. } | Self::Invalid { .. } => StatusCode::BAD_REQUEST,
+            Self::Overloaded if dialect == Dialect::Anthropic => {
+                StatusCode::from_u16(529).expect("529 has three digits")
+            }
+            Self::RateLimited { .. } | Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+            Self::Fault(status) => StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
+        }
+    }
+
+    /// The body of the answer.
+    pub(super) fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
+        let body = match dialect {
+            Dialect::OpenAi => json!({
+                "error": { "message": self.openai_message(), "type": self.openai_type(), "param": self.param(), "code": self.openai_code() }
+            }),
+            Dialect::Anthropic => json!({
+                "type": "error",
+                "error": { "type": self.anthropic_type(), "message": self.anthropic_message() },
+                "request_id": request_id,
+            }),
+        };
+        body.to_string().into_bytes()
+    }
+
+    fn param(&self) -> Option<&'static str> {
+        match self {
+            Self::Missing { param } => Some(param),
+            Self::Invalid { param, .. } => *param,
+            _ => None,
+        }
+    }
+
+    fn openai_type(&self) -> &'static str {
+        match self {
+            Self::RateLimited { exhausted: Exhausted::Requests { .. }, .. } => "requests",
+            Self::RateLimited { exhausted: Exhausted::Tokens { .. }, .. } => "tokens",
+            Self::Overloaded => "server_overloaded",
+            Self::Fault(503) => "service_unavailable_error",
+            Self::Fault(_) => "server_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    fn openai_code(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized { masked_key: Some(_) } => Some("invalid_api_key"),
+            Self::UnknownRoute { .. } => Some("unknown_url"),
+            Self::WrongMethod { .. } => Some("method_not_supported"),
+            Self::Missing { .. } => Some("missing_required_parameter"),
+            Self::UnknownModel(_) => Some("model_not_found"),
+            Self::RateLimited { .. } => Some("rate_limit_exceeded"),
+            Self::Overloaded => Some("server_busy"),
+            _ => None,
+        }
+    }
+
+    fn openai_message(&self) -> Cow<'_, str> {
+        match self {
+            Self::Unauthorized { masked_key: Some(key) } => {
+                format!("Incorrect API key provided: {key}. The simulator was started with another key.")
+                    .into()
+            }
+            Self::Unauthorized { masked_key: None } => {
+                "You didn't provide an API key. Send it as a bearer token in the Authorization header.".into()
+            }
+            Self::Missing { param } => format!("Missing required parameter: '{param}'.").into(),
+            Self::UnknownModel(name) => {
+                format!("The model `{name}` does not exist or you do not have access to it.").into()
+            }
+            _ => self.message(),
+        }
+    }
+
+    fn anthropic_type(&self) -> &'static str {
+        match self {
+            Self::Unauthorized { .. } => "authentication_error",
+            Self::UnknownRoute { .. } | Self::UnknownModel(_) => "not_found_error",
+            Self::WrongMethod { .. } | Self::Missing { .. } | Self::Invalid { .. } => "invalid_request_error",
+            Self::TooLarge => "request_too_large",
+            Self::RateLimited { .. } => "rate_limit_error",
+            Self::Overloaded => "overloaded_error",
+            Self::Fault(_) => "api_error",
+        }
+    }
+
+    fn anthropic_message(&self) -> Cow<'_, str> {
+        match self {
+            Self::Unauthorized { masked_key: Some(_) } => "invalid x-api-key".into(),
+            Self::Unauthorized { masked_key: None } => "x-api-key header is required".into(),
+            Self::Missing { param } => format!("{param}: Field required").into(),
+            Self::UnknownModel(name) => format!("model: {name}").into(),
+            Self::Overloaded => "Overloaded".into(),
+            _ => self.message(),
+        }
+    }
+
+    /// What both dialects say alike.
+    fn message(&self) -> Cow<'_, str> {
+        match self {
+            Self::UnknownRoute { method, path } => format!("Unknown request URL: {method} {path}.").into(),
+            Self::WrongMethod { method } => format!("Not allowed to {method} on this URL.").into(),
+            Self::TooLarge => "The request is larger than 64 MiB.".into(),
+            Self::Invalid { message, .. } => message.into(),
+            Self::RateLimited { exhausted, retry_after, .. } => {
+                let (what, limit, requested) = match exhausted {
+                    Exhausted::Requests { limit } => ("requests per min (RPM)", limit, &1),
+                    Exhausted::Tokens { limit, requested } => ("tokens per min (TPM)", limit, requested),
+                };
+                let again = headers::go_duration(*retry_after);
+                format!(
+                    "Rate limit reached for the simulated account on {what}: Limit {limit}, Requested {requested}. Please \
+                     try again in {again}."
+                )
+                .into()
+            }
+            Self::Overloaded => "The server is busy. Please try again later.".into(),
+            Self::Fault(503) => "The service is temporarily unavailable (injected fault).".into(),
+            Self::Fault(_) => {
+                "The server had an error while processing your request (injected fault).".into()
+            }
+            Self::Unauthorized { .. } | Self::Missing { .. } | Self::UnknownModel(_) => {
+                "The request was refused.".into()
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What all connections share, and the ticket of a request in flight.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use super::problem::Problem;
+use super::stats::{self, Counters};
+use crate::faults::FaultRates;
+use crate::limits::{self, Limits, Verdict};
+use crate::settings::Settings;
+
+/// The account that everybody calls.
+#[derive(Debug)]
+pub(super) struct Provider {
+    pub(super) settings: Settings,
+    pub(super) faults: FaultRates,
+    pub(super) counters: Counters,
+    limits: Limits,
+    /// Requests that hold one of `max_in_flight` places.
+    places_taken: AtomicUsize,
+}
+
+impl Provider {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self {
+            limits: Limits::new(settings.rpm, settings.tpm, settings.quantum, Instant::now()),
+            faults: settings.fault_rates(),
+            counters: Counters::default(),
+            places_taken: AtomicUsize::new(0),
+            settings,
+        }
+    }
+
+    pub(super) fn reset(&self) {
+        self.counters.reset();
+        self.limits.refill();
+    }
+
+    /// Whether `name` is a model here.
+    pub(super) fn knows_model(&self, name: &str) -> bool {
+        self.settings.models.is_empty() || self.settings.models.iter().any(|model| model == name)
+    }
+}
+
+/// A request in flight: lives until its answer is handed over completely, or its client is gone.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    provider: Arc<Provider>,
+    /// Number of the request, which decides its latency and fault.
+    pub(super) seq: u64,
+    holds_place: bool,
+    is_complete: bool,
+    tokens_charged: u64,
+    /// Tokens of the answer that was made. Default: as charged.
+    tokens_used: u64,
+}
+
+impl Ticket {
+    pub(super) fn new(provider: Arc<Provider>) -> Self {
+        let seq = provider.counters.requests.fetch_add(1, Relaxed);
+        provider.counters.in_flight.enter();
+        Self { provider, seq, holds_place: false, is_complete: false, tokens_charged: 0, tokens_used: 0 }
+    }
+
+    /// Takes a place and pays for the request, or says why not.
+    pub(super) fn admit(
+        &mut self,
+        input_tokens: u64,
+        max_tokens: Option<u64>,
+    ) -> Result<limits::State, Problem> {
+        if let Some(places) = self.provider.settings.max_in_flight {
+            let taken = self.provider.places_taken.fetch_add(1, Relaxed);
+            self.holds_place = true;
+            if taken >= places {
+                return Err(Problem::Overloaded);
+            }
+        }
+        let charge = Limits::estimate(input_tokens, max_tokens);
+        match self.provider.limits.admit(charge, Instant::now()) {
+            Verdict::Admitted(state) => {
+                self.tokens_charged = charge;
+                self.tokens_used = charge;
+                Ok(state)
+            }
+            Verdict::Rejected { exhausted, retry_after, state } => {
+                Err(Problem::RateLimited { exhausted, retry_after, state })
+            }
+        }
+    }
+
+    /// Notes what the answer took, to be settled when it is complete.
+    pub(super) fn use_tokens(&mut self, input: u64, output: u64) {
+        self.tokens_used = input + output;
+        self.provider.counters.input_tokens.fetch_add(input, Relaxed);
+        self.provider.counters.output_tokens.fetch_add(output, Relaxed);
+    }
+
+    /// Notes that the client has got all that it will get.
+    pub(super) fn complete(&mut self) {
+        self.is_complete = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let Provider { counters, limits, places_taken, .. } = &*self.provider;
+        counters.in_flight.leave();
+        if self.holds_place {
+            places_taken.fetch_sub(1, Relaxed);
+        }
+        if self.tokens_charged != self.tokens_used {
+            limits.settle(self.tokens_charged, self.tokens_used);
+        }
+        if !self.is_complete {
+            stats::count(&counters.client_disconnects);
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Which path leads where.
+
+use hyper::header::HeaderMap;
+use hyper::{Method, Uri};
+use percent_encoding::percent_decode_str;
+
+use super::problem::Problem;
+
+/// Whose wire format a request speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Dialect {
+    OpenAi,
+    Anthropic,
+}
+
+impl Dialect {
+    /// Anthropic's for its own path and for all who send its version header.
+    pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
+        let is_anthropic =
+            uri.path().starts_with("/v1/messages") || headers.contains_key("anthropic-version");
+        if is_anthropic { Self::Anthropic } else { Self::OpenAi }
+    }
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    Home,
+    Stats,
+    Reset,
+    Chat,
+    Completions,
+    Embeddings,
+    Messages,
+    Models,
+    Model(String),
+}
+
+impl Route {
+    pub(super) fn find(method: &Method, uri: &Uri) -> Result<Self, Problem> {
+        let (route, expected) = match uri.path() {
+            "/v1/chat/completions" => (Self::Chat, Method::POST),
+            "/v1/completions" => (Self::Completions, Method::POST),
+            "/v1/embeddings" => (Self::Embeddings, Method::POST),
+            "/v1/messages" => (Self::Messages, Method::POST),
+            "/v1/models" => (Self::Models, Method::GET),
+            "/" => (Self::Home, Method::GET),
+            "/stats" => (Self::Stats, Method::GET),
+            "/reset" => (Self::Reset, Method::POST),
+            path => match path.strip_prefix("/v1/models/") {
+                Some(name) => {
+                    (Self::Model(percent_decode_str(name).decode_utf8_lossy().into_owned()), Method::GET)
+                }
+                None => {
+                    return Err(Problem::UnknownRoute { method: method.to_string(), path: path.to_owned() });
+                }
+            },
+        };
+        if *method == expected { Ok(route) } else { Err(Problem::WrongMethod { method: method.to_string() }) }
+    }
+
+    /// Whether it belongs to the simulator itself, not to the provider it simulates: no key, not counted.
+    pub(super) fn is_own(uri: &Uri) -> bool {
+        !uri.path().starts_with("/v1/")
+    }
+}

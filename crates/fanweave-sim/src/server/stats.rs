@@ -1,0 +1,159 @@
+//! What happened, in numbers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde::Serialize;
+
+use super::provider::Provider;
+
+/// A snapshot of what happened since the start or the last reset. `GET /stats` gives the same as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Requests that arrived under `/v1`, good or bad.
+    pub requests: u64,
+    /// Requests whose answer was sent, or begun, without a fault.
+    pub ok: u64,
+    /// Requests rejected for a limit or for lack of capacity: status 429, and 529 in Anthropic's dialect.
+    pub rejected_429: u64,
+    /// Requests that were wrong in themselves: status 400 to 413.
+    pub invalid: u64,
+    /// Requests that met an injected status 500 or 503.
+    pub errors: u64,
+    /// Answers broken by an injected reset.
+    pub resets: u64,
+    /// Requests that were never answered on purpose.
+    pub hangs: u64,
+    /// Answers that ended early on purpose.
+    pub truncated: u64,
+    /// Answers that were streamed, faulty ones included.
+    pub streams: u64,
+    /// Requests that wait for the rest of their answer now.
+    pub in_flight: u64,
+    /// Most requests in flight at once.
+    pub peak_in_flight: u64,
+    /// Connections accepted.
+    pub connections_opened: u64,
+    /// Connections open now.
+    pub connections_open: u64,
+    /// Most connections open at once.
+    pub peak_connections: u64,
+    /// Requests whose client went away before its answer was complete.
+    pub client_disconnects: u64,
+    /// Tokens of the prompts that were answered.
+    pub input_tokens: u64,
+    /// Tokens of the answers.
+    pub output_tokens: u64,
+}
+
+/// The counters behind [`Stats`]. They are independent of each other, so relaxed ordering does.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) requests: AtomicU64,
+    pub(super) ok: AtomicU64,
+    pub(super) rejected_429: AtomicU64,
+    pub(super) invalid: AtomicU64,
+    pub(super) errors: AtomicU64,
+    pub(super) resets: AtomicU64,
+    pub(super) hangs: AtomicU64,
+    pub(super) truncated: AtomicU64,
+    pub(super) streams: AtomicU64,
+    pub(super) in_flight: Gauge,
+    pub(super) connections_opened: AtomicU64,
+    pub(super) connections: Gauge,
+    pub(super) client_disconnects: AtomicU64,
+    pub(super) input_tokens: AtomicU64,
+    pub(super) output_tokens: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn snapshot(&self) -> Stats {
+        let read = |counter: &AtomicU64| counter.load(Relaxed);
+        Stats {
+            requests: read(&self.requests),
+            ok: read(&self.ok),
+            rejected_429: read(&self.rejected_429),
+            invalid: read(&self.invalid),
+            errors: read(&self.errors),
+            resets: read(&self.resets),
+            hangs: read(&self.hangs),
+            truncated: read(&self.truncated),
+            streams: read(&self.streams),
+            in_flight: read(&self.in_flight.now),
+            peak_in_flight: read(&self.in_flight.peak),
+            connections_opened: read(&self.connections_opened),
+            connections_open: read(&self.connections.now),
+            peak_connections: read(&self.connections.peak),
+            client_disconnects: read(&self.client_disconnects),
+            input_tokens: read(&self.input_tokens),
+            output_tokens: read(&self.output_tokens),
+        }
+    }
+
+    /// Starts counting anew. What is going on now stays counted.
+    pub(super) fn reset(&self) {
+        let counts = [
+            &self.requests,
+            &self.ok,
+            &self.rejected_429,
+            &self.invalid,
+            &self.errors,
+            &self.resets,
+            &self.hangs,
+            &self.truncated,
+            &self.streams,
+            &self.connections_opened,
+            &self.client_disconnects,
+            &self.input_tokens,
+            &self.output_tokens,
+        ];
+        counts.iter().for_each(|count| count.store(0, Relaxed));
+        self.in_flight.reset_peak();
+        self.connections.reset_peak();
+    }
+}
+
+/// Adds one to a counter.
+pub(super) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// How many there are, and how many there were at most.
+#[derive(Debug, Default)]
+pub(super) struct Gauge {
+    now: AtomicU64,
+    peak: AtomicU64,
+}
+
+impl Gauge {
+    pub(super) fn enter(&self) {
+        let now = self.now.fetch_add(1, Relaxed) + 1;
+        self.peak.fetch_max(now, Relaxed);
+    }
+
+    pub(super) fn leave(&self) {
+        self.now.fetch_sub(1, Relaxed);
+    }
+
+    fn reset_peak(&self) {
+        self.peak.store(self.now.load(Relaxed), Relaxed);
+    }
+}
+
+/// Counts a connection as open for as long as it lives.
+pub(super) struct OpenConnection(Arc<Provider>);
+
+impl OpenConnection {
+    pub(super) fn new(provider: Arc<Provider>) -> Self {
+        count(&provider.counters.connections_opened);
+        provider.counters.connections.enter();
+        Self(provider)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.counters.connections.leave();
+    }
+}

@@ -1,0 +1,168 @@
+//! Everything that can be set about a simulated provider.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::faults::FaultRates;
+use crate::latency::Latency;
+
+/// How a simulated provider behaves. The default answers everybody at once and without limits on a free local port.
+///
+/// ```
+/// use fanweave_sim::{Latency, Settings};
+/// use std::time::Duration;
+///
+/// let settings = Settings {
+///     latency: Latency::Fixed(Duration::from_millis(600)),
+///     rpm: Some(1500),
+///     ..Settings::default()
+/// };
+/// assert!(settings.check().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Address to listen on; port 0 is any free port. Default `127.0.0.1:0`.
+    pub addr: SocketAddr,
+    /// Time before the first byte of an answer. Default none.
+    pub latency: Latency,
+    /// Pause before each piece of a stream but the first. Default none.
+    pub chunk_delay: Duration,
+    /// Pieces into which the text of a stream is cut; 0 is one per word. Default 0.
+    pub chunks: usize,
+    /// Requests per minute. Default no limit.
+    pub rpm: Option<u32>,
+    /// Tokens per minute: input and output together. Default no limit.
+    pub tpm: Option<u32>,
+    /// How much of a minute's limit may be used at once, as a time. Default 1 s: 60 requests per minute are one per
+    /// second, as real providers enforce them.
+    pub quantum: Duration,
+    /// Most requests answered at once; more get a 429 (Anthropic: 529) without a word on when to try again. Default no
+    /// limit.
+    pub max_in_flight: Option<usize>,
+    /// Share of requests answered with HTTP 500 or 503, from 0 to 1. Default 0.
+    ///
+    /// The four shares of failing requests may add up to 1 at most. A request sent again draws again.
+    pub error_rate: f64,
+    /// Share of requests whose answer is cut in half by a TCP reset, from 0 to 1. Default 0.
+    pub reset_rate: f64,
+    /// Share of requests that are never answered, from 0 to 1. Default 0.
+    pub hang_rate: f64,
+    /// Share of requests whose answer ends half-way in good order, from 0 to 1. Default 0.
+    pub truncate_rate: f64,
+    /// Seed of latencies and faults; answers do not depend on it. Default 1.
+    pub seed: u64,
+    /// The key that every request must carry. Default none: any key will do, or none.
+    pub api_key: Option<String>,
+    /// The models there are. Default empty: every name is a model.
+    pub models: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+            latency: Latency::ZERO,
+            chunk_delay: Duration::ZERO,
+            chunks: 0,
+            rpm: None,
+            tpm: None,
+            quantum: Duration::from_secs(1),
+            max_in_flight: None,
+            error_rate: 0.0,
+            reset_rate: 0.0,
+            hang_rate: 0.0,
+            truncate_rate: 0.0,
+            seed: 1,
+            api_key: None,
+            models: Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Whether the settings make sense together.
+    ///
+    /// # Errors
+    ///
+    /// Where a rate is outside 0 to 1, the rates add up to more than 1, a limit is 0, or the quantum is 0.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        let rates = [
+            ("error rate", self.error_rate),
+            ("reset rate", self.reset_rate),
+            ("hang rate", self.hang_rate),
+            ("truncate rate", self.truncate_rate),
+        ];
+        if let Some((name, rate)) = rates.iter().find(|(_, rate)| !(0.0..=1.0).contains(rate)) {
+            return Err(SettingsError(format!("the {name} must be from 0 to 1, not {rate}")));
+        }
+        let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
+        // Shares such as 0.1 + 0.2 + 0.7 may come out a hair above 1.
+        if total > 1.0 + 1e-9 {
+            return Err(SettingsError(format!(
+                "the rates of failing requests add up to {total}, more than 1"
+            )));
+        }
+        let zero_limit = [
+            ("rpm", self.rpm == Some(0)),
+            ("tpm", self.tpm == Some(0)),
+            ("max in flight", self.max_in_flight == Some(0)),
+        ];
+        if let Some((name, _)) = zero_limit.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(SettingsError(format!("a limit of 0 ({name}) would reject every request")));
+        }
+        if self.quantum.is_zero() {
+            return Err(SettingsError("the quantum must be longer than 0".to_owned()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fault_rates(&self) -> FaultRates {
+        FaultRates {
+            error: self.error_rate,
+            reset: self.reset_rate,
+            hang: self.hang_rate,
+            truncate: self.truncate_rate,
+        }
+    }
+}
+
+/// What is wrong with some [`Settings`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError(String);
+
+impl std::fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn impossible_settings_are_refused_with_a_reason() {
+        let errors = [
+            Settings { error_rate: 1.5, ..Settings::default() },
+            Settings { hang_rate: f64::NAN, ..Settings::default() },
+            Settings { error_rate: 0.6, reset_rate: 0.6, ..Settings::default() },
+            Settings { rpm: Some(0), ..Settings::default() },
+            Settings { quantum: Duration::ZERO, ..Settings::default() },
+        ]
+        .map(|settings| settings.check().unwrap_err().to_string())
+        .join("\n");
+        insta::assert_snapshot!(errors, @r"
+        the error rate must be from 0 to 1, not 1.5
+        the hang rate must be from 0 to 1, not NaN
+        the rates of failing requests add up to 1.2, more than 1
+        a limit of 0 (rpm) would reject every request
+        the quantum must be longer than 0
+        ");
+        assert_eq!(
+            Settings { error_rate: 0.1, reset_rate: 0.2, hang_rate: 0.7, ..Settings::default() }.check(),
+            Ok(())
+        );
+    }
+}

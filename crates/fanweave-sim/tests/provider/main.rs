@@ -1,0 +1,10 @@
+//! The provider as its clients see it: over a socket, byte for byte.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests included")]
+
+mod anthropic;
+mod client;
+mod errors;
+mod faults;
+mod limits;
+mod openai;
+mod stats;

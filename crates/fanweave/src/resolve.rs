@@ -1,0 +1,60 @@
+//! From the name of a model to the model.
+
+use crate::sim::Sim;
+use crate::{Error, ErrorKind, Model, Result};
+
+/// The model called `name`: `provider/model`, as in `openai/gpt-5-mini`, or one of the simulated ones,
+/// `sim/writer` and `sim/echo`, which need no key and no network.
+///
+/// Key and base URL come from the provider's own environment variables (`OPENAI_API_KEY`, ..). For settings
+/// beyond that there is [`models::ModelBuilder`](fanweave_models::ModelBuilder).
+///
+/// ```
+/// assert_eq!(fanweave::model("sim/writer")?.name(), "sim/writer");
+/// let error = fanweave::model("sim/writr").unwrap_err();
+/// assert!(error.to_string().contains("did you mean `sim/writer`?"), "{error}");
+/// # Ok::<_, fanweave::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Config`] for a name that is no model, with the nearest one that is;
+/// [`ErrorKind::Authentication`] where the provider needs a key and none is set.
+pub fn model(name: &str) -> Result<Model> {
+    match name.split_once('/') {
+        Some(("sim", simulated)) => Sim::named(simulated).map(Model::new).ok_or_else(|| unknown(name)),
+        Some(_) => fanweave_models::model(name),
+        None => Err(unknown(name)),
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let hint = match nearest(name) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "a model is written provider/model, as in openai/gpt-5-mini or sim/writer".to_owned(),
+    };
+    Error::new(ErrorKind::Config, format!("`{name}` is no model: {hint}"))
+}
+
+/// The simulated model or provider whose name is nearest to `name`, if one is near.
+fn nearest(name: &str) -> Option<String> {
+    models_like(name).into_iter().next()
+}
+
+/// Names of models that `name` may have meant, nearest first.
+///
+/// ```
+/// assert_eq!(fanweave::models_like("echo"), ["sim/echo"]);
+/// ```
+pub fn models_like(name: &str) -> Vec<String> {
+    let mut near: Vec<_> = Sim::NAMES
+        .iter()
+        .filter_map(|simulated| {
+            let full = format!("sim/{simulated}");
+            let distance = strsim::osa_distance(name, &full).min(strsim::osa_distance(name, simulated));
+            // Three slips of the finger at most, and fewer in a short name.
+            (distance <= 3.min(name.len() / 2)).then_some((distance, full))
+        })
+        .collect();
+    near.sort();
+    near.into_iter().map(|(_, name)| name).collect()
+}
