@@ -59,7 +59,7 @@ impl Error {
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
         let advice = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                ": the disk is full; make room and run the same command again, finished rows are kept"
+                ": the disk is full; make room and run the same command again"
             }
             io::ErrorKind::PermissionDenied => ": no permission",
             io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
@@ -68,6 +68,13 @@ impl Error {
         let reason = if advice.is_empty() { format!(": {source}") } else { advice.to_owned() };
         let message = format!("{}: cannot {doing}{reason}", path.display());
         Self { kind: ErrorKind::Io, message, source: Some(source) }
+    }
+
+    /// Adds to the message what somebody should also know.
+    pub(crate) fn adding(mut self, more: &str) -> Self {
+        self.message.push_str("; ");
+        self.message.push_str(more);
+        self
     }
 
     /// What kind of failure it was.

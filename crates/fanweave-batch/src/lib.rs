@@ -9,9 +9,10 @@
 //! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)
 //! ```
 //!
-//! Read [`mod@self`] top-down in this order: `run` (what a caller sees), `reader`, `window`, `recorder`, and
-//! `journal`, which holds the promise that a call is never paid for twice. The one exception is told here: a
-//! call that the provider had finished, but that was not yet journalled when the process was killed, runs again.
+//! The journal holds the promise that no call is paid for twice. The one exception: a call that the provider
+//! had finished, but that was not yet journalled when the process was killed, runs again.
+//!
+//! To read the code, begin with `run`, and follow a row through `reader`, `window` and `recorder`.
 
 mod answer;
 mod error;

@@ -1,8 +1,11 @@
-//! Everything that a run checks and opens before its first call. It blocks, so it runs on a thread of its own.
+//! Everything that a run checks and opens before its first call. It blocks, so it has a thread of its own.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::oneshot;
 
 use crate::journal::{Journal, Left, Manifest};
 use crate::key::Key;
@@ -21,9 +24,34 @@ pub(crate) struct Open {
     pub(crate) progress: Arc<Progress>,
 }
 
+/// Opening, under way. Dropping it waits for the end, so that nothing stays locked behind a dropped run.
+struct Opening(Option<JoinHandle<()>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // What it found was dropped or handed over; that it panicked shows in what was not handed over.
+            let _ = thread.join();
+        }
+    }
+}
+
 impl Open {
+    /// Does all of it on a thread of its own, and hands the source back.
+    pub(crate) async fn run(self, source: Source) -> Result<(Desk, Left, Source)> {
+        let (tell, opened) = oneshot::channel();
+        let work = move || {
+            let opened = self.open(&source).map(|(desk, left)| (desk, left, source));
+            // Nobody listens where the run was dropped.
+            let _ = tell.send(opened);
+        };
+        let thread = std::thread::Builder::new().name("fanweave-open".into()).spawn(work);
+        let _opening = Opening(Some(thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?));
+        opened.await.expect("opening says what it found")
+    }
+
     /// Looks through the input, opens the journal and the output, and finds what an earlier run left.
-    pub(crate) fn open(self, source: &Source) -> Result<(Desk, Left)> {
+    fn open(self, source: &Source) -> Result<(Desk, Left)> {
         let Self { output, settings, .. } = &self;
         if let Output::File(path) = output {
             output::check(path, source.path(), settings.fresh)?;

@@ -232,3 +232,59 @@ impl std::fmt::Debug for Progress {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fanweave_core::{Context, Error, ErrorKind, step};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_is_that_of_the_last_five_seconds() {
+        let progress = Progress::default();
+        progress.set_total(1000);
+        progress.snapshot();
+        for second in 0..20 {
+            // Ten rows a second, and after ten seconds twenty.
+            let rows = if second < 10 { 10 } else { 20 };
+            for _ in 0..rows {
+                progress.row_started();
+                progress.row_finished(true, Duration::from_millis(5));
+            }
+            tokio::time::advance(Duration::from_secs(1)).await;
+            progress.snapshot();
+        }
+        let now = progress.snapshot();
+        assert_eq!((now.done, now.total, now.in_flight), (300, Some(1000), 0));
+        assert!((now.rate - 20.0).abs() < 1.0, "{}", now.rate);
+        assert_eq!(now.eta().map(|eta| eta.as_secs()), Some(35));
+    }
+
+    #[tokio::test]
+    async fn calls_that_wait_or_try_again_are_counted_until_they_go_on() {
+        let progress = Arc::new(Progress::default());
+        let (own, seen) = (progress.clone(), Arc::new(Mutex::new(Vec::new())));
+        let notes = seen.clone();
+        let watched = step(move |_: u32, cx: Context| {
+            let (own, notes) = (own.clone(), notes.clone());
+            async move {
+                let error = Error::new(ErrorKind::Server, "on strike");
+                let retrying = EventKind::Retrying { attempt: 1, wait: Duration::ZERO, error };
+                for kind in
+                    [EventKind::Waiting, EventKind::RequestStarted, retrying, EventKind::RequestStarted]
+                {
+                    cx.emit(kind).await;
+                    let now = own.snapshot();
+                    lock(&notes).push((now.waiting, now.retrying, now.retries));
+                }
+                Ok(())
+            }
+        });
+        let own = progress.clone();
+        let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
+        watched.named("call").invoke_in(1_u32, &cx).await.unwrap();
+        assert_eq!(*lock(&seen), [(1, 0, 0), (0, 0, 0), (0, 1, 1), (0, 0, 1)]);
+    }
+}

@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::journal::Done;
 use crate::key::{Key, Occurrences};
 use crate::recorder::Entry;
-use crate::source::{Input, Item, Source, refuse};
+use crate::source::{Format, Input, Item, Source, refuse};
 use crate::{Error, Result};
 
 /// A row that is to be run.
@@ -42,7 +42,7 @@ impl Reader {
             drop(ended);
         };
         let thread = thread::Builder::new().name("fanweave-reader".into()).spawn(work);
-        thread.map_err(|e| Error::io("start the reader", "thread".as_ref(), e))?;
+        thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?;
         Ok(end)
     }
 
@@ -77,11 +77,12 @@ impl Reader {
     }
 
     fn key(&self, seen: &mut Occurrences, item: &Item) -> Key {
-        // Rows of a batch have ids of their own, so no two are equal; and one table less is kept.
-        if self.source.format() == crate::Format::OpenAi && item.input.is_ok() {
-            item.content
-        } else {
-            seen.next(item.content)
+        match (self.source.format(), &item.input) {
+            // Rows of a batch have ids of their own, so no two are equal, and no table of them is needed.
+            (Format::OpenAi, Ok(_)) => item.content,
+            // But a refused one may be the same as one that is not.
+            (Format::OpenAi, Err(_)) => seen.next(item.content.and(&Key::of(&[b"refused"]))),
+            _ => seen.next(item.content),
         }
     }
 
@@ -89,8 +90,8 @@ impl Reader {
     fn admit(&self, key: Key, item: Item) -> bool {
         let Item { index, line, id, input, .. } = item;
         let input = if self.strict { refuse(input).map(Ok) } else { Ok(input) };
-        let strict = input.is_err();
+        let refused = input.is_err();
         let job = input.map(|input| Job { key, index, line, id, input });
-        self.jobs.blocking_send(job).is_ok() && !strict
+        self.jobs.blocking_send(job).is_ok() && !refused
     }
 }

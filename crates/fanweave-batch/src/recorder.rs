@@ -143,7 +143,7 @@ impl Recorder {
             let _ = tell.send(desk.run(inbox));
         };
         let thread = std::thread::Builder::new().name("fanweave-recorder".into()).spawn(work);
-        let thread = thread.map_err(|e| Error::io("start the recorder", "thread".as_ref(), e))?;
+        let thread = thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?;
         Ok(Self { entries: Some(entries), ended: Some(ended), thread: Some(thread) })
     }
 

@@ -177,9 +177,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let began = Instant::now();
         let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx } = self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone() };
-        let opened = tokio::task::spawn_blocking(move || open.open(&source).map(|opened| (opened, source)));
-        let ((desk, left), source) = opened.await.expect("opening neither panics nor is aborted")?;
-
+        let (desk, left, source) = open.run(source).await?;
         let recorder = Recorder::spawn(desk)?;
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();

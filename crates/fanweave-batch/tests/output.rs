@@ -199,7 +199,7 @@ async fn a_full_output_ends_the_run_and_says_what_to_do() {
     let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(Full)));
     let error = job.run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"the output: cannot write results: the disk is full; make room and run the same command again");
 }
 
 #[tokio::test]
@@ -220,7 +220,7 @@ async fn a_strict_run_stops_before_any_call() {
     let strict = Settings { strict: true, ..Settings::default() };
     let error = job(&input, &place.path("out.jsonl"), model).settings(strict).run().await.unwrap_err();
     assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Input, 0));
-    insta::assert_snapshot!(place.hide(error), @"");
+    insta::assert_snapshot!(place.hide(error), @"in.jsonl line 3: expected a JSON object: column 1: expected value; the run is strict, and stops at the first row that cannot be read");
 }
 
 #[tokio::test]
@@ -238,7 +238,12 @@ async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
         refusals += &place.hide(error).replace(&place.folder.path().display().to_string(), "FOLDER");
         refusals.push('\n');
     }
-    insta::assert_snapshot!(refusals, @"");
+    insta::assert_snapshot!(refusals, @r"
+    no/such/out.jsonl: there is no folder no/such; create it first
+    FOLDER is a folder; name a file in it
+    in.txt is the input; write to another file
+    /dev/null is no regular file; write to standard output and redirect it there
+    ");
 }
 
 #[tokio::test]
@@ -256,4 +261,22 @@ async fn a_row_of_several_calls_adds_them_up() {
     assert_eq!(summary.usage, both);
     let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
     assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&2.into(), &6.into()));
+}
+
+#[tokio::test]
+async fn an_answer_is_written_while_the_next_row_is_still_awaited() {
+    let (rows, mut typed) = io::pipe().unwrap();
+    let (mut answers, written) = io::pipe().unwrap();
+    typed.write_all(b"one\n").unwrap();
+    let source = Source::from_reader("pipe", rows, None).unwrap();
+    let output = Output::Writer(Box::new(written));
+    let run = tokio::spawn(BatchJob::new(source, Render::default(), chain(Fake::echo()), output).run());
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        io::BufRead::read_line(&mut io::BufReader::new(&mut answers), &mut line).unwrap();
+        drop(typed);
+        line
+    });
+    assert!(reading.await.unwrap().contains(r#""answer":"one""#));
+    assert_eq!(run.await.unwrap().unwrap().ok, 1);
 }

@@ -211,12 +211,12 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
         [("model".to_owned(), "test/other".to_owned()), ("system".to_owned(), "Be brief.".to_owned())];
     let error = job(&input, &out, Rows::new(1, 0)).fingerprint(other.into()).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(place.hide(error), @"");
+    insta::assert_snapshot!(place.hide(error), @"out.jsonl.journal belongs to another run: model was `test/rows`, now `test/other`; system was nothing, now `Be brief.`; start over with --fresh (its answers are then lost), or write to another file");
 
     place.write("in.txt", format!("row 9\n{}", text_rows(3)));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(place.hide(error), @"");
+    insta::assert_snapshot!(place.hide(error), @"out.jsonl.journal belongs to another run: the input file has changed since; start over with --fresh (its answers are then lost), or write to another file");
 
     let go_on = Settings { changed_input: true, ..Settings::default() };
     let summary = job(&input, &out, Rows::new(1, 0)).settings(go_on).run().await.unwrap();
@@ -238,6 +238,20 @@ async fn equal_rows_each_have_their_own_call_and_result() {
     assert_eq!(output(&place, "out.jsonl").len(), 2);
     let summary = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
     assert_eq!((summary.rows, summary.resumed), (3, 2));
+}
+
+#[tokio::test]
+async fn a_repeated_line_of_a_batch_fails_and_leaves_the_first_one_its_answer() {
+    let place = Place::new();
+    let line = r#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"row 1"}]}}"#;
+    let input = place.write("in.jsonl", [line, line, line].join("\n"));
+    let out = place.path("out.jsonl");
+    let first = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
+    assert_eq!((first.ok, first.failed), (1, 2));
+    let before = place.read("out.jsonl");
+    let second = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
+    assert_eq!((second.ok, second.resumed), (1, 3));
+    assert_eq!(place.read("out.jsonl"), before);
 }
 
 #[tokio::test]

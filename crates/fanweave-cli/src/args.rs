@@ -92,7 +92,7 @@ pub(crate) struct BatchArgs {
     pub(crate) system: Option<String>,
 
     /// Most rows in flight at once
-    #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one_usize)]
+    #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: NonZeroUsize,
 
     /// What the input is: openai, jsonl, csv or text [default: found out]

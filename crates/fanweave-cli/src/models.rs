@@ -76,7 +76,7 @@ fn build(name: &str, base_url: Option<String>, args: &ModelArgs, keep_raw: bool)
         let limits = RateLimits { requests_per_minute: Some(rpm), ..RateLimits::default() };
         builder = builder.limits(limits);
     }
-    Ok(builder.build()?)
+    builder.build().map_err(|e| Failure::usage(e.to_string()))
 }
 
 /// A text of the command line, or of the file that `@FILE` names.

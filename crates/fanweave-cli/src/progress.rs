@@ -202,13 +202,21 @@ mod tests {
 
     #[test]
     fn the_panel_shows_what_matters() {
-        insta::assert_snapshot!(panel_text(&half_way(), 64, Duration::from_secs(7), 80), @"");
+        insta::assert_snapshot!(panel_text(&half_way(), 64, Duration::from_secs(7), 80), @r"
+        ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
+        ok 140   failed 2   retrying 1   in flight 64/64
+        21.4 rows/s   3.0k tokens/s   p50 612ms   p95 1.4s   3.8s left
+        ");
     }
 
     #[test]
     fn a_resumed_run_from_stdin_has_no_bar_and_no_end() {
         let now = Snapshot { total: None, resumed: 40, retrying: 0, ..half_way() };
-        insta::assert_snapshot!(panel_text(&now, 64, Duration::from_secs(7), 80), @"");
+        insta::assert_snapshot!(panel_text(&now, 64, Duration::from_secs(7), 80), @r"
+        142 rows
+        ok 100   from an earlier run 40   failed 2   in flight 64/64
+        21.4 rows/s   3.0k tokens/s   p50 612ms   p95 1.4s
+        ");
     }
 
     #[test]
@@ -222,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_line_for_logs() {
-        insta::assert_snapshot!(line(&half_way()), @"");
+        insta::assert_snapshot!(line(&half_way()), @"142/223 (63 %) rows done, 2 failed, 64 in flight, 21.4 rows/s, 3.8s left");
     }
 
     #[test]

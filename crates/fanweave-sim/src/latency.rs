@@ -65,6 +65,7 @@ impl Default for Latency {
 impl fmt::Display for Latency {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Fixed(Duration::ZERO) => f.write_str("0"),
             Self::Fixed(time) => write!(f, "{time:?}"),
             Self::LogNormal { median, sigma } => write!(f, "lognormal:{median:?},{sigma}"),
         }
@@ -92,7 +93,7 @@ impl FromStr for Latency {
     }
 }
 
-/// Reads a duration such as `600ms`, `1.5s`, `2m`, `250us` or `0`.
+/// Reads a duration such as `600ms`, `1.5s`, `2m`, `250us`, `10ns` or `0`.
 ///
 /// # Errors
 ///
@@ -105,12 +106,13 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseLatencyError> {
     let unit_at = trimmed.find(|c: char| c.is_alphabetic() || c == 'µ').unwrap_or(trimmed.len());
     let (number, unit) = trimmed.split_at(unit_at);
     let seconds_per_unit = match unit {
+        "ns" => 1e-9,
         "us" | "µs" => 1e-6,
         "ms" => 1e-3,
         "s" => 1.0,
         "m" => 60.0,
         "" => return Err(ParseLatencyError::new(text, "a duration needs a unit, as in 600ms or 1.5s")),
-        _ => return Err(ParseLatencyError::new(text, "the unit must be us, ms, s or m")),
+        _ => return Err(ParseLatencyError::new(text, "the unit must be ns, us, ms, s or m")),
     };
     let number: f64 = number.trim().parse().map_err(|_| {
         ParseLatencyError::new(text, "a duration is a number and a unit, as in 600ms or 1.5s")
@@ -145,15 +147,31 @@ impl std::error::Error for ParseLatencyError {}
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn every_form_reads_back_as_it_is_shown() {
-        for text in ["600ms", "1.5s", "0ns", "250µs", "lognormal:600ms,0.4", "lognormal:1.5s,0"] {
-            let latency: Latency = text.replace("0ns", "0").parse().unwrap();
-            assert_eq!(latency.to_string(), text);
+    fn every_form_is_read() {
+        for (text, time) in [("600ms", 600_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("250us", 250), ("0", 0)] {
+            assert_eq!(text.parse(), Ok(Latency::Fixed(Duration::from_micros(time))), "{text}");
         }
-        assert_eq!("2m".parse(), Ok(Latency::Fixed(Duration::from_secs(120))));
+        let spread = Latency::LogNormal { median: Duration::from_millis(600), sigma: 0.4 };
+        assert_eq!("lognormal:600ms,0.4".parse(), Ok(spread));
+    }
+
+    proptest! {
+        #[test]
+        fn a_latency_reads_back_as_it_is_shown(micros in 0u64..3_600_000_000, sigma in prop::option::of(0.0..5.0f64)) {
+            let time = Duration::from_micros(micros);
+            let latency = sigma.map_or(Latency::Fixed(time), |sigma| Latency::LogNormal { median: time, sigma });
+            prop_assert_eq!(latency.to_string().parse(), Ok(latency));
+        }
+    }
+
+    #[test]
+    fn no_latency_is_shown_as_zero() {
+        assert_eq!(Latency::ZERO.to_string(), "0");
     }
 
     #[test]
@@ -164,9 +182,9 @@ mod tests {
                 .join("\n");
         insta::assert_snapshot!(errors, @r"
         cannot read `600`: a duration needs a unit, as in 600ms or 1.5s
-        cannot read `fast`: the unit must be us, ms, s or m
+        cannot read `fast`: the unit must be ns, us, ms, s or m
         cannot read `-1s`: a duration must not be negative
-        cannot read `3h`: the unit must be us, ms, s or m
+        cannot read `3h`: the unit must be ns, us, ms, s or m
         cannot read `9999m`: a duration must not exceed a day
         cannot read `lognormal:600ms`: a lognormal latency is a median and a sigma, as in lognormal:600ms,0.4
         cannot read `lognormal:600ms,x`: sigma must be a number from 0 to 5

@@ -142,7 +142,7 @@ impl Journal {
         if let Err(e) = written {
             // Best effort: the next open cuts a torn line off as well.
             let _ = self.file.set_len(self.length);
-            return Err(Error::io("write the journal", &self.path, e));
+            return Err(Error::io("write the journal", &self.path, e).adding("rows finished so far are kept"));
         }
         self.length += self.line.len() as u64;
         Ok(())

@@ -15,45 +15,45 @@ use fanweave_core::{
 };
 
 /// A folder with an input and an output in it.
-pub struct Place {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) folder: tempfile::TempDir,
 }
 
 impl Place {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();
         path
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// `text` without the name of the folder.
-    pub fn hide(&self, text: impl ToString) -> String {
+    pub(crate) fn hide(&self, text: impl ToString) -> String {
         text.to_string().replace(&format!("{}/", self.folder.path().display()), "")
     }
 }
 
 /// A model that is asked for `row N` and answers `answer N` after a delay that follows from N; every `failing`th
 /// row fails. It counts its calls.
-pub struct Rows {
-    pub seed: u64,
-    pub failing: u64,
-    pub calls: Arc<AtomicUsize>,
+pub(crate) struct Rows {
+    pub(crate) seed: u64,
+    pub(crate) failing: u64,
+    pub(crate) calls: Arc<AtomicUsize>,
 }
 
 impl Rows {
-    pub fn new(seed: u64, failing: u64) -> Self {
+    pub(crate) fn new(seed: u64, failing: u64) -> Self {
         Self { seed, failing, calls: Arc::default() }
     }
 }
@@ -85,15 +85,15 @@ impl ChatModel for Rows {
 }
 
 /// Lines `row 0`, `row 1`, ..
-pub fn text_rows(n: u64) -> String {
+pub(crate) fn text_rows(n: u64) -> String {
     (0..n).map(|row| format!("row {row}\n")).collect()
 }
 
-pub fn settings(concurrency: usize) -> Settings {
+pub(crate) fn settings(concurrency: usize) -> Settings {
     Settings { concurrency: NonZeroUsize::new(concurrency).unwrap(), ..Settings::default() }
 }
 
-pub fn job(input: &Path, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {
+pub(crate) fn job(input: &Path, output: &Path, model: impl ChatModel) -> BatchJob<Prompt, Message> {
     let source = Source::open(input, None).unwrap();
     let chain = fanweave_core::chain(Model::new(model));
     BatchJob::new(source, Render::default(), chain, Output::File(output.to_owned()))

@@ -162,7 +162,7 @@ fn failed_rows_are_called_again_when_asked_to() {
     folder.write("in.jsonl", prompts(3));
     let run = |url: &str, more: &[&str]| {
         let args = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url];
-        folder.run(&[&args, &["--retries", "0"], more].concat())
+        folder.run(&[&args[..], &["--retries", "0"], more].concat())
     };
     run(&failing.url(), &[]).expect_code(3);
     assert!(folder.rows("out.jsonl").iter().all(|row| row["answer"].is_null() && !row["error"].is_null()));

@@ -103,7 +103,7 @@ impl HttpModel {
         let request_id = self.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
             Err(self.refusal(&mut answer).await)
-        } else if stream && answer.media_type() != "application/json" {
+        } else if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
             self.streamed(&mut answer, spoken, cx).await
         } else {
             // Also where a server does not know how to stream: the whole answer is then its only piece.

@@ -9,11 +9,14 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::HeaderValue;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 /// What stands where a key stood.
 const REDACTED: &str = "[redacted]";
+
+/// What a URL need not encode stays, as most programs have it.
+const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Shorter texts are placeholders such as `test` or `x`, which would be found in any sentence.
 const SHORTEST_KEY: usize = 8;
@@ -77,7 +80,10 @@ fn forms(key: &str) -> Vec<SecretString> {
     if key.len() < SHORTEST_KEY {
         return Vec::new();
     }
-    let mut forms = vec![key.to_owned(), utf8_percent_encode(key, NON_ALPHANUMERIC).to_string()];
+    let percent = [NON_ALPHANUMERIC, &UNRESERVED_KEPT].map(|set| utf8_percent_encode(key, set).to_string());
+    let mut forms = vec![key.to_owned()];
+    forms.extend(percent.iter().map(|form| lower_hex(form)));
+    forms.extend(percent);
     // In the base64 of a longer text the key may begin at any of three offsets. What depends on its neighbours is
     // cut off: the characters that share bits with a byte before or after it.
     for before in 0..3 {
@@ -89,6 +95,17 @@ fn forms(key: &str) -> Vec<SecretString> {
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms.dedup();
     forms.into_iter().map(SecretString::from).collect()
+}
+
+/// The same percent-encoded text with `%2f` for `%2F`.
+fn lower_hex(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut lower = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (hex, rest) = part.split_at(part.len().min(2));
+        lower.extend(["%", &hex.to_ascii_lowercase(), rest]);
+    }
+    lower
 }
 
 #[cfg(test)]
@@ -103,6 +120,9 @@ mod tests {
     fn a_key_is_taken_out_of_a_text_in_every_form() {
         let secret = Secret::new(KEY.into());
         let mut texts = vec![KEY.to_owned(), utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string()];
+        let kept = utf8_percent_encode(KEY, &UNRESERVED_KEPT).to_string();
+        texts.push(kept.replace("%2B", "%2b"));
+        texts.push(kept);
         for around in ["", "a", "ab", "user:"] {
             texts.push(STANDARD.encode(format!("{around}{KEY}")));
             texts.push(STANDARD.encode(format!("{around}{KEY}{around}")));

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper_util::rt::TokioExecutor;
+use hyper_util::server::conn::auto;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -19,6 +20,9 @@ use super::wire::Wire;
 
 /// Connections that may wait to be accepted: thousands of clients connect at the same moment.
 const BACKLOG: i32 = 8192;
+
+/// Most requests at once on a connection that speaks HTTP/2. Source: the usual cap of providers.
+const MOST_STREAMS: u32 = 100;
 
 /// Pause after a failed accept, which usually means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -60,13 +64,15 @@ pub(super) async fn run(
     connections.shutdown().await;
 }
 
-/// Answers the requests of one connection.
+/// Answers the requests of one connection, which may speak HTTP/1.1 or, without asking first, HTTP/2.
 async fn serve(stream: TcpStream, provider: Arc<Provider>) {
     let _open = OpenConnection::new(Arc::clone(&provider));
     // Only costs a few milliseconds where it fails.
     let _nodelay = stream.set_nodelay(true);
     let (wire, breaker) = Wire::new(stream);
     let service = service_fn(|request| exchange::handle(Arc::clone(&provider), breaker.clone(), request));
+    let mut http = auto::Builder::new(TokioExecutor::new());
+    http.http2().max_concurrent_streams(MOST_STREAMS);
     // An error means that the client went away or that a fault broke the connection: both are counted elsewhere.
-    let _ended = http1::Builder::new().serve_connection(wire, service).await;
+    let _ended = http.serve_connection(wire, service).await;
 }

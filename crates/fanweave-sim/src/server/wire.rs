@@ -1,4 +1,6 @@
 //! A TCP connection that can be broken with a reset.
+//!
+//! Over HTTP/2 a broken answer resets its stream only: the connection carries others.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use fanweave_sim::{Latency, Settings, Stats};
+use http_body_util::Full;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -103,6 +106,26 @@ async fn a_port_in_use_is_an_error() {
     let server = calm();
     let taken = Settings { addr: server.addr(), ..Settings::default() };
     assert_eq!(fanweave_sim::Server::start(taken).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn http2_carries_several_requests_over_one_connection() {
+    let server =
+        start(Settings { latency: Latency::Fixed(Duration::from_millis(20)), ..Settings::default() });
+    let stream = TokioIo::new(TcpStream::connect(server.addr()).await.unwrap());
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    tokio::spawn(connection);
+    let body = json!({ "model": "echo", "messages": [{ "role": "user", "content": "hello" }] }).to_string();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let uri = format!("{}/chat/completions", server.base_url());
+        let request = hyper::Request::post(uri).body(Full::new(Bytes::from(body.clone()))).unwrap();
+        let mut sender = sender.clone();
+        calls.spawn(async move { sender.send_request(request).await.unwrap().status() });
+    }
+    assert!(calls.join_all().await.iter().all(|status| *status == 200));
+    assert_eq!((server.stats().connections_opened, server.stats().peak_in_flight), (1, 10));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -153,7 +153,8 @@ impl StreamDecoder for Decoder {
         if let Some(error) = chunk.error {
             return Err(ProviderError::read(error.get()).into_error(None));
         }
-        if !self.started && !(chunk.id.is_empty() && chunk.model.is_empty()) {
+        let names_itself = !chunk.id.is_empty() || !chunk.model.is_empty();
+        if names_itself && !self.started {
             self.started = true;
             deltas.push(Delta::Started { id: chunk.id.into_option(), model: chunk.model.into_option() });
         }

@@ -1,13 +1,13 @@
 //! What must hold when the server, or the network before it, misbehaves.
 
-mod server;
-
 use std::time::{Duration, Instant};
 
-use fanweave_core::{Context, Error, ErrorKind, Message, Model, Runnable, chain, text};
+use crate::server::{
+    Act, Server, answer, chunk, completion, piece, refusal, stream, stream_end, stream_head,
+};
+use fanweave_core::{Context, Error, ErrorKind, EventKind, Message, Model, Runnable, chain, text};
 use fanweave_models::{Client, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
 use futures::StreamExt;
-use server::{Act, Server, answer, chunk, completion, piece, refusal, stream, stream_end, stream_head};
 
 const CANARY: &str = "sk-canary-5f3a9c+/=";
 
@@ -230,8 +230,8 @@ async fn the_key_appears_in_no_error_even_where_the_server_repeats_it() {
         answer(200, "", &said),
         answer(200, "", &format!("{{\"error\":{{\"message\":{quoted},\"code\":{quoted}}}}}")),
         answer(302, &format!("location: http://x/{CANARY}\r\n"), ""),
-        vec![stream_head(), chunk(&format!("data: {said}\n\n")), Act::Hang],
-        vec![stream_head(), chunk(&format!("data: {{\"error\":{quoted}}}\n\n")), Act::Hang],
+        vec![stream_head(), chunk(&format!("data: {said}\n\n")), Act::Close],
+        vec![stream_head(), chunk(&format!("data: {{\"error\":{quoted}}}\n\n")), Act::Close],
         vec![Act::Send(format!("HTTP/9.9 {CANARY}\r\n\r\n").into_bytes()), Act::Close],
     ];
     for (i, script) in scripts.into_iter().enumerate() {
@@ -331,19 +331,12 @@ async fn a_429_closes_the_gate_for_all_calls_of_the_account() {
     })
     .await;
     let model = server.model().build().unwrap();
-    let first = tokio::spawn({
-        let model = model.clone();
-        async move { model.invoke("x").await }
-    });
-    while server.requests().is_empty() {
-        tokio::task::yield_now().await;
-    }
-    // The answer is on its way.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let mut first = chain(model).events("x");
+    while !matches!(first.next().await.unwrap().kind, EventKind::Retrying { .. }) {}
     let began = Instant::now();
     server.model().build().unwrap().invoke("y").await.unwrap();
     assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
-    first.await.unwrap().unwrap();
+    first.output().await.unwrap();
 }
 
 trait Repeat {

@@ -1,5 +1,4 @@
 //! A server that says byte for byte what a test tells it to.
-#![expect(unreachable_pub, reason = "shared between the test programs")]
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,18 +12,18 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub(crate) struct Seen {
     /// From 0, over all connections.
-    pub number: usize,
+    pub(crate) number: usize,
     /// Request line and headers.
-    pub head: String,
+    pub(crate) head: String,
     /// The body.
-    pub body: Value,
+    pub(crate) body: Value,
 }
 
 /// What the server does next.
 #[derive(Clone)]
-pub enum Act {
+pub(crate) enum Act {
     Send(Vec<u8>),
     Wait(Duration),
     /// Closes the connection as if the process had died.
@@ -36,20 +35,20 @@ pub enum Act {
 }
 
 #[derive(Default)]
-pub struct Log {
-    pub requests: Mutex<Vec<Seen>>,
-    pub connections: AtomicUsize,
-    pub closed: AtomicUsize,
+pub(crate) struct Log {
+    pub(crate) requests: Mutex<Vec<Seen>>,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) closed: AtomicUsize,
 }
 
-pub struct Server {
-    pub address: SocketAddr,
-    pub log: Arc<Log>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Arc<Log>,
 }
 
 impl Server {
     /// Answers every request with what `script` says.
-    pub async fn start(script: impl Fn(&Seen) -> Vec<Act> + Send + Sync + 'static) -> Self {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let log = Arc::new(Log::default());
@@ -68,19 +67,19 @@ impl Server {
     }
 
     /// A model on this server.
-    pub fn model(&self) -> ModelBuilder {
+    pub(crate) fn model(&self) -> ModelBuilder {
         ModelBuilder::new("openai/test").base_url(format!("http://{}/v1", self.address))
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.log.connections.load(Ordering::SeqCst)
     }
 
-    pub fn closed(&self) -> usize {
+    pub(crate) fn closed(&self) -> usize {
         self.log.closed.load(Ordering::SeqCst)
     }
 
-    pub fn requests(&self) -> Vec<Seen> {
+    pub(crate) fn requests(&self) -> Vec<Seen> {
         self.log.requests.lock().unwrap().clone()
     }
 }
@@ -132,7 +131,7 @@ async fn serve(
 }
 
 /// An answer with a body.
-pub fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     let length = body.len();
     let head = format!(
         "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n"
@@ -141,7 +140,7 @@ pub fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
 }
 
 /// A plain completion.
-pub fn completion(text: &str) -> Vec<Act> {
+pub(crate) fn completion(text: &str) -> Vec<Act> {
     let body = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "model": "test-1",
         "choices": [{ "index": 0, "message": { "role": "assistant", "content": text }, "finish_reason": "stop" }],
@@ -151,13 +150,13 @@ pub fn completion(text: &str) -> Vec<Act> {
 }
 
 /// An error in OpenAI's form.
-pub fn refusal(status: u16, headers: &str, code: &str, message: &str) -> Vec<Act> {
+pub(crate) fn refusal(status: u16, headers: &str, code: &str, message: &str) -> Vec<Act> {
     let body = json!({ "error": { "message": message, "type": "some_error", "param": null, "code": code } });
     answer(status, headers, &body.to_string())
 }
 
 /// The head of a stream whose chunks follow.
-pub fn stream_head() -> Act {
+pub(crate) fn stream_head() -> Act {
     Act::Send(
         b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\nx-request-id: req_s\r\n\
           transfer-encoding: chunked\r\n\r\n"
@@ -166,19 +165,19 @@ pub fn stream_head() -> Act {
 }
 
 /// A piece of a stream, as one HTTP chunk.
-pub fn chunk(text: &str) -> Act {
+pub(crate) fn chunk(text: &str) -> Act {
     Act::Send(format!("{:x}\r\n{text}\r\n", text.len()).into_bytes())
 }
 
 /// A delta of text as an event.
-pub fn piece(text: &str) -> Act {
+pub(crate) fn piece(text: &str) -> Act {
     let data =
         json!({ "id": "c", "model": "test-1", "choices": [{ "index": 0, "delta": { "content": text } }] });
     chunk(&format!("data: {data}\n\n"))
 }
 
 /// The end of a stream: reason, usage, marker, last HTTP chunk.
-pub fn stream_end() -> Vec<Act> {
+pub(crate) fn stream_end() -> Vec<Act> {
     let stop = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
     let usage = json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 2 } });
     vec![
@@ -188,7 +187,7 @@ pub fn stream_end() -> Vec<Act> {
 }
 
 /// A whole stream of these pieces.
-pub fn stream(pieces: &[&str]) -> Vec<Act> {
+pub(crate) fn stream(pieces: &[&str]) -> Vec<Act> {
     let mut acts = vec![stream_head()];
     acts.extend(pieces.iter().map(|text| piece(text)));
     acts.extend(stream_end());

@@ -1,15 +1,13 @@
 //! Calls over real sockets: what goes out, what comes back, and how connections are used.
 
-mod server;
-
 use std::time::Duration;
 
+use crate::server::{Act, Server, answer, completion, piece, refusal, stream, stream_head};
 use fanweave_core::{
     Context, Delta, ErrorKind, EventKind, FinishReason, Message, Prompt, Runnable, chain, text,
 };
 use fanweave_models::{Client, RetryPolicy, Timeouts};
 use futures::StreamExt;
-use server::{Act, Server, answer, completion, piece, refusal, stream, stream_head};
 use tokio::task::JoinSet;
 
 /// Retries at once: these tests use real time.

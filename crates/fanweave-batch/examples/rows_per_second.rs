@@ -1,0 +1,41 @@
+//! How many rows a second a batch can handle when the model takes no time at all.
+//!
+//! `cargo run --release -p fanweave-batch --example rows_per_second [ROWS]`
+
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use fanweave_batch::{BatchJob, Output, Render, Settings, Source};
+use fanweave_core::{Template, chain, model::fake::Fake};
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let rows = std::env::args().nth(1).map_or(Ok(200_000), |rows| rows.parse())?;
+    let folder = tempfile::tempdir()?;
+    let input = folder.path().join("questions.jsonl");
+    let line =
+        |n: u64| format!("{{\"id\":\"row-{n}\",\"topic\":\"the number {n} and what it is good for\"}}\n");
+    std::fs::write(&input, (0..rows).map(line).collect::<String>())?;
+
+    let file = || Output::File(folder.path().join("answers.jsonl"));
+    run("to a pipe, a temporary journal", &input, Output::Writer(Box::new(std::io::sink()))).await?;
+    run("to a file, journalled", &input, file()).await?;
+    run("to a file, all resumed", &input, file()).await
+}
+
+async fn run(what: &str, input: &std::path::Path, output: Output) -> Result<(), Failure> {
+    let render = Render { template: Some(Template::parse("Tell me about {{ topic }}.")?), system: None };
+    let concurrency = const { NonZeroUsize::new(256).expect("not 0") };
+    let job = BatchJob::new(Source::open(input, None)?, render, chain(Fake::echo()), output)
+        .settings(Settings { concurrency, ..Settings::default() });
+    let began = Instant::now();
+    let summary = job.run().await?;
+    let seconds = began.elapsed().as_secs_f64();
+    #[expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "this is what the example is for")]
+    {
+        println!("{what}: {} rows in {seconds:.2} s, {:.0} rows/s", summary.ok, summary.ok as f64 / seconds);
+    }
+    Ok(())
+}
