@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release -p fanweave-batch --example rows_per_second [ROWS]`
 
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
@@ -12,12 +14,14 @@ type Failure = Box<dyn std::error::Error>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let rows = std::env::args().nth(1).map_or(Ok(200_000), |rows| rows.parse())?;
+    let rows: u64 = std::env::args().nth(1).map_or(Ok(200_000), |rows| rows.parse())?;
     let folder = tempfile::tempdir()?;
     let input = folder.path().join("questions.jsonl");
-    let line =
-        |n: u64| format!("{{\"id\":\"row-{n}\",\"topic\":\"the number {n} and what it is good for\"}}\n");
-    std::fs::write(&input, (0..rows).map(line).collect::<String>())?;
+    let mut file = BufWriter::new(File::create(&input)?);
+    for n in 0..rows {
+        writeln!(file, r#"{{"id":"row-{n}","topic":"the number {n} and what it is good for"}}"#)?;
+    }
+    file.into_inner()?;
 
     let file = || Output::File(folder.path().join("answers.jsonl"));
     run("to a pipe, a temporary journal", &input, Output::Writer(Box::new(std::io::sink()))).await?;

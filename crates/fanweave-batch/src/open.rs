@@ -62,7 +62,7 @@ impl Open {
             _ => (Journal::temporary()?, Left::default()),
         };
         if settings.retry_failed {
-            left.done.retain(|_, done| done.ok);
+            left.done.retain(|_, place| place.ok);
         }
         let unordered = settings.unordered;
         let sink = Sink::open(self.output, source.format())?;

@@ -5,7 +5,7 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::Done;
+use crate::journal::Place;
 use crate::key::{Key, Occurrences};
 use crate::recorder::Entry;
 use crate::source::{Format, Input, Item, Source, refuse};
@@ -23,7 +23,7 @@ pub(crate) struct Job {
 /// Takes rows from the source: finished ones to the recorder, the others to the window.
 pub(crate) struct Reader {
     pub(crate) source: Source,
-    pub(crate) done: HashMap<Key, Done>,
+    pub(crate) done: HashMap<Key, Place>,
     pub(crate) limit: u64,
     pub(crate) strict: bool,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
@@ -56,8 +56,8 @@ impl Reader {
                 Ok(item) if item.index >= self.limit => return,
                 Ok(item) => {
                     let key = self.key(&mut seen, &item);
-                    if let Some(done) = self.done.remove(&key) {
-                        let entry = Entry::Resumed { index: item.index, ok: done.ok, place: done.place };
+                    if let Some(place) = self.done.remove(&key) {
+                        let entry = Entry::Resumed { index: item.index, place };
                         let Some(recorder) = self.recorder.upgrade() else { return };
                         if recorder.blocking_send(entry).is_err() {
                             return;

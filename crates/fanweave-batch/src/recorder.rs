@@ -21,7 +21,7 @@ const QUEUE: usize = 256;
 /// What a recorder is told.
 pub(crate) enum Entry {
     /// A row has its result from an earlier run.
-    Resumed { index: u64, ok: bool, place: Place },
+    Resumed { index: u64, place: Place },
     /// A row has ended, after so long.
     Finished { record: Box<Record>, latency: Duration },
     /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
@@ -67,8 +67,8 @@ impl Desk {
                 }
             };
             match entry {
-                Some(Entry::Resumed { index, ok, place }) => {
-                    self.progress.row_resumed(ok);
+                Some(Entry::Resumed { index, place }) => {
+                    self.progress.row_resumed(place.ok);
                     self.put(index, place)?;
                 }
                 Some(Entry::Finished { record, latency }) => self.record(&record, latency)?,

@@ -130,6 +130,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     };
                     if !self.recorder.tell(entry).await {
                         // It has ended with an error, and nothing that runs now could be written down.
+                        self.jobs.close();
                         self.flights.abort_all();
                         return Ok(());
                     }

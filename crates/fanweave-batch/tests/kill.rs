@@ -1,5 +1,7 @@
 //! SIGKILL, for real: this test starts itself as another process, kills it, and looks at what is left.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What a run writes, in which order, and what it says when it cannot.
 
+#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod support;
 
 use std::io::{self, Write};
@@ -195,7 +197,8 @@ async fn a_full_output_ends_the_run_and_says_what_to_do() {
             Ok(())
         }
     }
-    let source = Source::from_reader("q", "a\nb\n".as_bytes(), None).unwrap();
+    let place = Place::new();
+    let source = Source::open(place.write("in.txt", text_rows(5000)), None).unwrap();
     let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(Full)));
     let error = job.run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
@@ -220,7 +223,7 @@ async fn a_strict_run_stops_before_any_call() {
     let strict = Settings { strict: true, ..Settings::default() };
     let error = job(&input, &place.path("out.jsonl"), model).settings(strict).run().await.unwrap_err();
     assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Input, 0));
-    insta::assert_snapshot!(place.hide(error), @"in.jsonl line 3: expected a JSON object: column 1: expected value; the run is strict, and stops at the first row that cannot be read");
+    insta::assert_snapshot!(place.hide(&error), @"in.jsonl line 3: expected a JSON object: column 1: expected value; the run is strict, and stops at the first row that cannot be read");
 }
 
 #[tokio::test]
@@ -235,7 +238,7 @@ async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
         let calls = model.calls.clone();
         let error = job(&input, &out, model).run().await.unwrap_err();
         assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Usage, 0));
-        refusals += &place.hide(error).replace(&place.folder.path().display().to_string(), "FOLDER");
+        refusals += &place.hide(&error).replace(&place.folder.path().display().to_string(), "FOLDER");
         refusals.push('\n');
     }
     insta::assert_snapshot!(refusals, @r"

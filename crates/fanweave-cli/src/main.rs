@@ -5,6 +5,7 @@ mod ask;
 mod batch;
 mod exit;
 mod models;
+mod panel;
 mod progress;
 mod sim;
 mod stop;

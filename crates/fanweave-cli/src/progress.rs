@@ -1,14 +1,14 @@
 //! What a person sees of a batch while it runs: a panel on a terminal, lines elsewhere.
 
 use std::io::IsTerminal;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanweave::batch::{Progress, Snapshot};
-use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::args::ShowProgress;
+use crate::panel::Panel;
 
 /// How often the panel is drawn. Fast enough to look alive, slow enough to read.
 const DRAW: Duration = Duration::from_millis(100);
@@ -21,10 +21,12 @@ pub(crate) struct Display {
     form: Form,
     concurrency: usize,
     started: Instant,
+    /// What stands under the panel.
+    notice: OnceLock<String>,
 }
 
 enum Form {
-    Panel(ProgressBar),
+    Panel(Panel),
     Lines,
     Nothing,
 }
@@ -34,11 +36,11 @@ impl Display {
         let terminal = std::io::stderr().is_terminal();
         let form = match show {
             ShowProgress::None => Form::Nothing,
-            ShowProgress::Bar => Form::Panel(panel()),
-            ShowProgress::Auto if terminal => Form::Panel(panel()),
+            ShowProgress::Bar => Form::Panel(Panel::new()),
+            ShowProgress::Auto if terminal => Form::Panel(Panel::new()),
             ShowProgress::Auto | ShowProgress::Counter => Form::Lines,
         };
-        Self { progress, form, concurrency, started: Instant::now() }
+        Self { progress, form, concurrency, started: Instant::now(), notice: OnceLock::new() }
     }
 
     /// Draws until dropped.
@@ -50,11 +52,14 @@ impl Display {
             ticks.tick().await;
             let now = self.progress.snapshot();
             match &self.form {
-                Form::Panel(bar) => {
-                    // One column less: some terminals wrap at the last one.
-                    let width = usize::from(console::Term::stderr().size().1).saturating_sub(1);
-                    bar.set_message(panel_text(&now, self.concurrency, self.started.elapsed(), width));
-                }
+                Form::Panel(panel) => panel.draw(|width| {
+                    let mut text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
+                    if let Some(notice) = self.notice.get() {
+                        text.push('\n');
+                        text.push_str(&clip(notice, width));
+                    }
+                    text
+                }),
                 Form::Lines if self.started.elapsed() >= LINE / 2 => anstream::eprintln!("{}", line(&now)),
                 Form::Lines | Form::Nothing => {}
             }
@@ -63,24 +68,19 @@ impl Display {
 
     /// Takes the panel away, so that what comes next has the terminal to itself.
     pub(crate) fn clear(&self) {
-        if let Form::Panel(bar) = &self.form {
-            bar.finish_and_clear();
+        if let Form::Panel(panel) = &self.form {
+            panel.clear();
         }
     }
 
-    /// Says something above the panel.
+    /// Says something that holds from now on.
     pub(crate) fn say(&self, text: &str) {
         match &self.form {
-            Form::Panel(bar) => bar.suspend(|| anstream::eprintln!("{text}")),
+            // Once is all that is ever needed, and the first word stands.
+            Form::Panel(_) => drop(self.notice.set(format!(" {text}"))),
             Form::Lines | Form::Nothing => anstream::eprintln!("{text}"),
         }
     }
-}
-
-fn panel() -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-    bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is valid"));
-    bar
 }
 
 /// The panel, for a terminal `width` columns wide.
@@ -91,30 +91,30 @@ fn panel() -> ProgressBar {
 ///  21.4 rows/s   3.2k tokens/s   p50 612ms   p95 1.4s   4s left
 /// ```
 fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usize) -> String {
-    let count = match now.total {
+    let done = match now.total {
         Some(total) => {
-            format!("{}/{}  {} %", HumanCount(now.done), HumanCount(total), percent(now.done, total))
+            format!("{}/{}  {} %", count(now.done), count(total), percent(now.done, total))
         }
-        None => format!("{} rows", HumanCount(now.done)),
+        None => format!("{} rows", count(now.done)),
     };
-    let room = width.saturating_sub(count.chars().count() + 3).clamp(10, 60);
+    let room = width.saturating_sub(done.chars().count() + 3).clamp(10, 60);
     let bar = match now.total {
         Some(total) => bar(now.done, total, room),
         None => String::new(),
     };
     let gap = if bar.is_empty() { "" } else { "  " };
 
-    let mut rows = vec![format!("ok {}", HumanCount(now.ok - now.resumed.min(now.ok)))];
+    let mut rows = vec![format!("ok {}", count(now.ok - now.resumed.min(now.ok)))];
     let mut add = |name: &str, n: u64| {
         if n > 0 {
-            rows.push(format!("{name} {}", HumanCount(n)));
+            rows.push(format!("{name} {}", count(n)));
         }
     };
     add("from an earlier run", now.resumed);
     add("failed", now.failed);
     add("retrying", now.retrying);
     add("waiting", now.waiting);
-    rows.push(format!("in flight {}/{}", HumanCount(now.in_flight), HumanCount(concurrency as u64)));
+    rows.push(format!("in flight {}/{}", count(now.in_flight), count(concurrency as u64)));
 
     let mut speed = vec![format!("{:.1} rows/s", now.rate)];
     let seconds = elapsed.as_secs_f64();
@@ -128,7 +128,7 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
     }
     speed.extend(now.eta().filter(|_| now.in_flight > 0).map(|eta| format!("{} left", rounded(eta))));
 
-    let lines = [format!("{bar}{gap}{count}"), rows.join("   "), speed.join("   ")];
+    let lines = [format!("{bar}{gap}{done}"), rows.join("   "), speed.join("   ")];
     lines.iter().map(|line| clip(&format!(" {line}"), width)).collect::<Vec<_>>().join("\n")
 }
 
@@ -157,6 +157,19 @@ fn bar(done: u64, total: u64, width: usize) -> String {
 /// A line that fits: what is cut would wrap, and leave remains on the screen.
 fn clip(line: &str, width: usize) -> String {
     line.chars().take(width.max(1)).collect::<String>().trim_end().to_owned()
+}
+
+/// A count with its thousands apart: `1,234,567`.
+fn count(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// A number as `812`, `3.2k` or `1.4M`.
@@ -237,6 +250,7 @@ mod tests {
     fn numbers_are_written_as_people_say_them() {
         let times = [87, 1_400, 12_300, 200_000].map(|ms| rounded(Duration::from_millis(ms)));
         assert_eq!(times, ["87ms", "1.4s", "12s", "3m 20s"]);
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([7.0, 1_234.0, 56_789.0, 3_400_000.0].map(short), ["7", "1.2k", "57k", "3.4M"]);
     }
 }

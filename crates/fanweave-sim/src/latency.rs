@@ -153,7 +153,9 @@ mod tests {
 
     #[test]
     fn every_form_is_read() {
-        for (text, time) in [("600ms", 600_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("250us", 250), ("0", 0)] {
+        for (text, time) in
+            [("600ms", 600_000), ("1.5s", 1_500_000), ("2m", 120_000_000), ("250us", 250), ("0", 0)]
+        {
             assert_eq!(text.parse(), Ok(Latency::Fixed(Duration::from_micros(time))), "{text}");
         }
         let spread = Latency::LogNormal { median: Duration::from_millis(600), sigma: 0.4 };

@@ -28,24 +28,20 @@ use crate::{Error, ErrorKind, Result};
 use record::Kind;
 use sync::Syncer;
 
-/// Where in the journal a row's line is. 16 bytes, also as an `Option`.
+/// Where in the journal a row's line is, and how the row ended. 16 bytes, also as an `Option`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     offset: u64,
     length: NonZeroU32,
-}
-
-/// A row that an earlier run has finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Done {
-    pub(crate) place: Place,
+    /// Whether the row has an answer.
     pub(crate) ok: bool,
 }
 
 /// What an earlier run left.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
-    pub(crate) done: HashMap<Key, Done>,
+    /// The rows that are finished.
+    pub(crate) done: HashMap<Key, Place>,
     /// What was not as it should be, each a sentence.
     pub(crate) notes: Vec<String>,
 }
@@ -129,7 +125,7 @@ impl Journal {
             let message = format!("the result of line {} is longer than 4 GiB", record.line);
             Error::new(ErrorKind::Io, message)
         })?;
-        let place = Place { offset: self.length, length };
+        let place = Place { offset: self.length, length, ok: record.result.is_ok() };
         self.write()?;
         if let Some(sync) = &self.sync {
             sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))?;
@@ -188,6 +184,15 @@ impl Journal {
     }
 }
 
+impl Drop for Journal {
+    fn drop(&mut self) {
+        // Closing the file would do, but not while the thread that syncs it, or a process that somebody is just
+        // starting, has a copy of it: whoever comes next would find the journal locked.
+        self.sync = None;
+        let _ = self.file.unlock();
+    }
+}
+
 #[cfg(unix)]
 fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
@@ -232,8 +237,8 @@ fn recover(file: &mut File, path: &Path, now: &Manifest, changed_input: bool) ->
             break;
         }
         match read_row(&line, offset) {
-            Some((key, done)) => {
-                left.done.insert(key, done);
+            Some((key, place)) => {
+                left.done.insert(key, place);
             }
             None => left.notes.push(format!(
                 "{} line {number} is damaged and was left out; its row runs again",
@@ -288,7 +293,7 @@ fn not_a_journal(path: &Path) -> Error {
 }
 
 /// What resuming needs to know of a row.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, Done)> {
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place)> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
@@ -303,5 +308,5 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Done)> {
     let row: Row = serde_json::from_slice(record::decode(Kind::Row, line)?).ok()?;
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
     let ok = matches!(row.result, Ended::Answer(_));
-    Some((row.key, Done { place: Place { offset, length }, ok }))
+    Some((row.key, Place { offset, length, ok }))
 }

@@ -30,7 +30,7 @@ fn what_was_appended_can_be_read_back_now_and_later() {
 
     let (journal, left) = open(&path).unwrap();
     assert_eq!(left.done.len(), 200);
-    assert_eq!(journal.read(left.done[&record(9).key].place).unwrap(), record(9));
+    assert_eq!(journal.read(left.done[&record(9).key]).unwrap(), record(9));
 }
 
 #[test]

@@ -39,7 +39,7 @@ impl Place {
     }
 
     /// `text` without the name of the folder.
-    pub(crate) fn hide(&self, text: impl ToString) -> String {
+    pub(crate) fn hide(&self, text: &impl ToString) -> String {
         text.to_string().replace(&format!("{}/", self.folder.path().display()), "")
     }
 }
@@ -69,7 +69,7 @@ impl ChatModel for Rows {
         let row: u64 = text.trim_start_matches("row ").parse().map_err(Error::step)?;
         let mixed = (row ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         tokio::time::sleep(Duration::from_millis(mixed % 200)).await;
-        if self.failing > 0 && mixed % self.failing == 0 {
+        if self.failing > 0 && mixed.is_multiple_of(self.failing) {
             return Err(Error::new(ErrorKind::Server, "on strike").with_status(500).with_attempts(3));
         }
         let mut message = Message::assistant(format!("answer {row}"));

@@ -40,12 +40,12 @@ struct AnswerMessage {
 }
 
 /// The prompt of row `i`.
-pub fn prompt(i: usize) -> String {
+pub(crate) fn prompt(i: usize) -> String {
     format!("row {i:06}, please echo")
 }
 
 /// `bare URL ROWS CONCURRENCY`.
-pub fn run(args: &[String]) {
+pub(crate) fn run(args: &[String]) {
     let [url, rows, concurrency] = args else { panic!("bare URL ROWS CONCURRENCY") };
     let (rows, concurrency): (usize, usize) =
         (rows.parse().expect("a number"), concurrency.parse().expect("a number"));

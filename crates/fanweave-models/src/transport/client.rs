@@ -8,14 +8,12 @@ use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::ResponseFuture;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::{Client as Pool, ResponseFuture};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
 
+use super::pool::{Lanes, Pool, Seat, pool};
 use super::sse::SseLimits;
 
 /// How long the parts of one request may take. A retry is another request, and begins anew.
@@ -52,9 +50,6 @@ impl Default for Timeouts {
     }
 }
 
-/// How long an unused connection is kept. Shorter than the 100 s after which common load balancers close it.
-const POOL_IDLE: Duration = Duration::from_secs(90);
-
 /// A pool of connections with its settings. Cheap to clone; clones share the pool.
 ///
 /// All models of a process share [`Client::default`], so that they share connections. HTTP/1.1 over plain TCP,
@@ -74,9 +69,9 @@ pub struct Client(Arc<Inner>);
 struct Inner {
     settings: Settings,
     tcp: HttpConnector,
-    plain: Pool<HttpConnector, Full<Bytes>>,
+    plain: Pool<HttpConnector>,
     /// Built with the first request over TLS: reading the certificates of the platform takes milliseconds.
-    tls: OnceLock<Result<Pool<HttpsConnector<HttpConnector>, Full<Bytes>>>>,
+    tls: OnceLock<Result<Lanes>>,
 }
 
 /// What a [`ClientBuilder`] sets.
@@ -100,21 +95,28 @@ impl Client {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(settings.timeouts.connect));
         tcp.enforce_http(false);
-        let plain = pool().build(tcp.clone());
+        let plain = pool(tcp.clone());
         Self(Arc::new(Inner { settings, tcp, plain, tls: OnceLock::new() }))
     }
 
-    /// Sends a request. The answer's body is still to come.
+    /// Sends a request. The answer's body is still to come; the seat is to be kept until it has been read.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] where no certificates can be read for TLS.
-    pub(crate) fn send(&self, request: Request<Full<Bytes>>, https: bool) -> Result<ResponseFuture> {
+    pub(crate) fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        https: bool,
+    ) -> Result<(ResponseFuture, Option<Seat>)> {
         if !https {
-            return Ok(self.0.plain.request(request));
+            return Ok((self.0.plain.request(request), None));
         }
         let Inner { settings, tcp, tls, .. } = &*self.0;
-        match tls.get_or_init(|| Ok(pool().build(secure(tcp.clone(), &settings.roots)?))) {
-            Ok(pool) => Ok(pool.request(request)),
+        match tls.get_or_init(|| Lanes::new(tcp.clone(), &settings.roots)) {
+            Ok(lanes) => {
+                let (pool, seat) = lanes.choose();
+                Ok((pool.request(request), Some(seat)))
+            }
             Err(error) => Err(error.clone()),
         }
     }
@@ -148,42 +150,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("timeouts", &self.0.settings.timeouts).finish_non_exhaustive()
     }
-}
-
-fn pool() -> hyper_util::client::legacy::Builder {
-    let mut pool = Pool::builder(TokioExecutor::new());
-    pool.pool_timer(TokioTimer::new()).timer(TokioTimer::new()).pool_idle_timeout(POOL_IDLE);
-    // Notices a connection that died silently; costs nothing while answers come.
-    pool.http2_keep_alive_interval(Duration::from_secs(30)).http2_adaptive_window(true);
-    pool
-}
-
-fn secure(tcp: HttpConnector, extra: &[CertificateDer<'static>]) -> Result<HttpsConnector<HttpConnector>> {
-    let mut roots = RootCertStore::empty();
-    let platform = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(platform.certs);
-    for certificate in extra {
-        roots
-            .add(certificate.clone())
-            .map_err(|e| Error::new(ErrorKind::Config, format!("a root certificate cannot be used: {e}")))?;
-    }
-    if roots.is_empty() {
-        let why = platform.errors.first().map(|e| format!(": {e}")).unwrap_or_default();
-        let message = format!(
-            "no root certificates found{why}: install the ca-certificates of the system, or set SSL_CERT_FILE"
-        );
-        return Err(Error::new(ErrorKind::Config, message));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("ring offers TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_only()
-        .enable_all_versions()
-        .wrap_connector(tcp))
 }
 
 /// Settings of a [`Client`].

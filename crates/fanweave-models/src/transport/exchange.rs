@@ -12,6 +12,7 @@ use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
 
 use super::client::{Client, Timeouts};
+use super::pool::Seat;
 use super::watch::{Phase, Watch};
 
 /// Longest wait for the end of a body of which nothing more is expected.
@@ -25,6 +26,7 @@ pub(crate) struct Exchange {
     pub(crate) head: Parts,
     body: Incoming,
     watch: Watch,
+    _seat: Option<Seat>,
 }
 
 impl Exchange {
@@ -40,9 +42,10 @@ impl Exchange {
         deadline: Option<Instant>,
     ) -> Result<Self> {
         let mut watch = Watch::start(timeouts, deadline);
-        let answer = watch.during(Phase::FirstByte, client.send(request, https)?).await?;
+        let (sent, seat) = client.send(request, https)?;
+        let answer = watch.during(Phase::FirstByte, sent).await?;
         let (head, body) = answer.map_err(|e| broken("no answer", &e))?.into_parts();
-        Ok(Self { head, body, watch })
+        Ok(Self { head, body, watch, _seat: seat })
     }
 
     /// The media type of the body, in lower case. Empty where the server does not say.
@@ -124,19 +127,23 @@ fn too_long(most: usize) -> Error {
 
 /// A failure of the network, in the words of its innermost cause.
 fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
-    let causes = std::iter::successors(Some(error), |e| (*e).source());
-    let mut innermost = error;
-    let mut bad_certificate = false;
-    for cause in causes {
-        innermost = cause;
-        // An I/O error hides what it wraps from `source`.
-        let wrapped = cause.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref());
-        let tls = cause.downcast_ref().or_else(|| wrapped.and_then(|e| e.downcast_ref()));
-        if let Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) = tls {
-            bad_certificate = true;
-        }
+    let innermost = causes(error).last().unwrap_or(error);
+    let message = format!("{what}: {innermost}");
+    let broken = Error::new(ErrorKind::Connection, message);
+    match causes(error).find_map(|cause| cause.downcast_ref()) {
+        // It will be as wrong the next time.
+        Some(rustls::Error::InvalidCertificate(_)) => broken.with_retryable(false),
+        _ => broken,
     }
-    let error = Error::new(ErrorKind::Connection, format!("{what}: {innermost}"));
-    // It will be as wrong the next time.
-    if bad_certificate { error.with_retryable(false) } else { error }
+}
+
+/// An error and what caused it, outermost first.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An I/O error does not give what it wraps as its source.
+        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
 }

@@ -5,7 +5,7 @@
 //!  ├ limits    whose turn it is on the account, for all calls of the process
 //!  ├ retry     whether and when to try again
 //!  ├ exchange  one request and its answer, under the timeouts of `watch`
-//!  │   └ client   connections
+//!  │   └ client   settings of the connections, which `pool` keeps
 //!  ├ sse       the events of a streamed answer
 //!  └ secret    keys, and texts without them
 //! ```
@@ -15,6 +15,7 @@ pub(crate) mod client;
 pub(crate) mod endpoint;
 mod exchange;
 pub(crate) mod limits;
+mod pool;
 pub(crate) mod retry;
 pub(crate) mod secret;
 pub(crate) mod sse;

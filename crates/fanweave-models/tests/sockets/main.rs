@@ -1,5 +1,7 @@
 //! Models over real sockets, against a server that says byte for byte what a test tells it to.
+#![expect(clippy::unwrap_used, reason = "also in what the tests share")]
 
 mod calls;
 mod faults;
 mod server;
+mod tls;

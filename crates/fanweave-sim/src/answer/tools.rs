@@ -11,7 +11,7 @@ const PLURAL_WORDS: [&str; 4] = ["both", "each", "two", "every"];
 
 /// The calls that `ask` leads to; `None` if it is answered in text.
 ///
-/// A call that must be made is made, once its results are not already there. In [`ToolChoice::Auto`] a user's message is
+/// A call that must be made is made, whatever came before. In [`ToolChoice::Auto`] a user's message is
 /// answered with a call of the tool whose name and description share most words with it, if any does.
 pub(super) fn calls(ask: &Ask<'_>, rng: &mut Rng) -> Option<Vec<ToolCall>> {
     let tool = chosen(ask)?;

@@ -27,6 +27,14 @@ fn a_quantum_of_a_minute_allows_the_whole_minute_at_once() {
 }
 
 #[test]
+fn an_idle_account_saves_up_no_more_than_a_quantum() {
+    let start = Instant::now();
+    let limits = Limits::new(Some(600), None, SECOND, start);
+    let much_later = start + 3600 * SECOND;
+    assert_eq!((0..100).filter(|_| is_admitted(limits.admit(1, much_later))).count(), 10);
+}
+
+#[test]
 fn a_rejection_says_exactly_when_to_come_back_and_costs_nothing() {
     let now = Instant::now();
     let limits = Limits::new(Some(600), None, SECOND, now);

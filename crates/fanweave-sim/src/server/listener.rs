@@ -27,8 +27,8 @@ const MOST_STREAMS: u32 = 100;
 /// Pause after a failed accept, which usually means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
-/// A listening socket at `addr`.
-pub(super) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+/// A listening socket at `addr`, on the runtime of the caller.
+pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // Or a restart would have to wait for the connections of the previous run to be forgotten.
     #[cfg(unix)]
@@ -36,18 +36,11 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    TcpListener::from_std(socket.into())
 }
 
 /// Serves all who connect, until `stop` is used or dropped; then closes all connections. Dropping the future does too.
-pub(super) async fn run(
-    socket: std::net::TcpListener,
-    provider: Arc<Provider>,
-    mut stop: oneshot::Receiver<()>,
-) {
-    let Ok(listener) = TcpListener::from_std(socket) else {
-        unreachable!("the socket is non-blocking and the runtime has I/O enabled, as `start` requires");
-    };
+pub(super) async fn run(listener: TcpListener, provider: Arc<Provider>, mut stop: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {

@@ -60,11 +60,11 @@ impl Server {
     pub fn start(settings: Settings) -> io::Result<Self> {
         settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
-        let socket = listener::bind(settings.addr)?;
-        let addr = socket.local_addr()?;
+        let listener = listener::bind(settings.addr)?;
+        let addr = listener.local_addr()?;
         let provider = Arc::new(Provider::new(settings));
         let (stop, stopped) = oneshot::channel();
-        let listener = runtime.spawn(listener::run(socket, Arc::clone(&provider), stopped));
+        let listener = runtime.spawn(listener::run(listener, Arc::clone(&provider), stopped));
         Ok(Self { addr, provider, stop: Some(stop), listener })
     }
 

@@ -59,6 +59,17 @@ async fn tokens_run_out_too_and_are_named_as_the_reason() {
 }
 
 #[tokio::test]
+async fn a_finished_answer_gives_back_the_tokens_it_did_not_use() {
+    let quantum = Duration::from_secs(60);
+    let server = start(Settings { tpm: Some(600), quantum, ..Settings::default() });
+    let mut client = Client::connect(&server).await;
+    assert_eq!(client.chat(&hello()).await.header("x-ratelimit-remaining-tokens"), "548");
+    // Two tokens in and four out were used of the first 52; the second request has its 52 still charged.
+    let remaining: u32 = client.chat(&hello()).await.header("x-ratelimit-remaining-tokens").parse().unwrap();
+    assert!((542..548).contains(&remaining), "{remaining}");
+}
+
+#[tokio::test]
 async fn anthropics_headers_have_dates() {
     let server = start(Settings { rpm: Some(60), ..Settings::default() });
     let mut client = Client::connect_anthropic(&server).await;
@@ -99,6 +110,15 @@ async fn capacity_is_refused_without_a_hint() {
         (refused.status.as_u16(), &refused.json()["error"]["type"]),
         (529, &json!("overloaded_error"))
     );
+}
+
+#[tokio::test]
+async fn capacity_is_free_again_after_each_answer_and_each_refusal() {
+    let server = start(Settings { max_in_flight: Some(1), rpm: Some(60_000), ..Settings::default() });
+    let mut client = Client::connect(&server).await;
+    for _ in 0..5 {
+        assert_eq!(client.chat(&hello()).await.status, 200);
+    }
 }
 
 #[tokio::test]
