@@ -25,7 +25,10 @@ fi
 mkdir -p "$work"
 servers=()
 stop_servers() {
-  for pid in "${servers[@]}"; do kill "$pid" 2>/dev/null || true; done
+  for pid in "${servers[@]}"; do
+    kill "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
 }
 trap stop_servers EXIT
 
@@ -42,7 +45,7 @@ start_server() {
     sleep 0.05
   done
   origin=$(sed -n 's|^listening on \(.*\)/v1$|\1|p' "$out")
-  rm -f "$out"
+  rm -f "$out" "$out.err"
   if [ -z "$origin" ]; then echo "the simulator did not say where it listens" >&2; exit 1; fi
 }
 

@@ -184,6 +184,11 @@ impl Progress {
         counter.fetch_add(1, Relaxed);
     }
 
+    /// Whether this run has had an answer to a row.
+    pub(crate) fn any_answered(&self) -> bool {
+        self.ok.load(Relaxed) > self.resumed.load(Relaxed)
+    }
+
     pub(crate) fn set_reorder(&self, results: usize) {
         self.reorder.store(results as u64, Relaxed);
     }

@@ -164,7 +164,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// Runs the job to its end, or until it is stopped.
     ///
     /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
-    /// part of the summary, not an error.
+    /// part of the summary, not an error. Where the account itself is refused (a wrong key, no credit left, a model
+    /// that is not there), no more rows are started, and those that heard it stay undone: see
+    /// [`Summary::refused`].
     ///
     /// # Errors
     /// What made it impossible to start or to go on: see [`ErrorKind`](crate::ErrorKind). What had been
@@ -198,7 +200,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             // Finished rows behind the place where it was stopped belong into the output too.
             let _ = read.await;
         }
-        let Window { row, recorder, cut_short, .. } = window;
+        let Window { row, recorder, cut_short, refused, .. } = window;
         let failures = recorder.end(cut_short).await?;
 
         let end = row.progress.snapshot();
@@ -209,6 +211,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             resumed: end.resumed,
             left: end.total.map(|total| total.saturating_sub(end.done)),
             interrupted: cut_short,
+            refused,
             retries: end.retries,
             usage: end.usage,
             wall: began.elapsed(),

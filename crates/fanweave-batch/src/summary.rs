@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use fanweave_core::{Usage, excerpt};
+use fanweave_core::{Error, Usage, excerpt};
 
 use crate::journal::Failure;
 
@@ -20,7 +20,7 @@ const MESSAGE: usize = 200;
 /// let summary = Summary { rows: 3, ok: 3, resumed: 3, ..Summary::default() };
 /// assert!(summary.nothing_to_do());
 /// ```
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Summary {
     /// Rows that have a result, in this run or an earlier one.
     pub rows: u64,
@@ -34,6 +34,9 @@ pub struct Summary {
     pub left: Option<u64>,
     /// Whether the run was stopped before all rows had been started.
     pub interrupted: bool,
+    /// Why the account was refused, where that ended the run. The rows that heard it have no result, and run when
+    /// the job is resumed.
+    pub refused: Option<Error>,
     /// Tries after the first one.
     pub retries: u64,
     /// Tokens of this run's calls.

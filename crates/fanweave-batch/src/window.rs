@@ -3,7 +3,6 @@
 //! Not [`Chain::batch`]: that takes its rows from an iterator, which would hold up every finished row while it
 //! waits for the next line of a pipe. Here rows arrive on a channel, and answers are written down meanwhile.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
-use crate::answer::{Answer, IntoAnswer};
+use crate::answer::IntoAnswer;
 use crate::journal::{Outcome, Record};
 use crate::progress::Progress;
 use crate::reader::Job;
@@ -42,8 +41,8 @@ impl<I, O> Clone for RowRun<I, O> {
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
-    /// Runs a row to its end. `None` where it was cancelled, and is to run another time.
-    async fn run(self, job: Job) -> Option<Entry> {
+    /// Runs a row to its end.
+    async fn run(self, job: Job) -> Ended {
         let Job { key, index, line, id, input } = job;
         let tally = Arc::new(Tally::new(self.progress.clone()));
         let cx = self.cx.with_observer(tally.clone());
@@ -57,30 +56,39 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let began = Instant::now();
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
-        let result = outcome(result.unwrap_or_else(|panic| Err(panicked(&*panic))));
-        let Some(result) = result else {
+        let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+        let error = result.as_ref().err().cloned();
+        if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
             self.progress.row_cancelled();
-            return None;
+            return Ended::Cancelled;
+        }
+        let result = match result {
+            Ok(answer) => Outcome::Answer(Box::new(answer)),
+            Err(error) => Outcome::Error(Box::new((&error).into())),
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let record = Box::new(Record { key, index, line, id, latency_ms, result });
-        Some(Entry::Finished { record, latency })
+        let entry = Entry::Finished { record, latency };
+        match error {
+            Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
+            _ => Ended::Done(entry),
+        }
     }
 }
 
-/// How a row ended. `None` where it was cancelled: that says nothing about the row.
-fn outcome(result: fanweave_core::Result<Answer>) -> Option<Outcome> {
-    match result {
-        Ok(answer) => Some(Outcome::Answer(Box::new(answer))),
-        Err(error) if error.kind() == ErrorKind::Cancelled => None,
-        Err(error) => Some(Outcome::Error(Box::new((&error).into()))),
-    }
+/// How a row ended.
+enum Ended {
+    /// With a result.
+    Done(Entry),
+    /// Not at all: that says nothing about the row, which is to run another time.
+    Cancelled,
+    /// With an error that may well be that of every row.
+    Refused { entry: Entry, error: Error },
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    let message = format!("a step panicked: {}", text.unwrap_or("no message"));
-    Error::new(ErrorKind::Panic, message).with_retryable(false)
+/// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
+fn is_about_all_rows(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Authentication | ErrorKind::QuotaExhausted | ErrorKind::NotFound)
 }
 
 /// Rows in flight.
@@ -88,8 +96,10 @@ pub(crate) struct Window<I, O> {
     pub(crate) row: RowRun<I, O>,
     pub(crate) recorder: Recorder,
     jobs: mpsc::Receiver<Result<Job>>,
-    flights: JoinSet<Option<Entry>>,
+    flights: JoinSet<Ended>,
     most: usize,
+    /// What the account was refused with. The rows that heard it stay undone.
+    pub(crate) refused: Option<Error>,
     /// Whether rows were left out, because the run was stopped or a row was cancelled.
     pub(crate) cut_short: bool,
 }
@@ -101,7 +111,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         jobs: mpsc::Receiver<Result<Job>>,
         most: usize,
     ) -> Self {
-        Self { row, recorder, jobs, flights: JoinSet::new(), most, cut_short: false }
+        Self { row, recorder, jobs, flights: JoinSet::new(), most, refused: None, cut_short: false }
     }
 
     /// Runs rows until there are no more, or `stop` is cancelled; then until none is in flight.
@@ -124,8 +134,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     self.jobs.close();
                 }
                 Some(ended) = self.flights.join_next() => {
-                    let Some(entry) = ended.expect("a row catches its panics, and only a drop aborts it") else {
+                    let ended = ended.expect("a row catches its panics, and only a drop aborts it");
+                    let Some(entry) = self.entry_of(ended) else {
                         self.cut_short = true;
+                        if self.refused.is_some() && admitting {
+                            admitting = false;
+                            self.jobs.close();
+                        }
                         continue;
                     };
                     if !self.recorder.tell(entry).await {
@@ -148,5 +163,21 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 else => return broken,
             }
         }
+    }
+
+    /// What is to be written down of a row. Nothing where it stays undone.
+    fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
+        let (entry, error) = match ended {
+            Ended::Done(entry) => return Some(entry),
+            Ended::Cancelled => return None,
+            Ended::Refused { entry, error } => (entry, error),
+        };
+        // Where another row has been answered, what was not found was this row's own.
+        if error.kind() == ErrorKind::NotFound && self.row.progress.any_answered() {
+            return Some(entry);
+        }
+        self.row.progress.row_cancelled();
+        self.refused.get_or_insert(error);
+        None
     }
 }

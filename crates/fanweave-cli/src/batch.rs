@@ -47,7 +47,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     };
     display.clear();
     match done {
-        Ok(summary) => Ok(finish(&summary, &args)),
+        Ok(summary) => finish(&summary, &args),
         Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
         Err(error) => Err(failure(&error)),
     }
@@ -108,12 +108,19 @@ fn settings(args: &BatchArgs) -> Settings {
     }
 }
 
-fn finish(summary: &Summary, args: &BatchArgs) -> Exit {
+fn finish(summary: &Summary, args: &BatchArgs) -> Result<Exit, Failure> {
+    let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
+    if let Some(error) = &summary.refused {
+        if summary.rows > 0 {
+            anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+        }
+        return Err(Failure::new(error.to_string())
+            .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
+    }
     if summary.interrupted {
-        let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
         anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
         anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
-        return Exit::Stopped;
+        return Ok(Exit::Stopped);
     }
     if summary.nothing_to_do() {
         anstream::eprintln!(
@@ -123,12 +130,12 @@ fn finish(summary: &Summary, args: &BatchArgs) -> Exit {
             summary.failed,
             if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
         );
-        return Exit::NothingToDo;
+        return Ok(Exit::NothingToDo);
     }
     if !args.quiet {
         anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
     }
-    if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok }
+    Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
 }
 
 fn name(path: &Path) -> String {

@@ -101,7 +101,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             let (chain, cx) = (chain.clone(), cx.clone());
             rows.spawn(async move {
                 let work = AssertUnwindSafe(cx.guard(chain.run(input, &cx))).catch_unwind();
-                let result = work.await.unwrap_or_else(|panic| Err(panicked(&*panic)));
+                let result = work.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
                 Row { index, result }
             });
             Started::Running
@@ -122,13 +122,6 @@ fn none_at_once() -> Error {
 
 fn no_runtime() -> Error {
     Error::new(ErrorKind::Config, "a batch runs on a Tokio runtime, and this thread is in none")
-}
-
-/// A panic's message as an error.
-pub(crate) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
-    let message = format!("a step panicked: {}", text.unwrap_or("no message"));
-    Error::new(ErrorKind::Panic, message).with_retryable(false)
 }
 
 enum Started<O> {

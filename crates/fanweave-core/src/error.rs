@@ -165,6 +165,14 @@ impl Error {
         Self::new(ErrorKind::Step, source.to_string()).with_source(source)
     }
 
+    /// What a step panicked with, as [`catch_unwind`](std::panic::catch_unwind) gives it.
+    pub fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text =
+            panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
+        let message = format!("a step panicked: {}", text.unwrap_or("no message"));
+        Self::new(ErrorKind::Panic, message)
+    }
+
     /// What kind of failure it was.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

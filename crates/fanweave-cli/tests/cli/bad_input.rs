@@ -2,7 +2,7 @@
 
 use fanweave_sim::Settings;
 
-use crate::support::{Folder, Provider, prompts};
+use crate::support::{Folder, Provider, Ran, prompts};
 
 /// Runs `fanweave batch` in a folder with three good rows; gives exit code and messages.
 fn batch(args: &[&str]) -> String {
@@ -111,16 +111,27 @@ fn an_unknown_provider() {
     insta::assert_snapshot!(batch(&["in.jsonl", "-o", "out.jsonl", "-m", "opnai/gpt-5-mini"]));
 }
 
+/// Runs a batch against a provider that refuses it; gives what is said without what differs from run to run.
+fn refused(settings: Settings, model: &str, key: &str) -> String {
+    let provider = Provider::start(settings);
+    let folder = good_rows();
+    let args = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", model, "--base-url", &provider.url()];
+    let ran = Ran::of(folder.command(&args).env("OPENAI_API_KEY", key).output().expect("the program starts"));
+    let request = ran.stderr.split("(request ").nth(1).and_then(|rest| rest.split(')').next());
+    let said = ran.stderr.replace(request.expect("a request id"), "req_..").replace(&provider.url(), "URL");
+    format!("exit {}\n{said}", ran.code)
+}
+
 #[test]
 fn a_model_that_the_provider_does_not_know() {
-    let provider = Provider::start(Settings { models: vec!["echo".to_owned()], ..Settings::default() });
-    let folder = good_rows();
-    let said = batch_in(
-        &folder,
-        &["in.jsonl", "-o", "out.jsonl", "-m", "openai/ecco", "--base-url", &provider.url()],
-    );
-    assert!(said.starts_with("exit 3"), "{said}");
-    assert!(said.contains("not_found") && said.contains("ecco"), "{said}");
+    let settings = Settings { models: vec!["echo".to_owned()], ..Settings::default() };
+    insta::assert_snapshot!(refused(settings, "openai/ecco", "sk-any"));
+}
+
+#[test]
+fn a_wrong_key() {
+    let settings = Settings { api_key: Some("sk-right-0123456789".to_owned()), ..Settings::default() };
+    insta::assert_snapshot!(refused(settings, "openai/echo", "sk-wrong-0123456789"));
 }
 
 #[test]

@@ -56,8 +56,8 @@ impl Secret {
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
         for form in &self.0.forms {
-            if text.contains(form.expose_secret()) {
-                text = Cow::Owned(text.replace(form.expose_secret(), REDACTED));
+            if let Some(redacted) = without(&text, form.expose_secret()) {
+                text = Cow::Owned(redacted);
             }
         }
         text
@@ -82,7 +82,6 @@ fn forms(key: &str) -> Vec<SecretString> {
     }
     let percent = [NON_ALPHANUMERIC, &UNRESERVED_KEPT].map(|set| utf8_percent_encode(key, set).to_string());
     let mut forms = vec![key.to_owned()];
-    forms.extend(percent.iter().map(|form| lower_hex(form)));
     forms.extend(percent);
     // In the base64 of a longer text the key may begin at any of three offsets. What depends on its neighbours is
     // cut off: the characters that share bits with a byte before or after it.
@@ -97,15 +96,17 @@ fn forms(key: &str) -> Vec<SecretString> {
     forms.into_iter().map(SecretString::from).collect()
 }
 
-/// The same percent-encoded text with `%2f` for `%2F`.
-fn lower_hex(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut lower = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (hex, rest) = part.split_at(part.len().min(2));
-        lower.extend(["%", &hex.to_ascii_lowercase(), rest]);
+/// `text` without `form`, where it holds it. Upper and lower case are the same: `%2F` may be written `%2f`.
+fn without(text: &str, form: &str) -> Option<String> {
+    // Byte for byte as long as the originals.
+    let (lower, form) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
+    let mut rest = 0;
+    let mut redacted = String::new();
+    for (at, found) in lower.match_indices(&form) {
+        redacted.extend([&text[rest..at], REDACTED]);
+        rest = at + found.len();
     }
-    lower
+    (rest > 0).then(|| redacted + &text[rest..])
 }
 
 #[cfg(test)]

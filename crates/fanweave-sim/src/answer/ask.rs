@@ -10,6 +10,20 @@ use crate::draw::Fingerprint;
 /// What a model is asked, whichever dialect the request came in.
 ///
 /// Build one with [`Ask::new`] and set what differs.
+///
+/// ```
+/// use fanweave_sim::answer::{Ask, Content, Tool, answer};
+/// use serde_json::json;
+///
+/// let mut ask = Ask::new("sim/writer", "What is the weather in Paris?");
+/// ask.tools = vec![Tool {
+///     name: "get_weather".into(),
+///     description: "Current weather of a city".into(),
+///     parameters: json!({ "type": "object", "properties": { "city": { "type": "string" } } }),
+/// }];
+/// let Content::Calls(calls) = &answer(&ask).answers[0].content else { panic!("the tool fits the question") };
+/// assert_eq!(calls[0].arguments, r#"{"city":"Paris"}"#);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Ask<'a> {
     /// Name of the model, which also chooses its [`Kind`](super::Kind).
@@ -57,6 +71,16 @@ pub enum Role {
 }
 
 /// What the text of an answer must look like.
+///
+/// ```
+/// use fanweave_sim::answer::{Ask, Content, Format, answer};
+/// use serde_json::json;
+///
+/// let mut ask = Ask::new("sim/writer", "How old is the speaker, who says she is 42?");
+/// let properties = json!({ "age": { "type": "integer" } });
+/// ask.format = Format::Schema(json!({ "type": "object", "properties": properties, "required": ["age"] }));
+/// assert_eq!(answer(&ask).answers[0].content, Content::Text(r#"{"age":42}"#.into()));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Format {
     /// Anything.

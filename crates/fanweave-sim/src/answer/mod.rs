@@ -26,6 +26,15 @@ pub use tokens::count_tokens;
 use crate::draw::Rng;
 
 /// How a simulated model answers, which its name decides.
+///
+/// ```
+/// use fanweave_sim::answer::{Ask, Content, Kind, answer};
+///
+/// assert_eq!(Kind::of_model("sim/echo"), Kind::Echo);
+/// assert_eq!(Kind::of_model("gpt-5-mini"), Kind::Writer);
+/// let echo = answer(&Ask::new("echo", "123456789"));
+/// assert_eq!(echo.answers[0].content, Content::Text("cbf43926 123456789".into()));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Readable English that does what the prompt asks for, as far as it recognises it. Obeys schemas, calls tools.

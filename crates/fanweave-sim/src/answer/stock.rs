@@ -11,19 +11,20 @@ pub(super) struct Category {
     pub(super) members: &'static [&'static str],
 }
 
+#[rustfmt::skip]
 pub(super) static CATEGORIES: [Category; 9] = [
     Category {
         nouns: &["color", "colors", "colour", "colours"],
         members: &[
-            "amber", "blue", "coral", "crimson", "gold", "green", "indigo", "olive", "red", "silver", "teal",
-            "violet",
+            "amber", "blue", "coral", "crimson", "gold", "green", "indigo", "olive", "red", "silver",
+            "teal", "violet",
         ],
     },
     Category {
         nouns: &["animal", "animals"],
         members: &[
-            "badger", "bear", "crane", "dolphin", "fox", "heron", "lynx", "otter", "owl", "seal", "tortoise",
-            "wolf",
+            "badger", "bear", "crane", "dolphin", "fox", "heron", "lynx", "otter", "owl", "seal",
+            "tortoise", "wolf",
         ],
     },
     Category {
@@ -36,71 +37,35 @@ pub(super) static CATEGORIES: [Category; 9] = [
     Category {
         nouns: &["country", "countries"],
         members: &[
-            "Brazil",
-            "Canada",
-            "Chile",
-            "Egypt",
-            "Finland",
-            "India",
-            "Japan",
-            "Kenya",
-            "New Zealand",
-            "Norway",
-            "Portugal",
-            "Vietnam",
+            "Brazil", "Canada", "Chile", "Egypt", "Finland", "India", "Japan", "Kenya", "New Zealand",
+            "Norway", "Portugal", "Vietnam",
         ],
     },
     Category {
         nouns: &["city", "cities"],
         members: &[
-            "Accra",
-            "Bergen",
-            "Hanoi",
-            "Kyoto",
-            "Lima",
-            "Lisbon",
-            "Montreal",
-            "Nairobi",
-            "Porto",
-            "Prague",
-            "Seoul",
-            "Wellington",
+            "Accra", "Bergen", "Hanoi", "Kyoto", "Lima", "Lisbon", "Montreal", "Nairobi", "Porto", "Prague",
+            "Seoul", "Wellington",
         ],
     },
     Category {
         nouns: &["language", "languages"],
         members: &[
-            "Arabic",
-            "Dutch",
-            "Finnish",
-            "French",
-            "Hindi",
-            "Japanese",
-            "Korean",
-            "Portuguese",
-            "Spanish",
+            "Arabic", "Dutch", "Finnish", "French", "Hindi", "Japanese", "Korean", "Portuguese", "Spanish",
             "Swahili",
         ],
     },
     Category {
         nouns: &["planet", "planets"],
-        members: &["Mercury", "Venus", "Earth", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune"],
+        members: &[
+            "Mercury", "Venus", "Earth", "Mars", "Jupiter", "Saturn", "Uranus", "Neptune",
+        ],
     },
     Category {
         nouns: &["instrument", "instruments"],
         members: &[
-            "accordion",
-            "bassoon",
-            "cello",
-            "clarinet",
-            "flute",
-            "guitar",
-            "harp",
-            "oboe",
-            "piano",
-            "trumpet",
-            "viola",
-            "violin",
+            "accordion", "bassoon", "cello", "clarinet", "flute", "guitar", "harp", "oboe", "piano",
+            "trumpet", "viola", "violin",
         ],
     },
     Category {
@@ -109,23 +74,11 @@ pub(super) static CATEGORIES: [Category; 9] = [
     },
 ];
 
+#[rustfmt::skip]
 pub(super) const PEOPLE: &[&str] = &[
-    "Ada Marlowe",
-    "Bram Okafor",
-    "Clara Lindqvist",
-    "Dario Fontana",
-    "Elif Aydin",
-    "Felix Navarro",
-    "Greta Sorensen",
-    "Hugo Tanaka",
-    "Ines Carvalho",
-    "Jonas Weber",
-    "Kavya Raman",
-    "Lena Petrova",
-    "Miles Abbott",
-    "Nora Quinn",
-    "Oscar Lindgren",
-    "Priya Desai",
+    "Ada Marlowe", "Bram Okafor", "Clara Lindqvist", "Dario Fontana", "Elif Aydin", "Felix Navarro",
+    "Greta Sorensen", "Hugo Tanaka", "Ines Carvalho", "Jonas Weber", "Kavya Raman", "Lena Petrova",
+    "Miles Abbott", "Nora Quinn", "Oscar Lindgren", "Priya Desai",
 ];
 
 pub(super) const OPENINGS: &[&str] = &[

@@ -19,7 +19,7 @@ use super::provider::{Provider, Ticket};
 use super::route::{Dialect, Route};
 use super::stats::count;
 use super::wire::Breaker;
-use super::{anthropic, headers, openai};
+use super::{anthropic, headers, openai, own};
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
 use crate::limits;
@@ -27,15 +27,7 @@ use crate::limits;
 /// Largest request body: 64 MiB.
 const LARGEST_BODY: usize = 64 << 20;
 
-/// What `GET /` says.
-const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
-    POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
-    POST /v1/messages                                            as Anthropic\n\
-    GET  /v1/models  /v1/models/{id}\n\
-    GET  /stats      what happened so far\n\
-    POST /reset      start counting anew\n";
-
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// An endpoint that costs tokens: how to read its requests and how to answer them.
@@ -82,7 +74,7 @@ pub(super) async fn handle(
 ) -> Result<Response<Payload>, Infallible> {
     let route = Route::find(request.method(), request.uri());
     if Route::is_own(request.uri()) {
-        return Ok(own(&provider, route, Dialect::of(request.uri(), request.headers())));
+        return Ok(own::answer(&provider, route, Dialect::of(request.uri(), request.headers())));
     }
     let exchange = Exchange {
         arrived: Instant::now(),
@@ -278,27 +270,8 @@ fn mask(key: &str) -> String {
     }
 }
 
-/// Answers what belongs to the simulator itself.
-fn own(provider: &Provider, route: Result<Route, Problem>, dialect: Dialect) -> Response<Payload> {
-    let (content_type, body) = match route {
-        Ok(Route::Stats) => {
-            let stats =
-                serde_json::to_vec(&provider.counters.snapshot()).expect("numbers can be written as JSON");
-            (JSON, Bytes::from(stats))
-        }
-        Ok(Route::Reset) => {
-            provider.reset();
-            (JSON, Bytes::from_static(b"{}"))
-        }
-        Ok(_) => (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(HOME.as_bytes())),
-        Err(problem) => return refusal(&problem, dialect, "req_none"),
-    };
-    let mut response = Response::new(Payload::whole(body));
-    response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
-}
-
-fn refusal(problem: &Problem, dialect: Dialect, request_id: &str) -> Response<Payload> {
+/// An answer that says what is wrong.
+pub(super) fn refusal(problem: &Problem, dialect: Dialect, request_id: &str) -> Response<Payload> {
     let mut response = Response::new(Payload::whole(problem.body(dialect, request_id)));
     let status: StatusCode = problem.status(dialect);
     *response.status_mut() = status;

@@ -11,6 +11,7 @@ mod exchange;
 mod headers;
 mod listener;
 mod openai;
+mod own;
 mod problem;
 mod provider;
 mod route;

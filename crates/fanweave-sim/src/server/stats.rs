@@ -41,7 +41,7 @@ pub struct Stats {
     pub peak_connections: u64,
     /// Requests whose client went away before its answer was complete.
     pub client_disconnects: u64,
-    /// Tokens of the prompts that were answered.
+    /// Tokens of the prompts that were answered or met an injected error.
     pub input_tokens: u64,
     /// Tokens of the answers.
     pub output_tokens: u64,

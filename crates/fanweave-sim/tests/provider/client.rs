@@ -1,7 +1,9 @@
 //! A tiny client: one connection, requests one after the other, nothing interpreted.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use fanweave_sim::{Server, Settings};
+use fanweave_sim::{Server, Settings, Stats};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{HeaderMap, Method, Request, StatusCode};
@@ -17,6 +19,18 @@ pub(crate) fn start(settings: Settings) -> Server {
 /// A provider without latency, limits or faults.
 pub(crate) fn calm() -> Server {
     start(Settings::default())
+}
+
+/// Waits until the numbers of `server` are as wanted, for ten seconds at most.
+pub(crate) async fn wait_for(server: &Server, is_reached: impl Fn(&Stats) -> bool) {
+    let reached = async {
+        while !is_reached(&server.stats()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), reached)
+        .await
+        .unwrap_or_else(|_| panic!("still {:?}", server.stats()));
 }
 
 /// One keep-alive connection.

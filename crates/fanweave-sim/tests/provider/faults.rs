@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{Client, start};
+use crate::client::{Client, start, wait_for};
 
 fn request(is_stream: bool) -> String {
     let body = json!({
@@ -110,9 +110,7 @@ async fn a_hanging_request_is_never_answered_until_its_client_leaves() {
     let waited =
         tokio::time::timeout(Duration::from_millis(50), raw_exchange(&server, &request(false))).await;
     assert!(waited.is_err(), "answered: {waited:?}");
-    while server.stats().client_disconnects == 0 {
-        tokio::task::yield_now().await;
-    }
+    wait_for(&server, |stats| stats.client_disconnects == 1).await;
     assert_eq!((server.stats().hangs, server.stats().in_flight), (1, 0));
 }
 

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanweave_sim::{Latency, Settings, Stats};
+use fanweave_sim::{Latency, Settings};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use crate::client::{Client, calm, start};
+use crate::client::{Client, calm, start, wait_for};
 
 #[tokio::test]
 async fn stats_count_requests_tokens_and_connections() {
@@ -62,12 +62,6 @@ async fn a_client_that_leaves_in_the_middle_of_a_stream_is_counted() {
     wait_for(&server, |stats| stats.streams == 1).await;
     drop(stream);
     wait_for(&server, |stats| stats.client_disconnects == 1).await;
-}
-
-async fn wait_for(server: &fanweave_sim::Server, is_reached: impl Fn(&Stats) -> bool) {
-    while !is_reached(&server.stats()) {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

@@ -54,21 +54,16 @@ pub(super) fn options(prompt: &str, lower: &str) -> Option<Vec<String>> {
 
 /// The result of `12 * 7`, `2 plus 2`, `13 raised to the .3432 power`.
 pub(super) fn arithmetic(words: &[&str], prompt: &str) -> Option<f64> {
-    let spaced: String = prompt
-        .chars()
-        .flat_map(|c| {
-            let is_operator = matches!(c, '+' | '*' | '/' | '^' | '×' | '÷' | '−');
-            if is_operator { [' ', c, ' '] } else { [c, '\0', '\0'] }
-        })
-        .filter(|c| *c != '\0')
-        .collect::<String>()
-        .to_lowercase();
+    let mut spaced = prompt.to_lowercase();
+    for operator in ["+", "*", "/", "^", "×", "÷", "−"] {
+        spaced = spaced.replace(operator, &format!(" {operator} "));
+    }
     let tokens: Vec<&str> =
         spaced.split_whitespace().map(|token| token.trim_end_matches(['?', '.', ',', '!', '='])).collect();
     let is_question = words
         .iter()
         .any(|word| matches!(*word, "what" | "what's" | "calculate" | "compute" | "much" | "evaluate"));
-    let number_at = |at: usize| tokens.get(at)?.parse::<f64>().ok();
+    let number_at = |at: usize| tokens.get(at)?.parse::<f64>().ok().filter(|number| number.is_finite());
     (0..tokens.len()).find_map(|at| {
         let left = number_at(at)?;
         let operator = *tokens.get(at + 1)?;

@@ -1,0 +1,43 @@
+//! The simulator's own pages: what there is, what happened, start anew.
+
+use bytes::Bytes;
+use hyper::Response;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+
+use super::body::Payload;
+use super::exchange::{JSON, refusal};
+use super::problem::Problem;
+use super::provider::Provider;
+use super::route::{Dialect, Route};
+
+/// What `GET /` says.
+const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
+    POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
+    POST /v1/messages                                            as Anthropic\n\
+    GET  /v1/models  /v1/models/{id}\n\
+    GET  /stats      what happened so far\n\
+    POST /reset      start counting anew\n";
+
+/// Answers what belongs to the simulator itself.
+pub(super) fn answer(
+    provider: &Provider,
+    route: Result<Route, Problem>,
+    dialect: Dialect,
+) -> Response<Payload> {
+    let (content_type, body) = match route {
+        Ok(Route::Stats) => {
+            let stats =
+                serde_json::to_vec(&provider.counters.snapshot()).expect("numbers can be written as JSON");
+            (JSON, Bytes::from(stats))
+        }
+        Ok(Route::Reset) => {
+            provider.reset();
+            (JSON, Bytes::from_static(b"{}"))
+        }
+        Ok(_) => (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(HOME.as_bytes())),
+        Err(problem) => return refusal(&problem, dialect, "req_none"),
+    };
+    let mut response = Response::new(Payload::whole(body));
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
