@@ -20,7 +20,13 @@ use exit::{Exit, Failure};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = runtime().and_then(|runtime| {
-        let done = runtime.block_on(run(cli));
+        // On a worker of the runtime: what it spawns and wakes then need not cross from this thread to another.
+        let done = runtime.block_on(async {
+            match tokio::spawn(run(cli)).await {
+                Ok(done) => done,
+                Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+            }
+        });
         // Nothing is left that matters: results are written, and a blocked reader of stdin must not hold us.
         runtime.shutdown_background();
         done
