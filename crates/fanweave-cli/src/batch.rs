@@ -17,6 +17,12 @@ use crate::{stop, summary};
 
 pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let source = open(&args)?;
+    if source.format() == Format::OpenAi && args.prompt.is_some() {
+        return Err(Failure::usage(
+            "--prompt has no use: the rows of an OpenAI batch file are whole requests",
+        )
+        .with_hint("leave it out; or, if these are rows for a template, add --input-format jsonl"));
+    }
     let connected = connect(&args.model, source.format() == Format::OpenAi)?;
     let (render, mut fingerprint) = templates(&args)?;
     fingerprint.extend(model_fingerprint(&args, connected.model.name()));

@@ -66,7 +66,7 @@ impl ErrorKind {
     /// Whether the same request may succeed if it is sent again.
     pub fn is_retryable(self) -> bool {
         use ErrorKind::*;
-        matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete | Decode)
+        matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete)
     }
 
     /// The name in logs and journals: `rate_limited`.

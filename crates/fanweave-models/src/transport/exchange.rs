@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::response::Parts;
-use http::{Request, header};
+use http::{Request, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use tokio::time::Instant;
@@ -42,9 +42,10 @@ impl Exchange {
         deadline: Option<Instant>,
     ) -> Result<Self> {
         let mut watch = Watch::start(timeouts, deadline);
+        let uri = request.uri().clone();
         let (sent, seat) = client.send(request, https)?;
         let answer = watch.during(Phase::FirstByte, sent).await?;
-        let (head, body) = answer.map_err(|e| broken("no answer", &e))?.into_parts();
+        let (head, body) = answer.map_err(|e| unanswered(&uri, &e))?.into_parts();
         Ok(Self { head, body, watch, _seat: seat })
     }
 
@@ -123,6 +124,17 @@ impl Exchange {
 fn too_long(most: usize) -> Error {
     let message = format!("the answer is longer than {most} bytes");
     Error::new(ErrorKind::Decode, message).with_retryable(false)
+}
+
+/// A request without an answer, and whom it was sent to.
+fn unanswered(uri: &Uri, error: &hyper_util::client::legacy::Error) -> Error {
+    let host = uri.authority().map_or("the server", http::uri::Authority::as_str);
+    let what = if error.is_connect() {
+        format!("cannot connect to {host}")
+    } else {
+        format!("no answer from {host}")
+    };
+    broken(&what, error)
 }
 
 /// A failure of the network, in the words of its innermost cause.

@@ -27,8 +27,30 @@ const MARKERS: [&str; 17] = [
 ];
 
 /// Openings of questions whose subject is the next word that tells something.
-const QUESTIONS: [&str; 8] =
-    ["why is", "why are", "why do", "why does", "how is", "how are", "how do", "how does"];
+const QUESTIONS: [&str; 22] = [
+    "why is",
+    "why are",
+    "why do",
+    "why does",
+    "why did",
+    "why was",
+    "why can",
+    "why should",
+    "how is",
+    "how are",
+    "how do",
+    "how does",
+    "how did",
+    "how was",
+    "how far away is",
+    "how long should",
+    "what makes",
+    "what causes",
+    "what gives",
+    "what keeps",
+    "what happens to",
+    "where does",
+];
 
 /// Words that end the topic, unless it starts with them.
 const ENDS: [&str; 14] = [
@@ -110,13 +132,18 @@ fn after_marker(text: &str) -> Option<String> {
     })
 }
 
-/// What a question that begins with why or how is about: `the sky` in `Why is the sky blue?`.
+/// What a question is about: `the sky` in `Why is the sky blue?`.
 fn subject(text: &str) -> Option<String> {
     let text = text.trim();
-    let rest = QUESTIONS.iter().find_map(|question| strip_prefix_ignoring_case(text, question))?;
-    let words: Vec<&str> = words::words(rest).collect();
+    let rest = QUESTIONS.iter().find_map(|question| {
+        strip_prefix_ignoring_case(text, question).filter(|rest| rest.starts_with(char::is_whitespace))
+    })?;
+    let words: Vec<&str> =
+        rest.split_whitespace().map(|word| word.trim_end_matches(['?', ',', '.'])).collect();
     let telling = words.iter().position(|word| words::telling_words(word).next().is_some())?;
-    phrase(&words[..=telling].join(" "))
+    // Whose is not yet what: `a comet's tail`.
+    let owned = words[telling].ends_with("'s") && telling + 1 < words.len();
+    phrase(&words[..=telling + usize::from(owned)].join(" "))
 }
 
 /// Whether the words that follow belong to another clause: `in five lines`, `using simple words`.
@@ -178,6 +205,9 @@ mod tests {
             ("Recommend a fantasy book", "fantasy book"),
             ("How do tides work?", "tides"),
             ("Why is the sky blue?", "the sky"),
+            ("Why does the Moon always show the same face to the Earth?", "the Moon"),
+            ("What makes a comet's tail point away from the Sun?", "comet's tail"),
+            ("How far away is the nearest star after the Sun?", "the nearest"),
             ("Create an outline for a short article about: tidal power", "tidal power"),
             ("Explain the water cycle in one sentence.", "the water cycle"),
         ] {
