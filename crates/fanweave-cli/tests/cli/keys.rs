@@ -35,7 +35,8 @@ fn run(folder: &Folder, url: &str, more: &[&str]) -> i32 {
     assert_clean("stderr", &String::from_utf8_lossy(&output.stderr));
     for entry in std::fs::read_dir(folder.path()).expect("the folder can be read") {
         let path = entry.expect("an entry").path();
-        assert_clean(&path.display().to_string(), &String::from_utf8_lossy(&std::fs::read(&path).unwrap()));
+        let bytes = std::fs::read(&path).expect("a file of the folder can be read");
+        assert_clean(&path.display().to_string(), &String::from_utf8_lossy(&bytes));
     }
     output.status.code().unwrap_or(-1)
 }

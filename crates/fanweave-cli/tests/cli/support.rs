@@ -60,10 +60,6 @@ impl Folder {
         std::fs::read_to_string(self.file(name)).unwrap_or_else(|e| panic!("{name} cannot be read: {e}"))
     }
 
-    pub(crate) fn exists(&self, name: &str) -> bool {
-        self.file(name).exists()
-    }
-
     /// The answers of a JSONL file.
     pub(crate) fn rows(&self, name: &str) -> Vec<Value> {
         self.read(name).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
