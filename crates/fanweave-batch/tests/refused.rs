@@ -1,5 +1,7 @@
 //! What happens where the account itself is refused: a wrong key, no credit left, a model that is not there.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+
 mod support;
 
 use std::sync::Arc;

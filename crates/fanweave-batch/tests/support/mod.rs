@@ -1,5 +1,6 @@
 //! What the tests share: folders, rows, and a model whose every answer, failure and delay follows from its row.
 
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
