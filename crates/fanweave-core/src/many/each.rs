@@ -5,10 +5,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 
 use crate::Runnable;
-use crate::many::Many;
-
-/// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
-const AT_ONCE: usize = 64;
+use crate::many::{AT_ONCE, Many};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.

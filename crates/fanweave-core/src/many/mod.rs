@@ -1,5 +1,6 @@
 //! Many-valued chains: one input, a stream of items, each handed on as soon as it is complete.
 
+mod both;
 mod each;
 mod lines;
 mod weave;
@@ -11,6 +12,9 @@ use futures::stream::BoxStream;
 
 use crate::runnable::Chain;
 use crate::{Context, Result};
+
+/// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
+const AT_ONCE: usize = 64;
 
 /// A chain whose answer is a stream of items: each is handed on while the rest is still being written.
 ///

@@ -71,7 +71,7 @@ impl<I: Send + 'static> Runnable for Join<I> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::num::NonZeroUsize;
     use std::time::Duration;
 
@@ -81,7 +81,7 @@ mod tests {
     use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, step};
 
     /// Writes five lines, one every 100 ms.
-    struct Outline;
+    pub(in crate::many) struct Outline;
 
     impl ChatModel for Outline {
         fn name(&self) -> &str {

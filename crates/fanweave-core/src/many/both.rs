@@ -1,0 +1,128 @@
+//! Every item on its own, and all of them together, at the same time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::oneshot;
+
+use crate::many::{AT_ONCE, Many};
+use crate::runnable::{Chain, chain};
+use crate::{Context, Result, Runnable};
+
+impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
+    /// Runs `each` for every item, beginning as soon as it is complete, and `all` for the list of them, beginning as
+    /// soon as the last one is: beside the items that are still in work, not after them.
+    ///
+    /// ```
+    /// use fanweave_core::{model::fake::Fake, prompt, step, text, vars};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let model = Fake::echo().model();
+    /// let titles = (prompt("1. Tides\n2. Turbines") | &model).lines();
+    /// let section = prompt("About {{ input }}.") | &model | text();
+    /// let intro = step(|titles: Vec<String>, _| async move { Ok(titles.join(" and ")) });
+    /// let (sections, intro) = titles.each_and_all(section, intro).invoke(vars! {}).await?;
+    /// assert_eq!(sections, ["About Tides.", "About Turbines."]);
+    /// assert_eq!(intro, "Tides and Turbines");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A run fails with the first failure of either, and the other is cancelled.
+    pub fn each_and_all<R, A>(self, each: R, all: A) -> Chain<I, (Vec<R::Output>, A::Output)>
+    where
+        R: Runnable,
+        R::Input: From<T>,
+        A: Runnable<Input = Vec<T>>,
+    {
+        chain(Both { items: self, each, all })
+    }
+}
+
+struct Both<I, T, R, A> {
+    items: Many<I, T>,
+    each: R,
+    all: A,
+}
+
+impl<I, T, R, A> Runnable for Both<I, T, R, A>
+where
+    I: Send + 'static,
+    T: Clone + Send + 'static,
+    R: Runnable,
+    R::Input: From<T>,
+    A: Runnable<Input = Vec<T>>,
+{
+    type Input = I;
+    type Output = (Vec<R::Output>, A::Output);
+
+    async fn run(&self, input: I, cx: &Context) -> Result<Self::Output> {
+        let cx = &cx.muted();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (complete, list) = oneshot::channel();
+
+        let noted = seen.clone();
+        let items = self.items.stream_in(input, cx.clone()).inspect_ok(move |item| {
+            noted.lock().unwrap_or_else(PoisonError::into_inner).push(item.clone());
+        });
+        // Polled only where no item has failed: it ends the source, and says so.
+        let end = stream::once(async move {
+            let items = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
+            let _ = complete.send(items);
+        })
+        .filter_map(|()| async { None });
+        let each = items
+            .chain(end)
+            .map(|item| async { self.each.run(item?.into(), cx).await })
+            .buffered(AT_ONCE)
+            .try_collect();
+        let all = async {
+            match list.await {
+                Ok(list) => self.all.run(list, cx).await,
+                // An item has failed, which ends the run.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        futures::try_join!(each, all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use crate::many::weave::tests::Outline;
+    use crate::{Error, ErrorKind, Model, chain, step};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_about_all_items_runs_beside_the_last_of_them() {
+        let section = step(|title: String, _| async move {
+            sleep(Duration::from_millis(300)).await;
+            Ok(title)
+        });
+        let intro = step(|titles: Vec<String>, _| async move {
+            sleep(Duration::from_millis(300)).await;
+            Ok(titles.len())
+        });
+        let article = chain(Model::new(Outline)).lines().each_and_all(section, intro);
+        let started = Instant::now();
+        let (sections, titles) = article.invoke("x").await.unwrap();
+        assert_eq!((sections.len(), titles), (5, 5));
+        // 500 ms of outline, then the last section and the introduction at once; one after the other it is 1,100.
+        assert_eq!(started.elapsed().as_millis(), 800);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_item_ends_the_run() {
+        let section = step(|title: String, _| async move {
+            if title == "title 1" { Err(Error::new(ErrorKind::Step, "no")) } else { Ok(title) }
+        });
+        let intro = step(|_: Vec<String>, _| async move { Ok(()) });
+        let article = chain(Model::new(Outline)).lines().each_and_all(section, intro);
+        assert_eq!(article.invoke("x").await.unwrap_err().kind(), ErrorKind::Step);
+    }
+}
