@@ -16,9 +16,7 @@ fn every_row_is_answered_in_input_order() {
     let provider = Provider::start(Settings { latency, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(500));
-    let ran = folder
-        .run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &provider.url()])
-        .expect_code(0);
+    let ran = folder.batch(&provider.url(), &[]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 500);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.contains("500 rows"), "{}", ran.stderr);
@@ -110,9 +108,7 @@ fn openai_batch_files_give_the_official_result_lines() {
         })
     };
     folder.write("in.jsonl", format!("{}\n{}\n", line("a", "one"), line("b", "two")));
-    folder
-        .run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &provider.url()])
-        .expect_code(0);
+    folder.batch(&provider.url(), &[]).expect_code(0);
     let rows = folder.rows("out.jsonl");
     for (row, (id, ask)) in rows.iter().zip([("a", "one"), ("b", "two")]) {
         assert_eq!(row["custom_id"], id);
@@ -143,15 +139,14 @@ fn a_second_run_has_nothing_to_do_and_calls_nobody() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(5));
     let url = provider.url();
-    let args = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &url];
-    folder.run(&args).expect_code(0);
+    folder.batch(&url, &[]).expect_code(0);
     let first = folder.read("out.jsonl");
-    let again = folder.run(&args).expect_code(4);
+    let again = folder.batch(&url, &[]).expect_code(4);
     assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
     assert_eq!(folder.read("out.jsonl"), first);
     assert_eq!(provider.stats().requests, 5);
 
-    folder.run(&[&args[..], &["--fresh"]].concat()).expect_code(0);
+    folder.batch(&url, &["--fresh"]).expect_code(0);
     assert_eq!(provider.stats().requests, 10);
 }
 
@@ -160,10 +155,7 @@ fn failed_rows_are_called_again_when_asked_to() {
     let failing = Provider::start(Settings { error_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(3));
-    let run = |url: &str, more: &[&str]| {
-        let args = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url];
-        folder.run(&[&args[..], &["--retries", "0"], more].concat())
-    };
+    let run = |url: &str, more: &[&str]| folder.batch(url, &[&["--retries", "0"], more].concat());
     run(&failing.url(), &[]).expect_code(3);
     assert!(folder.rows("out.jsonl").iter().all(|row| row["answer"].is_null() && !row["error"].is_null()));
 

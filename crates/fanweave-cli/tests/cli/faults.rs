@@ -23,22 +23,7 @@ fn with_faults_of_every_kind_all_rows_are_answered_after_retries() {
     let provider = Provider::start(faulty(0.05));
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(400));
-    folder
-        .run(&[
-            "batch",
-            "in.jsonl",
-            "-o",
-            "out.jsonl",
-            "-m",
-            "openai/echo",
-            "--base-url",
-            &provider.url(),
-            "--timeout",
-            "500ms",
-            "--retries",
-            "10",
-        ])
-        .expect_code(0);
+    folder.batch(&provider.url(), &["--timeout", "500ms", "--retries", "10"]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 400);
     let stats = provider.stats();
     assert!(stats.errors > 0 && stats.resets > 0 && stats.hangs > 0 && stats.truncated > 0, "{stats:?}");
@@ -49,22 +34,7 @@ fn without_retries_every_row_is_an_answer_or_a_clear_error() {
     let provider = Provider::start(faulty(0.05));
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(400));
-    folder
-        .run(&[
-            "batch",
-            "in.jsonl",
-            "-o",
-            "out.jsonl",
-            "-m",
-            "openai/echo",
-            "--base-url",
-            &provider.url(),
-            "--timeout",
-            "500ms",
-            "--retries",
-            "0",
-        ])
-        .expect_code(3);
+    folder.batch(&provider.url(), &["--timeout", "500ms", "--retries", "0"]).expect_code(3);
     let rows = folder.rows("out.jsonl");
     assert_eq!(rows.len(), 400);
     let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
@@ -89,8 +59,6 @@ fn a_rate_limited_provider_answers_every_row() {
     let provider = Provider::start(Settings { rpm: Some(3000), ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(150));
-    folder
-        .run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &provider.url()])
-        .expect_code(0);
+    folder.batch(&provider.url(), &[]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 150);
 }

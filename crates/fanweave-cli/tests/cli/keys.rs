@@ -2,7 +2,7 @@
 
 use fanweave_sim::Settings;
 
-use crate::support::{Folder, Provider, prompts};
+use crate::support::{Folder, Provider, batch_args, prompts};
 
 const CANARY: &str = "sk-canary-7f3a9b1c5d2e8f40/with+odd=signs";
 
@@ -26,9 +26,8 @@ fn assert_clean(place: &str, text: &str) {
 }
 
 fn run(folder: &Folder, url: &str, more: &[&str]) -> i32 {
-    let args =
-        ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url, "--retries", "1"];
-    let mut command = folder.command(&[&args, more].concat());
+    let more = [&["--retries", "1"], more].concat();
+    let mut command = folder.command(&batch_args(url, &more));
     command.env("OPENAI_API_KEY", CANARY).env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1");
     let output = command.output().expect("the program starts");
     assert_clean("stdout", &String::from_utf8_lossy(&output.stdout));

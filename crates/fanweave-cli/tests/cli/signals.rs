@@ -7,7 +7,7 @@ use fanweave_sim::{Latency, Settings};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Folder, Provider, Ran, assert_all_answered, prompts};
+use crate::support::{Folder, Provider, Ran, assert_all_answered, batch_args, prompts};
 
 const ROWS: usize = 200;
 
@@ -16,7 +16,7 @@ fn provider() -> Provider {
 }
 
 fn args(url: &str) -> Vec<&str> {
-    vec!["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url, "-c", "8"]
+    batch_args(url, &["-c", "8"])
 }
 
 fn start(folder: &Folder, url: &str) -> Child {

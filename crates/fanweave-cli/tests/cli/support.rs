@@ -76,6 +76,11 @@ impl Folder {
         Ran::of(self.command(args).output().expect("the program starts"))
     }
 
+    /// `fanweave batch in.jsonl -o out.jsonl` with the provider's `echo`.
+    pub(crate) fn batch(&self, url: &str, more: &[&str]) -> Ran {
+        self.run(&batch_args(url, more))
+    }
+
     pub(crate) fn run_with_stdin(&self, args: &[&str], input: &str) -> Ran {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -110,6 +115,12 @@ impl Ran {
         assert_eq!(self.code, code, "stderr: {}\nstdout: {}", self.stderr, self.stdout);
         self
     }
+}
+
+/// The words of [`Folder::batch`].
+pub(crate) fn batch_args<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url];
+    words.iter().chain(more).copied().collect()
 }
 
 /// What `sim/echo` answers to `prompt`: a function of the prompt, so that mixed-up answers are noticed.
