@@ -116,14 +116,18 @@ pub enum Input {
 impl Source {
     /// Opens a file. Its format is recognised by its name and first line where `format` does not say.
     ///
+    /// A named pipe is read as it comes, like standard input.
+    ///
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) where there is no such file, it is a folder, it is empty or its CSV
     /// header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
     pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
         let path = path.as_ref();
         let file = open_file(path)?;
+        // A pipe gives its rows once: it cannot be read ahead of the run, and again in it.
+        let is_file = file.metadata().is_ok_and(|file| file.is_file());
         let reader = Box::new(BufReader::with_capacity(1 << 16, file));
-        Self::new(path.display().to_string(), Some(path.to_owned()), reader, format)
+        Self::new(path.display().to_string(), is_file.then(|| path.to_owned()), reader, format)
     }
 
     /// Reads standard input. Blocks until its first line is there.

@@ -164,3 +164,15 @@ fn failed_rows_are_called_again_when_asked_to() {
     run(&working.url(), &["--retry-failed"]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 3);
 }
+
+#[test]
+fn a_named_pipe_is_read_once_as_it_comes() {
+    let provider = provider();
+    let folder = Folder::new();
+    let pipe = folder.file("in.jsonl");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a named pipe");
+    let writer = std::thread::spawn(move || std::fs::write(pipe, prompts(50)));
+    folder.batch(&provider.url(), &[]).expect_code(0);
+    writer.join().expect("the writer ends").expect("the pipe was read");
+    assert_all_answered(&folder.rows("out.jsonl"), 50);
+}
