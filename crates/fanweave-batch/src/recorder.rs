@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::journal::{Journal, Outcome, Place, Record};
 use crate::order::Order;
@@ -23,7 +23,12 @@ pub(crate) enum Entry {
     /// A row has its result from an earlier run.
     Resumed { index: u64, place: Place },
     /// A row has ended, after so long.
-    Finished { record: Box<Record>, latency: Duration },
+    Finished {
+        record: Box<Record>,
+        latency: Duration,
+        /// Among the rows in flight, until the record is in the journal: a kill repeats no more calls than that.
+        place: OwnedSemaphorePermit,
+    },
     /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
     /// did not come to.
     End { cut_short: bool },
@@ -71,7 +76,7 @@ impl Desk {
                     self.progress.row_resumed(place.ok);
                     self.put(index, place)?;
                 }
-                Some(Entry::Finished { record, latency }) => self.record(&record, latency)?,
+                Some(Entry::Finished { record, latency, place: _place }) => self.record(&record, latency)?,
                 Some(Entry::End { cut_short }) => return self.end(cut_short),
                 // The run was dropped. What is journalled is safe; an output would be half a one.
                 None => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fanweave_core::{Chain, Context, Error, ErrorKind};
 use futures::FutureExt;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ impl<I, O> Clone for RowRun<I, O> {
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Runs a row to its end.
-    async fn run(self, job: Job) -> Ended {
+    async fn run(self, job: Job, place: OwnedSemaphorePermit) -> Ended {
         let Job { key, index, line, id, input } = job;
         let tally = Arc::new(Tally::new(self.progress.clone()));
         let cx = self.cx.with_observer(tally.clone());
@@ -68,7 +68,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let record = Box::new(Record { key, index, line, id, latency_ms, result });
-        let entry = Entry::Finished { record, latency };
+        let entry = Entry::Finished { record, latency, place };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
             _ => Ended::Done(entry),
@@ -97,7 +97,8 @@ pub(crate) struct Window<I, O> {
     pub(crate) recorder: Recorder,
     jobs: mpsc::Receiver<Result<Job>>,
     flights: JoinSet<Ended>,
-    most: usize,
+    /// Free places among the rows in flight.
+    places: Arc<Semaphore>,
     /// What the account was refused with. The rows that heard it stay undone.
     pub(crate) refused: Option<Error>,
     /// Whether rows were left out, because the run was stopped or a row was cancelled.
@@ -111,7 +112,15 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         jobs: mpsc::Receiver<Result<Job>>,
         most: usize,
     ) -> Self {
-        Self { row, recorder, jobs, flights: JoinSet::new(), most, refused: None, cut_short: false }
+        Self {
+            row,
+            recorder,
+            jobs,
+            flights: JoinSet::new(),
+            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            refused: None,
+            cut_short: false,
+        }
     }
 
     /// Runs rows until there are no more, or `stop` is cancelled; then until none is in flight.
@@ -120,11 +129,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// Where the source cannot be read on. The rows in flight have ended by then.
     pub(crate) async fn run(&mut self, stop: &CancellationToken) -> Result<()> {
         let mut admitting = true;
+        let mut free = None;
         let mut broken = Ok(());
         let stopped = stop.cancelled();
         tokio::pin!(stopped);
         loop {
-            let free = admitting && self.flights.len() < self.most;
             tokio::select! {
                 biased;
                 () = &mut stopped, if admitting => {
@@ -150,9 +159,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         return Ok(());
                     }
                 }
-                job = self.jobs.recv(), if free => match job {
+                place = self.places.clone().acquire_owned(), if admitting && free.is_none() => {
+                    free = Some(place.expect("nobody closes the places"));
+                }
+                job = self.jobs.recv(), if admitting && free.is_some() => match job {
                     Some(Ok(job)) => {
-                        self.flights.spawn(self.row.clone().run(job));
+                        let place = free.take().expect("a job is taken only with a place for it");
+                        self.flights.spawn(self.row.clone().run(job, place));
                     }
                     Some(Err(error)) => {
                         admitting = false;
