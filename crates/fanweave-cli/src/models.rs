@@ -16,7 +16,7 @@ pub(crate) struct Connected {
     _server: Option<Server>,
 }
 
-/// The model that the flags describe. `concurrency` is the most calls that will be in flight.
+/// The model that the flags describe. `keep_raw` keeps the provider's own bodies, for outputs in its format.
 pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Failure> {
     let name = args.model.as_deref().ok_or_else(no_model)?;
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
