@@ -4,6 +4,7 @@
 //! provider's format. Read [`runnable`], [`compose::then`] and [`model`], in that order, and the rest follows.
 
 pub mod batch;
+mod closest;
 pub mod compose;
 pub mod context;
 mod delta;
@@ -19,6 +20,7 @@ pub mod runnable;
 mod vars;
 
 pub use batch::{Batch, Completed, Row, Rows};
+pub use closest::closest;
 pub use compose::parallel::parallel;
 pub use compose::step::step;
 pub use context::Context;

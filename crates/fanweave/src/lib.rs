@@ -46,4 +46,4 @@ pub mod sim;
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
 pub use fanweave_models as models;
-pub use resolve::{model, models_like};
+pub use resolve::model;

@@ -1,7 +1,7 @@
 //! From the name of a model to the model.
 
 use crate::sim::Sim;
-use crate::{Error, ErrorKind, Model, Result};
+use crate::{Error, ErrorKind, Model, Result, closest};
 
 /// The model called `name`: `provider/model`, as in `openai/gpt-5-mini`, or one of the simulated ones,
 /// `sim/writer` and `sim/echo`, which need no key and no network.
@@ -35,26 +35,8 @@ fn unknown(name: &str) -> Error {
     Error::new(ErrorKind::Config, format!("`{name}` is no model: {hint}"))
 }
 
-/// The simulated model or provider whose name is nearest to `name`, if one is near.
+/// The simulated model that `name` was probably meant to be.
 fn nearest(name: &str) -> Option<String> {
-    models_like(name).into_iter().next()
-}
-
-/// Names of models that `name` may have meant, nearest first.
-///
-/// ```
-/// assert_eq!(fanweave::models_like("echo"), ["sim/echo"]);
-/// ```
-pub fn models_like(name: &str) -> Vec<String> {
-    let mut near: Vec<_> = Sim::NAMES
-        .iter()
-        .filter_map(|simulated| {
-            let full = format!("sim/{simulated}");
-            let distance = strsim::osa_distance(name, &full).min(strsim::osa_distance(name, simulated));
-            // Three slips of the finger at most, and fewer in a short name.
-            (distance <= 3.min(name.len() / 2)).then_some((distance, full))
-        })
-        .collect();
-    near.sort();
-    near.into_iter().map(|(_, name)| name).collect()
+    let bare = name.strip_prefix("sim/").unwrap_or(name);
+    closest(bare, Sim::NAMES).map(|simulated| format!("sim/{simulated}"))
 }

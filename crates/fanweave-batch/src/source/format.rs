@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use fanweave_core::closest;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -93,18 +94,6 @@ impl FromStr for Format {
         let all = names.join(", ");
         Err(Error::usage(format!("`{name}` is no input format{meant}{stop} The formats are {all}")))
     }
-}
-
-/// The one of `names` that `name` was probably meant to be.
-pub(super) fn closest<T: AsRef<str>>(name: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
-    // Two slips in a name of six letters still count; two in one of three do not.
-    const NEAR: f64 = 0.66;
-    names
-        .into_iter()
-        .map(|other| (strsim::normalized_damerau_levenshtein(name, other.as_ref()), other))
-        .filter(|(score, _)| *score >= NEAR)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, other)| other)
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ use std::hash::BuildHasher;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
-use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars};
+use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars, closest};
 use serde_json::{Map, Value};
 
 pub(crate) use chat::Body;
@@ -348,5 +348,5 @@ fn similar(path: &Path) -> Option<PathBuf> {
     };
     let files = std::fs::read_dir(folder).ok()?.filter_map(std::result::Result::ok);
     let names: Vec<_> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-    format::closest(path.file_name()?.to_str()?, names).map(|name| path.with_file_name(name))
+    closest(path.file_name()?.to_str()?, names).map(|name| path.with_file_name(name))
 }

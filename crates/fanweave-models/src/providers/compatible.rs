@@ -1,6 +1,6 @@
 //! The vendors that speak chat completions: one row each. To add one, add a row.
 
-use fanweave_core::{Error, ErrorKind, Result};
+use fanweave_core::{Error, ErrorKind, Result, closest};
 
 use super::openai::Quirks;
 
@@ -91,7 +91,8 @@ impl Vendor {
         if let Some(found) = VENDORS.iter().find(|row| row.name == vendor) {
             return Ok((found, model));
         }
-        let hint = nearest(vendor).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
+        let hint =
+            closest(vendor, vendors()).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
         Err(Error::new(ErrorKind::Config, format!("no provider `{vendor}`: {hint}known are {all}")))
     }
 
@@ -113,13 +114,6 @@ impl Vendor {
 /// The value of a variable. An empty one is as good as none.
 pub(crate) fn set(env: &dyn Fn(&str) -> Option<String>, variable: &str) -> Option<String> {
     env(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
-}
-
-/// The name that somebody may have meant: at most two letters off.
-fn nearest(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase();
-    let distance = |vendor: &&str| strsim::osa_distance(vendor, &name);
-    vendors().min_by_key(distance).filter(|vendor| distance(vendor) <= 2)
 }
 
 /// What Ollama's own programs make of `OLLAMA_HOST`: scheme and port may be missing, and a server that listens

@@ -41,6 +41,10 @@ impl Endpoint {
         if uri.host().is_none_or(str::is_empty) {
             return Err(refused(&format!("`{bare}` names no host")));
         }
+        // The URL parser takes any digits for a port, and then knows none.
+        if uri.authority().is_some_and(|a| a.as_str().len() > a.host().len()) && uri.port_u16().is_none() {
+            return Err(refused(&format!("`{bare}` has a port that is no number from 1 to 65535")));
+        }
         if let Some(base) = bare.strip_suffix("/chat/completions") {
             return Err(refused(&format!("`{bare}` is the address of one endpoint: write {base}")));
         }
@@ -89,6 +93,7 @@ mod tests {
             ("https://me:canary@x/v1", "user name or password"),
             ("http://x/v1/chat/completions", "write http://x/v1"),
             ("http://a b", "is no URL"),
+            ("http://x:99999/v1", "no number from 1 to 65535"),
         ] {
             let error = Endpoint::parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);
