@@ -1,7 +1,7 @@
 //! Many-valued chains: one input, a stream of items, each handed on as soon as it is complete.
 
 mod each;
-mod lines;
+pub(crate) mod lines;
 mod weave;
 
 use std::sync::Arc;

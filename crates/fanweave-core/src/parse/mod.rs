@@ -1,3 +1,7 @@
 //! Parsers: steps that read a model's answer.
 
+pub mod choice;
+pub mod json;
+pub mod lines;
+pub mod list;
 pub mod text;
