@@ -5,7 +5,8 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::{Context, Error, ErrorKind, Message, Result, Runnable, excerpt};
+use crate::parse::partial::Partial;
+use crate::{Context, Delta, Error, ErrorKind, Message, Result, Runnable, Streaming, excerpt};
 
 /// Most bytes of an answer that the message of an error shows. 200: three lines.
 const SHOWN_BYTES: usize = 200;
@@ -15,6 +16,9 @@ const SHOWN_BYTES: usize = 200;
 pub struct Json<T>(PhantomData<fn() -> T>);
 
 /// Takes the JSON of a message: fenced or bare, with prose around it.
+///
+/// Streams: the value so far as it grows, where it is an object or array. Strings grow, all else appears once
+/// complete.
 ///
 /// What counts begins after a code fence that comes before any bracket, or else at the first `{` or `[`, and ends
 /// with that value. An answer without brackets is read as a whole: `42`.
@@ -61,6 +65,13 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
 
     async fn run(&self, message: Message, _: &Context) -> Result<T> {
         parse(&message.into_text())
+    }
+
+    fn streaming(&self) -> Streaming {
+        let mut partial = Partial::default();
+        Streaming::Through(Box::new(move |delta: Delta| {
+            delta.as_text().and_then(|text| partial.push(text)).map(Delta::Value)
+        }))
     }
 }
 

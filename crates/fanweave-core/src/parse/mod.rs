@@ -4,4 +4,5 @@ pub mod choice;
 pub mod json;
 pub mod lines;
 pub mod list;
+mod partial;
 pub mod text;
