@@ -5,4 +5,6 @@ pub mod json;
 pub mod lines;
 pub mod list;
 mod partial;
+pub mod repair;
 pub mod text;
+pub mod tool_calls;
