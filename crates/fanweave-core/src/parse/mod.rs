@@ -4,7 +4,7 @@ pub mod choice;
 pub mod json;
 pub mod lines;
 pub mod list;
-mod partial;
+pub(crate) mod partial;
 pub mod repair;
 pub mod text;
 pub mod tool_calls;

@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 127;
 /// Each value shown is a copy, so the next one waits until the text has grown by an eighth. The copies then add
 /// up to at most nine times the last one, and the whole is linear in the text.
 #[derive(Default)]
-pub(super) struct Partial {
+pub(crate) struct Partial {
     state: State,
     stack: Vec<Frame>,
     text: String,
@@ -20,6 +20,10 @@ pub(super) struct Partial {
     size: usize,
     shown: usize,
     changed: bool,
+    /// Items to hand out, where they are wanted one by one, and how deep their array lies.
+    items: Option<Vec<Value>>,
+    depth: usize,
+    closed: bool,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -62,8 +66,28 @@ impl Frame {
 }
 
 impl Partial {
+    /// For the items of the top-level array, or of the first array in the top-level object.
+    pub(crate) fn of_items() -> Self {
+        Self { items: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Reads on. Gives the items that are complete now.
+    pub(crate) fn take_items(&mut self, piece: &str) -> Vec<Value> {
+        for c in piece.chars() {
+            if self.next(c).is_none() {
+                self.state = State::Ended;
+            }
+        }
+        self.items.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether the array is complete.
+    pub(crate) fn items_ended(&self) -> bool {
+        self.closed
+    }
+
     /// Reads on. Gives the value so far where enough of it is new.
-    pub(super) fn push(&mut self, piece: &str) -> Option<Value> {
+    pub(crate) fn push(&mut self, piece: &str) -> Option<Value> {
         for c in piece.chars() {
             if self.next(c).is_none() {
                 self.state = State::Ended;
@@ -161,9 +185,17 @@ impl Partial {
                 let object = Frame::Object(Map::new(), None);
                 self.stack.push(if c == '{' { object } else { Frame::Array(Vec::new()) });
                 self.changed = true;
+                let array = c == '[' && self.stack.len() <= 2;
+                if array
+                    && self.depth == 0
+                    && matches!(self.stack[0], Frame::Object(..)) == (self.stack.len() == 2)
+                {
+                    self.depth = self.stack.len();
+                }
             }
             ('}', Some(Frame::Object(_, None))) | (']', Some(Frame::Array(_))) => {
                 let value = self.stack.pop()?.into_value();
+                self.closed |= self.stack.len() + 1 == self.depth;
                 self.add(value);
             }
             (',' | ':', _) => {}
@@ -191,6 +223,14 @@ impl Partial {
         self.text.clear();
         self.changed = true;
         self.state = State::Between;
+        if let Some(items) = &mut self.items
+            && self.stack.len() == self.depth
+            && self.depth > 0
+            && !self.closed
+        {
+            items.push(value);
+            return;
+        }
         match self.stack.last_mut() {
             Some(frame) => frame.add(value),
             None => {
