@@ -2,7 +2,8 @@
 
 mod both;
 mod each;
-mod lines;
+mod items;
+pub(crate) mod lines;
 mod weave;
 
 use std::sync::Arc;
@@ -80,5 +81,14 @@ impl<I: Send + 'static> Chain<I, crate::Message> {
     /// The lines of the answer, each as soon as it is complete, without numbering, bullets and empty lines.
     pub fn lines(self) -> Many<I, String> {
         lines::lines(self)
+    }
+
+    /// The items of a JSON array, each as soon as it is complete: of the array that the answer is, or of the first
+    /// one in the object that it is, as in `{"items": [..]}`.
+    ///
+    /// # Errors
+    /// The stream ends with [`Parse`](crate::ErrorKind::Parse) where the array does not end.
+    pub fn items<T: serde::de::DeserializeOwned + Send + 'static>(self) -> Many<I, T> {
+        items::items(self)
     }
 }

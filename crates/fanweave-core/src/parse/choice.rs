@@ -1,0 +1,71 @@
+//! One of several texts.
+
+use crate::{Context, Error, ErrorKind, Message, Result, Runnable, excerpt};
+
+/// Most bytes of an answer that the message of an error shows. 200: three lines.
+const SHOWN_BYTES: usize = 200;
+
+/// The step that [`choice`] makes.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    options: Vec<String>,
+}
+
+/// Takes the one of `options` that a message consists of, written as the option is. Case, and white space and
+/// punctuation around it, do not count.
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Parse`], naming the options, where the message is none of them.
+///
+/// ```
+/// use fanweave_core::{Message, chain, choice};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let answer = chain(choice(["yes", "no"])).invoke(Message::assistant("**Yes.**\n")).await?;
+/// assert_eq!(answer, "yes");
+/// # Ok(())
+/// # }
+/// ```
+pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
+    Choice { options: options.into_iter().map(Into::into).collect() }
+}
+
+impl Runnable for Choice {
+    type Input = Message;
+    type Output = String;
+
+    async fn run(&self, message: Message, _: &Context) -> Result<String> {
+        let text = message.into_text();
+        let said = bare(&text);
+        let found = self.options.iter().find(|option| option.trim() == text.trim());
+        let found = found.or_else(|| self.options.iter().find(|option| bare(option) == said));
+        found.cloned().ok_or_else(|| {
+            let (options, shown) = (self.options.join(", "), excerpt(text.trim(), SHOWN_BYTES));
+            Error::new(ErrorKind::Parse, format!("expected one of {options}, found {shown:?}"))
+                .with_body(&text)
+        })
+    }
+}
+
+/// What counts when two texts are compared.
+fn bare(text: &str) -> String {
+    text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{ErrorKind, Message, chain, choice};
+
+    #[tokio::test]
+    async fn an_answer_that_is_no_option_is_an_error_that_lists_them() {
+        let error = chain(choice(["yes", "no"])).invoke(Message::assistant("maybe")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parse);
+        assert_eq!(error.to_string(), r#"expected one of yes, no, found "maybe""#);
+    }
+
+    #[tokio::test]
+    async fn options_of_punctuation_are_told_apart() {
+        assert_eq!(chain(choice(["+", "-"])).invoke(Message::assistant("-")).await.unwrap(), "-");
+    }
+}

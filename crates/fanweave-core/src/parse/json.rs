@@ -1,0 +1,176 @@
+//! The JSON of an answer.
+
+use std::marker::PhantomData;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::parse::partial::Partial;
+use crate::{Context, Delta, Error, ErrorKind, Message, Result, Runnable, Streaming, excerpt};
+
+/// Most bytes of an answer that the message of an error shows. 200: three lines.
+const SHOWN_BYTES: usize = 200;
+
+/// The step that [`json`] and [`json_as`] make.
+#[derive(Debug)]
+pub struct Json<T>(PhantomData<fn() -> T>);
+
+/// Takes the JSON of a message: fenced or bare, with prose around it.
+///
+/// Streams: the value so far as it grows, where it is an object or array. Strings grow, all else appears once
+/// complete.
+///
+/// What counts begins after a code fence that comes before any bracket, or else at the first `{` or `[`, and ends
+/// with that value. An answer without brackets is read as a whole: `42`.
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Parse`], saying what was expected and where, if there is no JSON.
+///
+/// ```
+/// use fanweave_core::{Message, chain, json};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let answer = Message::assistant("Here you are:\n```json\n{\"a\": 1}\n```");
+/// assert_eq!(chain(json()).invoke(answer).await?["a"], 1);
+/// # Ok(())
+/// # }
+/// ```
+pub fn json() -> Json<Value> {
+    json_as()
+}
+
+/// As [`json`], read as a `T`.
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Parse`], also where the JSON is no `T`.
+///
+/// ```
+/// use fanweave_core::{Message, chain, json_as};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let pair = chain(json_as::<(u8, u8)>()).invoke(Message::assistant("[1, 2]")).await?;
+/// assert_eq!(pair, (1, 2));
+/// # Ok(())
+/// # }
+/// ```
+pub fn json_as<T: DeserializeOwned + Send + 'static>() -> Json<T> {
+    Json(PhantomData)
+}
+
+impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
+    type Input = Message;
+    type Output = T;
+
+    async fn run(&self, message: Message, _: &Context) -> Result<T> {
+        parse(&message.into_text())
+    }
+
+    fn streaming(&self) -> Streaming {
+        let mut partial = Partial::default();
+        Streaming::Through(Box::new(move |delta: Delta| {
+            delta.as_text().and_then(|text| partial.push(text)).map(Delta::Value)
+        }))
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    let start = start(text);
+    let found = first(&text[start..]).or_else(|error| {
+        // Models write raw line breaks into strings; JSON wants them escaped.
+        escape_controls(&text[start..]).map_or(Err(error), |escaped| first(&escaped))
+    });
+    found.map_err(|error| {
+        let (line, column) = place(text, start, &error);
+        let shown = excerpt(text.trim(), SHOWN_BYTES);
+        let wanted = std::any::type_name::<T>();
+        let why = error.to_string();
+        let why = why.split(" at line ").next().unwrap_or_default();
+        let message =
+            format!("expected JSON of {wanted}: {why} at line {line}, column {column} of {shown:?}");
+        Error::new(ErrorKind::Parse, message).with_body(text).with_source(error)
+    })
+}
+
+/// The first value of `text`. What follows it is prose.
+fn first<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
+    T::deserialize(&mut serde_json::Deserializer::from_str(text))
+}
+
+/// Where the JSON begins: at the first thing of these that is there.
+fn start(text: &str) -> usize {
+    let whole = text.len() - text.trim_start().len();
+    let bracket = text.find(['{', '[']);
+    // A fence after the first bracket is part of a string.
+    if let Some(fence) = text.find("```").filter(|fence| bracket.is_none_or(|bracket| *fence < bracket)) {
+        let inside = &text[fence + 3..];
+        return text.len() - inside.trim_start_matches(|c: char| c.is_ascii_alphanumeric()).len();
+    }
+    match text[whole..].chars().next() {
+        Some('"') => whole,
+        _ => bracket.unwrap_or(whole),
+    }
+}
+
+/// Line and column of `error` in the whole answer, which the JSON begins at `start` of.
+fn place(text: &str, start: usize, error: &serde_json::Error) -> (usize, usize) {
+    let before = &text[..start];
+    let line = before.matches('\n').count() + error.line();
+    let offset = if error.line() == 1 { start - before.rfind('\n').map_or(0, |at| at + 1) } else { 0 };
+    (line, offset + error.column())
+}
+
+/// `text` with the control characters inside its strings escaped. `None` where there are none.
+fn escape_controls(text: &str) -> Option<String> {
+    let mut escaped = String::with_capacity(text.len() + 16);
+    let (mut inside, mut backslash, mut changed) = (false, false, false);
+    for c in text.chars() {
+        if inside && c.is_ascii_control() && c < ' ' {
+            changed = true;
+            escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+            continue;
+        }
+        inside ^= c == '"' && !backslash;
+        backslash = inside && c == '\\' && !backslash;
+        escaped.push(c);
+    }
+    changed.then_some(escaped)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::parse;
+    use crate::ErrorKind;
+
+    #[test]
+    fn fences_prose_a_brace_too_many_and_raw_newlines_are_tolerated() {
+        let cases = [
+            ("Sure:\n```json\n{\"a\": 1}\n```\nDone.", json!({"a": 1})),
+            ("It is {\"a\": 1}}", json!({"a": 1})),
+            ("{\"a\": \"x\ny\"}", json!({"a": "x\ny"})),
+            ("{\"a\": \"``` [\"}", json!({"a": "``` ["})),
+            (" 42 ", json!(42)),
+        ];
+        for (text, value) in cases {
+            assert_eq!(parse::<Value>(text).expect(text), value);
+        }
+    }
+
+    #[test]
+    fn an_error_names_what_was_expected_and_where_and_shows_an_excerpt() {
+        let error = parse::<Vec<u8>>("See:\n[1, x]").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parse);
+        let start = "expected JSON of alloc::vec::Vec<u8>: expected value at line 2, column 5 of \"See:";
+        assert!(error.to_string().starts_with(start), "{error}");
+        let long = format!("[{}", "x".repeat(100_000));
+        assert!(parse::<Value>(&long).unwrap_err().message().len() < 500);
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error() {
+        assert_eq!(parse::<Value>(&"[".repeat(100_000)).unwrap_err().kind(), ErrorKind::Parse);
+    }
+}

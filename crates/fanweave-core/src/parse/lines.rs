@@ -1,0 +1,36 @@
+//! The lines of an answer.
+
+use crate::many::lines::strip;
+use crate::{Context, Message, Result, Runnable};
+
+/// The step that [`lines`] makes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Lines;
+
+/// Takes the lines of a message, without numbering, bullets and empty lines.
+///
+/// [`Chain::lines`](crate::Chain::lines) hands on each line as soon as it is complete.
+///
+/// ```
+/// use fanweave_core::{Message, chain, lines};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let all = chain(lines()).invoke(Message::assistant("1. Tides\n\n2. Turbines")).await?;
+/// assert_eq!(all, ["Tides", "Turbines"]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn lines() -> Lines {
+    Lines
+}
+
+impl Runnable for Lines {
+    type Input = Message;
+    type Output = Vec<String>;
+
+    async fn run(&self, message: Message, _: &Context) -> Result<Vec<String>> {
+        let text = message.into_text();
+        Ok(text.lines().map(strip).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+}

@@ -1,0 +1,323 @@
+//! JSON that is still being written, read as it arrives.
+
+use serde_json::{Map, Value};
+
+/// Deepest nesting that is read. Source: the limit of `serde_json`, which reads the whole answer.
+const MAX_DEPTH: usize = 127;
+
+/// Reads an object or array from text that comes in pieces. What is before its first bracket is prose.
+///
+/// Numbers, literals and keys are shown once complete, strings as they grow: what was shown is never taken back.
+/// Each value shown is a copy, so the next one waits until the text has grown by an eighth. The copies then add
+/// up to at most nine times the last one, and the whole is linear in the text.
+#[derive(Default)]
+pub(crate) struct Partial {
+    state: State,
+    stack: Vec<Frame>,
+    text: String,
+    high: Option<u32>,
+    root: Option<Value>,
+    size: usize,
+    shown: usize,
+    changed: bool,
+    /// Items to hand out, where they are wanted one by one, and how deep their array lies.
+    items: Option<Vec<Value>>,
+    depth: usize,
+    closed: bool,
+}
+
+#[derive(Default, Clone, Copy)]
+enum State {
+    #[default]
+    Seek,
+    Between,
+    Scalar,
+    Text,
+    Escape,
+    Unicode(u32, u8),
+    /// Complete, or no JSON: the parser of the whole answer says which.
+    Ended,
+}
+
+#[derive(Clone)]
+enum Frame {
+    Array(Vec<Value>),
+    Object(Map<String, Value>, Option<String>),
+}
+
+impl Frame {
+    fn add(&mut self, value: Value) {
+        match self {
+            Frame::Array(items) => items.push(value),
+            Frame::Object(fields, key) => {
+                if let Some(key) = key.take() {
+                    fields.insert(key, value);
+                }
+            }
+        }
+    }
+
+    fn into_value(self) -> Value {
+        match self {
+            Frame::Array(items) => Value::Array(items),
+            Frame::Object(fields, _) => Value::Object(fields),
+        }
+    }
+}
+
+impl Partial {
+    /// For the items of the top-level array, or of the first array in the top-level object.
+    pub(crate) fn of_items() -> Self {
+        Self { items: Some(Vec::new()), ..Self::default() }
+    }
+
+    /// Reads on. Gives the items that are complete now.
+    pub(crate) fn take_items(&mut self, piece: &str) -> Vec<Value> {
+        for c in piece.chars() {
+            if self.next(c).is_none() {
+                self.state = State::Ended;
+            }
+        }
+        self.items.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether the array is complete.
+    pub(crate) fn items_ended(&self) -> bool {
+        self.closed
+    }
+
+    /// Reads on. Gives the value so far where enough of it is new.
+    pub(crate) fn push(&mut self, piece: &str) -> Option<Value> {
+        for c in piece.chars() {
+            if self.next(c).is_none() {
+                self.state = State::Ended;
+            }
+        }
+        self.size += piece.len();
+        if let Some(root) = self.root.take() {
+            return Some(root);
+        }
+        if !self.changed || self.size - self.shown < self.shown / 8 {
+            return None;
+        }
+        (self.changed, self.shown) = (false, self.size);
+        let text = matches!(self.state, State::Text | State::Escape | State::Unicode(..)) && !self.at_key();
+        let mut value = text.then(|| Value::String(self.text.clone()));
+        for frame in self.stack.iter().rev() {
+            let mut frame = frame.clone();
+            if let Some(value) = value {
+                frame.add(value);
+            }
+            value = Some(frame.into_value());
+        }
+        value
+    }
+
+    fn at_key(&self) -> bool {
+        matches!(self.stack.last(), Some(Frame::Object(_, None)))
+    }
+
+    /// Reads one character. `None` where it cannot be JSON.
+    fn next(&mut self, c: char) -> Option<()> {
+        match self.state {
+            State::Ended => {}
+            State::Seek if !matches!(c, '{' | '[') => {}
+            State::Seek | State::Between => self.between(c)?,
+            State::Scalar if matches!(c, ',' | ']' | '}') || c.is_whitespace() => {
+                let value = serde_json::from_str(&self.text).ok()?;
+                self.add(value);
+                self.between(c)?;
+            }
+            State::Scalar => self.text.push(c),
+            State::Text => match c {
+                '\\' => self.state = State::Escape,
+                _ if self.high.is_some() => return None,
+                '"' if self.at_key() => {
+                    let text = std::mem::take(&mut self.text);
+                    let Some(Frame::Object(_, key)) = self.stack.last_mut() else { return None };
+                    *key = Some(text);
+                    self.state = State::Between;
+                }
+                '"' => {
+                    let text = std::mem::take(&mut self.text);
+                    self.add(Value::String(text));
+                }
+                c => self.append(c),
+            },
+            State::Escape => {
+                self.state = State::Text;
+                match c {
+                    'u' => self.state = State::Unicode(0, 0),
+                    _ if self.high.is_some() => return None,
+                    'n' => self.append('\n'),
+                    't' => self.append('\t'),
+                    'r' => self.append('\r'),
+                    'b' => self.append('\u{8}'),
+                    'f' => self.append('\u{c}'),
+                    '"' | '\\' | '/' => self.append(c),
+                    _ => return None,
+                }
+            }
+            State::Unicode(code, digits) => {
+                let code = code * 16 + c.to_digit(16)?;
+                self.state = State::Unicode(code, digits + 1);
+                if digits == 3 {
+                    self.state = State::Text;
+                    match (self.high.take(), code) {
+                        (None, 0xD800..=0xDBFF) => self.high = Some(code),
+                        (None, _) => self.append(char::from_u32(code)?),
+                        (Some(high), 0xDC00..=0xDFFF) => {
+                            let code = 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00);
+                            self.append(char::from_u32(code)?);
+                        }
+                        _ => return None,
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    fn between(&mut self, c: char) -> Option<()> {
+        self.state = State::Between;
+        match (c, self.stack.last()) {
+            ('{' | '[', _) if self.stack.len() < MAX_DEPTH && (!self.at_key() || self.stack.is_empty()) => {
+                let object = Frame::Object(Map::new(), None);
+                self.stack.push(if c == '{' { object } else { Frame::Array(Vec::new()) });
+                self.changed = true;
+                let array = c == '[' && self.stack.len() <= 2;
+                if array
+                    && self.depth == 0
+                    && matches!(self.stack[0], Frame::Object(..)) == (self.stack.len() == 2)
+                {
+                    self.depth = self.stack.len();
+                }
+            }
+            ('}', Some(Frame::Object(_, None))) | (']', Some(Frame::Array(_))) => {
+                let value = self.stack.pop()?.into_value();
+                self.closed |= self.stack.len() + 1 == self.depth;
+                self.add(value);
+            }
+            (',' | ':', _) => {}
+            ('"', _) => {
+                self.state = State::Text;
+                self.changed |= !self.at_key();
+            }
+            _ if c.is_whitespace() => {}
+            ('{' | '[' | '}' | ']', _) => return None,
+            _ if self.at_key() => return None,
+            _ => {
+                self.state = State::Scalar;
+                self.text.push(c);
+            }
+        }
+        Some(())
+    }
+
+    fn append(&mut self, c: char) {
+        self.text.push(c);
+        self.changed |= !self.at_key();
+    }
+
+    fn add(&mut self, value: Value) {
+        self.text.clear();
+        self.changed = true;
+        self.state = State::Between;
+        if let Some(items) = &mut self.items
+            && self.stack.len() == self.depth
+            && self.depth > 0
+            && !self.closed
+        {
+            items.push(value);
+            return;
+        }
+        match self.stack.last_mut() {
+            Some(frame) => frame.add(value),
+            None => {
+                self.root = Some(value);
+                self.state = State::Ended;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn last(text: &str) -> Option<Value> {
+        let mut partial = Partial::default();
+        text.chars().filter_map(|c| partial.push(c.encode_utf8(&mut [0; 4]))).last()
+    }
+
+    #[test]
+    fn what_is_incomplete_is_not_shown_and_prose_is_passed_over() {
+        assert_eq!(last(r#"{"a": tru"#), Some(json!({})));
+        assert_eq!(last(r#"{"a": 1."#), Some(json!({})));
+        assert_eq!(last("Sure:\n```json\n{\"a\": 1}}\n```"), Some(json!({"a": 1})));
+        assert_eq!(last("{\"a\": \"x\ny"), Some(json!({"a": "x\ny"})));
+        assert_eq!(last(r#"["\u00e9\ud83d\ude00\ud8"#), Some(json!(["é😀"])));
+        assert!(last(&"[".repeat(100_000)).is_some());
+    }
+
+    #[test]
+    fn eight_times_the_text_copies_at_most_nine_times_as_much() {
+        let copied = |n: usize| {
+            let text = format!("[{}]", "\"some words\",".repeat(n));
+            let mut partial = Partial::default();
+            let pieces =
+                text.as_bytes().chunks(4).filter_map(|c| partial.push(std::str::from_utf8(c).unwrap()));
+            pieces.map(|value| value.as_array().map_or(0, Vec::len)).sum::<usize>()
+        };
+        assert!(copied(80_000) <= 9 * copied(10_000));
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 40, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map(".{0,4}", inner, 0..5)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn grows(before: &Value, after: &Value) -> bool {
+        match (before, after) {
+            (Value::String(a), Value::String(b)) => b.starts_with(a.as_str()),
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() <= b.len() && a.iter().zip(b).all(|(a, b)| grows(a, b))
+            }
+            (Value::Object(a), Value::Object(b)) => {
+                a.iter().all(|(key, a)| b.get(key).is_some_and(|b| grows(a, b)))
+            }
+            (a, b) => a == b,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn partials_only_grow_and_end_with_the_value(value in any_json(), width in 1usize..9) {
+            let value = json!([value]);
+            let chars: Vec<char> = value.to_string().chars().collect();
+            let mut partial = Partial::default();
+            let mut shown = json!([]);
+            for piece in chars.chunks(width) {
+                if let Some(next) = partial.push(&piece.iter().collect::<String>()) {
+                    prop_assert!(grows(&shown, &next), "{shown} then {next}");
+                    shown = next;
+                }
+            }
+            prop_assert_eq!(shown, value);
+        }
+    }
+}
