@@ -145,6 +145,11 @@ impl Context {
         self.shared.deadline.map(|(at, _)| at)
     }
 
+    /// Whether somebody has limited the calls of the run with [`with_concurrency`](Self::with_concurrency).
+    pub fn is_limited(&self) -> bool {
+        self.shared.slots.is_some()
+    }
+
     /// Names of the steps around this place.
     pub fn path(&self) -> &Path {
         &self.place.path
@@ -269,8 +274,8 @@ impl Context {
         self.pieces.is_some()
     }
 
-    /// The same run, for a step whose pieces are not pieces of the answer.
-    pub(crate) fn muted(&self) -> Self {
+    /// The same run, for a step whose pieces are not pieces of the answer. Its events go on.
+    pub fn muted(&self) -> Self {
         Self { pieces: None, ..self.clone() }
     }
 

@@ -40,9 +40,11 @@
 //! # }
 //! ```
 
+pub mod chain_file;
 mod resolve;
 pub mod sim;
 
+pub use chain_file::ChainFile;
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
 pub use fanweave_models as models;

@@ -62,7 +62,8 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         self.stream_in(input.into(), Context::new())
     }
 
-    pub(crate) fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
+    /// As [`stream`](Self::stream), within `cx`.
+    pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
         (self.0)(input, cx)
     }
 

@@ -1,6 +1,7 @@
 //! Prompts: what a model is given, and the templates that write it.
 
 mod template;
+mod words;
 
 use serde::{Deserialize, Serialize};
 

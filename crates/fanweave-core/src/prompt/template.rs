@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior};
 
+use super::words;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Prompt, Result, Vars};
 
@@ -39,18 +40,38 @@ impl Template {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         // Prompts are text, whatever they are called: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
-        env.add_template_owned(NAME, text.into()).map_err(|e| {
+        let text = text.into();
+        env.add_template_owned(NAME, text.clone()).map_err(|e| {
             let line = e.line().unwrap_or(1);
             let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
             Error::new(ErrorKind::Config, format!("the template is not valid: line {line}: {detail}"))
         })?;
+        if let Some((line, message)) = words::unknown(&env, &text) {
+            let message = format!("the template is not valid: line {line}: {message}");
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         Ok(Self(Arc::new(env)))
     }
 
     /// The variables that the template reads, sorted.
     pub fn variables(&self) -> Vec<String> {
+        self.undeclared(false)
+    }
+
+    /// As [`variables`](Self::variables), with the fields that are read of them, as in `user.name`.
+    pub fn paths(&self) -> Vec<String> {
+        self.undeclared(true)
+    }
+
+    fn undeclared(&self, nested: bool) -> Vec<String> {
         let Ok(template) = self.0.get_template(NAME) else { return Vec::new() };
-        let mut names: Vec<_> = template.undeclared_variables(false).into_iter().collect();
+        // Functions such as `range` are there without being given.
+        let is_function = |path: &String| {
+            let name = path.split('.').next().unwrap_or_default();
+            self.0.globals().any(|(global, _)| global == name)
+        };
+        let mut names: Vec<_> = template.undeclared_variables(nested).into_iter().collect();
+        names.retain(|name| !is_function(name));
         names.sort();
         names
     }
@@ -168,7 +189,27 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_filter_or_test_is_found_when_the_template_is_read() {
+        let says = |text: &str| Template::parse(text).err().map(|error| error.message().to_owned());
+        let filter = "the template is not valid: line 2: there is no filter `uper`: did you mean `upper`?";
+        assert_eq!(says("a\n{{ x | uper }}").as_deref(), Some(filter));
+        let test = "the template is not valid: line 1: there is no test `evn`";
+        assert_eq!(says("{% if x is not evn %}{% endif %}").as_deref(), Some(test));
+        for fine in [
+            "{{ x | default('a | b') | join(', ') }} | uper",
+            "{# | uper #}{{ a or b }} {% if a is defined and b is even %}x{% endif %}",
+            "{% raw %}{{ x | uper }}{% endraw %}",
+            "{{ [1, 2] | map('upper') | list }} {{ \"it is fine\" }}",
+        ] {
+            assert_eq!(says(fine), None, "{fine}");
+        }
+    }
+
+    #[test]
     fn a_template_knows_its_variables() {
+        let template = Template::parse("{% for i in range(n) %}{{ user.name }}{% endfor %}").unwrap();
+        assert_eq!(template.variables(), ["n", "user"]);
+        assert_eq!(template.paths(), ["n", "user.name"]);
         let template = Template::parse("{{ b }}{% for x in a %}{{ x }}{% endfor %}").unwrap();
         assert_eq!(template.variables(), ["a", "b"]);
     }

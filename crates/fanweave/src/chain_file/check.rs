@@ -1,0 +1,285 @@
+//! What a chain file means: which step reads what, and whether all of it is there.
+
+use serde_json::Value;
+
+use super::problem::{Problem, Problems};
+use super::spec::{Action, Placed, Spec, Step, unknown_step};
+use crate::{Template, closest};
+
+/// A step with its templates read and its edges found.
+pub(super) struct Checked {
+    /// Of a call: its messages. Of a template step: the one template.
+    pub(super) templates: Vec<Template>,
+    pub(super) when: Option<Template>,
+    pub(super) source: Option<Source>,
+    /// Steps whose whole output is read, or that are needed, in the order of the file.
+    pub(super) waits_for: Vec<usize>,
+}
+
+/// What a fan-out goes over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The output of a step, and the fields within.
+    Step(usize, Vec<String>),
+    /// An input, and the fields within.
+    Input(String, Vec<String>),
+}
+
+/// Checks the steps against each other. `text` is the whole file.
+pub(super) fn check(spec: &Spec, text: &str) -> Result<Vec<Checked>, Problems> {
+    let names: Vec<_> = spec.steps.iter().map(|step| step.name.value.clone()).collect();
+    let mut checker = Checker { spec, text, names, found: Vec::new() };
+    let checked: Vec<_> = spec.steps.iter().map(|step| checker.step(step)).collect();
+    if let Some(output) = &spec.output
+        && !checker.names.contains(&output.value)
+    {
+        let message = unknown_step(&output.value, &checker.names);
+        checker.found.push(Problem::at(output.at, message));
+    }
+    if checker.found.is_empty() {
+        checker.found.extend(circle(spec, &checked));
+    }
+    Problems::check(checker.found)?;
+    Ok(checked)
+}
+
+struct Checker<'a> {
+    spec: &'a Spec,
+    text: &'a str,
+    names: Vec<String>,
+    found: Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn step(&mut self, step: &Step) -> Checked {
+        let mut reads = Vec::new();
+        let texts: Vec<&Placed<String>> = match &step.action {
+            Action::Call { messages, .. } => messages.iter().map(|(_, text)| text).collect(),
+            Action::Template(text) => vec![text],
+        };
+        let templates = texts.into_iter().filter_map(|text| self.template(step, text, &mut reads)).collect();
+        let when = step.when.as_ref().and_then(|when| {
+            let condition = Placed { at: when.at, value: as_condition(&when.value) };
+            self.template(step, &condition, &mut reads)
+        });
+        let source = step.for_each.as_ref().and_then(|path| self.source(step, path));
+        for need in &step.needs {
+            reads.extend(self.names.iter().position(|name| *name == need.value));
+            if need.value == step.name.value {
+                self.found.push(Problem::at(need.at, format!("step `{}` needs itself", need.value)));
+            }
+        }
+        reads.sort_unstable();
+        reads.dedup();
+        Checked { templates, when, source, waits_for: reads }
+    }
+
+    fn template(&mut self, step: &Step, text: &Placed<String>, reads: &mut Vec<usize>) -> Option<Template> {
+        let template = match Template::parse(text.value.clone()) {
+            Ok(template) => template,
+            Err(error) => {
+                self.found.push(Problem::at(text.at, error.message().to_owned()));
+                return None;
+            }
+        };
+        for path in template.paths() {
+            self.path(step, text, &path, reads);
+        }
+        Some(template)
+    }
+
+    /// Checks one variable of a template.
+    fn path(&mut self, step: &Step, text: &Placed<String>, path: &str, reads: &mut Vec<usize>) {
+        let mut words = path.split('.');
+        let problem = match (words.next().unwrap_or_default(), words.next(), words.next()) {
+            ("steps", Some(name), field) => match self.names.iter().position(|known| known == name) {
+                None => Some((format!("steps.{name}"), unknown_step(name, &self.names))),
+                Some(_) if name == step.name.value => {
+                    Some((format!("steps.{name}"), format!("step `{name}` reads its own output")))
+                }
+                Some(_) if field != Some("output") => Some((
+                    format!("steps.{name}"),
+                    format!("a step has nothing but its output: write `steps.{name}.output`"),
+                )),
+                Some(index) => {
+                    reads.push(index);
+                    None
+                }
+            },
+            ("steps", None, _) => {
+                let message = "name the step whose output is meant: `steps.NAME.output`".to_owned();
+                Some(("steps".to_owned(), message))
+            }
+            ("item" | "index", _, _) if step.for_each.is_some() => None,
+            (word @ ("item" | "index"), _, _) => Some((
+                word.to_owned(),
+                format!(
+                    "`{word}` is there in a step with `for_each`, and step `{}` has none",
+                    step.name.value
+                ),
+            )),
+            ("inputs", Some(name), _) => {
+                (!self.is_input(name)).then(|| (format!("inputs.{name}"), self.unknown_variable(name)))
+            }
+            ("inputs", None, _) => None,
+            (name, _, _) => (!self.is_input(name)).then(|| (name.to_owned(), self.unknown_variable(name))),
+        };
+        if let Some((word, message)) = problem {
+            self.found.push(Problem::at(self.find(&word, text.at), message));
+        }
+    }
+
+    fn is_input(&self, name: &str) -> bool {
+        self.spec.inputs.iter().any(|input| input.name == name)
+    }
+
+    fn unknown_variable(&self, name: &str) -> String {
+        if self.names.iter().any(|step| step == name) {
+            return format!("there is no variable `{name}`: did you mean `steps.{name}.output`?");
+        }
+        let inputs: Vec<_> = self.spec.inputs.iter().map(|input| input.name.as_str()).collect();
+        let hint = match closest(name, inputs.iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if inputs.is_empty() => "the file has no `inputs`".to_owned(),
+            None => format!("the inputs are {}", inputs.join(", ")),
+        };
+        format!("there is no variable `{name}`: {hint}")
+    }
+
+    fn source(&mut self, step: &Step, path: &Placed<String>) -> Option<Source> {
+        let bare = path.value.trim();
+        let bare = bare.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")).unwrap_or(bare).trim();
+        let words: Vec<_> = bare.split('.').map(str::to_owned).collect();
+        if bare.is_empty() || !words.iter().all(|word| is_word(word)) {
+            let message = "`for_each` names a list, as in `steps.outline.output` or the name of an input";
+            self.found.push(Problem::at(path.at, message.to_owned()));
+            return None;
+        }
+        let mut reads = Vec::new();
+        let before = self.found.len();
+        match words[0].as_str() {
+            "item" | "index" => {
+                let message =
+                    format!("`for_each` cannot go over `{bare}`: it is there only within the fan-out");
+                self.found.push(Problem::at(path.at, message));
+            }
+            _ => self.path(step, path, bare, &mut reads),
+        }
+        if self.found.len() > before {
+            return None;
+        }
+        let is_list = match reads.first() {
+            Some(index) if words.len() == 2 + 1 => self.makes_list(&self.spec.steps[*index]),
+            Some(_) => None,
+            None => self.input(&words).map(Value::is_array),
+        };
+        if is_list == Some(false) {
+            let message = match reads.first() {
+                Some(index) => format!(
+                    "step `{}` gives a text, and `for_each` needs a list: give that step `output: lines`",
+                    self.names[*index]
+                ),
+                None => format!("`for_each` needs a list, and the default of `{bare}` is none"),
+            };
+            self.found.push(Problem::at(path.at, message));
+            return None;
+        }
+        Some(match reads.first() {
+            Some(index) => Source::Step(*index, words[3..].to_vec()),
+            None if words[0] == "inputs" => Source::Input(words.get(1)?.clone(), words[2..].to_vec()),
+            None => Source::Input(words[0].clone(), words[1..].to_vec()),
+        })
+    }
+
+    /// Whether the output of a step is a list, where that can be known.
+    fn makes_list(&self, step: &Step) -> Option<bool> {
+        match &step.action {
+            _ if step.for_each.is_some() => Some(true),
+            Action::Call { output, .. } => output.is_list(),
+            Action::Template(_) => Some(false),
+        }
+    }
+
+    /// The default of an input, or of a field within.
+    fn input(&self, words: &[String]) -> Option<&Value> {
+        let words = if words[0] == "inputs" { &words[1..] } else { words };
+        let input = self.spec.inputs.iter().find(|input| Some(&input.name) == words.first())?;
+        words[1..].iter().try_fold(input.default.as_ref()?, |value, word| value.get(word))
+    }
+
+    /// Where `word` stands at or after `from`, for a problem to point at.
+    fn find(&self, word: &str, from: usize) -> usize {
+        let rest = self.text.get(from..).unwrap_or_default();
+        let mut start = 0;
+        while let Some(at) = rest[start..].find(word).map(|at| start + at) {
+            let before = rest[..at].chars().next_back();
+            let after = rest[at + word.len()..].chars().next();
+            let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+            if !part(before) && !part(after) {
+                return from + at;
+            }
+            start = at + word.len();
+        }
+        from
+    }
+}
+
+fn is_word(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
+/// A condition as a template that writes something where it holds.
+fn as_condition(text: &str) -> String {
+    let bare = text.trim();
+    let bare = bare.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")).unwrap_or(bare);
+    format!("{{% if {bare} %}}yes{{% endif %}}")
+}
+
+/// The steps that wait for each other, if some do.
+fn circle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let next = |step: usize| {
+        let source = match checked[step].source {
+            Some(Source::Step(index, _)) => Some(index),
+            _ => None,
+        };
+        checked[step].waits_for.iter().copied().chain(source).collect::<Vec<_>>()
+    };
+    let mut marks = vec![Mark::New; checked.len()];
+    for first in 0..checked.len() {
+        if marks[first] != Mark::New {
+            continue;
+        }
+        marks[first] = Mark::Open;
+        // Steps on the way, each with what is still to be looked at. No recursion: a file may have many steps.
+        let mut way = vec![(first, next(first))];
+        while let Some((step, rest)) = way.last_mut() {
+            let step = *step;
+            match rest.pop() {
+                None => {
+                    marks[step] = Mark::Done;
+                    way.pop();
+                }
+                Some(other) if marks[other] == Mark::New => {
+                    marks[other] = Mark::Open;
+                    way.push((other, next(other)));
+                }
+                Some(other) if marks[other] == Mark::Open => {
+                    let from = way.iter().position(|(step, _)| *step == other).unwrap_or_default();
+                    let name = |step: usize| format!("`{}`", spec.steps[step].name.value);
+                    let names: Vec<_> =
+                        way[from..].iter().map(|(step, _)| name(*step)).chain([name(other)]).collect();
+                    let message = format!("the steps wait for each other: {}", names.join(" waits for "));
+                    return Some(Problem::at(spec.steps[other].name.at, message));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,179 @@
+//! The fields of a table, each taken once; what is left at the end is a typing error.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::problem::Problem;
+use super::spec::Placed;
+use super::tree::{Key, Node, Tree};
+use crate::closest;
+
+pub(super) struct Fields<'n, 'p> {
+    /// Whose fields they are, as errors say it.
+    what: String,
+    fields: &'n [(Key, Node)],
+    /// Names that were asked for.
+    known: Vec<&'static str>,
+    pub(super) found: &'p mut Vec<Problem>,
+}
+
+impl<'n, 'p> Fields<'n, 'p> {
+    /// The fields of a table. Anything else is a problem.
+    pub(super) fn of(node: &'n Node, what: &str, found: &'p mut Vec<Problem>) -> Option<Self> {
+        match &node.value {
+            Tree::Map(fields) => Some(Self { what: what.to_owned(), fields, known: Vec::new(), found }),
+            _ => {
+                let message = format!("{what} is a table of fields, and this is {}", node.kind());
+                found.push(Problem::at(node.at, message));
+                None
+            }
+        }
+    }
+
+    pub(super) fn problem(&mut self, at: usize, message: impl Into<String>) {
+        self.found.push(Problem::at(at, message.into()));
+    }
+
+    /// The field of that name, which thereby is a known one.
+    pub(super) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+        self.known.push(name);
+        self.fields.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
+    }
+
+    /// Where a field stands that should not be there. It is not complained about again.
+    pub(super) fn place(&mut self, name: &'static str) -> Option<usize> {
+        self.known.push(name);
+        self.fields.iter().find(|(key, _)| key.name == name).map(|(key, _)| key.at)
+    }
+
+    /// Whether one of these fields is there.
+    pub(super) fn named(&self, names: &[&str]) -> bool {
+        self.fields.iter().any(|(key, _)| names.contains(&key.name.as_str()))
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Option<Placed<String>> {
+        let node = self.take(name)?;
+        self.as_text(name, node)
+    }
+
+    pub(super) fn as_text(&mut self, name: &str, node: &Node) -> Option<Placed<String>> {
+        match &node.value {
+            Tree::Text(text) => Some(Placed { at: node.at, value: text.clone() }),
+            _ => {
+                let hint = match node.value {
+                    Tree::Number(_) | Tree::Bool(_) => ": put it in quotes",
+                    Tree::Map(_) => ": quote it if it begins with `{{`",
+                    _ => "",
+                };
+                self.problem(node.at, format!("`{name}` is a text, and this is {}{hint}", node.kind()));
+                None
+            }
+        }
+    }
+
+    /// A text or a list of texts.
+    pub(super) fn texts(&mut self, name: &str, node: &Node) -> Vec<String> {
+        let nodes: Vec<&Node> = match &node.value {
+            Tree::List(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        nodes.into_iter().filter_map(|node| self.as_text(name, node)).map(|text| text.value).collect()
+    }
+
+    pub(super) fn whole(&mut self, name: &str, node: &Node) -> Option<i64> {
+        let whole = match &node.value {
+            Tree::Number(n) => n.as_i64(),
+            _ => None,
+        };
+        if whole.is_none() {
+            self.problem(node.at, format!("`{name}` is a whole number, and this is {}", shown(node)));
+        }
+        whole
+    }
+
+    pub(super) fn at_least(&mut self, name: &'static str, least: u32) -> Option<u32> {
+        let node = self.take(name)?;
+        let whole = match &node.value {
+            Tree::Number(n) => n.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n >= least),
+            _ => None,
+        };
+        if whole.is_none() {
+            let message =
+                format!("`{name}` is a whole number of {least} or more, and this is {}", shown(node));
+            self.problem(node.at, message);
+        }
+        whole
+    }
+
+    pub(super) fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let node = self.take(name)?;
+        let number = match &node.value {
+            Tree::Number(n) => n.as_f64().filter(|n| range.contains(n)),
+            _ => None,
+        };
+        if number.is_none() {
+            let (from, to) = (range.start(), range.end());
+            self.problem(
+                node.at,
+                format!("`{name}` is a number from {from} to {to}, and this is {}", shown(node)),
+            );
+        }
+        number
+    }
+
+    /// A time, as in `30s`.
+    pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
+        let node = self.take(name)?;
+        let time = match &node.value {
+            Tree::Text(text) => humantime::parse_duration(text).ok().filter(|time| !time.is_zero()),
+            _ => None,
+        };
+        if time.is_none() {
+            let message = format!("`{name}` is a time, as in 500ms, 30s or 2m, and this is {}", shown(node));
+            self.problem(node.at, message);
+        }
+        time
+    }
+
+    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        let node = self.take(name)?;
+        // YAML reads an unquoted null as nothing.
+        let word = match &node.value {
+            Tree::Text(text) => text.as_str(),
+            Tree::Null => "null",
+            _ => "",
+        };
+        let choice = choices.iter().find(|(choice, _)| *choice == word).map(|(_, value)| *value);
+        if choice.is_none() {
+            let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+            let hint = closest(word, names.iter()).map(|near| format!("; did you mean `{near}`?"));
+            let (names, hint) = (names.join(", "), hint.unwrap_or_default());
+            self.problem(node.at, format!("`{name}` is one of {names}, and this is {}{hint}", shown(node)));
+        }
+        choice
+    }
+
+    /// Complains about every field that nobody asked for.
+    pub(super) fn end(self) {
+        for (key, _) in self.fields {
+            if self.known.contains(&key.name.as_str()) {
+                continue;
+            }
+            let hint = match closest(&key.name, self.known.iter()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("it may have {}", self.known.join(", ")),
+            };
+            self.found
+                .push(Problem::at(key.at, format!("{} has no field `{}`: {hint}", self.what, key.name)));
+        }
+    }
+}
+
+/// What stands there, short.
+fn shown(node: &Node) -> String {
+    match &node.value {
+        Tree::Text(text) => format!("`{}`", crate::excerpt(text, 40)),
+        Tree::Number(n) => format!("`{n}`"),
+        _ => node.kind().to_owned(),
+    }
+}

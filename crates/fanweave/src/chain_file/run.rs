@@ -1,0 +1,340 @@
+//! Running a chain file: every step starts as soon as what it reads is there.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures::future::{BoxFuture, try_join_all};
+use futures::{StreamExt, stream};
+use serde_json::{Map, Value, json};
+
+use super::check::Source;
+use super::outcome::{End, Outcome};
+use super::segment::Segment;
+use super::spec::{Input, Limits, OnError};
+use crate::{
+    Chain, Context, Delta, Error, ErrorKind, Many, Result, Runnable, Streaming, Template, Vars, closest,
+};
+
+/// Items of a fan-out that are at work or wait for their turn, where the file sets no concurrency.
+const WINDOW: usize = 64;
+
+/// A chain file with its models.
+pub(super) struct Weave {
+    pub(super) inputs: Vec<Input>,
+    pub(super) limits: Limits,
+    pub(super) steps: Vec<Planned>,
+    /// The step whose output is that of the chain.
+    pub(super) output: usize,
+    /// How its text can be handed out while it grows. `None` where it cannot.
+    pub(super) speech: Option<Vec<Segment>>,
+}
+
+pub(super) struct Planned {
+    pub(super) name: Arc<str>,
+    pub(super) work: Work,
+    pub(super) source: Option<Source>,
+    pub(super) waits_for: Vec<usize>,
+    pub(super) when: Option<Template>,
+    pub(super) on_error: OnError,
+    /// Whether somebody wants its items, or its text, while they arrive.
+    pub(super) is_heard: bool,
+}
+
+/// What a step does with its variables.
+pub(super) enum Work {
+    /// A call whose answer is a text.
+    Text(Chain<Vars, String>),
+    /// A call whose answer is a list that can be read item by item.
+    Items(Many<Vars, Value>, Chain<Vars, Value>),
+    /// Any other call, or a template.
+    Value(Chain<Vars, Value>),
+}
+
+impl Runnable for Weave {
+    type Input = Vars;
+    type Output = Value;
+
+    async fn run(&self, vars: Vars, cx: &Context) -> Result<Value> {
+        let cx = match self.limits.concurrency.and_then(std::num::NonZeroUsize::new) {
+            // A limit from above holds for all runs together, and stays.
+            Some(most) if !cx.is_limited() => cx.clone().with_concurrency(most),
+            _ => cx.clone(),
+        };
+        let run = One {
+            weave: self,
+            inputs: inputs(&self.inputs, &vars)?,
+            outcomes: self.steps.iter().map(|_| Outcome::default()).collect(),
+            quiet: cx.muted(),
+        };
+        let work = async { try_join_all((0..self.steps.len()).map(|step| run.step(step))).await };
+        tokio::try_join!(work, run.speak(&cx))?;
+        match run.outcomes[self.output].ended().await {
+            End::Done(value) => Ok(value),
+            End::Skipped => Ok(Value::Null),
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        if self.speech.is_some() { Streaming::Pieces } else { Streaming::Whole }
+    }
+}
+
+/// The inputs of one run: those of the caller over the defaults.
+fn inputs(inputs: &[Input], vars: &Vars) -> Result<Map<String, Value>> {
+    let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
+    if let Some(name) = vars.names().find(|name| !names.contains(name)) {
+        let hint = match closest(name, names.iter()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if names.is_empty() => "the chain has none".to_owned(),
+            None => format!("they are {}", names.join(", ")),
+        };
+        return Err(Error::new(ErrorKind::Input, format!("the chain has no input `{name}`: {hint}")));
+    }
+    let mut all = Map::new();
+    for input in inputs {
+        let Some(value) = vars.get(&input.name).or(input.default.as_ref()) else {
+            let message = format!("the input `{}` is missing, and has no default", input.name);
+            return Err(Error::new(ErrorKind::Input, message));
+        };
+        all.insert(input.name.clone(), value.clone());
+    }
+    Ok(all)
+}
+
+/// An item of a list with its number, from 1.
+type Numbered = Result<(usize, Value)>;
+
+/// One run of the chain.
+struct One<'a> {
+    weave: &'a Weave,
+    inputs: Map<String, Value>,
+    outcomes: Vec<Outcome>,
+    quiet: Context,
+}
+
+impl One<'_> {
+    fn step(&self, index: usize) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.step_now(index))
+    }
+
+    async fn step_now(&self, index: usize) -> Result<()> {
+        let step = &self.weave.steps[index];
+        let mut outputs = Map::new();
+        for other in &step.waits_for {
+            match self.outcomes[*other].ended().await {
+                End::Done(value) => {
+                    outputs.insert(self.weave.steps[*other].name.to_string(), json!({ "output": value }));
+                }
+                End::Skipped => {
+                    self.outcomes[index].end(End::Skipped);
+                    return Ok(());
+                }
+            }
+        }
+        let base = self.variables(outputs);
+        let made = match &step.source {
+            None => self.once(index, base).await,
+            Some(source) => self.each(index, source, &base).await,
+        };
+        match (made, step.on_error) {
+            (Ok(end), _) => self.outcomes[index].end(end),
+            (Err(error), OnError::Fail) => return Err(error),
+            (Err(error), _) if error.kind() == ErrorKind::Cancelled => return Err(error),
+            (Err(_), OnError::Skip) => self.outcomes[index].end(End::Skipped),
+            (Err(_), OnError::Null) => self.outcomes[index].end(End::Done(Value::Null)),
+        }
+        Ok(())
+    }
+
+    /// What templates read: the inputs by their names, and the outputs of the steps before.
+    fn variables(&self, outputs: Map<String, Value>) -> Vars {
+        let mut all = self.inputs.clone();
+        all.insert("inputs".to_owned(), Value::Object(self.inputs.clone()));
+        all.insert("steps".to_owned(), Value::Object(outputs));
+        all.into()
+    }
+
+    async fn once(&self, index: usize, vars: Vars) -> Result<End> {
+        let step = &self.weave.steps[index];
+        if !holds(step, &vars)? {
+            return Ok(End::Done(Value::Null));
+        }
+        let outcome = &self.outcomes[index];
+        let value = match &step.work {
+            Work::Text(chain) if step.is_heard => {
+                let mut run = chain.stream_in(vars, &self.quiet);
+                while let Some(piece) = run.next().await {
+                    if let Some(text) = piece?.as_text() {
+                        outcome.say(text);
+                    }
+                }
+                Value::String(run.output().await?)
+            }
+            Work::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
+            Work::Items(items, _) if step.is_heard => {
+                let mut items = items.stream_in(vars, self.quiet.clone());
+                while let Some(item) = items.next().await {
+                    outcome.push(item?);
+                }
+                Value::Array(outcome.take_items())
+            }
+            Work::Items(_, chain) | Work::Value(chain) => chain.run(vars, &self.quiet).await?,
+        };
+        Ok(End::Done(value))
+    }
+
+    /// Runs the step for every item of its source, each as soon as it is there. The list keeps the source's order.
+    async fn each(&self, index: usize, source: &Source, base: &Vars) -> Result<End> {
+        let step = &self.weave.steps[index];
+        let window = self.weave.limits.concurrency.unwrap_or(WINDOW);
+        let items = stream::unfold(0, |n| self.numbered(source, n)).boxed();
+        let one = |item| self.one_of_many(step, base, item);
+        let mut results = items.map(one).buffered(window).boxed();
+        let outcome = &self.outcomes[index];
+        while let Some(result) = results.next().await {
+            if let Some(value) = result? {
+                outcome.push(value);
+            }
+        }
+        if let Source::Step(source, _) = source
+            && self.outcomes[*source].ended().await == End::Skipped
+        {
+            return Ok(End::Skipped);
+        }
+        Ok(End::Done(Value::Array(outcome.take_items())))
+    }
+
+    /// The item at `index` of a source. Waits for it where the source is still at work.
+    async fn item(&self, source: &Source, index: usize) -> Result<Option<Value>> {
+        let (whole, words, what) = match source {
+            Source::Step(step, words) if words.is_empty() => {
+                let item = self.outcomes[*step].item(index).await;
+                if item.is_some() {
+                    return Ok(item);
+                }
+                // A step that cannot hand out items has pushed none.
+                let End::Done(value) = self.outcomes[*step].ended().await else { return Ok(None) };
+                (value, words, &*self.weave.steps[*step].name)
+            }
+            Source::Step(step, words) => {
+                let End::Done(value) = self.outcomes[*step].ended().await else { return Ok(None) };
+                (value, words, &*self.weave.steps[*step].name)
+            }
+            Source::Input(name, words) => (self.inputs[name].clone(), words, name.as_str()),
+        };
+        let list = words.iter().try_fold(&whole, |value, word| value.get(word));
+        match list {
+            Some(Value::Array(items)) => Ok(items.get(index).cloned()),
+            Some(Value::Null) => Ok(None),
+            _ => {
+                let path = std::iter::once(what).chain(words.iter().map(String::as_str));
+                let path = path.collect::<Vec<_>>().join(".");
+                Err(Error::new(ErrorKind::Input, format!("`for_each` needs a list, and `{path}` gave none")))
+            }
+        }
+    }
+
+    /// The item at `index`, and the next index.
+    fn numbered<'a>(&'a self, source: &'a Source, index: usize) -> BoxFuture<'a, Option<(Numbered, usize)>> {
+        Box::pin(async move {
+            let item = self.item(source, index).await.transpose()?;
+            Some((item.map(|item| (index + 1, item)), index + 1))
+        })
+    }
+
+    /// One item of a fan-out. `None` where it is left out.
+    fn one_of_many<'a>(
+        &'a self,
+        step: &'a Planned,
+        base: &'a Vars,
+        item: Numbered,
+    ) -> BoxFuture<'a, Result<Option<Value>>> {
+        Box::pin(async move {
+            let (number, item) = item?;
+            let mut vars = base.clone();
+            vars.insert("item", item);
+            vars.insert("index", number);
+            let made = async {
+                if !holds(step, &vars)? {
+                    return Ok::<_, Error>(None);
+                }
+                Ok(Some(match &step.work {
+                    Work::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
+                    Work::Items(_, chain) | Work::Value(chain) => chain.run(vars, &self.quiet).await?,
+                }))
+            };
+            match (made.await, step.on_error) {
+                (Ok(value), _) => Ok(value),
+                (Err(error), OnError::Fail) => Err(error.with_step(format!("item {number}"))),
+                (Err(error), _) if error.kind() == ErrorKind::Cancelled => Err(error),
+                (Err(_), OnError::Skip) => Ok(None),
+                (Err(_), OnError::Null) => Ok(Some(Value::Null)),
+            }
+        })
+    }
+
+    /// Hands out the text of the chain while its parts arrive.
+    async fn speak(&self, cx: &Context) -> Result<()> {
+        let Some(speech) = self.weave.speech.as_ref().filter(|_| cx.wants_deltas()) else { return Ok(()) };
+        let index: HashMap<&str, usize> =
+            self.weave.steps.iter().enumerate().map(|(i, step)| (&*step.name, i)).collect();
+        for segment in speech {
+            match segment {
+                Segment::Literal(text) if text.is_empty() => {}
+                Segment::Literal(text) => cx.delta(Delta::text(text.as_str())).await,
+                Segment::Output { step, template } => {
+                    let outcome = &self.outcomes[index[step.as_str()]];
+                    let mut said = 0;
+                    while let Some(more) = outcome.more_text(said).await {
+                        said += more.len();
+                        cx.delta(Delta::text(more)).await;
+                    }
+                    self.rest(template, said, cx).await?;
+                }
+                Segment::Joined { step, separator, template } => {
+                    let outcome = &self.outcomes[index[step.as_str()]];
+                    let (mut said, mut n) = (0, 0);
+                    while let Some(Value::String(item)) = outcome.item(n).await {
+                        let text = if n == 0 { item } else { format!("{separator}{item}") };
+                        said += text.len();
+                        n += 1;
+                        cx.delta(Delta::text(text)).await;
+                    }
+                    self.rest(template, said, cx).await?;
+                }
+                Segment::Other(template) => self.rest(template, 0, cx).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands out what a segment says after the bytes that have been said.
+    async fn rest(&self, template: &Template, said: usize, cx: &Context) -> Result<()> {
+        let mut outputs = Map::new();
+        let paths = template.paths();
+        for (index, step) in self.weave.steps.iter().enumerate() {
+            let start = format!("steps.{}.", step.name);
+            if paths.iter().any(|path| path.starts_with(&start)) {
+                let value = match self.outcomes[index].ended().await {
+                    End::Done(value) => value,
+                    // The whole is skipped then, and says no more.
+                    End::Skipped => return Ok(()),
+                };
+                outputs.insert(step.name.to_string(), json!({ "output": value }));
+            }
+        }
+        let text = template.render(&self.variables(outputs))?;
+        if let Some(rest) = text.get(said..).filter(|rest| !rest.is_empty()) {
+            cx.delta(Delta::text(rest)).await;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the condition of a step holds.
+fn holds(step: &Planned, vars: &Vars) -> Result<bool> {
+    match &step.when {
+        Some(condition) => Ok(!condition.render(vars)?.is_empty()),
+        None => Ok(true),
+    }
+}

@@ -1,0 +1,103 @@
+//! The last template of a chain in segments, so that its text can be handed out while its parts arrive.
+
+use super::spec::Placed;
+use crate::Template;
+
+/// A piece of a template.
+#[derive(Clone)]
+pub(super) enum Segment {
+    /// Stands as it is.
+    Literal(String),
+    /// `{{ steps.NAME.output }}`.
+    Output { step: String, template: Template },
+    /// `{{ steps.NAME.output | join('..') }}`.
+    Joined { step: String, separator: String, template: Template },
+    /// Any other expression.
+    Other(Template),
+}
+
+/// Cuts a template into segments that give its text one after the other. `None` where it has statements, comments
+/// or trimmed blanks, which reach over more than their own place.
+pub(super) fn segments(text: &Placed<String>) -> Option<Vec<Segment>> {
+    // Jinja drops one line break at the end.
+    let mut rest = text.value.strip_suffix('\n').unwrap_or(&text.value);
+    let mut segments = Vec::new();
+    loop {
+        let Some(open) =
+            rest.find('{').filter(|_| rest.contains("{{") || rest.contains("{%") || rest.contains("{#"))
+        else {
+            segments.push(Segment::Literal(rest.to_owned()));
+            return Some(segments);
+        };
+        let (literal, tail) = rest.split_at(open);
+        if tail.starts_with("{%")
+            || tail.starts_with("{#")
+            || tail.starts_with("{{-")
+            || tail.starts_with("{{+")
+        {
+            return None;
+        }
+        let Some(inside) = tail.strip_prefix("{{") else {
+            segments.push(Segment::Literal(rest[..=open].to_owned()));
+            rest = &rest[open + 1..];
+            continue;
+        };
+        let end = close(inside)?;
+        let expression = &inside[..end];
+        if expression.ends_with('-') || expression.ends_with('+') {
+            return None;
+        }
+        segments.push(Segment::Literal(literal.to_owned()));
+        segments.push(segment(expression)?);
+        rest = &inside[end + 2..];
+    }
+}
+
+/// Where the expression ends: at the first `}}` outside of quotes and braces.
+fn close(text: &str) -> Option<usize> {
+    let (mut quote, mut depth, mut escaped) = (None, 0usize, false);
+    for (at, c) in text.char_indices() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '{') => depth += 1,
+            (None, '}') if depth > 0 => depth -= 1,
+            (None, '}') => return text[at..].starts_with("}}").then_some(at),
+            (None, _) => {}
+        }
+    }
+    None
+}
+
+fn segment(expression: &str) -> Option<Segment> {
+    let template = Template::parse(format!("{{{{{expression}}}}}")).ok()?;
+    let bare = expression.trim();
+    if let Some(step) = output_of(bare) {
+        return Some(Segment::Output { step, template });
+    }
+    if let Some((list, join)) = bare.split_once('|')
+        && let Some(step) = output_of(list.trim())
+        && let Some(separator) = separator(join.trim())
+    {
+        return Some(Segment::Joined { step, separator, template });
+    }
+    Some(Segment::Other(template))
+}
+
+/// The step of `steps.NAME.output`.
+fn output_of(path: &str) -> Option<String> {
+    let name = path.strip_prefix("steps.")?.strip_suffix(".output")?;
+    name.chars().all(|c| c.is_alphanumeric() || c == '_').then(|| name.to_owned())
+}
+
+/// The text of `join('..')`, where it has no escapes but line breaks.
+fn separator(join: &str) -> Option<String> {
+    let inside = join.strip_prefix("join")?.trim().strip_prefix('(')?.strip_suffix(')')?.trim();
+    let quote = inside.chars().next().filter(|c| matches!(c, '"' | '\''))?;
+    let text = inside.strip_prefix(quote)?.strip_suffix(quote)?;
+    let plain = text.replace("\\n", "\n");
+    (!plain.contains('\\') && !plain.contains(quote)).then_some(plain)
+}

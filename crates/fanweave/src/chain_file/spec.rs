@@ -1,0 +1,433 @@
+//! What a chain file says, once it has been read and before it is checked as a whole.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::fields::Fields;
+use super::problem::{Problem, Problems};
+use super::tree::{Key, Node, Tree};
+use crate::{Parameters, Role, closest};
+
+/// A chain file as it is written.
+#[derive(Debug)]
+pub(super) struct Spec {
+    pub(super) name: Option<String>,
+    pub(super) model: Option<Placed<String>>,
+    pub(super) inputs: Vec<Input>,
+    pub(super) limits: Limits,
+    pub(super) steps: Vec<Step>,
+    /// The step whose output is that of the chain. The last one where the file does not say.
+    pub(super) output: Option<Placed<String>>,
+}
+
+/// Something and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Placed<T> {
+    pub(super) at: usize,
+    pub(super) value: T,
+}
+
+/// A variable that is set from outside.
+#[derive(Debug, Clone)]
+pub(super) struct Input {
+    pub(super) name: String,
+    /// `None` where the caller has to give it.
+    pub(super) default: Option<Value>,
+}
+
+/// Limits of one run.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Limits {
+    pub(super) concurrency: Option<usize>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) retries: Option<u32>,
+    pub(super) rpm: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct Step {
+    pub(super) name: Placed<String>,
+    pub(super) action: Action,
+    pub(super) for_each: Option<Placed<String>>,
+    pub(super) needs: Vec<Placed<String>>,
+    pub(super) when: Option<Placed<String>>,
+    pub(super) on_error: OnError,
+    pub(super) timeout: Option<Duration>,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(super) enum Action {
+    /// Asks a model.
+    Call {
+        messages: Vec<(Role, Placed<String>)>,
+        model: Option<Placed<String>>,
+        parameters: Box<Parameters>,
+        output: Shape,
+    },
+    /// Fills a template, without a call.
+    Template(Placed<String>),
+}
+
+/// What a step makes of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Shape {
+    Text,
+    /// One text for each line.
+    Lines,
+    /// Whatever JSON the answer holds.
+    Json,
+    /// JSON of this schema.
+    Schema(Value),
+}
+
+impl Shape {
+    /// Whether the output is a list.
+    pub(super) fn is_list(&self) -> Option<bool> {
+        match self {
+            Shape::Text => Some(false),
+            Shape::Lines => Some(true),
+            Shape::Json => None,
+            Shape::Schema(schema) => match &schema["type"] {
+                Value::String(kind) => Some(kind == "array"),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// What becomes of a run when a step of it fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum OnError {
+    /// The run fails.
+    #[default]
+    Fail,
+    /// The item is left out; a step that is no fan-out is skipped, and so is what needs it.
+    Skip,
+    /// The output is null.
+    Null,
+}
+
+impl Spec {
+    /// Reads the tree. Files that it names are read from `folder`.
+    pub(super) fn read(tree: &Node, folder: Option<&Path>) -> Result<Self, Problems> {
+        let mut found = Vec::new();
+        let spec = read(tree, folder, &mut found);
+        Problems::check(found)?;
+        spec.ok_or_else(|| Problem::at(tree.at, "the file is empty: it needs `steps`".to_owned()).into())
+    }
+}
+
+fn read(tree: &Node, folder: Option<&Path>, found: &mut Vec<Problem>) -> Option<Spec> {
+    if let Tree::Null = tree.value {
+        return None;
+    }
+    let mut file = Fields::of(tree, "the file", found)?;
+    if let Some(version) = file.take("version")
+        && version.to_json() != 1
+    {
+        file.problem(version.at, "this fanweave reads version 1 of chain files: write `version: 1`");
+    }
+    let name = file.text("name").map(|text| text.value);
+    file.text("description");
+    let model = file.text("model");
+    let inputs = file.take("inputs").map(|node| inputs(node, file.found)).unwrap_or_default();
+    let limits = file.take("limits").and_then(|node| limits(node, file.found)).unwrap_or_default();
+    let output = file.text("output");
+    let steps = match file.take("steps") {
+        Some(Node { value: Tree::Map(steps), at }) => {
+            if steps.is_empty() {
+                file.problem(*at, "there are no steps: a chain has at least one");
+            }
+            let names: Vec<_> = steps.iter().map(|(key, _)| key.name.clone()).collect();
+            steps.iter().filter_map(|(key, node)| step(key, node, folder, &names, file.found)).collect()
+        }
+        Some(other) => {
+            let message = format!("`steps` is a table of steps by name, and this is {}", other.kind());
+            file.problem(other.at, message);
+            Vec::new()
+        }
+        None => {
+            file.problem(tree.at, "`steps` is missing: a chain has at least one step");
+            Vec::new()
+        }
+    };
+    file.end();
+    Some(Spec { name, model, inputs, limits, steps, output })
+}
+
+fn inputs(node: &Node, found: &mut Vec<Problem>) -> Vec<Input> {
+    let Tree::Map(fields) = &node.value else {
+        let message = format!("`inputs` is a table of names and their defaults, and this is {}", node.kind());
+        found.push(Problem::at(node.at, message));
+        return Vec::new();
+    };
+    let mut inputs = Vec::new();
+    for (key, value) in fields {
+        if !is_name(&key.name) {
+            found.push(Problem::at(key.at, bad_name(&key.name)));
+        } else if RESERVED.contains(&key.name.as_str()) {
+            found.push(Problem::at(
+                key.at,
+                format!("`{}` has a meaning in templates: choose another name", key.name),
+            ));
+        }
+        let default = Some(value.to_json()).filter(|value| !value.is_null());
+        inputs.push(Input { name: key.name.clone(), default });
+    }
+    inputs
+}
+
+/// Names that templates have already.
+const RESERVED: [&str; 4] = ["steps", "inputs", "item", "index"];
+
+fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
+    let mut fields = Fields::of(node, "`limits`", found)?;
+    let limits = Limits {
+        concurrency: fields.at_least("concurrency", 1).and_then(|n| usize::try_from(n).ok()),
+        retries: fields.at_least("retries", 0),
+        rpm: fields.at_least("rpm", 1),
+        timeout: fields.duration("timeout"),
+    };
+    fields.end();
+    Some(limits)
+}
+
+fn step(
+    key: &Key,
+    node: &Node,
+    folder: Option<&Path>,
+    names: &[String],
+    found: &mut Vec<Problem>,
+) -> Option<Step> {
+    if !is_name(&key.name) {
+        found.push(Problem::at(key.at, bad_name(&key.name)));
+    }
+    let what = format!("step `{}`", key.name);
+    let mut fields = Fields::of(node, &what, found)?;
+    let action = action(&mut fields, key, folder);
+    let for_each = match fields.take("for_each") {
+        Some(Node { at, value: Tree::List(_) }) => {
+            fields
+                .problem(*at, "`for_each` names a list: put this one into `inputs`, and write its name here");
+            None
+        }
+        Some(node) => fields.as_text("for_each", node),
+        None => None,
+    };
+    let needs = needs(&mut fields, names);
+    let when = match fields.take("when") {
+        Some(Node { at, value: Tree::Bool(b) }) => Some(Placed { at: *at, value: b.to_string() }),
+        Some(node) => fields.as_text("when", node),
+        None => None,
+    };
+    let on_error = fields
+        .choice("on_error", &[("fail", OnError::Fail), ("skip", OnError::Skip), ("null", OnError::Null)])
+        .unwrap_or_default();
+    let timeout = fields.duration("timeout");
+    fields.end();
+    let name = Placed { at: key.at, value: key.name.clone() };
+    Some(Step { name, action: action?, for_each, needs, when, on_error, timeout })
+}
+
+fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Option<Action> {
+    let prompt = fields.take("prompt").and_then(|node| text_or_file(fields, "prompt", node, folder));
+    let system = fields.take("system").and_then(|node| text_or_file(fields, "system", node, folder));
+    let messages = fields.take("messages").map(|node| messages(fields, node, folder));
+    let template = fields.take("template").and_then(|node| text_or_file(fields, "template", node, folder));
+    let given =
+        [("prompt", prompt.is_some()), ("messages", messages.is_some()), ("template", template.is_some())];
+    let given: Vec<_> = given.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect();
+    match given.as_slice() {
+        [_] => {}
+        [] => {
+            let message = format!(
+                "step `{}` does nothing: write `prompt` or `messages` for a call, or `template` for a text without one",
+                key.name
+            );
+            // A field of that name that could not be read has been complained about.
+            if !fields.named(&["prompt", "messages", "template"]) {
+                fields.problem(key.at, message);
+            }
+        }
+        several => {
+            let message = format!("step `{}` has {}: write one of them", key.name, several.join(" and "));
+            fields.problem(key.at, message);
+        }
+    }
+    if let Some(template) = template {
+        for name in ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop"] {
+            if let Some(at) = fields.place(name) {
+                fields.problem(at, format!("`{name}` has no use here: a `template` step calls no model"));
+            }
+        }
+        return Some(Action::Template(template));
+    }
+    let model = fields.text("model");
+    let output = fields.take("output").map_or(Some(Shape::Text), |node| shape(fields, node));
+    let parameters = Box::new(Parameters {
+        temperature: fields.number("temperature", 0.0..=2.0),
+        top_p: fields.number("top_p", 0.0..=1.0),
+        max_tokens: fields.at_least("max_tokens", 1),
+        seed: fields.take("seed").and_then(|node| fields.whole("seed", node)),
+        stop: fields.take("stop").map(|node| fields.texts("stop", node)).unwrap_or_default(),
+        ..Parameters::default()
+    });
+    let mut all: Vec<_> = system.into_iter().map(|text| (Role::System, text)).collect();
+    all.extend(messages.into_iter().flatten());
+    all.extend(prompt.map(|text| (Role::User, text)));
+    Some(Action::Call { messages: all, model, parameters, output: output? })
+}
+
+fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> Vec<(Role, Placed<String>)> {
+    let Tree::List(items) = &node.value else {
+        let message = format!("`messages` is a list of roles and texts, and this is {}", node.kind());
+        fields.problem(node.at, message);
+        return Vec::new();
+    };
+    let roles = [("system", Role::System), ("user", Role::User), ("assistant", Role::Assistant)];
+    let mut messages = Vec::new();
+    for item in items {
+        match &item.value {
+            Tree::Map(pair) if pair.len() == 1 => {
+                let (key, text) = &pair[0];
+                let Some((_, role)) = roles.iter().find(|(name, _)| *name == key.name) else {
+                    let meant = closest(&key.name, roles.map(|(name, _)| name));
+                    let hint = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
+                    let message =
+                        format!("no role `{}`{hint} The roles are system, user, assistant", key.name);
+                    fields.problem(key.at, message);
+                    continue;
+                };
+                messages.extend(text_or_file(fields, &key.name, text, folder).map(|text| (*role, text)));
+            }
+            _ => fields.problem(item.at, "a message is written as its role and its text: `- user: ..`"),
+        }
+    }
+    messages
+}
+
+fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Placed<String>> {
+    let Some(node) = fields.take("needs") else { return Vec::new() };
+    let items: Vec<&Node> = match &node.value {
+        Tree::List(items) => items.iter().collect(),
+        _ => vec![node],
+    };
+    let needs: Vec<_> = items.into_iter().filter_map(|item| fields.as_text("needs", item)).collect();
+    for need in &needs {
+        if !names.contains(&need.value) {
+            fields.problem(need.at, unknown_step(&need.value, names));
+        }
+    }
+    needs
+}
+
+/// A sentence about a step that is not there.
+pub(super) fn unknown_step(name: &str, names: &[String]) -> String {
+    let hint = match closest(name, names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the steps are {}", names.join(", ")),
+    };
+    format!("there is no step `{name}`: {hint}")
+}
+
+fn shape(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Shape> {
+    match &node.value {
+        Tree::Text(word) => match word.as_str() {
+            "text" => Some(Shape::Text),
+            "lines" => Some(Shape::Lines),
+            "json" => Some(Shape::Json),
+            other => {
+                let hint =
+                    closest(other, ["text", "lines", "json"]).map(|near| format!(": did you mean `{near}`?"));
+                let hint = hint.unwrap_or_else(|| ": it is text, lines, json or a JSON schema".to_owned());
+                fields.problem(node.at, format!("no output is called `{other}`{hint}"));
+                None
+            }
+        },
+        Tree::Map(_) => {
+            let schema = node.to_json();
+            let kinds = ["array", "object", "string", "number", "integer", "boolean", "null"];
+            if let Some(Value::String(kind)) = schema.get("type")
+                && !kinds.contains(&kind.as_str())
+            {
+                let hint =
+                    closest(kind, kinds).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+                let message = format!("no JSON schema has the type `{kind}`{hint}");
+                fields.problem(node.at, message);
+                return None;
+            }
+            Some(Shape::Schema(schema))
+        }
+        _ => {
+            let message =
+                format!("`output` is text, lines, json or a JSON schema, and this is {}", node.kind());
+            fields.problem(node.at, message);
+            None
+        }
+    }
+}
+
+/// Longest file that a chain file may name. 1 MiB: a prompt, not a data set.
+const MAX_FILE: u64 = 1 << 20;
+
+/// A text, or `{ file: path }` below the folder of the chain file.
+fn text_or_file(
+    fields: &mut Fields<'_, '_>,
+    name: &str,
+    node: &Node,
+    folder: Option<&Path>,
+) -> Option<Placed<String>> {
+    let Tree::Map(pairs) = &node.value else { return fields.as_text(name, node) };
+    let [(key, file)] = pairs.as_slice() else {
+        fields.problem(node.at, format!("`{name}` is a text, or `{{ file: PATH }}`"));
+        return None;
+    };
+    if key.name != "file" {
+        fields
+            .problem(key.at, format!("`{name}` is a text, or `{{ file: PATH }}`, and has no `{}`", key.name));
+        return None;
+    }
+    let path = fields.as_text("file", file)?;
+    match below(folder, &path.value) {
+        Ok(value) => Some(Placed { at: file.at, value }),
+        Err(why) => {
+            fields.problem(file.at, why);
+            None
+        }
+    }
+}
+
+/// The text of the file at `path`, which must lie below `folder`.
+fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
+    let Some(folder) = folder else {
+        return Err("a chain without a folder of its own names no files".to_owned());
+    };
+    let cannot = |e: std::io::Error| format!("cannot read `{path}`: {e}");
+    let folder = folder.canonicalize().map_err(cannot)?;
+    // Links are followed first: a link that leads out is a way out too.
+    let file = folder.join(path).canonicalize().map_err(cannot)?;
+    if !file.starts_with(&folder) {
+        return Err(format!("`{path}` lies outside of the folder of the chain file: move it below"));
+    }
+    let length = file.metadata().map_err(cannot)?.len();
+    if length > MAX_FILE {
+        return Err(format!("`{path}` is {length} bytes long, and a prompt has at most {MAX_FILE}"));
+    }
+    std::fs::read_to_string(&file).map_err(cannot)
+}
+
+/// Whether templates can say the name.
+fn is_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn bad_name(name: &str) -> String {
+    let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let fixed = if fixed.starts_with(|c: char| c.is_ascii_digit()) { format!("_{fixed}") } else { fixed };
+    format!("`{name}` cannot be said in a template: use letters, digits and underscores, as in `{fixed}`")
+}

@@ -1,0 +1,345 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::model::fake::Fake;
+use crate::{ChatModel, Context, Delta, Message, Prompt, Vars, vars};
+
+/// Answers with what `says` makes of the last message: a line every 100 ms.
+struct Scribe(fn(&str) -> Result<String>);
+
+impl ChatModel for Scribe {
+    fn name(&self) -> &str {
+        "test/scribe"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let _slot = cx.slot().await;
+        let text = (self.0)(&prompt.last_user_text())?;
+        for line in text.split_inclusive('\n') {
+            sleep(Duration::from_millis(100)).await;
+            cx.delta(Delta::text(line)).await;
+        }
+        Ok(Message::assistant(text))
+    }
+}
+
+fn scribe(says: fn(&str) -> Result<String>) -> impl Fn(Option<&str>) -> Result<Model> {
+    move |_| Ok(Model::new(Scribe(says)))
+}
+
+fn read(text: &str) -> ChainFile {
+    ChainFile::parse("test.yaml", text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+const ARTICLE: &str = "
+inputs: { topic: tides }
+steps:
+  outline: { prompt: 'outline of {{ topic }}', output: lines }
+  section: { for_each: steps.outline.output, prompt: 'section {{ index }} {{ item }}' }
+  intro: { prompt: 'intro to {{ steps.outline.output | length }}' }
+  article:
+    template: |
+      {{ steps.intro.output }}
+
+      {{ steps.section.output | join('\\n\\n') }}!
+";
+
+fn writer(prompt: &str) -> Result<String> {
+    Ok(match prompt {
+        "outline of tides" => "1. A\n2. B\n3. C".to_owned(),
+        other => format!("<{other}>"),
+    })
+}
+
+const WHOLE: &str = "<intro to 3>\n\n<section 1 A>\n\n<section 2 B>\n\n<section 3 C>!";
+
+#[tokio::test(start_paused = true)]
+async fn a_fan_out_starts_while_its_source_is_still_being_written() {
+    let article = read(ARTICLE).chain(scribe(writer)).unwrap();
+    let started = Instant::now();
+    assert_eq!(article.invoke(Vars::new()).await.unwrap(), WHOLE);
+    // The outline takes 300 ms, and the last section and the introduction 100 ms more.
+    assert_eq!(started.elapsed().as_millis(), 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pieces_of_a_streamed_chain_are_its_text() {
+    let article = read(ARTICLE).chain(scribe(writer)).unwrap();
+    let mut run = article.stream(Vars::new());
+    let mut pieces = Vec::new();
+    while let Some(piece) = run.next().await {
+        pieces.push(piece.unwrap().to_string());
+    }
+    assert!(pieces.len() > 4, "{pieces:?}");
+    assert_eq!(pieces.concat(), WHOLE);
+    assert_eq!(run.output().await.unwrap(), WHOLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn steps_that_do_not_wait_for_each_other_run_at_once_and_needs_orders_them() {
+    let at_once = "
+steps:
+  a: { prompt: a }
+  b: { prompt: b }
+  c: { template: '{{ steps.a.output }}{{ steps.b.output }}' }
+";
+    for (text, time) in
+        [(at_once.to_owned(), 100), (at_once.replace("prompt: b", "prompt: b, needs: a"), 200)]
+    {
+        let started = Instant::now();
+        assert_eq!(read(&text).chain(scribe(writer)).unwrap().invoke(Vars::new()).await.unwrap(), "<a><b>");
+        assert_eq!(started.elapsed().as_millis(), time);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_item_that_fails_ends_the_run_is_left_out_or_is_null() {
+    fn picky(prompt: &str) -> Result<String> {
+        if prompt.contains('2') { Err(Error::new(ErrorKind::Step, "no twos")) } else { Ok(prompt.to_owned()) }
+    }
+    let text = "
+inputs: { numbers: [1, 2, 3] }
+steps:
+  each: { for_each: numbers, prompt: 'n{{ item }}', on_error: MODE }
+";
+    let run =
+        async |mode: &str| read(&text.replace("MODE", mode)).chain(scribe(picky))?.invoke(Vars::new()).await;
+    assert_eq!(run("skip").await.unwrap(), json!(["n1", "n3"]));
+    assert_eq!(run("null").await.unwrap(), json!(["n1", null, "n3"]));
+    assert_eq!(run("fail").await.unwrap_err().to_string(), "step item 2 > each > test/scribe: no twos");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_needs_a_skipped_step_is_skipped_too() {
+    let text = "
+steps:
+  a: { prompt: fails, on_error: skip }
+  b: { prompt: 'of {{ steps.a.output }}' }
+  c: { prompt: c }
+output: OUTPUT
+";
+    fn fails(prompt: &str) -> Result<String> {
+        if prompt == "fails" { Err(Error::new(ErrorKind::Step, "no")) } else { Ok(prompt.to_owned()) }
+    }
+    let run = async |name: &str| {
+        read(&text.replace("OUTPUT", name)).chain(scribe(fails))?.invoke(Vars::new()).await
+    };
+    assert_eq!(run("b").await.unwrap(), Value::Null);
+    assert_eq!(run("c").await.unwrap(), "c");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_decides_on_the_step_and_on_every_item() {
+    let text = "
+inputs: { loud: true, words: [a, bb] }
+steps:
+  each: { for_each: words, when: 'item | length > 1', template: '{{ item | upper }}' }
+  all: { when: loud, template: '{{ steps.each.output | join(\" \") }}' }
+";
+    let chain = read(text).chain(scribe(writer)).unwrap();
+    assert_eq!(chain.invoke(Vars::new()).await.unwrap(), "BB");
+    assert_eq!(chain.invoke(vars! { loud: false }).await.unwrap(), Value::Null);
+}
+
+#[tokio::test(start_paused = true)]
+async fn structured_answers_are_read_and_lists_of_them_item_by_item() {
+    static ASKED: Mutex<Vec<Prompt>> = Mutex::new(Vec::new());
+    struct Lister;
+    impl ChatModel for Lister {
+        fn name(&self) -> &str {
+            "test/lister"
+        }
+        async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+            let text = match prompt.last_user_text().as_str() {
+                "list" => "{\"items\": [{\"n\": 1},\n {\"n\": 2}]}",
+                "one" => "{\"value\": 7}",
+                _ => "```json\n{\"a\": [1]}\n```",
+            };
+            ASKED.lock().unwrap().push(prompt);
+            for line in text.split_inclusive('\n') {
+                sleep(Duration::from_millis(100)).await;
+                cx.delta(Delta::text(line)).await;
+            }
+            Ok(Message::assistant(text))
+        }
+    }
+    let text = "
+steps:
+  list: { prompt: list, output: { type: array, items: { type: object } } }
+  each: { for_each: steps.list.output, template: 'n={{ item.n }}' }
+  one: { prompt: one, output: { type: integer } }
+  any: { prompt: any, output: json }
+  inner: { for_each: steps.any.output.a, template: '{{ item }}' }
+  all: { template: '{{ steps.each.output | join }} {{ steps.one.output + 1 }} {{ steps.any.output.a[0] }} {{ steps.inner.output[0] }}' }
+";
+    let chain = read(text).chain(|_| Ok(Model::new(Lister))).unwrap();
+    assert_eq!(chain.invoke(Vars::new()).await.unwrap(), "n=1n=2 8 1 1");
+    let asked = ASKED.lock().unwrap();
+    let list = asked.iter().find(|prompt| prompt.last_user_text() == "list").unwrap();
+    let Some(ResponseFormat::JsonSchema { schema, .. }) = &list.parameters.format else {
+        panic!("no schema")
+    };
+    assert_eq!(schema["properties"]["items"]["type"], "array");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_limits_of_a_file_hold_for_its_runs() {
+    let text = "
+limits: { concurrency: 2, timeout: TIME }
+inputs: { words: [a, b, c, d] }
+steps:
+  each: { for_each: words, prompt: '{{ item }}' }
+";
+    let chain = read(&text.replace("TIME", "10s")).chain(scribe(writer)).unwrap();
+    let started = Instant::now();
+    chain.invoke(Vars::new()).await.unwrap();
+    assert_eq!(started.elapsed().as_millis(), 200);
+    let hasty = read(&text.replace("TIME", "150ms")).chain(scribe(writer)).unwrap();
+    assert_eq!(hasty.invoke(Vars::new()).await.unwrap_err().kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn inputs_are_checked_before_any_call() {
+    let file = read("inputs: { topic: null, count: 3, tags: [a] }\nsteps: { a: { prompt: '{{ topic }}' } }");
+    let chain = file
+        .chain(|_| Ok(Fake::script([Err::<&str, _>(Error::new(ErrorKind::Step, "called"))]).model()))
+        .unwrap();
+    let missing = chain.invoke(Vars::new()).await.unwrap_err();
+    assert_eq!(missing.to_string(), "the input `topic` is missing, and has no default");
+    let unknown = chain.invoke(vars! { topc: 1 }).await.unwrap_err();
+    assert_eq!(unknown.to_string(), "the chain has no input `topc`: did you mean `topic`?");
+    assert_eq!(file.input("topic", "3").unwrap(), "3");
+    assert_eq!(file.input("count", "3").unwrap(), 3);
+    assert_eq!(
+        file.input("count", "three").unwrap_err().to_string(),
+        "the input `count` is a number, and `three` is none"
+    );
+    assert_eq!(file.input("tags", "[\"x\"]").unwrap(), json!(["x"]));
+    assert!(file.input("tagz", "x").unwrap_err().to_string().contains("did you mean `tags`?"));
+}
+
+#[test]
+fn toml_says_the_same_as_yaml() {
+    let file = ChainFile::parse(
+        "greet.toml",
+        "output = 'b'\n[inputs]\nname = 'Ada'\n[steps.b]\nprompt = 'Hello {{ name }}'\n[steps.a]\ntemplate = 'x'\n",
+    )
+    .unwrap();
+    assert_eq!(file.inputs().collect::<Vec<_>>(), [("name", Some(&json!("Ada")))]);
+    assert_eq!(file.name(), "greet");
+    let error = ChainFile::parse("x.toml", "[steps.a]\nprompt = 'Hello {{ nam }}'\n").unwrap_err();
+    assert!(error.to_string().starts_with("x.toml:2:20: there is no variable `nam`"), "{error}");
+}
+
+#[test]
+fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("chains");
+    std::fs::create_dir_all(folder.join("prompts")).unwrap();
+    std::fs::write(folder.join("prompts/a.txt"), "Hello {{ name }}").unwrap();
+    std::fs::write(dir.path().join("secret.txt"), "secret").unwrap();
+    std::os::unix::fs::symlink(dir.path().join("secret.txt"), folder.join("link.txt")).unwrap();
+    let load = |path: &str| {
+        let text = format!("inputs: {{ name: x }}\nsteps: {{ a: {{ prompt: {{ file: {path} }} }} }}");
+        std::fs::write(folder.join("c.yaml"), text).unwrap();
+        ChainFile::load(folder.join("c.yaml"))
+    };
+    load("prompts/a.txt").unwrap();
+    for path in ["../secret.txt", "link.txt", "/etc/hostname", "prompts/../../secret.txt"] {
+        let error = load(path).unwrap_err().to_string();
+        assert!(error.contains("lies outside of the folder"), "{path}: {error}");
+    }
+    assert!(load("nowhere.txt").unwrap_err().to_string().contains("cannot read `nowhere.txt`"));
+}
+
+#[test]
+fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_place() {
+    let text = "model: a/x\nsteps:\n  one: { prompt: x }\n  two: { prompt: x, model: b/y }\n  three: { prompt: x }\n";
+    let asked = Mutex::new(Vec::new());
+    let result = read(text).chain(|name| {
+        asked.lock().unwrap().push(name.map(str::to_owned));
+        match name {
+            Some("b/y") => Err(Error::new(ErrorKind::Config, "no provider `b`")),
+            _ => Ok(Fake::echo().model()),
+        }
+    });
+    assert_eq!(*asked.lock().unwrap(), [Some("a/x".to_owned()), Some("b/y".to_owned())]);
+    let error = result.err().unwrap();
+    assert!(error.to_string().starts_with("test.yaml:4:28: no provider `b`"), "{error}");
+}
+
+/// Every way of going wrong, with what a person then reads.
+#[test]
+fn wrong_files_are_refused_with_place_and_advice() {
+    let step = |fields: &str| format!("inputs: {{ topic: x }}\nsteps:\n  a:\n    {fields}\n");
+    let files = [
+        String::new(),
+        "steps: [".to_owned(),
+        "steps:\n  a: { prompt: x }\n  a: { prompt: y }\n".to_owned(),
+        "just a text".to_owned(),
+        "- a\n- b\n".to_owned(),
+        "name: x\n".to_owned(),
+        "steps: {}\n".to_owned(),
+        "steps: [a, b]\n".to_owned(),
+        "version: 2\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "stepz:\n  a: { prompt: x }\n".to_owned(),
+        "modle: sim/echo\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "steps:\n  my-step: { prompt: x }\n".to_owned(),
+        "inputs: [topic]\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "inputs: { item: 1 }\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "inputs: { 'my topic': 1 }\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "limits: { concurrency: 0 }\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "limits: { timeout: soon }\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "limits: { retrys: 3 }\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "output: b\nsteps: { a: { prompt: x } }\n".to_owned(),
+        step("prompt: 3"),
+        step("prompt: {{ topic }}"),
+        step("promt: Hello"),
+        step("output: lines"),
+        step("prompt: x\n    template: y"),
+        step("template: y\n    model: sim/echo"),
+        step("prompt: 'Hello {{ topc }}'"),
+        step("prompt: 'Hello {{ topic'"),
+        step("prompt: 'Hello {{ topic | uper }}'"),
+        step("prompt: 'About {{ item }}'"),
+        step("prompt: 'About {{ a }}'"),
+        step("prompt: 'About {{ steps.a.output }}'"),
+        step("prompt: x\n  b:\n    prompt: 'About {{ steps.aa.output }}'"),
+        step("prompt: x\n  b:\n    prompt: 'About {{ steps.a.outptu }}'"),
+        step("prompt: x\n  b:\n    for_each: steps.a.output\n    prompt: '{{ item }}'"),
+        step("for_each: topic\n    prompt: '{{ item }}'"),
+        step("for_each: [1, 2]\n    prompt: '{{ item }}'"),
+        step("for_each: steps.b.output\n    prompt: '{{ item }}'"),
+        step("prompt: x\n    needs: [b]"),
+        step("prompt: x\n    needs: a"),
+        step(
+            "prompt: '{{ steps.b.output }}'\n  b:\n    prompt: '{{ steps.c.output }}'\n  c:\n    prompt: x\n    needs: a",
+        ),
+        step("prompt: x\n    on_error: ignore"),
+        step("prompt: x\n    output: line"),
+        step("prompt: x\n    output: { type: aray }"),
+        step("prompt: x\n    temperature: hot"),
+        step("prompt: x\n    temperature: 3"),
+        step("prompt: x\n    max_tokens: 0"),
+        step("prompt: x\n    timeout: 5"),
+        step("prompt: x\n    when: 'topic =='"),
+        step("messages: hello"),
+        step("messages: [ { usr: hello } ]"),
+        step("prompt: { file: a.txt }"),
+        step("prompt: { path: a.txt }"),
+    ];
+    let said: Vec<_> = files
+        .iter()
+        .map(|text| match ChainFile::parse("chain.yaml", text.as_str()) {
+            Ok(_) => format!("---- ACCEPTED\n{text}"),
+            Err(error) => error.to_string(),
+        })
+        .collect();
+    assert!(said.len() > 50);
+    insta::assert_snapshot!(said.join("\n\n----\n"));
+}

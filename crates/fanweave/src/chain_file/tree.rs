@@ -1,0 +1,242 @@
+//! A YAML or TOML document as a tree in which every value knows its place.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use serde_saphyr::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Problem, Problems};
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Node {
+    /// Byte offset in the document.
+    pub(super) at: usize,
+    pub(super) value: Tree,
+}
+
+/// What stands there.
+#[derive(Debug, Clone)]
+pub(super) enum Tree {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+/// The name of a field, and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    pub(super) at: usize,
+    pub(super) name: String,
+}
+
+/// Which language a document is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Language {
+    Yaml,
+    Toml,
+}
+
+impl Node {
+    /// Reads a document.
+    pub(super) fn parse(text: &str, language: Language) -> Result<Self, Problems> {
+        match language {
+            Language::Yaml => yaml(text),
+            Language::Toml => toml(text),
+        }
+    }
+
+    /// What it is, as an error says it.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.value {
+            Tree::Null => "nothing",
+            Tree::Bool(_) => "true or false",
+            Tree::Number(_) => "a number",
+            Tree::Text(_) => "a text",
+            Tree::List(_) => "a list",
+            Tree::Map(_) => "a table",
+        }
+    }
+
+    /// The value without its places.
+    pub(super) fn to_json(&self) -> Value {
+        match &self.value {
+            Tree::Null => Value::Null,
+            Tree::Bool(b) => Value::Bool(*b),
+            Tree::Number(n) => Value::Number(n.clone()),
+            Tree::Text(text) => Value::String(text.clone()),
+            Tree::List(items) => items.iter().map(Node::to_json).collect(),
+            Tree::Map(fields) => Value::Object(
+                fields.iter().map(|(key, node)| (key.name.clone(), node.to_json())).collect::<Map<_, _>>(),
+            ),
+        }
+    }
+}
+
+fn yaml(text: &str) -> Result<Node, Problems> {
+    // `y` and `no` are words here, as YAML has had it since 2009.
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let read: Result<Spanned<Yaml>, _> = serde_saphyr::from_str_with_options(text, options);
+    match read {
+        Ok(spanned) => Ok(from_yaml(spanned)),
+        Err(error) => {
+            let at = error.location().and_then(|l| l.span().byte_offset()).unwrap_or_default();
+            let whole = error.without_snippet().to_string();
+            // The place is told by ours, in the same way for all problems.
+            let message = whole.split(" at line ").next().unwrap_or(&whole);
+            Err(Problem::at(at_byte(at), explained(message, text, at_byte(at))).into())
+        }
+    }
+}
+
+/// What the parser says, in words for somebody who writes a chain.
+fn explained(message: &str, text: &str, at: usize) -> String {
+    if text.get(at.saturating_sub(1)..).is_some_and(|rest| rest.starts_with("{{")) {
+        return "a text that begins with `{{` needs quotes around it".to_owned();
+    }
+    if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
+        let key = key.split(", set").next().unwrap_or(key);
+        return format!("`{key}` is there twice");
+    }
+    format!("this is no YAML: {message}")
+}
+
+fn at_byte(offset: u64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
+}
+
+/// A YAML value as serde hands it out, each with its place.
+enum Yaml {
+    Scalar(Tree),
+    List(Vec<Spanned<Yaml>>),
+    Map(Vec<(Spanned<String>, Spanned<Yaml>)>),
+}
+
+fn from_yaml(spanned: Spanned<Yaml>) -> Node {
+    let place = |location: serde_saphyr::Location| at_byte(location.span().byte_offset().unwrap_or_default());
+    let value = match spanned.value {
+        Yaml::Scalar(tree) => tree,
+        Yaml::List(items) => Tree::List(items.into_iter().map(from_yaml).collect()),
+        Yaml::Map(fields) => Tree::Map(
+            fields
+                .into_iter()
+                .map(|(key, node)| (Key { at: place(key.referenced), name: key.value }, from_yaml(node)))
+                .collect(),
+        ),
+    };
+    Node { at: place(spanned.referenced), value }
+}
+
+impl<'de> Deserialize<'de> for Yaml {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+
+        impl<'de> Visitor<'de> for Any {
+            type Value = Yaml;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value")
+            }
+
+            fn visit_unit<E>(self) -> Result<Yaml, E> {
+                Ok(Yaml::Scalar(Tree::Null))
+            }
+
+            fn visit_bool<E>(self, b: bool) -> Result<Yaml, E> {
+                Ok(Yaml::Scalar(Tree::Bool(b)))
+            }
+
+            fn visit_i64<E>(self, n: i64) -> Result<Yaml, E> {
+                Ok(Yaml::Scalar(Tree::Number(n.into())))
+            }
+
+            fn visit_u64<E>(self, n: u64) -> Result<Yaml, E> {
+                Ok(Yaml::Scalar(Tree::Number(n.into())))
+            }
+
+            fn visit_f64<E: serde::de::Error>(self, n: f64) -> Result<Yaml, E> {
+                let number = Number::from_f64(n).ok_or_else(|| E::custom("a number must be finite"))?;
+                Ok(Yaml::Scalar(Tree::Number(number)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Yaml, E> {
+                Ok(Yaml::Scalar(Tree::Text(text.to_owned())))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Yaml, E> {
+                Ok(Yaml::Scalar(Tree::Text(text)))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Yaml, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    items.push(item);
+                }
+                Ok(Yaml::List(items))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Yaml, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Yaml::Map(fields))
+            }
+        }
+
+        deserializer.deserialize_any(Any)
+    }
+}
+
+fn toml(text: &str) -> Result<Node, Problems> {
+    match DeTable::parse(text) {
+        Ok(table) => {
+            let at = table.span().start;
+            Ok(Node { at, value: from_table(table.get_ref())? })
+        }
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            Err(Problem::at(at, format!("this is no TOML: {}", error.message())).into())
+        }
+    }
+}
+
+fn from_table(table: &DeTable<'_>) -> Result<Tree, Problems> {
+    let fields = table.iter().map(|(key, value)| {
+        let key = Key { at: key.span().start, name: key.get_ref().clone().into_owned() };
+        Ok((key, from_toml(value.get_ref(), value.span().start)?))
+    });
+    fields.collect::<Result<_, Problems>>().map(Tree::Map)
+}
+
+fn from_toml(value: &DeValue<'_>, at: usize) -> Result<Node, Problems> {
+    let number = |text: &str| {
+        serde_json::from_str::<Number>(text).map_err(|_| {
+            Problems::from(Problem::at(at, format!("`{text}` is no number that can be used here")))
+        })
+    };
+    let value = match value {
+        DeValue::String(text) => Tree::Text(text.clone().into_owned()),
+        DeValue::Integer(n) => {
+            let whole = i64::from_str_radix(n.as_str(), n.radix())
+                .map_err(|_| Problems::from(Problem::at(at, "the number is too large".to_owned())))?;
+            Tree::Number(whole.into())
+        }
+        DeValue::Float(n) => Tree::Number(number(n.as_str())?),
+        DeValue::Boolean(b) => Tree::Bool(*b),
+        DeValue::Datetime(time) => Tree::Text(time.to_string()),
+        DeValue::Array(items) => Tree::List(
+            items
+                .iter()
+                .map(|item| from_toml(item.get_ref(), item.span().start))
+                .collect::<Result<_, _>>()?,
+        ),
+        DeValue::Table(table) => from_table(table)?,
+    };
+    Ok(Node { at, value })
+}
