@@ -110,6 +110,39 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         Completed { rows: JoinSet::new(), start: Some(Box::new(start)), most, started: 0 }
     }
 
+    /// Runs all rows and gives their outputs in input order, or the first error as soon as it happens: the other rows
+    /// are cancelled, and have ended when this returns.
+    ///
+    /// ```
+    /// use fanweave_core::{Error, ErrorKind, step};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let even = step(|n: u32, _| async move {
+    ///     if n % 2 == 0 { Ok(n) } else { Err(Error::new(ErrorKind::Step, format!("{n} is odd"))) }
+    /// });
+    /// assert_eq!(even.batch([2u32, 4]).fail_fast().await.unwrap(), [2, 4]);
+    /// assert_eq!(even.batch([2u32, 3]).fail_fast().await.unwrap_err().to_string(), "step row 1: 3 is odd");
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// That of the first row that fails, with the row's index in its place.
+    pub async fn fail_fast(self) -> Result<Vec<O>> {
+        let mut rows = self.as_completed();
+        let mut outputs = BTreeMap::new();
+        while let Some(Row { index, result }) = rows.next().await {
+            match result {
+                Ok(output) => _ = outputs.insert(index, output),
+                Err(error) => {
+                    rows.rows.shutdown().await;
+                    return Err(error.with_step(format!("row {index}")));
+                }
+            }
+        }
+        Ok(outputs.into_values().collect())
+    }
+
     /// Runs all rows and gives their results in input order.
     pub async fn collect(self) -> Vec<Result<O>> {
         self.run().map(|row| row.result).collect().await

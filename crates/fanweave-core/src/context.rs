@@ -1,19 +1,21 @@
 //! What a run is given from above: where its events and pieces go, when it must stop, how wide it may fan out.
 
 use std::future::Future;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::event::{Event, EventKind, Observer, Path, RunId};
+use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
 use crate::run::Pieces;
 use crate::runnable::DeltaMap;
-use crate::{Delta, Error, ErrorKind, Reply, Result};
+use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 
 /// What a run is given from above. Cheap to clone; a clone stands for the same run.
 ///
@@ -39,6 +41,8 @@ pub struct Context {
     pieces: Option<Pieces>,
     /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
     spoken: Option<Arc<Spoken>>,
+    /// How many steps around this place have decided on further steps.
+    depth: u32,
 }
 
 /// What all steps of a run share.
@@ -49,9 +53,30 @@ struct Shared {
     channel: Option<mpsc::Sender<Event>>,
     cancel: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
-    slots: Option<Arc<Semaphore>>,
-    tags: Vec<Arc<str>>,
+    slots: Option<Arc<Slots>>,
+    labels: Arc<Labels>,
+    /// Alternatives that were chosen by the name of the part.
+    choices: Vec<(Arc<str>, Arc<str>)>,
+    parameters: Vec<(Arc<str>, Parameters)>,
+    recursion_limit: u32,
 }
+
+/// How many calls may be in flight, within what the run around allows.
+struct Slots {
+    own: Arc<Semaphore>,
+    around: Option<Arc<Slots>>,
+}
+
+/// A place among the concurrent calls of a run, until it is dropped. Made by [`Context::slot`].
+#[must_use]
+#[derive(Debug)]
+pub struct Slot {
+    _own: OwnedSemaphorePermit,
+    _around: Option<Box<Slot>>,
+}
+
+/// Decisions on further steps in one run, where nobody says otherwise. 25: what agents in the field are given.
+const RECURSION_LIMIT: u32 = 25;
 
 /// Whether a step has handed out a piece.
 #[derive(Default)]
@@ -84,13 +109,17 @@ impl Context {
             cancel: None,
             deadline: None,
             slots: None,
-            tags: Vec::new(),
+            labels: Arc::default(),
+            choices: Vec::new(),
+            parameters: Vec::new(),
+            recursion_limit: RECURSION_LIMIT,
         };
         Self {
             shared: Arc::new(shared),
             place: Place { run: None, parent: None, path: Path::default() },
             pieces: None,
             spoken: None,
+            depth: 0,
         }
     }
 
@@ -123,21 +152,76 @@ impl Context {
         })
     }
 
-    /// At most `n` model calls of the run at once, however deep its fan-outs nest.
+    /// At most `n` model calls of the run at once, however deep its fan-outs nest. A limit that already holds stays.
     #[must_use]
     pub fn with_concurrency(self, n: NonZeroUsize) -> Self {
-        self.with(|s| s.slots = Some(Arc::new(Semaphore::new(n.get().min(Semaphore::MAX_PERMITS)))))
+        let own = Arc::new(Semaphore::new(n.get().min(Semaphore::MAX_PERMITS)));
+        self.with(|s| s.slots = Some(Arc::new(Slots { own, around: s.slots.take() })))
     }
 
-    /// Adds a tag for the run and all below it.
+    /// Adds a tag for the run and all below it. Events carry it.
     #[must_use]
     pub fn with_tag(self, tag: impl Into<Arc<str>>) -> Self {
-        self.with(|s| s.tags.push(tag.into()))
+        self.with(|s| Arc::make_mut(&mut s.labels).tags.push(tag.into()))
+    }
+
+    /// Sets a piece of metadata for the run and all below it. Events carry it.
+    #[must_use]
+    pub fn with_metadata(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
+        let (name, value) = (name.into(), value.into());
+        self.with(|s| set(&mut Arc::make_mut(&mut s.labels).metadata, name, value))
+    }
+
+    /// Chooses the alternative of a [`configurable`](crate::configurable) part.
+    #[must_use]
+    pub fn with_choice(self, part: impl Into<Arc<str>>, alternative: impl Into<Arc<str>>) -> Self {
+        let (part, alternative) = (part.into(), alternative.into());
+        self.with(|s| set(&mut s.choices, part, alternative))
+    }
+
+    /// Sets parameters of a [`configurable`](crate::Model::configurable) model.
+    #[must_use]
+    pub fn with_parameters(self, part: impl Into<Arc<str>>, parameters: Parameters) -> Self {
+        let part = part.into();
+        self.with(|s| set(&mut s.parameters, part, parameters))
+    }
+
+    /// Lets [`dynamic`](crate::dynamic) steps decide on further steps `n` times. Default 25.
+    #[must_use]
+    pub fn with_recursion_limit(self, n: NonZeroU32) -> Self {
+        self.with(|s| s.recursion_limit = n.get())
     }
 
     /// The tags of the run, outermost first.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
-        self.shared.tags.iter().map(AsRef::as_ref)
+        self.shared.labels.tags()
+    }
+
+    /// The metadata of that name.
+    pub fn metadata(&self, name: &str) -> Option<&Value> {
+        self.shared.labels.metadata(name)
+    }
+
+    /// The alternative that was chosen for a part.
+    pub(crate) fn choice(&self, part: &str) -> Option<&str> {
+        self.shared.choices.iter().find(|(name, _)| **name == *part).map(|(_, choice)| &**choice)
+    }
+
+    /// The parameters that were set for a part.
+    pub(crate) fn parameters(&self, part: &str) -> Option<&Parameters> {
+        self.shared.parameters.iter().find(|(name, _)| **name == *part).map(|(_, parameters)| parameters)
+    }
+
+    /// One decision on a further step deeper.
+    ///
+    /// # Errors
+    /// The limit, where it has been reached.
+    pub(crate) fn deeper(&self) -> Result<Self, u32> {
+        let limit = self.shared.recursion_limit;
+        if self.depth >= limit {
+            return Err(limit);
+        }
+        Ok(Self { depth: self.depth + 1, ..self.clone() })
     }
 
     /// When the run must have ended.
@@ -158,13 +242,13 @@ impl Context {
     /// A place among the run's concurrent calls, held until it is dropped. Waits for one to come free.
     ///
     /// Whoever calls a model takes one for the time of the request alone, never while it waits to try again.
-    pub async fn slot(&self) -> Option<OwnedSemaphorePermit> {
-        let slots = self.shared.slots.clone()?;
-        if let Ok(slot) = slots.clone().try_acquire_owned() {
+    pub async fn slot(&self) -> Option<Slot> {
+        let slots = self.shared.slots.as_ref()?;
+        if let Some(slot) = slots.try_acquire() {
             return Some(slot);
         }
         self.emit(EventKind::Waiting).await;
-        Some(slots.acquire_owned().await.expect("nobody closes the slots of a run"))
+        Some(slots.acquire().await)
     }
 
     /// Whether anybody listens to events.
@@ -182,6 +266,7 @@ impl Context {
             parent: self.place.parent,
             path: self.place.path.clone(),
             at: self.shared.started.elapsed(),
+            labels: self.shared.labels.clone(),
             kind,
         };
         self.shared.observers.iter().for_each(|observer| observer.on_event(&event));
@@ -284,6 +369,17 @@ impl Context {
         Self { pieces: self.pieces.clone().map(|pieces| pieces.through(map)), ..self.clone() }
     }
 
+    /// The same run, for a branch whose pieces carry its name.
+    pub(crate) fn branch(&self, name: impl Into<Arc<str>>) -> Self {
+        if self.pieces.is_none() {
+            return self.clone();
+        }
+        let branch = name.into();
+        self.mapped(Box::new(move |delta| {
+            Some(Delta::Branch { branch: branch.clone(), delta: Box::new(delta) })
+        }))
+    }
+
     pub(crate) fn with_pieces(self, pieces: Pieces) -> Self {
         Self { pieces: Some(pieces), ..self }
     }
@@ -323,11 +419,41 @@ impl Context {
     }
 }
 
+impl Slots {
+    fn try_acquire(&self) -> Option<Slot> {
+        let _own = self.own.clone().try_acquire_owned().ok()?;
+        let _around = match &self.around {
+            Some(around) => Some(Box::new(around.try_acquire()?)),
+            None => None,
+        };
+        Some(Slot { _own, _around })
+    }
+
+    fn acquire(&self) -> BoxFuture<'_, Slot> {
+        Box::pin(async move {
+            let _own = self.own.clone().acquire_owned().await.expect("nobody closes the slots of a run");
+            let _around = match &self.around {
+                Some(around) => Some(Box::new(around.acquire().await)),
+                None => None,
+            };
+            Slot { _own, _around }
+        })
+    }
+}
+
+/// Sets what belongs to a name, which is there once.
+fn set<T>(all: &mut Vec<(Arc<str>, T)>, name: Arc<str>, value: T) {
+    match all.iter_mut().find(|(other, _)| *other == name) {
+        Some((_, old)) => *old = value,
+        None => all.push((name, value)),
+    }
+}
+
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context")
             .field("path", &self.place.path)
-            .field("tags", &self.shared.tags)
+            .field("labels", &self.shared.labels)
             .field("deadline", &self.shared.deadline)
             .finish_non_exhaustive()
     }

@@ -58,6 +58,10 @@ pub enum ErrorKind {
     Parse,
     /// A step of the caller's own failed.
     Step,
+    /// A stream of pieces ended without a single one.
+    Empty,
+    /// Steps decided on further steps too often.
+    RecursionLimit,
     /// A step panicked. The panic ended that row only.
     Panic,
 }
@@ -92,6 +96,8 @@ impl ErrorKind {
             Input => "input",
             Parse => "parse",
             Step => "step",
+            Empty => "empty",
+            RecursionLimit => "recursion_limit",
             Panic => "panic",
         }
     }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::{Delta, Error, Reply};
 
 /// Identifies one run of one step within this process.
@@ -37,6 +39,36 @@ pub struct Event {
     pub at: Duration,
     /// What happened.
     pub kind: EventKind,
+    pub(crate) labels: Arc<Labels>,
+}
+
+impl Event {
+    /// The tags of the run that it happened in, outermost first.
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.labels.tags()
+    }
+
+    /// The metadata of that name, as the nearest scope set it.
+    pub fn metadata(&self, name: &str) -> Option<&Value> {
+        self.labels.metadata(name)
+    }
+}
+
+/// What a run is labelled with: for whoever reads its events.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Labels {
+    pub(crate) tags: Vec<Arc<str>>,
+    pub(crate) metadata: Vec<(Arc<str>, Value)>,
+}
+
+impl Labels {
+    pub(crate) fn tags(&self) -> impl Iterator<Item = &str> {
+        self.tags.iter().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn metadata(&self, name: &str) -> Option<&Value> {
+        self.metadata.iter().find(|(other, _)| **other == *name).map(|(_, value)| value)
+    }
 }
 
 /// What happened.

@@ -155,6 +155,18 @@ impl<O: Send + 'static> Stream for Run<O> {
 
 impl<O> Unpin for Run<O> {}
 
+/// Runs a step so that its answer is handed out in any case: in pieces, or else in one.
+pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+    if !cx.has_pieces() || matches!(step.streaming(), Streaming::Pieces) {
+        return step.run(input, cx).await;
+    }
+    let output = step.run(input, &cx.muted()).await?;
+    if let Some(whole) = in_one_piece(&output) {
+        cx.delta(whole).await;
+    }
+    Ok(output)
+}
+
 /// An answer that came in one piece, as that piece. `None` for types that are no text.
 pub(crate) fn in_one_piece<O: 'static>(output: &O) -> Option<Delta> {
     let output = output as &dyn Any;

@@ -11,7 +11,7 @@ use crate::compose::named::Named;
 use crate::compose::then::Then;
 use crate::event::Event;
 use crate::run::{EventRun, Run};
-use crate::{Context, Delta, Result};
+use crate::{Context, Delta, Graph, Node, Result};
 
 /// A step: one input, one output.
 ///
@@ -58,6 +58,11 @@ pub trait Runnable: Send + Sync + 'static {
     fn streaming(&self) -> Streaming {
         Streaming::Whole
     }
+
+    /// How a picture of the chain shows the step. The default is the name of its type.
+    fn describe(&self) -> Node {
+        Node::of_type::<Self>()
+    }
 }
 
 /// How a step takes part in a stream.
@@ -87,6 +92,7 @@ impl<F: FnMut(Delta) -> Option<Delta> + Send + 'static> DeltaMap for F {
 trait DynRunnable<I, O>: Send + Sync {
     fn run<'a>(&'a self, input: I, cx: &'a Context) -> BoxFuture<'a, Result<O>>;
     fn streaming(&self) -> Streaming;
+    fn describe(&self) -> Node;
 }
 
 impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
@@ -96,6 +102,10 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
 
     fn streaming(&self) -> Streaming {
         Runnable::streaming(self)
+    }
+
+    fn describe(&self) -> Node {
+        Runnable::describe(self)
     }
 }
 
@@ -137,6 +147,10 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Chain<I, O> {
     fn streaming(&self) -> Streaming {
         self.0.streaming()
     }
+
+    fn describe(&self) -> Node {
+        self.0.describe()
+    }
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
@@ -177,7 +191,17 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
 
     /// Runs the chain once and hands out its [`Event`]s. See [`EventRun`].
     pub fn events(&self, input: impl Into<I>) -> EventRun<O> {
-        EventRun::new(self, input.into(), Context::new())
+        self.events_in(input, &Context::new())
+    }
+
+    /// As [`events`](Self::events), within `cx`.
+    pub fn events_in(&self, input: impl Into<I>, cx: &Context) -> EventRun<O> {
+        EventRun::new(self, input.into(), cx.clone())
+    }
+
+    /// The chain as a picture, with the form of what goes in and comes out.
+    pub fn graph(&self) -> Graph {
+        Graph::new::<I, O>(self.0.describe())
     }
 
     /// Hands the output to `next`. The operator `|` says the same.

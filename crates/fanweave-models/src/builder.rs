@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, Model, Result};
+use fanweave_core::{Error, ErrorKind, Model, Result, RetryPolicy};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
@@ -14,7 +14,6 @@ use crate::transport::call::HttpModel;
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::limits::{Account, AccountKey, RateLimits};
-use crate::transport::retry::RetryPolicy;
 use crate::transport::secret::Secret;
 
 /// A model by its name, with key and base URL from the environment.
@@ -106,6 +105,9 @@ impl ModelBuilder {
     }
 
     /// When failed requests are sent again. Default [`RetryPolicy::default`].
+    ///
+    /// Whatever the policy says, nothing is sent again once a piece of the answer has been handed out, or after the
+    /// deadline of the run, and the retries of one account together are held to a budget of about a tenth of its calls.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self

@@ -27,7 +27,7 @@ mod providers;
 mod transport;
 
 pub use builder::{ModelBuilder, model};
+pub use fanweave_core::RetryPolicy;
 pub use providers::compatible::vendors;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::limits::RateLimits;
-pub use transport::retry::RetryPolicy;

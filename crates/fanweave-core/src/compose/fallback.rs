@@ -1,7 +1,10 @@
 //! Another step where the first one fails.
 
+use std::sync::Arc;
+
+use crate::run::heard;
 use crate::runnable::{Chain, chain};
-use crate::{Context, Error, ErrorKind, Result, Runnable, Streaming};
+use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
 /// Tries one chain after the other until one succeeds.
 ///
@@ -21,6 +24,7 @@ use crate::{Context, Error, ErrorKind, Result, Runnable, Streaming};
 pub struct Fallback<I, O> {
     /// The first one and what follows it.
     chains: Vec<Chain<I, O>>,
+    falls_back: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
@@ -31,19 +35,30 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
         let mut errors = Vec::new();
         for chain in &self.chains {
             let cx = cx.clone().listened_to();
-            match chain.run(input.clone(), &cx).await {
+            match heard(chain, input.clone(), &cx).await {
                 Ok(output) => return Ok(output),
                 // What the reader has heard cannot be taken back.
                 Err(error) if cx.was_heard() || error.kind() == ErrorKind::Cancelled => return Err(error),
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    let goes_on = (self.falls_back)(&error);
+                    errors.push(error);
+                    if !goes_on {
+                        break;
+                    }
+                }
             }
         }
         Err(all_failed(&errors))
     }
 
     fn streaming(&self) -> Streaming {
-        let speak = self.chains.iter().all(|chain| matches!(chain.streaming(), Streaming::Pieces));
-        if speak { Streaming::Pieces } else { Streaming::Whole }
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        let chains = self.chains.iter().enumerate();
+        let name = |i: usize| if i == 0 { "first".to_owned() } else { format!("else {i}") };
+        Node::one_of("fallback", chains.map(|(i, chain)| (name(i), chain.describe())))
     }
 }
 
@@ -65,8 +80,30 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// back.
     #[must_use]
     pub fn fallback(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
+        self.fallback_if(others, |_| true)
+    }
+
+    /// As [`fallback`](Self::fallback), after the errors that `falls_back` accepts: any other one is the error of the
+    /// run at once.
+    ///
+    /// ```
+    /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let refused = Fake::script([Err::<&str, _>(Error::new(ErrorKind::ContentFilter, "not this"))]);
+    /// let answer = chain(refused).fallback_if([chain(Fake::echo())], |e| e.kind() != ErrorKind::ContentFilter);
+    /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::ContentFilter);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn fallback_if(
+        self,
+        others: impl IntoIterator<Item = Chain<I, O>>,
+        falls_back: impl Fn(&Error) -> bool + Send + Sync + 'static,
+    ) -> Self {
         let chains = std::iter::once(self).chain(others).collect();
-        chain(Fallback { chains })
+        chain(Fallback { chains, falls_back: Arc::new(falls_back) })
     }
 }
 

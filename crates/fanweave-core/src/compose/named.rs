@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Context, Result, Runnable, Streaming};
+use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs a step under a name: its events carry it, and its errors say where they happened.
 ///
@@ -41,5 +41,9 @@ impl<R: Runnable> Runnable for Named<R> {
 
     fn streaming(&self) -> Streaming {
         self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe().named(&self.name)
     }
 }

@@ -1,8 +1,8 @@
 //! Several steps on the same input, at once.
 
-use crate::run::in_one_piece;
+use crate::run::heard;
 use crate::runnable::{Chain, chain};
-use crate::{Context, Delta, Result, Runnable, Streaming};
+use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs all branches at once on clones of the input.
 ///
@@ -45,24 +45,7 @@ async fn branch<R: Runnable>(
     input: R::Input,
     cx: &Context,
 ) -> Result<R::Output> {
-    let result = if cx.has_pieces() {
-        let tagged = cx.mapped(Box::new(move |delta| {
-            Some(Delta::Branch { branch: name.into(), delta: Box::new(delta) })
-        }));
-        if let Streaming::Pieces = step.streaming() {
-            step.run(input, &tagged).await
-        } else {
-            let result = step.run(input, &cx.muted()).await;
-            if let Ok(output) = &result
-                && let Some(whole) = in_one_piece(output)
-            {
-                tagged.delta(whole).await;
-            }
-            result
-        }
-    } else {
-        step.run(input, cx).await
-    };
+    let result = heard(step, input, &cx.branch(name)).await;
     result.map_err(|error| error.with_step(format!("branch {name}")))
 }
 
@@ -83,6 +66,10 @@ macro_rules! tuples {
 
             fn streaming(&self) -> Streaming {
                 Streaming::Pieces
+            }
+
+            fn describe(&self) -> Node {
+                Node::all_of("parallel", [$(($name.to_owned(), self.branches.$index.describe())),+])
             }
         }
     )+};

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::marker::PhantomData;
 
 use crate::runnable::{Chain, Runnable, chain};
-use crate::{Context, Result};
+use crate::{Context, Node, Result};
 
 /// A step made of a function. Made by [`step`].
 pub struct Step<F, I> {
@@ -24,6 +24,10 @@ where
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         (self.function)(input, cx.clone()).await
+    }
+
+    fn describe(&self) -> Node {
+        Node::of_type::<F>()
     }
 }
 

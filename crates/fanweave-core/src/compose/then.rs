@@ -1,7 +1,7 @@
 //! One step after another.
 
 use crate::runnable::DeltaMap;
-use crate::{Context, Delta, Result, Runnable, Streaming};
+use crate::{Context, Delta, Node, Result, Runnable, Streaming};
 
 /// Hands the output of `A` to `B`.
 ///
@@ -56,6 +56,10 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
             (first, Streaming::Through(_)) => first,
             (_, next) => next,
         }
+    }
+
+    fn describe(&self) -> Node {
+        Node::sequence([self.first.describe(), self.next.describe()])
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::runnable::{Chain, chain};
-use crate::{Context, Error, ErrorKind, Result, Runnable, Streaming};
+use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
 /// Ends a step that takes too long.
 ///
@@ -43,6 +43,10 @@ impl<R: Runnable> Runnable for Timeout<R> {
 
     fn streaming(&self) -> Streaming {
         self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        Node::around(format!("within {:?}", self.limit), [self.inner.describe()])
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 use crate::many::{AT_ONCE, Many};
 use crate::runnable::{Chain, chain};
-use crate::{Context, Result, Runnable};
+use crate::{Context, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     /// Runs `each` for every item, beginning as soon as it is complete, and `all` for the list of them, beginning as
@@ -86,6 +86,11 @@ where
             }
         };
         futures::try_join!(each, all)
+    }
+
+    fn describe(&self) -> Node {
+        let both = [("each".to_owned(), self.each.describe()), ("all".to_owned(), self.all.describe())];
+        Node::sequence([self.items.node.clone(), Node::all_of("each and all", both)])
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use crate::Runnable;
 use crate::many::{AT_ONCE, Many};
+use crate::{Node, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
@@ -19,7 +19,8 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         R::Input: From<T>,
     {
         let step = Arc::new(step);
-        Many::new(move |input, cx| {
+        let node = Node::sequence([self.node.clone(), Node::around("each", [step.describe()])]);
+        Many::new(node, move |input, cx| {
             let step = step.clone();
             let muted = cx.muted();
             self.stream_in(input, cx)

@@ -1,45 +1,69 @@
 //! The items of a JSON array, each as soon as it is complete.
 
+use std::future::ready;
+
 use futures::{StreamExt, stream};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::many::Many;
 use crate::parse::partial::Partial;
 use crate::run::Run;
 use crate::runnable::Chain;
-use crate::{Error, ErrorKind, Message, Result};
+use crate::{Error, ErrorKind, Message, Node, Result, Runnable};
 
 /// Reads an answer item by item.
 pub(super) fn items<I: Send + 'static, T>(chain: Chain<I, Message>) -> Many<I, T>
 where
     T: DeserializeOwned + Send + 'static,
 {
-    Many::new(move |input, cx| {
-        let state = (Run::new(&chain, input, cx), Partial::of_items(), false);
-        stream::unfold(state, |(mut run, mut partial, ended)| async move {
-            if ended {
-                return None;
-            }
-            let (read, ended): (Vec<Result<T>>, bool) = match run.next().await {
-                Some(Ok(delta)) => {
-                    let complete = partial.take_items(delta.as_text().unwrap_or_default());
-                    (complete.into_iter().map(read).collect(), false)
-                }
-                Some(Err(error)) => (vec![Err(error)], true),
-                None if partial.items_ended() => return None,
-                None => {
-                    let error = Error::new(ErrorKind::Parse, "expected a JSON array that is complete");
-                    (vec![Err(error)], true)
-                }
-            };
-            Some((stream::iter(read), (run, partial, ended)))
+    let node = Node::sequence([chain.describe(), Node::step("items")]);
+    Many::new(node, move |input, cx| {
+        let reader = Reader { run: Run::new(&chain, input, cx), partial: Partial::of_items(), ended: false };
+        stream::unfold(reader, |mut reader| async move {
+            let items = reader.next().await?;
+            Some((stream::iter(items.into_iter().map(read)), reader))
         })
         .flatten()
+        .scan(false, |failed, item| {
+            // An error is the last item.
+            let item = (!*failed).then_some(item);
+            *failed |= matches!(item, Some(Err(_)));
+            ready(item)
+        })
     })
 }
 
-fn read<T: DeserializeOwned>(item: serde_json::Value) -> Result<T> {
-    serde_json::from_value(item).map_err(|error| {
+struct Reader {
+    run: Run<Message>,
+    partial: Partial,
+    ended: bool,
+}
+
+impl Reader {
+    /// The items that are complete now. The answer is read to its end, so that what it cost is known.
+    async fn next(&mut self) -> Option<Vec<Result<Value>>> {
+        if self.ended {
+            return None;
+        }
+        match self.run.next().await {
+            Some(Ok(delta)) => {
+                let complete = self.partial.take_items(delta.as_text().unwrap_or_default());
+                return Some(complete.into_iter().map(Ok).collect());
+            }
+            Some(Err(error)) => {
+                self.ended = true;
+                return Some(vec![Err(error)]);
+            }
+            None => self.ended = true,
+        }
+        let cut_off = || Error::new(ErrorKind::Parse, "expected a JSON array that is complete");
+        (!self.partial.items_ended()).then(|| vec![Err(cut_off())])
+    }
+}
+
+fn read<T: DeserializeOwned>(item: Result<Value>) -> Result<T> {
+    serde_json::from_value(item?).map_err(|error| {
         let message = format!("expected an item of {}: {error}", std::any::type_name::<T>());
         Error::new(ErrorKind::Parse, message).with_source(error)
     })
@@ -59,6 +83,13 @@ mod tests {
         assert_eq!(items.clone().collect().invoke(answer).await.unwrap(), [1, 2, 3]);
         let read: Vec<_> = items.stream("[1, 2").collect().await;
         assert_eq!(*read[0].as_ref().unwrap(), 1);
+        assert_eq!(read[1].as_ref().unwrap_err().kind(), ErrorKind::Parse);
+    }
+
+    #[tokio::test]
+    async fn an_item_of_the_wrong_type_is_the_last_one() {
+        let read: Vec<_> = chain(Fake::echo()).items::<u8>().stream("[1, \"two\", 3]").collect().await;
+        assert_eq!(read.len(), 2);
         assert_eq!(read[1].as_ref().unwrap_err().kind(), ErrorKind::Parse);
     }
 }

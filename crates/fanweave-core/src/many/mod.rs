@@ -8,11 +8,11 @@ mod weave;
 
 use std::sync::Arc;
 
-use futures::StreamExt;
 use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
 
 use crate::runnable::Chain;
-use crate::{Context, Result};
+use crate::{Context, Node, Result, Runnable};
 
 /// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
 const AT_ONCE: usize = 64;
@@ -36,22 +36,26 @@ const AT_ONCE: usize = 64;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Many<I, T>(Arc<Start<I, T>>);
+pub struct Many<I, T> {
+    start: Arc<Start<I, T>>,
+    /// How a picture shows what gives the items.
+    node: Node,
+}
 
 type Start<I, T> = dyn Fn(I, Context) -> BoxStream<'static, Result<T>> + Send + Sync;
 
 impl<I, T> Clone for Many<I, T> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self { start: self.start.clone(), node: self.node.clone() }
     }
 }
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
-    pub(crate) fn new<S>(start: impl Fn(I, Context) -> S + Send + Sync + 'static) -> Self
+    pub(crate) fn new<S>(node: Node, start: impl Fn(I, Context) -> S + Send + Sync + 'static) -> Self
     where
         S: futures::Stream<Item = Result<T>> + Send + 'static,
     {
-        Self(Arc::new(move |input, cx| start(input, cx).boxed()))
+        Self { start: Arc::new(move |input, cx| start(input, cx).boxed()), node }
     }
 
     /// The items for one input, as they become complete. An error is the last item.
@@ -64,16 +68,43 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
 
     /// As [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
-        (self.0)(input, cx)
+        (self.start)(input, cx)
     }
 
     /// Hands every item to a function.
     #[must_use]
     pub fn map<U: Send + 'static>(self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Many<I, U> {
         let f = Arc::new(f);
-        Many::new(move |input, cx| {
+        Many::new(self.node.clone(), move |input, cx| {
             let f = f.clone();
             self.stream_in(input, cx).map(move |item| item.map(&*f))
+        })
+    }
+}
+
+impl<I: Send + 'static, T: Send + 'static> Chain<I, Vec<T>> {
+    /// The items of the list that the chain gives: `titles.many().each(section).collect()` runs `section` for all of
+    /// them at once.
+    ///
+    /// ```
+    /// use fanweave_core::{passthrough, step};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let double = step(|n: u32, _| async move { Ok(n * 2) });
+    /// let all = passthrough::<Vec<u32>>().many().each(double).collect();
+    /// assert_eq!(all.invoke([1, 2, 3]).await?, [2, 4, 6]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn many(self) -> Many<I, T> {
+        Many::new(self.describe(), move |input, cx| {
+            let chain = self.clone();
+            let list = async move { chain.run(input, &cx.muted()).await };
+            stream::once(list).flat_map(|list| match list {
+                Ok(items) => stream::iter(items).map(Ok).left_stream(),
+                Err(error) => stream::once(async { Err(error) }).right_stream(),
+            })
         })
     }
 }

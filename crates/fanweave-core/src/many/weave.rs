@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::many::Many;
 use crate::runnable::{Chain, Runnable, Streaming, chain};
-use crate::{Context, Delta, Result};
+use crate::{Context, Delta, Node, Result};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// A chain that gives all items, in order.
@@ -38,6 +38,10 @@ impl<I: Send + 'static, T: Send + 'static> Runnable for Collect<I, T> {
     async fn run(&self, input: I, cx: &Context) -> Result<Vec<T>> {
         self.0.stream_in(input, cx.muted()).try_collect().await
     }
+
+    fn describe(&self) -> Node {
+        Node::sequence([self.0.node.clone(), Node::step("collect")])
+    }
 }
 
 struct Join<I> {
@@ -63,6 +67,10 @@ impl<I: Send + 'static> Runnable for Join<I> {
             cx.delta(Delta::text(item)).await;
         }
         Ok(whole)
+    }
+
+    fn describe(&self) -> Node {
+        Node::sequence([self.items.node.clone(), Node::step("join")])
     }
 
     fn streaming(&self) -> Streaming {

@@ -114,4 +114,8 @@ impl crate::Runnable for Fake {
     fn streaming(&self) -> crate::Streaming {
         crate::Streaming::Pieces
     }
+
+    fn describe(&self) -> crate::Node {
+        crate::Node::step(self.name)
+    }
 }

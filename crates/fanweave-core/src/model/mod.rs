@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::runnable::{Chain, Runnable, Streaming, chain};
-use crate::{Context, Message, Prompt, Result, delta};
+use crate::{Context, Message, Node, Prompt, Result, delta};
 
 /// A chat model: what the author of a provider writes. Users hold a [`Model`].
 ///
@@ -133,6 +133,10 @@ impl Runnable for Model {
 
     fn streaming(&self) -> Streaming {
         Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::step(&*self.name)
     }
 }
 

@@ -1,6 +1,6 @@
 //! One of several texts.
 
-use crate::{Context, Error, ErrorKind, Message, Result, Runnable, excerpt};
+use crate::{Context, Error, ErrorKind, Message, Node, Result, Runnable, excerpt};
 
 /// Most bytes of an answer that the message of an error shows. 200: three lines.
 const SHOWN_BYTES: usize = 200;
@@ -45,6 +45,10 @@ impl Runnable for Choice {
             Error::new(ErrorKind::Parse, format!("expected one of {options}, found {shown:?}"))
                 .with_body(&text)
         })
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("choice")
     }
 }
 

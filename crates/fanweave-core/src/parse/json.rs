@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::parse::partial::Partial;
-use crate::{Context, Delta, Error, ErrorKind, Message, Result, Runnable, Streaming, excerpt};
+use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
 /// Most bytes of an answer that the message of an error shows. 200: three lines.
 const SHOWN_BYTES: usize = 200;
@@ -72,6 +72,10 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
         Streaming::Through(Box::new(move |delta: Delta| {
             delta.as_text().and_then(|text| partial.push(text)).map(Delta::Value)
         }))
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("json")
     }
 }
 

@@ -1,7 +1,7 @@
 //! The lines of an answer.
 
 use crate::many::lines::strip;
-use crate::{Context, Message, Result, Runnable};
+use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`lines`] makes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,5 +32,9 @@ impl Runnable for Lines {
     async fn run(&self, message: Message, _: &Context) -> Result<Vec<String>> {
         let text = message.into_text();
         Ok(text.lines().map(strip).filter(|line| !line.is_empty()).map(str::to_owned).collect())
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("lines")
     }
 }

@@ -1,6 +1,6 @@
 //! The items of a comma-separated answer.
 
-use crate::{Context, Message, Result, Runnable};
+use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`list`] makes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,6 +29,10 @@ impl Runnable for List {
 
     async fn run(&self, message: Message, _: &Context) -> Result<Vec<String>> {
         Ok(split(&message.into_text()))
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("list")
     }
 }
 

@@ -1,6 +1,6 @@
 //! Another try where an answer cannot be read.
 
-use crate::{Context, ErrorKind, Message, Model, Prompt, Result, Runnable};
+use crate::{Context, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
 
 /// The step that [`repair`] makes.
 #[derive(Debug, Clone)]
@@ -53,6 +53,10 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
             message = self.model.run(prompt, &muted).await?;
         }
         self.parser.run(message, &muted).await
+    }
+
+    fn describe(&self) -> Node {
+        Node::around("repair", [self.parser.describe()])
     }
 }
 

@@ -1,6 +1,6 @@
 //! The text of an answer.
 
-use crate::{Context, Delta, Message, Result, Runnable, Streaming};
+use crate::{Context, Delta, Message, Node, Result, Runnable, Streaming};
 
 /// The step that [`text`] makes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,5 +31,9 @@ impl Runnable for Text {
 
     fn streaming(&self) -> Streaming {
         Streaming::Through(Box::new(|delta: Delta| delta.as_text().is_some().then_some(delta)))
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("text")
     }
 }

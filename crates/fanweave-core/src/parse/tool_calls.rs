@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{Context, Message, Result, Runnable, ToolCall};
+use crate::{Context, Message, Node, Result, Runnable, ToolCall};
 
 /// The step that [`tool_calls`] makes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -42,6 +42,10 @@ impl Runnable for ToolCalls {
             call: call.clone(),
         });
         Ok(parsed.collect())
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("tool calls")
     }
 }
 

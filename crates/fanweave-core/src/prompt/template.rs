@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use minijinja::{Environment, UndefinedBehavior};
+use serde_json::{Map, Value, json};
 
 use super::words;
 use crate::runnable::{Chain, Runnable, chain};
-use crate::{Context, Error, ErrorKind, Prompt, Result, Vars};
+use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 
 /// A step that fills `{{ variables }}` into a text. The language is that of Jinja.
 ///
@@ -119,6 +120,14 @@ impl Runnable for Template {
 
     async fn run(&self, vars: Vars, _: &Context) -> Result<Prompt> {
         self.render(&vars).map(Prompt::from)
+    }
+
+    fn describe(&self) -> Node {
+        let variables = self.variables();
+        let properties: Map<_, _> =
+            variables.iter().map(|name| (name.clone(), Value::Object(Map::new()))).collect();
+        let schema = json!({ "type": "object", "properties": properties, "required": variables });
+        Node::step("prompt").with_input(schema)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use fanweave_core::{
-    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Prompt, Reply, Result,
+    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Prompt, Reply, Result, RetryPolicy,
 };
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -16,7 +16,7 @@ use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::limits::{Account, Place};
-use super::retry::{RetryPolicy, Tries, retry_after, should_retry};
+use super::retry::{Tries, retry_after, should_retry};
 use super::secret::Secret;
 use super::sse::SseDecoder;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};

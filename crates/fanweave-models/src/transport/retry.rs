@@ -1,66 +1,10 @@
 //! Whether and when to try again. The loop itself, the only one of the whole stack, is in [`call`](super::call).
 
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
 
-use fanweave_core::{Error, ErrorKind};
+use fanweave_core::{Error, ErrorKind, RetryPolicy};
 use http::HeaderMap;
-
-/// When a failed request is sent again.
-///
-/// A rate limit (429) is no failure of the request: it uses up none of the `attempts`, only `patience`. Whatever
-/// the policy says, nothing is sent again once a piece of the answer has been handed out, or after the deadline
-/// of the run, and the retries of one account together are held to a budget of about a tenth of its calls.
-///
-/// ```
-/// use std::time::Duration;
-/// use fanweave_models::{ModelBuilder, RetryPolicy};
-///
-/// let hasty = RetryPolicy { base: Duration::from_millis(50), ..RetryPolicy::default() };
-/// let model = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").retry(hasty).build()?;
-/// let never = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").retry(RetryPolicy::never()).build()?;
-/// # Ok::<_, fanweave_core::Error>(())
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RetryPolicy {
-    /// Most requests for one call, the first one included. Default 6.
-    pub attempts: NonZeroU32,
-    /// Longest wait before the second request; it doubles with each further one. The wait is drawn evenly
-    /// between nothing and that. Default 500 ms.
-    pub base: Duration,
-    /// Longest wait that the doubling leads to. Default 30 s.
-    pub cap: Duration,
-    /// Longest wait that a server may ask for. Where it asks for more, the call fails at once. Default 120 s.
-    pub max_retry_after: Duration,
-    /// Longest time that one call spends waiting for rate limits, all its waits together. Default 10 minutes.
-    pub patience: Duration,
-}
-
-impl Default for RetryPolicy {
-    fn default() -> Self {
-        Self {
-            attempts: NonZeroU32::new(6).expect("6 is not 0"),
-            base: Duration::from_millis(500),
-            cap: Duration::from_secs(30),
-            max_retry_after: Duration::from_secs(120),
-            patience: Duration::from_secs(600),
-        }
-    }
-}
-
-impl RetryPolicy {
-    /// Sends every request once, whatever comes back.
-    pub fn never() -> Self {
-        Self { attempts: NonZeroU32::MIN, patience: Duration::ZERO, ..Self::default() }
-    }
-
-    /// Full jitter: anything from nothing to `base` doubled `n` times.
-    fn backoff(&self, n: u32) -> Duration {
-        let most = self.base.saturating_mul(2u32.saturating_pow(n)).min(self.cap);
-        most.mul_f64(fastrand::f64())
-    }
-}
 
 /// The requests of one call.
 #[derive(Debug)]

@@ -1,0 +1,297 @@
+//! Keeping the input beside what is computed from it.
+
+use futures::future::try_join_all;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::run::heard;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars, step};
+
+/// A step that hands on its input.
+///
+/// ```
+/// use fanweave_core::passthrough;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// assert_eq!(passthrough::<u32>().invoke(7u32).await?, 7);
+/// # Ok(())
+/// # }
+/// ```
+pub fn passthrough<T: Send + 'static>() -> Chain<T, T> {
+    chain(Passthrough(std::marker::PhantomData))
+}
+
+struct Passthrough<T>(std::marker::PhantomData<fn(T)>);
+
+impl<T: Send + 'static> Runnable for Passthrough<T> {
+    type Input = T;
+    type Output = T;
+
+    async fn run(&self, input: T, _: &Context) -> Result<T> {
+        Ok(input)
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("passthrough")
+    }
+}
+
+/// Adds variables that are computed from those that are there: `assign("summary", summarise)`.
+///
+/// Several are computed at once: `assign("summary", summarise).and("title", entitle)`. In a stream the variables that
+/// are there already come first, as a [`Delta::Value`], and pieces of the new ones follow as branches of their names.
+///
+/// ```
+/// use fanweave_core::{Vars, assign, chain, model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
+/// let both = chain(assign("joke", joke)).invoke(vars! { topic: "bears" }).await?;
+/// assert_eq!(both, vars! { topic: "bears", joke: "A joke about bears." });
+/// # Ok(())
+/// # }
+/// ```
+pub fn assign<R>(name: impl Into<String>, step: R) -> Assign
+where
+    R: Runnable<Input = Vars>,
+    R::Output: Serialize + Sync,
+{
+    Assign { added: Vec::new() }.and(name, step)
+}
+
+/// The step that [`assign`] makes.
+pub struct Assign {
+    added: Vec<(String, Chain<Vars, Value>)>,
+}
+
+impl Assign {
+    /// Adds another variable, computed at the same time.
+    #[must_use]
+    pub fn and<R>(mut self, name: impl Into<String>, computed: R) -> Self
+    where
+        R: Runnable<Input = Vars>,
+        R::Output: Serialize + Sync,
+    {
+        self.added.push((name.into(), chain(AsValue(computed))));
+        self
+    }
+}
+
+impl Runnable for Assign {
+    type Input = Vars;
+    type Output = Vars;
+
+    async fn run(&self, mut vars: Vars, cx: &Context) -> Result<Vars> {
+        let is_heard = cx.has_pieces();
+        if is_heard {
+            cx.delta(Delta::Value(Value::Object(vars.as_map().clone()))).await;
+        }
+        let values = try_join_all(self.added.iter().map(async |(name, chain)| {
+            let cx = if is_heard { &cx.branch(name.as_str()) } else { cx };
+            chain.run(vars.clone(), cx).await.map_err(|error| error.with_step(name.as_str()))
+        }))
+        .await?;
+        for ((name, _), value) in self.added.iter().zip(values) {
+            vars.insert(name, value);
+        }
+        Ok(vars)
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::all_of("assign", self.added.iter().map(|(name, chain)| (name.clone(), chain.describe())))
+    }
+}
+
+/// A step whose output is taken as JSON.
+struct AsValue<R>(R);
+
+impl<R: Runnable> Runnable for AsValue<R>
+where
+    R::Output: Serialize + Sync,
+{
+    type Input = R::Input;
+    type Output = Value;
+
+    async fn run(&self, input: R::Input, cx: &Context) -> Result<Value> {
+        let output = heard(&self.0, input, cx).await?;
+        serde_json::to_value(output)
+            .map_err(|e| Error::new(ErrorKind::Step, format!("the output is no JSON: {e}")).with_source(e))
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        self.0.describe()
+    }
+}
+
+/// Keeps the variables of these names, in this order.
+///
+/// ```
+/// use fanweave_core::{pick, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// assert_eq!(pick(["a"]).invoke(vars! { a: 1, b: 2 }).await?, vars! { a: 1 });
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Input`] where one is missing.
+pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, Vars> {
+    let names: Vec<String> = names.into_iter().map(Into::into).collect();
+    step(move |vars: Vars, _| {
+        let picked: Result<Vars> = names
+            .iter()
+            .map(|name| match vars.get(name) {
+                Some(value) => Ok((name.clone(), value.clone())),
+                None => {
+                    let given = vars.names().collect::<Vec<_>>().join(", ");
+                    let given = if given.is_empty() {
+                        "there are none".to_owned()
+                    } else {
+                        format!("there are {given}")
+                    };
+                    Err(Error::new(ErrorKind::Input, format!("there is no variable `{name}`: {given}")))
+                }
+            })
+            .collect();
+        async move { picked }
+    })
+    .named("pick")
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Keeps the input beside the output: `join` makes one value of both.
+    ///
+    /// ```
+    /// use fanweave_core::step;
+    ///
+    /// struct Report {
+    ///     article: String,
+    ///     words: usize,
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let count = step(|article: String, _| async move { Ok(article.split(' ').count()) });
+    /// let report = count.beside(|article, words| Report { article, words }).invoke("tides turn").await?;
+    /// assert_eq!((report.article.as_str(), report.words), ("tides turn", 2));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn beside<N: Send + 'static>(self, join: impl Fn(I, O) -> N + Send + Sync + 'static) -> Chain<I, N> {
+        chain(Beside { inner: self, join })
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Makes something else of the output.
+    ///
+    /// ```
+    /// use fanweave_core::step;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let double = step(|n: u32, _| async move { Ok(n * 2) });
+    /// assert_eq!(double.map(|n| n.to_string()).invoke(21u32).await?, "42");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn map<N: Send + 'static>(self, f: impl Fn(O) -> N + Send + Sync + 'static) -> Chain<I, N> {
+        chain(Map { inner: self, f })
+    }
+}
+
+struct Beside<I, O, F> {
+    inner: Chain<I, O>,
+    join: F,
+}
+
+impl<I, O, N, F> Runnable for Beside<I, O, F>
+where
+    I: Clone + Send + 'static,
+    O: Send + 'static,
+    N: Send + 'static,
+    F: Fn(I, O) -> N + Send + Sync + 'static,
+{
+    type Input = I;
+    type Output = N;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<N> {
+        let output = self.inner.run(input.clone(), cx).await?;
+        Ok((self.join)(input, output))
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe()
+    }
+}
+
+struct Map<I, O, F> {
+    inner: Chain<I, O>,
+    f: F,
+}
+
+impl<I, O, N, F> Runnable for Map<I, O, F>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    N: Send + 'static,
+    F: Fn(O) -> N + Send + Sync + 'static,
+{
+    type Input = I;
+    type Output = N;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<N> {
+        self.inner.run(input, cx).await.map(&self.f)
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{prompt, text, vars};
+
+    #[tokio::test]
+    async fn passthrough_pieces_arrive_before_assigned_ones() {
+        let joke = prompt("on {{ topic }}") | Fake::echo() | text();
+        let shout = joke.clone() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
+        let added = chain(assign("joke", joke).and("shout", shout));
+        let pieces: Vec<_> =
+            added.stream(vars! { topic: "bears" }).map(|piece| piece.unwrap()).collect().await;
+        assert_eq!(pieces[0], Delta::Value(serde_json::json!({ "topic": "bears" })));
+        let mut rest: Vec<_> = pieces[1..]
+            .iter()
+            .map(|piece| match piece {
+                Delta::Branch { branch, delta } => format!("{branch}: {delta}"),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        rest.sort();
+        assert_eq!(rest, ["joke: bears", "joke: on ", "shout: ON BEARS"]);
+    }
+
+    #[tokio::test]
+    async fn a_variable_that_cannot_be_picked_is_named() {
+        let error = pick(["b"]).invoke(vars! { a: 1 }).await.unwrap_err();
+        assert_eq!(error.to_string(), "step pick: there is no variable `b`: there are a");
+    }
+}

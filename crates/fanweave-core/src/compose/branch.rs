@@ -1,0 +1,122 @@
+//! One of several chains, by a condition.
+
+use std::sync::Arc;
+
+use crate::run::heard;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Node, Result, Runnable, Streaming};
+
+/// Begins a choice between chains: conditions are asked in order, each at most once a run, and the chain of the first
+/// that holds is run, or else the one of [`otherwise`](Branch::otherwise).
+///
+/// ```
+/// use fanweave_core::{branch, step};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let short = step(|text: String, _| async move { Ok(text) });
+/// let long = step(|text: String, _| async move { Ok(format!("{}..", &text[..8])) });
+/// let title = branch().when(|text: &String| text.len() <= 10, short).otherwise(long);
+/// assert_eq!(title.invoke("Tides").await?, "Tides");
+/// assert_eq!(title.invoke("Tides and turbines").await?, "Tides an..");
+/// # Ok(())
+/// # }
+/// ```
+pub fn branch<I, O>() -> Branch<I, O> {
+    Branch { arms: Vec::new() }
+}
+
+/// A choice that still lacks its last chain. Made by [`branch`].
+pub struct Branch<I, O> {
+    arms: Vec<(Condition<I>, Chain<I, O>)>,
+}
+
+type Condition<I> = Arc<dyn Fn(&I) -> bool + Send + Sync>;
+
+impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
+    /// Runs `then` where `condition` holds and none before it did.
+    #[must_use]
+    pub fn when<R>(mut self, condition: impl Fn(&I) -> bool + Send + Sync + 'static, then: R) -> Self
+    where
+        R: Runnable<Input = I, Output = O>,
+    {
+        self.arms.push((Arc::new(condition), chain(then)));
+        self
+    }
+
+    /// Runs `default` where no condition holds.
+    pub fn otherwise<R: Runnable<Input = I, Output = O>>(self, default: R) -> Chain<I, O> {
+        chain(Choice { arms: self.arms, default: chain(default) })
+    }
+}
+
+struct Choice<I, O> {
+    arms: Vec<(Condition<I>, Chain<I, O>)>,
+    default: Chain<I, O>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Runnable for Choice<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let arm = self.arms.iter().find(|(condition, _)| condition(&input)).map(|(_, chain)| chain);
+        heard(arm.unwrap_or(&self.default), input, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        let arms =
+            self.arms.iter().enumerate().map(|(i, (_, chain))| (format!("case {}", i + 1), chain.describe()));
+        Node::one_of("branch", arms.chain([("otherwise".to_owned(), self.default.describe())]))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{step, text};
+
+    #[tokio::test]
+    async fn branch_calls_each_condition_once_and_none_after_the_first_that_holds() {
+        let asked = Arc::new([const { AtomicUsize::new(0) }; 3]);
+        let ask = |i: usize, limit: u32| {
+            let asked = asked.clone();
+            move |n: &u32| {
+                asked[i].fetch_add(1, Ordering::SeqCst);
+                *n < limit
+            }
+        };
+        let says = |word: &'static str| step(move |_: u32, _| async move { Ok(word) });
+        let size = branch()
+            .when(ask(0, 10), says("small"))
+            .when(ask(1, 100), says("medium"))
+            .when(ask(2, 1000), says("large"))
+            .otherwise(says("huge"));
+        assert_eq!(size.invoke(50u32).await.unwrap(), "medium");
+        assert_eq!(asked.each_ref().map(|n| n.load(Ordering::SeqCst)), [1, 1, 0]);
+        assert_eq!(size.invoke(5000u32).await.unwrap(), "huge");
+        assert_eq!(asked.each_ref().map(|n| n.load(Ordering::SeqCst)), [2, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn the_chosen_chain_is_heard_whether_it_streams_or_not() {
+        let streams = chain(Fake::echo()) | text();
+        let whole = chain(Fake::echo()) | text() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
+        let either =
+            branch().when(|p: &crate::Prompt| p.last_user_text().starts_with('a'), streams).otherwise(whole);
+        let pieces = async |input: &str| {
+            either.stream(input).map(|piece| piece.unwrap().to_string()).collect::<Vec<_>>().await
+        };
+        assert_eq!(pieces("a b").await, ["a ", "b"]);
+        assert_eq!(pieces("b c").await, ["B C"]);
+    }
+}

@@ -1,0 +1,166 @@
+//! Parts of a chain that are chosen when it is called.
+
+use std::sync::Arc;
+
+use crate::run::heard;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable, Streaming, closest};
+
+/// A part of a chain with alternatives: [`Context::with_choice`] chooses one for a run, and the first one is taken
+/// where nobody chooses.
+///
+/// ```
+/// use fanweave_core::{Context, chain, configurable, model::fake::Fake, text};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let small = chain(Fake::script([Ok("small")]));
+/// let big = chain(Fake::script([Ok("big")]));
+/// let answer = configurable("writer", [("small", small), ("big", big)]) | text();
+/// let cx = Context::new().with_choice("writer", "big");
+/// assert_eq!(answer.invoke_in("Who are you?", &cx).await?, "big");
+/// assert_eq!(answer.invoke("Who are you?").await?, "small");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Config`] where what was chosen is not among the alternatives.
+pub fn configurable<I, O, N>(
+    name: impl Into<Arc<str>>,
+    alternatives: impl IntoIterator<Item = (N, Chain<I, O>)>,
+) -> Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    N: Into<String>,
+{
+    let alternatives = alternatives.into_iter().map(|(name, chain)| (name.into(), chain)).collect();
+    chain(Configurable { name: name.into(), alternatives })
+}
+
+struct Configurable<I, O> {
+    name: Arc<str>,
+    alternatives: Vec<(String, Chain<I, O>)>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Runnable for Configurable<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let Some((_, first)) = self.alternatives.first() else {
+            return Err(Error::new(ErrorKind::Config, format!("`{}` has no alternatives", self.name)));
+        };
+        let chosen = match cx.choice(&self.name) {
+            None => first,
+            Some(choice) => match self.alternatives.iter().find(|(name, _)| name == choice) {
+                Some((_, chain)) => chain,
+                None => return Err(Error::new(ErrorKind::Config, self.unknown(choice))),
+            },
+        };
+        heard(chosen, input, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        let alternatives = self.alternatives.iter().map(|(name, chain)| (name.clone(), chain.describe()));
+        Node::one_of(format!("{} (configurable)", self.name), alternatives)
+    }
+}
+
+impl<I, O> Configurable<I, O> {
+    fn unknown(&self, choice: &str) -> String {
+        let names: Vec<_> = self.alternatives.iter().map(|(name, _)| name.as_str()).collect();
+        let hint =
+            closest(choice, names.iter()).map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+        let names = names.join(", ");
+        format!("`{}` has no alternative `{choice}`: {hint}The alternatives are {names}", self.name)
+    }
+}
+
+impl Model {
+    /// Lets [`Context::with_parameters`] set parameters of this model by `name` when a chain is called. They win over
+    /// those of the prompt and of the model.
+    ///
+    /// ```
+    /// use fanweave_core::{Context, Parameters, model::fake::Fake, text};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let draft = Fake::echo().model().configurable("draft") | text();
+    /// let cold = Parameters { temperature: Some(0.0), ..Parameters::default() };
+    /// let cx = Context::new().with_parameters("draft", cold);
+    /// draft.invoke_in("Draft a letter.", &cx).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn configurable(self, name: impl Into<Arc<str>>) -> Chain<Prompt, Message> {
+        chain(Tunable { model: self, name: name.into() })
+    }
+}
+
+struct Tunable {
+    model: Model,
+    name: Arc<str>,
+}
+
+impl Runnable for Tunable {
+    type Input = Prompt;
+    type Output = Message;
+
+    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+        if let Some(parameters) = cx.parameters(&self.name) {
+            prompt.parameters = parameters.clone().or(&prompt.parameters);
+        }
+        self.model.run(prompt, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.model.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.model.describe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ChatModel, Parameters, step, text};
+
+    #[tokio::test]
+    async fn an_unknown_alternative_is_refused_with_the_known_ones() {
+        let says = |word: &'static str| step(move |(): (), _| async move { Ok(word) });
+        let either = configurable("size", [("small", says("s")), ("large", says("l"))]);
+        let cx = Context::new().with_choice("size", "larg");
+        let error = either.invoke_in((), &cx).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.to_string(),
+            "`size` has no alternative `larg`: did you mean `large`? The alternatives are small, large"
+        );
+    }
+
+    #[tokio::test]
+    async fn parameters_are_set_by_name_for_one_run_alone() {
+        struct Temperature;
+        impl ChatModel for Temperature {
+            fn name(&self) -> &str {
+                "test/temperature"
+            }
+            async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+                Ok(Message::assistant(format!("{:?}", prompt.parameters.temperature)))
+            }
+        }
+        let chain = Model::new(Temperature).configurable("draft") | text();
+        let hot = Parameters { temperature: Some(2.0), ..Parameters::default() };
+        let cx = Context::new().with_parameters("draft", hot);
+        let (one, other) = tokio::join!(chain.invoke_in("x", &cx), chain.invoke("x"));
+        assert_eq!((one.unwrap().as_str(), other.unwrap().as_str()), ("Some(2.0)", "None"));
+    }
+}

@@ -1,0 +1,139 @@
+//! A step that decides what runs next.
+
+use std::future::Future;
+use std::marker::PhantomData;
+
+use crate::run::heard;
+use crate::runnable::{Chain, Runnable, chain};
+use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
+
+/// What a [`dynamic`] step decided.
+pub enum Next<I, O> {
+    /// This is the answer.
+    Done(O),
+    /// Decide again, on this.
+    Again(I),
+    /// The answer is what this chain makes of this input.
+    Run(Chain<I, O>, I),
+}
+
+/// A step whose function decides what runs next: nothing more, itself again, or a chain. It stays async throughout,
+/// and [`Next::Again`] is a loop, not a recursion.
+///
+/// Decisions are counted through the whole run, however deep chains choose chains, and at most 25 are made one within
+/// or after the other, so that a model that never comes to an end does not cost more than that.
+/// [`Context::with_recursion_limit`] sets another limit.
+///
+/// ```
+/// use fanweave_core::{Next, dynamic};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let halve = dynamic(|n: u32, _cx| async move {
+///     Ok(if n % 2 == 0 { Next::Again(n / 2) } else { Next::Done(n) })
+/// });
+/// assert_eq!(halve.invoke(40u32).await?, 5);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A run fails with [`ErrorKind::RecursionLimit`] beyond the limit.
+pub fn dynamic<F, Fut, I, O>(decide: F) -> Chain<I, O>
+where
+    F: Fn(I, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Next<I, O>>> + Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    chain(Dynamic { decide, output: PhantomData })
+}
+
+struct Dynamic<F, I, O> {
+    decide: F,
+    output: PhantomData<fn(I) -> O>,
+}
+
+impl<F, Fut, I, O> Runnable for Dynamic<F, I, O>
+where
+    F: Fn(I, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Next<I, O>>> + Send + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, mut input: I, cx: &Context) -> Result<O> {
+        let mut cx = cx.clone();
+        loop {
+            cx = cx.deeper().map_err(|limit| {
+                let message = format!(
+                    "steps have decided on further steps {limit} times, and it did not come to an end; \
+                     Context::with_recursion_limit allows more"
+                );
+                Error::new(ErrorKind::RecursionLimit, message)
+            })?;
+            match (self.decide)(input, cx.muted()).await? {
+                Next::Done(output) => return Ok(output),
+                Next::Again(next) => input = next,
+                Next::Run(chain, input) => return heard(&chain, input, &cx).await,
+            }
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Whole
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("dynamic")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::step;
+
+    #[tokio::test(start_paused = true)]
+    async fn step_returning_a_chain_stays_async() {
+        let slow = step(|ms: u64, _| async move {
+            sleep(Duration::from_millis(ms)).await;
+            Ok(ms)
+        });
+        let chosen = dynamic(move |ms: u64, _| {
+            let slow = slow.clone();
+            async move { Ok(Next::Run(slow, ms)) }
+        });
+        let started = Instant::now();
+        let rows = chosen.batch([100u64, 100, 100]).collect().await;
+        assert!(rows.iter().all(Result::is_ok));
+        // On one thread: had a row blocked, they would have followed one another.
+        assert_eq!(started.elapsed().as_millis(), 100);
+    }
+
+    /// Chooses itself, one level deeper each time.
+    fn nested(depth: u32) -> Chain<u32, u32> {
+        dynamic(move |left: u32, _| async move {
+            Ok(if left == 0 { Next::Done(depth) } else { Next::Run(nested(depth + 1), left - 1) })
+        })
+    }
+
+    #[tokio::test]
+    async fn recursion_limit() {
+        let forever = dynamic(|n: u32, _| async move { Ok(Next::<u32, ()>::Again(n + 1)) });
+        assert_eq!(forever.invoke(0u32).await.unwrap_err().kind(), ErrorKind::RecursionLimit);
+        assert_eq!(nested(0).invoke(24u32).await.unwrap(), 24);
+        assert_eq!(nested(0).invoke(25u32).await.unwrap_err().kind(), ErrorKind::RecursionLimit);
+        let cx = Context::new().with_recursion_limit(NonZeroU32::new(3).unwrap());
+        let error = nested(0).invoke_in(3u32, &cx).await.unwrap_err();
+        assert!(error.to_string().contains("3 times"), "{error}");
+        assert_eq!(nested(0).invoke_in(2u32, &cx).await.unwrap(), 2);
+    }
+}

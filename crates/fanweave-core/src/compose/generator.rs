@@ -1,0 +1,169 @@
+//! Steps whose answer is made of pieces by a function of streams.
+
+use std::marker::PhantomData;
+use std::pin::pin;
+
+use futures::{Stream, StreamExt};
+
+use crate::run::Run;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming};
+
+/// A step from an input to a stream of texts: they are handed out as they come, and together they are its answer.
+///
+/// ```
+/// use fanweave_core::generator;
+/// use futures::stream;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let count = generator(|n: u32, _cx| stream::iter((1..=n).map(|i| Ok(format!("{i} ")))));
+/// assert_eq!(count.invoke(3u32).await?, "1 2 3 ");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A run fails with the first error of the stream, or with [`ErrorKind::Empty`] where it yields nothing.
+pub fn generator<F, S, I>(function: F) -> Chain<I, String>
+where
+    F: Fn(I, Context) -> S + Send + Sync + 'static,
+    S: Stream<Item = Result<String>> + Send + 'static,
+    I: Send + 'static,
+{
+    chain(Generator { function, input: PhantomData })
+}
+
+struct Generator<F, I> {
+    function: F,
+    input: PhantomData<fn(I)>,
+}
+
+impl<F, S, I> Runnable for Generator<F, I>
+where
+    F: Fn(I, Context) -> S + Send + Sync + 'static,
+    S: Stream<Item = Result<String>> + Send + 'static,
+    I: Send + 'static,
+{
+    type Input = I;
+    type Output = String;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<String> {
+        say((self.function)(input, cx.muted()), cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("generator")
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Makes the answer anew from the stream of its pieces: `function` is given the running chain and yields texts,
+    /// which are handed out as they come.
+    ///
+    /// ```
+    /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let words = prompt("{{ x }}") | Fake::echo() | text();
+    /// let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
+    /// assert_eq!(loud.invoke(vars! { x: "bread and butter" }).await?, "BREAD AND BUTTER");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`generator`].
+    pub fn through<F, S>(self, function: F) -> Chain<I, String>
+    where
+        F: Fn(Run<O>) -> S + Send + Sync + 'static,
+        S: Stream<Item = Result<String>> + Send + 'static,
+    {
+        let inner = self.describe();
+        let through = generator(move |input, cx| function(self.stream_in(input, &cx)));
+        chain(Described { inner: through, node: Node::around("through", [inner]) })
+    }
+}
+
+/// A chain that is drawn as something else than what it is made of.
+struct Described<I, O> {
+    inner: Chain<I, O>,
+    node: Node,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Runnable for Described<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        self.inner.run(input, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.node.clone()
+    }
+}
+
+/// Hands out the texts of a stream, and gives the whole.
+async fn say(texts: impl Stream<Item = Result<String>>, cx: &Context) -> Result<String> {
+    let mut texts = pin!(texts);
+    let (mut whole, mut is_empty) = (String::new(), true);
+    while let Some(text) = texts.next().await {
+        let text = text?;
+        is_empty = false;
+        whole.push_str(&text);
+        cx.delta(Delta::text(text)).await;
+    }
+    if is_empty {
+        return Err(Error::new(ErrorKind::Empty, "the stream ended without a single piece"));
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn empty_stream_is_an_error_of_its_own_kind_and_no_fallback_loop() {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let empty = || {
+            let calls = calls.clone();
+            generator(move |_: u32, _| {
+                calls.fetch_add(1, Ordering::SeqCst);
+                stream::empty()
+            })
+        };
+        let error = empty().fallback([empty(), empty()]).invoke(1u32).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Empty);
+        assert_eq!(calls.load(Ordering::SeqCst), 3);
+        let pieces: Vec<_> = empty().stream(1u32).collect().await;
+        assert_eq!(pieces.len(), 1);
+        assert_eq!(pieces[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
+    }
+
+    #[tokio::test]
+    async fn pieces_go_through_one_by_one() {
+        let words = generator(|text: String, _| {
+            stream::iter(text.split_inclusive(' ').map(|w| Ok(w.to_owned())).collect::<Vec<_>>())
+        });
+        let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
+        let pieces: Vec<_> = loud.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
+        assert_eq!(pieces, ["A ", "B ", "C"]);
+    }
+}

@@ -1,0 +1,302 @@
+//! Hooks: functions that are told how a step began and ended.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::task::JoinSet;
+
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, Node, Result, Runnable, Streaming};
+
+/// Most hooks of one listener that are at work at once. What comes while they are is dropped, and counted.
+const AT_ONCE: usize = 1024;
+
+/// Hooks on the start, the end and the failure of a chain. See [`Chain::listen`].
+///
+/// A hook is an async function. It never delays or fails the run that it is told of, however slow it is and even if it
+/// panics, unless the listener is [`awaited`](Self::awaited). Hooks at work belong to the listener: dropping its last
+/// handle ends them, and [`finish`](Self::finish) waits for them.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use fanweave_core::{Error, Listener, chain, model::fake::Fake, text};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let log = Arc::new(Mutex::new(Vec::new()));
+/// let noted = log.clone();
+/// let listener = Listener::new().on_end(move |answer: String, _cx| {
+///     let noted = noted.clone();
+///     async move {
+///         noted.lock().unwrap().push(answer);
+///         Ok(())
+///     }
+/// });
+/// let answer = (chain(Fake::echo()) | text()).listen(&listener);
+/// answer.invoke("hello").await?;
+/// listener.finish().await;
+/// assert_eq!(*log.lock().unwrap(), ["hello"]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Listener<I, O>(Arc<Hooks<I, O>>);
+
+struct Hooks<I, O> {
+    start: Option<Hook<I>>,
+    end: Option<Hook<O>>,
+    error: Option<Hook<Error>>,
+    is_awaited: bool,
+    at_work: Mutex<AtWork>,
+}
+
+type Hook<T> = Arc<dyn Fn(T, Context) -> BoxFuture<'static, Result<()>> + Send + Sync>;
+
+#[derive(Default)]
+struct AtWork {
+    tasks: JoinSet<()>,
+    dropped: u64,
+}
+
+impl<I, O> Clone for Listener<I, O> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Default for Listener<I, O> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Listener<I, O> {
+    /// A listener without hooks.
+    pub fn new() -> Self {
+        let hooks =
+            Hooks { start: None, end: None, error: None, is_awaited: false, at_work: Mutex::default() };
+        Self(Arc::new(hooks))
+    }
+
+    fn with(self, change: impl FnOnce(&mut Hooks<I, O>)) -> Self {
+        let Hooks { start, end, error, is_awaited, .. } = &*self.0;
+        let mut hooks = Hooks {
+            start: start.clone(),
+            end: end.clone(),
+            error: error.clone(),
+            is_awaited: *is_awaited,
+            at_work: Mutex::default(),
+        };
+        change(&mut hooks);
+        Self(Arc::new(hooks))
+    }
+
+    /// Told of every input.
+    #[must_use]
+    pub fn on_start<F, Fut>(self, hook: F) -> Self
+    where
+        F: Fn(I, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.with(|hooks| hooks.start = Some(boxed(hook)))
+    }
+
+    /// Told of every output.
+    #[must_use]
+    pub fn on_end<F, Fut>(self, hook: F) -> Self
+    where
+        F: Fn(O, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.with(|hooks| hooks.end = Some(boxed(hook)))
+    }
+
+    /// Told of every failure.
+    #[must_use]
+    pub fn on_error<F, Fut>(self, hook: F) -> Self
+    where
+        F: Fn(Error, Context) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<()>> + Send + 'static,
+    {
+        self.with(|hooks| hooks.error = Some(boxed(hook)))
+    }
+
+    /// Runs wait for their hooks, and fail where a hook of a start or an end fails.
+    #[must_use]
+    pub fn awaited(self) -> Self {
+        self.with(|hooks| hooks.is_awaited = true)
+    }
+
+    /// How many calls of hooks were dropped because 1,024 others were at work.
+    pub fn dropped(&self) -> u64 {
+        lock(&self.0.at_work).dropped
+    }
+
+    /// Waits for the hooks that are at work now.
+    pub async fn finish(&self) {
+        let mut tasks = std::mem::take(&mut lock(&self.0.at_work).tasks);
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn tell<T: Send + 'static>(
+        &self,
+        hook: Option<&Hook<T>>,
+        what: impl FnOnce() -> T,
+        cx: &Context,
+    ) -> Result<()> {
+        let Some(hook) = hook.cloned() else { return Ok(()) };
+        let (what, cx) = (what(), cx.muted());
+        let told = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
+        if self.0.is_awaited {
+            return told.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+        }
+        let mut at_work = lock(&self.0.at_work);
+        while at_work.tasks.try_join_next().is_some() {}
+        if at_work.tasks.len() >= AT_ONCE || tokio::runtime::Handle::try_current().is_err() {
+            at_work.dropped += 1;
+        } else {
+            at_work.tasks.spawn(async move {
+                // Nobody asked to hear how a hook fares.
+                let _ = told.await;
+            });
+        }
+        Ok(())
+    }
+}
+
+fn boxed<T, F, Fut>(hook: F) -> Hook<T>
+where
+    F: Fn(T, Context) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<()>> + Send + 'static,
+{
+    Arc::new(move |what, cx| Box::pin(hook(what, cx)))
+}
+
+fn lock(at_work: &Mutex<AtWork>) -> MutexGuard<'_, AtWork> {
+    at_work.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Heard<I, O> {
+    inner: Chain<I, O>,
+    listener: Listener<I, O>,
+}
+
+impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for Heard<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let Hooks { start, end, error, .. } = &*self.listener.0;
+        if start.is_some() {
+            let given = input.clone();
+            self.listener.tell(start.as_ref(), move || given, cx).await?;
+        }
+        match self.inner.run(input, cx).await {
+            Ok(output) => {
+                self.listener.tell(end.as_ref(), || output.clone(), cx).await?;
+                Ok(output)
+            }
+            Err(failure) => {
+                let told = self.listener.tell(error.as_ref(), || failure.clone(), cx).await;
+                // The failure of the run says more than that of its hook.
+                drop(told);
+                Err(failure)
+            }
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe()
+    }
+}
+
+impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Chain<I, O> {
+    /// Tells the hooks of `listener` of every run of this chain.
+    #[must_use]
+    pub fn listen(self, listener: &Listener<I, O>) -> Self {
+        chain(Heard { inner: self, listener: listener.clone() })
+    }
+}
+
+impl<I, O> std::fmt::Debug for Listener<I, O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("is_awaited", &self.0.is_awaited).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::{ErrorKind, step};
+
+    fn half() -> Chain<u32, u32> {
+        step(|n: u32, _| async move {
+            if n.is_multiple_of(2) { Ok(n / 2) } else { Err(Error::new(ErrorKind::Step, "odd")) }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_a_failing_and_a_panicking_hook_neither_delay_nor_fail_the_run() {
+        let ended = Arc::new(AtomicUsize::new(0));
+        let noted = ended.clone();
+        let listener = Listener::new()
+            .on_start(|_: u32, _| async { panic!("boom") })
+            .on_end(move |_: u32, _| {
+                let noted = noted.clone();
+                async move {
+                    sleep(Duration::from_secs(60)).await;
+                    noted.fetch_add(1, Ordering::SeqCst);
+                    Ok(())
+                }
+            })
+            .on_error(|_, _| async { Err(Error::new(ErrorKind::Step, "the hook fails too")) });
+        let chain = half().listen(&listener);
+        let started = Instant::now();
+        assert_eq!(chain.invoke(4u32).await.unwrap(), 2);
+        assert_eq!(chain.invoke(3u32).await.unwrap_err().to_string(), "odd");
+        assert_eq!((started.elapsed().as_secs(), ended.load(Ordering::SeqCst)), (0, 0));
+        listener.finish().await;
+        assert_eq!((started.elapsed().as_secs(), ended.load(Ordering::SeqCst)), (60, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_awaited_hook_does_both() {
+        let listener = Listener::new().awaited().on_end(|_: u32, _| async {
+            sleep(Duration::from_secs(1)).await;
+            Err(Error::new(ErrorKind::Step, "the log is full"))
+        });
+        let started = Instant::now();
+        let error = half().listen(&listener).invoke(4u32).await.unwrap_err();
+        assert_eq!((error.to_string().as_str(), started.elapsed().as_secs()), ("the log is full", 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn hooks_end_with_their_listener() {
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let listener = Listener::new().on_end(move |_: u32, _| {
+            let held = held.clone();
+            async move {
+                sleep(Duration::from_secs(3600)).await;
+                drop(held);
+                Ok(())
+            }
+        });
+        half().listen(&listener).invoke(4u32).await.unwrap();
+        tokio::task::yield_now().await;
+        drop(listener);
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+}

@@ -1,0 +1,248 @@
+//! The same step again where it fails.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
+
+/// When something that failed is tried again.
+///
+/// ```
+/// use std::time::Duration;
+/// use fanweave_core::RetryPolicy;
+///
+/// let hasty = RetryPolicy { base: Duration::from_millis(50), ..RetryPolicy::default() };
+/// assert_eq!(hasty.attempts.get(), 6);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Most tries, the first one included. Default 6.
+    pub attempts: NonZeroU32,
+    /// Longest wait before the second try; it doubles with each further one. The wait is drawn evenly between
+    /// nothing and that. Default 500 ms.
+    pub base: Duration,
+    /// Longest wait that the doubling leads to. Default 30 s.
+    pub cap: Duration,
+    /// Longest wait that a server may ask for. Where it asks for more, the call fails at once. Default 120 s.
+    pub max_retry_after: Duration,
+    /// Longest time that one model call spends waiting for rate limits, all its waits together. A rate limit
+    /// (429) is no failure of the request: it uses up none of the `attempts`. Default 10 minutes.
+    pub patience: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            attempts: NonZeroU32::new(6).expect("6 is not 0"),
+            base: Duration::from_millis(500),
+            cap: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(120),
+            patience: Duration::from_secs(600),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// Tries once, whatever comes back.
+    pub fn never() -> Self {
+        Self { attempts: NonZeroU32::MIN, patience: Duration::ZERO, ..Self::default() }
+    }
+
+    /// The wait before try `n + 2`, with full jitter: anything from nothing to `base` doubled `n` times.
+    pub fn backoff(&self, n: u32) -> Duration {
+        let most = self.base.saturating_mul(2u32.saturating_pow(n)).min(self.cap);
+        most.mul_f64(fastrand::f64())
+    }
+}
+
+/// Runs a chain again where it fails. Made by [`Chain::retry`].
+pub struct Retry<I, O> {
+    inner: Chain<I, O>,
+    policy: RetryPolicy,
+    again: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let mut attempt = 1;
+        loop {
+            let listened = cx.clone().listened_to();
+            let error = match self.inner.run(input.clone(), &listened).await {
+                // What the reader has heard cannot be taken back.
+                Err(error) if !listened.was_heard() && (self.again)(&error) => error,
+                done => return done,
+            };
+            let asked = error.retry_after();
+            let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
+            let too_late = cx.deadline().is_some_and(|at| Instant::now() + wait >= at);
+            if attempt >= self.policy.attempts.get()
+                || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
+                || too_late
+            {
+                return Err(error);
+            }
+            cx.emit(EventKind::Retrying { attempt, wait, error }).await;
+            sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        Node::around(format!("retry, at most {} times", self.policy.attempts), [self.inner.describe()])
+    }
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Runs the chain again where it fails with an error that [may pass](Error::is_retryable). What a provider asks
+    /// to wait wins over the policy's own waits. The waits hold no place among the run's calls.
+    ///
+    /// Models send a failed request again by themselves; this is for steps of your own, and for chains that have to
+    /// begin anew. A stream is tried again until its first piece has been handed out, not after.
+    ///
+    /// ```
+    /// use fanweave_core::{Error, ErrorKind, RetryPolicy, chain, model::fake::Fake, text};
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let shaky = Fake::script([Err(Error::new(ErrorKind::Overloaded, "too busy")), Ok("hello")]);
+    /// let answer = chain(shaky).retry(RetryPolicy::default()) | text();
+    /// assert_eq!(answer.invoke("hi").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The error of the last try.
+    #[must_use]
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        self.retry_if(policy, Error::is_retryable)
+    }
+
+    /// As [`retry`](Self::retry), for the errors that `again` accepts.
+    #[must_use]
+    pub fn retry_if(
+        self,
+        policy: RetryPolicy,
+        again: impl Fn(&Error) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        chain(Retry { inner: self, policy, again: Arc::new(again) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{Delta, ErrorKind, Message, Model, Prompt, step};
+
+    fn hasty(attempts: u32) -> RetryPolicy {
+        let attempts = NonZeroU32::new(attempts).unwrap();
+        RetryPolicy { attempts, base: Duration::from_millis(1), ..RetryPolicy::default() }
+    }
+
+    /// Fails so many times for each input before it answers with it.
+    fn shaky(kind: ErrorKind, fails: u32) -> Chain<u32, u32> {
+        let tries = Arc::new(Mutex::new(HashMap::<u32, u32>::new()));
+        step(move |n: u32, _| {
+            let tries = tries.clone();
+            async move {
+                sleep(Duration::from_millis(u64::from(n * 7919 % 50))).await;
+                let mut tries = tries.lock().unwrap();
+                let tried = tries.entry(n).or_default();
+                *tried += 1;
+                if *tried > fails { Ok(n) } else { Err(Error::new(kind, format!("{n} failed"))) }
+            }
+        })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_errors_that_may_pass_are_tried_again() {
+        assert_eq!(shaky(ErrorKind::Server, 2).retry(hasty(3)).invoke(7u32).await.unwrap(), 7);
+        assert!(shaky(ErrorKind::Server, 3).retry(hasty(3)).invoke(7u32).await.is_err());
+        assert!(shaky(ErrorKind::BadRequest, 1).retry(hasty(3)).invoke(7u32).await.is_err());
+        let all = |_: &Error| true;
+        assert_eq!(shaky(ErrorKind::BadRequest, 1).retry_if(hasty(3), all).invoke(7u32).await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_that_a_server_asks_for_wins_and_the_deadline_over_it() {
+        let asks = || {
+            let tried = Mutex::new(false);
+            step(move |(): (), _| {
+                let first = !std::mem::replace(&mut *tried.lock().unwrap(), true);
+                async move {
+                    let limited = Error::new(ErrorKind::RateLimited, "slow down");
+                    if first { Err(limited.with_retry_after(Duration::from_secs(20))) } else { Ok(()) }
+                }
+            })
+        };
+        let started = Instant::now();
+        asks().retry(hasty(2)).invoke(()).await.unwrap();
+        assert_eq!(started.elapsed().as_secs(), 20);
+        let cx = Context::new().with_timeout(Duration::from_secs(10));
+        let started = Instant::now();
+        let error = asks().retry(hasty(2)).invoke_in((), &cx).await.unwrap_err();
+        assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::RateLimited, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_is_tried_again_until_its_first_piece_and_not_after() {
+        struct Breaks(Mutex<u32>, bool);
+        impl crate::ChatModel for Breaks {
+            fn name(&self) -> &str {
+                "test/breaks"
+            }
+            async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+                let tried = {
+                    let mut tried = self.0.lock().unwrap();
+                    *tried += 1;
+                    *tried
+                };
+                if tried > 1 {
+                    return Ok(Message::assistant("well"));
+                }
+                if self.1 {
+                    cx.delta(Delta::text("half ")).await;
+                }
+                Err(Error::new(ErrorKind::StreamIncomplete, "cut off"))
+            }
+        }
+        let stream = async |speaks: bool| {
+            let model = Model::new(Breaks(Mutex::default(), speaks));
+            let run = crate::chain(model).retry(hasty(3)).stream("x");
+            run.map(|piece| piece.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
+        };
+        assert_eq!(stream(false).await, [Ok("well".to_owned())]);
+        assert_eq!(stream(true).await, [Ok("half ".to_owned()), Err(ErrorKind::StreamIncomplete)]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn retry_keeps_order_and_never_mixes_rows(fails in 0u32..4, rows in 1u32..60, width in 1usize..40) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+            let results = runtime.block_on(
+                shaky(ErrorKind::Server, fails).retry(hasty(4)).batch(0..rows).concurrency(width).collect()
+            );
+            let values: Vec<_> = results.into_iter().map(Result::unwrap).collect();
+            prop_assert_eq!(values, (0..rows).collect::<Vec<_>>());
+        }
+    }
+}

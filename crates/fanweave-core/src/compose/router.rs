@@ -1,0 +1,74 @@
+//! One of several chains, by a key.
+
+use std::sync::Arc;
+
+use crate::run::heard;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closest};
+
+/// Runs the chain that `key` names for an input.
+///
+/// ```
+/// use fanweave_core::{router, step};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let add = step(|(_, n): (&'static str, i64), _| async move { Ok(n + n) });
+/// let square = step(|(_, n): (&'static str, i64), _| async move { Ok(n * n) });
+/// let calculate = router(|(word, _): &(&'static str, i64)| *word, [("double", add), ("square", square)]);
+/// assert_eq!(calculate.invoke(("square", 5)).await?, 25);
+/// let error = calculate.invoke(("sqare", 5)).await.unwrap_err();
+/// assert_eq!(error.to_string(), "no route `sqare`: did you mean `square`? The routes are double, square");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Input`] where no chain has the key.
+pub fn router<I, O, K, N>(
+    key: impl Fn(&I) -> K + Send + Sync + 'static,
+    routes: impl IntoIterator<Item = (N, Chain<I, O>)>,
+) -> Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    K: AsRef<str>,
+    N: Into<String>,
+{
+    let key = Arc::new(move |input: &I| key(input).as_ref().to_owned());
+    chain(Router { key, routes: routes.into_iter().map(|(name, chain)| (name.into(), chain)).collect() })
+}
+
+struct Router<I, O> {
+    key: Arc<dyn Fn(&I) -> String + Send + Sync>,
+    routes: Vec<(String, Chain<I, O>)>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Runnable for Router<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let key = (self.key)(&input);
+        match self.routes.iter().find(|(name, _)| *name == key) {
+            Some((_, chain)) => heard(chain, input, cx).await,
+            None => Err(Error::new(ErrorKind::Input, self.unknown(&key))),
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::one_of("router", self.routes.iter().map(|(name, chain)| (name.clone(), chain.describe())))
+    }
+}
+
+impl<I, O> Router<I, O> {
+    fn unknown(&self, key: &str) -> String {
+        let names: Vec<_> = self.routes.iter().map(|(name, _)| name.as_str()).collect();
+        let hint = closest(key, names.iter()).map(|near| format!("did you mean `{near}`? "));
+        format!("no route `{key}`: {}The routes are {}", hint.unwrap_or_default(), names.join(", "))
+    }
+}

@@ -1,0 +1,122 @@
+//! Settings that hold for a part of a chain.
+
+use std::sync::Arc;
+
+use crate::runnable::{Chain, chain};
+use crate::{Context, Node, Result, Runnable, Streaming};
+
+/// Runs a chain in a context of its own. Made by [`Chain::scoped`].
+pub struct Scoped<I, O> {
+    inner: Chain<I, O>,
+    change: Arc<dyn Fn(Context) -> Context + Send + Sync>,
+}
+
+impl<I: Send + 'static, O: Send + 'static> Runnable for Scoped<I, O> {
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let cx = (self.change)(cx.clone());
+        cx.guard(self.inner.run(input, &cx)).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe()
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Changes what runs of this chain are given from above: tags, metadata, concurrency, a deadline, alternatives.
+    ///
+    /// What is set holds for this chain and all within it, and for nothing beside it: never for a thread or the
+    /// process. The nearest setting wins, tags add up, and a limit from further out holds too.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use std::sync::{Arc, Mutex};
+    /// use fanweave_core::{Context, Event, chain, model::fake::Fake, prompt, text, vars};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let draft = (prompt("Draft {{ x }}") | Fake::echo() | text())
+    ///     .scoped(|cx| cx.with_tag("draft").with_concurrency(NonZeroUsize::new(4).unwrap()));
+    ///
+    /// let tags = Arc::new(Mutex::new(Vec::new()));
+    /// let seen = tags.clone();
+    /// let note = move |event: &Event| seen.lock().unwrap().extend(event.tags().map(str::to_owned));
+    /// let cx = Context::new().with_tag("night").with_observer(Arc::new(note));
+    /// draft.invoke_in(vars! { x: 1 }, &cx).await?;
+    /// assert_eq!(tags.lock().unwrap()[..2], ["night", "draft"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn scoped(self, change: impl Fn(Context) -> Context + Send + Sync + 'static) -> Self {
+        chain(Scoped { inner: self, change: Arc::new(change) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{Event, EventKind, parallel, step, text};
+
+    #[tokio::test]
+    async fn tags_and_metadata_reach_children_and_names_do_not() {
+        let model = chain(Fake::echo()).named("inner");
+        let outer =
+            (model | text()).scoped(|cx| cx.with_tag("b").with_metadata("team", "docs")).named("outer");
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let noted = seen.clone();
+        let note = move |event: &Event| {
+            if let EventKind::StepStarted = event.kind {
+                let tags = event.tags().collect::<Vec<_>>().join(",");
+                let team = event.metadata("team").map(ToString::to_string).unwrap_or_default();
+                let name = event.path.name().unwrap_or_default();
+                noted.lock().unwrap().push(format!("{name} [{tags}] {team}"));
+            }
+        };
+        let cx = Context::new().with_tag("a").with_metadata("team", "ops").with_observer(Arc::new(note));
+        outer.invoke_in("x", &cx).await.unwrap();
+        let seen = seen.lock().unwrap();
+        assert_eq!(*seen, ["outer [a] \"ops\"", "inner [a,b] \"docs\"", "fake/echo [a,b] \"docs\""]);
+        // What a part of the chain set is gone outside of it.
+        assert_eq!(cx.tags().collect::<Vec<_>>(), ["a"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_within_a_limit_loosens_nothing() {
+        let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (n, p) = (now, peak.clone());
+        let call = step(move |_: u32, cx: Context| {
+            let (n, p) = (n.clone(), p.clone());
+            async move {
+                let _slot = cx.slot().await;
+                p.fetch_max(n.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(10)).await;
+                n.fetch_sub(1, Ordering::SeqCst);
+                Ok(())
+            }
+        });
+        let wide = call.clone().scoped(|cx| cx.with_concurrency(NonZeroUsize::new(100).unwrap()));
+        let fan = parallel((wide.clone(), wide.clone(), wide.clone(), wide));
+        fan.batch(0..20u32).concurrency(3).collect().await;
+        assert_eq!(peak.swap(0, Ordering::SeqCst), 3);
+        let narrow = call.scoped(|cx| cx.with_concurrency(NonZeroUsize::MIN));
+        let fan = parallel((narrow.clone(), narrow))
+            .scoped(|cx| cx.with_concurrency(NonZeroUsize::new(9).unwrap()));
+        fan.invoke(1u32).await.unwrap();
+        // Each of the two has a limit of its own.
+        assert_eq!(peak.load(Ordering::SeqCst), 2);
+    }
+}

@@ -1,0 +1,410 @@
+//! What a chain is made of, as a picture: Mermaid for documents, a tree for terminals.
+
+use std::any::TypeId;
+use std::fmt::{self, Write};
+
+use serde_json::{Value, json};
+
+use crate::{Message, Prompt, Vars};
+
+/// A step of a chain as a picture shows it: what [`Runnable::describe`](crate::Runnable::describe) gives.
+///
+/// ```
+/// use fanweave_core::Node;
+///
+/// let node = Node::sequence([Node::step("fetch"), Node::step("parse")]);
+/// assert_eq!(node, Node::sequence([Node::sequence([Node::step("fetch")]), Node::step("parse")]));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    label: String,
+    parts: Parts,
+    /// JSON schema of what goes in, where the step knows more than its type says.
+    input: Option<Value>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Parts {
+    None,
+    /// One after the other.
+    Sequence(Vec<Node>),
+    /// All of them, at the same time.
+    All(Vec<(String, Node)>),
+    /// One of them.
+    One(Vec<(String, Node)>),
+    /// What happens within, one after the other.
+    Within(Vec<Node>),
+}
+
+impl Node {
+    /// A step without parts.
+    pub fn step(label: impl Into<String>) -> Self {
+        Self { label: label.into(), parts: Parts::None, input: None }
+    }
+
+    /// A step of this type: its name without module and parameters.
+    pub fn of_type<T: ?Sized>() -> Self {
+        Self::step(short_name(std::any::type_name::<T>()))
+    }
+
+    /// One after the other. A sequence within becomes part of it.
+    pub fn sequence(nodes: impl IntoIterator<Item = Node>) -> Self {
+        let mut all = Vec::new();
+        for node in nodes {
+            match node.parts {
+                Parts::Sequence(nodes) => all.extend(nodes),
+                _ => all.push(node),
+            }
+        }
+        if all.len() == 1 {
+            return all.remove(0);
+        }
+        Self { label: String::new(), parts: Parts::Sequence(all), input: None }
+    }
+
+    /// Several at the same time, each with its name.
+    pub fn all_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
+        Self { label: label.into(), parts: Parts::All(parts.into_iter().collect()), input: None }
+    }
+
+    /// One of several, each with its name.
+    pub fn one_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
+        Self { label: label.into(), parts: Parts::One(parts.into_iter().collect()), input: None }
+    }
+
+    /// A step around others.
+    pub fn around(label: impl Into<String>, inner: impl IntoIterator<Item = Node>) -> Self {
+        let inner = match Self::sequence(inner) {
+            Node { parts: Parts::Sequence(nodes), .. } => nodes,
+            node => vec![node],
+        };
+        Self { label: label.into(), parts: Parts::Within(inner), input: None }
+    }
+
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        match self.parts {
+            Parts::None => Self { label: name.to_owned(), ..self },
+            _ => Self::around(name, [self]),
+        }
+    }
+
+    /// Says what goes in, as a JSON schema.
+    #[must_use]
+    pub fn with_input(mut self, schema: Value) -> Self {
+        self.input = Some(schema);
+        self
+    }
+
+    fn input(&self) -> Option<&Value> {
+        self.input.as_ref().or_else(|| match &self.parts {
+            Parts::Sequence(nodes) | Parts::Within(nodes) => nodes.first()?.input(),
+            _ => None,
+        })
+    }
+}
+
+/// A type's name without modules and parameters. A closure is a `step`.
+pub(crate) fn short_name(full: &str) -> &str {
+    let bare = full.split('<').next().unwrap_or(full);
+    match bare.rsplit("::").next().unwrap_or(bare) {
+        "{{closure}}" => "step",
+        name => name,
+    }
+}
+
+/// The picture of a chain, and the form of what goes in and comes out. Made by [`Chain::graph`](crate::Chain::graph).
+///
+/// `Display` writes the tree.
+///
+/// ```
+/// use fanweave_core::{branch, chain, model::fake::Fake, prompt, text};
+///
+/// let short = prompt("A haiku on {{ topic }}.") | Fake::echo() | text();
+/// let long = prompt("An ode to {{ topic }}.") | Fake::echo() | text();
+/// let poem = branch().when(|vars: &fanweave_core::Vars| vars.get("long").is_none(), short).otherwise(long);
+/// let graph = poem.named("poem").graph();
+/// assert_eq!(graph.to_string(), "\
+/// poem
+/// └─ branch
+///    ├─ case 1
+///    │  ├─ prompt
+///    │  ├─ fake/echo
+///    │  └─ text
+///    └─ otherwise
+///       ├─ prompt
+///       ├─ fake/echo
+///       └─ text
+/// ");
+/// assert!(graph.to_mermaid().starts_with("flowchart TD\n"));
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+pub struct Graph {
+    root: Node,
+    input: Value,
+    output: Value,
+}
+
+impl Graph {
+    pub(crate) fn new<I: 'static, O: 'static>(root: Node) -> Self {
+        let input = root.input().cloned().unwrap_or_else(schema::<I>);
+        Self { root, input, output: schema::<O>() }
+    }
+
+    /// What goes in, as a JSON schema. A type that has none is told by its name alone.
+    pub fn input_schema(&self) -> &Value {
+        &self.input
+    }
+
+    /// What comes out, likewise.
+    pub fn output_schema(&self) -> &Value {
+        &self.output
+    }
+
+    /// A flow chart in the language of Mermaid.
+    pub fn to_mermaid(&self) -> String {
+        let mut chart = Chart { lines: vec!["flowchart TD".to_owned()], nodes: 0, depth: 1 };
+        chart.draw(&self.root);
+        let mut text = chart.lines.join("\n");
+        text.push('\n');
+        text
+    }
+
+    /// A tree, for terminals.
+    pub fn to_ascii(&self) -> String {
+        let mut text = String::new();
+        match &self.root.parts {
+            Parts::Sequence(nodes) => nodes.iter().for_each(|node| tree(node, "", &mut text)),
+            _ => tree(&self.root, "", &mut text),
+        }
+        text
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_ascii())
+    }
+}
+
+fn tree(node: &Node, indent: &str, text: &mut String) {
+    let _ = writeln!(text, "{}", one_line(&node.label));
+    let children: Vec<(Option<&str>, &Node)> = match &node.parts {
+        Parts::None => Vec::new(),
+        Parts::Sequence(nodes) | Parts::Within(nodes) => nodes.iter().map(|node| (None, node)).collect(),
+        Parts::All(parts) | Parts::One(parts) => {
+            parts.iter().map(|(name, node)| (Some(name.as_str()), node)).collect()
+        }
+    };
+    let last = children.len().saturating_sub(1);
+    for (i, (name, child)) in children.into_iter().enumerate() {
+        let (corner, below) = if i == last { ("└─ ", "   ") } else { ("├─ ", "│  ") };
+        let _ = write!(text, "{indent}{corner}");
+        let below = format!("{indent}{below}");
+        match (name, child) {
+            (Some(name), Node { parts: Parts::None, label, .. }) => {
+                let _ = writeln!(text, "{}: {}", one_line(name), one_line(label));
+            }
+            (Some(name), Node { parts: Parts::Sequence(nodes), .. }) => {
+                tree(&Node::around(name, nodes.iter().cloned()), &below, text);
+            }
+            (Some(name), child) => tree(&Node::around(name, [child.clone()]), &below, text),
+            (None, child) => tree(child, &below, text),
+        }
+    }
+}
+
+fn one_line(label: &str) -> String {
+    label.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// A flow chart while it is drawn.
+struct Chart {
+    lines: Vec<String>,
+    nodes: usize,
+    depth: usize,
+}
+
+/// Where arrows into and out of a part of a chart go, with what is written on those that go in.
+struct Ends {
+    first: Vec<String>,
+    last: Vec<String>,
+}
+
+impl Chart {
+    fn line(&mut self, text: &str) {
+        self.lines.push(format!("{}{text}", "    ".repeat(self.depth)));
+    }
+
+    fn id(&mut self) -> String {
+        self.nodes += 1;
+        format!("n{}", self.nodes)
+    }
+
+    fn draw(&mut self, node: &Node) -> Ends {
+        match &node.parts {
+            Parts::None => {
+                let id = self.id();
+                self.line(&format!("{id}[\"{}\"]", escaped(&node.label)));
+                Ends { first: vec![id.clone()], last: vec![id] }
+            }
+            Parts::Sequence(nodes) => self.sequence(nodes),
+            Parts::Within(nodes) => {
+                let id = self.id();
+                self.line(&format!("subgraph {id}[\"{}\"]", escaped(&node.label)));
+                self.depth += 1;
+                let ends = self.sequence(nodes);
+                self.depth -= 1;
+                self.line("end");
+                ends
+            }
+            Parts::All(parts) => self.fork(&node.label, parts, ("[[\"", "\"]]")),
+            Parts::One(parts) => self.fork(&node.label, parts, ("{\"", "\"}")),
+        }
+    }
+
+    fn sequence(&mut self, nodes: &[Node]) -> Ends {
+        let mut ends: Option<Ends> = None;
+        for node in nodes {
+            let next = self.draw(node);
+            ends = Some(match ends {
+                None => next,
+                Some(Ends { first, last }) => {
+                    for from in &last {
+                        for to in &next.first {
+                            self.line(&format!("{from} --> {to}"));
+                        }
+                    }
+                    Ends { first, last: next.last }
+                }
+            });
+        }
+        ends.unwrap_or_else(|| Ends { first: Vec::new(), last: Vec::new() })
+    }
+
+    fn fork(&mut self, label: &str, parts: &[(String, Node)], (open, close): (&str, &str)) -> Ends {
+        let id = self.id();
+        self.line(&format!("{id}{open}{}{close}", escaped(label)));
+        let mut last = Vec::new();
+        for (name, node) in parts {
+            let ends = self.draw(node);
+            for to in &ends.first {
+                self.line(&format!("{id} -- \"{}\" --> {to}", escaped(name)));
+            }
+            last.extend(ends.last);
+        }
+        if last.is_empty() {
+            last.push(id.clone());
+        }
+        Ends { first: vec![id], last }
+    }
+}
+
+/// A label that cannot end its quotes, nor be read as markup.
+fn escaped(label: &str) -> String {
+    let mut text = String::new();
+    for c in one_line(label).chars() {
+        match c {
+            '"' | '<' | '>' | '#' | '&' | '`' => {
+                let _ = write!(text, "#{};", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    if text.is_empty() { " ".to_owned() } else { text }
+}
+
+/// The JSON schema of a type that is known here, or else its name.
+fn schema<T: 'static>() -> Value {
+    let of = TypeId::of::<T>();
+    let is = |other: TypeId| of == other;
+    if is(TypeId::of::<String>()) || is(TypeId::of::<&'static str>()) {
+        json!({ "type": "string" })
+    } else if is(TypeId::of::<bool>()) {
+        json!({ "type": "boolean" })
+    } else if [
+        TypeId::of::<i32>(),
+        TypeId::of::<i64>(),
+        TypeId::of::<u32>(),
+        TypeId::of::<u64>(),
+        TypeId::of::<usize>(),
+    ]
+    .contains(&of)
+    {
+        json!({ "type": "integer" })
+    } else if is(TypeId::of::<f64>()) || is(TypeId::of::<f32>()) {
+        json!({ "type": "number" })
+    } else if is(TypeId::of::<Vec<String>>()) {
+        json!({ "type": "array", "items": { "type": "string" } })
+    } else if is(TypeId::of::<Vars>()) {
+        json!({ "type": "object" })
+    } else if is(TypeId::of::<()>()) {
+        json!({ "type": "null" })
+    } else if is(TypeId::of::<Value>()) {
+        json!({})
+    } else if is(TypeId::of::<Message>()) || is(TypeId::of::<Prompt>()) {
+        json!({ "title": short_name(std::any::type_name::<T>()), "type": "object" })
+    } else {
+        json!({ "title": std::any::type_name::<T>() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{Chain, chain, parallel, prompt, router, step, text};
+
+    fn article() -> Chain<Vars, String> {
+        let model = Fake::echo().model();
+        let outline = (prompt("Outline {{ topic }}") | &model).named("outline");
+        let section = prompt("Section {{ input }}") | &model | text();
+        let polish = router(
+            |text: &String| if text.len() > 9 { "long" } else { "short" },
+            [
+                ("long", step(|text: String, _| async move { Ok(text) }).named("cut")),
+                ("short", step(|text: String, _| async move { Ok(text) }).named("pad \"it\" <b>")),
+            ],
+        );
+        let both = parallel((
+            outline.lines().each(section.named("section")).join("\n"),
+            (prompt("Title for {{ topic }}") | &model | text())
+                .fallback([chain(crate::Template::parse("x").unwrap()) | &model | text()]),
+        ));
+        both | step(|(body, title): (String, String), _| async move { Ok(format!("{title}\n{body}")) })
+            | polish
+    }
+
+    #[test]
+    fn a_chain_draws_itself_as_a_tree() {
+        insta::assert_snapshot!(article().graph().to_ascii());
+    }
+
+    #[test]
+    fn a_chain_draws_itself_in_mermaid() {
+        insta::assert_snapshot!(article().graph().to_mermaid());
+    }
+
+    #[test]
+    fn what_goes_in_and_comes_out_is_known() {
+        let graph = (prompt("{{ a }} {{ b.c }}") | Fake::echo() | text()).graph();
+        assert_eq!(
+            *graph.input_schema(),
+            json!({ "type": "object", "properties": { "a": {}, "b": {} }, "required": ["a", "b"] })
+        );
+        assert_eq!(*graph.output_schema(), json!({ "type": "string" }));
+        struct Mine;
+        let mine = step(|_: Mine, _| async { Ok(vec![1u8]) }).graph();
+        assert!(mine.input_schema()["title"].as_str().unwrap().ends_with("Mine"));
+    }
+
+    #[test]
+    fn a_deep_and_a_wide_chain_can_be_drawn() {
+        let add = || step(|n: u32, _| async move { Ok(n + 1) });
+        let deep = (0..500).fold(add(), |chain, _| chain | add());
+        assert_eq!(deep.graph().to_ascii().lines().count(), 501);
+        let wide = router(|_: &u32| "0", (0..500).map(|i| (i.to_string(), add())));
+        assert_eq!(wide.graph().to_mermaid().matches("-->").count(), 500);
+    }
+}
