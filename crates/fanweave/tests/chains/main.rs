@@ -1,0 +1,6 @@
+//! Chains over real sockets, against the simulated provider.
+#![expect(clippy::unwrap_used, reason = "also in what the tests share")]
+
+mod dropping;
+mod hard_cases;
+mod provider;

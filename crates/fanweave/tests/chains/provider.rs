@@ -1,0 +1,73 @@
+//! The simulated provider, on a runtime of its own, so that tests can count the tasks of theirs.
+
+use std::time::Duration;
+
+use fanweave::models::{Client, ModelBuilder, RetryPolicy};
+use fanweave::{Model, Parameters};
+use fanweave_sim::{Latency, Server, Settings, Stats};
+use tokio::runtime::Runtime;
+use tokio::time::{Instant, sleep};
+
+pub(crate) struct Provider {
+    server: Option<Server>,
+    runtime: Option<Runtime>,
+}
+
+impl Provider {
+    pub(crate) fn start(settings: Settings) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let guard = runtime.enter();
+        let server = Server::start(settings).unwrap();
+        drop(guard);
+        Self { server: Some(server), runtime: Some(runtime) }
+    }
+
+    /// One whose answers take that long.
+    pub(crate) fn slow(ms: u64) -> Self {
+        Self::start(Settings { latency: Latency::Fixed(Duration::from_millis(ms)), ..Settings::default() })
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        self.server.as_ref().unwrap().stats()
+    }
+
+    /// A model at this provider, with a connection pool of its own.
+    pub(crate) fn model(&self, name: &str) -> ModelBuilder {
+        let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+        ModelBuilder::new(format!("openai/{name}"))
+            .base_url(self.server.as_ref().unwrap().base_url())
+            .api_key("sk-test")
+            .client(Client::builder().build().unwrap())
+            .retry(hasty)
+    }
+
+    /// The model that answers with its prompt.
+    pub(crate) fn echo(&self) -> Model {
+        self.model("echo").build().unwrap()
+    }
+
+    /// Waits until `holds`, at most 10 s.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&Stats) -> bool) {
+        let started = Instant::now();
+        while !holds(&self.stats()) {
+            assert!(started.elapsed().as_secs() < 10, "{what} did not come true: {:?}", self.stats());
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        drop(self.server.take());
+        // In an async test a runtime may not be dropped where it would block.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Asks for an answer of so many tokens at most.
+pub(crate) fn short(model: &Model, max_tokens: u32) -> Model {
+    model.clone().with(Parameters { max_tokens: Some(max_tokens), ..Parameters::default() })
+}
