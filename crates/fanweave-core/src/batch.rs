@@ -353,6 +353,53 @@ mod tests {
         assert_eq!(started.elapsed().as_millis(), 110);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn two_hundred_rows_through_three_steps_take_as_long_as_the_slowest_of_them() {
+        // Lognormal around 300 ms, from a sum of uniform draws; the same on every run.
+        let latency = |row: u64, step: u64| {
+            let draw = |i: u64| {
+                ((row * 31 + step * 7 + i).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as f64 / 16_777_216.0
+            };
+            let normal = (0..12).map(draw).sum::<f64>() - 6.0;
+            (300.0 * (0.6 * normal).exp()) as u64
+        };
+        let wait = |n: u64| {
+            step(move |row: u64, _| async move {
+                nap(latency(row, n)).await;
+                Ok(row)
+            })
+        };
+        let slowest = (0..200).map(|row| (0..3).map(|step| latency(row, step)).sum::<u64>()).max().unwrap();
+        let barrier: u64 = (0..3).map(|step| (0..200).map(|row| latency(row, step)).max().unwrap()).sum();
+        let started = tokio::time::Instant::now();
+        (wait(0) | wait(1) | wait(2)).batch(0..200u64).concurrency(200).collect().await;
+        let took = started.elapsed().as_millis() as f64;
+        assert!(took <= 1.05 * slowest as f64, "{took} ms, and the slowest row takes {slowest}");
+        assert!(barrier > slowest * 6 / 5, "the rows would tell a barrier of {barrier} from {slowest}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn fail_fast_stops_in_time_and_awaits_the_end_of_the_rest() {
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let chain = step(move |n: u64, _| {
+            let held = held.clone();
+            async move {
+                nap(n * 100).await;
+                drop(held);
+                if n == 2 { Err(Error::new(ErrorKind::Step, "two is refused")) } else { Ok(n) }
+            }
+        });
+        let started = tokio::time::Instant::now();
+        let error = chain.batch(1..50u64).concurrency(10).fail_fast().await.unwrap_err();
+        assert_eq!(
+            (error.to_string().as_str(), started.elapsed().as_millis()),
+            ("step row 1: two is refused", 200)
+        );
+        drop(chain);
+        assert_eq!(Arc::strong_count(&alive), 1);
+    }
+
     #[tokio::test]
     async fn concurrency_0_is_refused_with_a_clear_error() {
         let chain = step(|n: u32, _| async move { Ok(n) });

@@ -30,20 +30,27 @@ impl<A, B> Then<A, B> {
     }
 }
 
+impl<A: Runnable, B: Runnable<Input = A::Output>> Then<A, B> {
+    /// Runs the first step of a stream.
+    async fn heard_first(&self, input: A::Input, cx: &Context) -> Result<A::Output> {
+        let cx = match self.next.streaming() {
+            Streaming::Through(map) => cx.mapped(map),
+            // The pieces of the first step are not pieces of this answer.
+            Streaming::Whole | Streaming::Pieces => cx.muted(),
+        };
+        self.first.run(input, &cx).await
+    }
+}
+
 impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
     type Input = A::Input;
     type Output = B::Output;
 
     async fn run(&self, input: A::Input, cx: &Context) -> Result<B::Output> {
-        let middle = if cx.has_pieces() {
-            let cx = match self.next.streaming() {
-                Streaming::Through(map) => cx.mapped(map),
-                // The pieces of the first step are not pieces of this answer.
-                Streaming::Whole | Streaming::Pieces => cx.muted(),
-            };
-            self.first.run(input, &cx).await?
-        } else {
-            self.first.run(input, cx).await?
+        let middle = match cx.has_pieces() {
+            // Boxed, because most runs do not stream, and need not be as large as those that do.
+            true => Box::pin(self.heard_first(input, cx)).await?,
+            false => self.first.run(input, cx).await?,
         };
         self.next.run(middle, cx).await
     }

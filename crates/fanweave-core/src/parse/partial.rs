@@ -5,11 +5,14 @@ use serde_json::{Map, Value};
 /// Deepest nesting that is read. Source: the limit of `serde_json`, which reads the whole answer.
 const MAX_DEPTH: usize = 127;
 
+/// Text of which a copy is worth waiting for. 64 KiB: beyond it copies no longer stay in a cache near the core.
+const LONG: usize = 64 * 1024;
+
 /// Reads an object or array from text that comes in pieces. What is before its first bracket is prose.
 ///
 /// Numbers, literals and keys are shown once complete, strings as they grow: what was shown is never taken back.
-/// Each value shown is a copy, so the next one waits until the text has grown by an eighth. The copies then add
-/// up to at most nine times the last one, and the whole is linear in the text.
+/// Each value shown is a copy, so the next one waits until the text has grown by an eighth, or by a half where it is
+/// long. The copies then add up to a few times the last one, and the whole is linear in the text.
 #[derive(Default)]
 pub(crate) struct Partial {
     state: State,
@@ -97,7 +100,8 @@ impl Partial {
         if let Some(root) = self.root.take() {
             return Some(root);
         }
-        if !self.changed || self.size - self.shown < self.shown / 8 {
+        let enough = if self.shown < LONG { self.shown / 8 } else { self.shown / 2 };
+        if !self.changed || self.size - self.shown < enough {
             return None;
         }
         (self.changed, self.shown) = (false, self.size);

@@ -1,0 +1,159 @@
+//! What chains cost beside the calls that they make, in process and without a network.
+//!
+//!     cargo bench -p fanweave-core --bench steps
+//!
+//! Every figure is the median of interleaved rounds, and the best of them beside it.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use fanweave_core::model::fake::Fake;
+use fanweave_core::{Chain, Context, Delta, Event, Message, Runnable, chain, json, prompt, step, text, vars};
+use futures::StreamExt;
+
+/// Rounds whose median counts.
+const ROUNDS: usize = 15;
+
+type Work<'a> = Box<dyn FnMut() + 'a>;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let cx = Context::new();
+
+    let add = || step(|n: u64, _| std::future::ready(Ok(n + 1)));
+    let few: Chain<u64, u64> = add();
+    let many = (0..100).fold(add(), |chain, _| chain | add());
+    let joke = prompt("Tell a joke about {{ topic }}.") | Fake::echo().model() | text();
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = seen.clone();
+    let listened = Context::new().with_observer(Arc::new(move |_: &Event| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let pieces = (0..1000).map(|n| Delta::text(format!("word{n} "))).collect::<Vec<_>>();
+    let speaker = chain(Speaker(pieces)) | text();
+
+    let run = |chain: &Chain<u64, u64>, times: u64| {
+        runtime.block_on(async {
+            for n in 0..times {
+                black_box(chain.run(black_box(n), &cx).await.expect("it adds"));
+            }
+        });
+    };
+    let tell = |cx: &Context, times: u64| {
+        runtime.block_on(async {
+            for _ in 0..times {
+                black_box(joke.invoke_in(vars! { topic: "bears" }, cx).await.expect("a joke"));
+            }
+        });
+    };
+    let short = json_text(2_000);
+    let long = json_text(16_000);
+    let works: Vec<(&str, Work<'_>)> = vec![
+        ("one step, 10,000 times", Box::new(|| run(&few, 10_000))),
+        ("101 steps, 1,000 times", Box::new(|| run(&many, 1_000))),
+        ("prompt | fake | text, 10,000 times", Box::new(|| tell(&cx, 10_000))),
+        ("the same, with an observer", Box::new(|| tell(&listened, 10_000))),
+        (
+            "1,000 pieces read from a stream, 20 times",
+            Box::new(|| {
+                runtime.block_on(async {
+                    for _ in 0..20 {
+                        let mut run = speaker.stream(0u64);
+                        while let Some(piece) = run.next().await {
+                            black_box(piece.expect("a piece"));
+                        }
+                    }
+                });
+            }),
+        ),
+        ("partial JSON of 2,000 items", Box::new(|| parse(&runtime, &short))),
+        ("partial JSON of 16,000 items", Box::new(|| parse(&runtime, &long))),
+    ];
+
+    let mut works = works;
+    let mut times = vec![Vec::new(); works.len()];
+    for _ in 0..ROUNDS {
+        for ((_, work), times) in works.iter_mut().zip(&mut times) {
+            let started = Instant::now();
+            work();
+            times.push(started.elapsed().as_secs_f64());
+        }
+    }
+    let figure = |at: usize| -> Vec<f64> {
+        times
+            .iter()
+            .map(|times| {
+                let mut times = times.clone();
+                times.sort_by(f64::total_cmp);
+                times[at]
+            })
+            .collect()
+    };
+    let (best, median) = (figure(0), figure(ROUNDS / 2));
+    drop(works);
+
+    let events = seen.load(Ordering::Relaxed) as f64 / (ROUNDS as f64 * 10_000.0);
+    let show = |what: &str, unit: &str, of: &dyn Fn(&[f64]) -> f64| {
+        println!("{what:<26} {:>8.2} {unit}   best {:>8.2}", of(&median), of(&best));
+    };
+    show("a step in a chain", "ns", &|t| (t[1] / 1e3 - t[0] / 1e4) / 100.0 * 1e9);
+    show("prompt | fake | text", "µs", &|t| t[2] / 1e4 * 1e6);
+    show(&format!("an event, {events:.0} a run"), "µs", &|t| (t[3] - t[2]) / 1e4 / events * 1e6);
+    show("a piece of a stream", "µs", &|t| t[4] / 20_000.0 * 1e6);
+    show("8x the JSON costs", "x ", &|t| t[6] / t[5]);
+}
+
+/// Says the same pieces to everybody.
+struct Speaker(Vec<Delta>);
+
+impl Runnable for Speaker {
+    type Input = u64;
+    type Output = Message;
+
+    async fn run(&self, _: u64, cx: &Context) -> fanweave_core::Result<Message> {
+        for piece in &self.0 {
+            cx.delta(piece.clone()).await;
+        }
+        Ok(Message::assistant("done"))
+    }
+
+    fn streaming(&self) -> fanweave_core::Streaming {
+        fanweave_core::Streaming::Pieces
+    }
+}
+
+fn json_text(items: usize) -> Vec<Delta> {
+    let mut pieces = vec![Delta::text("[")];
+    for n in 0..items {
+        pieces.push(Delta::text(format!("{{\"id\": {n},")));
+        pieces.push(Delta::text(format!(" \"name\": \"item number {n}\"}},")));
+    }
+    pieces.push(Delta::text("null]"));
+    pieces
+}
+
+/// Reads JSON piece by piece, as a model writes it.
+fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
+    struct Pieces(Vec<Delta>);
+    impl Runnable for Pieces {
+        type Input = u64;
+        type Output = Message;
+        async fn run(&self, _: u64, cx: &Context) -> fanweave_core::Result<Message> {
+            let mut whole = String::new();
+            for piece in &self.0 {
+                whole.push_str(piece.as_text().unwrap_or_default());
+                cx.delta(piece.clone()).await;
+            }
+            Ok(Message::assistant(whole))
+        }
+        fn streaming(&self) -> fanweave_core::Streaming {
+            fanweave_core::Streaming::Pieces
+        }
+    }
+    let reader = chain(Pieces(pieces.to_vec())) | json();
+    runtime.block_on(async {
+        black_box(reader.stream(0u64).output().await.expect("it is JSON"));
+    });
+}
