@@ -59,6 +59,7 @@ struct Shared {
     choices: Vec<(Arc<str>, Arc<str>)>,
     parameters: Vec<(Arc<str>, Parameters)>,
     recursion_limit: u32,
+    wants_fresh: bool,
 }
 
 /// How many calls may be in flight, within what the run around allows.
@@ -113,6 +114,7 @@ impl Context {
             choices: Vec::new(),
             parameters: Vec::new(),
             recursion_limit: RECURSION_LIMIT,
+            wants_fresh: false,
         };
         Self {
             shared: Arc::new(shared),
@@ -190,6 +192,16 @@ impl Context {
     #[must_use]
     pub fn with_recursion_limit(self, n: NonZeroU32) -> Self {
         self.with(|s| s.recursion_limit = n.get())
+    }
+
+    /// Makes models that [remember their answers](crate::Model::cached) ask again.
+    #[must_use]
+    pub fn with_fresh_answers(self) -> Self {
+        self.with(|s| s.wants_fresh = true)
+    }
+
+    pub(crate) fn wants_fresh_answers(&self) -> bool {
+        self.shared.wants_fresh
     }
 
     /// The tags of the run, outermost first.

@@ -4,6 +4,8 @@
 //! provider's format. Read [`runnable`], [`compose::then`] and [`model`], in that order, and the rest follows.
 
 pub mod batch;
+pub mod blocking;
+mod cache;
 mod closest;
 pub mod compose;
 pub mod context;
@@ -21,6 +23,8 @@ pub mod runnable;
 mod vars;
 
 pub use batch::{Batch, Completed, Row, Rows};
+pub use blocking::blocking_step;
+pub use cache::{CacheKey, CacheStore, MemoryCache};
 pub use closest::closest;
 pub use compose::assign::{Assign, assign, passthrough, pick};
 pub use compose::branch::{Branch, branch};

@@ -195,6 +195,9 @@ pub struct Reply {
     pub usage: Usage,
     /// Requests it took to get this answer. 0 where no request was made.
     pub attempts: u32,
+    /// Whether the answer comes from a [store](crate::Model::cached), and cost nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cached: bool,
     /// The provider's own body, where the model was told to keep it and the answer was not streamed.
     pub raw: Option<Value>,
 }

@@ -1,6 +1,8 @@
 //! Models: the step that turns a prompt into a message.
 
+mod cached;
 pub mod fake;
+mod generate;
 mod parameters;
 
 use std::fmt;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
+pub use generate::{Generate, Generation, Generations};
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::runnable::{Chain, Runnable, Streaming, chain};
@@ -43,6 +46,12 @@ pub trait ChatModel: Send + Sync + 'static {
     /// `provider/model`, as in `openai/gpt-5-mini`.
     fn name(&self) -> &str;
 
+    /// What tells this model from others of the same name, for stores of answers: the name, and where it is reached.
+    /// Default the name alone.
+    fn identity(&self) -> String {
+        self.name().to_owned()
+    }
+
     /// Answers `prompt`.
     ///
     /// Hands out pieces with [`Context::delta`] where [`Context::wants_deltas`] asks for them; where a model
@@ -53,10 +62,15 @@ pub trait ChatModel: Send + Sync + 'static {
 
 /// The erased twin of [`ChatModel`].
 trait DynChatModel: Send + Sync {
+    fn identity(&self) -> String;
     fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>>;
 }
 
 impl<M: ChatModel> DynChatModel for M {
+    fn identity(&self) -> String {
+        ChatModel::identity(self)
+    }
+
     fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>> {
         Box::pin(ChatModel::generate(self, prompt, cx))
     }

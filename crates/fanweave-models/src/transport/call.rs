@@ -49,6 +49,10 @@ impl ChatModel for HttpModel {
         &self.name
     }
 
+    fn identity(&self) -> String {
+        format!("{} at {}", self.name, self.endpoint)
+    }
+
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let stream = cx.wants_deltas();
         let request = self.protocol.request(&Call {

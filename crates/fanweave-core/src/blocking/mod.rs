@@ -1,0 +1,174 @@
+//! For code that is not async: the same verbs on threads that block, and blocking code as steps of chains.
+//!
+//! Two ways lead across. [`Chain::blocking`] and [`wait`] run async work from code that blocks, with or without a
+//! runtime around it. [`blocking_step`] and [`Model::blocking`](crate::Model::blocking) run code that blocks as part of a
+//! chain, on a [`Pool`] of threads of its own.
+
+mod model;
+mod pool;
+mod step;
+#[cfg(test)]
+mod tests;
+mod wait;
+
+use futures::StreamExt;
+
+pub use model::{BlockingChatModel, Speak};
+pub use pool::{DEFAULT_THREADS, Pool};
+pub use step::{blocking_step, blocking_step_on};
+pub use wait::wait;
+
+use crate::{Chain, Completed, Context, Delta, Event, EventRun, Result, Row, Rows, Run};
+
+/// A chain for code that is not async. Made by [`Chain::blocking`].
+pub struct Blocking<'a, I, O>(&'a Chain<I, O>);
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// The verbs of the chain for code that is not async: each blocks the thread until it is done.
+    ///
+    /// They work on any thread, with or without a runtime around it; see [`wait`].
+    ///
+    /// ```
+    /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+    ///
+    /// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
+    /// assert_eq!(joke.blocking().invoke(vars! { topic: "bears" })?, "A joke about bears.");
+    ///
+    /// let topics = ["bears", "cats"].map(|topic| vars! { topic: topic });
+    /// for row in joke.blocking().batch(topics).concurrency(8).run() {
+    ///     println!("{}: {}", row.index, row.result?);
+    /// }
+    ///
+    /// for piece in joke.blocking().stream(vars! { topic: "rain" }) {
+    ///     print!("{}", piece?);
+    /// }
+    /// # Ok::<_, fanweave_core::Error>(())
+    /// ```
+    pub fn blocking(&self) -> Blocking<'_, I, O> {
+        Blocking(self)
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
+    /// As [`Chain::invoke`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
+        wait(self.0.invoke(input))
+    }
+
+    /// As [`Chain::invoke_in`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
+        wait(self.0.invoke_in(input, cx))
+    }
+
+    /// As [`Chain::batch`].
+    pub fn batch<T: Into<I> + 'static, R>(&self, inputs: R) -> Batch<I, O>
+    where
+        R: IntoIterator<Item = T>,
+        R::IntoIter: Send + 'static,
+    {
+        Batch(self.0.batch(inputs))
+    }
+
+    /// As [`Chain::stream`]: an iterator of pieces.
+    pub fn stream(&self, input: impl Into<I>) -> Pieces<O> {
+        Iter(self.0.stream(input))
+    }
+
+    /// As [`Chain::events`]: an iterator of events.
+    pub fn events(&self, input: impl Into<I>) -> Events<O> {
+        Iter(self.0.events(input))
+    }
+}
+
+/// Many inputs for one chain, for code that is not async. As [`crate::Batch`].
+pub struct Batch<I, O>(crate::Batch<I, O>);
+
+impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
+    /// As [`crate::Batch::concurrency`].
+    #[must_use]
+    pub fn concurrency(self, n: usize) -> Self {
+        Self(self.0.concurrency(n))
+    }
+
+    /// As [`crate::Batch::within`].
+    #[must_use]
+    pub fn within(self, cx: Context) -> Self {
+        Self(self.0.within(cx))
+    }
+
+    /// The results in input order.
+    pub fn run(self) -> Iter<Rows<O>> {
+        Iter(self.0.run())
+    }
+
+    /// The results as they finish.
+    pub fn as_completed(self) -> Iter<Completed<O>> {
+        Iter(self.0.as_completed())
+    }
+
+    /// All results, in input order.
+    pub fn collect(self) -> Vec<Result<O>> {
+        wait(self.0.collect())
+    }
+
+    /// All outputs in input order, or the first error. As [`crate::Batch::fail_fast`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fail_fast(self) -> Result<Vec<O>> {
+        wait(self.0.fail_fast())
+    }
+}
+
+/// A stream as an iterator: each step of it blocks until there is an item.
+///
+/// # Cancellation
+/// Dropping it ends the work.
+pub struct Iter<S>(S);
+
+/// The pieces of an answer.
+pub type Pieces<O> = Iter<Run<O>>;
+
+/// The events of a run.
+pub type Events<O> = Iter<EventRun<O>>;
+
+impl<S: futures::Stream + Unpin> Iterator for Iter<S> {
+    type Item = S::Item;
+
+    fn next(&mut self) -> Option<S::Item> {
+        wait(self.0.next())
+    }
+}
+
+impl<O: Send + 'static> Iter<Run<O>> {
+    /// Reads what is left, and gives the whole output.
+    ///
+    /// # Errors
+    /// The error that the stream ended with.
+    pub fn output(self) -> Result<O> {
+        wait(self.0.output())
+    }
+}
+
+impl<O: Send + 'static> Iter<EventRun<O>> {
+    /// Reads what is left, and gives the output.
+    ///
+    /// # Errors
+    /// The error that the run ended with.
+    pub fn output(self) -> Result<O> {
+        wait(self.0.output())
+    }
+}
+
+const _: () = {
+    const fn iterates<T: Iterator<Item = I>, I>() {}
+    iterates::<Pieces<String>, Result<Delta>>();
+    iterates::<Events<String>, Event>();
+    iterates::<Iter<Rows<String>>, Row<String>>();
+};

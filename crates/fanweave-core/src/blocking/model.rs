@@ -1,0 +1,117 @@
+//! Models that block.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Pool, wait};
+use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result};
+
+/// Most pieces that wait for their reader. A slow reader then slows the model.
+const CHANNEL: usize = 64;
+
+/// A chat model whose author has no async code: a library that blocks, or a model in this process.
+///
+/// ```
+/// use fanweave_core::blocking::{BlockingChatModel, Speak};
+/// use fanweave_core::{Message, Model, Prompt, Result, chain, text};
+///
+/// struct Parrot;
+///
+/// impl BlockingChatModel for Parrot {
+///     fn name(&self) -> &str {
+///         "birds/parrot"
+///     }
+///
+///     fn generate(&self, prompt: Prompt, speak: &mut Speak) -> Result<Message> {
+///         let words = prompt.last_user_text();
+///         for word in words.split_inclusive(' ') {
+///             std::thread::sleep(std::time::Duration::from_millis(1));
+///             speak.text(word)?;
+///         }
+///         Ok(Message::assistant(words))
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let parrot = chain(Model::blocking(Parrot)) | text();
+/// assert_eq!(parrot.invoke("Polly wants a cracker").await?, "Polly wants a cracker");
+/// # Ok(())
+/// # }
+/// ```
+pub trait BlockingChatModel: Send + Sync + 'static {
+    /// `provider/model`, as in `local/parrot`.
+    fn name(&self) -> &str;
+
+    /// Answers `prompt`. Hands out pieces with `speak` where it can; where it hands out none, the whole answer is one.
+    fn generate(&self, prompt: Prompt, speak: &mut Speak) -> Result<Message>;
+}
+
+/// Hands out pieces of an answer from a thread that blocks.
+pub struct Speak {
+    /// `None` where nobody wants pieces.
+    pieces: Option<mpsc::Sender<Delta>>,
+}
+
+impl Speak {
+    /// Whether anybody wants pieces.
+    pub fn is_heard(&self) -> bool {
+        self.pieces.is_some()
+    }
+
+    /// Hands out a piece. Blocks while its reader is behind.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Cancelled`] where the run has ended: hand the error on, and so end the work.
+    pub fn delta(&mut self, delta: Delta) -> Result<()> {
+        let Some(pieces) = &self.pieces else { return Ok(()) };
+        wait(pieces.send(delta)).map_err(|_| Error::new(ErrorKind::Cancelled, "the run has ended"))
+    }
+
+    /// Hands out a piece of text. See [`delta`](Self::delta).
+    ///
+    /// # Errors
+    /// As there.
+    pub fn text(&mut self, text: impl Into<String>) -> Result<()> {
+        self.delta(Delta::text(text))
+    }
+}
+
+impl Model {
+    /// A handle on a model that blocks. Its calls run on the [shared pool](Pool::shared) of threads.
+    pub fn blocking(model: impl BlockingChatModel) -> Self {
+        Self::blocking_on(Pool::shared(), model)
+    }
+
+    /// As [`blocking`](Self::blocking), on another pool.
+    pub fn blocking_on(pool: &Pool, model: impl BlockingChatModel) -> Self {
+        Self::new(OnThreads { pool: pool.clone(), model: Arc::new(model) })
+    }
+}
+
+struct OnThreads<M> {
+    pool: Pool,
+    model: Arc<M>,
+}
+
+impl<M: BlockingChatModel> ChatModel for OnThreads<M> {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let _slot = cx.slot().await;
+        let (sender, mut pieces) = mpsc::channel(CHANNEL);
+        let mut speak = Speak { pieces: cx.wants_deltas().then_some(sender) };
+        let model = self.model.clone();
+        let work = self.pool.run(move || model.generate(prompt, &mut speak));
+        let hear = async {
+            while let Some(piece) = pieces.recv().await {
+                cx.delta(piece).await;
+            }
+        };
+        let (message, ()) = tokio::join!(work, hear);
+        message?
+    }
+}

@@ -1,0 +1,220 @@
+//! Threads for steps that block: bounded, elastic, and shared with nothing that async code needs.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::{Error, ErrorKind, Result};
+
+/// Threads of the shared pool. Source: as many calls as a batch has in flight where nobody says otherwise.
+pub const DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+
+/// How long a thread waits for work before it ends.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// A pool of threads for work that blocks. Cheap to clone; a clone is the same pool.
+///
+/// Threads are started as they are needed, up to the limit, and end after 10 s without work; what comes beyond waits
+/// in line and holds nothing. A thread that waits for async work with [`wait`](super::wait), or with the blocking verbs
+/// of a chain, does not count against the limit meanwhile, so that blocking steps within async steps within blocking
+/// steps always come to an end.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use fanweave_core::blocking::Pool;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let pool = Pool::new(NonZeroUsize::new(4).unwrap());
+/// let text = pool.run(|| std::fs::read_to_string("/dev/null")).await?;
+/// assert_eq!(text.unwrap(), "");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Pool(Arc<Owner>);
+
+/// What all handles on a pool share, and its threads do not: they end with it.
+struct Owner(Arc<Inner>);
+
+pub(super) struct Inner {
+    most: usize,
+    state: Mutex<State>,
+    /// There is work, or the pool is gone.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Job>,
+    threads: usize,
+    /// Threads that wait for work.
+    idle: usize,
+    /// Threads that wait for async work: others may run in their place.
+    waiting: usize,
+    /// The last handle is gone.
+    is_closed: bool,
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+thread_local! {
+    /// The pool that this thread works for.
+    static OWN: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
+}
+
+impl Pool {
+    /// A pool of at most that many threads.
+    pub fn new(most: NonZeroUsize) -> Self {
+        let inner = Inner { most: most.get(), state: Mutex::default(), changed: Condvar::new() };
+        Self(Arc::new(Owner(Arc::new(inner))))
+    }
+
+    /// The pool that is used where nobody says otherwise: one for the process, of [`DEFAULT_THREADS`].
+    pub fn shared() -> &'static Pool {
+        static SHARED: OnceLock<Pool> = OnceLock::new();
+        SHARED.get_or_init(|| Pool::new(DEFAULT_THREADS))
+    }
+
+    /// Runs `work` on a thread of the pool.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Panic`] where the work panics; [`ErrorKind::Config`] where the system starts no thread.
+    ///
+    /// # Cancellation
+    /// Dropping the future takes work that still waits out of the line. Work that has begun cannot be stopped: it runs
+    /// to its end, and its result is dropped.
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+        let (done, result) = oneshot::channel();
+        self.inner().submit(Box::new(move || {
+            // Whoever wanted it may be gone by now.
+            if !done.is_closed() {
+                let result = catch_unwind(AssertUnwindSafe(work));
+                let _ = done.send(result.map_err(|panic| Error::from_panic(&*panic)));
+            }
+        }))?;
+        result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the pool has ended")))
+    }
+
+    /// Threads that the pool has now, idle ones included.
+    pub fn threads(&self) -> usize {
+        self.inner().lock().threads
+    }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0.0
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(self: &Arc<Self>, job: Job) -> Result<()> {
+        let mut state = self.lock();
+        state.queue.push_back(job);
+        self.hire(&mut state).or_else(|error| {
+            // Where there are other threads, one of them will come to it.
+            if state.threads > state.waiting {
+                return Ok(());
+            }
+            state.queue.pop_back();
+            Err(error)
+        })
+    }
+
+    /// Wakes a thread for what is in line, or starts one where there may be another.
+    fn hire(self: &Arc<Self>, state: &mut State) -> Result<()> {
+        if state.queue.len() <= state.idle {
+            self.changed.notify_one();
+            return Ok(());
+        }
+        if state.threads - state.waiting >= self.most {
+            return Ok(());
+        }
+        state.threads += 1;
+        let inner = self.clone();
+        let started = std::thread::Builder::new().name("fanweave-blocking".to_owned()).spawn(move || {
+            OWN.set(Some(inner.clone()));
+            inner.work();
+        });
+        started.map(drop).map_err(|e| {
+            state.threads -= 1;
+            Error::new(ErrorKind::Config, format!("cannot start a thread for a blocking step: {e}"))
+                .with_source(e)
+        })
+    }
+
+    /// What a thread does all its life.
+    fn work(&self) {
+        let mut state = self.lock();
+        loop {
+            // After waits for async work more threads may be at work than there should be.
+            if state.threads - state.waiting > self.most {
+                break;
+            }
+            if let Some(job) = state.queue.pop_front() {
+                drop(state);
+                job();
+                state = self.lock();
+                continue;
+            }
+            if state.is_closed {
+                break;
+            }
+            state.idle += 1;
+            let (woken, wait) =
+                self.changed.wait_timeout(state, IDLE).unwrap_or_else(PoisonError::into_inner);
+            state = woken;
+            state.idle -= 1;
+            if wait.timed_out() && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+    }
+}
+
+/// Runs `wait`, during which the thread, where it is one of a pool, does not count.
+pub(super) fn aside<T>(wait: impl FnOnce() -> T) -> T {
+    let Some(pool) = OWN.with_borrow(Clone::clone) else { return wait() };
+    {
+        let mut state = pool.lock();
+        state.waiting += 1;
+        // Where no thread can be started, those that are at work come to what is in line.
+        let _ = pool.hire(&mut state);
+    }
+    /// Counts the thread again, also after a panic.
+    struct Back(Arc<Inner>);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            self.0.lock().waiting -= 1;
+        }
+    }
+    let _back = Back(pool);
+    wait()
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.lock().is_closed = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.inner().lock();
+        f.debug_struct("Pool")
+            .field("most", &self.inner().most)
+            .field("threads", &state.threads)
+            .field("in_line", &state.queue.len())
+            .finish()
+    }
+}

@@ -1,0 +1,81 @@
+//! Code that blocks as a step.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::Pool;
+use crate::runnable::{Chain, Runnable, chain};
+use crate::{Context, Node, Result};
+
+/// Makes a step of a function that blocks. It runs on the [shared pool](Pool::shared) of threads.
+///
+/// The context is the run's own. A function that runs another chain does so with
+/// [`chain.blocking()`](Chain::blocking).
+///
+/// ```
+/// use fanweave_core::{Error, blocking::blocking_step};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let read = blocking_step(|path: String, _cx| std::fs::read_to_string(path).map_err(Error::step));
+/// assert_eq!(read.invoke("/dev/null").await?, "");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// A function that has begun cannot be stopped: it runs to its end, and its result is dropped.
+pub fn blocking_step<I, O>(function: impl Fn(I, Context) -> Result<O> + Send + Sync + 'static) -> Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    blocking_step_on(Pool::shared(), function)
+}
+
+/// As [`blocking_step`], on another pool.
+///
+/// ```
+/// use std::num::NonZeroUsize;
+/// use fanweave_core::blocking::{Pool, blocking_step_on};
+///
+/// let one_at_a_time = Pool::new(NonZeroUsize::MIN);
+/// let write = blocking_step_on(&one_at_a_time, |line: String, _cx| Ok(println!("{line}")));
+/// write.blocking().invoke("hello")?;
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+pub fn blocking_step_on<I, O>(
+    pool: &Pool,
+    function: impl Fn(I, Context) -> Result<O> + Send + Sync + 'static,
+) -> Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    chain(BlockingStep { pool: pool.clone(), function: Arc::new(function), types: PhantomData })
+}
+
+struct BlockingStep<F, I, O> {
+    pool: Pool,
+    function: Arc<F>,
+    types: PhantomData<fn(I) -> O>,
+}
+
+impl<F, I, O> Runnable for BlockingStep<F, I, O>
+where
+    F: Fn(I, Context) -> Result<O> + Send + Sync + 'static,
+    I: Send + 'static,
+    O: Send + 'static,
+{
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let (function, cx) = (self.function.clone(), cx.clone());
+        self.pool.run(move || function(input, cx)).await?
+    }
+
+    fn describe(&self) -> Node {
+        Node::of_type::<F>()
+    }
+}

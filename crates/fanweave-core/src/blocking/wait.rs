@@ -1,0 +1,75 @@
+//! Waiting for async work on a thread that may block.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use tokio::runtime::{Builder, Handle, Runtime};
+
+use super::pool::aside;
+
+/// Threads of the runtime in the background. They carry sockets and timers, and the rows of batches.
+const WORKERS: usize = 2;
+
+/// Runs `future` to its end on this thread, which blocks meanwhile.
+///
+/// It needs no runtime, and works within one: what it is called from is not used. Timers, sockets and spawned tasks live
+/// on a small runtime in the background, which starts with the first call and lasts as long as the process. A future that
+/// waits for a task of the very thread that blocks here waits for ever: hand such things over by a channel.
+///
+/// ```
+/// use fanweave_core::{blocking, model::fake::Fake};
+///
+/// let answer = blocking::wait(Fake::echo().model().invoke("hello"))?;
+/// assert_eq!(answer.text(), "hello");
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+///
+/// # Panics
+/// Where the system can start no thread for the runtime, as tokio does.
+pub fn wait<F: Future>(future: F) -> F::Output {
+    let _runtime = background().enter();
+    aside(|| park_until_done(future))
+}
+
+/// The runtime in the background.
+pub(super) fn background() -> &'static Handle {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    let start = || {
+        Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("fanweave-runtime")
+            .enable_all()
+            .build()
+            .expect("the system can start a thread")
+    };
+    RUNTIME.get_or_init(start).handle()
+}
+
+fn park_until_done<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+
+        fn wake_by_ref(self: &Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut task = Context::from_waker(&waker);
+    // Within a task of a runtime, tokio would count what this does as the task's share, and let it wait for its next turn.
+    // That never comes: the task's thread is here.
+    let mut future = pin!(tokio::task::unconstrained(future));
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut task) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

@@ -1,0 +1,216 @@
+//! A model that remembers its answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use futures::future::BoxFuture;
+use tokio::sync::Mutex as Turn;
+
+use super::{ChatModel, Model};
+use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
+
+impl Model {
+    /// Remembers answers in `store`: an equal request, parameters included, is answered from there.
+    ///
+    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it.
+    /// An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and comes in one piece.
+    /// Errors are not remembered. [`Context::with_fresh_answers`] passes the store by.
+    ///
+    /// ```
+    /// use fanweave_core::{MemoryCache, chain, model::fake::Fake, text};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let joke = chain(Fake::script([Ok("a joke")]).model().cached(MemoryCache::default())) | text();
+    /// assert_eq!(joke.invoke("Tell a joke.").await?, joke.invoke("Tell a joke.").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn cached(self, store: impl CacheStore) -> Self {
+        self.cached_in(Arc::new(store))
+    }
+
+    /// As [`cached`](Self::cached), in a store that several models share.
+    #[must_use]
+    pub fn cached_in(self, store: Arc<impl CacheStore>) -> Self {
+        Self::new(Cached { model: self, store, calls: Mutex::default() })
+    }
+}
+
+struct Cached {
+    model: Model,
+    store: Arc<dyn DynCacheStore>,
+    /// Whose turn it is to make the call, for each request in flight.
+    calls: Mutex<HashMap<CacheKey, Weak<Turn<()>>>>,
+}
+
+impl ChatModel for Cached {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    fn identity(&self) -> String {
+        self.model.inner.identity()
+    }
+
+    async fn generate(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+        prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.model.parameters);
+        if cx.wants_fresh_answers() {
+            return self.model.inner.generate(prompt, cx).await;
+        }
+        let key = CacheKey::new(&self.model.inner.identity(), &prompt);
+        if let Some(answer) = self.remembered(&key).await? {
+            return Ok(answer);
+        }
+        let turn = self.turn(key);
+        let _turn = turn.lock().await;
+        // Whoever had the turn before may have brought the answer.
+        if let Some(answer) = self.remembered(&key).await? {
+            return Ok(answer);
+        }
+        let answer = self.model.inner.generate(prompt, cx).await?;
+        // It has been paid for: a store that is full must not lose it.
+        let _ = self.store.put(&key, &answer).await;
+        Ok(answer)
+    }
+}
+
+impl Cached {
+    async fn remembered(&self, key: &CacheKey) -> Result<Option<Message>> {
+        let mut answer = self.store.get(key).await?;
+        if let Some(answer) = &mut answer {
+            let reply = answer.reply.get_or_insert_default();
+            reply.cached = true;
+            reply.usage = Usage::default();
+            reply.attempts = 0;
+        }
+        Ok(answer)
+    }
+
+    fn turn(&self, key: CacheKey) -> Arc<Turn<()>> {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(turn) = calls.get(&key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        // What is over is cleared away before the map would grow.
+        if calls.len() == calls.capacity() {
+            calls.retain(|_, turn| turn.strong_count() > 0);
+        }
+        let turn = Arc::new(Turn::new(()));
+        calls.insert(key, Arc::downgrade(&turn));
+        turn
+    }
+}
+
+/// The erased twin of [`CacheStore`].
+trait DynCacheStore: Send + Sync {
+    fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Message>>>;
+    fn put<'a>(&'a self, key: &'a CacheKey, answer: &'a Message) -> BoxFuture<'a, Result<()>>;
+}
+
+impl<S: CacheStore> DynCacheStore for S {
+    fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Message>>> {
+        Box::pin(CacheStore::get(self, key))
+    }
+
+    fn put<'a>(&'a self, key: &'a CacheKey, answer: &'a Message) -> BoxFuture<'a, Result<()>> {
+        Box::pin(CacheStore::put(self, key, answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::{Error, ErrorKind, MemoryCache, Parameters, chain, text};
+
+    /// Counts its calls, takes a second for each, and fails the first `fails` of them.
+    struct Slow {
+        calls: Arc<AtomicUsize>,
+        fails: usize,
+    }
+
+    impl ChatModel for Slow {
+        fn name(&self) -> &str {
+            "test/slow"
+        }
+
+        async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+            let n = self.calls.fetch_add(1, Ordering::SeqCst);
+            sleep(Duration::from_secs(1)).await;
+            if n < self.fails {
+                Err(Error::new(ErrorKind::Server, "no"))
+            } else {
+                Ok(Message::assistant(prompt.last_user_text()))
+            }
+        }
+    }
+
+    fn slow(fails: usize) -> (Model, Arc<AtomicUsize>) {
+        let calls = Arc::new(AtomicUsize::new(0));
+        (Model::new(Slow { calls: calls.clone(), fails }).cached(MemoryCache::default()), calls)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn equal_requests_at_the_same_time_make_one_call() {
+        let (model, calls) = slow(0);
+        let rows = chain(model.clone())
+            .batch((0..50).map(|n| if n < 40 { "same" } else { "other" }))
+            .collect()
+            .await;
+        assert!(rows.iter().all(Result::is_ok));
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+        let cached =
+            rows.iter().filter(|row| row.as_ref().unwrap().reply.as_ref().is_some_and(|r| r.cached)).count();
+        assert_eq!(cached, 48);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_the_first_caller_fails_or_leaves_another_one_calls() {
+        let (model, calls) = slow(1);
+        let (first, second) = tokio::join!(model.invoke("x"), model.invoke("x"));
+        assert!(first.is_err());
+        assert_eq!(second.unwrap().text(), "x");
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+
+        let (model, calls) = slow(0);
+        let leaves = timeout(Duration::from_millis(500), model.invoke("x"));
+        let (left, stayed) = tokio::join!(leaves, model.invoke("x"));
+        assert!(left.is_err());
+        assert_eq!(stayed.unwrap().text(), "x");
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parameters_of_the_call_and_of_the_model_are_part_of_the_request() {
+        let (model, calls) = slow(0);
+        let cold = model.clone().with(Parameters { temperature: Some(0.0), ..Parameters::default() });
+        model.invoke("x").await.unwrap();
+        cold.invoke("x").await.unwrap();
+        let mut prompt = Prompt::from("x");
+        prompt.parameters.temperature = Some(0.0);
+        model.invoke(prompt).await.unwrap();
+        // The last two are the same request.
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_from_the_store_costs_nothing_and_comes_in_one_piece_and_can_be_passed_by() {
+        let (model, calls) = slow(0);
+        let chain = chain(model.clone()) | text();
+        chain.invoke("a b c").await.unwrap();
+        let pieces: Vec<_> = chain.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
+        assert_eq!(pieces, ["a b c"]);
+        assert_eq!(model.invoke("a b c").await.unwrap().usage(), Usage::default());
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        let cx = Context::new().with_fresh_answers();
+        chain.invoke_in("a b c", &cx).await.unwrap();
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+}

@@ -1,0 +1,182 @@
+//! Several prompts, several candidates each.
+
+use std::num::NonZeroUsize;
+
+use futures::StreamExt;
+
+use super::Model;
+use crate::{Context, Error, Message, Prompt, Result, Row, Usage, chain};
+
+/// Prompts for one model, each answered by one candidate or by several. Made by [`Model::generate`].
+pub struct Generate {
+    model: Model,
+    prompts: Vec<Prompt>,
+    candidates: NonZeroUsize,
+    concurrency: usize,
+    cx: Context,
+}
+
+/// The answers to several prompts.
+#[derive(Debug)]
+pub struct Generations {
+    /// For each prompt, in order, its candidates.
+    pub prompts: Vec<Generation>,
+    /// Tokens of all answers together.
+    pub usage: Usage,
+}
+
+/// The candidates of one prompt.
+#[derive(Debug)]
+pub struct Generation {
+    /// The answers, or why there is none. Each answer's [`reply`](Message::reply) has its finish reason and what the
+    /// provider said about it.
+    pub candidates: Vec<Result<Message>>,
+    /// Tokens of the candidates together.
+    pub usage: Usage,
+}
+
+impl Generation {
+    /// The first candidate that is an answer.
+    ///
+    /// # Errors
+    /// The first candidate's, where none is an answer.
+    pub fn first(&self) -> Result<&Message, &Error> {
+        let answer = self.candidates.iter().find_map(|candidate| candidate.as_ref().ok());
+        match (answer, self.candidates.first()) {
+            (Some(answer), _) => Ok(answer),
+            (None, Some(Err(error))) => Err(error),
+            (None, _) => unreachable!("every prompt has at least one candidate"),
+        }
+    }
+}
+
+impl Model {
+    /// Answers several prompts at once, each by one candidate or by several.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use fanweave_core::model::fake::Fake;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let titles = Fake::echo()
+    ///     .model()
+    ///     .generate(["A title on tides.", "A title on wind."])
+    ///     .candidates(NonZeroUsize::new(3).unwrap())
+    ///     .run()
+    ///     .await;
+    /// assert_eq!(titles.prompts.len(), 2);
+    /// assert_eq!(titles.prompts[1].candidates.len(), 3);
+    /// assert_eq!(titles.prompts[0].first().unwrap().text(), "A title on tides.");
+    /// assert_eq!(titles.usage.output_tokens, 3 * 4 + 3 * 4);
+    /// # }
+    /// ```
+    pub fn generate<P: Into<Prompt>>(&self, prompts: impl IntoIterator<Item = P>) -> Generate {
+        Generate {
+            model: self.clone(),
+            prompts: prompts.into_iter().map(Into::into).collect(),
+            candidates: NonZeroUsize::MIN,
+            concurrency: crate::batch::DEFAULT_CONCURRENCY,
+            cx: Context::new(),
+        }
+    }
+}
+
+impl Generate {
+    /// How many answers to give to each prompt. Default 1. Each one is a call of its own: providers differ in whether
+    /// they can give several to one request, and one that fails leaves the others alone.
+    #[must_use]
+    pub fn candidates(mut self, n: NonZeroUsize) -> Self {
+        self.candidates = n;
+        self
+    }
+
+    /// Most calls at once. Default [`DEFAULT_CONCURRENCY`](crate::batch::DEFAULT_CONCURRENCY). 0 fails every candidate
+    /// with [`Config`](crate::ErrorKind::Config).
+    #[must_use]
+    pub fn concurrency(mut self, n: usize) -> Self {
+        self.concurrency = n;
+        self
+    }
+
+    /// A deadline, cancellation or observers for all calls.
+    #[must_use]
+    pub fn within(mut self, cx: Context) -> Self {
+        self.cx = cx;
+        self
+    }
+
+    /// Makes the calls.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends all calls.
+    pub async fn run(self) -> Generations {
+        let Self { model, prompts, candidates, concurrency, cx } = self;
+        let each = candidates.get();
+        let mut generations: Vec<_> =
+            prompts.iter().map(|_| Generation { candidates: Vec::new(), usage: Usage::default() }).collect();
+        let calls = prompts
+            .into_iter()
+            .flat_map(move |prompt| (0..each).map(move |n| (n, prompt.clone())).collect::<Vec<_>>());
+        let answer = crate::step(move |(n, prompt): (usize, Prompt), cx: Context| {
+            let model = model.clone();
+            async move {
+                // A model that remembers its answers would give the same one again.
+                let cx = if n == 0 { cx } else { cx.with_fresh_answers() };
+                chain(model).invoke_in(prompt, &cx).await
+            }
+        });
+        let mut rows = answer.batch(calls).concurrency(concurrency).within(cx).run();
+        let mut usage = Usage::default();
+        while let Some(Row { index, result }) = rows.next().await {
+            let generation = &mut generations[index / each];
+            if let Ok(message) = &result {
+                generation.usage += message.usage();
+                usage += message.usage();
+            }
+            generation.candidates.push(result);
+        }
+        Generations { prompts: generations, usage }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::ErrorKind;
+    use crate::model::fake::Fake;
+
+    #[tokio::test(start_paused = true)]
+    async fn all_candidates_of_all_prompts_are_asked_for_at_once() {
+        let started = Instant::now();
+        let model = Fake::echo().latency(Duration::from_secs(1)).model();
+        let all = model.generate(["a", "b", "c"]).candidates(NonZeroUsize::new(4).unwrap()).run().await;
+        assert_eq!(started.elapsed().as_secs(), 1);
+        assert!(
+            all.prompts.iter().all(|prompt| prompt.candidates.len() == 4 && prompt.usage.output_tokens == 4)
+        );
+        assert_eq!(all.usage.total_tokens(), 24);
+    }
+
+    #[tokio::test]
+    async fn a_prompt_that_fails_leaves_the_others_alone() {
+        let model =
+            Fake::script([Ok("one"), Err(Error::new(ErrorKind::ContentFilter, "no")), Ok("three")]).model();
+        let all = model.generate(["a", "b", "c"]).concurrency(1).run().await;
+        let said: Vec<_> =
+            all.prompts.iter().map(|p| p.first().map(Message::text).map_err(Error::kind)).collect();
+        assert_eq!(said, [Ok("one".to_owned()), Err(ErrorKind::ContentFilter), Ok("three".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn candidates_of_a_model_that_remembers_are_fresh() {
+        let model = Fake::script([Ok("one"), Ok("two")]).model().cached(crate::MemoryCache::default());
+        let all = model.generate(["a"]).candidates(NonZeroUsize::new(2).unwrap()).concurrency(1).run().await;
+        let said: Vec<_> = all.prompts[0].candidates.iter().map(|c| c.as_ref().unwrap().text()).collect();
+        assert_eq!(said, ["one", "two"]);
+    }
+}
