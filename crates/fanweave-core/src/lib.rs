@@ -52,7 +52,7 @@ pub use parse::list::list;
 pub use parse::repair::{Repair, repair};
 pub use parse::text::text;
 pub use parse::tool_calls::{ParsedToolCall, tool_calls};
-pub use prompt::{Prompt, Template, prompt};
+pub use prompt::{Chat, Prompt, Template, chat, prompt};
 pub use run::{EventRun, Run};
 pub use runnable::{Chain, Runnable, Streaming, chain};
 pub use vars::Vars;

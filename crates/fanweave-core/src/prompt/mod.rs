@@ -1,10 +1,17 @@
 //! Prompts: what a model is given, and the templates that write it.
 
+mod chat;
+mod few_shot;
+mod fstring;
+mod partials;
 mod template;
 mod words;
 
 use serde::{Deserialize, Serialize};
 
+pub use chat::{Chat, chat};
+pub use few_shot::{ByLength, BySimilarity, FewShot, Selector};
+pub use fstring::fstring;
 pub use template::{Template, prompt};
 
 use crate::{Message, Parameters, Role};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
+use super::partials::Partials;
 use super::words;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
@@ -26,7 +27,10 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Template(Arc<Environment<'static>>);
+pub struct Template {
+    env: Arc<Environment<'static>>,
+    partials: Partials,
+}
 
 /// The one template of an environment.
 const NAME: &str = "prompt";
@@ -51,7 +55,7 @@ impl Template {
             let message = format!("the template is not valid: line {line}: {message}");
             return Err(Error::new(ErrorKind::Config, message));
         }
-        Ok(Self(Arc::new(env)))
+        Ok(Self { env: Arc::new(env), partials: Partials::default() })
     }
 
     /// The variables that the template reads, sorted.
@@ -65,14 +69,14 @@ impl Template {
     }
 
     fn undeclared(&self, nested: bool) -> Vec<String> {
-        let Ok(template) = self.0.get_template(NAME) else { return Vec::new() };
+        let Ok(template) = self.env.get_template(NAME) else { return Vec::new() };
         // Functions such as `range` are there without being given.
         let is_function = |path: &String| {
             let name = path.split('.').next().unwrap_or_default();
-            self.0.globals().any(|(global, _)| global == name)
+            self.env.globals().any(|(global, _)| global == name)
         };
         let mut names: Vec<_> = template.undeclared_variables(nested).into_iter().collect();
-        names.retain(|name| !is_function(name));
+        names.retain(|name| !is_function(name) && !self.partials.has(name));
         names.sort();
         names
     }
@@ -82,8 +86,42 @@ impl Template {
     /// # Errors
     /// [`ErrorKind::Input`] where a variable is missing or has a type that the template cannot use.
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        let template = self.0.get_template(NAME).expect("an environment is made with its template");
+        let template = self.env.get_template(NAME).expect("an environment is made with its template");
+        let filled;
+        let vars = if self.partials.is_empty() {
+            vars
+        } else {
+            filled = self.partials.fill(vars);
+            &filled
+        };
         template.render(minijinja::value::Serde(vars)).map_err(|e| self.explain(&e, vars))
+    }
+
+    /// Sets a variable for all calls that do not give it.
+    ///
+    /// ```
+    /// use fanweave_core::{Template, vars};
+    ///
+    /// let template = Template::parse("{{ greeting }}, {{ name }}!")?.partial("greeting", "Hello");
+    /// assert_eq!(template.variables(), ["name"]);
+    /// assert_eq!(template.render(&vars! { name: "Ada" })?, "Hello, Ada!");
+    /// # Ok::<_, fanweave_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn partial(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        self.partial_with(name, move || value.clone())
+    }
+
+    /// As [`partial`](Self::partial), from a function that is evaluated for every call.
+    #[must_use]
+    pub fn partial_with<V: Into<Value>>(
+        mut self,
+        name: impl Into<Arc<str>>,
+        value: impl Fn() -> V + Send + Sync + 'static,
+    ) -> Self {
+        self.partials.add(name.into(), Arc::new(move || value().into()));
+        self
     }
 
     fn explain(&self, error: &minijinja::Error, vars: &Vars) -> Error {
@@ -147,7 +185,12 @@ impl Runnable for Template {
 /// # }
 /// ```
 pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
-    match Template::parse(text) {
+    or_broken(Template::parse(text))
+}
+
+/// A chain that begins with a template, or fails for lack of one.
+pub(super) fn or_broken(template: Result<Template>) -> Chain<Vars, Prompt> {
+    match template {
         Ok(template) => chain(template),
         Err(error) => chain(Broken(error)),
     }

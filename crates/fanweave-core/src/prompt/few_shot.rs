@@ -1,0 +1,245 @@
+//! Examples in a prompt: all of them, or those that suit the question.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::{Error, ErrorKind, Message, Result, Template, Vars};
+
+/// Examples for a [`chat`](super::chat): what a user said and what the model answered, written by two templates.
+///
+/// ```
+/// use fanweave_core::{chain, prompt::{FewShot, chat}, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let opposites = [vars! { word: "hot", answer: "cold" }, vars! { word: "up", answer: "down" }];
+/// let ask = chat()
+///     .examples(FewShot::new("{{ word }}", "{{ answer }}", opposites)?)
+///     .user("{{ word }}");
+/// let prompt = chain(ask).invoke(vars! { word: "big" }).await?;
+/// assert_eq!(prompt.messages.len(), 5);
+/// assert_eq!(prompt.messages[1].text(), "cold");
+/// # Ok(())
+/// # }
+/// ```
+pub struct FewShot {
+    user: Template,
+    assistant: Template,
+    examples: Vec<Vars>,
+    selector: Option<Arc<dyn DynSelector>>,
+}
+
+impl FewShot {
+    /// Examples of which all are taken.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where a text is no template.
+    pub fn new(
+        user: impl Into<String>,
+        assistant: impl Into<String>,
+        examples: impl IntoIterator<Item = Vars>,
+    ) -> Result<Self> {
+        Ok(Self {
+            user: Template::parse(user)?,
+            assistant: Template::parse(assistant)?,
+            examples: examples.into_iter().collect(),
+            selector: None,
+        })
+    }
+
+    /// Takes the examples that `selector` selects.
+    #[must_use]
+    pub fn select(mut self, selector: impl Selector) -> Self {
+        self.selector = Some(Arc::new(selector));
+        self
+    }
+
+    /// The examples that suit `vars`, as messages.
+    pub(super) async fn messages(&self, vars: &Vars) -> Result<Vec<Message>> {
+        let rendered = self
+            .examples
+            .iter()
+            .map(|example| Ok((self.user.render(example)?, self.assistant.render(example)?)));
+        let mut rendered = rendered.collect::<Result<Vec<_>>>()?;
+        if let Some(selector) = &self.selector {
+            let question = self.user.render(vars)?;
+            let texts = rendered.iter().map(|(user, assistant)| format!("{user}\n{assistant}")).collect();
+            let chosen = selector.select(texts, question).await?;
+            let pick = |at: usize| {
+                let message = || format!("the selector chose example {at}, and there are {}", rendered.len());
+                rendered.get(at).cloned().ok_or_else(|| Error::new(ErrorKind::Step, message()))
+            };
+            rendered = chosen.into_iter().map(pick).collect::<Result<_>>()?;
+        }
+        let pairs = rendered
+            .into_iter()
+            .map(|(user, assistant)| [Message::user(user), Message::assistant(assistant)]);
+        Ok(pairs.flatten().collect())
+    }
+}
+
+/// Chooses the examples that suit a question.
+///
+/// ```
+/// use fanweave_core::Result;
+/// use fanweave_core::prompt::Selector;
+///
+/// struct First(usize);
+///
+/// impl Selector for First {
+///     async fn select(&self, examples: Vec<String>, _question: String) -> Result<Vec<usize>> {
+///         Ok((0..self.0.min(examples.len())).collect())
+///     }
+/// }
+/// ```
+pub trait Selector: Send + Sync + 'static {
+    /// The indices of the examples to take, in the order in which the prompt shows them. `examples` are their texts.
+    fn select(
+        &self,
+        examples: Vec<String>,
+        question: String,
+    ) -> impl Future<Output = Result<Vec<usize>>> + Send;
+}
+
+/// The erased twin of [`Selector`].
+trait DynSelector: Send + Sync {
+    fn select(&self, examples: Vec<String>, question: String) -> BoxFuture<'_, Result<Vec<usize>>>;
+}
+
+impl<S: Selector> DynSelector for S {
+    fn select(&self, examples: Vec<String>, question: String) -> BoxFuture<'_, Result<Vec<usize>>> {
+        Box::pin(Selector::select(self, examples, question))
+    }
+}
+
+/// Takes examples from the first on, as long as they and the question have at most that many characters together.
+///
+/// ```
+/// use fanweave_core::prompt::{ByLength, Selector};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let examples = ["1234", "1234", "1234"].map(String::from).to_vec();
+/// assert_eq!(ByLength(12).select(examples, "four".to_owned()).await?, [0, 1]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ByLength(pub usize);
+
+impl Selector for ByLength {
+    async fn select(&self, examples: Vec<String>, question: String) -> Result<Vec<usize>> {
+        let mut left = self.0.saturating_sub(question.chars().count());
+        let fits = |example: &String| {
+            let length = example.chars().count();
+            let fits = length <= left;
+            left -= length.min(left);
+            fits
+        };
+        let n = examples.iter().take_while({
+            let mut fits = fits;
+            move |example| fits(example)
+        });
+        Ok((0..n.count()).collect())
+    }
+}
+
+/// Takes the `most` examples that are most like the question, the likest last. What is alike is told by vectors that
+/// `embed` makes of texts, such as a model of embeddings.
+///
+/// ```
+/// use fanweave_core::prompt::{BySimilarity, Selector};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// // How many of each letter there are.
+/// let letters = |text: &String| ('a'..='z').map(|c| text.matches(c).count() as f32).collect::<Vec<_>>();
+/// let alike = BySimilarity::new(1, move |texts: Vec<String>| {
+///     let vectors = texts.iter().map(letters).collect::<Vec<_>>();
+///     async move { Ok(vectors) }
+/// });
+/// let examples = ["tides", "turbines"].map(String::from).to_vec();
+/// assert_eq!(alike.select(examples, "turbine".to_owned()).await?, [1]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct BySimilarity<F> {
+    most: usize,
+    embed: F,
+}
+
+impl<F> BySimilarity<F> {
+    /// A selector that embeds the question and all examples, at every call.
+    pub fn new<Fut>(most: usize, embed: F) -> Self
+    where
+        F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Vec<Vec<f32>>>> + Send,
+    {
+        Self { most, embed }
+    }
+}
+
+impl<F, Fut> Selector for BySimilarity<F>
+where
+    F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<Vec<Vec<f32>>>> + Send + 'static,
+{
+    async fn select(&self, examples: Vec<String>, question: String) -> Result<Vec<usize>> {
+        let wanted = examples.len() + 1;
+        let texts = std::iter::once(question).chain(examples).collect();
+        let vectors = (self.embed)(texts).await?;
+        let [question, examples @ ..] = vectors.as_slice() else {
+            return Err(Error::new(ErrorKind::Step, "the texts were embedded as no vectors at all"));
+        };
+        if vectors.len() != wanted {
+            let message = format!("{wanted} texts were embedded as {} vectors", vectors.len());
+            return Err(Error::new(ErrorKind::Step, message));
+        }
+        let mut ranked: Vec<_> =
+            examples.iter().map(|example| cosine(question, example)).enumerate().collect();
+        ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
+        ranked.truncate(self.most);
+        Ok(ranked.into_iter().rev().map(|(index, _)| index).collect())
+    }
+}
+
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let lengths = (dot(a, a) * dot(b, b)).sqrt();
+    if lengths > 0.0 { dot(a, b) / lengths } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vars;
+
+    #[tokio::test]
+    async fn a_selector_chooses_by_the_question_of_the_call() {
+        let examples = ["big", "small", "bigger"].map(|word| vars! { word: word, answer: word });
+        let letters = |texts: Vec<String>| async move {
+            let count = |text: &String| ('a'..='z').map(|c| text.matches(c).count() as f32).collect();
+            Ok(texts.iter().map(count).collect())
+        };
+        let few = FewShot::new("{{ word }}", "{{ answer }}", examples).unwrap();
+        let few = few.select(BySimilarity::new(2, letters));
+        let messages = few.messages(&vars! { word: "bigg" }).await.unwrap();
+        let texts: Vec<_> = messages.iter().map(Message::text).collect();
+        assert_eq!(texts, ["bigger", "bigger", "big", "big"]);
+    }
+
+    #[tokio::test]
+    async fn a_selector_that_is_wrong_is_an_error() {
+        struct Beyond;
+        impl Selector for Beyond {
+            async fn select(&self, _: Vec<String>, _: String) -> Result<Vec<usize>> {
+                Ok(vec![7])
+            }
+        }
+        let few = FewShot::new("{{ a }}", "x", [vars! { a: 1 }]).unwrap().select(Beyond);
+        let error = few.messages(&vars! { a: 2 }).await.unwrap_err();
+        assert_eq!(error.to_string(), "the selector chose example 7, and there are 1");
+    }
+}

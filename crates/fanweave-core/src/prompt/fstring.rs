@@ -1,0 +1,126 @@
+//! Templates in the style of Python's f-strings.
+
+use crate::runnable::Chain;
+use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
+
+/// A chain that begins with a template in the style of Python's f-strings: `{x}` is a variable, `{{` and `}}` are braces.
+///
+/// Names alone, without attributes, indices, conversions and formats. A text that is no such template fails every run with
+/// [`ErrorKind::Config`]; [`Template::fstring`] says so at once.
+///
+/// ```
+/// use fanweave_core::{model::fake::Fake, prompt::fstring, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke = fstring("Tell a joke about {topic} as {{json}}.") | Fake::echo() | text();
+/// assert_eq!(joke.invoke(vars! { topic: "bears" }).await?, "Tell a joke about bears as {json}.");
+/// # Ok(())
+/// # }
+/// ```
+pub fn fstring(text: &str) -> Chain<Vars, Prompt> {
+    super::template::or_broken(Template::fstring(text))
+}
+
+impl Template {
+    /// Reads a template in the style of Python's f-strings. See [`fstring`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where a brace is left open, or holds more than a name.
+    pub fn fstring(text: &str) -> Result<Self> {
+        Template::parse(jinja(text)?)
+    }
+}
+
+/// The same template in the language of Jinja.
+fn jinja(text: &str) -> Result<String> {
+    let (mut out, mut literal) = (String::new(), String::new());
+    let mut rest = text;
+    while let Some(at) = rest.find(['{', '}']) {
+        literal.push_str(&rest[..at]);
+        let line = || text[..text.len() - rest.len() + at].matches('\n').count() + 1;
+        let tail = &rest[at..];
+        if let Some(after) = tail.strip_prefix("{{").or_else(|| tail.strip_prefix("}}")) {
+            literal.push_str(&tail[..1]);
+            rest = after;
+            continue;
+        }
+        if tail.starts_with('}') {
+            return Err(broken(line(), "a `}` closes nothing: write `}}` for a brace"));
+        }
+        let Some(end) = tail.find('}') else {
+            return Err(broken(line(), "a `{` is never closed: write `{{` for a brace"));
+        };
+        let name = tail[1..end].trim();
+        if !is_name(name) {
+            let message = format!(
+                "`{{{name}}}` is no name of a variable: attributes, indices and formats are not read"
+            );
+            return Err(broken(line(), &message));
+        }
+        flush(&mut literal, &mut out);
+        out.push_str(&format!("{{{{ {name} }}}}"));
+        rest = &tail[end + 1..];
+    }
+    literal.push_str(rest);
+    flush(&mut literal, &mut out);
+    // Jinja drops a line break at the end, and Python does not.
+    if out.ends_with('\n') {
+        out.push('\n');
+    }
+    Ok(out)
+}
+
+/// Writes text so that Jinja reads it as nothing but text.
+fn flush(literal: &mut String, out: &mut String) {
+    if literal.contains('{') {
+        let quoted =
+            literal.replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n").replace('\r', "\\r");
+        out.push_str(&format!("{{{{ '{quoted}' }}}}"));
+    } else {
+        out.push_str(literal);
+    }
+    literal.clear();
+}
+
+fn is_name(name: &str) -> bool {
+    let mut chars = name.chars();
+    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+        && chars.all(|c| c.is_alphanumeric() || c == '_')
+}
+
+fn broken(line: usize, why: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("the f-string is not valid: line {line}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::vars;
+
+    #[test]
+    fn what_is_no_name_is_refused_with_its_line() {
+        for (text, says) in [
+            ("a\n{x.y}", "line 2: `{x.y}` is no name"),
+            ("{x:.2f}", "line 1: `{x:.2f}` is no name"),
+            ("{}", "`{}` is no name"),
+            ("{x", "never closed"),
+            ("x}", "closes nothing"),
+        ] {
+            let error = Template::fstring(text).err().expect(text);
+            assert!(error.message().contains(says), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_without_variables_stays_as_it_is(text in "[a-z{}%#'\\\\\n\"-]{0,40}") {
+            let escaped = text.replace('{', "{{").replace('}', "}}");
+            let template = Template::fstring(&format!("{escaped}{{x}}")).unwrap();
+            prop_assert_eq!(template.render(&vars! { x: "{{ y }}" }).unwrap(), format!("{text}{{{{ y }}}}"));
+            prop_assert_eq!(Template::fstring(&escaped).unwrap().render(&Vars::new()).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! Variables that a prompt brings along.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use crate::Vars;
+
+/// Values, and functions that are evaluated for every call, by the names of variables.
+#[derive(Clone, Default)]
+pub(super) struct Partials(Vec<(Arc<str>, Evaluate)>);
+
+type Evaluate = Arc<dyn Fn() -> Value + Send + Sync>;
+
+impl Partials {
+    pub(super) fn add(&mut self, name: Arc<str>, value: Evaluate) {
+        self.0.retain(|(other, _)| *other != name);
+        self.0.push((name, value));
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|(own, _)| **own == *name)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The variables of a call, and these where the call has none of that name.
+    pub(super) fn fill(&self, vars: &Vars) -> Vars {
+        let mut all = vars.clone();
+        for (name, value) in &self.0 {
+            if all.get(name).is_none() {
+                all.insert(&**name, value());
+            }
+        }
+        all
+    }
+}
+
+impl fmt::Debug for Partials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
