@@ -29,5 +29,6 @@ mod transport;
 pub use builder::{ModelBuilder, model};
 pub use providers::compatible::vendors;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
+pub use transport::keys::KeyHeader;
 pub use transport::limits::RateLimits;
 pub use transport::retry::RetryPolicy;

@@ -1,4 +1,11 @@
 //! The dialects that providers speak, one folder each, and the vendors that speak them.
 
+pub(crate) mod anthropic;
 pub(crate) mod compatible;
+mod failure;
+mod json;
+mod media;
 pub(crate) mod openai;
+mod schema;
+#[cfg(test)]
+mod testing;

@@ -7,6 +7,14 @@ use serde_json::Value;
 /// Most bytes of a body that is no JSON but stands in for a message.
 const PLAIN_MESSAGE_BYTES: usize = 300;
 
+/// What servers say of a prompt that is too long, where no name says it: OpenAI and vLLM, Anthropic (both), Gemini.
+const FULL: [&str; 4] = [
+    "maximum context length",
+    "prompt is too long",
+    "exceed context limit",
+    "exceeds the maximum number of tokens",
+];
+
 /// What a server says about a failure.
 #[derive(Debug, Default)]
 pub(super) struct ProviderError {
@@ -25,8 +33,13 @@ impl ProviderError {
             let message = if body.trim_start().starts_with('<') { "" } else { body.trim() };
             return Self { message: excerpt(message, PLAIN_MESSAGE_BYTES), ..Self::default() };
         };
-        // Gemini's compatible endpoint wraps it into a list.
-        let json = if json.is_array() { &json[0] } else { &json };
+        Self::of(&json)
+    }
+
+    /// Reads a body that has been parsed.
+    pub(super) fn of(json: &Value) -> Self {
+        // Gemini wraps it into a list.
+        let json = if json.is_array() { &json[0] } else { json };
         let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
         let field = |name: &str| text(&error[name]);
         let message = [error, &error["message"], &error["detail"], &error["msg"]];
@@ -75,6 +88,9 @@ impl ProviderError {
                 | "billing_hard_limit_reached"
                 | "billing_error"
                 | "exceeded_current_quota_error" => return QuotaExhausted,
+                "request_too_large" => return BadRequest,
+                "api_error" => return Server,
+                "timeout_error" => return Timeout,
                 "context_length_exceeded" | "exceed_context_size_error" | "model_context_window_exceeded" => {
                     return ContextLength;
                 }
@@ -89,7 +105,7 @@ impl ProviderError {
                 _ => {}
             }
         }
-        if matches!(status, 400 | 413 | 422) && self.message.contains("maximum context length") {
+        if matches!(status, 400 | 413 | 422) && FULL.iter().any(|words| self.message.contains(words)) {
             return ContextLength;
         }
         match status {
