@@ -7,6 +7,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::anthropic::{self, Messages};
 use super::openai::{ChatCompletions, Quirks};
+use super::responses::Responses;
 use crate::protocol::Protocol;
 use crate::transport::keys::KeyHeader;
 
@@ -33,6 +34,7 @@ pub(crate) struct Vendor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     Chat,
+    Responses,
     Anthropic,
 }
 
@@ -48,6 +50,7 @@ impl Dialect {
         }
         Ok(match self {
             Self::Chat => Arc::new(ChatCompletions { quirks: vendor.quirks }),
+            Self::Responses => Arc::new(Responses),
             Self::Anthropic => {
                 let version = version.as_deref().unwrap_or(anthropic::VERSION);
                 let version = HeaderValue::try_from(version).map_err(|_| {
@@ -62,7 +65,7 @@ impl Dialect {
     pub(crate) fn base(self, url: &str) -> String {
         let url = url.trim().trim_end_matches('/');
         let prefix = match self {
-            Self::Chat => "",
+            Self::Chat | Self::Responses => "",
             Self::Anthropic => "/v1",
         };
         url.strip_suffix(prefix).unwrap_or(url).to_owned()
@@ -129,6 +132,7 @@ const OPENAI: Vendor = Vendor {
 
 static VENDORS: &[Vendor] = &[
     OPENAI,
+    Vendor { name: "openai-responses", dialect: Dialect::Responses, ..OPENAI },
     Vendor {
         dialect: Dialect::Anthropic,
         key_header: Header::Named("x-api-key"),

@@ -6,6 +6,7 @@ mod failure;
 mod json;
 mod media;
 pub(crate) mod openai;
+pub(crate) mod responses;
 mod schema;
 #[cfg(test)]
 mod testing;
