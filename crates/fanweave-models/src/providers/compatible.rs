@@ -6,6 +6,8 @@ use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderName, HeaderValue};
 
 use super::anthropic::{self, Messages};
+use super::gemini::GenerateContent;
+use super::ollama;
 use super::openai::{ChatCompletions, Quirks};
 use super::responses::Responses;
 use crate::protocol::Protocol;
@@ -36,6 +38,8 @@ pub(crate) enum Dialect {
     Chat,
     Responses,
     Anthropic,
+    Gemini,
+    Ollama,
 }
 
 impl Dialect {
@@ -51,6 +55,8 @@ impl Dialect {
         Ok(match self {
             Self::Chat => Arc::new(ChatCompletions { quirks: vendor.quirks }),
             Self::Responses => Arc::new(Responses),
+            Self::Gemini => Arc::new(GenerateContent),
+            Self::Ollama => Arc::new(ollama::Chat),
             Self::Anthropic => {
                 let version = version.as_deref().unwrap_or(anthropic::VERSION);
                 let version = HeaderValue::try_from(version).map_err(|_| {
@@ -64,11 +70,14 @@ impl Dialect {
     /// A base URL without what the paths of the dialect begin with: some people write it, and some do not.
     pub(crate) fn base(self, url: &str) -> String {
         let url = url.trim().trim_end_matches('/');
-        let prefix = match self {
-            Self::Chat | Self::Responses => "",
-            Self::Anthropic => "/v1",
+        let prefixes: &[&str] = match self {
+            Self::Chat | Self::Responses => &[],
+            Self::Anthropic => &["/v1"],
+            Self::Gemini => &["/v1beta"],
+            // The second is where the server speaks chat completions.
+            Self::Ollama => &["/api", "/v1"],
         };
-        url.strip_suffix(prefix).unwrap_or(url).to_owned()
+        prefixes.iter().find_map(|prefix| url.strip_suffix(prefix)).unwrap_or(url).to_owned()
     }
 }
 
@@ -141,6 +150,12 @@ static VENDORS: &[Vendor] = &[
         ..hosted("anthropic", "https://api.anthropic.com", &["ANTHROPIC_API_KEY"])
     },
     Vendor {
+        dialect: Dialect::Gemini,
+        key_header: Header::Named("x-goog-api-key"),
+        url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
+        ..hosted("gemini", "https://generativelanguage.googleapis.com", &["GEMINI_API_KEY", "GOOGLE_API_KEY"])
+    },
+    Vendor {
         base_url: BaseUrl::Own,
         key_header: Header::Named("api-key"),
         token_variable: Some("AZURE_OPENAI_AD_TOKEN"),
@@ -171,8 +186,9 @@ static VENDORS: &[Vendor] = &[
     hosted("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
     hosted("cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
     Vendor {
+        dialect: Dialect::Ollama,
         url_variable: Some(OLLAMA_HOST),
-        ..local("ollama", "http://localhost:11434/v1", &["OLLAMA_API_KEY"])
+        ..local("ollama", "http://localhost:11434", &["OLLAMA_API_KEY"])
     },
     local("vllm", "http://localhost:8000/v1", &["VLLM_API_KEY"]),
     local("llamacpp", "http://localhost:8080/v1", &["LLAMA_API_KEY"]),
@@ -273,8 +289,8 @@ fn ollama_url(host: &str) -> String {
         None => (authority, ":11434".to_owned()),
     };
     let name = if matches!(name, "" | "0.0.0.0" | "[::]") { "localhost" } else { name };
-    let path = if path.is_empty() { "v1".to_owned() } else { format!("{path}/v1") };
-    format!("{scheme}://{name}{port}/{path}")
+    let slash = if path.is_empty() { "" } else { "/" };
+    format!("{scheme}://{name}{port}{slash}{path}")
 }
 
 /// The versionless API of a resource.
@@ -326,12 +342,12 @@ mod tests {
     #[test]
     fn the_host_of_ollama_may_be_written_as_ollama_takes_it() {
         for (host, url) in [
-            ("0.0.0.0", "http://localhost:11434/v1"),
-            (":8080", "http://localhost:8080/v1"),
-            ("gpu-box:11500", "http://gpu-box:11500/v1"),
-            ("https://ollama.example/", "https://ollama.example/v1"),
-            ("http://box/proxy", "http://box:11434/proxy/v1"),
-            ("[::1]", "http://[::1]:11434/v1"),
+            ("0.0.0.0", "http://localhost:11434"),
+            (":8080", "http://localhost:8080"),
+            ("gpu-box:11500", "http://gpu-box:11500"),
+            ("https://ollama.example/", "https://ollama.example"),
+            ("http://box/proxy", "http://box:11434/proxy"),
+            ("[::1]", "http://[::1]:11434"),
         ] {
             assert_eq!(ollama_url(host), url);
         }

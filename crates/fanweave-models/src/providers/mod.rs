@@ -3,8 +3,10 @@
 pub(crate) mod anthropic;
 pub(crate) mod compatible;
 mod failure;
+pub(crate) mod gemini;
 mod json;
 mod media;
+pub(crate) mod ollama;
 pub(crate) mod openai;
 pub(crate) mod responses;
 mod schema;
