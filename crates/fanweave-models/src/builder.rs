@@ -5,11 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, Model, Result};
+use fanweave_core::{Embedder, Error, ErrorKind, Model, Result};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
-use crate::providers::compatible::{Vendor, set};
+use crate::completer::Completer;
+use crate::embedder::HttpEmbedder;
+use crate::providers::compatible::{Dialect, Vendor, set};
 use crate::transport::call::HttpModel;
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
@@ -55,6 +57,7 @@ pub struct ModelBuilder {
     key_source: Option<KeySource>,
     key_header: Option<KeyHeader>,
     api_version: Option<String>,
+    dimensions: Option<u32>,
     client: Option<Client>,
     timeout: Option<Duration>,
     retry: RetryPolicy,
@@ -74,6 +77,7 @@ impl ModelBuilder {
             key_source: None,
             key_header: None,
             api_version: None,
+            dimensions: None,
             client: None,
             timeout: None,
             retry: RetryPolicy::default(),
@@ -135,6 +139,13 @@ impl ModelBuilder {
         self
     }
 
+    /// Numbers in each vector, where the model can be asked for fewer than it has. Only for an
+    /// [`embedder`](Self::build_embedder). Default: the model's.
+    pub fn dimensions(mut self, dimensions: u32) -> Self {
+        self.dimensions = Some(dimensions);
+        self
+    }
+
     /// The client to send requests with. Default: the one that the whole process shares.
     pub fn client(mut self, client: Client) -> Self {
         self.client = Some(client);
@@ -183,8 +194,65 @@ impl ModelBuilder {
         self.build_in(&|variable| std::env::var(variable).ok())
     }
 
+    /// A model that turns texts into vectors, for vendors of chat completions, Gemini and Ollama. Nothing is sent
+    /// yet.
+    ///
+    /// ```no_run
+    /// use fanweave_models::ModelBuilder;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let embedder = ModelBuilder::new("openai/text-embedding-3-small").dimensions(256).build_embedder()?;
+    /// let answer = embedder.embed(["bears", "cats"]).await?;
+    /// assert_eq!(answer.vectors.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings.
+    pub fn build_embedder(self) -> Result<Embedder> {
+        let dimensions = self.dimensions;
+        let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
+        let Some(dialect) = vendor.dialect.embeddings() else {
+            let message = format!("{} has no embeddings: choose another provider for them", vendor.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions }))
+    }
+
+    /// A model of completions that takes several prompts in one request. For `openai-completions/..`, with the base
+    /// URL of any server that speaks this dialect. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor of another dialect.
+    pub fn build_completer(self) -> Result<Completer> {
+        self.refuse_dimensions()?;
+        let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
+        if vendor.dialect != Dialect::Completions {
+            let message =
+                format!("{} takes one prompt a request: write openai-completions/model", vendor.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(Completer::new(http, vendor.quirks))
+    }
+
+    fn refuse_dimensions(&self) -> Result<()> {
+        match self.dimensions {
+            None => Ok(()),
+            Some(_) => {
+                Err(Error::new(ErrorKind::Config, "`dimensions` belongs to an embedder: leave it out"))
+            }
+        }
+    }
+
     /// As [`build`](Self::build), in the environment `env`.
     fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
+        self.refuse_dimensions()?;
+        self.http(env).map(|(http, _)| Model::new(http))
+    }
+
+    fn http(self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, &'static Vendor)> {
         let (vendor, model) = Vendor::of(&self.name)?;
         let (key, own_header) = match &self.key_source {
             Some(_) => (None, None),
@@ -237,7 +305,7 @@ impl ModelBuilder {
         }
         let mut timeouts = client.timeouts();
         timeouts.total = self.timeout.unwrap_or(timeouts.total);
-        Ok(Model::new(HttpModel {
+        let http = HttpModel {
             provider: Arc::from(vendor.name),
             model: model.to_owned(),
             protocol,
@@ -251,7 +319,8 @@ impl ModelBuilder {
             retry: self.retry,
             account,
             keep_raw: self.keep_raw,
-        }))
+        };
+        Ok((http, vendor))
     }
 }
 

@@ -22,11 +22,16 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod builder;
+mod completer;
+mod embedder;
+mod once;
 mod protocol;
 mod providers;
 mod transport;
 
 pub use builder::{ModelBuilder, model};
+pub use completer::Completer;
+pub use embedder::embedder;
 pub use providers::compatible::vendors;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::keys::KeyHeader;

@@ -6,6 +6,8 @@ use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderName, HeaderValue};
 
 use super::anthropic::{self, Messages};
+use super::completions::Completions;
+use super::embeddings;
 use super::gemini::GenerateContent;
 use super::ollama;
 use super::openai::{ChatCompletions, Quirks};
@@ -37,6 +39,7 @@ pub(crate) struct Vendor {
 pub(crate) enum Dialect {
     Chat,
     Responses,
+    Completions,
     Anthropic,
     Gemini,
     Ollama,
@@ -54,6 +57,7 @@ impl Dialect {
         }
         Ok(match self {
             Self::Chat => Arc::new(ChatCompletions { quirks: vendor.quirks }),
+            Self::Completions => Arc::new(Completions { quirks: vendor.quirks }),
             Self::Responses => Arc::new(Responses),
             Self::Gemini => Arc::new(GenerateContent),
             Self::Ollama => Arc::new(ollama::Chat),
@@ -67,11 +71,21 @@ impl Dialect {
         })
     }
 
+    /// How the dialect embeds texts, where it does.
+    pub(crate) fn embeddings(self) -> Option<embeddings::Dialect> {
+        match self {
+            Self::Chat | Self::Responses | Self::Completions => Some(embeddings::Dialect::OpenAi),
+            Self::Gemini => Some(embeddings::Dialect::Gemini),
+            Self::Ollama => Some(embeddings::Dialect::Ollama),
+            Self::Anthropic => None,
+        }
+    }
+
     /// A base URL without what the paths of the dialect begin with: some people write it, and some do not.
     pub(crate) fn base(self, url: &str) -> String {
         let url = url.trim().trim_end_matches('/');
         let prefixes: &[&str] = match self {
-            Self::Chat | Self::Responses => &[],
+            Self::Chat | Self::Responses | Self::Completions => &[],
             Self::Anthropic => &["/v1"],
             Self::Gemini => &["/v1beta"],
             // The second is where the server speaks chat completions.
@@ -142,6 +156,7 @@ const OPENAI: Vendor = Vendor {
 static VENDORS: &[Vendor] = &[
     OPENAI,
     Vendor { name: "openai-responses", dialect: Dialect::Responses, ..OPENAI },
+    Vendor { name: "openai-completions", dialect: Dialect::Completions, ..OPENAI },
     Vendor {
         dialect: Dialect::Anthropic,
         key_header: Header::Named("x-api-key"),

@@ -56,6 +56,16 @@ impl Protocol for GenerateContent {
     }
 }
 
+/// The error of an answer that is none of success.
+pub(super) fn error(status: StatusCode, body: &str) -> Error {
+    classify::error(Some(status), body)
+}
+
+/// The error that a successful answer wraps.
+pub(super) fn error_of(body: &serde_json::Value) -> Error {
+    classify::of(None, body)
+}
+
 /// The path of a model and a verb. Tuned models have a collection of their own.
 pub(super) fn path(model: &str, verb: &str) -> Cow<'static, str> {
     let collection = if model.contains('/') { "" } else { "models/" };
