@@ -213,7 +213,7 @@ impl HttpModel {
     /// The failure that stands bare at the end of a stream.
     fn failure_in(&self, tail: &[u8]) -> Option<Error> {
         let json = tail.trim_ascii();
-        if !json.starts_with(b"{") && !json.starts_with(b"[") {
+        if json.is_empty() {
             return None;
         }
         let error = self.protocol.response(json).err().filter(|error| error.kind() != ErrorKind::Decode)?;
@@ -326,12 +326,10 @@ impl Streamed {
             }
             decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
         });
-        let mut rest = chunk;
         if events > 0 {
             tail.clear();
-            let said = chunk.trim_ascii_end();
-            rest = memmem::rfind(said, b"\n\n").map_or(&[], |blank| &said[blank..]);
         }
+        let rest = if tail.is_empty() { bare(chunk) } else { chunk };
         tail.extend_from_slice(&rest[..rest.len().min(ERROR_BODY_BYTES - tail.len())]);
         read
     }
@@ -356,6 +354,15 @@ impl Streamed {
             cx.delta(delta).await;
         }
     }
+}
+
+/// The lines of `chunk` from the first one on that begins like JSON: no event does.
+fn bare(chunk: &[u8]) -> &[u8] {
+    if let [b'{' | b'[', ..] = chunk {
+        return chunk;
+    }
+    let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));
+    starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
 }
 
 fn cut_off(how: &str) -> Error {
