@@ -265,7 +265,7 @@ impl ModelBuilder {
             None => vendor.url(env)?,
         };
         let endpoint = Endpoint::parse(&vendor.dialect.base(&url))?;
-        let protocol = vendor.dialect.protocol(vendor, self.api_version)?;
+        let protocol = vendor.dialect.protocol(vendor, self.api_version.as_deref())?;
         let client = self.client.unwrap_or_default();
 
         let mut headers = HeaderMap::new();

@@ -24,6 +24,7 @@
 mod builder;
 mod completer;
 mod embedder;
+pub mod log;
 mod once;
 mod protocol;
 mod providers;

@@ -50,7 +50,7 @@ impl Dialect {
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a version that the dialect has none of, or that no header may hold.
-    pub(crate) fn protocol(self, vendor: &Vendor, version: Option<String>) -> Result<Arc<dyn Protocol>> {
+    pub(crate) fn protocol(self, vendor: &Vendor, version: Option<&str>) -> Result<Arc<dyn Protocol>> {
         if version.is_some() && self != Self::Anthropic {
             let message = format!("{} has no API version to choose: leave `api_version` out", vendor.name);
             return Err(Error::new(ErrorKind::Config, message));
@@ -62,7 +62,7 @@ impl Dialect {
             Self::Gemini => Arc::new(GenerateContent),
             Self::Ollama => Arc::new(ollama::Chat),
             Self::Anthropic => {
-                let version = version.as_deref().unwrap_or(anthropic::VERSION);
+                let version = version.unwrap_or(anthropic::VERSION);
                 let version = HeaderValue::try_from(version).map_err(|_| {
                     Error::new(ErrorKind::Config, "the API version holds a character that no header may hold")
                 })?;

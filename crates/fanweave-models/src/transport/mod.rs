@@ -13,7 +13,7 @@
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod endpoint;
-mod exchange;
+pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod keys;
 pub(crate) mod limits;

@@ -575,3 +575,20 @@ async fn several_prompts_are_completed_in_one_request_and_in_order() {
     assert_eq!(answers.len(), 50);
     assert!(OPENAI.on(&sim.origin(), "echo").build_completer().is_err());
 }
+
+#[tokio::test]
+async fn a_logged_call_is_posted_with_its_key_and_its_ids() {
+    let log = Server::start(|_| answer(201, "", "{}")).await;
+    let sim = sim(Settings::default());
+    let sink = fanweave_models::log::PromptLayer::new("pl_right_1234").unwrap();
+    let sink = sink.base_url(&format!("http://{}", log.address)).unwrap();
+    let requests = fanweave_models::log::RequestLog::new(sink).unwrap();
+    let model = requests.wrap(OPENAI.model(&sim, "echo"));
+    let reply = model.invoke("x").await.unwrap().reply.unwrap();
+    assert_eq!(requests.close().await.to_string(), "1 calls logged, 0 failed, 0 dropped");
+    let seen = log.requests().remove(0);
+    let head = seen.head.to_lowercase();
+    assert!(head.starts_with("post /log-request ") && head.contains("x-api-key: pl_right_1234"), "{head}");
+    assert_eq!(seen.body["metadata"]["id"].as_str(), reply.id.as_deref());
+    assert_eq!(seen.body["metadata"]["request_id"].as_str(), reply.request_id.as_deref());
+}
