@@ -15,6 +15,9 @@
 //! # }
 //! ```
 //!
+//! [`vendors`] names the providers. For embeddings there is [`embedder`], for several prompts in one request
+//! [`Completer`], and for telling every call to a logging service [`log`].
+//!
 //! All calls of a process share one pool of connections ([`Client`]) and one limiter for each account
 //! ([`RateLimits`]), whichever chain or batch they come from. A request that fails for a while is sent again by
 //! one loop ([`RetryPolicy`]).

@@ -221,7 +221,11 @@ const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 /// Holds a host where the others hold a URL.
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
 
-/// The names of all vendors that [`model`](crate::model) knows.
+/// The names of all vendors that [`model`](crate::model) knows: what stands before the first `/` of a model's name.
+///
+/// A vendor with several dialects has a name for each: `openai/..` is chat completions, `openai-responses/..` the
+/// responses API, and `openai-completions/..` the completions of models that know no conversation. `anthropic/..`,
+/// `gemini/..` and `ollama/..` speak their own dialect, and all others chat completions.
 ///
 /// ```
 /// assert!(fanweave_models::vendors().any(|vendor| vendor == "openrouter"));

@@ -4,7 +4,7 @@ use fanweave_core::{Error, ErrorKind, excerpt};
 use http::StatusCode;
 use serde_json::Value;
 
-/// Most bytes of a body that is no JSON but stands in for a message.
+/// Most bytes of what is no sentence but stands in for a message.
 const PLAIN_MESSAGE_BYTES: usize = 300;
 
 /// What servers say of a prompt that is too long, where no name says it: OpenAI and vLLM, Anthropic (both), Gemini.
@@ -42,12 +42,15 @@ impl ProviderError {
         let json = if json.is_array() { &json[0] } else { json };
         let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
         let field = |name: &str| text(&error[name]);
-        let message = [error, &error["message"], &error["detail"], &error["msg"]];
-        Self {
-            message: message.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned(),
-            code: field("code"),
-            kind: field("type"),
-        }
+        let said = [error, &error["message"], &error["detail"], &error["msg"]];
+        // Mistral and FastAPI list what was wrong with each field.
+        let listed = said[1..].iter().find(|said| said.is_object() || said.is_array());
+        let message = match (said.into_iter().find_map(Value::as_str), listed) {
+            (Some(message), _) => message.to_owned(),
+            (None, Some(listed)) => excerpt(&listed.to_string(), PLAIN_MESSAGE_BYTES),
+            (None, None) => String::new(),
+        };
+        Self { message, code: field("code"), kind: field("type") }
     }
 
     /// The error. `status` is that of the answer, where it was no success.

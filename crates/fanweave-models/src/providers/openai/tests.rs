@@ -429,6 +429,8 @@ mod refusals {
             (r#"[{"error":{"message":"no"}}]"#, "no"),
             (r#"{"object":"error","message":"no","type":"BadRequestError"}"#, "no"),
             (r#"{"detail":"no"}"#, "no"),
+            (r#"{"message":{"detail":[{"msg":"no"}]}}"#, r#"{"detail":[{"msg":"no"}]}"#),
+            (r#"{"detail":[{"msg":"no"}]}"#, r#"[{"msg":"no"}]"#),
             ("no\n", "no"),
             ("<html><h1>no</h1>", "Bad Request"),
             ("{}", "Bad Request"),
