@@ -72,6 +72,15 @@ impl<E: Embeddings> DynEmbeddings for E {
 }
 
 /// A model that turns texts into vectors: a step from texts to [`Embedded`]. Cheap to clone.
+///
+/// ```
+/// use fanweave_core::{Embedder, Result, chain};
+///
+/// async fn count(embedder: &Embedder, texts: Vec<String>) -> Result<usize> {
+///     let answer = chain(embedder.clone()).invoke(texts).await?;
+///     Ok(answer.vectors.len())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Embedder {
     inner: Arc<dyn DynEmbeddings>,

@@ -103,7 +103,7 @@ impl ModelBuilder {
 
     /// A function that gives the key, asked before every request, for tokens that expire. It wins over
     /// [`api_key`](Self::api_key). Let it keep the token while that is valid: it is asked as often as requests
-    /// are sent.
+    /// are sent. Its time counts against the deadline of the run alone, and its error is that of the call.
     ///
     /// Each function is an account of its own, whatever keys it gives: calls that are to share their limits share
     /// a [`Model`].

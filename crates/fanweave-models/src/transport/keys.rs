@@ -16,6 +16,18 @@ const REMEMBERED: usize = 4;
 type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync;
 
 /// Which header carries a key.
+///
+/// ```
+/// use fanweave_models::{KeyHeader, ModelBuilder};
+///
+/// // A gateway that wants its own token where Anthropic wants a key.
+/// let model = ModelBuilder::new("anthropic/claude-sonnet-4-5")
+///     .base_url("https://gateway.example")
+///     .api_key("a token")
+///     .key_header(KeyHeader::Bearer)
+///     .build()?;
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum KeyHeader {
     /// `authorization: Bearer KEY`, as most providers want it.
