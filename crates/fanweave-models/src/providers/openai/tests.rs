@@ -367,6 +367,13 @@ mod streams {
     }
 
     #[test]
+    fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
+        for stream in [STREAM, STREAM_TOOLS, STREAM_DEEPSEEK] {
+            super::super::super::testing::holds_for_a_stream(&openai(), stream);
+        }
+    }
+
+    #[test]
     fn only_the_first_candidate_is_the_answer() {
         let stream = r#"data: {"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]}"#;
         assert_eq!(decode(&openai(), stream).unwrap().0.text(), "yes");
