@@ -45,6 +45,7 @@ fn every_kind() -> Chain<Prompt, Message> {
             finish_reason: Some(FinishReason::Stop),
             usage: Usage { input_tokens: 3, output_tokens: 5, cached_tokens: 1, reasoning_tokens: 2 },
             attempts: 2,
+            cached: false,
             raw: None,
         };
         let mut message = match prompt.last_user_text().as_str() {

@@ -41,6 +41,13 @@ pub enum Delta {
         /// What to append to the arguments.
         arguments: String,
     },
+    /// A part that comes whole and that fanweave does not know, for [`Part::Other`].
+    Other {
+        /// Which part.
+        part: u32,
+        /// The part, in the provider's words.
+        value: Value,
+    },
     /// Who answers, once, at the beginning.
     Started {
         /// The provider's id of the answer.
@@ -92,6 +99,7 @@ pub(crate) fn of_message(message: &Message) -> impl Iterator<Item = Delta> {
             name: Some(call.name.clone()),
             arguments: call.arguments.clone(),
         }),
+        Part::Other(value) => Some(Delta::Other { part, value: value.clone() }),
         _ => None,
     })
 }
@@ -126,6 +134,7 @@ enum Kind {
     Text,
     Reasoning,
     ToolCall,
+    Other,
     Value,
 }
 
@@ -163,6 +172,10 @@ impl Fold {
                     set(&mut call.name, name.as_deref());
                     call.arguments.push_str(arguments);
                 }
+            }
+            Delta::Other { part, value } => {
+                let whole = self.part((Kind::Other, *part), || Part::Other(Value::Null));
+                *whole = Part::Other(value.clone());
             }
             Delta::Started { id, model } => {
                 self.reply.id = id.clone().or(self.reply.id.take());

@@ -1,18 +1,21 @@
 //! Models by name: the vendor's row, the environment and the caller's settings, made into one model.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, Model, Result, RetryPolicy};
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
+use fanweave_core::{Embedder, Error, ErrorKind, Model, Result, RetryPolicy};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
-use crate::providers::compatible::{Vendor, set};
-use crate::providers::openai::ChatCompletions;
+use crate::completer::Completer;
+use crate::embedder::HttpEmbedder;
+use crate::providers::compatible::{Dialect, Vendor, set};
 use crate::transport::call::HttpModel;
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
+use crate::transport::keys::{KeyHeader, KeySource};
 use crate::transport::limits::{Account, AccountKey, RateLimits};
 use crate::transport::secret::Secret;
 
@@ -50,6 +53,10 @@ pub struct ModelBuilder {
     name: String,
     base_url: Option<String>,
     api_key: Option<String>,
+    key_source: Option<KeySource>,
+    key_header: Option<KeyHeader>,
+    api_version: Option<String>,
+    dimensions: Option<u32>,
     client: Option<Client>,
     timeout: Option<Duration>,
     retry: RetryPolicy,
@@ -66,6 +73,10 @@ impl ModelBuilder {
             name: name.into(),
             base_url: None,
             api_key: None,
+            key_source: None,
+            key_header: None,
+            api_version: None,
+            dimensions: None,
             client: None,
             timeout: None,
             retry: RetryPolicy::default(),
@@ -86,6 +97,51 @@ impl ModelBuilder {
     /// The key. Default: the environment's, as in `OPENAI_API_KEY`.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
+        self
+    }
+
+    /// A function that gives the key, asked before every request, for tokens that expire. It wins over
+    /// [`api_key`](Self::api_key). Let it keep the token while that is valid: it is asked as often as requests
+    /// are sent. Its time counts against the deadline of the run alone, and its error is that of the call.
+    ///
+    /// Each function is an account of its own, whatever keys it gives: calls that are to share their limits share
+    /// a [`Model`].
+    ///
+    /// ```
+    /// use fanweave_models::ModelBuilder;
+    ///
+    /// async fn token() -> fanweave_core::Result<String> {
+    ///     Ok("a token that is valid for an hour".to_owned())
+    /// }
+    ///
+    /// let model = ModelBuilder::new("openai/gpt-5-mini").api_key_fn(token).build()?;
+    /// # Ok::<_, fanweave_core::Error>(())
+    /// ```
+    pub fn api_key_fn<F>(mut self, key: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<String>> + Send + 'static,
+    {
+        self.key_source = Some(KeySource::new(key));
+        self
+    }
+
+    /// Which header carries the key. Default: the vendor's, such as [`KeyHeader::Bearer`] for OpenAI and
+    /// `x-api-key` for Anthropic.
+    pub fn key_header(mut self, header: KeyHeader) -> Self {
+        self.key_header = Some(header);
+        self
+    }
+
+    /// The version of the API, for the dialect that names one: `anthropic-version`, a date. Default `2023-06-01`.
+    pub fn api_version(mut self, version: impl Into<String>) -> Self {
+        self.api_version = Some(version.into());
+        self
+    }
+
+    /// Numbers in each vector, where the model can be asked for fewer than it has. Only for an
+    /// [`embedder`](Self::build_embedder). Default: the model's.
+    pub fn dimensions(mut self, dimensions: u32) -> Self {
+        self.dimensions = Some(dimensions);
         self
     }
 
@@ -140,11 +196,78 @@ impl ModelBuilder {
         self.build_in(&|variable| std::env::var(variable).ok())
     }
 
+    /// A model that turns texts into vectors, for vendors of chat completions, Gemini and Ollama. Nothing is sent
+    /// yet.
+    ///
+    /// ```no_run
+    /// use fanweave_models::ModelBuilder;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let embedder = ModelBuilder::new("openai/text-embedding-3-small").dimensions(256).build_embedder()?;
+    /// let answer = embedder.embed(["bears", "cats"]).await?;
+    /// assert_eq!(answer.vectors.len(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings.
+    pub fn build_embedder(self) -> Result<Embedder> {
+        let dimensions = self.dimensions;
+        let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
+        let Some(dialect) = vendor.dialect.embeddings() else {
+            let message = format!("{} has no embeddings: choose another provider for them", vendor.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions }))
+    }
+
+    /// A model of completions that takes several prompts in one request. For `openai-completions/..`, with the base
+    /// URL of any server that speaks this dialect. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor of another dialect.
+    pub fn build_completer(self) -> Result<Completer> {
+        self.refuse_dimensions()?;
+        let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
+        if vendor.dialect != Dialect::Completions {
+            let message =
+                format!("{} takes one prompt a request: write openai-completions/model", vendor.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(Completer::new(http, vendor.quirks))
+    }
+
+    fn refuse_dimensions(&self) -> Result<()> {
+        match self.dimensions {
+            None => Ok(()),
+            Some(_) => {
+                Err(Error::new(ErrorKind::Config, "`dimensions` belongs to an embedder: leave it out"))
+            }
+        }
+    }
+
     /// As [`build`](Self::build), in the environment `env`.
     fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
+        self.refuse_dimensions()?;
+        self.http(env).map(|(http, _)| Model::new(http))
+    }
+
+    fn http(self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, &'static Vendor)> {
         let (vendor, model) = Vendor::of(&self.name)?;
-        let key = key(vendor, self.api_key, self.base_url.is_some(), env)?;
-        let endpoint = Endpoint::parse(&self.base_url.unwrap_or_else(|| vendor.url(env)))?;
+        let (key, own_header) = match &self.key_source {
+            Some(_) => (None, None),
+            None => key(vendor, self.api_key, self.base_url.is_some(), env)?.unzip(),
+        };
+        let key_header = self.key_header.or(own_header).unwrap_or_else(|| vendor.key_header.header());
+        let keys = self.key_source.map(|source| source.carried_by(key_header.clone()));
+        let url = match self.base_url {
+            Some(url) => url,
+            None => vendor.url(env)?,
+        };
+        let endpoint = Endpoint::parse(&vendor.dialect.base(&url))?;
+        let protocol = vendor.dialect.protocol(vendor, self.api_version.as_deref())?;
         let client = self.client.unwrap_or_default();
 
         let mut headers = HeaderMap::new();
@@ -153,9 +276,10 @@ impl ModelBuilder {
         // A compressed answer could be a thousand times longer than it looks.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(key) = &key {
-            headers.insert(AUTHORIZATION, key.bearer()?);
+            let (name, value) = key_header.write(key)?;
+            headers.insert(name, value);
         }
-        if vendor.name == "openai" {
+        if vendor.name.starts_with("openai") {
             for (variable, name) in ACCOUNT_HEADERS {
                 if let Some(value) = set(env, variable) {
                     let (name, value) = header(name, &value)?;
@@ -166,7 +290,7 @@ impl ModelBuilder {
         headers.extend(client.headers().clone());
         let account = AccountKey {
             base_url: endpoint.to_string(),
-            key: key.as_ref().map(Secret::fingerprint),
+            key: key.as_ref().map(Secret::fingerprint).or(keys.as_ref().map(|keys| keys.id)),
             model: model.to_owned(),
         };
         let mut secrets: Vec<_> = key.into_iter().collect();
@@ -183,20 +307,22 @@ impl ModelBuilder {
         }
         let mut timeouts = client.timeouts();
         timeouts.total = self.timeout.unwrap_or(timeouts.total);
-        Ok(Model::new(HttpModel {
+        let http = HttpModel {
             provider: Arc::from(vendor.name),
             model: model.to_owned(),
-            protocol: Box::new(ChatCompletions { quirks: vendor.quirks }),
+            protocol,
             name: self.name,
             endpoint,
             headers,
+            keys,
             secrets,
             client,
             timeouts,
             retry: self.retry,
             account,
             keep_raw: self.keep_raw,
-        }))
+        };
+        Ok((http, vendor))
     }
 }
 
@@ -216,14 +342,15 @@ fn key(
     given: Option<String>,
     has_url: bool,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<Secret>> {
+) -> Result<Option<(Secret, KeyHeader)>> {
     let refused = |message| Err(Error::new(ErrorKind::Authentication, message));
     let variable = vendor.key_variables.first().copied().unwrap_or("the API key");
+    let header = vendor.key_header.header();
     let key = match given {
         Some(key) if key.trim().is_empty() => {
             return refused(format!("the API key is empty: set {variable}, or leave `api_key` out"));
         }
-        Some(key) => Some(key.trim().to_owned()),
+        Some(key) => Some((key.trim().to_owned(), header)),
         None => vendor.key(env),
     };
     if key.is_none() && vendor.needs_key && !has_url {
@@ -231,7 +358,7 @@ fn key(
             "{variable} is not set: export it, or use a model that needs no key such as sim/writer"
         ));
     }
-    Ok(key.map(Secret::new))
+    Ok(key.map(|(key, header)| (Secret::new(key), header)))
 }
 
 #[cfg(test)]

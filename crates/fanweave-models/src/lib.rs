@@ -15,6 +15,9 @@
 //! # }
 //! ```
 //!
+//! [`vendors`] names the providers. For embeddings there is [`embedder`], for several prompts in one request
+//! [`Completer`], and for telling every call to a logging service [`log`].
+//!
 //! All calls of a process share one pool of connections ([`Client`]) and one limiter for each account
 //! ([`RateLimits`]), whichever chain or batch they come from. A request that fails for a while is sent again by
 //! one loop ([`RetryPolicy`]).
@@ -22,12 +25,19 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod builder;
+mod completer;
+mod embedder;
+pub mod log;
+mod once;
 mod protocol;
 mod providers;
 mod transport;
 
 pub use builder::{ModelBuilder, model};
+pub use completer::Completer;
+pub use embedder::embedder;
 pub use fanweave_core::RetryPolicy;
 pub use providers::compatible::vendors;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
+pub use transport::keys::KeyHeader;
 pub use transport::limits::RateLimits;

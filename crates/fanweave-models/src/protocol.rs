@@ -16,6 +16,9 @@
 //! [`providers::openai`](crate::providers::openai) and name it in a row of
 //! [`providers::compatible`](crate::providers::compatible).
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use bytes::Bytes;
 use fanweave_core::{Delta, Error, Message, Parameters, Result};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
@@ -37,6 +40,11 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// error that the provider wrapped into a success.
     fn response(&self, body: &[u8]) -> Result<Message>;
 
+    /// How the events of a streamed answer are told apart.
+    fn framing(&self) -> Framing {
+        Framing::Events
+    }
+
     /// A reader for one streamed answer.
     fn decoder(&self) -> Box<dyn StreamDecoder>;
 
@@ -44,6 +52,15 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     ///
     /// `body` is at most the first 64 KiB, and holds no key any more.
     fn error(&self, status: StatusCode, body: &str) -> Error;
+}
+
+/// How the events of a streamed answer are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// Server-sent events.
+    Events,
+    /// Each line is one JSON object.
+    Lines,
 }
 
 /// Reads one streamed answer, event by event.
@@ -73,13 +90,18 @@ pub(crate) struct Call<'a> {
     pub(crate) parameters: &'a Parameters,
     /// Whether the answer is wanted in pieces.
     pub(crate) stream: bool,
+    /// How long the transport waits for the first byte. A dialect whose servers say nothing until the answer is
+    /// whole asks for a stream where the answer may take longer, and nobody sees its pieces.
+    pub(crate) patience: Duration,
 }
 
 /// A request, without what only the transport knows: host, key and connection.
 pub(crate) struct HttpRequest {
     pub(crate) method: Method,
     /// Appended to the base URL, as in `/chat/completions`.
-    pub(crate) path: &'static str,
+    pub(crate) path: Cow<'static, str>,
+    /// Whether the answer comes in pieces.
+    pub(crate) streams: bool,
     /// Headers that this call needs beside the transport's own.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     /// Written once and shared between all tries.

@@ -123,18 +123,43 @@ impl Model {
     pub async fn invoke(&self, prompt: impl Into<Prompt> + Send) -> Result<Message> {
         self.run(prompt.into(), &Context::new()).await
     }
+
+    /// Answers one prompt as the inside of another [`ChatModel`]: that one is the step which events and errors name.
+    ///
+    /// ```
+    /// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};
+    ///
+    /// /// Asks politely.
+    /// struct Polite(Model);
+    ///
+    /// impl ChatModel for Polite {
+    ///     fn name(&self) -> &str {
+    ///         self.0.name()
+    ///     }
+    ///
+    ///     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+    ///         self.0.generate_in(prompt.with_system("Please."), cx).await
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`invoke`](Self::invoke).
+    pub async fn generate_in(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+        if !self.parameters.is_empty() {
+            prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.parameters);
+        }
+        self.inner.generate(prompt, cx).await
+    }
 }
 
 impl Runnable for Model {
     type Input = Prompt;
     type Output = Message;
 
-    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
-        if !self.parameters.is_empty() {
-            prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.parameters);
-        }
+    async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let cx = cx.begin(&self.name).await.listened_to();
-        let result = self.inner.generate(prompt, &cx).await;
+        let result = self.generate_in(prompt, &cx).await;
         if let Ok(message) = &result
             && !cx.has_spoken()
         {

@@ -1,22 +1,127 @@
-//! The vendors that speak chat completions: one row each. To add one, add a row.
+//! The vendors, and the dialect that each speaks: one row each. To add one, add a row.
+
+use std::sync::Arc;
 
 use fanweave_core::{Error, ErrorKind, Result, closest};
+use http::{HeaderName, HeaderValue};
 
-use super::openai::Quirks;
+use super::anthropic::{self, Messages};
+use super::completions::Completions;
+use super::embeddings;
+use super::gemini::GenerateContent;
+use super::ollama;
+use super::openai::{ChatCompletions, Quirks};
+use super::responses::Responses;
+use crate::protocol::Protocol;
+use crate::transport::keys::KeyHeader;
 
 /// A vendor: where it is, what its keys are called and where it departs from the dialect.
 #[derive(Debug)]
 pub(crate) struct Vendor {
     /// What stands before the first `/` of a model's name.
     pub(crate) name: &'static str,
-    pub(crate) base_url: &'static str,
+    pub(crate) dialect: Dialect,
+    pub(crate) base_url: BaseUrl,
     /// Environment variables that may hold the key, the first one set wins. The names of the vendor's own SDK.
     pub(crate) key_variables: &'static [&'static str],
     /// Whether a call without a key is refused anyway.
     pub(crate) needs_key: bool,
+    pub(crate) key_header: Header,
+    /// Environment variable for a key that is sent as a bearer token, whatever `key_header` says.
+    pub(crate) token_variable: Option<&'static str>,
     /// Environment variable that replaces `base_url`.
     pub(crate) url_variable: Option<&'static str>,
     pub(crate) quirks: Quirks,
+}
+
+/// A dialect by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Chat,
+    Responses,
+    Completions,
+    Anthropic,
+    Gemini,
+    Ollama,
+}
+
+impl Dialect {
+    /// The dialect as a vendor speaks it, in the version that the caller asks for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a version that the dialect has none of, or that no header may hold.
+    pub(crate) fn protocol(self, vendor: &Vendor, version: Option<&str>) -> Result<Arc<dyn Protocol>> {
+        if version.is_some() && self != Self::Anthropic {
+            let message = format!("{} has no API version to choose: leave `api_version` out", vendor.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(match self {
+            Self::Chat => Arc::new(ChatCompletions { quirks: vendor.quirks }),
+            Self::Completions => Arc::new(Completions { quirks: vendor.quirks }),
+            Self::Responses => Arc::new(Responses),
+            Self::Gemini => Arc::new(GenerateContent),
+            Self::Ollama => Arc::new(ollama::Chat),
+            Self::Anthropic => {
+                let version = version.unwrap_or(anthropic::VERSION);
+                let version = HeaderValue::try_from(version).map_err(|_| {
+                    Error::new(ErrorKind::Config, "the API version holds a character that no header may hold")
+                })?;
+                Arc::new(Messages { version })
+            }
+        })
+    }
+
+    /// How the dialect embeds texts, where it does.
+    pub(crate) fn embeddings(self) -> Option<embeddings::Dialect> {
+        match self {
+            Self::Chat | Self::Responses | Self::Completions => Some(embeddings::Dialect::OpenAi),
+            Self::Gemini => Some(embeddings::Dialect::Gemini),
+            Self::Ollama => Some(embeddings::Dialect::Ollama),
+            Self::Anthropic => None,
+        }
+    }
+
+    /// A base URL without what the paths of the dialect begin with: some people write it, and some do not.
+    pub(crate) fn base(self, url: &str) -> String {
+        let url = url.trim().trim_end_matches('/');
+        let prefixes: &[&str] = match self {
+            Self::Chat | Self::Responses | Self::Completions => &[],
+            Self::Anthropic => &["/v1"],
+            Self::Gemini => &["/v1beta"],
+            // The second is where the server speaks chat completions.
+            Self::Ollama => &["/api", "/v1"],
+        };
+        prefixes.iter().find_map(|prefix| url.strip_suffix(prefix)).unwrap_or(url).to_owned()
+    }
+}
+
+/// Where a vendor is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum BaseUrl {
+    At(&'static str),
+    /// Only the caller knows: each customer has a URL of their own.
+    Own,
+    /// One for each region, which stands in the place of `{}`.
+    Region {
+        url: &'static str,
+        variables: &'static [&'static str],
+    },
+}
+
+/// Which header carries the key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Header {
+    Bearer,
+    Named(&'static str),
+}
+
+impl Header {
+    pub(crate) fn header(self) -> KeyHeader {
+        match self {
+            Self::Bearer => KeyHeader::Bearer,
+            Self::Named(name) => KeyHeader::Named(HeaderName::from_static(name)),
+        }
+    }
 }
 
 /// What compatible servers have in common.
@@ -24,7 +129,17 @@ const COMMON: Quirks =
     Quirks { max_completion_tokens: false, random_seed: false, no_stream_options: false, no_done: false };
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Vendor {
-    Vendor { name, base_url, key_variables: key, needs_key: true, url_variable: None, quirks: COMMON }
+    Vendor {
+        name,
+        dialect: Dialect::Chat,
+        base_url: BaseUrl::At(base_url),
+        key_variables: key,
+        needs_key: true,
+        key_header: Header::Bearer,
+        token_variable: None,
+        url_variable: None,
+        quirks: COMMON,
+    }
 }
 
 /// A server that people run themselves, at its default port, with a key only where they have set one.
@@ -32,11 +147,44 @@ const fn local(name: &'static str, base_url: &'static str, key: &'static [&'stat
     Vendor { needs_key: false, ..hosted(name, base_url, key) }
 }
 
+const OPENAI: Vendor = Vendor {
+    url_variable: Some("OPENAI_BASE_URL"),
+    quirks: Quirks { max_completion_tokens: true, ..COMMON },
+    ..hosted("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"])
+};
+
 static VENDORS: &[Vendor] = &[
+    OPENAI,
+    Vendor { name: "openai-responses", dialect: Dialect::Responses, ..OPENAI },
+    Vendor { name: "openai-completions", dialect: Dialect::Completions, ..OPENAI },
     Vendor {
-        url_variable: Some("OPENAI_BASE_URL"),
+        dialect: Dialect::Anthropic,
+        key_header: Header::Named("x-api-key"),
+        token_variable: Some("ANTHROPIC_AUTH_TOKEN"),
+        url_variable: Some("ANTHROPIC_BASE_URL"),
+        ..hosted("anthropic", "https://api.anthropic.com", &["ANTHROPIC_API_KEY"])
+    },
+    Vendor {
+        dialect: Dialect::Gemini,
+        key_header: Header::Named("x-goog-api-key"),
+        url_variable: Some("GOOGLE_GEMINI_BASE_URL"),
+        ..hosted("gemini", "https://generativelanguage.googleapis.com", &["GEMINI_API_KEY", "GOOGLE_API_KEY"])
+    },
+    Vendor {
+        base_url: BaseUrl::Own,
+        key_header: Header::Named("api-key"),
+        token_variable: Some("AZURE_OPENAI_AD_TOKEN"),
+        url_variable: Some(AZURE_ENDPOINT),
         quirks: Quirks { max_completion_tokens: true, ..COMMON },
-        ..hosted("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"])
+        ..hosted("azure", "", &["AZURE_OPENAI_API_KEY"])
+    },
+    Vendor {
+        base_url: BaseUrl::Region {
+            url: "https://bedrock-runtime.{}.amazonaws.com/openai/v1",
+            variables: &["AWS_REGION", "AWS_DEFAULT_REGION"],
+        },
+        quirks: Quirks { max_completion_tokens: true, ..COMMON },
+        ..hosted("bedrock", "", &["AWS_BEARER_TOKEN_BEDROCK"])
     },
     hosted("openrouter", "https://openrouter.ai/api/v1", &["OPENROUTER_API_KEY"]),
     hosted("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
@@ -53,8 +201,9 @@ static VENDORS: &[Vendor] = &[
     hosted("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
     hosted("cerebras", "https://api.cerebras.ai/v1", &["CEREBRAS_API_KEY"]),
     Vendor {
+        dialect: Dialect::Ollama,
         url_variable: Some(OLLAMA_HOST),
-        ..local("ollama", "http://localhost:11434/v1", &["OLLAMA_API_KEY"])
+        ..local("ollama", "http://localhost:11434", &["OLLAMA_API_KEY"])
     },
     local("vllm", "http://localhost:8000/v1", &["VLLM_API_KEY"]),
     local("llamacpp", "http://localhost:8080/v1", &["LLAMA_API_KEY"]),
@@ -66,10 +215,17 @@ static VENDORS: &[Vendor] = &[
     },
 ];
 
+/// Holds the address of a resource, below which the API stands.
+const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
+
 /// Holds a host where the others hold a URL.
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
 
-/// The names of all vendors that [`model`](crate::model) knows.
+/// The names of all vendors that [`model`](crate::model) knows: what stands before the first `/` of a model's name.
+///
+/// A vendor with several dialects has a name for each: `openai/..` is chat completions, `openai-responses/..` the
+/// responses API, and `openai-completions/..` the completions of models that know no conversation. `anthropic/..`,
+/// `gemini/..` and `ollama/..` speak their own dialect, and all others chat completions.
 ///
 /// ```
 /// assert!(fanweave_models::vendors().any(|vendor| vendor == "openrouter"));
@@ -97,17 +253,34 @@ impl Vendor {
     }
 
     /// The base URL, from the environment where it says one.
-    pub(crate) fn url(&self, env: &dyn Fn(&str) -> Option<String>) -> String {
-        match self.url_variable.and_then(|variable| Some((variable, set(env, variable)?))) {
-            Some((OLLAMA_HOST, host)) => ollama_url(&host),
-            Some((_, url)) => url,
-            None => self.base_url.to_owned(),
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where only the environment could say it, and does not.
+    pub(crate) fn url(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<String> {
+        let given = self.url_variable.and_then(|variable| Some((variable, set(env, variable)?)));
+        match (given, self.base_url) {
+            (Some((OLLAMA_HOST, host)), _) => Ok(ollama_url(&host)),
+            (Some((AZURE_ENDPOINT, resource)), _) => Ok(azure_url(&resource)),
+            (Some((_, url)), _) => Ok(url),
+            (None, BaseUrl::At(url)) => Ok(url.to_owned()),
+            (None, BaseUrl::Own) => Err(self.unset(self.url_variable.unwrap_or("the base URL"))),
+            (None, BaseUrl::Region { url, variables }) => {
+                let region = variables.iter().find_map(|variable| set(env, variable));
+                Ok(url.replace("{}", &region.ok_or_else(|| self.unset(variables[0]))?))
+            }
         }
     }
 
-    /// The key, where the environment holds one.
-    pub(crate) fn key(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-        self.key_variables.iter().find_map(|variable| set(env, variable))
+    fn unset(&self, variable: &str) -> Error {
+        let message = format!("{variable} is not set: export it, or give the base URL of {}", self.name);
+        Error::new(ErrorKind::Config, message)
+    }
+
+    /// The key, where the environment holds one, and the header that carries it.
+    pub(crate) fn key(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<(String, KeyHeader)> {
+        let key = self.key_variables.iter().find_map(|variable| set(env, variable));
+        let token = || Some((set(env, self.token_variable?)?, KeyHeader::Bearer));
+        key.map(|key| (key, self.key_header.header())).or_else(token)
     }
 }
 
@@ -129,8 +302,17 @@ fn ollama_url(host: &str) -> String {
         None => (authority, ":11434".to_owned()),
     };
     let name = if matches!(name, "" | "0.0.0.0" | "[::]") { "localhost" } else { name };
-    let path = if path.is_empty() { "v1".to_owned() } else { format!("{path}/v1") };
-    format!("{scheme}://{name}{port}/{path}")
+    let slash = if path.is_empty() { "" } else { "/" };
+    format!("{scheme}://{name}{port}{slash}{path}")
+}
+
+/// The versionless API of a resource.
+fn azure_url(resource: &str) -> String {
+    let resource = resource.trim_end_matches('/');
+    match resource.ends_with("/v1") {
+        true => resource.to_owned(),
+        false => format!("{}/openai/v1", resource.trim_end_matches("/openai")),
+    }
 }
 
 #[cfg(test)]
@@ -165,29 +347,71 @@ mod tests {
     fn the_environment_wins_over_the_table_unless_it_is_empty() {
         let (openai, _) = Vendor::of("openai/x").unwrap();
         let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| " https://proxy.example/v1\n".to_owned());
-        assert_eq!(openai.url(&env), "https://proxy.example/v1");
-        assert_eq!(openai.url(&|_| Some(String::new())), "https://api.openai.com/v1");
+        assert_eq!(openai.url(&env).unwrap(), "https://proxy.example/v1");
+        assert_eq!(openai.url(&|_| Some(String::new())).unwrap(), "https://api.openai.com/v1");
         assert_eq!(openai.key(&|_| Some("  ".to_owned())), None);
     }
 
     #[test]
     fn the_host_of_ollama_may_be_written_as_ollama_takes_it() {
         for (host, url) in [
-            ("0.0.0.0", "http://localhost:11434/v1"),
-            (":8080", "http://localhost:8080/v1"),
-            ("gpu-box:11500", "http://gpu-box:11500/v1"),
-            ("https://ollama.example/", "https://ollama.example/v1"),
-            ("http://box/proxy", "http://box:11434/proxy/v1"),
-            ("[::1]", "http://[::1]:11434/v1"),
+            ("0.0.0.0", "http://localhost:11434"),
+            (":8080", "http://localhost:8080"),
+            ("gpu-box:11500", "http://gpu-box:11500"),
+            ("https://ollama.example/", "https://ollama.example"),
+            ("http://box/proxy", "http://box:11434/proxy"),
+            ("[::1]", "http://[::1]:11434"),
         ] {
             assert_eq!(ollama_url(host), url);
         }
     }
 
     #[test]
+    fn what_only_the_environment_knows_is_asked_for_by_name() {
+        let (azure, _) = Vendor::of("azure/gpt-5-mini").unwrap();
+        let error = azure.url(&|_| None).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert_eq!(
+            error.message(),
+            "AZURE_OPENAI_ENDPOINT is not set: export it, or give the base URL of azure"
+        );
+        for endpoint in ["https://r.openai.azure.com/", "https://r.openai.azure.com/openai/v1/"] {
+            let url = azure.url(&|_| Some(endpoint.to_owned())).unwrap();
+            assert_eq!(url, "https://r.openai.azure.com/openai/v1");
+        }
+        let (bedrock, _) = Vendor::of("bedrock/openai.gpt-oss-20b-1:0").unwrap();
+        assert!(bedrock.url(&|_| None).unwrap_err().message().starts_with("AWS_REGION is not set"));
+        let env = |name: &str| (name == "AWS_DEFAULT_REGION").then(|| "eu-west-1".to_owned());
+        assert_eq!(bedrock.url(&env).unwrap(), "https://bedrock-runtime.eu-west-1.amazonaws.com/openai/v1");
+    }
+
+    #[test]
+    fn a_key_and_a_token_go_into_their_own_headers() {
+        let (anthropic, _) = Vendor::of("anthropic/claude").unwrap();
+        let named = KeyHeader::Named(HeaderName::from_static("x-api-key"));
+        assert_eq!(anthropic.key(&|_| Some("k".to_owned())), Some(("k".to_owned(), named)));
+        let token = |name: &str| (name == "ANTHROPIC_AUTH_TOKEN").then(|| "t".to_owned());
+        assert_eq!(anthropic.key(&token), Some(("t".to_owned(), KeyHeader::Bearer)));
+    }
+
+    #[test]
+    fn the_version_in_a_base_url_may_be_there_or_not() {
+        for url in ["https://api.anthropic.com", "https://api.anthropic.com/v1/"] {
+            assert_eq!(Dialect::Anthropic.base(url), "https://api.anthropic.com");
+        }
+        assert_eq!(Dialect::Chat.base("http://localhost:8000/v1/"), "http://localhost:8000/v1");
+    }
+
+    #[test]
     fn every_row_is_well_formed() {
         for vendor in VENDORS {
-            assert!(crate::transport::endpoint::Endpoint::parse(vendor.base_url).is_ok(), "{vendor:?}");
+            let url = vendor.url(&|variable| variable.contains("REGION").then(|| "eu-west-1".to_owned()));
+            let own = matches!(vendor.base_url, BaseUrl::Own);
+            let url = url.map(|url| crate::transport::endpoint::Endpoint::parse(&url).expect("a URL"));
+            assert_eq!(url.is_err(), own, "{vendor:?}");
+            assert!(vendor.dialect.protocol(vendor, None).is_ok());
+            // Panics where the name is no name of a header.
+            vendor.key_header.header();
             assert!(!vendor.needs_key || !vendor.key_variables.is_empty(), "{vendor:?}");
         }
     }

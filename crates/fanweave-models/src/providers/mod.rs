@@ -1,4 +1,16 @@
 //! The dialects that providers speak, one folder each, and the vendors that speak them.
 
+pub(crate) mod anthropic;
 pub(crate) mod compatible;
+pub(crate) mod completions;
+pub(crate) mod embeddings;
+mod failure;
+pub(crate) mod gemini;
+mod json;
+mod media;
+pub(crate) mod ollama;
 pub(crate) mod openai;
+pub(crate) mod responses;
+mod schema;
+#[cfg(test)]
+mod testing;

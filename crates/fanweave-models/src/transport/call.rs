@@ -2,39 +2,44 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fanweave_core::{
     ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Prompt, Reply, Result, RetryPolicy,
 };
 use http::header::{ACCEPT, LOCATION};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::Full;
+use memchr::memmem;
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
+use super::frames::Frames;
+use super::keys::KeySource;
 use super::limits::{Account, Place};
 use super::retry::{Tries, retry_after, should_retry};
 use super::secret::Secret;
-use super::sse::SseDecoder;
-use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
 const ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// A model behind HTTP.
+#[derive(Clone)]
 pub(crate) struct HttpModel {
     /// As the caller wrote it: `openai/gpt-5-mini`.
     pub(crate) name: String,
     pub(crate) provider: Arc<str>,
     /// In the provider's words: `gpt-5-mini`.
     pub(crate) model: String,
-    pub(crate) protocol: Box<dyn Protocol>,
+    pub(crate) protocol: Arc<dyn Protocol>,
     pub(crate) endpoint: Endpoint,
     /// Headers of every request, the key among them.
     pub(crate) headers: HeaderMap,
+    /// Where the key comes from, where it is none of the headers.
+    pub(crate) keys: Option<KeySource>,
     /// What must appear in no error.
     pub(crate) secrets: Vec<Secret>,
     pub(crate) client: Client,
@@ -54,12 +59,15 @@ impl ChatModel for HttpModel {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let stream = cx.wants_deltas();
+        // Its raw body is of a whole answer only.
+        let Timeouts { first_byte, total, .. } = self.timeouts;
+        let patience = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
         let request = self.protocol.request(&Call {
             model: prompt.parameters.model.as_deref().unwrap_or(&self.model),
             messages: &prompt.messages,
             parameters: &prompt.parameters,
-            stream,
+            stream: cx.wants_deltas(),
+            patience,
         })?;
         // Thousands of calls may wait with their prompts: one copy of each is enough.
         drop(prompt);
@@ -67,7 +75,7 @@ impl ChatModel for HttpModel {
         loop {
             let attempt = tries.begin();
             let mut spoken = false;
-            match self.attempt(&request, stream, &mut spoken, cx).await {
+            match self.attempt(&request, &mut spoken, cx).await {
                 Ok(mut message) => {
                     tries.succeeded();
                     reply(&mut message).attempts = attempt;
@@ -89,18 +97,17 @@ impl ChatModel for HttpModel {
 
 impl HttpModel {
     /// Sends the request once. Slot and place are held until the answer has been read, and no longer.
-    async fn attempt(
-        &self,
-        request: &HttpRequest,
-        stream: bool,
-        spoken: &mut bool,
-        cx: &Context,
-    ) -> Result<Message> {
+    async fn attempt(&self, request: &HttpRequest, spoken: &mut bool, cx: &Context) -> Result<Message> {
+        let key = match &self.keys {
+            Some(keys) => Some(keys.next().await?),
+            None => None,
+        };
         let _slot = cx.slot().await;
         let _place = self.place(cx).await;
         cx.emit(EventKind::RequestStarted).await;
         let (client, https) = (&self.client, self.endpoint.is_https());
-        let request = self.http_request(request, stream);
+        let stream = request.streams;
+        let request = self.http_request(request, key);
         let mut answer = Exchange::begin(client, request, https, self.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
@@ -132,13 +139,22 @@ impl HttpModel {
         self.account.admit().await
     }
 
-    fn http_request(&self, request: &HttpRequest, stream: bool) -> Request<Full<bytes::Bytes>> {
+    fn http_request(
+        &self,
+        request: &HttpRequest,
+        key: Option<(HeaderName, HeaderValue)>,
+    ) -> Request<Full<bytes::Bytes>> {
         let mut http = Request::new(Full::new(request.body.clone()));
         *http.method_mut() = request.method.clone();
-        *http.uri_mut() = self.endpoint.uri(request.path);
+        *http.uri_mut() = self.endpoint.uri(&request.path);
         let mut headers = self.headers.clone();
-        let accept = if stream { "text/event-stream" } else { "application/json" };
+        let accept = match self.protocol.framing() {
+            Framing::Events if request.streams => "text/event-stream",
+            Framing::Lines if request.streams => "application/x-ndjson",
+            _ => "application/json",
+        };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        headers.extend(key);
         headers.extend(request.headers.iter().cloned());
         *http.headers_mut() = headers;
         http
@@ -159,7 +175,8 @@ impl HttpModel {
     async fn streamed(&self, answer: &mut Exchange, spoken: &mut bool, cx: &Context) -> Result<Message> {
         let mut stream = Streamed {
             decoder: self.protocol.decoder(),
-            sse: SseDecoder::new(self.client.sse_limits()),
+            frames: Frames::new(self.protocol.framing(), self.client.sse_limits()),
+            tail: Vec::new(),
             fold: Fold::default(),
             waiting: Vec::new(),
         };
@@ -167,7 +184,10 @@ impl HttpModel {
             let chunk = match answer.chunk().await {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) if stream.decoder.is_complete() => break Ok(()),
-                Ok(None) => break Err(cut_off("the stream ended before its end marker")),
+                Ok(None) => match self.failure_in(&stream.tail) {
+                    Some(error) => break Err(error.with_status(answer.head.status.as_u16())),
+                    None => break Err(cut_off("the stream ended before its end marker")),
+                },
                 Err(error) if error.kind() == ErrorKind::Connection => break Err(cut_off(error.message())),
                 Err(error) => break Err(error),
             };
@@ -192,6 +212,16 @@ impl HttpModel {
                 partial => error.with_partial(partial),
             }),
         }
+    }
+
+    /// The failure that stands bare at the end of a stream.
+    fn failure_in(&self, tail: &[u8]) -> Option<Error> {
+        let json = tail.trim_ascii();
+        if json.is_empty() {
+            return None;
+        }
+        let error = self.protocol.response(json).err().filter(|error| error.kind() != ErrorKind::Decode)?;
+        Some(self.scrub(error).with_body(&self.redact(&String::from_utf8_lossy(json))))
     }
 
     /// The error that an answer stands for whose status is none of success.
@@ -268,7 +298,9 @@ impl HttpModel {
     }
 
     fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        self.secrets.iter().fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {
+        let changing = self.keys.as_ref().map(KeySource::secrets).unwrap_or_default();
+        let secrets = self.secrets.iter().chain(&changing);
+        secrets.fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {
             Cow::Borrowed(_) => text,
             Cow::Owned(redacted) => Cow::Owned(redacted),
         })
@@ -278,7 +310,9 @@ impl HttpModel {
 /// One answer that comes in pieces.
 struct Streamed {
     decoder: Box<dyn StreamDecoder>,
-    sse: SseDecoder,
+    frames: Frames,
+    /// What came after the last event, and is none: some servers break a stream off with a bare JSON error.
+    tail: Vec<u8>,
     fold: Fold,
     /// Deltas that have not been handed out.
     waiting: Vec<Delta>,
@@ -286,21 +320,30 @@ struct Streamed {
 
 impl Streamed {
     fn read(&mut self, chunk: &[u8], unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
-        let Self { decoder, sse, waiting, .. } = self;
-        sse.feed(chunk, |event| {
+        let Self { decoder, frames, waiting, tail, .. } = self;
+        let mut events = 0;
+        let read = frames.feed(chunk, |event| {
+            events += 1;
             // Whatever follows the end marker is not part of the answer.
             if decoder.is_done() {
                 return Ok(());
             }
             decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
-        })
+        });
+        if events > 0 {
+            tail.clear();
+        }
+        let rest = if tail.is_empty() { bare(chunk) } else { chunk };
+        tail.extend_from_slice(&rest[..rest.len().min(ERROR_BODY_BYTES - tail.len())]);
+        read
     }
 
     /// Hands out what waits, once there is something that the answer consists of: a stream that breaks before
     /// can be asked for again, and nobody has seen two beginnings.
     async fn hand_out(&mut self, spoken: &mut bool, cx: &Context) {
         let is_piece = |delta: &Delta| {
-            matches!(delta, Delta::Text { .. } | Delta::Reasoning { .. } | Delta::ToolCall { .. })
+            use Delta::*;
+            matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. })
         };
         if *spoken || self.waiting.iter().any(is_piece) {
             self.hand_out_all(spoken, cx).await;
@@ -309,11 +352,21 @@ impl Streamed {
 
     async fn hand_out_all(&mut self, spoken: &mut bool, cx: &Context) {
         for delta in self.waiting.drain(..) {
-            *spoken = true;
+            // A stream that only the transport asked for can be asked for again.
+            *spoken = cx.wants_deltas();
             self.fold.push(&delta);
             cx.delta(delta).await;
         }
     }
+}
+
+/// The lines of `chunk` from the first one on that begins like JSON: no event does.
+fn bare(chunk: &[u8]) -> &[u8] {
+    if let [b'{' | b'[', ..] = chunk {
+        return chunk;
+    }
+    let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));
+    starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
 }
 
 fn cut_off(how: &str) -> Error {

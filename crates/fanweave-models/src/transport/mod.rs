@@ -6,15 +6,18 @@
 //!  ├ retry     whether and when to try again
 //!  ├ exchange  one request and its answer, under the timeouts of `watch`
 //!  │   └ client   settings of the connections, which `pool` keeps
-//!  ├ sse       the events of a streamed answer
-//!  └ secret    keys, and texts without them
+//!  ├ frames    the events of a streamed answer: `sse`, or `lines`
+//!  └ secret    keys, and texts without them; `keys` that change
 //! ```
 
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod endpoint;
-mod exchange;
+pub(crate) mod exchange;
+pub(crate) mod frames;
+pub(crate) mod keys;
 pub(crate) mod limits;
+mod lines;
 mod pool;
 pub(crate) mod retry;
 pub(crate) mod secret;

@@ -37,12 +37,12 @@ impl Secret {
         Self(Arc::new(Inner { key: key.into(), forms }))
     }
 
-    /// The value of an `Authorization` header.
+    /// The value of a header: `prefix` and the key.
     ///
     /// # Errors
     /// [`ErrorKind::Authentication`] where the key cannot stand in a header. The message does not show it.
-    pub(crate) fn bearer(&self) -> Result<HeaderValue> {
-        let value = format!("Bearer {}", self.0.key.expose_secret());
+    pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue> {
+        let value = format!("{prefix}{}", self.0.key.expose_secret());
         let mut value = HeaderValue::try_from(value).map_err(|_| {
             let message = "the API key holds a character that no HTTP header may hold, such as a line break: \
                            check how it was copied";
@@ -50,6 +50,11 @@ impl Secret {
         })?;
         value.set_sensitive(true);
         Ok(value)
+    }
+
+    /// Whether this is that key.
+    pub(crate) fn is(&self, key: &str) -> bool {
+        self.0.key.expose_secret() == key
     }
 
     /// `text` without the key, also not base64- or percent-encoded.
@@ -145,12 +150,12 @@ mod tests {
     #[test]
     fn debug_shows_neither_key_nor_header() {
         let secret = Secret::new(KEY.into());
-        assert_eq!(format!("{secret:?} {:?}", secret.bearer().unwrap()), "[redacted] Sensitive");
+        assert_eq!(format!("{secret:?} {:?}", secret.header("Bearer ").unwrap()), "[redacted] Sensitive");
     }
 
     #[test]
     fn a_key_with_a_line_break_is_refused_without_showing_it() {
-        let error = Secret::new(format!("{KEY}\n")).bearer().unwrap_err();
+        let error = Secret::new(format!("{KEY}\n")).header("Bearer ").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication);
         assert!(!format!("{error:?}").contains("canary"));
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "also in what the tests share")]
 
 mod calls;
+mod conformance;
 mod faults;
 mod server;
 mod tls;

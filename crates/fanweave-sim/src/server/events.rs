@@ -7,10 +7,25 @@ use serde::Serialize;
 #[derive(Debug, Default)]
 pub(super) struct Events {
     buffer: Vec<u8>,
+    /// Lines end in CR and LF, as Google's do.
+    ends_in_crlf: bool,
     lengths: Vec<usize>,
 }
 
 impl Events {
+    /// Events whose lines end in CR and LF.
+    pub(super) fn crlf() -> Self {
+        Self { ends_in_crlf: true, ..Self::default() }
+    }
+
+    /// A line of JSON, for streams that are no events.
+    pub(super) fn line(&mut self, data: &impl Serialize) {
+        let start = self.buffer.len();
+        self.push_json(data);
+        self.buffer.push(b'\n');
+        self.lengths.push(self.buffer.len() - start);
+    }
+
     /// An event without a name.
     pub(super) fn data(&mut self, data: &impl Serialize) {
         let start = self.buffer.len();
@@ -42,8 +57,13 @@ impl Events {
 
     fn push_data(&mut self, data: &impl Serialize) {
         self.buffer.extend_from_slice(b"data: ");
+        self.push_json(data);
+        let end: &[u8] = if self.ends_in_crlf { b"\r\n\r\n" } else { b"\n\n" };
+        self.buffer.extend_from_slice(end);
+    }
+
+    fn push_json(&mut self, data: &impl Serialize) {
         serde_json::to_writer(&mut self.buffer, data)
             .expect("answers have string keys and a vector takes all bytes");
-        self.buffer.extend_from_slice(b"\n\n");
     }
 }

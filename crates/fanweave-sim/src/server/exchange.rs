@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode};
 
 use super::body::Payload;
 use super::problem::Problem;
@@ -19,7 +19,7 @@ use super::provider::{Provider, Ticket};
 use super::route::{Dialect, Route};
 use super::stats::count;
 use super::wire::Breaker;
-use super::{anthropic, headers, openai, own};
+use super::{anthropic, gemini, headers, ollama, openai, own};
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
 use crate::limits;
@@ -28,13 +28,17 @@ use crate::limits;
 const LARGEST_BODY: usize = 64 << 20;
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// An endpoint that costs tokens: how to read its requests and how to answer them.
-pub(super) trait Endpoint<'a>: Sized {
+pub(super) trait Endpoint<'a>: Request + Sized {
     /// Reads a request, as far as it can be judged without the account.
     fn read(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem>;
+}
 
+/// A request that costs tokens.
+pub(super) trait Request {
     /// The model asked for.
     fn model(&self) -> &str;
 
@@ -70,7 +74,7 @@ pub(super) struct Made {
 pub(super) async fn handle(
     provider: Arc<Provider>,
     breaker: Breaker,
-    request: Request<Incoming>,
+    request: hyper::Request<Incoming>,
 ) -> Result<Response<Payload>, Infallible> {
     let route = Route::find(request.method(), request.uri());
     if Route::is_own(request.uri()) {
@@ -100,7 +104,7 @@ impl Exchange {
     async fn run(
         mut self,
         route: Result<Route, Problem>,
-        request: Request<Incoming>,
+        request: hyper::Request<Incoming>,
         breaker: &Breaker,
     ) -> Response<Payload> {
         let made = match self.make(route, request).await {
@@ -130,7 +134,7 @@ impl Exchange {
     async fn make(
         &mut self,
         route: Result<Route, Problem>,
-        request: Request<Incoming>,
+        request: hyper::Request<Incoming>,
     ) -> Result<Made, Problem> {
         self.check_key(request.headers())?;
         let route = route?;
@@ -140,15 +144,20 @@ impl Exchange {
             Route::Chat => self.call::<openai::Chat<'_>>(&head.headers, &body),
             Route::Completions => self.call::<openai::Completions<'_>>(&head.headers, &body),
             Route::Embeddings => self.call::<openai::Embeddings<'_>>(&head.headers, &body),
+            Route::Responses => self.call::<openai::Responses>(&head.headers, &body),
+            Route::OllamaChat => self.call::<ollama::Chat>(&head.headers, &body),
+            Route::OllamaEmbed => self.call::<ollama::Embed>(&head.headers, &body),
+            Route::Generate { model, is_stream } => self.serve(&gemini::generate(model, is_stream, &body)?),
+            Route::BatchEmbed { model } => self.serve(&gemini::embeddings(model, &body)?),
             Route::Messages => self.call::<anthropic::Messages<'_>>(&head.headers, &body),
             Route::Models => Ok(Made::free(match self.dialect {
-                Dialect::OpenAi => openai::models(&self.provider.settings.models),
                 Dialect::Anthropic => anthropic::models(&self.provider.settings.models),
+                _ => openai::models(&self.provider.settings.models),
             })),
             Route::Model(name) if !self.provider.knows_model(&name) => Err(Problem::UnknownModel(name)),
             Route::Model(name) => Ok(Made::free(match self.dialect {
-                Dialect::OpenAi => openai::model(&name),
                 Dialect::Anthropic => anthropic::model(&name),
+                _ => openai::model(&name),
             })),
             Route::Home | Route::Stats | Route::Reset => {
                 unreachable!("the simulator's own routes were answered before")
@@ -158,7 +167,10 @@ impl Exchange {
 
     /// Reads, admits and answers a request that costs tokens.
     fn call<'a, E: Endpoint<'a>>(&mut self, headers: &HeaderMap, body: &'a [u8]) -> Result<Made, Problem> {
-        let request = E::read(headers, body)?;
+        self.serve(&E::read(headers, body)?)
+    }
+
+    fn serve(&mut self, request: &impl Request) -> Result<Made, Problem> {
         if !self.provider.knows_model(request.model()) {
             return Err(Problem::UnknownModel(request.model().to_owned()));
         }
@@ -176,7 +188,7 @@ impl Exchange {
         let Some(expected) = &self.provider.settings.api_key else { return Ok(()) };
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let bearer = header("authorization").and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
-        match bearer.or(header("x-api-key")) {
+        match bearer.or(header("x-api-key")).or(header("x-goog-api-key")) {
             Some(key) if key == expected => Ok(()),
             key => Err(Problem::Unauthorized { masked_key: key.filter(|key| !key.is_empty()).map(mask) }),
         }
@@ -188,7 +200,8 @@ impl Exchange {
         let (body, content_type) = match made.events {
             Some(events) => {
                 count(&counters.streams);
-                (Payload::stream(made.bytes, events, self.provider.settings.chunk_delay), EVENT_STREAM)
+                let content_type = if self.dialect == Dialect::Ollama { LINES } else { EVENT_STREAM };
+                (Payload::stream(made.bytes, events, self.provider.settings.chunk_delay), content_type)
             }
             None => (Payload::whole(made.bytes), JSON),
         };
@@ -224,7 +237,7 @@ impl Exchange {
         let mut response = refusal(problem, self.dialect, &self.request_id());
         if let Problem::RateLimited { retry_after, state, .. } = problem {
             self.limits = *state;
-            headers::add_retry_after(response.headers_mut(), *retry_after);
+            headers::add_retry_after(response.headers_mut(), self.dialect, *retry_after);
         }
         self.sign(response.headers_mut());
         self.ticket.complete();

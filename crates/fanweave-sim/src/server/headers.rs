@@ -9,13 +9,17 @@ use crate::limits::{Level, State};
 
 /// Adds the account's limits as they are now. Limits that are not set have no headers.
 pub(super) fn add_limits(headers: &mut HeaderMap, dialect: Dialect, state: &State) {
+    if matches!(dialect, Dialect::Gemini | Dialect::Ollama) {
+        // They tell nobody.
+        return;
+    }
     for (level, names) in
         [(state.requests, names(dialect, "requests")), (state.tokens, names(dialect, "tokens"))]
     {
         let Some(Level { limit, remaining, reset }) = level else { continue };
         let reset = match dialect {
-            Dialect::OpenAi => go_duration(reset),
             Dialect::Anthropic => rfc3339_after(reset),
+            _ => go_duration(reset),
         };
         let [limit_name, remaining_name, reset_name] = names;
         headers.insert(limit_name, HeaderValue::from(limit));
@@ -25,7 +29,11 @@ pub(super) fn add_limits(headers: &mut HeaderMap, dialect: Dialect, state: &Stat
 }
 
 /// Adds when to try again: in whole seconds as the standard has it, and in milliseconds as the SDKs like it.
-pub(super) fn add_retry_after(headers: &mut HeaderMap, retry_after: Duration) {
+pub(super) fn add_retry_after(headers: &mut HeaderMap, dialect: Dialect, retry_after: Duration) {
+    if dialect == Dialect::Gemini {
+        // It says so in the body.
+        return;
+    }
     let milliseconds = whole_milliseconds(retry_after);
     headers.insert(hyper::header::RETRY_AFTER, HeaderValue::from(milliseconds.div_ceil(1000)));
     headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(milliseconds));
@@ -34,8 +42,8 @@ pub(super) fn add_retry_after(headers: &mut HeaderMap, retry_after: Duration) {
 /// Adds the name of the request, by which a provider's support would find it.
 pub(super) fn add_request_id(headers: &mut HeaderMap, dialect: Dialect, id: &str) {
     let name = match dialect {
-        Dialect::OpenAi => HeaderName::from_static("x-request-id"),
         Dialect::Anthropic => HeaderName::from_static("request-id"),
+        _ => HeaderName::from_static("x-request-id"),
     };
     headers.insert(name, text(id.to_owned()));
 }
@@ -71,10 +79,10 @@ fn whole_milliseconds(time: Duration) -> u64 {
 /// The names of limit, remaining and reset.
 fn names(dialect: Dialect, what: &'static str) -> [HeaderName; 3] {
     let names = match (dialect, what) {
-        (Dialect::OpenAi, "requests") => {
+        (Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama, "requests") => {
             ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"]
         }
-        (Dialect::OpenAi, _) => {
+        (Dialect::OpenAi | Dialect::Gemini | Dialect::Ollama, _) => {
             ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"]
         }
         (Dialect::Anthropic, "requests") => [
@@ -116,7 +124,7 @@ mod tests {
     #[test]
     fn a_wait_of_a_little_more_than_a_second_is_two_whole_ones() {
         let mut headers = HeaderMap::new();
-        add_retry_after(&mut headers, Duration::from_micros(1_000_001));
+        add_retry_after(&mut headers, Dialect::OpenAi, Duration::from_micros(1_000_001));
         assert_eq!(
             (&headers["retry-after"], &headers["retry-after-ms"]),
             (&HeaderValue::from(2), &HeaderValue::from(1001))

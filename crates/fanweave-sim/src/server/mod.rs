@@ -8,8 +8,10 @@ mod body;
 mod content;
 mod events;
 mod exchange;
+mod gemini;
 mod headers;
 mod listener;
+mod ollama;
 mod openai;
 mod own;
 mod problem;
@@ -81,7 +83,7 @@ impl Server {
         format!("{}/v1", self.origin())
     }
 
-    /// What Anthropic clients call the base URL: `http://127.0.0.1:8080`.
+    /// What clients of Anthropic, Gemini and Ollama call the base URL: `http://127.0.0.1:8080`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.addr)

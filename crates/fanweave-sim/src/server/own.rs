@@ -13,7 +13,11 @@ use super::route::{Dialect, Route};
 /// What `GET /` says.
 const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
     POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
+    POST /v1/responses                                           as OpenAI\n\
     POST /v1/messages                                            as Anthropic\n\
+    POST /v1beta/models/{id}:generateContent  (and its stream)   as Gemini\n\
+    POST /v1beta/models/{id}:batchEmbedContents                  as Gemini\n\
+    POST /api/chat  /api/embed                                   as Ollama\n\
     GET  /v1/models  /v1/models/{id}\n\
     GET  /stats      what happened so far\n\
     POST /reset      start counting anew\n";

@@ -1,4 +1,4 @@
-//! What can be wrong with a request, in the words of both dialects.
+//! What can be wrong with a request, in the words of each dialect.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -53,6 +53,7 @@ impl Problem {
 
     pub(super) fn status(&self, dialect: Dialect) -> StatusCode {
         match self {
+            Self::Unauthorized { .. } if dialect == Dialect::Gemini => StatusCode::BAD_REQUEST,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::UnknownRoute { .. } | Self::UnknownModel(_) => StatusCode::NOT_FOUND,
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
@@ -61,6 +62,7 @@ impl Problem {
             Self::Overloaded if dialect == Dialect::Anthropic => {
                 StatusCode::from_u16(529).expect("529 has three digits")
             }
+            Self::Overloaded if dialect == Dialect::Gemini => StatusCode::SERVICE_UNAVAILABLE,
             Self::RateLimited { .. } | Self::Overloaded => StatusCode::TOO_MANY_REQUESTS,
             Self::Fault(status) => StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR),
         }
@@ -72,6 +74,23 @@ impl Problem {
             Dialect::OpenAi => json!({
                 "error": { "message": self.openai_message(), "type": self.openai_type(), "param": self.param(), "code": self.openai_code() }
             }),
+            Dialect::Gemini => {
+                let details = match self {
+                    Self::RateLimited { retry_after, .. } => json!([{
+                        "@type": "type.googleapis.com/google.rpc.RetryInfo",
+                        "retryDelay": format!("{}s", retry_after.as_secs_f64()),
+                    }]),
+                    Self::Unauthorized { .. } => json!([{
+                        "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID",
+                    }]),
+                    _ => json!([]),
+                };
+                let (code, status) = (self.status(dialect).as_u16(), self.gemini_status());
+                json!({ "error": {
+                    "code": code, "message": self.openai_message(), "status": status, "details": details,
+                } })
+            }
+            Dialect::Ollama => json!({ "error": self.openai_message() }),
             Dialect::Anthropic => json!({
                 "type": "error",
                 "error": { "type": self.anthropic_type(), "message": self.anthropic_message() },
@@ -139,6 +158,16 @@ impl Problem {
             Self::RateLimited { .. } => "rate_limit_error",
             Self::Overloaded => "overloaded_error",
             Self::Fault(_) => "api_error",
+        }
+    }
+
+    fn gemini_status(&self) -> &'static str {
+        match self {
+            Self::UnknownRoute { .. } | Self::UnknownModel(_) => "NOT_FOUND",
+            Self::RateLimited { .. } => "RESOURCE_EXHAUSTED",
+            Self::Overloaded | Self::Fault(503) => "UNAVAILABLE",
+            Self::Fault(_) => "INTERNAL",
+            _ => "INVALID_ARGUMENT",
         }
     }
 

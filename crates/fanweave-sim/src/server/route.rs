@@ -11,14 +11,21 @@ use super::problem::Problem;
 pub(super) enum Dialect {
     OpenAi,
     Anthropic,
+    Gemini,
+    Ollama,
 }
 
 impl Dialect {
-    /// Anthropic's for its own path and for all who send its version header.
+    /// That of the path, and Anthropic's for all who send its version header.
     pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
         let is_anthropic =
             uri.path().starts_with("/v1/messages") || headers.contains_key("anthropic-version");
-        if is_anthropic { Self::Anthropic } else { Self::OpenAi }
+        match uri.path() {
+            _ if is_anthropic => Self::Anthropic,
+            path if path.starts_with("/v1beta/") => Self::Gemini,
+            path if path.starts_with("/api/") => Self::Ollama,
+            _ => Self::OpenAi,
+        }
     }
 }
 
@@ -31,6 +38,11 @@ pub(super) enum Route {
     Chat,
     Completions,
     Embeddings,
+    Responses,
+    OllamaChat,
+    OllamaEmbed,
+    Generate { model: String, is_stream: bool },
+    BatchEmbed { model: String },
     Messages,
     Models,
     Model(String),
@@ -42,6 +54,9 @@ impl Route {
             "/v1/chat/completions" => (Self::Chat, Method::POST),
             "/v1/completions" => (Self::Completions, Method::POST),
             "/v1/embeddings" => (Self::Embeddings, Method::POST),
+            "/v1/responses" => (Self::Responses, Method::POST),
+            "/api/chat" => (Self::OllamaChat, Method::POST),
+            "/api/embed" => (Self::OllamaEmbed, Method::POST),
             "/v1/messages" => (Self::Messages, Method::POST),
             "/v1/models" => (Self::Models, Method::GET),
             "/" => (Self::Home, Method::GET),
@@ -51,6 +66,7 @@ impl Route {
                 Some(name) => {
                     (Self::Model(percent_decode_str(name).decode_utf8_lossy().into_owned()), Method::GET)
                 }
+                None if let Some(route) = Self::of_gemini(path) => (route, Method::POST),
                 None => {
                     return Err(Problem::UnknownRoute { method: method.to_string(), path: path.to_owned() });
                 }
@@ -59,8 +75,20 @@ impl Route {
         if *method == expected { Ok(route) } else { Err(Problem::WrongMethod { method: method.to_string() }) }
     }
 
+    /// `/v1beta/models/{model}:{verb}`.
+    fn of_gemini(path: &str) -> Option<Self> {
+        let (model, verb) = path.strip_prefix("/v1beta/models/")?.rsplit_once(':')?;
+        let model = percent_decode_str(model).decode_utf8_lossy().into_owned();
+        Some(match verb {
+            "generateContent" => Self::Generate { model, is_stream: false },
+            "streamGenerateContent" => Self::Generate { model, is_stream: true },
+            "batchEmbedContents" => Self::BatchEmbed { model },
+            _ => return None,
+        })
+    }
+
     /// Whether it belongs to the simulator itself, not to the provider it simulates: no key, not counted.
     pub(super) fn is_own(uri: &Uri) -> bool {
-        !uri.path().starts_with("/v1/")
+        !["/v1/", "/v1beta/", "/api/"].iter().any(|api| uri.path().starts_with(api))
     }
 }

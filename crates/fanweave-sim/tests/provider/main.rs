@@ -7,4 +7,5 @@ mod errors;
 mod faults;
 mod limits;
 mod openai;
+mod others;
 mod stats;

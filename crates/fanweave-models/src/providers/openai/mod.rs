@@ -1,6 +1,5 @@
 //! OpenAI's chat completions: the dialect that most servers speak.
 
-mod classify;
 mod read;
 mod write;
 
@@ -11,9 +10,9 @@ use bytes::Bytes;
 use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
 use http::{Method, StatusCode};
 
-use self::classify::ProviderError;
 use self::read::{Completion, Content, Said, Text, WireToolCall};
 use self::write::Request;
+use super::failure::ProviderError;
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
 /// Where a server departs from what OpenAI's own does. The default is what compatible servers have in common.
@@ -40,7 +39,8 @@ impl Protocol for ChatCompletions {
         let body = Request::new(call, self.quirks)?.to_json()?;
         Ok(HttpRequest {
             method: Method::POST,
-            path: "/chat/completions",
+            path: "/chat/completions".into(),
+            streams: call.stream,
             headers: Vec::new(),
             body: Bytes::from(body),
         })

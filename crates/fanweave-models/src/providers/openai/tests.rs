@@ -1,5 +1,7 @@
 //! The dialect on recorded bytes: what is written for a call, and what is read from answers.
 
+use std::time::Duration;
+
 use fanweave_core::{Fold, Media, Parameters, ResponseFormat, ToolChoice, ToolResult, ToolSpec, Usage};
 use serde_json::{Map, Value, json};
 
@@ -21,8 +23,9 @@ fn written(
     parameters: &Parameters,
     stream: bool,
 ) -> Result<Value> {
-    let request = protocol.request(&Call { model: "m", messages, parameters, stream })?;
-    assert_eq!((request.method, request.path), (Method::POST, "/chat/completions"));
+    let call = Call { model: "m", messages, parameters, stream, patience: Duration::MAX };
+    let request = protocol.request(&call)?;
+    assert_eq!((request.method, &*request.path), (Method::POST, "/chat/completions"));
     Ok(serde_json::from_slice(&request.body).expect("a request is JSON"))
 }
 
@@ -104,7 +107,7 @@ mod requests {
                 } }],
                 "tool_choice": { "type": "function", "function": { "name": "weather" } },
                 "response_format": { "type": "json_schema", "json_schema": {
-                    "name": "city", "schema": { "type": "object" }, "strict": true,
+                    "name": "city", "schema": { "type": "object", "additionalProperties": false }, "strict": true,
                 } },
                 "stream": true,
                 "stream_options": { "include_usage": true },
@@ -364,6 +367,13 @@ mod streams {
     }
 
     #[test]
+    fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
+        for stream in [STREAM, STREAM_TOOLS, STREAM_DEEPSEEK] {
+            super::super::super::testing::holds_for_a_stream(&openai(), stream);
+        }
+    }
+
+    #[test]
     fn only_the_first_candidate_is_the_answer() {
         let stream = r#"data: {"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]}"#;
         assert_eq!(decode(&openai(), stream).unwrap().0.text(), "yes");
@@ -426,6 +436,8 @@ mod refusals {
             (r#"[{"error":{"message":"no"}}]"#, "no"),
             (r#"{"object":"error","message":"no","type":"BadRequestError"}"#, "no"),
             (r#"{"detail":"no"}"#, "no"),
+            (r#"{"message":{"detail":[{"msg":"no"}]}}"#, r#"{"detail":[{"msg":"no"}]}"#),
+            (r#"{"detail":[{"msg":"no"}]}"#, r#"[{"msg":"no"}]"#),
             ("no\n", "no"),
             ("<html><h1>no</h1>", "Bad Request"),
             ("{}", "Bad Request"),

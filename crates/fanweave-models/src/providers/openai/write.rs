@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Quirks;
 use crate::protocol::Call;
+use crate::providers::{media, schema};
 
 #[derive(Serialize)]
 pub(super) struct Request<'a> {
@@ -236,7 +237,7 @@ fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
 fn part(part: &Part) -> Result<WirePart<'_>> {
     Ok(WirePart::Known(match part {
         Part::Text(text) => Known::Text { text },
-        Part::Image(media) => Known::ImageUrl { image_url: Url { url: url(media) } },
+        Part::Image(media) => Known::ImageUrl { image_url: Url { url: media::url(media) } },
         Part::Audio(media) => Known::InputAudio { input_audio: audio(media)? },
         Part::File(media) => Known::File { file: file(media) },
         Part::Other(value) => return Ok(WirePart::Other(value)),
@@ -244,36 +245,15 @@ fn part(part: &Part) -> Result<WirePart<'_>> {
     }))
 }
 
-fn url(media: &Media) -> Cow<'_, str> {
-    match media {
-        Media::Url(url) => Cow::Borrowed(url),
-        Media::Inline { media_type, base64 } => Cow::Owned(format!("data:{media_type};base64,{base64}")),
-    }
-}
-
-/// Media type and base64, where the media is inline.
-fn inline(media: &Media) -> Option<(&str, &str)> {
-    match media {
-        Media::Inline { media_type, base64 } => Some((media_type, base64)),
-        Media::Url(url) => url.strip_prefix("data:")?.split_once(";base64,"),
-    }
-}
-
 fn audio(media: &Media) -> Result<Audio<'_>> {
-    let Some((media_type, data)) = inline(media) else {
+    let Some((media_type, data)) = media::inline(media) else {
         return Err(unsupported("a recording by its URL: send its bytes inline"));
     };
-    let format = match media_type {
-        "audio/mpeg" => "mp3",
-        "audio/x-wav" | "audio/wave" => "wav",
-        other => other.strip_prefix("audio/").unwrap_or(other),
-    };
-    Ok(Audio { data, format })
+    Ok(Audio { data, format: media::audio_format(media_type) })
 }
 
 fn file(media: &Media) -> File<'_> {
-    let extension = inline(media).and_then(|(kind, _)| kind.rsplit(['/', '+']).next()).unwrap_or("bin");
-    File { filename: format!("file.{extension}"), file_data: url(media) }
+    File { filename: media::file_name(media), file_data: media::url(media) }
 }
 
 fn tool_choice(choice: &ToolChoice) -> Result<Value> {
@@ -290,6 +270,10 @@ fn response_format(format: &ResponseFormat) -> Result<Value> {
     Ok(match format {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
+        ResponseFormat::JsonSchema { name, schema, strict: true } => json!({
+            "type": "json_schema",
+            "json_schema": { "name": name, "schema": schema::within(schema, &schema::STRICT), "strict": true },
+        }),
         ResponseFormat::JsonSchema { name, schema, strict } => json!({
             "type": "json_schema",
             "json_schema": { "name": name, "schema": schema, "strict": strict },

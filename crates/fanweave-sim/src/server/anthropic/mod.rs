@@ -10,7 +10,7 @@ pub(super) use models::{model, models};
 use hyper::header::HeaderMap;
 use serde::Serialize;
 
-use super::exchange::{Endpoint, Made, Making};
+use super::exchange::{Endpoint, Made, Making, Request};
 use super::problem::Problem;
 use crate::answer::{Ask, Finish, answer};
 
@@ -28,7 +28,9 @@ impl<'a> Endpoint<'a> for Messages<'a> {
         }
         request::read(body)
     }
+}
 
+impl Request for Messages<'_> {
     fn model(&self) -> &str {
         &self.ask.model
     }

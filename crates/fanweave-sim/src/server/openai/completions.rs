@@ -9,7 +9,7 @@ use super::{StreamOptions, Usage, candidates, finish_reason, parse};
 use crate::answer::{Answer, Ask, Content, answer, pieces};
 use crate::server::content::{Text, Texts};
 use crate::server::events::Events;
-use crate::server::exchange::{Endpoint, Made, Making};
+use crate::server::exchange::{Endpoint, Made, Making, Request as Call};
 use crate::server::problem::Problem;
 
 /// A completions request.
@@ -88,7 +88,9 @@ impl<'a> Endpoint<'a> for Completions<'a> {
             wants_usage: request.stream_options.unwrap_or_default().include_usage,
         })
     }
+}
 
+impl Call for Completions<'_> {
     fn model(&self) -> &str {
         self.asks.first().map_or("", |ask| &ask.model)
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::parse;
 use crate::answer::{count_tokens, default_dimensions, embed};
 use crate::server::content::{Text, Texts};
-use crate::server::exchange::{Endpoint, Made, Making};
+use crate::server::exchange::{Endpoint, Made, Making, Request as Call};
 use crate::server::problem::Problem;
 
 /// Longest vector. Source: that of OpenAI's `text-embedding-3-large`, with room for larger models.
@@ -94,7 +94,9 @@ impl<'a> Endpoint<'a> for Embeddings<'a> {
         }
         Ok(Self { model, inputs, dimensions, encoding: request.encoding_format.unwrap_or_default() })
     }
+}
 
+impl Call for Embeddings<'_> {
     fn model(&self) -> &str {
         &self.model
     }

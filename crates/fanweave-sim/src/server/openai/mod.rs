@@ -4,11 +4,13 @@ mod chat;
 mod completions;
 mod embeddings;
 mod models;
+mod responses;
 
 pub(super) use chat::Chat;
 pub(super) use completions::Completions;
 pub(super) use embeddings::Embeddings;
 pub(super) use models::{EXAMPLES, model, models};
+pub(super) use responses::Responses;
 
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ use hyper::header::HeaderMap;
 use serde::Serialize;
 
 use crate::answer::{Ask, ToolCall, answer};
-use crate::server::exchange::{Endpoint, Made, Making};
+use crate::server::exchange::{Endpoint, Made, Making, Request};
 use crate::server::problem::Problem;
 
 /// The build that made an answer, as OpenAI would name it.
@@ -26,7 +26,9 @@ impl<'a> Endpoint<'a> for Chat<'a> {
     fn read(_headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem> {
         request::read(body)
     }
+}
 
+impl Request for Chat<'_> {
     fn model(&self) -> &str {
         &self.ask.model
     }

@@ -4,8 +4,16 @@ use fanweave_core::{Error, ErrorKind, excerpt};
 use http::StatusCode;
 use serde_json::Value;
 
-/// Most bytes of a body that is no JSON but stands in for a message.
+/// Most bytes of what is no sentence but stands in for a message.
 const PLAIN_MESSAGE_BYTES: usize = 300;
+
+/// What servers say of a prompt that is too long, where no name says it: OpenAI and vLLM, Anthropic (both), Gemini.
+const FULL: [&str; 4] = [
+    "maximum context length",
+    "prompt is too long",
+    "exceed context limit",
+    "exceeds the maximum number of tokens",
+];
 
 /// What a server says about a failure.
 #[derive(Debug, Default)]
@@ -25,16 +33,24 @@ impl ProviderError {
             let message = if body.trim_start().starts_with('<') { "" } else { body.trim() };
             return Self { message: excerpt(message, PLAIN_MESSAGE_BYTES), ..Self::default() };
         };
-        // Gemini's compatible endpoint wraps it into a list.
-        let json = if json.is_array() { &json[0] } else { &json };
+        Self::of(&json)
+    }
+
+    /// Reads a body that has been parsed.
+    pub(super) fn of(json: &Value) -> Self {
+        // Gemini wraps it into a list.
+        let json = if json.is_array() { &json[0] } else { json };
         let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
         let field = |name: &str| text(&error[name]);
-        let message = [error, &error["message"], &error["detail"], &error["msg"]];
-        Self {
-            message: message.into_iter().find_map(Value::as_str).unwrap_or_default().to_owned(),
-            code: field("code"),
-            kind: field("type"),
-        }
+        let said = [error, &error["message"], &error["detail"], &error["msg"]];
+        // Mistral and FastAPI list what was wrong with each field.
+        let listed = said[1..].iter().find(|said| said.is_object() || said.is_array());
+        let message = match (said.into_iter().find_map(Value::as_str), listed) {
+            (Some(message), _) => message.to_owned(),
+            (None, Some(listed)) => excerpt(&listed.to_string(), PLAIN_MESSAGE_BYTES),
+            (None, None) => String::new(),
+        };
+        Self { message, code: field("code"), kind: field("type") }
     }
 
     /// The error. `status` is that of the answer, where it was no success.
@@ -75,6 +91,9 @@ impl ProviderError {
                 | "billing_hard_limit_reached"
                 | "billing_error"
                 | "exceeded_current_quota_error" => return QuotaExhausted,
+                "request_too_large" => return BadRequest,
+                "api_error" => return Server,
+                "timeout_error" => return Timeout,
                 "context_length_exceeded" | "exceed_context_size_error" | "model_context_window_exceeded" => {
                     return ContextLength;
                 }
@@ -89,7 +108,7 @@ impl ProviderError {
                 _ => {}
             }
         }
-        if matches!(status, 400 | 413 | 422) && self.message.contains("maximum context length") {
+        if matches!(status, 400 | 413 | 422) && FULL.iter().any(|words| self.message.contains(words)) {
             return ContextLength;
         }
         match status {

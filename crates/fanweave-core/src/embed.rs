@@ -1,0 +1,159 @@
+//! Embeddings: the step that turns texts into vectors.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::{Context, Reply, Result, Runnable, Streaming, Usage};
+
+/// A model that turns texts into vectors: what the author of a provider writes. Users hold an [`Embedder`].
+///
+/// ```
+/// use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
+///
+/// struct Lengths;
+///
+/// impl Embeddings for Lengths {
+///     fn name(&self) -> &str {
+///         "test/lengths"
+///     }
+///
+///     async fn embed(&self, texts: Vec<String>, _cx: &Context) -> Result<Embedded> {
+///         let vectors = texts.iter().map(|text| vec![text.len() as f32]).collect();
+///         Ok(Embedded { vectors, usage: Usage::default() })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let answer = Embedder::new(Lengths).embed(["bear", "cat"]).await?;
+/// assert_eq!(answer.vectors, [[4.0], [3.0]]);
+/// # Ok(())
+/// # }
+/// ```
+pub trait Embeddings: Send + Sync + 'static {
+    /// `provider/model`, as in `openai/text-embedding-3-small`.
+    fn name(&self) -> &str;
+
+    /// Embeds `texts`: one vector for each, in their order, all of the same length.
+    ///
+    /// Any number of texts: whoever calls a provider cuts them into requests. Takes a [`Context::slot`] for the time
+    /// of each request.
+    fn embed(&self, texts: Vec<String>, cx: &Context) -> impl Future<Output = Result<Embedded>> + Send;
+}
+
+/// Vectors, and what they cost.
+///
+/// ```
+/// use fanweave_core::{Embedded, Usage};
+///
+/// let answer = Embedded { vectors: vec![vec![0.6, 0.8]], usage: Usage::default() };
+/// assert_eq!(answer.vectors[0].len(), 2);
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Embedded {
+    /// One for each text, in order.
+    pub vectors: Vec<Vec<f32>>,
+    /// Tokens of all texts together. Zero where the provider did not say.
+    pub usage: Usage,
+}
+
+/// The erased twin of [`Embeddings`].
+trait DynEmbeddings: Send + Sync {
+    fn embed<'a>(&'a self, texts: Vec<String>, cx: &'a Context) -> BoxFuture<'a, Result<Embedded>>;
+}
+
+impl<E: Embeddings> DynEmbeddings for E {
+    fn embed<'a>(&'a self, texts: Vec<String>, cx: &'a Context) -> BoxFuture<'a, Result<Embedded>> {
+        Box::pin(Embeddings::embed(self, texts, cx))
+    }
+}
+
+/// A model that turns texts into vectors: a step from texts to [`Embedded`]. Cheap to clone.
+///
+/// ```
+/// use fanweave_core::{Embedder, Result, chain};
+///
+/// async fn count(embedder: &Embedder, texts: Vec<String>) -> Result<usize> {
+///     let answer = chain(embedder.clone()).invoke(texts).await?;
+///     Ok(answer.vectors.len())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Embedder {
+    inner: Arc<dyn DynEmbeddings>,
+    name: Arc<str>,
+}
+
+impl Embedder {
+    /// A handle on `model`.
+    pub fn new(model: impl Embeddings) -> Self {
+        let name = model.name().into();
+        Self { inner: Arc::new(model), name }
+    }
+
+    /// `provider/model`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Embeds texts. No text is no request.
+    ///
+    /// # Errors
+    /// The provider's, or the transport's. One request that fails for good fails them all.
+    pub async fn embed<T: Into<String>>(&self, texts: impl IntoIterator<Item = T>) -> Result<Embedded> {
+        self.run(texts.into_iter().map(Into::into).collect(), &Context::new()).await
+    }
+}
+
+impl Runnable for Embedder {
+    type Input = Vec<String>;
+    type Output = Embedded;
+
+    async fn run(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
+        let cx = cx.begin(&self.name).await;
+        let result =
+            if texts.is_empty() { Ok(Embedded::default()) } else { self.inner.embed(texts, &cx).await };
+        let reply = |answer: &Embedded| Some(Arc::new(Reply { usage: answer.usage, ..Reply::default() }));
+        cx.end(&self.name, result, reply).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Whole
+    }
+}
+
+impl fmt::Debug for Embedder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Embedder").field("name", &self.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Error, ErrorKind, chain};
+
+    struct Refuses;
+
+    impl Embeddings for Refuses {
+        fn name(&self) -> &str {
+            "test/refuses"
+        }
+
+        async fn embed(&self, _: Vec<String>, _: &Context) -> Result<Embedded> {
+            Err(Error::new(ErrorKind::Server, "no"))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_names_its_model_and_no_text_is_no_request() {
+        let embedder = Embedder::new(Refuses);
+        let error = embedder.embed(["x"]).await.unwrap_err();
+        assert_eq!(error.to_string(), "step test/refuses: no");
+        let none = chain(embedder).invoke(Vec::new()).await.unwrap();
+        assert_eq!(none, Embedded::default());
+    }
+}

@@ -1,0 +1,100 @@
+//! Texts to vectors, cut into requests as large as the provider takes them.
+
+use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
+use futures::{StreamExt, TryStreamExt, stream};
+
+use crate::builder::ModelBuilder;
+use crate::once;
+use crate::providers::embeddings::{Dialect, Vectors};
+use crate::transport::call::HttpModel;
+
+/// Requests of one call that run at once. The account's limits hold all the same.
+const AT_ONCE: usize = 16;
+
+/// An embedder by its name, with key and base URL from the environment.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let embedder = fanweave_models::embedder("openai/text-embedding-3-small")?;
+/// println!("{:?}", embedder.embed(["bears"]).await?.vectors[0]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`ModelBuilder::build_embedder`].
+pub fn embedder(name: &str) -> Result<Embedder> {
+    ModelBuilder::new(name).build_embedder()
+}
+
+/// An embedder behind HTTP.
+pub(crate) struct HttpEmbedder {
+    pub(crate) http: HttpModel,
+    pub(crate) dialect: Dialect,
+    pub(crate) dimensions: Option<u32>,
+}
+
+impl Embeddings for HttpEmbedder {
+    fn name(&self) -> &str {
+        &self.http.name
+    }
+
+    async fn embed(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
+        let all = texts.len();
+        let answers = stream::iter(requests(texts, self.dialect))
+            .map(|texts| self.embed_at_once(texts, cx))
+            .buffered(AT_ONCE);
+        let whole = Embedded { vectors: Vec::with_capacity(all), usage: Usage::default() };
+        answers
+            .try_fold(whole, |mut whole, answer| async move {
+                whole.vectors.extend(answer.vectors);
+                whole.usage += answer.usage;
+                Ok(whole)
+            })
+            .await
+    }
+}
+
+impl HttpEmbedder {
+    async fn embed_at_once(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
+        let reader = Vectors { dialect: self.dialect, texts: texts.len() };
+        let request = self.dialect.request(&self.http.model, texts, self.dimensions)?;
+        let (answer, _) = once::send(&self.http, request, reader, cx).await?;
+        Ok(answer)
+    }
+}
+
+/// The texts of each request, in order.
+fn requests(texts: Vec<String>, dialect: Dialect) -> impl Iterator<Item = Vec<String>> {
+    let (most_texts, most_bytes) = dialect.limits();
+    let mut texts = texts.into_iter().peekable();
+    std::iter::from_fn(move || {
+        let mut bytes = texts.peek()?.len();
+        let mut request: Vec<_> = texts.next().into_iter().collect();
+        while request.len() < most_texts
+            && let Some(text) = texts.next_if(|text| bytes + text.len() <= most_bytes)
+        {
+            bytes += text.len();
+            request.push(text);
+        }
+        Some(request)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_into_requests_by_number_and_by_size() {
+        let many: Vec<_> = (0..205).map(|i| i.to_string()).collect();
+        let sizes: Vec<_> = requests(many.clone(), Dialect::Gemini).map(|texts| texts.len()).collect();
+        assert_eq!(sizes, [100, 100, 5]);
+        let together: Vec<_> = requests(many.clone(), Dialect::Gemini).flatten().collect();
+        assert_eq!(together, many);
+        let long = vec!["x".repeat(Dialect::OpenAi.limits().1 - 1); 3];
+        assert_eq!(requests(long, Dialect::OpenAi).count(), 3);
+        assert_eq!(requests(Vec::new(), Dialect::Ollama).count(), 0);
+    }
+}

@@ -1,0 +1,140 @@
+use std::sync::Mutex;
+use std::time::Duration;
+
+use fanweave_core::model::fake::Fake;
+use fanweave_core::{Runnable, ToolCall};
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::*;
+
+/// Keeps what it is told, after so long.
+#[derive(Clone, Default)]
+struct Keep {
+    told: Arc<Mutex<Vec<CallRecord>>>,
+    delay: Duration,
+    fails: bool,
+}
+
+impl LogSink for Keep {
+    async fn tell(&self, record: CallRecord) -> Result<()> {
+        sleep(self.delay).await;
+        if self.fails {
+            return Err(Error::new(ErrorKind::Server, "the log is full"));
+        }
+        self.told.lock().unwrap().push(record);
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_call_is_told_with_its_tags_and_none_waits_for_it() {
+    let sink = Keep { delay: Duration::from_secs(60), ..Keep::default() };
+    let log = RequestLog::new(sink.clone()).unwrap().tags(["team"]);
+    let script = [Ok("one"), Err(Error::new(ErrorKind::Server, "on strike"))];
+    let model = log.wrap(Fake::script(script).model());
+    let began = Instant::now();
+    let cx = Context::new().with_tag("night");
+    model.run("a".into(), &cx).await.unwrap();
+    let error = model.run("b".into(), &cx).await.unwrap_err();
+    assert_eq!(error.to_string(), "step fake/script: on strike");
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert_eq!(log.close().await, LogSummary { told: 2, failed: 0, dropped: 0 });
+    let told = sink.told.lock().unwrap();
+    assert_eq!(told[0].tags, ["team", "night"]);
+    assert_eq!(told[0].result.as_ref().unwrap().text(), "one");
+    assert_eq!(told[1].prompt.last_user_text(), "b");
+    assert_eq!(told[1].result.as_ref().unwrap_err().kind(), ErrorKind::Server);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_find_the_queue_full_are_counted_and_not_told() {
+    let sink = Keep { delay: Duration::from_secs(60), ..Keep::default() };
+    let log = RequestLog::with_queue(sink.clone(), NonZeroUsize::MIN).unwrap();
+    let model = log.wrap(Fake::echo().model());
+    // The task has no turn in between: the fake model never waits.
+    for _ in 0..5 {
+        model.invoke("x").await.unwrap();
+    }
+    assert_eq!(log.close().await, LogSummary { told: 1, failed: 0, dropped: 4 });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_fails_or_is_gone_fails_no_call() {
+    let log = RequestLog::new(Keep { fails: true, ..Keep::default() }).unwrap();
+    let model = log.wrap(Fake::echo().model());
+    assert_eq!(model.invoke("x").await.unwrap().text(), "x");
+    assert_eq!(log.close().await, LogSummary { told: 0, failed: 1, dropped: 0 });
+    assert_eq!(model.invoke("y").await.unwrap().text(), "y");
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_log_ends_its_task() {
+    let sink = Keep { delay: Duration::from_secs(60), ..Keep::default() };
+    let log = RequestLog::new(sink.clone()).unwrap();
+    log.wrap(Fake::echo().model()).invoke("x").await.unwrap();
+    tokio::task::yield_now().await;
+    drop(log);
+    sleep(Duration::from_secs(120)).await;
+    assert!(sink.told.lock().unwrap().is_empty());
+    assert_eq!(Arc::strong_count(&sink.told), 1, "the task has let go of its sink");
+}
+
+#[test]
+fn outside_of_a_runtime_a_log_is_refused() {
+    assert_eq!(RequestLog::new(Keep::default()).unwrap_err().kind(), ErrorKind::Config);
+}
+
+#[test]
+fn the_form_is_that_of_promptlayer() {
+    let mut answer = Message::assistant("Paris");
+    answer.parts.push(fanweave_core::Part::ToolCall(ToolCall {
+        id: "c".into(),
+        name: "map".into(),
+        arguments: "{}".into(),
+    }));
+    answer.reply = Some(Box::new(fanweave_core::Reply {
+        id: Some("chatcmpl-1".into()),
+        request_id: Some("req_1".into()),
+        usage: fanweave_core::Usage { input_tokens: 3, output_tokens: 2, ..Default::default() },
+        ..Default::default()
+    }));
+    let record = CallRecord {
+        model: "openai/gpt-5-mini".into(),
+        prompt: Prompt::from("The capital of France?"),
+        result: Ok(answer),
+        tags: vec!["a".into()],
+        began: SystemTime::UNIX_EPOCH,
+        ended: SystemTime::UNIX_EPOCH + Duration::from_millis(1500),
+    };
+    let text = |text: &str| json!([{ "type": "text", "text": text }]);
+    assert_eq!(
+        promptlayer::form(&record),
+        json!({
+            "provider": "openai",
+            "model": "gpt-5-mini",
+            "input": { "type": "chat", "messages": [
+                { "role": "user", "content": text("The capital of France?") },
+            ] },
+            "parameters": {},
+            "tags": ["a"],
+            "request_start_time": "1970-01-01T00:00:00.000Z",
+            "request_end_time": "1970-01-01T00:00:01.500Z",
+            "status": "SUCCESS",
+            "output": { "type": "chat", "messages": [{
+                "role": "assistant", "content": text("Paris"),
+                "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "map", "arguments": "{}" } }],
+            }] },
+            "input_tokens": 3,
+            "output_tokens": 2,
+            "metadata": { "id": "chatcmpl-1", "request_id": "req_1" },
+        })
+    );
+}
+
+#[test]
+fn debug_shows_no_key() {
+    let sink = PromptLayer::new("pl_canary_1234").unwrap();
+    assert!(!format!("{sink:?}").contains("canary"));
+    assert_eq!(PromptLayer::new(" ").unwrap_err().kind(), ErrorKind::Authentication);
+}

@@ -1,0 +1,54 @@
+//! Anthropic's messages.
+//!
+//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters): `thinking`,
+//! `cache_control`, `metadata`. A single block is marked for the cache as a part of its own,
+//! [`Part::Other`](fanweave_core::Part::Other), which is sent as it is.
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use fanweave_core::{Error, Message, Result};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+
+use super::failure::ProviderError;
+use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+
+/// The version that is asked for where the caller says nothing: the one that the SDKs ask for.
+pub(crate) const VERSION: &str = "2023-06-01";
+
+/// The dialect.
+pub(crate) struct Messages {
+    /// A date, which decides on the fields that are taken.
+    pub(crate) version: HeaderValue,
+}
+
+impl Protocol for Messages {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        let streams = call.stream || write::expected_time(call.parameters) > call.patience;
+        let body = write::request(call, self.version.to_str().unwrap_or_default(), streams)?;
+        let version = (HeaderName::from_static("anthropic-version"), self.version.clone());
+        Ok(HttpRequest {
+            method: Method::POST,
+            path: "/v1/messages".into(),
+            headers: vec![version],
+            body: Bytes::from(body),
+            streams,
+        })
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message> {
+        read::message(body)
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::<read::Decoder>::default()
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        ProviderError::read(body).into_error(Some(status))
+    }
+}

@@ -1,0 +1,201 @@
+//! What comes back: a message of content blocks, or the events that build one.
+
+use fanweave_core::{
+    Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage,
+};
+use serde_json::{Value, json};
+
+use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::failure::ProviderError;
+use crate::providers::json::{count, list, parse, some_text, text};
+
+/// Reads an answer that came whole.
+pub(super) fn message(body: &[u8]) -> Result<Message> {
+    let answer = parse(body, "message")?;
+    if answer["type"] == "error" || answer["error"].is_object() {
+        return Err(failure(&answer));
+    }
+    let Some(content) = answer.get("content") else {
+        return Err(Error::new(ErrorKind::Decode, "the answer holds no `content`"));
+    };
+    let parts = match content {
+        Value::String(text) => vec![Part::Text(text.clone())],
+        blocks => list(blocks).iter().map(part).collect(),
+    };
+    let mut usage = Counts::default();
+    usage.update(&answer["usage"]);
+    let reply = Reply {
+        id: some_text(&answer["id"]),
+        model: some_text(&answer["model"]),
+        finish_reason: finish_reason(&answer["stop_reason"]),
+        usage: usage.sum(),
+        ..Reply::default()
+    };
+    let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
+    Ok(Message { role: Role::Assistant, parts: parts.collect(), reply: Some(Box::new(reply)) })
+}
+
+fn failure(body: &Value) -> Error {
+    ProviderError::of(body).into_error(None)
+}
+
+fn part(block: &Value) -> Part {
+    match block["type"].as_str() {
+        Some("text") => Part::Text(text(&block["text"])),
+        Some("tool_use") => Part::ToolCall(ToolCall {
+            id: text(&block["id"]),
+            name: text(&block["name"]),
+            arguments: text(&block["input"]),
+        }),
+        Some("thinking") => {
+            Part::Reasoning { text: text(&block["thinking"]), signature: some_text(&block["signature"]) }
+        }
+        // Hidden reasoning, tools that the provider itself ran, and what is yet to come: it goes back unchanged.
+        _ => Part::Other(block.clone()),
+    }
+}
+
+fn finish_reason(reason: &Value) -> Option<FinishReason> {
+    Some(match reason.as_str()? {
+        "end_turn" | "stop_sequence" => FinishReason::Stop,
+        "max_tokens" => FinishReason::Length,
+        "tool_use" => FinishReason::ToolCalls,
+        "refusal" => FinishReason::Refusal,
+        // Among them `pause_turn`, and `model_context_window_exceeded`, which another `max_tokens` does not mend.
+        other => FinishReason::Other(other.to_owned()),
+    })
+}
+
+/// Tokens, as the provider counts them: in a stream some at the beginning, and the sums so far at the end.
+#[derive(Default)]
+struct Counts {
+    fresh: u64,
+    written: u64,
+    cached: u64,
+    output: u64,
+    reasoning: u64,
+}
+
+impl Counts {
+    fn update(&mut self, usage: &Value) {
+        for (field, value) in [
+            (&mut self.fresh, &usage["input_tokens"]),
+            (&mut self.written, &usage["cache_creation_input_tokens"]),
+            (&mut self.cached, &usage["cache_read_input_tokens"]),
+            (&mut self.output, &usage["output_tokens"]),
+            (&mut self.reasoning, &usage["output_tokens_details"]["thinking_tokens"]),
+        ] {
+            if !value.is_null() {
+                *field = count(value);
+            }
+        }
+    }
+
+    /// The provider's `input_tokens` leaves out what the cache served and took; ours does not.
+    fn sum(&self) -> Usage {
+        Usage {
+            input_tokens: self.fresh + self.written + self.cached,
+            output_tokens: self.output,
+            cached_tokens: self.cached,
+            reasoning_tokens: self.reasoning,
+        }
+    }
+}
+
+/// Reads one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    usage: Counts,
+    /// Blocks that are handed out whole, with the input that has arrived for them.
+    opaque: Vec<(u32, Value, String)>,
+    done: bool,
+}
+
+impl StreamDecoder for Decoder {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        let json = parse(event.data.as_bytes(), "event of a message")?;
+        let index = count(&json["index"]) as u32;
+        match json["type"].as_str().unwrap_or(event.name) {
+            "error" => return Err(failure(&json)),
+            "message_start" => {
+                let message = &json["message"];
+                deltas.push(Delta::Started {
+                    id: some_text(&message["id"]),
+                    model: some_text(&message["model"]),
+                });
+                self.count(&message["usage"], deltas);
+            }
+            "content_block_start" => self.start(index, &json["content_block"], deltas),
+            "content_block_delta" => self.more(index, &json["delta"], deltas),
+            "content_block_stop" => {
+                if let Some(at) = self.opaque.iter().position(|(opaque, ..)| *opaque == index) {
+                    let (part, mut value, input) = self.opaque.swap_remove(at);
+                    if !input.is_empty() {
+                        value["input"] = serde_json::from_str(&input).unwrap_or(Value::String(input));
+                    }
+                    deltas.push(Delta::Other { part, value });
+                }
+            }
+            "message_delta" => {
+                self.count(&json["usage"], deltas);
+                deltas.extend(finish_reason(&json["delta"]["stop_reason"]).map(Delta::Finished));
+            }
+            "message_stop" => self.done = true,
+            // `ping`, and whatever else is yet to come.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+impl Decoder {
+    fn count(&mut self, usage: &Value, deltas: &mut Vec<Delta>) {
+        if usage.is_object() {
+            self.usage.update(usage);
+            deltas.push(Delta::Usage(self.usage.sum()));
+        }
+    }
+
+    fn start(&mut self, index: u32, block: &Value, deltas: &mut Vec<Delta>) {
+        match part(block) {
+            Part::Text(text) if text.is_empty() => {}
+            Part::Text(text) => deltas.push(Delta::Text { part: index, text }),
+            Part::Reasoning { text, signature } => {
+                deltas.push(Delta::Reasoning { part: index, text, signature });
+            }
+            Part::ToolCall(ToolCall { id, name, arguments }) => {
+                // An empty object stands there until the real input comes.
+                let arguments = if block["input"] == json!({}) { String::new() } else { arguments };
+                deltas.push(Delta::ToolCall { part: index, id: Some(id), name: Some(name), arguments });
+            }
+            _ => self.opaque.push((index, block.clone(), String::new())),
+        }
+    }
+
+    fn more(&mut self, part: u32, delta: &Value, deltas: &mut Vec<Delta>) {
+        match delta["type"].as_str() {
+            Some("text_delta") => deltas.push(Delta::Text { part, text: text(&delta["text"]) }),
+            Some("input_json_delta") => {
+                let input = text(&delta["partial_json"]);
+                match self.opaque.iter_mut().find(|(opaque, ..)| *opaque == part) {
+                    Some((.., so_far)) => so_far.push_str(&input),
+                    None => deltas.push(Delta::ToolCall { part, id: None, name: None, arguments: input }),
+                }
+            }
+            Some("thinking_delta") => {
+                deltas.push(Delta::Reasoning { part, text: text(&delta["thinking"]), signature: None });
+            }
+            Some("signature_delta") => deltas.push(Delta::Reasoning {
+                part,
+                text: String::new(),
+                signature: some_text(&delta["signature"]),
+            }),
+            // Citations.
+            _ => {}
+        }
+    }
+}

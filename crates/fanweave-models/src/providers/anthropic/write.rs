@@ -1,0 +1,174 @@
+//! What goes out.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fanweave_core::{
+    Error, ErrorKind, Media, Message, Parameters, Part, ResponseFormat, Result, Role, ToolChoice, ToolSpec,
+};
+use serde_json::{Map, Value, json};
+
+use crate::protocol::Call;
+use crate::providers::schema::Subset;
+use crate::providers::{json, media, schema};
+
+/// Most tokens of an answer where the caller says nothing: the field must be there. Every model since 2024 takes it.
+const MAX_TOKENS: u32 = 8192;
+
+/// The first version that answers 400 to parameters that choose words.
+const WITHOUT_SAMPLING: &str = "2026-10-21";
+
+/// How long one token takes at worst. Source: the official SDKs expect an hour for 128,000.
+const TIME_PER_TOKEN: Duration = Duration::from_micros(3_600_000_000 / 128_000);
+
+/// What structured output takes. Source: the provider's list of limitations.
+const SUBSET: Subset = Subset { constraints: &["format", "allOf"], closed: true, all_required: false };
+
+/// How long the answer to a call may take.
+pub(super) fn expected_time(parameters: &Parameters) -> Duration {
+    TIME_PER_TOKEN * parameters.max_tokens.unwrap_or(MAX_TOKENS)
+}
+
+pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<Vec<u8>> {
+    let p = call.parameters;
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
+    set("model", call.model.into());
+    set("max_tokens", p.max_tokens.unwrap_or(MAX_TOKENS).into());
+    let system = system(call.messages)?;
+    if !system.is_empty() {
+        set("system", system.into());
+    }
+    set("messages", messages(call.messages)?);
+    for (name, value) in [("temperature", p.temperature), ("top_p", p.top_p)] {
+        let Some(value) = value else { continue };
+        // Dates in this form are in order of time as texts, too.
+        if version >= WITHOUT_SAMPLING {
+            return Err(unsupported(&format!("`{name}` from version {WITHOUT_SAMPLING} on: leave it out")));
+        }
+        set(name, value.into());
+    }
+    if !p.stop.is_empty() {
+        set("stop_sequences", p.stop.clone().into());
+    }
+    if !p.tools.is_empty() {
+        set("tools", p.tools.iter().map(tool).collect());
+    }
+    if let Some(choice) = &p.tool_choice {
+        set("tool_choice", tool_choice(choice)?);
+    }
+    match &p.format {
+        None | Some(ResponseFormat::Text) => {}
+        Some(ResponseFormat::JsonSchema { schema, .. }) => {
+            let schema = schema::within(schema, &SUBSET);
+            set("output_config", json!({ "format": { "type": "json_schema", "schema": schema } }));
+        }
+        Some(ResponseFormat::JsonObject) => {
+            return Err(unsupported("the response format `json_object`: give a schema"));
+        }
+        Some(other) => return Err(unsupported(&format!("the response format {other:?}"))),
+    }
+    if streams {
+        set("stream", true.into());
+    }
+    json::body(body, &p.extra)
+}
+
+/// The system messages, wherever they stand: the dialect has one place for them.
+fn system(messages: &[Message]) -> Result<Vec<Value>> {
+    let system = messages.iter().filter(|message| message.role == Role::System);
+    system.flat_map(|message| &message.parts).filter(|part| !is_empty(part)).map(block).collect()
+}
+
+fn messages(messages: &[Message]) -> Result<Value> {
+    let said = messages.iter().filter(|message| message.role != Role::System);
+    said.map(|message| {
+        let role = match message.role {
+            Role::Assistant => "assistant",
+            // Results of tools come from the user here.
+            Role::User | Role::Tool => "user",
+            other => return Err(unsupported(&format!("the role {other:?}"))),
+        };
+        if let [Part::Text(text)] = message.parts.as_slice() {
+            return Ok(json!({ "role": role, "content": text }));
+        }
+        let parts = message.parts.iter().filter(|part| !is_empty(part));
+        // Results must stand first.
+        let (results, rest): (Vec<_>, Vec<_>) = parts.partition(|part| matches!(part, Part::ToolResult(_)));
+        let content = results.into_iter().chain(rest).map(block).collect::<Result<Vec<_>>>()?;
+        Ok(json!({ "role": role, "content": content }))
+    })
+    .collect()
+}
+
+/// Whether a part is nothing that can be sent: empty texts are refused, and so is reasoning that nobody has signed.
+fn is_empty(part: &Part) -> bool {
+    match part {
+        Part::Text(text) => text.is_empty(),
+        Part::Reasoning { signature, .. } => signature.is_none(),
+        _ => false,
+    }
+}
+
+fn block(part: &Part) -> Result<Value> {
+    Ok(match part {
+        Part::Text(text) => json!({ "type": "text", "text": text }),
+        Part::Image(image) => json!({ "type": "image", "source": source(image) }),
+        Part::File(file) => json!({ "type": "document", "source": document(file)? }),
+        Part::Audio(_) => return Err(unsupported("recordings")),
+        Part::ToolCall(call) => json!({
+            "type": "tool_use", "id": call.id, "name": call.name, "input": json::arguments(&call.arguments),
+        }),
+        Part::ToolResult(result) => {
+            let mut block =
+                json!({ "type": "tool_result", "tool_use_id": result.id, "content": result.content });
+            if result.is_error {
+                block["is_error"] = true.into();
+            }
+            block
+        }
+        Part::Reasoning { text, signature } => {
+            json!({ "type": "thinking", "thinking": text, "signature": signature })
+        }
+        Part::Other(value) => value.clone(),
+        other => return Err(unsupported(&format!("a part such as {other:?}"))),
+    })
+}
+
+fn source(media: &Media) -> Value {
+    match media::inline(media) {
+        Some((media_type, data)) => json!({ "type": "base64", "media_type": media_type, "data": data }),
+        None => json!({ "type": "url", "url": media::url(media) }),
+    }
+}
+
+/// Texts go as they are, and everything else, which is PDF, as base64.
+fn document(file: &Media) -> Result<Value> {
+    match media::inline(file) {
+        Some((media_type, data)) if media_type.starts_with("text/") => {
+            let text = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let text = text.ok_or_else(|| unsupported("a text file that is not UTF-8 in base64"))?;
+            Ok(json!({ "type": "text", "media_type": "text/plain", "data": text }))
+        }
+        _ => Ok(source(file)),
+    }
+}
+
+fn tool(ToolSpec { name, description, parameters }: &ToolSpec) -> Value {
+    json!({ "name": name, "description": description, "input_schema": parameters })
+}
+
+fn tool_choice(choice: &ToolChoice) -> Result<Value> {
+    Ok(match choice {
+        ToolChoice::Auto => json!({ "type": "auto" }),
+        ToolChoice::None => json!({ "type": "none" }),
+        ToolChoice::Required => json!({ "type": "any" }),
+        ToolChoice::Tool(name) => json!({ "type": "tool", "name": name }),
+        other => return Err(unsupported(&format!("the tool choice {other:?}"))),
+    })
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("Anthropic's messages cannot take {what}"))
+}

@@ -1,0 +1,79 @@
+//! OpenAI's completions: a text that goes on. The dialect of models that know no conversation.
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use fanweave_core::{Error, Message, Parameters, Result};
+use http::{Method, StatusCode};
+
+use super::failure::ProviderError;
+use super::openai::Quirks;
+use crate::once::Reader;
+use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+
+/// The dialect.
+pub(crate) struct Completions {
+    pub(crate) quirks: Quirks,
+}
+
+impl Protocol for Completions {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        let prompt = write::prompt(call.messages)?;
+        let body = write::request(call.model, prompt.into(), call.parameters, call.stream, self.quirks)?;
+        Ok(post(body, call.stream))
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message> {
+        read::messages(body, 1).map(|mut messages| messages.remove(0))
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::new(read::Decoder::new(self.quirks.no_done))
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        ProviderError::read(body).into_error(Some(status))
+    }
+}
+
+fn post(body: Vec<u8>, streams: bool) -> HttpRequest {
+    HttpRequest {
+        method: Method::POST,
+        path: "/completions".into(),
+        headers: Vec::new(),
+        body: Bytes::from(body),
+        streams,
+    }
+}
+
+/// The request for several prompts at once.
+///
+/// # Errors
+/// As [`Protocol::request`].
+pub(crate) fn several(
+    model: &str,
+    prompts: Vec<String>,
+    parameters: &Parameters,
+    quirks: Quirks,
+) -> Result<HttpRequest> {
+    Ok(post(write::request(model, prompts.into(), parameters, false, quirks)?, false))
+}
+
+/// Reads the answer to so many prompts.
+pub(crate) struct Several(pub(crate) usize);
+
+impl Reader for Several {
+    type Answer = Vec<Message>;
+
+    fn response(&self, body: &[u8]) -> Result<Vec<Message>> {
+        read::messages(body, self.0)
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        ProviderError::read(body).into_error(Some(status))
+    }
+}

@@ -1,0 +1,118 @@
+//! What comes back: a choice for each prompt, or chunks of one.
+
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, Usage};
+use serde_json::Value;
+
+use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::failure::ProviderError;
+use crate::providers::json::{count, list, parse, some_text, text};
+
+/// Reads an answer to `prompts` prompts, in their order. The provider counts the tokens of all together: they stand
+/// on the first message.
+pub(super) fn messages(body: &[u8], prompts: usize) -> Result<Vec<Message>> {
+    let answer = parse(body, "completion")?;
+    if !answer["error"].is_null() {
+        return Err(ProviderError::of(&answer).into_error(None));
+    }
+    let choices = list(&answer["choices"]);
+    // Of several candidates for each prompt, which stand together, the first one is the answer.
+    let each = (choices.len() / prompts.max(1)).max(1) as u64;
+    let choice = |prompt: u64| {
+        let by_index = |choice: &&Value| count(&choice["index"]) == prompt * each;
+        choices.iter().find(by_index).or_else(|| choices.get((prompt * each) as usize))
+    };
+    (0..prompts as u64)
+        .map(|prompt| {
+            let Some(choice) = choice(prompt) else {
+                let message = format!("the answer holds {} `choices` for {prompts} prompts", choices.len());
+                return Err(Error::new(ErrorKind::Decode, message));
+            };
+            let reply = Reply {
+                id: some_text(&answer["id"]),
+                model: some_text(&answer["model"]),
+                finish_reason: finish_reason(&choice["finish_reason"]),
+                usage: if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() },
+                ..Reply::default()
+            };
+            let said = some_text(&choice["text"]).map(Part::Text);
+            Ok(Message {
+                role: Role::Assistant,
+                parts: said.into_iter().collect(),
+                reply: Some(Box::new(reply)),
+            })
+        })
+        .collect()
+}
+
+fn finish_reason(reason: &Value) -> Option<FinishReason> {
+    Some(match reason.as_str()? {
+        "stop" => FinishReason::Stop,
+        "length" => FinishReason::Length,
+        "content_filter" => FinishReason::ContentFilter,
+        other => FinishReason::Other(other.to_owned()),
+    })
+}
+
+fn usage(usage: &Value) -> Usage {
+    Usage {
+        input_tokens: count(&usage["prompt_tokens"]),
+        output_tokens: count(&usage["completion_tokens"]),
+        cached_tokens: count(&usage["prompt_tokens_details"]["cached_tokens"]),
+        reasoning_tokens: count(&usage["completion_tokens_details"]["reasoning_tokens"]),
+    }
+}
+
+/// Reads one stream.
+pub(super) struct Decoder {
+    /// A stream with a finish reason is whole.
+    no_done: bool,
+    started: bool,
+    finished: bool,
+    done: bool,
+}
+
+impl Decoder {
+    pub(super) fn new(no_done: bool) -> Self {
+        Self { no_done, started: false, finished: false, done: false }
+    }
+}
+
+impl StreamDecoder for Decoder {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        if event.data.trim() == "[DONE]" {
+            self.done = true;
+            return Ok(());
+        }
+        let chunk = parse(event.data.as_bytes(), "completion")?;
+        if event.name == "error" || !chunk["error"].is_null() {
+            return Err(ProviderError::of(&chunk).into_error(None));
+        }
+        let (id, model) = (some_text(&chunk["id"]), some_text(&chunk["model"]));
+        if !self.started && (id.is_some() || model.is_some()) {
+            self.started = true;
+            deltas.push(Delta::Started { id, model });
+        }
+        for choice in list(&chunk["choices"]).iter().filter(|choice| count(&choice["index"]) == 0) {
+            let said = text(&choice["text"]);
+            if !said.is_empty() {
+                deltas.push(Delta::text(said));
+            }
+            if let Some(reason) = finish_reason(&choice["finish_reason"]) {
+                self.finished = true;
+                deltas.push(Delta::Finished(reason));
+            }
+        }
+        if chunk["usage"].is_object() {
+            deltas.push(Delta::Usage(usage(&chunk["usage"])));
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+
+    fn is_complete(&self) -> bool {
+        self.done || (self.no_done && self.finished)
+    }
+}

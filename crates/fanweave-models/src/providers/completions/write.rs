@@ -1,0 +1,56 @@
+//! What goes out.
+
+use fanweave_core::{Error, ErrorKind, Message, Parameters, Part, Result};
+use serde_json::{Map, Value, json};
+
+use crate::providers::json;
+use crate::providers::openai::Quirks;
+
+pub(super) fn request(
+    model: &str,
+    prompt: Value,
+    p: &Parameters,
+    stream: bool,
+    quirks: Quirks,
+) -> Result<Vec<u8>> {
+    if !p.tools.is_empty() {
+        return Err(unsupported("tools"));
+    }
+    if p.format.is_some() {
+        return Err(unsupported("a response format"));
+    }
+    let fields = [
+        ("model", Some(Value::from(model))),
+        ("prompt", Some(prompt)),
+        ("temperature", p.temperature.map(Into::into)),
+        ("top_p", p.top_p.map(Into::into)),
+        ("max_tokens", p.max_tokens.map(Into::into)),
+        ("stop", (!p.stop.is_empty()).then(|| p.stop.clone().into())),
+        ("seed", p.seed.map(Into::into)),
+        ("stream", stream.then_some(Value::Bool(true))),
+        ("stream_options", (stream && !quirks.no_stream_options).then(|| json!({ "include_usage": true }))),
+    ];
+    let set = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    json::body(set.collect::<Map<_, _>>(), &p.extra)
+}
+
+/// The messages as one text, with a blank line between them: the dialect knows no roles.
+pub(super) fn prompt(messages: &[Message]) -> Result<String> {
+    let mut texts = Vec::with_capacity(messages.len());
+    for message in messages {
+        let is_text = |part: &Part| matches!(part, Part::Text(_) | Part::Reasoning { .. });
+        if let Some(other) = message.parts.iter().find(|part| !is_text(part)) {
+            let kind = match other {
+                Part::ToolCall(_) | Part::ToolResult(_) => "tool calls",
+                _ => "parts that are no text",
+            };
+            return Err(unsupported(kind));
+        }
+        texts.push(message.text());
+    }
+    Ok(texts.join("\n\n"))
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("completions cannot take {what}"))
+}

@@ -1,0 +1,88 @@
+//! What comes back.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use fanweave_core::{Embedded, Error, ErrorKind, Result, Usage};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::{Dialect, gemini};
+use crate::providers::failure::ProviderError;
+use crate::providers::json::count;
+
+/// The answers of all dialects: each uses its own fields. What is unknown is skipped, and null is missing.
+#[derive(Deserialize)]
+struct Answer {
+    /// OpenAI's.
+    data: Option<Vec<Datum>>,
+    usage: Option<Value>,
+    /// Gemini's and Ollama's.
+    embeddings: Option<Vec<Vector>>,
+    prompt_eval_count: Option<Value>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Datum {
+    index: Option<usize>,
+    embedding: Vector,
+}
+
+/// A list of numbers, base64 of little-endian ones, or an object that holds the list.
+struct Vector(Vec<f32>);
+
+impl<'de> Deserialize<'de> for Vector {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Numbers(Vec<f32>),
+            Object { values: Vec<f32> },
+            Base64(String),
+        }
+        match Form::deserialize(json)? {
+            Form::Numbers(values) | Form::Object { values } => Ok(Self(values)),
+            Form::Base64(text) => {
+                let bytes = STANDARD.decode(text).map_err(serde::de::Error::custom)?;
+                let (numbers, rest) = bytes.as_chunks::<4>();
+                if !rest.is_empty() {
+                    return Err(serde::de::Error::custom("the base64 of a vector ends within a number"));
+                }
+                Ok(Self(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect()))
+            }
+        }
+    }
+}
+
+pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Embedded> {
+    let decode = |message: String| Error::new(ErrorKind::Decode, message);
+    let answer: Answer =
+        serde_json::from_slice(body).map_err(|e| decode(format!("the answer holds no embeddings: {e}")))?;
+    if let Some(error) = answer.error.filter(|error| !error.is_null()) {
+        let body = serde_json::json!({ "error": error });
+        return Err(match dialect {
+            Dialect::Gemini => gemini::error_of(&body),
+            _ => ProviderError::of(&body).into_error(None),
+        });
+    }
+    let vectors: Vec<_> = match (answer.data, answer.embeddings) {
+        (Some(mut data), _) => {
+            // Stable: where there are no indices the order is the server's.
+            data.sort_by_key(|datum| datum.index.unwrap_or_default());
+            data.into_iter().map(|datum| datum.embedding.0).collect()
+        }
+        (None, Some(vectors)) => vectors.into_iter().map(|vector| vector.0).collect(),
+        (None, None) => Vec::new(),
+    };
+    if vectors.len() != texts {
+        return Err(decode(format!("the answer holds {} embeddings for {texts} texts", vectors.len())));
+    }
+    if vectors.iter().any(Vec::is_empty) {
+        return Err(decode("the answer holds an embedding without numbers".to_owned()));
+    }
+    let usage = answer.usage.unwrap_or_default();
+    let input_tokens = count(&usage["prompt_tokens"])
+        .max(count(&usage["total_tokens"]))
+        .max(count(&answer.prompt_eval_count.unwrap_or_default()));
+    Ok(Embedded { vectors, usage: Usage { input_tokens, ..Usage::default() } })
+}

@@ -1,0 +1,35 @@
+//! What goes out.
+
+use fanweave_core::Result;
+use serde_json::{Value, json};
+
+use super::Dialect;
+use crate::providers::json;
+
+pub(super) fn request(
+    dialect: Dialect,
+    model: &str,
+    texts: Vec<String>,
+    dimensions: Option<u32>,
+) -> Result<Vec<u8>> {
+    let mut body = match dialect {
+        Dialect::OpenAi => json!({ "model": model, "input": texts }),
+        // A text that is too long is an error, not silently a shorter one.
+        Dialect::Ollama => json!({ "model": model, "input": texts, "truncate": false }),
+        Dialect::Gemini => {
+            let name = if model.contains('/') { model.to_owned() } else { format!("models/{model}") };
+            let request = |text: String| {
+                let mut request = json!({ "model": name, "content": { "parts": [{ "text": text }] } });
+                if let Some(dimensions) = dimensions {
+                    request["outputDimensionality"] = dimensions.into();
+                }
+                request
+            };
+            return json::write(&json!({ "requests": texts.into_iter().map(request).collect::<Value>() }));
+        }
+    };
+    if let Some(dimensions) = dimensions {
+        body["dimensions"] = dimensions.into();
+    }
+    json::write(&body)
+}

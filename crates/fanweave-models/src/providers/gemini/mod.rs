@@ -1,0 +1,73 @@
+//! Gemini's generateContent.
+//!
+//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters):
+//! `safetySettings`, `cachedContent`, or more of `generationConfig`, which is merged with the fields that are set.
+//!
+//! A thought signature belongs to the part that it stands on. In the neutral model it is a
+//! [`Part::Reasoning`](fanweave_core::Part::Reasoning) before that part, and goes back onto it.
+
+mod classify;
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use fanweave_core::{Error, Message, Result};
+use http::{Method, StatusCode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+
+/// What may stand in the name of a model as it is.
+const NAME: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// What the ids of tool calls begin with that the provider gave none. They mean nothing to it, and are not sent.
+const MADE_UP: &str = "unnamed_call_";
+
+/// The dialect.
+pub(crate) struct GenerateContent;
+
+impl Protocol for GenerateContent {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        let verb = if call.stream { "streamGenerateContent?alt=sse" } else { "generateContent" };
+        Ok(HttpRequest {
+            method: Method::POST,
+            path: path(call.model, verb),
+            headers: Vec::new(),
+            body: Bytes::from(write::request(call)?),
+            streams: call.stream,
+        })
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message> {
+        read::message(body)
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::<read::Decoder>::default()
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        classify::error(Some(status), body)
+    }
+}
+
+/// The error of an answer that is none of success.
+pub(super) fn error(status: StatusCode, body: &str) -> Error {
+    classify::error(Some(status), body)
+}
+
+/// The error that a successful answer wraps.
+pub(super) fn error_of(body: &serde_json::Value) -> Error {
+    classify::of(None, body)
+}
+
+/// The path of a model and a verb. Tuned models have a collection of their own.
+pub(super) fn path(model: &str, verb: &str) -> Cow<'static, str> {
+    let collection = if model.contains('/') { "" } else { "models/" };
+    format!("/v1beta/{collection}{}:{verb}", utf8_percent_encode(model, &NAME)).into()
+}

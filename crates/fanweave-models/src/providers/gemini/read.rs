@@ -1,0 +1,166 @@
+//! What comes back: a response, or one for each piece of a stream.
+
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Fold, Message, Result, Usage};
+use serde_json::Value;
+
+use super::{MADE_UP, classify};
+use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::json::{count, list, parse, some_text, text};
+
+/// Reads an answer that came whole: a stream of one piece.
+pub(super) fn message(body: &[u8]) -> Result<Message> {
+    let response = parse(body, "response")?;
+    let mut deltas = Vec::new();
+    Decoder::default().response(&response, &mut deltas)?;
+    if response.get("candidates").is_none() {
+        return Err(Error::new(ErrorKind::Decode, "the answer holds no `candidates`"));
+    }
+    let mut fold = Fold::default();
+    deltas.iter().for_each(|delta| fold.push(delta));
+    Ok(fold.into_message())
+}
+
+/// Reads one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    started: bool,
+    finished: bool,
+    asks: bool,
+    /// The part that is being written, and the number of parts so far.
+    open: Option<Open>,
+    parts: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Open {
+    Text,
+    Thought,
+}
+
+impl StreamDecoder for Decoder {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        let response = parse(event.data.as_bytes(), "response")?;
+        self.response(&response, deltas)
+    }
+
+    /// Nothing marks the end: what follows the reason to stop is usage.
+    fn is_done(&self) -> bool {
+        false
+    }
+
+    fn is_complete(&self) -> bool {
+        self.finished
+    }
+}
+
+impl Decoder {
+    fn response(&mut self, response: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        if response["error"].is_object() || response.is_array() {
+            return Err(classify::of(None, response));
+        }
+        let (id, model) = (some_text(&response["responseId"]), some_text(&response["modelVersion"]));
+        if !self.started && (id.is_some() || model.is_some()) {
+            self.started = true;
+            deltas.push(Delta::Started { id, model });
+        }
+        // Of several candidates the first one is the answer.
+        let candidates = list(&response["candidates"]);
+        let first = candidates.iter().find(|candidate| count(&candidate["index"]) == 0);
+        if let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
+            && first.is_none()
+        {
+            let message = format!("the prompt was blocked: {reason}");
+            return Err(Error::new(ErrorKind::ContentFilter, message).with_code(reason));
+        }
+        for part in first.map(|candidate| list(&candidate["content"]["parts"])).unwrap_or_default() {
+            self.part(part, deltas);
+        }
+        if response["usageMetadata"].is_object() {
+            deltas.push(Delta::Usage(usage(&response["usageMetadata"])));
+        }
+        if let Some(reason) = first.and_then(|candidate| some_text(&candidate["finishReason"])) {
+            self.finished = true;
+            deltas.push(Delta::Finished(self.finish_reason(&reason)));
+        }
+        Ok(())
+    }
+
+    fn part(&mut self, part: &Value, deltas: &mut Vec<Delta>) {
+        let signature = some_text(&part["thoughtSignature"]);
+        if part["thought"] == true {
+            let index = self.continues(Open::Thought);
+            deltas.push(Delta::Reasoning { part: index, text: text(&part["text"]), signature });
+            return;
+        }
+        if signature.is_some() {
+            let text = String::new();
+            deltas.push(Delta::Reasoning { part: self.next(), text, signature });
+        }
+        if let Some(call) = part.get("functionCall").filter(|call| call.is_object()) {
+            self.asks = true;
+            let index = self.next();
+            deltas.push(Delta::ToolCall {
+                part: index,
+                id: some_text(&call["id"]).or_else(|| Some(format!("{MADE_UP}{index}"))),
+                name: some_text(&call["name"]),
+                arguments: text(&call["args"]),
+            });
+        } else if let Some(said) = part.get("text").filter(|_| part.as_object().is_some_and(is_text)) {
+            let said = text(said);
+            if !said.is_empty() {
+                deltas.push(Delta::Text { part: self.continues(Open::Text), text: said });
+            }
+        } else {
+            deltas.push(Delta::Other { part: self.next(), value: part.clone() });
+        }
+    }
+
+    /// The index of a part that more of the same kind is added to.
+    fn continues(&mut self, kind: Open) -> u32 {
+        if self.open == Some(kind) {
+            return self.parts - 1;
+        }
+        let index = self.next();
+        self.open = Some(kind);
+        index
+    }
+
+    /// The index of a part of its own.
+    fn next(&mut self) -> u32 {
+        self.open = None;
+        self.parts += 1;
+        self.parts - 1
+    }
+
+    fn finish_reason(&self, reason: &str) -> FinishReason {
+        match reason {
+            "STOP" if self.asks => FinishReason::ToolCalls,
+            "STOP" => FinishReason::Stop,
+            "MAX_TOKENS" => FinishReason::Length,
+            "SAFETY"
+            | "RECITATION"
+            | "BLOCKLIST"
+            | "PROHIBITED_CONTENT"
+            | "SPII"
+            | "IMAGE_SAFETY"
+            | "IMAGE_PROHIBITED_CONTENT"
+            | "IMAGE_RECITATION" => FinishReason::ContentFilter,
+            other => FinishReason::Other(other.to_owned()),
+        }
+    }
+}
+
+/// Whether a part is text and nothing else that would be lost.
+fn is_text(part: &serde_json::Map<String, Value>) -> bool {
+    part.keys().all(|key| matches!(key.as_str(), "text" | "thought" | "thoughtSignature"))
+}
+
+fn usage(usage: &Value) -> Usage {
+    let thoughts = count(&usage["thoughtsTokenCount"]);
+    Usage {
+        input_tokens: count(&usage["promptTokenCount"]) + count(&usage["toolUsePromptTokenCount"]),
+        output_tokens: count(&usage["candidatesTokenCount"]) + thoughts,
+        cached_tokens: count(&usage["cachedContentTokenCount"]),
+        reasoning_tokens: thoughts,
+    }
+}

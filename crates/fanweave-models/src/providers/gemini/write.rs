@@ -1,0 +1,181 @@
+//! What goes out: contents of parts, and a configuration.
+
+use fanweave_core::{
+    Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
+};
+use serde_json::{Map, Value, json};
+
+use super::MADE_UP;
+use crate::protocol::Call;
+use crate::providers::schema::{self, Subset};
+use crate::providers::{json, media};
+
+/// What a response schema takes. Source: the list beside `responseJsonSchema`.
+const SUBSET: Subset = Subset {
+    constraints: &[
+        "format",
+        "prefixItems",
+        "minItems",
+        "maxItems",
+        "minimum",
+        "maximum",
+        "oneOf",
+        "propertyOrdering",
+    ],
+    closed: false,
+    all_required: false,
+};
+
+pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    let p = call.parameters;
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
+    let system = call.messages.iter().filter(|message| message.role == Role::System);
+    let system: Vec<_> = system.map(|message| json!({ "text": message.text() })).collect();
+    if !system.is_empty() {
+        set("systemInstruction", json!({ "parts": system }));
+    }
+    set("contents", contents(call.messages)?.into());
+    let config = config(call)?;
+    if !config.is_empty() {
+        set("generationConfig", config.into());
+    }
+    if !p.tools.is_empty() {
+        let functions = p.tools.iter().map(|tool| {
+            json!({
+                "name": tool.name, "description": tool.description, "parametersJsonSchema": tool.parameters,
+            })
+        });
+        set("tools", json!([{ "functionDeclarations": functions.collect::<Vec<_>>() }]));
+    }
+    if let Some(choice) = &p.tool_choice {
+        set("toolConfig", json!({ "functionCallingConfig": tool_choice(choice)? }));
+    }
+    for (name, value) in &p.extra {
+        match (body.get_mut(name), value) {
+            (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
+            _ => _ = body.insert(name.clone(), value.clone()),
+        }
+    }
+    json::write(&body)
+}
+
+fn config(call: &Call<'_>) -> Result<Map<String, Value>> {
+    let p = call.parameters;
+    let mut config = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            config.insert(name.to_owned(), value);
+        }
+    };
+    set("temperature", p.temperature.map(Into::into));
+    set("topP", p.top_p.map(Into::into));
+    set("maxOutputTokens", p.max_tokens.map(Into::into));
+    set("stopSequences", (!p.stop.is_empty()).then(|| p.stop.clone().into()));
+    set("seed", p.seed.map(Into::into));
+    let json_type = || Some("application/json".into());
+    match &p.format {
+        None | Some(ResponseFormat::Text) => {}
+        Some(ResponseFormat::JsonObject) => set("responseMimeType", json_type()),
+        Some(ResponseFormat::JsonSchema { schema, .. }) => {
+            set("responseMimeType", json_type());
+            set("responseJsonSchema", Some(schema::within(schema, &SUBSET)));
+        }
+        Some(other) => return Err(unsupported(&format!("the response format {other:?}"))),
+    }
+    Ok(config)
+}
+
+/// The conversation. Messages of the same side become one: the results of parallel calls must come together.
+fn contents(messages: &[Message]) -> Result<Vec<Value>> {
+    let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        let role = match message.role {
+            Role::System => continue,
+            Role::Assistant => "model",
+            Role::User | Role::Tool => "user",
+            other => return Err(unsupported(&format!("the role {other:?}"))),
+        };
+        let parts = parts(message, &messages[..at])?;
+        match contents.last_mut() {
+            Some((last, all)) if *last == role => all.extend(parts),
+            _ => contents.push((role, parts)),
+        }
+    }
+    Ok(contents.into_iter().map(|(role, parts)| json!({ "role": role, "parts": parts })).collect())
+}
+
+fn parts(message: &Message, before: &[Message]) -> Result<Vec<Value>> {
+    let mut parts = Vec::new();
+    // That of the part that follows.
+    let mut signature: Option<&str> = None;
+    for part in &message.parts {
+        let mut written = match part {
+            // The thoughts themselves are for the reader.
+            Part::Reasoning { signature: signed, .. } => {
+                signature = signed.as_deref().or(signature);
+                continue;
+            }
+            Part::Text(text) => json!({ "text": text }),
+            Part::Image(media) | Part::Audio(media) | Part::File(media) => data(media),
+            Part::ToolCall(call) => {
+                let mut function = json!({ "name": call.name, "args": json::arguments(&call.arguments) });
+                name_itself(&mut function, &call.id);
+                json!({ "functionCall": function })
+            }
+            Part::ToolResult(result) => json!({ "functionResponse": response(result, before)? }),
+            Part::Other(value) => value.clone(),
+            other => return Err(unsupported(&format!("a part such as {other:?}"))),
+        };
+        if let Some(signature) = signature.take() {
+            written["thoughtSignature"] = signature.into();
+        }
+        parts.push(written);
+    }
+    parts.extend(signature.map(|signature| json!({ "text": "", "thoughtSignature": signature })));
+    Ok(parts)
+}
+
+fn data(media: &Media) -> Value {
+    match media::inline(media) {
+        Some((media_type, data)) => json!({ "inlineData": { "mimeType": media_type, "data": data } }),
+        None => json!({ "fileData": { "fileUri": media::url(media) } }),
+    }
+}
+
+/// A result, which names its tool here: the one that was called by its id.
+fn response(result: &ToolResult, before: &[Message]) -> Result<Value> {
+    let called = before.iter().rev().flat_map(Message::tool_calls).find(|call| call.id == result.id);
+    let Some(called) = called else {
+        let message = format!("the result of the tool call `{}` follows no such call", result.id);
+        return Err(Error::new(ErrorKind::Input, message));
+    };
+    let content = match serde_json::from_str(&result.content) {
+        _ if result.is_error => json!({ "error": result.content }),
+        Ok(object @ Value::Object(_)) => object,
+        _ => json!({ "output": result.content }),
+    };
+    let mut response = json!({ "name": called.name, "response": content });
+    name_itself(&mut response, &result.id);
+    Ok(response)
+}
+
+fn name_itself(function: &mut Value, id: &str) {
+    if !id.starts_with(MADE_UP) {
+        function["id"] = id.into();
+    }
+}
+
+fn tool_choice(choice: &ToolChoice) -> Result<Value> {
+    Ok(match choice {
+        ToolChoice::Auto => json!({ "mode": "AUTO" }),
+        ToolChoice::None => json!({ "mode": "NONE" }),
+        ToolChoice::Required => json!({ "mode": "ANY" }),
+        ToolChoice::Tool(name) => json!({ "mode": "ANY", "allowedFunctionNames": [name] }),
+        other => return Err(unsupported(&format!("the tool choice {other:?}"))),
+    })
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("Gemini cannot take {what}"))
+}

@@ -1,0 +1,36 @@
+//! Pictures, recordings and documents, as several dialects write them.
+
+use std::borrow::Cow;
+
+use fanweave_core::Media;
+
+/// Media type and base64, where the media is inline.
+pub(super) fn inline(media: &Media) -> Option<(&str, &str)> {
+    match media {
+        Media::Inline { media_type, base64 } => Some((media_type, base64)),
+        Media::Url(url) => url.strip_prefix("data:")?.split_once(";base64,"),
+    }
+}
+
+/// The URL, a `data:` one where the media is inline.
+pub(super) fn url(media: &Media) -> Cow<'_, str> {
+    match media {
+        Media::Url(url) => Cow::Borrowed(url),
+        Media::Inline { media_type, base64 } => Cow::Owned(format!("data:{media_type};base64,{base64}")),
+    }
+}
+
+/// What a recording's format is called where only its name is wanted: `mp3`, `wav`, ..
+pub(super) fn audio_format(media_type: &str) -> &str {
+    match media_type {
+        "audio/mpeg" => "mp3",
+        "audio/x-wav" | "audio/wave" => "wav",
+        other => other.strip_prefix("audio/").unwrap_or(other),
+    }
+}
+
+/// A name for a document that has none, which some servers ask for.
+pub(super) fn file_name(media: &Media) -> String {
+    let extension = inline(media).and_then(|(kind, _)| kind.rsplit(['/', '+']).next()).unwrap_or("bin");
+    format!("file.{extension}")
+}

@@ -1,0 +1,51 @@
+//! Ollama's chat.
+//!
+//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters): `think`,
+//! `keep_alive`, or more of `options`, which is merged with the fields that are set.
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use fanweave_core::{Error, Message, Result};
+use http::{Method, StatusCode};
+
+use super::failure::ProviderError;
+use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
+
+/// What the ids of tool calls begin with that the server gave none. They mean nothing to it, and are not sent.
+const MADE_UP: &str = "unnamed_call_";
+
+/// The dialect.
+pub(crate) struct Chat;
+
+impl Protocol for Chat {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        Ok(HttpRequest {
+            method: Method::POST,
+            path: "/api/chat".into(),
+            headers: Vec::new(),
+            body: Bytes::from(write::request(call)?),
+            streams: call.stream,
+        })
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message> {
+        read::message(body)
+    }
+
+    fn framing(&self) -> Framing {
+        Framing::Lines
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::<read::Decoder>::default()
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        ProviderError::read(body).into_error(Some(status))
+    }
+}

@@ -1,0 +1,91 @@
+//! What comes back: one object, or one for each piece of a stream.
+
+use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Fold, Message, Result, Usage};
+use serde_json::Value;
+
+use super::MADE_UP;
+use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::failure::ProviderError;
+use crate::providers::json::{count, list, parse, some_text, text};
+
+/// Reads an answer that came whole: a stream of one piece.
+pub(super) fn message(body: &[u8]) -> Result<Message> {
+    let answer = parse(body, "answer of Ollama's")?;
+    let mut deltas = Vec::new();
+    Decoder::default().answer(&answer, &mut deltas)?;
+    if answer.get("message").is_none() {
+        return Err(Error::new(ErrorKind::Decode, "the answer holds no `message`"));
+    }
+    let mut fold = Fold::default();
+    deltas.iter().for_each(|delta| fold.push(delta));
+    Ok(fold.into_message())
+}
+
+/// Reads one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    started: bool,
+    done: bool,
+    calls: u32,
+}
+
+impl StreamDecoder for Decoder {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        let answer = parse(event.data.as_bytes(), "answer of Ollama's")?;
+        self.answer(&answer, deltas)
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+impl Decoder {
+    fn answer(&mut self, answer: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
+        if !answer["error"].is_null() {
+            return Err(ProviderError::of(answer).into_error(None));
+        }
+        if let Some(model) = some_text(&answer["model"])
+            && !self.started
+        {
+            self.started = true;
+            deltas.push(Delta::Started { id: None, model: Some(model) });
+        }
+        let message = &answer["message"];
+        if let Some(text) = some_text(&message["thinking"]) {
+            deltas.push(Delta::Reasoning { part: 0, text, signature: None });
+        }
+        if let Some(text) = some_text(&message["content"]) {
+            deltas.push(Delta::text(text));
+        }
+        for call in list(&message["tool_calls"]) {
+            let part = self.calls;
+            self.calls += 1;
+            deltas.push(Delta::ToolCall {
+                part,
+                id: some_text(&call["id"]).or_else(|| Some(format!("{MADE_UP}{part}"))),
+                name: some_text(&call["function"]["name"]),
+                arguments: text(&call["function"]["arguments"]),
+            });
+        }
+        if answer["done"] == true {
+            self.done = true;
+            deltas.push(Delta::Usage(Usage {
+                input_tokens: count(&answer["prompt_eval_count"]),
+                output_tokens: count(&answer["eval_count"]),
+                ..Usage::default()
+            }));
+            deltas.push(Delta::Finished(self.finish_reason(&answer["done_reason"])));
+        }
+        Ok(())
+    }
+
+    fn finish_reason(&self, reason: &Value) -> FinishReason {
+        match reason.as_str() {
+            None | Some("stop") if self.calls > 0 => FinishReason::ToolCalls,
+            None | Some("stop") => FinishReason::Stop,
+            Some("length") => FinishReason::Length,
+            Some(other) => FinishReason::Other(other.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What goes out.
+
+use fanweave_core::{Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice};
+use serde_json::{Map, Value, json};
+
+use super::MADE_UP;
+use crate::protocol::Call;
+use crate::providers::{json, media};
+
+pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    let p = call.parameters;
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
+    set("model", call.model.into());
+    set("messages", messages(call.messages)?.into());
+    // Left out, it would be true.
+    set("stream", call.stream.into());
+    let tools = match &p.tool_choice {
+        Some(ToolChoice::None) => &[][..],
+        None | Some(ToolChoice::Auto) => &p.tools,
+        Some(_) => return Err(unsupported("a tool choice: the model decides")),
+    };
+    if !tools.is_empty() {
+        set("tools", tools.iter().map(|tool| json!({ "type": "function", "function": tool })).collect());
+    }
+    match &p.format {
+        None | Some(ResponseFormat::Text) => {}
+        Some(ResponseFormat::JsonObject) => set("format", "json".into()),
+        Some(ResponseFormat::JsonSchema { schema, .. }) => set("format", schema.clone()),
+        Some(other) => return Err(unsupported(&format!("the response format {other:?}"))),
+    }
+    let options = options(call);
+    if !options.is_empty() {
+        set("options", options.into());
+    }
+    for (name, value) in &p.extra {
+        match (body.get_mut(name), value) {
+            (Some(Value::Object(set)), Value::Object(more)) => set.extend(more.clone()),
+            _ => _ = body.insert(name.clone(), value.clone()),
+        }
+    }
+    json::write(&body)
+}
+
+fn options(call: &Call<'_>) -> Map<String, Value> {
+    let p = call.parameters;
+    let stop = (!p.stop.is_empty()).then(|| p.stop.clone().into());
+    let options = [
+        ("temperature", p.temperature.map(Value::from)),
+        ("top_p", p.top_p.map(Into::into)),
+        ("num_predict", p.max_tokens.map(Into::into)),
+        ("stop", stop),
+        ("seed", p.seed.map(Into::into)),
+    ];
+    options.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+}
+
+fn messages(messages: &[Message]) -> Result<Vec<Value>> {
+    let mut wire = Vec::with_capacity(messages.len());
+    for (at, message) in messages.iter().enumerate() {
+        let role = match message.role {
+            Role::System => "system",
+            Role::User => "user",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+            other => return Err(unsupported(&format!("the role {other:?}"))),
+        };
+        let (mut images, mut calls, mut thinking) = (Vec::new(), Vec::new(), String::new());
+        let mut results = 0;
+        for part in &message.parts {
+            match part {
+                Part::Text(_) => {}
+                Part::Image(image) => images.push(base64(image)?),
+                Part::Audio(_) => return Err(unsupported("recordings")),
+                Part::File(_) => return Err(unsupported("files")),
+                Part::ToolCall(call) => {
+                    let arguments = json::arguments(&call.arguments);
+                    let mut wire = json!({ "function": { "name": call.name, "arguments": arguments } });
+                    if !call.id.starts_with(MADE_UP) {
+                        wire["id"] = call.id.as_str().into();
+                    }
+                    calls.push(wire);
+                }
+                // Each result is a message of its own here, and names its tool.
+                Part::ToolResult(result) => {
+                    results += 1;
+                    let before = messages[..at].iter().rev().flat_map(Message::tool_calls);
+                    let mut answer = json!({ "role": "tool", "content": result.content });
+                    if let Some(call) = before.into_iter().find(|call| call.id == result.id) {
+                        answer["tool_name"] = call.name.as_str().into();
+                    }
+                    if !result.id.starts_with(MADE_UP) {
+                        answer["tool_call_id"] = result.id.as_str().into();
+                    }
+                    wire.push(answer);
+                }
+                Part::Reasoning { text, .. } => thinking.push_str(text),
+                other => return Err(unsupported(&format!("a part such as {other:?}"))),
+            }
+        }
+        if results > 0 && results == message.parts.len() {
+            continue;
+        }
+        let mut said = json!({ "role": role, "content": message.text() });
+        for (name, is_there, value) in [
+            ("thinking", !thinking.is_empty(), Value::from(thinking)),
+            ("images", !images.is_empty(), images.into()),
+            ("tool_calls", !calls.is_empty(), calls.into()),
+        ] {
+            if is_there {
+                said[name] = value;
+            }
+        }
+        wire.push(said);
+    }
+    Ok(wire)
+}
+
+fn base64(image: &Media) -> Result<Value> {
+    let (_, data) =
+        media::inline(image).ok_or_else(|| unsupported("a picture by its URL: send its bytes inline"))?;
+    Ok(data.into())
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("Ollama cannot take {what}"))
+}

@@ -1,0 +1,46 @@
+//! OpenAI's responses.
+//!
+//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters): `reasoning`,
+//! `store`, `include`, and the provider's own tools. Their items come back as
+//! [`Part::Other`](fanweave_core::Part::Other), and reasoning as [`Part::Reasoning`](fanweave_core::Part::Reasoning)
+//! whose signature holds the item's id and encrypted content: both go back unchanged.
+
+mod read;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+use fanweave_core::{Error, Message, Result};
+use http::{Method, StatusCode};
+
+use super::failure::ProviderError;
+use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
+
+/// The dialect.
+pub(crate) struct Responses;
+
+impl Protocol for Responses {
+    fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
+        Ok(HttpRequest {
+            method: Method::POST,
+            path: "/responses".into(),
+            headers: Vec::new(),
+            body: Bytes::from(write::request(call)?),
+            streams: call.stream,
+        })
+    }
+
+    fn response(&self, body: &[u8]) -> Result<Message> {
+        read::message(body)
+    }
+
+    fn decoder(&self) -> Box<dyn StreamDecoder> {
+        Box::<read::Decoder>::default()
+    }
+
+    fn error(&self, status: StatusCode, body: &str) -> Error {
+        ProviderError::read(body).into_error(Some(status))
+    }
+}

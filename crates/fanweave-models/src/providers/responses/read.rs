@@ -1,0 +1,229 @@
+//! What comes back: a response of items, or the events that build one.
+
+use std::collections::HashSet;
+
+use fanweave_core::{
+    Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage,
+};
+use serde_json::{Value, json};
+
+use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::failure::ProviderError;
+use crate::providers::json::{count, list, parse, some_text, text};
+
+/// Reads an answer that came whole.
+pub(super) fn message(body: &[u8]) -> Result<Message> {
+    let response = parse(body, "response")?;
+    if !response["error"].is_null() {
+        return Err(failure(&response));
+    }
+    let Some(output) = response.get("output") else {
+        return Err(Error::new(ErrorKind::Decode, "the answer holds no `output`"));
+    };
+    let parts: Vec<_> = list(output).iter().flat_map(parts).collect();
+    let asks = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+    let refused = list(output).iter().flat_map(|item| list(&item["content"])).any(is_refusal);
+    let reply = Reply {
+        id: some_text(&response["id"]),
+        model: some_text(&response["model"]),
+        finish_reason: finish_reason(&response, asks, refused),
+        usage: usage(&response["usage"]),
+        ..Reply::default()
+    };
+    Ok(Message { role: Role::Assistant, parts, reply: Some(Box::new(reply)) })
+}
+
+fn failure(body: &Value) -> Error {
+    ProviderError::of(body).into_error(None)
+}
+
+fn is_refusal(content: &Value) -> bool {
+    content["type"] == "refusal"
+}
+
+/// The parts of one item.
+fn parts(item: &Value) -> Vec<Part> {
+    match item["type"].as_str() {
+        Some("message") => match &item["content"] {
+            Value::String(text) => vec![Part::Text(text.clone())],
+            content => {
+                list(content).iter().map(said).filter(|text| !text.is_empty()).map(Part::Text).collect()
+            }
+        },
+        Some("function_call") => vec![Part::ToolCall(ToolCall {
+            id: call_id(item),
+            name: text(&item["name"]),
+            arguments: text(&item["arguments"]),
+        })],
+        Some("reasoning") => {
+            vec![Part::Reasoning { text: thought(item), signature: signature(item) }]
+        }
+        _ => vec![Part::Other(item.clone())],
+    }
+}
+
+/// The text of one content part, whatever it is called.
+fn said(content: &Value) -> String {
+    [&content["text"], &content["refusal"]].into_iter().find_map(some_text).unwrap_or_default()
+}
+
+/// What a result has to name. Not the item's own id, unless there is no other.
+fn call_id(item: &Value) -> String {
+    [&item["call_id"], &item["id"]].into_iter().find_map(some_text).unwrap_or_default()
+}
+
+/// The summary, or the reasoning itself, where the server shows it.
+fn thought(item: &Value) -> String {
+    let texts = |value| list(value).iter().map(|part| text(&part["text"])).collect::<Vec<_>>();
+    let summary = texts(&item["summary"]);
+    if summary.is_empty() { texts(&item["content"]).concat() } else { summary.join("\n\n") }
+}
+
+/// What must go back with the reasoning: its id, and its encrypted content where that was asked for.
+fn signature(item: &Value) -> Option<String> {
+    let id = some_text(&item["id"])?;
+    let mut kept = json!({ "id": id });
+    if let Some(encrypted) = some_text(&item["encrypted_content"]) {
+        kept["encrypted_content"] = encrypted.into();
+    }
+    Some(kept.to_string())
+}
+
+fn finish_reason(response: &Value, asks: bool, refused: bool) -> Option<FinishReason> {
+    Some(match response["status"].as_str().unwrap_or("completed") {
+        "incomplete" => match response["incomplete_details"]["reason"].as_str().unwrap_or("incomplete") {
+            "max_output_tokens" | "max_tokens" => FinishReason::Length,
+            "content_filter" => FinishReason::ContentFilter,
+            other => FinishReason::Other(other.to_owned()),
+        },
+        "completed" if asks => FinishReason::ToolCalls,
+        "completed" if refused => FinishReason::Refusal,
+        "completed" => FinishReason::Stop,
+        other => FinishReason::Other(other.to_owned()),
+    })
+}
+
+fn usage(usage: &Value) -> Usage {
+    Usage {
+        input_tokens: count(&usage["input_tokens"]),
+        output_tokens: count(&usage["output_tokens"]),
+        cached_tokens: count(&usage["input_tokens_details"]["cached_tokens"]),
+        reasoning_tokens: count(&usage["output_tokens_details"]["reasoning_tokens"]),
+    }
+}
+
+/// Reads one stream.
+#[derive(Default)]
+pub(super) struct Decoder {
+    started: bool,
+    done: bool,
+    asks: bool,
+    refused: bool,
+    /// Items of which pieces have come. One that only comes whole is handed out at its end.
+    heard: HashSet<u64>,
+}
+
+impl StreamDecoder for Decoder {
+    fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        if event.data.trim() == "[DONE]" {
+            return Ok(());
+        }
+        let json = parse(event.data.as_bytes(), "event of a response")?;
+        let item = count(&json["output_index"]);
+        match json["type"].as_str().unwrap_or(event.name) {
+            "error" => return Err(failure(&json)),
+            "response.failed" => return Err(failure(&json["response"])),
+            "response.created" | "response.in_progress" if !self.started => {
+                self.started = true;
+                let response = &json["response"];
+                deltas.push(Delta::Started {
+                    id: some_text(&response["id"]),
+                    model: some_text(&response["model"]),
+                });
+            }
+            "response.output_item.added" if json["item"]["type"] == "function_call" => {
+                self.asks = true;
+                deltas.push(Delta::ToolCall {
+                    part: item as u32,
+                    id: some_text(&Value::String(call_id(&json["item"]))),
+                    name: some_text(&json["item"]["name"]),
+                    arguments: String::new(),
+                });
+            }
+            "response.output_text.delta" => self.text(&json, deltas),
+            "response.refusal.delta" => {
+                self.refused = true;
+                self.text(&json, deltas);
+            }
+            "response.function_call_arguments.delta" => {
+                self.heard.insert(item);
+                let arguments = text(&json["delta"]);
+                deltas.push(Delta::ToolCall { part: item as u32, id: None, name: None, arguments });
+            }
+            "response.reasoning_summary_part.added" if count(&json["summary_index"]) > 0 => {
+                let text = "\n\n".to_owned();
+                deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
+            }
+            "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
+                self.heard.insert(item);
+                let text = text(&json["delta"]);
+                deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
+            }
+            "response.output_item.done" => self.end(item, &json["item"], deltas),
+            "response.completed" | "response.incomplete" => {
+                let response = &json["response"];
+                if response["usage"].is_object() {
+                    deltas.push(Delta::Usage(usage(&response["usage"])));
+                }
+                deltas.extend(finish_reason(response, self.asks, self.refused).map(Delta::Finished));
+                self.done = true;
+            }
+            // Beginnings and ends of parts whose pieces say it all, progress of tools, and what is yet to come.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn is_done(&self) -> bool {
+        self.done
+    }
+}
+
+impl Decoder {
+    fn text(&mut self, json: &Value, deltas: &mut Vec<Delta>) {
+        let item = count(&json["output_index"]);
+        self.heard.insert(item);
+        let part = text_part(item, count(&json["content_index"]));
+        deltas.push(Delta::Text { part, text: text(&json["delta"]) });
+    }
+
+    fn end(&mut self, item: u64, whole: &Value, deltas: &mut Vec<Delta>) {
+        let part = item as u32;
+        let heard = self.heard.contains(&item);
+        match whole["type"].as_str() {
+            Some("message") if heard => {}
+            Some("message") => {
+                for (content, at) in list(&whole["content"]).iter().zip(0..) {
+                    self.refused |= is_refusal(content);
+                    deltas.push(Delta::Text { part: text_part(item, at), text: said(content) });
+                }
+            }
+            Some("function_call") => {
+                self.asks = true;
+                let (id, name) = (Some(call_id(whole)), some_text(&whole["name"]));
+                let arguments = if heard { String::new() } else { text(&whole["arguments"]) };
+                deltas.push(Delta::ToolCall { part, id, name, arguments });
+            }
+            Some("reasoning") => {
+                let text = if heard { String::new() } else { thought(whole) };
+                deltas.push(Delta::Reasoning { part, text, signature: signature(whole) });
+            }
+            _ => deltas.push(Delta::Other { part, value: whole.clone() }),
+        }
+    }
+}
+
+/// The index of a text, which is one of several in its item.
+fn text_part(item: u64, content: u64) -> u32 {
+    (item * 256 + content.min(255)) as u32
+}

@@ -1,0 +1,154 @@
+//! What goes out: instructions, and a list of items.
+
+use fanweave_core::{Error, ErrorKind, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolSpec};
+use serde_json::{Map, Value, json};
+
+use crate::protocol::Call;
+use crate::providers::{json, media, schema};
+
+pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
+    let p = call.parameters;
+    if !p.stop.is_empty() {
+        return Err(unsupported("stop sequences"));
+    }
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
+    set("model", call.model.into());
+    let system = call.messages.iter().filter(|message| message.role == Role::System);
+    let instructions: Vec<_> = system.map(Message::text).collect();
+    if !instructions.is_empty() {
+        set("instructions", instructions.join("\n\n").into());
+    }
+    set("input", input(call.messages)?.into());
+    if let Some(temperature) = p.temperature {
+        set("temperature", temperature.into());
+    }
+    if let Some(top_p) = p.top_p {
+        set("top_p", top_p.into());
+    }
+    if let Some(max_tokens) = p.max_tokens {
+        set("max_output_tokens", max_tokens.into());
+    }
+    if !p.tools.is_empty() {
+        set("tools", p.tools.iter().map(tool).collect());
+    }
+    if let Some(choice) = &p.tool_choice {
+        set("tool_choice", tool_choice(choice)?);
+    }
+    if let Some(format) = &p.format {
+        set("text", json!({ "format": text_format(format)? }));
+    }
+    if call.stream {
+        set("stream", true.into());
+    }
+    json::body(body, &p.extra)
+}
+
+fn input(messages: &[Message]) -> Result<Vec<Value>> {
+    let mut items = Vec::new();
+    for message in messages {
+        match message.role {
+            Role::System => {}
+            Role::Assistant => said(message, &mut items)?,
+            Role::User | Role::Tool => asked(message, &mut items)?,
+            other => return Err(unsupported(&format!("the role {other:?}"))),
+        }
+    }
+    Ok(items)
+}
+
+/// What the model said: an item for each text, call and thought, in their order.
+fn said(message: &Message, items: &mut Vec<Value>) -> Result<()> {
+    for part in &message.parts {
+        items.push(match part {
+            Part::Text(text) => json!({ "role": "assistant", "content": text }),
+            Part::ToolCall(call) => json!({
+                "type": "function_call",
+                "call_id": call.id,
+                "name": call.name,
+                "arguments": if call.arguments.is_empty() { "{}" } else { &call.arguments },
+            }),
+            Part::Reasoning { text, signature } => match reasoning(text, signature.as_deref()) {
+                Some(item) => item,
+                None => continue,
+            },
+            Part::Other(item) => item.clone(),
+            other => return Err(unsupported(&format!("a part of an answer such as {other:?}"))),
+        });
+    }
+    Ok(())
+}
+
+/// The reasoning as it came. What another provider thought has no place here.
+fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
+    let mut item: Map<String, Value> = serde_json::from_str(signature?).ok()?;
+    item.insert("type".to_owned(), "reasoning".into());
+    let summary = if text.is_empty() { json!([]) } else { json!([{ "type": "summary_text", "text": text }]) };
+    item.insert("summary".to_owned(), summary);
+    Some(Value::Object(item))
+}
+
+/// What the user said, after the results of tools: each of those is an item of its own.
+fn asked(message: &Message, items: &mut Vec<Value>) -> Result<()> {
+    let mut content = Vec::new();
+    for part in &message.parts {
+        content.push(match part {
+            Part::Text(text) => json!({ "type": "input_text", "text": text }),
+            Part::Image(image) => json!({ "type": "input_image", "image_url": media::url(image) }),
+            Part::File(file) => match media::inline(file) {
+                Some(_) => json!({
+                    "type": "input_file", "filename": media::file_name(file), "file_data": media::url(file),
+                }),
+                None => json!({ "type": "input_file", "file_url": media::url(file) }),
+            },
+            Part::Audio(_) => return Err(unsupported("recordings")),
+            Part::ToolResult(result) => {
+                items.push(json!({
+                    "type": "function_call_output", "call_id": result.id, "output": result.content,
+                }));
+                continue;
+            }
+            Part::Other(value) => value.clone(),
+            other => return Err(unsupported(&format!("a part such as {other:?}"))),
+        });
+    }
+    match (content.as_slice(), message.parts.as_slice()) {
+        ([], _) => {}
+        (_, [Part::Text(text)]) => items.push(json!({ "role": "user", "content": text })),
+        _ => items.push(json!({ "role": "user", "content": content })),
+    }
+    Ok(())
+}
+
+fn tool(ToolSpec { name, description, parameters }: &ToolSpec) -> Value {
+    // Left out, `strict` would be true, and refuse most schemas.
+    json!({
+        "type": "function", "name": name, "description": description, "parameters": parameters, "strict": false,
+    })
+}
+
+fn tool_choice(choice: &ToolChoice) -> Result<Value> {
+    Ok(match choice {
+        ToolChoice::Auto => json!("auto"),
+        ToolChoice::None => json!("none"),
+        ToolChoice::Required => json!("required"),
+        ToolChoice::Tool(name) => json!({ "type": "function", "name": name }),
+        other => return Err(unsupported(&format!("the tool choice {other:?}"))),
+    })
+}
+
+fn text_format(format: &ResponseFormat) -> Result<Value> {
+    Ok(match format {
+        ResponseFormat::Text => json!({ "type": "text" }),
+        ResponseFormat::JsonObject => json!({ "type": "json_object" }),
+        ResponseFormat::JsonSchema { name, schema, strict } => {
+            let schema = if *strict { schema::within(schema, &schema::STRICT) } else { schema.clone() };
+            json!({ "type": "json_schema", "name": name, "schema": schema, "strict": strict })
+        }
+        other => return Err(unsupported(&format!("the response format {other:?}"))),
+    })
+}
+
+fn unsupported(what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("OpenAI's responses cannot take {what}"))
+}

@@ -1,0 +1,224 @@
+//! JSON schemas, cut down to what a provider takes.
+//!
+//! Each provider holds its models to a subset of JSON schema, and refuses what is outside it. A constraint that it does
+//! not know is moved into the description, where the model still reads it; nothing else of the schema is changed.
+
+use serde_json::{Map, Value, json};
+
+/// What a provider takes.
+pub(super) struct Subset {
+    /// Keywords that say something about values, and are understood.
+    pub(super) constraints: &'static [&'static str],
+    /// Whether every object must say that it has no further properties.
+    pub(super) closed: bool,
+    /// Whether every property must be required. One that was not may then be null.
+    pub(super) all_required: bool,
+}
+
+/// OpenAI's strict mode. Source: its list of supported schemas.
+pub(super) const STRICT: Subset = Subset {
+    constraints: &[
+        "pattern",
+        "format",
+        "multipleOf",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minItems",
+        "maxItems",
+    ],
+    closed: true,
+    all_required: true,
+};
+
+/// Keywords that every provider knows, or that say nothing about values.
+const COMMON: &[&str] = &[
+    "$ref",
+    "$defs",
+    "definitions",
+    "$id",
+    "$anchor",
+    "type",
+    "title",
+    "description",
+    "enum",
+    "const",
+    "items",
+    "anyOf",
+    "properties",
+    "required",
+    "additionalProperties",
+];
+
+/// Keywords without meaning for a model.
+const IDLE: &[&str] = &["$schema", "$comment", "default", "examples", "readOnly", "writeOnly", "deprecated"];
+
+/// `schema` as the provider takes it.
+pub(super) fn within(schema: &Value, subset: &Subset) -> Value {
+    match schema {
+        Value::Object(object) => Value::Object(subset.object(object)),
+        other => other.clone(),
+    }
+}
+
+impl Subset {
+    fn object(&self, schema: &Map<String, Value>) -> Map<String, Value> {
+        let mut kept = Map::new();
+        let mut moved = Vec::new();
+        for (keyword, value) in schema {
+            let value = match (keyword.as_str(), value) {
+                ("properties" | "$defs" | "definitions", Value::Object(schemas)) => {
+                    let schemas = schemas.iter().map(|(name, schema)| (name.clone(), within(schema, self)));
+                    Value::Object(schemas.collect())
+                }
+                ("anyOf" | "oneOf" | "allOf" | "prefixItems", Value::Array(schemas)) => {
+                    schemas.iter().map(|schema| within(schema, self)).collect()
+                }
+                ("items" | "additionalProperties" | "not", schema @ Value::Object(_)) => within(schema, self),
+                _ => value.clone(),
+            };
+            let keyword = keyword.as_str();
+            if COMMON.contains(&keyword) || self.constraints.contains(&keyword) {
+                kept.insert(keyword.to_owned(), value);
+            } else if keyword == "oneOf" && !schema.contains_key("anyOf") {
+                // As good as it gets: the alternatives are nearly always told apart by a constant.
+                kept.insert("anyOf".to_owned(), value);
+            } else if let ("allOf", Value::Array(schemas), false) =
+                (keyword, &value, ["$ref", "properties"].iter().any(|taken| schema.contains_key(*taken)))
+                && let [Value::Object(only)] = schemas.as_slice()
+            {
+                // How generators attach a description to a reference.
+                kept.extend(only.clone());
+            } else if !IDLE.contains(&keyword) {
+                moved.push(format!("{keyword}: {value}"));
+            }
+        }
+        self.settle(&mut kept);
+        if !moved.is_empty() {
+            let said = kept.get("description").and_then(Value::as_str).map(|said| format!("{said} "));
+            let description = format!("{}({})", said.unwrap_or_default(), moved.join(", "));
+            kept.insert("description".to_owned(), Value::String(description));
+        }
+        kept
+    }
+
+    fn settle(&self, object: &mut Map<String, Value>) {
+        let is_object = object.get("type") == Some(&json!("object")) || object.contains_key("properties");
+        if !is_object {
+            return;
+        }
+        if self.closed {
+            object.insert("additionalProperties".to_owned(), Value::Bool(false));
+        }
+        if !self.all_required {
+            return;
+        }
+        let required = object.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+        let Some(Value::Object(properties)) = object.get_mut("properties") else { return };
+        let names: Vec<Value> = properties.keys().map(|name| Value::String(name.clone())).collect();
+        for (name, property) in properties {
+            if !required.iter().any(|required| required == name) {
+                make_nullable(property);
+            }
+        }
+        object.insert("required".to_owned(), Value::Array(names));
+    }
+}
+
+fn make_nullable(property: &mut Value) {
+    let null = json!("null");
+    if let Some(variants) = property.get_mut("enum").and_then(Value::as_array_mut)
+        && !variants.contains(&Value::Null)
+    {
+        variants.push(Value::Null);
+    }
+    match property.get_mut("type") {
+        Some(Value::Array(types)) if types.contains(&null) => {}
+        Some(Value::Array(types)) => types.push(null),
+        Some(name @ Value::String(_)) if *name != null => *name = Value::Array(vec![name.take(), null]),
+        Some(_) => {}
+        None => match property.get_mut("anyOf").and_then(Value::as_array_mut) {
+            Some(variants) if variants.contains(&json!({ "type": "null" })) => {}
+            Some(variants) => variants.push(json!({ "type": "null" })),
+            None => *property = json!({ "anyOf": [property.take(), { "type": "null" }] }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOOSE: Subset = Subset { constraints: &[], closed: false, all_required: false };
+
+    #[test]
+    fn constraints_that_are_not_known_move_into_the_description() {
+        let schema = json!({
+            "$schema": "x", "type": "object", "properties": {
+                "age": { "type": "integer", "description": "In years.", "minimum": 0, "multipleOf": 2, "default": 4 },
+            },
+        });
+        assert_eq!(
+            within(&schema, &LOOSE)["properties"]["age"],
+            json!({ "type": "integer", "description": "In years. (minimum: 0, multipleOf: 2)" })
+        );
+        assert_eq!(within(&schema, &STRICT)["properties"]["age"]["minimum"], 0);
+    }
+
+    #[test]
+    fn a_strict_object_is_closed_and_its_optional_properties_may_be_null() {
+        let schema = json!({
+            "type": "object",
+            "properties": {
+                "a": { "type": "string" },
+                "b": { "type": "string" },
+                "c": { "$ref": "#/$defs/c" },
+                "d": { "type": "string", "enum": ["x"] },
+                "e": { "type": ["integer", "null"] },
+            },
+            "required": ["a"],
+            "$defs": { "c": { "type": "object", "properties": {} } },
+        });
+        assert_eq!(
+            within(&schema, &STRICT),
+            json!({
+                "type": "object",
+                "properties": {
+                    "a": { "type": "string" },
+                    "b": { "type": ["string", "null"] },
+                    "c": { "anyOf": [{ "$ref": "#/$defs/c" }, { "type": "null" }] },
+                    "d": { "type": ["string", "null"], "enum": ["x", null] },
+                    "e": { "type": ["integer", "null"] },
+                },
+                "required": ["a", "b", "c", "d", "e"],
+                "$defs": { "c": {
+                    "type": "object", "properties": {}, "required": [], "additionalProperties": false,
+                } },
+                "additionalProperties": false,
+            })
+        );
+    }
+
+    #[test]
+    fn a_property_may_be_called_like_a_keyword() {
+        let schema = json!({ "type": "object", "properties": { "pattern": { "type": "string" } } });
+        assert_eq!(within(&schema, &LOOSE), schema);
+    }
+
+    #[test]
+    fn alternatives_and_lone_references_are_kept() {
+        let schema =
+            json!({ "oneOf": [{ "allOf": [{ "$ref": "#/$defs/a" }], "description": "An a." }, true] });
+        assert_eq!(
+            within(&schema, &LOOSE),
+            json!({ "anyOf": [{ "$ref": "#/$defs/a", "description": "An a." }, true] })
+        );
+    }
+
+    #[test]
+    fn a_schema_that_is_already_in_the_subset_stays_as_it_is() {
+        let once = within(&json!({ "type": "object", "properties": { "b": { "type": "string" } } }), &STRICT);
+        assert_eq!(within(&once, &STRICT), once);
+    }
+}

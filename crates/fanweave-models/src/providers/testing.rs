@@ -1,0 +1,91 @@
+//! What the tests of all dialects share.
+
+use std::time::Duration;
+
+use fanweave_core::{ErrorKind, Fold, Media, Message, Parameters, Part, Result, Role, ToolCall, ToolResult};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use crate::protocol::{Call, HttpRequest, Protocol};
+use crate::transport::frames::Frames;
+use crate::transport::sse::SseLimits;
+
+/// The request for a call, and its body.
+pub(super) fn request(
+    protocol: &dyn Protocol,
+    messages: &[Message],
+    parameters: &Parameters,
+    stream: bool,
+) -> Result<(HttpRequest, Value)> {
+    let call = Call { model: "m", messages, parameters, stream, patience: Duration::MAX };
+    let request = protocol.request(&call)?;
+    let body = serde_json::from_slice(&request.body).expect("a request is JSON");
+    Ok((request, body))
+}
+
+/// The message that a recorded stream folds to, and whether it was whole.
+pub(super) fn decode(protocol: &dyn Protocol, chunks: &[&[u8]]) -> Result<(Message, bool)> {
+    let mut frames = Frames::new(protocol.framing(), SseLimits::default());
+    let mut decoder = protocol.decoder();
+    let mut deltas = Vec::new();
+    for chunk in chunks {
+        frames.feed(
+            chunk,
+            |event| {
+                if decoder.is_done() { Ok(()) } else { decoder.event(&event, &mut deltas) }
+            },
+        )?;
+    }
+    let mut fold = Fold::default();
+    deltas.iter().for_each(|delta| fold.push(delta));
+    Ok((fold.into_message(), decoder.is_complete()))
+}
+
+pub(super) fn with_parts(role: Role, parts: Vec<Part>) -> Message {
+    Message { role, parts, reply: None }
+}
+
+pub(super) fn call(id: &str, arguments: &str) -> Part {
+    Part::ToolCall(ToolCall { id: id.into(), name: "weather".into(), arguments: arguments.into() })
+}
+
+pub(super) fn result(id: &str, is_error: bool) -> Part {
+    Part::ToolResult(ToolResult { id: id.into(), content: "sunny".into(), is_error })
+}
+
+pub(super) fn inline(media_type: &str) -> Media {
+    Media::Inline { media_type: media_type.into(), base64: "aGk=".into() }
+}
+
+/// Id, name and arguments of each tool call.
+pub(super) fn calls(message: &Message) -> Vec<(&str, &str, &str)> {
+    message.tool_calls().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect()
+}
+
+/// What holds for every recorded stream that is whole: it is whole, no beginning of it is, and any split of its bytes
+/// gives the same message.
+pub(super) fn holds_for_a_stream(protocol: &dyn Protocol, stream: &str) {
+    let (whole, complete) = decode(protocol, &[stream.as_bytes()]).expect("a recorded stream can be read");
+    assert!(complete, "the stream has its end marker");
+    let bytes: Vec<_> = stream.as_bytes().chunks(1).collect();
+    assert_eq!(decode(protocol, &bytes).expect("as before").0, whole);
+    // Where the end marker's line is complete but for blanks, the stream is as good as whole.
+    let marker = stream.trim_end().len();
+    for at in 0..marker {
+        match decode(protocol, &[&stream.as_bytes()[..at]]) {
+            Ok((_, complete)) => assert!(!complete, "cut at byte {at} of {marker}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Decode, "cut at byte {at}: {error}"),
+        }
+    }
+    let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..24);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(200));
+    let same = runner.run(&cuts, |cuts| {
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
+        cuts.extend([0, stream.len()]);
+        cuts.sort_unstable();
+        let chunks: Vec<_> = cuts.windows(2).map(|w| &stream.as_bytes()[w[0]..w[1]]).collect();
+        prop_assert_eq!(&decode(protocol, &chunks).expect("as before").0, &whole);
+        Ok(())
+    });
+    same.expect("any split gives the same message");
+}

@@ -1,0 +1,34 @@
+//! The events of a streamed answer, however the dialect tells them apart.
+
+use fanweave_core::Result;
+
+use super::lines::LineDecoder;
+use super::sse::{SseDecoder, SseEvent, SseLimits};
+use crate::protocol::Framing;
+
+/// An incremental decoder for one stream.
+#[derive(Debug)]
+pub(crate) enum Frames {
+    Events(SseDecoder),
+    Lines(LineDecoder),
+}
+
+impl Frames {
+    pub(crate) fn new(framing: Framing, limits: SseLimits) -> Self {
+        match framing {
+            Framing::Events => Self::Events(SseDecoder::new(limits)),
+            Framing::Lines => Self::Lines(LineDecoder::new(limits.bytes)),
+        }
+    }
+
+    /// Reads the next bytes of the stream, and hands every event that they complete to `each`.
+    ///
+    /// # Errors
+    /// As [`SseDecoder::feed`].
+    pub(crate) fn feed(&mut self, chunk: &[u8], each: impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
+        match self {
+            Self::Events(sse) => sse.feed(chunk, each),
+            Self::Lines(lines) => lines.feed(chunk, each),
+        }
+    }
+}

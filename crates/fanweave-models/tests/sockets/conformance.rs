@@ -1,0 +1,594 @@
+//! What holds for every dialect alike: over the simulated provider, which shares no code with what it tests, and over
+//! recorded streams.
+
+use std::time::Duration;
+
+use fanweave_core::{
+    Delta, Error, ErrorKind, FinishReason, Message, Model, Parameters, Part, Prompt, ResponseFormat, Role,
+    ToolChoice, ToolResult, ToolSpec, chain,
+};
+use fanweave_models::{ModelBuilder, RetryPolicy};
+use fanweave_sim::{Server as Sim, Settings};
+use futures::{StreamExt, stream};
+use serde_json::{Value, json};
+
+use crate::server::{Act, Server, answer};
+
+/// A dialect: a vendor that speaks it, and what it cannot say.
+#[derive(Clone, Copy, Debug)]
+struct Dialect {
+    vendor: &'static str,
+    has_tools: bool,
+    has_stop: bool,
+    has_tool_choice: bool,
+    media_type: &'static str,
+    /// A stream from the published format.
+    recorded: &'static str,
+    /// The text of that stream.
+    says: &'static str,
+    /// A failure that comes with status 200, whole.
+    failure: &'static str,
+    /// A failure as the next event of a stream.
+    failed_event: &'static str,
+}
+
+const OPENAI: Dialect = Dialect {
+    vendor: "openai",
+    has_tools: true,
+    has_stop: true,
+    has_tool_choice: true,
+    media_type: "text/event-stream",
+    recorded: include_str!("../../src/providers/openai/fixtures/stream.sse"),
+    says: "Hello there",
+    failure: r#"{"error":{"message":"busy","type":"overloaded_error"}}"#,
+    failed_event: "data: {\"error\":{\"message\":\"busy\",\"type\":\"overloaded_error\"}}\n\n",
+};
+
+const ALL: [Dialect; 6] = [
+    OPENAI,
+    Dialect {
+        vendor: "openai-responses",
+        has_stop: false,
+        recorded: include_str!("../../src/providers/responses/fixtures/stream.sse"),
+        says: "Hi there 😀",
+        failed_event: "data: {\"type\":\"error\",\"code\":\"overloaded\",\"message\":\"busy\"}\n\n",
+        ..OPENAI
+    },
+    Dialect {
+        vendor: "openai-completions",
+        has_tools: false,
+        recorded: include_str!("../../src/providers/completions/fixtures/stream.sse"),
+        says: "This is å test",
+        ..OPENAI
+    },
+    Dialect {
+        vendor: "anthropic",
+        recorded: include_str!("../../src/providers/anthropic/fixtures/stream.sse"),
+        says: "Hello! Ça va 😀",
+        failure: r#"{"type":"error","error":{"type":"overloaded_error","message":"busy"}}"#,
+        failed_event: "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n",
+        ..OPENAI
+    },
+    Dialect {
+        vendor: "gemini",
+        recorded: include_str!("../../src/providers/gemini/fixtures/stream.sse"),
+        says: "Once upon a tïme",
+        failure: r#"{"error":{"code":503,"message":"busy","status":"UNAVAILABLE"}}"#,
+        failed_event: "data: {\"error\":{\"code\":503,\"message\":\"busy\",\"status\":\"UNAVAILABLE\"}}\r\n\r\n",
+        ..OPENAI
+    },
+    Dialect {
+        vendor: "ollama",
+        has_tool_choice: false,
+        media_type: "application/x-ndjson",
+        recorded: include_str!("../../src/providers/ollama/fixtures/stream.ndjson"),
+        says: "Hello thére 😀",
+        failure: r#"{"error":{"message":"busy","type":"overloaded"}}"#,
+        failed_event: "{\"error\":{\"message\":\"busy\",\"type\":\"overloaded\"}}\n",
+        ..OPENAI
+    },
+];
+
+fn sim(settings: Settings) -> Sim {
+    Sim::start(settings).unwrap()
+}
+
+impl Dialect {
+    fn on(self, url: &str, model: &str) -> ModelBuilder {
+        let url = if self.vendor.starts_with("openai") { format!("{url}/v1") } else { url.to_owned() };
+        let name = format!("{}/{model}", self.vendor);
+        ModelBuilder::new(name).base_url(url).api_key("sk-right-1234").retry(RetryPolicy::never())
+    }
+
+    fn model(self, sim: &Sim, model: &str) -> Model {
+        self.on(&sim.origin(), model).build().unwrap()
+    }
+}
+
+/// The answer whole, and from its pieces.
+async fn both(model: &Model, prompt: impl Into<Prompt>) -> [Result<Message, Error>; 2] {
+    let prompt = prompt.into();
+    [model.invoke(prompt.clone()).await, chain(model.clone()).stream(prompt).output().await]
+}
+
+fn weather() -> ToolSpec {
+    ToolSpec {
+        name: "get_weather".into(),
+        description: "Current weather of a city".into(),
+        parameters: json!({
+            "type": "object", "properties": { "city": { "type": "string" } }, "required": ["city"],
+        }),
+    }
+}
+
+fn with(prompt: &str, parameters: Parameters) -> Prompt {
+    Prompt { parameters, ..Prompt::from(prompt) }
+}
+
+#[tokio::test]
+async fn an_answer_is_the_same_whole_and_in_pieces() {
+    let sim = sim(Settings::default());
+    for dialect in ALL {
+        let [whole, pieces] = both(&dialect.model(&sim, "echo"), "123456789").await;
+        for message in [whole.unwrap(), pieces.unwrap()] {
+            assert_eq!(message.text(), "cbf43926 123456789", "{dialect:?}");
+            assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{dialect:?}");
+            let usage = message.usage();
+            assert!(usage.input_tokens > 0 && usage.output_tokens > 0, "{dialect:?}: {usage:?}");
+            let reply = message.reply.unwrap();
+            assert_eq!((reply.model.as_deref(), reply.attempts), (Some("echo"), 1), "{dialect:?}");
+            assert!(reply.request_id.is_some_and(|id| id.starts_with("req_")), "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_comes_in_pieces() {
+    let sim = sim(Settings { chunks: 5, ..Settings::default() });
+    for dialect in ALL {
+        let run = chain(dialect.model(&sim, "echo")).stream("some words to say again");
+        let texts: Vec<_> = run
+            .filter_map(|piece| async move { piece.unwrap().as_text().map(str::to_owned) })
+            .collect()
+            .await;
+        assert_eq!(texts.len(), 5, "{dialect:?}: {texts:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_system_message_and_earlier_turns_are_part_of_the_prompt() {
+    let sim = sim(Settings::default());
+    for dialect in ALL {
+        let model = dialect.model(&sim, "echo");
+        let short = model.invoke("again").await.unwrap();
+        let long = Prompt::new([
+            Message::user("a question of several words"),
+            Message::assistant("an answer of several words"),
+            Message::user("again"),
+        ]);
+        let long = model.invoke(long.with_system("Do as you are told.")).await.unwrap();
+        assert!(long.text().ends_with("again"), "{dialect:?}");
+        assert!(long.usage().input_tokens > short.usage().input_tokens + 10, "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn tools_are_called_one_or_several_and_hear_of_their_results() {
+    let sim = sim(Settings::default());
+    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
+        let parameters = Parameters { tools: vec![weather()], ..Parameters::default() };
+        let model = dialect.model(&sim, "writer").with(parameters);
+        for (question, calls) in
+            [("What is the weather in Paris?", 1), ("What is the weather in both Paris and Rome?", 2)]
+        {
+            for message in both(&model, question).await {
+                let message = message.unwrap();
+                assert_eq!(message.finish_reason(), Some(&FinishReason::ToolCalls), "{dialect:?}");
+                let called: Vec<_> = message.tool_calls().cloned().collect();
+                assert_eq!(called.len(), calls, "{dialect:?}: {called:?}");
+                assert!(calls == 1 || called[0].id != called[1].id, "{dialect:?}: {called:?}");
+                for call in &called {
+                    assert_eq!(call.name, "get_weather", "{dialect:?}");
+                    assert!(call.parse_arguments().unwrap()["city"].is_string(), "{dialect:?}: {call:?}");
+                }
+                let result = |id: &String| {
+                    let content = "18 degrees".to_owned();
+                    Part::ToolResult(ToolResult { id: id.clone(), content, is_error: false })
+                };
+                let results = called.iter().map(|call| result(&call.id)).collect();
+                let results = Message { role: Role::Tool, parts: results, reply: None };
+                let next = Prompt::new([Message::user(question), message, results]);
+                let said = model.invoke(next).await.unwrap();
+                assert!(said.text().contains("18 degrees"), "{dialect:?}: {}", said.text());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_that_must_be_called_is_called() {
+    let sim = sim(Settings::default());
+    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools && dialect.has_tool_choice) {
+        for (choice, calls) in
+            [(ToolChoice::Required, 1), (ToolChoice::Tool("get_weather".into()), 1), (ToolChoice::None, 0)]
+        {
+            let parameters =
+                Parameters { tools: vec![weather()], tool_choice: Some(choice), ..Parameters::default() };
+            let model = dialect.model(&sim, "writer");
+            let message = model.invoke(with("Is Paris sunny weather?", parameters)).await.unwrap();
+            assert_eq!(message.tool_calls().count(), calls, "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn structured_output_is_held_to_its_schema() {
+    let sim = sim(Settings::default());
+    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
+        let schema = json!({
+            "type": "object", "properties": { "age": { "type": "integer" } }, "required": ["age"],
+        });
+        let format = ResponseFormat::JsonSchema { name: "person".into(), schema, strict: true };
+        let parameters = Parameters { format: Some(format), ..Parameters::default() };
+        let prompt = with("How old is the speaker, who says she is 42?", parameters);
+        for message in both(&dialect.model(&sim, "writer"), prompt).await {
+            let said: Value = serde_json::from_str(&message.unwrap().text()).unwrap();
+            assert_eq!(said, json!({ "age": 42 }), "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_end_is_told_as_what_it_is() {
+    let sim = sim(Settings::default());
+    for dialect in ALL {
+        let model = dialect.model(&sim, "echo");
+        let limited = Parameters { max_tokens: Some(1), ..Parameters::default() };
+        for message in both(&model, with("one two three four five", limited)).await {
+            assert_eq!(message.unwrap().finish_reason(), Some(&FinishReason::Length), "{dialect:?}");
+        }
+        let stopped = Parameters { stop: vec!["three".into()], ..Parameters::default() };
+        for message in both(&model, with("one two three", stopped)).await {
+            match message {
+                Ok(message) => {
+                    assert!(message.text().ends_with("one two "), "{dialect:?}: {}", message.text());
+                    assert_eq!(message.finish_reason(), Some(&FinishReason::Stop), "{dialect:?}");
+                }
+                Err(error) => {
+                    assert_eq!((error.kind(), dialect.has_stop), (ErrorKind::Input, false), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_refusal_is_known_for_what_it_is() {
+    let settings = Settings {
+        api_key: Some("sk-right-1234".into()),
+        models: vec!["echo".into()],
+        ..Settings::default()
+    };
+    let sim = sim(settings);
+    for dialect in ALL {
+        let right = dialect.model(&sim, "echo").invoke("x").await;
+        assert!(right.is_ok(), "{dialect:?}: {right:?}");
+        let wrong = dialect.on(&sim.origin(), "echo").api_key("sk-wrong-canary").build().unwrap();
+        let error = wrong.invoke("x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Authentication, "{dialect:?}");
+        assert!(!format!("{error:?} {:?}", error.body()).contains("canary"), "{error:?}");
+        let error = dialect.model(&sim, "no-such-model").invoke("x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{dialect:?}");
+        assert!(error.message().contains("no-such-model"), "{dialect:?}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_rate_limit_says_how_long_to_wait_and_a_broken_server_may_be_asked_again() {
+    for dialect in ALL {
+        let limited = sim(Settings { rpm: Some(1), ..Settings::default() });
+        let model = dialect.model(&limited, "echo");
+        model.invoke("x").await.unwrap();
+        let error = model.invoke("x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited, "{dialect:?}");
+        let wait = error.retry_after().expect("it says so");
+        assert!((1..=61).contains(&wait.as_secs()), "{dialect:?}: {wait:?}");
+
+        let broken = sim(Settings { error_rate: 1.0, ..Settings::default() });
+        let error = dialect.model(&broken, "echo").invoke("x").await.unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Server | ErrorKind::Overloaded), "{dialect:?}: {error:?}");
+        assert!(error.is_retryable(), "{dialect:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_is_never_a_success_and_carries_what_had_arrived() {
+    let resets = Settings { reset_rate: 1.0, ..Settings::default() };
+    for settings in [Settings { truncate_rate: 1.0, ..Settings::default() }, resets] {
+        let sim = sim(settings);
+        for dialect in ALL {
+            let question = "one two three four five six seven eight nine ten";
+            let [_, pieces] = both(&dialect.model(&sim, "echo"), question).await;
+            let error = pieces.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{dialect:?}: {error:?}");
+            let partial = error.partial().expect("half of it had arrived").text();
+            assert!(partial.contains("one") && !partial.contains("ten"), "{dialect:?}: {partial}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn dropping_a_stream_closes_its_socket() {
+    // A minute of stream, of which only the beginning is read.
+    let sim = sim(Settings { chunk_delay: Duration::from_millis(50), chunks: 1200, ..Settings::default() });
+    let long = "long ".repeat(400);
+    for (n, dialect) in (1..).zip(ALL) {
+        let mut run = chain(dialect.model(&sim, "echo")).stream(long.as_str());
+        run.next().await.unwrap().unwrap();
+        drop(run);
+        let closed = async {
+            while sim.stats().client_disconnects < n {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let closed = tokio::time::timeout(Duration::from_secs(10), closed).await;
+        assert!(closed.is_ok(), "{dialect:?}: {:?}", sim.stats());
+    }
+}
+
+/// A head, and a body whose end only the close of the connection tells.
+fn streamed(dialect: Dialect, body: &[u8]) -> Vec<Act> {
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\n\r\n", dialect.media_type);
+    vec![Act::Send([head.as_bytes(), body].concat()), Act::Close]
+}
+
+#[tokio::test]
+async fn a_recorded_stream_cut_at_any_byte_is_incomplete() {
+    for dialect in ALL {
+        let server = Server::start(move |seen| {
+            let at = seen.head.lines().find_map(|line| line.strip_prefix("x-cut: ")?.parse().ok());
+            let at: usize = at.unwrap_or(dialect.recorded.len());
+            streamed(dialect, &dialect.recorded.as_bytes()[..at])
+        })
+        .await;
+        let at = |cut: usize| {
+            let url = format!("http://{}", server.address);
+            dialect.on(&url, "m").header("x-cut", cut.to_string()).build().unwrap()
+        };
+        let end = dialect.recorded.trim_end().len();
+        let cuts = stream::iter((0..end).map(|cut| {
+            let model = chain(at(cut));
+            async move { (cut, model.stream("x").output().await) }
+        }));
+        let mut cuts = cuts.buffer_unordered(8);
+        while let Some((cut, result)) = cuts.next().await {
+            let kind = result.map_err(|error| error.kind());
+            assert_eq!(kind, Err(ErrorKind::StreamIncomplete), "{} cut at {cut} of {end}", dialect.vendor);
+        }
+        let whole = chain(at(dialect.recorded.len())).stream("x").output().await.unwrap();
+        assert_eq!(whole.text(), dialect.says);
+    }
+}
+
+#[tokio::test]
+async fn a_failure_inside_a_success_is_a_failure() {
+    for dialect in ALL {
+        let server = Server::start(move |seen| {
+            let is_stream = seen.body["stream"] == true || seen.head.contains(":streamGenerateContent");
+            if is_stream {
+                streamed(dialect, dialect.failed_event.as_bytes())
+            } else {
+                answer(200, "", dialect.failure)
+            }
+        })
+        .await;
+        let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
+        for result in both(&model, "x").await {
+            let error = result.unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "busy"), "{dialect:?}");
+            assert!(error.is_retryable(), "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_in_a_bare_failure_tells_of_it() {
+    for dialect in ALL {
+        let bare = serde_json::from_str::<Value>(dialect.failure).unwrap();
+        let bare = serde_json::to_string_pretty(&bare).unwrap();
+        let bare = if dialect.vendor == "gemini" { format!("[{bare}]") } else { bare };
+        for before in ["", ": comment\n\n", "data: {}\n\n", "data: {}\r\n\r\n"] {
+            let body = match dialect.media_type {
+                "text/event-stream" => format!("{before}{bare}\n"),
+                // One line is an object like any other.
+                _ => dialect.failed_event.to_owned(),
+            };
+            let server = Server::start(move |_| streamed(dialect, body.as_bytes())).await;
+            let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
+            let error = chain(model).stream("x").output().await.unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Overloaded, "busy"), "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_of_unknown_tools_and_arguments_that_are_no_json_are_kept_as_they_are() {
+    let openai = json!({ "choices": [{ "message": { "tool_calls": [
+        { "id": "a", "function": { "name": "no_such_tool", "arguments": "{oops" } },
+    ] } }] });
+    let responses = json!({ "output": [
+        { "type": "function_call", "call_id": "a", "name": "no_such_tool", "arguments": "{oops" },
+    ] });
+    for (dialect, body) in [(ALL[0], openai), (ALL[1], responses)] {
+        let body = body.to_string();
+        let server = Server::start(move |_| answer(200, "", &body)).await;
+        let model = dialect.on(&format!("http://{}", server.address), "m").build().unwrap();
+        let parameters = Parameters { tools: vec![weather()], ..Parameters::default() };
+        let message = model.invoke(with("x", parameters)).await.unwrap();
+        let call = message.tool_calls().next().expect("the call");
+        assert_eq!((&*call.name, &*call.arguments), ("no_such_tool", "{oops"), "{dialect:?}");
+        assert!(call.parse_arguments().is_err(), "{dialect:?}");
+    }
+    let events = [
+        json!({ "type": "content_block_start", "index": 0, "content_block": {
+            "type": "tool_use", "id": "a", "name": "no_such_tool", "input": {},
+        } }),
+        json!({ "type": "content_block_delta", "index": 0, "delta": {
+            "type": "input_json_delta", "partial_json": "{oops",
+        } }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "max_tokens" } }),
+        json!({ "type": "message_stop" }),
+    ];
+    let body: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    let server = Server::start(move |_| streamed(ALL[3], body.as_bytes())).await;
+    let model = ALL[3].on(&format!("http://{}", server.address), "m").build().unwrap();
+    let message = chain(model).stream("x").output().await.unwrap();
+    let call = message.tool_calls().next().expect("the call");
+    assert_eq!((&*call.name, &*call.arguments), ("no_such_tool", "{oops"));
+}
+
+#[tokio::test]
+async fn a_long_answer_of_anthropics_is_streamed_inside_and_may_be_asked_for_again() {
+    let anthropic = ALL[3];
+    let server = Server::start(move |seen| {
+        let whole = anthropic.recorded.as_bytes();
+        let sent = if seen.number == 0 { &whole[..whole.len() - 40] } else { whole };
+        streamed(anthropic, sent)
+    })
+    .await;
+    let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+    let model = anthropic.on(&format!("http://{}", server.address), "m").retry(hasty).build().unwrap();
+    let long = Parameters { max_tokens: Some(64_000), ..Parameters::default() };
+    let message = model.invoke(with("x", long)).await.unwrap();
+    assert_eq!((message.text().as_str(), message.reply.unwrap().attempts), (anthropic.says, 2));
+    assert!(server.requests().iter().all(|seen| seen.body["stream"] == true));
+}
+
+#[tokio::test]
+async fn each_dialect_sends_its_key_in_its_own_header() {
+    for (dialect, header) in [
+        (ALL[0], "authorization: bearer sk-right-1234"),
+        (ALL[3], "x-api-key: sk-right-1234"),
+        (ALL[4], "x-goog-api-key: sk-right-1234"),
+    ] {
+        let server = Server::start(|_| answer(404, "", "{}")).await;
+        let url = format!("http://{}", server.address);
+        let _ = dialect.on(&url, "m").build().unwrap().invoke("x").await;
+        let bearer = dialect.on(&url, "m").key_header(fanweave_models::KeyHeader::Bearer);
+        let _ = bearer.build().unwrap().invoke("x").await;
+        let heads: Vec<_> = server.requests().iter().map(|seen| seen.head.to_lowercase()).collect();
+        assert!(heads[0].contains(header), "{}", heads[0]);
+        assert!(heads[1].contains("authorization: bearer sk-right-1234"), "{}", heads[1]);
+        assert_eq!(heads[0].contains("anthropic-version: 2023-06-01"), dialect.vendor == "anthropic");
+    }
+}
+
+#[tokio::test]
+async fn a_key_from_a_function_is_asked_for_before_each_request_and_stays_secret() {
+    let server = Server::start(|seen| {
+        let key = seen.head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
+        answer(401, "", &json!({ "error": { "message": format!("no such key: {key}") } }).to_string())
+    })
+    .await;
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let key = move || {
+        let n = asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        async move { Ok(format!("sk-canary-number-{n}")) }
+    };
+    let url = format!("http://{}", server.address);
+    let model = OPENAI.on(&url, "m").api_key_fn(key).build().unwrap();
+    for n in 0..3 {
+        let error = model.invoke("x").await.unwrap_err();
+        assert!(!format!("{error:?} {:?}", error.body()).contains("canary"), "{error:?} {:?}", error.body());
+        assert!(server.requests()[n].head.contains(&format!("sk-canary-number-{n}")));
+    }
+}
+
+#[tokio::test]
+async fn the_first_piece_of_a_dialect_names_the_answer() {
+    let sim = sim(Settings::default());
+    for dialect in ALL {
+        let mut run = chain(dialect.model(&sim, "echo")).stream("x");
+        let first = run.next().await.unwrap().unwrap();
+        assert!(matches!(first, Delta::Started { .. }), "{dialect:?}: {first:?}");
+    }
+}
+
+#[tokio::test]
+async fn embeddings_of_every_dialect_come_in_order_however_many_there_are() {
+    let sim = sim(Settings::default());
+    let texts: Vec<_> = (0..300).map(|i| format!("text number {i}")).collect();
+    let mut seen: Vec<Vec<Vec<f32>>> = Vec::new();
+    for dialect in [ALL[0], ALL[4], ALL[5]] {
+        let before = sim.stats().requests;
+        let builder = dialect.on(&sim.origin(), "some-embedding").dimensions(8);
+        let embedder = builder.build_embedder().unwrap();
+        let answer = embedder.embed(texts.clone()).await.unwrap();
+        let requests = sim.stats().requests - before;
+        let expected = match dialect.vendor {
+            "openai" => 1,
+            "gemini" => 3,
+            _ => 2,
+        };
+        assert_eq!((answer.vectors.len(), requests), (300, expected), "{dialect:?}");
+        assert!(answer.vectors.iter().all(|vector| vector.len() == 8), "{dialect:?}");
+        assert!(dialect.vendor == "gemini" || answer.usage.input_tokens > 300, "{dialect:?}");
+        seen.push(answer.vectors);
+    }
+    assert_eq!(seen[0], seen[1]);
+    assert_eq!(seen[0], seen[2]);
+    let refused = ALL[3].on(&sim.origin(), "m").build_embedder().unwrap_err();
+    assert_eq!(refused.message(), "anthropic has no embeddings: choose another provider for them");
+}
+
+#[tokio::test]
+async fn an_embedding_is_asked_for_again_and_an_error_names_its_model() {
+    let server = Server::start(|seen| match seen.number {
+        0 => answer(503, "retry-after-ms: 1\r\n", "{}"),
+        1 => answer(200, "", r#"{"data":[{"embedding":[1.0]}]}"#),
+        _ => answer(200, "", r#"{"data":[]}"#),
+    })
+    .await;
+    let url = format!("http://{}", server.address);
+    let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+    let embedder = OPENAI.on(&url, "e").retry(hasty).build_embedder().unwrap();
+    assert_eq!(embedder.embed(["x"]).await.unwrap().vectors, [[1.0]]);
+    let error = embedder.embed(["x"]).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "step openai/e: openai answered 200: the answer holds 0 embeddings for 1 texts"
+    );
+}
+
+#[tokio::test]
+async fn several_prompts_are_completed_in_one_request_and_in_order() {
+    let sim = sim(Settings::default());
+    let completer = ALL[2].on(&sim.origin(), "echo").build_completer().unwrap();
+    let prompts: Vec<_> = (0..50).map(|i| format!("number {i}")).collect();
+    let cx = fanweave_core::Context::new();
+    let answers = completer.complete(prompts.clone(), &Parameters::default(), &cx).await.unwrap();
+    assert_eq!(sim.stats().requests, 3);
+    for (prompt, answer) in prompts.iter().zip(&answers) {
+        assert!(answer.text().ends_with(prompt.as_str()), "{prompt}: {}", answer.text());
+        assert!(answer.reply.as_ref().unwrap().request_id.is_some());
+    }
+    assert_eq!(answers.len(), 50);
+    assert!(OPENAI.on(&sim.origin(), "echo").build_completer().is_err());
+}
+
+#[tokio::test]
+async fn a_logged_call_is_posted_with_its_key_and_its_ids() {
+    let log = Server::start(|_| answer(201, "", "{}")).await;
+    let sim = sim(Settings::default());
+    let sink = fanweave_models::log::PromptLayer::new("pl_right_1234").unwrap();
+    let sink = sink.base_url(&format!("http://{}", log.address)).unwrap();
+    let requests = fanweave_models::log::RequestLog::new(sink).unwrap();
+    let model = requests.wrap(OPENAI.model(&sim, "echo"));
+    let reply = model.invoke("x").await.unwrap().reply.unwrap();
+    assert_eq!(requests.close().await.to_string(), "1 calls logged, 0 failed, 0 dropped");
+    let seen = log.requests().remove(0);
+    let head = seen.head.to_lowercase();
+    assert!(head.starts_with("post /log-request ") && head.contains("x-api-key: pl_right_1234"), "{head}");
+    assert_eq!(seen.body["metadata"]["id"].as_str(), reply.id.as_deref());
+    assert_eq!(seen.body["metadata"]["request_id"].as_str(), reply.request_id.as_deref());
+}

@@ -1,0 +1,229 @@
+//! Gemini's dialect: generateContent, plain and streamed, and embeddings.
+//!
+//! Model and verb stand in the path. Calls of tools have no ids, as with the real one.
+
+use serde_json::{Value, json};
+
+use super::events::Events;
+use super::exchange::{Made, Making, Request};
+use super::openai::parse;
+use super::problem::Problem;
+use crate::answer::{
+    Answer, Ask, Content, Finish, Format, Role, Tool, ToolChoice, Turn, answer, count_tokens,
+    default_dimensions, embed, pieces,
+};
+
+/// Most texts in one request. Source: Gemini's limit.
+const MOST_TEXTS: usize = 100;
+
+/// A request to `:generateContent` or `:streamGenerateContent`.
+#[derive(Debug)]
+pub(super) struct Generate {
+    ask: Ask<'static>,
+    is_stream: bool,
+}
+
+/// Reads a request for `model`.
+pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Generate, Problem> {
+    let request: Value = parse(body)?;
+    let Some(contents) = request["contents"].as_array().filter(|contents| !contents.is_empty()) else {
+        return Err(Problem::invalid("* GenerateContentRequest.contents: contents is not specified", None));
+    };
+    let mut turns = Vec::new();
+    if request["systemInstruction"].is_object() {
+        turns.push(Turn { role: Role::System, text: texts(&request["systemInstruction"]).into() });
+    }
+    for content in contents {
+        push_turns(content, &mut turns)?;
+    }
+    let config = &request["generationConfig"];
+    let mut ask = Ask::of_turns(model, turns);
+    ask.max_tokens = config["maxOutputTokens"].as_u64();
+    let stop = config["stopSequences"].as_array().into_iter().flatten();
+    ask.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
+    ask.seed = config["seed"].as_i64().map(i64::cast_unsigned);
+    let is_json = config["responseMimeType"] == "application/json";
+    ask.format = match [&config["responseJsonSchema"], &config["responseSchema"]] {
+        [schema @ Value::Object(_), _] | [_, schema @ Value::Object(_)] if is_json => {
+            Format::Schema(schema.clone())
+        }
+        _ if is_json => Format::JsonObject,
+        [Value::Null, Value::Null] => Format::Text,
+        _ => return Err(Problem::invalid("a response schema needs responseMimeType application/json", None)),
+    };
+    let functions = request["tools"].as_array().into_iter().flatten();
+    let functions = functions.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten());
+    ask.tools = functions.map(tool).collect();
+    let calling = &request["toolConfig"]["functionCallingConfig"];
+    ask.tool_choice = match (calling["mode"].as_str(), calling["allowedFunctionNames"][0].as_str()) {
+        (Some("NONE"), _) => ToolChoice::None,
+        (Some("ANY"), Some(name)) => ToolChoice::Named(name.to_owned()),
+        (Some("ANY"), None) => ToolChoice::Required,
+        _ => ToolChoice::Auto,
+    };
+    Ok(Generate { ask, is_stream })
+}
+
+fn tool(function: &Value) -> Tool {
+    let text = |name: &str| function[name].as_str().unwrap_or_default().to_owned();
+    let parameters = [&function["parametersJsonSchema"], &function["parameters"]];
+    let parameters = parameters.into_iter().find(|schema| schema.is_object()).cloned();
+    Tool {
+        name: text("name"),
+        description: text("description"),
+        parameters: parameters.unwrap_or_else(|| json!({ "type": "object" })),
+    }
+}
+
+/// The texts of a content.
+fn texts(content: &Value) -> String {
+    content["parts"].as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect()
+}
+
+fn push_turns(content: &Value, turns: &mut Vec<Turn<'static>>) -> Result<(), Problem> {
+    let role = match content["role"].as_str() {
+        Some("model") => Role::Assistant,
+        None | Some("user") => Role::User,
+        Some(other) => {
+            let message = format!("Please use a valid role: user, model. It is {other}.");
+            return Err(Problem::invalid(message, None));
+        }
+    };
+    let parts = content["parts"].as_array().into_iter().flatten();
+    let results = parts.filter_map(|part| part["functionResponse"]["response"].as_object());
+    let before = turns.len();
+    for result in results {
+        let values: Vec<_> =
+            result.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
+        turns.push(Turn { role: Role::Tool, text: values.join(" ").into() });
+    }
+    let said = texts(content);
+    if turns.len() == before || !said.is_empty() {
+        turns.push(Turn { role, text: said.into() });
+    }
+    Ok(())
+}
+
+impl Request for Generate {
+    fn model(&self) -> &str {
+        &self.ask.model
+    }
+
+    fn estimate(&self) -> (u64, Option<u64>) {
+        (self.ask.input_tokens(), self.ask.max_tokens)
+    }
+
+    fn answer(&self, making: &Making) -> Made {
+        let reply = answer(&self.ask);
+        let first = reply.answers.first().expect("a reply has at least one answer");
+        let usage = |output: u64| {
+            json!({
+                "promptTokenCount": reply.input_tokens,
+                "candidatesTokenCount": output,
+                "totalTokenCount": reply.input_tokens + output,
+            })
+        };
+        let response = |parts: Value, finish: Option<&str>, output: u64| {
+            let mut candidate = json!({ "content": { "parts": parts, "role": "model" }, "index": 0 });
+            if let Some(finish) = finish {
+                candidate["finishReason"] = finish.into();
+            }
+            json!({
+                "candidates": [candidate],
+                "usageMetadata": usage(output),
+                "modelVersion": self.ask.model,
+                "responseId": format!("{:016x}", making.id),
+            })
+        };
+        let finish = Some(finish_reason(&first.finish));
+        let (bytes, events) = if self.is_stream {
+            let mut events = Events::crlf();
+            let parts = streamed(first, making.chunks);
+            let last = parts.len() - 1;
+            for (at, parts) in parts.into_iter().enumerate() {
+                let (finish, output) = if at == last { (finish, reply.output_tokens) } else { (None, 0) };
+                events.data(&response(parts, finish, output));
+            }
+            let (bytes, lengths) = events.finish();
+            (bytes, Some(lengths))
+        } else {
+            let body = response(whole(first), finish, reply.output_tokens);
+            (body.to_string().into_bytes().into(), None)
+        };
+        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+    }
+}
+
+fn whole(answer: &Answer) -> Value {
+    match &answer.content {
+        Content::Text(text) => json!([{ "text": text }]),
+        Content::Calls(calls) => calls
+            .iter()
+            .map(|call| {
+                let args: Value =
+                    serde_json::from_str(&call.arguments).expect("arguments were written as JSON");
+                json!({ "functionCall": { "name": call.name, "args": args } })
+            })
+            .collect(),
+    }
+}
+
+/// The parts of each piece. Calls come whole.
+fn streamed(answer: &Answer, chunks: usize) -> Vec<Value> {
+    match &answer.content {
+        Content::Text(text) if !text.is_empty() => {
+            pieces(text, chunks).map(|text| json!([{ "text": text }])).collect()
+        }
+        _ => vec![whole(answer)],
+    }
+}
+
+fn finish_reason(finish: &Finish) -> &'static str {
+    match finish {
+        Finish::Stop | Finish::Sequence(_) | Finish::ToolCalls => "STOP",
+        Finish::Length => "MAX_TOKENS",
+    }
+}
+
+/// A request to `:batchEmbedContents`.
+#[derive(Debug)]
+pub(super) struct Embed {
+    model: String,
+    texts: Vec<String>,
+    dimensions: usize,
+}
+
+/// Reads a request for `model`.
+pub(super) fn embeddings(model: String, body: &[u8]) -> Result<Embed, Problem> {
+    let request: Value = parse(body)?;
+    let requests = request["requests"].as_array().cloned().unwrap_or_default();
+    if requests.is_empty() || requests.len() > MOST_TEXTS {
+        let message = format!(
+            "* BatchEmbedContentsRequest.requests: at most {MOST_TEXTS} requests can be in one batch"
+        );
+        return Err(Problem::invalid(message, None));
+    }
+    let dimensions = requests[0]["outputDimensionality"].as_u64().map(|n| n as usize);
+    Ok(Embed {
+        dimensions: dimensions.unwrap_or_else(|| default_dimensions(&model)).clamp(1, 8192),
+        texts: requests.iter().map(|request| texts(&request["content"])).collect(),
+        model,
+    })
+}
+
+impl Request for Embed {
+    fn model(&self) -> &str {
+        &self.model
+    }
+
+    fn estimate(&self) -> (u64, Option<u64>) {
+        (self.texts.iter().map(|text| count_tokens(text)).sum(), Some(0))
+    }
+
+    fn answer(&self, _making: &Making) -> Made {
+        let (input_tokens, _) = self.estimate();
+        let embedding = |text: &String| json!({ "values": embed(text, self.dimensions) });
+        let body = json!({ "embeddings": self.texts.iter().map(embedding).collect::<Value>() });
+        Made { bytes: body.to_string().into_bytes().into(), events: None, input_tokens, output_tokens: 0 }
+    }
+}

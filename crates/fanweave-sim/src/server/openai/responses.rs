@@ -1,0 +1,208 @@
+//! `POST /v1/responses`.
+
+use hyper::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::parse;
+use crate::answer::{Answer, Ask, Content, Finish, Format, Role, Tool, ToolChoice, Turn, answer, pieces};
+use crate::server::events::Events;
+use crate::server::exchange::{Endpoint, Made, Making, Request};
+use crate::server::problem::Problem;
+
+/// A responses request.
+#[derive(Debug)]
+pub(in crate::server) struct Responses {
+    ask: Ask<'static>,
+    is_stream: bool,
+}
+
+impl<'a> Endpoint<'a> for Responses {
+    fn read(_headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem> {
+        let request: Value = parse(body)?;
+        let model = request["model"].as_str().filter(|model| !model.is_empty());
+        let model = model.ok_or(Problem::Missing { param: "model" })?;
+        let mut turns = Vec::new();
+        if let Some(instructions) = request["instructions"].as_str() {
+            turns.push(Turn { role: Role::System, text: instructions.to_owned().into() });
+        }
+        match &request["input"] {
+            Value::String(text) => turns.push(Turn { role: Role::User, text: text.clone().into() }),
+            Value::Array(items) => turns.extend(items.iter().filter_map(turn)),
+            _ => return Err(Problem::Missing { param: "input" }),
+        }
+        let mut ask = Ask::of_turns(model.to_owned(), turns);
+        ask.max_tokens = request["max_output_tokens"].as_u64();
+        ask.parallel_tool_calls = request["parallel_tool_calls"] != false;
+        let format = &request["text"]["format"];
+        ask.format = match format["type"].as_str() {
+            Some("json_object") => Format::JsonObject,
+            Some("json_schema") => Format::Schema(format["schema"].clone()),
+            _ => Format::Text,
+        };
+        let tools = request["tools"].as_array().into_iter().flatten();
+        ask.tools = tools.filter(|tool| tool["type"] == "function").map(tool).collect();
+        ask.tool_choice = match &request["tool_choice"] {
+            Value::String(choice) if choice == "none" => ToolChoice::None,
+            Value::String(choice) if choice == "required" => ToolChoice::Required,
+            Value::Object(named) => ToolChoice::Named(named["name"].as_str().unwrap_or_default().to_owned()),
+            _ => ToolChoice::Auto,
+        };
+        Ok(Self { ask, is_stream: request["stream"] == true })
+    }
+}
+
+/// What an item says. Calls and thoughts say nothing that decides the answer.
+fn turn(item: &Value) -> Option<Turn<'static>> {
+    let text = |content: &Value| match content {
+        Value::String(text) => text.clone(),
+        parts => parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
+    };
+    let (role, text) = match (item["type"].as_str(), item["role"].as_str()) {
+        (Some("function_call_output"), _) => (Role::Tool, text(&item["output"])),
+        (_, Some("system" | "developer")) => (Role::System, text(&item["content"])),
+        (_, Some("assistant")) => (Role::Assistant, text(&item["content"])),
+        (_, Some("user")) => (Role::User, text(&item["content"])),
+        _ => return None,
+    };
+    Some(Turn { role, text: text.into() })
+}
+
+fn tool(tool: &Value) -> Tool {
+    let text = |name: &str| tool[name].as_str().unwrap_or_default().to_owned();
+    let parameters = Some(&tool["parameters"]).filter(|schema| schema.is_object()).cloned();
+    Tool {
+        name: text("name"),
+        description: text("description"),
+        parameters: parameters.unwrap_or_else(|| json!({ "type": "object" })),
+    }
+}
+
+impl Request for Responses {
+    fn model(&self) -> &str {
+        &self.ask.model
+    }
+
+    fn estimate(&self) -> (u64, Option<u64>) {
+        (self.ask.input_tokens(), self.ask.max_tokens)
+    }
+
+    fn answer(&self, making: &Making) -> Made {
+        let reply = answer(&self.ask);
+        let first = reply.answers.first().expect("a reply has at least one answer");
+        let items = items(first, making.id);
+        let response = |status: &str, output: &[Value], is_over: bool| {
+            let cut = first.finish == Finish::Length && is_over;
+            json!({
+                "id": format!("resp_{:016x}", making.id),
+                "object": "response",
+                "created_at": making.created,
+                "status": if cut { "incomplete" } else { status },
+                "error": null,
+                "incomplete_details": cut.then(|| json!({ "reason": "max_output_tokens" })),
+                "model": self.ask.model,
+                "output": output,
+                "usage": is_over.then(|| json!({
+                    "input_tokens": reply.input_tokens,
+                    "input_tokens_details": { "cached_tokens": 0 },
+                    "output_tokens": reply.output_tokens,
+                    "output_tokens_details": { "reasoning_tokens": 0 },
+                    "total_tokens": reply.input_tokens + reply.output_tokens,
+                })),
+            })
+        };
+        let whole = response("completed", &items, true);
+        let (bytes, events) = if self.is_stream {
+            let mut events = Numbered::default();
+            events.push("response.created", json!({ "response": response("in_progress", &[], false) }));
+            events.push("response.in_progress", json!({ "response": response("in_progress", &[], false) }));
+            for (index, item) in items.iter().enumerate() {
+                events.item(index, item, making.chunks);
+            }
+            let end =
+                if first.finish == Finish::Length { "response.incomplete" } else { "response.completed" };
+            events.push(end, json!({ "response": whole }));
+            let (bytes, lengths) = events.events.finish();
+            (bytes, Some(lengths))
+        } else {
+            (whole.to_string().into_bytes().into(), None)
+        };
+        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+    }
+}
+
+fn items(answer: &Answer, id: u64) -> Vec<Value> {
+    match &answer.content {
+        Content::Text(text) => vec![json!({
+            "id": format!("msg_{id:016x}"),
+            "type": "message",
+            "status": "completed",
+            "role": "assistant",
+            "content": [{ "type": "output_text", "text": text, "annotations": [] }],
+        })],
+        Content::Calls(calls) => calls
+            .iter()
+            .map(|call| {
+                json!({
+                    "id": format!("fc_{}", call.id),
+                    "type": "function_call",
+                    "status": "completed",
+                    "call_id": format!("call_{}", call.id),
+                    "name": call.name,
+                    "arguments": call.arguments,
+                })
+            })
+            .collect(),
+    }
+}
+
+/// Events that count themselves.
+#[derive(Default)]
+struct Numbered {
+    events: Events,
+    next: u64,
+}
+
+impl Numbered {
+    fn push(&mut self, kind: &str, mut data: Value) {
+        data["type"] = kind.into();
+        data["sequence_number"] = self.next.into();
+        self.next += 1;
+        self.events.named(kind, &data);
+    }
+
+    fn item(&mut self, index: usize, item: &Value, chunks: usize) {
+        let mut begun = item.clone();
+        begun["status"] = "in_progress".into();
+        if item["type"] == "message" {
+            begun["content"] = json!([]);
+        } else {
+            begun["arguments"] = "".into();
+        }
+        self.push("response.output_item.added", json!({ "output_index": index, "item": begun }));
+        let at = json!({ "item_id": item["id"], "output_index": index });
+        let with = |more: Value| {
+            let mut data = at.clone();
+            data.as_object_mut()
+                .expect("it is an object")
+                .extend(more.as_object().cloned().unwrap_or_default());
+            data
+        };
+        if let Some(text) = item["content"][0]["text"].as_str() {
+            let part = json!({ "type": "output_text", "text": "", "annotations": [] });
+            self.push("response.content_part.added", with(json!({ "content_index": 0, "part": part })));
+            for delta in pieces(text, chunks) {
+                self.push("response.output_text.delta", with(json!({ "content_index": 0, "delta": delta })));
+            }
+            self.push("response.output_text.done", with(json!({ "content_index": 0, "text": text })));
+            let part = &item["content"][0];
+            self.push("response.content_part.done", with(json!({ "content_index": 0, "part": part })));
+        } else {
+            let arguments = item["arguments"].as_str().unwrap_or_default();
+            for delta in pieces(arguments, if chunks == 0 { 4 } else { chunks }) {
+                self.push("response.function_call_arguments.delta", with(json!({ "delta": delta })));
+            }
+            self.push("response.function_call_arguments.done", with(json!({ "arguments": arguments })));
+        }
+        self.push("response.output_item.done", json!({ "output_index": index, "item": item }));
+    }
+}
