@@ -15,6 +15,7 @@
 //! To read the code, begin with `run`, and follow a row through `reader`, `window` and `recorder`.
 
 mod answer;
+mod disk;
 mod error;
 mod histogram;
 mod journal;

@@ -76,7 +76,13 @@ impl Desk {
                     self.progress.row_resumed(place.ok);
                     self.put(index, place)?;
                 }
-                Some(Entry::Finished { record, latency, place: _place }) => self.record(&record, latency)?,
+                Some(Entry::Finished { record, latency, place: _place }) => {
+                    if let Err(error) = self.record(&record, latency) {
+                        // Before places come free: no other row is to start, for it could not be written down.
+                        entries.close();
+                        return Err(error);
+                    }
+                }
                 Some(Entry::End { cut_short }) => return self.end(cut_short),
                 // The run was dropped. What is journalled is safe; an output would be half a one.
                 None => {
@@ -155,6 +161,12 @@ impl Recorder {
     /// Another way to tell it, which does not keep it waiting for more.
     pub(crate) fn weak(&self) -> mpsc::WeakSender<Entry> {
         self.sender().downgrade()
+    }
+
+    /// Resolves once it has ended early, with an error that [`end`](Self::end) gives.
+    pub(crate) fn ended_early(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender().clone();
+        async move { sender.closed().await }
     }
 
     /// Tells it something. `false` where it has ended, with an error that [`end`](Self::end) gives.

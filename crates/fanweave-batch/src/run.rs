@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::IntoAnswer;
+use crate::disk::Disk;
 use crate::open::Open;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -94,6 +95,7 @@ pub struct BatchJob<I, O> {
     progress: Arc<Progress>,
     stop: CancellationToken,
     cx: Context,
+    disk: Disk,
 }
 
 impl<O: IntoAnswer> BatchJob<Prompt, O> {
@@ -121,6 +123,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             progress: Arc::default(),
             stop: CancellationToken::new(),
             cx: Context::new(),
+            disk: Disk::default(),
         }
     }
 
@@ -161,6 +164,13 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         self
     }
 
+    /// A disk that may fail.
+    #[cfg(test)]
+    pub(crate) fn disk(mut self, disk: Disk) -> Self {
+        self.disk = disk;
+        self
+    }
+
     /// Runs the job to its end, or until it is stopped.
     ///
     /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
@@ -177,8 +187,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// output file is not touched; the same job resumes from there. The drop waits for the journal's last write.
     pub async fn run(self) -> Result<Summary> {
         let began = Instant::now();
-        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx } = self;
-        let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone() };
+        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx, disk } = self;
+        let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (desk, left, source) = open.run(source).await?;
         let recorder = Recorder::spawn(desk)?;
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));

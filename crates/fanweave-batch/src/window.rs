@@ -132,10 +132,17 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         let mut free = None;
         let mut broken = Ok(());
         let stopped = stop.cancelled();
-        tokio::pin!(stopped);
-        loop {
+        let ended_early = self.recorder.ended_early();
+        tokio::pin!(stopped, ended_early);
+        while admitting || !self.flights.is_empty() {
             tokio::select! {
                 biased;
+                () = &mut ended_early => {
+                    // Nothing that runs now could be written down.
+                    self.jobs.close();
+                    self.flights.abort_all();
+                    return Ok(());
+                }
                 () = &mut stopped, if admitting => {
                     admitting = false;
                     self.cut_short = true;
@@ -152,12 +159,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         }
                         continue;
                     };
-                    if !self.recorder.tell(entry).await {
-                        // It has ended with an error, and nothing that runs now could be written down.
-                        self.jobs.close();
-                        self.flights.abort_all();
-                        return Ok(());
-                    }
+                    // Where it has ended, the next turn of this loop does too.
+                    self.recorder.tell(entry).await;
                 }
                 place = self.places.clone().acquire_owned(), if admitting && free.is_none() => {
                     free = Some(place.expect("nobody closes the places"));
@@ -173,9 +176,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     }
                     None => admitting = false,
                 },
-                else => return broken,
             }
         }
+        broken
     }
 
     /// What is to be written down of a row. Nothing where it stays undone.

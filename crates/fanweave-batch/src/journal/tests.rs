@@ -14,7 +14,7 @@ fn record(n: u64) -> Record {
 }
 
 fn open(path: &Path) -> Result<(Journal, Left)> {
-    Journal::open(path, &manifest(), false, false)
+    Journal::open(&Disk::default(), path, &manifest(), false, false)
 }
 
 #[test]
@@ -43,27 +43,6 @@ fn the_last_record_of_a_row_wins() {
     journal.append(&record(1)).unwrap();
     drop(journal);
     assert!(open(&path).unwrap().1.done[&record(1).key].ok);
-}
-
-#[test]
-fn a_full_disk_is_an_error_at_every_byte_and_keeps_what_was_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("j");
-    let (mut journal, _) = open(&path).unwrap();
-    journal.append(&record(0)).unwrap();
-    let (length, line) = (journal.length, journal.line.len() as u64);
-    for room in length..length + line {
-        journal.room = room;
-        let error = journal.append(&record(1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Io);
-        assert!(error.to_string().ends_with(
-            "cannot write the journal: the disk is full; make room and run the same command again; \
-             rows finished so far are kept"
-        ));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
-    }
-    drop(journal);
-    assert_eq!(open(&path).unwrap().1.done.len(), 1);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Disk, DiskFile};
 use crate::journal::Record;
 use crate::{Error, ErrorKind, Format, Result};
 
@@ -90,17 +91,18 @@ pub(crate) struct Sink {
 }
 
 enum Target {
-    File { path: PathBuf, partial: PathBuf, file: BufWriter<File>, done: bool },
+    File { path: PathBuf, partial: PathBuf, file: BufWriter<DiskFile>, done: bool, disk: Disk },
     Pipe { name: &'static Path, pipe: BufWriter<Box<dyn Write + Send>> },
 }
 
 impl Sink {
-    pub(crate) fn open(output: Output, format: Format) -> Result<Self> {
+    pub(crate) fn open(disk: &Disk, output: Output, format: Format) -> Result<Self> {
         let target = match output {
             Output::File(path) => {
                 let partial = with_suffix(&path, ".partial");
-                let file = File::create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
-                Target::File { path, partial, file: BufWriter::with_capacity(1 << 16, file), done: false }
+                let file = disk.create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
+                let file = BufWriter::with_capacity(1 << 16, file);
+                Target::File { path, partial, file, done: false, disk: disk.clone() }
             }
             Output::Stdout => Target::pipe("standard output", Box::new(io::stdout())),
             Output::Writer(pipe) => Target::pipe("the output", pipe),
@@ -133,11 +135,11 @@ impl Sink {
 
     /// Puts the file in its place.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let Target::File { path, partial, file, done } = &mut self.target else { return self.flush() };
+        let Target::File { path, partial, file, done, disk } = &mut self.target else { return self.flush() };
         file.flush()
             .and_then(|()| file.get_ref().sync_all())
             .map_err(|e| Error::io("write results", partial, e))?;
-        std::fs::rename(&partial, &path).map_err(|e| Error::io("put it in its place", path, e))?;
+        disk.rename(partial, path).map_err(|e| Error::io("put it in its place", path, e))?;
         *done = true;
         sync_folder(path);
         Ok(())
