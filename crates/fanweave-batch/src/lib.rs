@@ -15,6 +15,7 @@
 //! To read the code, begin with `run`, and follow a row through `reader`, `window` and `recorder`.
 
 mod answer;
+mod cost;
 mod disk;
 mod error;
 mod histogram;
@@ -34,8 +35,9 @@ mod tally;
 mod window;
 
 pub use answer::{Answer, Content, IntoAnswer};
+pub use cost::Costs;
 pub use error::{Error, ErrorKind, Result};
-pub use output::Output;
+pub use output::{Output, OutputFormat};
 pub use progress::{Progress, Snapshot};
 pub use render::Render;
 pub use run::{BatchJob, Settings};

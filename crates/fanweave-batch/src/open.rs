@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::disk::Disk;
 use crate::journal::{Journal, Left, Manifest};
 use crate::key::Key;
-use crate::output::{self, Output, Sink};
+use crate::output::{self, Output, OutputFormat, Sink};
 use crate::progress::Progress;
 use crate::recorder::Desk;
 use crate::run::Settings;
@@ -67,7 +67,12 @@ impl Open {
             left.done.retain(|_, place| place.ok);
         }
         let unordered = settings.unordered;
-        let sink = Sink::open(&self.disk, self.output, source.format())?;
+        let path = match &self.output {
+            Output::File(path) => Some(path.as_path()),
+            _ => None,
+        };
+        let form = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
+        let sink = Sink::open(&self.disk, self.output, form)?;
         Ok((Desk::new(journal, sink, unordered, self.progress), left))
     }
 

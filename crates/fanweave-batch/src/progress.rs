@@ -37,6 +37,10 @@ pub struct Progress {
     cached_tokens: AtomicU64,
     reasoning_tokens: AtomicU64,
     reorder: AtomicU64,
+    /// Billionths of a US dollar.
+    cost: AtomicU64,
+    /// Rows whose cost is known.
+    priced: AtomicU64,
     latency: Histogram,
     /// Steps that wait for their turn or for their next try.
     held: Mutex<HashMap<RunId, Held>>,
@@ -80,6 +84,8 @@ pub struct Snapshot {
     pub retries: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
+    /// US dollars that this run's rows cost. `None` where no price is known.
+    pub cost_usd: Option<f64>,
     /// Rows a second, over the last five.
     pub rate: f64,
     /// Half of the rows took no longer.
@@ -91,6 +97,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What all rows will cost, going by those that have ended in this run. `None` where no price is known.
+    pub fn cost_at_the_end(&self) -> Option<f64> {
+        let done = self.done.saturating_sub(self.resumed);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let share = self.total?.saturating_sub(self.resumed) as f64 / (done > 0).then_some(done)? as f64;
+        Some(self.cost_usd? * share)
+    }
+
     /// How long the rest will take at the present rate.
     pub fn eta(&self) -> Option<Duration> {
         let left = self.total?.saturating_sub(self.done);
@@ -120,6 +134,8 @@ impl Progress {
             waiting,
             retries: self.retries.load(Relaxed),
             usage: self.usage(),
+            #[expect(clippy::cast_precision_loss, reason = "a sum of money for people")]
+            cost_usd: (self.priced.load(Relaxed) > 0).then(|| self.cost.load(Relaxed) as f64 / 1e9),
             rate: self.rate((ok + failed).saturating_sub(resumed)),
             p50: self.latency.percentile(0.5),
             p95: self.latency.percentile(0.95),
@@ -167,6 +183,18 @@ impl Progress {
         self.in_flight.fetch_sub(1, Relaxed);
         self.latency.record(latency);
         self.count(ok);
+    }
+
+    /// What a row cost, where that is known.
+    pub(crate) fn row_cost(&self, usd: Option<f64>) {
+        let Some(usd) = usd else { return };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a sum of money in billionths"
+        )]
+        self.cost.fetch_add((usd * 1e9).round() as u64, Relaxed);
+        self.priced.fetch_add(1, Relaxed);
     }
 
     /// A row ended without a result: it was cancelled.

@@ -97,6 +97,7 @@ impl Desk {
         // Journal before anybody hears of it: a crash in between must not repeat a paid call.
         let place = self.journal.append(record)?;
         self.progress.row_finished(record.result.is_ok(), latency);
+        self.progress.row_cost(record.cost_usd);
         if self.unordered || self.order.take_turn(record.index) {
             self.emit(record)?;
             return self.emit_ready();

@@ -12,14 +12,14 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::IntoAnswer;
 use crate::disk::Disk;
 use crate::open::Open;
-use crate::output::Output;
+use crate::output::{Output, OutputFormat};
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::source::{Input, Source};
 use crate::summary::Summary;
 use crate::window::{Prepare, RowRun, Window};
-use crate::{Render, Result};
+use crate::{Costs, Render, Result};
 
 /// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
 const AHEAD: usize = 64;
@@ -52,6 +52,9 @@ pub struct Settings {
     pub changed_input: bool,
     /// Runs only so many rows from the beginning. Default: all.
     pub limit: Option<u64>,
+    /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
+    /// an OpenAI batch where the input is one, and JSON objects.
+    pub output_format: Option<OutputFormat>,
 }
 
 impl Default for Settings {
@@ -64,6 +67,7 @@ impl Default for Settings {
             fresh: false,
             changed_input: false,
             limit: None,
+            output_format: None,
         }
     }
 }
@@ -95,6 +99,7 @@ pub struct BatchJob<I, O> {
     progress: Arc<Progress>,
     stop: CancellationToken,
     cx: Context,
+    costs: Costs,
     disk: Disk,
 }
 
@@ -123,6 +128,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             progress: Arc::default(),
             stop: CancellationToken::new(),
             cx: Context::new(),
+            costs: Costs::default(),
             disk: Disk::default(),
         }
     }
@@ -164,6 +170,13 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         self
     }
 
+    /// Prices of the calls, and how much they may cost together. Default: unknown, and no cap.
+    #[must_use]
+    pub fn costs(mut self, costs: Costs) -> Self {
+        self.costs = costs;
+        self
+    }
+
     /// A disk that may fail.
     #[cfg(test)]
     pub(crate) fn disk(mut self, disk: Disk) -> Self {
@@ -187,7 +200,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// output file is not touched; the same job resumes from there. The drop waits for the journal's last write.
     pub async fn run(self) -> Result<Summary> {
         let began = Instant::now();
-        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx, disk } = self;
+        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx, costs, disk } =
+            self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (desk, left, source) = open.run(source).await?;
         let recorder = Recorder::spawn(desk)?;
@@ -203,14 +217,14 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         };
         let read = reader.spawn()?;
 
-        let row = RowRun { prepare, chain, cx: cx.with_concurrency(settings.concurrency), progress };
-        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get());
+        let row = RowRun { prepare, chain, cx: cx.with_concurrency(settings.concurrency), progress, costs };
+        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), left.spent_usd);
         window.run(&stop).await?;
         if is_file {
             // Finished rows behind the place where it was stopped belong into the output too.
             let _ = read.await;
         }
-        let Window { row, recorder, cut_short, refused, .. } = window;
+        let Window { row, recorder, cut_short, refused, over_budget, .. } = window;
         let failures = recorder.end(cut_short).await?;
 
         let end = row.progress.snapshot();
@@ -224,6 +238,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             refused,
             retries: end.retries,
             usage: end.usage,
+            cost_usd: end.cost_usd,
+            over_budget,
             wall: began.elapsed(),
             p50: end.p50,
             p95: end.p95,

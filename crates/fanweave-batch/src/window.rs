@@ -13,14 +13,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::Result;
 use crate::answer::IntoAnswer;
+use crate::cost::Purse;
 use crate::journal::{Outcome, Record};
 use crate::progress::Progress;
 use crate::reader::Job;
 use crate::recorder::{Entry, Recorder};
 use crate::source::Input;
 use crate::tally::Tally;
+use crate::{Costs, Result};
 
 /// Makes a chain's input of what a row holds.
 pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
@@ -31,12 +32,19 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) chain: Chain<I, O>,
     pub(crate) cx: Context,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) costs: Costs,
 }
 
 impl<I, O> Clone for RowRun<I, O> {
     fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress } = self;
-        Self { prepare: prepare.clone(), chain: chain.clone(), cx: cx.clone(), progress: progress.clone() }
+        let Self { prepare, chain, cx, progress, costs } = self;
+        Self {
+            prepare: prepare.clone(),
+            chain: chain.clone(),
+            cx: cx.clone(),
+            progress: progress.clone(),
+            costs: costs.clone(),
+        }
     }
 }
 
@@ -44,7 +52,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Runs a row to its end.
     async fn run(self, job: Job, place: OwnedSemaphorePermit) -> Ended {
         let Job { key, index, line, id, input } = job;
-        let tally = Arc::new(Tally::new(self.progress.clone()));
+        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
         let cx = self.cx.with_observer(tally.clone());
         let work = async {
             let input = (self.prepare)(input?)?;
@@ -67,7 +75,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             Err(error) => Outcome::Error(Box::new((&error).into())),
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        let record = Box::new(Record { key, index, line, id, latency_ms, result });
+        let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd: tally.cost(), result });
         let entry = Entry::Finished { record, latency, place };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
@@ -101,6 +109,9 @@ pub(crate) struct Window<I, O> {
     places: Arc<Semaphore>,
     /// What the account was refused with. The rows that heard it stay undone.
     pub(crate) refused: Option<Error>,
+    purse: Purse,
+    /// Whether rows were left out because they might have cost more than the cap.
+    pub(crate) over_budget: bool,
     /// Whether rows were left out, because the run was stopped or a row was cancelled.
     pub(crate) cut_short: bool,
 }
@@ -111,8 +122,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         recorder: Recorder,
         jobs: mpsc::Receiver<Result<Job>>,
         most: usize,
+        spent: f64,
     ) -> Self {
         Self {
+            purse: row.costs.purse(spent),
+            over_budget: false,
             row,
             recorder,
             jobs,
@@ -135,6 +149,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         let ended_early = self.recorder.ended_early();
         tokio::pin!(stopped, ended_early);
         while admitting || !self.flights.is_empty() {
+            let affordable = self.purse.allows(self.flights.len());
+            // One more row than can be paid for is asked for where nothing in flight can come out cheaper than was
+            // feared: whether there is one decides how the run ended.
+            let ready = if affordable { free.is_some() } else { self.flights.is_empty() };
             tokio::select! {
                 biased;
                 () = &mut ended_early => {
@@ -159,13 +177,22 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         }
                         continue;
                     };
+                    if let Entry::Finished { record, .. } = &entry {
+                        self.purse.pay(record.cost_usd);
+                    }
                     // Where it has ended, the next turn of this loop does too.
                     self.recorder.tell(entry).await;
                 }
                 place = self.places.clone().acquire_owned(), if admitting && free.is_none() => {
                     free = Some(place.expect("nobody closes the places"));
                 }
-                job = self.jobs.recv(), if admitting && free.is_some() => match job {
+                job = self.jobs.recv(), if admitting && ready => match job {
+                    Some(Ok(_)) if !affordable => {
+                        admitting = false;
+                        self.cut_short = true;
+                        self.over_budget = true;
+                        self.jobs.close();
+                    }
                     Some(Ok(job)) => {
                         let place = free.take().expect("a job is taken only with a place for it");
                         self.flights.spawn(self.row.clone().run(job, place));

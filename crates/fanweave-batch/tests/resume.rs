@@ -224,7 +224,7 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
     place.write("in.txt", format!("row 9\n{}", text_rows(3)));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(place.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed since; start over with --fresh (its answers are then lost), or write to another file");
+    insta::assert_snapshot!(place.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed since; go on with --resume-changed (rows that are still in it keep their answers), start over with --fresh (its answers are then lost), or write to another file");
 
     let go_on = Settings { changed_input: true, ..Settings::default() };
     let summary = job(&input, &out, Rows::new(1, 0)).settings(go_on).run().await.unwrap();

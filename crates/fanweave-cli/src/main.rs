@@ -3,10 +3,13 @@
 mod args;
 mod ask;
 mod batch;
+mod cost;
+mod dry_run;
 mod exit;
 mod models;
 mod panel;
 mod progress;
+mod route;
 mod sim;
 mod stop;
 mod summary;

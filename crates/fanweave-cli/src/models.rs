@@ -18,7 +18,17 @@ pub(crate) struct Connected {
 
 /// The model that the flags describe. `keep_raw` keeps the provider's own bodies, for outputs in its format.
 pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Failure> {
+    connect_with(args, None, keep_raw)
+}
+
+/// As [`connect`], with the key that an environment variable of this name holds.
+pub(crate) fn connect_with(
+    args: &ModelArgs,
+    key_env: Option<&str>,
+    keep_raw: bool,
+) -> Result<Connected, Failure> {
     let name = args.model.as_deref().ok_or_else(no_model)?;
+    let key = key_env.map(key_of).transpose()?;
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     let plain = args.rpm.is_none() && args.timeout.is_none() && args.retries.is_none();
 
@@ -28,10 +38,11 @@ pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Fai
         // Limits, timeouts and retries belong to the network: let the simulated model have one.
         fanweave::model(name)?;
         let server = serve()?;
-        let model = build(&format!("openai/{name}"), Some(server.base_url()), args, keep_raw)?;
+        let name = format!("openai/{name}");
+        let model = build(&name, Some(server.base_url()), key, args, keep_raw)?;
         (model, Some(server))
     } else {
-        (build(&with_vendor(name, args), args.base_url.clone(), args, keep_raw)?, None)
+        (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
     };
     let parameters = Parameters {
         temperature: args.temperature,
@@ -41,7 +52,7 @@ pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Fai
     Ok(Connected { model: model.with(parameters), _server: server })
 }
 
-fn no_model() -> Failure {
+pub(crate) fn no_model() -> Failure {
     Failure::usage("no model is given")
         .with_hint("add --model, as in --model openai/gpt-5-mini, or --model sim/writer to try without a key")
 }
@@ -58,8 +69,23 @@ fn serve() -> Result<Server, Failure> {
     Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
 }
 
-fn build(name: &str, base_url: Option<String>, args: &ModelArgs, keep_raw: bool) -> Result<Model, Failure> {
+/// The key in an environment variable.
+fn key_of(variable: &str) -> Result<String, Failure> {
+    let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
+    key.ok_or_else(|| Failure::usage(format!("--key-env: the environment variable {variable} is not set")))
+}
+
+fn build(
+    name: &str,
+    base_url: Option<String>,
+    key: Option<String>,
+    args: &ModelArgs,
+    keep_raw: bool,
+) -> Result<Model, Failure> {
     let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
+    if let Some(key) = key {
+        builder = builder.api_key(key);
+    }
     if let Some(url) = base_url {
         builder = builder.base_url(url);
     }

@@ -22,11 +22,13 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod builder;
+mod prices;
 mod protocol;
 mod providers;
 mod transport;
 
 pub use builder::{ModelBuilder, model};
+pub use prices::{Price, Prices};
 pub use providers::compatible::vendors;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::limits::RateLimits;

@@ -43,6 +43,8 @@ pub(crate) struct Place {
 pub(crate) struct Left {
     /// The rows that are finished.
     pub(crate) done: HashMap<Key, Place>,
+    /// US dollars that all of its calls cost, as far as that is known. Calls that failed and were repeated count.
+    pub(crate) spent_usd: f64,
     /// What was not as it should be, each a sentence.
     pub(crate) notes: Vec<String>,
 }
@@ -190,7 +192,8 @@ fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool
             break;
         }
         match read_row(&line, offset) {
-            Some((key, place)) => {
+            Some((key, place, cost)) => {
+                left.spent_usd += cost;
                 left.done.insert(key, place);
             }
             None => left.notes.push(format!(
@@ -232,8 +235,14 @@ fn check_manifest(line: &[u8], path: &Path, now: &Manifest, changed_input: bool)
     if differences.is_empty() {
         return Ok(());
     }
+    let only_input = manifest.differences(now, true).is_empty();
+    let go_on = if only_input {
+        "go on with --resume-changed (rows that are still in it keep their answers), "
+    } else {
+        ""
+    };
     let message = format!(
-        "{shown} belongs to another run: {}; start over with --fresh (its answers are then lost), \
+        "{shown} belongs to another run: {}; {go_on}start over with --fresh (its answers are then lost), \
          or write to another file",
         differences.join("; ")
     );
@@ -246,10 +255,12 @@ fn not_a_journal(path: &Path) -> Error {
 }
 
 /// What resuming needs to know of a row.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place)> {
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, f64)> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
+        #[serde(default)]
+        cost_usd: f64,
         result: Ended,
     }
     #[derive(Deserialize)]
@@ -261,5 +272,5 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place)> {
     let row: Row = serde_json::from_slice(record::decode(Kind::Row, line)?).ok()?;
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
     let ok = matches!(row.result, Ended::Answer(_));
-    Some((row.key, Place { offset, length, ok }))
+    Some((row.key, Place { offset, length, ok }, row.cost_usd))
 }

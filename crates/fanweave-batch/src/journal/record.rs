@@ -17,6 +17,9 @@ pub(crate) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     pub(crate) latency_ms: u64,
+    /// US dollars that its calls cost, where their prices are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cost_usd: Option<f64>,
     pub(crate) result: Outcome,
 }
 
@@ -119,7 +122,15 @@ mod tests {
 
     pub(super) fn record() -> Record {
         let result = Outcome::Answer(Box::default());
-        Record { key: Key::of(&[b"x"]), index: 3, line: 4, id: Some("a".into()), latency_ms: 12, result }
+        Record {
+            key: Key::of(&[b"x"]),
+            index: 3,
+            line: 4,
+            id: Some("a".into()),
+            latency_ms: 12,
+            cost_usd: Some(0.25),
+            result,
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ fn manifest() -> Manifest {
 fn record(n: u64) -> Record {
     let result = Outcome::Answer(Box::<Answer>::default());
     let key = Key::of(&[&n.to_le_bytes()]);
-    Record { key, index: n, line: n + 1, id: None, latency_ms: 1, result }
+    Record { key, index: n, line: n + 1, id: None, latency_ms: 1, cost_usd: None, result }
 }
 
 fn open(path: &Path) -> Result<(Journal, Left)> {
@@ -67,20 +67,25 @@ fn what_is_no_journal_of_this_version_is_left_alone() {
         error.to_string().replace(&path.display().to_string(), "JOURNAL")
     };
     let mut newer = Vec::new();
-    let manifest = serde_json::json!({"journal": 2, "fanweave": "9.0.0", "fingerprint": {}, "input": null});
+    let manifest = serde_json::json!({"journal": 9, "fanweave": "9.0.0", "fingerprint": {}, "input": null});
     record::encode(Kind::Manifest, &manifest, &mut newer);
+    let mut older = Vec::new();
+    let manifest = serde_json::json!({"journal": 1, "fanweave": "0.0.1", "fingerprint": {}, "input": null});
+    record::encode(Kind::Manifest, &manifest, &mut older);
     let damaged = br#"{"crc":"00000000","manifest":{}}"#;
     let messages = [
         refused(b"my diary\n"),
         refused(b"my diary"),
         refused(&[damaged, &b"\n"[..]].concat()),
         refused(&newer),
+        refused(&older),
     ];
     insta::assert_snapshot!(messages.join("\n"), @r"
     JOURNAL: this file is no journal of fanweave; move it away
     JOURNAL: this file is no journal of fanweave; move it away
     JOURNAL: the first line is damaged, and nothing else says which run this journal belongs to; start over with --fresh, or write to another file
-    JOURNAL: the journal was written by fanweave 9.0.0 (journal format 2), and this version reads format 1; finish the run with that version, or start over with --fresh
+    JOURNAL: the journal was written by fanweave 9.0.0 (journal format 9), and this version reads format 2; finish the run with that version, or start over with --fresh
+    JOURNAL: the journal was written by fanweave 0.0.1 (journal format 1), and this version reads format 2; finish the run with that version, or start over with --fresh
     ");
 }
 

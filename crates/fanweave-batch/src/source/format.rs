@@ -96,7 +96,7 @@ impl FromStr for Format {
 }
 
 /// The one of `names` that `name` was probably meant to be.
-pub(super) fn closest<T: AsRef<str>>(name: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
+pub(crate) fn closest<T: AsRef<str>>(name: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
     // Two slips in a name of six letters still count; two in one of three do not.
     const NEAR: f64 = 0.66;
     names
