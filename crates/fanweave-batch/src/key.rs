@@ -136,8 +136,8 @@ impl Serialize for Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <&str>::deserialize(deserializer)?;
-        let number = u128::from_str_radix(text, 16).map_err(D::Error::custom)?;
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let number = u128::from_str_radix(&text, 16).map_err(D::Error::custom)?;
         Ok(Self(number.to_be_bytes()))
     }
 }

@@ -32,6 +32,7 @@ mod run;
 mod source;
 mod summary;
 mod tally;
+mod via;
 mod window;
 
 pub use answer::{Answer, Content, IntoAnswer};
@@ -44,3 +45,4 @@ pub use run::{BatchJob, Settings};
 pub use source::{Format, Input, Item, MAX_LINE, Source};
 pub use summary::{FailureGroup, Summary};
 pub use tokio_util::sync::CancellationToken;
+pub use via::{BatchApi, BatchLimits, BatchState};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::journal::{Journal, Outcome, Place, Record};
+use crate::journal::{Journal, Outcome, Part, Place, Record};
 use crate::order::Order;
 use crate::output::Sink;
 use crate::progress::Progress;
@@ -29,6 +29,10 @@ pub(crate) enum Entry {
         /// Among the rows in flight, until the record is in the journal: a kill repeats no more calls than that.
         place: OwnedSemaphorePermit,
     },
+    /// A row has its result from a provider's batch API.
+    Collected { record: Box<Record> },
+    /// Something became of a part that goes to a provider's batch API. Answered once the disk knows.
+    Noted { part: Part, known: oneshot::Sender<()> },
     /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
     /// did not come to.
     End { cut_short: bool },
@@ -82,6 +86,15 @@ impl Desk {
                         entries.close();
                         return Err(error);
                     }
+                }
+                Some(Entry::Collected { record }) => {
+                    self.progress.row_started();
+                    self.record(&record, Duration::ZERO)?;
+                }
+                Some(Entry::Noted { part, known }) => {
+                    self.journal.note(&part)?;
+                    // A run that was dropped meanwhile finds it in the journal.
+                    let _ = known.send(());
                 }
                 Some(Entry::End { cut_short }) => return self.end(cut_short),
                 // The run was dropped. What is journalled is safe; an output would be half a one.
@@ -173,6 +186,12 @@ impl Recorder {
     /// Tells it something. `false` where it has ended, with an error that [`end`](Self::end) gives.
     pub(crate) async fn tell(&self, entry: Entry) -> bool {
         self.sender().send(entry).await.is_ok()
+    }
+
+    /// Has a note written down, and waits for it. `false` where it has ended.
+    pub(crate) async fn note(&self, part: Part) -> bool {
+        let (known, noted) = oneshot::channel();
+        self.tell(Entry::Noted { part, known }).await && noted.await.is_ok()
     }
 
     fn sender(&self) -> &mpsc::Sender<Entry> {

@@ -22,7 +22,7 @@ use crate::window::{Prepare, RowRun, Window};
 use crate::{Costs, Render, Result};
 
 /// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
-const AHEAD: usize = 64;
+pub(crate) const AHEAD: usize = 64;
 
 /// How a batch is run.
 ///
@@ -90,17 +90,17 @@ impl Default for Settings {
 /// # }
 /// ```
 pub struct BatchJob<I, O> {
-    source: Source,
-    prepare: Arc<Prepare<I>>,
+    pub(crate) source: Source,
+    pub(crate) prepare: Arc<Prepare<I>>,
     chain: Chain<I, O>,
-    output: Output,
-    settings: Settings,
-    fingerprint: BTreeMap<String, String>,
-    progress: Arc<Progress>,
-    stop: CancellationToken,
+    pub(crate) output: Output,
+    pub(crate) settings: Settings,
+    pub(crate) fingerprint: BTreeMap<String, String>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: CancellationToken,
     cx: Context,
-    costs: Costs,
-    disk: Disk,
+    pub(crate) costs: Costs,
+    pub(crate) disk: Disk,
 }
 
 impl<O: IntoAnswer> BatchJob<Prompt, O> {

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub(crate) use manifest::Manifest;
-pub(crate) use record::{Failure, Outcome, Record};
+pub(crate) use record::{Failure, Outcome, Part, PartState, Record};
 
 use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
@@ -45,6 +45,8 @@ pub(crate) struct Left {
     pub(crate) done: HashMap<Key, Place>,
     /// US dollars that all of its calls cost, as far as that is known. Calls that failed and were repeated count.
     pub(crate) spent_usd: f64,
+    /// What became of parts that were submitted to a provider's batch API.
+    pub(crate) parts: Vec<Part>,
     /// What was not as it should be, each a sentence.
     pub(crate) notes: Vec<String>,
 }
@@ -119,6 +121,16 @@ impl Journal {
             sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))?;
         }
         Ok(place)
+    }
+
+    /// Writes down what became of a part, and waits until the disk has it: what is submitted is paid for.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub(crate) fn note(&mut self, part: &Part) -> Result<()> {
+        record::encode(Kind::Part, part, &mut self.line);
+        self.write()?;
+        self.file.sync_data().map_err(|e| Error::io("sync the journal", &self.path, e))
     }
 
     fn write(&mut self) -> Result<()> {
@@ -196,6 +208,7 @@ fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool
                 left.spent_usd += cost;
                 left.done.insert(key, place);
             }
+            None if let Some(part) = read_part(&line) => left.parts.push(part),
             None => left.notes.push(format!(
                 "{} line {number} is damaged and was left out; its row runs again",
                 path.display()
@@ -252,6 +265,10 @@ fn check_manifest(line: &[u8], path: &Path, now: &Manifest, changed_input: bool)
 fn not_a_journal(path: &Path) -> Error {
     let message = format!("{}: this file is no journal of fanweave; move it away", path.display());
     Error::new(ErrorKind::Journal, message)
+}
+
+fn read_part(line: &[u8]) -> Option<Part> {
+    serde_json::from_slice(record::decode(Kind::Part, line)?).ok()
 }
 
 /// What resuming needs to know of a row.

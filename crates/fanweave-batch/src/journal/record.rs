@@ -74,11 +74,35 @@ impl From<&fanweave_core::Error> for Failure {
     }
 }
 
+/// What became of one part of a run through a provider's batch API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Names the part, here and with the provider.
+    pub(crate) tag: String,
+    #[serde(flatten)]
+    pub(crate) state: PartState,
+}
+
+/// How far a part is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PartState {
+    /// It is about to be submitted with these rows.
+    Intended { keys: Vec<Key> },
+    /// The provider has it under this id.
+    Submitted { batch: String },
+    /// It never arrived.
+    Dropped,
+    /// All of its rows have their results.
+    Collected,
+}
+
 /// What a line holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Manifest,
     Row,
+    Part,
 }
 
 impl Kind {
@@ -86,6 +110,7 @@ impl Kind {
         match self {
             Kind::Manifest => br#"","manifest":"#,
             Kind::Row => br#"","row":"#,
+            Kind::Part => br#"","part":"#,
         }
     }
 }
