@@ -134,6 +134,11 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) key_env: Vec<String>,
 
+    /// How rows reach the provider: a call each, or by the file through its batch API, which takes up to a day and
+    /// costs half
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
+    pub(crate) via: Via,
+
     /// Call nothing: show the first prompts, and what all of them may take and cost
     #[arg(long, help_heading = "Cost")]
     pub(crate) dry_run: bool,
@@ -153,6 +158,15 @@ pub(crate) struct BatchArgs {
     /// Show nothing but errors
     #[arg(short, long, help_heading = "Progress")]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// A call for each row
+    #[default]
+    Calls,
+    /// The provider's batch API: OpenAI's /v1/files and /v1/batches
+    BatchApi,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]

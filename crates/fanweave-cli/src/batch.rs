@@ -7,14 +7,15 @@ use std::sync::Arc;
 use fanweave::batch::{
     BatchJob, Error, ErrorKind, Format, Output, Progress, Render, Settings, Source, Summary,
 };
+use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
 
-use crate::args::{BatchArgs, ShowProgress};
+use crate::args::{BatchArgs, ShowProgress, Via};
 use crate::exit::{Exit, Failure};
 use crate::models::text_or_file;
 use crate::progress::Display;
 use crate::route::route;
-use crate::{cost, dry_run, stop, summary};
+use crate::{cost, dry_run, models, stop, summary};
 
 pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let source = open(&args)?;
@@ -48,16 +49,29 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         .progress(progress)
         .stop(stop.clone());
 
+    let api = match args.via {
+        Via::Calls => None,
+        Via::BatchApi => Some(batch_api(&args, keep_raw)?),
+    };
+    let work = async {
+        match &api {
+            Some(api) => job.run_via(api).await,
+            None => job.run().await,
+        }
+    };
     let drawing = async {
         let draining = async {
             stop.cancelled().await;
-            display.say("stopping: no new rows, waiting for those in flight (again to end at once)");
+            display.say(match args.via {
+                Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
+                Via::BatchApi => "stopping: what was submitted stays with the provider",
+            });
             std::future::pending::<()>().await;
         };
         tokio::join!(display.draw(), draining);
     };
     let done = tokio::select! {
-        done = job.run() => done,
+        done = work => done,
         _ = drawing => unreachable!("drawing never ends"),
     };
     display.clear();
@@ -66,6 +80,17 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
         Err(error) => Err(failure(&error)),
     }
+}
+
+/// The batch API of the one model that is named.
+fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
+    let several = args.model.model.as_deref().is_some_and(|models| models.contains([',', '=']));
+    if several || args.key_env.len() > 1 || !args.fallback_model.is_empty() {
+        return Err(Failure::usage("--via batch-api takes one model and one key")
+            .with_hint("name one --model, and no --fallback-model"));
+    }
+    let key = args.key_env.first().map(String::as_str);
+    Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
 }
 
 fn open(args: &BatchArgs) -> Result<Source, Failure> {

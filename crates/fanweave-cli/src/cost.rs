@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use fanweave::batch::Costs;
-use fanweave::models::Prices;
+use fanweave::models::{Price, Prices};
 use fanweave::{Prompt, Usage};
 
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, Via};
 use crate::exit::Failure;
 
 /// Bytes of a prompt that make a token, as a rule of thumb for English text.
@@ -26,8 +26,19 @@ pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
 /// Prices and budget of a batch over `models`.
 pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Result<Costs, Failure> {
     let table = prices.clone();
-    let costs = Costs::new(move |model, usage| table.of(own_name(model)).map(|price| price.cost(usage)));
+    let via = args.via;
+    let cost = move |price: &Price, usage: &Usage| {
+        let share = if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
+        price.cost(usage) * share
+    };
+    let costs = Costs::new(move |model, usage| table.of(own_name(model)).map(|price| cost(price, usage)));
     let Some(cap) = args.budget_usd else { return Ok(costs) };
+    if args.via == Via::BatchApi {
+        return Err(Failure::usage(
+            "--budget-usd cannot hold with --via batch-api: what was submitted is paid for",
+        )
+        .with_hint("see what it may cost with --dry-run, and submit fewer rows"));
+    }
     let mut row = 0.0_f64;
     for model in models {
         let Some(price) = prices.of(own_name(model)) else {

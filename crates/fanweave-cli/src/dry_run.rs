@@ -3,10 +3,10 @@
 use std::fmt::Write;
 
 use fanweave::batch::{Render, Source};
-use fanweave::models::Prices;
+use fanweave::models::{Price, Prices};
 use fanweave::{Prompt, Role, Usage, excerpt};
 
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, Via};
 use crate::cost::{ANSWER_TOKENS, dollars, expected};
 use crate::exit::{Exit, Failure};
 use crate::progress::{rounded, short};
@@ -48,7 +48,7 @@ pub(crate) fn run(
         let _ = writeln!(text, "cannot be asked: {bad} of them, the first: {first}");
     }
     for model in models {
-        text.push_str(&cost(model, usage, prices));
+        text.push_str(&cost(model, usage, prices, args.via));
     }
     text.push_str("nothing was called\n");
     anstream::print!("{text}");
@@ -88,11 +88,12 @@ fn figures(rows: u64, bad: u64, usage: Usage, args: &BatchArgs) -> String {
     text
 }
 
-fn cost(model: &str, usage: Usage, prices: &Prices) -> String {
+fn cost(model: &str, usage: Usage, prices: &Prices, via: Via) -> String {
+    let share = |price: &Price| if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
     match prices.of(model) {
         Some(price) => format!(
             "cost: about {} with {model} alone (prices as of {})\n",
-            dollars(price.cost(&usage)),
+            dollars(price.cost(&usage) * share(price)),
             prices.date()
         ),
         None => {

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use fanweave::models::{ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::models::{BatchClient, ModelBuilder, RateLimits, RetryPolicy, vendors};
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
@@ -44,12 +44,7 @@ pub(crate) fn connect_with(
     } else {
         (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
     };
-    let parameters = Parameters {
-        temperature: args.temperature,
-        max_tokens: args.max_tokens.map(Into::into),
-        ..Parameters::default()
-    };
-    Ok(Connected { model: model.with(parameters), _server: server })
+    Ok(Connected { model: model.with(parameters(args)), _server: server })
 }
 
 pub(crate) fn no_model() -> Failure {
@@ -69,6 +64,32 @@ fn serve() -> Result<Server, Failure> {
     Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
 }
 
+/// The batch API of the model that the flags describe.
+pub(crate) fn batch_api(
+    args: &ModelArgs,
+    key_env: Option<&str>,
+    keep_raw: bool,
+) -> Result<BatchClient, Failure> {
+    let name = args.model.as_deref().ok_or_else(no_model)?;
+    if name.starts_with("sim/") && args.base_url.is_none() {
+        return Err(Failure::usage(format!(
+            "--via batch-api: {name} is simulated in this process, and has none"
+        ))
+        .with_hint("start `fanweave sim`, and name it with --base-url"));
+    }
+    let key = key_env.map(key_of).transpose()?;
+    let api = builder(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw).batch_api();
+    Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
+}
+
+fn parameters(args: &ModelArgs) -> Parameters {
+    Parameters {
+        temperature: args.temperature,
+        max_tokens: args.max_tokens.map(Into::into),
+        ..Parameters::default()
+    }
+}
+
 /// The key in an environment variable.
 fn key_of(variable: &str) -> Result<String, Failure> {
     let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
@@ -82,6 +103,17 @@ fn build(
     args: &ModelArgs,
     keep_raw: bool,
 ) -> Result<Model, Failure> {
+    let built = builder(name, base_url, key, args, keep_raw).build();
+    built.map_err(|e| Failure::usage(e.to_string()))
+}
+
+fn builder(
+    name: &str,
+    base_url: Option<String>,
+    key: Option<String>,
+    args: &ModelArgs,
+    keep_raw: bool,
+) -> ModelBuilder {
     let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
     if let Some(key) = key {
         builder = builder.api_key(key);
@@ -102,7 +134,7 @@ fn build(
         let limits = RateLimits { requests_per_minute: Some(rpm), ..RateLimits::default() };
         builder = builder.limits(limits);
     }
-    builder.build().map_err(|e| Failure::usage(e.to_string()))
+    builder
 }
 
 /// A text of the command line, or of the file that `@FILE` names.

@@ -8,6 +8,7 @@ use fanweave_core::{Error, ErrorKind, Model, Result};
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
+use crate::batch_api::BatchClient;
 use crate::providers::compatible::{Vendor, set};
 use crate::providers::openai::ChatCompletions;
 use crate::transport::call::HttpModel;
@@ -138,8 +139,20 @@ impl ModelBuilder {
         self.build_in(&|variable| std::env::var(variable).ok())
     }
 
+    /// The provider's batch API, for this model. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn batch_api(self) -> Result<BatchClient> {
+        self.http_model(&|variable| std::env::var(variable).ok()).map(BatchClient::new)
+    }
+
     /// As [`build`](Self::build), in the environment `env`.
     fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
+        self.http_model(env).map(Model::new)
+    }
+
+    fn http_model(self, env: &dyn Fn(&str) -> Option<String>) -> Result<HttpModel> {
         let (vendor, model) = Vendor::of(&self.name)?;
         let key = key(vendor, self.api_key, self.base_url.is_some(), env)?;
         let endpoint = Endpoint::parse(&self.base_url.unwrap_or_else(|| vendor.url(env)))?;
@@ -181,7 +194,7 @@ impl ModelBuilder {
         }
         let mut timeouts = client.timeouts();
         timeouts.total = self.timeout.unwrap_or(timeouts.total);
-        Ok(Model::new(HttpModel {
+        Ok(HttpModel {
             provider: Arc::from(vendor.name),
             model: model.to_owned(),
             protocol: Box::new(ChatCompletions { quirks: vendor.quirks }),
@@ -194,7 +207,7 @@ impl ModelBuilder {
             retry: self.retry,
             account,
             keep_raw: self.keep_raw,
-        }))
+        })
     }
 }
 

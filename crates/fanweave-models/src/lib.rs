@@ -21,12 +21,14 @@
 //!
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
+mod batch_api;
 mod builder;
 mod prices;
 mod protocol;
 mod providers;
 mod transport;
 
+pub use batch_api::{BatchClient, BatchStatus};
 pub use builder::{ModelBuilder, model};
 pub use prices::{Price, Prices};
 pub use providers::compatible::vendors;

@@ -40,6 +40,7 @@
 //! # }
 //! ```
 
+pub mod batch_api;
 mod resolve;
 pub mod sim;
 

@@ -13,7 +13,7 @@
 pub(crate) mod call;
 pub(crate) mod client;
 pub(crate) mod endpoint;
-mod exchange;
+pub(crate) mod exchange;
 pub(crate) mod limits;
 mod pool;
 pub(crate) mod retry;

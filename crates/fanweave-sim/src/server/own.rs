@@ -14,6 +14,7 @@ use super::route::{Dialect, Route};
 const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
     POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
     POST /v1/messages                                            as Anthropic\n\
+    POST /v1/files  /v1/batches  GET /v1/batches/{id}            as OpenAI\n\
     GET  /v1/models  /v1/models/{id}\n\
     GET  /stats      what happened so far\n\
     POST /reset      start counting anew\n";
