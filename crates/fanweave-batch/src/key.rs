@@ -39,12 +39,16 @@ impl Key {
         Self::of(&[&text])
     }
 
+    /// The key of any JSON value, likewise.
+    pub(crate) fn of_value(value: &Value) -> Self {
+        let mut text = Vec::with_capacity(256);
+        write_sorted(value, &mut text);
+        Self::of(&[&text])
+    }
+
     /// The key of a request.
     pub(crate) fn of_prompt(prompt: &Prompt) -> Self {
-        match serde_json::to_value(prompt).expect("a prompt has string keys") {
-            Value::Object(object) => Self::of_object(&object),
-            other => Self::of(&[other.to_string().as_bytes()]),
-        }
+        Self::of_value(&serde_json::to_value(prompt).expect("a prompt has string keys"))
     }
 
     /// The key of both.

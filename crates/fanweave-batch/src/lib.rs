@@ -9,6 +9,8 @@
 //! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)
 //! ```
 //!
+//! A program's own rows, from memory and to memory, get a journal with [`JournalExt`].
+//!
 //! The journal holds the promise that no call is paid for twice. The one exception: a call that the provider
 //! had finished, but that was not yet journalled when the process was killed, runs again.
 //!
@@ -20,6 +22,7 @@ mod disk;
 mod error;
 mod histogram;
 mod journal;
+mod journalled;
 mod key;
 mod open;
 mod order;
@@ -38,6 +41,7 @@ mod window;
 pub use answer::{Answer, Content, IntoAnswer};
 pub use cost::Costs;
 pub use error::{Error, ErrorKind, Result};
+pub use journalled::{JournalExt, Journalled, Keyed};
 pub use output::{Output, OutputFormat};
 pub use progress::{Progress, Snapshot};
 pub use render::Render;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanweave_batch::{
-    BatchJob, CancellationToken, ErrorKind, Output, Progress, Render, Settings, Source, Summary,
+    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, Progress, Render, Settings, Source, Summary,
 };
 use fanweave_core::{Message, Prompt, step};
 use proptest::prelude::*;
@@ -309,4 +309,46 @@ async fn rows_of_a_pipe_are_recognised_when_they_come_again() {
         summary.notes,
         ["pipe is compared row by row: whether it is the input of the first run cannot be checked"]
     );
+}
+
+#[tokio::test]
+async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_again() {
+    let place = Place::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let chain = |failing: bool| {
+        let calls = calls.clone();
+        step(move |n: u64, _| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                if failing && n == 3 {
+                    return Err(fanweave_core::Error::new(fanweave_core::ErrorKind::Server, "on strike"));
+                }
+                Ok(vec![n, n * n])
+            }
+        })
+        .journal(place.path("squares.journal"))
+    };
+    // Equal rows are rows of their own.
+    let first = chain(true).batch([1_u64, 2, 3, 2]).unwrap().collect().await;
+    assert_eq!((first.iter().filter(|row| row.is_ok()).count(), calls.load(Ordering::SeqCst)), (3, 4));
+    let again = chain(false).batch([2_u64, 3, 1, 4, 2]).unwrap().concurrency(2).collect().await;
+    let again: Vec<_> = again.into_iter().map(Result::unwrap).collect();
+    assert_eq!(again, [vec![2, 4], vec![3, 9], vec![1, 1], vec![4, 16], vec![2, 4]]);
+    assert_eq!(calls.load(Ordering::SeqCst), 4 + 2);
+}
+
+#[tokio::test]
+async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
+    let place = Place::new();
+    let chain = || step(|n: u64, _| async move { Ok(n) }).journal(place.path("journal"));
+    let first = chain().fingerprint("model", "a").batch([1_u64]).unwrap();
+    let locked = chain().fingerprint("model", "a").batch([1_u64]).err().expect("it is open");
+    assert_eq!(locked.kind(), ErrorKind::Locked);
+    first.collect().await;
+    let other = chain().fingerprint("model", "b").batch([1_u64]).err().expect("it is another run's");
+    assert_eq!(other.kind(), ErrorKind::Mismatch);
+    let text = step(|n: u64, _| async move { Ok(n.to_string()) });
+    let rows =
+        text.journal(place.path("journal")).fingerprint("model", "a").batch([1_u64]).unwrap().collect().await;
+    assert!(rows[0].as_ref().unwrap_err().to_string().contains("a result of another type"));
 }
