@@ -43,7 +43,7 @@ pub use cost::Costs;
 pub use error::{Error, ErrorKind, Result};
 pub use journalled::{JournalExt, Journalled, Keyed};
 pub use output::{Output, OutputFormat};
-pub use progress::{Progress, Snapshot};
+pub use progress::{InFlight, Progress, Snapshot};
 pub use render::Render;
 pub use run::{BatchJob, Settings};
 pub use source::{Format, Input, Item, MAX_LINE, Source};

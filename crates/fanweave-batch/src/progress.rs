@@ -1,6 +1,6 @@
 //! How far a batch has come: counters that cost nothing to keep, for whoever draws them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,8 +44,33 @@ pub struct Progress {
     latency: Histogram,
     /// Steps that wait for their turn or for their next try.
     held: Mutex<HashMap<RunId, Held>>,
+    /// Rows in flight by their index.
+    flights: Mutex<BTreeMap<u64, Flight>>,
     /// Rows done by the run itself at earlier snapshots.
     samples: Mutex<VecDeque<(Instant, u64)>>,
+}
+
+/// A row that has begun.
+struct Flight {
+    line: u64,
+    id: Option<String>,
+    began: Instant,
+}
+
+/// A row in flight.
+///
+/// ```
+/// let progress = fanweave_batch::Progress::default();
+/// assert!(progress.flights().is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// The line of the input that it begins on.
+    pub line: u64,
+    /// Its `custom_id`, or else its `id`.
+    pub id: Option<String>,
+    /// For how long.
+    pub time: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -143,6 +168,19 @@ impl Progress {
         }
     }
 
+    /// The rows in flight, those that began first in front.
+    pub fn flights(&self) -> Vec<InFlight> {
+        let now = Instant::now();
+        let flight = |flight: &Flight| InFlight {
+            line: flight.line,
+            id: flight.id.clone(),
+            time: now.duration_since(flight.began),
+        };
+        let mut flights: Vec<_> = lock(&self.flights).values().map(flight).collect();
+        flights.sort_by(|a, b| b.time.cmp(&a.time).then(a.line.cmp(&b.line)));
+        flights
+    }
+
     fn usage(&self) -> Usage {
         Usage {
             input_tokens: self.input_tokens.load(Relaxed),
@@ -175,11 +213,13 @@ impl Progress {
         self.total.store(rows + 1, Relaxed);
     }
 
-    pub(crate) fn row_started(&self) {
+    pub(crate) fn row_started(&self, index: u64, line: u64, id: Option<String>) {
+        lock(&self.flights).insert(index, Flight { line, id, began: Instant::now() });
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn row_finished(&self, ok: bool, latency: Duration) {
+    pub(crate) fn row_finished(&self, index: u64, ok: bool, latency: Duration) {
+        lock(&self.flights).remove(&index);
         self.in_flight.fetch_sub(1, Relaxed);
         self.latency.record(latency);
         self.count(ok);
@@ -198,7 +238,8 @@ impl Progress {
     }
 
     /// A row ended without a result: it was cancelled.
-    pub(crate) fn row_cancelled(&self) {
+    pub(crate) fn row_cancelled(&self, index: u64) {
+        lock(&self.flights).remove(&index);
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
@@ -282,9 +323,9 @@ mod tests {
         for second in 0..20 {
             // Ten rows a second, and after ten seconds twenty.
             let rows = if second < 10 { 10 } else { 20 };
-            for _ in 0..rows {
-                progress.row_started();
-                progress.row_finished(true, Duration::from_millis(5));
+            for row in 0..rows {
+                progress.row_started(row, row, None);
+                progress.row_finished(row, true, Duration::from_millis(5));
             }
             tokio::time::advance(Duration::from_secs(1)).await;
             progress.snapshot();

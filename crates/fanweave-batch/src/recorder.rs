@@ -88,7 +88,7 @@ impl Desk {
                     }
                 }
                 Some(Entry::Collected { record }) => {
-                    self.progress.row_started();
+                    self.progress.row_started(record.index, record.line, None);
                     self.record(&record, Duration::ZERO)?;
                 }
                 Some(Entry::Noted { part, known }) => {
@@ -109,7 +109,7 @@ impl Desk {
     fn record(&mut self, record: &Record, latency: Duration) -> Result<()> {
         // Journal before anybody hears of it: a crash in between must not repeat a paid call.
         let place = self.journal.append(record)?;
-        self.progress.row_finished(record.result.is_ok(), latency);
+        self.progress.row_finished(record.index, record.result.is_ok(), latency);
         self.progress.row_cost(record.cost_usd);
         if self.unordered || self.order.take_turn(record.index) {
             self.emit(record)?;

@@ -60,14 +60,14 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             tally.add_to(&mut answer);
             Ok(answer)
         };
-        self.progress.row_started();
+        self.progress.row_started(index, line, id.clone());
         let began = Instant::now();
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
-            self.progress.row_cancelled();
+            self.progress.row_cancelled(index);
             return Ended::Cancelled;
         }
         let result = match result {
@@ -219,7 +219,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         if error.kind() == ErrorKind::NotFound && self.row.progress.any_answered() {
             return Some(entry);
         }
-        self.row.progress.row_cancelled();
+        if let Entry::Finished { record, .. } = &entry {
+            self.row.progress.row_cancelled(record.index);
+        }
         self.refused.get_or_insert(error);
         None
     }

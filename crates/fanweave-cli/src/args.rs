@@ -72,6 +72,8 @@ Exit codes:
   1  the work could not be done    4  nothing to do: all rows were answered before
   2  wrong usage, nothing called   5  stopped; the same command goes on
 
+While it runs, the key t or SIGUSR1 lists what is in flight and for how long.
+
 Several models: --model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 gives the first one three rows of four.")]
 pub(crate) struct BatchArgs {
     /// File of rows, or - for stdin

@@ -15,7 +15,7 @@ use crate::exit::{Exit, Failure};
 use crate::models::text_or_file;
 use crate::progress::Display;
 use crate::route::route;
-use crate::{cost, dry_run, models, stop, summary};
+use crate::{cost, dry_run, live, models, stop, summary};
 
 pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let source = open(&args)?;
@@ -68,7 +68,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
             });
             std::future::pending::<()>().await;
         };
-        tokio::join!(display.draw(), draining);
+        tokio::join!(display.draw(), draining, live::answer(&display, args.input != Path::new("-")));
     };
     let done = tokio::select! {
         done = work => done,

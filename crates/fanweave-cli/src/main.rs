@@ -6,6 +6,8 @@ mod batch;
 mod cost;
 mod dry_run;
 mod exit;
+mod keys;
+mod live;
 mod models;
 mod panel;
 mod progress;

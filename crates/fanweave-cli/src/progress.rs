@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave::batch::{Progress, Snapshot};
+use fanweave::batch::{InFlight, Progress, Snapshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::args::ShowProgress;
@@ -72,6 +72,22 @@ impl Display {
         if let Form::Panel(panel) = &self.form {
             panel.clear();
         }
+    }
+
+    /// Whether a panel is drawn.
+    pub(crate) fn has_panel(&self) -> bool {
+        matches!(self.form, Form::Panel(_))
+    }
+
+    /// The rows in flight.
+    pub(crate) fn flights(&self) -> Vec<InFlight> {
+        self.progress.flights()
+    }
+
+    /// Prints something above the panel, which is then drawn again.
+    pub(crate) fn print(&self, text: &str) {
+        self.clear();
+        anstream::eprintln!("{text}");
     }
 
     /// Says something that holds from now on.
