@@ -32,6 +32,7 @@ mod reader;
 mod recorder;
 mod render;
 mod run;
+mod same;
 mod source;
 mod summary;
 mod tally;

@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::answer::IntoAnswer;
 use crate::disk::Disk;
+use crate::key::Key;
 use crate::open::Open;
 use crate::output::{Output, OutputFormat};
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
+use crate::same::Same;
 use crate::source::{Input, Source};
 use crate::summary::Summary;
 use crate::window::{Prepare, RowRun, Window};
@@ -23,6 +25,9 @@ use crate::{Costs, Render, Result};
 
 /// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
 pub(crate) const AHEAD: usize = 64;
+
+/// What a request is known by.
+pub(crate) type RequestKey<I> = fn(&I) -> Key;
 
 /// How a batch is run.
 ///
@@ -52,6 +57,9 @@ pub struct Settings {
     pub changed_input: bool,
     /// Runs only so many rows from the beginning. Default: all.
     pub limit: Option<u64>,
+    /// Calls equal requests once: the rows that ask the same share the answer, or the failure, of the first, and count
+    /// no tokens of their own. For jobs made with [`BatchJob::new`], within one run. Default: every row is called.
+    pub dedupe: bool,
     /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
     /// an OpenAI batch where the input is one, and JSON objects.
     pub output_format: Option<OutputFormat>,
@@ -67,6 +75,7 @@ impl Default for Settings {
             fresh: false,
             changed_input: false,
             limit: None,
+            dedupe: false,
             output_format: None,
         }
     }
@@ -99,6 +108,8 @@ pub struct BatchJob<I, O> {
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: CancellationToken,
     cx: Context,
+    /// What a request is known by, where equal ones can be told.
+    request_key: Option<RequestKey<I>>,
     pub(crate) costs: Costs,
     pub(crate) disk: Disk,
 }
@@ -106,7 +117,9 @@ pub struct BatchJob<I, O> {
 impl<O: IntoAnswer> BatchJob<Prompt, O> {
     /// A job that asks a model, or a chain that begins with one, what `render` makes of the rows.
     pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
-        Self::over(source, move |input| render.render(input), chain, output)
+        let mut job = Self::over(source, move |input| render.render(input), chain, output);
+        job.request_key = Some(Key::of_prompt);
+        job
     }
 }
 
@@ -128,6 +141,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             progress: Arc::default(),
             stop: CancellationToken::new(),
             cx: Context::new(),
+            request_key: None,
             costs: Costs::default(),
             disk: Disk::default(),
         }
@@ -200,10 +214,24 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// output file is not touched; the same job resumes from there. The drop waits for the journal's last write.
     pub async fn run(self) -> Result<Summary> {
         let began = Instant::now();
-        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx, costs, disk } =
-            self;
+        let Self {
+            source,
+            prepare,
+            chain,
+            output,
+            settings,
+            fingerprint,
+            progress,
+            stop,
+            cx,
+            request_key,
+            costs,
+            disk,
+        } = self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (desk, left, source) = open.run(source).await?;
+        let same = (settings.dedupe && request_key.is_some()).then(Arc::<Same>::default);
+        let desk = desk.with_same(same.clone());
         let recorder = Recorder::spawn(desk)?;
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
@@ -217,7 +245,14 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         };
         let read = reader.spawn()?;
 
-        let row = RowRun { prepare, chain, cx: cx.with_concurrency(settings.concurrency), progress, costs };
+        let row = RowRun {
+            prepare,
+            chain,
+            cx: cx.with_concurrency(settings.concurrency),
+            progress,
+            costs,
+            same: same.zip(request_key),
+        };
         let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), left.spent_usd);
         window.run(&stop).await?;
         if is_file {

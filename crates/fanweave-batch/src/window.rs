@@ -16,9 +16,12 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::IntoAnswer;
 use crate::cost::Purse;
 use crate::journal::{Outcome, Record};
+use crate::key::Key;
 use crate::progress::Progress;
 use crate::reader::Job;
 use crate::recorder::{Entry, Recorder};
+use crate::run::RequestKey;
+use crate::same::{Role, Same, Twin};
 use crate::source::Input;
 use crate::tally::Tally;
 use crate::{Costs, Result};
@@ -33,34 +36,49 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) cx: Context,
     pub(crate) progress: Arc<Progress>,
     pub(crate) costs: Costs,
+    /// Where equal requests are called once.
+    pub(crate) same: Option<(Arc<Same>, RequestKey<I>)>,
 }
 
 impl<I, O> Clone for RowRun<I, O> {
     fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress, costs } = self;
+        let Self { prepare, chain, cx, progress, costs, same } = self;
         Self {
             prepare: prepare.clone(),
             chain: chain.clone(),
             cx: cx.clone(),
             progress: progress.clone(),
             costs: costs.clone(),
+            same: same.clone(),
         }
     }
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Runs a row to its end.
-    async fn run(self, job: Job, place: OwnedSemaphorePermit) -> Ended {
+    async fn run(self, job: Job, mut place: OwnedSemaphorePermit) -> Ended {
         let Job { key, index, line, id, input } = job;
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
-        let cx = self.cx.with_observer(tally.clone());
+        let cx = self.cx.clone().with_observer(tally.clone());
+        self.progress.row_started(index, line, id.clone());
+        let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
+        let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+        let mut request = None;
+        if let (Some((same, request_key)), Ok(input)) = (&self.same, &input) {
+            let asked = request_key(input);
+            match same.join(asked, Twin { key, index, line, id: id.clone(), place }) {
+                Role::Leads(back) => place = back,
+                Role::Waits => return Ended::Waits,
+                Role::Answered(twin, of) => return Ended::Done(Entry::Again { twin, of }),
+            }
+            request = Some(asked);
+        }
         let work = async {
-            let input = (self.prepare)(input?)?;
+            let input = input?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
             tally.add_to(&mut answer);
             Ok(answer)
         };
-        self.progress.row_started(index, line, id.clone());
         let began = Instant::now();
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
@@ -68,6 +86,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
             self.progress.row_cancelled(index);
+            self.leave_undone(request.as_ref());
             return Ended::Cancelled;
         }
         let result = match result {
@@ -76,7 +95,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd: tally.cost(), result });
-        let entry = Entry::Finished { record, latency, place };
+        let entry = Entry::Finished { record, latency, place, request };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
             _ => Ended::Done(entry),
@@ -84,8 +103,19 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     }
 }
 
+impl<I, O> RowRun<I, O> {
+    /// Rows that wait for a request that has no result stay undone.
+    fn leave_undone(&self, request: Option<&Key>) {
+        if let (Some((same, _)), Some(request)) = (&self.same, request) {
+            same.undone(request).into_iter().for_each(|twin| self.progress.row_cancelled(twin.index));
+        }
+    }
+}
+
 /// How a row ended.
 enum Ended {
+    /// Not yet: it gets the answer of another row.
+    Waits,
     /// With a result.
     Done(Entry),
     /// Not at all: that says nothing about the row, which is to run another time.
@@ -169,6 +199,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 }
                 Some(ended) = self.flights.join_next() => {
                     let ended = ended.expect("a row catches its panics, and only a drop aborts it");
+                    if matches!(ended, Ended::Waits) {
+                        continue;
+                    }
                     let Some(entry) = self.entry_of(ended) else {
                         self.cut_short = true;
                         if self.refused.is_some() && admitting {
@@ -212,15 +245,16 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
         let (entry, error) = match ended {
             Ended::Done(entry) => return Some(entry),
-            Ended::Cancelled => return None,
+            Ended::Cancelled | Ended::Waits => return None,
             Ended::Refused { entry, error } => (entry, error),
         };
         // Where another row has been answered, what was not found was this row's own.
         if error.kind() == ErrorKind::NotFound && self.row.progress.any_answered() {
             return Some(entry);
         }
-        if let Entry::Finished { record, .. } = &entry {
+        if let Entry::Finished { record, request, .. } = &entry {
             self.row.progress.row_cancelled(record.index);
+            self.row.leave_undone(request.as_ref());
         }
         self.refused.get_or_insert(error);
         None

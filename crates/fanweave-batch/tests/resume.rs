@@ -352,3 +352,41 @@ async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
         text.journal(place.path("journal")).fingerprint("model", "a").batch([1_u64]).unwrap().collect().await;
     assert!(rows[0].as_ref().unwrap_err().to_string().contains("a result of another type"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn equal_requests_are_called_once_where_that_is_asked_for() {
+    let place = Place::new();
+    // Row 1 comes while the first one is in flight, and long after it.
+    let mut rows = "row 1\nrow 2\nrow 1\nrow 1\n".to_owned();
+    rows.push_str(&text_rows(40));
+    let input = place.write("in.txt", rows);
+    for concurrency in [1, 3, 64] {
+        let out = place.path(&format!("out-{concurrency}.jsonl"));
+        let model = Rows::new(1, 0);
+        let calls = model.calls.clone();
+        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let summary = job(&input, &out, model).settings(dedupe).run().await.unwrap();
+        assert_eq!((summary.ok, calls.load(Ordering::SeqCst)), (44, 40), "{concurrency} at once");
+        let answers: Vec<_> = output(&place, &format!("out-{concurrency}.jsonl"))
+            .iter()
+            .map(|row| row["answer"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(answers[..5], ["answer 1", "answer 2", "answer 1", "answer 1", "answer 0"]);
+        assert_eq!(summary.usage.output_tokens, 2 * 40, "tokens of calls that were made");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_wait_for_a_cancelled_request_stay_undone_and_hold_no_place() {
+    let place = Place::new();
+    let input = place.write("in.txt", "row 6\nrow 6\nrow 6\n".repeat(20));
+    let out = place.path("out.jsonl");
+    let token = CancellationToken::new();
+    token.cancel();
+    let cancelled = fanweave_core::Context::new().with_cancellation(token);
+    let dedupe = || Settings { dedupe: true, ..settings(2) };
+    let summary =
+        job(&input, &out, Rows::new(1, 0)).settings(dedupe()).within(cancelled).run().await.unwrap();
+    assert_eq!((summary.rows, summary.interrupted), (0, true));
+    assert_eq!(job(&input, &out, Rows::new(1, 0)).settings(dedupe()).run().await.unwrap().ok, 60);
+}

@@ -119,6 +119,10 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 
+    /// Call equal requests once: rows that ask the same share one answer
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) dedupe: bool,
+
     /// Go on although the input has changed: rows that are still in it keep their answers
     #[arg(long, conflicts_with = "fresh", help_heading = "Rows")]
     pub(crate) resume_changed: bool,

@@ -149,6 +149,7 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
         retry_failed: args.retry_failed,
         fresh: args.fresh,
         changed_input: args.resume_changed,
+        dedupe: args.dedupe,
         ..Settings::default()
     })
 }

@@ -32,6 +32,17 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Forgets what it took to come by it: another row's effort.
+    pub(crate) fn without_effort(&mut self) {
+        match self {
+            Outcome::Answer(answer) => {
+                answer.usage = fanweave_core::Usage::default();
+                answer.attempts = 0;
+            }
+            Outcome::Error(failure) => failure.attempts = 0,
+        }
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         matches!(self, Outcome::Answer(_))
     }

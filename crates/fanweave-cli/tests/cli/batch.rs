@@ -351,3 +351,17 @@ fn what_the_batch_api_refuses_or_does_not_come_to_is_a_failed_row() {
         assert_eq!(row["answer"], echo_of(&format!("question {i}")));
     }
 }
+
+#[test]
+fn equal_rows_share_one_call_where_that_is_asked_for() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.txt", "tides\nrain\ntides\ntides\n");
+    let url = provider.url();
+    folder
+        .run(&["batch", "in.txt", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &url, "--dedupe"])
+        .expect_code(0);
+    let answers: Vec<_> = folder.rows("out.jsonl").iter().map(|row| row["answer"].clone()).collect();
+    assert_eq!(answers, ["tides", "rain", "tides", "tides"].map(echo_of));
+    assert_eq!(provider.stats().requests, 2);
+}
