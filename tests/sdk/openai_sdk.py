@@ -2,6 +2,9 @@
 
 import json
 import os
+import pathlib
+import subprocess
+import tempfile
 
 import jsonschema
 import openai
@@ -148,6 +151,48 @@ def errors():
     raises(openai.APIConnectionError, lambda: truncating.chat.completions.create(**hello))
 
 
-for check in [chat, streaming, tools, structured_output, completions, embeddings, models, errors]:
+def batch_lines(prompts, model="writer"):
+    url = "/v1/chat/completions"
+    bodies = [{"model": model, "messages": [{"role": "user", "content": prompt}]} for prompt in prompts]
+    rows = [{"custom_id": f"row-{i}", "method": "POST", "url": url, "body": body} for i, body in enumerate(bodies)]
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def answers_of(text):
+    """The answers in a file of batch results, read with the SDK's own types."""
+    answers = {}
+    for line in map(json.loads, text.splitlines()):
+        assert set(line) == {"id", "custom_id", "response", "error"} and line["error"] is None
+        assert line["response"]["status_code"] == 200
+        completion = openai.types.chat.ChatCompletion.model_validate(line["response"]["body"], strict=True)
+        assert completion.usage.total_tokens > 0
+        answers[line["custom_id"]] = completion.choices[0].message.content
+    return answers
+
+
+def batches():
+    prompts = ["Write a haiku about tides.", "List 3 titles about lighthouses.", "Name a bear."]
+    lines = batch_lines(prompts)
+    file = client.files.create(file=("in.jsonl", lines.encode()), purpose="batch")
+    batch = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"of": "this test"}
+    )
+    batch = client.batches.retrieve(batch.id)
+    assert batch.status == "completed" and batch.request_counts.completed == 3 and batch.error_file_id is None
+    official = answers_of(client.files.content(batch.output_file_id).text)
+    assert [one.id for one in client.batches.list(limit=1)] == [batch.id]
+
+    # The same file through `fanweave batch`, a call a row and through the batch API: the same lines.
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        (folder / "in.jsonl").write_text(lines)
+        for via in ["calls", "batch-api"]:
+            command = [os.environ["FANWEAVE"], "batch", "in.jsonl", "-o", f"{via}.jsonl", "-q", "--via", via]
+            command += ["--model", "openai/writer", "--base-url", f"{ORIGIN}/v1"]
+            subprocess.run(command, cwd=folder, env={**os.environ, "OPENAI_API_KEY": KEY}, check=True)
+            assert answers_of((folder / f"{via}.jsonl").read_text()) == official
+
+
+for check in [chat, streaming, tools, structured_output, completions, embeddings, models, errors, batches]:
     check()
     print(f"ok  openai {openai.__version__} (Python): {check.__name__}")

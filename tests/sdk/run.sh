@@ -22,6 +22,9 @@ if [ ! -x "$fanweave" ]; then
   exit 1
 fi
 
+FANWEAVE=$(realpath "$fanweave")
+export FANWEAVE
+
 mkdir -p "$work"
 servers=()
 stop_servers() {

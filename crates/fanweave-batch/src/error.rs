@@ -26,6 +26,8 @@ pub enum ErrorKind {
     Journal,
     /// Another process writes to the journal.
     Locked,
+    /// A provider's batch API failed. What was submitted stays with the provider, and the same job goes on.
+    Provider,
 }
 
 /// Why a batch could not run, or had to stop.

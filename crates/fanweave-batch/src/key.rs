@@ -1,14 +1,16 @@
-//! What a row is known by from run to run: a hash of its content.
+//! What a row is known by from run to run: a hash of what it asks, and of its `custom_id` where it has one.
 //!
 //! Not its place in the file, so that a row keeps its result when others are added before it; and not its
-//! `custom_id` alone, so that a row whose question was edited is asked again. The `custom_id` is part of a
-//! row's text, and so of its hash.
+//! `custom_id` alone, so that a row whose question was edited is asked again. What it asks is hashed in one
+//! canonical form: neither blanks nor the order of fields make another row of it.
 
 use std::collections::HashMap;
 use std::fmt;
 
+use fanweave_core::Prompt;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::{Serialize, Serializer};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 /// The first 16 bytes of a SHA-256.
@@ -30,10 +32,58 @@ impl Key {
         digest.finish()
     }
 
+    /// The key of a JSON object, whatever the order of its fields.
+    pub(crate) fn of_object(object: &Map<String, Value>) -> Self {
+        let mut text = Vec::with_capacity(256);
+        write_sorted_object(object, &mut text);
+        Self::of(&[&text])
+    }
+
+    /// The key of any JSON value, likewise.
+    pub(crate) fn of_value(value: &Value) -> Self {
+        let mut text = Vec::with_capacity(256);
+        write_sorted(value, &mut text);
+        Self::of(&[&text])
+    }
+
+    /// The key of a request.
+    pub(crate) fn of_prompt(prompt: &Prompt) -> Self {
+        Self::of_value(&serde_json::to_value(prompt).expect("a prompt has string keys"))
+    }
+
     /// The key of both.
     pub(crate) fn and(&self, other: &Key) -> Self {
         Self::of(&[&self.0, &other.0])
     }
+}
+
+/// Writes JSON with the fields of every object sorted by name.
+fn write_sorted(value: &Value, text: &mut Vec<u8>) {
+    match value {
+        Value::Object(object) => write_sorted_object(object, text),
+        Value::Array(items) => {
+            text.push(b'[');
+            for item in items {
+                write_sorted(item, text);
+                text.push(b',');
+            }
+            text.push(b']');
+        }
+        plain => serde_json::to_writer(text, plain).expect("a Vec takes every write"),
+    }
+}
+
+fn write_sorted_object(object: &Map<String, Value>, text: &mut Vec<u8>) {
+    let mut fields: Vec<_> = object.iter().collect();
+    fields.sort_unstable_by_key(|(name, _)| *name);
+    text.push(b'{');
+    for (name, value) in fields {
+        serde_json::to_writer(&mut *text, name).expect("a Vec takes every write");
+        text.push(b':');
+        write_sorted(value, text);
+        text.push(b',');
+    }
+    text.push(b'}');
 }
 
 /// A hash in the making.
@@ -90,8 +140,8 @@ impl Serialize for Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = <&str>::deserialize(deserializer)?;
-        let number = u128::from_str_radix(text, 16).map_err(D::Error::custom)?;
+        let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let number = u128::from_str_radix(&text, 16).map_err(D::Error::custom)?;
         Ok(Self(number.to_be_bytes()))
     }
 }
@@ -114,6 +164,16 @@ mod tests {
         let [a, b, second, third] = keys();
         assert!(a != b && a != second && second != third);
         assert_eq!(keys(), [a, b, second, third]);
+    }
+
+    #[test]
+    fn the_order_of_fields_makes_no_other_row_and_their_values_do() {
+        let key = |text: &str| Key::of_object(&serde_json::from_str(text).unwrap());
+        assert_eq!(
+            key(r#"{"a":1,"b":{"c":[2,{"e":3,"d":4}]}}"#),
+            key(r#"{ "b":{"c":[2,{"d":4,"e":3}]}, "a":1 }"#)
+        );
+        assert!(key(r#"{"a":1}"#) != key(r#"{"a":"1"}"#) && key(r#"{"a":[1,2]}"#) != key(r#"{"a":[2,1]}"#));
     }
 
     #[test]

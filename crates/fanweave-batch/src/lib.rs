@@ -9,15 +9,20 @@
 //! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)
 //! ```
 //!
+//! A program's own rows, from memory and to memory, get a journal with [`JournalExt`].
+//!
 //! The journal holds the promise that no call is paid for twice. The one exception: a call that the provider
 //! had finished, but that was not yet journalled when the process was killed, runs again.
 //!
 //! To read the code, begin with `run`, and follow a row through `reader`, `window` and `recorder`.
 
 mod answer;
+mod cost;
+mod disk;
 mod error;
 mod histogram;
 mod journal;
+mod journalled;
 mod key;
 mod open;
 mod order;
@@ -27,17 +32,22 @@ mod reader;
 mod recorder;
 mod render;
 mod run;
+mod same;
 mod source;
 mod summary;
 mod tally;
+mod via;
 mod window;
 
 pub use answer::{Answer, Content, IntoAnswer};
+pub use cost::Costs;
 pub use error::{Error, ErrorKind, Result};
-pub use output::Output;
-pub use progress::{Progress, Snapshot};
+pub use journalled::{JournalExt, Journalled, Keyed};
+pub use output::{Output, OutputFormat};
+pub use progress::{InFlight, Progress, Snapshot};
 pub use render::Render;
 pub use run::{BatchJob, Settings};
 pub use source::{Format, Input, Item, MAX_LINE, Source};
 pub use summary::{FailureGroup, Summary};
 pub use tokio_util::sync::CancellationToken;
+pub use via::{BatchApi, BatchLimits, BatchState};

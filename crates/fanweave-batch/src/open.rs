@@ -7,9 +7,10 @@ use std::thread::JoinHandle;
 
 use tokio::sync::oneshot;
 
+use crate::disk::Disk;
 use crate::journal::{Journal, Left, Manifest};
 use crate::key::Key;
-use crate::output::{self, Output, Sink};
+use crate::output::{self, Output, OutputFormat, Sink};
 use crate::progress::Progress;
 use crate::recorder::Desk;
 use crate::run::Settings;
@@ -22,6 +23,7 @@ pub(crate) struct Open {
     pub(crate) settings: Settings,
     pub(crate) fingerprint: BTreeMap<String, String>,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) disk: Disk,
 }
 
 /// Opening, under way. Dropping it waits for the end, so that nothing stays locked behind a dropped run.
@@ -59,13 +61,18 @@ impl Open {
         let hash = self.survey(source)?;
         let (journal, mut left) = match output {
             Output::File(path) => self.journal(&output::journal_path(path), source, hash)?,
-            _ => (Journal::temporary()?, Left::default()),
+            _ => (Journal::temporary(&self.disk)?, Left::default()),
         };
         if settings.retry_failed {
             left.done.retain(|_, place| place.ok);
         }
         let unordered = settings.unordered;
-        let sink = Sink::open(self.output, source.format())?;
+        let path = match &self.output {
+            Output::File(path) => Some(path.as_path()),
+            _ => None,
+        };
+        let form = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
+        let sink = Sink::open(&self.disk, self.output, form)?;
         Ok((Desk::new(journal, sink, unordered, self.progress), left))
     }
 
@@ -88,7 +95,7 @@ impl Open {
         fingerprint.insert("input format".to_owned(), source.format().to_string());
         let manifest = Manifest::new(fingerprint, hash);
         let Settings { fresh, changed_input, .. } = self.settings;
-        let (journal, mut left) = Journal::open(path, &manifest, fresh, changed_input)?;
+        let (journal, mut left) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;
         if hash.is_none() && !left.done.is_empty() {
             left.notes.push(format!(
                 "{} is compared row by row: whether it is the input of the first run cannot be checked",

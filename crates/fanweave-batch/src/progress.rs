@@ -1,6 +1,6 @@
 //! How far a batch has come: counters that cost nothing to keep, for whoever draws them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -37,11 +37,40 @@ pub struct Progress {
     cached_tokens: AtomicU64,
     reasoning_tokens: AtomicU64,
     reorder: AtomicU64,
+    /// Billionths of a US dollar.
+    cost: AtomicU64,
+    /// Rows whose cost is known.
+    priced: AtomicU64,
     latency: Histogram,
     /// Steps that wait for their turn or for their next try.
     held: Mutex<HashMap<RunId, Held>>,
+    /// Rows in flight by their index.
+    flights: Mutex<BTreeMap<u64, Flight>>,
     /// Rows done by the run itself at earlier snapshots.
     samples: Mutex<VecDeque<(Instant, u64)>>,
+}
+
+/// A row that has begun.
+struct Flight {
+    line: u64,
+    id: Option<String>,
+    began: Instant,
+}
+
+/// A row in flight.
+///
+/// ```
+/// let progress = fanweave_batch::Progress::default();
+/// assert!(progress.flights().is_empty());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InFlight {
+    /// The line of the input that it begins on.
+    pub line: u64,
+    /// Its `custom_id`, or else its `id`.
+    pub id: Option<String>,
+    /// For how long.
+    pub time: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -80,6 +109,8 @@ pub struct Snapshot {
     pub retries: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
+    /// US dollars that this run's rows cost. `None` where no price is known.
+    pub cost_usd: Option<f64>,
     /// Rows a second, over the last five.
     pub rate: f64,
     /// Half of the rows took no longer.
@@ -91,6 +122,14 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// What all rows will cost, going by those that have ended in this run. `None` where no price is known.
+    pub fn cost_at_the_end(&self) -> Option<f64> {
+        let done = self.done.saturating_sub(self.resumed);
+        #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+        let share = self.total?.saturating_sub(self.resumed) as f64 / (done > 0).then_some(done)? as f64;
+        Some(self.cost_usd? * share)
+    }
+
     /// How long the rest will take at the present rate.
     pub fn eta(&self) -> Option<Duration> {
         let left = self.total?.saturating_sub(self.done);
@@ -120,11 +159,26 @@ impl Progress {
             waiting,
             retries: self.retries.load(Relaxed),
             usage: self.usage(),
+            #[expect(clippy::cast_precision_loss, reason = "a sum of money for people")]
+            cost_usd: (self.priced.load(Relaxed) > 0).then(|| self.cost.load(Relaxed) as f64 / 1e9),
             rate: self.rate((ok + failed).saturating_sub(resumed)),
             p50: self.latency.percentile(0.5),
             p95: self.latency.percentile(0.95),
             reorder: self.reorder.load(Relaxed),
         }
+    }
+
+    /// The rows in flight, those that began first in front.
+    pub fn flights(&self) -> Vec<InFlight> {
+        let now = Instant::now();
+        let flight = |flight: &Flight| InFlight {
+            line: flight.line,
+            id: flight.id.clone(),
+            time: now.duration_since(flight.began),
+        };
+        let mut flights: Vec<_> = lock(&self.flights).values().map(flight).collect();
+        flights.sort_by(|a, b| b.time.cmp(&a.time).then(a.line.cmp(&b.line)));
+        flights
     }
 
     fn usage(&self) -> Usage {
@@ -159,18 +213,33 @@ impl Progress {
         self.total.store(rows + 1, Relaxed);
     }
 
-    pub(crate) fn row_started(&self) {
+    pub(crate) fn row_started(&self, index: u64, line: u64, id: Option<String>) {
+        lock(&self.flights).insert(index, Flight { line, id, began: Instant::now() });
         self.in_flight.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn row_finished(&self, ok: bool, latency: Duration) {
+    pub(crate) fn row_finished(&self, index: u64, ok: bool, latency: Duration) {
+        lock(&self.flights).remove(&index);
         self.in_flight.fetch_sub(1, Relaxed);
         self.latency.record(latency);
         self.count(ok);
     }
 
+    /// What a row cost, where that is known.
+    pub(crate) fn row_cost(&self, usd: Option<f64>) {
+        let Some(usd) = usd else { return };
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a sum of money in billionths"
+        )]
+        self.cost.fetch_add((usd * 1e9).round() as u64, Relaxed);
+        self.priced.fetch_add(1, Relaxed);
+    }
+
     /// A row ended without a result: it was cancelled.
-    pub(crate) fn row_cancelled(&self) {
+    pub(crate) fn row_cancelled(&self, index: u64) {
+        lock(&self.flights).remove(&index);
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
@@ -254,9 +323,9 @@ mod tests {
         for second in 0..20 {
             // Ten rows a second, and after ten seconds twenty.
             let rows = if second < 10 { 10 } else { 20 };
-            for _ in 0..rows {
-                progress.row_started();
-                progress.row_finished(true, Duration::from_millis(5));
+            for row in 0..rows {
+                progress.row_started(row, row, None);
+                progress.row_finished(row, true, Duration::from_millis(5));
             }
             tokio::time::advance(Duration::from_secs(1)).await;
             progress.snapshot();

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::journal::{Journal, Outcome, Place, Record};
+use crate::journal::{Journal, Outcome, Part, Place, Record};
+use crate::key::Key;
 use crate::order::Order;
 use crate::output::Sink;
 use crate::progress::Progress;
+use crate::same::{Same, Twin};
 use crate::summary::{FailureGroup, Failures};
 use crate::{Error, Result};
 
@@ -28,7 +30,15 @@ pub(crate) enum Entry {
         latency: Duration,
         /// Among the rows in flight, until the record is in the journal: a kill repeats no more calls than that.
         place: OwnedSemaphorePermit,
+        /// What it asked, where other rows may have asked the same.
+        request: Option<Key>,
     },
+    /// A row asks what another one was answered.
+    Again { twin: Twin, of: Place },
+    /// A row has its result from a provider's batch API.
+    Collected { record: Box<Record> },
+    /// Something became of a part that goes to a provider's batch API. Answered once the disk knows.
+    Noted { part: Part, known: oneshot::Sender<()> },
     /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
     /// did not come to.
     End { cut_short: bool },
@@ -51,6 +61,8 @@ pub(crate) struct Desk {
     /// As rows finish, rather than in input order.
     pub(crate) unordered: bool,
     pub(crate) progress: Arc<Progress>,
+    /// Requests that several rows make.
+    same: Option<Arc<Same>>,
     order: Order,
     failures: Failures,
 }
@@ -58,7 +70,12 @@ pub(crate) struct Desk {
 impl Desk {
     pub(crate) fn new(journal: Journal, sink: Sink, unordered: bool, progress: Arc<Progress>) -> Self {
         let (order, failures) = (Order::default(), Failures::default());
-        Self { journal, sink, unordered, progress, order, failures }
+        Self { journal, sink, unordered, progress, same: None, order, failures }
+    }
+
+    /// The same desk, where equal requests are called once.
+    pub(crate) fn with_same(self, same: Option<Arc<Same>>) -> Self {
+        Self { same, ..self }
     }
 
     fn run(mut self, mut entries: mpsc::Receiver<Entry>) -> Result<Vec<FailureGroup>> {
@@ -76,7 +93,26 @@ impl Desk {
                     self.progress.row_resumed(place.ok);
                     self.put(index, place)?;
                 }
-                Some(Entry::Finished { record, latency, place: _place }) => self.record(&record, latency)?,
+                Some(Entry::Finished { record, latency, place: _place, request }) => {
+                    if let Err(error) = self.record_all(&record, latency, request.as_ref()) {
+                        // Before places come free: no other row is to start, for it could not be written down.
+                        entries.close();
+                        return Err(error);
+                    }
+                }
+                Some(Entry::Again { twin, of }) => {
+                    let record = twin.record(&self.journal.read(of)?);
+                    self.record(&record, Duration::ZERO)?;
+                }
+                Some(Entry::Collected { record }) => {
+                    self.progress.row_started(record.index, record.line, None);
+                    self.record(&record, Duration::ZERO)?;
+                }
+                Some(Entry::Noted { part, known }) => {
+                    self.journal.note(&part)?;
+                    // A run that was dropped meanwhile finds it in the journal.
+                    let _ = known.send(());
+                }
                 Some(Entry::End { cut_short }) => return self.end(cut_short),
                 // The run was dropped. What is journalled is safe; an output would be half a one.
                 None => {
@@ -87,15 +123,31 @@ impl Desk {
         }
     }
 
-    fn record(&mut self, record: &Record, latency: Duration) -> Result<()> {
+    /// Records a row, and those that asked the same.
+    fn record_all(&mut self, record: &Record, latency: Duration, request: Option<&Key>) -> Result<()> {
+        let place = self.record(record, latency)?;
+        let twins = match (&self.same, request) {
+            (Some(same), Some(request)) => same.ended(request, place),
+            _ => return Ok(()),
+        };
+        for twin in twins {
+            self.record(&twin.record(record), Duration::ZERO)?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, record: &Record, latency: Duration) -> Result<Place> {
         // Journal before anybody hears of it: a crash in between must not repeat a paid call.
         let place = self.journal.append(record)?;
-        self.progress.row_finished(record.result.is_ok(), latency);
+        self.progress.row_finished(record.index, record.result.is_ok(), latency);
+        self.progress.row_cost(record.cost_usd);
         if self.unordered || self.order.take_turn(record.index) {
             self.emit(record)?;
-            return self.emit_ready();
+            self.emit_ready()?;
+        } else {
+            self.put(record.index, place)?;
         }
-        self.put(record.index, place)
+        Ok(place)
     }
 
     /// Gives a row that is in the journal its place in the output.
@@ -157,9 +209,21 @@ impl Recorder {
         self.sender().downgrade()
     }
 
+    /// Resolves once it has ended early, with an error that [`end`](Self::end) gives.
+    pub(crate) fn ended_early(&self) -> impl Future<Output = ()> + use<> {
+        let sender = self.sender().clone();
+        async move { sender.closed().await }
+    }
+
     /// Tells it something. `false` where it has ended, with an error that [`end`](Self::end) gives.
     pub(crate) async fn tell(&self, entry: Entry) -> bool {
         self.sender().send(entry).await.is_ok()
+    }
+
+    /// Has a note written down, and waits for it. `false` where it has ended.
+    pub(crate) async fn note(&self, part: Part) -> bool {
+        let (known, noted) = oneshot::channel();
+        self.tell(Entry::Noted { part, known }).await && noted.await.is_ok()
     }
 
     fn sender(&self) -> &mpsc::Sender<Entry> {

@@ -10,18 +10,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::IntoAnswer;
+use crate::disk::Disk;
+use crate::key::Key;
 use crate::open::Open;
-use crate::output::Output;
+use crate::output::{Output, OutputFormat};
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
+use crate::same::Same;
 use crate::source::{Input, Source};
 use crate::summary::Summary;
 use crate::window::{Prepare, RowRun, Window};
-use crate::{Render, Result};
+use crate::{Costs, Render, Result};
 
 /// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
-const AHEAD: usize = 64;
+pub(crate) const AHEAD: usize = 64;
+
+/// What a request is known by.
+pub(crate) type RequestKey<I> = fn(&I) -> Key;
 
 /// How a batch is run.
 ///
@@ -51,6 +57,12 @@ pub struct Settings {
     pub changed_input: bool,
     /// Runs only so many rows from the beginning. Default: all.
     pub limit: Option<u64>,
+    /// Calls equal requests once: the rows that ask the same share the answer, or the failure, of the first, and count
+    /// no tokens of their own. For jobs made with [`BatchJob::new`], within one run. Default: every row is called.
+    pub dedupe: bool,
+    /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
+    /// an OpenAI batch where the input is one, and JSON objects.
+    pub output_format: Option<OutputFormat>,
 }
 
 impl Default for Settings {
@@ -63,6 +75,8 @@ impl Default for Settings {
             fresh: false,
             changed_input: false,
             limit: None,
+            dedupe: false,
+            output_format: None,
         }
     }
 }
@@ -85,21 +99,27 @@ impl Default for Settings {
 /// # }
 /// ```
 pub struct BatchJob<I, O> {
-    source: Source,
-    prepare: Arc<Prepare<I>>,
+    pub(crate) source: Source,
+    pub(crate) prepare: Arc<Prepare<I>>,
     chain: Chain<I, O>,
-    output: Output,
-    settings: Settings,
-    fingerprint: BTreeMap<String, String>,
-    progress: Arc<Progress>,
-    stop: CancellationToken,
+    pub(crate) output: Output,
+    pub(crate) settings: Settings,
+    pub(crate) fingerprint: BTreeMap<String, String>,
+    pub(crate) progress: Arc<Progress>,
+    pub(crate) stop: CancellationToken,
     cx: Context,
+    /// What a request is known by, where equal ones can be told.
+    request_key: Option<RequestKey<I>>,
+    pub(crate) costs: Costs,
+    pub(crate) disk: Disk,
 }
 
 impl<O: IntoAnswer> BatchJob<Prompt, O> {
     /// A job that asks a model, or a chain that begins with one, what `render` makes of the rows.
     pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
-        Self::over(source, move |input| render.render(input), chain, output)
+        let mut job = Self::over(source, move |input| render.render(input), chain, output);
+        job.request_key = Some(Key::of_prompt);
+        job
     }
 }
 
@@ -121,6 +141,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             progress: Arc::default(),
             stop: CancellationToken::new(),
             cx: Context::new(),
+            request_key: None,
+            costs: Costs::default(),
+            disk: Disk::default(),
         }
     }
 
@@ -161,6 +184,20 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         self
     }
 
+    /// Prices of the calls, and how much they may cost together. Default: unknown, and no cap.
+    #[must_use]
+    pub fn costs(mut self, costs: Costs) -> Self {
+        self.costs = costs;
+        self
+    }
+
+    /// A disk that may fail.
+    #[cfg(test)]
+    pub(crate) fn disk(mut self, disk: Disk) -> Self {
+        self.disk = disk;
+        self
+    }
+
     /// Runs the job to its end, or until it is stopped.
     ///
     /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
@@ -177,9 +214,24 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// output file is not touched; the same job resumes from there. The drop waits for the journal's last write.
     pub async fn run(self) -> Result<Summary> {
         let began = Instant::now();
-        let Self { source, prepare, chain, output, settings, fingerprint, progress, stop, cx } = self;
-        let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone() };
+        let Self {
+            source,
+            prepare,
+            chain,
+            output,
+            settings,
+            fingerprint,
+            progress,
+            stop,
+            cx,
+            request_key,
+            costs,
+            disk,
+        } = self;
+        let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (desk, left, source) = open.run(source).await?;
+        let same = (settings.dedupe && request_key.is_some()).then(Arc::<Same>::default);
+        let desk = desk.with_same(same.clone());
         let recorder = Recorder::spawn(desk)?;
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
@@ -193,14 +245,21 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         };
         let read = reader.spawn()?;
 
-        let row = RowRun { prepare, chain, cx: cx.with_concurrency(settings.concurrency), progress };
-        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get());
+        let row = RowRun {
+            prepare,
+            chain,
+            cx: cx.with_concurrency(settings.concurrency),
+            progress,
+            costs,
+            same: same.zip(request_key),
+        };
+        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), left.spent_usd);
         window.run(&stop).await?;
         if is_file {
             // Finished rows behind the place where it was stopped belong into the output too.
             let _ = read.await;
         }
-        let Window { row, recorder, cut_short, refused, .. } = window;
+        let Window { row, recorder, cut_short, refused, over_budget, .. } = window;
         let failures = recorder.end(cut_short).await?;
 
         let end = row.progress.snapshot();
@@ -214,6 +273,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             refused,
             retries: end.retries,
             usage: end.usage,
+            cost_usd: end.cost_usd,
+            over_budget,
             wall: began.elapsed(),
             p50: end.p50,
             p95: end.p95,

@@ -41,6 +41,10 @@ pub struct Summary {
     pub retries: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
+    /// US dollars that this run's rows cost, as far as prices are known. `None` where none is.
+    pub cost_usd: Option<f64>,
+    /// Whether the run was stopped because more rows might have cost more than the cap.
+    pub over_budget: bool,
     /// How long the run took.
     pub wall: Duration,
     /// Half of this run's rows took no longer.

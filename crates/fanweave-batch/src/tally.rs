@@ -4,12 +4,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::{Event, EventKind, Observer, Usage};
 
+use crate::Costs;
 use crate::answer::Answer;
 use crate::progress::Progress;
 
 /// Listens to one row: adds up its calls, and passes everything on to the batch's progress.
 pub(crate) struct Tally {
     progress: Arc<Progress>,
+    costs: Costs,
     calls: Mutex<Calls>,
 }
 
@@ -18,11 +20,21 @@ struct Calls {
     answered: u32,
     attempts: u32,
     usage: Usage,
+    /// US dollars.
+    cost: f64,
+    /// Calls whose price is unknown.
+    unpriced: u32,
 }
 
 impl Tally {
-    pub(crate) fn new(progress: Arc<Progress>) -> Self {
-        Self { progress, calls: Mutex::default() }
+    pub(crate) fn new(progress: Arc<Progress>, costs: Costs) -> Self {
+        Self { progress, costs, calls: Mutex::default() }
+    }
+
+    /// What the row cost. `None` where the price of a call is unknown, or where none was answered.
+    pub(crate) fn cost(&self) -> Option<f64> {
+        let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        (calls.answered > 0 && calls.unpriced == 0).then_some(calls.cost)
     }
 
     /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.
@@ -39,10 +51,13 @@ impl Observer for Tally {
     fn on_event(&self, event: &Event) {
         self.progress.on_event(event);
         if let EventKind::StepFinished { reply: Some(reply) } = &event.kind {
+            let cost = self.costs.of(event.path.name().unwrap_or_default(), &reply.usage);
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
             calls.answered += 1;
             calls.attempts += reply.attempts;
             calls.usage += reply.usage;
+            calls.cost += cost.unwrap_or_default();
+            calls.unpriced += u32::from(cost.is_none());
         }
     }
 }

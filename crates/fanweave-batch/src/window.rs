@@ -13,14 +13,18 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::Result;
 use crate::answer::IntoAnswer;
+use crate::cost::Purse;
 use crate::journal::{Outcome, Record};
+use crate::key::Key;
 use crate::progress::Progress;
 use crate::reader::Job;
 use crate::recorder::{Entry, Recorder};
+use crate::run::RequestKey;
+use crate::same::{Role, Same, Twin};
 use crate::source::Input;
 use crate::tally::Tally;
+use crate::{Costs, Result};
 
 /// Makes a chain's input of what a row holds.
 pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
@@ -31,35 +35,58 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) chain: Chain<I, O>,
     pub(crate) cx: Context,
     pub(crate) progress: Arc<Progress>,
+    pub(crate) costs: Costs,
+    /// Where equal requests are called once.
+    pub(crate) same: Option<(Arc<Same>, RequestKey<I>)>,
 }
 
 impl<I, O> Clone for RowRun<I, O> {
     fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress } = self;
-        Self { prepare: prepare.clone(), chain: chain.clone(), cx: cx.clone(), progress: progress.clone() }
+        let Self { prepare, chain, cx, progress, costs, same } = self;
+        Self {
+            prepare: prepare.clone(),
+            chain: chain.clone(),
+            cx: cx.clone(),
+            progress: progress.clone(),
+            costs: costs.clone(),
+            same: same.clone(),
+        }
     }
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     /// Runs a row to its end.
-    async fn run(self, job: Job, place: OwnedSemaphorePermit) -> Ended {
+    async fn run(self, job: Job, mut place: OwnedSemaphorePermit) -> Ended {
         let Job { key, index, line, id, input } = job;
-        let tally = Arc::new(Tally::new(self.progress.clone()));
-        let cx = self.cx.with_observer(tally.clone());
+        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
+        let cx = self.cx.clone().with_observer(tally.clone());
+        self.progress.row_started(index, line, id.clone());
+        let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
+        let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+        let mut request = None;
+        if let (Some((same, request_key)), Ok(input)) = (&self.same, &input) {
+            let asked = request_key(input);
+            match same.join(asked, Twin { key, index, line, id: id.clone(), place }) {
+                Role::Leads(back) => place = back,
+                Role::Waits => return Ended::Waits,
+                Role::Answered(twin, of) => return Ended::Done(Entry::Again { twin, of }),
+            }
+            request = Some(asked);
+        }
         let work = async {
-            let input = (self.prepare)(input?)?;
+            let input = input?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
             tally.add_to(&mut answer);
             Ok(answer)
         };
-        self.progress.row_started();
         let began = Instant::now();
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
-            self.progress.row_cancelled();
+            self.progress.row_cancelled(index);
+            self.leave_undone(request.as_ref());
             return Ended::Cancelled;
         }
         let result = match result {
@@ -67,8 +94,8 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             Err(error) => Outcome::Error(Box::new((&error).into())),
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        let record = Box::new(Record { key, index, line, id, latency_ms, result });
-        let entry = Entry::Finished { record, latency, place };
+        let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd: tally.cost(), result });
+        let entry = Entry::Finished { record, latency, place, request };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
             _ => Ended::Done(entry),
@@ -76,8 +103,19 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     }
 }
 
+impl<I, O> RowRun<I, O> {
+    /// Rows that wait for a request that has no result stay undone.
+    fn leave_undone(&self, request: Option<&Key>) {
+        if let (Some((same, _)), Some(request)) = (&self.same, request) {
+            same.undone(request).into_iter().for_each(|twin| self.progress.row_cancelled(twin.index));
+        }
+    }
+}
+
 /// How a row ended.
 enum Ended {
+    /// Not yet: it gets the answer of another row.
+    Waits,
     /// With a result.
     Done(Entry),
     /// Not at all: that says nothing about the row, which is to run another time.
@@ -101,6 +139,9 @@ pub(crate) struct Window<I, O> {
     places: Arc<Semaphore>,
     /// What the account was refused with. The rows that heard it stay undone.
     pub(crate) refused: Option<Error>,
+    purse: Purse,
+    /// Whether rows were left out because they might have cost more than the cap.
+    pub(crate) over_budget: bool,
     /// Whether rows were left out, because the run was stopped or a row was cancelled.
     pub(crate) cut_short: bool,
 }
@@ -111,8 +152,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         recorder: Recorder,
         jobs: mpsc::Receiver<Result<Job>>,
         most: usize,
+        spent: f64,
     ) -> Self {
         Self {
+            purse: row.costs.purse(spent),
+            over_budget: false,
             row,
             recorder,
             jobs,
@@ -132,10 +176,21 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         let mut free = None;
         let mut broken = Ok(());
         let stopped = stop.cancelled();
-        tokio::pin!(stopped);
-        loop {
+        let ended_early = self.recorder.ended_early();
+        tokio::pin!(stopped, ended_early);
+        while admitting || !self.flights.is_empty() {
+            let affordable = self.purse.allows(self.flights.len());
+            // One more row than can be paid for is asked for where nothing in flight can come out cheaper than was
+            // feared: whether there is one decides how the run ended.
+            let ready = if affordable { free.is_some() } else { self.flights.is_empty() };
             tokio::select! {
                 biased;
+                () = &mut ended_early => {
+                    // Nothing that runs now could be written down.
+                    self.jobs.close();
+                    self.flights.abort_all();
+                    return Ok(());
+                }
                 () = &mut stopped, if admitting => {
                     admitting = false;
                     self.cut_short = true;
@@ -144,6 +199,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 }
                 Some(ended) = self.flights.join_next() => {
                     let ended = ended.expect("a row catches its panics, and only a drop aborts it");
+                    if matches!(ended, Ended::Waits) {
+                        continue;
+                    }
                     let Some(entry) = self.entry_of(ended) else {
                         self.cut_short = true;
                         if self.refused.is_some() && admitting {
@@ -152,17 +210,22 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         }
                         continue;
                     };
-                    if !self.recorder.tell(entry).await {
-                        // It has ended with an error, and nothing that runs now could be written down.
-                        self.jobs.close();
-                        self.flights.abort_all();
-                        return Ok(());
+                    if let Entry::Finished { record, .. } = &entry {
+                        self.purse.pay(record.cost_usd);
                     }
+                    // Where it has ended, the next turn of this loop does too.
+                    self.recorder.tell(entry).await;
                 }
                 place = self.places.clone().acquire_owned(), if admitting && free.is_none() => {
                     free = Some(place.expect("nobody closes the places"));
                 }
-                job = self.jobs.recv(), if admitting && free.is_some() => match job {
+                job = self.jobs.recv(), if admitting && ready => match job {
+                    Some(Ok(_)) if !affordable => {
+                        admitting = false;
+                        self.cut_short = true;
+                        self.over_budget = true;
+                        self.jobs.close();
+                    }
                     Some(Ok(job)) => {
                         let place = free.take().expect("a job is taken only with a place for it");
                         self.flights.spawn(self.row.clone().run(job, place));
@@ -173,23 +236,26 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     }
                     None => admitting = false,
                 },
-                else => return broken,
             }
         }
+        broken
     }
 
     /// What is to be written down of a row. Nothing where it stays undone.
     fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
         let (entry, error) = match ended {
             Ended::Done(entry) => return Some(entry),
-            Ended::Cancelled => return None,
+            Ended::Cancelled | Ended::Waits => return None,
             Ended::Refused { entry, error } => (entry, error),
         };
         // Where another row has been answered, what was not found was this row's own.
         if error.kind() == ErrorKind::NotFound && self.row.progress.any_answered() {
             return Some(entry);
         }
-        self.row.progress.row_cancelled();
+        if let Entry::Finished { record, request, .. } = &entry {
+            self.row.progress.row_cancelled(record.index);
+            self.row.leave_undone(request.as_ref());
+        }
         self.refused.get_or_insert(error);
         None
     }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use fanweave_batch::{BatchJob, ErrorKind, Output, Progress, Render, Settings, Source};
+use fanweave_batch::{BatchJob, Costs, ErrorKind, Output, Progress, Render, Settings, Source};
 use fanweave_core::{
     Chain, Error, FinishReason, Message, Part, Prompt, Reply, ToolCall, Usage, chain, model::fake::Fake, step,
 };
@@ -283,4 +283,47 @@ async fn an_answer_is_written_while_the_next_row_is_still_awaited() {
     });
     assert!(reading.await.unwrap().contains(r#""answer":"one""#));
     assert_eq!(run.await.unwrap().unwrap().ok, 1);
+}
+
+/// A dollar for ten tokens of any call; a row of `Rows` takes four.
+fn prices() -> Costs {
+    #[expect(clippy::cast_precision_loss, reason = "a few tokens")]
+    Costs::new(|_, usage: &Usage| Some(usage.total_tokens() as f64 * 0.125))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(20));
+    let out = place.path("out.jsonl");
+    // Half a dollar a row: five rows, whatever is in flight.
+    let summary = job(&input, &out, Rows::new(1, 0))
+        .settings(settings(4))
+        .costs(prices().cap(2.75, 0.5))
+        .run()
+        .await
+        .unwrap();
+    assert!(summary.over_budget && summary.interrupted);
+    assert_eq!((summary.ok, summary.left, summary.cost_usd), (5, Some(15), Some(2.5)));
+    let first: serde_json::Value =
+        serde_json::from_str(place.read("out.jsonl").lines().next().unwrap()).unwrap();
+    assert_eq!(first["cost_usd"], 0.5);
+
+    // What was spent before counts.
+    let same = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(2.75, 0.5)).run().await.unwrap();
+    assert_eq!((same.rows, same.resumed, same.over_budget), (5, 5, true));
+    let rest = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(10.0, 0.5)).run().await.unwrap();
+    assert_eq!((rest.ok, rest.over_budget, rest.cost_usd), (20, false, Some(7.5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_called_csv_is_written_as_csv() {
+    let place = Place::new();
+    let input = place.write("in.txt", "say \"hi\", twice\nrefuse\n");
+    let source = Source::open(&input, None).unwrap();
+    BatchJob::new(source, Render::default(), every_kind(), Output::File(place.path("out.csv")))
+        .run()
+        .await
+        .unwrap();
+    insta::assert_snapshot!(place.read("out.csv"));
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanweave_batch::{
-    BatchJob, CancellationToken, ErrorKind, Output, Progress, Render, Settings, Source, Summary,
+    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, Progress, Render, Settings, Source, Summary,
 };
 use fanweave_core::{Message, Prompt, step};
 use proptest::prelude::*;
@@ -224,7 +224,7 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
     place.write("in.txt", format!("row 9\n{}", text_rows(3)));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(place.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed since; start over with --fresh (its answers are then lost), or write to another file");
+    insta::assert_snapshot!(place.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed since; go on with --resume-changed (rows that are still in it keep their answers), start over with --fresh (its answers are then lost), or write to another file");
 
     let go_on = Settings { changed_input: true, ..Settings::default() };
     let summary = job(&input, &out, Rows::new(1, 0)).settings(go_on).run().await.unwrap();
@@ -309,4 +309,84 @@ async fn rows_of_a_pipe_are_recognised_when_they_come_again() {
         summary.notes,
         ["pipe is compared row by row: whether it is the input of the first run cannot be checked"]
     );
+}
+
+#[tokio::test]
+async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_again() {
+    let place = Place::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    let chain = |failing: bool| {
+        let calls = calls.clone();
+        step(move |n: u64, _| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                if failing && n == 3 {
+                    return Err(fanweave_core::Error::new(fanweave_core::ErrorKind::Server, "on strike"));
+                }
+                Ok(vec![n, n * n])
+            }
+        })
+        .journal(place.path("squares.journal"))
+    };
+    // Equal rows are rows of their own.
+    let first = chain(true).batch([1_u64, 2, 3, 2]).unwrap().collect().await;
+    assert_eq!((first.iter().filter(|row| row.is_ok()).count(), calls.load(Ordering::SeqCst)), (3, 4));
+    let again = chain(false).batch([2_u64, 3, 1, 4, 2]).unwrap().concurrency(2).collect().await;
+    let again: Vec<_> = again.into_iter().map(Result::unwrap).collect();
+    assert_eq!(again, [vec![2, 4], vec![3, 9], vec![1, 1], vec![4, 16], vec![2, 4]]);
+    assert_eq!(calls.load(Ordering::SeqCst), 4 + 2);
+}
+
+#[tokio::test]
+async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
+    let place = Place::new();
+    let chain = || step(|n: u64, _| async move { Ok(n) }).journal(place.path("journal"));
+    let first = chain().fingerprint("model", "a").batch([1_u64]).unwrap();
+    let locked = chain().fingerprint("model", "a").batch([1_u64]).err().expect("it is open");
+    assert_eq!(locked.kind(), ErrorKind::Locked);
+    first.collect().await;
+    let other = chain().fingerprint("model", "b").batch([1_u64]).err().expect("it is another run's");
+    assert_eq!(other.kind(), ErrorKind::Mismatch);
+    let text = step(|n: u64, _| async move { Ok(n.to_string()) });
+    let rows =
+        text.journal(place.path("journal")).fingerprint("model", "a").batch([1_u64]).unwrap().collect().await;
+    assert!(rows[0].as_ref().unwrap_err().to_string().contains("a result of another type"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_requests_are_called_once_where_that_is_asked_for() {
+    let place = Place::new();
+    // Row 1 comes while the first one is in flight, and long after it.
+    let mut rows = "row 1\nrow 2\nrow 1\nrow 1\n".to_owned();
+    rows.push_str(&text_rows(40));
+    let input = place.write("in.txt", rows);
+    for concurrency in [1, 3, 64] {
+        let out = place.path(&format!("out-{concurrency}.jsonl"));
+        let model = Rows::new(1, 0);
+        let calls = model.calls.clone();
+        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let summary = job(&input, &out, model).settings(dedupe).run().await.unwrap();
+        assert_eq!((summary.ok, calls.load(Ordering::SeqCst)), (44, 40), "{concurrency} at once");
+        let answers: Vec<_> = output(&place, &format!("out-{concurrency}.jsonl"))
+            .iter()
+            .map(|row| row["answer"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(answers[..5], ["answer 1", "answer 2", "answer 1", "answer 1", "answer 0"]);
+        assert_eq!(summary.usage.output_tokens, 2 * 40, "tokens of calls that were made");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_wait_for_a_cancelled_request_stay_undone_and_hold_no_place() {
+    let place = Place::new();
+    let input = place.write("in.txt", "row 6\nrow 6\nrow 6\n".repeat(20));
+    let out = place.path("out.jsonl");
+    let token = CancellationToken::new();
+    token.cancel();
+    let cancelled = fanweave_core::Context::new().with_cancellation(token);
+    let dedupe = || Settings { dedupe: true, ..settings(2) };
+    let summary =
+        job(&input, &out, Rows::new(1, 0)).settings(dedupe()).within(cancelled).run().await.unwrap();
+    assert_eq!((summary.rows, summary.interrupted), (0, true));
+    assert_eq!(job(&input, &out, Rows::new(1, 0)).settings(dedupe()).run().await.unwrap().ok, 60);
 }

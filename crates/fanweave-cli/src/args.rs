@@ -70,7 +70,11 @@ Examples:
 Exit codes:
   0  every row was answered        3  some rows failed
   1  the work could not be done    4  nothing to do: all rows were answered before
-  2  wrong usage, nothing called   5  stopped; the same command goes on")]
+  2  wrong usage, nothing called   5  stopped; the same command goes on
+
+While it runs, the key t or SIGUSR1 lists what is in flight and for how long.
+
+Several models: --model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 gives the first one three rows of four.")]
 pub(crate) struct BatchArgs {
     /// File of rows, or - for stdin
     pub(crate) input: PathBuf,
@@ -99,6 +103,10 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
     pub(crate) input_format: Option<String>,
 
+    /// What the output is: openai, jsonl or csv [default: by the output's name and the input]
+    #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
+    pub(crate) output_format: Option<String>,
+
     /// Write answers as they finish instead of in input order
     #[arg(long, help_heading = "Rows")]
     pub(crate) unordered: bool,
@@ -111,9 +119,43 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 
+    /// Call equal requests once: rows that ask the same share one answer
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) dedupe: bool,
+
+    /// Go on although the input has changed: rows that are still in it keep their answers
+    #[arg(long, conflicts_with = "fresh", help_heading = "Rows")]
+    pub(crate) resume_changed: bool,
+
     /// Start over: forget the journal and replace the output of an earlier run
     #[arg(long, help_heading = "Rows")]
     pub(crate) fresh: bool,
+
+    /// Call this model where the one before it fails. May be given several times
+    #[arg(long, value_name = "MODEL", help_heading = "Model")]
+    pub(crate) fallback_model: Vec<String>,
+
+    /// Environment variable that holds a key. Given several times, rows are spread over the keys, and each key has
+    /// limits of its own
+    #[arg(long, value_name = "NAME", help_heading = "Model")]
+    pub(crate) key_env: Vec<String>,
+
+    /// How rows reach the provider: a call each, or by the file through its batch API, which takes up to a day and
+    /// costs half
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
+    pub(crate) via: Via,
+
+    /// Call nothing: show the first prompts, and what all of them may take and cost
+    #[arg(long, help_heading = "Cost")]
+    pub(crate) dry_run: bool,
+
+    /// Most US dollars for all rows, earlier runs of the same output included: no row starts that might cross it
+    #[arg(long, value_name = "USD", value_parser = dollars, help_heading = "Cost")]
+    pub(crate) budget_usd: Option<f64>,
+
+    /// Prices of models, in place of those built in
+    #[arg(long, value_name = "FILE", help_heading = "Cost")]
+    pub(crate) prices: Option<PathBuf>,
 
     /// What to show while it runs
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
@@ -122,6 +164,15 @@ pub(crate) struct BatchArgs {
     /// Show nothing but errors
     #[arg(short, long, help_heading = "Progress")]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Via {
+    /// A call for each row
+    #[default]
+    Calls,
+    /// The provider's batch API: OpenAI's /v1/files and /v1/batches
+    BatchApi,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -163,7 +214,7 @@ pub(crate) struct AskArgs {
 }
 
 /// Which model, and how to call it. Shared by all commands that call one.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
     /// provider/model, as in openai/gpt-5-mini, or sim/writer, which needs no key
@@ -201,6 +252,11 @@ fn at_least_one_usize(text: &str) -> Result<NonZeroUsize, String> {
 
 fn at_least_one_u32(text: &str) -> Result<NonZeroU32, String> {
     text.parse().map_err(|_| format!("{text:?} is not a whole number of 1 or more"))
+}
+
+fn dollars(text: &str) -> Result<f64, String> {
+    let usd = text.trim_start_matches('$').parse::<f64>().ok().filter(|usd| usd.is_finite() && *usd > 0.0);
+    usd.ok_or_else(|| format!("{text:?} is no sum of dollars above 0: write it as in 2.50"))
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use fanweave::batch::{
     BatchJob, Error, ErrorKind, Format, Output, Progress, Render, Settings, Source, Summary,
 };
+use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
 
-use crate::args::{BatchArgs, ShowProgress};
+use crate::args::{BatchArgs, ShowProgress, Via};
 use crate::exit::{Exit, Failure};
-use crate::models::{connect, text_or_file};
+use crate::models::text_or_file;
 use crate::progress::Display;
-use crate::{stop, summary};
+use crate::route::route;
+use crate::{cost, dry_run, live, models, stop, summary};
 
 pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let source = open(&args)?;
@@ -23,32 +25,53 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         )
         .with_hint("leave it out; or, if these are rows for a template, add --input-format jsonl"));
     }
-    let connected = connect(&args.model, source.format() == Format::OpenAi)?;
+    let keep_raw = source.format() == Format::OpenAi;
+    let routed = route(&args, keep_raw)?;
     let (render, mut fingerprint) = templates(&args)?;
-    fingerprint.extend(model_fingerprint(&args, connected.model.name()));
+    let prices = cost::prices(args.prices.as_deref())?;
+    let costs = cost::costs(&args, &prices, &routed.names)?;
+    if args.dry_run {
+        return dry_run::run(source, &render, &args, &routed.names, &prices);
+    }
+    fingerprint.extend(model_fingerprint(&args));
+    let settings = settings(&args)?;
     let output = output(&args.output);
-    let chain = asks_the_given_model() | &connected.model;
+    let chain = asks_the_given_model() | &routed.chain;
 
     let progress = Arc::new(Progress::default());
     let show = if args.quiet { ShowProgress::None } else { args.show_progress };
     let display = Display::new(show, progress.clone(), args.concurrency.get());
     let stop = stop::on_signals();
     let job = BatchJob::new(source, render, chain, output)
-        .settings(settings(&args))
+        .settings(settings)
+        .costs(costs)
         .fingerprint(fingerprint)
         .progress(progress)
         .stop(stop.clone());
 
+    let api = match args.via {
+        Via::Calls => None,
+        Via::BatchApi => Some(batch_api(&args, keep_raw)?),
+    };
+    let work = async {
+        match &api {
+            Some(api) => job.run_via(api).await,
+            None => job.run().await,
+        }
+    };
     let drawing = async {
         let draining = async {
             stop.cancelled().await;
-            display.say("stopping: no new rows, waiting for those in flight (again to end at once)");
+            display.say(match args.via {
+                Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
+                Via::BatchApi => "stopping: what was submitted stays with the provider",
+            });
             std::future::pending::<()>().await;
         };
-        tokio::join!(display.draw(), draining);
+        tokio::join!(display.draw(), draining, live::answer(&display, args.input != Path::new("-")));
     };
     let done = tokio::select! {
-        done = job.run() => done,
+        done = work => done,
         _ = drawing => unreachable!("drawing never ends"),
     };
     display.clear();
@@ -57,6 +80,17 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
         Err(error) => Err(failure(&error)),
     }
+}
+
+/// The batch API of the one model that is named.
+fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
+    let several = args.model.model.as_deref().is_some_and(|models| models.contains([',', '=']));
+    if several || args.key_env.len() > 1 || !args.fallback_model.is_empty() {
+        return Err(Failure::usage("--via batch-api takes one model and one key")
+            .with_hint("name one --model, and no --fallback-model"));
+    }
+    let key = args.key_env.first().map(String::as_str);
+    Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
 }
 
 fn open(args: &BatchArgs) -> Result<Source, Failure> {
@@ -88,11 +122,13 @@ fn templates(args: &BatchArgs) -> Result<(Render, BTreeMap<String, String>), Fai
 }
 
 /// What else changes the answers. Where the model is reached does not: an account may move.
-fn model_fingerprint(args: &BatchArgs, name: &str) -> impl Iterator<Item = (String, String)> {
-    let model = args.model.model.clone().unwrap_or_else(|| name.to_owned());
+fn model_fingerprint(args: &BatchArgs) -> impl Iterator<Item = (String, String)> {
+    let model = args.model.model.clone().unwrap_or_default();
+    let fallback = (!args.fallback_model.is_empty()).then(|| args.fallback_model.join(", "));
+    let fallback = fallback.map(|models| ("fallback model".to_owned(), models));
     let temperature = args.model.temperature.map(|t| ("temperature".to_owned(), t.to_string()));
     let max_tokens = args.model.max_tokens.map(|n| ("max tokens".to_owned(), n.to_string()));
-    std::iter::once(("model".to_owned(), model)).chain(temperature).chain(max_tokens)
+    std::iter::once(("model".to_owned(), model)).chain(fallback).chain(temperature).chain(max_tokens)
 }
 
 /// The model of the command line answers every row, whichever one the row was written for.
@@ -103,15 +139,19 @@ fn asks_the_given_model() -> Chain<Prompt, Prompt> {
     })
 }
 
-fn settings(args: &BatchArgs) -> Settings {
-    Settings {
+fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
+    let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
+    Ok(Settings {
+        output_format,
         concurrency: args.concurrency,
         strict: args.strict,
         unordered: args.unordered,
         retry_failed: args.retry_failed,
         fresh: args.fresh,
+        changed_input: args.resume_changed,
+        dedupe: args.dedupe,
         ..Settings::default()
-    }
+    })
 }
 
 fn finish(summary: &Summary, args: &BatchArgs) -> Result<Exit, Failure> {
@@ -122,6 +162,14 @@ fn finish(summary: &Summary, args: &BatchArgs) -> Result<Exit, Failure> {
         }
         return Err(Failure::new(error.to_string())
             .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
+    }
+    if summary.over_budget {
+        anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+        anstream::eprintln!(
+            "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
+             run the same command again"
+        );
+        return Ok(Exit::Stopped);
     }
     if summary.interrupted {
         anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));

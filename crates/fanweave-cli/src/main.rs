@@ -3,10 +3,15 @@
 mod args;
 mod ask;
 mod batch;
+mod cost;
+mod dry_run;
 mod exit;
+mod keys;
+mod live;
 mod models;
 mod panel;
 mod progress;
+mod route;
 mod sim;
 mod stop;
 mod summary;

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use fanweave::models::{ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::models::{BatchClient, ModelBuilder, RateLimits, RetryPolicy, vendors};
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
@@ -18,7 +18,17 @@ pub(crate) struct Connected {
 
 /// The model that the flags describe. `keep_raw` keeps the provider's own bodies, for outputs in its format.
 pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Failure> {
+    connect_with(args, None, keep_raw)
+}
+
+/// As [`connect`], with the key that an environment variable of this name holds.
+pub(crate) fn connect_with(
+    args: &ModelArgs,
+    key_env: Option<&str>,
+    keep_raw: bool,
+) -> Result<Connected, Failure> {
     let name = args.model.as_deref().ok_or_else(no_model)?;
+    let key = key_env.map(key_of).transpose()?;
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     let plain = args.rpm.is_none() && args.timeout.is_none() && args.retries.is_none();
 
@@ -28,20 +38,16 @@ pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Fai
         // Limits, timeouts and retries belong to the network: let the simulated model have one.
         fanweave::model(name)?;
         let server = serve()?;
-        let model = build(&format!("openai/{name}"), Some(server.base_url()), args, keep_raw)?;
+        let name = format!("openai/{name}");
+        let model = build(&name, Some(server.base_url()), key, args, keep_raw)?;
         (model, Some(server))
     } else {
-        (build(&with_vendor(name, args), args.base_url.clone(), args, keep_raw)?, None)
+        (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
     };
-    let parameters = Parameters {
-        temperature: args.temperature,
-        max_tokens: args.max_tokens.map(Into::into),
-        ..Parameters::default()
-    };
-    Ok(Connected { model: model.with(parameters), _server: server })
+    Ok(Connected { model: model.with(parameters(args)), _server: server })
 }
 
-fn no_model() -> Failure {
+pub(crate) fn no_model() -> Failure {
     Failure::usage("no model is given")
         .with_hint("add --model, as in --model openai/gpt-5-mini, or --model sim/writer to try without a key")
 }
@@ -58,8 +64,60 @@ fn serve() -> Result<Server, Failure> {
     Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
 }
 
-fn build(name: &str, base_url: Option<String>, args: &ModelArgs, keep_raw: bool) -> Result<Model, Failure> {
+/// The batch API of the model that the flags describe.
+pub(crate) fn batch_api(
+    args: &ModelArgs,
+    key_env: Option<&str>,
+    keep_raw: bool,
+) -> Result<BatchClient, Failure> {
+    let name = args.model.as_deref().ok_or_else(no_model)?;
+    if name.starts_with("sim/") && args.base_url.is_none() {
+        return Err(Failure::usage(format!(
+            "--via batch-api: {name} is simulated in this process, and has none"
+        ))
+        .with_hint("start `fanweave sim`, and name it with --base-url"));
+    }
+    let key = key_env.map(key_of).transpose()?;
+    let api = builder(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw).batch_api();
+    Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
+}
+
+fn parameters(args: &ModelArgs) -> Parameters {
+    Parameters {
+        temperature: args.temperature,
+        max_tokens: args.max_tokens.map(Into::into),
+        ..Parameters::default()
+    }
+}
+
+/// The key in an environment variable.
+fn key_of(variable: &str) -> Result<String, Failure> {
+    let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
+    key.ok_or_else(|| Failure::usage(format!("--key-env: the environment variable {variable} is not set")))
+}
+
+fn build(
+    name: &str,
+    base_url: Option<String>,
+    key: Option<String>,
+    args: &ModelArgs,
+    keep_raw: bool,
+) -> Result<Model, Failure> {
+    let built = builder(name, base_url, key, args, keep_raw).build();
+    built.map_err(|e| Failure::usage(e.to_string()))
+}
+
+fn builder(
+    name: &str,
+    base_url: Option<String>,
+    key: Option<String>,
+    args: &ModelArgs,
+    keep_raw: bool,
+) -> ModelBuilder {
     let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
+    if let Some(key) = key {
+        builder = builder.api_key(key);
+    }
     if let Some(url) = base_url {
         builder = builder.base_url(url);
     }
@@ -76,7 +134,7 @@ fn build(name: &str, base_url: Option<String>, args: &ModelArgs, keep_raw: bool)
         let limits = RateLimits { requests_per_minute: Some(rpm), ..RateLimits::default() };
         builder = builder.limits(limits);
     }
-    builder.build().map_err(|e| Failure::usage(e.to_string()))
+    builder
 }
 
 /// A text of the command line, or of the file that `@FILE` names.

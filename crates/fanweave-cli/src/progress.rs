@@ -4,10 +4,11 @@ use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave::batch::{Progress, Snapshot};
+use fanweave::batch::{InFlight, Progress, Snapshot};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::args::ShowProgress;
+use crate::cost::dollars;
 use crate::panel::Panel;
 
 /// How often the panel is drawn. Fast enough to look alive, slow enough to read.
@@ -73,6 +74,22 @@ impl Display {
         }
     }
 
+    /// Whether a panel is drawn.
+    pub(crate) fn has_panel(&self) -> bool {
+        matches!(self.form, Form::Panel(_))
+    }
+
+    /// The rows in flight.
+    pub(crate) fn flights(&self) -> Vec<InFlight> {
+        self.progress.flights()
+    }
+
+    /// Prints something above the panel, which is then drawn again.
+    pub(crate) fn print(&self, text: &str) {
+        self.clear();
+        anstream::eprintln!("{text}");
+    }
+
     /// Says something that holds from now on.
     pub(crate) fn say(&self, text: &str) {
         match &self.form {
@@ -115,6 +132,11 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
     add("retrying", now.retrying);
     add("waiting", now.waiting);
     rows.push(format!("in flight {}/{}", count(now.in_flight), count(concurrency as u64)));
+
+    if let Some(usd) = now.cost_usd.filter(|usd| *usd > 0.0) {
+        let end = now.cost_at_the_end().map(|all| format!(" of about {}", dollars(all))).unwrap_or_default();
+        rows.push(format!("{}{end}", dollars(usd)));
+    }
 
     let mut speed = vec![format!("{:.1} rows/s", now.rate)];
     let seconds = elapsed.as_secs_f64();
@@ -205,6 +227,7 @@ mod tests {
             failed: 2,
             in_flight: 64,
             retrying: 1,
+            cost_usd: Some(0.42),
             rate: 21.4,
             usage: Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() },
             p50: Some(Duration::from_millis(612)),
@@ -217,7 +240,7 @@ mod tests {
     fn the_panel_shows_what_matters() {
         insta::assert_snapshot!(panel_text(&half_way(), 64, Duration::from_secs(7), 80), @r"
         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
-        ok 140   failed 2   retrying 1   in flight 64/64
+        ok 140   failed 2   retrying 1   in flight 64/64   $0.42 of about $0.66
         21.4 rows/s   3.0k tokens/s   p50 612ms   p95 1.4s   3.8s left
         ");
     }
@@ -227,7 +250,7 @@ mod tests {
         let now = Snapshot { total: None, resumed: 40, retrying: 0, ..half_way() };
         insta::assert_snapshot!(panel_text(&now, 64, Duration::from_secs(7), 80), @r"
         142 rows
-        ok 100   from an earlier run 40   failed 2   in flight 64/64
+        ok 100   from an earlier run 40   failed 2   in flight 64/64   $0.42
         21.4 rows/s   3.0k tokens/s   p50 612ms   p95 1.4s
         ");
     }

@@ -88,6 +88,14 @@ pub(crate) struct SimArgs {
     /// Share of answers that end half-way in good order
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     truncate_rate: f64,
+
+    /// How long a batch of /v1/batches takes
+    #[arg(long, default_value = "0", value_parser = parse_duration, value_name = "TIME", help_heading = "Batches")]
+    batch_time: Duration,
+
+    /// Share of the requests of a batch that expire before they are answered
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Batches")]
+    batch_expiry_rate: f64,
 }
 
 /// Serves until a signal comes, then says what happened.
@@ -135,6 +143,8 @@ impl SimArgs {
             reset_rate: self.reset_rate,
             hang_rate: self.hang_rate,
             truncate_rate: self.truncate_rate,
+            batch_time: self.batch_time,
+            batch_expiry_rate: self.batch_expiry_rate,
             seed: self.seed,
             api_key: self.api_key,
             models: self.models,

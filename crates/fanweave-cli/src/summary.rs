@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use fanweave::batch::Summary;
 
+use crate::cost::dollars;
 use crate::progress::{rounded, short};
 
 /// Most reasons for failures that are told apart.
@@ -54,6 +55,7 @@ fn figures(summary: &Summary) -> String {
         tokens(summary.usage.input_tokens),
         tokens(summary.usage.output_tokens)
     )];
+    figures.extend(summary.cost_usd.filter(|usd| *usd > 0.0).map(|usd| format!("cost {}", dollars(usd))));
     for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
         figures.extend(time.map(|time| format!("{name} {}", rounded(time))));
     }
@@ -90,6 +92,7 @@ mod tests {
             failed: 4,
             resumed: 100,
             retries: 12,
+            cost_usd: Some(0.42),
             usage: Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() },
             wall: Duration::from_millis(3_100),
             p50: Some(Duration::from_millis(612)),
@@ -101,7 +104,7 @@ mod tests {
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)
-        tokens 2.3k in, 14k out   p50 612ms   p95 1.4s   12 retries
+        tokens 2.3k in, 14k out   cost $0.42   p50 612ms   p95 1.4s   12 retries
         answers: answers.jsonl
         ");
     }

@@ -9,6 +9,7 @@ use fanweave_core::{Embedder, Error, ErrorKind, Model, Result, RetryPolicy};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
 
+use crate::batch_api::BatchClient;
 use crate::completer::Completer;
 use crate::embedder::HttpEmbedder;
 use crate::providers::compatible::{Dialect, Vendor, set};
@@ -246,6 +247,22 @@ impl ModelBuilder {
                 Err(Error::new(ErrorKind::Config, "`dimensions` belongs to an embedder: leave it out"))
             }
         }
+    }
+
+    /// The provider's batch API, for this model. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor whose batch API is not known here: OpenAI's
+    /// alone is.
+    pub fn batch_api(self) -> Result<BatchClient> {
+        self.refuse_dimensions()?;
+        let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
+        if vendor.dialect != Dialect::Chat {
+            let message =
+                format!("{} has no batch API that is known here: use a model of openai", vendor.name);
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        Ok(BatchClient::new(http))
     }
 
     /// As [`build`](Self::build), in the environment `env`.

@@ -24,19 +24,23 @@
 //!
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
+mod batch_api;
 mod builder;
 mod completer;
 mod embedder;
 pub mod log;
 mod once;
+mod prices;
 mod protocol;
 mod providers;
 mod transport;
 
+pub use batch_api::{BatchClient, BatchStatus};
 pub use builder::{ModelBuilder, model};
 pub use completer::Completer;
 pub use embedder::embedder;
 pub use fanweave_core::RetryPolicy;
+pub use prices::{Price, Prices};
 pub use providers::compatible::vendors;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::keys::KeyHeader;

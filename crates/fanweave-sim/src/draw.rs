@@ -10,6 +10,7 @@ pub(crate) enum Purpose {
     Fault,
     ErrorStatus,
     RequestId,
+    Expiry,
 }
 
 /// A uniform number in (0, 1) for one purpose of one request.

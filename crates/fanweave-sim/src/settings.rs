@@ -49,6 +49,10 @@ pub struct Settings {
     pub hang_rate: f64,
     /// Share of requests whose answer ends half-way in good order, from 0 to 1. Default 0.
     pub truncate_rate: f64,
+    /// How long a batch of `/v1/batches` takes. Default none: it has ended when it is first looked at.
+    pub batch_time: Duration,
+    /// Share of the requests of a batch that expire before they are answered, from 0 to 1. Default 0.
+    pub batch_expiry_rate: f64,
     /// Seed of latencies and faults; answers do not depend on it. Default 1.
     pub seed: u64,
     /// The key that every request must carry. Default none: any key will do, or none.
@@ -72,6 +76,8 @@ impl Default for Settings {
             reset_rate: 0.0,
             hang_rate: 0.0,
             truncate_rate: 0.0,
+            batch_time: Duration::ZERO,
+            batch_expiry_rate: 0.0,
             seed: 1,
             api_key: None,
             models: Vec::new(),
@@ -109,6 +115,10 @@ impl Settings {
         ];
         if let Some((name, _)) = zero_limit.iter().find(|(_, is_zero)| *is_zero) {
             return Err(SettingsError(format!("a limit of 0 ({name}) would reject every request")));
+        }
+        if !(0.0..=1.0).contains(&self.batch_expiry_rate) {
+            let rate = self.batch_expiry_rate;
+            return Err(SettingsError(format!("the batch expiry rate must be from 0 to 1, not {rate}")));
         }
         if self.quantum.is_zero() {
             return Err(SettingsError("the quantum must be longer than 0".to_owned()));

@@ -40,6 +40,7 @@
 //! # }
 //! ```
 
+pub mod batch_api;
 pub mod chain_file;
 mod resolve;
 pub mod sim;

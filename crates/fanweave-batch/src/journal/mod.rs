@@ -12,8 +12,8 @@ mod sync;
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::fs::TryLockError;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -21,8 +21,9 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub(crate) use manifest::Manifest;
-pub(crate) use record::{Failure, Outcome, Record};
+pub(crate) use record::{Failure, Outcome, Part, PartState, Record};
 
+use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
 use crate::{Error, ErrorKind, Result};
 use record::Kind;
@@ -42,6 +43,10 @@ pub(crate) struct Place {
 pub(crate) struct Left {
     /// The rows that are finished.
     pub(crate) done: HashMap<Key, Place>,
+    /// US dollars that all of its calls cost, as far as that is known. Calls that failed and were repeated count.
+    pub(crate) spent_usd: f64,
+    /// What became of parts that were submitted to a provider's batch API.
+    pub(crate) parts: Vec<Part>,
     /// What was not as it should be, each a sentence.
     pub(crate) notes: Vec<String>,
 }
@@ -49,31 +54,24 @@ pub(crate) struct Left {
 /// An open journal, locked against other processes.
 pub(crate) struct Journal {
     path: PathBuf,
-    file: File,
+    file: DiskFile,
     length: u64,
     line: Vec<u8>,
     /// `None` for a journal that ends with the run.
     sync: Option<Syncer>,
-    /// Bytes that the disk has room for.
-    #[cfg(test)]
-    room: u64,
 }
 
 impl Journal {
     /// Opens or begins the journal of a run. Where `fresh`, whatever is in it is forgotten.
     pub(crate) fn open(
+        disk: &Disk,
         path: &Path,
         now: &Manifest,
         fresh: bool,
         changed_input: bool,
     ) -> Result<(Self, Left)> {
         let failed = |doing: &'static str| move |e| Error::io(doing, path, e);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .open(path)
-            .map_err(failed("open the journal"))?;
+        let mut file = disk.open(path).map_err(failed("open the journal"))?;
         file.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => Error::new(
                 ErrorKind::Locked,
@@ -85,7 +83,7 @@ impl Journal {
             file.set_len(0).map_err(failed("empty the journal"))?;
         }
         let left = recover(&mut file, path, now, changed_input)?;
-        let length = file.seek(SeekFrom::End(0)).map_err(failed("read the journal"))?;
+        let length = file.end().map_err(failed("read the journal"))?;
         let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;
         let mut journal = Self::new(path.to_owned(), file, length, Some(sync));
         if length == 0 {
@@ -96,22 +94,14 @@ impl Journal {
     }
 
     /// A journal for this run alone: it holds results until their turn comes, and ends with the run.
-    pub(crate) fn temporary() -> Result<Self> {
+    pub(crate) fn temporary(disk: &Disk) -> Result<Self> {
         let folder = std::env::temp_dir();
-        let file = tempfile::tempfile().map_err(|e| Error::io("create a temporary file", &folder, e))?;
+        let file = disk.temporary().map_err(|e| Error::io("create a temporary file", &folder, e))?;
         Ok(Self::new(folder, file, 0, None))
     }
 
-    fn new(path: PathBuf, file: File, length: u64, sync: Option<Syncer>) -> Self {
-        Self {
-            path,
-            file,
-            length,
-            line: Vec::new(),
-            sync,
-            #[cfg(test)]
-            room: u64::MAX,
-        }
+    fn new(path: PathBuf, file: DiskFile, length: u64, sync: Option<Syncer>) -> Self {
+        Self { path, file, length, line: Vec::new(), sync }
     }
 
     /// Writes a row down. Whoever is told its place may tell others of its result.
@@ -133,9 +123,18 @@ impl Journal {
         Ok(place)
     }
 
+    /// Writes down what became of a part, and waits until the disk has it: what is submitted is paid for.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append).
+    pub(crate) fn note(&mut self, part: &Part) -> Result<()> {
+        record::encode(Kind::Part, part, &mut self.line);
+        self.write()?;
+        self.file.sync_data().map_err(|e| Error::io("sync the journal", &self.path, e))
+    }
+
     fn write(&mut self) -> Result<()> {
-        let written = self.write_line();
-        if let Err(e) = written {
+        if let Err(e) = self.file.write_all(&self.line) {
             // Best effort: the next open cuts a torn line off as well.
             let _ = self.file.set_len(self.length);
             return Err(Error::io("write the journal", &self.path, e).adding("rows finished so far are kept"));
@@ -144,28 +143,14 @@ impl Journal {
         Ok(())
     }
 
-    #[cfg(not(test))]
-    fn write_line(&mut self) -> io::Result<()> {
-        self.file.write_all(&self.line)
-    }
-
-    #[cfg(test)]
-    fn write_line(&mut self) -> io::Result<()> {
-        let room = usize::try_from(self.room - self.length.min(self.room)).unwrap_or(usize::MAX);
-        if room < self.line.len() {
-            self.file.write_all(&self.line[..room])?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.file.write_all(&self.line)
-    }
-
     /// The row at a place that this journal named.
     ///
     /// # Errors
     /// [`ErrorKind::Io`], and [`ErrorKind::Journal`] where somebody changed the file meanwhile.
     pub(crate) fn read(&self, place: Place) -> Result<Record> {
         let mut line = vec![0; place.length.get() as usize];
-        read_exact_at(&self.file, &mut line, place.offset)
+        self.file
+            .read_exact_at(&mut line, place.offset)
             .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
         let record = record::decode(Kind::Row, &line).and_then(|body| serde_json::from_slice(body).ok());
         record.ok_or_else(|| {
@@ -193,26 +178,8 @@ impl Drop for Journal {
     }
 }
 
-#[cfg(unix)]
-fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_exact_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !buffer.is_empty() {
-        let n = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
-        if n == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        buffer = &mut buffer[n..];
-        offset += n as u64;
-    }
-    Ok(())
-}
-
 /// Reads what an earlier run left, and cuts off a line that it did not finish.
-fn recover(file: &mut File, path: &Path, now: &Manifest, changed_input: bool) -> Result<Left> {
+fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool) -> Result<Left> {
     let failed = |e| Error::io("read the journal", path, e);
     let mut reader = BufReader::with_capacity(1 << 16, &*file);
     let mut line = Vec::new();
@@ -237,9 +204,11 @@ fn recover(file: &mut File, path: &Path, now: &Manifest, changed_input: bool) ->
             break;
         }
         match read_row(&line, offset) {
-            Some((key, place)) => {
+            Some((key, place, cost)) => {
+                left.spent_usd += cost;
                 left.done.insert(key, place);
             }
+            None if let Some(part) = read_part(&line) => left.parts.push(part),
             None => left.notes.push(format!(
                 "{} line {number} is damaged and was left out; its row runs again",
                 path.display()
@@ -279,8 +248,14 @@ fn check_manifest(line: &[u8], path: &Path, now: &Manifest, changed_input: bool)
     if differences.is_empty() {
         return Ok(());
     }
+    let only_input = manifest.differences(now, true).is_empty();
+    let go_on = if only_input {
+        "go on with --resume-changed (rows that are still in it keep their answers), "
+    } else {
+        ""
+    };
     let message = format!(
-        "{shown} belongs to another run: {}; start over with --fresh (its answers are then lost), \
+        "{shown} belongs to another run: {}; {go_on}start over with --fresh (its answers are then lost), \
          or write to another file",
         differences.join("; ")
     );
@@ -292,11 +267,17 @@ fn not_a_journal(path: &Path) -> Error {
     Error::new(ErrorKind::Journal, message)
 }
 
+fn read_part(line: &[u8]) -> Option<Part> {
+    serde_json::from_slice(record::decode(Kind::Part, line)?).ok()
+}
+
 /// What resuming needs to know of a row.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place)> {
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, f64)> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
+        #[serde(default)]
+        cost_usd: f64,
         result: Ended,
     }
     #[derive(Deserialize)]
@@ -308,5 +289,5 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place)> {
     let row: Row = serde_json::from_slice(record::decode(Kind::Row, line)?).ok()?;
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
     let ok = matches!(row.result, Ended::Answer(_));
-    Some((row.key, Place { offset, length, ok }))
+    Some((row.key, Place { offset, length, ok }, row.cost_usd))
 }

@@ -17,6 +17,9 @@ pub(crate) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     pub(crate) latency_ms: u64,
+    /// US dollars that its calls cost, where their prices are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cost_usd: Option<f64>,
     pub(crate) result: Outcome,
 }
 
@@ -29,6 +32,17 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// Forgets what it took to come by it: another row's effort.
+    pub(crate) fn without_effort(&mut self) {
+        match self {
+            Outcome::Answer(answer) => {
+                answer.usage = fanweave_core::Usage::default();
+                answer.attempts = 0;
+            }
+            Outcome::Error(failure) => failure.attempts = 0,
+        }
+    }
+
     pub(crate) fn is_ok(&self) -> bool {
         matches!(self, Outcome::Answer(_))
     }
@@ -71,11 +85,35 @@ impl From<&fanweave_core::Error> for Failure {
     }
 }
 
+/// What became of one part of a run through a provider's batch API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Part {
+    /// Names the part, here and with the provider.
+    pub(crate) tag: String,
+    #[serde(flatten)]
+    pub(crate) state: PartState,
+}
+
+/// How far a part is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PartState {
+    /// It is about to be submitted with these rows.
+    Intended { keys: Vec<Key> },
+    /// The provider has it under this id.
+    Submitted { batch: String },
+    /// It never arrived.
+    Dropped,
+    /// All of its rows have their results.
+    Collected,
+}
+
 /// What a line holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Manifest,
     Row,
+    Part,
 }
 
 impl Kind {
@@ -83,6 +121,7 @@ impl Kind {
         match self {
             Kind::Manifest => br#"","manifest":"#,
             Kind::Row => br#"","row":"#,
+            Kind::Part => br#"","part":"#,
         }
     }
 }
@@ -119,7 +158,15 @@ mod tests {
 
     pub(super) fn record() -> Record {
         let result = Outcome::Answer(Box::default());
-        Record { key: Key::of(&[b"x"]), index: 3, line: 4, id: Some("a".into()), latency_ms: 12, result }
+        Record {
+            key: Key::of(&[b"x"]),
+            index: 3,
+            line: 4,
+            id: Some("a".into()),
+            latency_ms: 12,
+            cost_usd: Some(0.25),
+            result,
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Has the system write a journal to the disk, beside the work and never in its way.
 
-use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+use crate::disk::DiskFile;
 
 /// Rows that may be lost with the machine's power, before the disk is asked to take them. Killing the process
 /// loses none. Source: one sync for each row makes 1,000 rows/s, one for 64 makes 73,000.
@@ -53,7 +54,7 @@ impl Shared {
 }
 
 impl Syncer {
-    pub(super) fn spawn(file: File) -> io::Result<Self> {
+    pub(super) fn spawn(file: DiskFile) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let own = shared.clone();
         let thread = std::thread::Builder::new().name("fanweave-sync".into()).spawn(move || {

@@ -10,11 +10,11 @@ fn manifest() -> Manifest {
 fn record(n: u64) -> Record {
     let result = Outcome::Answer(Box::<Answer>::default());
     let key = Key::of(&[&n.to_le_bytes()]);
-    Record { key, index: n, line: n + 1, id: None, latency_ms: 1, result }
+    Record { key, index: n, line: n + 1, id: None, latency_ms: 1, cost_usd: None, result }
 }
 
 fn open(path: &Path) -> Result<(Journal, Left)> {
-    Journal::open(path, &manifest(), false, false)
+    Journal::open(&Disk::default(), path, &manifest(), false, false)
 }
 
 #[test]
@@ -46,27 +46,6 @@ fn the_last_record_of_a_row_wins() {
 }
 
 #[test]
-fn a_full_disk_is_an_error_at_every_byte_and_keeps_what_was_written() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("j");
-    let (mut journal, _) = open(&path).unwrap();
-    journal.append(&record(0)).unwrap();
-    let (length, line) = (journal.length, journal.line.len() as u64);
-    for room in length..length + line {
-        journal.room = room;
-        let error = journal.append(&record(1)).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Io);
-        assert!(error.to_string().ends_with(
-            "cannot write the journal: the disk is full; make room and run the same command again; \
-             rows finished so far are kept"
-        ));
-        assert_eq!(std::fs::metadata(&path).unwrap().len(), length);
-    }
-    drop(journal);
-    assert_eq!(open(&path).unwrap().1.done.len(), 1);
-}
-
-#[test]
 fn a_second_writer_is_kept_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
@@ -88,20 +67,25 @@ fn what_is_no_journal_of_this_version_is_left_alone() {
         error.to_string().replace(&path.display().to_string(), "JOURNAL")
     };
     let mut newer = Vec::new();
-    let manifest = serde_json::json!({"journal": 2, "fanweave": "9.0.0", "fingerprint": {}, "input": null});
+    let manifest = serde_json::json!({"journal": 9, "fanweave": "9.0.0", "fingerprint": {}, "input": null});
     record::encode(Kind::Manifest, &manifest, &mut newer);
+    let mut older = Vec::new();
+    let manifest = serde_json::json!({"journal": 1, "fanweave": "0.0.1", "fingerprint": {}, "input": null});
+    record::encode(Kind::Manifest, &manifest, &mut older);
     let damaged = br#"{"crc":"00000000","manifest":{}}"#;
     let messages = [
         refused(b"my diary\n"),
         refused(b"my diary"),
         refused(&[damaged, &b"\n"[..]].concat()),
         refused(&newer),
+        refused(&older),
     ];
     insta::assert_snapshot!(messages.join("\n"), @r"
     JOURNAL: this file is no journal of fanweave; move it away
     JOURNAL: this file is no journal of fanweave; move it away
     JOURNAL: the first line is damaged, and nothing else says which run this journal belongs to; start over with --fresh, or write to another file
-    JOURNAL: the journal was written by fanweave 9.0.0 (journal format 2), and this version reads format 1; finish the run with that version, or start over with --fresh
+    JOURNAL: the journal was written by fanweave 9.0.0 (journal format 9), and this version reads format 2; finish the run with that version, or start over with --fresh
+    JOURNAL: the journal was written by fanweave 0.0.1 (journal format 1), and this version reads format 2; finish the run with that version, or start over with --fresh
     ");
 }
 

@@ -1,5 +1,7 @@
 //! Where results go, and in what form.
 
+mod csv;
+mod form;
 mod openai;
 mod plain;
 
@@ -7,8 +9,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use crate::disk::{Disk, DiskFile};
 use crate::journal::Record;
-use crate::{Error, ErrorKind, Format, Result};
+use crate::{Error, ErrorKind, Result};
+
+pub use form::OutputFormat;
 
 /// Where results go.
 ///
@@ -82,44 +87,83 @@ pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()
     Ok(())
 }
 
-/// Writes results, one line each.
+/// How results become bytes.
+trait Form: Send {
+    /// What stands before the first one.
+    fn begin(&mut self, _bytes: &mut Vec<u8>) {}
+
+    /// Adds one. A form may keep it back for a while.
+    fn row(&mut self, record: &Record, bytes: &mut Vec<u8>);
+
+    /// What was kept back, and what stands behind the last one.
+    ///
+    /// # Errors
+    /// Where the form cannot say what it was given.
+    fn end(&mut self, _bytes: &mut Vec<u8>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A form of one JSON object a line.
+struct Lines(fn(&Record, &mut Vec<u8>));
+
+impl Form for Lines {
+    fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
+        (self.0)(record, bytes);
+        bytes.push(b'\n');
+    }
+}
+
+/// Writes results.
 pub(crate) struct Sink {
     target: Target,
-    write: fn(&Record, &mut Vec<u8>),
-    line: Vec<u8>,
+    form: Box<dyn Form>,
+    bytes: Vec<u8>,
 }
 
 enum Target {
-    File { path: PathBuf, partial: PathBuf, file: BufWriter<File>, done: bool },
+    File { path: PathBuf, partial: PathBuf, file: BufWriter<DiskFile>, done: bool, disk: Disk },
     Pipe { name: &'static Path, pipe: BufWriter<Box<dyn Write + Send>> },
 }
 
 impl Sink {
-    pub(crate) fn open(output: Output, format: Format) -> Result<Self> {
+    pub(crate) fn open(disk: &Disk, output: Output, format: OutputFormat) -> Result<Self> {
         let target = match output {
             Output::File(path) => {
                 let partial = with_suffix(&path, ".partial");
-                let file = File::create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
-                Target::File { path, partial, file: BufWriter::with_capacity(1 << 16, file), done: false }
+                let file = disk.create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
+                let file = BufWriter::with_capacity(1 << 16, file);
+                Target::File { path, partial, file, done: false, disk: disk.clone() }
             }
             Output::Stdout => Target::pipe("standard output", Box::new(io::stdout())),
             Output::Writer(pipe) => Target::pipe("the output", pipe),
         };
-        let write = match format {
-            Format::OpenAi => openai::write,
-            _ => plain::write,
+        let form: Box<dyn Form> = match format {
+            OutputFormat::OpenAi => Box::new(Lines(openai::write)),
+            OutputFormat::Jsonl => Box::new(Lines(plain::write)),
+            OutputFormat::Csv => Box::new(csv::Table),
         };
-        Ok(Self { target, write, line: Vec::new() })
+        let mut sink = Self { target, form, bytes: Vec::new() };
+        sink.form.begin(&mut sink.bytes);
+        sink.put()?;
+        Ok(sink)
     }
 
     pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
-        self.line.clear();
-        (self.write)(record, &mut self.line);
-        self.line.push(b'\n');
+        self.form.row(record, &mut self.bytes);
+        self.put()
+    }
+
+    /// Writes what the form has given.
+    fn put(&mut self) -> Result<()> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
         let (path, written) = match &mut self.target {
-            Target::File { partial, file, .. } => (partial.as_path(), file.write_all(&self.line)),
-            Target::Pipe { name, pipe } => (*name, pipe.write_all(&self.line)),
+            Target::File { partial, file, .. } => (partial.as_path(), file.write_all(&self.bytes)),
+            Target::Pipe { name, pipe } => (*name, pipe.write_all(&self.bytes)),
         };
+        self.bytes.clear();
         written.map_err(|e| Error::io("write results", path, e))
     }
 
@@ -133,11 +177,14 @@ impl Sink {
 
     /// Puts the file in its place.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let Target::File { path, partial, file, done } = &mut self.target else { return self.flush() };
+        let ended = self.form.end(&mut self.bytes);
+        ended.map_err(|e| Error::io("write results", self.target.path(), e))?;
+        self.put()?;
+        let Target::File { path, partial, file, done, disk } = &mut self.target else { return self.flush() };
         file.flush()
             .and_then(|()| file.get_ref().sync_all())
             .map_err(|e| Error::io("write results", partial, e))?;
-        std::fs::rename(&partial, &path).map_err(|e| Error::io("put it in its place", path, e))?;
+        disk.rename(partial, path).map_err(|e| Error::io("put it in its place", path, e))?;
         *done = true;
         sync_folder(path);
         Ok(())
@@ -154,6 +201,13 @@ fn sync_folder(path: &Path) {
 }
 
 impl Target {
+    fn path(&self) -> &Path {
+        match self {
+            Target::File { path, .. } => path,
+            Target::Pipe { name, .. } => name,
+        }
+    }
+
     fn pipe(name: &'static str, pipe: Box<dyn Write + Send>) -> Self {
         Target::Pipe { name: Path::new(name), pipe: BufWriter::with_capacity(1 << 16, pipe) }
     }

@@ -16,6 +16,8 @@ struct Row<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     tool_calls: &'a [ToolCall],
     usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_usd: Option<f64>,
     model: Option<&'a str>,
     latency_ms: u64,
     attempts: u32,
@@ -42,6 +44,7 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
         finish_reason: None,
         tool_calls: &[],
         usage: None,
+        cost_usd: record.cost_usd,
         model: None,
         latency_ms: record.latency_ms,
         attempts: 0,

@@ -200,8 +200,8 @@ impl Source {
             Rows::Ended => return Ok(None),
             Rows::Lines(lines) => {
                 let Some(line) = lines.next()? else { return Ok(None) };
-                let content = Key::of(&[line.bytes.unwrap_or_default()]);
                 let (id, input) = read_line(self.format, line.bytes);
+                let content = content_of(self.format, line.bytes, id.as_deref(), &input);
                 (line.number, id, content, input)
             }
             Rows::Table(table) => match table.next() {
@@ -282,6 +282,17 @@ fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
         if !begin[line.min(begin.len())..].trim_ascii().is_empty() {
             return Ok(begin);
         }
+    }
+}
+
+/// What a line is known by: what it asks and its `custom_id`, or its bytes where they cannot be read.
+fn content_of(format: Format, bytes: Option<&[u8]>, id: Option<&str>, input: &Result<Input, String>) -> Key {
+    match input {
+        Ok(Input::Prompt(prompt)) => {
+            Key::of(&[id.unwrap_or_default().as_bytes()]).and(&Key::of_prompt(prompt))
+        }
+        Ok(Input::Vars(vars)) if format != Format::Csv => Key::of_object(vars.as_map()),
+        _ => Key::of(&[bytes.unwrap_or_default()]),
     }
 }
 

@@ -176,3 +176,192 @@ fn a_named_pipe_is_read_once_as_it_comes() {
     writer.join().expect("the writer ends").expect("the pipe was read");
     assert_all_answered(&folder.rows("out.jsonl"), 50);
 }
+
+#[test]
+fn a_dry_run_shows_prompts_and_figures_and_calls_nobody() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.csv", "thing\nsocks\nhats\nshoes\nties\n");
+    let url = provider.url();
+    let args = |model: &'static str| {
+        vec![
+            "batch",
+            "in.csv",
+            "-o",
+            "out.jsonl",
+            "-m",
+            model,
+            "--base-url",
+            &url,
+            "--dry-run",
+            "--rpm",
+            "2",
+            "--max-tokens",
+            "100",
+            "-p",
+            "Name a shop that sells {{ thing }}.",
+            "-s",
+            "Be brief.",
+        ]
+    };
+    let known = folder.run(&args("openai/gpt-5-mini")).expect_code(0);
+    insta::assert_snapshot!("dry_run", known.stdout);
+    let unknown = folder.run(&args("openai/echo")).expect_code(0);
+    assert!(unknown.stdout.contains("cost: unknown with openai/echo"), "{}", unknown.stdout);
+    assert_eq!(provider.stats().requests, 0);
+    assert!(!folder.file("out.jsonl.journal").exists());
+}
+
+#[test]
+fn a_budget_stops_before_it_is_crossed_and_a_higher_one_goes_on() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(40));
+    // A token costs a cent, in or out; `echo` takes a few for each row.
+    folder.write("prices.toml", "date = '2026-01-01'\n[models.'openai/echo']\ninput = 1e4\noutput = 1e4\n");
+    let url = provider.url();
+    let unknown = folder.batch(&url, &["--budget-usd", "1"]).expect_code(2);
+    assert!(unknown.stderr.contains("the price of openai/echo is unknown"), "{}", unknown.stderr);
+
+    let run =
+        |usd| folder.batch(&url, &["--prices", "prices.toml", "--max-tokens", "8", "--budget-usd", usd]);
+    let stopped = run("7").expect_code(5);
+    assert!(stopped.stderr.contains("raise --budget-usd"), "{}", stopped.stderr);
+    let rows = folder.rows("out.jsonl");
+    let spent: f64 = rows.iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum();
+    assert!(spent <= 7.0 && !rows.is_empty() && rows.len() < 40, "{spent} for {} rows", rows.len());
+    run("100000").expect_code(0);
+    assert_eq!(folder.rows("out.jsonl").len(), 40);
+    assert_eq!(provider.stats().requests, 40);
+}
+
+#[test]
+fn rows_are_spread_over_models_by_weight_and_over_keys() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(40));
+    let url = provider.url();
+    let mut command = folder.command(&[
+        "batch",
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "openai/echo=3,openai/other",
+        "--base-url",
+        &url,
+        "--key-env",
+        "KEY_A",
+        "--key-env",
+        "KEY_B",
+    ]);
+    command.env("KEY_A", "sk-aaaaaaaaaaaa").env("KEY_B", "sk-bbbbbbbbbbbb");
+    crate::support::Ran::of(command.output().unwrap()).expect_code(0);
+    let rows = folder.rows("out.jsonl");
+    assert_eq!(rows.iter().filter(|row| row["model"] == "echo").count(), 30);
+    assert_eq!(rows.iter().filter(|row| row["model"] == "other").count(), 10);
+
+    let missing = folder.batch(&url, &["--key-env", "KEY_C"]).expect_code(2);
+    assert!(missing.stderr.contains("the environment variable KEY_C is not set"), "{}", missing.stderr);
+}
+
+#[test]
+fn a_row_that_fails_falls_back_to_the_next_model() {
+    let provider = Provider::start(Settings { models: vec!["echo".to_owned()], ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    let url = provider.url();
+    let words = [
+        "batch",
+        "in.jsonl",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "openai/gone",
+        "--base-url",
+        &url,
+        "--fallback-model",
+        "openai/echo",
+    ];
+    folder.run(&words).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 3);
+}
+
+#[test]
+fn an_output_called_csv_is_csv_and_an_unknown_form_is_refused() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(2));
+    let url = provider.url();
+    folder
+        .run(&["batch", "in.jsonl", "-o", "out.csv", "-m", "openai/echo", "--base-url", &url])
+        .expect_code(0);
+    let text = folder.read("out.csv");
+    assert!(text.starts_with("index,custom_id,answer,") && text.lines().count() == 3, "{text}");
+    let refused = folder.batch(&url, &["--output-format", "csvv"]).expect_code(2);
+    assert!(refused.stderr.contains("did you mean `csv`?"), "{}", refused.stderr);
+}
+
+#[test]
+fn rows_go_through_the_batch_api_and_come_back_in_order() {
+    let provider =
+        Provider::start(Settings { batch_time: Duration::from_millis(300), ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(50));
+    let url = provider.url();
+    let ran = folder.batch(&url, &["--via", "batch-api"]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 50);
+    assert!(ran.stderr.contains("50 rows"), "{}", ran.stderr);
+    let stats = provider.stats();
+    assert_eq!(stats.batches, 1);
+    assert!(stats.requests < 10, "{} requests: an upload, a batch, a few looks and a file", stats.requests);
+    folder.batch(&url, &["--via", "batch-api"]).expect_code(4);
+    assert_eq!(provider.stats().batches, 1);
+}
+
+#[test]
+fn what_the_batch_api_refuses_or_does_not_come_to_is_a_failed_row() {
+    let settings = Settings {
+        error_rate: 0.2,
+        batch_expiry_rate: 0.2,
+        models: vec!["echo".to_owned()],
+        ..Settings::default()
+    };
+    let provider = Provider::start(settings);
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(60));
+    let url = provider.url();
+    // Faults meet the requests for files and batches too. Where the answer to a submission is lost, the next run
+    // asks whether the provider has it.
+    let mut runs = 0;
+    while folder.batch(&url, &["--via", "batch-api", "--retries", "20"]).code != 3 {
+        runs += 1;
+        assert!(runs < 10, "it never came to an end");
+    }
+    assert_eq!(provider.stats().batches, 1, "submitted once in {} runs", runs + 1);
+    let rows = folder.rows("out.jsonl");
+    assert_eq!(rows.len(), 60);
+    let kinds: std::collections::BTreeSet<_> =
+        rows.iter().filter_map(|row| row["error"]["kind"].as_str()).collect();
+    assert!(
+        kinds.contains("timeout") && kinds.iter().any(|kind| matches!(*kind, "server" | "overloaded")),
+        "{kinds:?}"
+    );
+    for (i, row) in rows.iter().enumerate().filter(|(_, row)| row["error"].is_null()) {
+        assert_eq!(row["answer"], echo_of(&format!("question {i}")));
+    }
+}
+
+#[test]
+fn equal_rows_share_one_call_where_that_is_asked_for() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.txt", "tides\nrain\ntides\ntides\n");
+    let url = provider.url();
+    folder
+        .run(&["batch", "in.txt", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", &url, "--dedupe"])
+        .expect_code(0);
+    let answers: Vec<_> = folder.rows("out.jsonl").iter().map(|row| row["answer"].clone()).collect();
+    assert_eq!(answers, ["tides", "rain", "tides", "tides"].map(echo_of));
+    assert_eq!(provider.stats().requests, 2);
+}

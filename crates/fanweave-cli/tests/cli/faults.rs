@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, assert_all_answered, echo_of, prompts};
+use crate::support::{Folder, Provider, Ran, assert_all_answered, batch_args, echo_of, prompts};
 
 fn faulty(rate: f64) -> Settings {
     Settings {
@@ -61,4 +61,68 @@ fn a_rate_limited_provider_answers_every_row() {
     folder.write("in.jsonl", prompts(150));
     folder.batch(&provider.url(), &[]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 150);
+}
+
+#[test]
+fn a_changed_input_is_refused_and_goes_on_when_asked_to() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    folder.batch(&provider.url(), &[]).expect_code(0);
+    // A row more, at the end: those before keep their answers.
+    folder.write("in.jsonl", prompts(4));
+    let refused = folder.batch(&provider.url(), &[]).expect_code(2);
+    assert!(refused.stderr.contains("the input file has changed since"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("--resume-changed"), "{}", refused.stderr);
+    folder.batch(&provider.url(), &["--resume-changed"]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 4);
+    assert_eq!(provider.stats().requests, 4);
+}
+
+#[test]
+fn a_second_process_on_one_journal_is_told_to_wait() {
+    let hanging = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    let url = hanging.url();
+    let mut first = folder.command(&batch_args(&url, &[])).spawn().expect("the program starts");
+    while hanging.stats().in_flight < 3 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let second = folder.batch(&url, &[]).expect_code(1);
+    assert!(second.stderr.contains("another process is writing this journal"), "{}", second.stderr);
+    assert_eq!(hanging.stats().requests, 3);
+    first.kill().expect("the program runs");
+    first.wait().expect("the program ends");
+    let working = Provider::start(Settings::default());
+    folder.batch(&working.url(), &[]).expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 3);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_cannot_be_written_is_a_clear_error_before_any_call() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    let url = provider.url();
+    // Nobody may create a file there, not even root.
+    let read_only = ["batch", "in.jsonl", "-o", "/sys/out.jsonl", "-m", "openai/echo", "--base-url", &url];
+    let ran = folder.run(&read_only).expect_code(1);
+    assert!(ran.stderr.contains("/sys/out.jsonl.journal: cannot open the journal: "), "{}", ran.stderr);
+    assert_eq!(provider.stats().requests, 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_behind_stdout_is_a_clear_error() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    let url = provider.url();
+    let mut command =
+        folder.command(&["batch", "in.jsonl", "-o", "-", "-m", "openai/echo", "--base-url", &url]);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("a device that is always full");
+    let ran = Ran::of(command.stdout(full).output().expect("the program starts")).expect_code(1);
+    assert!(ran.stderr.contains("standard output: cannot write results: the disk is full"), "{}", ran.stderr);
 }

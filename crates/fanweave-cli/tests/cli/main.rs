@@ -6,5 +6,6 @@ mod batch;
 mod faults;
 mod help;
 mod keys;
+mod kills;
 mod signals;
 mod support;

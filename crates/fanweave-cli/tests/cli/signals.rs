@@ -89,6 +89,21 @@ fn a_second_ctrl_c_ends_at_once_and_loses_nothing_finished() {
 }
 
 #[test]
+fn sigusr1_lists_what_is_in_flight() {
+    let hanging = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"id\":\"a\",\"prompt\":\"one\"}\n{\"prompt\":\"two\"}\n");
+    let mut child = start(&folder, &hanging.url());
+    wait_for(|| hanging.stats().in_flight == 2);
+    signal(&child, Signal::SIGUSR1);
+    std::thread::sleep(Duration::from_millis(300));
+    child.kill().expect("the program runs");
+    let said = String::from_utf8(child.wait_with_output().expect("the program ends").stderr).expect("UTF-8");
+    assert!(said.starts_with("in flight: 2\n"), "{said}");
+    assert!(said.contains("\n  line 1 (a) for ") && said.contains("\n  line 2 for "), "{said}");
+}
+
+#[test]
 fn a_killed_run_goes_on_without_calling_a_finished_row_again() {
     let provider = provider();
     let folder = Folder::new();

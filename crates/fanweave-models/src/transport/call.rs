@@ -225,7 +225,7 @@ impl HttpModel {
     }
 
     /// The error that an answer stands for whose status is none of success.
-    async fn refusal(&self, answer: &mut Exchange) -> Error {
+    pub(crate) async fn refusal(&self, answer: &mut Exchange) -> Error {
         let status = answer.head.status;
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
@@ -282,12 +282,12 @@ impl HttpModel {
         Some(self.redact(id.to_str().ok()?).into_owned())
     }
 
-    fn named(&self, error: Error) -> Error {
+    pub(crate) fn named(&self, error: Error) -> Error {
         error.with_provider(self.provider.clone())
     }
 
     /// `error` without secrets in the texts that came from a server.
-    fn scrub(&self, error: Error) -> Error {
+    pub(crate) fn scrub(&self, error: Error) -> Error {
         let message = self.redact(error.message()).into_owned();
         let code = error.code().map(|code| self.redact(code).into_owned());
         let error = error.with_message(message);
@@ -297,7 +297,7 @@ impl HttpModel {
         }
     }
 
-    fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let changing = self.keys.as_ref().map(KeySource::secrets).unwrap_or_default();
         let secrets = self.secrets.iter().chain(&changing);
         secrets.fold(Cow::Borrowed(text), |text, secret| match secret.redact(&text) {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Response, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use super::body::Payload;
 use super::problem::Problem;
@@ -159,6 +159,21 @@ impl Exchange {
                 Dialect::Anthropic => anthropic::model(&name),
                 _ => openai::model(&name),
             })),
+            Route::Upload => self.provider.batches.upload(&head.headers, &body).map(Made::free),
+            Route::File(id) => self.provider.batches.file(&id).map(Made::free),
+            Route::Content(id) => self.provider.batches.content(&id).map(Made::free),
+            Route::Batches if head.method == Method::GET => {
+                self.provider.batches.list(&head.uri, &self.provider.settings).map(Made::free)
+            }
+            Route::Batches => {
+                let created = self.provider.batches.create(&body, &self.provider.settings)?;
+                count(&self.provider.counters.batches);
+                Ok(Made::free(created))
+            }
+            Route::Batch(id) => self.provider.batches.batch(&id, &self.provider.settings).map(Made::free),
+            Route::CancelBatch(id) => {
+                self.provider.batches.cancel(&id, &self.provider.settings).map(Made::free)
+            }
             Route::Home | Route::Stats | Route::Reset => {
                 unreachable!("the simulator's own routes were answered before")
             }
@@ -258,7 +273,7 @@ impl Exchange {
 
 impl Made {
     /// A plain answer that costs no tokens.
-    fn free(bytes: Vec<u8>) -> Self {
+    fn free(bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), events: None, input_tokens: 0, output_tokens: 0 }
     }
 }

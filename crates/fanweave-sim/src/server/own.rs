@@ -18,6 +18,7 @@ const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
     POST /v1beta/models/{id}:generateContent  (and its stream)   as Gemini\n\
     POST /v1beta/models/{id}:batchEmbedContents                  as Gemini\n\
     POST /api/chat  /api/embed                                   as Ollama\n\
+    POST /v1/files  /v1/batches  GET /v1/batches/{id}            as OpenAI\n\
     GET  /v1/models  /v1/models/{id}\n\
     GET  /stats      what happened so far\n\
     POST /reset      start counting anew\n";

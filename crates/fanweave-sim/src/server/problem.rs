@@ -35,6 +35,8 @@ pub(super) enum Problem {
         param: Option<&'static str>,
     },
     UnknownModel(String),
+    /// No file or batch of this id.
+    UnknownResource(String),
     RateLimited {
         exhausted: Exhausted,
         retry_after: Duration,
@@ -55,7 +57,9 @@ impl Problem {
         match self {
             Self::Unauthorized { .. } if dialect == Dialect::Gemini => StatusCode::BAD_REQUEST,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
-            Self::UnknownRoute { .. } | Self::UnknownModel(_) => StatusCode::NOT_FOUND,
+            Self::UnknownRoute { .. } | Self::UnknownModel(_) | Self::UnknownResource(_) => {
+                StatusCode::NOT_FOUND
+            }
             Self::WrongMethod { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Missing { .. } | Self::Invalid { .. } => StatusCode::BAD_REQUEST,
@@ -152,7 +156,7 @@ impl Problem {
     fn anthropic_type(&self) -> &'static str {
         match self {
             Self::Unauthorized { .. } => "authentication_error",
-            Self::UnknownRoute { .. } | Self::UnknownModel(_) => "not_found_error",
+            Self::UnknownRoute { .. } | Self::UnknownModel(_) | Self::UnknownResource(_) => "not_found_error",
             Self::WrongMethod { .. } | Self::Missing { .. } | Self::Invalid { .. } => "invalid_request_error",
             Self::TooLarge => "request_too_large",
             Self::RateLimited { .. } => "rate_limit_error",
@@ -187,6 +191,7 @@ impl Problem {
         match self {
             Self::UnknownRoute { method, path } => format!("Unknown request URL: {method} {path}.").into(),
             Self::WrongMethod { method } => format!("Not allowed to {method} on this URL.").into(),
+            Self::UnknownResource(id) => format!("No such object: {id}.").into(),
             Self::TooLarge => "The request is larger than 64 MiB.".into(),
             Self::Invalid { message, .. } => message.into(),
             Self::RateLimited { exhausted, retry_after, .. } => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
+use super::openai::Batches;
 use super::problem::Problem;
 use super::stats::{self, Counters};
 use crate::faults::FaultRates;
@@ -16,6 +17,7 @@ pub(super) struct Provider {
     pub(super) settings: Settings,
     pub(super) faults: FaultRates,
     pub(super) counters: Counters,
+    pub(super) batches: Batches,
     limits: Limits,
     /// Requests that hold one of `max_in_flight` places.
     places_taken: AtomicUsize,
@@ -27,6 +29,7 @@ impl Provider {
             limits: Limits::new(settings.rpm, settings.tpm, settings.quantum, Instant::now()),
             faults: settings.fault_rates(),
             counters: Counters::default(),
+            batches: Batches::default(),
             places_taken: AtomicUsize::new(0),
             settings,
         }

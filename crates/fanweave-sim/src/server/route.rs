@@ -46,6 +46,12 @@ pub(super) enum Route {
     Messages,
     Models,
     Model(String),
+    Upload,
+    File(String),
+    Content(String),
+    Batches,
+    Batch(String),
+    CancelBatch(String),
 }
 
 impl Route {
@@ -58,10 +64,14 @@ impl Route {
             "/api/chat" => (Self::OllamaChat, Method::POST),
             "/api/embed" => (Self::OllamaEmbed, Method::POST),
             "/v1/messages" => (Self::Messages, Method::POST),
+            "/v1/files" => (Self::Upload, Method::POST),
+            // To create one; a GET lists them.
+            "/v1/batches" => (Self::Batches, if *method == Method::GET { Method::GET } else { Method::POST }),
             "/v1/models" => (Self::Models, Method::GET),
             "/" => (Self::Home, Method::GET),
             "/stats" => (Self::Stats, Method::GET),
             "/reset" => (Self::Reset, Method::POST),
+            path if let Some(found) = Self::of_resource(path) => found,
             path => match path.strip_prefix("/v1/models/") {
                 Some(name) => {
                     (Self::Model(percent_decode_str(name).decode_utf8_lossy().into_owned()), Method::GET)
@@ -83,6 +93,23 @@ impl Route {
             "generateContent" => Self::Generate { model, is_stream: false },
             "streamGenerateContent" => Self::Generate { model, is_stream: true },
             "batchEmbedContents" => Self::BatchEmbed { model },
+            _ => return None,
+        })
+    }
+
+    /// The route of a path that names a file or a batch.
+    fn of_resource(path: &str) -> Option<(Self, Method)> {
+        let file = path.strip_prefix("/v1/files/");
+        let batch = path.strip_prefix("/v1/batches/");
+        Some(match (file, batch) {
+            (Some(file), _) => match file.strip_suffix("/content") {
+                Some(file) => (Self::Content(file.to_owned()), Method::GET),
+                None => (Self::File(file.to_owned()), Method::GET),
+            },
+            (_, Some(batch)) => match batch.strip_suffix("/cancel") {
+                Some(batch) => (Self::CancelBatch(batch.to_owned()), Method::POST),
+                None => (Self::Batch(batch.to_owned()), Method::GET),
+            },
             _ => return None,
         })
     }

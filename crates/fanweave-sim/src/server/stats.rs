@@ -27,6 +27,8 @@ pub struct Stats {
     pub hangs: u64,
     /// Answers that ended early on purpose.
     pub truncated: u64,
+    /// Batches that were created.
+    pub batches: u64,
     /// Answers that were streamed, faulty ones included.
     pub streams: u64,
     /// Requests that wait for the rest of their answer now.
@@ -58,6 +60,7 @@ pub(super) struct Counters {
     pub(super) resets: AtomicU64,
     pub(super) hangs: AtomicU64,
     pub(super) truncated: AtomicU64,
+    pub(super) batches: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) in_flight: Gauge,
     pub(super) connections_opened: AtomicU64,
@@ -79,6 +82,7 @@ impl Counters {
             resets: read(&self.resets),
             hangs: read(&self.hangs),
             truncated: read(&self.truncated),
+            batches: read(&self.batches),
             streams: read(&self.streams),
             in_flight: read(&self.in_flight.now),
             peak_in_flight: read(&self.in_flight.peak),
@@ -102,6 +106,7 @@ impl Counters {
             &self.resets,
             &self.hangs,
             &self.truncated,
+            &self.batches,
             &self.streams,
             &self.connections_opened,
             &self.client_disconnects,

@@ -1,11 +1,13 @@
 //! OpenAI's dialect: chat completions, completions, embeddings, models.
 
+mod batches;
 mod chat;
 mod completions;
 mod embeddings;
 mod models;
 mod responses;
 
+pub(super) use batches::Batches;
 pub(super) use chat::Chat;
 pub(super) use completions::Completions;
 pub(super) use embeddings::Embeddings;

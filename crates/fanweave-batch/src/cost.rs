@@ -1,0 +1,109 @@
+//! What calls cost, and how much a batch may spend.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fanweave_core::Usage;
+
+/// What a call of a model cost, in US dollars, as far as that is known.
+type Price = dyn Fn(&str, &Usage) -> Option<f64> + Send + Sync;
+
+/// What calls cost, and how much a batch may spend on them. The default knows no prices and sets no cap.
+///
+/// ```
+/// use fanweave_batch::Costs;
+/// use fanweave_core::Usage;
+///
+/// // A dollar for a million tokens, and at most five dollars, where a row costs about a cent.
+/// let costs = Costs::new(|_model, usage: &Usage| Some(usage.total_tokens() as f64 * 1e-6)).cap(5.0, 0.01);
+/// assert_eq!(costs.of("any/model", &Usage { output_tokens: 500_000, ..Usage::default() }), Some(0.5));
+/// ```
+#[derive(Clone, Default)]
+pub struct Costs {
+    price: Option<Arc<Price>>,
+    cap: Option<f64>,
+    row: f64,
+}
+
+impl Costs {
+    /// Prices of calls: given the name of a model, as in `openai/gpt-5-mini`, and what a call used, US dollars.
+    /// `None` where the price is unknown.
+    pub fn new(price: impl Fn(&str, &Usage) -> Option<f64> + Send + Sync + 'static) -> Self {
+        Self { price: Some(Arc::new(price)), ..Self::default() }
+    }
+
+    /// Starts no row that might take the sum above `usd`. Default no cap.
+    ///
+    /// The sum is that of all runs in the journal. A row in flight counts as the dearest that has ended, or as
+    /// `row` as long as none was dearer: so many dollars a row is expected to cost at most. A row whose cost is
+    /// unknown counts as much. What providers bill for requests that failed is in no sum.
+    #[must_use]
+    pub fn cap(mut self, usd: f64, row: f64) -> Self {
+        self.cap = Some(usd);
+        self.row = row;
+        self
+    }
+
+    /// What a call cost.
+    pub fn of(&self, model: &str, usage: &Usage) -> Option<f64> {
+        self.price.as_ref()?(model, usage)
+    }
+
+    /// The cap as it is watched, when so much had been spent before.
+    pub(crate) fn purse(&self, spent: f64) -> Purse {
+        Purse { cap: self.cap, spent, dearest: self.row }
+    }
+}
+
+impl fmt::Debug for Costs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Costs").field("cap", &self.cap).field("row", &self.row).finish_non_exhaustive()
+    }
+}
+
+/// What is left of a cap.
+#[derive(Debug)]
+pub(crate) struct Purse {
+    cap: Option<f64>,
+    spent: f64,
+    /// What a row in flight may cost.
+    dearest: f64,
+}
+
+impl Purse {
+    /// Pays for a row that has ended.
+    pub(crate) fn pay(&mut self, cost: Option<f64>) {
+        self.spent += cost.unwrap_or(self.dearest);
+        self.dearest = self.dearest.max(cost.unwrap_or_default());
+    }
+
+    /// Whether another row may start beside those in flight.
+    pub(crate) fn allows(&self, in_flight: usize) -> bool {
+        #[expect(clippy::cast_precision_loss, reason = "rows in flight are few")]
+        let held = (in_flight + 1) as f64 * self.dearest;
+        self.cap.is_none_or(|cap| self.spent + held <= cap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_starts_only_where_all_in_flight_can_be_paid() {
+        let mut purse = Costs::default().cap(1.0, 0.25).purse(0.25);
+        assert!(purse.allows(2) && !purse.allows(3));
+        purse.pay(Some(0.375));
+        // The dearest row is the measure from now on.
+        assert!(purse.allows(0) && !purse.allows(1));
+        purse.pay(None);
+        assert!(!purse.allows(0));
+    }
+
+    #[test]
+    fn without_a_cap_everything_is_allowed() {
+        let mut purse = Costs::default().purse(1e9);
+        purse.pay(Some(1e9));
+        assert!(purse.allows(1_000_000));
+    }
+}

@@ -1,0 +1,129 @@
+//! A disk that fails at every step that a run takes: a clear error each time, and nothing that was finished is lost.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fanweave_core::{Chain, Prompt, step};
+
+use super::Disk;
+use super::faults::{Fault, Faults};
+use crate::{BatchJob, ErrorKind, Output, Render, Settings, Source, Summary};
+
+const ROWS: usize = 12;
+const CONCURRENCY: usize = 3;
+
+/// A folder with rows in it, and a chain that counts how often it is called.
+struct Place {
+    folder: tempfile::TempDir,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let rows: String = (0..ROWS).map(|row| format!("row {row}\n")).collect();
+        std::fs::write(folder.path().join("in.txt"), rows).unwrap();
+        Self { folder, calls: Arc::default() }
+    }
+
+    fn output(&self) -> std::path::PathBuf {
+        self.folder.path().join("out.jsonl")
+    }
+
+    fn chain(&self) -> Chain<Prompt, String> {
+        let calls = self.calls.clone();
+        step(move |prompt: Prompt, _| {
+            calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::task::yield_now().await;
+                Ok(format!("answer to {}", prompt.last_user_text()))
+            }
+        })
+    }
+
+    fn run(&self, output: Output, disk: Disk) -> crate::Result<Summary> {
+        let source = Source::open(self.folder.path().join("in.txt"), None).unwrap();
+        let concurrency = std::num::NonZeroUsize::new(CONCURRENCY).unwrap();
+        let job = BatchJob::new(source, Render::default(), self.chain(), output)
+            .settings(Settings { concurrency, ..Settings::default() })
+            .disk(disk);
+        // Paused time: rows take none.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(job.run())
+    }
+}
+
+fn failing(at: u64, fault: Fault) -> (Disk, Arc<Faults>) {
+    let faults = Arc::new(Faults::at(at, fault));
+    (Disk { faults: Some(faults.clone()) }, faults)
+}
+
+fn rows(path: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(path).unwrap();
+    let row = |line: &str| {
+        let row: serde_json::Value = serde_json::from_str(line).unwrap();
+        format!("{} {}", row["index"], row["answer"])
+    };
+    text.lines().map(row).collect()
+}
+
+#[test]
+fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
+    let whole = Place::new();
+    let (disk, counted) = failing(u64::MAX, Fault::Io);
+    whole.run(Output::File(whole.output()), disk).unwrap();
+    let expected = rows(&whole.output());
+    assert_eq!(expected.len(), ROWS);
+
+    let mut met = std::collections::BTreeSet::new();
+    for fault in [Fault::Full, Fault::Torn, Fault::Io] {
+        for at in 0..counted.steps() {
+            let place = Place::new();
+            let (disk, faults) = failing(at, fault);
+            let ended = place.run(Output::File(place.output()), disk);
+            // How many times the journal is synced depends on the clock: the last steps may not be reached.
+            let Some(what) = faults.hit() else { continue };
+            met.insert(what);
+            let case = format!("{fault:?} at step {at}, a {what}");
+            let error = ended.expect_err(&case);
+            assert_eq!(error.kind(), ErrorKind::Io, "{case}: {error}");
+            let said = error.to_string();
+            assert!(said.contains("cannot ") && said.contains("out.jsonl"), "{case}: {said}");
+            let full = said.contains("the disk is full; make room and run the same command again");
+            assert_eq!(full, fault != Fault::Io, "{case}: {said}");
+            assert!(!place.output().exists(), "{case}: the output appears whole or not at all");
+
+            let journalled = journalled(&place.folder.path().join("out.jsonl.journal"));
+            let summary = place.run(Output::File(place.output()), Disk::default());
+            let summary = summary.unwrap_or_else(|error| panic!("{case}: {error}"));
+            assert_eq!(summary.resumed, journalled, "{case}");
+            assert_eq!(rows(&place.output()), expected, "{case}");
+            let calls = place.calls.load(Ordering::SeqCst);
+            assert!(calls <= ROWS + CONCURRENCY, "{case}: {calls} calls");
+        }
+    }
+    assert_eq!(
+        met.into_iter().collect::<Vec<_>>(),
+        ["create", "open", "rename", "sync", "truncate", "write"]
+    );
+}
+
+/// Whole lines of a journal that are rows.
+fn journalled(path: &Path) -> u64 {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
+    lines.saturating_sub(1) as u64
+}
+
+#[test]
+fn a_full_disk_under_a_temporary_journal_is_an_error_too() {
+    for at in 0..ROWS as u64 {
+        let place = Place::new();
+        let (disk, faults) = failing(at, Fault::Torn);
+        let error = place.run(Output::Writer(Box::new(std::io::sink())), disk).unwrap_err();
+        assert!(faults.hit().is_some());
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("the disk is full"), "{error}");
+    }
+}

@@ -1,0 +1,191 @@
+//! A journal for batches of a program's own: rows from memory, any input and any output.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fanweave_core::batch::Batch;
+use fanweave_core::{Chain, Context, Error as RowError, ErrorKind as RowErrorKind, step};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::answer::{Answer, Content, IntoAnswer};
+use crate::disk::Disk;
+use crate::journal::{Journal, Left, Manifest, Outcome, Place, Record};
+use crate::key::{Key, Occurrences};
+use crate::{Error, ErrorKind, Result};
+
+/// Gives any chain whose inputs and outputs can be written as JSON a journal for its batches.
+///
+/// ```
+/// use fanweave_batch::JournalExt;
+/// use fanweave_core::{model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("jokes.journal");
+/// let joke = prompt("A joke about {{ topic }}.") | Fake::echo() | text();
+/// let topics = || ["bears", "cats"].map(|topic| vars! { topic: topic });
+///
+/// let jokes = joke.journal(&path).batch(topics())?.concurrency(16).collect().await;
+/// assert_eq!(jokes[0].as_deref().unwrap(), "A joke about bears.");
+///
+/// // Another time, nothing is called: the answers are in the journal.
+/// let silent = prompt("A joke about {{ topic }}.") | Fake::script(Vec::<fanweave_core::Result<String>>::new()) | text();
+/// let again = silent.journal(&path).batch(topics())?.collect().await;
+/// assert_eq!(again[1].as_deref().unwrap(), "A joke about cats.");
+/// # Ok(())
+/// # }
+/// ```
+pub trait JournalExt<I, O> {
+    /// The chain, with a journal at `path` for the rows of its batches.
+    fn journal(&self, path: impl Into<PathBuf>) -> Journalled<I, O>;
+}
+
+impl<I, O> JournalExt<I, O> for Chain<I, O>
+where
+    I: Serialize + Send + 'static,
+    O: Serialize + DeserializeOwned + Send + 'static,
+{
+    fn journal(&self, path: impl Into<PathBuf>) -> Journalled<I, O> {
+        Journalled { chain: self.clone(), path: path.into(), fingerprint: BTreeMap::new() }
+    }
+}
+
+/// A chain with a journal for its batches. Made by [`JournalExt::journal`].
+///
+/// Every row that succeeds is in the journal before its result is handed on, so a program that is killed and
+/// started again calls only what is missing. Rows are known by their inputs, equal ones by how many came before:
+/// inputs may come in another order. A row that failed is in no journal, and runs again.
+///
+/// ```
+/// use fanweave_batch::JournalExt;
+/// use fanweave_core::step;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("squares.journal");
+/// let square = step(|n: u64, _cx| async move { Ok(n * n) }).journal(path).fingerprint("squares", "version 1");
+/// let squares = square.batch([2u64, 3])?.collect().await;
+/// assert_eq!(squares.into_iter().collect::<Result<Vec<_>, _>>()?, [4, 9]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Journalled<I, O> {
+    chain: Chain<I, O>,
+    path: PathBuf,
+    fingerprint: BTreeMap<String, String>,
+}
+
+/// An input of a [`Journalled`] chain, with what it is known by.
+pub struct Keyed<I> {
+    key: Result<(Key, u64), RowError>,
+    input: I,
+}
+
+impl<I, O> Journalled<I, O>
+where
+    I: Serialize + Send + 'static,
+    O: Serialize + DeserializeOwned + Send + 'static,
+{
+    /// Something beside the inputs that changes the answers: model, template, version. A journal with another one
+    /// is refused, naming what differs. Never a key: it is written down.
+    #[must_use]
+    pub fn fingerprint(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.fingerprint.insert(name.into(), value.into());
+        self
+    }
+
+    /// Runs the chain over many inputs at once, but for those that the journal has: the core's [`Batch`], to be
+    /// run as any other. The journal is open, and locked against others, until the batch and what it became are
+    /// dropped.
+    ///
+    /// Blocks while it reads the journal.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Io`], [`ErrorKind::Locked`], [`ErrorKind::Journal`] for a file that is no journal, and
+    /// [`ErrorKind::Mismatch`] for one of another fingerprint. A row whose result cannot be written down fails with
+    /// [`Step`](fanweave_core::ErrorKind::Step).
+    pub fn batch<T: Into<I> + 'static, Rows>(&self, inputs: Rows) -> Result<Batch<Keyed<I>, O>>
+    where
+        Rows: IntoIterator<Item = T>,
+        Rows::IntoIter: Send + 'static,
+    {
+        let manifest = Manifest::new(self.fingerprint.clone(), None);
+        let (journal, Left { done, .. }) =
+            Journal::open(&Disk::default(), &self.path, &manifest, false, false)?;
+        let shared = Arc::new(Shared { done, journal: Mutex::new(journal) });
+        let chain = self.chain.clone();
+        let rows = step(move |row: Keyed<I>, cx: Context| {
+            let (chain, shared) = (chain.clone(), shared.clone());
+            async move { shared.run(&chain, row, &cx).await }
+        });
+        let (mut seen, mut index) = (Occurrences::default(), 0);
+        let keyed = inputs.into_iter().map(move |input| {
+            let input = input.into();
+            let at = index;
+            index += 1;
+            let key = key_of(&input).map(|content| (seen.next(content), at));
+            Keyed { key, input }
+        });
+        Ok(rows.batch(keyed))
+    }
+}
+
+/// What the rows of one batch share.
+struct Shared {
+    done: HashMap<Key, Place>,
+    journal: Mutex<Journal>,
+}
+
+impl Shared {
+    async fn run<I, O>(&self, chain: &Chain<I, O>, row: Keyed<I>, cx: &Context) -> fanweave_core::Result<O>
+    where
+        I: Send + 'static,
+        O: Serialize + DeserializeOwned + Send + 'static,
+    {
+        let (key, index) = row.key?;
+        if let Some(place) = self.done.get(&key).filter(|place| place.ok) {
+            return self.read(*place).map_err(RowError::step);
+        }
+        let began = Instant::now();
+        let output = chain.invoke_in(row.input, cx).await?;
+        let value = serde_json::to_value(&output).map_err(RowError::step)?;
+        let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let result = Outcome::Answer(Box::new(value.into_answer()));
+        let record = Record { key, index, line: index + 1, id: None, latency_ms, cost_usd: None, result };
+        // Journal before yielding: a crash in between must not repeat a paid call.
+        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+        journal.append(&record).map_err(RowError::step)?;
+        Ok(output)
+    }
+
+    /// The result of an earlier run.
+    fn read<O: DeserializeOwned>(&self, place: Place) -> Result<O> {
+        let record = self.journal.lock().unwrap_or_else(PoisonError::into_inner).read(place)?;
+        let Outcome::Answer(answer) = record.result else {
+            return Err(Error::new(ErrorKind::Journal, "the journal was changed by somebody else"));
+        };
+        let Answer { content, .. } = *answer;
+        let value = match content {
+            Content::Text(text) => Value::String(text),
+            Content::Json(value) => value,
+        };
+        serde_json::from_value(value).map_err(|e| {
+            let message = format!("the journal holds a result of another type: {e}; use another journal");
+            Error::new(ErrorKind::Mismatch, message)
+        })
+    }
+}
+
+fn key_of<I: Serialize>(input: &I) -> Result<Key, RowError> {
+    let value = serde_json::to_value(input).map_err(|e| {
+        RowError::new(RowErrorKind::Input, "the input cannot be written as JSON, and so not journalled")
+            .with_source(e)
+    })?;
+    Ok(Key::of_value(&value))
+}

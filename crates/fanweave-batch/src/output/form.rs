@@ -1,0 +1,74 @@
+//! The forms that results are written in.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use crate::{Error, Format, Result};
+use fanweave_core::closest;
+
+/// The form that results are written in.
+///
+/// ```
+/// use fanweave_batch::OutputFormat;
+///
+/// assert_eq!("csv".parse::<OutputFormat>()?, OutputFormat::Csv);
+/// # Ok::<_, fanweave_batch::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OutputFormat {
+    /// Lines of an OpenAI batch's output: what `/v1/batches` and `vllm run-batch` give.
+    OpenAi,
+    /// A JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+impl OutputFormat {
+    /// All forms.
+    pub const ALL: &[OutputFormat] = &[OutputFormat::OpenAi, OutputFormat::Jsonl, OutputFormat::Csv];
+
+    /// The name on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OutputFormat::OpenAi => "openai",
+            OutputFormat::Jsonl => "jsonl",
+            OutputFormat::Csv => "csv",
+        }
+    }
+
+    /// The form that a file's name speaks for, or else the form of the input.
+    pub(crate) fn detect(output: Option<&Path>, input: Format) -> Self {
+        let extension =
+            output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+        match extension.as_deref() {
+            Some("csv") => OutputFormat::Csv,
+            _ if input == Format::OpenAi => OutputFormat::OpenAi,
+            _ => OutputFormat::Jsonl,
+        }
+    }
+}
+
+impl fmt::Display for OutputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for OutputFormat {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        if let Some(form) = Self::ALL.iter().find(|f| f.as_str().eq_ignore_ascii_case(name)) {
+            return Ok(*form);
+        }
+        let names: Vec<_> = Self::ALL.iter().map(|form| form.as_str()).collect();
+        let meant =
+            closest(name, names.iter()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let stop = if meant.is_empty() { "." } else { "" };
+        let all = names.join(", ");
+        Err(Error::usage(format!("`{name}` is no output format{meant}{stop} The formats are {all}")))
+    }
+}

@@ -1,0 +1,102 @@
+//! Equal requests of one run, called once.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::journal::{Place, Record};
+use crate::key::Key;
+
+/// Which requests a run has made, and which rows wait for them. About 50 bytes for each that is answered.
+#[derive(Default)]
+pub(crate) struct Same(Mutex<HashMap<Key, State>>);
+
+enum State {
+    /// It is in flight, and these rows want its answer too.
+    Running(Vec<Twin>),
+    /// Where its answer is.
+    Answered(Place),
+}
+
+/// A row that asks what another one asks.
+pub(crate) struct Twin {
+    pub(crate) key: Key,
+    pub(crate) index: u64,
+    pub(crate) line: u64,
+    pub(crate) id: Option<String>,
+    /// Among the rows in flight, until it has its result.
+    pub(crate) place: OwnedSemaphorePermit,
+}
+
+/// What a row does about its request.
+pub(crate) enum Role {
+    /// It makes the request, for itself and for others.
+    Leads(OwnedSemaphorePermit),
+    /// Another row's answer, which is on its way, will be its own.
+    Waits,
+    /// The answer is there.
+    Answered(Twin, Place),
+}
+
+impl Same {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, State>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a row that makes `request` is to do.
+    pub(crate) fn join(&self, request: Key, row: Twin) -> Role {
+        match self.lock().entry(request) {
+            Entry::Vacant(free) => {
+                free.insert(State::Running(Vec::new()));
+                Role::Leads(row.place)
+            }
+            Entry::Occupied(mut taken) => match taken.get_mut() {
+                State::Running(twins) => {
+                    twins.push(row);
+                    Role::Waits
+                }
+                State::Answered(place) => Role::Answered(row, *place),
+            },
+        }
+    }
+
+    /// A request has ended with what is at `place`: the rows that waited for it. One that failed is made again by
+    /// the next row that asks for it.
+    pub(crate) fn ended(&self, request: &Key, place: Place) -> Vec<Twin> {
+        let mut rows = self.lock();
+        let before =
+            if place.ok { rows.insert(*request, State::Answered(place)) } else { rows.remove(request) };
+        match before {
+            Some(State::Running(twins)) => twins,
+            _ => Vec::new(),
+        }
+    }
+
+    /// A request has ended without a result: rows that waited for it stay undone as well.
+    pub(crate) fn undone(&self, request: &Key) -> Vec<Twin> {
+        match self.lock().remove(request) {
+            Some(State::Running(twins)) => twins,
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Twin {
+    /// The row's own record of what another row was answered: it took no time, no request and no token.
+    pub(crate) fn record(&self, of: &Record) -> Record {
+        let mut result = of.result.clone();
+        result.without_effort();
+        let Self { key, index, line, id, .. } = self;
+        Record {
+            key: *key,
+            index: *index,
+            line: *line,
+            id: id.clone(),
+            latency_ms: 0,
+            cost_usd: None,
+            result,
+        }
+    }
+}

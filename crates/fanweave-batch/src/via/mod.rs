@@ -1,0 +1,307 @@
+//! Rows through a provider's batch API: handed over by the thousand, answered within a day, at half the price.
+//!
+//! ```text
+//! rows -> minus journalled -> parts within the API's limits -> intent, submit, id -> poll -> collect -> recorder
+//! ```
+//!
+//! The journal says of every part that it is about to be submitted, under which id it was, and when it has been
+//! collected. A run that is killed between any two of these goes on with the parts that the provider has, and
+//! never submits a part twice: where the intent is there and the id is not, it asks the provider first.
+
+mod api;
+mod parts;
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+use fanweave_core::{Message, Prompt};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use api::{BatchApi, BatchLimits, BatchState};
+
+use crate::answer::IntoAnswer;
+use crate::journal::{Failure, Left, Outcome, Part, PartState, Record};
+use crate::key::Key;
+use crate::open::Open;
+use crate::reader::{Job, Reader};
+use crate::recorder::{Entry, Recorder};
+use crate::run::{AHEAD, BatchJob};
+use crate::summary::Summary;
+use crate::{Costs, Error, ErrorKind, Result};
+use parts::{OpenPart, Parts};
+
+/// First wait between two looks at what the provider has done; it doubles each time.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// Longest such wait. Source: batches take minutes to hours, and providers ask for no more than a look a minute.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What of a row is needed once its answer comes. The prompt itself is the provider's to keep.
+struct Waiting {
+    index: u64,
+    line: u64,
+    id: Option<String>,
+}
+
+impl BatchJob<Prompt, Message> {
+    /// Runs the job through a provider's batch API instead of one call a row. The job's chain is not used.
+    ///
+    /// Rows are submitted in parts within the API's limits. All parts are then waited for, which may take a day;
+    /// memory holds about 150 bytes for each row meanwhile. Stopping the run, or killing it, leaves the parts
+    /// with the provider: the same job collects them later, and submits none of them again.
+    ///
+    /// A row that the provider refused or did not get to in time is a failed row.
+    ///
+    /// ```no_run
+    /// # async fn run(
+    /// #     job: fanweave_batch::BatchJob<fanweave_core::Prompt, fanweave_core::Message>,
+    /// #     api: impl fanweave_batch::BatchApi,
+    /// # ) -> fanweave_batch::Result<()> {
+    /// let summary = job.run_via(&api).await?;
+    /// println!("{} answered, {} failed", summary.ok, summary.failed);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and [`ErrorKind::Provider`] where the API cannot be used or fails as a whole.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves what was submitted with the provider.
+    pub async fn run_via<A: BatchApi>(self, api: &A) -> Result<Summary> {
+        let began = Instant::now();
+        let Self { source, prepare, output, settings, fingerprint, progress, stop, costs, disk, .. } = self;
+        if !matches!(output, crate::Output::File(_)) {
+            return Err(Error::usage(
+                "a provider's batch API needs an output file: its journal remembers what was submitted",
+            ));
+        }
+        let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
+        let (desk, left, source) = open.run(source).await?;
+        let Left { done, notes, parts, .. } = left;
+        let recorder = Recorder::spawn(desk)?;
+        let (jobs, inbox) = mpsc::channel(AHEAD);
+        let is_file = source.path().is_some();
+        let reader = Reader {
+            source,
+            done,
+            limit: settings.limit.unwrap_or(u64::MAX),
+            strict: settings.strict,
+            jobs,
+            recorder: recorder.weak(),
+        };
+        let read = reader.spawn()?;
+        let mut run = Run { api, recorder, costs, waiting: HashMap::new(), parts: Parts::new(parts) };
+        let prepare = |job: &mut Job| {
+            let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
+            prepare(input?)
+        };
+        let work = async {
+            run.confirm().await?;
+            Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)
+        };
+        let collected: Result<bool> = work.await;
+        let Run { recorder, .. } = run;
+        let complete = match collected {
+            Ok(complete) => complete,
+            // The recorder's own error says more than that it has gone.
+            Err(error) if error.kind() == ErrorKind::Io => {
+                recorder.end(true).await?;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        };
+        if is_file {
+            // Rows behind the place where it was stopped may have results of an earlier run.
+            let _ = read.await;
+        }
+        let failures = recorder.end(!complete).await?;
+        let end = progress.snapshot();
+        Ok(Summary {
+            rows: end.done,
+            ok: end.ok,
+            failed: end.failed,
+            resumed: end.resumed,
+            left: end.total.map(|total| total.saturating_sub(end.done)),
+            interrupted: !complete,
+            usage: end.usage,
+            cost_usd: end.cost_usd,
+            wall: began.elapsed(),
+            failures,
+            notes,
+            ..Summary::default()
+        })
+    }
+}
+
+/// A run through a batch API.
+struct Run<'a, A> {
+    api: &'a A,
+    recorder: Recorder,
+    costs: Costs,
+    waiting: HashMap<Key, Waiting>,
+    parts: Parts,
+}
+
+impl<A: BatchApi> Run<'_, A> {
+    /// Asks the provider about the parts whose id never came back.
+    async fn confirm(&mut self) -> Result<()> {
+        for _ in 0..self.parts.len() {
+            let Some(mut part) = self.parts.next() else { break };
+            let tag = part.tag.clone();
+            if part.batch.is_none() {
+                part.batch = self.api.find(&tag).await.map_err(failed)?;
+                let Some(batch) = part.batch.clone() else {
+                    // It never arrived: its rows are as good as new.
+                    self.note(Part { tag, state: PartState::Dropped }).await?;
+                    continue;
+                };
+                self.note(Part { tag, state: PartState::Submitted { batch } }).await?;
+            }
+            self.parts.add(part);
+        }
+        Ok(())
+    }
+
+    /// Hands all rows over that the provider does not have yet. `false` where the run was stopped meanwhile.
+    async fn submit_all(
+        &mut self,
+        mut jobs: mpsc::Receiver<Result<Job>>,
+        prepare: impl Fn(&mut Job) -> fanweave_core::Result<Prompt>,
+        stop: &CancellationToken,
+    ) -> Result<bool> {
+        let limits = self.api.limits();
+        let (mut keys, mut lines, mut bytes) = (Vec::new(), Vec::new(), 0);
+        loop {
+            let job = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(false),
+                job = jobs.recv() => job,
+            };
+            let Some(job) = job else { break };
+            let mut job = job?;
+            let submitted = self.parts.has(&job.key);
+            let prepared = prepare(&mut job).and_then(|prompt| self.api.line(&job.key.to_string(), prompt));
+            let Job { key, index, line, id, .. } = job;
+            let waiting = Waiting { index, line, id };
+            match prepared {
+                _ if submitted => {}
+                Ok(text) => {
+                    if !keys.is_empty()
+                        && (keys.len() >= limits.requests || bytes + text.len() > limits.bytes)
+                    {
+                        self.submit(std::mem::take(&mut keys), std::mem::take(&mut lines)).await?;
+                        bytes = 0;
+                    }
+                    bytes += text.len();
+                    keys.push(key);
+                    lines.push(text);
+                }
+                Err(error) => {
+                    self.record(key, waiting, Err(error)).await?;
+                    continue;
+                }
+            }
+            self.waiting.insert(key, waiting);
+        }
+        if !keys.is_empty() {
+            self.submit(keys, lines).await?;
+        }
+        Ok(true)
+    }
+
+    /// Hands one part over: intent, submission, id.
+    async fn submit(&mut self, keys: Vec<Key>, lines: Vec<Vec<u8>>) -> Result<()> {
+        // Not the same one for the same rows: a batch of an earlier try is not this one.
+        let random = RandomState::new().hash_one(Instant::now()).to_le_bytes();
+        let tag = Key::of(&[&random, &(keys.len() as u64).to_le_bytes()]).to_string();
+        self.note(Part { tag: tag.clone(), state: PartState::Intended { keys: keys.clone() } }).await?;
+        let batch = self.api.submit(&tag, lines).await.map_err(failed)?;
+        self.note(Part { tag: tag.clone(), state: PartState::Submitted { batch: batch.clone() } }).await?;
+        self.parts.add(OpenPart { tag, keys, batch: Some(batch) });
+        Ok(())
+    }
+
+    /// Waits for all parts and records what comes of them. `false` where the run was stopped meanwhile.
+    async fn collect_all(&mut self, stop: &CancellationToken) -> Result<bool> {
+        while let Some(part) = self.parts.next() {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(false),
+                collected = self.collect(part) => collected?,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits for one part and records what comes of it.
+    async fn collect(&mut self, part: OpenPart) -> Result<()> {
+        let OpenPart { tag, keys, batch } = part;
+        let batch = batch.expect("parts without an id were confirmed or dropped before");
+        self.wait_for(&batch).await?;
+        let results = self.api.collect(&batch).await.map_err(failed)?;
+        let mut left: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
+        for (id, result) in results {
+            if let Some(key) = left.remove(&id)
+                && let Some(waiting) = self.waiting.remove(&key)
+            {
+                self.record(key, waiting, result).await?;
+            }
+        }
+        for key in left.into_values() {
+            if let Some(waiting) = self.waiting.remove(&key) {
+                let message = "the provider's batch ended without a result for this row";
+                let error = fanweave_core::Error::new(fanweave_core::ErrorKind::Server, message);
+                self.record(key, waiting, Err(error)).await?;
+            }
+        }
+        self.note(Part { tag, state: PartState::Collected }).await
+    }
+
+    async fn wait_for(&self, batch: &str) -> Result<()> {
+        let mut wait = FIRST_WAIT;
+        loop {
+            match self.api.poll(batch).await.map_err(failed)? {
+                BatchState::Ended => return Ok(()),
+                BatchState::Running => tokio::time::sleep(wait).await,
+                BatchState::Failed(why) => {
+                    let message = format!("the provider refused batch {batch}: {why}");
+                    return Err(Error::new(ErrorKind::Provider, message));
+                }
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    async fn note(&self, part: Part) -> Result<()> {
+        if self.recorder.note(part).await {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "the journal cannot be written"))
+    }
+
+    async fn record(&self, key: Key, waiting: Waiting, result: fanweave_core::Result<Message>) -> Result<()> {
+        let Waiting { index, line, id } = waiting;
+        let mut cost_usd = None;
+        let result = match result {
+            Ok(message) => {
+                let answer = message.into_answer();
+                cost_usd = self.costs.of(self.api.model(), &answer.usage);
+                Outcome::Answer(Box::new(answer))
+            }
+            Err(error) => Outcome::Error(Box::new(Failure::from(&error))),
+        };
+        let record = Box::new(Record { key, index, line, id, latency_ms: 0, cost_usd, result });
+        if self.recorder.tell(Entry::Collected { record }).await {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Io, "the journal cannot be written"))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+fn failed(error: fanweave_core::Error) -> Error {
+    Error::new(ErrorKind::Provider, error.to_string())
+}

@@ -1,0 +1,63 @@
+//! The parts of a run that the provider has, or may have.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::journal::{Part, PartState};
+use crate::key::Key;
+
+/// Parts that have not been collected, in the order in which they were submitted.
+pub(super) struct Parts {
+    open: VecDeque<OpenPart>,
+    keys: HashSet<Key>,
+}
+
+/// A part that has not been collected.
+pub(super) struct OpenPart {
+    pub(super) tag: String,
+    pub(super) keys: Vec<Key>,
+    /// The provider's id. `None` where it never came back.
+    pub(super) batch: Option<String>,
+}
+
+impl Parts {
+    /// What the notes of a journal come to.
+    pub(super) fn new(notes: Vec<Part>) -> Self {
+        let mut open: Vec<OpenPart> = Vec::new();
+        for Part { tag, state } in notes {
+            match state {
+                PartState::Intended { keys } => open.push(OpenPart { tag, keys, batch: None }),
+                PartState::Submitted { batch } => {
+                    if let Some(part) = open.iter_mut().find(|part| part.tag == tag) {
+                        part.batch = Some(batch);
+                    }
+                }
+                PartState::Dropped | PartState::Collected => open.retain(|part| part.tag != tag),
+            }
+        }
+        let mut parts = Self { open: VecDeque::new(), keys: HashSet::new() };
+        open.into_iter().for_each(|part| parts.add(part));
+        parts
+    }
+
+    /// Whether the provider has a row, or may have it.
+    pub(super) fn has(&self, key: &Key) -> bool {
+        self.keys.contains(key)
+    }
+
+    pub(super) fn add(&mut self, part: OpenPart) {
+        self.keys.extend(&part.keys);
+        self.open.push_back(part);
+    }
+
+    /// The next part. Its rows count as the provider's no more.
+    pub(super) fn next(&mut self) -> Option<OpenPart> {
+        let part = self.open.pop_front()?;
+        part.keys.iter().for_each(|key| _ = self.keys.remove(key));
+        Some(part)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+}

@@ -1,0 +1,211 @@
+//! Rows through a provider's batch API: every row has one result, and no part is submitted twice, wherever the run
+//! is killed.
+
+#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use fanweave_batch::{BatchApi, BatchJob, BatchLimits, BatchState, ErrorKind, Settings, Summary};
+use fanweave_core::{Error, ErrorKind as RowErrorKind, Message, Prompt, Result};
+use support::{Place, Rows, job, text_rows};
+use tokio::sync::Notify;
+
+const ROWS: u64 = 10;
+
+/// A provider in memory. It outlives the runs that talk to it.
+#[derive(Default)]
+struct Provider {
+    /// Requests by tag, in the order of their submission.
+    batches: Vec<(String, Vec<(String, String)>)>,
+    polls: BTreeMap<String, u32>,
+    /// Talks with it so far.
+    steps: u64,
+}
+
+/// A connection to the provider that may hang: what a run that is killed has seen of it.
+#[derive(Clone, Default)]
+struct Api {
+    provider: Arc<Mutex<Provider>>,
+    /// Hangs at this step, before or after it had its effect.
+    hang: Option<(u64, bool)>,
+    hangs: Arc<Notify>,
+}
+
+impl Api {
+    async fn hang(&self) {
+        self.hangs.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    async fn step<T>(&self, effect: impl FnOnce(&mut Provider) -> T + Send) -> T
+    where
+        T: Send,
+    {
+        let step = {
+            let mut provider = self.provider.lock().unwrap();
+            provider.steps += 1;
+            provider.steps - 1
+        };
+        if self.hang == Some((step, false)) {
+            self.hang().await;
+        }
+        let done = effect(&mut self.provider.lock().unwrap());
+        if self.hang == Some((step, true)) {
+            self.hang().await;
+        }
+        done
+    }
+}
+
+impl BatchApi for Api {
+    fn model(&self) -> &str {
+        "test/batch"
+    }
+
+    fn limits(&self) -> BatchLimits {
+        BatchLimits { requests: 4, bytes: 1 << 20 }
+    }
+
+    fn line(&self, id: &str, prompt: Prompt) -> Result<Vec<u8>> {
+        match prompt.last_user_text() {
+            text if text == "row 7" => Err(Error::new(RowErrorKind::Input, "seven cannot be asked")),
+            text => Ok(format!("{id} {text}").into_bytes()),
+        }
+    }
+
+    async fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> Result<String> {
+        let read = |line: Vec<u8>| {
+            let line = String::from_utf8(line).unwrap();
+            line.split_once(' ').map(|(id, text)| (id.to_owned(), text.to_owned())).unwrap()
+        };
+        let (tag, requests) = (tag.to_owned(), lines.into_iter().map(read).collect());
+        let submit = |provider: &mut Provider| {
+            provider.batches.push((tag, requests));
+            Ok(format!("batch_{}", provider.batches.len() - 1))
+        };
+        self.step(submit).await
+    }
+
+    async fn find(&self, tag: &str) -> Result<Option<String>> {
+        let find = |provider: &mut Provider| {
+            let at = provider.batches.iter().position(|(of, _)| of == tag);
+            Ok(at.map(|at| format!("batch_{at}")))
+        };
+        self.step(find).await
+    }
+
+    async fn poll(&self, batch: &str) -> Result<BatchState> {
+        let poll = |provider: &mut Provider| {
+            let polls = provider.polls.entry(batch.to_owned()).or_default();
+            *polls += 1;
+            Ok(if *polls < 3 { BatchState::Running } else { BatchState::Ended })
+        };
+        self.step(poll).await
+    }
+
+    async fn collect(&self, batch: &str) -> Result<Vec<(String, Result<Message>)>> {
+        let at: usize = batch.trim_start_matches("batch_").parse().unwrap();
+        let collect = |provider: &mut Provider| {
+            // Out of order, one refused, and one of which nothing is said.
+            let requests = provider.batches[at].1.iter().rev().filter(|(_, text)| text != "row 2");
+            let result = |(id, text): &(String, String)| {
+                let result = match text.as_str() {
+                    "row 5" => Err(Error::new(RowErrorKind::BadRequest, "five is refused").with_status(400)),
+                    text => Ok(Message::assistant(text.replace("row", "answer"))),
+                };
+                (id.clone(), result)
+            };
+            Ok(requests.map(result).collect())
+        };
+        self.step(collect).await
+    }
+}
+
+fn via(place: &Place) -> BatchJob<Prompt, Message> {
+    let input = place.write("in.txt", text_rows(ROWS));
+    job(&input, &place.path("out.jsonl"), Rows::new(1, 0))
+}
+
+/// A run that is killed once it hangs.
+fn killed_when_it_hangs(place: &Place, api: &Api) -> Option<Summary> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        tokio::select! {
+            ended = via(place).run_via(api) => Some(ended.unwrap()),
+            () = api.hangs.notified() => None,
+        }
+    })
+}
+
+fn assert_whole(place: &Place, case: &str) {
+    let text = place.read("out.jsonl");
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(rows.len() as u64, ROWS, "{case}");
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(row["index"], i, "{case}");
+        match i {
+            2 => assert_eq!(row["error"]["kind"], "server", "{case}: {row}"),
+            5 => assert_eq!(row["error"]["kind"], "bad_request", "{case}: {row}"),
+            7 => assert_eq!(row["error"]["kind"], "input", "{case}: {row}"),
+            i => assert_eq!(row["answer"], format!("answer {i}"), "{case}"),
+        }
+    }
+}
+
+#[test]
+fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
+    let (place, api) = (Place::new(), Api::default());
+    let summary = killed_when_it_hangs(&place, &api).unwrap();
+    assert_eq!((summary.ok, summary.failed, summary.left), (7, 3, Some(0)));
+    assert_whole(&place, "undisturbed");
+    let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [4, 4, 1]);
+    assert!(killed_when_it_hangs(&place, &api).unwrap().nothing_to_do());
+}
+
+#[test]
+fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
+    let undisturbed = Api::default();
+    killed_when_it_hangs(&Place::new(), &undisturbed).unwrap();
+    let steps = undisturbed.provider.lock().unwrap().steps;
+    assert!(steps > 12, "three parts are submitted, polled three times each and collected");
+    for step in 0..steps {
+        for after in [false, true] {
+            let case = format!("killed {} step {step}", if after { "after" } else { "before" });
+            let place = Place::new();
+            let api = Api { hang: Some((step, after)), ..Api::default() };
+            assert!(killed_when_it_hangs(&place, &api).is_none(), "{case}: it ended");
+            let again = Api { hang: None, ..api };
+            assert!(killed_when_it_hangs(&place, &again).is_some(), "{case}: it did not go on");
+            assert_whole(&place, &case);
+            let provider = again.provider.lock().unwrap();
+            let mut asked: Vec<_> = provider.batches.iter().flat_map(|(_, part)| part).collect();
+            asked.sort();
+            asked.dedup();
+            let all: usize = provider.batches.iter().map(|(_, part)| part.len()).sum();
+            assert_eq!((asked.len(), all), (9, 9), "{case}: no row was submitted twice");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn failed_rows_are_submitted_again_when_asked_to() {
+    let (place, api) = (Place::new(), Api::default());
+    via(&place).run_via(&api).await.unwrap();
+    let retry = Settings { retry_failed: true, ..Settings::default() };
+    let summary = via(&place).settings(retry).run_via(&api).await.unwrap();
+    assert_eq!((summary.resumed, summary.ok, summary.failed), (7, 7, 3));
+    assert_eq!(api.provider.lock().unwrap().batches.last().unwrap().1.len(), 2);
+}
+
+#[tokio::test]
+async fn standard_output_cannot_remember_what_was_submitted() {
+    let source = fanweave_batch::Source::from_reader("rows", "row 1".as_bytes(), None).unwrap();
+    let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
+    let output = fanweave_batch::Output::Writer(Box::new(std::io::sink()));
+    let job = BatchJob::new(source, fanweave_batch::Render::default(), chain, output);
+    assert_eq!(job.run_via(&Api::default()).await.unwrap_err().kind(), ErrorKind::Usage);
+}

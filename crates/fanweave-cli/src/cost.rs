@@ -1,0 +1,96 @@
+//! Prices, the budget and what a row may cost.
+
+use std::path::Path;
+
+use fanweave::batch::Costs;
+use fanweave::models::{Price, Prices};
+use fanweave::{Prompt, Usage};
+
+use crate::args::{BatchArgs, Via};
+use crate::exit::Failure;
+
+/// Bytes of a prompt that make a token, as a rule of thumb for English text.
+const BYTES_A_TOKEN: u64 = 4;
+/// Tokens of an answer that nobody set a limit for.
+pub(crate) const ANSWER_TOKENS: u64 = 500;
+
+/// The prices that the flags name, or those built in.
+pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
+    let Some(path) = file else { return Ok(Prices::builtin()) };
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("cannot read the prices in {shown}: {e}")))?;
+    Prices::parse(&text).map_err(|e| Failure::usage(format!("{shown}: {}", e.message())))
+}
+
+/// Prices and budget of a batch over `models`.
+pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Result<Costs, Failure> {
+    let table = prices.clone();
+    let via = args.via;
+    let cost = move |price: &Price, usage: &Usage| {
+        let share = if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
+        price.cost(usage) * share
+    };
+    let costs = Costs::new(move |model, usage| table.of(own_name(model)).map(|price| cost(price, usage)));
+    let Some(cap) = args.budget_usd else { return Ok(costs) };
+    if args.via == Via::BatchApi {
+        return Err(Failure::usage(
+            "--budget-usd cannot hold with --via batch-api: what was submitted is paid for",
+        )
+        .with_hint("see what it may cost with --dry-run, and submit fewer rows"));
+    }
+    let mut row = 0.0_f64;
+    for model in models {
+        let Some(price) = prices.of(own_name(model)) else {
+            return Err(Failure::usage(format!(
+                "--budget-usd: the price of {model} is unknown (prices as of {})",
+                prices.date()
+            ))
+            .with_hint(
+                "give it in a file: --prices FILE, with input and output in US dollars for a million tokens",
+            ));
+        };
+        row = row.max(price.cost(&expected(None, args)));
+    }
+    Ok(costs.cap(cap, row))
+}
+
+/// What a call is expected to use: for `prompt`, or for one of some length.
+pub(crate) fn expected(prompt: Option<&Prompt>, args: &BatchArgs) -> Usage {
+    let asked = prompt.and_then(|prompt| prompt.parameters.max_tokens);
+    let output = asked.or(args.model.max_tokens.map(Into::into)).map_or(ANSWER_TOKENS, u64::from);
+    let input = prompt.map_or(ANSWER_TOKENS, tokens);
+    Usage { input_tokens: input, output_tokens: output, ..Usage::default() }
+}
+
+/// About how many tokens a prompt has.
+fn tokens(prompt: &Prompt) -> u64 {
+    let bytes: usize = prompt.messages.iter().map(|message| message.text().len()).sum();
+    // And about four around each message.
+    (bytes as u64).div_ceil(BYTES_A_TOKEN) + 4 * prompt.messages.len() as u64
+}
+
+/// The name of a model in the table: one that is simulated behind a socket goes by its own name.
+fn own_name(model: &str) -> &str {
+    model.strip_prefix("openai/").filter(|name| name.starts_with("sim/")).unwrap_or(model)
+}
+
+/// A sum of money: `$0.0042`, `$1.50`, `$1,234`.
+pub(crate) fn dollars(usd: f64) -> String {
+    match usd {
+        0.0 => "$0".to_owned(),
+        usd if usd < 0.01 => format!("${usd:.4}"),
+        usd if usd < 1_000.0 => format!("${usd:.2}"),
+        usd => format!("${usd:.0}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_written_as_people_say_them() {
+        assert_eq!([0.0, 0.004_21, 1.5, 1_234.4].map(dollars), ["$0", "$0.0042", "$1.50", "$1234"]);
+    }
+}

@@ -1,0 +1,130 @@
+//! SIGKILL at random moments, again and again: every row still has one result, and none is called twice but for
+//! those in flight at a kill.
+//!
+//! A few kills run with all other tests; `tests/kill/run.sh` runs 200 of them over 5,000 rows.
+
+use std::io::Read;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use fanweave_sim::{Latency, Settings};
+
+use crate::support::{Folder, Provider, assert_all_answered, batch_args, prompts};
+
+/// Most rows in flight.
+const CONCURRENCY: u64 = 16;
+
+fn setting(variable: &str, default: u64) -> u64 {
+    let text = std::env::var(variable).ok();
+    text.map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
+}
+
+/// An output without its latencies: the one thing about a row that differs from run to run.
+fn timeless(output: &str) -> String {
+    const FIELD: &str = "\"latency_ms\":";
+    let mut text = String::with_capacity(output.len());
+    let mut rest = output;
+    while let Some(at) = rest.find(FIELD) {
+        let (before, after) = rest.split_at(at + FIELD.len());
+        text.push_str(before);
+        rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+    }
+    text + rest
+}
+
+/// Lets `child` run for `time`. `true` where it ended before.
+fn runs_out(child: &mut Child, time: Duration) -> bool {
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        if child.try_wait().expect("the program can be waited for").is_some() {
+            return true;
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    false
+}
+
+#[test]
+fn rows_have_one_result_each_however_often_the_run_is_killed() {
+    let kills = setting("FANWEAVE_TEST_KILLS", 20);
+    let rows = setting("FANWEAVE_TEST_ROWS", 1_000);
+    let seed = setting("FANWEAVE_TEST_SEED", 1);
+    let latency = Latency::LogNormal { median: Duration::from_millis(10), sigma: 0.5 };
+    let settings = Settings { latency, ..Settings::default() };
+
+    let count = usize::try_from(rows).expect("as many rows as fit into memory");
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(count));
+    let concurrency = CONCURRENCY.to_string();
+    let undisturbed = Provider::start(settings.clone());
+    let more = ["-c", &concurrency, "-q"];
+    folder.run(&batch_args(&undisturbed.url(), &more)).expect_code(0);
+    let whole = folder.read("out.jsonl");
+    assert_all_answered(&folder.rows("out.jsonl"), count);
+    std::fs::remove_file(folder.file("out.jsonl")).expect("the output can be removed");
+    std::fs::remove_file(folder.file("out.jsonl.journal")).expect("the journal can be removed");
+
+    let provider = Provider::start(settings);
+    let url = provider.url();
+    let mut random = fastrand::Rng::with_seed(seed);
+    // Longest time until a kill. It follows the run, so that the rows last for all kills on any machine.
+    let mut longest = Duration::from_millis(60);
+    let (mut killed, mut ended_before) = (0, 0);
+    while killed < kills {
+        let mut command = folder.command(&batch_args(&url, &more));
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
+        if runs_out(&mut child, longest.mul_f64(random.f64())) {
+            let code = child.wait().expect("the program ends").code();
+            let mut said = String::new();
+            child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
+            assert!(matches!(code, Some(0 | 4)), "exit {code:?} after {killed} kills: {said}");
+            assert_eq!(timeless(&folder.read("out.jsonl")), timeless(&whole), "after {killed} kills");
+            // The next one has nothing to call, and is killed while it writes the output.
+            std::fs::remove_file(folder.file("out.jsonl")).expect("the output can be removed");
+            ended_before += 1;
+            continue;
+        }
+        child.kill().expect("the program runs");
+        child.wait().expect("the program ends");
+        killed += 1;
+        assert!(!folder.file("out.jsonl").exists(), "the output appears whole or not at all");
+        let ahead = provider.stats().ok * kills > killed * rows;
+        longest = longest.mul_f64(if ahead { 0.9 } else { 1.1 });
+    }
+    let last = folder.run(&batch_args(&url, &more));
+    assert!(matches!(last.code, 0 | 4), "{last:?}");
+
+    assert_eq!(timeless(&folder.read("out.jsonl")), timeless(&whole));
+    let calls = provider.stats().requests;
+    let most = rows + killed * CONCURRENCY;
+    println!(
+        "{killed} kills over {rows} rows (seed {seed}, {ended_before} runs ended before theirs): \
+         {calls} calls, of which {} repeated; at most {most}",
+        calls - rows
+    );
+    assert!(calls <= most, "{calls} calls: at most those in flight at a kill are repeated");
+}
+
+#[test]
+fn a_batch_at_the_provider_is_submitted_once_however_often_the_run_is_killed() {
+    let latency = Latency::Fixed(Duration::from_millis(15));
+    let batch_time = Duration::from_millis(400);
+    let provider = Provider::start(Settings { latency, batch_time, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(40));
+    let url = provider.url();
+    let words = batch_args(&url, &["--via", "batch-api", "-q"]);
+    let mut random = fastrand::Rng::with_seed(setting("FANWEAVE_TEST_SEED", 1));
+    for _ in 0..setting("FANWEAVE_TEST_KILLS", 20) {
+        let mut child = folder.command(&words).spawn().expect("the program starts");
+        if runs_out(&mut child, Duration::from_millis(random.u64(5..120))) {
+            break;
+        }
+        child.kill().expect("the program runs");
+        child.wait().expect("the program ends");
+    }
+    let last = folder.run(&words);
+    assert!(matches!(last.code, 0 | 4), "{last:?}");
+    assert_all_answered(&folder.rows("out.jsonl"), 40);
+    assert_eq!(provider.stats().batches, 1);
+}

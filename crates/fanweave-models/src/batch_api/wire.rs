@@ -1,0 +1,109 @@
+//! One request to a batch API, and its answer.
+
+use bytes::Bytes;
+use fanweave_core::{ErrorKind, Result};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request};
+use http_body_util::Full;
+use tokio::time::sleep;
+
+use crate::transport::call::HttpModel;
+use crate::transport::exchange::Exchange;
+use crate::transport::retry::Tries;
+
+/// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
+const BOUNDARY: &str = "----fanweave-7d1f8a53c2e94b60";
+
+/// Whether a request may be sent again without harm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Repeat {
+    Yes,
+    /// Only where the server said that it did nothing.
+    No,
+}
+
+/// What a request carries.
+pub(super) struct Body {
+    content_type: Option<HeaderValue>,
+    bytes: Bytes,
+}
+
+impl Body {
+    pub(super) fn none() -> Self {
+        Self { content_type: None, bytes: Bytes::new() }
+    }
+
+    pub(super) fn json(value: &serde_json::Value) -> Self {
+        let content_type = Some(HeaderValue::from_static("application/json"));
+        Self { content_type, bytes: value.to_string().into() }
+    }
+
+    /// A file of lines, as a form that uploads it.
+    pub(super) fn upload(name: &str, lines: &[Vec<u8>]) -> Self {
+        let length: usize = lines.iter().map(|line| line.len() + 1).sum();
+        let mut bytes = Vec::with_capacity(length + 512);
+        bytes.extend_from_slice(
+            format!(
+                "--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n\
+                 --{BOUNDARY}\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+                 content-type: application/jsonl\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        for line in lines {
+            bytes.extend_from_slice(line);
+            bytes.push(b'\n');
+        }
+        bytes.extend_from_slice(format!("\r\n--{BOUNDARY}--\r\n").as_bytes());
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        let content_type = HeaderValue::try_from(content_type).expect("the boundary is plain ASCII");
+        Self { content_type: Some(content_type), bytes: bytes.into() }
+    }
+}
+
+/// Sends a request, again where that is needed and does no harm, and gives the body of its answer.
+pub(super) async fn send(
+    model: &HttpModel,
+    method: &Method,
+    path: &str,
+    body: &Body,
+    repeat: Repeat,
+) -> Result<Bytes> {
+    let mut tries = Tries::new(model.retry, &model.account.budget);
+    loop {
+        let attempt = tries.begin();
+        match once(model, method, path, body).await {
+            Ok(bytes) => {
+                tries.succeeded();
+                return Ok(bytes);
+            }
+            Err(error) => {
+                let error = model.named(error);
+                if repeat == Repeat::No && error.kind() != ErrorKind::RateLimited {
+                    return Err(error.with_attempts(attempt));
+                }
+                sleep(tries.after(error, None)?).await;
+            }
+        }
+    }
+}
+
+async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Bytes> {
+    let mut request = Request::new(Full::new(body.bytes.clone()));
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = model.endpoint.uri(path);
+    let mut headers = model.headers.clone();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    match &body.content_type {
+        Some(content_type) => headers.insert(CONTENT_TYPE, content_type.clone()),
+        None => headers.remove(CONTENT_TYPE),
+    };
+    *request.headers_mut() = headers;
+    let https = model.endpoint.is_https();
+    let mut answer = Exchange::begin(&model.client, request, https, model.timeouts, None).await?;
+    if answer.head.status.is_success() {
+        answer.whole(model.client.max_body_bytes()).await
+    } else {
+        Err(model.refusal(&mut answer).await)
+    }
+}
