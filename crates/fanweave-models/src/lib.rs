@@ -28,6 +28,8 @@ mod transport;
 
 pub use builder::{ModelBuilder, model};
 pub use providers::compatible::vendors;
+pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::limits::RateLimits;
+pub use transport::own::HttpTransport;
 pub use transport::retry::RetryPolicy;

@@ -9,7 +9,6 @@ use fanweave_core::{
 };
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
-use http_body_util::Full;
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Timeouts};
@@ -95,9 +94,8 @@ impl HttpModel {
         let _slot = cx.slot().await;
         let _place = self.place(cx).await;
         cx.emit(EventKind::RequestStarted).await;
-        let (client, https) = (&self.client, self.endpoint.is_https());
         let request = self.http_request(request, stream);
-        let mut answer = Exchange::begin(client, request, https, self.timeouts, cx.deadline()).await?;
+        let mut answer = Exchange::begin(&self.client, request, self.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
         let request_id = self.request_id(&answer.head.headers);
@@ -128,8 +126,8 @@ impl HttpModel {
         self.account.admit().await
     }
 
-    fn http_request(&self, request: &HttpRequest, stream: bool) -> Request<Full<bytes::Bytes>> {
-        let mut http = Request::new(Full::new(request.body.clone()));
+    fn http_request(&self, request: &HttpRequest, stream: bool) -> Request<bytes::Bytes> {
+        let mut http = Request::new(request.body.clone());
         *http.method_mut() = request.method.clone();
         *http.uri_mut() = self.endpoint.uri(request.path);
         let mut headers = self.headers.clone();

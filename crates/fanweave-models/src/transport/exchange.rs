@@ -6,13 +6,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::response::Parts;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::client::{Client, Timeouts};
-use super::pool::Seat;
 use super::watch::{Phase, Watch};
 
 /// Longest wait for the end of a body of which nothing more is expected.
@@ -24,9 +24,8 @@ const FINISH: Duration = Duration::from_millis(50);
 /// Dropping it before the end of the body closes the connection.
 pub(crate) struct Exchange {
     pub(crate) head: Parts,
-    body: Incoming,
+    body: Body,
     watch: Watch,
-    _seat: Option<Seat>,
 }
 
 impl Exchange {
@@ -36,17 +35,13 @@ impl Exchange {
     /// [`ErrorKind::Connection`] or [`ErrorKind::Timeout`].
     pub(crate) async fn begin(
         client: &Client,
-        request: Request<Full<Bytes>>,
-        https: bool,
+        request: Request<Bytes>,
         timeouts: Timeouts,
         deadline: Option<Instant>,
     ) -> Result<Self> {
         let mut watch = Watch::start(timeouts, deadline);
-        let uri = request.uri().clone();
-        let (sent, seat) = client.send(request, https)?;
-        let answer = watch.during(Phase::FirstByte, sent).await?;
-        let (head, body) = answer.map_err(|e| unanswered(&uri, &e))?.into_parts();
-        Ok(Self { head, body, watch, _seat: seat })
+        let (head, body) = watch.during(Phase::FirstByte, client.request(request)).await??.into_parts();
+        Ok(Self { head, body, watch })
     }
 
     /// The media type of the body, in lower case. Empty where the server does not say.
@@ -65,7 +60,7 @@ impl Exchange {
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
             let Some(frame) = frame else { return Ok(None) };
             // Trailers say nothing that we read.
-            if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &e))?.into_data() {
+            if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &*e))?.into_data() {
                 return Ok(Some(bytes));
             }
         }
@@ -126,19 +121,8 @@ fn too_long(most: usize) -> Error {
     Error::new(ErrorKind::Decode, message).with_retryable(false)
 }
 
-/// A request without an answer, and whom it was sent to.
-fn unanswered(uri: &Uri, error: &hyper_util::client::legacy::Error) -> Error {
-    let host = uri.authority().map_or("the server", http::uri::Authority::as_str);
-    let what = if error.is_connect() {
-        format!("cannot connect to {host}")
-    } else {
-        format!("no answer from {host}")
-    };
-    broken(&what, error)
-}
-
 /// A failure of the network, in the words of its innermost cause.
-fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
+pub(crate) fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
     let innermost = causes(error).last().unwrap_or(error);
     let message = format!("{what}: {innermost}");
     let broken = Error::new(ErrorKind::Connection, message);
@@ -150,7 +134,9 @@ fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
 }
 
 /// An error and what caused it, outermost first.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
         // An I/O error does not give what it wraps as its source.
         match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
