@@ -8,7 +8,7 @@ use fanweave_core::{
     ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Prompt, Reply, Result,
 };
 use http::header::{ACCEPT, LOCATION};
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use tokio::time::{Instant, sleep};
 
 use super::client::{Client, Timeouts};
@@ -22,6 +22,9 @@ use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
 const ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// By this a server can tell a request that is sent again from another one. The name that the official SDKs use.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A model behind HTTP.
 pub(crate) struct HttpModel {
@@ -50,12 +53,15 @@ impl ChatModel for HttpModel {
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let stream = cx.wants_deltas();
-        let request = self.protocol.request(&Call {
+        let mut request = self.protocol.request(&Call {
             model: prompt.parameters.model.as_deref().unwrap_or(&self.model),
             messages: &prompt.messages,
             parameters: &prompt.parameters,
             stream,
         })?;
+        if !self.headers.contains_key(IDEMPOTENCY_KEY) {
+            request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
+        }
         // Thousands of calls may wait with their prompts: one copy of each is enough.
         drop(prompt);
         let mut tries = Tries::new(self.retry, &self.account.budget);
@@ -101,6 +107,8 @@ impl HttpModel {
         let request_id = self.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
             Err(self.refusal(&mut answer).await)
+        } else if let Err(compressed) = answer.check_coding() {
+            Err(compressed)
         } else if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
             self.streamed(&mut answer, spoken, cx).await
         } else {
@@ -139,7 +147,7 @@ impl HttpModel {
     }
 
     async fn plain(&self, answer: &mut Exchange) -> Result<Message> {
-        let body = answer.whole(self.client.max_body_bytes()).await?;
+        let body = answer.whole().await?;
         let mut message = self.protocol.response(&body).map_err(|error| {
             let text = String::from_utf8_lossy(&body);
             self.unreadable(answer, error, &text)
@@ -308,6 +316,12 @@ impl Streamed {
             cx.delta(delta).await;
         }
     }
+}
+
+/// The same for all tries of one call.
+fn idempotency_key() -> HeaderValue {
+    let key = format!("fanweave-{:032x}", fastrand::u128(..));
+    HeaderValue::try_from(key).expect("letters, digits and a dash may stand in a header")
 }
 
 fn cut_off(how: &str) -> Error {

@@ -258,7 +258,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Most bytes of an answer's body. Default 256 MiB.
+    /// Most bytes of an answer's body, also of one that comes in pieces. Default 256 MiB.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_body_bytes = bytes;
         self

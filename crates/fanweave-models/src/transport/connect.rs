@@ -151,7 +151,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result
     }));
     let streams = Arc::new(move || {
         let held = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = held.as_ref().map_or(1, |connection| connection.current_max_send_streams());
+        let told = held.as_ref().map_or(1, http2::Connection::current_max_send_streams);
         told.clamp(1, MOST_STREAMS)
     });
     Ok(Opened::Many { sender, streams })

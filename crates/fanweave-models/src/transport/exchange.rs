@@ -26,6 +26,8 @@ pub(crate) struct Exchange {
     pub(crate) head: Parts,
     body: Body,
     watch: Watch,
+    most: usize,
+    read: usize,
 }
 
 impl Exchange {
@@ -41,7 +43,7 @@ impl Exchange {
     ) -> Result<Self> {
         let mut watch = Watch::start(timeouts, deadline);
         let (head, body) = watch.during(Phase::FirstByte, client.request(request)).await??.into_parts();
-        Ok(Self { head, body, watch })
+        Ok(Self { head, body, watch, most: client.max_body_bytes(), read: 0 })
     }
 
     /// The media type of the body, in lower case. Empty where the server does not say.
@@ -51,16 +53,41 @@ impl Exchange {
         media_type.trim().to_ascii_lowercase()
     }
 
+    /// Makes sure that the body is as it was asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] where it is compressed. It could be a thousand times as long as it looks.
+    pub(crate) fn check_coding(&self) -> Result<()> {
+        let Some(coding) = self.coding() else { return Ok(()) };
+        let message = format!(
+            "the server compressed its answer ({}), although it was asked not to: turn that off there, or in what \
+             stands before it",
+            coding.escape_debug()
+        );
+        Err(Error::new(ErrorKind::Decode, message).with_retryable(false))
+    }
+
+    fn coding(&self) -> Option<String> {
+        let value = self.head.headers.get(header::CONTENT_ENCODING)?;
+        let coding = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
+        Some(coding).filter(|coding| !matches!(coding.as_str(), "" | "identity"))
+    }
+
     /// The next piece of the body. `None` at its end.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin), also where the body ends before its announced length.
+    /// As [`begin`](Self::begin), also where the body ends before its announced length, and
+    /// [`ErrorKind::Decode`] where it is longer than the client allows.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
             let Some(frame) = frame else { return Ok(None) };
             // Trailers say nothing that we read.
             if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &*e))?.into_data() {
+                self.read += bytes.len();
+                if self.read > self.most {
+                    return Err(too_long(self.most));
+                }
                 return Ok(Some(bytes));
             }
         }
@@ -69,11 +96,11 @@ impl Exchange {
     /// The whole body.
     ///
     /// # Errors
-    /// As [`chunk`](Self::chunk), and [`ErrorKind::Decode`] where it is longer than `most` bytes.
-    pub(crate) async fn whole(&mut self, most: usize) -> Result<Bytes> {
+    /// As [`chunk`](Self::chunk).
+    pub(crate) async fn whole(&mut self) -> Result<Bytes> {
         let announced = self.body.size_hint().lower();
-        if announced > most as u64 {
-            return Err(too_long(most));
+        if announced > self.most as u64 {
+            return Err(too_long(self.most));
         }
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         // Nearly every answer comes in one piece, which then need not be copied.
@@ -86,15 +113,8 @@ impl Exchange {
                 all.extend_from_slice(&first);
             }
             all.extend_from_slice(&more);
-            if all.len() > most {
-                return Err(too_long(most));
-            }
         }
-        match one {
-            Some(first) if first.len() > most => Err(too_long(most)),
-            Some(first) => Ok(first),
-            None => Ok(all.freeze()),
-        }
+        Ok(one.unwrap_or_else(|| all.freeze()))
     }
 
     /// Reads what is left of a body that has said everything, so that its connection can be used again. Gives up
@@ -107,7 +127,8 @@ impl Exchange {
     /// The beginning of the body, as much of it as comes, for an answer whose status has said the most already.
     pub(crate) async fn beginning(&mut self, most: usize) -> String {
         let mut all = Vec::new();
-        while all.len() < most
+        while self.coding().is_none()
+            && all.len() < most
             && let Ok(Some(more)) = self.chunk().await
         {
             all.extend_from_slice(&more[..more.len().min(most - all.len())]);

@@ -3,5 +3,8 @@
 
 mod calls;
 mod faults;
+mod network;
+mod own;
+mod proxies;
 mod server;
 mod tls;
