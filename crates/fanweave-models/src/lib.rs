@@ -22,6 +22,9 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod builder;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod protocol;
 mod providers;
 mod transport;
