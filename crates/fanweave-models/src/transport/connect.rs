@@ -77,13 +77,18 @@ impl Connector {
             None => self.limited(self.tcp(uri.clone()), host).await?,
             Some(proxy) if uri.scheme_str() == Some("https") => {
                 let tunnel = async { proxy.tunnel(self.tcp(proxy.uri.clone()).await?, host).await };
-                self.limited(tunnel, host).await?
+                Box::pin(self.limited(tunnel, host)).await?
             }
             Some(proxy) => self.limited(self.tcp(proxy.uri), host).await?,
         };
         if uri.scheme_str() != Some("https") {
             return http1(TokioIo::new(socket)).await.map_err(|e| cannot(host, &e));
         }
+        // In a box: thousands of connections without TLS are opened at once, and need no room for its state.
+        Box::pin(self.secure(socket, host)).await
+    }
+
+    async fn secure(&self, socket: TcpStream, host: &Authority) -> Result<Opened> {
         let name = host.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|e| cannot(host, &e))?;
         let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot(host, &e)) };
