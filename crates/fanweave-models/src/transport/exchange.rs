@@ -1,6 +1,7 @@
 //! One request and its answer.
 
 use std::error::Error as StdError;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -42,7 +43,9 @@ impl Exchange {
         deadline: Option<Instant>,
     ) -> Result<Self> {
         let mut watch = Watch::start(timeouts, deadline);
-        let (head, body) = watch.during(Phase::FirstByte, client.request(request)).await??.into_parts();
+        // Pinned here and lent: handed over, it would have room in two futures of every call.
+        let sent = pin!(client.request(request));
+        let (head, body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
         Ok(Self { head, body, watch, most: client.max_body_bytes(), read: 0 })
     }
 
