@@ -2,12 +2,15 @@
 
 use std::any::Any;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context as TaskContext, Poll};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::runnable::{Chain, DeltaMap, Runnable, Streaming};
 use crate::{Context, Delta, Event, Message, Result};
@@ -38,8 +41,11 @@ impl Pieces {
                     pieces = next;
                 }
                 Pieces::Reader(reader) => {
-                    // A reader that has gone has dropped the run, and this with it.
-                    let _ = reader.send(delta).await;
+                    // Nearly always there is room, and no wait to be set up.
+                    if let Err(TrySendError::Full(delta)) = reader.try_send(delta) {
+                        // A reader that has gone has dropped the run, and this with it.
+                        let _ = reader.send(delta).await;
+                    }
                     return;
                 }
             }
@@ -52,28 +58,57 @@ struct Drive<T, O> {
     items: mpsc::Receiver<T>,
     work: Option<BoxFuture<'static, Result<O>>>,
     output: Option<Result<O>>,
+    bell: Arc<Bell>,
+    /// Rings the bell.
+    ring: Waker,
+}
+
+/// Wakes the reader for an item, but not for one that its own poll of the work has just sent: it looks for those
+/// anyway, and would be polled a second time for every piece.
+#[derive(Default)]
+struct Bell {
+    working: AtomicBool,
+    reader: AtomicWaker,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Writes what it reads: whoever ends the work then sees the item of another thread that kept quiet here.
+        if !self.working.fetch_or(false, Ordering::AcqRel) {
+            self.reader.wake();
+        }
+    }
 }
 
 impl<T, O> Drive<T, O> {
     fn new(work: impl FnOnce(mpsc::Sender<T>) -> BoxFuture<'static, Result<O>>) -> Self {
         let (sender, items) = mpsc::channel(CHANNEL);
-        Self { items, work: Some(work(sender)), output: None }
+        let bell = Arc::<Bell>::default();
+        let ring = Waker::from(bell.clone());
+        Self { items, work: Some(work(sender)), output: None, bell, ring }
     }
 
     /// The next item. `None` once the work has ended and all items are read.
     fn poll_item(&mut self, task: &mut TaskContext<'_>) -> Poll<Option<T>> {
         // What is already there comes first: the work is polled only when its reader has caught up.
-        if let Poll::Ready(item) = self.items.poll_recv(task)
-            && (item.is_some() || self.work.is_none())
-        {
-            return Poll::Ready(item);
+        if let Ok(item) = self.items.try_recv() {
+            return Poll::Ready(Some(item));
         }
-        let Some(work) = &mut self.work else { return Poll::Pending };
-        if let Poll::Ready(output) = work.as_mut().poll(task) {
-            self.output = Some(output);
-            self.work = None;
+        self.bell.reader.register(task.waker());
+        if let Some(work) = &mut self.work {
+            self.bell.working.store(true, Ordering::Release);
+            let done = work.as_mut().poll(task);
+            self.bell.working.swap(false, Ordering::AcqRel);
+            if let Poll::Ready(output) = done {
+                self.output = Some(output);
+                self.work = None;
+            }
         }
-        self.items.poll_recv(task)
+        self.items.poll_recv(&mut TaskContext::from_waker(&self.ring))
     }
 }
 

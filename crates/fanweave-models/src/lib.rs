@@ -28,6 +28,9 @@ mod batch_api;
 mod builder;
 mod completer;
 mod embedder;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod log;
 mod once;
 mod prices;
@@ -42,6 +45,8 @@ pub use embedder::embedder;
 pub use fanweave_core::RetryPolicy;
 pub use prices::{Price, Prices};
 pub use providers::compatible::vendors;
+pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::keys::KeyHeader;
 pub use transport::limits::RateLimits;
+pub use transport::own::HttpTransport;

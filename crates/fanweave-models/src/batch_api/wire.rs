@@ -4,7 +4,6 @@ use bytes::Bytes;
 use fanweave_core::{ErrorKind, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
-use http_body_util::Full;
 use tokio::time::sleep;
 
 use crate::transport::call::HttpModel;
@@ -89,7 +88,7 @@ pub(super) async fn send(
 }
 
 async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Bytes> {
-    let mut request = Request::new(Full::new(body.bytes.clone()));
+    let mut request = Request::new(body.bytes.clone());
     *request.method_mut() = method.clone();
     *request.uri_mut() = model.endpoint.uri(path);
     let mut headers = model.headers.clone();
@@ -99,11 +98,6 @@ async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Re
         None => headers.remove(CONTENT_TYPE),
     };
     *request.headers_mut() = headers;
-    let https = model.endpoint.is_https();
-    let mut answer = Exchange::begin(&model.client, request, https, model.timeouts, None).await?;
-    if answer.head.status.is_success() {
-        answer.whole(model.client.max_body_bytes()).await
-    } else {
-        Err(model.refusal(&mut answer).await)
-    }
+    let mut answer = Exchange::begin(&model.client, request, model.timeouts, None).await?;
+    if answer.head.status.is_success() { answer.whole().await } else { Err(model.refusal(&mut answer).await) }
 }

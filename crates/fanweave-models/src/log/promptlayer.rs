@@ -6,7 +6,6 @@ use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Message, Part, Result, Role};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Method, Request};
-use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::{CallRecord, LogSink};
@@ -71,14 +70,13 @@ impl LogSink for PromptLayer {
     async fn tell(&self, record: CallRecord) -> Result<()> {
         let body = Bytes::from(form(&record).to_string());
         drop(record);
-        let mut request = Request::new(Full::new(body));
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.endpoint.uri("/log-request");
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(HeaderName::from_static("x-api-key"), self.key.clone());
-        let (client, https) = (&self.client, self.endpoint.is_https());
-        let mut answer = Exchange::begin(client, request, https, client.timeouts(), None).await?;
+        let mut answer = Exchange::begin(&self.client, request, self.client.timeouts(), None).await?;
         let status = answer.head.status;
         // To its end, so that the connection can be used again.
         answer.beginning(REASON_BYTES).await;

@@ -125,7 +125,7 @@ impl Header {
 }
 
 /// What compatible servers have in common.
-const COMMON: Quirks =
+pub(crate) const COMMON: Quirks =
     Quirks { max_completion_tokens: false, random_seed: false, no_stream_options: false, no_done: false };
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Vendor {

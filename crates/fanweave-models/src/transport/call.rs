@@ -9,7 +9,6 @@ use fanweave_core::{
 };
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use http_body_util::Full;
 use memchr::memmem;
 use tokio::time::{Instant, sleep};
 
@@ -25,6 +24,9 @@ use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
 const ERROR_BODY_BYTES: usize = 64 << 10;
+
+/// By this a server can tell a request that is sent again from another one. The name that the official SDKs use.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A model behind HTTP.
 #[derive(Clone)]
@@ -62,13 +64,16 @@ impl ChatModel for HttpModel {
         // Its raw body is of a whole answer only.
         let Timeouts { first_byte, total, .. } = self.timeouts;
         let patience = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
-        let request = self.protocol.request(&Call {
+        let mut request = self.protocol.request(&Call {
             model: prompt.parameters.model.as_deref().unwrap_or(&self.model),
             messages: &prompt.messages,
             parameters: &prompt.parameters,
             stream: cx.wants_deltas(),
             patience,
         })?;
+        if !self.headers.contains_key(IDEMPOTENCY_KEY) {
+            request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
+        }
         // Thousands of calls may wait with their prompts: one copy of each is enough.
         drop(prompt);
         let mut tries = Tries::new(self.retry, &self.account.budget);
@@ -105,15 +110,16 @@ impl HttpModel {
         let _slot = cx.slot().await;
         let _place = self.place(cx).await;
         cx.emit(EventKind::RequestStarted).await;
-        let (client, https) = (&self.client, self.endpoint.is_https());
         let stream = request.streams;
         let request = self.http_request(request, key);
-        let mut answer = Exchange::begin(client, request, https, self.timeouts, cx.deadline()).await?;
+        let mut answer = Exchange::begin(&self.client, request, self.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
         let request_id = self.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
             Err(self.refusal(&mut answer).await)
+        } else if let Err(compressed) = answer.check_coding() {
+            Err(compressed)
         } else if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
             self.streamed(&mut answer, spoken, cx).await
         } else {
@@ -143,8 +149,8 @@ impl HttpModel {
         &self,
         request: &HttpRequest,
         key: Option<(HeaderName, HeaderValue)>,
-    ) -> Request<Full<bytes::Bytes>> {
-        let mut http = Request::new(Full::new(request.body.clone()));
+    ) -> Request<bytes::Bytes> {
+        let mut http = Request::new(request.body.clone());
         *http.method_mut() = request.method.clone();
         *http.uri_mut() = self.endpoint.uri(&request.path);
         let mut headers = self.headers.clone();
@@ -161,7 +167,7 @@ impl HttpModel {
     }
 
     async fn plain(&self, answer: &mut Exchange) -> Result<Message> {
-        let body = answer.whole(self.client.max_body_bytes()).await?;
+        let body = answer.whole().await?;
         let mut message = self.protocol.response(&body).map_err(|error| {
             let text = String::from_utf8_lossy(&body);
             self.unreadable(answer, error, &text)
@@ -367,6 +373,12 @@ fn bare(chunk: &[u8]) -> &[u8] {
     }
     let starts = [&b"\n{"[..], b"\n["].map(|start| memmem::find(chunk, start));
     starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
+}
+
+/// The same for all tries of one call.
+fn idempotency_key() -> HeaderValue {
+    let key = format!("fanweave-{:032x}", fastrand::u128(..));
+    HeaderValue::try_from(key).expect("letters, digits and a dash may stand in a header")
 }
 
 fn cut_off(how: &str) -> Error {

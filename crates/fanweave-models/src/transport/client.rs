@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Result};
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
-use hyper_util::client::legacy::ResponseFuture;
-use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::pool::{Lanes, Pool, Seat, pool};
+use super::body::Body;
+use super::connect::Connector;
+use super::own::{DynTransport, HttpTransport};
+use super::pool::Pool;
+use super::proxy::Proxies;
 use super::sse::SseLimits;
 
 /// How long the parts of one request may take. A retry is another request, and begins anew.
@@ -28,7 +30,8 @@ use super::sse::SseLimits;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Longest time to connect to one address. Default 5 s.
+    /// Longest time to connect to one address. Finding the address, a proxy's tunnel and TLS may take as long
+    /// again. Default 5 s.
     pub connect: Duration,
     /// Longest time from sending the request to the head of the answer: a plain answer is thought through
     /// whole before it begins. Default 120 s.
@@ -53,7 +56,8 @@ impl Default for Timeouts {
 /// A pool of connections with its settings. Cheap to clone; clones share the pool.
 ///
 /// All models of a process share [`Client::default`], so that they share connections. HTTP/1.1 over plain TCP,
-/// HTTP/1.1 or HTTP/2 over TLS, as the server likes. No redirect is ever followed.
+/// HTTP/1.1 or HTTP/2 over TLS, as the server likes. Follows the proxies of the environment
+/// ([`ClientBuilder::proxy`]). No redirect is ever followed.
 ///
 /// ```
 /// use fanweave_models::{Client, ModelBuilder};
@@ -68,17 +72,22 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    tcp: HttpConnector,
-    plain: Pool<HttpConnector>,
-    /// Built with the first request over TLS: reading the certificates of the platform takes milliseconds.
-    tls: OnceLock<Result<Lanes>>,
+    way: Way,
+}
+
+/// How requests reach their servers.
+enum Way {
+    Pool(Pool),
+    Own(Arc<dyn DynTransport>),
+    /// What the environment says of proxies cannot be followed. Reported by the first request: nobody has built
+    /// the client that a process shares.
+    None(Error),
 }
 
 /// What a [`ClientBuilder`] sets.
 #[derive(Clone)]
 struct Settings {
     timeouts: Timeouts,
-    roots: Vec<CertificateDer<'static>>,
     headers: HeaderMap,
     max_body_bytes: usize,
     max_event_bytes: usize,
@@ -90,34 +99,23 @@ impl Client {
         ClientBuilder::default()
     }
 
-    fn new(settings: Settings) -> Self {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(settings.timeouts.connect));
-        tcp.enforce_http(false);
-        let plain = pool(tcp.clone());
-        Self(Arc::new(Inner { settings, tcp, plain, tls: OnceLock::new() }))
+    fn new(settings: Settings, way: Way) -> Self {
+        Self(Arc::new(Inner { settings, way }))
     }
 
-    /// Sends a request. The answer's body is still to come; the seat is to be kept until it has been read.
+    /// Sends a request. The body of the answer is still to come.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where no certificates can be read for TLS.
-    pub(crate) fn send(
-        &self,
-        request: Request<Full<Bytes>>,
-        https: bool,
-    ) -> Result<(ResponseFuture, Option<Seat>)> {
-        if !https {
-            return Ok((self.0.plain.request(request), None));
-        }
-        let Inner { settings, tcp, tls, .. } = &*self.0;
-        match tls.get_or_init(|| Lanes::new(tcp.clone(), &settings.roots)) {
-            Ok(lanes) => {
-                let (pool, seat) = lanes.choose();
-                Ok((pool.request(request), Some(seat)))
+    /// [`ErrorKind::Connection`] where no answer comes, [`ErrorKind::Config`] where no certificates can be read for
+    /// TLS or no proxy can be used.
+    pub(crate) async fn request(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+        match &self.0.way {
+            Way::Pool(pool) => {
+                let (answer, lease) = pool.send(request.map(Full::new)).await?;
+                Ok(answer.map(|body| Body::pooled(body, lease)))
             }
-            Err(error) => Err(error.clone()),
+            Way::Own(transport) => transport.send(request).await,
+            Way::None(error) => Err(error.clone()),
         }
     }
 
@@ -142,7 +140,25 @@ impl Client {
 impl Default for Client {
     fn default() -> Self {
         static SHARED: OnceLock<Client> = OnceLock::new();
-        SHARED.get_or_init(|| Client::new(ClientBuilder::default().settings)).clone()
+        let shared = || {
+            let settings = ClientBuilder::default().settings;
+            let way = Proxies::from_env(&|name| std::env::var(name).ok())
+                .map_or_else(Way::None, |proxies| Way::Pool(pool(&settings, Vec::new(), proxies)));
+            Client::new(settings, way)
+        };
+        SHARED.get_or_init(shared).clone()
+    }
+}
+
+/// To wrap a client in a transport of one's own. Neither the client's headers nor its timeouts apply here, but that
+/// to connect: they belong to the calls of a model.
+impl HttpTransport for Client {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+        let uri = request.uri();
+        if uri.authority().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(Error::new(ErrorKind::Config, "a request needs a full http or https URL"));
+        }
+        self.request(request).await
     }
 }
 
@@ -167,6 +183,9 @@ impl fmt::Debug for Client {
 #[must_use]
 pub struct ClientBuilder {
     settings: Settings,
+    roots: Vec<CertificateDer<'static>>,
+    proxies: Option<Proxies>,
+    transport: Option<Arc<dyn DynTransport>>,
     /// The first setting that was wrong, reported by `build`.
     wrong: Option<Error>,
 }
@@ -175,12 +194,11 @@ impl Default for ClientBuilder {
     fn default() -> Self {
         let settings = Settings {
             timeouts: Timeouts::default(),
-            roots: Vec::new(),
             headers: HeaderMap::new(),
             max_body_bytes: 256 << 20,
             max_event_bytes: SseLimits::default().bytes,
         };
-        Self { settings, wrong: None }
+        Self { settings, roots: Vec::new(), proxies: None, transport: None, wrong: None }
     }
 }
 
@@ -192,12 +210,42 @@ impl ClientBuilder {
     }
 
     /// Trusts these certificates beside those of the platform. PEM, one or several.
+    ///
+    /// Those of the platform are where its OpenSSL looks for them, or where `SSL_CERT_FILE` and `SSL_CERT_DIR` say.
     pub fn root_certificates(mut self, pem: &[u8]) -> Self {
         match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
-            Ok(roots) if !roots.is_empty() => self.settings.roots.extend(roots),
+            Ok(roots) if !roots.is_empty() => self.roots.extend(roots),
             Ok(_) => self.wrong_setting("the root certificates hold no PEM certificate".to_owned()),
             Err(e) => self.wrong_setting(format!("the root certificates are not PEM: {e:?}")),
         }
+        self
+    }
+
+    /// Sends all requests through the proxy at `url`, as in `http://name:password@proxy.example:3128`, whatever the
+    /// environment says. Default: what the environment says, as curl reads it.
+    ///
+    /// In the environment, `https_proxy` and `http_proxy` are for requests of that scheme, `all_proxy` is for those
+    /// that are left, and `no_proxy` lists hosts, domains and networks that are asked directly; upper case does as
+    /// well. This machine is not special: with a proxy, `localhost` is asked through it unless `no_proxy` names it.
+    /// Requests with `https` pass through a tunnel, so that the proxy sees neither key nor text.
+    pub fn proxy(mut self, url: &str) -> Self {
+        match Proxies::all(url) {
+            Ok(proxies) => self.proxies = Some(proxies),
+            Err(error) => _ = self.wrong.get_or_insert(error),
+        }
+        self
+    }
+
+    /// Asks every host directly, whatever the environment says.
+    pub fn no_proxy(mut self) -> Self {
+        self.proxies = Some(Proxies::none());
+        self
+    }
+
+    /// Hands every request to `transport` instead of a pool of connections. Proxies and root certificates are then
+    /// its own affair, and a client that sets both is refused; so is the timeout to connect, which has no effect.
+    pub fn transport(mut self, transport: impl HttpTransport) -> Self {
+        self.transport = Some(Arc::new(transport));
         self
     }
 
@@ -210,7 +258,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Most bytes of an answer's body. Default 256 MiB.
+    /// Most bytes of an answer's body, also of one that comes in pieces. Default 256 MiB.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_body_bytes = bytes;
         self
@@ -225,17 +273,34 @@ impl ClientBuilder {
     /// The client.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a header or certificate that cannot be used.
+    /// [`ErrorKind::Config`] for a header, certificate or proxy that cannot be used.
     pub fn build(self) -> Result<Client> {
-        match self.wrong {
-            Some(error) => Err(error),
-            None => Ok(Client::new(self.settings)),
+        let Self { settings, roots, proxies, transport, wrong } = self;
+        if let Some(error) = wrong {
+            return Err(error);
         }
+        let way = match transport {
+            None => {
+                let from_env = || Proxies::from_env(&|name| std::env::var(name).ok());
+                let proxies = proxies.map_or_else(from_env, Ok)?;
+                Way::Pool(pool(&settings, roots, proxies))
+            }
+            Some(_) if proxies.is_some() || !roots.is_empty() => {
+                let message = "a client with a transport of its own has neither proxy nor root certificates:                                set them there";
+                return Err(Error::new(ErrorKind::Config, message));
+            }
+            Some(transport) => Way::Own(transport),
+        };
+        Ok(Client::new(settings, way))
     }
 
     fn wrong_setting(&mut self, message: String) {
         self.wrong.get_or_insert_with(|| Error::new(ErrorKind::Config, message));
     }
+}
+
+fn pool(settings: &Settings, roots: Vec<CertificateDer<'static>>, proxies: Proxies) -> Pool {
+    Pool::new(Connector::new(settings.timeouts.connect, roots, proxies))
 }
 
 /// A header as it goes over the wire. Its value is never printed: it may be a key.

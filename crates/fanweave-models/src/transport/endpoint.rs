@@ -11,7 +11,6 @@ use http::uri::Scheme;
 pub(crate) struct Endpoint {
     /// Without a slash at the end.
     url: String,
-    https: bool,
 }
 
 impl Endpoint {
@@ -32,11 +31,9 @@ impl Endpoint {
             return Err(refused(&format!("`{bare}` has no scheme: write http://{bare} or https://{bare}")));
         }
         let uri: Uri = bare.parse().map_err(|e| refused(&format!("`{bare}` is no URL: {e}")))?;
-        let https = match uri.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTPS => true,
-            Some(scheme) if *scheme == Scheme::HTTP => false,
-            _ => return Err(refused(&format!("`{bare}` is neither http nor https"))),
-        };
+        if uri.scheme().is_none_or(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
+            return Err(refused(&format!("`{bare}` is neither http nor https")));
+        }
         let bare = bare.trim_end_matches('/');
         if uri.host().is_none_or(str::is_empty) {
             return Err(refused(&format!("`{bare}` names no host")));
@@ -48,17 +45,13 @@ impl Endpoint {
         if let Some(base) = bare.strip_suffix("/chat/completions") {
             return Err(refused(&format!("`{bare}` is the address of one endpoint: write {base}")));
         }
-        Ok(Self { url: bare.to_owned(), https })
+        Ok(Self { url: bare.to_owned() })
     }
 
     /// The address of `path`, which begins with a slash.
     pub(crate) fn uri(&self, path: &str) -> Uri {
         let uri = [&self.url, path].concat();
         Uri::try_from(uri).expect("a checked URL and a path of plain letters make a URL")
-    }
-
-    pub(crate) fn is_https(&self) -> bool {
-        self.https
     }
 }
 
@@ -80,7 +73,6 @@ mod tests {
     fn slashes_at_the_end_make_no_difference() {
         let endpoint = Endpoint::parse(" https://api.openai.com/v1// ").unwrap();
         assert_eq!(endpoint.uri("/chat/completions"), "https://api.openai.com/v1/chat/completions");
-        assert!(endpoint.is_https());
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! One request and its answer.
 
 use std::error::Error as StdError;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::response::Parts;
-use http::{Request, Uri, header};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Incoming};
+use http::{Request, header};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use tokio::time::Instant;
 
+use super::body::Body;
 use super::client::{Client, Timeouts};
-use super::pool::Seat;
 use super::watch::{Phase, Watch};
 
 /// Longest wait for the end of a body of which nothing more is expected.
@@ -24,9 +25,10 @@ const FINISH: Duration = Duration::from_millis(50);
 /// Dropping it before the end of the body closes the connection.
 pub(crate) struct Exchange {
     pub(crate) head: Parts,
-    body: Incoming,
+    body: Body,
     watch: Watch,
-    _seat: Option<Seat>,
+    most: usize,
+    read: usize,
 }
 
 impl Exchange {
@@ -36,17 +38,15 @@ impl Exchange {
     /// [`ErrorKind::Connection`] or [`ErrorKind::Timeout`].
     pub(crate) async fn begin(
         client: &Client,
-        request: Request<Full<Bytes>>,
-        https: bool,
+        request: Request<Bytes>,
         timeouts: Timeouts,
         deadline: Option<Instant>,
     ) -> Result<Self> {
         let mut watch = Watch::start(timeouts, deadline);
-        let uri = request.uri().clone();
-        let (sent, seat) = client.send(request, https)?;
-        let answer = watch.during(Phase::FirstByte, sent).await?;
-        let (head, body) = answer.map_err(|e| unanswered(&uri, &e))?.into_parts();
-        Ok(Self { head, body, watch, _seat: seat })
+        // Pinned here and lent: handed over, it would have room in two futures of every call.
+        let sent = pin!(client.request(request));
+        let (head, body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
+        Ok(Self { head, body, watch, most: client.max_body_bytes(), read: 0 })
     }
 
     /// The media type of the body, in lower case. Empty where the server does not say.
@@ -56,16 +56,41 @@ impl Exchange {
         media_type.trim().to_ascii_lowercase()
     }
 
+    /// Makes sure that the body is as it was asked for.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Decode`] where it is compressed. It could be a thousand times as long as it looks.
+    pub(crate) fn check_coding(&self) -> Result<()> {
+        let Some(coding) = self.coding() else { return Ok(()) };
+        let message = format!(
+            "the server compressed its answer ({}), although it was asked not to: turn that off there, or in what \
+             stands before it",
+            coding.escape_debug()
+        );
+        Err(Error::new(ErrorKind::Decode, message).with_retryable(false))
+    }
+
+    fn coding(&self) -> Option<String> {
+        let value = self.head.headers.get(header::CONTENT_ENCODING)?;
+        let coding = String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase();
+        Some(coding).filter(|coding| !matches!(coding.as_str(), "" | "identity"))
+    }
+
     /// The next piece of the body. `None` at its end.
     ///
     /// # Errors
-    /// As [`begin`](Self::begin), also where the body ends before its announced length.
+    /// As [`begin`](Self::begin), also where the body ends before its announced length, and
+    /// [`ErrorKind::Decode`] where it is longer than the client allows.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
         loop {
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
             let Some(frame) = frame else { return Ok(None) };
             // Trailers say nothing that we read.
-            if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &e))?.into_data() {
+            if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &*e))?.into_data() {
+                self.read += bytes.len();
+                if self.read > self.most {
+                    return Err(too_long(self.most));
+                }
                 return Ok(Some(bytes));
             }
         }
@@ -74,11 +99,11 @@ impl Exchange {
     /// The whole body.
     ///
     /// # Errors
-    /// As [`chunk`](Self::chunk), and [`ErrorKind::Decode`] where it is longer than `most` bytes.
-    pub(crate) async fn whole(&mut self, most: usize) -> Result<Bytes> {
+    /// As [`chunk`](Self::chunk).
+    pub(crate) async fn whole(&mut self) -> Result<Bytes> {
         let announced = self.body.size_hint().lower();
-        if announced > most as u64 {
-            return Err(too_long(most));
+        if announced > self.most as u64 {
+            return Err(too_long(self.most));
         }
         let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         // Nearly every answer comes in one piece, which then need not be copied.
@@ -91,15 +116,8 @@ impl Exchange {
                 all.extend_from_slice(&first);
             }
             all.extend_from_slice(&more);
-            if all.len() > most {
-                return Err(too_long(most));
-            }
         }
-        match one {
-            Some(first) if first.len() > most => Err(too_long(most)),
-            Some(first) => Ok(first),
-            None => Ok(all.freeze()),
-        }
+        Ok(one.unwrap_or_else(|| all.freeze()))
     }
 
     /// Reads what is left of a body that has said everything, so that its connection can be used again. Gives up
@@ -112,7 +130,8 @@ impl Exchange {
     /// The beginning of the body, as much of it as comes, for an answer whose status has said the most already.
     pub(crate) async fn beginning(&mut self, most: usize) -> String {
         let mut all = Vec::new();
-        while all.len() < most
+        while self.coding().is_none()
+            && all.len() < most
             && let Ok(Some(more)) = self.chunk().await
         {
             all.extend_from_slice(&more[..more.len().min(most - all.len())]);
@@ -126,19 +145,8 @@ fn too_long(most: usize) -> Error {
     Error::new(ErrorKind::Decode, message).with_retryable(false)
 }
 
-/// A request without an answer, and whom it was sent to.
-fn unanswered(uri: &Uri, error: &hyper_util::client::legacy::Error) -> Error {
-    let host = uri.authority().map_or("the server", http::uri::Authority::as_str);
-    let what = if error.is_connect() {
-        format!("cannot connect to {host}")
-    } else {
-        format!("no answer from {host}")
-    };
-    broken(&what, error)
-}
-
 /// A failure of the network, in the words of its innermost cause.
-fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
+pub(crate) fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
     let innermost = causes(error).last().unwrap_or(error);
     let message = format!("{what}: {innermost}");
     let broken = Error::new(ErrorKind::Connection, message);
@@ -150,7 +158,9 @@ fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
 }
 
 /// An error and what caused it, outermost first.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+pub(crate) fn causes<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |&error| {
         // An I/O error does not give what it wraps as its source.
         match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {

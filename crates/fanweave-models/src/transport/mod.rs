@@ -5,20 +5,27 @@
 //!  ├ limits    whose turn it is on the account, for all calls of the process
 //!  ├ retry     whether and when to try again
 //!  ├ exchange  one request and its answer, under the timeouts of `watch`
-//!  │   └ client   settings of the connections, which `pool` keeps
+//!  │   └ client   settings, and the way to the server:
+//!  │       ├ pool     connections for the calls, as few as will do
+//!  │       │   └ connect   opening one: `proxy`, TLS, version of HTTP
+//!  │       └ own      or a transport that somebody brings
 //!  ├ frames    the events of a streamed answer: `sse`, or `lines`
 //!  └ secret    keys, and texts without them; `keys` that change
 //! ```
 
+pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;
+mod connect;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod frames;
 pub(crate) mod keys;
 pub(crate) mod limits;
 mod lines;
+pub(crate) mod own;
 mod pool;
+mod proxy;
 pub(crate) mod retry;
 pub(crate) mod secret;
 pub(crate) mod sse;

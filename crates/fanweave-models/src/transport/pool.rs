@@ -1,111 +1,463 @@
-//! Pools of connections: one over plain TCP, and lanes of them over TLS.
+//! A pool of connections, for all hosts that one client talks to.
 //!
-//! A pool opens a single HTTP/2 connection to a host, and servers take about a hundred requests at once on one:
-//! 400 calls of 500 ms would take 2 s. So requests over TLS fill one lane after another, each with a pool of its
-//! own.
+//! A call takes a [`Lease`] on a connection and holds it until its answer has been read. Over HTTP/1.1 a connection
+//! carries one call. Over HTTP/2 it carries as many as the server takes, often a hundred, and a further connection
+//! is opened only when all are full: 400 calls of 500 ms would take 2 s on one.
+//!
+//! Until a server has shown which version it speaks, a burst waits for its first connection: opening one for each
+//! call would be a hundred times too many.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Result};
-use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore};
+use http::header::{HOST, PROXY_AUTHORIZATION};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
 
-/// Connections that are opened by `C` and used again.
-pub(crate) type Pool<C> = Client<C, Full<Bytes>>;
+use super::connect::{Connector, Opened, Sent, Streams};
+use super::exchange::{broken, causes};
+use super::proxy::Proxy;
 
 /// How long an unused connection is kept. Common load balancers close theirs after 100 s and more.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// Requests in one lane. Servers say how many they take at once on a connection, and most say 100 or 128.
-const SEATS: usize = 100;
+/// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
+const RESENDS: usize = 3;
 
-/// A pool over `connector`.
-pub(crate) fn pool<C: Connect + Clone>(connector: C) -> Pool<C> {
-    Client::builder(TokioExecutor::new())
-        .pool_timer(TokioTimer::new())
-        .timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE)
-        // Notices a connection that died silently; costs nothing while answers come.
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .http2_adaptive_window(true)
-        .build(connector)
+/// Connections to every host that was called, with the settings of one client.
+pub(crate) struct Pool {
+    connector: Arc<Connector>,
+    hosts: Mutex<HashMap<(Scheme, Authority), Arc<Host>>>,
 }
 
-/// The pools for requests over TLS. There is one more whenever all others are full.
-pub(crate) struct Lanes {
-    connector: HttpsConnector<HttpConnector>,
-    lanes: Mutex<Vec<Lane>>,
-}
-
-struct Lane {
-    pool: Pool<HttpsConnector<HttpConnector>>,
-    taken: Arc<AtomicUsize>,
-}
-
-/// A seat in a lane, until it is dropped.
-pub(crate) struct Seat(Arc<AtomicUsize>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+impl Pool {
+    pub(crate) fn new(connector: Connector) -> Self {
+        Self { connector: Arc::new(connector), hosts: Mutex::default() }
     }
-}
 
-impl Lanes {
-    /// Trusts the certificates of the platform, and `extra`.
+    /// Sends `request`, on a connection that is free or on a new one. The lease is to be kept until the body of
+    /// the answer has been read.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where there is nobody to trust.
-    pub(crate) fn new(tcp: HttpConnector, extra: &[CertificateDer<'static>]) -> Result<Self> {
-        let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring offers TLS 1.2 and 1.3")
-            .with_root_certificates(roots(extra)?)
-            .with_no_client_auth();
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(config)
-            .https_only()
-            .enable_all_versions()
-            .wrap_connector(tcp);
-        Ok(Self { connector, lanes: Mutex::default() })
+    /// As [`Connector::open`], and [`ErrorKind::Connection`] where no answer comes.
+    pub(crate) async fn send(&self, mut request: Request<Sent>) -> Result<(Response<Incoming>, Lease)> {
+        let uri = request.uri().clone();
+        let host = self.host(&uri);
+        let mut sent = 0;
+        loop {
+            let mut lease = host.lease().await?;
+            sent += 1;
+            let failed = match &mut lease.connection {
+                Some(Connection::One(sender)) => {
+                    host.address_http1(&mut request, &uri);
+                    match sender.try_send_request(request).await {
+                        Ok(answer) => return Ok((answer, lease)),
+                        Err(failed) => failed,
+                    }
+                }
+                Some(Connection::Many(shared)) => {
+                    address_http2(&mut request, &uri);
+                    let copy = request.clone();
+                    match shared.sender.clone().try_send_request(request).await {
+                        Ok(answer) => return Ok((answer, lease)),
+                        Err(failed) if sent <= RESENDS && is_unprocessed(failed.error()) => {
+                            request = copy;
+                            continue;
+                        }
+                        Err(failed) => failed,
+                    }
+                }
+                None => unreachable!("a lease holds its connection until it is dropped"),
+            };
+            request = resend(failed, sent)
+                .map_err(|error| broken(&format!("no answer from {}", host.authority), &error))?;
+        }
     }
 
-    /// A seat in the first lane that has one: as few connections as will do.
-    pub(crate) fn choose(&self) -> (Pool<HttpsConnector<HttpConnector>>, Seat) {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = lanes.iter().position(|lane| lane.taken.load(Ordering::Relaxed) < SEATS);
-        let at = free.unwrap_or_else(|| {
-            lanes.push(Lane { pool: pool(self.connector.clone()), taken: Arc::default() });
-            lanes.len() - 1
-        });
-        lanes[at].taken.fetch_add(1, Ordering::Relaxed);
-        (lanes[at].pool.clone(), Seat(lanes[at].taken.clone()))
+    fn host(&self, uri: &Uri) -> Arc<Host> {
+        let scheme = uri.scheme().cloned().expect("a checked URL has a scheme");
+        let authority = uri.authority().cloned().expect("a checked URL names a host");
+        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let host = hosts.entry((scheme, authority));
+        host.or_insert_with_key(|(scheme, authority)| {
+            Arc::new(Host::new(&self.connector, uri, scheme, authority))
+        })
+        .clone()
     }
 }
 
-fn roots(extra: &[CertificateDer<'static>]) -> Result<RootCertStore> {
-    let mut roots = RootCertStore::empty();
-    let platform = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(platform.certs);
-    for certificate in extra {
-        roots
-            .add(certificate.clone())
-            .map_err(|e| Error::new(ErrorKind::Config, format!("a root certificate cannot be used: {e}")))?;
+/// The request, where it has not left this machine and may be sent once more.
+fn resend(mut failed: TrySendError<Request<Sent>>, sent: usize) -> Result<Request<Sent>, hyper::Error> {
+    match failed.take_message() {
+        Some(request) if sent <= RESENDS => Ok(request),
+        _ => Err(failed.into_error()),
     }
-    if roots.is_empty() {
-        let why = platform.errors.first().map(|e| format!(": {e}")).unwrap_or_default();
-        let message = format!(
-            "no root certificates found{why}: install the ca-certificates of the system, or set SSL_CERT_FILE"
-        );
-        return Err(Error::new(ErrorKind::Config, message));
+}
+
+/// Whether the server has said that it did not and will not work on the request: it is going away, and named the
+/// last one that it answers, or it refused this one.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
+        let reason = error.reason();
+        reason == Some(h2::Reason::REFUSED_STREAM)
+            || (error.is_go_away() && error.is_remote() && reason == Some(h2::Reason::NO_ERROR))
+    })
+}
+
+fn address_http2(request: &mut Request<Sent>, uri: &Uri) {
+    request.uri_mut().clone_from(uri);
+    request.headers_mut().remove(HOST);
+    *request.version_mut() = Version::HTTP_2;
+}
+
+/// The connections to one host.
+struct Host {
+    connector: Arc<Connector>,
+    /// Of the host alone.
+    uri: Uri,
+    authority: Authority,
+    /// What the `Host` header says.
+    name: HeaderValue,
+    /// The proxy that requests without TLS are handed to.
+    proxy: Option<Proxy>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// HTTP/1.1 connections that nobody uses, the one used last at the end.
+    free: Vec<(http1::SendRequest<Sent>, Instant)>,
+    /// HTTP/2 connections, and since when nobody has used them.
+    shared: Vec<(Arc<Shared>, Instant)>,
+    /// Calls without a connection, in the order they came.
+    waiting: VecDeque<Waiting>,
+    /// Connections that are being opened.
+    opening: usize,
+    /// What is known of the server.
+    speaks: Speaks,
+    /// Whether a task looks after connections that nobody uses.
+    swept: bool,
+}
+
+/// A call without a connection.
+struct Waiting {
+    place: oneshot::Sender<Result<Lease>>,
+    /// Where a connection for it is to live.
+    runtime: Handle,
+}
+
+#[derive(Default, Clone, Copy)]
+enum Speaks {
+    #[default]
+    Unknown,
+    /// One call at a time.
+    Http1,
+    /// This many calls at a time.
+    Http2(usize),
+}
+
+struct Shared {
+    sender: http2::SendRequest<Sent>,
+    streams: Streams,
+    /// Changed only under the lock of the host.
+    taken: AtomicUsize,
+}
+
+/// A call's hold on a connection.
+///
+/// # Cancellation
+/// Dropped before its answer has been read, it closes an HTTP/1.1 connection, and a single stream over HTTP/2.
+pub(crate) struct Lease {
+    host: Arc<Host>,
+    connection: Option<Connection>,
+}
+
+enum Connection {
+    One(http1::SendRequest<Sent>),
+    Many(Arc<Shared>),
+}
+
+impl Host {
+    fn new(connector: &Arc<Connector>, uri: &Uri, scheme: &Scheme, authority: &Authority) -> Self {
+        let https = *scheme == Scheme::HTTPS;
+        // Plain HTTP is version 1.1 everywhere.
+        let speaks = if https { Speaks::Unknown } else { Speaks::Http1 };
+        let name = HeaderValue::from_str(authority.as_str()).expect("an authority is plain ASCII");
+        Self {
+            connector: connector.clone(),
+            uri: uri.clone(),
+            authority: authority.clone(),
+            name,
+            proxy: connector.proxies.of(uri).filter(|_| !https),
+            state: Mutex::new(State { speaks, ..State::default() }),
+        }
     }
-    Ok(roots)
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn address_http1(&self, request: &mut Request<Sent>, uri: &Uri) {
+        *request.version_mut() = Version::HTTP_11;
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.name.clone());
+        match &self.proxy {
+            Some(proxy) => {
+                if let Some(auth) = &proxy.auth {
+                    headers.insert(PROXY_AUTHORIZATION, auth.clone());
+                }
+                // A proxy needs to be told the host.
+                request.uri_mut().clone_from(uri);
+            }
+            None => {
+                let path = uri.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/"));
+                *request.uri_mut() = path.into();
+            }
+        }
+    }
+
+    /// A connection for one call.
+    async fn lease(self: &Arc<Self>) -> Result<Lease> {
+        let (place, turn) = oneshot::channel();
+        let missing = {
+            let mut state = self.state();
+            if let Some(connection) = state.take() {
+                return Ok(Lease { host: self.clone(), connection: Some(connection) });
+            }
+            state.waiting.push_back(Waiting { place, runtime: Handle::current() });
+            state.missing()
+        };
+        self.open(missing);
+        turn.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Connection, "the pool was given up")))
+    }
+
+    /// Opens connections that have been counted already. Never under the lock: a runtime that has been shut down
+    /// drops what it is given at once.
+    fn open(self: &Arc<Self>, missing: Option<(usize, Handle)>) {
+        let Some((count, runtime)) = missing else { return };
+        for _ in 0..count {
+            // A task of its own, since others may get its connection: it ends within the connect timeouts.
+            runtime.spawn(Opening { host: self.clone(), outcome: None }.run());
+        }
+    }
+
+    /// Takes in a connection that was opened, or hands on why it was not.
+    fn opened(self: &Arc<Self>, outcome: Result<Opened>) {
+        let mut refused = Vec::new();
+        {
+            let mut state = self.state();
+            // Those who would have got it hear of the failure; none is left without anybody to wait for.
+            let share = state.waiting.len().div_ceil(state.opening.max(1));
+            state.opening -= 1;
+            let now = Instant::now();
+            match outcome {
+                Ok(Opened::One(sender)) => {
+                    state.speaks = Speaks::Http1;
+                    state.free.push((sender, now));
+                }
+                Ok(Opened::Many { sender, streams }) => {
+                    state.speaks = Speaks::Http2(streams());
+                    let taken = AtomicUsize::new(0);
+                    state.shared.push((Arc::new(Shared { sender, streams, taken }), now));
+                }
+                Err(error) => {
+                    let gone = state.waiting.drain(..share).map(|waiting| (waiting.place, error.clone()));
+                    refused.extend(gone);
+                }
+            }
+        }
+        for (place, error) in refused {
+            let _ = place.send(Err(error));
+        }
+        self.sweep_later();
+        self.serve();
+    }
+
+    /// Gives connections to those who wait, as far as there are any, and opens more.
+    fn serve(self: &Arc<Self>) {
+        loop {
+            let (place, lease) = {
+                let mut state = self.state();
+                while state.waiting.front().is_some_and(|waiting| waiting.place.is_closed()) {
+                    state.waiting.pop_front();
+                }
+                if state.waiting.is_empty() {
+                    return;
+                }
+                let Some(connection) = state.take() else {
+                    let missing = state.missing();
+                    drop(state);
+                    return self.open(missing);
+                };
+                let waiting = state.waiting.pop_front().expect("looked at just now");
+                (waiting.place, Lease { host: self.clone(), connection: Some(connection) })
+            };
+            // Somebody who has gone in this moment lets go of it again: outside of the lock.
+            drop(place.send(Ok(lease)));
+        }
+    }
+
+    /// Closes connections that nobody has used for long. A task for that exists only while there are any.
+    fn sweep_later(self: &Arc<Self>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        if std::mem::replace(&mut self.state().swept, true) {
+            return;
+        }
+        let mut sweeper = Sweeper(Arc::downgrade(self));
+        runtime.spawn(async move {
+            loop {
+                sleep(IDLE).await;
+                if !sweeper.sweep() {
+                    return;
+                }
+            }
+        });
+    }
+}
+
+impl State {
+    /// How many connections are to be opened for those who wait, and where. They count as being opened from now.
+    fn missing(&mut self) -> Option<(usize, Handle)> {
+        // Calls that were given up since are not worth a connection.
+        let first = self.waiting.iter().find(|waiting| !waiting.place.is_closed())?;
+        let wanted = match self.speaks {
+            Speaks::Unknown => 1,
+            Speaks::Http1 => self.waiting.len(),
+            Speaks::Http2(streams) => self.waiting.len().div_ceil(streams),
+        };
+        let missing = wanted.saturating_sub(self.opening);
+        self.opening += missing;
+        (missing > 0).then(|| (missing, first.runtime.clone()))
+    }
+
+    /// A connection with room for a call.
+    fn take(&mut self) -> Option<Connection> {
+        let before = self.shared.len();
+        self.shared.retain(|(shared, _)| !shared.sender.is_closed());
+        if before > 0 && self.shared.is_empty() && self.opening == 0 {
+            // It may come back as another server.
+            self.speaks = Speaks::Unknown;
+        }
+        // The first one with room: as few connections as will do.
+        for (shared, _) in &self.shared {
+            let streams = (shared.streams)();
+            if shared.taken.load(Ordering::Relaxed) < streams {
+                shared.taken.fetch_add(1, Ordering::Relaxed);
+                self.speaks = Speaks::Http2(streams);
+                return Some(Connection::Many(shared.clone()));
+            }
+        }
+        while let Some((sender, since)) = self.free.pop() {
+            if sender.is_ready() && since.elapsed() < IDLE {
+                return Some(Connection::One(sender));
+            }
+        }
+        None
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else { return };
+        match connection {
+            Connection::One(sender) => {
+                if sender.is_closed() {
+                    return;
+                }
+                if !sender.is_ready() {
+                    return self.host.finish_later(sender);
+                }
+                let swept = {
+                    let mut state = self.host.state();
+                    state.free.push((sender, Instant::now()));
+                    state.swept
+                };
+                if !swept {
+                    self.host.sweep_later();
+                }
+            }
+            Connection::Many(shared) => {
+                let mut state = self.host.state();
+                shared.taken.fetch_sub(1, Ordering::Relaxed);
+                if let Some((_, since)) =
+                    state.shared.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &shared))
+                {
+                    *since = Instant::now();
+                }
+            }
+        }
+        self.host.serve();
+    }
+}
+
+impl Host {
+    /// Takes back a connection that another thread is about to finish with. One whose answer was not read never
+    /// becomes ready: it is closed.
+    fn finish_later(self: &Arc<Self>, mut sender: http1::SendRequest<Sent>) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        let host = self.clone();
+        runtime.spawn(async move {
+            if sender.ready().await.is_ok() {
+                host.state().free.push((sender, Instant::now()));
+                host.serve();
+            }
+        });
+    }
+}
+
+/// A connection being opened. It is counted until this is dropped, also where its runtime is shut down.
+struct Opening {
+    host: Arc<Host>,
+    outcome: Option<Result<Opened>>,
+}
+
+impl Opening {
+    async fn run(mut self) {
+        self.outcome = Some(self.host.connector.open(&self.host.uri).await);
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        let outcome = self.outcome.take().unwrap_or_else(|| {
+            let message = format!("cannot connect to {}: its runtime was shut down", self.host.authority);
+            Err(Error::new(ErrorKind::Connection, message))
+        });
+        self.host.opened(outcome);
+    }
+}
+
+/// Looks after the connections of a host that nobody uses, as long as there are any.
+struct Sweeper(Weak<Host>);
+
+impl Sweeper {
+    /// Whether there is anything left to look after.
+    fn sweep(&mut self) -> bool {
+        let Some(host) = self.0.upgrade() else { return false };
+        let mut state = host.state();
+        state.free.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+        state.shared.retain(|(shared, since)| {
+            let used = shared.taken.load(Ordering::Relaxed) > 0;
+            !shared.sender.is_closed() && (used || since.elapsed() < IDLE)
+        });
+        state.swept = !(state.free.is_empty() && state.shared.is_empty());
+        state.swept
+    }
+}
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        // Whatever ended it, the next connection gets another.
+        if let Some(host) = self.0.upgrade() {
+            host.state().swept = false;
+        }
+    }
 }

@@ -4,5 +4,8 @@
 mod calls;
 mod conformance;
 mod faults;
+mod network;
+mod own;
+mod proxies;
 mod server;
 mod tls;

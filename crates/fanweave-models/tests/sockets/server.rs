@@ -25,6 +25,8 @@ pub(crate) struct Seen {
 #[derive(Clone)]
 pub(crate) enum Act {
     Send(Vec<u8>),
+    /// Sends the same bytes this many times.
+    Repeat(Vec<u8>, usize),
     Wait(Duration),
     /// Closes the connection as if the process had died.
     Reset,
@@ -39,6 +41,8 @@ pub(crate) struct Log {
     pub(crate) requests: Mutex<Vec<Seen>>,
     pub(crate) connections: AtomicUsize,
     pub(crate) closed: AtomicUsize,
+    /// Bytes that the operating system took.
+    pub(crate) sent: AtomicUsize,
 }
 
 pub(crate) struct Server {
@@ -77,6 +81,11 @@ impl Server {
 
     pub(crate) fn closed(&self) -> usize {
         self.log.closed.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of [`Act::Repeat`] that were sent.
+    pub(crate) fn sent(&self) -> usize {
+        self.log.sent.load(Ordering::SeqCst)
     }
 
     pub(crate) fn requests(&self) -> Vec<Seen> {
@@ -118,6 +127,22 @@ async fn serve(
         for act in script(&seen) {
             match act {
                 Act::Send(bytes) => socket.write_all(&bytes).await?,
+                Act::Repeat(bytes, times) => {
+                    // In large pieces: a million small writes would take a while.
+                    let at_once = (256 << 10) / bytes.len() + 1;
+                    let piece = bytes.repeat(at_once);
+                    let mut left = bytes.len() * times;
+                    while left > 0 {
+                        let sent = socket.write(&piece[..left.min(piece.len())]).await?;
+                        // What was not taken begins the next piece, so that it must be whole.
+                        if !sent.is_multiple_of(bytes.len()) {
+                            socket.write_all(&bytes[sent % bytes.len()..]).await?;
+                        }
+                        let whole = sent.next_multiple_of(bytes.len());
+                        left -= whole;
+                        log.sent.fetch_add(whole, Ordering::SeqCst);
+                    }
+                }
                 Act::Wait(time) => tokio::time::sleep(time).await,
                 Act::Reset => return socket.set_zero_linger(),
                 Act::Close => return Ok(()),

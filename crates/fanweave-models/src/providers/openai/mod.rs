@@ -145,7 +145,7 @@ impl StreamDecoder for Decoder {
             self.done = true;
             return Ok(());
         }
-        let chunk = Completion::parse(event.data.as_bytes())?;
+        let chunk = Completion::parse_chunk(event.data)?;
         // Some servers name the event `error` and leave the wrapping object out.
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(None));

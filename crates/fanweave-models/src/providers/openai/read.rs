@@ -31,10 +31,18 @@ pub(super) struct Completion<'a> {
 
 impl<'a> Completion<'a> {
     pub(super) fn parse(json: &'a [u8]) -> Result<Self> {
-        // The parser's error may quote the body, key and all: it is redacted as text, and not kept as source.
-        serde_json::from_slice(json)
-            .map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is no chat completion: {e}")))
+        serde_json::from_slice(json).map_err(|e| no_completion(&e))
     }
+
+    /// One chunk, which is known to be UTF-8: no text in it is checked again.
+    pub(super) fn parse_chunk(json: &'a str) -> Result<Self> {
+        serde_json::from_str(json).map_err(|e| no_completion(&e))
+    }
+}
+
+fn no_completion(error: &serde_json::Error) -> Error {
+    // It may quote the body, key and all: it is redacted as text, and not kept as source.
+    Error::new(ErrorKind::Decode, format!("the answer is no chat completion: {error}"))
 }
 
 #[derive(Deserialize)]

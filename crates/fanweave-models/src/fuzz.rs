@@ -1,0 +1,166 @@
+//! What reads bytes from the network, as functions of bytes: for the fuzz targets in `fuzz/` and for the test below.
+//! They must not panic, whatever the bytes, and say the same at every split of them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use fanweave_core::{Delta, ErrorKind, Fold, Result};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+
+use crate::protocol::Protocol;
+use crate::providers::compatible::Vendor;
+use crate::transport::frames::Frames;
+use crate::transport::retry::{retry_after, should_retry};
+use crate::transport::secret::Secret;
+use crate::transport::sse::{SseDecoder, SseLimits};
+
+/// Every dialect. A new one is added here.
+fn dialects() -> [(&'static str, Arc<dyn Protocol>); 6] {
+    ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"].map(
+        |name| {
+            let vendor = Vendor::of(name).expect("a vendor of the table").0;
+            (name, vendor.dialect.protocol(vendor, None).expect("every dialect has a version of its own"))
+        },
+    )
+}
+
+const LIMITS: SseLimits = SseLimits { bytes: 1 << 16, lines: 1 << 10 };
+
+/// Pieces of `bytes`, cut where its own content says.
+fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let length = 1 + usize::from(*rest.first()? % 23);
+        let (piece, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        Some(piece)
+    })
+}
+
+/// The events of a stream.
+///
+/// # Panics
+/// Where a split makes a difference.
+pub fn sse(bytes: &[u8]) {
+    fn read<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<(String, String)>, Option<ErrorKind>) {
+        let (mut decoder, mut events) = (SseDecoder::new(LIMITS), Vec::new());
+        for chunk in chunks {
+            let fed = decoder.feed(chunk, |event| {
+                events.push((event.name.to_owned(), event.data.to_owned()));
+                Ok(())
+            });
+            if let Err(error) = fed {
+                return (events, Some(error.kind()));
+            }
+        }
+        (events, None)
+    }
+    let (whole, cut) = (read(std::iter::once(bytes)), read(pieces(bytes)));
+    // A limit may be met a little sooner or later.
+    if whole.1.is_none() && cut.1.is_none() {
+        assert_eq!(whole, cut);
+    }
+}
+
+/// Streamed answers of all dialects.
+///
+/// # Panics
+/// Where a split makes a difference.
+pub fn stream(bytes: &[u8]) {
+    fn read<'a>(dialect: &dyn Protocol, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Delta>, bool) {
+        let mut frames = Frames::new(dialect.framing(), LIMITS);
+        let (mut decoder, mut deltas) = (dialect.decoder(), Vec::new());
+        let mut feed = |chunk| frames.feed(chunk, |event| decoder.event(&event, &mut deltas));
+        let read: Result<()> = { chunks }.try_for_each(&mut feed);
+        (deltas, read.is_ok())
+    }
+    for (name, dialect) in dialects() {
+        let (whole, cut) = (read(&*dialect, std::iter::once(bytes)), read(&*dialect, pieces(bytes)));
+        assert!(!(whole.1 && cut.1) || whole == cut, "{name}: {whole:?} {cut:?}");
+        let mut fold = Fold::default();
+        whole.0.iter().for_each(|delta| fold.push(delta));
+        fold.into_message();
+    }
+}
+
+/// Whole answers of all dialects, and their refusals.
+pub fn response(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for (_, dialect) in dialects() {
+        let _ = dialect.response(bytes);
+        for status in [StatusCode::BAD_REQUEST, StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY] {
+            let _ = dialect.error(status, &text);
+        }
+    }
+}
+
+/// Headers that say when to come back, and a key taken out of a text.
+///
+/// # Panics
+/// Where the key is left in the text.
+pub fn headers(bytes: &[u8]) {
+    if let Ok(value) = HeaderValue::from_bytes(bytes) {
+        for name in ["retry-after", "retry-after-ms", "x-should-retry"] {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.clone())]);
+            let _ = (retry_after(&headers, SystemTime::UNIX_EPOCH), should_retry(&headers));
+        }
+    }
+    let text = String::from_utf8_lossy(bytes);
+    let secret = Secret::new("sk-canary-0123".to_owned());
+    assert!(!secret.redact(&format!("{text}sk-canary-0123{text}")).contains("sk-canary-0123"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// What providers said, from the fixtures of all dialects.
+    fn fixtures(folder: &Path, all: &mut Vec<Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                fixtures(&path, all);
+            } else if path.extension().is_some_and(|extension| extension != "rs") {
+                all.push(std::fs::read(path).unwrap());
+            }
+        }
+    }
+
+    /// Changes a few bytes: others in their place, some cut out, some from elsewhere put in.
+    fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
+        for _ in 0..random.usize(1..6) {
+            let at = random.usize(..=bytes.len());
+            let end = (at + random.usize(..40)).min(bytes.len());
+            match random.u8(..5) {
+                0 => bytes.truncate(at),
+                1 => _ = bytes.drain(at..end),
+                2 => bytes.insert(at, random.u8(..)),
+                3 => bytes.insert(at, *random.choice(b"\r\n:{}[]\",0-\\").expect("a choice")),
+                _ => {
+                    let from = random.usize(..other.len());
+                    let piece = other[from..(from + 60).min(other.len())].iter().copied();
+                    bytes.splice(at..end, piece);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_that_resembles_an_answer_makes_a_decoder_panic() {
+        let mut seeds = Vec::new();
+        fixtures(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers"), &mut seeds);
+        assert!(seeds.len() >= 5);
+        let mut random = fastrand::Rng::with_seed(11);
+        for round in 0..8_000 {
+            let mut bytes = random.choice(&seeds).unwrap().clone();
+            let other = random.choice(&seeds).unwrap();
+            mutate(&mut bytes, other, &mut random);
+            for read in [sse, stream, response, headers] {
+                let read = std::panic::catch_unwind(|| read(&bytes));
+                assert!(read.is_ok(), "round {round}: {:?}", String::from_utf8_lossy(&bytes));
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Bodies of answers: from the pool's connections, or from a transport of somebody's own.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+
+use super::pool::Lease;
+
+/// What a body fails with.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The body of an answer that an [`HttpTransport`](crate::HttpTransport) gives.
+///
+/// ```
+/// use fanweave_models::Body;
+///
+/// let whole = Body::from(r#"{"choices":[]}"#);
+/// let streamed = Body::new(whole); // any `http_body::Body` of `Bytes`
+/// ```
+pub struct Body(Inner);
+
+enum Inner {
+    /// From the pool, which gets its connection back with the end of the body.
+    Pooled(Incoming, Option<Lease>),
+    Own(UnsyncBoxBody<Bytes, BoxError>),
+}
+
+impl Body {
+    /// A body that arrives piece by piece.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self(Inner::Own(body.map_err(Into::into).boxed_unsync()))
+    }
+
+    pub(crate) fn pooled(body: Incoming, lease: Lease) -> Self {
+        Self(Inner::Pooled(body, Some(lease)))
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Body {
+    fn from(whole: T) -> Self {
+        Self::new(Full::new(whole.into()))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.0 {
+            Inner::Pooled(body, lease) => {
+                let frame = Pin::new(body).poll_frame(task);
+                if matches!(frame, Poll::Ready(None)) {
+                    *lease = None;
+                }
+                frame.map_err(Into::into)
+            }
+            Inner::Own(body) => Pin::new(body).poll_frame(task),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Pooled(body, _) => body.is_end_stream(),
+            Inner::Own(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Pooled(body, _) => body.size_hint(),
+            Inner::Own(body) => body.size_hint(),
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("size_hint", &self.size_hint()).finish_non_exhaustive()
+    }
+}

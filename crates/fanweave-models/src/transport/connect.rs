@@ -1,0 +1,193 @@
+//! Opening a connection: name, TCP, proxy, TLS, and which version of HTTP is spoken.
+
+use std::error::Error as StdError;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanweave_core::{Error, ErrorKind, Result};
+use http::Uri;
+use http::uri::Authority;
+use http_body_util::Full;
+use hyper::client::conn::{http1, http2};
+use hyper::rt::{Read, Write};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tower_service::Service;
+
+use super::exchange::broken;
+use super::proxy::Proxies;
+
+/// The body of a request: whole from the beginning.
+pub(crate) type Sent = Full<Bytes>;
+
+/// Requests at once on one HTTP/2 connection, as long as the server has not said how many it takes. Most take 100
+/// or 128.
+const STREAMS: usize = 100;
+
+/// Most requests at once on one HTTP/2 connection, whatever the server takes: one lost packet stops all of them.
+const MOST_STREAMS: usize = 256;
+
+/// Says how many requests at once a server takes on a connection. It may change its mind.
+pub(crate) type Streams = Arc<dyn Fn() -> usize + Send + Sync>;
+
+/// What one end of a fresh connection can do.
+pub(crate) enum Opened {
+    /// HTTP/1.1: one request at a time.
+    One(http1::SendRequest<Sent>),
+    /// HTTP/2: many requests at once.
+    Many { sender: http2::SendRequest<Sent>, streams: Streams },
+}
+
+/// Opens connections, with the settings of one client.
+pub(crate) struct Connector {
+    tcp: HttpConnector,
+    timeout: Duration,
+    roots: Vec<CertificateDer<'static>>,
+    pub(crate) proxies: Proxies,
+    /// Built with the first request over TLS: reading the certificates of the platform takes milliseconds.
+    tls: OnceLock<Result<TlsConnector>>,
+}
+
+impl Connector {
+    pub(crate) fn new(timeout: Duration, roots: Vec<CertificateDer<'static>>, proxies: Proxies) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(timeout));
+        tcp.enforce_http(false);
+        Self { tcp, timeout, roots, proxies, tls: OnceLock::new() }
+    }
+
+    /// Opens a connection to the host of `uri`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] where nobody answers or the certificate is not to be trusted,
+    /// [`ErrorKind::Timeout`] where it takes too long, [`ErrorKind::Config`] where no certificates can be read or
+    /// the proxy does not let us through.
+    pub(crate) async fn open(&self, uri: &Uri) -> Result<Opened> {
+        let host = uri.authority().expect("a checked URL names a host");
+        let socket = match self.proxies.of(uri) {
+            None => self.limited(self.tcp(uri.clone()), host).await?,
+            Some(proxy) if uri.scheme_str() == Some("https") => {
+                let tunnel = async { proxy.tunnel(self.tcp(proxy.uri.clone()).await?, host).await };
+                Box::pin(self.limited(tunnel, host)).await?
+            }
+            Some(proxy) => self.limited(self.tcp(proxy.uri), host).await?,
+        };
+        if uri.scheme_str() != Some("https") {
+            return http1(TokioIo::new(socket)).await.map_err(|e| cannot(host, &e));
+        }
+        // In a box: thousands of connections without TLS are opened at once, and need no room for its state.
+        Box::pin(self.secure(socket, host)).await
+    }
+
+    async fn secure(&self, socket: TcpStream, host: &Authority) -> Result<Opened> {
+        let name = host.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).map_err(|e| cannot(host, &e))?;
+        let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot(host, &e)) };
+        let stream = self.limited(secured, host).await?;
+        let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        let stream = TokioIo::new(stream);
+        let opened = if http2 { self::http2(stream).await } else { http1(stream).await };
+        opened.map_err(|e| cannot(host, &e))
+    }
+
+    async fn tcp(&self, uri: Uri) -> Result<TcpStream> {
+        let host = uri.authority().cloned();
+        let opened = self.tcp.clone().call(uri).await;
+        let name = host.as_ref().map_or("the server", Authority::as_str);
+        opened.map(TokioIo::into_inner).map_err(|e| broken(&format!("cannot connect to {name}"), &e))
+    }
+
+    fn tls(&self) -> Result<&TlsConnector> {
+        self.tls.get_or_init(|| tls(&self.roots)).as_ref().map_err(Error::clone)
+    }
+
+    /// Runs one part of opening a connection, which may take no longer than the timeout.
+    async fn limited<T>(&self, part: impl Future<Output = Result<T>>, host: &Authority) -> Result<T> {
+        // A name that is looked up takes time of its own, before the connector's timeout begins.
+        timeout(self.timeout * 2, part).await.unwrap_or_else(|_| {
+            let message = format!("cannot connect to {host}: no answer within {:?}", self.timeout * 2);
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
+    }
+}
+
+fn cannot(host: &Authority, error: &(dyn StdError + 'static)) -> Error {
+    broken(&format!("cannot connect to {host}"), error)
+}
+
+/// Every connection is driven by a task of its own, which ends with the connection: when the pool and all
+/// requests have let go of it, or the server has closed it.
+async fn http1<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result<Opened> {
+    let (mut sender, connection) = http1::handshake(io).await?;
+    tokio::spawn(connection);
+    sender.ready().await?;
+    Ok(Opened::One(sender))
+}
+
+async fn http2<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result<Opened> {
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        // Notices a connection that died silently; costs nothing while answers come.
+        .keep_alive_interval(Duration::from_secs(30))
+        .adaptive_window(true)
+        .initial_max_send_streams(STREAMS)
+        .handshake(io)
+        .await?;
+    let connection = Arc::new(Mutex::new(Some(connection)));
+    let driven = connection.clone();
+    tokio::spawn(std::future::poll_fn(move |task| {
+        let mut held = driven.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(connection) = &mut *held else { return Poll::Ready(()) };
+        let done = Pin::new(connection).poll(task).map(drop);
+        if done.is_ready() {
+            // What it has not sent comes back only now.
+            *held = None;
+        }
+        done
+    }));
+    let streams = Arc::new(move || {
+        let held = connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = held.as_ref().map_or(1, http2::Connection::current_max_send_streams);
+        told.clamp(1, MOST_STREAMS)
+    });
+    Ok(Opened::Many { sender, streams })
+}
+
+/// Trusts the certificates of the platform, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, and `extra`.
+fn tls(extra: &[CertificateDer<'static>]) -> Result<TlsConnector> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("ring offers TLS 1.2 and 1.3")
+        .with_root_certificates(roots(extra)?)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn roots(extra: &[CertificateDer<'static>]) -> Result<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    let platform = rustls_native_certs::load_native_certs();
+    roots.add_parsable_certificates(platform.certs);
+    for certificate in extra {
+        roots
+            .add(certificate.clone())
+            .map_err(|e| Error::new(ErrorKind::Config, format!("a root certificate cannot be used: {e}")))?;
+    }
+    if roots.is_empty() {
+        let why = platform.errors.first().map(|e| format!(": {e}")).unwrap_or_default();
+        let message = format!(
+            "no root certificates found{why}: install the ca-certificates of the system, or set SSL_CERT_FILE"
+        );
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    Ok(roots)
+}

@@ -1,0 +1,204 @@
+//! Which requests go through a proxy, and which one.
+
+use fanweave_core::{Error, ErrorKind, Result};
+use http::uri::{Authority, Scheme};
+use http::{HeaderValue, StatusCode, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::exchange::broken;
+
+/// Most bytes of a proxy's answer to `CONNECT`.
+const HEAD_BYTES: usize = 16 << 10;
+
+/// The proxies of one client.
+#[derive(Debug)]
+pub(crate) struct Proxies(Option<Matcher>);
+
+/// A proxy that a request goes through.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    /// Without user name and password.
+    pub(crate) uri: Uri,
+    /// User name and password, as a header has them.
+    pub(crate) auth: Option<HeaderValue>,
+}
+
+impl Proxies {
+    /// Every request goes to its host.
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    /// All requests go through the proxy at `url`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a URL that cannot be used. It shows neither user name nor password.
+    pub(crate) fn all(url: &str) -> Result<Self> {
+        Ok(Self(Some(Matcher::builder().all(checked("the proxy", url)?).build())))
+    }
+
+    /// What the environment says, in the variables that curl reads, in lower case or upper case: `https_proxy`,
+    /// `http_proxy`, `all_proxy` for what the others leave open, and `no_proxy`.
+    ///
+    /// # Errors
+    /// As [`all`](Self::all), with the name of the variable.
+    pub(crate) fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        let set = |name: &str| {
+            // As curl has it, the lower case wins.
+            [name.to_owned(), name.to_ascii_uppercase()].into_iter().find_map(|name| {
+                Some((env(&name)?.trim().to_owned(), name)).filter(|(value, _)| !value.is_empty())
+            })
+        };
+        let url = |name: &str| match set(name) {
+            // A web server hands a request's `Proxy` header to the programs that it runs under this name.
+            Some((_, name)) if name == "HTTP_PROXY" && env("REQUEST_METHOD").is_some() => Ok(String::new()),
+            Some((url, name)) => checked(&name, &url),
+            None => Ok(String::new()),
+        };
+        let (http, https, all) = (url("http_proxy")?, url("https_proxy")?, url("all_proxy")?);
+        if http.is_empty() && https.is_empty() && all.is_empty() {
+            return Ok(Self::none());
+        }
+        let no = set("no_proxy").map(|(hosts, _)| hosts).unwrap_or_default();
+        Ok(Self(Some(Matcher::builder().http(http).https(https).all(all).no(no).build())))
+    }
+
+    /// The proxy for requests to `uri`.
+    pub(crate) fn of(&self, uri: &Uri) -> Option<Proxy> {
+        let proxy = self.0.as_ref()?.intercept(uri)?;
+        Some(Proxy { uri: proxy.uri().clone(), auth: proxy.basic_auth().cloned() })
+    }
+}
+
+impl Proxy {
+    /// Asks for a tunnel to `host` over a connection to the proxy.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the proxy wants another password, [`ErrorKind::Connection`] where it cannot reach
+    /// the host.
+    pub(crate) async fn tunnel(&self, mut socket: TcpStream, host: &Authority) -> Result<TcpStream> {
+        let target = format!("{}:{}", host.host(), host.port_u16().unwrap_or(443));
+        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
+        if let Some(auth) = &self.auth {
+            request.extend_from_slice(&[b"Proxy-Authorization: ", auth.as_bytes(), b"\r\n"].concat());
+        }
+        request.extend_from_slice(b"\r\n");
+        let at = self.uri.authority().map_or("the proxy", Authority::as_str);
+        let what = format!("the proxy {at} gives no connection");
+        socket.write_all(&request).await.map_err(|e| broken(&what, &e))?;
+
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            // Byte by byte: what follows belongs to the host. This happens once for a connection.
+            match socket.read_u8().await {
+                Ok(byte) if head.len() < HEAD_BYTES => head.push(byte),
+                Ok(_) => return Err(Error::new(ErrorKind::Connection, format!("{what}: it talks too much"))),
+                Err(e) => return Err(broken(&what, &e)),
+            }
+        }
+        let status =
+            head.split(|byte| *byte == b' ').nth(1).and_then(|code| StatusCode::from_bytes(code).ok());
+        match status {
+            Some(status) if status.is_success() => Ok(socket),
+            Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
+                let wrong = if self.auth.is_some() {
+                    "refuses the user name and password"
+                } else {
+                    "asks for a user name and password"
+                };
+                let message = format!("the proxy {at} {wrong}: set its URL as http://NAME:PASSWORD@{at}");
+                Err(Error::new(ErrorKind::Config, message).with_status(407))
+            }
+            Some(status) => {
+                let message = format!("{what} to {target}: it answered {}", status.as_u16());
+                Err(Error::new(ErrorKind::Connection, message))
+            }
+            None => Err(Error::new(ErrorKind::Connection, format!("{what}: it does not speak HTTP"))),
+        }
+    }
+}
+
+/// `url` with a scheme, where it can be the address of a proxy.
+fn checked(whose: &str, url: &str) -> Result<String> {
+    let refused = |why| Err(Error::new(ErrorKind::Config, format!("{whose} cannot be used: {why}")));
+    let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
+    let Ok(uri) = url.parse::<Uri>() else {
+        return refused("it is no URL; special characters in a password are written as in %40");
+    };
+    if uri.scheme() != Some(&Scheme::HTTP) {
+        return refused("only proxies at http:// addresses are supported");
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return refused("it names no host");
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn through(env: &[(&str, &str)], url: &str) -> Option<String> {
+        let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+        let proxies = Proxies::from_env(&env).unwrap();
+        Some(proxies.of(&url.parse().unwrap())?.uri.authority()?.to_string())
+    }
+
+    #[test]
+    fn each_scheme_has_its_variable_and_all_proxy_fills_the_gap() {
+        let env = [("HTTPS_PROXY", "http://secure:1"), ("all_proxy", "rest:2")];
+        assert_eq!(through(&env, "https://api.openai.com").as_deref(), Some("secure:1"));
+        assert_eq!(through(&env, "http://vllm:8000").as_deref(), Some("rest:2"));
+        assert_eq!(through(&[], "https://api.openai.com"), None);
+        assert_eq!(through(&[("https_proxy", " ")], "https://api.openai.com"), None);
+    }
+
+    #[test]
+    fn lower_case_wins() {
+        let env = [("HTTP_PROXY", "http://upper:1"), ("http_proxy", "http://lower:1")];
+        assert_eq!(through(&env, "http://vllm").as_deref(), Some("lower:1"));
+    }
+
+    #[test]
+    fn no_proxy_names_hosts_domains_and_networks() {
+        let env = [("all_proxy", "http://p:1"), ("NO_PROXY", "localhost, .example.com,10.0.0.0/8")];
+        for url in ["http://localhost:8000", "https://api.example.com", "http://10.1.2.3/v1"] {
+            assert_eq!(through(&env, url), None, "{url}");
+        }
+        // As with curl, this machine is not special.
+        assert_eq!(through(&env, "http://127.0.0.1").as_deref(), Some("p:1"));
+        assert_eq!(through(&[("all_proxy", "http://p:1"), ("no_proxy", "*")], "http://x"), None);
+    }
+
+    #[test]
+    fn a_program_that_a_web_server_runs_does_not_trust_the_upper_case_name() {
+        let env = [("HTTP_PROXY", "http://evil:1"), ("REQUEST_METHOD", "GET")];
+        assert_eq!(through(&env, "http://vllm"), None);
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
+        for (url, says) in [
+            ("socks5://me:canary@p:1080", "only proxies at http://"),
+            ("http://me:can ary@p", "is no URL"),
+            ("https://me:canary@p", "only proxies at http://"),
+        ] {
+            let env = |name: &str| (name == "ALL_PROXY").then(|| url.to_owned());
+            let error = Proxies::from_env(&env).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().starts_with("ALL_PROXY cannot be used: "), "{error}");
+            assert!(error.message().contains(says) && !error.message().contains("ary"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_password_of_a_proxy_is_a_header_and_never_printed() {
+        let proxies = Proxies::all("http://me:s3cr%40t@p:1").unwrap();
+        let proxy = proxies.of(&"https://x".parse().unwrap()).unwrap();
+        assert_eq!(proxy.auth.as_ref().unwrap(), "Basic bWU6czNjckB0");
+        let shown = format!("{proxies:?} {:?} {}", proxy.auth, proxy.uri);
+        assert!(!shown.contains("s3c") && !shown.contains("bWU6"), "{shown}");
+    }
+}

@@ -1,0 +1,216 @@
+//! What the network itself may do, and what a server may send to fill a memory.
+
+use std::time::{Duration, Instant};
+
+use fanweave_core::{Error, ErrorKind, Model, chain};
+use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
+use tokio::net::TcpListener;
+
+use crate::server::{Act, Server, answer, completion, refusal, stream, stream_head};
+
+const MIB: usize = 1 << 20;
+
+/// What the operating system holds of a connection, at most, beside what was read.
+const IN_SOCKETS: usize = 16 * MIB;
+
+fn hasty() -> RetryPolicy {
+    RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() }
+}
+
+/// The plain and the streamed end of a call.
+async fn both(model: &Model) -> [Error; 2] {
+    let plain = model.invoke("x").await.unwrap_err();
+    [plain, chain(model.clone()).stream("x").output().await.unwrap_err()]
+}
+
+#[tokio::test]
+async fn a_reset_before_the_headers_is_tried_again() {
+    for end in [Act::Reset, Act::Close] {
+        for begun in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
+            let end = end.clone();
+            let server = Server::start(move |seen| match seen.number {
+                0 => vec![Act::Send(begun.into()), end.clone()],
+                _ => completion("hi"),
+            })
+            .await;
+            let model = server.model().retry(hasty()).build().unwrap();
+            assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_nobody_used_it_is_replaced() {
+    let server = Server::start(|_| [completion("hi"), vec![Act::Close]].concat()).await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    for _ in 0..5 {
+        model.invoke("x").await.unwrap();
+        while server.closed() < server.connections() {
+            tokio::task::yield_now().await;
+        }
+        // The news of it is on its way through this machine.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(server.connections(), 5);
+}
+
+#[tokio::test]
+async fn a_socket_that_is_never_accepted_ends_with_the_first_byte_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let short = Duration::from_millis(200);
+    let client = Client::builder().timeouts(Timeouts { first_byte: short, ..Timeouts::default() });
+    let model = ModelBuilder::new("vllm/x").base_url(url).client(client.build().unwrap());
+    let began = Instant::now();
+    let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "no answer began within 200ms"));
+    assert!(began.elapsed() < short * 5, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_the_tls_greeting_ends_with_the_connect_timeout() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}/v1", listener.local_addr().unwrap());
+    let short = Duration::from_millis(100);
+    let client = Client::builder().timeouts(Timeouts { connect: short, ..Timeouts::default() });
+    let model = ModelBuilder::new("vllm/x").base_url(url).client(client.build().unwrap());
+    let began = Instant::now();
+    let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+    assert!(began.elapsed() < short * 20, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_host_without_an_address_is_tried_again_within_the_policy() {
+    // Longer than a label may be: refused before anybody is asked.
+    let url = format!("http://{}.invalid/v1", "x".repeat(64));
+    let policy = RetryPolicy { attempts: 3.try_into().unwrap(), ..hasty() };
+    let model = ModelBuilder::new("vllm/x").base_url(url).retry(policy).build().unwrap();
+    let error = model.invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, true, 3));
+}
+
+#[tokio::test]
+async fn a_million_headers_are_refused() {
+    let server = Server::start(|_| {
+        vec![Act::Send(b"HTTP/1.1 200 OK\r\n".to_vec()), Act::Repeat(b"x-a: b\r\n".to_vec(), 1_000_000)]
+    })
+    .await;
+    for error in both(&server.model().retry(RetryPolicy::never()).build().unwrap()).await {
+        assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_gibibyte_is_refused_at_the_cap() {
+    let length = 1 << 30;
+    let announced = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+    for head in [announced.as_str(), "HTTP/1.1 200 OK\r\n\r\n"] {
+        let head = head.as_bytes().to_vec();
+        let server = Server::start(move |_| {
+            vec![Act::Send(head.clone()), Act::Repeat(vec![b' '; 4096], length / 4096)]
+        })
+        .await;
+        let client = Client::builder().max_body_bytes(MIB).max_event_bytes(MIB).build().unwrap();
+        let model = server.model().client(client).retry(hasty()).build().unwrap();
+        for error in both(&model).await {
+            assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false), "{error}");
+        }
+        assert_eq!(server.requests().len(), 2, "the same requests would meet the same end");
+        assert!(server.sent() < 2 * IN_SOCKETS, "{} bytes", server.sent());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_small_events_without_end_is_refused_at_the_cap_of_the_body() {
+    let event = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"again and again\"}}]}\n\n";
+    let server = Server::start(|_| {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec();
+        vec![Act::Send(head), Act::Repeat(event.to_vec(), 1 << 24)]
+    })
+    .await;
+    let client = Client::builder().max_body_bytes(MIB).build().unwrap();
+    let model = server.model().client(client).retry(hasty()).build().unwrap();
+    let error = chain(model).stream("x").output().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Decode, "the answer is longer than 1048576 bytes")
+    );
+    assert!(error.partial().is_some_and(|partial| partial.text().starts_with("again and again")));
+    assert!(server.sent() < IN_SOCKETS, "{} bytes", server.sent());
+}
+
+#[tokio::test]
+async fn a_million_empty_lines_of_one_event_are_refused() {
+    let server = Server::start(|_| {
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec();
+        vec![Act::Send(head), Act::Repeat(b"data:\n".to_vec(), 1_000_000)]
+    })
+    .await;
+    let model = server.model().retry(hasty()).build().unwrap();
+    let error = chain(model).stream("x").output().await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false));
+    assert!(error.message().contains("65536 lines"), "{error}");
+}
+
+#[tokio::test]
+async fn a_compressed_answer_is_refused_unread() {
+    for coding in ["gzip", "zstd", "br, gzip"] {
+        let server = Server::start(move |_| {
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n");
+            vec![Act::Send(head.into()), Act::Repeat(vec![0; 4096], 1 << 18)]
+        })
+        .await;
+        for error in both(&server.model().retry(hasty()).build().unwrap()).await {
+            assert_eq!((error.kind(), error.attempts()), (ErrorKind::Decode, 1));
+            let says = format!("the server compressed its answer ({coding})");
+            assert!(error.message().starts_with(&says), "{error}");
+        }
+        assert!(server.sent() < 2 * IN_SOCKETS, "{} bytes", server.sent());
+    }
+    let server = Server::start(|_| refusal(400, "content-encoding: gzip\r\n", "x", "\u{1f}\u{8b}")).await;
+    let error = server.model().build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.status()), (ErrorKind::BadRequest, Some(400)));
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_utf8_are_a_decode_error() {
+    let server = Server::start(|seen| {
+        if seen.body["stream"] == true {
+            return vec![stream_head(), Act::Send(b"9\r\ndata: \xFF\n\n\r\n".to_vec()), Act::Hang];
+        }
+        let mut acts = answer(200, "", "{\"choices\":[{\"message\":{\"content\":\"??\"}}]}");
+        let Act::Send(bytes) = &mut acts[0] else { unreachable!() };
+        let at = bytes.windows(2).position(|two| two == b"??").unwrap();
+        bytes[at] = 0xFF;
+        acts
+    })
+    .await;
+    for error in both(&server.model().retry(RetryPolicy::never()).build().unwrap()).await {
+        assert_eq!(error.kind(), ErrorKind::Decode, "{error}");
+        assert!(error.body().unwrap_or_default().len() < 4096);
+    }
+}
+
+#[tokio::test]
+async fn all_tries_of_a_call_carry_one_idempotency_key_and_no_two_calls_the_same() {
+    let server = Server::start(|seen| match seen.number {
+        0 => refusal(500, "", "x", "down"),
+        1 => vec![Act::Reset],
+        _ if seen.body["stream"] == true => stream(&["hi"]),
+        _ => completion("hi"),
+    })
+    .await;
+    let model = server.model().retry(hasty()).build().unwrap();
+    model.invoke("x").await.unwrap();
+    chain(model.clone()).stream("x").output().await.unwrap();
+    let mine = server.model().header("idempotency-key", "mine").build().unwrap();
+    mine.invoke("x").await.unwrap();
+    let requests = server.requests();
+    let keys: Vec<_> = requests
+        .iter()
+        .map(|seen| seen.head.lines().find_map(|line| line.strip_prefix("idempotency-key: ")).unwrap())
+        .collect();
+    assert!(keys[0].len() > 32 && keys[0] == keys[1] && keys[1] == keys[2], "{keys:?}");
+    assert!(keys[3] != keys[0] && keys[4] == "mine", "{keys:?}");
+}

@@ -1,0 +1,91 @@
+//! A transport of somebody's own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanweave_core::{Error, ErrorKind, Result, chain};
+use fanweave_models::{Body, Client, HttpTransport, ModelBuilder, RetryPolicy, Timeouts};
+use http::{Request, Response};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+
+use crate::server::{Server, completion};
+
+/// Breaks the first time, and then plays back a stream.
+struct Recorded {
+    asked: AtomicUsize,
+}
+
+impl HttpTransport for Recorded {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+        assert_eq!(request.uri(), "http://recorded/v1/chat/completions");
+        if self.asked.fetch_add(1, Ordering::SeqCst) == 0 {
+            return Err(Error::new(ErrorKind::Connection, "out of tape"));
+        }
+        let pieces = ["data: {\"choices\":[{\"delta\":{\"content\":\"Hel", "lo\"}}]}\n\ndata: [DONE]\n\n"];
+        let frames = pieces.map(|piece| Ok::<_, std::io::Error>(Frame::data(Bytes::from(piece))));
+        let body = Body::new(StreamBody::new(futures::stream::iter(frames)));
+        Ok(Response::builder().header("content-type", "text/event-stream").body(body).unwrap())
+    }
+}
+
+fn model(client: Client) -> ModelBuilder {
+    let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+    ModelBuilder::new("vllm/x").base_url("http://recorded/v1").client(client).retry(hasty)
+}
+
+#[tokio::test]
+async fn recorded_answers_pass_through_retries_and_decoders() {
+    let client = Client::builder().transport(Recorded { asked: AtomicUsize::new(0) }).build().unwrap();
+    let message = chain(model(client).build().unwrap()).stream("x").output().await.unwrap();
+    assert_eq!((message.text().as_str(), message.reply.unwrap().attempts), ("Hello", 2));
+}
+
+#[tokio::test]
+async fn a_transport_that_never_answers_is_given_up() {
+    struct Silent;
+    impl HttpTransport for Silent {
+        async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>> {
+            std::future::pending().await
+        }
+    }
+    let timeouts = Timeouts { first_byte: Duration::from_millis(50), ..Timeouts::default() };
+    let client = Client::builder().timeouts(timeouts).transport(Silent).build().unwrap();
+    let error = model(client).retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+#[tokio::test]
+async fn a_client_can_be_wrapped() {
+    struct Counted(Client, Arc<AtomicUsize>);
+    impl HttpTransport for Counted {
+        async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.send(request).await
+        }
+    }
+    let server = Server::start(|_| completion("hi")).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    let inner = Client::builder().build().unwrap();
+    let client = Client::builder().transport(Counted(inner.clone(), count.clone())).build().unwrap();
+    let model = server.model().client(client).build().unwrap();
+    for _ in 0..3 {
+        assert_eq!(model.invoke("x").await.unwrap().text(), "hi");
+    }
+    assert_eq!((count.load(Ordering::SeqCst), server.connections()), (3, 1));
+
+    let error = inner.send(Request::new(Bytes::new())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[test]
+fn settings_that_only_the_pool_has_are_refused_beside_a_transport() {
+    let error = Client::builder()
+        .transport(Recorded { asked: AtomicUsize::new(0) })
+        .proxy("http://p:1")
+        .build()
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
