@@ -42,6 +42,7 @@
 
 pub mod batch_api;
 pub mod chain_file;
+mod prompt_file;
 mod resolve;
 pub mod sim;
 
@@ -49,4 +50,5 @@ pub use chain_file::ChainFile;
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
 pub use fanweave_models as models;
+pub use prompt_file::PromptFile;
 pub use resolve::model;

@@ -1,9 +1,8 @@
 //! One of several texts.
 
-use crate::{Context, Error, ErrorKind, Message, Node, Result, Runnable, excerpt};
-
-/// Most bytes of an answer that the message of an error shows. 200: three lines.
-const SHOWN_BYTES: usize = 200;
+use super::unreadable;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`choice`] makes.
 #[derive(Debug, Clone)]
@@ -31,6 +30,47 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
     Choice { options: options.into_iter().map(Into::into).collect() }
 }
 
+/// As [`choice`], as values: each option is the text that the value is shown as.
+///
+/// ```
+/// use std::fmt;
+/// use fanweave_core::{Message, choice_of};
+///
+/// #[derive(Debug, Clone, PartialEq)]
+/// enum Mood {
+///     Glad,
+///     Sad,
+/// }
+///
+/// impl fmt::Display for Mood {
+///     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+///         f.write_str(if *self == Mood::Glad { "glad" } else { "sad" })
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let mood = choice_of([Mood::Glad, Mood::Sad]);
+/// assert_eq!(mood.invoke(Message::assistant("Sad.")).await?, Mood::Sad);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// As [`choice`].
+pub fn choice_of<T>(options: impl IntoIterator<Item = T>) -> Chain<Message, T>
+where
+    T: std::fmt::Display + Clone + Send + Sync + 'static,
+{
+    let values: Vec<T> = options.into_iter().collect();
+    let names: Vec<String> = values.iter().map(ToString::to_string).collect();
+    let known = names.clone();
+    chain(choice(names)).map(move |name| {
+        let at = known.iter().position(|known| *known == name).expect("a choice gives one of its options");
+        values[at].clone()
+    })
+}
+
 impl Runnable for Choice {
     type Input = Message;
     type Output = String;
@@ -40,11 +80,7 @@ impl Runnable for Choice {
         let said = bare(&text);
         let found = self.options.iter().find(|option| option.trim() == text.trim());
         let found = found.or_else(|| self.options.iter().find(|option| bare(option) == said));
-        found.cloned().ok_or_else(|| {
-            let (options, shown) = (self.options.join(", "), excerpt(text.trim(), SHOWN_BYTES));
-            Error::new(ErrorKind::Parse, format!("expected one of {options}, found {shown:?}"))
-                .with_body(&text)
-        })
+        found.cloned().ok_or_else(|| unreadable(&format!("one of {}", self.options.join(", ")), &text))
     }
 
     fn describe(&self) -> Node {

@@ -1,6 +1,7 @@
 //! Another try where an answer cannot be read.
 
-use crate::{Context, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
+use crate::runnable::{Chain, chain};
+use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
 
 /// The step that [`repair`] makes.
 #[derive(Debug, Clone)]
@@ -46,10 +47,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            let ask = format!(
-                "This answer could not be read: {error}. Write it again so that it can, and nothing else."
-            );
-            let prompt = Prompt::new([Message::assistant(message.text()), Message::user(ask)]);
+            let prompt = Prompt::new([Message::assistant(message.text()), Message::user(again(&error))]);
             message = self.model.run(prompt, &muted).await?;
         }
         self.parser.run(message, &muted).await
@@ -58,6 +56,67 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
     fn describe(&self) -> Node {
         Node::around("repair", [self.parser.describe()])
     }
+}
+
+/// Asks `model` and reads its answer with `parser`. Where that fails with [`ErrorKind::Parse`], the conversation goes on:
+/// the model sees its answer and what is wrong with it, and answers anew, at most `times` times.
+///
+/// ```
+/// use fanweave_core::{json, model::fake::Fake, prompt, repaired, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let model = Fake::script([Ok("{size: 3}"), Ok(r#"{"size": 3}"#)]).model();
+/// let size = prompt("How large is {{ x }}? Answer in JSON.") | repaired(&model, json(), 2);
+/// assert_eq!(size.invoke(vars! { x: "it" }).await?["size"], 3);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A run fails with the error of the last try, or of `model`.
+pub fn repaired<P: Runnable<Input = Message>>(
+    model: &Model,
+    parser: P,
+    times: usize,
+) -> Chain<Prompt, P::Output> {
+    chain(Repaired { model: model.clone(), parser, times })
+}
+
+struct Repaired<P> {
+    model: Model,
+    parser: P,
+    times: usize,
+}
+
+impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
+    type Input = Prompt;
+    type Output = P::Output;
+
+    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<P::Output> {
+        // A partial value could belong to an answer that is then replaced.
+        let muted = cx.muted();
+        for _ in 0..self.times {
+            let message = self.model.run(prompt.clone(), &muted).await?;
+            let answer = Message::assistant(message.text());
+            let error = match self.parser.run(message, &muted).await {
+                Err(error) if error.kind() == ErrorKind::Parse => error,
+                done => return done,
+            };
+            prompt.messages.push(answer);
+            prompt.messages.push(Message::user(again(&error)));
+        }
+        let message = self.model.run(prompt, &muted).await?;
+        self.parser.run(message, &muted).await
+    }
+
+    fn describe(&self) -> Node {
+        Node::around("repaired", [self.model.describe(), self.parser.describe()])
+    }
+}
+
+fn again(error: &Error) -> String {
+    format!("This answer could not be read: {error}. Write it again so that it can, and nothing else.")
 }
 
 #[cfg(test)]
@@ -74,5 +133,23 @@ mod tests {
         assert_eq!(chain(parser.clone()).invoke(broken()).await.unwrap(), "yes");
         // Readable answers cost nothing: the script has ended.
         assert_eq!(chain(parser).invoke(Message::assistant("no")).await.unwrap(), "no");
+    }
+
+    #[tokio::test]
+    async fn a_model_sees_the_whole_conversation_when_it_is_asked_again() {
+        struct Counts;
+        impl crate::ChatModel for Counts {
+            fn name(&self) -> &str {
+                "test/counts"
+            }
+            async fn generate(&self, prompt: crate::Prompt, _: &crate::Context) -> crate::Result<Message> {
+                assert_eq!(prompt.messages[0].text(), "Yes or no?");
+                Ok(Message::assistant(if prompt.messages.len() < 5 { "maybe" } else { "yes" }))
+            }
+        }
+        let model = crate::Model::new(Counts);
+        let ask = |times| crate::repaired(&model, choice(["yes", "no"]), times);
+        assert_eq!(ask(2).invoke("Yes or no?").await.unwrap(), "yes");
+        assert_eq!(ask(1).invoke("Yes or no?").await.unwrap_err().kind(), ErrorKind::Parse);
     }
 }

@@ -8,18 +8,18 @@ use super::spec::Placed;
 use super::tree::{Key, Node, Tree};
 use crate::closest;
 
-pub(super) struct Fields<'n, 'p> {
+pub(crate) struct Fields<'n, 'p> {
     /// Whose fields they are, as errors say it.
     what: String,
     fields: &'n [(Key, Node)],
     /// Names that were asked for.
     known: Vec<&'static str>,
-    pub(super) found: &'p mut Vec<Problem>,
+    pub(crate) found: &'p mut Vec<Problem>,
 }
 
 impl<'n, 'p> Fields<'n, 'p> {
     /// The fields of a table. Anything else is a problem.
-    pub(super) fn of(node: &'n Node, what: &str, found: &'p mut Vec<Problem>) -> Option<Self> {
+    pub(crate) fn of(node: &'n Node, what: &str, found: &'p mut Vec<Problem>) -> Option<Self> {
         match &node.value {
             Tree::Map(fields) => Some(Self { what: what.to_owned(), fields, known: Vec::new(), found }),
             _ => {
@@ -30,33 +30,33 @@ impl<'n, 'p> Fields<'n, 'p> {
         }
     }
 
-    pub(super) fn problem(&mut self, at: usize, message: impl Into<String>) {
+    pub(crate) fn problem(&mut self, at: usize, message: impl Into<String>) {
         self.found.push(Problem::at(at, message.into()));
     }
 
     /// The field of that name, which thereby is a known one.
-    pub(super) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
         self.known.push(name);
         self.fields.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
     /// Where a field stands that should not be there. It is not complained about again.
-    pub(super) fn place(&mut self, name: &'static str) -> Option<usize> {
+    pub(crate) fn place(&mut self, name: &'static str) -> Option<usize> {
         self.known.push(name);
         self.fields.iter().find(|(key, _)| key.name == name).map(|(key, _)| key.at)
     }
 
     /// Whether one of these fields is there.
-    pub(super) fn named(&self, names: &[&str]) -> bool {
+    pub(crate) fn named(&self, names: &[&str]) -> bool {
         self.fields.iter().any(|(key, _)| names.contains(&key.name.as_str()))
     }
 
-    pub(super) fn text(&mut self, name: &'static str) -> Option<Placed<String>> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<Placed<String>> {
         let node = self.take(name)?;
         self.as_text(name, node)
     }
 
-    pub(super) fn as_text(&mut self, name: &str, node: &Node) -> Option<Placed<String>> {
+    pub(crate) fn as_text(&mut self, name: &str, node: &Node) -> Option<Placed<String>> {
         match &node.value {
             Tree::Text(text) => Some(Placed { at: node.at, value: text.clone() }),
             _ => {
@@ -72,7 +72,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// A text or a list of texts.
-    pub(super) fn texts(&mut self, name: &str, node: &Node) -> Vec<String> {
+    pub(crate) fn texts(&mut self, name: &str, node: &Node) -> Vec<String> {
         let nodes: Vec<&Node> = match &node.value {
             Tree::List(items) => items.iter().collect(),
             _ => vec![node],
@@ -80,7 +80,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         nodes.into_iter().filter_map(|node| self.as_text(name, node)).map(|text| text.value).collect()
     }
 
-    pub(super) fn whole(&mut self, name: &str, node: &Node) -> Option<i64> {
+    pub(crate) fn whole(&mut self, name: &str, node: &Node) -> Option<i64> {
         let whole = match &node.value {
             Tree::Number(n) => n.as_i64(),
             _ => None,
@@ -91,7 +91,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         whole
     }
 
-    pub(super) fn at_least(&mut self, name: &'static str, least: u32) -> Option<u32> {
+    pub(crate) fn at_least(&mut self, name: &'static str, least: u32) -> Option<u32> {
         let node = self.take(name)?;
         let whole = match &node.value {
             Tree::Number(n) => n.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| *n >= least),
@@ -105,7 +105,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         whole
     }
 
-    pub(super) fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+    pub(crate) fn number(&mut self, name: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
         let node = self.take(name)?;
         let number = match &node.value {
             Tree::Number(n) => n.as_f64().filter(|n| range.contains(n)),
@@ -122,7 +122,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// A time, as in `30s`.
-    pub(super) fn duration(&mut self, name: &'static str) -> Option<Duration> {
+    pub(crate) fn duration(&mut self, name: &'static str) -> Option<Duration> {
         let node = self.take(name)?;
         let time = match &node.value {
             Tree::Text(text) => humantime::parse_duration(text).ok().filter(|time| !time.is_zero()),
@@ -135,7 +135,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         time
     }
 
-    pub(super) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let node = self.take(name)?;
         // YAML reads an unquoted null as nothing.
         let word = match &node.value {
@@ -154,7 +154,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 
     /// Complains about every field that nobody asked for.
-    pub(super) fn end(self) {
+    pub(crate) fn end(self) {
         for (key, _) in self.fields {
             if self.known.contains(&key.name.as_str()) {
                 continue;

@@ -18,15 +18,15 @@
 //! fan-out (`for_each`) starts on the first item while its source is still being written.
 
 mod check;
-mod fields;
+pub(crate) mod fields;
 mod outcome;
-mod problem;
+pub(crate) mod problem;
 mod run;
 mod segment;
-mod spec;
+pub(crate) mod spec;
 #[cfg(test)]
 mod tests;
-mod tree;
+pub(crate) mod tree;
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -27,7 +27,7 @@ struct Place {
 const SHOWN: usize = 160;
 
 impl Problem {
-    pub(super) fn at(at: usize, message: String) -> Self {
+    pub(crate) fn at(at: usize, message: String) -> Self {
         Self { message, at, place: None }
     }
 
@@ -88,7 +88,7 @@ impl Problems {
         self.0.iter()
     }
 
-    pub(super) fn placed(mut self, file: &str, text: &str) -> Self {
+    pub(crate) fn placed(mut self, file: &str, text: &str) -> Self {
         self.0.sort_by_key(|problem| problem.at);
         self.0.dedup();
         self.0.iter_mut().for_each(|problem| problem.placed(file, text));
@@ -96,7 +96,7 @@ impl Problems {
     }
 
     /// `Ok` where nothing was found.
-    pub(super) fn check(found: Vec<Problem>) -> Result<(), Self> {
+    pub(crate) fn check(found: Vec<Problem>) -> Result<(), Self> {
         if found.is_empty() { Ok(()) } else { Err(Self(found)) }
     }
 }

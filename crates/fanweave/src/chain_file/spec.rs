@@ -24,9 +24,9 @@ pub(super) struct Spec {
 
 /// Something and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Placed<T> {
-    pub(super) at: usize,
-    pub(super) value: T,
+pub(crate) struct Placed<T> {
+    pub(crate) at: usize,
+    pub(crate) value: T,
 }
 
 /// A variable that is set from outside.

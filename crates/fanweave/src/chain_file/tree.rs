@@ -11,15 +11,15 @@ use super::problem::{Problem, Problems};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
+pub(crate) struct Node {
     /// Byte offset in the document.
-    pub(super) at: usize,
-    pub(super) value: Tree,
+    pub(crate) at: usize,
+    pub(crate) value: Tree,
 }
 
 /// What stands there.
 #[derive(Debug, Clone)]
-pub(super) enum Tree {
+pub(crate) enum Tree {
     Null,
     Bool(bool),
     Number(Number),
@@ -30,21 +30,21 @@ pub(super) enum Tree {
 
 /// The name of a field, and where it stands.
 #[derive(Debug, Clone)]
-pub(super) struct Key {
-    pub(super) at: usize,
-    pub(super) name: String,
+pub(crate) struct Key {
+    pub(crate) at: usize,
+    pub(crate) name: String,
 }
 
 /// Which language a document is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Language {
+pub(crate) enum Language {
     Yaml,
     Toml,
 }
 
 impl Node {
     /// Reads a document.
-    pub(super) fn parse(text: &str, language: Language) -> Result<Self, Problems> {
+    pub(crate) fn parse(text: &str, language: Language) -> Result<Self, Problems> {
         match language {
             Language::Yaml => yaml(text),
             Language::Toml => toml(text),
@@ -52,7 +52,7 @@ impl Node {
     }
 
     /// What it is, as an error says it.
-    pub(super) fn kind(&self) -> &'static str {
+    pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Tree::Null => "nothing",
             Tree::Bool(_) => "true or false",
@@ -64,7 +64,7 @@ impl Node {
     }
 
     /// The value without its places.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match &self.value {
             Tree::Null => Value::Null,
             Tree::Bool(b) => Value::Bool(*b),

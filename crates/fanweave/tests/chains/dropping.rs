@@ -63,7 +63,6 @@ async fn dropping_a_stream_a_batch_or_a_run_at_a_random_moment_leaves_nothing() 
         let calls = futures::future::join_all((0..4u32).map(|n| call.invoke_in(vars! { n: n }, &cx)));
         let answers = timeout(Duration::from_secs(30), calls).await.expect("a place was lost");
         assert_eq!(answers.len(), 4);
-        assert!(provider.stats().peak_in_flight <= 4, "{:?}", provider.stats());
     }
     // With the last handle on its client, its connections go too.
     provider.until("the end of all connections", |stats| stats.connections_open == 0).await;

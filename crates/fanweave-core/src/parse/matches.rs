@@ -1,0 +1,77 @@
+//! What a regular expression finds.
+
+use std::sync::Arc;
+
+use regex::Regex;
+
+use super::unreadable;
+use crate::{Context, Error, ErrorKind, Message, Node, Result, Runnable, Vars};
+
+/// The step that [`matches`] makes.
+#[derive(Debug, Clone)]
+pub struct Matches {
+    regex: Arc<Regex>,
+}
+
+/// Takes what the named groups of a regular expression match, by their names. A group that takes no part is left out; an
+/// expression without named groups gives its whole match as `match`.
+///
+/// Matching takes time in proportion to the answer, whatever the expression.
+///
+/// ```
+/// use fanweave_core::{Message, chain, matches, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let score = chain(matches(r"Score: (?<score>\d+)(?: of (?<most>\d+))?")?);
+/// let found = score.invoke(Message::assistant("Fine work. Score: 7 of 10")).await?;
+/// assert_eq!(found, vars! { score: "7", most: "10" });
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Config`] where `pattern` is no regular expression. A run fails with [`ErrorKind::Parse`] where nothing
+/// matches.
+pub fn matches(pattern: &str) -> Result<Matches> {
+    let regex = Regex::new(pattern).map_err(|e| {
+        Error::new(ErrorKind::Config, format!("`{pattern}` is no regular expression: {e}")).with_source(e)
+    })?;
+    Ok(Matches { regex: Arc::new(regex) })
+}
+
+impl Runnable for Matches {
+    type Input = Message;
+    type Output = Vars;
+
+    async fn run(&self, message: Message, _: &Context) -> Result<Vars> {
+        let text = message.into_text();
+        let Some(found) = self.regex.captures(&text) else {
+            return Err(unreadable(&format!("something that matches `{}`", self.regex), &text));
+        };
+        let named = self.regex.capture_names().flatten();
+        let groups: Vars = named.filter_map(|name| Some((name, found.name(name)?.as_str()))).collect();
+        let whole = || [("match", &found[0])].into_iter().collect();
+        Ok(if self.regex.capture_names().flatten().next().is_none() { whole() } else { groups })
+    }
+
+    fn describe(&self) -> Node {
+        Node::step("matches")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{chain, vars};
+
+    #[tokio::test]
+    async fn what_does_not_match_is_an_error_that_shows_the_answer() {
+        let year = chain(matches(r"\d{4}").unwrap());
+        assert_eq!(year.invoke(Message::assistant("in 1888.")).await.unwrap(), vars! { match: "1888" });
+        let error = year.invoke(Message::assistant("long ago")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parse);
+        assert_eq!(error.to_string(), r#"expected something that matches `\d{4}`, found "long ago""#);
+        assert_eq!(matches("(").unwrap_err().kind(), ErrorKind::Config);
+    }
+}
