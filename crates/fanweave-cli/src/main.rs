@@ -3,7 +3,9 @@
 mod args;
 mod ask;
 mod batch;
+mod documents;
 mod exit;
+mod index;
 mod models;
 mod panel;
 mod progress;
@@ -42,6 +44,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Batch(args) => batch::run(args).await,
         Command::Ask(args) => ask::run(args).await,
+        Command::Index(args) => index::run(args).await,
         Command::Sim(args) => sim::run(args).await,
     }
 }

@@ -270,7 +270,24 @@ impl Context {
     }
 
     /// The same run, for a step whose pieces are not pieces of the answer.
-    pub(crate) fn muted(&self) -> Self {
+    ///
+    /// ```
+    /// use fanweave_core::{Prompt, Runnable, model::fake::Fake, step};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let model = Fake::echo().model();
+    /// let twice = step(move |question: Prompt, cx| {
+    ///     let model = model.clone();
+    ///     async move {
+    ///         let draft = model.run(question, &cx.muted()).await?;
+    ///         model.run(draft.text().into(), &cx).await
+    ///     }
+    /// });
+    /// assert_eq!(twice.invoke("hello").await.unwrap().text(), "hello");
+    /// # }
+    /// ```
+    pub fn muted(&self) -> Self {
         Self { pieces: None, ..self.clone() }
     }
 

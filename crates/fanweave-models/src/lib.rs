@@ -25,6 +25,7 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod builder;
+mod chroma;
 mod completer;
 mod embedder;
 pub mod log;
@@ -34,6 +35,7 @@ mod providers;
 mod transport;
 
 pub use builder::{ModelBuilder, model};
+pub use chroma::Chroma;
 pub use completer::Completer;
 pub use embedder::embedder;
 pub use providers::compatible::vendors;

@@ -40,10 +40,15 @@
 //! # }
 //! ```
 
+pub mod chains;
+pub mod loaders;
 mod resolve;
 pub mod sim;
+pub mod splitters;
+pub mod stores;
+pub mod words;
 
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
 pub use fanweave_models as models;
-pub use resolve::{model, models_like};
+pub use resolve::{embedder, model, models_like};
