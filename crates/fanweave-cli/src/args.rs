@@ -27,6 +27,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Batch(BatchArgs),
     Ask(AskArgs),
+    Index(IndexArgs),
     Sim(SimArgs),
 }
 
@@ -195,7 +196,8 @@ pub(crate) enum ShowProgress {
 #[command(after_help = "\
 Examples:
   fanweave ask --model sim/writer \"Write a haiku about tides.\"
-  git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"")]
+  git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"
+  fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
 pub(crate) struct AskArgs {
     /// The question
     #[arg(value_name = "PROMPT")]
@@ -211,6 +213,54 @@ pub(crate) struct AskArgs {
     /// Print one JSON object with answer, usage and finish reason when the answer is complete
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Answer from the documents of a store that `fanweave index` has made, and say where the answer comes from
+    #[arg(long, value_name = "FILE", conflicts_with = "system", help_heading = "Documents")]
+    pub(crate) docs: Option<PathBuf>,
+
+    /// Most pieces of documents to answer from
+    #[arg(long, value_name = "N", default_value = "4", requires = "docs", help_heading = "Documents")]
+    pub(crate) top: NonZeroUsize,
+
+    /// A server that speaks the OpenAI dialect, for the embedding model of the store
+    #[arg(long, value_name = "URL", requires = "docs", help_heading = "Documents")]
+    pub(crate) embeddings_url: Option<String>,
+}
+
+/// Put documents into a store that questions can be answered from
+///
+/// Text, Markdown, CSV and JSON, from files and folders. Each document is split into pieces, and each piece embedded. A
+/// document that is in the store already is replaced.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave index docs/ --store notes.db
+  fanweave index report.md facts.csv --store notes.db --embeddings openai/text-embedding-3-small
+  fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
+pub(crate) struct IndexArgs {
+    /// Files and folders
+    #[arg(value_name = "DOCS", required = true)]
+    pub(crate) docs: Vec<PathBuf>,
+
+    /// The store: a file, made where there is none
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) store: PathBuf,
+
+    /// The embedding model: provider/model, or sim/words, which needs no key and finds texts by their words alone
+    #[arg(short, long, env = "FANWEAVE_EMBEDDINGS", value_name = "MODEL", default_value = "sim/words")]
+    pub(crate) embeddings: String,
+
+    /// A server that speaks the OpenAI dialect, for the embedding model
+    #[arg(long, value_name = "URL")]
+    pub(crate) embeddings_url: Option<String>,
+
+    /// Most tokens of a piece, of four bytes each
+    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize)]
+    pub(crate) tokens: NonZeroUsize,
+
+    /// Show nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
 }
 
 /// Which model, and how to call it. Shared by all commands that call one.

@@ -2,11 +2,12 @@
 
 use std::io::{IsTerminal, Read, Write};
 
-use fanweave::{Chain, Context, Delta, Message, Prompt, chain};
+use fanweave::{Chain, Context, Delta, Message, Prompt, Run, chain};
 use futures::StreamExt;
 use serde_json::json;
 
 use crate::args::AskArgs;
+use crate::documents;
 use crate::exit::{Exit, Failure, is_broken_pipe};
 use crate::models::{connect, text_or_file};
 use crate::stop;
@@ -14,6 +15,14 @@ use crate::stop;
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
     let connected = connect(&args.model, false)?;
+    if let Some(docs) = &args.docs {
+        let question = prompt.last_user_text();
+        let work = documents::answer(docs, question, &args, connected.model.clone());
+        return tokio::select! {
+            done = work => done,
+            () = stop::signal() => Ok(Exit::Interrupted),
+        };
+    }
     let answer = chain(connected.model.clone());
     let work = async {
         if args.json { print_json(&answer, prompt).await } else { print_pieces(&answer, prompt).await }
@@ -52,9 +61,14 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
 }
 
 async fn print_pieces(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
+    let (_, exit) = print(answer.stream(prompt)).await?;
+    Ok(exit.unwrap_or(Exit::Ok))
+}
+
+/// Prints the text of a run as it arrives. Gives its output, unless nobody reads any more.
+pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<O>, Option<Exit>), Failure> {
     let mut out = std::io::stdout();
     let mut ends_line = true;
-    let mut run = answer.stream(prompt);
     while let Some(piece) = run.next().await {
         let piece = match piece {
             Ok(piece) => piece,
@@ -71,15 +85,14 @@ async fn print_pieces(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result
         {
             ends_line = text.ends_with('\n');
             if let Some(exit) = written(write!(out, "{text}").and_then(|()| out.flush()))? {
-                return Ok(exit);
+                return Ok((None, Some(exit)));
             }
         }
     }
     if !ends_line && let Some(exit) = written(writeln!(out))? {
-        return Ok(exit);
+        return Ok((None, Some(exit)));
     }
-    run.output().await?;
-    Ok(Exit::Ok)
+    Ok((Some(run.output().await?), None))
 }
 
 async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
@@ -100,7 +113,7 @@ async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<E
 }
 
 /// How to go on after a write: not at all where the reader has gone.
-fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
+pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
     match result {
         Ok(()) => Ok(None),
         Err(e) if is_broken_pipe(&e) => Ok(Some(Exit::Ok)),

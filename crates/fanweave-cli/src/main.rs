@@ -4,8 +4,10 @@ mod args;
 mod ask;
 mod batch;
 mod cost;
+mod documents;
 mod dry_run;
 mod exit;
+mod index;
 mod keys;
 mod live;
 mod models;
@@ -47,6 +49,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Batch(args) => batch::run(args).await,
         Command::Ask(args) => ask::run(args).await,
+        Command::Index(args) => index::run(args).await,
         Command::Sim(args) => sim::run(args).await,
     }
 }

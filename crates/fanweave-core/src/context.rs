@@ -371,7 +371,24 @@ impl Context {
         self.pieces.is_some()
     }
 
-    /// The same run, for a step whose pieces are not pieces of the answer. Its events go on.
+    /// The same run, for a step whose pieces are not pieces of the answer.
+    ///
+    /// ```
+    /// use fanweave_core::{Prompt, Runnable, model::fake::Fake, step};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let model = Fake::echo().model();
+    /// let twice = step(move |question: Prompt, cx| {
+    ///     let model = model.clone();
+    ///     async move {
+    ///         let draft = model.run(question, &cx.muted()).await?;
+    ///         model.run(draft.text().into(), &cx).await
+    ///     }
+    /// });
+    /// assert_eq!(twice.invoke("hello").await.unwrap().text(), "hello");
+    /// # }
+    /// ```
     pub fn muted(&self) -> Self {
         Self { pieces: None, ..self.clone() }
     }

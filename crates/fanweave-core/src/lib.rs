@@ -19,8 +19,10 @@ mod message;
 pub mod model;
 pub mod parse;
 pub mod prompt;
+pub mod retrieve;
 mod run;
 pub mod runnable;
+pub mod session;
 mod vars;
 
 pub use batch::{Batch, Completed, Row, Rows};

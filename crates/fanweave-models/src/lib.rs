@@ -26,6 +26,7 @@
 
 mod batch_api;
 mod builder;
+mod chroma;
 mod completer;
 mod embedder;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -40,6 +41,7 @@ mod transport;
 
 pub use batch_api::{BatchClient, BatchStatus};
 pub use builder::{ModelBuilder, model};
+pub use chroma::Chroma;
 pub use completer::Completer;
 pub use embedder::embedder;
 pub use fanweave_core::RetryPolicy;

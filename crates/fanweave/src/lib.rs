@@ -42,13 +42,18 @@
 
 pub mod batch_api;
 pub mod chain_file;
+pub mod chains;
+pub mod loaders;
 mod prompt_file;
 mod resolve;
 pub mod sim;
+pub mod splitters;
+pub mod stores;
+pub mod words;
 
 pub use chain_file::ChainFile;
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
 pub use fanweave_models as models;
 pub use prompt_file::PromptFile;
-pub use resolve::model;
+pub use resolve::{embedder, model};

@@ -1,7 +1,8 @@
 //! From the name of a model to the model.
 
 use crate::sim::Sim;
-use crate::{Error, ErrorKind, Model, Result, closest};
+use crate::words::Words;
+use crate::{Embedder, Error, ErrorKind, Model, Result, closest};
 
 /// The model called `name`: `provider/model`, as in `openai/gpt-5-mini`, or one of the simulated ones,
 /// `sim/writer` and `sim/echo`, which need no key and no network.
@@ -25,6 +26,30 @@ pub fn model(name: &str) -> Result<Model> {
         Some(_) => fanweave_models::model(name),
         None => Err(unknown(name)),
     }
+}
+
+/// The embedding model called `name`: `provider/model`, as in `openai/text-embedding-3-small`, or `sim/words`, which needs
+/// no key and no network.
+///
+/// ```
+/// assert_eq!(fanweave::embedder("sim/words")?.name(), "sim/words");
+/// # Ok::<_, fanweave::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`model`].
+pub fn embedder(name: &str) -> Result<Embedder> {
+    if name == Words::NAME {
+        return Ok(Words::embedder());
+    }
+    if name.starts_with("sim/") || !name.contains('/') {
+        let message = format!(
+            "`{name}` is no embedding model: one is written provider/model, as in openai/text-embedding-3-small or {}",
+            Words::NAME
+        );
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    fanweave_models::embedder(name)
 }
 
 fn unknown(name: &str) -> Error {

@@ -20,6 +20,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::connect::{Connector, Opened, Sent, Streams};
@@ -143,8 +144,8 @@ struct State {
     opening: usize,
     /// What is known of the server.
     speaks: Speaks,
-    /// Whether a task looks after connections that nobody uses.
-    swept: bool,
+    /// The task that looks after connections that nobody uses, while there is one.
+    sweeper: Option<AbortHandle>,
 }
 
 /// A call without a connection.
@@ -308,11 +309,12 @@ impl Host {
     /// Closes connections that nobody has used for long. A task for that exists only while there are any.
     fn sweep_later(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        if std::mem::replace(&mut self.state().swept, true) {
+        let mut state = self.state();
+        if state.sweeper.is_some() {
             return;
         }
         let mut sweeper = Sweeper(Arc::downgrade(self));
-        runtime.spawn(async move {
+        let task = runtime.spawn(async move {
             loop {
                 sleep(IDLE).await;
                 if !sweeper.sweep() {
@@ -320,6 +322,16 @@ impl Host {
                 }
             }
         });
+        state.sweeper = Some(task.abort_handle());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // With the last handle on the client there is nothing left to look after.
+        if let Some(sweeper) = self.state().sweeper.take() {
+            sweeper.abort();
+        }
     }
 }
 
@@ -375,12 +387,12 @@ impl Drop for Lease {
                 if !sender.is_ready() {
                     return self.host.finish_later(sender);
                 }
-                let swept = {
+                let is_swept = {
                     let mut state = self.host.state();
                     state.free.push((sender, Instant::now()));
-                    state.swept
+                    state.sweeper.is_some()
                 };
-                if !swept {
+                if !is_swept {
                     self.host.sweep_later();
                 }
             }
@@ -448,8 +460,7 @@ impl Sweeper {
             let used = shared.taken.load(Ordering::Relaxed) > 0;
             !shared.sender.is_closed() && (used || since.elapsed() < IDLE)
         });
-        state.swept = !(state.free.is_empty() && state.shared.is_empty());
-        state.swept
+        !(state.free.is_empty() && state.shared.is_empty())
     }
 }
 
@@ -457,7 +468,7 @@ impl Drop for Sweeper {
     fn drop(&mut self) {
         // Whatever ended it, the next connection gets another.
         if let Some(host) = self.0.upgrade() {
-            host.state().swept = false;
+            host.state().sweeper = None;
         }
     }
 }

@@ -11,6 +11,7 @@ mod form;
 mod pieces;
 mod prose;
 mod schema;
+mod steps;
 mod stock;
 mod tokens;
 mod tools;

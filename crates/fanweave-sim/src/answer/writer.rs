@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::form::{self, Form, Layout, Noun};
 use super::prose::{self, Topic};
 use super::schema::{self, Hints};
-use super::{Ask, Role, extract, stock, topic, words};
+use super::{Ask, Role, extract, steps, stock, topic, words};
 use crate::draw::Rng;
 
 /// The writer's text for `ask`.
@@ -15,6 +15,9 @@ pub(super) fn write(ask: &Ask<'_>, rng: &mut Rng) -> String {
         return extract::from_tools(&results);
     }
     let prompt = ask.last_user_text();
+    if let Some(step) = steps::answer(prompt) {
+        return step;
+    }
     if let Some(found) = extract::from_context(prompt) {
         return found;
     }

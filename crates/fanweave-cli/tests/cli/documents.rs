@@ -1,0 +1,64 @@
+//! `fanweave index`, and `fanweave ask --docs`.
+
+use serde_json::Value;
+
+use crate::support::Folder;
+
+fn library() -> Folder {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.file("docs")).expect("a folder");
+    folder.write("docs/rance.md", "# Rance\n\nThe Rance station opened in 1966. It has 24 turbines.");
+    folder.write("docs/bears.csv", "name,weight\npolar bear,450 kilograms\n");
+    folder.write("docs/tides.jsonl", "{\"text\":\"Tides turn every six hours.\",\"page\":3}\n");
+    folder.run(&["index", "docs", "--store", "notes.db"]).expect_code(0);
+    folder
+}
+
+#[test]
+fn a_question_is_answered_from_the_documents_with_its_sources() {
+    let folder = library();
+    let args =
+        ["ask", "--docs", "notes.db", "-m", "sim/writer", "--top", "1", "When did the Rance station open?"];
+    let ran = folder.run(&args).expect_code(0);
+    assert_eq!(ran.stdout, "The Rance station opened in 1966.\n");
+    assert_eq!(ran.stderr.trim(), "from docs/rance.md");
+}
+
+#[test]
+fn json_holds_the_sources_with_what_is_known_about_them() {
+    let folder = library();
+    let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "--json", "When do tides turn?"];
+    let ran = folder.run(&args).expect_code(0);
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(answer["answer"], "Tides turn every six hours.");
+    assert_eq!(answer["sources"][0]["metadata"]["page"], 3);
+}
+
+#[test]
+fn a_document_that_changes_is_replaced() {
+    let folder = library();
+    folder.write("docs/rance.md", "The Rance station opened long ago.");
+    let ran = folder.run(&["index", "docs/rance.md", "--store", "notes.db"]).expect_code(0);
+    assert_eq!(ran.stderr.trim(), "indexed 1 piece of 1 file in notes.db");
+    let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "When did the Rance station open?"];
+    assert_eq!(folder.run(&args).expect_code(0).stdout, "The Rance station opened long ago.\n");
+}
+
+#[test]
+fn what_cannot_be_indexed_or_asked_is_said_with_what_to_do() {
+    let folder = library();
+    folder.write("empty.txt", "");
+    folder.write("bad.jsonl", "{}\nno");
+    let said = [
+        &["index", "nowhere", "--store", "x.db"][..],
+        &["index", "empty.txt", "--store", "x.db"],
+        &["index", "bad.jsonl", "--store", "x.db"],
+        &["index", "docs", "--store", "empty.txt", "--embeddings", "nonsense"],
+        &["index", "docs", "--store", "docs/rance.md"],
+        &["ask", "--docs", "x.db", "-m", "sim/writer", "why?"],
+        &["ask", "--docs", "docs/rance.md", "-m", "sim/writer", "why?"],
+    ]
+    .map(|args| folder.run(args).expect_code(2).stderr)
+    .join("");
+    insta::assert_snapshot!(said);
+}

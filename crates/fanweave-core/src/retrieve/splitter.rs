@@ -1,0 +1,39 @@
+//! Splitters: from long documents to pieces that can be found one by one.
+
+use crate::retrieve::Document;
+
+/// Splits a text into pieces.
+///
+/// ```
+/// use fanweave_core::retrieve::{Document, TextSplitter};
+///
+/// struct Paragraphs;
+///
+/// impl TextSplitter for Paragraphs {
+///     fn split(&self, text: &str) -> Vec<String> {
+///         text.split("\n\n").map(str::to_owned).collect()
+///     }
+/// }
+///
+/// let pieces = Paragraphs.split_documents([Document::new("One.\n\nTwo.").with("source", "a.txt")]);
+/// assert_eq!(pieces[1].text, "Two.");
+/// assert_eq!((pieces[1].source(), &pieces[1].metadata["piece"]), (Some("a.txt"), &1.into()));
+/// ```
+pub trait TextSplitter: Send + Sync {
+    /// The pieces of `text`, in order. Empty where there is nothing in it but white space.
+    fn split(&self, text: &str) -> Vec<String>;
+
+    /// The pieces of all documents. Each knows what its document knew, and its number in it from 0, as `piece`.
+    fn split_documents(&self, documents: impl IntoIterator<Item = Document>) -> Vec<Document>
+    where
+        Self: Sized,
+    {
+        let pieces = |document: Document| {
+            let Document { text, metadata } = document;
+            let number =
+                move |(piece, text)| Document { text, metadata: metadata.clone() }.with("piece", piece);
+            self.split(&text).into_iter().enumerate().map(number)
+        };
+        documents.into_iter().flat_map(pieces).collect()
+    }
+}

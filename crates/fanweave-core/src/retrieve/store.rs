@@ -1,0 +1,205 @@
+//! Stores: they keep vectors with their documents, and find the nearest.
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use crate::retrieve::{Document, Filter};
+use crate::{Context, Result};
+
+/// What a store keeps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    /// What it is replaced and deleted by. Unique in its store.
+    pub id: String,
+    /// Where it lies. All vectors of a store have the same length.
+    pub vector: Vec<f32>,
+    /// What it stands for.
+    pub document: Document,
+}
+
+/// What to find.
+///
+/// ```
+/// use fanweave_core::retrieve::{Filter, Search};
+///
+/// let search = Search::new(vec![0.6, 0.8]).limit(10).filter(Filter::eq("lang", "en"));
+/// assert_eq!(search.limit, 10);
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Search {
+    /// Where to look.
+    pub vector: Vec<f32>,
+    /// Most documents to find. Default 4.
+    pub limit: usize,
+    /// Which documents may be found. Default all.
+    pub filter: Option<Filter>,
+    /// Whether hits are to come with their vectors. Default no.
+    pub vectors: bool,
+}
+
+impl Search {
+    /// A search for what lies nearest to `vector`.
+    pub fn new(vector: Vec<f32>) -> Self {
+        Self { vector, limit: 4, filter: None, vectors: false }
+    }
+
+    /// Most documents to find.
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Finds only what `filter` allows.
+    #[must_use]
+    pub fn filter(self, filter: impl Into<Option<Filter>>) -> Self {
+        Self { filter: filter.into(), ..self }
+    }
+
+    /// Has hits come with their vectors.
+    #[must_use]
+    pub fn with_vectors(self) -> Self {
+        Self { vectors: true, ..self }
+    }
+}
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Hit {
+    /// The entry's id.
+    pub id: String,
+    /// Cosine of the angle between its vector and the one searched for: 1 for the same direction, 0 for nothing in
+    /// common, -1 for the opposite.
+    pub score: f32,
+    /// The entry's document.
+    pub document: Document,
+    /// The entry's vector, where the search asked for it. Its length may have been made 1.
+    pub vector: Option<Vec<f32>>,
+}
+
+/// A store of vectors: what the author of one writes. Users hold a [`Store`].
+///
+/// ```
+/// use fanweave_core::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
+/// use fanweave_core::{Context, Result};
+///
+/// /// Finds the same document whatever one looks for.
+/// struct Stuck(Document);
+///
+/// impl VectorStore for Stuck {
+///     async fn upsert(&self, _: Vec<Entry>, _: &Context) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     async fn search(&self, _: Search, _: &Context) -> Result<Vec<Hit>> {
+///         Ok(vec![Hit { id: "1".into(), score: 1.0, document: self.0.clone(), vector: None }])
+///     }
+///
+///     async fn delete(&self, _: Vec<String>, _: &Context) -> Result<()> {
+///         Ok(())
+///     }
+///
+///     async fn count(&self, _: &Context) -> Result<usize> {
+///         Ok(1)
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let store = Store::new(Stuck("Tides follow the moon.".into()));
+/// let hits = store.search(Search::new(vec![1.0]), &Context::new()).await?;
+/// assert_eq!(hits[0].document.text, "Tides follow the moon.");
+/// # Ok(())
+/// # }
+/// ```
+pub trait VectorStore: Send + Sync + 'static {
+    /// Adds entries, and replaces those whose ids are there already. All of them or none.
+    fn upsert(&self, entries: Vec<Entry>, cx: &Context) -> impl Future<Output = Result<()>> + Send;
+
+    /// What lies nearest, the nearest first; entries that lie equally near in the order of their ids.
+    fn search(&self, search: Search, cx: &Context) -> impl Future<Output = Result<Vec<Hit>>> + Send;
+
+    /// Deletes entries. Ids that are not there are no error.
+    fn delete(&self, ids: Vec<String>, cx: &Context) -> impl Future<Output = Result<()>> + Send;
+
+    /// How many entries there are.
+    fn count(&self, cx: &Context) -> impl Future<Output = Result<usize>> + Send;
+}
+
+/// The erased twin of [`VectorStore`].
+trait DynVectorStore: Send + Sync {
+    fn upsert<'a>(&'a self, entries: Vec<Entry>, cx: &'a Context) -> BoxFuture<'a, Result<()>>;
+    fn search<'a>(&'a self, search: Search, cx: &'a Context) -> BoxFuture<'a, Result<Vec<Hit>>>;
+    fn delete<'a>(&'a self, ids: Vec<String>, cx: &'a Context) -> BoxFuture<'a, Result<()>>;
+    fn count<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<usize>>;
+}
+
+impl<S: VectorStore> DynVectorStore for S {
+    fn upsert<'a>(&'a self, entries: Vec<Entry>, cx: &'a Context) -> BoxFuture<'a, Result<()>> {
+        Box::pin(VectorStore::upsert(self, entries, cx))
+    }
+
+    fn search<'a>(&'a self, search: Search, cx: &'a Context) -> BoxFuture<'a, Result<Vec<Hit>>> {
+        Box::pin(VectorStore::search(self, search, cx))
+    }
+
+    fn delete<'a>(&'a self, ids: Vec<String>, cx: &'a Context) -> BoxFuture<'a, Result<()>> {
+        Box::pin(VectorStore::delete(self, ids, cx))
+    }
+
+    fn count<'a>(&'a self, cx: &'a Context) -> BoxFuture<'a, Result<usize>> {
+        Box::pin(VectorStore::count(self, cx))
+    }
+}
+
+/// A handle on a store of vectors. Cheap to clone; clones share the store.
+#[derive(Clone)]
+pub struct Store(Arc<dyn DynVectorStore>);
+
+impl Store {
+    /// A handle on `store`.
+    pub fn new(store: impl VectorStore) -> Self {
+        Self(Arc::new(store))
+    }
+
+    /// Adds entries, and replaces those whose ids are there already.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn upsert(&self, entries: Vec<Entry>, cx: &Context) -> Result<()> {
+        self.0.upsert(entries, cx).await
+    }
+
+    /// What lies nearest, the nearest first.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn search(&self, search: Search, cx: &Context) -> Result<Vec<Hit>> {
+        self.0.search(search, cx).await
+    }
+
+    /// Deletes entries. Ids that are not there are no error.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn delete(&self, ids: Vec<String>, cx: &Context) -> Result<()> {
+        self.0.delete(ids, cx).await
+    }
+
+    /// How many entries there are.
+    ///
+    /// # Errors
+    /// The store's own.
+    pub async fn count(&self, cx: &Context) -> Result<usize> {
+        self.0.count(cx).await
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").finish_non_exhaustive()
+    }
+}

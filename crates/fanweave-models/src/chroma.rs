@@ -1,0 +1,312 @@
+//! Chroma: a server of vectors, over its HTTP API of version 2.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use fanweave_core::retrieve::{Document, Entry, Filter, Hit, Search, Store, VectorStore};
+use fanweave_core::{Context, Error, ErrorKind, Result};
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Method, Request};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::Client;
+use crate::transport::endpoint::Endpoint;
+use crate::transport::exchange::Exchange;
+
+/// Where collections stand, for tenant and database of a server that was not told otherwise.
+const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
+
+/// Entries in one request. Source: a fifth of the server's own limit of 5,461.
+const TOGETHER: usize = 1000;
+
+/// The field that holds all metadata: those of Chroma itself are plain values only.
+const WHOLE: &str = "_fanweave";
+
+/// A collection on a Chroma server.
+///
+/// Searches are Chroma's own, by an index that is nearly exact. Metadata may be any JSON; filters reach fields whose
+/// values are texts, numbers and booleans, and compare by order only numbers. A request is sent once.
+///
+/// ```no_run
+/// use fanweave_core::retrieve::Search;
+/// use fanweave_core::Context;
+/// use fanweave_models::Chroma;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let store = Chroma::open("http://localhost:8000", "notes").await?.store();
+/// let hits = store.search(Search::new(vec![0.6, 0.8]), &Context::new()).await?;
+/// # let _ = hits;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// What the server refuses is [`ErrorKind::BadRequest`], in its words. Of more than 1,000 entries some may have been
+/// written when one fails.
+///
+/// # Cancellation
+/// Dropping a future closes its connection. The server may still do what it was asked to.
+#[derive(Debug, Clone)]
+pub struct Chroma {
+    client: Client,
+    endpoint: Endpoint,
+    collection: String,
+}
+
+#[derive(Deserialize)]
+struct Collection {
+    id: String,
+}
+
+/// What a query answers: a list for each vector asked for, of which there is one.
+#[derive(Deserialize)]
+struct Found {
+    ids: Vec<Vec<String>>,
+    distances: Vec<Vec<f32>>,
+    documents: Vec<Vec<Option<String>>>,
+    metadatas: Vec<Vec<Option<Map<String, Value>>>>,
+    embeddings: Option<Vec<Vec<Vec<f32>>>>,
+}
+
+impl Chroma {
+    /// The collection called `name` on the server at `url`, which is made where there is none, with cosine as its
+    /// distance.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] where no server answers, [`ErrorKind::Config`] for a URL that cannot be used, and
+    /// [`ErrorKind::BadRequest`] for a name that Chroma refuses.
+    pub async fn open(url: &str, name: &str) -> Result<Self> {
+        Self::open_with(Client::default(), url, name).await
+    }
+
+    /// As [`open`](Self::open), with a client of the caller's.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn open_with(client: Client, url: &str, name: &str) -> Result<Self> {
+        let mut chroma = Self { client, endpoint: Endpoint::parse(url)?, collection: String::new() };
+        let wanted = json!({
+            "name": name,
+            "get_or_create": true,
+            "configuration": { "hnsw": { "space": "cosine" } },
+        });
+        let cx = Context::new();
+        let collection: Collection = chroma.send(Method::POST, COLLECTIONS, &wanted, &cx).await?;
+        // Part of addresses from here on.
+        if !collection.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return Err(failed(ErrorKind::Decode, "the id of the collection is no UUID"));
+        }
+        chroma.collection = format!("{COLLECTIONS}/{}", collection.id);
+        Ok(chroma)
+    }
+
+    /// A handle on it.
+    pub fn store(&self) -> Store {
+        Store::new(self.clone())
+    }
+
+    async fn post<T: for<'a> Deserialize<'a>>(&self, verb: &str, body: &Value, cx: &Context) -> Result<T> {
+        self.send(Method::POST, &format!("{}/{verb}", self.collection), body, cx).await
+    }
+
+    async fn send<T: for<'a> Deserialize<'a>>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        cx: &Context,
+    ) -> Result<T> {
+        let _slot = cx.slot().await;
+        let body = if method == Method::GET { String::new() } else { body.to_string() };
+        let mut request = Request::new(Bytes::from(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.endpoint.uri(path);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().extend(self.client.headers().clone());
+        let exchange = Exchange::begin(&self.client, request, self.client.timeouts(), cx.deadline());
+        let mut answer = exchange.await.map_err(|error| error.with_provider("chroma"))?;
+        let status = answer.head.status;
+        let body = answer.whole().await.map_err(|e| e.with_provider("chroma"))?;
+        if !status.is_success() {
+            let kind = match status.as_u16() {
+                401 => ErrorKind::Authentication,
+                403 => ErrorKind::Permission,
+                404 => ErrorKind::NotFound,
+                429 => ErrorKind::RateLimited,
+                500.. => ErrorKind::Server,
+                _ => ErrorKind::BadRequest,
+            };
+            let said = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+            let said = said["message"].as_str().unwrap_or("the server gave no reason");
+            return Err(failed(kind, said).with_status(status.as_u16()));
+        }
+        serde_json::from_slice(&body).map_err(|e| {
+            failed(ErrorKind::Decode, "the answer is not what Chroma documents: is the URL right?")
+                .with_body(&String::from_utf8_lossy(&body))
+                .with_source(e)
+        })
+    }
+}
+
+fn failed(kind: ErrorKind, message: &str) -> Error {
+    Error::new(kind, message).with_provider("chroma")
+}
+
+impl VectorStore for Chroma {
+    async fn upsert(&self, mut entries: Vec<Entry>, cx: &Context) -> Result<()> {
+        // Chroma does not say which of two entries with one id counts: here it is the last.
+        let mut seen = HashSet::new();
+        entries.reverse();
+        entries.retain(|entry| seen.insert(entry.id.clone()));
+        entries.reverse();
+        for some in entries.chunks(TOGETHER) {
+            let body = json!({
+                "ids": some.iter().map(|entry| &entry.id).collect::<Vec<_>>(),
+                "embeddings": some.iter().map(|entry| &entry.vector).collect::<Vec<_>>(),
+                "documents": some.iter().map(|entry| &entry.document.text).collect::<Vec<_>>(),
+                "metadatas": some.iter().map(|entry| metadata(&entry.document)).collect::<Vec<_>>(),
+            });
+            let _: Value = self.post("upsert", &body, cx).await?;
+        }
+        Ok(())
+    }
+
+    async fn search(&self, search: Search, cx: &Context) -> Result<Vec<Hit>> {
+        if search.limit == 0 {
+            return Ok(Vec::new());
+        }
+        let mut include = vec!["documents", "metadatas", "distances"];
+        if search.vectors {
+            include.push("embeddings");
+        }
+        let mut body =
+            json!({ "query_embeddings": [search.vector], "n_results": search.limit, "include": include });
+        if let Some(filter) = &search.filter {
+            body["where"] = condition(filter)?;
+        }
+        let found: Found = self.post("query", &body, cx).await?;
+        Ok(hits(found))
+    }
+
+    async fn delete(&self, ids: Vec<String>, cx: &Context) -> Result<()> {
+        for some in ids.chunks(TOGETHER) {
+            let _: Value = self.post("delete", &json!({ "ids": some }), cx).await?;
+        }
+        Ok(())
+    }
+
+    async fn count(&self, cx: &Context) -> Result<usize> {
+        self.send(Method::GET, &format!("{}/count", self.collection), &Value::Null, cx).await
+    }
+}
+
+/// Plain values for filters, and all of it as one text.
+fn metadata(document: &Document) -> Map<String, Value> {
+    let is_plain = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
+    let plain = document.metadata.iter().filter(|(_, value)| is_plain(value));
+    let mut fields: Map<_, _> = plain.map(|(name, value)| (name.clone(), value.clone())).collect();
+    fields.insert(WHOLE.to_owned(), Value::Object(document.metadata.clone()).to_string().into());
+    fields
+}
+
+fn hits(found: Found) -> Vec<Hit> {
+    let first = |lists: Vec<Vec<String>>| lists.into_iter().next().unwrap_or_default();
+    let ids = first(found.ids);
+    let mut documents = found.documents.into_iter().next().unwrap_or_default().into_iter();
+    let mut metadatas = found.metadatas.into_iter().next().unwrap_or_default().into_iter();
+    let mut distances = found.distances.into_iter().next().unwrap_or_default().into_iter();
+    let mut vectors =
+        found.embeddings.and_then(|lists| lists.into_iter().next()).unwrap_or_default().into_iter();
+    ids.into_iter()
+        .map(|id| {
+            let mut fields = metadatas.next().flatten().unwrap_or_default();
+            // Entries of other programs have plain metadata only.
+            let whole = fields.get(WHOLE).and_then(|text| serde_json::from_str(text.as_str()?).ok());
+            fields.remove(WHOLE);
+            let text = documents.next().flatten().unwrap_or_default();
+            Hit {
+                id,
+                score: 1.0 - distances.next().unwrap_or(1.0),
+                document: Document { text, metadata: whole.unwrap_or(fields) },
+                vector: vectors.next(),
+            }
+        })
+        .collect()
+}
+
+/// A filter in Chroma's words.
+fn condition(filter: &Filter) -> Result<Value> {
+    let field = |name: &str, operator: &str, value: Value| {
+        let mut condition = Map::new();
+        condition.insert(operator.to_owned(), value);
+        let mut fields = Map::new();
+        fields.insert(name.to_owned(), Value::Object(condition));
+        Ok(Value::Object(fields))
+    };
+    match filter {
+        Filter::Eq(name, value) => field(name, "$eq", value.clone()),
+        Filter::Ne(name, value) => field(name, "$ne", value.clone()),
+        Filter::Lt(name, value) => field(name, "$lt", value.clone()),
+        Filter::Le(name, value) => field(name, "$lte", value.clone()),
+        Filter::Gt(name, value) => field(name, "$gt", value.clone()),
+        Filter::Ge(name, value) => field(name, "$gte", value.clone()),
+        Filter::In(name, values) => field(name, "$in", values.clone().into()),
+        Filter::NotIn(name, values) => field(name, "$nin", values.clone().into()),
+        Filter::All(filters) => several("$and", filters),
+        Filter::Any(filters) => several("$or", filters),
+        _ => Err(failed(ErrorKind::Input, "Chroma has no such filter")),
+    }
+}
+
+/// Chroma takes two conditions or more.
+fn several(operator: &str, filters: &[Filter]) -> Result<Value> {
+    match filters {
+        [] => {
+            Err(failed(ErrorKind::Input, "a filter of no conditions cannot be said to Chroma: leave it out"))
+        }
+        [one] => condition(one),
+        more => {
+            let conditions: Vec<_> = more.iter().map(condition).collect::<Result<_>>()?;
+            let mut all = Map::new();
+            all.insert(operator.to_owned(), conditions.into());
+            Ok(Value::Object(all))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_said_in_chromas_words() {
+        let filter =
+            Filter::eq("kind", "report") & (Filter::ge("year", 2020) | Filter::one_of("lang", ["en"]));
+        let expected = json!({ "$and": [
+            { "kind": { "$eq": "report" } },
+            { "$or": [{ "year": { "$gte": 2020 } }, { "lang": { "$in": ["en"] } }] },
+        ] });
+        assert_eq!(condition(&filter).unwrap(), expected);
+        assert_eq!(condition(&Filter::All(vec![Filter::eq("a", 1)])).unwrap(), json!({ "a": { "$eq": 1 } }));
+        assert!(condition(&Filter::Any(vec![])).is_err());
+    }
+
+    #[test]
+    fn metadata_of_any_form_comes_back_as_it_was() {
+        let document =
+            Document::new("x").with("page", 3).with("tags", json!(["a"])).with("none", Value::Null);
+        let stored = metadata(&document);
+        assert_eq!(stored.keys().collect::<Vec<_>>(), ["page", WHOLE]);
+        let found = Found {
+            ids: vec![vec!["1".into()]],
+            distances: vec![vec![0.25]],
+            documents: vec![vec![Some("x".into())]],
+            metadatas: vec![vec![Some(stored)]],
+            embeddings: None,
+        };
+        let hits = hits(found);
+        assert_eq!((&hits[0].document, hits[0].score), (&document, 0.75));
+    }
+}

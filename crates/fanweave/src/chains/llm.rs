@@ -1,0 +1,156 @@
+//! A prompt, a model and a parser, with typed variables and many inputs in one call.
+
+use std::marker::PhantomData;
+
+use futures::StreamExt;
+use serde::Serialize;
+
+use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Vars, chain, text};
+
+/// A prompt and a model, whose inputs are values of `I`: its fields are the variables of the prompt.
+///
+/// ```
+/// use fanweave::{chains::Llm, model::fake::Fake, prompt};
+/// use serde::Serialize;
+///
+/// #[derive(Serialize)]
+/// struct Shop {
+///     product: &'static str,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// let names = Llm::new(prompt("Name a shop that sells {{ product }}."), Fake::echo().model());
+///
+/// // As a chain from a struct to the text of the answer.
+/// let name = names.text().invoke(Shop { product: "socks" }).await?;
+/// assert_eq!(name, "Name a shop that sells socks.");
+///
+/// // Several inputs at once, with what they used.
+/// let answers = names.generate([Shop { product: "tea" }, Shop { product: "maps" }]).await;
+/// assert_eq!(answers.results[1].as_ref().unwrap().text(), "Name a shop that sells maps.");
+/// assert_eq!(answers.usage.input_tokens, 12);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Llm<I> {
+    prompt: Chain<Vars, Prompt>,
+    model: Model,
+    input: PhantomData<fn(I)>,
+}
+
+impl<I> Clone for Llm<I> {
+    fn clone(&self) -> Self {
+        Self { prompt: self.prompt.clone(), model: self.model.clone(), input: PhantomData }
+    }
+}
+
+/// What [`Llm::generate`] gives.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Generated {
+    /// One result for each input, in the order of the inputs.
+    pub results: Vec<Result<Message>>,
+    /// Tokens of all of them together. A call that failed counts nothing.
+    pub usage: Usage,
+}
+
+impl<I: Serialize + Send + 'static> Llm<I> {
+    /// A chain of `prompt` and `model`.
+    pub fn new(prompt: Chain<Vars, Prompt>, model: Model) -> Self {
+        Self { prompt, model, input: PhantomData }
+    }
+
+    /// The chain to the model's message: pipe it into any parser.
+    pub fn chain(&self) -> Chain<I, Message> {
+        chain(Fields(PhantomData)) | &self.prompt | &self.model
+    }
+
+    /// The chain to the text of the answer.
+    pub fn text(&self) -> Chain<I, String> {
+        self.chain() | text()
+    }
+
+    /// Answers all inputs, as many at once as a [`Batch`](crate::Batch) does by default.
+    pub async fn generate(&self, inputs: impl IntoIterator<Item = I>) -> Generated {
+        self.generate_in(inputs, &Context::new()).await
+    }
+
+    /// As [`generate`](Self::generate), with a deadline, cancellation, observers or tags of the caller's.
+    pub async fn generate_in(&self, inputs: impl IntoIterator<Item = I>, cx: &Context) -> Generated {
+        let inputs: Vec<_> = inputs.into_iter().collect();
+        let mut rows = self.chain().batch(inputs).within(cx.muted()).run();
+        let mut generated = Generated { results: Vec::new(), usage: Usage::default() };
+        while let Some(row) = rows.next().await {
+            if let Ok(message) = &row.result {
+                generated.usage += message.usage();
+            }
+            generated.results.push(row.result);
+        }
+        generated
+    }
+}
+
+/// From a struct to variables.
+struct Fields<I>(PhantomData<fn(I)>);
+
+impl<I: Serialize + Send + 'static> Runnable for Fields<I> {
+    type Input = I;
+    type Output = Vars;
+
+    async fn run(&self, input: I, _: &Context) -> Result<Vars> {
+        Vars::from_serialize(input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use futures::StreamExt;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{Error, ErrorKind, prompt, vars};
+
+    fn model() -> Model {
+        Fake::echo().latency(Duration::from_secs(1)).model()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn five_runs_at_once_take_the_time_of_one() {
+        let chain = Llm::<Vars>::new(prompt("{{ x }}"), model()).text();
+        let started = Instant::now();
+        for n in 0..5 {
+            chain.invoke(vars! { x: n }).await.unwrap();
+        }
+        let serial = started.elapsed();
+        let started = Instant::now();
+        futures::future::join_all((0..5).map(|n| chain.invoke(vars! { x: n }))).await;
+        let ratio = serial.as_secs_f64() / started.elapsed().as_secs_f64();
+        assert!(ratio >= 4.9, "{ratio}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn inputs_are_answered_at_once_in_order_and_failures_stand_in_their_place() {
+        let llm = Llm::<Vars>::new(prompt("{{ x }}"), model());
+        let started = Instant::now();
+        let generated = llm.generate([vars! { x: "a" }, vars! {}, vars! { x: "b c" }]).await;
+        assert_eq!(started.elapsed().as_secs(), 1);
+        let texts: Vec<_> =
+            generated.results.into_iter().map(|result| result.map(Message::into_text)).collect();
+        assert_eq!(texts[0].as_ref().unwrap(), "a");
+        assert_eq!(texts[1].as_ref().map_err(Error::kind).unwrap_err(), ErrorKind::Input);
+        assert_eq!(texts[2].as_ref().unwrap(), "b c");
+        assert_eq!(generated.usage.total_tokens(), 6);
+    }
+
+    #[tokio::test]
+    async fn a_typed_chain_streams() {
+        let chain = Llm::<Vars>::new(prompt("{{ x }}"), Fake::echo().model()).text();
+        let pieces: Vec<_> =
+            chain.stream(vars! { x: "a b" }).map(|piece| piece.unwrap().to_string()).collect().await;
+        assert_eq!(pieces, ["a ", "b"]);
+    }
+}

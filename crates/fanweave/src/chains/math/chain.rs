@@ -1,0 +1,154 @@
+//! The chain: a question, an expression from the model, its value.
+
+use serde::Serialize;
+
+use super::evaluate;
+use crate::{
+    Chain, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, Runnable, Streaming, Usage,
+    Vars, chain, excerpt, prompt, vars,
+};
+
+/// The prompt of [`Math`], unless another one is given. Its variable is `question`.
+pub const MATH_PROMPT: &str = "Translate the question into one expression that a calculator can evaluate. \
+Use only numbers, + - * / // % **, parentheses, pi, e and the functions abs, ceil, cos, exp, floor, log, log10, log2, \
+max, min, round, sin, sqrt, tan. Write nothing but the expression, between two lines of three backticks.
+
+Question: What is 37593 to the power of one fifth?
+```
+37593 ** (1 / 5)
+```
+
+Question: {{ question }}
+";
+
+/// Answers arithmetic questions: the model writes an expression, and [`evaluate`] computes it.
+///
+/// ```
+/// use fanweave::{chain, chains::math::Math, model::fake::Fake};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// let model = Fake::script([Ok("```\n12 * 7\n```")]).model();
+/// let computed = Math::new(model).chain().invoke("How many days are twelve weeks?").await?;
+/// assert_eq!(computed.answer, "84");
+/// assert_eq!(computed.to_string(), "Answer: 84");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Parse`] where the model writes no expression, with what it wrote, and where the expression has no
+/// value.
+pub struct Math {
+    prompt: Chain<Vars, Prompt>,
+    model: Model,
+}
+
+/// What [`Math`] came to. `Display` writes `Answer: 84`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Computed {
+    /// The number, written out. Empty digits are never added.
+    pub answer: String,
+    /// The expression that the model wrote. `None` where it gave an answer of its own.
+    pub expression: Option<String>,
+    /// Tokens of the call.
+    pub usage: Usage,
+}
+
+impl std::fmt::Display for Computed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer: {}", self.answer)
+    }
+}
+
+impl Math {
+    /// A chain over `model` with [`MATH_PROMPT`].
+    pub fn new(model: Model) -> Self {
+        Self { prompt: prompt(MATH_PROMPT), model }
+    }
+
+    /// Another prompt. Its variable is `question`.
+    #[must_use]
+    pub fn prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
+        self.prompt = prompt;
+        self
+    }
+
+    /// The chain, to invoke, stream, batch and compose.
+    pub fn chain(self) -> Chain<String, Computed> {
+        chain(self).named("math")
+    }
+}
+
+impl Runnable for Math {
+    type Input = String;
+    type Output = Computed;
+
+    async fn run(&self, question: String, cx: &Context) -> Result<Computed> {
+        let quiet = cx.muted();
+        let prompt = self.prompt.run(vars! { question: question }, &quiet).await?;
+        let message = self.model.run(prompt, &quiet).await?;
+        let computed = read(message)?;
+        // The expression is no part of the answer: it is heard once computed.
+        if cx.wants_deltas() {
+            cx.delta(Delta::text(computed.to_string())).await;
+        }
+        Ok(computed)
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+}
+
+/// The value of the expression in a model's answer: in a fence, after `Answer:`, or all there is.
+fn read(message: Message) -> Result<Computed> {
+    let usage = message.usage();
+    let text = message.into_text();
+    if let Some(expression) = fenced(&text) {
+        return value(expression, usage);
+    }
+    if let Some((_, answer)) = text.rsplit_once("Answer:") {
+        let answer = answer.trim().trim_end_matches('.');
+        return match evaluate(answer) {
+            Ok(number) => Ok(Computed { answer: number.to_string(), expression: None, usage }),
+            Err(_) => Err(no_expression(&text)),
+        };
+    }
+    // One line that begins like an expression is one, with whatever is wrong with it.
+    let bare = text.trim().trim_matches('`');
+    let begins =
+        bare.starts_with(|c: char| c.is_ascii_digit() || "(-+.".contains(c)) || evaluate(bare).is_ok();
+    if begins && !bare.contains('\n') { value(bare, usage) } else { Err(no_expression(&text)) }
+}
+
+fn value(expression: &str, usage: Usage) -> Result<Computed> {
+    let number =
+        evaluate(expression).map_err(|e| Error::new(ErrorKind::Parse, e.to_string()).with_source(e))?;
+    Ok(Computed { answer: number.to_string(), expression: Some(expression.trim().to_owned()), usage })
+}
+
+/// What stands between the first two fences.
+fn fenced(text: &str) -> Option<&str> {
+    let (_, after) = text.split_once("```")?;
+    let inside = after.split_once("```").map_or(after, |(inside, _)| inside);
+    // The first line may name a language, which is a word alone.
+    match inside.split_once('\n') {
+        Some((name, code))
+            if !name.trim().is_empty() && name.trim().bytes().all(|b| b.is_ascii_alphabetic()) =>
+        {
+            Some(code)
+        }
+        _ => Some(inside),
+    }
+    .map(str::trim)
+}
+
+fn no_expression(text: &str) -> Error {
+    let shown = excerpt(text.trim(), 300);
+    Error::new(
+        ErrorKind::Parse,
+        format!("the model was asked for an expression between ``` or for `Answer: ..`, and wrote: {shown}"),
+    )
+}

@@ -1,0 +1,145 @@
+//! Each document on its own, then what was found in them.
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{Answer, BETWEEN, Parts, Question, Said, join};
+use crate::{Chain, Context, Error, ErrorKind, Prompt, Result, Usage, Vars, prompt, vars};
+
+/// The prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for each document, unless another one is given.
+pub const MAP_PROMPT: &str =
+    "Copy from the context what helps to answer the question, word for word and nothing else.
+
+Context:
+{{ context }}
+
+Question: {{ question }}
+Relevant text:";
+
+/// The prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for a group of findings that is too large, unless another one
+/// is given.
+pub const COLLAPSE_PROMPT: &str = "Shorten the excerpts in the context to what helps to answer the question.
+
+Context:
+{{ context }}
+
+Question: {{ question }}
+Relevant text:";
+
+/// The prompt of [`Qa::map_reduce`](super::Qa::map_reduce) that gives the answer, unless another one is given.
+pub const REDUCE_PROMPT: &str =
+    "Answer the question from the excerpts in the context alone. Where they do not hold the \
+answer, say that you do not know.
+
+Context:
+{{ context }}
+
+Question: {{ question }}
+Answer:";
+
+/// Rounds of collapsing. Each leaves at most half of the texts, so that this is enough for any list.
+const MOST_ROUNDS: usize = 64;
+
+#[derive(Clone)]
+pub(super) struct MapReduce {
+    pub(super) map: Chain<Vars, Prompt>,
+    pub(super) collapse: Chain<Vars, Prompt>,
+    pub(super) reduce: Chain<Vars, Prompt>,
+}
+
+impl Default for MapReduce {
+    fn default() -> Self {
+        Self { map: prompt(MAP_PROMPT), collapse: prompt(COLLAPSE_PROMPT), reduce: prompt(REDUCE_PROMPT) }
+    }
+}
+
+impl MapReduce {
+    pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
+        let Question { question, documents } = question;
+        let quiet = &cx.muted();
+        let mut usage = Usage::default();
+        let said = parts.call_each(&self.map, &question, &documents, quiet).await?;
+        let mut found: Vec<_> = said.into_iter().map(|said| note(&mut usage, said)).collect();
+
+        let mut round = 0;
+        while parts.tokens(&join(found.iter().map(String::as_str))) > parts.max_tokens {
+            round += 1;
+            if round > MOST_ROUNDS {
+                return Err(Error::new(ErrorKind::Parse, "what was found does not get shorter"));
+            }
+            found = self.collapse(parts, &question, found, &mut usage, quiet).await?;
+        }
+
+        let context = join(found.iter().map(String::as_str));
+        let said = parts.call(&self.reduce, vars! { question: question, context: context }, cx).await?;
+        let text = note(&mut usage, said);
+        Ok(Answer { text, sources: documents, usage, ..Answer::default() })
+    }
+
+    /// One round: neighbours that fit into a prompt together become one text, all groups at once.
+    async fn collapse(
+        &self,
+        parts: &Parts,
+        question: &str,
+        found: Vec<String>,
+        usage: &mut Usage,
+        cx: &Context,
+    ) -> Result<Vec<String>> {
+        let before = found.len();
+        let groups = groups(parts, found)?;
+        if groups.len() == before {
+            let message = format!(
+                "what was found in {before} documents cannot be grouped, as no two fit into the {} tokens of one \
+                 prompt: raise `max_tokens`, or limit the length of the model's answers",
+                parts.max_tokens
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        let calls: Vec<_> =
+            groups.into_iter().map(|group| self.shorten(parts, question, group, cx)).collect();
+        let said = stream::iter(calls).buffered(parts.concurrency.get());
+        said.map_ok(|said| note(usage, said)).try_collect().await
+    }
+
+    /// One text from those of a group. One alone needs no call.
+    async fn shorten(
+        &self,
+        parts: &Parts,
+        question: &str,
+        mut group: Vec<String>,
+        cx: &Context,
+    ) -> Result<Said> {
+        if group.len() == 1 {
+            return Ok(Said { text: group.remove(0), usage: Usage::default() });
+        }
+        let vars = vars! { question: question, context: join(group.iter().map(String::as_str)) };
+        parts.call(&self.collapse, vars, cx).await.map_err(|error| error.with_step("collapse"))
+    }
+}
+
+fn note(usage: &mut Usage, said: Said) -> String {
+    *usage += said.usage;
+    said.text
+}
+
+/// Neighbours in groups that fit into a prompt each.
+fn groups(parts: &Parts, found: Vec<String>) -> Result<Vec<Vec<String>>> {
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    let mut joined = String::new();
+    for (index, text) in found.into_iter().enumerate() {
+        let advice = "limit the length of the model's answers, or raise `max_tokens`";
+        parts.check(&text, || format!("what was found in group {index} alone has"), advice)?;
+        let length = joined.len();
+        if length > 0 {
+            joined.push_str(BETWEEN);
+        }
+        joined.push_str(&text);
+        match groups.last_mut() {
+            Some(group) if parts.tokens(&joined) <= parts.max_tokens => group.push(text),
+            _ => {
+                joined.clone_from(&text);
+                groups.push(vec![text]);
+            }
+        }
+    }
+    Ok(groups)
+}

@@ -1,0 +1,101 @@
+//! A scored answer from each document. The highest score wins.
+
+use super::{Answer, Parts, Question, Skipped};
+use crate::{Chain, Context, Delta, Error, ErrorKind, Prompt, Result, Vars, excerpt, prompt};
+
+/// The prompt of [`Qa::map_rerank`](super::Qa::map_rerank), unless another one is given. Another one must ask for a last
+/// line `Score: ` and a number, too.
+pub const RERANK_PROMPT: &str =
+    "Answer the question at the end from the context alone. Then write a last line `Score: ` \
+with a number from 0, where the context does not hold the answer, to 100, where it answers the question fully.
+
+Context:
+{{ context }}
+
+Question: {{ question }}
+Answer:";
+
+/// Bytes of an answer without a score that are shown.
+const SHOWN: usize = 200;
+
+#[derive(Clone)]
+pub(super) struct MapRerank {
+    pub(super) prompt: Chain<Vars, Prompt>,
+}
+
+impl Default for MapRerank {
+    fn default() -> Self {
+        Self { prompt: prompt(RERANK_PROMPT) }
+    }
+}
+
+impl MapRerank {
+    pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
+        let Question { question, mut documents } = question;
+        let said = parts.call_each(&self.prompt, &question, &documents, &cx.muted()).await?;
+
+        let mut answer = Answer::default();
+        let mut winner = None;
+        for (index, said) in said.into_iter().enumerate() {
+            answer.usage += said.usage;
+            match scored(&said.text) {
+                Some((text, score)) if answer.score.is_none_or(|best| score > best) => {
+                    answer.text = text.to_owned();
+                    answer.score = Some(score);
+                    winner = Some(index);
+                }
+                Some(_) => {}
+                None => {
+                    answer.skipped.push(Skipped { document: index, answer: excerpt(&said.text, SHOWN) });
+                }
+            }
+        }
+        let Some(winner) = winner else {
+            let first = answer.skipped.first().map_or("", |skipped| &skipped.answer);
+            let message = format!(
+                "none of {} answers ends with a line `Score: ` and a number; the first is: {first}",
+                answer.skipped.len()
+            );
+            return Err(Error::new(ErrorKind::Parse, message));
+        };
+        answer.sources = vec![documents.swap_remove(winner)];
+        // Which answer wins is known only now.
+        if cx.wants_deltas() {
+            cx.delta(Delta::text(&*answer.text)).await;
+        }
+        Ok(answer)
+    }
+}
+
+/// An answer and its score: the number after the last `Score:`, within 0 to 100.
+fn scored(text: &str) -> Option<(&str, f32)> {
+    let lower = text.to_ascii_lowercase();
+    let at = lower.rfind("score:")?;
+    let number = text[at + "score:".len()..].trim_start_matches([' ', '*', '`']);
+    let end = number.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(number.len());
+    let score: f32 = number[..end].trim_end_matches('.').parse().ok()?;
+    let answer = text[..at].trim_end_matches(|c: char| c.is_whitespace() || "*`(".contains(c));
+    (0.0..=100.0).contains(&score).then_some((answer, score))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scored;
+
+    #[test]
+    fn scores_are_read_as_models_write_them() {
+        for (text, expected) in [
+            ("In 1966.\nScore: 90", Some(("In 1966.", 90.0))),
+            ("In 1966.\n**Score: 90/100**", Some(("In 1966.", 90.0))),
+            ("In 1966. score:7.5.", Some(("In 1966.", 7.5))),
+            ("The score: 3 to 1.\nScore: 80", Some(("The score: 3 to 1.", 80.0))),
+            ("In 1966.", None),
+            ("Score: high", None),
+            ("Score: 101", None),
+            ("Score: 1.2.3", None),
+            ("", None),
+        ] {
+            assert_eq!(scored(text), expected, "{text}");
+        }
+    }
+}

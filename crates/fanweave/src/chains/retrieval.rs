@@ -1,0 +1,354 @@
+//! Questions about documents that a retriever finds: one at a time, or in a conversation.
+
+use serde::Serialize;
+
+use super::qa::{Answer, Qa, Question};
+use crate::retrieve::{Document, Retrieve, Retriever};
+use crate::{
+    Chain, Context, Message, Model, Prompt, Result, Role, Runnable, Streaming, Usage, Vars, chain, prompt,
+    vars,
+};
+
+/// Finds documents for a question, and answers from them.
+///
+/// ```
+/// use fanweave::chains::{RetrievalQa, qa::Qa};
+/// use fanweave::{Context, model::fake::Fake, stores::{Library, Memory}, words::Words};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// let library = Library::new(Memory::store(), Words::embedder()).limit(1);
+/// library.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
+///
+/// let model = Fake::script([Ok("The moon.")]).model();
+/// let ask = RetrievalQa::new(library, Qa::stuff(model)).chain();
+/// let answer = ask.invoke("What do tides follow?").await?;
+/// assert_eq!((answer.text.as_str(), answer.sources[0].text.as_str()), ("The moon.", "Tides follow the moon."));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct RetrievalQa {
+    retrieve: Chain<String, Vec<Document>>,
+    qa: Qa,
+}
+
+impl RetrievalQa {
+    /// Answers with `qa` from what `retriever` finds.
+    pub fn new(retriever: impl Retriever, qa: Qa) -> Self {
+        Self { retrieve: Retrieve::chain(retriever), qa }
+    }
+
+    /// The chain, to invoke, stream, batch and compose.
+    pub fn chain(self) -> Chain<String, Answer> {
+        chain(self)
+    }
+}
+
+impl Runnable for RetrievalQa {
+    type Input = String;
+    type Output = Answer;
+
+    async fn run(&self, question: String, cx: &Context) -> Result<Answer> {
+        let documents = self.retrieve.run(question.clone(), &cx.muted()).await?;
+        self.qa.run(Question { question, documents }, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+}
+
+/// The prompt that makes a question of its own from a follow-up, unless another one is given. Its variables are
+/// `history` and `question`.
+pub const CONDENSE_PROMPT: &str =
+    "Rephrase the follow-up as a standalone question that can be understood without the \
+conversation. Write nothing but the question.
+
+Conversation:
+{{ history }}
+
+Follow-up: {{ question }}
+Standalone question:";
+
+/// Tokens of history that go into the prompt.
+const MOST_HISTORY: usize = 2000;
+
+/// A question, and what was said before it.
+///
+/// ```
+/// use fanweave::Message;
+/// use fanweave::chains::FollowUp;
+///
+/// let pairs = FollowUp::new("And at night?", [("When do tides turn?", "Every six hours.")]);
+/// let messages = vec![Message::user("When do tides turn?"), Message::assistant("Every six hours.")];
+/// assert_eq!(pairs, FollowUp::new("And at night?", messages));
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FollowUp {
+    /// What is asked.
+    pub question: String,
+    /// What was said before, oldest first.
+    pub history: Vec<Message>,
+}
+
+impl FollowUp {
+    /// A question after `history`: messages, or pairs of a question and its answer.
+    pub fn new(question: impl Into<String>, history: impl Into<History>) -> Self {
+        Self { question: question.into(), history: history.into().0 }
+    }
+}
+
+impl From<String> for FollowUp {
+    fn from(question: String) -> Self {
+        Self { question, history: Vec::new() }
+    }
+}
+
+impl From<&str> for FollowUp {
+    fn from(question: &str) -> Self {
+        question.to_owned().into()
+    }
+}
+
+/// What was said before a question. Made from messages, or from pairs of a question and its answer.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct History(Vec<Message>);
+
+impl From<Vec<Message>> for History {
+    fn from(messages: Vec<Message>) -> Self {
+        Self(messages)
+    }
+}
+
+impl<Q: Into<String>, A: Into<String>> From<Vec<(Q, A)>> for History {
+    fn from(pairs: Vec<(Q, A)>) -> Self {
+        let both = |(question, answer): (Q, A)| [Message::user(question), Message::assistant(answer)];
+        Self(pairs.into_iter().flat_map(both).collect())
+    }
+}
+
+impl<Q: Into<String>, A: Into<String>, const N: usize> From<[(Q, A); N]> for History {
+    fn from(pairs: [(Q, A); N]) -> Self {
+        pairs.into_iter().collect::<Vec<_>>().into()
+    }
+}
+
+/// What [`Conversational`] answers.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Answered {
+    /// The answer.
+    pub text: String,
+    /// The question as it was put to the retriever and the model.
+    pub question: String,
+    /// The documents that the answer was made from.
+    pub sources: Vec<Document>,
+    /// Tokens of all calls.
+    pub usage: Usage,
+}
+
+/// Answers a question in a conversation: makes one of it that stands on its own, finds documents, answers from them.
+///
+/// Where nothing was said before, the question is taken as it is, and that call is spared. The stream is that of the
+/// answer alone.
+///
+/// ```
+/// use fanweave::chains::{Conversational, FollowUp, RetrievalQa, qa::Qa};
+/// use fanweave::{Context, model::fake::Fake, stores::{Library, Memory}, words::Words};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// let library = Library::new(Memory::store(), Words::embedder()).limit(1);
+/// library.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
+///
+/// let model = Fake::script([Ok("How many turbines has the Rance station?"), Ok("24.")]).model();
+/// let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+/// let history = [("When did the Rance station open?", "In 1966.")];
+/// let answered = talk.invoke(FollowUp::new("How many turbines has it?", history)).await?;
+/// assert_eq!(answered.question, "How many turbines has the Rance station?");
+/// assert_eq!(answered.text, "24.");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Conversational {
+    condense: Chain<Vars, Prompt>,
+    model: Model,
+    answer: RetrievalQa,
+    most_history: usize,
+}
+
+impl Conversational {
+    /// Answers with `answer`; `model` makes the questions that stand on their own.
+    pub fn new(model: Model, answer: RetrievalQa) -> Self {
+        Self { condense: prompt(CONDENSE_PROMPT), model, answer, most_history: MOST_HISTORY }
+    }
+
+    /// Another prompt in place of [`CONDENSE_PROMPT`]. Its variables are `history` and `question`.
+    #[must_use]
+    pub fn condense_prompt(self, prompt: Chain<Vars, Prompt>) -> Self {
+        Self { condense: prompt, ..self }
+    }
+
+    /// Most tokens of history in the prompt, of four bytes each; the oldest messages are left out first. Default 2,000.
+    #[must_use]
+    pub fn history_tokens(self, tokens: usize) -> Self {
+        Self { most_history: tokens, ..self }
+    }
+
+    /// The chain, to invoke, stream, batch and compose.
+    pub fn chain(self) -> Chain<FollowUp, Answered> {
+        chain(self).named("conversation")
+    }
+
+    /// The question as it stands on its own, and what it took to make it.
+    async fn standalone(&self, asked: FollowUp, cx: &Context) -> Result<(String, Usage)> {
+        let history = written(&asked.history, self.most_history);
+        if history.is_empty() {
+            return Ok((asked.question, Usage::default()));
+        }
+        let vars = vars! { history: history, question: asked.question };
+        let message = self.model.run(self.condense.run(vars, cx).await?, cx).await;
+        let message = message.map_err(|error| error.with_step("condense"))?;
+        let usage = message.usage();
+        let question = message.into_text().trim().to_owned();
+        // A model that says nothing has not made the question better.
+        Ok((if question.is_empty() { asked.question } else { question }, usage))
+    }
+}
+
+impl Runnable for Conversational {
+    type Input = FollowUp;
+    type Output = Answered;
+
+    async fn run(&self, asked: FollowUp, cx: &Context) -> Result<Answered> {
+        let (question, mut usage) = self.standalone(asked, &cx.muted()).await?;
+        let answer = self.answer.run(question.clone(), cx).await?;
+        usage += answer.usage;
+        Ok(Answered { text: answer.text, question, sources: answer.sources, usage })
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+}
+
+/// The last of `messages` that fit into `most` tokens, as lines of a conversation.
+pub(super) fn written(messages: &[Message], most: usize) -> String {
+    let mut left = most;
+    let mut lines: Vec<_> = messages
+        .iter()
+        .rev()
+        .map(|message| {
+            let who = if message.role == Role::Assistant { "Assistant" } else { "User" };
+            format!("{who}: {}", message.text())
+        })
+        .take_while(|line| {
+            let fits = line.len().div_ceil(4) <= left;
+            left = left.saturating_sub(line.len().div_ceil(4));
+            fits
+        })
+        .collect();
+    lines.reverse();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::stores::{Library, Memory};
+    use crate::words::Words;
+
+    const FACTS: [&str; 5] = [
+        "The Rance station opened in 1966.",
+        "The Rance station has 24 turbines.",
+        "A polar bear weighs 450 kilograms.",
+        "Comets have tails of dust.",
+        "Tides turn every six hours.",
+    ];
+
+    async fn library() -> Library {
+        let library = Library::new(Memory::store(), Words::embedder()).limit(2).threshold(0.2);
+        library.add(FACTS.map(Document::from), &Context::new()).await.unwrap();
+        library
+    }
+
+    fn talk(library: Library, model: &Model) -> Chain<FollowUp, Answered> {
+        let qa = Qa::stuff(model.clone()).prompt(prompt("{{ context }}"));
+        Conversational::new(model.clone(), RetrievalQa::new(library, qa))
+            .condense_prompt(prompt("{{ history }}|{{ question }}"))
+            .chain()
+    }
+
+    #[tokio::test]
+    async fn five_turns_find_what_each_one_is_about() {
+        let library = library().await;
+        let model = Model::new(crate::sim::Sim::writer().at_once());
+        let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+        let turns = [
+            ("When did the Rance station open?", FACTS[0]),
+            ("And how many turbines does the Rance station have?", FACTS[1]),
+            ("How much does a polar bear weigh?", FACTS[2]),
+            ("What are the tails of comets made of?", FACTS[3]),
+            ("When do tides turn?", FACTS[4]),
+        ];
+        let mut history: Vec<(String, String)> = Vec::new();
+        for (question, expected) in turns {
+            let answered = talk.invoke(FollowUp::new(question, history.clone())).await.unwrap();
+            assert_eq!(answered.text, expected, "{}", answered.question);
+            assert!(answered.sources.iter().any(|source| source.text == expected));
+            assert_eq!(answered.question == question, history.is_empty());
+            history.push((question.to_owned(), answered.text));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_history_spares_a_call() {
+        let model = Fake::echo().model();
+        let answered = talk(library().await, &model).invoke("When do tides turn?").await.unwrap();
+        assert_eq!((answered.question.as_str(), answered.text.as_str()), ("When do tides turn?", FACTS[4]));
+    }
+
+    #[tokio::test]
+    async fn the_history_is_before_the_model_in_either_form() {
+        let model = Fake::echo().model();
+        let pairs = vec![("tides?".to_owned(), "yes".to_owned())];
+        let answered = talk(library().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
+        assert_eq!(answered.question, "User: tides?\nAssistant: yes|and?");
+    }
+
+    #[test]
+    fn of_a_long_history_the_end_is_kept() {
+        let messages: Vec<_> = (0..100).map(|n| Message::user(format!("message {n:02}"))).collect();
+        assert_eq!(written(&messages, 9), "User: message 98\nUser: message 99");
+        assert_eq!(written(&messages, 1), "");
+    }
+
+    #[tokio::test]
+    async fn nothing_found_is_an_answer() {
+        let model = Fake::echo().model();
+        let answered = talk(library().await, &model).invoke("Zebras?").await.unwrap();
+        assert_eq!((answered.text.as_str(), answered.sources.len()), (super::super::qa::NO_DOCUMENTS, 0));
+    }
+
+    #[tokio::test]
+    async fn the_stream_holds_the_answer_alone() {
+        let model = Fake::script([Ok("When do tides turn?"), Ok("every six hours")]).model();
+        let history = [("tides?", "yes")];
+        let run = talk(library().await, &model).stream(FollowUp::new("when?", history));
+        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
+        assert_eq!(pieces, ["every ", "six ", "hours"]);
+    }
+
+    #[tokio::test]
+    async fn many_conversations_are_answered_in_a_batch() {
+        let talk = talk(library().await, &Fake::echo().model());
+        let rows = talk.batch(["When do tides turn?", "Tails of comets?"]).collect().await;
+        let texts: Vec<_> = rows.into_iter().map(|row| row.unwrap().sources[0].text.clone()).collect();
+        assert_eq!(texts, [FACTS[4], FACTS[3]]);
+    }
+}

@@ -1,0 +1,199 @@
+//! Loaders: from files to documents.
+//!
+//! | file | documents |
+//! |---|---|
+//! | `.csv`, `.tsv` | one for each row: a line `column: value` for each column |
+//! | `.jsonl`, `.ndjson` | one for each line |
+//! | `.json` | one for each element of an array, or one |
+//! | any other, such as `.txt` and `.md` | one |
+//!
+//! A JSON object with a field `text` or `content` is a document of that text, and what else it holds is its metadata;
+//! any other value is a document of its JSON. Every document knows its file as `source`; rows, lines and elements know
+//! their number, from 1, as `row`.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::retrieve::Document;
+use crate::{Error, ErrorKind, Result};
+
+/// Largest file that is read: it is held in memory whole.
+const MOST_BYTES: u64 = 1 << 30;
+
+/// Endings of files that [`load`] takes from a folder.
+const ENDINGS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "json", "jsonl", "ndjson"];
+
+/// The documents of a file, or of all files of a folder and its folders whose ending says that they are text, in the order
+/// of their names. Hidden ones are left out.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path();
+/// std::fs::write(path.join("tides.md"), "# Tides").unwrap();
+/// std::fs::write(path.join("bears.csv"), "name,weight\npolar,450\nbrown,300\n").unwrap();
+/// let documents = fanweave::loaders::load(path)?;
+/// assert_eq!(documents.len(), 3);
+/// assert_eq!(documents[1].text, "name: brown\nweight: 300");
+/// assert_eq!(documents[2].text, "# Tides");
+/// # Ok::<_, fanweave::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Input`] for what cannot be read, with the file and the line.
+pub fn load(path: impl AsRef<Path>) -> Result<Vec<Document>> {
+    let path = path.as_ref();
+    if !path.is_dir() {
+        return load_file(path);
+    }
+    let mut files = Vec::new();
+    collect(path, &mut files)?;
+    files.sort();
+    let mut documents = Vec::new();
+    for file in files {
+        documents.extend(load_file(&file)?);
+    }
+    Ok(documents)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in std::fs::read_dir(folder).map_err(|e| unreadable(folder, &e))? {
+        let entry = entry.map_err(|e| unreadable(folder, &e))?;
+        let path = entry.path();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
+        // A link to a folder may lead round in a circle.
+        let kind = entry.file_type().map_err(|e| unreadable(&path, &e))?;
+        if kind.is_dir() {
+            collect(&path, files)?;
+        } else if ENDINGS.contains(&&*ending(&path)) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn load_file(path: &Path) -> Result<Vec<Document>> {
+    let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
+    if size > MOST_BYTES {
+        return Err(wrong(path, &format!("has {size} bytes, more than {MOST_BYTES}: split it")));
+    }
+    let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
+    let text = String::from_utf8(bytes)
+        .map_err(|e| wrong(path, &format!("is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let documents = match &*ending(path) {
+        "csv" => table(path, text, b',')?,
+        "tsv" => table(path, text, b'\t')?,
+        "jsonl" | "ndjson" => lines(path, text)?,
+        "json" => match parse(path, text, None)? {
+            Value::Array(values) => numbered(values.into_iter().map(document)),
+            value => vec![document(value)],
+        },
+        _ => vec![Document::new(text)],
+    };
+    let source = path.display().to_string();
+    let known = |document: Document| document.with("source", &*source);
+    Ok(documents.into_iter().filter(|document| !document.text.trim().is_empty()).map(known).collect())
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn table(path: &Path, text: &str, delimiter: u8) -> Result<Vec<Document>> {
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
+    let failed = |e: csv::Error| wrong(path, &format!("is no table: {e}"));
+    let columns = reader.headers().map_err(failed)?.clone();
+    let mut documents = Vec::new();
+    for row in reader.records() {
+        let row = row.map_err(failed)?;
+        let fields = columns.iter().zip(&row).filter(|(_, value)| !value.is_empty());
+        let lines: Vec<_> = fields.map(|(column, value)| format!("{column}: {value}")).collect();
+        documents.push(Document::new(lines.join("\n")));
+    }
+    Ok(numbered(documents.into_iter()))
+}
+
+fn lines(path: &Path, text: &str) -> Result<Vec<Document>> {
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines.map(|(at, line)| Ok(document(parse(path, line, Some(at + 1))?).with("row", at + 1))).collect()
+}
+
+fn parse(path: &Path, text: &str, line: Option<usize>) -> Result<Value> {
+    serde_json::from_str(text).map_err(|e| {
+        let line = line.unwrap_or(e.line());
+        let what = e.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        wrong(path, &format!("is not JSON in line {line}, column {}: {what}", e.column()))
+    })
+}
+
+fn numbered(documents: impl Iterator<Item = Document>) -> Vec<Document> {
+    documents.enumerate().map(|(at, document)| document.with("row", at + 1)).collect()
+}
+
+fn document(value: Value) -> Document {
+    match value {
+        Value::String(text) => Document::new(text),
+        Value::Object(mut fields) => {
+            for name in ["text", "content"] {
+                if let Some(Value::String(_)) = fields.get(name)
+                    && let Some(Value::String(text)) = fields.shift_remove(name)
+                {
+                    return Document { text, metadata: fields };
+                }
+            }
+            Document::new(Value::Object(fields).to_string())
+        }
+        value => Document::new(value.to_string()),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Error {
+    Error::new(ErrorKind::Input, format!("cannot read {}: {error}", path.display()))
+}
+
+fn wrong(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("{} {what}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(name: &str, text: impl AsRef<[u8]>) -> Result<Vec<Document>> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), text).unwrap();
+        load(folder.path().join(name))
+    }
+
+    #[test]
+    fn objects_with_a_text_keep_the_rest_as_metadata() {
+        let documents = loaded("a.jsonl", "{\"text\":\"one\",\"page\":2}\n\n\"two\"\n{\"x\":1}\n").unwrap();
+        let texts: Vec<_> = documents.iter().map(|document| &*document.text).collect();
+        assert_eq!(texts, ["one", "two", "{\"x\":1}"]);
+        assert_eq!((&documents[0].metadata["page"], &documents[1].metadata["row"]), (&2.into(), &3.into()));
+        assert!(documents[0].source().unwrap().ends_with("a.jsonl"));
+        let documents = loaded("a.json", "[{\"content\":\"one\"}, \"two\"]").unwrap();
+        assert_eq!((documents.len(), &*documents[0].text), (2, "one"));
+    }
+
+    #[test]
+    fn a_bad_line_is_named() {
+        let error = loaded("a.jsonl", "{}\n{\"text\": oops}").unwrap_err().to_string();
+        assert!(error.contains("a.jsonl is not JSON in line 2, column 10"), "{error}");
+        let error = loaded("a.json", "{\n\n oops").unwrap_err().to_string();
+        assert!(error.contains("in line 3"), "{error}");
+        assert!(loaded("a.csv", "a,b\n1\n").unwrap_err().to_string().contains("is no table"));
+        assert!(loaded("a.txt", b"ok \xff").unwrap_err().to_string().ends_with("is not UTF-8 at byte 3"));
+        assert!(load("/no/such/file").is_err());
+    }
+
+    #[test]
+    fn a_marked_or_empty_file_is_read_as_what_it_holds() {
+        assert_eq!(loaded("a.md", "\u{feff}# Tides").unwrap()[0].text, "# Tides");
+        assert!(loaded("a.txt", " \n").unwrap().is_empty());
+    }
+}

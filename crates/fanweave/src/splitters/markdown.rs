@@ -1,0 +1,115 @@
+//! Markdown: sections first.
+
+use super::Splitter;
+use crate::retrieve::TextSplitter;
+
+/// Splits Markdown at its headings, and sections that are too long within.
+///
+/// Every piece of a section begins with the headings it stands under, so that it can be found and read on its own.
+/// A `#` inside a fenced block is no heading.
+///
+/// ```
+/// use fanweave::retrieve::TextSplitter;
+/// use fanweave::splitters::Markdown;
+///
+/// let pieces = Markdown::new(60).split("# Tides\n\nThey turn.\n\n## Power\n\nIt is old.");
+/// assert_eq!(pieces, ["# Tides\n\nThey turn.", "# Tides\n## Power\n\nIt is old."]);
+/// ```
+#[derive(Clone)]
+pub struct Markdown {
+    length: usize,
+    overlap: usize,
+}
+
+impl Markdown {
+    /// Pieces of at most `length` characters, headings included.
+    pub fn new(length: usize) -> Self {
+        Self { length: length.max(1), overlap: 0 }
+    }
+
+    /// Most characters of a piece that repeat the end of the one before, within a section. Default 0.
+    #[must_use]
+    pub fn overlap(self, overlap: usize) -> Self {
+        Self { overlap, ..self }
+    }
+}
+
+/// The text under one heading.
+struct Section<'a> {
+    /// The headings around it, outermost first.
+    headings: Vec<&'a str>,
+    text: &'a str,
+}
+
+impl TextSplitter for Markdown {
+    fn split(&self, text: &str) -> Vec<String> {
+        let pieces = |section: Section<'_>| {
+            let mut head = section.headings.join("\n");
+            if !head.is_empty() {
+                head.push_str("\n\n");
+            }
+            // Headings that leave no room are left out.
+            let taken = head.chars().count();
+            let (head, room) = if taken * 2 <= self.length {
+                (head, self.length - taken)
+            } else {
+                (String::new(), self.length)
+            };
+            let splitter = Splitter::recursive(room).overlap(self.overlap);
+            splitter.split(section.text).into_iter().map(move |piece| format!("{head}{piece}"))
+        };
+        sections(text).into_iter().flat_map(pieces).collect()
+    }
+}
+
+fn sections(text: &str) -> Vec<Section<'_>> {
+    let mut sections = Vec::new();
+    let mut headings: Vec<(usize, &str)> = Vec::new();
+    let (mut start, mut at) = (0, 0);
+    let mut fence: Option<&str> = None;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        let mark = ["```", "~~~"].into_iter().find(|mark| trimmed.starts_with(mark));
+        match (fence, mark) {
+            (None, Some(mark)) => fence = Some(mark),
+            (Some(open), Some(mark)) if open == mark => fence = None,
+            _ => {}
+        }
+        if fence.is_none()
+            && let Some(level) = level(line)
+        {
+            sections.push(Section { headings: names(&headings), text: &text[start..at] });
+            headings.retain(|(above, _)| *above < level);
+            headings.push((level, line.trim()));
+            start = at + line.len();
+        }
+        at += line.len();
+    }
+    sections.push(Section { headings: names(&headings), text: &text[start..] });
+    sections
+}
+
+fn names<'a>(headings: &[(usize, &'a str)]) -> Vec<&'a str> {
+    headings.iter().map(|(_, heading)| *heading).collect()
+}
+
+/// The level of a heading, from 1 to 6.
+fn level(line: &str) -> Option<usize> {
+    let marks = line.bytes().take_while(|b| *b == b'#').count();
+    ((1..=6).contains(&marks) && line[marks..].starts_with([' ', '\t'])).then_some(marks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_sections_are_split_under_their_headings() {
+        let text = "# A\n\nOne two three four five six seven.\n\n# B\n\n```\n# no heading\n```\n";
+        let pieces = Markdown::new(24).split(text);
+        assert_eq!(
+            pieces,
+            ["# A\n\nOne two three four", "# A\n\nfive six seven.", "# B\n\n```\n# no heading", "# B\n\n```"]
+        );
+    }
+}

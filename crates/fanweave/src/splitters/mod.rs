@@ -1,0 +1,216 @@
+//! Splitters: from long texts to pieces. None cuts a character as people see it in two.
+//!
+//! [`Splitter`] cuts at the best place it finds: between paragraphs, lines, sentences, words. Its ways differ in
+//! where that is, and in how length is counted.
+
+mod markdown;
+
+use std::sync::Arc;
+
+pub use markdown::Markdown;
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::retrieve::TextSplitter;
+
+/// Splits a text at the best places that leave pieces no longer than a limit.
+///
+/// | made by | counts | cuts |
+/// |---|---|---|
+/// | [`characters`](Self::characters) | characters | after a separator of the caller's, or else anywhere |
+/// | [`recursive`](Self::recursive) | characters | between paragraphs, or else lines, sentences, words, characters |
+/// | [`tokens`](Self::tokens) | tokens, four bytes each | as `recursive` |
+///
+/// Every piece is a part of the text, without white space at its ends. A piece begins with the end of the one before
+/// it where an overlap is asked for.
+///
+/// ```
+/// use fanweave::retrieve::TextSplitter;
+/// use fanweave::splitters::Splitter;
+///
+/// let pieces = Splitter::recursive(24).split("Tides turn. They rise twice a day.\n\nBears sleep.");
+/// assert_eq!(pieces, ["Tides turn.", "They rise twice a day.", "Bears sleep."]);
+/// ```
+#[derive(Clone)]
+pub struct Splitter {
+    length: usize,
+    overlap: usize,
+    separators: Vec<String>,
+    count: Arc<dyn Fn(&str) -> usize + Send + Sync>,
+}
+
+impl Splitter {
+    /// Pieces of at most `length` characters, cut after `separator` where that suffices.
+    pub fn characters(length: usize, separator: impl Into<String>) -> Self {
+        Self {
+            length: length.max(1),
+            overlap: 0,
+            separators: vec![separator.into()],
+            count: Arc::new(characters),
+        }
+    }
+
+    /// Pieces of at most `length` characters, cut between paragraphs where that suffices, else between lines, sentences,
+    /// words, characters.
+    pub fn recursive(length: usize) -> Self {
+        let separators = ["\n\n", "\n", ". ", "? ", "! ", "; ", ", ", " "];
+        Self { separators: separators.map(str::to_owned).to_vec(), ..Self::characters(length, "") }
+    }
+
+    /// As [`recursive`](Self::recursive), with a limit in tokens of four bytes.
+    pub fn tokens(tokens: usize) -> Self {
+        Self::recursive(tokens).count(|text| text.len().div_ceil(4))
+    }
+
+    /// Most of a piece that repeats the end of the one before, in what the limit is counted in. Default 0. At most half
+    /// of the limit.
+    #[must_use]
+    pub fn overlap(self, overlap: usize) -> Self {
+        let overlap = overlap.min(self.length / 2);
+        Self { overlap, ..self }
+    }
+
+    /// Cuts after the first of these that leaves pieces short enough.
+    #[must_use]
+    pub fn separators<S: Into<String>>(self, separators: impl IntoIterator<Item = S>) -> Self {
+        Self { separators: separators.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// How length is counted: of a longer text it must be no less.
+    #[must_use]
+    pub fn count(self, count: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
+        Self { count: Arc::new(count), ..self }
+    }
+
+    fn fits(&self, text: &str, limit: usize) -> bool {
+        (self.count)(text.trim()) <= limit
+    }
+
+    /// Parts that fit, each with the separator at its end, that together are `text`. Cut with the first separator that
+    /// occurs, and what is still too long with the next.
+    fn parts<'a>(&self, text: &'a str, separators: &[String], parts: &mut Vec<&'a str>) {
+        if self.fits(text, self.length) {
+            parts.push(text);
+            return;
+        }
+        let mut separators = separators;
+        while let [first, rest @ ..] = separators {
+            separators = rest;
+            if !first.is_empty() && text.trim_end().contains(first.as_str()) {
+                text.split_inclusive(first.as_str()).for_each(|part| self.parts(part, rest, parts));
+                return;
+            }
+        }
+        parts.extend(text.graphemes(true));
+    }
+
+    /// Where each piece begins and ends in `text`.
+    fn ranges(&self, text: &str) -> Vec<(usize, usize)> {
+        let mut parts = Vec::new();
+        self.parts(text, &self.separators, &mut parts);
+        let mut ranges = Vec::new();
+        // Where the parts of the piece that is being made begin, and where it ends.
+        let mut starts: Vec<usize> = Vec::new();
+        let mut end = 0;
+        for part in parts {
+            let after = end + part.len();
+            if let Some(&start) = starts.first()
+                && !self.fits(&text[start..after], self.length)
+            {
+                ranges.push((start, end));
+                // The last parts of it that fit into the overlap, and leave room for the next one.
+                starts.retain(|&start| {
+                    self.overlap > 0
+                        && self.fits(&text[start..end], self.overlap)
+                        && self.fits(&text[start..after], self.length)
+                });
+            }
+            starts.push(end);
+            end = after;
+        }
+        ranges.extend(starts.first().map(|&start| (start, end)));
+        ranges
+    }
+}
+
+impl TextSplitter for Splitter {
+    fn split(&self, text: &str) -> Vec<String> {
+        let pieces = self.ranges(text).into_iter().map(|(start, end)| text[start..end].trim());
+        pieces.filter(|piece| !piece.is_empty()).map(str::to_owned).collect()
+    }
+}
+
+/// Characters as people see them.
+fn characters(text: &str) -> usize {
+    // Most text is plain, and then a byte is a character, except for the two that end a line on Windows.
+    if text.is_ascii() && !text.contains('\r') { text.len() } else { text.graphemes(true).count() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn pieces_overlap_by_whole_parts() {
+        let pieces = Splitter::recursive(12).overlap(5).split("one two three four five six");
+        assert_eq!(pieces, ["one two", "two three", "three four", "four five", "five six"]);
+    }
+
+    #[test]
+    fn a_separator_of_ones_own_is_used_first_and_then_anywhere() {
+        let splitter = Splitter::characters(4, "|");
+        assert_eq!(splitter.split("ab|cd|efghij"), ["ab|", "cd|e", "fghi", "j"]);
+    }
+
+    #[test]
+    fn no_character_is_cut_in_two() {
+        // A family, a flag and a letter with two marks: one character each, of up to 25 bytes.
+        let text = "👨‍👩‍👧‍👦🇫🇷e\u{301}\u{323}".repeat(20);
+        for splitter in [Splitter::recursive(7), Splitter::characters(1, ""), Splitter::tokens(3)] {
+            let pieces = splitter.split(&text);
+            assert!(pieces.iter().flat_map(|piece| piece.graphemes(true)).eq(text.graphemes(true)));
+        }
+    }
+
+    #[test]
+    fn tokens_are_obeyed() {
+        let text = "word ".repeat(500);
+        let pieces = Splitter::tokens(20).split(&text);
+        assert!(pieces.iter().all(|piece| piece.len().div_ceil(4) <= 20), "{pieces:?}");
+        assert_eq!(pieces.join(" "), text.trim());
+    }
+
+    #[test]
+    fn nothing_gives_no_pieces() {
+        assert!(Splitter::recursive(10).split(" \n\n ").is_empty());
+        assert!(Splitter::recursive(0).split("").is_empty());
+    }
+
+    #[test]
+    fn a_long_text_is_split_in_time_that_grows_with_its_length() {
+        let started = std::time::Instant::now();
+        let pieces = Splitter::recursive(1000).overlap(100).split(&"Tides turn. They rise. ".repeat(20_000));
+        assert!(pieces.len() > 400);
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_fit_are_parts_of_the_text_and_lose_nothing(
+            text in "([a-zé👍🏽 ,.\n]|\n\n){0,200}", length in 1usize..40, overlap in 0usize..20,
+        ) {
+            let pieces = Splitter::recursive(length).overlap(overlap).split(&text);
+            let mut from = 0;
+            for piece in &pieces {
+                prop_assert!(piece.graphemes(true).count() <= length);
+                let at = text[from..].find(piece.as_str());
+                prop_assert!(at.is_some(), "{piece:?} is in order");
+                from += at.unwrap();
+            }
+            let plain = Splitter::recursive(length).split(&text).concat();
+            let dense = |text: &str| text.chars().filter(|c| !c.is_whitespace()).collect::<String>();
+            prop_assert_eq!(dense(&plain), dense(&text));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! From texts to a store, and from a question to what the store holds about it.
+
+use std::num::NonZeroUsize;
+
+use sha2::{Digest, Sha256};
+
+use super::index::{dot, normalise};
+use crate::retrieve::{Document, Entry, Filter, Hit, Retriever, Search, Store};
+use crate::{Context, Embedder, Error, ErrorKind, Result, Runnable};
+
+/// Documents that are embedded and written together: enough for several calls at once, and little memory.
+const TOGETHER: usize = 1024;
+
+/// A store and the embedding model that it is filled and searched with. Cheap to clone.
+///
+/// ```
+/// use fanweave::retrieve::Retriever;
+/// use fanweave::{Context, stores::{Library, Memory}, words::Words};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// let cx = Context::new();
+/// let library = Library::new(Memory::store(), Words::embedder()).limit(1);
+/// library.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
+/// let found = library.retrieve("When do bears sleep?", &cx).await?;
+/// assert_eq!(found[0].text, "Bears sleep in winter.");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Library {
+    store: Store,
+    embedder: Embedder,
+    limit: usize,
+    threshold: Option<f32>,
+    filter: Option<Filter>,
+    diversity: Option<Diversity>,
+}
+
+/// How far hits are to differ from each other.
+#[derive(Debug, Clone, Copy)]
+struct Diversity {
+    candidates: NonZeroUsize,
+    relevance: f32,
+}
+
+impl Library {
+    /// The texts of `store`, by the vectors of `embedder`.
+    pub fn new(store: Store, embedder: Embedder) -> Self {
+        Self { store, embedder, limit: 4, threshold: None, filter: None, diversity: None }
+    }
+
+    /// Most documents to find. Default 4.
+    #[must_use]
+    pub fn limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Finds only documents whose cosine is at least this. Default any.
+    #[must_use]
+    pub fn threshold(self, cosine: f32) -> Self {
+        Self { threshold: Some(cosine), ..self }
+    }
+
+    /// Finds only documents that `filter` allows. Default all.
+    #[must_use]
+    pub fn filter(self, filter: Filter) -> Self {
+        Self { filter: Some(filter), ..self }
+    }
+
+    /// Finds documents that differ from each other, by maximal marginal relevance: from the nearest `candidates`, one
+    /// after the other, the one that is near to the question and far from those already chosen. `relevance` weighs the
+    /// two: 1 looks only at the question, 0 only at the difference. 0.5 is usual.
+    #[must_use]
+    pub fn diverse(self, candidates: NonZeroUsize, relevance: f32) -> Self {
+        Self { diversity: Some(Diversity { candidates, relevance: relevance.clamp(0.0, 1.0) }), ..self }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Embeds documents and puts them into the store. Their ids are made from text and metadata, so that the same
+    /// document twice is there once.
+    ///
+    /// # Errors
+    /// Those of the embedding model and of the store. Documents before the failure may have been added, up to 1,024
+    /// at a time.
+    pub async fn add(
+        &self,
+        documents: impl IntoIterator<Item = Document> + Send,
+        cx: &Context,
+    ) -> Result<()> {
+        let mut documents: Vec<_> = documents.into_iter().collect();
+        while !documents.is_empty() {
+            let rest = documents.split_off(TOGETHER.min(documents.len()));
+            let some = std::mem::replace(&mut documents, rest);
+            let texts: Vec<_> = some.iter().map(|document| document.text.clone()).collect();
+            let vectors = self.embed(texts, cx).await?;
+            let entry = |(document, vector)| Entry { id: id(&document), vector, document };
+            self.store.upsert(some.into_iter().zip(vectors).map(entry).collect(), cx).await?;
+        }
+        Ok(())
+    }
+
+    /// A vector for each text.
+    async fn embed(&self, texts: Vec<String>, cx: &Context) -> Result<Vec<Vec<f32>>> {
+        let wanted = texts.len();
+        let vectors = self.embedder.run(texts, cx).await?.vectors;
+        if vectors.len() == wanted {
+            return Ok(vectors);
+        }
+        let message = format!("{wanted} texts were given, and {} vectors came", vectors.len());
+        Err(Error::new(ErrorKind::Decode, message).with_step(self.embedder.name()))
+    }
+
+    /// The documents nearest to `question`, with their ids and cosines.
+    ///
+    /// # Errors
+    /// Those of the embedding model and of the store.
+    pub async fn search(&self, question: &str, cx: &Context) -> Result<Vec<Hit>> {
+        let vector = self.embed(vec![question.to_owned()], cx).await?.remove(0);
+        let limit = self.diversity.map_or(self.limit, |diversity| diversity.candidates.get().max(self.limit));
+        let mut search = Search::new(vector).limit(limit).filter(self.filter.clone());
+        search.vectors = self.diversity.is_some();
+        let mut hits = self.store.search(search, cx).await?;
+        if let Some(least) = self.threshold {
+            hits.retain(|hit| hit.score >= least);
+        }
+        Ok(match self.diversity {
+            Some(diversity) => choose(hits, self.limit, diversity.relevance),
+            None => hits,
+        })
+    }
+}
+
+impl Retriever for Library {
+    async fn retrieve(&self, question: &str, cx: &Context) -> Result<Vec<Document>> {
+        Ok(self.search(question, cx).await?.into_iter().map(|hit| hit.document).collect())
+    }
+}
+
+fn id(document: &Document) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&document.text);
+    hash.update([0]);
+    hash.update(serde_json::to_string(&document.metadata).expect("JSON with string keys"));
+    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Maximal marginal relevance.
+fn choose(mut hits: Vec<Hit>, limit: usize, relevance: f32) -> Vec<Hit> {
+    for hit in &mut hits {
+        hit.vector.iter_mut().for_each(|vector| normalise(vector));
+    }
+    // For each hit, how near it is to the nearest of those chosen.
+    let mut nearest = vec![0.0f32; hits.len()];
+    let mut chosen: Vec<Hit> = Vec::new();
+    while chosen.len() < limit && !hits.is_empty() {
+        let worth = |at: usize| relevance * hits[at].score - (1.0 - relevance) * nearest[at];
+        let best = (1..hits.len()).fold(0, |best, at| if worth(at) > worth(best) { at } else { best });
+        let hit = hits.remove(best);
+        nearest.remove(best);
+        let own = hit.vector.as_deref().unwrap_or_default();
+        for (other, near) in hits.iter().zip(&mut nearest) {
+            let cosine = dot(own, other.vector.as_deref().unwrap_or_default());
+            *near = if chosen.is_empty() { cosine } else { near.max(cosine) };
+        }
+        chosen.push(Hit { vector: None, ..hit });
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stores::Memory;
+    use crate::words::Words;
+
+    async fn library(texts: &[&str]) -> Library {
+        let library = Library::new(Memory::store(), Words::embedder());
+        let documents: Vec<_> = texts.iter().map(|text| Document::from(*text)).collect();
+        library.add(documents, &Context::new()).await.unwrap();
+        library
+    }
+
+    async fn found(library: Library, question: &str) -> Vec<String> {
+        let documents = library.retrieve(question, &Context::new()).await.unwrap();
+        documents.into_iter().map(|document| document.text).collect()
+    }
+
+    #[tokio::test]
+    async fn the_same_document_twice_is_there_once() {
+        let library = library(&["tides turn", "bears sleep", "tides turn"]).await;
+        assert_eq!(library.store().count(&Context::new()).await.unwrap(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_threshold_leaves_out_what_has_little_in_common() {
+        let library = library(&["tides turn", "bears sleep"]).await;
+        assert_eq!(found(library.clone(), "tides").await.len(), 2);
+        assert_eq!(found(library.clone().threshold(0.5), "tides").await, ["tides turn"]);
+        assert!(found(library.threshold(0.5), "comets").await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn diverse_hits_leave_out_what_says_the_same() {
+        let texts = ["tides turn twice", "tides turn twice daily", "tides follow moon", "bears sleep"];
+        let library = library(&texts).await.limit(2);
+        let question = "tides turn twice moon";
+        assert_eq!(found(library.clone(), question).await, texts[..2]);
+        let diverse = library.diverse(NonZeroUsize::new(4).unwrap(), 0.5);
+        assert_eq!(found(diverse, question).await, [texts[0], texts[2]]);
+    }
+
+    #[tokio::test]
+    async fn a_filter_holds_for_what_is_found() {
+        let library = Library::new(Memory::store(), Words::embedder());
+        let documents = (0..10).map(|n| Document::new("tides").with("n", n));
+        library.add(documents, &Context::new()).await.unwrap();
+        let found = library.filter(Filter::eq("n", 7)).search("tides", &Context::new()).await.unwrap();
+        assert_eq!((found.len(), &found[0].document.metadata["n"]), (1, &7.into()));
+    }
+}

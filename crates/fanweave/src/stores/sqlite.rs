@@ -1,0 +1,536 @@
+//! Stores in SQLite files, shared by processes.
+//!
+//! Vectors are written to the file and searched in a copy in memory, which follows what other processes write. An
+//! exact scan of the file itself would read all of it for each search.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use serde_json::{Map, Value};
+
+use super::aside;
+use super::index::{Index, check};
+use super::memory::sort;
+use crate::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
+use crate::session::{Session, SessionStore, Sessions};
+use crate::{Context, Error, ErrorKind, Message, Result};
+
+/// How long a writer waits for another one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Marks a file as one of ours: `fanw`.
+const APPLICATION: i32 = 0x6661_6e77;
+
+/// The layout of the file. Another one is refused rather than misread.
+const LAYOUT: i32 = 1;
+
+/// `change` grows with every write: what a copy has not seen yet has a greater one.
+const TABLES: &str = "
+CREATE TABLE entries (
+    change INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    text TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    vector BLOB NOT NULL
+);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value ANY) STRICT;
+INSERT INTO facts VALUES ('removals', 0), ('dimensions', 0);
+CREATE TABLE sessions (id TEXT PRIMARY KEY, summary TEXT);
+CREATE TABLE messages (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL,
+    message TEXT NOT NULL
+);
+CREATE INDEX messages_of_session ON messages (session, number);
+";
+
+/// Opens or makes a file.
+fn open(path: &Path) -> Result<Connection> {
+    let failed = |e| explain(path, e);
+    let mut file = Connection::open(path).map_err(failed)?;
+    file.busy_timeout(PATIENCE).map_err(failed)?;
+    let application: i32 =
+        file.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let tables: i64 =
+        file.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    if application == 0 && tables == 0 {
+        // Two processes may be here at once: the second finds the tables.
+        file.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        let making = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let tables: i64 =
+            making.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        if tables == 0 {
+            making.execute_batch(TABLES).map_err(failed)?;
+            making.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
+            making.pragma_update(None, "user_version", LAYOUT).map_err(failed)?;
+        }
+        making.commit().map_err(failed)?;
+    } else if application != APPLICATION {
+        return Err(config(path, "is a database of another program: name another file"));
+    }
+    let layout: i32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if layout != LAYOUT {
+        return Err(config(path, "was written by another version of fanweave: make it anew"));
+    }
+    file.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    Ok(file)
+}
+
+fn config(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("{} {what}", path.display()))
+}
+
+fn explain(path: &Path, error: rusqlite::Error) -> Error {
+    let what = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "is no store: name another file".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt) => "is damaged: make it anew from the documents".to_owned(),
+        Some(ErrorCode::DatabaseBusy) => {
+            format!("has been locked by another process for {PATIENCE:?}: try again when it has ended")
+        }
+        Some(ErrorCode::ReadOnly) => "cannot be written to".to_owned(),
+        Some(ErrorCode::DiskFull) => "has no room left on its disk".to_owned(),
+        _ => format!("cannot be used: {error}"),
+    };
+    config(path, &what).with_source(error)
+}
+
+/// A file with its one connection, for one thread at a time.
+struct File {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+}
+
+impl File {
+    fn open(path: &Path) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), connection: Mutex::new(open(path)?) })
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.transact(TransactionBehavior::Deferred, |transaction| {
+            read(transaction).map_err(|e| explain(&self.path, e))
+        })
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.transact(TransactionBehavior::Immediate, |transaction| {
+            write(transaction).map_err(|e| explain(&self.path, e))
+        })
+    }
+
+    fn transact<T>(
+        &self,
+        behaviour: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |e| explain(&self.path, e);
+        let transaction = connection.transaction_with_behavior(behaviour).map_err(failed)?;
+        let done = work(&transaction)?;
+        transaction.commit().map_err(failed)?;
+        Ok(done)
+    }
+}
+
+/// Vectors in an SQLite file, searched exactly. They survive the process, and several processes may read and write
+/// them at once.
+///
+/// Vectors and metadata are also held in memory, from the first search on: 4 bytes for each number of a vector. Texts
+/// stay in the file. A clone shares both.
+///
+/// ```
+/// use fanweave::retrieve::{Entry, Search};
+/// use fanweave::{Context, stores::Sqlite};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("notes.db");
+/// let cx = Context::new();
+/// let entry = |id: &str, vector| Entry { id: id.into(), vector, document: id.into() };
+/// let store = Sqlite::open(&path).await?.store();
+/// store.upsert(vec![entry("north", vec![0.0, 1.0]), entry("east", vec![1.0, 0.0])], &cx).await?;
+///
+/// // Another process, or the same one tomorrow.
+/// let again = Sqlite::open(&path).await?.store();
+/// let hits = again.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
+/// assert_eq!(hits[0].document.text, "east");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
+#[derive(Clone)]
+pub struct Sqlite(Arc<Shared>);
+
+struct Shared {
+    file: File,
+    copy: RwLock<Copy>,
+}
+
+/// The vectors and metadata of the file, as of some moment.
+#[derive(Default)]
+struct Copy {
+    index: Index,
+    /// For each row of the index.
+    changes: Vec<i64>,
+    metadata: Vec<Map<String, Value>>,
+    rows: HashMap<i64, usize>,
+    seen: i64,
+    removals: i64,
+}
+
+impl Sqlite {
+    /// The store in the file at `path`, which is made where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or is no store.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        aside(move || {
+            let file = File::open(&path)?;
+            Ok(Self(Arc::new(Shared { file, copy: RwLock::default() })))
+        })
+        .await
+    }
+
+    /// A handle on it.
+    pub fn store(&self) -> Store {
+        Store::new(self.clone())
+    }
+
+    /// A fact about the store that somebody has noted, such as the embedding model that it was filled with.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the file cannot be read.
+    pub async fn fact(&self, name: &str) -> Result<Option<String>> {
+        let (shared, name) = (self.0.clone(), format!("note:{name}"));
+        aside(move || {
+            shared.file.read(|file| {
+                let get = |row: &rusqlite::Row<'_>| row.get(0);
+                file.query_row("SELECT value FROM facts WHERE name = ?1", [name], get).optional()
+            })
+        })
+        .await
+    }
+
+    /// Deletes all entries whose document comes from one of `sources`, and says how many there were.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the file cannot be written.
+    pub async fn forget(&self, sources: Vec<String>) -> Result<usize> {
+        let shared = self.0.clone();
+        aside(move || {
+            shared.file.write(|file| {
+                let mut delete =
+                    file.prepare_cached("DELETE FROM entries WHERE json_extract(metadata, '$.source') = ?1")?;
+                let mut removed = 0;
+                for source in &sources {
+                    removed += delete.execute([source])?;
+                }
+                note_removals(file, removed)?;
+                Ok(removed)
+            })
+        })
+        .await
+    }
+
+    /// Notes a fact about the store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the file cannot be written.
+    pub async fn note(&self, name: &str, value: &str) -> Result<()> {
+        let (shared, name, value) = (self.0.clone(), format!("note:{name}"), value.to_owned());
+        aside(move || {
+            shared.file.write(|file| {
+                file.execute("INSERT OR REPLACE INTO facts VALUES (?1, ?2)", [name, value]).map(|_| ())
+            })
+        })
+        .await
+    }
+}
+
+impl VectorStore for Sqlite {
+    async fn upsert(&self, entries: Vec<Entry>, _: &Context) -> Result<()> {
+        let shared = self.0.clone();
+        aside(move || shared.upsert(&entries)).await
+    }
+
+    async fn search(&self, search: Search, _: &Context) -> Result<Vec<Hit>> {
+        let shared = self.0.clone();
+        aside(move || shared.search(&search)).await
+    }
+
+    async fn delete(&self, ids: Vec<String>, _: &Context) -> Result<()> {
+        let shared = self.0.clone();
+        aside(move || {
+            shared.file.write(|file| {
+                let mut delete = file.prepare_cached("DELETE FROM entries WHERE id = ?1")?;
+                let mut removed = 0;
+                for id in &ids {
+                    removed += delete.execute([id])?;
+                }
+                note_removals(file, removed)
+            })
+        })
+        .await
+    }
+
+    async fn count(&self, _: &Context) -> Result<usize> {
+        let shared = self.0.clone();
+        aside(move || {
+            let count = shared.file.read(|file| {
+                file.query_row("SELECT count(*) FROM entries", [], |row| row.get::<_, i64>(0))
+            })?;
+            Ok(usize::try_from(count).unwrap_or_default())
+        })
+        .await
+    }
+}
+
+fn note_removals(file: &Transaction<'_>, removed: usize) -> rusqlite::Result<()> {
+    if removed > 0 {
+        file.execute("UPDATE facts SET value = value + 1 WHERE name = 'removals'", [])?;
+    }
+    Ok(())
+}
+
+fn fact(file: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
+    file.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0))
+}
+
+impl Shared {
+    fn upsert(&self, entries: &[Entry]) -> Result<()> {
+        let Some(first) = entries.first() else { return Ok(()) };
+        self.file.transact(TransactionBehavior::Immediate, |file| {
+            let failed = |e| explain(&self.file.path, e);
+            let dimensions = fact(file, "dimensions").map_err(failed)?;
+            let dimensions = usize::try_from(dimensions).unwrap_or_default();
+            let wanted = if dimensions == 0 { first.vector.len() } else { dimensions };
+            entries.iter().try_for_each(|entry| check(&entry.vector, wanted))?;
+            if dimensions == 0 {
+                let set = "UPDATE facts SET value = ?1 WHERE name = 'dimensions'";
+                file.execute(set, [i64::try_from(wanted).unwrap_or(i64::MAX)]).map_err(failed)?;
+            }
+            put(file, entries).map_err(failed)
+        })
+    }
+
+    fn search(&self, search: &Search) -> Result<Vec<Hit>> {
+        self.catch_up()?;
+        let copy = self.copy.read().unwrap_or_else(PoisonError::into_inner);
+        copy.index.check(&search.vector)?;
+        let allows =
+            |row: usize| search.filter.as_ref().is_none_or(|filter| filter.allows(&copy.metadata[row]));
+        let found = copy.index.nearest(&search.vector, search.limit, allows);
+        let found: Vec<_> = found
+            .into_iter()
+            .map(|(row, score)| {
+                let vector = search.vectors.then(|| copy.index.row(row).to_vec());
+                (copy.changes[row], score, copy.metadata[row].clone(), vector)
+            })
+            .collect();
+        drop(copy);
+        let mut hits = self.file.read(|file| {
+            let mut texts = file.prepare_cached("SELECT id, text FROM entries WHERE change = ?1")?;
+            let mut hits = Vec::with_capacity(found.len());
+            for (change, score, metadata, vector) in found {
+                // An entry that somebody has deleted since is no hit.
+                let text = texts.query_row([change], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                if let Some((id, text)) = text {
+                    hits.push(Hit { id, score, document: Document { text, metadata }, vector });
+                }
+            }
+            Ok(hits)
+        })?;
+        sort(&mut hits);
+        Ok(hits)
+    }
+
+    /// Brings the copy up to what the file holds now.
+    fn catch_up(&self) -> Result<()> {
+        // One connection: whoever holds it is the only one that catches up.
+        self.file.transact(TransactionBehavior::Deferred, |file| {
+            let failed = |e| explain(&self.file.path, e);
+            let removals = fact(file, "removals").map_err(failed)?;
+            let newest = "SELECT coalesce(max(change), 0) FROM entries";
+            let newest: i64 = file.query_row(newest, [], |row| row.get(0)).map_err(failed)?;
+            {
+                let copy = self.copy.read().unwrap_or_else(PoisonError::into_inner);
+                if copy.removals == removals && copy.seen == newest {
+                    return Ok(());
+                }
+            }
+            let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
+            if copy.removals != removals {
+                copy.forget_removed(file).map_err(failed)?;
+                copy.removals = removals;
+            }
+            copy.take_new(file, &self.file.path)?;
+            copy.seen = newest;
+            Ok(())
+        })
+    }
+}
+
+fn put(file: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
+    let mut delete = file.prepare_cached("DELETE FROM entries WHERE id = ?1")?;
+    let mut insert =
+        file.prepare_cached("INSERT INTO entries (id, text, metadata, vector) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut removed = 0;
+    for Entry { id, vector, document } in entries {
+        // Not in place: what replaces an entry is a new change, which copies have not seen.
+        removed += delete.execute([id])?;
+        let vector: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
+        let metadata = serde_json::to_string(&document.metadata).expect("JSON with string keys");
+        insert.execute(params![id, document.text, metadata, vector])?;
+    }
+    note_removals(file, removed)
+}
+
+impl Copy {
+    fn forget_removed(&mut self, file: &Transaction<'_>) -> rusqlite::Result<()> {
+        let mut there = file.prepare_cached("SELECT change FROM entries WHERE change <= ?1")?;
+        let there: std::collections::HashSet<i64> =
+            there.query_map([self.seen], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let gone: Vec<_> = self.rows.keys().filter(|change| !there.contains(change)).copied().collect();
+        for change in gone {
+            let Some(row) = self.rows.remove(&change) else { continue };
+            self.index.swap_remove(row);
+            self.changes.swap_remove(row);
+            self.metadata.swap_remove(row);
+            if let Some(moved) = self.changes.get(row) {
+                self.rows.insert(*moved, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_new(&mut self, file: &Transaction<'_>, path: &Path) -> Result<()> {
+        let failed = |e| explain(path, e);
+        let damaged = || config(path, "is damaged: make it anew from the documents");
+        let new = "SELECT change, metadata, vector FROM entries WHERE change > ?1 ORDER BY change";
+        let mut new = file.prepare_cached(new).map_err(failed)?;
+        let mut rows = new.query([self.seen]).map_err(failed)?;
+        while let Some(row) = rows.next().map_err(failed)? {
+            let change: i64 = row.get(0).map_err(failed)?;
+            let metadata = row.get_ref(1).and_then(|text| Ok(text.as_str()?)).map_err(failed)?;
+            let metadata = serde_json::from_str(metadata).map_err(|_| damaged())?;
+            let bytes = row.get_ref(2).and_then(|blob| Ok(blob.as_blob()?)).map_err(failed)?;
+            let (numbers, []) = bytes.as_chunks::<4>() else { return Err(damaged()) };
+            let vector: Vec<_> = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+            self.index.check(&vector).map_err(|_| damaged())?;
+            self.index.push(&vector);
+            self.rows.insert(change, self.changes.len());
+            self.changes.push(change);
+            self.metadata.push(metadata);
+        }
+        Ok(())
+    }
+}
+
+/// Conversations in an SQLite file. They survive the process, and several processes may take part in one.
+///
+/// ```
+/// use fanweave::{Message, stores::SqliteSessions};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("talks.db");
+/// let sessions = SqliteSessions::open(&path).await?;
+/// sessions.append("ada", vec![Message::user("hello")]).await?;
+///
+/// let again = SqliteSessions::open(&path).await?;
+/// assert_eq!(again.load("ada").await?.messages[0].text(), "hello");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// A write that has begun is finished, whether its future is dropped or not.
+#[derive(Clone)]
+pub struct SqliteSessions(Arc<File>);
+
+impl SqliteSessions {
+    /// The conversations in the file at `path`, which is made where there is none. It may be that of a [`Sqlite`] store.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or is no store.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Sessions> {
+        let path = path.into();
+        aside(move || Ok(Sessions::new(Self(Arc::new(File::open(&path)?))))).await
+    }
+
+    async fn write(
+        &self,
+        write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        let file = self.0.clone();
+        aside(move || file.write(write)).await
+    }
+}
+
+impl SessionStore for SqliteSessions {
+    async fn load(&self, id: &str) -> Result<Session> {
+        let (file, id) = (self.0.clone(), id.to_owned());
+        aside(move || {
+            let (summary, messages) = file.read(|file| {
+                let summary = "SELECT summary FROM sessions WHERE id = ?1";
+                let summary: Option<Option<String>> =
+                    file.query_row(summary, [&id], |row| row.get(0)).optional()?;
+                let messages = "SELECT message FROM messages WHERE session = ?1 ORDER BY number";
+                let messages: Vec<String> = file
+                    .prepare_cached(messages)?
+                    .query_map([&id], |row| row.get(0))?
+                    .collect::<rusqlite::Result<_>>()?;
+                Ok((summary.flatten(), messages))
+            })?;
+            let read = |text: &String| serde_json::from_str(text);
+            let messages = messages
+                .iter()
+                .map(read)
+                .collect::<Result<_, _>>()
+                .map_err(|e| config(&file.path, &format!("holds a message that cannot be read: {e}")))?;
+            Ok(Session { summary, messages })
+        })
+        .await
+    }
+
+    async fn append(&self, id: &str, messages: Vec<Message>) -> Result<()> {
+        let id = id.to_owned();
+        self.write(move |file| {
+            let insert = "INSERT INTO messages (session, message) VALUES (?1, ?2)";
+            let mut insert = file.prepare_cached(insert)?;
+            for message in &messages {
+                let message = serde_json::to_string(message).expect("a message is JSON with string keys");
+                insert.execute([&id, &message])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn summarise(&self, id: &str, summary: String, replaced: usize) -> Result<()> {
+        let id = id.to_owned();
+        self.write(move |file| {
+            file.execute("INSERT OR REPLACE INTO sessions VALUES (?1, ?2)", [&id, &summary])?;
+            let first = "DELETE FROM messages WHERE number IN \
+                         (SELECT number FROM messages WHERE session = ?1 ORDER BY number LIMIT ?2)";
+            file.execute(first, params![id, i64::try_from(replaced).unwrap_or(i64::MAX)]).map(|_| ())
+        })
+        .await
+    }
+
+    async fn clear(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.write(move |file| {
+            file.execute("DELETE FROM sessions WHERE id = ?1", [&id])?;
+            file.execute("DELETE FROM messages WHERE session = ?1", [&id]).map(|_| ())
+        })
+        .await
+    }
+}

@@ -1,0 +1,85 @@
+//! Embeddings without a model: texts that share words lie close together.
+
+use crate::{Context, Embedded, Embedder, Embeddings, Result, Usage};
+
+/// Numbers in a vector. Enough that few words share a place.
+const DIMENSIONS: usize = 512;
+
+/// Places of the vector that a word touches.
+const PLACES: usize = 4;
+
+/// Embeds texts by hashing their words, for tests and examples: no key, no network, the same vector for the same text on
+/// every machine.
+///
+/// It finds texts by the words that they share with a question, not by what they mean. Endings of English words are
+/// cut off, so that `tides` finds `tide`.
+///
+/// ```
+/// use fanweave::words::Words;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// let vectors = Words::embedder().embed(["the tides turn", "a turning tide", "bears sleep"]).await?.vectors;
+/// let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+/// assert!(dot(&vectors[0], &vectors[1]) > dot(&vectors[0], &vectors[2]));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Words;
+
+impl Words {
+    /// What it is called: `sim/words`.
+    pub const NAME: &str = "sim/words";
+
+    /// A handle on it.
+    pub fn embedder() -> Embedder {
+        Embedder::new(Self)
+    }
+}
+
+impl Embeddings for Words {
+    fn name(&self) -> &str {
+        Self::NAME
+    }
+
+    async fn embed(&self, texts: Vec<String>, _: &Context) -> Result<Embedded> {
+        let vectors = texts.iter().map(|text| vector(text)).collect();
+        Ok(Embedded { vectors, usage: Usage::default() })
+    }
+}
+
+/// Words that nearly every text has.
+const COMMON: [&str; 32] = [
+    "a", "an", "and", "are", "as", "at", "be", "by", "did", "do", "does", "for", "from", "has", "how", "in",
+    "is", "it", "its", "of", "on", "or", "that", "the", "to", "was", "what", "when", "which", "who", "with",
+    "why",
+];
+
+fn vector(text: &str) -> Vec<f32> {
+    let mut vector = vec![0.0f32; DIMENSIONS];
+    // Never all zeros: a text without words is like others without words.
+    vector[0] = 1e-3;
+    let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    for word in words {
+        let word = word.to_lowercase();
+        let weight = if COMMON.contains(&&*word) { 0.05 } else { 1.0 };
+        let mut state = u64::from(crc32fast::hash(stem(&word).as_bytes()));
+        for _ in 0..PLACES {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let place = usize::try_from(state >> 33).unwrap_or_default() % DIMENSIONS;
+            vector[place] += if state >> 63 == 0 { weight } else { -weight };
+        }
+    }
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    vector.iter_mut().for_each(|x| *x /= length);
+    vector
+}
+
+/// The word without the most common endings of English.
+fn stem(word: &str) -> &str {
+    ["ing", "ed", "es", "s", "e"]
+        .iter()
+        .find_map(|ending| word.strip_suffix(ending).filter(|stem| stem.chars().count() >= 3))
+        .unwrap_or(word)
+}

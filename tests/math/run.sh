@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Compares the evaluator of the math chain with numexpr and Python over generated expressions.
+#
+#     tests/math/run.sh [COUNT] [SEED]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check numexpr==2.14.2
+
+cargo build --quiet --locked -p fanweave --example calculator
+calculator=${CARGO_TARGET_DIR:-target}/debug/examples/calculator
+"$work/venv/bin/python" tests/math/compare.py "$calculator" "$@"

