@@ -21,20 +21,17 @@ pub use fanweave_models::Chroma;
 pub use memory::{Memory, MemorySessions};
 pub use retriever::Library;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Sqlite, SqliteSessions};
+pub use sqlite::{Sqlite, SqliteCache, SqliteSessions};
 
-use crate::{Error, ErrorKind, Result};
+use crate::Result;
+use crate::blocking::Pool;
 
 /// Numbers from which a scan is work for another thread: about a millisecond's.
 const MUCH: usize = 2_000_000;
 
-/// Runs work that holds a processor for a while beside the runtime's own threads.
+/// Runs work that holds a processor or a disk for a while on the pool of threads for such work.
 ///
-/// Dropping the future does not end the work, which is short; its outcome is dropped then.
+/// Dropping the future does not end work that has begun, which is short; its outcome is dropped then.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(ended) if ended.is_panic() => std::panic::resume_unwind(ended.into_panic()),
-        Err(_) => Err(Error::new(ErrorKind::Cancelled, "the runtime is shutting down")),
-    }
+    Pool::shared().run(work).await?
 }

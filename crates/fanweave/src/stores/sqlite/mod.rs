@@ -3,29 +3,35 @@
 //! Vectors are written to the file and searched in a copy in memory, which follows what other processes write. An
 //! exact scan of the file itself would read all of it for each search.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+mod cache;
+mod file;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, TransactionBehavior, params};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use serde_json::{Map, Value};
+
+use file::{File, Layout};
 
 use super::aside;
 use super::index::{Index, check};
 use super::memory::sort;
 use crate::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
 use crate::session::{Session, SessionStore, Sessions};
-use crate::{Context, Error, ErrorKind, Message, Result};
+use crate::{Context, Message, Result};
 
-/// How long a writer waits for another one.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub use cache::SqliteCache;
 
-/// Marks a file as one of ours: `fanw`.
-const APPLICATION: i32 = 0x6661_6e77;
-
-/// The layout of the file. Another one is refused rather than misread.
-const LAYOUT: i32 = 1;
+/// Vectors, documents and conversations.
+const LAYOUT: Layout = Layout {
+    // `fanw`.
+    application: 0x6661_6e77,
+    version: 1,
+    tables: TABLES,
+    remedy: "make it anew from the documents",
+};
 
 /// `change` grows with every write: what a copy has not seen yet has a greater one.
 const TABLES: &str = "
@@ -46,93 +52,6 @@ CREATE TABLE messages (
 );
 CREATE INDEX messages_of_session ON messages (session, number);
 ";
-
-/// Opens or makes a file.
-fn open(path: &Path) -> Result<Connection> {
-    let failed = |e| explain(path, e);
-    let mut file = Connection::open(path).map_err(failed)?;
-    file.busy_timeout(PATIENCE).map_err(failed)?;
-    let application: i32 =
-        file.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
-    let tables: i64 =
-        file.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    if application == 0 && tables == 0 {
-        // Two processes may be here at once: the second finds the tables.
-        file.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-        let making = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let tables: i64 =
-            making.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-        if tables == 0 {
-            making.execute_batch(TABLES).map_err(failed)?;
-            making.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
-            making.pragma_update(None, "user_version", LAYOUT).map_err(failed)?;
-        }
-        making.commit().map_err(failed)?;
-    } else if application != APPLICATION {
-        return Err(config(path, "is a database of another program: name another file"));
-    }
-    let layout: i32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    if layout != LAYOUT {
-        return Err(config(path, "was written by another version of fanweave: make it anew"));
-    }
-    file.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
-    Ok(file)
-}
-
-fn config(path: &Path, what: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("{} {what}", path.display()))
-}
-
-fn explain(path: &Path, error: rusqlite::Error) -> Error {
-    let what = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => "is no store: name another file".to_owned(),
-        Some(ErrorCode::DatabaseCorrupt) => "is damaged: make it anew from the documents".to_owned(),
-        Some(ErrorCode::DatabaseBusy) => {
-            format!("has been locked by another process for {PATIENCE:?}: try again when it has ended")
-        }
-        Some(ErrorCode::ReadOnly) => "cannot be written to".to_owned(),
-        Some(ErrorCode::DiskFull) => "has no room left on its disk".to_owned(),
-        _ => format!("cannot be used: {error}"),
-    };
-    config(path, &what).with_source(error)
-}
-
-/// A file with its one connection, for one thread at a time.
-struct File {
-    path: PathBuf,
-    connection: Mutex<Connection>,
-}
-
-impl File {
-    fn open(path: &Path) -> Result<Self> {
-        Ok(Self { path: path.to_owned(), connection: Mutex::new(open(path)?) })
-    }
-
-    fn read<T>(&self, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
-        self.transact(TransactionBehavior::Deferred, |transaction| {
-            read(transaction).map_err(|e| explain(&self.path, e))
-        })
-    }
-
-    fn write<T>(&self, write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
-        self.transact(TransactionBehavior::Immediate, |transaction| {
-            write(transaction).map_err(|e| explain(&self.path, e))
-        })
-    }
-
-    fn transact<T>(
-        &self,
-        behaviour: TransactionBehavior,
-        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
-    ) -> Result<T> {
-        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let failed = |e| explain(&self.path, e);
-        let transaction = connection.transaction_with_behavior(behaviour).map_err(failed)?;
-        let done = work(&transaction)?;
-        transaction.commit().map_err(failed)?;
-        Ok(done)
-    }
-}
 
 /// Vectors in an SQLite file, searched exactly. They survive the process, and several processes may read and write
 /// them at once.
@@ -191,7 +110,7 @@ impl Sqlite {
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         aside(move || {
-            let file = File::open(&path)?;
+            let file = File::open(&path, &LAYOUT)?;
             Ok(Self(Arc::new(Shared { file, copy: RwLock::default() })))
         })
         .await
@@ -306,7 +225,7 @@ impl Shared {
     fn upsert(&self, entries: &[Entry]) -> Result<()> {
         let Some(first) = entries.first() else { return Ok(()) };
         self.file.transact(TransactionBehavior::Immediate, |file| {
-            let failed = |e| explain(&self.file.path, e);
+            let failed = |e| self.file.explain(e);
             let dimensions = fact(file, "dimensions").map_err(failed)?;
             let dimensions = usize::try_from(dimensions).unwrap_or_default();
             let wanted = if dimensions == 0 { first.vector.len() } else { dimensions };
@@ -354,7 +273,7 @@ impl Shared {
     fn catch_up(&self) -> Result<()> {
         // One connection: whoever holds it is the only one that catches up.
         self.file.transact(TransactionBehavior::Deferred, |file| {
-            let failed = |e| explain(&self.file.path, e);
+            let failed = |e| self.file.explain(e);
             let removals = fact(file, "removals").map_err(failed)?;
             let newest = "SELECT coalesce(max(change), 0) FROM entries";
             let newest: i64 = file.query_row(newest, [], |row| row.get(0)).map_err(failed)?;
@@ -369,7 +288,7 @@ impl Shared {
                 copy.forget_removed(file).map_err(failed)?;
                 copy.removals = removals;
             }
-            copy.take_new(file, &self.file.path)?;
+            copy.take_new(file, &self.file)?;
             copy.seen = newest;
             Ok(())
         })
@@ -409,9 +328,9 @@ impl Copy {
         Ok(())
     }
 
-    fn take_new(&mut self, file: &Transaction<'_>, path: &Path) -> Result<()> {
-        let failed = |e| explain(path, e);
-        let damaged = || config(path, "is damaged: make it anew from the documents");
+    fn take_new(&mut self, file: &Transaction<'_>, whole: &File) -> Result<()> {
+        let failed = |e| whole.explain(e);
+        let damaged = || whole.refuse("is damaged: make it anew from the documents");
         let new = "SELECT change, metadata, vector FROM entries WHERE change > ?1 ORDER BY change";
         let mut new = file.prepare_cached(new).map_err(failed)?;
         let mut rows = new.query([self.seen]).map_err(failed)?;
@@ -462,7 +381,7 @@ impl SqliteSessions {
     /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or is no store.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Sessions> {
         let path = path.into();
-        aside(move || Ok(Sessions::new(Self(Arc::new(File::open(&path)?))))).await
+        aside(move || Ok(Sessions::new(Self(Arc::new(File::open(&path, &LAYOUT)?))))).await
     }
 
     async fn write(
@@ -494,7 +413,7 @@ impl SessionStore for SqliteSessions {
                 .iter()
                 .map(read)
                 .collect::<Result<_, _>>()
-                .map_err(|e| config(&file.path, &format!("holds a message that cannot be read: {e}")))?;
+                .map_err(|e| file.refuse(&format!("holds a message that cannot be read: {e}")))?;
             Ok(Session { summary, messages })
         })
         .await

@@ -1,0 +1,211 @@
+//! Answers in an SQLite file, for models that remember them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::file::{File, Layout};
+use crate::stores::aside;
+use crate::{CacheKey, CacheStore, Message, Result};
+
+const LAYOUT: Layout = Layout {
+    // `fanc`.
+    application: 0x6661_6e63,
+    version: 1,
+    tables: "
+CREATE TABLE answers (
+    key BLOB PRIMARY KEY,
+    answer TEXT NOT NULL,
+    -- In hours since 1970: a use is written down once an hour.
+    used INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX answers_by_use ON answers (used);
+",
+    remedy: "delete it; its answers are asked for again",
+};
+
+/// After so many answers that were kept, the file is looked at and made to fit.
+const LOOK: u32 = 256;
+
+/// Answers in an SQLite file. They survive the process, and several processes may share them.
+///
+/// The answers used longest ago go where the file grows beyond its limit, 1 GiB unless
+/// [`with_most_bytes`](Self::with_most_bytes) says otherwise.
+///
+/// ```
+/// use fanweave::{model::fake::Fake, stores::SqliteCache};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("answers.db");
+/// let model = Fake::script([Ok("only once")]).model().cached(SqliteCache::open(&path).await?);
+/// model.invoke("Say something.").await?;
+///
+/// // Another process, or the same one tomorrow: the script has ended, and the answer is there.
+/// let again = Fake::script::<&str>([]).model().cached(SqliteCache::open(&path).await?);
+/// assert_eq!(again.invoke("Say something.").await?.text(), "only once");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
+#[derive(Clone)]
+pub struct SqliteCache {
+    file: Arc<File>,
+    most_bytes: u64,
+    kept: Arc<AtomicU32>,
+}
+
+impl SqliteCache {
+    /// Size of the file, where nobody says otherwise: 1 GiB.
+    pub const DEFAULT_BYTES: u64 = 1 << 30;
+
+    /// The answers in the file at `path`, which is made where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or belongs to
+    /// something else.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let file = aside(move || File::open(&path, &LAYOUT)).await?;
+        Ok(Self { file: Arc::new(file), most_bytes: Self::DEFAULT_BYTES, kept: Arc::default() })
+    }
+
+    /// Lets the file grow to about that many bytes.
+    #[must_use]
+    pub fn with_most_bytes(self, most_bytes: u64) -> Self {
+        Self { most_bytes, ..self }
+    }
+
+    /// How many answers it holds.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn count(&self) -> Result<i64> {
+        let file = self.file.clone();
+        let count =
+            |rows: &Transaction<'_>| rows.query_row("SELECT count(*) FROM answers", [], |row| row.get(0));
+        aside(move || file.read(count)).await
+    }
+}
+
+fn this_hour() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs() / 3600).unwrap_or(i64::MAX)
+}
+
+impl CacheStore for SqliteCache {
+    async fn get(&self, key: &CacheKey) -> Result<Option<Message>> {
+        let (file, key) = (self.file.clone(), *key);
+        aside(move || {
+            let found: Option<(String, i64)> = file.read(|rows| {
+                let answer = "SELECT answer, used FROM answers WHERE key = ?1";
+                rows.query_row(answer, [key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            })?;
+            let Some((answer, used)) = found else { return Ok(None) };
+            let now = this_hour();
+            if used < now {
+                file.write(|rows| {
+                    rows.execute("UPDATE answers SET used = ?2 WHERE key = ?1", params![key.as_bytes(), now])
+                })?;
+            }
+            let unreadable = |e| file.refuse(&format!("holds an answer that cannot be read: {e}"));
+            serde_json::from_str(&answer).map(Some).map_err(unreadable)
+        })
+        .await
+    }
+
+    async fn put(&self, key: &CacheKey, answer: &Message) -> Result<()> {
+        let (file, key, most_bytes) = (self.file.clone(), *key, self.most_bytes);
+        let look = self.kept.fetch_add(1, Ordering::Relaxed) % LOOK == LOOK - 1;
+        let answer =
+            serde_json::to_string(answer).map_err(|e| file.refuse(&format!("cannot hold an answer: {e}")))?;
+        aside(move || {
+            file.write(|rows| {
+                let keep = "INSERT OR REPLACE INTO answers VALUES (?1, ?2, ?3)";
+                rows.execute(keep, params![key.as_bytes(), answer, this_hour()])?;
+                if look { fit(rows, most_bytes) } else { Ok(()) }
+            })
+        })
+        .await
+    }
+}
+
+/// Drops the answers used longest ago until what is left takes no more than nine tenths of `most` bytes.
+fn fit(rows: &Transaction<'_>, most: u64) -> rusqlite::Result<()> {
+    let pragma = |name: &str| rows.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    if used <= most {
+        return Ok(());
+    }
+    let count: i64 = rows.query_row("SELECT count(*) FROM answers", [], |row| row.get(0))?;
+    let surplus = used - most / 10 * 9;
+    // Answers differ in length: their mean tells how many of them that is.
+    let drop = count.saturating_mul(surplus) / used + 1;
+    let oldest = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT ?1)";
+    rows.execute(oldest, [drop]).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::{ErrorKind, Model, chain};
+
+    async fn model(path: &Path) -> Model {
+        Fake::echo().model().cached(SqliteCache::open(path).await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn answers_survive_and_are_shared_by_handles() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.db");
+        let (one, other) = (model(&path).await, model(&path).await);
+        let prompts = || (0..200).map(|n| format!("prompt {n}"));
+        let (a, b) = tokio::join!(
+            chain(one).batch(prompts()).concurrency(32).collect(),
+            chain(other).batch(prompts()).concurrency(32).collect()
+        );
+        assert!(a.iter().chain(&b).all(Result::is_ok));
+        let again = chain(model(&path).await).batch(prompts()).collect().await;
+        for (n, answer) in again.into_iter().enumerate() {
+            let answer = answer.unwrap();
+            assert_eq!(answer.text(), format!("prompt {n}"));
+            assert!(answer.reply.unwrap().cached);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_of_another_kind_and_a_damaged_one_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        std::fs::write(&path, "this is a letter, and not a database at all").unwrap();
+        let error = SqliteCache::open(&path).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+        assert!(error.to_string().contains("is no store"), "{error}");
+        let notes = folder.path().join("notes.db");
+        crate::stores::Sqlite::open(&notes).await.unwrap();
+        let error = SqliteCache::open(&notes).await.err().unwrap();
+        assert!(error.to_string().contains("another program"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_file_stays_about_as_large_as_it_may_be() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.db");
+        let cache = SqliteCache::open(&path).await.unwrap().with_most_bytes(300_000);
+        let model = Fake::echo().model().cached(cache.clone());
+        let long = "word ".repeat(200);
+        chain(model).batch((0..2_000).map(move |n| format!("{n} {long}"))).concurrency(8).collect().await;
+        let held = cache.count().await.unwrap();
+        assert!((50..600).contains(&held), "{held} answers of about 1.2 kB each");
+    }
+}

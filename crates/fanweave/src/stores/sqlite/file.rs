@@ -1,0 +1,121 @@
+//! One SQLite file: made, opened by several processes, and refused where it is not what it should be.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+
+use crate::{Error, ErrorKind, Result};
+
+/// How long a writer waits for another one.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is in a file.
+pub(super) struct Layout {
+    /// Marks a file as one of this kind.
+    pub(super) application: i32,
+    /// Another version is refused rather than misread.
+    pub(super) version: i32,
+    pub(super) tables: &'static str,
+    /// What to do where it is damaged.
+    pub(super) remedy: &'static str,
+}
+
+/// Opens or makes a file.
+fn open(path: &Path, layout: &Layout) -> Result<Connection> {
+    let failed = |e| explain(path, layout, e);
+    let mut file = Connection::open(path).map_err(failed)?;
+    file.busy_timeout(PATIENCE).map_err(failed)?;
+    let application: i32 =
+        file.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let tables: i64 =
+        file.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    if application == 0 && tables == 0 {
+        // Two processes may be here at once: the second finds the tables.
+        file.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+        let making = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let tables: i64 =
+            making.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        if tables == 0 {
+            making.execute_batch(layout.tables).map_err(failed)?;
+            making.pragma_update(None, "application_id", layout.application).map_err(failed)?;
+            making.pragma_update(None, "user_version", layout.version).map_err(failed)?;
+        }
+        making.commit().map_err(failed)?;
+    } else if application != layout.application {
+        return Err(config(path, "is a database of another program: name another file"));
+    }
+    let version: i32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if version != layout.version {
+        return Err(config(path, "was written by another version of fanweave: make it anew"));
+    }
+    file.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+    Ok(file)
+}
+
+fn config(path: &Path, what: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("{} {what}", path.display()))
+}
+
+fn explain(path: &Path, layout: &Layout, error: rusqlite::Error) -> Error {
+    let what = match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => "is no store: name another file".to_owned(),
+        Some(ErrorCode::DatabaseCorrupt) => format!("is damaged: {}", layout.remedy),
+        Some(ErrorCode::DatabaseBusy) => {
+            format!("has been locked by another process for {PATIENCE:?}: try again when it has ended")
+        }
+        Some(ErrorCode::ReadOnly) => "cannot be written to".to_owned(),
+        Some(ErrorCode::DiskFull) => "has no room left on its disk".to_owned(),
+        _ => format!("cannot be used: {error}"),
+    };
+    config(path, &what).with_source(error)
+}
+
+/// A file with its one connection, for one thread at a time.
+pub(super) struct File {
+    path: PathBuf,
+    layout: &'static Layout,
+    connection: Mutex<Connection>,
+}
+
+impl File {
+    pub(super) fn open(path: &Path, layout: &'static Layout) -> Result<Self> {
+        Ok(Self { path: path.to_owned(), layout, connection: Mutex::new(open(path, layout)?) })
+    }
+
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.transact(TransactionBehavior::Deferred, |transaction| {
+            read(transaction).map_err(|e| self.explain(e))
+        })
+    }
+
+    pub(super) fn write<T>(&self, write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<T> {
+        self.transact(TransactionBehavior::Immediate, |transaction| {
+            write(transaction).map_err(|e| self.explain(e))
+        })
+    }
+
+    pub(super) fn transact<T>(
+        &self,
+        behaviour: TransactionBehavior,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T>,
+    ) -> Result<T> {
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let failed = |e| self.explain(e);
+        let transaction = connection.transaction_with_behavior(behaviour).map_err(failed)?;
+        let done = work(&transaction)?;
+        transaction.commit().map_err(failed)?;
+        Ok(done)
+    }
+
+    /// An error of this file.
+    pub(super) fn explain(&self, error: rusqlite::Error) -> Error {
+        explain(&self.path, self.layout, error)
+    }
+
+    /// An error of this file that SQLite knows nothing of.
+    pub(super) fn refuse(&self, what: &str) -> Error {
+        config(&self.path, what)
+    }
+}
