@@ -4,3 +4,4 @@
 mod dropping;
 mod hard_cases;
 mod provider;
+mod runtimes;

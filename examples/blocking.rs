@@ -1,0 +1,31 @@
+//! The same chains from code that is not async, and code that blocks as a step of a chain.
+//!
+//!     cargo run --release -p fanweave --example blocking
+//!
+//! Set `FANWEAVE_MODEL` to any `provider/model` to see it with a real one.
+
+use fanweave::{Error, Result, blocking_step, model, prompt, text, vars};
+
+fn main() -> Result<()> {
+    let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
+    let haiku = prompt("Write a haiku about {{ topic }}.") | model(&name)? | text();
+
+    println!("{}\n", haiku.blocking().invoke(vars! { topic: "rain" })?);
+
+    for piece in haiku.blocking().stream(vars! { topic: "wind" }) {
+        print!("{}", piece?);
+    }
+    println!("\n");
+
+    // Reading a file blocks: it happens on a thread that nothing else waits for.
+    let read = blocking_step(|path: String, _cx| std::fs::read_to_string(path).map_err(Error::step));
+    let first_line = read.map(|text| text.lines().next().unwrap_or_default().to_owned());
+    let about = first_line.map(|topic| vars! { topic: topic }) | haiku;
+    for row in about.blocking().batch(["examples/topics.txt", "examples/nowhere.txt"]).run() {
+        match row.result {
+            Ok(haiku) => println!("{haiku}"),
+            Err(error) => println!("row {} failed: {error}", row.index),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! A client of your own: another address, more headers, shorter timeouts, a limit on requests.
+//!
+//!     cargo run --release -p fanweave --example custom_client
+//!
+//! The server is the simulated provider, on a port of this machine.
+
+use std::time::Duration;
+
+use fanweave::models::{Client, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
+use fanweave::{Result, prompt, text, vars};
+use fanweave_sim::{Server, Settings};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let server = Server::start(Settings::default()).expect("a port of this machine is free");
+
+    // Connections are the client's: models that share a client share them.
+    let client = Client::builder()
+        .header("x-team", "documentation")
+        .timeouts(Timeouts {
+            connect: Duration::from_secs(2),
+            first_byte: Duration::from_secs(30),
+            ..Timeouts::default()
+        })
+        .build()?;
+    let model = ModelBuilder::new("openai/writer")
+        .base_url(server.base_url())
+        .api_key("any-key-will-do-here")
+        .client(client)
+        .retry(RetryPolicy { base: Duration::from_millis(100), ..RetryPolicy::default() })
+        .limits(RateLimits { requests_per_minute: std::num::NonZeroU32::new(600), ..RateLimits::default() })
+        .build()?;
+
+    let haiku = prompt("Write a haiku about {{ topic }}.") | &model | text();
+    let topics = ["tides", "wind", "rain"].map(|topic| vars! { topic: topic });
+    for answer in haiku.batch(topics).collect().await {
+        println!("{}\n", answer?);
+    }
+    let stats = server.stats();
+    println!(
+        "{} requests over {} connections to {}",
+        stats.requests,
+        stats.connections_opened,
+        server.base_url()
+    );
+    server.shutdown().await;
+    Ok(())
+}
