@@ -1,0 +1,11 @@
+//! The macros of fanweave. Use them through the crate `fanweave`, which they name in what they expand to.
+
+mod prompt;
+
+use proc_macro::TokenStream;
+
+/// A prompt whose variables are checked when the program is compiled: see `fanweave::prompt!`.
+#[proc_macro]
+pub fn prompt(input: TokenStream) -> TokenStream {
+    prompt::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}

@@ -1,0 +1,5 @@
+fn main() {
+    let tpoic = "bears";
+    fanweave::prompt!("Tell a joke.", tpoic);
+    fanweave::prompt!("Tell a joke about {{ topic }}.", topic = "bears", topic = "cats");
+}

@@ -1,0 +1,3 @@
+fn main() {
+    fanweave::prompt!("Tell a joke about {{ topic }}.", "bears");
+}

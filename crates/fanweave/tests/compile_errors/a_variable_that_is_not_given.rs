@@ -1,0 +1,4 @@
+fn main() {
+    let topic = "bears";
+    fanweave::prompt!("Tell a {{ tone }} joke about {{ topic }} in {{ words }} words.", topic);
+}
