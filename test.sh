@@ -43,3 +43,9 @@ cargo test --workspace --doc --locked
 
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
+
+step 'a server of models that others wrote'
+tests/real/run.sh target/debug/fanweave
+
+step 'a server of vectors that others wrote'
+tests/chroma/run.sh
