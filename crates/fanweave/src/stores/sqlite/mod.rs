@@ -106,7 +106,7 @@ impl Sqlite {
     /// The store in the file at `path`, which is made where there is none.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or is no store.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or is no store.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         aside(move || {
@@ -124,7 +124,7 @@ impl Sqlite {
     /// A fact about the store that somebody has noted, such as the embedding model that it was filled with.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the file cannot be read.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be read.
     pub async fn fact(&self, name: &str) -> Result<Option<String>> {
         let (shared, name) = (self.0.clone(), format!("note:{name}"));
         aside(move || {
@@ -139,7 +139,7 @@ impl Sqlite {
     /// Deletes all entries whose document comes from one of `sources`, and says how many there were.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the file cannot be written.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be written.
     pub async fn forget(&self, sources: Vec<String>) -> Result<usize> {
         let shared = self.0.clone();
         aside(move || {
@@ -160,7 +160,7 @@ impl Sqlite {
     /// Notes a fact about the store.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the file cannot be written.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be written.
     pub async fn note(&self, name: &str, value: &str) -> Result<()> {
         let (shared, name, value) = (self.0.clone(), format!("note:{name}"), value.to_owned());
         aside(move || {
@@ -378,7 +378,7 @@ impl SqliteSessions {
     /// The conversations in the file at `path`, which is made where there is none. It may be that of a [`Sqlite`] store.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or is no store.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or is no store.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Sessions> {
         let path = path.into();
         aside(move || Ok(Sessions::new(Self(Arc::new(File::open(&path, &LAYOUT)?))))).await
