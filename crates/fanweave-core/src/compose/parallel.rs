@@ -14,7 +14,7 @@ pub struct Parallel<T> {
 /// Runs several steps on the same input at once, and gives the tuple of their outputs.
 ///
 /// The first branch that fails cancels the others; its number, from 0, is in the place of its error. Pieces of a
-/// stream carry the branch that they come from ([`Delta::Branch`]). Model calls obey the run's concurrency.
+/// stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey the run's concurrency.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, parallel, prompt, text, vars};

@@ -14,7 +14,7 @@ pub struct Choice {
 /// punctuation around it, do not count.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], naming the options, where the message is none of them.
+/// A run fails with [`ErrorKind::Parse`](crate::ErrorKind::Parse), naming the options, where the message is none of them.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, choice};

@@ -7,7 +7,7 @@ use regex::Regex;
 use super::unreadable;
 use crate::{Context, Error, ErrorKind, Message, Node, Result, Runnable, Vars};
 
-/// The step that [`matches`] makes.
+/// The step that [`matches()`] makes.
 #[derive(Debug, Clone)]
 pub struct Matches {
     regex: Arc<Regex>,
