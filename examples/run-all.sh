@@ -22,6 +22,8 @@ fanweave batch examples/questions.jsonl -o "$out/answers.jsonl" --model sim/writ
 fanweave batch examples/products.csv -o "$out/names.jsonl" --model sim/writer \
     --prompt 'Name a shop that sells a {{ product }} to {{ audience }}.'
 fanweave batch examples/openai_batch.jsonl -o "$out/results.jsonl" --model sim/writer
+fanweave run examples/article.yaml --model sim/writer
+fanweave run examples/article.yaml --model sim/writer --rows examples/topics.txt -o "$out/articles.jsonl"
 fanweave batch examples/topics.txt -o - --model sim/writer --prompt 'List 3 titles about {{ input }}.'
 
 # One line for each row, in input order.

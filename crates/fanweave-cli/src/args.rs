@@ -27,6 +27,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     Batch(BatchArgs),
     Ask(AskArgs),
+    Run(RunArgs),
     Index(IndexArgs),
     Sim(SimArgs),
 }
@@ -263,6 +264,76 @@ pub(crate) struct IndexArgs {
     pub(crate) quiet: bool,
 }
 
+/// Run a chain of calls that a file describes
+///
+/// The file is YAML, or TOML where its name ends so: steps with prompts, the variables between them, and which step goes
+/// over the items of another. It is checked before anything is called. The answer is printed as it arrives.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  fanweave run examples/article.yaml --model sim/writer --set topic='tidal power'
+  fanweave run examples/article.yaml --check
+  fanweave run examples/article.yaml --graph
+  fanweave run examples/article.yaml --model sim/writer --rows examples/topics.txt -o articles.jsonl
+
+A row of --rows fills the inputs of its names; a line of text fills the only input, or the one called `input`.
+Exit codes with --rows are those of `fanweave batch`.")]
+pub(crate) struct RunArgs {
+    /// The chain file
+    pub(crate) file: PathBuf,
+
+    /// Sets an input of the chain; @FILE is the text of a file
+    #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
+    pub(crate) set: Vec<String>,
+
+    #[command(flatten)]
+    pub(crate) model: ModelArgs,
+
+    /// Check the file and call nothing
+    #[arg(long, conflicts_with_all = ["graph", "rows", "json"])]
+    pub(crate) check: bool,
+
+    /// Draw the chain and call nothing [possible values: tree, mermaid]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "tree", value_parser = ["tree", "mermaid"], hide_possible_values = true, conflicts_with_all = ["rows", "json"])]
+    pub(crate) graph: Option<String>,
+
+    /// Print the output as JSON when it is complete
+    #[arg(long, conflicts_with = "rows")]
+    pub(crate) json: bool,
+
+    /// Run the chain for every row of this file, or of stdin where it is -
+    #[arg(long, value_name = "FILE", requires = "output", help_heading = "Rows")]
+    pub(crate) rows: Option<PathBuf>,
+
+    /// File for the outputs of all rows, or - for stdout
+    #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]
+    pub(crate) output: Option<PathBuf>,
+
+    /// Most rows in flight at once, and most calls of all of them [default: that of the file, or 64]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
+    pub(crate) concurrency: Option<NonZeroUsize>,
+
+    /// What the rows are: jsonl, csv or text [default: found out]
+    #[arg(long, value_name = "FORMAT", requires = "rows", help_heading = "Rows")]
+    pub(crate) input_format: Option<String>,
+
+    /// Run rows again that failed in an earlier run
+    #[arg(long, requires = "rows", help_heading = "Rows")]
+    pub(crate) retry_failed: bool,
+
+    /// Start over: forget the journal and replace the output of an earlier run
+    #[arg(long, requires = "rows", help_heading = "Rows")]
+    pub(crate) fresh: bool,
+
+    /// What to show while it runs
+    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
+    pub(crate) show_progress: ShowProgress,
+
+    /// Show nothing but errors
+    #[arg(short, long, help_heading = "Progress")]
+    pub(crate) quiet: bool,
+}
+
 /// Which model, and how to call it. Shared by all commands that call one.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
@@ -286,6 +357,10 @@ pub(crate) struct ModelArgs {
     /// Tries after a failed one; 429 answers do not count [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
+
+    /// Remember answers in this file, and answer equal requests from it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) cache: Option<PathBuf>,
 
     /// How freely the model chooses its words
     #[arg(long, value_name = "0..2")]

@@ -1,6 +1,7 @@
 //! `fanweave batch`: every row of a file, many at once.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use fanweave::batch::{
 };
 use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::{BatchArgs, ShowProgress, Via};
 use crate::exit::{Exit, Failure};
@@ -18,7 +20,7 @@ use crate::route::route;
 use crate::{cost, dry_run, live, models, stop, summary};
 
 pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
-    let source = open(&args)?;
+    let source = open(&args.input, args.input_format.as_deref())?;
     if source.format() == Format::OpenAi && args.prompt.is_some() {
         return Err(Failure::usage(
             "--prompt has no use: the rows of an OpenAI batch file are whole requests",
@@ -38,47 +40,80 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let output = output(&args.output);
     let chain = asks_the_given_model() | &routed.chain;
 
-    let progress = Arc::new(Progress::default());
-    let show = if args.quiet { ShowProgress::None } else { args.show_progress };
-    let display = Display::new(show, progress.clone(), args.concurrency.get());
-    let stop = stop::on_signals();
-    let job = BatchJob::new(source, render, chain, output)
-        .settings(settings)
-        .costs(costs)
-        .fingerprint(fingerprint)
-        .progress(progress)
-        .stop(stop.clone());
-
+    let watch = Watch {
+        output: &args.output,
+        show: args.show_progress,
+        quiet: args.quiet,
+        concurrency: args.concurrency,
+        reads_keys: args.input != Path::new("-"),
+        stopping: match args.via {
+            Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
+            Via::BatchApi => "stopping: what was submitted stays with the provider",
+        },
+    };
+    let job =
+        BatchJob::new(source, render, chain, output).settings(settings).costs(costs).fingerprint(fingerprint);
     let api = match args.via {
         Via::Calls => None,
         Via::BatchApi => Some(batch_api(&args, keep_raw)?),
     };
-    let work = async {
-        match &api {
-            Some(api) => job.run_via(api).await,
-            None => job.run().await,
-        }
-    };
-    let drawing = async {
-        let draining = async {
-            stop.cancelled().await;
-            display.say(match args.via {
-                Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
-                Via::BatchApi => "stopping: what was submitted stays with the provider",
-            });
-            std::future::pending::<()>().await;
+    watch
+        .over(|progress, stop| {
+            let job = job.progress(progress).stop(stop);
+            async move {
+                match &api {
+                    Some(api) => job.run_via(api).await,
+                    None => job.run().await,
+                }
+            }
+        })
+        .await
+}
+
+/// How a person follows a job over rows, and ends it.
+pub(crate) struct Watch<'a> {
+    pub(crate) output: &'a Path,
+    pub(crate) show: ShowProgress,
+    pub(crate) quiet: bool,
+    pub(crate) concurrency: NonZeroUsize,
+    /// Whether the keyboard is free for commands.
+    pub(crate) reads_keys: bool,
+    /// What is said at the first Ctrl-C.
+    pub(crate) stopping: &'a str,
+}
+
+impl Watch<'_> {
+    /// Runs a job to its end, showing how it goes, and says how it went.
+    pub(crate) async fn over<F>(
+        &self,
+        job: impl FnOnce(Arc<Progress>, CancellationToken) -> F,
+    ) -> Result<Exit, Failure>
+    where
+        F: Future<Output = Result<Summary, Error>>,
+    {
+        let progress = Arc::new(Progress::default());
+        let show = if self.quiet { ShowProgress::None } else { self.show };
+        let display = Display::new(show, progress.clone(), self.concurrency.get());
+        let stop = stop::on_signals();
+        let work = job(progress, stop.clone());
+        let drawing = async {
+            let draining = async {
+                stop.cancelled().await;
+                display.say(self.stopping);
+                std::future::pending::<()>().await;
+            };
+            tokio::join!(display.draw(), draining, live::answer(&display, self.reads_keys));
         };
-        tokio::join!(display.draw(), draining, live::answer(&display, args.input != Path::new("-")));
-    };
-    let done = tokio::select! {
-        done = work => done,
-        _ = drawing => unreachable!("drawing never ends"),
-    };
-    display.clear();
-    match done {
-        Ok(summary) => finish(&summary, &args),
-        Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
-        Err(error) => Err(failure(&error)),
+        let done = tokio::select! {
+            done = work => done,
+            _ = drawing => unreachable!("drawing never ends"),
+        };
+        display.clear();
+        match done {
+            Ok(summary) => finish(&summary, self.output, self.quiet),
+            Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
+            Err(error) => Err(failure(&error)),
+        }
     }
 }
 
@@ -93,15 +128,14 @@ fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failur
     Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
 }
 
-fn open(args: &BatchArgs) -> Result<Source, Failure> {
-    let format =
-        args.input_format.as_deref().map(str::parse::<Format>).transpose().map_err(|e| failure(&e))?;
-    let source =
-        if args.input == Path::new("-") { Source::stdin(format) } else { Source::open(&args.input, format) };
+/// The rows in a file, or on stdin.
+pub(crate) fn open(path: &Path, format: Option<&str>) -> Result<Source, Failure> {
+    let format = format.map(str::parse::<Format>).transpose().map_err(|e| failure(&e))?;
+    let source = if path == Path::new("-") { Source::stdin(format) } else { Source::open(path, format) };
     source.map_err(|e| failure(&e))
 }
 
-fn output(path: &Path) -> Output {
+pub(crate) fn output(path: &Path) -> Output {
     if path == Path::new("-") { Output::Stdout } else { Output::File(path.to_owned()) }
 }
 
@@ -154,17 +188,17 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
     })
 }
 
-fn finish(summary: &Summary, args: &BatchArgs) -> Result<Exit, Failure> {
+fn finish(summary: &Summary, output: &Path, quiet: bool) -> Result<Exit, Failure> {
     let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
     if let Some(error) = &summary.refused {
         if summary.rows > 0 {
-            anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+            anstream::eprintln!("{}", summary::text(summary, &name(output)));
         }
         return Err(Failure::new(error.to_string())
             .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
     }
     if summary.over_budget {
-        anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+        anstream::eprintln!("{}", summary::text(summary, &name(output)));
         anstream::eprintln!(
             "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
              run the same command again"
@@ -172,7 +206,7 @@ fn finish(summary: &Summary, args: &BatchArgs) -> Result<Exit, Failure> {
         return Ok(Exit::Stopped);
     }
     if summary.interrupted {
-        anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+        anstream::eprintln!("{}", summary::text(summary, &name(output)));
         anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
         return Ok(Exit::Stopped);
     }
@@ -180,14 +214,14 @@ fn finish(summary: &Summary, args: &BatchArgs) -> Result<Exit, Failure> {
         anstream::eprintln!(
             "nothing to do: all {} rows have a result in {} ({} failed); --fresh starts over{}",
             summary.rows,
-            name(&args.output),
+            name(output),
             summary.failed,
             if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
         );
         return Ok(Exit::NothingToDo);
     }
-    if !args.quiet {
-        anstream::eprintln!("{}", summary::text(summary, &name(&args.output)));
+    if !quiet {
+        anstream::eprintln!("{}", summary::text(summary, &name(output)));
     }
     Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
 }
@@ -212,7 +246,7 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn failure(error: &Error) -> Failure {
+pub(crate) fn failure(error: &Error) -> Failure {
     match error.kind() {
         ErrorKind::Usage | ErrorKind::Input | ErrorKind::Exists | ErrorKind::Mismatch => {
             Failure::usage(error.to_string())

@@ -48,6 +48,10 @@ impl Failure {
         Self { exit: Exit::Usage, ..Self::new(message) }
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn with_hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }

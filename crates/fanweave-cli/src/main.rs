@@ -14,6 +14,7 @@ mod models;
 mod panel;
 mod progress;
 mod route;
+mod run;
 mod sim;
 mod stop;
 mod summary;
@@ -49,6 +50,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Batch(args) => batch::run(args).await,
         Command::Ask(args) => ask::run(args).await,
+        Command::Run(args) => run::run(args).await,
         Command::Index(args) => index::run(args).await,
         Command::Sim(args) => sim::run(args).await,
     }

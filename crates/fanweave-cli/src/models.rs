@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use fanweave::models::{BatchClient, ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::stores::SqliteCache;
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
 
@@ -43,6 +44,11 @@ pub(crate) fn connect_with(
         (model, Some(server))
     } else {
         (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
+    };
+    let model = match &args.cache {
+        // Wait here: nothing can begin without it.
+        Some(path) => model.cached(fanweave::blocking::wait(SqliteCache::open(path))?),
+        None => model,
     };
     Ok(Connected { model: model.with(parameters(args)), _server: server })
 }

@@ -147,7 +147,8 @@ pub struct Graph {
 }
 
 impl Graph {
-    pub(crate) fn new<I: 'static, O: 'static>(root: Node) -> Self {
+    /// The picture of something that is made of `root` and takes an `I` to an `O`.
+    pub fn of<I: 'static, O: 'static>(root: Node) -> Self {
         let input = root.input().cloned().unwrap_or_else(schema::<I>);
         Self { root, input, output: schema::<O>() }
     }

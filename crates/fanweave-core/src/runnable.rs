@@ -201,7 +201,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
 
     /// The chain as a picture, with the form of what goes in and comes out.
     pub fn graph(&self) -> Graph {
-        Graph::new::<I, O>(self.0.describe())
+        Graph::of::<I, O>(self.0.describe())
     }
 
     /// Hands the output to `next`. The operator `|` says the same.

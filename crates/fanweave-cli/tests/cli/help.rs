@@ -11,6 +11,7 @@ fn help_is_readable() {
     insta::assert_snapshot!("help", help(&["--help"]));
     insta::assert_snapshot!("help_batch", help(&["batch", "--help"]));
     insta::assert_snapshot!("help_ask", help(&["ask", "--help"]));
+    insta::assert_snapshot!("help_run", help(&["run", "--help"]));
     insta::assert_snapshot!("help_sim", help(&["sim", "--help"]));
 }
 

@@ -8,5 +8,6 @@ mod faults;
 mod help;
 mod keys;
 mod kills;
+mod run;
 mod signals;
 mod support;

@@ -19,6 +19,7 @@
 
 mod check;
 pub(crate) mod fields;
+mod graph;
 mod outcome;
 pub(crate) mod problem;
 mod run;
@@ -37,8 +38,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::{
-    Chain, Error, ErrorKind, Message, Model, Parameters, Prompt, ResponseFormat, Result, Role, Template,
-    Vars, chain, closest, json as json_value, lines, step, text,
+    Chain, Error, ErrorKind, Graph, Message, Model, Parameters, Prompt, ResponseFormat, Result, Role,
+    Template, Vars, chain, closest, json as json_value, lines, step, text,
 };
 use check::Source;
 pub use problem::{Problem, Problems};
@@ -46,6 +47,9 @@ use run::{Planned, Weave, Work};
 use segment::{Segment, segments};
 use spec::{Action, Placed, Shape, Spec, Step};
 use tree::{Language, Node};
+
+/// The place of what does not stand in the file.
+const ELSEWHERE: usize = usize::MAX;
 
 /// A chain that was read from a file and checked: every variable, step and type in it is there.
 ///
@@ -133,6 +137,22 @@ impl ChainFile {
         Ok(Self { name, file, text, spec, output })
     }
 
+    /// The same file with another model for the steps that name none of their own.
+    #[must_use]
+    pub fn with_model(mut self, name: impl Into<String>) -> Self {
+        self.spec.model = Some(Placed { at: ELSEWHERE, value: name.into() });
+        self
+    }
+
+    /// The chain as a picture. No model is asked for.
+    pub fn graph(&self) -> Graph {
+        graph::of(&self.spec, &self.checked())
+    }
+
+    fn checked(&self) -> Vec<check::Checked> {
+        check::check(&self.spec, &self.text).expect("the file was checked when it was read")
+    }
+
     /// The name of the chain: that of the file where it gives itself none.
     pub fn name(&self) -> &str {
         &self.name
@@ -195,7 +215,7 @@ impl ChainFile {
     /// # Errors
     /// [`ErrorKind::Config`] with the place of each model that cannot be made.
     pub fn chain(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
-        let checked = check::check(&self.spec, &self.text).expect("the file was checked when it was read");
+        let checked = self.checked();
         let mut found = Vec::new();
         let mut made: Vec<(Option<String>, Model)> = Vec::new();
         let mut model = |step: &Step, named: Option<&Placed<String>>| {
@@ -244,6 +264,9 @@ impl ChainFile {
                 on_error: spec.on_error,
                 is_heard: heard(index),
             }));
+        }
+        if let Some((_, error)) = found.iter().find(|(at, _)| *at == ELSEWHERE) {
+            return Err(error.clone());
         }
         if let Some((_, first)) = found.first() {
             let kind = first.kind();

@@ -1,0 +1,217 @@
+//! `fanweave run`: a chain that a file describes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use fanweave::batch::{BatchJob, Input, Settings};
+use fanweave::{Chain, ChainFile, Delta, Error, ErrorKind, Vars};
+use futures::StreamExt;
+use serde_json::Value;
+
+use crate::args::{ModelArgs, RunArgs};
+use crate::ask::written;
+use crate::batch::{Watch, open, output};
+use crate::exit::{Exit, Failure};
+use crate::models::{Connected, connect, text_or_file};
+use crate::stop;
+
+pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
+    let mut file = ChainFile::load(&args.file)?;
+    let inputs = inputs(&file, &args.set)?;
+    if args.check {
+        let missing = missing(&file, &inputs);
+        anstream::eprintln!(
+            "{} is fine{}",
+            args.file.display(),
+            missing.map(|names| format!("; it needs --set {names}")).unwrap_or_default()
+        );
+        return Ok(Exit::Ok);
+    }
+    if let Some(how) = &args.graph {
+        let graph = file.graph();
+        let text = if how == "mermaid" { graph.to_mermaid() } else { graph.to_ascii() };
+        return written(write!(std::io::stdout(), "{text}")).map(|exit| exit.unwrap_or(Exit::Ok));
+    }
+    if let Some(model) = &args.model.model {
+        file = file.with_model(model);
+    }
+    let connections = RefCell::new(Vec::new());
+    let chain = chain(&file, &args.model, &connections)?;
+    match &args.rows {
+        Some(rows) => each_row(&args, &file, rows, chain, inputs).await,
+        None => {
+            if let Some(names) = missing(&file, &inputs) {
+                return Err(Failure::usage(format!("the chain needs {names}"))
+                    .with_hint(format!("add --set {names}=..")));
+            }
+            let work = async {
+                if args.json { print_json(&chain, inputs).await } else { print_pieces(&chain, inputs).await }
+            };
+            tokio::select! {
+                done = work => done,
+                () = stop::signal() => Ok(Exit::Interrupted),
+            }
+        }
+    }
+}
+
+/// The chain with its models. What they are connected to is kept in `connections`.
+fn chain(
+    file: &ChainFile,
+    flags: &ModelArgs,
+    connections: &RefCell<Vec<Connected>>,
+) -> Result<Chain<Vars, Value>, Failure> {
+    let limits = file.limits();
+    let failed = RefCell::new(None);
+    let chain = file.chain(|name| {
+        let flags = ModelArgs {
+            model: name.map(str::to_owned),
+            rpm: flags.rpm.or(limits.rpm.and_then(std::num::NonZeroU32::new)),
+            retries: flags.retries.or(limits.retries),
+            ..flags.clone()
+        };
+        match connect(&flags, false) {
+            Ok(connected) => {
+                let model = connected.model.clone();
+                connections.borrow_mut().push(connected);
+                Ok(model)
+            }
+            Err(failure) => {
+                let error = Error::new(ErrorKind::Config, failure.message());
+                // Without a model anywhere the place says less than what to do.
+                if name.is_none() {
+                    *failed.borrow_mut() = Some(failure);
+                }
+                Err(error)
+            }
+        }
+    });
+    chain.map_err(|error| failed.take().unwrap_or_else(|| error.into()))
+}
+
+/// The inputs that `--set` gives.
+fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
+    let mut vars = Vars::new();
+    for setting in set {
+        let Some((name, value)) = setting.split_once('=') else {
+            return Err(
+                Failure::usage(format!("--set {setting}: there is no =")).with_hint("write --set NAME=VALUE")
+            );
+        };
+        let value = file.input(name, &text_or_file("--set", value)?)?;
+        vars.insert(name, value);
+    }
+    Ok(vars)
+}
+
+/// The inputs that still have to be given.
+fn missing(file: &ChainFile, given: &Vars) -> Option<String> {
+    let names = file.inputs().filter(|(name, default)| default.is_none() && given.get(name).is_none());
+    let names: Vec<_> = names.map(|(name, _)| name).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
+    let mut out = std::io::stdout();
+    let mut ends_line = true;
+    let mut run = chain.stream(inputs);
+    while let Some(piece) = run.next().await {
+        let text = match piece {
+            Ok(Delta::Text { text, .. }) => text,
+            Ok(Delta::Value(Value::String(text))) => text,
+            Ok(Delta::Value(Value::Null)) => String::new(),
+            Ok(Delta::Value(value)) => serde_json::to_string_pretty(&value).unwrap_or_default(),
+            Ok(_) => continue,
+            Err(error) => {
+                // What has arrived stays readable, and the error gets a line of its own.
+                if !ends_line {
+                    let _ = writeln!(out);
+                }
+                return Err(error.into());
+            }
+        };
+        if !text.is_empty() {
+            ends_line = text.ends_with('\n');
+            if let Some(exit) = written(write!(out, "{text}").and_then(|()| out.flush()))? {
+                return Ok(exit);
+            }
+        }
+    }
+    if !ends_line && let Some(exit) = written(writeln!(out))? {
+        return Ok(exit);
+    }
+    run.output().await?;
+    Ok(Exit::Ok)
+}
+
+async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
+    let output = chain.invoke(inputs).await?;
+    written(writeln!(std::io::stdout(), "{output}")).map(|exit| exit.unwrap_or(Exit::Ok))
+}
+
+/// A run for every row, with the journal and the order of a batch.
+async fn each_row(
+    args: &RunArgs,
+    file: &ChainFile,
+    rows: &Path,
+    chain: Chain<Vars, Value>,
+    given: Vars,
+) -> Result<Exit, Failure> {
+    let source = open(rows, args.input_format.as_deref())?;
+    let concurrency = args.concurrency.or(file.limits().concurrency);
+    let concurrency = concurrency.unwrap_or(Settings::default().concurrency);
+    let to = args.output.as_deref().expect("clap asks for the output of rows");
+    let settings =
+        Settings { concurrency, retry_failed: args.retry_failed, fresh: args.fresh, ..Settings::default() };
+    let mut fingerprint = BTreeMap::from([("chain".to_owned(), file.source().to_owned())]);
+    fingerprint.extend(args.model.model.clone().map(|model| ("model".to_owned(), model)));
+    fingerprint
+        .extend(given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string())));
+
+    let names: Vec<String> = file.inputs().map(|(name, _)| name.to_owned()).collect();
+    let prepare = move |input| inputs_of_row(input, &names, &given);
+    let job = BatchJob::over(source, prepare, chain, output(to)).settings(settings).fingerprint(fingerprint);
+    let watch = Watch {
+        output: to,
+        show: args.show_progress,
+        quiet: args.quiet,
+        concurrency,
+        reads_keys: rows != Path::new("-"),
+        stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
+    };
+    watch.over(|progress, stop| job.progress(progress).stop(stop).run()).await
+}
+
+/// What a row gives to the inputs, over what is given for all rows.
+fn inputs_of_row(input: Input, names: &[String], given: &Vars) -> fanweave::Result<Vars> {
+    let mut vars = given.clone();
+    match input {
+        // Files of rows have fields for other ends: what is no input is left where it is.
+        Input::Vars(row) => {
+            for name in names {
+                if let Some(value) = row.get(name) {
+                    vars.insert(name, value.clone());
+                }
+            }
+        }
+        Input::Text(text) => match names {
+            [only] => _ = vars.insert(only, text),
+            _ if names.iter().any(|name| name == "input") => _ = vars.insert("input", text),
+            _ => {
+                let message = "the row is a text, and the chain has several inputs and none called `input`: \
+                               give rows with fields, as JSON lines or CSV";
+                return Err(Error::new(ErrorKind::Input, message));
+            }
+        },
+        Input::Prompt(_) => {
+            let message = "the row is a whole request, and a chain file writes its own";
+            return Err(Error::new(ErrorKind::Input, message));
+        }
+        _ => {
+            return Err(Error::new(ErrorKind::Input, "the row is of a form that a chain file does not take"));
+        }
+    }
+    Ok(vars)
+}
