@@ -48,8 +48,8 @@ fn main() {
             }
         });
     };
-    let short = json_text(2_000);
-    let long = json_text(16_000);
+    let short = json_text(500);
+    let long = json_text(4_000);
     let works: Vec<(&str, Work<'_>)> = vec![
         ("one step, 10,000 times", Box::new(|| run(&few, 10_000))),
         ("101 steps, 1,000 times", Box::new(|| run(&many, 1_000))),
@@ -68,8 +68,8 @@ fn main() {
                 });
             }),
         ),
-        ("partial JSON of 2,000 items", Box::new(|| parse(&runtime, &short))),
-        ("partial JSON of 16,000 items", Box::new(|| parse(&runtime, &long))),
+        ("partial JSON of 500 items", Box::new(|| parse(&runtime, &short))),
+        ("partial JSON of 4,000 items", Box::new(|| parse(&runtime, &long))),
     ];
 
     let mut works = works;

@@ -154,6 +154,12 @@ impl Context {
         })
     }
 
+    /// As [`with_timeout`](Self::with_timeout), at a moment.
+    #[must_use]
+    pub fn with_deadline(self, at: Instant) -> Self {
+        self.with_timeout(at.saturating_duration_since(Instant::now()))
+    }
+
     /// At most `n` model calls of the run at once, however deep its fan-outs nest. A limit that already holds stays.
     #[must_use]
     pub fn with_concurrency(self, n: NonZeroUsize) -> Self {

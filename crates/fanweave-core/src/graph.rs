@@ -97,6 +97,14 @@ impl Node {
         self
     }
 
+    /// What the step is called in a sentence: its label, or those of its parts.
+    pub fn title(&self) -> String {
+        match &self.parts {
+            Parts::Sequence(nodes) => nodes.iter().map(Node::title).collect::<Vec<_>>().join(" | "),
+            _ => one_line(&self.label),
+        }
+    }
+
     fn input(&self) -> Option<&Value> {
         self.input.as_ref().or_else(|| match &self.parts {
             Parts::Sequence(nodes) | Parts::Within(nodes) => nodes.first()?.input(),

@@ -22,6 +22,8 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 /// ```
 pub struct Timeout<R> {
     inner: R,
+    /// What is limited, as an error says it.
+    name: String,
     limit: Duration,
 }
 
@@ -35,7 +37,7 @@ impl<R: Runnable> Runnable for Timeout<R> {
         match tokio::time::timeout(self.limit, self.inner.run(input, &cx)).await {
             Ok(result) => result,
             Err(_) => {
-                let message = format!("the step did not end within {:?}", self.limit);
+                let message = format!("{} did not end within {:?}", self.name, self.limit);
                 Err(Error::new(ErrorKind::Timeout, message))
             }
         }
@@ -55,6 +57,28 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// are closed; the provider may still bill the call.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
-        chain(Timeout { inner: self, limit })
+        let name = self.describe().title();
+        chain(Timeout { inner: self, name, limit })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::model::fake::Fake;
+    use crate::{chain, prompt, text, vars};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_error_names_what_took_too_long() {
+        let slow = || chain(Fake::echo().latency(Duration::from_secs(60)));
+        let says = async |chain: crate::Chain<_, crate::Message>| {
+            chain.timeout(Duration::from_secs(5)).invoke("x").await.unwrap_err().to_string()
+        };
+        assert_eq!(says(slow()).await, "fake/echo did not end within 5s");
+        assert_eq!(says(slow().named("outline")).await, "outline did not end within 5s");
+        let long = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60)) | text();
+        let error = long.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
+        assert_eq!(error.to_string(), "prompt | fake/echo | text did not end within 5s");
     }
 }

@@ -27,24 +27,32 @@ pub struct Fake {
     name: &'static str,
     script: Option<Arc<Mutex<VecDeque<Result<String>>>>>,
     latency: Duration,
+    per_word: Duration,
 }
 
 impl Fake {
     /// A model that answers with the last user message.
     pub fn echo() -> Self {
-        Self { name: "fake/echo", script: None, latency: Duration::ZERO }
+        Self { name: "fake/echo", script: None, latency: Duration::ZERO, per_word: Duration::ZERO }
     }
 
     /// A model that gives these answers, one a call, and then [`ErrorKind::Config`].
     pub fn script<T: Into<String>>(answers: impl IntoIterator<Item = Result<T>>) -> Self {
         let answers = answers.into_iter().map(|answer| answer.map(Into::into)).collect();
-        Self { name: "fake/script", script: Some(Arc::new(Mutex::new(answers))), latency: Duration::ZERO }
+        Self { name: "fake/script", script: Some(Arc::new(Mutex::new(answers))), ..Self::echo() }
     }
 
     /// Waits this long before every answer. Default 0.
     #[must_use]
     pub fn latency(mut self, latency: Duration) -> Self {
         self.latency = latency;
+        self
+    }
+
+    /// Waits this long before every word of an answer, whether it is streamed or not. Default 0.
+    #[must_use]
+    pub fn per_word(mut self, pause: Duration) -> Self {
+        self.per_word = pause;
         self
     }
 
@@ -80,9 +88,15 @@ impl ChatModel for Fake {
                 })?
             }
         };
-        if cx.wants_deltas() {
+        let wants_deltas = cx.wants_deltas();
+        if wants_deltas || !self.per_word.is_zero() {
             for word in text.split_inclusive(' ') {
-                cx.delta(Delta::text(word)).await;
+                if !self.per_word.is_zero() {
+                    tokio::time::sleep(self.per_word).await;
+                }
+                if wants_deltas {
+                    cx.delta(Delta::text(word)).await;
+                }
             }
         }
         let usage = Usage { input_tokens: words(&asked), output_tokens: words(&text), ..Usage::default() };
@@ -117,5 +131,30 @@ impl crate::Runnable for Fake {
 
     fn describe(&self) -> crate::Node {
         crate::Node::step(self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{chain, text};
+
+    #[tokio::test(start_paused = true)]
+    async fn words_come_one_by_one_and_calls_at_the_same_time() {
+        let slow = chain(Fake::echo().per_word(Duration::from_millis(100))) | text();
+        let started = Instant::now();
+        let mut run = slow.stream("a b c");
+        let mut at = Vec::new();
+        while let Some(piece) = run.next().await {
+            piece.unwrap();
+            at.push(started.elapsed().as_millis());
+        }
+        assert_eq!(at, [100, 200, 300]);
+        let started = Instant::now();
+        slow.batch(["a b", "c d", "e f"]).collect().await;
+        assert_eq!(started.elapsed().as_millis(), 200);
     }
 }
