@@ -70,6 +70,8 @@ fn main() {
         ),
         ("partial JSON of 500 items", Box::new(|| parse(&runtime, &short))),
         ("partial JSON of 4,000 items", Box::new(|| parse(&runtime, &long))),
+        ("whole JSON of 500 items", Box::new(|| parse_whole(&short))),
+        ("whole JSON of 4,000 items", Box::new(|| parse_whole(&long))),
     ];
 
     let mut works = works;
@@ -103,6 +105,8 @@ fn main() {
     show(&format!("an event, {events:.0} a run"), "µs", &|t| (t[3] - t[2]) / 1e4 / events * 1e6);
     show("a piece of a stream", "µs", &|t| t[4] / 20_000.0 * 1e6);
     show("8x the JSON costs", "x ", &|t| t[6] / t[5]);
+    show("  and read once at its end", "x ", &|t| t[8] / t[7]);
+    show("partial against once", "x ", &|t| t[6] / t[8]);
 }
 
 /// Says the same pieces to everybody.
@@ -156,4 +160,10 @@ fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
     runtime.block_on(async {
         black_box(reader.stream(0u64).output().await.expect("it is JSON"));
     });
+}
+
+/// Reads the same JSON once, when all of it is there.
+fn parse_whole(pieces: &[Delta]) {
+    let text: String = pieces.iter().filter_map(Delta::as_text).collect();
+    black_box(serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON"));
 }
