@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Finds the right one of 20 passages for each of 20 questions that share few words with it, with a real embedding model
-# and no key: the program indexes the passages and is asked, and a model from PyPI embeds on loopback.
+# Finds the right passages with a real embedding model and no key: the program indexes texts and is asked, and a model from
+# PyPI embeds on loopback. 20 questions go to 20 passages that share few words with them, and 20 to the folder of this
+# project's own decisions.
 #
 #     tests/real-embeddings/run.sh [PORT]
 set -euo pipefail
@@ -35,17 +36,25 @@ url=http://127.0.0.1:$port/v1
 "$fanweave" index "$work/passages.jsonl" --store "$work/passages.db" \
     --embeddings openai/minilm --embeddings-url "$url"
 
-questions=0 found=0 first=0
-while IFS=$'\t' read -r question phrase; do
-    questions=$((questions + 1))
-    answer=$("$fanweave" ask --docs "$work/passages.db" --embeddings-url "$url" --json -m sim/echo "$question" < /dev/null)
-    # At which place the passage stands, from 1; 0 where it was not found. Line ends are no difference.
-    place=$(PHRASE=$phrase python3 -c '
+"$fanweave" index docs/decisions --store "$work/decisions.db" --embeddings openai/minilm --embeddings-url "$url"
+
+# Whether each question of the file is answered from the passage that holds its phrase.
+ask() {
+    local store=$1 file=$2 questions=0 found=0 first=0 question phrase answer place
+    while IFS=$'\t' read -r question phrase; do
+        questions=$((questions + 1))
+        answer=$("$fanweave" ask --docs "$store" --embeddings-url "$url" --json -m sim/echo "$question" < /dev/null)
+        # At which place the passage stands, from 1; 0 where it was not found. Line ends are no difference.
+        place=$(PHRASE=$phrase python3 -c '
 import json, os, sys
 texts = [" ".join(source["text"].split()) for source in json.load(sys.stdin)["sources"]]
 print(next((at for at, text in enumerate(texts, 1) if os.environ["PHRASE"] in text), 0))' <<< "$answer")
-    [ "$place" = 0 ] && echo "not found: $question" || found=$((found + 1))
-    [ "$place" = 1 ] && first=$((first + 1))
-done < tests/real-embeddings/questions.tsv
-echo "$found of $questions passages found, $first of them in first place"
-[ "$found" = "$questions" ]
+        if [ "$place" = 0 ]; then echo "not found: $question"; else found=$((found + 1)); fi
+        if [ "$place" = 1 ]; then first=$((first + 1)); fi
+    done < "$file"
+    echo "$found of $questions found among the sources, $first of them in first place: $file"
+    [ "$found" = "$questions" ]
+}
+
+ask "$work/passages.db" tests/real-embeddings/questions.tsv
+ask "$work/decisions.db" tests/real-embeddings/decisions.tsv

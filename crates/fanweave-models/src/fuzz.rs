@@ -148,6 +148,19 @@ mod tests {
     }
 
     #[test]
+    fn usage_beyond_all_numbers_is_no_overflow() {
+        let most = u64::MAX;
+        let usage =
+            format!(r#"{{"input_tokens":{most},"cache_read_input_tokens":{most},"output_tokens":{most}}}"#);
+        let start = format!(r#"{{"type":"message_start","message":{{"id":"m","usage":{usage}}}}}"#);
+        stream(format!("event: message_start\ndata: {start}\n\n").as_bytes());
+        let gemini = format!(
+            r#"{{"promptTokenCount":{most},"toolUsePromptTokenCount":{most},"candidatesTokenCount":{most},"thoughtsTokenCount":{most}}}"#
+        );
+        stream(format!("data: {{\"usageMetadata\":{gemini}}}\n\n").as_bytes());
+    }
+
+    #[test]
     fn nothing_that_resembles_an_answer_makes_a_decoder_panic() {
         let mut seeds = Vec::new();
         fixtures(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/providers"), &mut seeds);

@@ -144,7 +144,9 @@ struct State {
     opening: usize,
     /// What is known of the server.
     speaks: Speaks,
-    /// The task that looks after connections that nobody uses, while there is one.
+    /// Whether a task looks after connections that nobody uses.
+    swept: bool,
+    /// The last such task.
     sweeper: Option<AbortHandle>,
 }
 
@@ -309,11 +311,11 @@ impl Host {
     /// Closes connections that nobody has used for long. A task for that exists only while there are any.
     fn sweep_later(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
-        let mut state = self.state();
-        if state.sweeper.is_some() {
+        if std::mem::replace(&mut self.state().swept, true) {
             return;
         }
         let mut sweeper = Sweeper(Arc::downgrade(self));
+        // Never under the lock, as in `open`.
         let task = runtime.spawn(async move {
             loop {
                 sleep(IDLE).await;
@@ -322,14 +324,15 @@ impl Host {
                 }
             }
         });
-        state.sweeper = Some(task.abort_handle());
+        self.state().sweeper = Some(task.abort_handle());
     }
 }
 
 impl Drop for Host {
     fn drop(&mut self) {
         // With the last handle on the client there is nothing left to look after.
-        if let Some(sweeper) = self.state().sweeper.take() {
+        let sweeper = self.state().sweeper.take();
+        if let Some(sweeper) = sweeper {
             sweeper.abort();
         }
     }
@@ -390,7 +393,7 @@ impl Drop for Lease {
                 let is_swept = {
                     let mut state = self.host.state();
                     state.free.push((sender, Instant::now()));
-                    state.sweeper.is_some()
+                    state.swept
                 };
                 if !is_swept {
                     self.host.sweep_later();
@@ -460,7 +463,8 @@ impl Sweeper {
             let used = shared.taken.load(Ordering::Relaxed) > 0;
             !shared.sender.is_closed() && (used || since.elapsed() < IDLE)
         });
-        !(state.free.is_empty() && state.shared.is_empty())
+        state.swept = !(state.free.is_empty() && state.shared.is_empty());
+        state.swept
     }
 }
 
@@ -468,7 +472,7 @@ impl Drop for Sweeper {
     fn drop(&mut self) {
         // Whatever ended it, the next connection gets another.
         if let Some(host) = self.0.upgrade() {
-            host.state().sweeper = None;
+            host.state().swept = false;
         }
     }
 }

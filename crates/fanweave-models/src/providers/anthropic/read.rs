@@ -94,7 +94,7 @@ impl Counts {
     /// The provider's `input_tokens` leaves out what the cache served and took; ours does not.
     fn sum(&self) -> Usage {
         Usage {
-            input_tokens: self.fresh + self.written + self.cached,
+            input_tokens: self.fresh.saturating_add(self.written).saturating_add(self.cached),
             output_tokens: self.output,
             cached_tokens: self.cached,
             reasoning_tokens: self.reasoning,
