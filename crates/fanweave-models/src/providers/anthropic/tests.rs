@@ -200,7 +200,7 @@ mod answers {
     #[test]
     fn a_plain_answer_keeps_all_that_was_said_about_it() {
         let message = anthropic().response(PLAIN.as_bytes()).unwrap();
-        assert_eq!(message.text(), "Hi! My name is Claude.");
+        assert_eq!(message.text(), "The tide turns at noon.");
         assert_eq!(
             message.parts[0],
             Part::Reasoning {
