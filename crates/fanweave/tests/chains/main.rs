@@ -4,4 +4,5 @@
 mod dropping;
 mod hard_cases;
 mod provider;
+mod ready_made;
 mod runtimes;

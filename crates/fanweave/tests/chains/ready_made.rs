@@ -1,0 +1,95 @@
+//! The ready-made chains with every verb: they say the same, however they are called.
+
+use fanweave::chains::math::Math;
+use fanweave::chains::qa::{Qa, Question};
+use fanweave::chains::{Conversational, FollowUp, Llm, RetrievalQa};
+use fanweave::retrieve::Document;
+use fanweave::sim::Sim;
+use fanweave::stores::{Library, Memory};
+use fanweave::words::Words;
+use fanweave::{Chain, Context, Model, Vars, prompt, vars};
+use futures::StreamExt;
+
+/// Runs the chain once, blocking, streamed and over several rows, and gives what it said each time.
+async fn with_every_verb<I, O>(chain: Chain<I, O>, input: I, text: impl Fn(O) -> String) -> Vec<String>
+where
+    I: Clone + Send + 'static,
+    O: Send + 'static,
+{
+    let mut said = vec![text(chain.invoke(input.clone()).await.unwrap())];
+    said.push(text(chain.blocking().invoke(input.clone()).unwrap()));
+    let mut run = chain.stream(input.clone());
+    while let Some(piece) = run.next().await {
+        piece.unwrap();
+    }
+    said.push(text(run.output().await.unwrap()));
+    let rows = chain.batch([input.clone(), input.clone(), input]).concurrency(2).collect().await;
+    said.extend(rows.into_iter().map(|row| text(row.unwrap())));
+    said
+}
+
+#[track_caller]
+fn assert_all_the_same(said: &[String]) {
+    assert_eq!(said.len(), 6);
+    assert!(!said[0].is_empty() && said.iter().all(|text| *text == said[0]), "{said:?}");
+}
+
+fn model() -> Model {
+    Model::new(Sim::writer().at_once())
+}
+
+fn documents() -> [&'static str; 3] {
+    [
+        "The Rance station in Brittany opened in 1966.",
+        "The Rance station has 24 turbines.",
+        "Sihwa Lake in Korea has been the largest tidal station since 2011.",
+    ]
+}
+
+#[tokio::test]
+async fn a_chain_of_prompt_and_model() {
+    let chain = Llm::<Vars>::new(prompt("Write a haiku about {{ topic }}."), model()).text();
+    assert_all_the_same(&with_every_verb(chain, vars! { topic: "tides" }, |text| text).await);
+}
+
+#[tokio::test]
+async fn arithmetic() {
+    let chain = Math::new(model()).chain();
+    let said =
+        with_every_verb(chain, "What is 12 times 7 plus 3?".to_owned(), |computed| computed.answer).await;
+    assert_all_the_same(&said);
+    assert!(said[0].contains("87"), "{said:?}");
+}
+
+#[tokio::test]
+async fn questions_about_documents_in_all_four_ways() {
+    let question = Question::new("When did the Rance station open?", documents());
+    for qa in [Qa::stuff(model()), Qa::map_reduce(model()), Qa::refine(model()), Qa::map_rerank(model())] {
+        let said = with_every_verb(qa.chain(), question.clone(), |answer| {
+            assert!(!answer.sources.is_empty(), "sources are returned");
+            answer.text
+        });
+        assert_all_the_same(&said.await);
+    }
+}
+
+#[tokio::test]
+async fn retrieval_and_conversations() {
+    let library = Library::new(Memory::store(), Words::embedder()).limit(2);
+    library.add(documents().map(Document::new).to_vec(), &Context::new()).await.unwrap();
+    let retrieval = RetrievalQa::new(library, Qa::stuff(model()));
+    let question = "When did the Rance station open?".to_owned();
+    let said = with_every_verb(retrieval.clone().chain(), question.clone(), |answer| {
+        assert!(!answer.sources.is_empty(), "sources are returned");
+        answer.text
+    });
+    assert_all_the_same(&said.await);
+
+    let talk = Conversational::new(model(), retrieval).chain();
+    let history = vec![("What stands in Brittany?".to_owned(), "The Rance station.".to_owned())];
+    let said = with_every_verb(talk, FollowUp::new("When did it open?", history), |answered| {
+        assert!(!answered.question.is_empty(), "the question that was asked is returned");
+        answered.text
+    });
+    assert_all_the_same(&said.await);
+}
