@@ -43,7 +43,7 @@ ask() {
     local store=$1 file=$2 questions=0 found=0 first=0 question phrase answer place
     while IFS=$'\t' read -r question phrase; do
         questions=$((questions + 1))
-        answer=$("$fanweave" ask --docs "$store" --embeddings-url "$url" --json -m sim/echo "$question" < /dev/null)
+        answer=$("$fanweave" ask --docs "$store" --embeddings-url "$url" --json -m sim/echo --max-tokens 1 "$question" < /dev/null)
         # At which place the passage stands, from 1; 0 where it was not found. Line ends are no difference.
         place=$(PHRASE=$phrase python3 -c '
 import json, os, sys
