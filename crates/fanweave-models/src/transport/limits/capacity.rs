@@ -15,6 +15,9 @@ use tokio::time::Instant;
 /// Requests of the first step.
 const START: usize = 64;
 
+/// Requests that go out before any answer has shown how the server bears it.
+const BLIND: f64 = 2048.0;
+
 /// Between two steps of the first wave. Two thousand are on their way after five.
 const STEP: Duration = Duration::from_millis(10);
 
@@ -108,6 +111,11 @@ impl Capacity {
         (self.mode != Mode::Open).then(|| self.now())
     }
 
+    /// Whether only answers can make room.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        self.mode != Mode::Open || self.most >= BLIND
+    }
+
     /// Whether one more may go out beside `in_flight`, without a look at the clock.
     pub(super) fn has_room(&self, in_flight: usize) -> bool {
         in_flight < self.now()
@@ -115,7 +123,7 @@ impl Capacity {
 
     /// Where there is no room: when there may be without an answer.
     pub(super) fn grow(&mut self, in_flight: usize, now: Instant) -> Option<Result<(), Instant>> {
-        if self.mode != Mode::Open {
+        if self.waits_for_answers() {
             return None;
         }
         let next = *self.full.get_or_insert(now) + STEP;
@@ -203,6 +211,8 @@ impl Capacity {
                     // What a server at rest would have in flight at this rate, and a little more.
                     self.most = (1.25 * rate * rest).floor().clamp(ROUND as f64, round.peak as f64);
                     self.mode = Mode::Held { rounds: 0 };
+                } else if saturated {
+                    self.most *= 2.0;
                 }
             }
             Mode::Bisect { too_much } => {

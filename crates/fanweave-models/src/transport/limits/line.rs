@@ -157,9 +157,8 @@ impl Line {
 
     /// Whether the first in line may go because of an answer, and not only because of the time.
     pub(super) fn waits_for_answers(&self) -> bool {
-        let has_room = self.limits.concurrency.is_none_or(|most| self.in_flight + 1 < most.get());
-        !has_room
-            || !self.capacity.has_room(self.in_flight + 1)
+        self.limits.concurrency.is_some()
+            || self.capacity.waits_for_answers()
             || self.buckets[TOKENS..].iter().any(Option::is_some)
     }
 

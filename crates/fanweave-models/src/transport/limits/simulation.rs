@@ -381,7 +381,7 @@ fn a_hidden_limit_of_concurrency() {
 
 #[test]
 fn a_server_that_gets_slower_instead_of_refusing() {
-    let setup = Setup { knee: Some((256, 1.5)), prompts: 8000, ..Setup::default() };
+    let setup = Setup { knee: Some((256, 1.0)), prompts: 8000, ..Setup::default() };
     holds("slower beyond 256", &setup, 1.15);
 }
 
