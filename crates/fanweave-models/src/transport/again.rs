@@ -99,28 +99,28 @@ async fn once<A: Attempt>(
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,
     };
-    // Rare: its room is taken when it is needed.
+    // Rare: its room is taken when it is needed. One that fails leaves the field to the first, and to another one.
     let second = Box::pin(async {
-        let ready = call.prepare().await?;
-        let place = account.try_admit(manner.ask, cx.priority());
-        match place {
-            Some(mut place) => Ok(call.send(ready, &mut place, &mut false, cx).await),
-            None => {
-                Ok(Err(Error::new(fanweave_core::ErrorKind::RateLimited, "no place for a second request")))
+        loop {
+            if let Ok(ready) = call.prepare().await
+                && let Some(mut place) = account.try_admit(manner.ask, cx.priority())
+                && let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await
+            {
+                return answer;
             }
+            sleep(AGAIN).await;
+            late(account, sent).await;
         }
     });
+    // The first answer wins, and the loser is dropped.
     match select(first, second).await {
-        // The first answer wins, and the loser is dropped. A failure only leaves the field to the other one.
-        Either::Left((Err(error), second)) => match second.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) | Err::<_, Error>(_) => Err(error),
-        },
         Either::Left((done, _)) => done,
-        Either::Right((Ok(Ok(answer)), _)) => Ok(answer),
-        Either::Right((_, first)) => first.await,
+        Either::Right((answer, _)) => Ok(answer),
     }
 }
+
+/// Between two second requests of one call.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Ends when a request that was sent at `sent` is late and may be sent a second time.
 async fn late(account: &Account, sent: Instant) {

@@ -52,6 +52,13 @@ impl Bucket {
         Self { ceiling: f64::INFINITY, rate, burst: BURST, level: 0.0, at: now, cut: Some(now) }
     }
 
+    /// The same, with nothing in it.
+    pub(super) fn drained(self) -> Self {
+        // A window of a day has more in it than one answer can tell.
+        let level = if self.burst > BURST { self.level } else { self.level.min(0.0) };
+        Self { level, ..self }
+    }
+
     /// Goes on with the limit that is now in force. What it holds stays, as far as there is room.
     pub(super) fn limit(&mut self, limit: f64, window: f64, now: Instant) {
         self.advance(now);
@@ -147,5 +154,64 @@ impl Bucket {
             }
         }
         self.at = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever is taken, given back, cut and waited for: in any window no more goes out than flows in, a burst,
+        /// what was given back, and the debt of one.
+        #[test]
+        fn no_window_lets_out_more_than_its_rate_and_a_burst(
+            limit in 30.0..6000.0_f64,
+            steps in prop::collection::vec((0_u64..400, 0.1..20.0_f64, 0.0..1.5_f64, 0_u8..10), 1..200),
+        ) {
+            let began = Instant::now();
+            let mut now = began;
+            let mut bucket = Bucket::new(limit, 60.0, now);
+            let rate = limit / 60.0;
+            let mut events: Vec<(f64, f64)> = Vec::new();
+            for (wait, need, unused, what) in steps {
+                now += Duration::from_millis(wait);
+                match what {
+                    0 => bucket.refund(need * unused, now),
+                    1 => bucket.cut(bucket.rate() * 0.95, 0.7, now),
+                    _ if bucket.ready(need, now).is_ok() => {
+                        bucket.take(need);
+                        events.push((now.duration_since(began).as_secs_f64(), need));
+                    }
+                    _ => {}
+                }
+                if what == 0 {
+                    events.push((now.duration_since(began).as_secs_f64(), -need * unused));
+                }
+            }
+            for (i, (from, _)) in events.iter().enumerate() {
+                let mut sum = 0.0;
+                for (at, amount) in &events[i..] {
+                    sum += amount;
+                    prop_assert!(sum <= rate * (at - from) + rate.max(1.0) + 20.0 + 1e-6);
+                }
+            }
+        }
+
+        /// The wait that is told is enough.
+        #[test]
+        fn what_was_waited_for_can_be_taken(limit in 1.0..6000.0_f64, needs in prop::collection::vec(0.1..500.0_f64, 1..50)) {
+            let mut now = Instant::now();
+            let mut bucket = Bucket::new(limit, 60.0, now);
+            for need in needs {
+                while let Err(when) = bucket.ready(need, now) {
+                    prop_assert!(when > now);
+                    now = when;
+                }
+                bucket.take(need);
+            }
+        }
     }
 }

@@ -138,6 +138,10 @@ impl Capacity {
     /// Takes note of a success that took `latency`. `crowd` was in flight when it was sent, `in_flight` before it ended.
     pub(super) fn succeeded(&mut self, latency: Duration, crowd: usize, in_flight: usize, now: Instant) {
         let latency = latency.as_secs_f64();
+        if self.refusals > 1 && self.most * 4.0 < self.before {
+            // What was possible before an outage is likely to be again.
+            self.mode = Mode::Bisect { too_much: self.before };
+        }
         self.refusals = 0;
         self.done_since_cut += 1;
         if crowd <= START && self.mode == Mode::Open {
@@ -149,7 +153,8 @@ impl Capacity {
         round.peak = round.peak.max(in_flight);
         round.latency += latency;
         let whole = if self.mode == Mode::Open { round.peak } else { self.most as usize };
-        if round.done >= whole.max(ROUND) {
+        let is_measured = matches!(self.mode, Mode::Open | Mode::Held { .. } | Mode::Probe { .. });
+        if round.done >= whole.max(if is_measured { ROUND } else { 1 }) {
             let round = std::mem::replace(&mut self.round, Round { began: Some(now), ..Round::default() });
             self.end(&round, now.duration_since(began).as_secs_f64().max(1e-3));
         }
@@ -234,8 +239,7 @@ impl Capacity {
             Mode::Rest { rounds: 0 } => self.mode = Mode::Beyond { step: 1.0 },
             Mode::Rest { rounds } => {
                 self.good = self.most;
-                let outage = self.most * 2.0 < self.before;
-                self.mode = Mode::Rest { rounds: if outage { 0 } else { rounds - 1 } };
+                self.mode = Mode::Rest { rounds: rounds - 1 };
             }
             Mode::Held { rounds } if rounds < 5 => self.mode = Mode::Held { rounds: rounds + 1 },
             Mode::Held { .. } => {

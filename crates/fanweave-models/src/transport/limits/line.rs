@@ -187,7 +187,8 @@ impl Line {
             }
             match bucket {
                 Some(bucket) => bucket.limit(limit, window, now),
-                None => *bucket = Some(Bucket::new(limit, window, now)),
+                // What has gone out by now has used up its burst.
+                None => *bucket = Some(Bucket::new(limit, window, now).drained()),
             }
             if let (Some(bucket), Some(left)) = (bucket, quota.remaining) {
                 bucket.at_most(left, now);
@@ -264,6 +265,9 @@ impl Line {
                 let rate = if which == REQUESTS { rate.min(taken.max(0.5 * rate)) } else { rate };
                 let rate = if is_new || bucket.ceiling().is_none() { rate } else { bucket.rate() };
                 bucket.cut(rate, if known { 0.7 } else { 0.0 }, now);
+                if which != REQUESTS {
+                    *bucket = bucket.clone().drained();
+                }
             }
             none => *none = Some(Bucket::found(taken.max(1.0), now)),
         }
