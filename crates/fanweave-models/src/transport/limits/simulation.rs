@@ -136,7 +136,7 @@ impl Server {
     }
 
     /// Answers one request of so many tokens: `Ok` with how long it takes.
-    fn take(&self, tokens: f64) -> Result<Duration, Refusal> {
+    fn take(&self, tokens: f64) -> Result<Duration, Box<Refusal>> {
         let now = Instant::now();
         let rates = self.rates(now);
         let state = &mut *lock(&self.state);
@@ -149,7 +149,7 @@ impl Server {
         let report = self.report(state.levels, now);
         let mut refuse = |hint: Option<f64>, is_rate| {
             state.refused += 1;
-            Err(Refusal::new(report, hint.map(Duration::from_secs_f64), is_rate))
+            Err(Box::new(Refusal::new(report, hint.map(Duration::from_secs_f64), is_rate)))
         };
         if let Some((from, until)) = self.setup.storm
             && (from..until).contains(&now.duration_since(self.began))
@@ -342,6 +342,9 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         );
         assert_eq!(outcome.lost, 0, "{name}, seed {seed}: lost");
         assert!(ratio <= gate, "{name}, seed {seed}: {ratio:.3} of the bound");
+        let is_bounded = setup.capacity.is_some() || setup.knee.is_some();
+        assert_eq!(outcome.most_bound.is_some(), is_bounded, "{name}, seed {seed}: {:?}", outcome.most_bound);
+        assert!(outcome.in_vain <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
         let most = setup.prompts as f64 * 0.1;
         assert!(
             setup.storm.is_some() || outcome.refused as f64 <= most,

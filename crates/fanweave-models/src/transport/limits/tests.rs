@@ -148,3 +148,36 @@ fn one_key_is_one_account() {
     assert!(Arc::ptr_eq(&first, &Account::shared(key("m"))));
     assert!(!Arc::ptr_eq(&first, &Account::shared(key("n"))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_that_somebody_waits_for_go_before_a_batch() {
+    let account = account(60, 0);
+    drop(account.try_admit(Ask::default(), Priority::Interactive));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut calls = JoinSet::new();
+    for priority in [Priority::Batch, Priority::Batch, Priority::Interactive, Priority::Interactive] {
+        let (account, order) = (account.clone(), order.clone());
+        calls.spawn(async move {
+            let _place = account.admit(Ask::default(), priority).await.expect("it fits");
+            lock(&order).push(priority);
+        });
+        tokio::task::yield_now().await;
+    }
+    calls.join_all().await;
+    use Priority::*;
+    assert_eq!(*lock(&order), [Interactive, Interactive, Batch, Batch]);
+    assert_eq!(lock(&account.line).waiting, [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
+    let account = account(0, 0);
+    let limits = RateLimits { tokens_per_minute: NonZeroU32::new(1000), ..RateLimits::default() };
+    account.set_limits(limits);
+    let began = Instant::now();
+    let ask = Ask { bytes: 40_000, max_tokens: None };
+    let error = account.admit(ask, Priority::Interactive).await.expect_err("it can never be sent");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
+    assert!(!error.is_retryable());
+}
