@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use fanweave_core::{Chain, Context, Prompt};
+use fanweave_core::{Chain, Context, Priority, Prompt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -248,7 +248,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let row = RowRun {
             prepare,
             chain,
-            cx: cx.with_concurrency(settings.concurrency),
+            // Others that share the account are waited for by somebody.
+            cx: cx.with_concurrency(settings.concurrency).with_priority(Priority::Batch).with_hedging(),
             progress,
             costs,
             same: same.zip(request_key),

@@ -350,6 +350,14 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
     pub(crate) rpm: Option<NonZeroU32>,
 
+    /// Most tokens a minute, of prompts and answers together
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
+    pub(crate) tpm: Option<NonZeroU32>,
+
+    /// Most requests in flight at once, whatever waits
+    #[arg(long, value_name = "N", value_parser = at_least_one_usize)]
+    pub(crate) max_in_flight: Option<NonZeroUsize>,
+
     /// Longest time for one request, as in 30s or 2m [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,

@@ -136,8 +136,12 @@ fn builder(
             ..RetryPolicy::default()
         });
     }
-    if let Some(rpm) = args.rpm {
-        let limits = RateLimits { requests_per_minute: Some(rpm), ..RateLimits::default() };
+    let limits = RateLimits {
+        requests_per_minute: args.rpm,
+        tokens_per_minute: args.tpm,
+        concurrency: args.max_in_flight,
+    };
+    if limits != RateLimits::default() {
         builder = builder.limits(limits);
     }
     builder

@@ -60,6 +60,25 @@ struct Shared {
     parameters: Vec<(Arc<str>, Parameters)>,
     recursion_limit: u32,
     wants_fresh: bool,
+    priority: Priority,
+    hedges: bool,
+}
+
+/// Whose calls go first where several wait for the same account. Set by [`Context::with_priority`].
+///
+/// ```
+/// use fanweave_core::{Context, Priority};
+///
+/// assert_eq!(Context::new().priority(), Priority::Interactive);
+/// assert_eq!(Context::new().with_priority(Priority::Batch).priority(), Priority::Batch);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Priority {
+    /// Somebody waits for the answer: before all calls of batches.
+    #[default]
+    Interactive,
+    /// Whenever nobody else waits.
+    Batch,
 }
 
 /// How many calls may be in flight, within what the run around allows.
@@ -115,6 +134,8 @@ impl Context {
             parameters: Vec::new(),
             recursion_limit: RECURSION_LIMIT,
             wants_fresh: false,
+            priority: Priority::default(),
+            hedges: false,
         };
         Self {
             shared: Arc::new(shared),
@@ -204,6 +225,30 @@ impl Context {
     #[must_use]
     pub fn with_fresh_answers(self) -> Self {
         self.with(|s| s.wants_fresh = true)
+    }
+
+    /// Lets the calls of the run wait behind those of others, or before them. Default [`Priority::Interactive`].
+    ///
+    /// Calls of the same priority are sent in the order in which they asked.
+    #[must_use]
+    pub fn with_priority(self, priority: Priority) -> Self {
+        self.with(|s| s.priority = priority)
+    }
+
+    /// Whose calls the calls of the run wait for.
+    pub fn priority(&self) -> Priority {
+        self.shared.priority
+    }
+
+    /// Lets models send a second request for a call that is late, while no other call waits. Default no.
+    #[must_use]
+    pub fn with_hedging(self) -> Self {
+        self.with(|s| s.hedges = true)
+    }
+
+    /// Whether models may send a second request for a call that is late.
+    pub fn hedges(&self) -> bool {
+        self.shared.hedges
     }
 
     pub(crate) fn wants_fresh_answers(&self) -> bool {

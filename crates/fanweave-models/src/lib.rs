@@ -50,5 +50,5 @@ pub use providers::compatible::vendors;
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::keys::KeyHeader;
-pub use transport::limits::RateLimits;
+pub use transport::limits::{AccountState, RateLimits, account_states};
 pub use transport::own::HttpTransport;

@@ -99,5 +99,9 @@ async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Re
     };
     *request.headers_mut() = headers;
     let mut answer = Exchange::begin(&model.client, request, model.timeouts, None).await?;
-    if answer.head.status.is_success() { answer.whole().await } else { Err(model.refusal(&mut answer).await) }
+    if answer.head.status.is_success() {
+        answer.whole().await
+    } else {
+        Err(model.refusal(&mut answer, None).await)
+    }
 }

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanweave_core::{
-    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Prompt, Reply, Result, RetryPolicy,
+    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt, Reply, Result,
+    RetryPolicy,
 };
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use memchr::memmem;
-use tokio::time::{Instant, sleep};
 
+use super::again::{Attempt, Manner, again};
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
 use super::keys::KeySource;
-use super::limits::{Account, Place};
-use super::retry::{Tries, retry_after, should_retry};
+use super::limits::{Account, Ask, Place, Refusal, Report};
+use super::retry::{retry_after, should_retry};
 use super::secret::Secret;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
@@ -48,6 +49,8 @@ pub(crate) struct HttpModel {
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
     pub(crate) account: Arc<Account>,
+    /// Whether a late request may be sent a second time.
+    pub(crate) hedge: bool,
     pub(crate) keep_raw: bool,
 }
 
@@ -74,60 +77,66 @@ impl ChatModel for HttpModel {
         if !self.headers.contains_key(IDEMPOTENCY_KEY) {
             request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
         }
+        let ask = ask(&prompt, &request);
         // Thousands of calls may wait with their prompts: one copy of each is enough.
         drop(prompt);
-        let mut tries = Tries::new(self.retry, &self.account.budget);
-        loop {
-            let attempt = tries.begin();
-            let mut spoken = false;
-            match self.attempt(&request, &mut spoken, cx).await {
-                Ok(mut message) => {
-                    tries.succeeded();
-                    reply(&mut message).attempts = attempt;
-                    return Ok(message);
-                }
-                // What has been handed out cannot be taken back.
-                Err(error) if spoken => return Err(self.named(error).with_attempts(attempt)),
-                Err(error) => {
-                    let error = self.named(error);
-                    let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-                    let wait = tries.after(error.clone(), left)?;
-                    cx.emit(EventKind::Retrying { attempt, wait, error }).await;
-                    sleep(wait).await;
-                }
-            }
-        }
+        let hedge = (self.hedge || cx.hedges()) && !request.streams;
+        let manner = Manner { retry: self.retry, ask, hedge };
+        let (mut message, attempts) =
+            again(&Sending { model: self, request: &request }, &self.account, manner, cx).await?;
+        reply(&mut message).attempts = attempts;
+        Ok(message)
     }
 }
 
-impl HttpModel {
-    /// Sends the request once. Slot and place are held until the answer has been read, and no longer.
-    async fn attempt(&self, request: &HttpRequest, spoken: &mut bool, cx: &Context) -> Result<Message> {
-        let key = match &self.keys {
-            Some(keys) => Some(keys.next().await?),
-            None => None,
-        };
-        let _slot = cx.slot().await;
-        let _place = self.place(cx).await;
+/// A request of a model, as often as it takes.
+struct Sending<'a> {
+    model: &'a HttpModel,
+    request: &'a HttpRequest,
+}
+
+impl Attempt for Sending<'_> {
+    type Ready = Option<(HeaderName, HeaderValue)>;
+    type Answer = Message;
+
+    async fn prepare(&self) -> Result<Self::Ready> {
+        match &self.model.keys {
+            Some(keys) => Ok(Some(keys.next().await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn send(
+        &self,
+        key: Self::Ready,
+        place: &mut Place,
+        spoken: &mut bool,
+        cx: &Context,
+    ) -> Result<Message> {
+        let Self { model, request } = self;
         cx.emit(EventKind::RequestStarted).await;
         let stream = request.streams;
-        let request = self.http_request(request, key);
-        let mut answer = Exchange::begin(&self.client, request, self.timeouts, cx.deadline()).await?;
+        let request = model.http_request(request, key);
+        let mut answer = Exchange::begin(&model.client, request, model.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
-        let request_id = self.request_id(&answer.head.headers);
+        let request_id = model.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
-            Err(self.refusal(&mut answer).await)
+            Err(model.refusal(&mut answer, Some(place)).await)
         } else if let Err(compressed) = answer.check_coding() {
             Err(compressed)
-        } else if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
-            self.streamed(&mut answer, spoken, cx).await
         } else {
-            // Also where a server does not know how to stream: the whole answer is then its only piece.
-            self.plain(&mut answer).await
+            place.report(&Report::read(&answer.head.headers, SystemTime::now()));
+            if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
+                model.streamed(&mut answer, spoken, cx).await
+            } else {
+                // Also where a server does not know how to stream: the whole answer is then its only piece.
+                model.plain(&mut answer).await
+            }
         };
         match (message, request_id) {
             (Ok(mut message), id) => {
+                place.succeeded(message.reply.as_ref().map(|reply| reply.usage));
                 reply(&mut message).request_id = id;
                 Ok(message)
             }
@@ -136,15 +145,21 @@ impl HttpModel {
         }
     }
 
-    /// Waits for a place on the account.
-    async fn place(&self, cx: &Context) -> Place {
-        if let Some(place) = self.account.try_admit() {
-            return place;
-        }
-        cx.emit(EventKind::Waiting).await;
-        self.account.admit().await
+    fn named(&self, error: Error) -> Error {
+        self.model.named(error)
     }
+}
 
+/// What a request asks for. Images and the like are bytes, and hardly tokens.
+fn ask(prompt: &Prompt, request: &HttpRequest) -> Ask {
+    let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
+    let has_media = parts().any(|part| matches!(part, Part::Image(_) | Part::Audio(_) | Part::File(_)));
+    let bytes =
+        if has_media { parts().filter_map(Part::as_text).map(str::len).sum() } else { request.body.len() };
+    Ask { bytes, max_tokens: prompt.parameters.max_tokens.map(Into::into) }
+}
+
+impl HttpModel {
     fn http_request(
         &self,
         request: &HttpRequest,
@@ -231,7 +246,7 @@ impl HttpModel {
     }
 
     /// The error that an answer stands for whose status is none of success.
-    pub(crate) async fn refusal(&self, answer: &mut Exchange) -> Error {
+    pub(crate) async fn refusal(&self, answer: &mut Exchange, place: Option<&mut Place>) -> Error {
         let status = answer.head.status;
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
@@ -241,20 +256,29 @@ impl HttpModel {
         let headers = &answer.head.headers;
         let mut error = self.scrub(self.protocol.error(status, &body));
         error = error.with_status(status.as_u16()).with_body(&body);
-        if let Some(wait) = retry_after(headers, SystemTime::now()) {
-            error = error.with_retry_after(wait);
-        }
+        let now = SystemTime::now();
+        let hint = retry_after(headers, now).or(error.retry_after());
         if let Some(retry) = should_retry(headers) {
             error = error.with_retryable(retry);
         }
-        if error.kind() == ErrorKind::RateLimited
-            && error.is_retryable()
-            && let Some(wait) = error.retry_after()
-        {
-            // Not only this call was asked to wait. Beyond the longest wait, each one hears it for itself.
-            self.account.close_for(wait.min(self.retry.max_retry_after));
+        let is_rate = error.kind() == ErrorKind::RateLimited;
+        if !error.is_retryable() || !(is_rate || error.kind() == ErrorKind::Overloaded) {
+            return match hint {
+                Some(wait) => error.with_retry_after(wait),
+                None => error,
+            };
         }
-        error
+        // Not only this call was asked to wait. Beyond the longest wait, each one hears it for itself.
+        let shared = hint.map(|wait| wait.min(self.retry.max_retry_after));
+        let refusal = Refusal::new(Report::read(headers, now), shared, is_rate);
+        match place {
+            Some(place) => place.refused(&refusal),
+            None => refusal.hint().into_iter().for_each(|wait| self.account.close_for(wait)),
+        }
+        match hint.filter(|_| refusal.hint().is_some()) {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        }
     }
 
     fn redirected(&self, headers: &HeaderMap, status: StatusCode) -> Error {

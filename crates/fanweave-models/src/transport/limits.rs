@@ -1,25 +1,50 @@
 //! Accounts: whose turn it is, for all calls that share a key.
 //!
-//! Calls are admitted in the order in which they asked. The first in line alone watches the clock and the places
-//! that come free; all others wait for their turn, so that a thousand waiting calls cost one timer. A call that is
-//! dropped while it waits leaves the line, and nothing else.
+//! ```text
+//! Account   who waits, and wakes whom: the only part that is asynchronous
+//!  └ line      when the next one may go, and what an answer teaches: pure, with the time brought along
+//!     ├ bucket    a rate: requests or tokens
+//!     ├ tokens    what a request will cost
+//!     ├ capacity  how many the server takes at once
+//!     ├ headers   limits in the words of all vendors
+//!     └ recent    what happened lately
+//! ```
 //!
-//! There is no task behind an account. What a later limiter has to add (tokens, limits read from headers, a
-//! search for the server's capacity) belongs into `Line`: all of it is asked by the first in line.
+//! Calls are admitted in the order in which they asked, those that somebody waits for before those of a batch. The
+//! first in line alone watches the clock and the places that come free; all others wait for their turn, so that a
+//! thousand waiting calls cost one timer. A call that is dropped while it waits leaves the line, and nothing else.
+//! There is no task behind an account.
 
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use fanweave_core::{Error, ErrorKind, Priority, Result, Usage};
 use tokio::sync::{Mutex as Turn, Notify};
 use tokio::time::{Instant, sleep_until};
 
+use self::line::{Admission, Line, Ticket};
+use self::tokens::Need;
 use super::retry::Budget;
+
+pub(crate) use self::headers::Report;
+pub(crate) use self::line::Refusal;
+pub use self::state::{AccountState, account_states};
+pub(crate) use self::tokens::Ask;
+
+mod bucket;
+mod capacity;
+mod headers;
+mod line;
+mod recent;
+mod state;
+mod tokens;
 
 /// Ceilings that the caller sets for one account: a base URL, a key and a model.
 ///
-/// They hold for all handles on that account in the process, and the ones set last hold for all.
+/// They hold for all handles on that account in the process, and the ones set last hold for all. What the server
+/// says of its own limits holds where it is less.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -33,15 +58,12 @@ use super::retry::Budget;
 pub struct RateLimits {
     /// Most requests a minute, spread evenly: at most a second's worth goes out at once. Default none.
     pub requests_per_minute: Option<NonZeroU32>,
+    /// Most tokens a minute, of prompts and answers together, spread as requests are. Those of a request are
+    /// estimated before it is sent, and settled when the answer says how many there were. Default none.
+    pub tokens_per_minute: Option<NonZeroU32>,
     /// Most requests in flight. A streamed one counts until its stream has ended. Default none.
     pub concurrency: Option<NonZeroUsize>,
 }
-
-/// Share of a rate limit that is used: clocks differ, and a 429 costs more than it wins.
-const USED_SHARE: f64 = 0.995;
-
-/// What can go out at once after a pause. Providers enforce 60 a minute as one a second.
-const BURST: Duration = Duration::from_secs(1);
 
 /// Which account a call belongs to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -55,185 +77,199 @@ pub(crate) struct AccountKey {
 /// The limiter of one account.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// Held by the first in line. It is fair: whoever asked first has it first.
-    turn: Turn<()>,
+    /// Held by the first in line of each priority. They are fair: whoever asked first has one first.
+    turns: [Turn<()>; 2],
     line: Mutex<Line>,
     /// Something changed that the first in line may wait for.
-    changed: Notify,
+    changed: [Notify; 2],
     /// What retries of this account may cost.
     pub(crate) budget: Budget,
 }
 
-/// What decides on the next admission.
-#[derive(Debug, Default)]
-struct Line {
-    limits: RateLimits,
-    in_flight: usize,
-    /// Nothing is admitted before, because the server asked to wait.
-    gate: Option<Instant>,
-    pace: Option<Pace>,
-}
+type Accounts = Mutex<HashMap<AccountKey, Arc<Account>>>;
 
-/// When the first in line may go.
-#[derive(Debug, PartialEq, Eq)]
-enum Admission {
-    Now,
-    At(Instant),
-    /// When a place comes free.
-    Later,
+fn accounts() -> MutexGuard<'static, HashMap<AccountKey, Arc<Account>>> {
+    static ACCOUNTS: OnceLock<Accounts> = OnceLock::new();
+    lock(ACCOUNTS.get_or_init(Mutex::default))
 }
 
 impl Account {
     /// The account of `key`, shared by the whole process.
     pub(crate) fn shared(key: AccountKey) -> Arc<Self> {
-        static ACCOUNTS: OnceLock<Mutex<HashMap<AccountKey, Arc<Account>>>> = OnceLock::new();
-        let mut accounts = lock(ACCOUNTS.get_or_init(Mutex::default));
+        let mut accounts = accounts();
         // Whoever makes new keys for ever must not fill the memory with accounts that nobody uses.
         if accounts.len() == accounts.capacity() && !accounts.contains_key(&key) {
             let now = Instant::now();
-            accounts.retain(|_, account| Arc::strong_count(account) > 1 || !account.is_at_rest(now));
+            accounts
+                .retain(|_, account| Arc::strong_count(account) > 1 || !lock(&account.line).is_at_rest(now));
         }
         accounts.entry(key).or_default().clone()
     }
 
     /// Sets ceilings, in place of those set before.
     pub(crate) fn set_limits(&self, limits: RateLimits) {
-        {
-            let mut line = lock(&self.line);
-            if line.limits.requests_per_minute != limits.requests_per_minute {
-                line.pace = limits.requests_per_minute.map(|limit| Pace::new(limit, Instant::now()));
-            }
-            line.limits = limits;
-        }
-        self.changed.notify_one();
+        lock(&self.line).set_limits(limits, Instant::now());
+        self.changed.iter().for_each(Notify::notify_one);
     }
 
     /// Admits nothing for `wait`, because the server asked for it.
     pub(crate) fn close_for(&self, wait: Duration) {
-        let until = Instant::now() + wait;
-        let mut line = lock(&self.line);
-        line.gate = line.gate.max(Some(until));
+        lock(&self.line).close(wait, Instant::now());
     }
 
     /// A place right now, if nobody is waiting for one.
-    pub(crate) fn try_admit(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn try_admit(self: &Arc<Self>, ask: Ask, priority: Priority) -> Option<Place> {
         let mut line = lock(&self.line);
-        if line.is_open() {
-            line.in_flight += 1;
-            return Some(Place(self.clone()));
+        if line.waiting[..=class(priority)].iter().any(|waiting| *waiting > 0) {
+            return None;
         }
-        let _turn = self.turn.try_lock().ok()?;
-        (line.admit(Instant::now()) == Admission::Now).then(|| Place(self.clone()))
+        match line.admit(ask, Instant::now()) {
+            Admission::Now(ticket) => Some(self.place(ticket)),
+            _ => None,
+        }
     }
 
     /// Waits in line for a place.
     ///
+    /// # Errors
+    /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute: it would never be sent.
+    ///
     /// # Cancellation
     /// Dropping the future leaves the line.
-    pub(crate) async fn admit(self: &Arc<Self>) -> Place {
-        let _turn = self.turn.lock().await;
+    pub(crate) async fn admit(self: &Arc<Self>, ask: Ask, priority: Priority) -> Result<Place> {
+        let class = class(priority);
+        let _waiting = Waiting::enter(self, class);
+        let _turn = self.turns[class].lock().await;
         loop {
-            let admission = lock(&self.line).admit(Instant::now());
+            let admission = {
+                let mut line = lock(&self.line);
+                // Batches wait until nobody else does.
+                if class > 0 && line.waiting[0] > 0 {
+                    Admission::Later
+                } else {
+                    line.admit(ask, Instant::now())
+                }
+            };
+            let changed = self.changed[class].notified();
             match admission {
-                Admission::Now => return Place(self.clone()),
+                Admission::Now(ticket) => return Ok(self.place(ticket)),
                 Admission::At(when) => tokio::select! {
                     () = sleep_until(when) => {}
-                    () = self.changed.notified() => {}
+                    () = changed => {}
                 },
-                Admission::Later => self.changed.notified().await,
+                Admission::Later => changed.await,
+                Admission::Never { need, limit } => return Err(too_large(need, limit)),
             }
         }
     }
 
-    /// Whether forgetting the account would change nothing.
-    fn is_at_rest(&self, now: Instant) -> bool {
-        let line = lock(&self.line);
-        line.in_flight == 0
-            && line.gate.is_none_or(|gate| gate <= now)
-            && line.pace.as_ref().is_none_or(|pace| pace.is_full(now))
+    fn place(self: &Arc<Self>, ticket: Ticket) -> Place {
+        Place { account: self.clone(), ticket, is_settled: false }
+    }
+
+    /// When a request that was sent at `sent` is so late that another one may overtake it.
+    pub(crate) fn late(&self, sent: Instant) -> Option<Instant> {
+        lock(&self.line).late(sent)
+    }
+
+    /// Whether a late request may be sent a second time.
+    pub(crate) fn may_hedge(&self) -> bool {
+        lock(&self.line).may_hedge()
+    }
+}
+
+fn class(priority: Priority) -> usize {
+    match priority {
+        Priority::Interactive => 0,
+        Priority::Batch => 1,
+    }
+}
+
+fn too_large(need: u64, limit: u64) -> Error {
+    let message = format!(
+        "the request has about {need} tokens, and the account may send {limit} a minute: shorten it, or raise the limit"
+    );
+    Error::new(ErrorKind::RateLimited, message).with_retryable(false)
+}
+
+/// One in line.
+struct Waiting<'a> {
+    account: &'a Account,
+    class: usize,
+}
+
+impl<'a> Waiting<'a> {
+    fn enter(account: &'a Account, class: usize) -> Self {
+        lock(&account.line).waiting[class] += 1;
+        Self { account, class }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let batch_is_next = {
+            let waiting = &mut lock(&self.account.line).waiting;
+            waiting[self.class] -= 1;
+            self.class == 0 && waiting[0] == 0 && waiting[1] > 0
+        };
+        if batch_is_next {
+            self.account.changed[1].notify_one();
+        }
     }
 }
 
 /// A place in flight on an account, until it is dropped: when the answer has been read to its end.
+///
+/// One that is dropped without a word on how it ended has failed, or was cancelled.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Place(Arc<Account>);
+pub(crate) struct Place {
+    account: Arc<Account>,
+    ticket: Ticket,
+    is_settled: bool,
+}
+
+impl Place {
+    /// When the request was admitted.
+    pub(crate) fn sent(&self) -> Instant {
+        self.ticket.sent
+    }
+
+    /// Takes note of what the head of an answer says.
+    pub(crate) fn report(&self, report: &Report) {
+        lock(&self.account.line).sync(report, Instant::now());
+    }
+
+    /// Takes note of a success, and of the tokens it came to.
+    pub(crate) fn succeeded(&mut self, usage: Option<Usage>) {
+        // Some servers count nothing.
+        let usage = usage.filter(|usage| usage.total_tokens() > 0);
+        let counted =
+            usage.map(|usage| Need { input: usage.input_tokens as f64, output: usage.output_tokens as f64 });
+        self.is_settled = true;
+        lock(&self.account.line).succeeded(&self.ticket, counted, Instant::now());
+    }
+
+    /// Takes note of a refusal.
+    pub(crate) fn refused(&mut self, refusal: &Refusal) {
+        self.is_settled = true;
+        lock(&self.account.line).refused(&self.ticket, refusal, Instant::now());
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let limited = {
-            let mut line = lock(&self.0.line);
-            line.in_flight -= 1;
-            line.limits.concurrency.is_some()
+        let next = {
+            let mut line = lock(&self.account.line);
+            if !self.is_settled {
+                line.failed(&self.ticket, Instant::now());
+            }
+            line.ended();
+            line.waiting.iter().position(|waiting| *waiting > 0).filter(|_| line.waits_for_answers())
         };
-        if limited {
-            self.0.changed.notify_one();
+        if let Some(next) = next {
+            self.account.changed[next].notify_one();
         }
-    }
-}
-
-impl Line {
-    /// Whether there is nothing to wait for.
-    fn is_open(&self) -> bool {
-        self.gate.is_none() && self.limits == RateLimits::default()
-    }
-
-    /// Admits a call, or says when to ask again.
-    fn admit(&mut self, now: Instant) -> Admission {
-        match self.gate {
-            Some(gate) if gate > now => return Admission::At(gate),
-            _ => self.gate = None,
-        }
-        if self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get()) {
-            return Admission::Later;
-        }
-        if let Some(pace) = &mut self.pace
-            && let Err(when) = pace.take(now)
-        {
-            return Admission::At(when);
-        }
-        self.in_flight += 1;
-        Admission::Now
-    }
-}
-
-/// A bucket of requests that fills evenly.
-#[derive(Debug)]
-struct Pace {
-    /// Requests a second.
-    rate: f64,
-    /// Most that it holds.
-    burst: f64,
-    /// What it held at `at`.
-    level: f64,
-    at: Instant,
-}
-
-impl Pace {
-    fn new(per_minute: NonZeroU32, now: Instant) -> Self {
-        let rate = USED_SHARE * f64::from(per_minute.get()) / 60.0;
-        let burst = (rate * BURST.as_secs_f64()).max(1.0);
-        Self { rate, burst, level: burst, at: now }
-    }
-
-    /// Takes one request out, or says when there will be one.
-    fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        self.level = self.level_at(now);
-        self.at = now;
-        // Sums of fractions end just below the whole number that they stand for.
-        if self.level >= 1.0 - 1e-6 {
-            self.level -= 1.0;
-            return Ok(());
-        }
-        Err(now + Duration::from_secs_f64((1.0 - self.level) / self.rate))
-    }
-
-    fn level_at(&self, now: Instant) -> f64 {
-        (self.level + now.duration_since(self.at).as_secs_f64() * self.rate).min(self.burst)
-    }
-
-    fn is_full(&self, now: Instant) -> bool {
-        self.level_at(now) >= self.burst
     }
 }
 
@@ -242,5 +278,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,8 @@
 //! Everything between a dialect and the socket, the same for all providers.
 //!
 //! ```text
-//! call      one call: slot, admission, request, answer, again if need be       (the one retry loop)
+//! call      one call: its request and its answer
+//!  ├ again     slot, admission, request, again if need be                      (the one retry loop)
 //!  ├ limits    whose turn it is on the account, for all calls of the process
 //!  ├ retry     whether and when to try again
 //!  ├ exchange  one request and its answer, under the timeouts of `watch`
@@ -13,6 +14,7 @@
 //!  └ secret    keys, and texts without them; `keys` that change
 //! ```
 
+mod again;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;

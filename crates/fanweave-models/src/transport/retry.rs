@@ -1,4 +1,4 @@
-//! Whether and when to try again. The loop itself, the only one of the whole stack, is in [`call`](super::call).
+//! Whether and when to try again. The loop itself, the only one of the whole stack, is in [`again`](super::again).
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -88,6 +88,11 @@ impl Budget {
     /// Of one retry, given back when it succeeds.
     const COST: u32 = 14;
     const FIRST_SUCCESS: u32 = 1;
+
+    /// The share that is left.
+    pub(crate) fn left(&self) -> f64 {
+        f64::from(self.0.load(Ordering::Relaxed)) / f64::from(Self::FULL)
+    }
 
     fn spend(&self) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(Self::COST)).is_ok()

@@ -12,6 +12,7 @@ fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
     account.set_limits(RateLimits {
         requests_per_minute: NonZeroU32::new(requests_per_minute),
         concurrency: NonZeroUsize::new(concurrency),
+        tokens_per_minute: None,
     });
     account
 }
@@ -25,7 +26,7 @@ async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<
     for i in 0..n {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _place = account.admit().await;
+            let _place = account.admit(Ask::default(), Priority::Interactive).await.expect("it fits");
             lock(&order).push((i, began.elapsed()));
             sleep(lasting).await;
         });
@@ -70,7 +71,7 @@ async fn concurrency_holds_until_places_are_dropped() {
     for _ in 0..2000 {
         let account = account.clone();
         calls.spawn(async move {
-            let _place = account.admit().await;
+            let _place = account.admit(Ask::default(), Priority::Interactive).await.expect("it fits");
             MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             sleep(SECOND / 100).await;
             NOW.fetch_sub(1, Ordering::SeqCst);
@@ -86,24 +87,26 @@ async fn a_closed_gate_holds_all_calls_of_the_account() {
     let account = account(0, 0);
     account.close_for(SECOND * 20);
     account.close_for(SECOND * 5);
-    assert!(account.try_admit().is_none());
+    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
     let order = admissions(&account, 50, Duration::ZERO).await;
     assert!(order.iter().all(|(_, at)| *at >= SECOND * 20 && *at < SECOND * 21));
-    assert!(account.try_admit().is_some());
+    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_waiter_leaves_no_trace() {
     let account = account(60, 1);
-    let first = account.try_admit().expect("nobody is there");
-    assert!(account.try_admit().is_none());
+    let first = account.try_admit(Ask::default(), Priority::Interactive).expect("nobody is there");
+    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
     for patience in [1, 10, 100] {
-        let waiting = account.admit();
+        let waiting = account.admit(Ask::default(), Priority::Interactive);
         assert!(tokio::time::timeout(Duration::from_millis(patience), waiting).await.is_err());
     }
     drop(first);
     sleep(SECOND * 2).await;
-    let second = account.try_admit().expect("those who left take nothing with them");
+    let second = account
+        .try_admit(Ask::default(), Priority::Interactive)
+        .expect("those who left take nothing with them");
     assert_eq!(lock(&account.line).in_flight, 1);
     drop(second);
 }
@@ -111,26 +114,26 @@ async fn a_cancelled_waiter_leaves_no_trace() {
 #[tokio::test(start_paused = true)]
 async fn nobody_overtakes_the_line() {
     let account = account(60, 0);
-    drop(account.try_admit());
+    drop(account.try_admit(Ask::default(), Priority::Interactive));
     let waiting = tokio::spawn({
         let account = account.clone();
-        async move { account.admit().await }
+        async move { account.admit(Ask::default(), Priority::Interactive).await }
     });
     tokio::task::yield_now().await;
     // A request may go out again, and it belongs to the one who waits: nobody else gets it before.
     tokio::time::advance(SECOND * 2).await;
-    assert!(account.try_admit().is_none());
+    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
     drop(waiting.await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_ceiling_reaches_those_who_wait() {
     let account = account(1, 0);
-    drop(account.try_admit());
+    drop(account.try_admit(Ask::default(), Priority::Interactive));
     let began = Instant::now();
     let waiting = tokio::spawn({
         let account = account.clone();
-        async move { account.admit().await }
+        async move { account.admit(Ask::default(), Priority::Interactive).await }
     });
     sleep(SECOND).await;
     account.set_limits(RateLimits::default());
@@ -144,4 +147,37 @@ fn one_key_is_one_account() {
     let first = Account::shared(key("m"));
     assert!(Arc::ptr_eq(&first, &Account::shared(key("m"))));
     assert!(!Arc::ptr_eq(&first, &Account::shared(key("n"))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_somebody_waits_for_go_before_a_batch() {
+    let account = account(60, 0);
+    drop(account.try_admit(Ask::default(), Priority::Interactive));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut calls = JoinSet::new();
+    for priority in [Priority::Batch, Priority::Batch, Priority::Interactive, Priority::Interactive] {
+        let (account, order) = (account.clone(), order.clone());
+        calls.spawn(async move {
+            let _place = account.admit(Ask::default(), priority).await.expect("it fits");
+            lock(&order).push(priority);
+        });
+        tokio::task::yield_now().await;
+    }
+    calls.join_all().await;
+    use Priority::*;
+    assert_eq!(*lock(&order), [Interactive, Interactive, Batch, Batch]);
+    assert_eq!(lock(&account.line).waiting, [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
+    let account = account(0, 0);
+    let limits = RateLimits { tokens_per_minute: NonZeroU32::new(1000), ..RateLimits::default() };
+    account.set_limits(limits);
+    let began = Instant::now();
+    let ask = Ask { bytes: 40_000, max_tokens: None };
+    let error = account.admit(ask, Priority::Interactive).await.expect_err("it can never be sent");
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
+    assert!(!error.is_retryable());
 }

@@ -1,0 +1,140 @@
+//! The one retry loop of the whole stack, and the second request for one that is late.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy};
+use futures::future::{Either, select};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::limits::{Account, Ask, Place};
+use super::retry::Tries;
+
+/// What is tried: a request, as often as it takes.
+pub(crate) trait Attempt: Sync {
+    /// What a request needs before it is in line.
+    type Ready: Send;
+    /// What comes of it.
+    type Answer: Send;
+
+    /// Makes ready what does not belong into the time of the request.
+    fn prepare(&self) -> impl Future<Output = Result<Self::Ready>> + Send;
+
+    /// Sends the request once, and tells `place` how it ended. Sets `spoken` when a piece has been handed out.
+    fn send(
+        &self,
+        ready: Self::Ready,
+        place: &mut Place,
+        spoken: &mut bool,
+        cx: &Context,
+    ) -> impl Future<Output = Result<Self::Answer>> + Send;
+
+    /// An error with the name of the provider.
+    fn named(&self, error: Error) -> Error;
+}
+
+/// How a call is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner {
+    pub(crate) retry: RetryPolicy,
+    pub(crate) ask: Ask,
+    /// Whether a late request may be sent a second time.
+    pub(crate) hedge: bool,
+}
+
+/// Sends a request until it succeeds or there is no use, and gives the number of requests it took.
+pub(crate) async fn again<A: Attempt>(
+    call: &A,
+    account: &Arc<Account>,
+    manner: Manner,
+    cx: &Context,
+) -> Result<(A::Answer, u32)> {
+    let mut tries = Tries::new(manner.retry, &account.budget);
+    loop {
+        let attempt = tries.begin();
+        let mut spoken = false;
+        match once(call, account, manner, &mut spoken, cx).await {
+            Ok(answer) => {
+                tries.succeeded();
+                return Ok((answer, attempt));
+            }
+            // What has been handed out cannot be taken back.
+            Err(error) if spoken => return Err(call.named(error).with_attempts(attempt)),
+            Err(error) => {
+                let error = call.named(error);
+                let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+                let wait = tries.after(error.clone(), left)?;
+                cx.emit(EventKind::Retrying { attempt, wait, error }).await;
+                sleep(wait).await;
+            }
+        }
+    }
+}
+
+/// Sends the request once. Slot and place are held until the answer has been read, and no longer.
+async fn once<A: Attempt>(
+    call: &A,
+    account: &Arc<Account>,
+    manner: Manner,
+    spoken: &mut bool,
+    cx: &Context,
+) -> Result<A::Answer> {
+    let ready = call.prepare().await?;
+    let _slot = cx.slot().await;
+    let mut place = match account.try_admit(manner.ask, cx.priority()) {
+        Some(place) => place,
+        None => {
+            cx.emit(EventKind::Waiting).await;
+            account.admit(manner.ask, cx.priority()).await?
+        }
+    };
+    let sent = place.sent();
+    if !manner.hedge {
+        return call.send(ready, &mut place, spoken, cx).await;
+    }
+    let first = pin!(call.send(ready, &mut place, spoken, cx));
+    let first = match select(first, pin!(late(account, sent))).await {
+        Either::Left((done, _)) => return done,
+        Either::Right((_, first)) => first,
+    };
+    // Rare: its room is taken when it is needed. One that fails leaves the field to the first, and to another one.
+    let second = Box::pin(async {
+        loop {
+            if let Ok(ready) = call.prepare().await
+                && let Some(mut place) = account.try_admit(manner.ask, cx.priority())
+                && let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await
+            {
+                return answer;
+            }
+            sleep(AGAIN).await;
+            late(account, sent).await;
+        }
+    });
+    // The first answer wins, and the loser is dropped.
+    match select(first, second).await {
+        Either::Left((done, _)) => done,
+        Either::Right((answer, _)) => Ok(answer),
+    }
+}
+
+/// Between two second requests of one call.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Ends when a request that was sent at `sent` is late and may be sent a second time.
+async fn late(account: &Account, sent: Instant) {
+    loop {
+        match account.late(sent) {
+            Some(at) if at <= Instant::now() => {
+                if account.may_hedge() {
+                    return;
+                }
+                // Others are in line: there is a better use for a place.
+                sleep(Duration::from_secs(1)).await;
+            }
+            Some(at) => sleep_until(at).await,
+            None => sleep(Duration::from_secs(1)).await,
+        }
+    }
+}

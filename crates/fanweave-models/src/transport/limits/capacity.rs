@@ -1,0 +1,266 @@
+//! How many requests a server takes at once: nobody says, and it is found by asking.
+//!
+//! ```text
+//! Open ──refused──▶ Bisect ──▶ Beyond ◀──▶ Rest        a server that refuses what is too much
+//!   └───slower────▶ Held  ◀──▶ Probe                   a server that gets slower instead
+//! ```
+//!
+//! Until something points to a bound there is none, but a first wave goes out in steps that double: a server that
+//! refuses says so in the time of a round trip, and the rest has not been sent by then.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Requests of the first step.
+const START: usize = 64;
+
+/// Requests that go out before any answer has shown how the server bears it.
+const BLIND: f64 = 2048.0;
+
+/// Between two steps of the first wave. Two thousand are on their way after five.
+const STEP: Duration = Duration::from_millis(10);
+
+/// Of what was too much, this much is gone back to.
+const BACK: f64 = 0.92;
+
+/// A round has at least so many answers: fewer say nothing.
+const ROUND: usize = 16;
+
+/// Mean latency of a round, in that of a server at rest, which makes it look full.
+const SLOW: f64 = 2.0;
+
+/// The longest pause of an account that nothing gets through on. It is back at full rate soon after the server.
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// The search for a server's capacity.
+#[derive(Debug)]
+pub(super) struct Capacity {
+    /// Most requests in flight.
+    most: f64,
+    mode: Mode,
+    /// Grows with each cut. What was sent before the last one says nothing new by its refusal.
+    epoch: u32,
+    /// Requests that have succeeded since the last cut: they were not refused, although they are gone.
+    done_since_cut: usize,
+    /// What a whole round has shown to be possible.
+    good: f64,
+    /// What was reached before nothing got through any more.
+    before: f64,
+    /// Rounds until more is tried, after it went wrong.
+    patience: u32,
+    /// Refusals since the last success.
+    refusals: u32,
+    /// Since when the first wave has filled its step.
+    full: Option<Instant>,
+    /// Sum and number of the latencies of a server at rest.
+    rest: (f64, u32),
+    round: Round,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Mode {
+    /// No sign of a bound.
+    Open,
+    /// Something between `good` and `too_much`.
+    Bisect { too_much: f64 },
+    /// A step more in each round.
+    Beyond { step: f64 },
+    /// As it is, for so many rounds.
+    Rest { rounds: u32 },
+    /// The knee of a server that gets slower.
+    Held { rounds: u32 },
+    /// Whether more brings more. The first round still has answers of before.
+    Probe { back: f64, rate: f64, settled: bool },
+}
+
+#[derive(Debug, Default)]
+struct Round {
+    began: Option<Instant>,
+    done: usize,
+    peak: usize,
+    latency: f64,
+    refused: bool,
+}
+
+impl Default for Capacity {
+    fn default() -> Self {
+        Self {
+            most: START as f64,
+            mode: Mode::Open,
+            epoch: 0,
+            done_since_cut: 0,
+            good: 0.0,
+            before: 0.0,
+            patience: 4,
+            refusals: 0,
+            full: None,
+            rest: (0.0, 0),
+            round: Round::default(),
+        }
+    }
+}
+
+impl Capacity {
+    pub(super) fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    /// Most requests in flight. `None` as long as no bound is known.
+    pub(super) fn bound(&self) -> Option<usize> {
+        (self.mode != Mode::Open).then(|| self.now())
+    }
+
+    /// Whether only answers can make room.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        self.mode != Mode::Open || self.most >= BLIND
+    }
+
+    /// Whether one more may go out beside `in_flight`, without a look at the clock.
+    pub(super) fn has_room(&self, in_flight: usize) -> bool {
+        in_flight < self.now()
+    }
+
+    /// Where there is no room: when there may be without an answer.
+    pub(super) fn grow(&mut self, in_flight: usize, now: Instant) -> Option<Result<(), Instant>> {
+        if self.waits_for_answers() {
+            return None;
+        }
+        let next = *self.full.get_or_insert(now) + STEP;
+        if now < next {
+            return Some(Err(next));
+        }
+        self.full = None;
+        self.most = (in_flight as f64 * 2.0).max(self.most);
+        Some(Ok(()))
+    }
+
+    /// Takes note of a success that took `latency`. `crowd` was in flight when it was sent, `in_flight` before it ended.
+    pub(super) fn succeeded(&mut self, latency: Duration, crowd: usize, in_flight: usize, now: Instant) {
+        let latency = latency.as_secs_f64();
+        if self.refusals > 1 && self.most * 4.0 < self.before {
+            // What was possible before an outage is likely to be again.
+            self.mode = Mode::Bisect { too_much: self.before };
+        }
+        self.refusals = 0;
+        self.done_since_cut += 1;
+        if crowd <= START && self.mode == Mode::Open {
+            self.rest = (self.rest.0 + latency, self.rest.1.saturating_add(1));
+        }
+        let round = &mut self.round;
+        let began = *round.began.get_or_insert(now);
+        round.done += 1;
+        round.peak = round.peak.max(in_flight);
+        round.latency += latency;
+        let whole = if self.mode == Mode::Open { round.peak } else { self.most as usize };
+        let is_measured = matches!(self.mode, Mode::Open | Mode::Held { .. } | Mode::Probe { .. });
+        if round.done >= whole.max(if is_measured { ROUND } else { 1 }) {
+            let round = std::mem::replace(&mut self.round, Round { began: Some(now), ..Round::default() });
+            self.end(&round, now.duration_since(began).as_secs_f64().max(1e-3));
+        }
+    }
+
+    /// Takes note of a refusal without a reason. `in_flight` are left without the refused one.
+    ///
+    /// Gives how long to send nothing, where nothing gets through.
+    pub(super) fn refused(&mut self, epoch: u32, in_flight: usize) -> Option<Duration> {
+        self.refusals += 1;
+        self.round.refused = true;
+        // Of one wave the last refusal shows what was taken: those still in flight, and those answered since.
+        let taken = (in_flight + self.done_since_cut) as f64;
+        if epoch == self.epoch {
+            self.epoch += 1;
+            self.done_since_cut = 0;
+            self.before =
+                self.before.max(self.good).max(if self.mode == Mode::Open { 0.0 } else { self.most });
+            let was_proven = self.good > 0.0 && self.most > self.good;
+            if was_proven {
+                self.most = self.good;
+                self.patience = (self.patience * 2).min(64);
+                self.mode = Mode::Rest { rounds: self.patience };
+            } else {
+                self.good = 0.0;
+                self.patience = 4;
+                self.bisect(in_flight as f64);
+            }
+        } else if let Mode::Bisect { .. } = self.mode
+            && self.good == 0.0
+        {
+            self.bisect(taken);
+        }
+        self.round = Round { refused: true, ..Round::default() };
+        // A few may be refused at once. When all have been, the next one is to find out.
+        (self.refusals > 1 && in_flight == 0).then(|| {
+            let doublings = self.refusals.min(12) / 2;
+            (Duration::from_millis(50) * 2u32.pow(doublings)).min(LONGEST_PAUSE)
+        })
+    }
+
+    fn bisect(&mut self, taken: f64) {
+        self.most = (BACK * taken).floor().max(1.0);
+        self.mode = Mode::Bisect { too_much: taken.max(1.0) };
+    }
+
+    fn end(&mut self, round: &Round, seconds: f64) {
+        let rate = round.done as f64 / seconds;
+        let mean = round.latency / round.done as f64;
+        let saturated = round.peak as f64 >= 0.9 * self.most;
+        if round.refused || (!saturated && self.mode != Mode::Open) {
+            return;
+        }
+        match self.mode {
+            Mode::Open => {
+                let (sum, n) = self.rest;
+                let rest = sum / f64::from(n.max(1));
+                if round.peak > START && n >= ROUND as u32 && mean > SLOW * rest {
+                    // What a server at rest would have in flight at this rate, and a little more.
+                    self.most = (1.25 * rate * rest).floor().clamp(ROUND as f64, round.peak as f64);
+                    self.mode = Mode::Held { rounds: 0 };
+                } else if saturated {
+                    self.most *= 2.0;
+                }
+            }
+            Mode::Bisect { too_much } => {
+                self.good = self.most;
+                if self.most + 1.0 >= too_much {
+                    self.mode = Mode::Rest { rounds: self.patience };
+                } else {
+                    self.most = ((self.most + too_much) / 2.0).floor().max(self.most + 1.0);
+                }
+            }
+            Mode::Beyond { step } => {
+                self.good = self.most;
+                self.most += step;
+                // What was possible before an outage is likely to be again.
+                let quick = if self.most * 4.0 <= self.before { self.most * 3.0 } else { 1.0 };
+                self.mode =
+                    Mode::Beyond { step: (step * 2.0).min(self.most / 4.0).max(quick).floor().max(1.0) };
+            }
+            Mode::Rest { rounds: 0 } => self.mode = Mode::Beyond { step: 1.0 },
+            Mode::Rest { rounds } => {
+                self.good = self.most;
+                self.mode = Mode::Rest { rounds: rounds - 1 };
+            }
+            Mode::Held { rounds } if rounds < 5 => self.mode = Mode::Held { rounds: rounds + 1 },
+            Mode::Held { .. } => {
+                self.mode = Mode::Probe { back: self.most, rate, settled: false };
+                self.most = (self.most * 1.6).ceil();
+            }
+            Mode::Probe { back, rate, settled: false } => {
+                self.mode = Mode::Probe { back, rate, settled: true };
+            }
+            Mode::Probe { rate: before, .. } if rate >= 1.25 * before => {
+                self.mode = Mode::Probe { back: self.most, rate, settled: false };
+                self.most = (self.most * 1.6).ceil();
+            }
+            Mode::Probe { back, .. } => {
+                self.most = back;
+                self.mode = Mode::Held { rounds: 0 };
+            }
+        }
+    }
+
+    fn now(&self) -> usize {
+        self.most as usize
+    }
+}

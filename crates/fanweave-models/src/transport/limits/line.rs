@@ -1,0 +1,328 @@
+//! What decides on the next admission. Pure: whoever asks brings the time, so that a simulation is as good as the
+//! real thing.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::RateLimits;
+use super::bucket::Bucket;
+use super::capacity::Capacity;
+use super::headers::Report;
+use super::recent::{Latencies, Recent};
+use super::tokens::{Ask, Need, Tokens};
+
+/// Longest time that all calls of an account are held back at once.
+const LONGEST_GATE: Duration = Duration::from_secs(3600);
+
+/// Most extra requests for those that are late, as a share of all.
+const HEDGES: f64 = 0.05;
+
+const REQUESTS: usize = 0;
+const TOKENS: usize = 1;
+const INPUT: usize = 2;
+const OUTPUT: usize = 3;
+
+/// What decides on the next admission.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    limits: RateLimits,
+    pub(super) in_flight: usize,
+    /// Calls in line, by priority.
+    pub(super) waiting: [usize; 2],
+    /// Nothing is admitted before, because the server asked to wait.
+    gate: Option<Instant>,
+    /// Limits of requests, tokens, input and output that are known.
+    buckets: [Option<Bucket>; 4],
+    tokens: Tokens,
+    pub(super) capacity: Capacity,
+    /// Grows with each cut of a rate.
+    epoch: u32,
+    recent: Recent,
+    latencies: Latencies,
+    pub(super) admitted: u64,
+    pub(super) refused: u64,
+    hedged: u64,
+}
+
+/// When the first in line may go.
+#[derive(Debug, PartialEq)]
+pub(super) enum Admission {
+    Now(Ticket),
+    At(Instant),
+    /// When a place comes free.
+    Later,
+    /// It needs more than the limit of a minute: these tokens, of that limit.
+    Never {
+        need: u64,
+        limit: u64,
+    },
+}
+
+/// What is remembered of an admitted request until it has ended.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Ticket {
+    ask: Ask,
+    need: Need,
+    pub(super) sent: Instant,
+    crowd: usize,
+    rate_epoch: u32,
+    capacity_epoch: u32,
+}
+
+/// How a request was refused.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Refusal {
+    report: Report,
+    hint: Option<Duration>,
+    is_rate: bool,
+    is_doubtful: bool,
+}
+
+impl Refusal {
+    /// What the server said: its limits, how long it asks to wait, and whether it is a rate limit that it names.
+    /// Otherwise it may be too busy.
+    pub(crate) fn new(report: Report, hint: Option<Duration>, is_rate: bool) -> Self {
+        let is_doubtful = is_rate && hint.is_some_and(|hint| report.contradicts(hint));
+        Self { report, hint: hint.filter(|_| !is_doubtful), is_rate, is_doubtful }
+    }
+
+    /// How long to wait. Nothing where the same answer says that there is no reason to.
+    pub(crate) fn hint(&self) -> Option<Duration> {
+        self.hint
+    }
+}
+
+impl Line {
+    /// Whether there is nothing to wait for, and nothing to count but what is in flight.
+    fn is_open(&self) -> bool {
+        self.gate.is_none()
+            && self.limits.concurrency.is_none_or(|most| self.in_flight < most.get())
+            && self.buckets.iter().all(Option::is_none)
+            && self.capacity.has_room(self.in_flight)
+    }
+
+    /// Admits a call, or says when to ask again.
+    pub(super) fn admit(&mut self, ask: Ask, now: Instant) -> Admission {
+        let need = self.tokens.estimate(ask);
+        if self.is_open() {
+            return Admission::Now(self.send(ask, need, now));
+        }
+        if let Some((need, limit)) = self.too_large(ask) {
+            return Admission::Never { need, limit };
+        }
+        match self.gate {
+            Some(gate) if gate > now => return Admission::At(gate),
+            _ => self.gate = None,
+        }
+        if self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get()) {
+            return Admission::Later;
+        }
+        if !self.capacity.has_room(self.in_flight) {
+            match self.capacity.grow(self.in_flight, now) {
+                Some(Ok(())) => {}
+                Some(Err(when)) => return Admission::At(when),
+                None => return Admission::Later,
+            }
+        }
+        if self.buckets[REQUESTS].as_ref().is_some_and(|bucket| bucket.is_forgotten(now)) {
+            self.buckets[REQUESTS] = None;
+        }
+        let needs = needs(need);
+        let blocked = |(bucket, need): (&mut Option<Bucket>, f64)| bucket.as_mut()?.ready(need, now).err();
+        if let Some(when) = self.buckets.iter_mut().zip(needs).filter_map(blocked).max() {
+            return Admission::At(when);
+        }
+        for (bucket, need) in self.buckets.iter_mut().zip(needs) {
+            if let Some(bucket) = bucket {
+                bucket.take(need);
+            }
+        }
+        Admission::Now(self.send(ask, need, now))
+    }
+
+    fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
+        self.in_flight += 1;
+        self.admitted += 1;
+        self.recent.admitted(now);
+        Ticket {
+            ask,
+            need,
+            sent: now,
+            crowd: self.in_flight,
+            rate_epoch: self.epoch,
+            capacity_epoch: self.capacity.epoch(),
+        }
+    }
+
+    /// Whether the first in line may go because of an answer, and not only because of the time.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        self.limits.concurrency.is_some()
+            || self.capacity.waits_for_answers()
+            || self.buckets[TOKENS..].iter().any(Option::is_some)
+    }
+
+    /// The tokens that `ask` needs at least and the limit of a minute, where it can never be kept.
+    fn too_large(&self, ask: Ask) -> Option<(u64, u64)> {
+        let input = self.tokens.estimate(ask).input;
+        let limit = [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.ceiling());
+        let limit = limit.fold(f64::INFINITY, f64::min) * 60.0 / 0.995;
+        (input > limit).then(|| (input as u64, limit.round() as u64))
+    }
+
+    /// A request has ended, in whatever way.
+    pub(super) fn ended(&mut self) {
+        self.in_flight -= 1;
+    }
+
+    /// Takes note of limits that an answer names.
+    pub(super) fn sync(&mut self, report: &Report, now: Instant) {
+        let own = [self.limits.requests_per_minute, self.limits.tokens_per_minute, None, None];
+        for ((bucket, quota), own) in self.buckets.iter_mut().zip(report.quotas()).zip(own) {
+            let Some(quota) = quota else { continue };
+            let (mut limit, mut window) = (quota.limit, quota.window);
+            let own = own.map_or(f64::INFINITY, |own| f64::from(own.get()));
+            if own / 60.0 <= limit / window {
+                (limit, window) = (own, 60.0);
+            }
+            match bucket {
+                Some(bucket) => bucket.limit(limit, window, now),
+                // What has gone out by now has used up its burst.
+                None => *bucket = Some(Bucket::new(limit, window, now).drained()),
+            }
+            if let (Some(bucket), Some(left)) = (bucket, quota.remaining) {
+                bucket.at_most(left, now);
+            }
+        }
+    }
+
+    /// A request has succeeded, and came to `counted` tokens where the provider says so.
+    pub(super) fn succeeded(&mut self, ticket: &Ticket, counted: Option<Need>, now: Instant) {
+        let latency = now.duration_since(ticket.sent);
+        self.capacity.succeeded(latency, ticket.crowd, self.in_flight, now);
+        self.latencies.push(latency);
+        if let Some(counted) = counted {
+            self.tokens.learn(ticket.ask, counted);
+            self.settle(ticket, counted, now);
+        }
+    }
+
+    /// A request has failed without a word on limits: its answer was not written.
+    pub(super) fn failed(&mut self, ticket: &Ticket, now: Instant) {
+        self.settle(ticket, Need { output: 0.0, ..ticket.need }, now);
+    }
+
+    fn settle(&mut self, ticket: &Ticket, counted: Need, now: Instant) {
+        for ((bucket, need), counted) in
+            self.buckets.iter_mut().zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
+        {
+            if let Some(bucket) = bucket {
+                bucket.refund(need - counted, now);
+            }
+        }
+    }
+
+    /// A request was refused for a limit. Called before it [has ended](Self::ended).
+    pub(super) fn refused(&mut self, ticket: &Ticket, refusal: &Refusal, now: Instant) {
+        self.refused += 1;
+        self.recent.refused(now);
+        self.settle(ticket, Need::default(), now);
+        self.sync(&refusal.report, now);
+        if refusal.is_doubtful {
+            return;
+        }
+        if let Some(hint) = refusal.hint {
+            self.close(hint, now);
+        }
+        let exhausted = refusal.report.is_exhausted() == Some(true);
+        if refusal.is_rate && (refusal.hint.is_some() || exhausted) {
+            self.cut(ticket, &refusal.report, now);
+        } else if refusal.hint.is_none()
+            && let Some(pause) = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1)
+        {
+            self.close(pause, now);
+        }
+    }
+
+    pub(super) fn close(&mut self, wait: Duration, now: Instant) {
+        self.gate = self.gate.max(Some(now + wait.min(LONGEST_GATE)));
+    }
+
+    fn cut(&mut self, ticket: &Ticket, report: &Report, now: Instant) {
+        let is_used_up =
+            |which: &usize| report.quotas()[*which].is_some_and(|q| q.remaining.is_some_and(|r| r < 1.0));
+        let which = [TOKENS, INPUT, OUTPUT].into_iter().find(is_used_up).unwrap_or(REQUESTS);
+        let is_new = ticket.rate_epoch == self.epoch;
+        if is_new {
+            self.epoch += 1;
+        }
+        // The later refusals of a wave show how much of it was taken.
+        let taken = self.recent.rate(now);
+        let known = report.quotas()[which].is_some();
+        match &mut self.buckets[which] {
+            Some(bucket) => {
+                let rate = if is_new { 0.95 * bucket.rate() } else { bucket.rate() };
+                let rate = if which == REQUESTS { rate.min(taken.max(0.5 * rate)) } else { rate };
+                let rate = if is_new || bucket.ceiling().is_none() { rate } else { bucket.rate() };
+                bucket.cut(rate, if known { 0.7 } else { 0.0 }, now);
+                if which != REQUESTS {
+                    *bucket = bucket.clone().drained();
+                }
+            }
+            none => *none = Some(Bucket::found(taken.max(1.0), now)),
+        }
+    }
+
+    /// Sets ceilings, in place of those set before.
+    pub(super) fn set_limits(&mut self, limits: RateLimits, now: Instant) {
+        let per_minute = |limits: &RateLimits| [limits.requests_per_minute, limits.tokens_per_minute];
+        let changes = per_minute(&self.limits).into_iter().zip(per_minute(&limits));
+        for (bucket, (old, new)) in self.buckets.iter_mut().zip(changes) {
+            if old != new {
+                *bucket = new.map(|new| Bucket::new(f64::from(new.get()), 60.0, now));
+            }
+        }
+        self.limits = limits;
+    }
+
+    /// Whether forgetting the account would change nothing.
+    pub(super) fn is_at_rest(&self, now: Instant) -> bool {
+        self.in_flight == 0
+            && self.gate.is_none_or(|gate| gate <= now)
+            && self.buckets.iter().flatten().all(|bucket| bucket.is_full(now))
+    }
+
+    /// When a request that was sent at `sent` is so late that another one may overtake it.
+    pub(super) fn late(&self, sent: Instant) -> Option<Instant> {
+        Some(sent + self.latencies.p95()? * 2)
+    }
+
+    /// Whether a late request may be sent a second time: nobody waits, and few have been.
+    pub(super) fn may_hedge(&mut self) -> bool {
+        let may = self.waiting == [0, 0] && (self.hedged as f64) < HEDGES * self.admitted as f64;
+        self.hedged += u64::from(may);
+        may
+    }
+
+    pub(super) fn gate(&self) -> Option<Instant> {
+        self.gate
+    }
+
+    pub(super) fn limits(&self) -> RateLimits {
+        self.limits
+    }
+
+    /// Rate and limit of requests and tokens a minute.
+    pub(super) fn rates(&self) -> [Option<(f64, Option<f64>)>; 2] {
+        let rate = |which: usize| {
+            let bucket = self.buckets[which].as_ref()?;
+            Some((bucket.rate() * 60.0, bucket.ceiling().map(|ceiling| ceiling * 60.0 / 0.995)))
+        };
+        [rate(REQUESTS), rate(TOKENS)]
+    }
+}
+
+/// What a request takes out of each bucket.
+fn needs(need: Need) -> [f64; 4] {
+    [1.0, need.input + need.output, need.input, need.output]
+}

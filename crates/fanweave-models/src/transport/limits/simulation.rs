@@ -1,0 +1,450 @@
+//! Accounts under load, in virtual time: the real account and the real retry loop against a model of a server.
+//!
+//! Each scenario is run with three seeds, and held to the shortest time that its limits allow.
+
+use fanweave_core::{Context, RetryPolicy};
+use fastrand::Rng;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use super::*;
+use crate::transport::again::{Attempt, Manner, again};
+
+/// What the server is like.
+#[derive(Debug, Clone)]
+struct Setup {
+    prompts: usize,
+    requests_per_minute: Option<f64>,
+    tokens_per_minute: Option<f64>,
+    /// Refused beyond.
+    capacity: Option<usize>,
+    /// Slower beyond: latency grows with the power of this.
+    knee: Option<(usize, f64)>,
+    failures: f64,
+    stragglers: f64,
+    /// When the limit is halved.
+    halved: Option<Duration>,
+    /// Between two refusals that ask to wait for 89 s, without a reason.
+    lies: Option<Duration>,
+    /// When it refuses everything.
+    storm: Option<(Duration, Duration)>,
+    says_limits: bool,
+    own: RateLimits,
+    hedge: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            prompts: 4000,
+            requests_per_minute: None,
+            tokens_per_minute: None,
+            capacity: None,
+            knee: None,
+            failures: 0.0,
+            stragglers: 0.0,
+            halved: None,
+            lies: None,
+            storm: None,
+            says_limits: true,
+            own: RateLimits::default(),
+            hedge: false,
+        }
+    }
+}
+
+/// A round trip: what a refusal takes.
+const TRIP: Duration = Duration::from_millis(20);
+const SECOND: Duration = Duration::from_secs(1);
+/// Of a server at rest, in the middle.
+const LATENCY: f64 = 0.8;
+const SPREAD: f64 = 0.3;
+
+struct Server {
+    setup: Setup,
+    began: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: Rng,
+    in_flight: usize,
+    /// Buckets of a second's worth: requests and tokens.
+    levels: [f64; 2],
+    at: Instant,
+    lied: Instant,
+    requests: u64,
+    refused: u64,
+    /// Sum of the latencies that a server at rest would have had.
+    work: f64,
+    longest: f64,
+    tokens: f64,
+    last_success: Instant,
+    /// Requests of the storm.
+    in_vain: u64,
+    too_early: u64,
+    closed_until: Instant,
+}
+
+impl Server {
+    fn new(setup: Setup, seed: u64) -> Self {
+        let began = Instant::now();
+        let state = State {
+            rng: Rng::with_seed(seed),
+            in_flight: 0,
+            levels: [0.0; 2],
+            at: began,
+            lied: began,
+            requests: 0,
+            refused: 0,
+            work: 0.0,
+            longest: 0.0,
+            tokens: 0.0,
+            last_success: began,
+            in_vain: 0,
+            too_early: 0,
+            closed_until: began,
+        };
+        let server = Self { setup, began, state: Mutex::new(state) };
+        lock(&server.state).levels = server.rates(began).map(|rate| rate.max(1.0));
+        server
+    }
+
+    /// Requests and tokens a second. Infinite without a limit.
+    fn rates(&self, now: Instant) -> [f64; 2] {
+        let is_halved = self.setup.halved.is_some_and(|at| now.duration_since(self.began) >= at);
+        let factor = if is_halved { 0.5 } else { 1.0 };
+        let limits = [self.setup.requests_per_minute, self.setup.tokens_per_minute];
+        limits.map(|limit| limit.map_or(f64::INFINITY, |limit| factor * limit / 60.0))
+    }
+
+    fn report(&self, levels: [f64; 2], now: Instant) -> Report {
+        if !self.setup.says_limits {
+            return Report::default();
+        }
+        let rates = self.rates(now);
+        let quota = |which: usize| {
+            let rate = rates[which];
+            rate.is_finite().then(|| headers::Quota {
+                limit: rate * 60.0,
+                remaining: Some(levels[which].max(0.0).floor()),
+                reset: Some(Duration::from_secs_f64((rate - levels[which]).max(0.0) / rate)),
+                window: 60.0,
+            })
+        };
+        Report { requests: quota(0), tokens: quota(1), ..Report::default() }
+    }
+
+    /// Answers one request of so many tokens: `Ok` with how long it takes.
+    fn take(&self, tokens: f64) -> Result<Duration, Box<Refusal>> {
+        let now = Instant::now();
+        let rates = self.rates(now);
+        let state = &mut *lock(&self.state);
+        state.requests += 1;
+        let passed = now.duration_since(state.at).as_secs_f64();
+        state.at = now;
+        for (level, rate) in state.levels.iter_mut().zip(rates) {
+            *level = if rate.is_finite() { (*level + passed * rate).min(rate.max(1.0)) } else { f64::MAX };
+        }
+        let report = self.report(state.levels, now);
+        let mut refuse = |hint: Option<f64>, is_rate| {
+            state.refused += 1;
+            Err(Box::new(Refusal::new(report, hint.map(Duration::from_secs_f64), is_rate)))
+        };
+        if let Some((from, until)) = self.setup.storm
+            && (from..until).contains(&now.duration_since(self.began))
+        {
+            state.in_vain += 1;
+            return refuse(None, false);
+        }
+        if let Some(every) = self.setup.lies
+            && now.duration_since(state.lied) >= every
+        {
+            state.lied = now;
+            return refuse(Some(89.0), true);
+        }
+        if state.levels[0] < 1.0 - 1e-6 {
+            let wait = ((1.0 - state.levels[0]) / rates[0]).ceil();
+            state.too_early += u64::from(now < state.closed_until);
+            return refuse(Some(wait), true);
+        }
+        if state.levels[1] < 0.0 {
+            let wait = (-state.levels[1] / rates[1]).max(0.01);
+            return refuse(Some(wait), true);
+        }
+        if self.setup.capacity.is_some_and(|most| state.in_flight >= most) {
+            return refuse(None, false);
+        }
+        if rates[0].is_finite() {
+            state.levels[0] -= 1.0;
+        }
+        if rates[1].is_finite() {
+            state.levels[1] -= tokens;
+        }
+        state.in_flight += 1;
+        let gauss: f64 = (0..12).map(|_| state.rng.f64()).sum::<f64>() - 6.0;
+        let mut latency = LATENCY * (SPREAD * gauss).exp();
+        if state.rng.f64() < self.setup.stragglers {
+            latency = 60.0;
+        }
+        state.work += latency;
+        state.longest = state.longest.max(latency);
+        state.tokens += tokens;
+        if let Some((knee, power)) = self.setup.knee {
+            latency *= (state.in_flight as f64 / knee as f64).max(1.0).powf(power);
+        }
+        Ok(Duration::from_secs_f64(latency))
+    }
+}
+
+struct Request<'a> {
+    server: &'a Server,
+    input: u64,
+    output: u64,
+}
+
+/// Leaves the server, also when it is dropped.
+struct Inside<'a>(&'a Server);
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).in_flight -= 1;
+    }
+}
+
+impl Attempt for Request<'_> {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        let taken = self.server.take((self.input + self.output) as f64);
+        let latency = match taken {
+            Ok(latency) => latency,
+            Err(refusal) => {
+                sleep(TRIP).await;
+                place.refused(&refusal);
+                let error = Error::new(ErrorKind::RateLimited, "refused");
+                return Err(match refusal.hint() {
+                    Some(hint) => error.with_retry_after(hint),
+                    None => error,
+                });
+            }
+        };
+        let inside = Inside(self.server);
+        let fails = {
+            let mut state = lock(&self.server.state);
+            state.rng.f64() < self.server.setup.failures
+        };
+        if fails {
+            sleep(TRIP).await;
+            return Err(Error::new(ErrorKind::Server, "it broke"));
+        }
+        sleep(latency).await;
+        drop(inside);
+        let now = Instant::now();
+        let levels = {
+            let mut state = lock(&self.server.state);
+            state.last_success = now;
+            state.levels
+        };
+        place.report(&self.server.report(levels, now));
+        place.succeeded(Some(Usage {
+            input_tokens: self.input,
+            output_tokens: self.output,
+            ..Usage::default()
+        }));
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[derive(Debug)]
+struct Outcome {
+    seconds: f64,
+    bound: f64,
+    lost: usize,
+    refused: u64,
+    requests: u64,
+    in_vain: u64,
+    most_bound: Option<usize>,
+}
+
+async fn run(setup: &Setup, seed: u64) -> Outcome {
+    let server = Arc::new(Server::new(setup.clone(), seed));
+    let account = Arc::new(Account::default());
+    account.set_limits(setup.own);
+    let began = Instant::now();
+    let mut rng = Rng::with_seed(seed);
+    let mut calls = JoinSet::new();
+    for _ in 0..setup.prompts {
+        let (server, account, hedge) = (server.clone(), account.clone(), setup.hedge);
+        let (input, output) = (rng.u64(100..400), rng.u64(50..550));
+        calls.spawn(async move {
+            let retry = RetryPolicy { patience: SECOND * 3600, ..RetryPolicy::default() };
+            // Four and a half bytes a token: not what is assumed at first.
+            let ask = Ask { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
+            let request = Request { server: &server, input, output };
+            again(&request, &account, Manner { retry, ask, hedge }, &Context::new()).await
+        });
+    }
+    let results = calls.join_all().await;
+    let seconds = began.elapsed().as_secs_f64();
+    let state = lock(&server.state);
+    let mut bound = state.longest.min(if setup.hedge { 4.0 } else { f64::MAX });
+    let n = setup.prompts as f64;
+    let halved = setup.halved.map(|at| at.as_secs_f64());
+    let time = |amount: f64, rate: f64| match halved {
+        Some(at) if amount > at * rate => at + (amount - at * rate) / (rate / 2.0),
+        _ => amount / rate,
+    };
+    if let Some(limit) = setup.requests_per_minute {
+        let rate = limit / 60.0;
+        bound = bound.max(time(n - rate, rate));
+    }
+    if let Some(limit) = setup.tokens_per_minute {
+        let rate = limit / 60.0;
+        bound = bound.max(time(state.tokens - rate, rate));
+    }
+    if let Some(most) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
+        bound = bound.max(state.work / most as f64);
+    }
+    if let Some((from, until)) = setup.storm {
+        bound += (until - from).as_secs_f64();
+    }
+    Outcome {
+        seconds,
+        bound,
+        lost: results.iter().filter(|result| result.is_err()).count(),
+        refused: state.refused,
+        requests: state.requests,
+        in_vain: state.in_vain,
+        most_bound: lock(&account.line).capacity.bound(),
+    }
+}
+
+/// Runs a scenario with three seeds and holds each run to `gate`.
+fn holds(name: &str, setup: &Setup, gate: f64) {
+    for seed in [1, 2, 3] {
+        fastrand::seed(seed);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let outcome = runtime.expect("a runtime").block_on(run(setup, seed));
+        let ratio = outcome.seconds / outcome.bound;
+        println!(
+            "{name}, seed {seed}: {:.1} s, {ratio:.3} of the bound (gate {gate}); {} of {} refused, {} lost; {outcome:?}",
+            outcome.seconds, outcome.refused, outcome.requests, outcome.lost
+        );
+        assert_eq!(outcome.lost, 0, "{name}, seed {seed}: lost");
+        assert!(ratio <= gate, "{name}, seed {seed}: {ratio:.3} of the bound");
+        let is_bounded = setup.capacity.is_some() || setup.knee.is_some();
+        assert_eq!(outcome.most_bound.is_some(), is_bounded, "{name}, seed {seed}: {:?}", outcome.most_bound);
+        assert!(outcome.in_vain <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
+        let most = setup.prompts as f64 * 0.1;
+        assert!(
+            setup.storm.is_some() || outcome.refused as f64 <= most,
+            "{name}, seed {seed}: {} refused",
+            outcome.refused
+        );
+    }
+}
+
+fn own(requests_per_minute: u32, tokens_per_minute: u32) -> RateLimits {
+    RateLimits {
+        requests_per_minute: NonZeroU32::new(requests_per_minute),
+        tokens_per_minute: NonZeroU32::new(tokens_per_minute),
+        concurrency: None,
+    }
+}
+
+#[test]
+fn requests_of_a_minute_enforced_by_the_second() {
+    let setup = Setup { requests_per_minute: Some(1500.0), own: own(1500, 0), ..Setup::default() };
+    holds("1500 requests a minute", &setup, 1.05);
+    holds("1500 requests a minute that only headers tell", &Setup { own: own(0, 0), ..setup }, 1.05);
+}
+
+#[test]
+fn tokens_of_a_minute_that_nobody_knows_before() {
+    let setup = Setup { tokens_per_minute: Some(900_000.0), own: own(0, 900_000), ..Setup::default() };
+    holds("900,000 tokens a minute", &setup, 1.06);
+    holds("900,000 tokens a minute that only headers tell", &Setup { own: own(0, 0), ..setup }, 1.06);
+}
+
+#[test]
+fn a_hidden_limit_of_concurrency() {
+    let setup = Setup { capacity: Some(64), prompts: 6000, ..Setup::default() };
+    holds("64 at once", &setup, 1.08);
+}
+
+#[test]
+fn a_server_that_gets_slower_instead_of_refusing() {
+    let setup = Setup { knee: Some((256, 1.0)), prompts: 8000, ..Setup::default() };
+    holds("slower beyond 256", &setup, 1.15);
+}
+
+#[test]
+fn failures_and_stragglers() {
+    let setup = Setup {
+        requests_per_minute: Some(1500.0),
+        own: own(1500, 0),
+        failures: 0.02,
+        stragglers: 0.005,
+        hedge: true,
+        ..Setup::default()
+    };
+    holds("failures and stragglers", &setup, 1.10);
+}
+
+#[test]
+fn six_hundred_a_minute_enforced_as_ten_a_second() {
+    let setup =
+        Setup { prompts: 3000, requests_per_minute: Some(600.0), own: own(600, 0), ..Setup::default() };
+    holds("600 requests a minute", &setup, 1.04);
+}
+
+#[test]
+fn a_limit_that_is_halved_on_the_way() {
+    let setup = Setup {
+        requests_per_minute: Some(1500.0),
+        own: own(1500, 0),
+        halved: Some(SECOND * 60),
+        ..Setup::default()
+    };
+    holds("halved", &setup, 1.15);
+    holds("halved in silence", &Setup { says_limits: false, ..setup }, 1.15);
+}
+
+#[test]
+fn a_server_that_asks_for_waits_without_a_reason() {
+    let setup = Setup {
+        requests_per_minute: Some(1500.0),
+        own: own(1500, 0),
+        lies: Some(SECOND * 2),
+        ..Setup::default()
+    };
+    holds("a lie every two seconds", &setup, 1.15);
+}
+
+#[test]
+fn a_limit_that_the_caller_set_twice_too_high() {
+    let setup = Setup { requests_per_minute: Some(1500.0), own: own(3000, 0), ..Setup::default() };
+    holds("set too high", &setup, 1.15);
+    holds("set too high, and no headers", &Setup { says_limits: false, ..setup }, 1.15);
+}
+
+#[test]
+fn a_storm_of_ten_minutes() {
+    let setup = Setup {
+        prompts: 10_000,
+        capacity: Some(64),
+        storm: Some((SECOND * 20, SECOND * 620)),
+        ..Setup::default()
+    };
+    holds("a storm", &setup, 1.08);
+}

@@ -1,0 +1,57 @@
+//! What a request will cost in tokens, before anybody has counted.
+
+/// What a request asks for, as far as it is known before it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Ask {
+    /// Bytes of its text.
+    pub(crate) bytes: usize,
+    /// Most tokens of its answer, where it says so.
+    pub(crate) max_tokens: Option<u64>,
+}
+
+/// Tokens of one request: estimated, or counted by the provider.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(super) struct Need {
+    pub(super) input: f64,
+    pub(super) output: f64,
+}
+
+/// Bytes of a token, until the model has shown its own. What English text comes to in most vocabularies.
+const BYTES: f64 = 4.0;
+
+/// Tokens of an answer, where neither the request nor an earlier answer says anything.
+const OUTPUT: f64 = 256.0;
+
+/// Weight of the latest answer in what is learned, once there are some.
+const WEIGHT: f64 = 0.05;
+
+/// What the answers of one model have taught.
+#[derive(Debug, Default)]
+pub(super) struct Tokens {
+    answers: u32,
+    /// Means over the answers.
+    bytes_per_token: f64,
+    output: f64,
+}
+
+impl Tokens {
+    pub(super) fn estimate(&self, ask: Ask) -> Need {
+        let most = ask.max_tokens.map_or(f64::INFINITY, |most| most as f64);
+        let (bytes, output) = if self.answers == 0 {
+            (BYTES, if most.is_finite() { most } else { OUTPUT })
+        } else {
+            (self.bytes_per_token, self.output.min(most))
+        };
+        Need { input: (ask.bytes as f64 / bytes).ceil(), output }
+    }
+
+    /// Learns from what a request came to.
+    pub(super) fn learn(&mut self, ask: Ask, counted: Need) {
+        self.answers = self.answers.saturating_add(1);
+        let weight = WEIGHT.max(1.0 / f64::from(self.answers));
+        self.output += weight * (counted.output - self.output);
+        // Counts that no text can have say nothing of the next one.
+        let ratio = (ask.bytes as f64 / counted.input.max(1.0)).clamp(0.25, 64.0);
+        self.bytes_per_token += weight * (ratio - self.bytes_per_token);
+    }
+}
