@@ -60,6 +60,9 @@ pub struct Settings {
     /// Calls equal requests once: the rows that ask the same share the answer, or the failure, of the first, and count
     /// no tokens of their own. For jobs made with [`BatchJob::new`], within one run. Default: every row is called.
     pub dedupe: bool,
+    /// Sends a second request for a row that is late, once no other row waits: the tail of a batch is often one row that a
+    /// provider forgot. At most one call in twenty is sent twice, and both are paid for. Default yes.
+    pub hedge: bool,
     /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
     /// an OpenAI batch where the input is one, and JSON objects.
     pub output_format: Option<OutputFormat>,
@@ -76,6 +79,7 @@ impl Default for Settings {
             changed_input: false,
             limit: None,
             dedupe: false,
+            hedge: true,
             output_format: None,
         }
     }
@@ -249,7 +253,10 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             prepare,
             chain,
             // Others that share the account are waited for by somebody.
-            cx: cx.with_concurrency(settings.concurrency).with_priority(Priority::Batch).with_hedging(),
+            cx: cx
+                .with_concurrency(settings.concurrency)
+                .with_priority(Priority::Batch)
+                .with_hedging(settings.hedge),
             progress,
             costs,
             same: same.zip(request_key),

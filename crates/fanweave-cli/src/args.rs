@@ -125,6 +125,10 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) dedupe: bool,
 
+    /// Never send a late row a second time. Otherwise at most one call in twenty is, when no other row waits
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) no_hedging: bool,
+
     /// Go on although the input has changed: rows that are still in it keep their answers
     #[arg(long, conflicts_with = "fresh", help_heading = "Rows")]
     pub(crate) resume_changed: bool,
@@ -321,6 +325,10 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 
+    /// Never send a late row a second time. Otherwise at most one call in twenty is, when no other row waits
+    #[arg(long, requires = "rows", help_heading = "Rows")]
+    pub(crate) no_hedging: bool,
+
     /// Start over: forget the journal and replace the output of an earlier run
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) fresh: bool,
@@ -354,7 +362,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
     pub(crate) tpm: Option<NonZeroU32>,
 
-    /// Most requests in flight at once, whatever waits
+    /// Most requests in flight at once, of all rows and steps together
     #[arg(long, value_name = "N", value_parser = at_least_one_usize)]
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 

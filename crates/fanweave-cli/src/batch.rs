@@ -184,6 +184,7 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
         fresh: args.fresh,
         changed_input: args.resume_changed,
         dedupe: args.dedupe,
+        hedge: !args.no_hedging,
         ..Settings::default()
     })
 }

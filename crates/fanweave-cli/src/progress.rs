@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanweave::batch::{InFlight, Progress, Snapshot};
+use fanweave::models::AccountState;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::args::ShowProgress;
@@ -55,9 +56,10 @@ impl Display {
             match &self.form {
                 Form::Panel(panel) => panel.draw(|width| {
                     let mut text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
-                    if let Some(notice) = self.notice.get() {
+                    let limits = limits_text(&fanweave::models::account_states());
+                    for line in [limits.as_ref(), self.notice.get()].into_iter().flatten() {
                         text.push('\n');
-                        text.push_str(&clip(notice, width));
+                        text.push_str(&clip(line, width));
                     }
                     text
                 }),
@@ -152,6 +154,44 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
 
     let lines = [format!("{bar}{gap}{done}"), rows.join("   "), speed.join("   ")];
     lines.iter().map(|line| clip(&format!(" {line}"), width)).collect::<Vec<_>>().join("\n")
+}
+
+/// What the accounts allow and how much of it is used, where anything is known or has been refused. Sums over all of them.
+fn limits_text(accounts: &[AccountState]) -> Option<String> {
+    let used: Vec<_> =
+        accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0).collect();
+    let all =
+        |of: fn(&AccountState) -> Option<f64>| used.iter().map(|account| of(account)).sum::<Option<f64>>();
+    let sum = |of: fn(&AccountState) -> u64| used.iter().map(|account| of(account)).sum::<u64>();
+    let mut facts = Vec::new();
+    let mut add = |name: &str, used: u64, rate: Option<f64>, limit: Option<f64>, say: fn(f64) -> String| {
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let used = say(used as f64);
+        match (rate, limit) {
+            (Some(rate), Some(limit)) if rate < 0.9 * limit => {
+                facts.push(format!("{name} {used} of {}, slowed to {}", say(limit), say(rate)));
+            }
+            (_, Some(limit)) => facts.push(format!("{name} {used} of {}", say(limit))),
+            (Some(rate), None) => facts.push(format!("{name} {used}, slowed to {}", say(rate))),
+            (None, None) => {}
+        }
+    };
+    if !used.is_empty() {
+        let (sent, spent) = (sum(|a| a.requests_last_minute), sum(|a| a.tokens_last_minute));
+        let whole = |n: f64| count(n.round() as u64);
+        add("rpm", sent, all(|a| a.requests_per_minute), all(|a| a.request_limit), whole);
+        add("tpm", spent, all(|a| a.tokens_per_minute), all(|a| a.token_limit), short);
+    }
+    facts.extend(
+        all(|a| a.capacity.map(|n| n as f64)).filter(|n| *n > 0.0).map(|n| format!("at most {n} at once")),
+    );
+    let paused = used.iter().filter_map(|account| account.closed_for).max();
+    facts.extend(paused.map(|wait| format!("paused for {}", rounded(wait))));
+    let refused = sum(|a| a.refused);
+    if refused > 0 {
+        facts.push(format!("refused {}", count(refused)));
+    }
+    (!facts.is_empty()).then(|| format!(" {}", facts.join("   ")))
 }
 
 /// One line, for logs.
@@ -262,6 +302,36 @@ mod tests {
                 assert!(line.chars().count() <= width, "{width}: {line}");
             }
         }
+    }
+
+    #[test]
+    fn the_limits_of_all_accounts_are_summed_up_in_a_line() {
+        let account = |change: fn(&mut AccountState)| {
+            let mut account = AccountState::default();
+            (account.requests, account.requests_last_minute, account.tokens_last_minute) =
+                (2_900, 1_480, 840_000);
+            change(&mut account);
+            account
+        };
+        let free = account(|_| {});
+        assert_eq!(limits_text(&[free]), None);
+        assert_eq!(limits_text(&[]), None);
+        let paced = account(|account| {
+            (account.requests_per_minute, account.request_limit) = (Some(1_492.5), Some(1_500.0));
+            (account.tokens_per_minute, account.token_limit) = (Some(630_000.0), Some(900_000.0));
+        });
+        let full = account(|account| {
+            (account.capacity, account.refused) = (Some(64), 3);
+            account.closed_for = Some(Duration::from_millis(12_400));
+        });
+        let idle = AccountState::default();
+        let lines =
+            [vec![paced.clone()], vec![full], vec![paced.clone(), paced, idle]].map(|all| limits_text(&all));
+        insta::assert_snapshot!(lines.map(Option::unwrap).join("\n"), @r"
+        rpm 1,480 of 1,500   tpm 840k of 900k, slowed to 630k
+        at most 64 at once   paused for 12s   refused 3
+        rpm 2,960 of 3,000   tpm 1.7M of 1.8M, slowed to 1.3M
+        ");
     }
 
     #[test]

@@ -163,8 +163,13 @@ async fn each_row(
     let concurrency = args.concurrency.or(file.limits().concurrency);
     let concurrency = concurrency.unwrap_or(Settings::default().concurrency);
     let to = args.output.as_deref().expect("clap asks for the output of rows");
-    let settings =
-        Settings { concurrency, retry_failed: args.retry_failed, fresh: args.fresh, ..Settings::default() };
+    let settings = Settings {
+        concurrency,
+        retry_failed: args.retry_failed,
+        hedge: !args.no_hedging,
+        fresh: args.fresh,
+        ..Settings::default()
+    };
     let mut fingerprint = BTreeMap::from([("chain".to_owned(), file.source().to_owned())]);
     fingerprint.extend(args.model.model.clone().map(|model| ("model".to_owned(), model)));
     fingerprint

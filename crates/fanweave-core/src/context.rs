@@ -91,7 +91,8 @@ struct Slots {
 #[must_use]
 #[derive(Debug)]
 pub struct Slot {
-    _own: OwnedSemaphorePermit,
+    /// None where nobody has limited the calls.
+    _own: Option<OwnedSemaphorePermit>,
     _around: Option<Box<Slot>>,
 }
 
@@ -229,7 +230,20 @@ impl Context {
 
     /// Lets the calls of the run wait behind those of others, or before them. Default [`Priority::Interactive`].
     ///
-    /// Calls of the same priority are sent in the order in which they asked.
+    /// Calls of the same priority are sent in the order in which they asked. The rows of a journalled batch are of
+    /// [`Priority::Batch`].
+    ///
+    /// ```
+    /// use fanweave_core::{Context, Priority, Runnable, model::fake::Fake};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// // Nobody waits for this one: calls that somebody waits for go first.
+    /// let cx = Context::new().with_priority(Priority::Batch);
+    /// Fake::echo().model().run("Sum up the day.".into(), &cx).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn with_priority(self, priority: Priority) -> Self {
         self.with(|s| s.priority = priority)
@@ -240,10 +254,19 @@ impl Context {
         self.shared.priority
     }
 
-    /// Lets models send a second request for a call that is late, while no other call waits. Default no.
+    /// Lets models send a second request for a call that is late, while no other call waits. Default no: each one is paid for.
+    ///
+    /// The answer that comes first wins, and the other request is dropped. Late is what takes twice as long as 95 of 100
+    /// do; at most one call in twenty is sent a second time. A call whose pieces somebody reads is never sent twice.
+    ///
+    /// ```
+    /// use fanweave_core::Context;
+    ///
+    /// assert!(Context::new().with_hedging(true).hedges());
+    /// ```
     #[must_use]
-    pub fn with_hedging(self) -> Self {
-        self.with(|s| s.hedges = true)
+    pub fn with_hedging(self, hedges: bool) -> Self {
+        self.with(|s| s.hedges = hedges)
     }
 
     /// Whether models may send a second request for a call that is late.
@@ -304,14 +327,39 @@ impl Context {
 
     /// A place among the run's concurrent calls, held until it is dropped. Waits for one to come free.
     ///
-    /// Whoever calls a model takes one for the time of the request alone, never while it waits to try again.
-    pub async fn slot(&self) -> Option<Slot> {
-        let slots = self.shared.slots.as_ref()?;
-        if let Some(slot) = slots.try_acquire() {
-            return Some(slot);
+    /// Whoever calls a model takes one for the time of the request alone: never while it waits to try again, nor while it
+    /// waits for somebody else's leave.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use fanweave_core::Context;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
+    /// let slot = cx.slot().await;
+    /// assert!(cx.try_slot().is_none());
+    /// drop(slot);
+    /// assert!(cx.try_slot().is_some());
+    /// # }
+    /// ```
+    pub async fn slot(&self) -> Slot {
+        if let Some(slot) = self.try_slot() {
+            return slot;
         }
         self.emit(EventKind::Waiting).await;
-        Some(slots.acquire().await)
+        match &self.shared.slots {
+            Some(slots) => slots.acquire().await,
+            None => Slot::unlimited(),
+        }
+    }
+
+    /// As [`slot`](Self::slot), if one is free now.
+    pub fn try_slot(&self) -> Option<Slot> {
+        match &self.shared.slots {
+            Some(slots) => slots.try_acquire(),
+            None => Some(Slot::unlimited()),
+        }
     }
 
     /// Whether anybody listens to events.
@@ -499,9 +547,15 @@ impl Context {
     }
 }
 
+impl Slot {
+    fn unlimited() -> Self {
+        Self { _own: None, _around: None }
+    }
+}
+
 impl Slots {
     fn try_acquire(&self) -> Option<Slot> {
-        let _own = self.own.clone().try_acquire_owned().ok()?;
+        let _own = Some(self.own.clone().try_acquire_owned().ok()?);
         let _around = match &self.around {
             Some(around) => Some(Box::new(around.try_acquire()?)),
             None => None,
@@ -511,7 +565,8 @@ impl Slots {
 
     fn acquire(&self) -> BoxFuture<'_, Slot> {
         Box::pin(async move {
-            let _own = self.own.clone().acquire_owned().await.expect("nobody closes the slots of a run");
+            let own = self.own.clone().acquire_owned().await;
+            let _own = Some(own.expect("nobody closes the slots of a run"));
             let _around = match &self.around {
                 Some(around) => Some(Box::new(around.acquire().await)),
                 None => None,

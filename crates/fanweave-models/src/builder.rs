@@ -62,7 +62,6 @@ pub struct ModelBuilder {
     timeout: Option<Duration>,
     retry: RetryPolicy,
     limits: Option<RateLimits>,
-    hedge: bool,
     headers: Vec<(String, String)>,
     keep_raw: bool,
 }
@@ -83,7 +82,6 @@ impl ModelBuilder {
             timeout: None,
             retry: RetryPolicy::default(),
             limits: None,
-            hedge: false,
             headers: Vec::new(),
             keep_raw: false,
         }
@@ -175,22 +173,6 @@ impl ModelBuilder {
     /// Ceilings for the account. Default: those that another handle on the account has set, or none.
     pub fn limits(mut self, limits: RateLimits) -> Self {
         self.limits = Some(limits);
-        self
-    }
-
-    /// Sends a second request for a call that is late, and takes the answer that comes first. Default no.
-    ///
-    /// Late is what takes twice as long as 95 of 100 calls of the account do. It happens only while no call waits for
-    /// its turn, to no call that streams, and to at most one in twenty. Both requests cost; the loser is dropped.
-    ///
-    /// ```
-    /// use fanweave_models::ModelBuilder;
-    ///
-    /// let model = ModelBuilder::new("sim/writer").hedge(true).build()?;
-    /// # Ok::<_, fanweave_core::Error>(())
-    /// ```
-    pub fn hedge(mut self, hedge: bool) -> Self {
-        self.hedge = hedge;
         self
     }
 
@@ -355,7 +337,6 @@ impl ModelBuilder {
             timeouts,
             retry: self.retry,
             account,
-            hedge: self.hedge,
             keep_raw: self.keep_raw,
         };
         Ok((http, vendor))

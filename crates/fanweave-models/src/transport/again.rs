@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy};
+use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot};
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -82,14 +82,7 @@ async fn once<A: Attempt>(
     cx: &Context,
 ) -> Result<A::Answer> {
     let ready = call.prepare().await?;
-    let _slot = cx.slot().await;
-    let mut place = match account.try_admit(manner.ask, cx.priority()) {
-        Some(place) => place,
-        None => {
-            cx.emit(EventKind::Waiting).await;
-            account.admit(manner.ask, cx.priority()).await?
-        }
-    };
+    let (_slot, mut place) = enter(account, manner.ask, cx).await?;
     let sent = place.sent();
     if !manner.hedge {
         return call.send(ready, &mut place, spoken, cx).await;
@@ -116,6 +109,27 @@ async fn once<A: Attempt>(
     match select(first, second).await {
         Either::Left((done, _)) => done,
         Either::Right((answer, _)) => Ok(answer),
+    }
+}
+
+/// Waits for a slot of the run and a place on the account, and holds neither while it waits for the other: calls to an account
+/// that is slow keep no slot from those to another one, and a run with few slots keeps no place from other runs.
+async fn enter(account: &Arc<Account>, ask: Ask, cx: &Context) -> Result<(Slot, Place)> {
+    let priority = cx.priority();
+    let mut has_waited = false;
+    loop {
+        let slot = cx.slot().await;
+        if let Some(place) = account.try_admit(ask, priority) {
+            return Ok((slot, place));
+        }
+        drop(slot);
+        if !has_waited {
+            cx.emit(EventKind::Waiting).await;
+            has_waited = true;
+        }
+        if let Some(both) = account.admit(ask, priority, || cx.try_slot()).await? {
+            return Ok(both);
+        }
     }
 }
 

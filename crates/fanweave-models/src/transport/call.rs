@@ -49,8 +49,6 @@ pub(crate) struct HttpModel {
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
     pub(crate) account: Arc<Account>,
-    /// Whether a late request may be sent a second time.
-    pub(crate) hedge: bool,
     pub(crate) keep_raw: bool,
 }
 
@@ -80,7 +78,8 @@ impl ChatModel for HttpModel {
         let ask = ask(&prompt, &request);
         // Thousands of calls may wait with their prompts: one copy of each is enough.
         drop(prompt);
-        let hedge = (self.hedge || cx.hedges()) && !request.streams;
+        // Whoever wants no retries wants one request.
+        let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
         let manner = Manner { retry: self.retry, ask, hedge };
         let (mut message, attempts) =
             again(&Sending { model: self, request: &request }, &self.account, manner, cx).await?;

@@ -129,18 +129,25 @@ impl Account {
         }
     }
 
-    /// Waits in line for a place.
+    /// Waits in line for a place, and takes it together with a slot of the caller's run. `None`, and out of the line, where
+    /// that run has none free when its turn has come: others shall not wait for it.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute: it would never be sent.
     ///
     /// # Cancellation
     /// Dropping the future leaves the line.
-    pub(crate) async fn admit(self: &Arc<Self>, ask: Ask, priority: Priority) -> Result<Place> {
+    pub(crate) async fn admit<S>(
+        self: &Arc<Self>,
+        ask: Ask,
+        priority: Priority,
+        slot: impl Fn() -> Option<S>,
+    ) -> Result<Option<(S, Place)>> {
         let class = class(priority);
         let _waiting = Waiting::enter(self, class);
         let _turn = self.turns[class].lock().await;
         loop {
+            let Some(slot) = slot() else { return Ok(None) };
             let admission = {
                 let mut line = lock(&self.line);
                 // Batches wait until nobody else does.
@@ -151,14 +158,19 @@ impl Account {
                 }
             };
             let changed = self.changed[class].notified();
-            match admission {
-                Admission::Now(ticket) => return Ok(self.place(ticket)),
-                Admission::At(when) => tokio::select! {
+            let when = match admission {
+                Admission::Now(ticket) => return Ok(Some((slot, self.place(ticket)))),
+                Admission::Never { need, limit } => return Err(too_large(need, limit)),
+                Admission::At(when) => Some(when),
+                Admission::Later => None,
+            };
+            drop(slot);
+            match when {
+                Some(when) => tokio::select! {
                     () = sleep_until(when) => {}
                     () = changed => {}
                 },
-                Admission::Later => changed.await,
-                Admission::Never { need, limit } => return Err(too_large(need, limit)),
+                None => changed.await,
             }
         }
     }

@@ -287,9 +287,9 @@ async fn each_refusal_is_known_for_what_it_is() {
 async fn a_rate_limit_says_how_long_to_wait_and_a_broken_server_may_be_asked_again() {
     for dialect in ALL {
         let limited = sim(Settings { rpm: Some(1), ..Settings::default() });
-        let model = dialect.model(&limited, "echo");
-        model.invoke("x").await.unwrap();
-        let error = model.invoke("x").await.unwrap_err();
+        dialect.model(&limited, "echo").invoke("x").await.unwrap();
+        // The first model would wait for its turn: it has heard of the limit.
+        let error = dialect.model(&limited, "writer").invoke("x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RateLimited, "{dialect:?}");
         let wait = error.retry_after().expect("it says so");
         assert!((1..=61).contains(&wait.as_secs()), "{dialect:?}: {wait:?}");

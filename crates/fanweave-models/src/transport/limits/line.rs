@@ -203,6 +203,7 @@ impl Line {
         self.latencies.push(latency);
         if let Some(counted) = counted {
             self.tokens.learn(ticket.ask, counted);
+            self.recent.spent(counted.input + counted.output, now);
             self.settle(ticket, counted, now);
         }
     }
@@ -306,6 +307,11 @@ impl Line {
 
     pub(super) fn gate(&self) -> Option<Instant> {
         self.gate
+    }
+
+    /// Requests and tokens of the last minute.
+    pub(super) fn minute(&self, now: Instant) -> (u64, u64) {
+        self.recent.minute(now)
     }
 
     pub(super) fn limits(&self) -> RateLimits {

@@ -4,42 +4,74 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Seconds that count as lately.
-const SECONDS: usize = 5;
+/// Seconds that are remembered.
+const SECONDS: u64 = 60;
 
-/// Requests of the last seconds.
-#[derive(Debug, Default)]
+/// Seconds that count as lately.
+const LATELY: u64 = 5;
+
+/// Requests and tokens of the last minute.
+#[derive(Debug)]
 pub(super) struct Recent {
     began: Option<Instant>,
-    /// Of each second: its number, and the requests that were sent less those refused.
-    slots: [(u64, i64); SECONDS + 1],
+    slots: [Slot; SECONDS as usize + 1],
+}
+
+/// What happened in one second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// Seconds since the beginning.
+    second: u64,
+    sent: u32,
+    refused: u32,
+    tokens: f64,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self { began: None, slots: [Slot::default(); SECONDS as usize + 1] }
+    }
 }
 
 impl Recent {
     pub(super) fn admitted(&mut self, now: Instant) {
-        *self.slot(now) += 1;
+        self.slot(now).sent += 1;
     }
 
     pub(super) fn refused(&mut self, now: Instant) {
-        *self.slot(now) -= 1;
+        self.slot(now).refused += 1;
     }
 
-    /// Requests a second that were not refused.
-    pub(super) fn rate(&mut self, now: Instant) -> f64 {
-        let began = *self.began.get_or_insert(now);
-        let passed = now.duration_since(began);
-        let first = passed.as_secs().saturating_sub(SECONDS as u64);
-        let taken: i64 = self.slots.iter().filter(|(second, _)| *second >= first).map(|(_, n)| n).sum();
-        taken.max(0) as f64 / passed.as_secs_f64().clamp(1.0, SECONDS as f64 + 0.5)
+    pub(super) fn spent(&mut self, tokens: f64, now: Instant) {
+        self.slot(now).tokens += tokens;
     }
 
-    fn slot(&mut self, now: Instant) -> &mut i64 {
+    /// Requests a second, lately, that were not refused.
+    pub(super) fn rate(&self, now: Instant) -> f64 {
+        let Some(began) = self.began else { return 0.0 };
+        let of = |slot: &Slot| f64::from(slot.sent) - f64::from(slot.refused);
+        let taken: f64 = self.since(LATELY, now).map(of).sum();
+        taken.max(0.0) / now.duration_since(began).as_secs_f64().clamp(1.0, LATELY as f64 + 0.5)
+    }
+
+    /// Requests and tokens of the last minute.
+    pub(super) fn minute(&self, now: Instant) -> (u64, u64) {
+        let slots = || self.since(SECONDS, now);
+        (slots().map(|slot| u64::from(slot.sent)).sum(), slots().map(|slot| slot.tokens).sum::<f64>() as u64)
+    }
+
+    fn since(&self, seconds: u64, now: Instant) -> impl Iterator<Item = &Slot> {
+        let passed = self.began.map_or(0, |began| now.duration_since(began).as_secs());
+        self.slots.iter().filter(move |slot| slot.second + seconds >= passed)
+    }
+
+    fn slot(&mut self, now: Instant) -> &mut Slot {
         let second = now.duration_since(*self.began.get_or_insert(now)).as_secs();
-        let slot = &mut self.slots[second as usize % (SECONDS + 1)];
-        if slot.0 != second {
-            *slot = (second, 0);
+        let slot = &mut self.slots[(second % (SECONDS + 1)) as usize];
+        if slot.second != second {
+            *slot = Slot { second, ..Slot::default() };
         }
-        &mut slot.1
+        slot
     }
 }
 

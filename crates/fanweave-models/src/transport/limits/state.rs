@@ -9,7 +9,7 @@ use super::{RateLimits, accounts, lock};
 /// What one account of the process is doing right now. Made by [`account_states`].
 ///
 /// Shows no key.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct AccountState {
     /// Where its requests go.
@@ -26,6 +26,10 @@ pub struct AccountState {
     pub tokens_per_minute: Option<f64>,
     /// The limit of tokens a minute that the caller or the server named.
     pub token_limit: Option<f64>,
+    /// Requests that were sent in the last minute.
+    pub requests_last_minute: u64,
+    /// Tokens of answers that came in the last minute, prompts included.
+    pub tokens_last_minute: u64,
     /// Requests in flight.
     pub in_flight: usize,
     /// Most requests in flight that the server was found to take. `None` as long as nothing points to a bound.
@@ -54,6 +58,7 @@ pub fn account_states() -> Vec<AccountState> {
     let state = |(key, account): (&super::AccountKey, &std::sync::Arc<super::Account>)| {
         let line = lock(&account.line);
         let [requests, tokens] = line.rates();
+        let (requests_last_minute, tokens_last_minute) = line.minute(now);
         AccountState {
             base_url: key.base_url.clone(),
             model: key.model.clone(),
@@ -62,6 +67,8 @@ pub fn account_states() -> Vec<AccountState> {
             request_limit: requests.and_then(|(_, limit)| limit),
             tokens_per_minute: tokens.map(|(rate, _)| rate),
             token_limit: tokens.and_then(|(_, limit)| limit),
+            requests_last_minute,
+            tokens_last_minute,
             in_flight: line.in_flight,
             capacity: line.capacity.bound(),
             waiting: line.waiting.iter().sum(),

@@ -17,6 +17,11 @@ fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
     account
 }
 
+/// Waits for a place without a run around it.
+async fn admitted(account: &Arc<Account>, ask: Ask, priority: Priority) -> Result<Place> {
+    Ok(account.admit(ask, priority, || Some(())).await?.expect("there are slots without end").1)
+}
+
 /// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of their
 /// admissions.
 async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<(usize, Duration)> {
@@ -26,7 +31,7 @@ async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<
     for i in 0..n {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _place = account.admit(Ask::default(), Priority::Interactive).await.expect("it fits");
+            let _place = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
             lock(&order).push((i, began.elapsed()));
             sleep(lasting).await;
         });
@@ -71,7 +76,7 @@ async fn concurrency_holds_until_places_are_dropped() {
     for _ in 0..2000 {
         let account = account.clone();
         calls.spawn(async move {
-            let _place = account.admit(Ask::default(), Priority::Interactive).await.expect("it fits");
+            let _place = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
             MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             sleep(SECOND / 100).await;
             NOW.fetch_sub(1, Ordering::SeqCst);
@@ -99,7 +104,7 @@ async fn a_cancelled_waiter_leaves_no_trace() {
     let first = account.try_admit(Ask::default(), Priority::Interactive).expect("nobody is there");
     assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
     for patience in [1, 10, 100] {
-        let waiting = account.admit(Ask::default(), Priority::Interactive);
+        let waiting = admitted(&account, Ask::default(), Priority::Interactive);
         assert!(tokio::time::timeout(Duration::from_millis(patience), waiting).await.is_err());
     }
     drop(first);
@@ -117,7 +122,7 @@ async fn nobody_overtakes_the_line() {
     drop(account.try_admit(Ask::default(), Priority::Interactive));
     let waiting = tokio::spawn({
         let account = account.clone();
-        async move { account.admit(Ask::default(), Priority::Interactive).await }
+        async move { admitted(&account, Ask::default(), Priority::Interactive).await }
     });
     tokio::task::yield_now().await;
     // A request may go out again, and it belongs to the one who waits: nobody else gets it before.
@@ -133,7 +138,7 @@ async fn a_new_ceiling_reaches_those_who_wait() {
     let began = Instant::now();
     let waiting = tokio::spawn({
         let account = account.clone();
-        async move { account.admit(Ask::default(), Priority::Interactive).await }
+        async move { admitted(&account, Ask::default(), Priority::Interactive).await }
     });
     sleep(SECOND).await;
     account.set_limits(RateLimits::default());
@@ -158,7 +163,7 @@ async fn those_that_somebody_waits_for_go_before_a_batch() {
     for priority in [Priority::Batch, Priority::Batch, Priority::Interactive, Priority::Interactive] {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _place = account.admit(Ask::default(), priority).await.expect("it fits");
+            let _place = admitted(&account, Ask::default(), priority).await.expect("it fits");
             lock(&order).push(priority);
         });
         tokio::task::yield_now().await;
@@ -176,7 +181,7 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
     account.set_limits(limits);
     let began = Instant::now();
     let ask = Ask { bytes: 40_000, max_tokens: None };
-    let error = account.admit(ask, Priority::Interactive).await.expect_err("it can never be sent");
+    let error = admitted(&account, ask, Priority::Interactive).await.expect_err("it can never be sent");
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
     assert!(!error.is_retryable());
