@@ -4,6 +4,7 @@
 mod calls;
 mod conformance;
 mod faults;
+mod limits;
 mod network;
 mod own;
 mod proxies;

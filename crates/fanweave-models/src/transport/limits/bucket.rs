@@ -123,6 +123,12 @@ impl Bucket {
         Some(self.ceiling).filter(|ceiling| ceiling.is_finite())
     }
 
+    #[cfg(test)]
+    pub(super) fn level(&mut self, now: Instant) -> f64 {
+        self.advance(now);
+        self.level
+    }
+
     /// Whether it holds all that it can.
     pub(super) fn is_full(&self, now: Instant) -> bool {
         let mut later = self.clone();

@@ -332,3 +332,58 @@ impl Line {
 fn needs(need: Need) -> [f64; 4] {
     [1.0, need.input + need.output, need.input, need.output]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Requests succeed with fewer or more tokens than were estimated, fail, are refused or cancelled. What the bucket
+        /// holds, what is out and what was spent never come to more than what has flowed in.
+        #[test]
+        fn refunds_never_create_tokens(
+            limit in 600..200_000_u32,
+            steps in prop::collection::vec((0_u64..2000, 4..4000_usize, 0_u8..6, 0.0..3.0_f64), 1..300),
+        ) {
+            let began = Instant::now();
+            let mut line = Line::default();
+            let limits = RateLimits { tokens_per_minute: NonZeroU32::new(limit), ..RateLimits::default() };
+            line.set_limits(limits, began);
+            let rate = 0.995 * f64::from(limit) / 60.0;
+            let (mut now, mut out, mut spent) = (began, Vec::new(), 0.0);
+            for (wait, bytes, what, factor) in steps {
+                now += Duration::from_millis(wait);
+                if what > 3 || out.is_empty() {
+                    if let Admission::Now(ticket) = line.admit(Ask { bytes, max_tokens: Some(100) }, now) {
+                        out.push(ticket);
+                    }
+                } else {
+                    let ticket = out.swap_remove(bytes % out.len());
+                    let Need { input, output } = ticket.need;
+                    match what {
+                        0 => {
+                            line.failed(&ticket, now);
+                            spent += input;
+                        }
+                        1 => line.refused(&ticket, &Refusal::new(Report::default(), None, false), now),
+                        _ => {
+                            let counted = Need { input: input * factor, output: output * factor };
+                            line.succeeded(&ticket, Some(counted), now);
+                            spent += counted.input + counted.output;
+                        }
+                    }
+                    line.ended();
+                }
+                let held = line.buckets[TOKENS].as_mut().expect("it was set").level(now);
+                let reserved: f64 = out.iter().map(|ticket| ticket.need.input + ticket.need.output).sum();
+                let flowed = rate * now.duration_since(began).as_secs_f64() + rate.max(1.0);
+                prop_assert!(held <= rate.max(1.0) + 1e-6);
+                prop_assert!(held + reserved + spent <= flowed + 1e-3, "{held} + {reserved} + {spent} > {flowed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How close calls come to what an account allows, in real time and over sockets, and what it costs to wait.
+//!
+//!     cargo bench -p fanweave-models --bench limits
+//!
+//! The bound is the shortest time in which the limits let all calls pass: `(n - burst) / rate`, or the sum of latencies
+//! by the calls at once. The simulated provider enforces a minute's limit by the second.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fanweave_core::Result;
+use fanweave_models::{Body, Client, HttpTransport, ModelBuilder, RateLimits, account_states};
+use fanweave_sim::{Latency, Server as Sim, Settings};
+use http::{Request, Response};
+use http_body_util::Full;
+use nix::sys::resource::{UsageWho, getrusage};
+use tokio::task::JoinSet;
+
+fn main() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    println!("{:<44} {:>7} {:>7} {:>6} {:>10} {:>5}", "", "seconds", "bound", "ratio", "refused", "lost");
+    runtime.block_on(async {
+        let rpm = Settings { rpm: Some(900), latency: latency(200), ..Settings::default() };
+        let own = RateLimits { requests_per_minute: NonZeroU32::new(900), ..RateLimits::default() };
+        paced("900 requests a minute, set by the caller", &rpm, own).await;
+        paced("900 requests a minute, told by headers", &rpm, RateLimits::default()).await;
+        let tpm = Settings { tpm: Some(60_000), latency: latency(200), ..Settings::default() };
+        let own = RateLimits { tokens_per_minute: NonZeroU32::new(60_000), ..RateLimits::default() };
+        paced("60,000 tokens a minute, set by the caller", &tpm, own).await;
+        paced("60,000 tokens a minute, told by headers", &tpm, RateLimits::default()).await;
+        let full = Settings { max_in_flight: Some(16), latency: latency(250), ..Settings::default() };
+        paced("16 at once, which nobody tells", &full, RateLimits::default()).await;
+        waiting().await;
+    });
+}
+
+fn latency(milliseconds: u64) -> Latency {
+    Latency::Fixed(Duration::from_millis(milliseconds))
+}
+
+/// Calls a simulated provider as fast as it allows.
+async fn paced(name: &str, settings: &Settings, own: RateLimits) {
+    let sim = Sim::start(settings.clone()).expect("a free port");
+    let model = ModelBuilder::new("openai/echo").base_url(sim.base_url()).api_key("sk-bench").limits(own);
+    let model = model.build().expect("a model");
+    let n: u32 = if settings.max_in_flight.is_some() { 1000 } else { 220 };
+    let began = Instant::now();
+    let mut calls = JoinSet::new();
+    for i in 0..n {
+        let model = model.clone();
+        let prompt = format!("{i} {}", "word ".repeat(20 + i as usize * 7 % 60));
+        calls.spawn(async move { model.invoke(prompt.as_str()).await });
+    }
+    let results = calls.join_all().await;
+    let seconds = began.elapsed().as_secs_f64();
+    let replies = results.iter().flatten().filter_map(|message| message.reply.as_ref());
+    let tokens: u64 = replies.map(|reply| reply.usage.total_tokens()).sum();
+    let time = |amount: f64, a_minute: Option<u32>| {
+        a_minute.map_or(0.0, |limit| (amount - f64::from(limit) / 60.0) / (f64::from(limit) / 60.0))
+    };
+    let rest = settings.max_in_flight.map_or(0.0, |most| 0.25 * f64::from(n) / most as f64);
+    let bound = time(f64::from(n), settings.rpm).max(time(tokens as f64, settings.tpm)).max(rest);
+    let requests = sim.stats().requests;
+    let lost = results.iter().filter(|result| result.is_err()).count();
+    println!(
+        "{name:<44} {seconds:>7.2} {bound:>7.2} {:>6.3} {:>5}/{requests:<4} {lost:>5}",
+        seconds / bound,
+        requests - u64::from(n),
+    );
+}
+
+/// Answers at once.
+struct AtOnce;
+
+impl HttpTransport for AtOnce {
+    async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>> {
+        let answer =
+            r#"{"choices":[{"message":{"content":"ok"}}],"usage":{"prompt_tokens":9,"completion_tokens":1}}"#;
+        Ok(Response::new(Body::new(Full::new(Bytes::from_static(answer.as_bytes())))))
+    }
+}
+
+/// What 100,000 calls cost while they wait behind a limit.
+async fn waiting() {
+    const CALLS: usize = 100_000;
+    const LOOK: Duration = Duration::from_secs(20);
+    let client = Client::builder().transport(AtOnce).build().expect("a client");
+    let limits = RateLimits {
+        requests_per_minute: NonZeroU32::new(6_000),
+        concurrency: NonZeroUsize::new(64),
+        ..RateLimits::default()
+    };
+    let model = ModelBuilder::new("vllm/waiting").base_url("http://at.once/v1").client(client).limits(limits);
+    let model = Arc::new(model.build().expect("a model"));
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let model = model.clone();
+        calls.spawn(async move { model.invoke("Are we there yet?").await });
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let (cpu_before, sent_before) = (cpu(), sent());
+    tokio::time::sleep(LOOK).await;
+    println!(
+        "\n100,000 calls in line at 6,000 requests a minute: {} sent in {} s, {:.2} CPU s a minute",
+        sent() - sent_before,
+        LOOK.as_secs(),
+        (cpu() - cpu_before) * 60.0 / LOOK.as_secs_f64()
+    );
+}
+
+fn sent() -> u64 {
+    account_states().iter().filter(|account| account.model == "waiting").map(|account| account.requests).sum()
+}
+
+/// Seconds that this process has spent on processors.
+fn cpu() -> f64 {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the system counts");
+    [usage.user_time(), usage.system_time()]
+        .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6)
+        .iter()
+        .sum()
+}
