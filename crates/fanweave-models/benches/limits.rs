@@ -24,14 +24,14 @@ fn main() {
     runtime.block_on(async {
         let rpm = Settings { rpm: Some(900), latency: latency(200), ..Settings::default() };
         let own = RateLimits { requests_per_minute: NonZeroU32::new(900), ..RateLimits::default() };
-        paced("900 requests a minute, set by the caller", &rpm, own).await;
-        paced("900 requests a minute, told by headers", &rpm, RateLimits::default()).await;
-        let tpm = Settings { tpm: Some(60_000), latency: latency(200), ..Settings::default() };
-        let own = RateLimits { tokens_per_minute: NonZeroU32::new(60_000), ..RateLimits::default() };
-        paced("60,000 tokens a minute, set by the caller", &tpm, own).await;
-        paced("60,000 tokens a minute, told by headers", &tpm, RateLimits::default()).await;
+        paced("900 requests a minute, set by the caller", 600, &rpm, own).await;
+        paced("900 requests a minute, told by headers", 600, &rpm, RateLimits::default()).await;
+        let tpm = Settings { tpm: Some(240_000), latency: latency(200), ..Settings::default() };
+        let own = RateLimits { tokens_per_minute: NonZeroU32::new(240_000), ..RateLimits::default() };
+        paced("240,000 tokens a minute, set by the caller", 800, &tpm, own).await;
+        paced("240,000 tokens a minute, told by headers", 800, &tpm, RateLimits::default()).await;
         let full = Settings { max_in_flight: Some(16), latency: latency(250), ..Settings::default() };
-        paced("16 at once, which nobody tells", &full, RateLimits::default()).await;
+        paced("16 at once, which nobody tells", 1000, &full, RateLimits::default()).await;
         waiting().await;
     });
 }
@@ -41,11 +41,10 @@ fn latency(milliseconds: u64) -> Latency {
 }
 
 /// Calls a simulated provider as fast as it allows.
-async fn paced(name: &str, settings: &Settings, own: RateLimits) {
+async fn paced(name: &str, n: u32, settings: &Settings, own: RateLimits) {
     let sim = Sim::start(settings.clone()).expect("a free port");
     let model = ModelBuilder::new("openai/echo").base_url(sim.base_url()).api_key("sk-bench").limits(own);
     let model = model.build().expect("a model");
-    let n: u32 = if settings.max_in_flight.is_some() { 1000 } else { 220 };
     let began = Instant::now();
     let mut calls = JoinSet::new();
     for i in 0..n {

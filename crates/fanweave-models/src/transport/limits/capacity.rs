@@ -31,7 +31,7 @@ const ROUND: usize = 16;
 const SLOW: f64 = 2.0;
 
 /// The longest pause of an account that nothing gets through on. It is back at full rate soon after the server.
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The search for a server's capacity.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ enum Mode {
     Open,
     /// Something between `good` and `too_much`.
     Bisect { too_much: f64 },
+    /// Back to what was possible before an outage.
+    Back,
     /// A step more in each round.
     Beyond { step: f64 },
     /// As it is, for so many rounds.
@@ -135,12 +137,21 @@ impl Capacity {
         Some(Ok(()))
     }
 
-    /// Takes note of a success that took `latency`. `crowd` was in flight when it was sent, `in_flight` before it ended.
-    pub(super) fn succeeded(&mut self, latency: Duration, crowd: usize, in_flight: usize, now: Instant) {
+    /// Takes note of a success of a request that was sent in `epoch` and took `latency`. `crowd` was in flight when it
+    /// was sent, `in_flight` before it ended.
+    pub(super) fn succeeded(
+        &mut self,
+        epoch: u32,
+        latency: Duration,
+        crowd: usize,
+        in_flight: usize,
+        now: Instant,
+    ) {
         let latency = latency.as_secs_f64();
-        if self.refusals > 1 && self.most * 4.0 < self.before {
+        if self.refusals > 1 && epoch == self.epoch && self.most * 4.0 < self.before {
             // What was possible before an outage is likely to be again.
-            self.mode = Mode::Bisect { too_much: self.before };
+            self.most = (BACK * self.before).floor();
+            self.mode = Mode::Back;
         }
         self.refusals = 0;
         self.done_since_cut += 1;
@@ -171,8 +182,12 @@ impl Capacity {
         if epoch == self.epoch {
             self.epoch += 1;
             self.done_since_cut = 0;
-            self.before =
-                self.before.max(self.good).max(if self.mode == Mode::Open { 0.0 } else { self.most });
+            self.before = match self.mode {
+                Mode::Open => self.before.max(self.good),
+                // It is not possible any more.
+                Mode::Back => taken,
+                _ => self.before.max(self.good).max(self.most),
+            };
             let was_proven = self.good > 0.0 && self.most > self.good;
             if was_proven {
                 self.most = self.good;
@@ -235,6 +250,10 @@ impl Capacity {
                 let quick = if self.most * 4.0 <= self.before { self.most * 3.0 } else { 1.0 };
                 self.mode =
                     Mode::Beyond { step: (step * 2.0).min(self.most / 4.0).max(quick).floor().max(1.0) };
+            }
+            Mode::Back => {
+                self.good = self.most;
+                self.mode = Mode::Rest { rounds: 0 };
             }
             Mode::Rest { rounds: 0 } => self.mode = Mode::Beyond { step: 1.0 },
             Mode::Rest { rounds } => {

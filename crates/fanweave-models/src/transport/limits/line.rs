@@ -15,6 +15,9 @@ use super::tokens::{Ask, Need, Tokens};
 /// Longest time that all calls of an account are held back at once.
 const LONGEST_GATE: Duration = Duration::from_secs(3600);
 
+/// After more waits than these in vain, one request alone finds out whether it is over: whole waves would feed a storm.
+const IN_VAIN: u32 = 3;
+
 /// Most extra requests for those that are late, as a share of all.
 const HEDGES: f64 = 0.05;
 
@@ -32,6 +35,12 @@ pub(super) struct Line {
     pub(super) waiting: [usize; 2],
     /// Nothing is admitted before, because the server asked to wait.
     gate: Option<Instant>,
+    /// When the last of such waits ended or will end.
+    reopened: Option<Instant>,
+    /// Such waits in a row after which the server still refused.
+    in_vain: u32,
+    /// Whether the first in line was last told to wait until a request has ended.
+    holds_back: bool,
     /// Limits of requests, tokens, input and output that are known.
     buckets: [Option<Bucket>; 4],
     tokens: Tokens,
@@ -97,6 +106,7 @@ impl Line {
     /// Whether there is nothing to wait for, and nothing to count but what is in flight.
     fn is_open(&self) -> bool {
         self.gate.is_none()
+            && self.in_vain <= IN_VAIN
             && self.limits.concurrency.is_none_or(|most| self.in_flight < most.get())
             && self.buckets.iter().all(Option::is_none)
             && self.capacity.has_room(self.in_flight)
@@ -115,7 +125,9 @@ impl Line {
             Some(gate) if gate > now => return Admission::At(gate),
             _ => self.gate = None,
         }
-        if self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get()) {
+        let is_full = self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get());
+        self.holds_back = is_full || (self.in_vain > IN_VAIN && self.in_flight > 0);
+        if self.holds_back {
             return Admission::Later;
         }
         if !self.capacity.has_room(self.in_flight) {
@@ -157,7 +169,7 @@ impl Line {
 
     /// Whether the first in line may go because of an answer, and not only because of the time.
     pub(super) fn waits_for_answers(&self) -> bool {
-        self.limits.concurrency.is_some()
+        self.holds_back
             || self.capacity.waits_for_answers()
             || self.buckets[TOKENS..].iter().any(Option::is_some)
     }
@@ -199,7 +211,10 @@ impl Line {
     /// A request has succeeded, and came to `counted` tokens where the provider says so.
     pub(super) fn succeeded(&mut self, ticket: &Ticket, counted: Option<Need>, now: Instant) {
         let latency = now.duration_since(ticket.sent);
-        self.capacity.succeeded(latency, ticket.crowd, self.in_flight, now);
+        if self.is_after_gate(ticket) {
+            self.in_vain = 0;
+        }
+        self.capacity.succeeded(ticket.capacity_epoch, latency, ticket.crowd, self.in_flight, now);
         self.latencies.push(latency);
         if let Some(counted) = counted {
             self.tokens.learn(ticket.ask, counted);
@@ -233,6 +248,9 @@ impl Line {
             return;
         }
         if let Some(hint) = refusal.hint {
+            if self.is_after_gate(ticket) {
+                self.in_vain += 1;
+            }
             self.close(hint, now);
         }
         let exhausted = refusal.report.is_exhausted() == Some(true);
@@ -247,6 +265,12 @@ impl Line {
 
     pub(super) fn close(&mut self, wait: Duration, now: Instant) {
         self.gate = self.gate.max(Some(now + wait.min(LONGEST_GATE)));
+        self.reopened = self.gate;
+    }
+
+    /// Whether a request was sent after the last wait that the server asked for.
+    fn is_after_gate(&self, ticket: &Ticket) -> bool {
+        self.reopened.is_none_or(|at| ticket.sent >= at)
     }
 
     fn cut(&mut self, ticket: &Ticket, report: &Report, now: Instant) {

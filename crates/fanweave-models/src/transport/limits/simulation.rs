@@ -28,6 +28,8 @@ struct Setup {
     lies: Option<Duration>,
     /// When it refuses everything.
     storm: Option<(Duration, Duration)>,
+    /// How long it asks to wait in the storm.
+    storm_hint: Option<Duration>,
     says_limits: bool,
     own: RateLimits,
     hedge: bool,
@@ -46,6 +48,7 @@ impl Default for Setup {
             halved: None,
             lies: None,
             storm: None,
+            storm_hint: None,
             says_limits: true,
             own: RateLimits::default(),
             hedge: false,
@@ -79,11 +82,14 @@ struct State {
     work: f64,
     longest: f64,
     tokens: f64,
-    last_success: Instant,
     /// Requests of the storm.
     in_vain: u64,
-    too_early: u64,
+    /// When it was heard that everybody is asked to wait, until when, and how many did not.
+    heard: Instant,
     closed_until: Instant,
+    too_early: u64,
+    /// When it was as busy as it can be for the first time after the storm.
+    full_again: Option<Instant>,
 }
 
 impl Server {
@@ -100,10 +106,11 @@ impl Server {
             work: 0.0,
             longest: 0.0,
             tokens: 0.0,
-            last_success: began,
             in_vain: 0,
-            too_early: 0,
+            heard: began,
             closed_until: began,
+            too_early: 0,
+            full_again: None,
         };
         let server = Self { setup, began, state: Mutex::new(state) };
         lock(&server.state).levels = server.rates(began).map(|rate| rate.max(1.0));
@@ -155,7 +162,17 @@ impl Server {
             && (from..until).contains(&now.duration_since(self.began))
         {
             state.in_vain += 1;
-            return refuse(None, false);
+            if let Some(hint) = self.setup.storm_hint {
+                let until = now + TRIP + hint;
+                if now >= state.closed_until {
+                    (state.heard, state.closed_until) = (now + TRIP, until);
+                } else if now <= state.heard {
+                    state.closed_until = until;
+                } else {
+                    state.too_early += 1;
+                }
+            }
+            return refuse(self.setup.storm_hint.map(|hint| hint.as_secs_f64()), false);
         }
         if let Some(every) = self.setup.lies
             && now.duration_since(state.lied) >= every
@@ -165,7 +182,6 @@ impl Server {
         }
         if state.levels[0] < 1.0 - 1e-6 {
             let wait = ((1.0 - state.levels[0]) / rates[0]).ceil();
-            state.too_early += u64::from(now < state.closed_until);
             return refuse(Some(wait), true);
         }
         if state.levels[1] < 0.0 {
@@ -182,6 +198,12 @@ impl Server {
             state.levels[1] -= tokens;
         }
         state.in_flight += 1;
+        if let (Some((_, until)), Some(most)) = (self.setup.storm, self.setup.capacity)
+            && now.duration_since(self.began) >= until
+            && state.in_flight * 10 >= most * 9
+        {
+            state.full_again.get_or_insert(now);
+        }
         let gauss: f64 = (0..12).map(|_| state.rng.f64()).sum::<f64>() - 6.0;
         let mut latency = LATENCY * (SPREAD * gauss).exp();
         if state.rng.f64() < self.setup.stragglers {
@@ -248,7 +270,6 @@ impl Attempt for Request<'_> {
         let now = Instant::now();
         let levels = {
             let mut state = lock(&self.server.state);
-            state.last_success = now;
             state.levels
         };
         place.report(&self.server.report(levels, now));
@@ -273,6 +294,9 @@ struct Outcome {
     refused: u64,
     requests: u64,
     in_vain: u64,
+    too_early: u64,
+    /// From the end of a storm, or of the last wait that it asked for, until the server is full again.
+    recovery: Option<Duration>,
     most_bound: Option<usize>,
 }
 
@@ -315,8 +339,11 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
     if let Some(most) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
         bound = bound.max(state.work / most as f64);
     }
+    let mut recovery = None;
     if let Some((from, until)) = setup.storm {
-        bound += (until - from).as_secs_f64();
+        let over = (began + until).max(state.closed_until);
+        bound += (over.duration_since(began) - from).as_secs_f64();
+        recovery = state.full_again.map(|at| at.duration_since(over));
     }
     Outcome {
         seconds,
@@ -325,6 +352,8 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         refused: state.refused,
         requests: state.requests,
         in_vain: state.in_vain,
+        too_early: state.too_early,
+        recovery,
         most_bound: lock(&account.line).capacity.bound(),
     }
 }
@@ -345,6 +374,11 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         let is_bounded = setup.capacity.is_some() || setup.knee.is_some();
         assert_eq!(outcome.most_bound.is_some(), is_bounded, "{name}, seed {seed}: {:?}", outcome.most_bound);
         assert!(outcome.in_vain <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
+        assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: asked although it was told to wait");
+        if setup.storm.is_some() {
+            let recovery = outcome.recovery.expect("full again");
+            assert!(recovery <= SECOND * 5, "{name}, seed {seed}: full again after {recovery:?}");
+        }
         let most = setup.prompts as f64 * 0.1;
         assert!(
             setup.storm.is_some() || outcome.refused as f64 <= most,
@@ -447,4 +481,5 @@ fn a_storm_of_ten_minutes() {
         ..Setup::default()
     };
     holds("a storm", &setup, 1.08);
+    holds("a storm that asks for 30 s", &Setup { storm_hint: Some(SECOND * 30), ..setup }, 1.08);
 }
