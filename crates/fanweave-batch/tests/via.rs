@@ -89,7 +89,7 @@ impl BatchApi for Api {
         self.step(submit).await
     }
 
-    async fn find(&self, tag: &str) -> Result<Option<String>> {
+    async fn find(&self, tag: &str, _: usize) -> Result<Option<String>> {
         let find = |provider: &mut Provider| {
             let at = provider.batches.iter().position(|(of, _)| of == tag);
             Ok(at.map(|at| format!("batch_{at}")))

@@ -177,7 +177,7 @@ pub(crate) enum Via {
     /// A call for each row
     #[default]
     Calls,
-    /// The provider's batch API: OpenAI's /v1/files and /v1/batches
+    /// The provider's batch API: OpenAI's /v1/batches or Anthropic's /v1/messages/batches
     BatchApi,
 }
 

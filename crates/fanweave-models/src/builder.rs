@@ -253,16 +253,17 @@ impl ModelBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor whose batch API is not known here: OpenAI's
-    /// alone is.
+    /// and Anthropic's are.
     pub fn batch_api(self) -> Result<BatchClient> {
         self.refuse_dimensions()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
-        if vendor.dialect != Dialect::Chat {
-            let message =
-                format!("{} has no batch API that is known here: use a model of openai", vendor.name);
-            return Err(Error::new(ErrorKind::Config, message));
-        }
-        Ok(BatchClient::new(http))
+        BatchClient::new(http, vendor.dialect).ok_or_else(|| {
+            let message = format!(
+                "{} has no batch API that is known here: use a model of openai or anthropic",
+                vendor.name
+            );
+            Error::new(ErrorKind::Config, message)
+        })
     }
 
     /// As [`build`](Self::build), in the environment `env`.

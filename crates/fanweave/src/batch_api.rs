@@ -52,8 +52,8 @@ impl BatchApi for ProviderBatches {
         self.0.submit(tag, lines).await
     }
 
-    async fn find(&self, tag: &str) -> Result<Option<String>> {
-        self.0.find(tag).await
+    async fn find(&self, tag: &str, requests: usize) -> Result<Option<String>> {
+        self.0.find(tag, requests).await
     }
 
     async fn poll(&self, batch: &str) -> Result<BatchState> {

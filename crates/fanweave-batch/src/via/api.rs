@@ -6,7 +6,7 @@ use fanweave_core::{Message, Prompt, Result};
 
 /// A provider's batch API: many requests handed over at once, answered within hours.
 ///
-/// `fanweave::batch_api` has the one of OpenAI's dialect; a test or another provider may have its own.
+/// `fanweave::batch_api` has those of OpenAI's and Anthropic's dialects; a test or another provider may have its own.
 pub trait BatchApi: Send + Sync {
     /// The model that answers, as in `openai/gpt-5-mini`: what prices are looked up by.
     fn model(&self) -> &str;
@@ -30,11 +30,12 @@ pub trait BatchApi: Send + Sync {
     /// The provider's. Whether the batch was taken is then unknown.
     fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> impl Future<Output = Result<String>> + Send;
 
-    /// The id of the batch that was submitted under `tag`. `None` where none was.
+    /// The id of the batch that was submitted under `tag` with so many `requests`. `None` where none was. It may have to
+    /// wait until a batch has ended that may be the one.
     ///
     /// # Errors
     /// The provider's.
-    fn find(&self, tag: &str) -> impl Future<Output = Result<Option<String>>> + Send;
+    fn find(&self, tag: &str, requests: usize) -> impl Future<Output = Result<Option<String>>> + Send;
 
     /// How far a batch is.
     ///

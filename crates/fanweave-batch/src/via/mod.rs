@@ -152,7 +152,7 @@ impl<A: BatchApi> Run<'_, A> {
             let Some(mut part) = self.parts.next() else { break };
             let tag = part.tag.clone();
             if part.batch.is_none() {
-                part.batch = self.api.find(&tag).await.map_err(failed)?;
+                part.batch = self.api.find(&tag, part.keys.len()).await.map_err(failed)?;
                 let Some(batch) = part.batch.clone() else {
                     // It never arrived: its rows are as good as new.
                     self.note(Part { tag, state: PartState::Dropped }).await?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, assert_all_answered, echo_of, prompts};
+use crate::support::{Folder, Provider, assert_all_answered, echo_of, prompts, via_args};
 
 fn provider() -> Provider {
     Provider::start(Settings::default())
@@ -304,51 +304,59 @@ fn an_output_called_csv_is_csv_and_an_unknown_form_is_refused() {
 
 #[test]
 fn rows_go_through_the_batch_api_and_come_back_in_order() {
-    let provider =
-        Provider::start(Settings { batch_time: Duration::from_millis(300), ..Settings::default() });
-    let folder = Folder::new();
-    folder.write("in.jsonl", prompts(50));
-    let url = provider.url();
-    let ran = folder.batch(&url, &["--via", "batch-api"]).expect_code(0);
-    assert_all_answered(&folder.rows("out.jsonl"), 50);
-    assert!(ran.stderr.contains("50 rows"), "{}", ran.stderr);
-    let stats = provider.stats();
-    assert_eq!(stats.batches, 1);
-    assert!(stats.requests < 10, "{} requests: an upload, a batch, a few looks and a file", stats.requests);
-    folder.batch(&url, &["--via", "batch-api"]).expect_code(4);
-    assert_eq!(provider.stats().batches, 1);
+    for vendor in ["openai", "anthropic"] {
+        let provider =
+            Provider::start(Settings { batch_time: Duration::from_millis(300), ..Settings::default() });
+        let folder = Folder::new();
+        folder.write("in.jsonl", prompts(50));
+        let words = via_args(vendor, &provider, &[]);
+        let ran = folder.run(&words).expect_code(0);
+        assert_all_answered(&folder.rows("out.jsonl"), 50);
+        assert!(ran.stderr.contains("50 rows"), "{vendor}: {}", ran.stderr);
+        let stats = provider.stats();
+        assert_eq!(stats.batches, 1);
+        assert!(
+            stats.requests < 10,
+            "{} requests: an upload, a batch, a few looks and a file",
+            stats.requests
+        );
+        folder.run(&words).expect_code(4);
+        assert_eq!(provider.stats().batches, 1);
+    }
 }
 
 #[test]
 fn what_the_batch_api_refuses_or_does_not_come_to_is_a_failed_row() {
-    let settings = Settings {
-        error_rate: 0.2,
-        batch_expiry_rate: 0.2,
-        models: vec!["echo".to_owned()],
-        ..Settings::default()
-    };
-    let provider = Provider::start(settings);
-    let folder = Folder::new();
-    folder.write("in.jsonl", prompts(60));
-    let url = provider.url();
-    // Faults meet the requests for files and batches too. Where the answer to a submission is lost, the next run
-    // asks whether the provider has it.
-    let mut runs = 0;
-    while folder.batch(&url, &["--via", "batch-api", "--retries", "20"]).code != 3 {
-        runs += 1;
-        assert!(runs < 10, "it never came to an end");
-    }
-    assert_eq!(provider.stats().batches, 1, "submitted once in {} runs", runs + 1);
-    let rows = folder.rows("out.jsonl");
-    assert_eq!(rows.len(), 60);
-    let kinds: std::collections::BTreeSet<_> =
-        rows.iter().filter_map(|row| row["error"]["kind"].as_str()).collect();
-    assert!(
-        kinds.contains("timeout") && kinds.iter().any(|kind| matches!(*kind, "server" | "overloaded")),
-        "{kinds:?}"
-    );
-    for (i, row) in rows.iter().enumerate().filter(|(_, row)| row["error"].is_null()) {
-        assert_eq!(row["answer"], echo_of(&format!("question {i}")));
+    for vendor in ["openai", "anthropic"] {
+        let settings = Settings {
+            error_rate: 0.2,
+            batch_expiry_rate: 0.2,
+            models: vec!["echo".to_owned()],
+            ..Settings::default()
+        };
+        let provider = Provider::start(settings);
+        let folder = Folder::new();
+        folder.write("in.jsonl", prompts(60));
+        // Faults meet the requests for files and batches too. Where the answer to a submission is lost, the next run
+        // asks whether the provider has it.
+        let words = via_args(vendor, &provider, &["--retries", "20"]);
+        let mut runs = 0;
+        while folder.run(&words).code != 3 {
+            runs += 1;
+            assert!(runs < 10, "{vendor}: it never came to an end");
+        }
+        assert_eq!(provider.stats().batches, 1, "{vendor}: submitted once in {} runs", runs + 1);
+        let rows = folder.rows("out.jsonl");
+        assert_eq!(rows.len(), 60);
+        let kinds: std::collections::BTreeSet<_> =
+            rows.iter().filter_map(|row| row["error"]["kind"].as_str()).collect();
+        assert!(
+            kinds.contains("timeout") && kinds.iter().any(|kind| matches!(*kind, "server" | "overloaded")),
+            "{vendor}: {kinds:?}"
+        );
+        for (i, row) in rows.iter().enumerate().filter(|(_, row)| row["error"].is_null()) {
+            assert_eq!(row["answer"], echo_of(&format!("question {i}")));
+        }
     }
 }
 

@@ -17,6 +17,6 @@ fn help_is_readable() {
 
 #[test]
 fn without_arguments_it_says_how_to_begin() {
-    let ran = Folder::new().run(&[]).expect_code(2);
+    let ran = Folder::new().run(&[""; 0]).expect_code(2);
     assert!(ran.stderr.contains("Usage: fanweave"), "{}", ran.stderr);
 }

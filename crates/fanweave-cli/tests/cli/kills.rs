@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, assert_all_answered, batch_args, prompts};
+use crate::support::{Folder, Provider, assert_all_answered, batch_args, prompts, via_args};
 
 /// Most rows in flight.
 const CONCURRENCY: u64 = 16;
@@ -107,24 +107,25 @@ fn rows_have_one_result_each_however_often_the_run_is_killed() {
 
 #[test]
 fn a_batch_at_the_provider_is_submitted_once_however_often_the_run_is_killed() {
-    let latency = Latency::Fixed(Duration::from_millis(15));
-    let batch_time = Duration::from_millis(400);
-    let provider = Provider::start(Settings { latency, batch_time, ..Settings::default() });
-    let folder = Folder::new();
-    folder.write("in.jsonl", prompts(40));
-    let url = provider.url();
-    let words = batch_args(&url, &["--via", "batch-api", "-q"]);
-    let mut random = fastrand::Rng::with_seed(setting("FANWEAVE_TEST_SEED", 1));
-    for _ in 0..setting("FANWEAVE_TEST_KILLS", 20) {
-        let mut child = folder.command(&words).spawn().expect("the program starts");
-        if runs_out(&mut child, Duration::from_millis(random.u64(5..120))) {
-            break;
+    for vendor in ["openai", "anthropic"] {
+        let latency = Latency::Fixed(Duration::from_millis(15));
+        let batch_time = Duration::from_millis(400);
+        let provider = Provider::start(Settings { latency, batch_time, ..Settings::default() });
+        let folder = Folder::new();
+        folder.write("in.jsonl", prompts(40));
+        let words = via_args(vendor, &provider, &["-q"]);
+        let mut random = fastrand::Rng::with_seed(setting("FANWEAVE_TEST_SEED", 1));
+        for _ in 0..setting("FANWEAVE_TEST_KILLS", 20) {
+            let mut child = folder.command(&words).spawn().expect("the program starts");
+            if runs_out(&mut child, Duration::from_millis(random.u64(5..120))) {
+                break;
+            }
+            child.kill().expect("the program runs");
+            child.wait().expect("the program ends");
         }
-        child.kill().expect("the program runs");
-        child.wait().expect("the program ends");
+        let last = folder.run(&words);
+        assert!(matches!(last.code, 0 | 4), "{vendor}: {last:?}");
+        assert_all_answered(&folder.rows("out.jsonl"), 40);
+        assert_eq!(provider.stats().batches, 1, "{vendor}");
     }
-    let last = folder.run(&words);
-    assert!(matches!(last.code, 0 | 4), "{last:?}");
-    assert_all_answered(&folder.rows("out.jsonl"), 40);
-    assert_eq!(provider.stats().batches, 1);
 }

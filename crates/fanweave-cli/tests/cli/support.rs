@@ -1,5 +1,6 @@
 //! Runs the program in a folder of its own, beside a simulated provider of its own.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -66,13 +67,13 @@ impl Folder {
     }
 
     /// The program, in this folder and with none of the caller's environment.
-    pub(crate) fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanweave"));
         command.current_dir(self.path()).env_clear().args(args).stdin(Stdio::null());
         command
     }
 
-    pub(crate) fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[impl AsRef<OsStr>]) -> Ran {
         Ran::of(self.command(args).output().expect("the program starts"))
     }
 
@@ -121,6 +122,16 @@ impl Ran {
 pub(crate) fn batch_args<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url];
     words.iter().chain(more).copied().collect()
+}
+
+/// The words for a batch through the batch API of `vendor`.
+pub(crate) fn via_args(vendor: &str, provider: &Provider, more: &[&str]) -> Vec<String> {
+    let url = provider.url();
+    let url = if vendor == "anthropic" { url.trim_end_matches("/v1") } else { &url };
+    let model = format!("{vendor}/echo");
+    let words =
+        ["batch", "in.jsonl", "-o", "out.jsonl", "-m", &model, "--base-url", url, "--via", "batch-api"];
+    words.iter().chain(more).map(|word| (*word).to_owned()).collect()
 }
 
 /// What `sim/echo` answers to `prompt`: a function of the prompt, so that mixed-up answers are noticed.

@@ -3,25 +3,23 @@
 //! What is here is the wire: one request a method. When to submit, what to write down before, and what to do after a
 //! crash is the caller's.
 
-mod results;
+mod anthropic;
+mod openai;
 mod wire;
 
 use std::fmt;
 
-use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Message, Parameters, Prompt, Result};
-use http::Method;
 use serde::Deserialize;
-use serde_json::{Value, json};
 
-use crate::protocol::Call;
+use crate::protocol::{Call, HttpRequest};
+use crate::providers::compatible::Dialect;
 use crate::transport::call::HttpModel;
-use wire::{Body, Repeat};
+use anthropic::Anthropic;
+use openai::OpenAi;
 
-/// What marks a batch as this program's, in its metadata.
-const TAG: &str = "fanweave";
-
-/// The batch API of a provider that speaks OpenAI's dialect: `/files` and `/batches`.
+/// The batch API of a provider that speaks OpenAI's dialect (`/files` and `/batches`) or Anthropic's
+/// (`/messages/batches`).
 ///
 /// Made by [`ModelBuilder::batch_api`](crate::ModelBuilder::batch_api).
 ///
@@ -44,7 +42,27 @@ const TAG: &str = "fanweave";
 /// ```
 pub struct BatchClient {
     model: HttpModel,
+    form: Form,
     parameters: Parameters,
+}
+
+/// Whose words are spoken.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    OpenAi,
+    Anthropic,
+}
+
+/// What a dialect's batch API has to answer.
+trait Batches {
+    /// The request under the name `id`, as it stands in a batch.
+    fn line(&self, id: &str, request: &HttpRequest) -> Result<Vec<u8>>;
+    /// Sends what creates the batch once, whatever comes back.
+    async fn submit(&self, model: &HttpModel, tag: &str, lines: Vec<Vec<u8>>) -> Result<String>;
+    /// The batch that was submitted under `tag` with so many requests.
+    async fn find(&self, model: &HttpModel, tag: &str, requests: usize) -> Result<Option<String>>;
+    async fn poll(&self, model: &HttpModel, batch: &str) -> Result<BatchStatus>;
+    async fn collect(&self, model: &HttpModel, batch: &str) -> Result<Vec<(String, Result<Message>)>>;
 }
 
 /// How far a batch is.
@@ -65,28 +83,20 @@ pub enum BatchStatus {
     Failed(String),
 }
 
-/// A batch, as far as it is read.
-#[derive(Deserialize)]
-struct Batch {
-    id: String,
-    #[serde(default)]
-    status: String,
-    output_file_id: Option<String>,
-    error_file_id: Option<String>,
-    #[serde(default)]
-    metadata: Option<Value>,
-    #[serde(default)]
-    errors: Option<Value>,
-}
-
 impl BatchClient {
     /// Most requests of a batch that this crate makes. Providers take more; results are held in memory by the batch.
     pub const MOST_REQUESTS: usize = 10_000;
     /// Most bytes of a batch that this crate makes.
     pub const MOST_BYTES: usize = 48 << 20;
 
-    pub(crate) fn new(model: HttpModel) -> Self {
-        Self { model, parameters: Parameters::default() }
+    /// `None` for a dialect whose batch API is not known here.
+    pub(crate) fn new(model: HttpModel, dialect: Dialect) -> Option<Self> {
+        let form = match dialect {
+            Dialect::Chat => Form::OpenAi,
+            Dialect::Anthropic => Form::Anthropic,
+            _ => return None,
+        };
+        Some(Self { model, form, parameters: Parameters::default() })
     }
 
     /// The same API with `parameters` set for every request. Those of a [`Prompt`] win over them.
@@ -114,63 +124,36 @@ impl BatchClient {
             stream: false,
             patience: std::time::Duration::MAX,
         })?;
-        let mut line = Vec::with_capacity(request.body.len() + 128);
-        let id = Value::from(id);
-        line.extend_from_slice(format!(r#"{{"custom_id":{id},"method":"POST","url":"/v1"#).as_bytes());
-        line.extend_from_slice(request.path.as_bytes());
-        line.extend_from_slice(br#"","body":"#);
-        line.extend_from_slice(&request.body);
-        line.push(b'}');
-        Ok(line)
+        match self.form {
+            Form::OpenAi => OpenAi.line(id, &request),
+            Form::Anthropic => Anthropic.line(id, &request),
+        }
     }
 
-    /// Submits a batch of lines, and gives its id. `tag` is kept in its metadata, where [`find`](Self::find) looks.
+    /// Submits a batch of lines, and gives its id. `tag` goes with it, so that
+    /// [`find`](Self::find) finds it.
     ///
     /// The request that creates the batch is sent once, whatever comes back: a second one might be a second batch.
     ///
     /// # Errors
     /// The provider's, or the transport's. Whether the batch was taken is then to be asked with `find`.
     pub async fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> Result<String> {
-        let body = Body::upload(&format!("{tag}.jsonl"), &lines);
-        drop(lines);
-        // A file that is uploaded twice costs nothing, and is in no batch.
-        let file = self.send(Method::POST, "/files", body, Repeat::Yes).await?;
-        let file = id_of(&file)?;
-        let request = json!({
-            "input_file_id": file,
-            "endpoint": "/v1/chat/completions",
-            "completion_window": "24h",
-            "metadata": { TAG: tag },
-        });
-        let body = Body::json(&request);
-        let batch = self.send(Method::POST, "/batches", body, Repeat::No).await?;
-        id_of(&batch)
+        match self.form {
+            Form::OpenAi => OpenAi.submit(&self.model, tag, lines).await,
+            Form::Anthropic => Anthropic.submit(&self.model, tag, lines).await,
+        }
     }
 
-    /// The id of the batch that was submitted under `tag`. `None` where the provider has none.
+    /// The id of the batch that was submitted under `tag` with so many `requests`. `None` where the provider has none.
+    ///
+    /// Anthropic's batches tell whose they are only when they have ended: those of as many requests are waited for.
     ///
     /// # Errors
     /// The provider's, or the transport's.
-    pub async fn find(&self, tag: &str) -> Result<Option<String>> {
-        #[derive(Deserialize)]
-        struct Page {
-            data: Vec<Batch>,
-            #[serde(default)]
-            has_more: bool,
-        }
-        let mut path = "/batches?limit=100".to_owned();
-        loop {
-            let page: Page = read(&self.send(Method::GET, &path, Body::none(), Repeat::Yes).await?)?;
-            let of_tag = |batch: &&Batch| batch.metadata.as_ref().is_some_and(|data| data[TAG] == tag);
-            if let Some(batch) = page.data.iter().find(of_tag) {
-                return checked(&batch.id).map(Some);
-            }
-            match page.data.last() {
-                Some(last) if page.has_more => {
-                    path = format!("/batches?limit=100&after={}", checked(&last.id)?);
-                }
-                _ => return Ok(None),
-            }
+    pub async fn find(&self, tag: &str, requests: usize) -> Result<Option<String>> {
+        match self.form {
+            Form::OpenAi => OpenAi.find(&self.model, tag, requests).await,
+            Form::Anthropic => Anthropic.find(&self.model, tag, requests).await,
         }
     }
 
@@ -179,14 +162,10 @@ impl BatchClient {
     /// # Errors
     /// The provider's, or the transport's.
     pub async fn poll(&self, batch: &str) -> Result<BatchStatus> {
-        let batch = self.batch(batch).await?;
-        Ok(match batch.status.as_str() {
-            "completed" | "expired" | "cancelled" => BatchStatus::Ended,
-            "failed" => {
-                BatchStatus::Failed(self.model.redact(&why_failed(batch.errors.as_ref())).into_owned())
-            }
-            _ => BatchStatus::Running,
-        })
+        match self.form {
+            Form::OpenAi => OpenAi.poll(&self.model, batch).await,
+            Form::Anthropic => Anthropic.poll(&self.model, batch).await,
+        }
     }
 
     /// The results of a batch that has ended, in any order: the ids of its lines, and what came of them.
@@ -194,25 +173,10 @@ impl BatchClient {
     /// # Errors
     /// The provider's, or the transport's. What failed in one line is that line's result.
     pub async fn collect(&self, batch: &str) -> Result<Vec<(String, Result<Message>)>> {
-        let batch = self.batch(batch).await?;
-        let mut all = Vec::new();
-        for file in [batch.output_file_id, batch.error_file_id].into_iter().flatten() {
-            let path = format!("/files/{}/content", checked(&file)?);
-            let content = self.send(Method::GET, &path, Body::none(), Repeat::Yes).await?;
-            for line in content.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-                all.push(results::read(&self.model, line)?);
-            }
+        match self.form {
+            Form::OpenAi => OpenAi.collect(&self.model, batch).await,
+            Form::Anthropic => Anthropic.collect(&self.model, batch).await,
         }
-        Ok(all)
-    }
-
-    async fn batch(&self, id: &str) -> Result<Batch> {
-        let path = format!("/batches/{}", checked(id)?);
-        read(&self.send(Method::GET, &path, Body::none(), Repeat::Yes).await?)
-    }
-
-    async fn send(&self, method: Method, path: &str, body: Body, repeat: Repeat) -> Result<Bytes> {
-        wire::send(&self.model, &method, path, &body, repeat).await
     }
 }
 
@@ -225,7 +189,7 @@ impl fmt::Debug for BatchClient {
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(|e| {
-        let message = "the answer is none of a batch API: does the server have `/files` and `/batches`?";
+        let message = "the answer is none of a batch API: does the server have one?";
         Error::new(ErrorKind::Decode, message).with_source(e).with_retryable(false)
     })
 }
@@ -246,11 +210,4 @@ fn checked(id: &str) -> Result<String> {
         return Err(Error::new(ErrorKind::Decode, message).with_retryable(false));
     }
     Ok(id.to_owned())
-}
-
-/// What the provider says of a batch that it did not take.
-fn why_failed(errors: Option<&Value>) -> String {
-    let messages = errors.and_then(|errors| errors["data"].as_array()).into_iter().flatten();
-    let messages: Vec<_> = messages.filter_map(|error| error["message"].as_str()).take(3).collect();
-    if messages.is_empty() { "it does not say why".to_owned() } else { messages.join("; ") }
 }

@@ -32,9 +32,9 @@ impl Body {
         Self { content_type: None, bytes: Bytes::new() }
     }
 
-    pub(super) fn json(value: &serde_json::Value) -> Self {
+    pub(super) fn json(text: String) -> Self {
         let content_type = Some(HeaderValue::from_static("application/json"));
-        Self { content_type, bytes: value.to_string().into() }
+        Self { content_type, bytes: text.into() }
     }
 
     /// A file of lines, as a form that uploads it.
@@ -87,7 +87,18 @@ pub(super) async fn send(
     }
 }
 
+/// The first bytes of what stands at `path`, as text.
+pub(super) async fn beginning(model: &HttpModel, path: &str, most: usize) -> Result<String> {
+    let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
+    Ok(answer.beginning(most).await)
+}
+
 async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Bytes> {
+    begin(model, method, path, body).await?.whole().await
+}
+
+/// Sends a request once, and reads the head of an answer that is a success.
+async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Exchange> {
     let mut request = Request::new(body.bytes.clone());
     *request.method_mut() = method.clone();
     *request.uri_mut() = model.endpoint.uri(path);
@@ -99,9 +110,5 @@ async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Re
     };
     *request.headers_mut() = headers;
     let mut answer = Exchange::begin(&model.client, request, model.timeouts, None).await?;
-    if answer.head.status.is_success() {
-        answer.whole().await
-    } else {
-        Err(model.refusal(&mut answer, None).await)
-    }
+    if answer.head.status.is_success() { Ok(answer) } else { Err(model.refusal(&mut answer, None).await) }
 }

@@ -174,6 +174,23 @@ impl Exchange {
             Route::CancelBatch(id) => {
                 self.provider.batches.cancel(&id, &self.provider.settings).map(Made::free)
             }
+            Route::MessageBatches if head.method == Method::GET => {
+                self.provider.message_batches.list(&head.uri, &self.provider.settings).map(Made::free)
+            }
+            Route::MessageBatches => {
+                let created = self.provider.message_batches.create(&body, &self.provider.settings)?;
+                count(&self.provider.counters.batches);
+                Ok(Made::free(created))
+            }
+            Route::MessageBatch(id) => {
+                self.provider.message_batches.batch(&id, &self.provider.settings).map(Made::free)
+            }
+            Route::MessageResults(id) => {
+                self.provider.message_batches.results(&id, &self.provider.settings).map(Made::free)
+            }
+            Route::CancelMessageBatch(id) => {
+                self.provider.message_batches.cancel(&id, &self.provider.settings).map(Made::free)
+            }
             Route::Home | Route::Stats | Route::Reset => {
                 unreachable!("the simulator's own routes were answered before")
             }

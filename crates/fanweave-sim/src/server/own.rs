@@ -14,7 +14,7 @@ use super::route::{Dialect, Route};
 const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
     POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
     POST /v1/responses                                           as OpenAI\n\
-    POST /v1/messages                                            as Anthropic\n\
+    POST /v1/messages  /v1/messages/batches                      as Anthropic\n\
     POST /v1beta/models/{id}:generateContent  (and its stream)   as Gemini\n\
     POST /v1beta/models/{id}:batchEmbedContents                  as Gemini\n\
     POST /api/chat  /api/embed                                   as Ollama\n\

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use super::openai::Batches;
 use super::problem::Problem;
 use super::stats::{self, Counters};
+use super::{anthropic, openai};
 use crate::faults::FaultRates;
 use crate::limits::{self, Limits, Verdict};
 use crate::settings::Settings;
@@ -17,7 +17,8 @@ pub(super) struct Provider {
     pub(super) settings: Settings,
     pub(super) faults: FaultRates,
     pub(super) counters: Counters,
-    pub(super) batches: Batches,
+    pub(super) batches: openai::Batches,
+    pub(super) message_batches: anthropic::Batches,
     limits: Limits,
     /// Requests that hold one of `max_in_flight` places.
     places_taken: AtomicUsize,
@@ -29,7 +30,8 @@ impl Provider {
             limits: Limits::new(settings.rpm, settings.tpm, settings.quantum, Instant::now()),
             faults: settings.fault_rates(),
             counters: Counters::default(),
-            batches: Batches::default(),
+            batches: openai::Batches::default(),
+            message_batches: anthropic::Batches::default(),
             places_taken: AtomicUsize::new(0),
             settings,
         }

@@ -52,6 +52,10 @@ pub(super) enum Route {
     Batches,
     Batch(String),
     CancelBatch(String),
+    MessageBatches,
+    MessageBatch(String),
+    MessageResults(String),
+    CancelMessageBatch(String),
 }
 
 impl Route {
@@ -66,7 +70,8 @@ impl Route {
             "/v1/messages" => (Self::Messages, Method::POST),
             "/v1/files" => (Self::Upload, Method::POST),
             // To create one; a GET lists them.
-            "/v1/batches" => (Self::Batches, if *method == Method::GET { Method::GET } else { Method::POST }),
+            "/v1/batches" => (Self::Batches, get_or_post(method)),
+            "/v1/messages/batches" => (Self::MessageBatches, get_or_post(method)),
             "/v1/models" => (Self::Models, Method::GET),
             "/" => (Self::Home, Method::GET),
             "/stats" => (Self::Stats, Method::GET),
@@ -101,6 +106,13 @@ impl Route {
     fn of_resource(path: &str) -> Option<(Self, Method)> {
         let file = path.strip_prefix("/v1/files/");
         let batch = path.strip_prefix("/v1/batches/");
+        if let Some(batch) = path.strip_prefix("/v1/messages/batches/") {
+            return Some(match batch.rsplit_once('/') {
+                Some((batch, "results")) => (Self::MessageResults(batch.to_owned()), Method::GET),
+                Some((batch, "cancel")) => (Self::CancelMessageBatch(batch.to_owned()), Method::POST),
+                _ => (Self::MessageBatch(batch.to_owned()), Method::GET),
+            });
+        }
         Some(match (file, batch) {
             (Some(file), _) => match file.strip_suffix("/content") {
                 Some(file) => (Self::Content(file.to_owned()), Method::GET),
@@ -118,4 +130,8 @@ impl Route {
     pub(super) fn is_own(uri: &Uri) -> bool {
         !["/v1/", "/v1beta/", "/api/"].iter().any(|api| uri.path().starts_with(api))
     }
+}
+
+fn get_or_post(method: &Method) -> Method {
+    if *method == Method::GET { Method::GET } else { Method::POST }
 }

@@ -268,10 +268,7 @@ impl Attempt for Request<'_> {
         sleep(latency).await;
         drop(inside);
         let now = Instant::now();
-        let levels = {
-            let mut state = lock(&self.server.state);
-            state.levels
-        };
+        let levels = lock(&self.server.state).levels;
         place.report(&self.server.report(levels, now));
         place.succeeded(Some(Usage {
             input_tokens: self.input,

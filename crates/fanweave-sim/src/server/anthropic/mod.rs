@@ -1,10 +1,12 @@
-//! Anthropic's dialect: messages, models.
+//! Anthropic's dialect: messages, batches of them, models.
 
+mod batches;
 mod models;
 mod plain;
 mod request;
 mod stream;
 
+pub(super) use batches::Batches;
 pub(super) use models::{model, models};
 
 use hyper::header::HeaderMap;

@@ -168,16 +168,9 @@ impl Batches {
 
     /// `GET /v1/batches`: the newest first.
     pub(in crate::server) fn list(&self, uri: &Uri, settings: &Settings) -> Result<Vec<u8>, Problem> {
-        let query = |name: &str| {
-            let pairs = uri.query().unwrap_or_default().split('&');
-            pairs
-                .filter_map(|pair| pair.split_once('='))
-                .find(|(key, _)| *key == name)
-                .map(|(_, value)| value)
-        };
-        let limit = query("limit").and_then(|text| text.parse().ok()).unwrap_or(PAGE).clamp(1, 100);
+        let limit = query(uri, "limit").and_then(|text| text.parse().ok()).unwrap_or(PAGE).clamp(1, 100);
         let mut state = self.lock();
-        let end = match query("after") {
+        let end = match query(uri, "after") {
             Some(id) => state.find_batch(id)?,
             None => state.batches.len(),
         };
@@ -412,7 +405,14 @@ impl Form {
     }
 }
 
-fn find(prefix: &str, id: &str, count: usize) -> Result<usize, Problem> {
+/// A parameter of a list.
+pub(in crate::server) fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let pairs = uri.query().unwrap_or_default().split('&');
+    pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Which of `count` things an id names that is `prefix` and a number from 1.
+pub(in crate::server) fn find(prefix: &str, id: &str, count: usize) -> Result<usize, Problem> {
     let at = id.strip_prefix(prefix).and_then(|number| number.parse::<usize>().ok());
     at.and_then(|at| at.checked_sub(1))
         .filter(|at| *at < count)

@@ -7,7 +7,7 @@ mod embeddings;
 mod models;
 mod responses;
 
-pub(super) use batches::Batches;
+pub(super) use batches::{Batches, find, query};
 pub(super) use chat::Chat;
 pub(super) use completions::Completions;
 pub(super) use embeddings::Embeddings;
