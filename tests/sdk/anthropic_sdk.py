@@ -91,6 +91,23 @@ def errors():
     raises(anthropic.APIConnectionError, lambda: truncating.messages.create(**request("hi")))
 
 
-for check in [plain, streaming, tools, structured_output, models, errors]:
+def batches():
+    prompts = {"first": "List 3 titles for an article about rain.", "second": "hello"}
+    requests = [{"custom_id": name, "params": request(prompt)} for name, prompt in prompts.items()]
+    requests.append({"custom_id": "third", "params": request("hi", model="claude-9")})
+    batch = client.messages.batches.create(requests=requests)
+    batch = client.messages.batches.retrieve(batch.id)
+    assert batch.processing_status == "ended" and batch.ended_at is not None
+    assert (batch.request_counts.succeeded, batch.request_counts.errored) == (2, 1)
+    results = {one.custom_id: one.result for one in client.messages.batches.results(batch.id)}
+    for name, prompt in prompts.items():
+        assert results[name].type == "succeeded"
+        assert results[name].message.content[0].text == client.messages.create(**request(prompt)).content[0].text
+    assert results["third"].type == "errored" and results["third"].error.error.type == "not_found_error"
+    assert [one.id for one in client.messages.batches.list(limit=1)] == [batch.id]
+    raises(anthropic.BadRequestError, lambda: client.messages.batches.create(requests=[requests[0], requests[0]]))
+
+
+for check in [plain, streaming, tools, structured_output, models, errors, batches]:
     check()
     print(f"ok  anthropic {anthropic.__version__} (Python): {check.__name__}")
