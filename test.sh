@@ -34,8 +34,10 @@ cargo build --workspace --all-targets --locked
 step 'tests'
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast
+    cargo nextest run -p fanweave-batch --features parquet --locked parquet
 else
     cargo test --workspace --all-targets --locked --no-fail-fast
+    cargo test -p fanweave-batch --features parquet --locked --test output parquet
 fi
 
 step 'examples in the documentation'

@@ -57,6 +57,11 @@ impl Error {
         Self::new(ErrorKind::Usage, message)
     }
 
+    #[cfg(not(feature = "parquet"))]
+    pub(crate) fn without_parquet() -> Self {
+        Self::usage("Parquet files are not built into this program: build it with the feature `parquet`")
+    }
+
     /// `doing` finishes the sentence "cannot ..".
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
         let advice = match source.kind() {

@@ -327,3 +327,91 @@ async fn a_file_called_csv_is_written_as_csv() {
         .unwrap();
     insta::assert_snapshot!(place.read("out.csv"));
 }
+
+/// Parquet files, out and in again.
+#[cfg(feature = "parquet")]
+mod parquet {
+    use std::path::Path;
+
+    use fanweave_batch::Input;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn objects(path: &Path) -> Vec<Value> {
+        let rows = Source::open(path, None).unwrap().map(|row| row.unwrap().input.unwrap());
+        let object = |input: Input| match input {
+            Input::Vars(vars) => Value::Object(vars.as_map().clone()),
+            other => panic!("no object: {other:?}"),
+        };
+        rows.map(object).collect()
+    }
+
+    async fn run(place: &Place, input: &str, output: &str) {
+        let source = Source::open(place.path(input), None).unwrap();
+        let job = BatchJob::new(source, Render::default(), every_kind(), Output::File(place.path(output)));
+        job.run().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_called_parquet_has_the_columns_of_csv_and_is_read_again() {
+        let place = Place::new();
+        place.write("in.txt", "hello\nrefuse\ncall\n");
+        run(&place, "in.txt", "out.parquet").await;
+        let rows = objects(&place.path("out.parquet"));
+        assert_eq!(rows.len(), 3);
+        assert_eq!(
+            (&rows[0]["index"], &rows[0]["model"], &rows[0]["input_tokens"]),
+            (&json!(0), &json!("m-1"), &json!(3))
+        );
+        assert_eq!((&rows[1]["answer"], &rows[1]["error"]), (&Value::Null, &json!("no such parameter")));
+        assert!(rows[2]["tool_calls"].as_str().unwrap().contains("\"now\""));
+
+        // Its columns are variables of the next run's template.
+        let source = Source::open(place.path("out.parquet"), None).unwrap();
+        let render = Render {
+            template: Some(fanweave_core::Template::parse("{{ index }} {{ model }}").unwrap()),
+            system: None,
+        };
+        let again = Shared::default();
+        let job = BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(again.clone())));
+        assert_eq!(job.run().await.unwrap().rows, 3);
+        assert!(again.text().contains("2 m-1"), "{}", again.text());
+    }
+
+    #[tokio::test]
+    async fn many_rows_come_in_several_groups_and_stay_in_order() {
+        let place = Place::new();
+        place.write("in.txt", (0..25_000).map(|n| format!("row {n}\n")).collect::<String>());
+        run(&place, "in.txt", "out.parquet").await;
+        let rows = objects(&place.path("out.parquet"));
+        assert_eq!(rows.len(), 25_000);
+        assert!(rows.iter().enumerate().all(|(n, row)| row["index"] == n));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_an_error_and_never_a_panic() {
+        let place = Place::new();
+        place.write("in.txt", "hello\nrefuse\n");
+        run(&place, "in.txt", "out.parquet").await;
+        let whole = std::fs::read(place.path("out.parquet")).unwrap();
+        let path = place.path("damaged.parquet");
+        let look = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            match Source::open(&path, None) {
+                Err(_) => true,
+                Ok(rows) => rows.take(10).any(|row| row.is_err() || row.is_ok_and(|row| row.input.is_err())),
+            }
+        };
+        assert!(!look(&whole));
+        for cut in 5..whole.len() {
+            assert!(look(&whole[..cut]), "cut at {cut}");
+        }
+        for at in 4..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x55;
+            // Some bytes are the text of a value: then nothing can be noticed.
+            look(&bytes);
+        }
+    }
+}

@@ -101,11 +101,11 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: NonZeroUsize,
 
-    /// What the input is: openai, jsonl, csv or text [default: found out]
+    /// What the input is: openai, jsonl, csv, parquet or text [default: found out]
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
     pub(crate) input_format: Option<String>,
 
-    /// What the output is: openai, jsonl or csv [default: by the output's name and the input]
+    /// What the output is: openai, jsonl, csv or parquet [default: by the output's name and the input]
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
     pub(crate) output_format: Option<String>,
 
@@ -317,7 +317,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
-    /// What the rows are: jsonl, csv or text [default: found out]
+    /// What the rows are: jsonl, csv, parquet or text [default: found out]
     #[arg(long, value_name = "FORMAT", requires = "rows", help_heading = "Rows")]
     pub(crate) input_format: Option<String>,
 

@@ -24,11 +24,14 @@ pub enum OutputFormat {
     Jsonl,
     /// Comma-separated values with a header.
     Csv,
+    /// A Parquet file with the columns of CSV. Needs the feature `parquet`.
+    Parquet,
 }
 
 impl OutputFormat {
     /// All forms.
-    pub const ALL: &[OutputFormat] = &[OutputFormat::OpenAi, OutputFormat::Jsonl, OutputFormat::Csv];
+    pub const ALL: &[OutputFormat] =
+        &[OutputFormat::OpenAi, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Parquet];
 
     /// The name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -36,6 +39,7 @@ impl OutputFormat {
             OutputFormat::OpenAi => "openai",
             OutputFormat::Jsonl => "jsonl",
             OutputFormat::Csv => "csv",
+            OutputFormat::Parquet => "parquet",
         }
     }
 
@@ -45,6 +49,7 @@ impl OutputFormat {
             output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("csv") => OutputFormat::Csv,
+            Some("parquet") => OutputFormat::Parquet,
             _ if input == Format::OpenAi => OutputFormat::OpenAi,
             _ => OutputFormat::Jsonl,
         }

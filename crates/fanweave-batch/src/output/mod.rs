@@ -1,8 +1,11 @@
 //! Where results go, and in what form.
 
 mod csv;
+mod flat;
 mod form;
 mod openai;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod plain;
 
 use std::fs::File;
@@ -128,6 +131,16 @@ enum Target {
 
 impl Sink {
     pub(crate) fn open(disk: &Disk, output: Output, format: OutputFormat) -> Result<Self> {
+        // Before anything is created.
+        let form: Box<dyn Form> = match format {
+            OutputFormat::OpenAi => Box::new(Lines(openai::write)),
+            OutputFormat::Jsonl => Box::new(Lines(plain::write)),
+            OutputFormat::Csv => Box::new(csv::Table),
+            #[cfg(feature = "parquet")]
+            OutputFormat::Parquet => Box::new(parquet::Columns::new()),
+            #[cfg(not(feature = "parquet"))]
+            OutputFormat::Parquet => return Err(Error::without_parquet()),
+        };
         let target = match output {
             Output::File(path) => {
                 let partial = with_suffix(&path, ".partial");
@@ -137,11 +150,6 @@ impl Sink {
             }
             Output::Stdout => Target::pipe("standard output", Box::new(io::stdout())),
             Output::Writer(pipe) => Target::pipe("the output", pipe),
-        };
-        let form: Box<dyn Form> = match format {
-            OutputFormat::OpenAi => Box::new(Lines(openai::write)),
-            OutputFormat::Jsonl => Box::new(Lines(plain::write)),
-            OutputFormat::Csv => Box::new(csv::Table),
         };
         let mut sink = Self { target, form, bytes: Vec::new() };
         sink.form.begin(&mut sink.bytes);

@@ -18,7 +18,7 @@ use crate::{Error, Result};
 /// assert_eq!("csv".parse::<Format>()?, Format::Csv);
 /// assert_eq!(
 ///     "jsnl".parse::<Format>().unwrap_err().to_string(),
-///     "`jsnl` is no input format; did you mean `jsonl`? The formats are openai, jsonl, csv, text",
+///     "`jsnl` is no input format; did you mean `jsonl`? The formats are openai, jsonl, csv, parquet, text",
 /// );
 /// # Ok::<_, fanweave_batch::Error>(())
 /// ```
@@ -31,13 +31,15 @@ pub enum Format {
     Jsonl,
     /// Comma-separated values. The first row names the columns.
     Csv,
+    /// A Parquet file: its columns are variables. Needs the feature `parquet`.
+    Parquet,
     /// A prompt a line.
     Text,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 4] = [Format::OpenAi, Format::Jsonl, Format::Csv, Format::Text];
+    pub const ALL: [Format; 5] = [Format::OpenAi, Format::Jsonl, Format::Csv, Format::Parquet, Format::Text];
 
     /// The name on the command line.
     pub fn as_str(self) -> &'static str {
@@ -45,6 +47,7 @@ impl Format {
             Format::OpenAi => "openai",
             Format::Jsonl => "jsonl",
             Format::Csv => "csv",
+            Format::Parquet => "parquet",
             Format::Text => "text",
         }
     }
@@ -54,7 +57,9 @@ impl Format {
         let extension = path.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("csv") => return Format::Csv,
+            Some("parquet") => return Format::Parquet,
             Some("txt" | "md") => return Format::Text,
+            _ if first.starts_with(b"PAR1") => return Format::Parquet,
             _ => {}
         }
         if serde_json::from_slice::<BatchLine>(first).is_ok() {
@@ -115,10 +120,10 @@ mod tests {
 
     #[test]
     fn a_name_far_from_all_gets_no_guess() {
-        let error = "parquet".parse::<Format>().unwrap_err();
+        let error = "spreadsheet".parse::<Format>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`parquet` is no input format. The formats are openai, jsonl, csv, text"
+            "`spreadsheet` is no input format. The formats are openai, jsonl, csv, parquet, text"
         );
     }
 }

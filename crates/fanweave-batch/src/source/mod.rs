@@ -7,6 +7,8 @@ mod chat;
 mod format;
 mod lines;
 mod openai;
+#[cfg(feature = "parquet")]
+mod parquet;
 mod survey;
 mod table;
 
@@ -17,7 +19,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::fs::File;
 use std::hash::BuildHasher;
-use std::io::{self, BufRead, BufReader, Cursor, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars, closest};
@@ -65,6 +67,8 @@ pub struct Source {
 enum Rows {
     Lines(Lines<Box<dyn BufRead + Send>>),
     Table(Box<Table>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<parquet::Rows>),
     /// After a record that nothing can be read behind.
     Ended,
 }
@@ -83,7 +87,7 @@ enum Rows {
 pub struct Item {
     /// Which row it is, from 0. Blank lines do not count.
     pub index: u64,
-    /// The line of the file that it begins on, from 1.
+    /// The line of the file that it begins on, from 1. Of a Parquet file the number of the row, from 1.
     pub line: u64,
     /// Its `custom_id`, or else its `id`.
     pub id: Option<String>,
@@ -123,9 +127,17 @@ impl Source {
     /// header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
     pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
         let path = path.as_ref();
-        let file = open_file(path)?;
+        let mut file = open_file(path)?;
         // A pipe gives its rows once: it cannot be read ahead of the run, and again in it.
         let is_file = file.metadata().is_ok_and(|file| file.is_file());
+        if is_file && format.is_none_or(|format| format == Format::Parquet) {
+            let mut magic = [0; 4];
+            let is_parquet = format.is_some() || (file.read(&mut magic).is_ok() && magic == *b"PAR1");
+            file.rewind().map_err(|e| Error::io("read it", path, e))?;
+            if is_parquet {
+                return Self::parquet(file, path);
+            }
+        }
         let reader = Box::new(BufReader::with_capacity(1 << 16, file));
         Self::new(path.display().to_string(), is_file.then(|| path.to_owned()), reader, format)
     }
@@ -150,6 +162,19 @@ impl Source {
         Self::new(name.into(), None, Box::new(BufReader::new(reader)), format)
     }
 
+    #[cfg(feature = "parquet")]
+    fn parquet(file: File, path: &Path) -> Result<Self> {
+        let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
+        let (ids, hasher) = (HashMap::new(), RandomState::new());
+        let (name, path) = (path.display().to_string(), Some(path.to_owned()));
+        Ok(Self { name, path, format: Format::Parquet, rows, index: 0, ids, hasher })
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    fn parquet(_: File, _: &Path) -> Result<Self> {
+        Err(Error::without_parquet())
+    }
+
     fn new(
         name: String,
         path: Option<PathBuf>,
@@ -162,6 +187,10 @@ impl Source {
             return Err(Error::usage(format!("{name}: no rows: the input is empty")));
         }
         let format = format.unwrap_or_else(|| Format::detect(path.as_deref(), first));
+        if format == Format::Parquet {
+            let message = "a Parquet file is read from its end on: give a file in that format, and no pipe";
+            return Err(Error::usage(format!("{name}: {message}")));
+        }
         if matches!(format, Format::OpenAi | Format::Jsonl) && matches!(first, b"[" | b"{") {
             let message = "this is one JSON value over many lines, and a row a line is expected; \
                            `jq -c .` writes it in one line, `jq -c '.[]'` a list in one line for each item";
@@ -204,6 +233,16 @@ impl Source {
                 let content = content_of(self.format, line.bytes, id.as_deref(), &input);
                 (line.number, id, content, input)
             }
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => {
+                let Some(row) = rows.next() else { return Ok(None) };
+                let id = row.as_ref().ok().and_then(id_of);
+                let content = row.as_ref().map_or_else(|_| Key::of(&[b"unreadable"]), Key::of_object);
+                if row.is_err() {
+                    self.rows = Rows::Ended;
+                }
+                (index + 1, id, content, row.map(|map| Input::Vars(map.into())))
+            }
             Rows::Table(table) => match table.next() {
                 Ok(None) => return Ok(None),
                 Ok(Some(record)) => {
@@ -224,7 +263,8 @@ impl Source {
         self.index += 1;
         let input = input.and_then(|input| self.check_id(id.as_deref(), line).map(|()| input));
         let input = input.map_err(|e| {
-            let message = format!("{} line {line}: {e}", self.name);
+            let place = if self.format == Format::Parquet { "row" } else { "line" };
+            let message = format!("{} {place} {line}: {e}", self.name);
             fanweave_core::Error::new(RowErrorKind::Input, message)
         });
         Ok(Some(Item { index, line, id, input, content }))
@@ -313,7 +353,7 @@ fn read_line(format: Format, bytes: Option<&[u8]>) -> (Option<String>, Result<In
             (id, prompt.map(|prompt| Input::Prompt(Box::new(prompt))))
         }
         Format::Text => (None, Ok(Input::Text(line.to_owned()))),
-        Format::Jsonl | Format::Csv => match serde_json::from_str(line) {
+        Format::Jsonl | Format::Csv | Format::Parquet => match serde_json::from_str(line) {
             Ok(Value::Object(map)) => (id_of(&map), Ok(Input::Vars(map.into()))),
             Ok(Value::String(text)) => (None, Ok(Input::Text(text))),
             Ok(_) => (None, Err("expected a JSON object or string".to_owned())),

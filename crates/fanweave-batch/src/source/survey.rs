@@ -23,6 +23,8 @@ impl Survey {
         let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
         let rows = match format {
             Format::Csv => Self::count_records(path, strict)?,
+            #[cfg(feature = "parquet")]
+            Format::Parquet if !strict => super::parquet::count(open_file(path)?, path)?,
             _ if strict => Self::count_good(path, format)?,
             _ => {
                 let mut lines = Lines::new(BufReader::with_capacity(1 << 16, tee), MAX_LINE);

@@ -1,0 +1,72 @@
+//! A result in one row of columns, for spreadsheets and tables.
+
+use serde_json::Value;
+
+use crate::answer::Content;
+use crate::journal::{Outcome, Record};
+
+/// What a column holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    Text,
+    Whole,
+    Number,
+}
+
+/// The columns, in order.
+pub(super) const COLUMNS: [(&str, Kind); 13] = [
+    ("index", Kind::Whole),
+    ("custom_id", Kind::Text),
+    ("answer", Kind::Text),
+    ("finish_reason", Kind::Text),
+    ("tool_calls", Kind::Text),
+    ("input_tokens", Kind::Whole),
+    ("output_tokens", Kind::Whole),
+    ("cost_usd", Kind::Number),
+    ("model", Kind::Text),
+    ("latency_ms", Kind::Whole),
+    ("attempts", Kind::Whole),
+    ("error_kind", Kind::Text),
+    ("error", Kind::Text),
+];
+
+/// What stands in a column of one row. `None` where there is nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Cell {
+    Text(Option<String>),
+    Whole(Option<u64>),
+    Number(Option<f64>),
+}
+
+/// The cells of a result, in the order of [`COLUMNS`].
+pub(super) fn cells(record: &Record) -> [Cell; 13] {
+    let (answer, error) = match &record.result {
+        Outcome::Answer(answer) => (Some(answer), None),
+        Outcome::Error(failure) => (None, Some(failure)),
+    };
+    let content = answer.map(|answer| match &answer.content {
+        Content::Text(text) => text.clone(),
+        Content::Json(value) => value.to_string(),
+    });
+    let tools = answer.filter(|answer| !answer.tool_calls.is_empty()).map(|answer| {
+        let calls = serde_json::to_value(&answer.tool_calls);
+        calls.as_ref().map_or_else(|_| String::new(), Value::to_string)
+    });
+    let tokens = |n: fn(&fanweave_core::Usage) -> u64| Cell::Whole(answer.map(|answer| n(&answer.usage)));
+    let attempts = answer.map(|answer| answer.attempts).or(error.map(|error| error.attempts));
+    [
+        Cell::Whole(Some(record.index)),
+        Cell::Text(record.id.clone()),
+        Cell::Text(content),
+        Cell::Text(answer.and_then(|answer| answer.finish_reason.clone())),
+        Cell::Text(tools),
+        tokens(|usage| usage.input_tokens),
+        tokens(|usage| usage.output_tokens),
+        Cell::Number(record.cost_usd),
+        Cell::Text(answer.and_then(|answer| answer.model.clone())),
+        Cell::Whole(Some(record.latency_ms)),
+        Cell::Whole(attempts.map(u64::from)),
+        Cell::Text(error.map(|error| error.kind.clone())),
+        Cell::Text(error.map(|error| error.message.clone())),
+    ]
+}
