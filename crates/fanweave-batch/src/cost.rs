@@ -49,6 +49,11 @@ impl Costs {
         self.price.as_ref()?(model, usage)
     }
 
+    /// The most that may be spent.
+    pub(crate) fn most(&self) -> Option<f64> {
+        self.cap
+    }
+
     /// The cap as it is watched, when so much had been spent before.
     pub(crate) fn purse(&self, spent: f64) -> Purse {
         Purse { cap: self.cap, spent, dearest: self.row }

@@ -41,7 +41,14 @@ pub struct Progress {
     cost: AtomicU64,
     /// Rows whose cost is known.
     priced: AtomicU64,
+    /// The cap in billionths, and 1 more so that 0 means none.
+    cap: AtomicU64,
     latency: Histogram,
+    first_byte: Histogram,
+    /// Answers out of a store.
+    stored: AtomicU64,
+    /// When requests were sent that have not been answered, counted from the beginning of their runs.
+    asked: Mutex<HashMap<RunId, Duration>>,
     /// Steps that wait for their turn or for their next try.
     held: Mutex<HashMap<RunId, Held>>,
     /// Rows in flight by their index.
@@ -111,6 +118,13 @@ pub struct Snapshot {
     pub usage: Usage,
     /// US dollars that this run's rows cost. `None` where no price is known.
     pub cost_usd: Option<f64>,
+    /// Most US dollars that the batch may cost. `None` without a cap.
+    pub cap_usd: Option<f64>,
+    /// Calls that were answered from a [store](fanweave_core::Model::cached), without a request.
+    pub cached: u64,
+    /// Half of the requests had the beginning of their answer no later. Of one that is not streamed, the beginning comes
+    /// when all of it has been written. `None` for models that tell of none.
+    pub first_byte: Option<Duration>,
     /// Rows a second, over the last five.
     pub rate: f64,
     /// Half of the rows took no longer.
@@ -159,8 +173,10 @@ impl Progress {
             waiting,
             retries: self.retries.load(Relaxed),
             usage: self.usage(),
-            #[expect(clippy::cast_precision_loss, reason = "a sum of money for people")]
-            cost_usd: (self.priced.load(Relaxed) > 0).then(|| self.cost.load(Relaxed) as f64 / 1e9),
+            cost_usd: (self.priced.load(Relaxed) > 0).then(|| dollars(self.cost.load(Relaxed))),
+            cap_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
+            cached: self.stored.load(Relaxed),
+            first_byte: self.first_byte.percentile(0.5),
             rate: self.rate((ok + failed).saturating_sub(resumed)),
             p50: self.latency.percentile(0.5),
             p95: self.latency.percentile(0.95),
@@ -228,13 +244,12 @@ impl Progress {
     /// What a row cost, where that is known.
     pub(crate) fn row_cost(&self, usd: Option<f64>) {
         let Some(usd) = usd else { return };
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a sum of money in billionths"
-        )]
-        self.cost.fetch_add((usd * 1e9).round() as u64, Relaxed);
+        self.cost.fetch_add(billionths(usd), Relaxed);
         self.priced.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn set_cap(&self, usd: f64) {
+        self.cap.store(billionths(usd).saturating_add(1), Relaxed);
     }
 
     /// A row ended without a result: it was cancelled.
@@ -270,10 +285,23 @@ impl Progress {
                 self.retries.fetch_add(1, Relaxed);
                 self.hold(event.run, Some(Held::Retrying));
             }
-            EventKind::RequestStarted | EventKind::StepFailed(_) => self.hold(event.run, None),
+            EventKind::RequestStarted => {
+                self.hold(event.run, None);
+                lock(&self.asked).insert(event.run, event.at);
+            }
+            EventKind::FirstByte => {
+                if let Some(asked) = lock(&self.asked).remove(&event.run) {
+                    self.first_byte.record(event.at.saturating_sub(asked));
+                }
+            }
+            EventKind::StepFailed(_) => {
+                self.hold(event.run, None);
+                lock(&self.asked).remove(&event.run);
+            }
             EventKind::StepFinished { reply } => {
                 self.hold(event.run, None);
                 if let Some(reply) = reply {
+                    self.stored.fetch_add(u64::from(reply.cached), Relaxed);
                     self.input_tokens.fetch_add(reply.usage.input_tokens, Relaxed);
                     self.output_tokens.fetch_add(reply.usage.output_tokens, Relaxed);
                     self.cached_tokens.fetch_add(reply.usage.cached_tokens, Relaxed);
@@ -301,6 +329,16 @@ impl std::fmt::Debug for Progress {
             .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of money in billionths")]
+fn billionths(usd: f64) -> u64 {
+    (usd * 1e9).round() as u64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a sum of money for people")]
+fn dollars(billionths: u64) -> f64 {
+    billionths as f64 / 1e9
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -334,6 +372,33 @@ mod tests {
         assert_eq!((now.done, now.total, now.in_flight), (300, Some(1000), 0));
         assert!((now.rate - 20.0).abs() < 1.0, "{}", now.rate);
         assert_eq!(now.eta().map(|eta| eta.as_secs()), Some(35));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_from_a_store_and_the_beginnings_of_others_are_counted() {
+        let progress = Arc::new(Progress::default());
+        progress.set_cap(2.5);
+        let watched = step(|stored: bool, cx: Context| async move {
+            if !stored {
+                cx.emit(EventKind::RequestStarted).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                cx.emit(EventKind::FirstByte).await;
+            }
+            let reply = fanweave_core::Reply { cached: stored, ..Default::default() };
+            cx.emit(EventKind::StepFinished { reply: Some(Arc::new(reply)) }).await;
+            Ok(())
+        })
+        .named("call");
+        let own = progress.clone();
+        let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
+        for stored in [true, false, true] {
+            watched.invoke_in(stored, &cx).await.unwrap();
+        }
+        let now = progress.snapshot();
+        assert_eq!((now.cached, now.cap_usd), (2, Some(2.5)));
+        let first = now.first_byte.unwrap();
+        assert!((280..=320).contains(&first.as_millis()), "{first:?}");
+        assert!(lock(&progress.asked).is_empty());
     }
 
     #[tokio::test]

@@ -261,6 +261,9 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             costs,
             same: same.zip(request_key),
         };
+        if let Some(most) = row.costs.most() {
+            row.progress.set_cap(most);
+        }
         let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), left.spent_usd);
         window.run(&stop).await?;
         if is_file {

@@ -1,6 +1,7 @@
 //! `fanweave batch --dry-run`: what would be asked, how much it may take and cost. Nothing is called.
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
 
 use fanweave::batch::{Render, Source};
 use fanweave::models::{Price, Prices};
@@ -79,13 +80,21 @@ fn figures(rows: u64, bad: u64, usage: Usage, args: &BatchArgs) -> String {
         tokens(usage.input_tokens),
         tokens(usage.output_tokens)
     );
-    if let Some(rpm) = args.model.rpm {
-        #[expect(clippy::cast_precision_loss, reason = "a time for people")]
-        let seconds = (rows - bad) as f64 * 60.0 / f64::from(rpm.get());
-        let time = std::time::Duration::from_secs_f64(seconds);
-        let _ = writeln!(text, "time: at least {} at {rpm} requests a minute", rounded(time));
+    if let Some((seconds, limit)) = longest(rows - bad, usage.total_tokens(), args) {
+        let time = rounded(std::time::Duration::from_secs_f64(seconds));
+        let _ = writeln!(text, "time: at least {time} at {limit} a minute");
     }
     text
+}
+
+/// The longest time that a limit of the caller makes of it, in seconds, and that limit.
+#[expect(clippy::cast_precision_loss, reason = "a time for people")]
+fn longest(requests: u64, tokens: u64, args: &BatchArgs) -> Option<(f64, String)> {
+    let by = |amount: u64, limit: Option<NonZeroU32>, what: &str| {
+        limit.map(|limit| (amount as f64 * 60.0 / f64::from(limit.get()), format!("{limit} {what}")))
+    };
+    let times = [by(requests, args.model.rpm, "requests"), by(tokens, args.model.tpm, "tokens")];
+    times.into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0))
 }
 
 fn cost(model: &str, usage: Usage, prices: &Prices, via: Via) -> String {

@@ -56,7 +56,7 @@ impl Display {
             match &self.form {
                 Form::Panel(panel) => panel.draw(|width| {
                     let mut text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
-                    let limits = limits_text(&fanweave::models::account_states());
+                    let limits = limits_text(&now, &fanweave::models::account_states());
                     for line in [limits.as_ref(), self.notice.get()].into_iter().flatten() {
                         text.push('\n');
                         text.push_str(&clip(line, width));
@@ -106,8 +106,9 @@ impl Display {
 ///
 /// ```text
 /// ━━━━━━━━━━━━━━━━━━━━━━━━━━━━────────────────  142/223  64 %
-///  ok 140   failed 2   in flight 64/64   retrying 1
-///  21.4 rows/s   3.2k tokens/s   p50 612ms   p95 1.4s   4s left
+///  ok 140   failed 2   retrying 1   in flight 64/64
+///  21.4 rows/s   3.2k tokens/s   4s left   ttft 310ms   p50 612ms   p95 1.4s
+///  $0.42 of about $0.66   rpm 1,480 of 1,500
 /// ```
 fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usize) -> String {
     let done = match now.total {
@@ -129,16 +130,12 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
             rows.push(format!("{name} {}", count(n)));
         }
     };
-    add("from an earlier run", now.resumed);
+    add("resumed", now.resumed);
+    add("cached", now.cached);
     add("failed", now.failed);
     add("retrying", now.retrying);
     add("waiting", now.waiting);
     rows.push(format!("in flight {}/{}", count(now.in_flight), count(concurrency as u64)));
-
-    if let Some(usd) = now.cost_usd.filter(|usd| *usd > 0.0) {
-        let end = now.cost_at_the_end().map(|all| format!(" of about {}", dollars(all))).unwrap_or_default();
-        rows.push(format!("{}{end}", dollars(usd)));
-    }
 
     let mut speed = vec![format!("{:.1} rows/s", now.rate)];
     let seconds = elapsed.as_secs_f64();
@@ -147,23 +144,29 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
         let tokens = now.usage.total_tokens() as f64 / seconds;
         speed.push(format!("{} tokens/s", short(tokens)));
     }
-    for (name, time) in [("p50", now.p50), ("p95", now.p95)] {
+    speed.extend(now.eta().filter(|_| now.in_flight > 0).map(|eta| format!("{} left", rounded(eta))));
+    for (name, time) in [("ttft", now.first_byte), ("p50", now.p50), ("p95", now.p95)] {
         speed.extend(time.map(|time| format!("{name} {}", rounded(time))));
     }
-    speed.extend(now.eta().filter(|_| now.in_flight > 0).map(|eta| format!("{} left", rounded(eta))));
 
     let lines = [format!("{bar}{gap}{done}"), rows.join("   "), speed.join("   ")];
     lines.iter().map(|line| clip(&format!(" {line}"), width)).collect::<Vec<_>>().join("\n")
 }
 
-/// What the accounts allow and how much of it is used, where anything is known or has been refused. Sums over all of them.
-fn limits_text(accounts: &[AccountState]) -> Option<String> {
+/// What it costs, and what the accounts allow and how much of that is used, where anything is known or has been refused.
+/// Sums over all accounts.
+fn limits_text(now: &Snapshot, accounts: &[AccountState]) -> Option<String> {
     let used: Vec<_> =
         accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0).collect();
     let all =
         |of: fn(&AccountState) -> Option<f64>| used.iter().map(|account| of(account)).sum::<Option<f64>>();
     let sum = |of: fn(&AccountState) -> u64| used.iter().map(|account| of(account)).sum::<u64>();
     let mut facts = Vec::new();
+    if let Some(usd) = now.cost_usd.filter(|usd| *usd > 0.0) {
+        let end = now.cost_at_the_end().map(|all| format!(" of about {}", dollars(all))).unwrap_or_default();
+        let cap = now.cap_usd.map(|cap| format!(", at most {}", dollars(cap))).unwrap_or_default();
+        facts.push(format!("{}{end}{cap}", dollars(usd)));
+    }
     let mut add = |name: &str, used: u64, rate: Option<f64>, limit: Option<f64>, say: fn(f64) -> String| {
         #[expect(clippy::cast_precision_loss, reason = "figures for people")]
         let used = say(used as f64);
@@ -270,6 +273,9 @@ mod tests {
             cost_usd: Some(0.42),
             rate: 21.4,
             usage: Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() },
+            cached: 12,
+            cap_usd: Some(2.0),
+            first_byte: Some(Duration::from_millis(310)),
             p50: Some(Duration::from_millis(612)),
             p95: Some(Duration::from_millis(1_420)),
             ..Snapshot::default()
@@ -280,8 +286,8 @@ mod tests {
     fn the_panel_shows_what_matters() {
         insta::assert_snapshot!(panel_text(&half_way(), 64, Duration::from_secs(7), 80), @r"
         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
-        ok 140   failed 2   retrying 1   in flight 64/64   $0.42 of about $0.66
-        21.4 rows/s   3.0k tokens/s   p50 612ms   p95 1.4s   3.8s left
+        ok 140   cached 12   failed 2   retrying 1   in flight 64/64
+        21.4 rows/s   3.0k tokens/s   3.8s left   ttft 310ms   p50 612ms   p95 1.4s
         ");
     }
 
@@ -290,8 +296,8 @@ mod tests {
         let now = Snapshot { total: None, resumed: 40, retrying: 0, ..half_way() };
         insta::assert_snapshot!(panel_text(&now, 64, Duration::from_secs(7), 80), @r"
         142 rows
-        ok 100   from an earlier run 40   failed 2   in flight 64/64   $0.42
-        21.4 rows/s   3.0k tokens/s   p50 612ms   p95 1.4s
+        ok 100   resumed 40   cached 12   failed 2   in flight 64/64
+        21.4 rows/s   3.0k tokens/s   ttft 310ms   p50 612ms   p95 1.4s
         ");
     }
 
@@ -314,8 +320,9 @@ mod tests {
             account
         };
         let free = account(|_| {});
-        assert_eq!(limits_text(&[free]), None);
-        assert_eq!(limits_text(&[]), None);
+        let idle_run = Snapshot::default();
+        assert_eq!(limits_text(&idle_run, &[free]), None);
+        assert_eq!(limits_text(&idle_run, &[]), None);
         let paced = account(|account| {
             (account.requests_per_minute, account.request_limit) = (Some(1_492.5), Some(1_500.0));
             (account.tokens_per_minute, account.token_limit) = (Some(630_000.0), Some(900_000.0));
@@ -325,12 +332,12 @@ mod tests {
             account.closed_for = Some(Duration::from_millis(12_400));
         });
         let idle = AccountState::default();
-        let lines =
-            [vec![paced.clone()], vec![full], vec![paced.clone(), paced, idle]].map(|all| limits_text(&all));
+        let lines = [vec![paced.clone()], vec![full], vec![paced.clone(), paced, idle]]
+            .map(|all| limits_text(&half_way(), &all));
         insta::assert_snapshot!(lines.map(Option::unwrap).join("\n"), @r"
-        rpm 1,480 of 1,500   tpm 840k of 900k, slowed to 630k
-        at most 64 at once   paused for 12s   refused 3
-        rpm 2,960 of 3,000   tpm 1.7M of 1.8M, slowed to 1.3M
+        $0.42 of about $0.66, at most $2.00   rpm 1,480 of 1,500   tpm 840k of 900k, slowed to 630k
+        $0.42 of about $0.66, at most $2.00   at most 64 at once   paused for 12s   refused 3
+        $0.42 of about $0.66, at most $2.00   rpm 2,960 of 3,000   tpm 1.7M of 1.8M, slowed to 1.3M
         ");
     }
 
