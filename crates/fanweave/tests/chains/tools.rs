@@ -162,6 +162,14 @@ async fn every_row_of_a_batch_runs_its_own_tools() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_simulated_model_in_this_process_reads_all_results() {
+    let agent =
+        fanweave::model("sim/writer").unwrap().with_tools(Tools::new().with::<GetWeather>()).run_tools(3);
+    let answer = chain(agent).invoke("Look up the weather in both cities: Paris and London.").await.unwrap();
+    assert_eq!(answer.text(), "Here is what I found: Paris: sunny; London: sunny.");
+}
+
 #[test]
 fn schemas_come_from_types_and_doc_comments() {
     let tools = Tools::new().with::<format_book>().with::<sum>().with::<GetWeather>().specs();
