@@ -1,7 +1,8 @@
 //! What must hold against a real server, beyond what the program shows. Run by `tests/real/run.sh`.
 
 use fanweave_core::{
-    Delta, ErrorKind, FinishReason, Message, Model, Parameters, Prompt, ResponseFormat, Result, chain,
+    Context, Delta, ErrorKind, FinishReason, Message, Model, Parameters, Part, Prompt, ResponseFormat,
+    Result, Role, Tool, ToolChoice, ToolSpec, Tools, Transcript, chain,
 };
 use fanweave_models::ModelBuilder;
 use futures::StreamExt;
@@ -16,6 +17,7 @@ async fn main() -> Result<()> {
 
     a_stream_says_what_a_plain_answer_says(&tiny).await?;
     a_schema_is_kept_to(&tiny).await?;
+    a_tool_is_called_and_its_result_goes_back(&tiny).await?;
     many_calls_at_once_are_all_answered(&tiny).await?;
     a_dropped_stream_does_not_disturb_the_next(&tiny).await?;
     a_refusal_is_told_in_the_words_of_the_server(&url).await?;
@@ -80,6 +82,77 @@ async fn a_schema_is_kept_to(model: &Model) -> Result<()> {
     let answer: Value = serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e} in {text:?}"));
     assert!(["brown", "white"].iter().any(|colour| answer["colour"] == *colour), "{text}");
     assert!(answer["sure"].is_boolean(), "{text}");
+    Ok(())
+}
+
+/// Says what a bear of a colour is called.
+struct NameBear;
+
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Colour {
+    Brown,
+    White,
+}
+
+#[derive(serde::Deserialize)]
+struct Bear {
+    colour: Colour,
+}
+
+impl Tool for NameBear {
+    type Arguments = Bear;
+
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "name_bear".into(),
+            description: "Says what a bear of a colour is called.".into(),
+            parameters: json!({
+                "type": "object",
+                "properties": { "colour": { "type": "string", "enum": ["brown", "white"] } },
+                "required": ["colour"],
+                "additionalProperties": false,
+            }),
+        }
+    }
+
+    async fn call(&self, bear: Bear, _: &Context) -> Result<String> {
+        Ok(match bear.colour {
+            Colour::Brown => "grizzly".to_owned(),
+            Colour::White => "polar bear".to_owned(),
+        })
+    }
+}
+
+/// The server holds the arguments to their schema. What the model does with the result is left to it: it may even call
+/// the tool again.
+async fn a_tool_is_called_and_its_result_goes_back(model: &Model) -> Result<()> {
+    let mut prompt = cold("Name a bear.");
+    prompt.parameters.max_tokens = Some(400);
+    prompt.parameters.tool_choice = Some(ToolChoice::Required);
+    // A model that must call a tool may speak before it does, and random letters would go on for ever.
+    prompt.parameters.extra.insert("logit_bias".into(), json!([["<tool_call>", 100]]));
+    let agent = model.with_tools(Tools::new().tool(NameBear)).run_tools(2).transcript();
+    for is_streamed in [false, true] {
+        let result = match is_streamed {
+            true => agent.events(prompt.clone()).output().await,
+            false => agent.invoke(prompt.clone()).await,
+        };
+        let said = match &result {
+            Ok(transcript) => transcript,
+            Err(error) if error.kind() == ErrorKind::RecursionLimit => {
+                Transcript::of(error).expect("the loop has left it")
+            }
+            Err(error) => return Err(error.clone()),
+        };
+        let [_, asks, results, last] = said.messages.as_slice() else { panic!("{said:?}") };
+        let calls = asks.tool_calls().count();
+        assert!(calls > 0 && results.parts.len() == calls && last.role == Role::Assistant, "{said:?}");
+        for result in &results.parts {
+            let Part::ToolResult(result) = result else { panic!("{said:?}") };
+            assert!(!result.is_error && ["grizzly", "polar bear"].contains(&&*result.content), "{said:?}");
+        }
+    }
     Ok(())
 }
 

@@ -22,6 +22,8 @@ params.cont_batching = True
 params.cpuparams.n_threads = 2
 params.cpuparams_batch.n_threads = 2
 params.warmup = False
+# Tools are offered in the words of the chat template.
+params.use_jinja = True
 server = xllamacpp.Server(params)
 print(f"listening on {server.listening_address}", flush=True)
 signal.pause()

@@ -11,11 +11,18 @@ import gguf
 import numpy
 
 WIDTH, LAYERS, HEADS, INNER, CONTEXT = 64, 2, 4, 128, 32768
+# Tool calls are written as many models write them; from this the server learns how to read them.
 TEMPLATE = (
-    "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+    "{% if tools %}<|system|>Tools:{% for tool in tools %}\n{{ tool | tojson }}{% endfor %}<|end|>{% endif %}"
+    "{% for message in messages %}<|{{ message.role }}|>{% if message.content %}{{ message.content }}{% endif %}"
+    "{% for call in message.tool_calls %}<tool_call>"
+    '{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}'
+    "</tool_call>{% endfor %}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 SPECIAL = ["<|end|>", "<|system|>", "<|user|>", "<|assistant|>"]
+# One token, so that a request can ask for it: random letters never come to it.
+CALL = "<tool_call>"
 
 
 def byte_letters():
@@ -28,9 +35,10 @@ def byte_letters():
 
 
 def main(path):
-    tokens = [*byte_letters(), "\u0120t", "he", *SPECIAL]
+    tokens = [*byte_letters(), "\u0120t", "he", *SPECIAL, CALL]
     end = tokens.index("<|end|>")
     kinds = [gguf.TokenType.NORMAL] * end + [gguf.TokenType.CONTROL] * len(SPECIAL)
+    kinds.append(gguf.TokenType.USER_DEFINED)
 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("tiny")

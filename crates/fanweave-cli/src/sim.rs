@@ -45,6 +45,10 @@ pub(crate) struct SimArgs {
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
+    /// Several tool calls of one streamed chat completion arrive interleaved
+    #[arg(long)]
+    interleaved_calls: bool,
+
     /// Time before an answer begins, as 600ms or lognormal:600ms,0.4 (median, sigma)
     #[arg(long, default_value_t, help_heading = "Speed")]
     latency: Latency,
@@ -135,6 +139,7 @@ impl SimArgs {
             latency: self.latency,
             chunk_delay: self.chunk_delay,
             chunks: self.chunks,
+            interleaved_calls: self.interleaved_calls,
             rpm: self.rpm.map(NonZeroU32::get),
             tpm: self.tpm.map(NonZeroU32::get),
             quantum: self.quantum,

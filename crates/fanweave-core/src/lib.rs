@@ -23,6 +23,7 @@ pub mod retrieve;
 mod run;
 pub mod runnable;
 pub mod session;
+pub mod tool;
 mod vars;
 
 pub use batch::{Batch, Completed, Row, Rows};
@@ -60,6 +61,7 @@ pub use parse::tool_calls::{ParsedToolCall, tool_calls};
 pub use prompt::{Chat, Prompt, Template, chat, prompt};
 pub use run::{EventRun, Run};
 pub use runnable::{Chain, Runnable, Streaming, chain};
+pub use tool::{Tool, Tools, Transcript, TypedTool};
 pub use vars::Vars;
 
 #[doc(hidden)]

@@ -1,6 +1,7 @@
 //! The macros of fanweave. Use them through the crate `fanweave`, which they name in what they expand to.
 
 mod prompt;
+mod tool;
 
 use proc_macro::TokenStream;
 
@@ -8,4 +9,10 @@ use proc_macro::TokenStream;
 #[proc_macro]
 pub fn prompt(input: TokenStream) -> TokenStream {
     prompt::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
+}
+
+/// Makes a tool of a function or of a struct: see `fanweave::tool`.
+#[proc_macro_attribute]
+pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
+    tool::expand(options.into(), item.into()).into()
 }

@@ -29,6 +29,9 @@ pub struct Settings {
     pub chunk_delay: Duration,
     /// Pieces into which the text of a stream is cut; 0 is one per word. Default 0.
     pub chunks: usize,
+    /// Whether several tool calls of one streamed chat completion arrive interleaved: all begin in one chunk, and then
+    /// each chunk brings a piece of the arguments of each. Default no: they follow one another.
+    pub interleaved_calls: bool,
     /// Requests per minute. Default no limit.
     pub rpm: Option<u32>,
     /// Tokens per minute: input and output together. Default no limit.
@@ -68,6 +71,7 @@ impl Default for Settings {
             latency: Latency::ZERO,
             chunk_delay: Duration::ZERO,
             chunks: 0,
+            interleaved_calls: false,
             rpm: None,
             tpm: None,
             quantum: Duration::from_secs(1),

@@ -49,6 +49,7 @@ mod resolve;
 pub mod sim;
 pub mod splitters;
 pub mod stores;
+mod tool_macro;
 mod typed;
 pub mod words;
 
@@ -92,6 +93,78 @@ pub use fanweave_core::*;
 /// Where a value cannot be serialised, or the template cannot be filled with it: a text where a list is gone over.
 /// The form with a type gives an error instead.
 pub use fanweave_macros::prompt;
+/// Makes a tool of a function, or of a struct with a method `call`: something that a model may ask to have called.
+///
+/// ```
+/// use fanweave::tool::Tools;
+/// use fanweave::{Result, chain, model, text};
+///
+/// /// Writes a book the way that we write books.
+/// #[fanweave::tool]
+/// async fn format_book(
+///     /// The full title.
+///     title: String,
+///     /// First and last name.
+///     author: String,
+/// ) -> Result<String> {
+///     Ok(format!("{title} by {author}"))
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<()> {
+/// let tools = Tools::new().with::<format_book>();
+/// let agent = model("sim/writer")?.with_tools(tools).run_tools(5) | text();
+/// println!("{}", agent.invoke("Format the book Emma by Jane Austen.").await?);
+///
+/// // It is still a function.
+/// assert_eq!(format_book("Emma".into(), "Jane Austen".into()).await?, "Emma by Jane Austen");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The schema comes from the types, which have to be [`Deserialize`](serde::Deserialize) and `schemars::JsonSchema`; the
+/// descriptions come from the doc comments. `#[serde(..)]` and `#[schemars(..)]` are allowed on parameters too.
+///
+/// **A function** stays one. Beside it there is a struct of the same name whose fields are its arguments, which is the
+/// tool: `Tools::new().with::<format_book>()`, `message.tool::<format_book>()`. A first parameter `&Context` is the run's
+/// own, and no argument. An `fn` that is not async may block: it runs on the [pool](blocking::Pool::shared) of threads.
+///
+/// **A struct** is its own arguments, and its method `call` does the work. It is async and takes `self` or `&self`, or
+/// else the options say so: `blocking` for one that is not async and runs on the pool, `context` for one that takes
+/// `&Context` too. Other derives stand below the attribute.
+///
+/// ```
+/// use fanweave::{Message, Result, tool::Tools};
+///
+/// /// Writes a book the way that we write books.
+/// #[fanweave::tool(name = "format_book")]
+/// struct FormatBook {
+///     /// The full title.
+///     title: String,
+///     /// First and last name.
+///     author: String,
+/// }
+///
+/// impl FormatBook {
+///     async fn call(&self) -> String {
+///         format!("{} by {}", self.title, self.author)
+///     }
+/// }
+///
+/// async fn by_hand(answer: &Message) -> Result<String> {
+///     match answer.tool::<FormatBook>()? {
+///         Some(book) => Ok(book.call().await),
+///         None => Ok(answer.text()),
+///     }
+/// }
+/// ```
+///
+/// What is returned is anything that can be [serialised](serde::Serialize), or a `Result` of that: a text is handed to
+/// the model as it is, and anything else as JSON. The model reads the text of an error too.
+///
+/// Options: `name = ".."`, default the name of the function or struct; `description = ".."`, default the doc comment;
+/// `timeout = Duration::from_secs(5)`, default what the set of tools says.
+pub use fanweave_macros::tool;
 pub use fanweave_models as models;
 pub use prompt_file::PromptFile;
 pub use resolve::{embedder, model};
@@ -105,4 +178,10 @@ pub mod __private {
     //! What the macros expand to.
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
+    pub use {schemars, serde};
+
+    pub mod tool {
+        //! What `#[tool]` expands to.
+        pub use crate::tool_macro::{Fallible, NoCall, Plain, Returned, parameters, work};
+    }
 }

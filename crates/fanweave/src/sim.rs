@@ -152,7 +152,7 @@ async fn nap(time: Duration) {
 
 /// The prompt as the simulated provider reads it.
 fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> Ask<'a> {
-    let turns = prompt.messages.iter().map(turn).collect();
+    let turns = prompt.messages.iter().flat_map(turns).collect();
     let Parameters { max_tokens, stop, seed, tools, tool_choice, format, extra, .. } = &prompt.parameters;
     let mut ask = Ask::of_turns(model, turns);
     ask.max_tokens = max_tokens.map(u64::from);
@@ -183,17 +183,26 @@ fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> Ask<'a> {
     ask
 }
 
-fn turn(message: &Message) -> Turn<'_> {
+/// A message as turns: each result of a tool is one, and all else that the message says.
+fn turns(message: &Message) -> Vec<Turn<'_>> {
     let role = match message.role {
         Role::System => answer::Role::System,
         Role::Assistant => answer::Role::Assistant,
         Role::Tool => answer::Role::Tool,
         _ => answer::Role::User,
     };
+    let results = message.parts.iter().filter_map(|part| match part {
+        Part::ToolResult(result) => Some(result.content.as_str()),
+        _ => None,
+    });
+    let mut turns: Vec<_> =
+        results.map(|result| Turn { role: answer::Role::Tool, text: Cow::Borrowed(result) }).collect();
     let text = match message.parts.as_slice() {
         [Part::Text(text)] => Cow::Borrowed(text.as_str()),
-        [Part::ToolResult(result)] => Cow::Borrowed(result.content.as_str()),
         _ => Cow::Owned(message.text()),
     };
-    Turn { role, text }
+    if turns.is_empty() || !text.is_empty() {
+        turns.push(Turn { role, text });
+    }
+    turns
 }

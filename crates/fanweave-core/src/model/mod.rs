@@ -116,6 +116,11 @@ impl Model {
         self
     }
 
+    /// What the model is told for every call.
+    pub(crate) fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
     /// Answers one prompt.
     ///
     /// # Errors

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use fanweave_core::{
-    Delta, Error, ErrorKind, FinishReason, Message, Model, Parameters, Part, Prompt, ResponseFormat, Role,
-    ToolChoice, ToolResult, ToolSpec, chain,
+    Context, Delta, Error, ErrorKind, FinishReason, Message, Model, Parameters, Part, Prompt, ResponseFormat,
+    Role, Tool, ToolChoice, ToolResult, ToolSpec, Tools, chain,
 };
 use fanweave_models::{ModelBuilder, RetryPolicy};
 use fanweave_sim::{Server as Sim, Settings};
@@ -203,6 +203,88 @@ async fn tools_are_called_one_or_several_and_hear_of_their_results() {
             }
         }
     }
+}
+
+/// Says what the weather is.
+struct Weather;
+
+impl Tool for Weather {
+    type Arguments = City;
+
+    fn spec(&self) -> ToolSpec {
+        weather()
+    }
+
+    async fn call(&self, City { city }: City, _: &Context) -> Result<String, Error> {
+        Ok(format!("18 degrees in {city}"))
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct City {
+    city: String,
+}
+
+#[tokio::test]
+async fn the_loop_of_tools_comes_to_its_answer_whole_and_in_pieces() {
+    let sim = sim(Settings::default());
+    for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
+        let choice = dialect.has_tool_choice.then_some(ToolChoice::Required);
+        let parameters = Parameters { tool_choice: choice, ..Parameters::default() };
+        let model = dialect.model(&sim, "writer").with(parameters);
+        let agent = chain(model.with_tools(Tools::new().tool(Weather)).run_tools(3));
+        let prompt = Prompt::from("What is the weather in both Paris and Rome?");
+        let whole = agent.invoke(prompt.clone()).await.unwrap();
+        let pieces = agent.stream(prompt).output().await.unwrap();
+        for answer in [whole, pieces] {
+            let said = answer.text();
+            assert!(
+                ["Paris", "Rome"].iter().all(|city| said.contains(&format!("18 degrees in {city}"))),
+                "{said}"
+            );
+            assert_eq!(answer.reply.unwrap().attempts, 2, "{dialect:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_hears_what_was_wrong_with_its_calls() {
+    let call = |name: &str, arguments: &str| {
+        let call = json!({ "index": 0, "id": "a", "function": { "name": name, "arguments": arguments } });
+        json!({ "choices": [{ "delta": { "tool_calls": [call] } }] })
+    };
+    let end = |reason: &str| json!({ "choices": [{ "delta": {}, "finish_reason": reason }] });
+    let answers = [
+        [call("get_wether", "{}"), end("tool_calls")],
+        [call("get_weather", "{oops"), end("tool_calls")],
+        [call("get_weather", "{\"town\": 7}"), end("tool_calls")],
+        [json!({ "choices": [{ "delta": { "content": "I give up." } }] }), end("stop")],
+    ];
+    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let requests = heard.clone();
+    let server = Server::start(move |request| {
+        let body = &request.body;
+        let mut requests = requests.lock().unwrap();
+        let last = body["messages"].as_array().unwrap().last().unwrap();
+        requests.push(last["content"].as_str().unwrap().to_owned());
+        let events = answers[requests.len() - 1].iter().map(|event| format!("data: {event}\n\n"));
+        streamed(OPENAI, (events.collect::<String>() + "data: [DONE]\n\n").as_bytes())
+    })
+    .await;
+    let model = OPENAI.on(&format!("http://{}", server.address), "m").build().unwrap();
+    let tools = model.with_tools(Tools::new().tool(Weather));
+    let agent = chain(tools.run_tools(9).max_failures(4.try_into().unwrap()));
+    assert_eq!(agent.stream("weather?").output().await.unwrap().text(), "I give up.");
+    let heard = heard.lock().unwrap();
+    assert_eq!(
+        *heard,
+        [
+            "weather?",
+            "there is no tool `get_wether`; did you mean `get_weather`?",
+            "the arguments are not valid JSON (key must be a string at line 1 column 2); send one JSON object",
+            "the arguments do not fit the schema: missing field `city`",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -58,6 +58,8 @@ pub(super) struct Making {
     pub(super) created: u64,
     /// Pieces per stream, see [`Settings::chunks`](crate::Settings::chunks).
     pub(super) chunks: usize,
+    /// See [`Settings::interleaved_calls`](crate::Settings::interleaved_calls).
+    pub(super) interleaved_calls: bool,
 }
 
 /// An answer, ready to be sent.
@@ -213,6 +215,7 @@ impl Exchange {
             id: draw::bits(settings.seed, self.ticket.seq, Purpose::RequestId),
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             chunks: settings.chunks,
+            interleaved_calls: settings.interleaved_calls,
         }))
     }
 

@@ -6,3 +6,4 @@ mod hard_cases;
 mod provider;
 mod ready_made;
 mod runtimes;
+mod tools;

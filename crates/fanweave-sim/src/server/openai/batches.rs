@@ -354,7 +354,9 @@ fn result(
         if known(&chat) { Ok(chat) } else { Err(Problem::UnknownModel(chat.model().to_owned())) }
     });
     let (status, body) = match answer {
-        Ok(chat) => (200, chat.answer(&Making { id, created: now(), chunks: 0 }).bytes),
+        Ok(chat) => {
+            (200, chat.answer(&Making { id, created: now(), chunks: 0, interleaved_calls: false }).bytes)
+        }
         Err(problem) => {
             (problem.status(Dialect::OpenAi).as_u16(), problem.body(Dialect::OpenAi, &request_id).into())
         }

@@ -1,7 +1,7 @@
 //! A chat answer as a stream of chunks.
 //!
 //! Of each candidate: the role, its pieces of text or its tool calls (name first, then pieces of arguments), and why it
-//! ends. The candidates take turns. Then the usage, if wanted, and `[DONE]`.
+//! ends. The candidates take turns, and so do the tool calls where the settings say so. Then the usage, if wanted, and `[DONE]`.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -43,7 +43,7 @@ struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     refusal: Option<Option<()>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tool_calls: Option<[CallDelta<'a>; 1]>,
+    tool_calls: Option<Vec<CallDelta<'a>>>,
 }
 
 /// The beginning of a call, or more of its arguments.
@@ -77,7 +77,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &Making) -> (Bytes, 
         .answers
         .iter()
         .enumerate()
-        .map(|(index, answer)| (index, deltas(answer, making.chunks).into_iter()))
+        .map(|(index, answer)| (index, deltas(answer, making).into_iter()))
         .collect();
     while !candidates.is_empty() {
         candidates.retain_mut(|(index, deltas)| match deltas.next() {
@@ -96,21 +96,25 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &Making) -> (Bytes, 
 }
 
 /// What the chunks of a candidate add, the last with the reason for its end.
-fn deltas(answer: &Answer, chunks: usize) -> Vec<(Delta<'_>, Option<&'static str>)> {
+fn deltas<'a>(answer: &'a Answer, making: &Making) -> Vec<(Delta<'a>, Option<&'static str>)> {
+    let chunks = making.chunks;
     let begin = |content| Delta {
         role: Some("assistant"),
         content: Some(content),
         refusal: Some(None),
         ..Delta::default()
     };
-    let mut deltas: Vec<Delta<'_>> = match &answer.content {
+    let mut deltas: Vec<Delta<'a>> = match &answer.content {
         Content::Text(text) => {
             let pieces =
                 pieces(text, chunks).map(|piece| Delta { content: Some(Some(piece)), ..Delta::default() });
             std::iter::once(begin(Some(""))).chain(pieces).collect()
         }
         Content::Calls(calls) => {
-            let calls = calls.iter().enumerate().flat_map(|(index, call)| call_deltas(index, call, chunks));
+            let calls = calls.iter().enumerate().map(|(index, call)| call_deltas(index, call, chunks));
+            let calls =
+                if making.interleaved_calls { in_turns(calls) } else { calls.flatten().map(one).collect() };
+            let calls = calls.into_iter().map(|calls| Delta { tool_calls: Some(calls), ..Delta::default() });
             std::iter::once(begin(None)).chain(calls).collect()
         }
     };
@@ -121,7 +125,7 @@ fn deltas(answer: &Answer, chunks: usize) -> Vec<(Delta<'_>, Option<&'static str
 }
 
 /// The beginning of a call with its name, then its arguments piece by piece.
-fn call_deltas(index: usize, call: &ToolCall, chunks: usize) -> impl Iterator<Item = Delta<'_>> {
+fn call_deltas(index: usize, call: &ToolCall, chunks: usize) -> impl Iterator<Item = CallDelta<'_>> {
     let begin = Call {
         index: Some(index),
         function: Function { name: &call.name, arguments: "" },
@@ -129,7 +133,23 @@ fn call_deltas(index: usize, call: &ToolCall, chunks: usize) -> impl Iterator<It
     };
     let arguments = pieces(&call.arguments, if chunks == 0 { 4 } else { chunks })
         .map(move |arguments| CallDelta::Arguments { index, function: Arguments { arguments } });
-    std::iter::once(CallDelta::Begin(begin))
-        .chain(arguments)
-        .map(|call| Delta { tool_calls: Some([call]), ..Delta::default() })
+    std::iter::once(CallDelta::Begin(begin)).chain(arguments)
+}
+
+fn one(call: CallDelta<'_>) -> Vec<CallDelta<'_>> {
+    vec![call]
+}
+
+/// A chunk for the first piece of each call, one for the second of each, and so on.
+fn in_turns<'a>(calls: impl Iterator<Item = impl Iterator<Item = CallDelta<'a>>>) -> Vec<Vec<CallDelta<'a>>> {
+    let mut turns: Vec<Vec<_>> = Vec::new();
+    for call in calls {
+        for (turn, piece) in call.enumerate() {
+            match turns.get_mut(turn) {
+                Some(others) => others.push(piece),
+                None => turns.push(vec![piece]),
+            }
+        }
+    }
+    turns
 }

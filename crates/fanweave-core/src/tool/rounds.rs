@@ -1,0 +1,229 @@
+//! The loop: ask, call the tools, ask again.
+
+use std::num::NonZeroU32;
+use std::ops::BitOr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::{Transcript, WithTools};
+use crate::compose::step::step;
+use crate::run::heard;
+use crate::runnable::{Chain, DeltaMap, chain};
+use crate::{
+    Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Part, Prompt, Result, Role, Runnable,
+    Streaming, ToolChoice, Usage,
+};
+
+/// Rounds in a row in which every tool may fail, where nobody says otherwise. 3: a slip, a correction, and another one.
+pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
+
+/// Asks a model, calls the tools that it asks for, hands it their results and asks again, until it answers without
+/// asking for a tool: a step from [`Prompt`] to [`Message`]. Made by [`WithTools::run_tools`].
+///
+/// The answer is the model's last message. Its reply counts the tokens and the requests of all rounds; events tell of
+/// each model call and each tool call as a step of its own. [`transcript`](Self::transcript) gives all that was said.
+///
+/// # Streaming
+/// Text and reasoning of every round are handed out as they arrive, because nobody can know whether a model that has
+/// begun to speak will ask for a tool in the end. Each round has part numbers of its own, so that what it says before it
+/// calls a tool can be told from the answer. Tool calls and their results are no pieces; the run's
+/// [`events`](Chain::events) show them.
+///
+/// # Errors
+/// [`ErrorKind::RecursionLimit`] where the model still asks for tools in its last round, [`ErrorKind::Step`] where tools
+/// have failed too often in a row, or the model's own error. [`Transcript::of`] gives what was said until then.
+#[derive(Clone)]
+pub struct RunTools {
+    with: WithTools,
+    max_rounds: u32,
+    max_failures: NonZeroU32,
+}
+
+impl WithTools {
+    /// Runs the tools that the model asks for, and asks it again, at most `max_rounds` times in all. 0 fails every run
+    /// with [`ErrorKind::Config`].
+    ///
+    /// A [`ToolChoice`] that forces a call holds for the first round; from then on the model decides.
+    ///
+    /// ```
+    /// use fanweave_core::{Context, Result, chain, text, model::fake::Fake, tool::{Tools, TypedTool}};
+    /// use serde_json::{Value, json};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Now {}
+    ///
+    /// impl TypedTool for Now {
+    ///     const NAME: &'static str = "now";
+    ///     const DESCRIPTION: &'static str = "Says what time it is.";
+    ///
+    ///     fn parameters() -> Value {
+    ///         json!({ "type": "object", "properties": {} })
+    ///     }
+    ///
+    ///     async fn run_tool(self, _cx: &Context) -> Result<String> {
+    ///         Ok("12:00".into())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let agent = Fake::echo().model().with_tools(Tools::new().with::<Now>()).run_tools(5) | text();
+    /// assert_eq!(agent.invoke("No tool needed.").await?, "No tool needed.");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn run_tools(self, max_rounds: u32) -> RunTools {
+        RunTools { with: self, max_rounds, max_failures: DEFAULT_MAX_FAILURES }
+    }
+}
+
+impl RunTools {
+    /// Ends the run after `n` rounds in a row in which every tool call failed. Default [`DEFAULT_MAX_FAILURES`]. A round
+    /// in which one of them succeeds begins the count anew.
+    #[must_use]
+    pub fn max_failures(self, n: NonZeroU32) -> Self {
+        Self { max_failures: n, ..self }
+    }
+
+    /// The same loop as a step that gives all that was said.
+    pub fn transcript(self) -> Chain<Prompt, Transcript> {
+        step(move |prompt: Prompt, cx: Context| {
+            let rounds = self.clone();
+            async move { rounds.rounds(prompt, &cx).await }
+        })
+    }
+
+    async fn rounds(&self, mut prompt: Prompt, cx: &Context) -> Result<Transcript> {
+        self.with.tools.ready()?;
+        if self.max_rounds == 0 {
+            let message = "run_tools needs at least 1 round: the model is asked once in each";
+            return Err(Error::new(ErrorKind::Config, message));
+        }
+        self.with.offer(&mut prompt);
+        let parameters = &mut prompt.parameters;
+        let forced = parameters.tool_choice.as_ref().or(self.with.choice.as_ref());
+        let is_forced = matches!(forced, Some(ToolChoice::Required | ToolChoice::Tool(_)));
+        let mut said = Transcript { messages: prompt.messages, ..Transcript::default() };
+        let mut parameters = prompt.parameters;
+        let mut failed_rounds = 0;
+        let parts = Arc::new(AtomicU32::new(0));
+        loop {
+            let ask = Prompt { messages: said.messages.clone(), parameters: parameters.clone() };
+            let heard_as = cx.mapped(Box::new(Round::new(&said, parts.clone())));
+            let message = match heard(&self.with.model, ask, &heard_as).await {
+                Ok(message) => message,
+                Err(error) => return Err(said.broken_off(error)),
+            };
+            said.rounds += 1;
+            said.usage += message.usage();
+            let asks = message.tool_calls().next().is_some();
+            said.messages.push(message);
+            if !asks {
+                return Ok(said);
+            }
+            if said.rounds >= self.max_rounds {
+                return Err(self.too_many_rounds(said));
+            }
+            let results = self.with.tools.execute(said.answer(), cx).await;
+            failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
+            let parts = results.into_iter().map(Part::ToolResult).collect();
+            said.messages.push(Message { role: Role::Tool, parts, reply: None });
+            if failed_rounds >= self.max_failures.get() {
+                return Err(self.too_many_failures(said));
+            }
+            if is_forced {
+                parameters.tool_choice = Some(ToolChoice::Auto);
+            }
+        }
+    }
+
+    fn too_many_rounds(&self, said: Transcript) -> Error {
+        let message = format!(
+            "the model still asks for tools in round {} of {}; allow run_tools more rounds, or look at what it asks \
+             for:\n{}",
+            said.rounds,
+            self.max_rounds,
+            said.summary()
+        );
+        let error = Error::new(ErrorKind::RecursionLimit, message).with_partial(said.answer().clone());
+        said.broken_off(error)
+    }
+
+    fn too_many_failures(&self, said: Transcript) -> Error {
+        let message = format!(
+            "every tool call has failed in {} rounds in a row; max_failures allows more, or look at why:\n{}",
+            self.max_failures,
+            said.summary()
+        );
+        said.broken_off(Error::new(ErrorKind::Step, message))
+    }
+}
+
+impl Runnable for RunTools {
+    type Input = Prompt;
+    type Output = Message;
+
+    async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        Ok(self.rounds(prompt, cx).await?.into_answer())
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::around(format!("tools, at most {} rounds", self.max_rounds), [self.with.describe()])
+    }
+}
+
+impl<R: Runnable<Input = Message>> BitOr<R> for RunTools {
+    type Output = Chain<Prompt, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        chain(self).then(next)
+    }
+}
+
+/// Makes pieces of one round pieces of the whole answer.
+struct Round {
+    is_first: bool,
+    /// Tokens of the rounds before.
+    used: Usage,
+    /// The first part number of this round.
+    from: u32,
+    /// The first number that no part of any round has.
+    next: Arc<AtomicU32>,
+}
+
+impl Round {
+    fn new(before: &Transcript, next: Arc<AtomicU32>) -> Self {
+        let from = next.load(Ordering::Relaxed);
+        Self { is_first: before.rounds == 0, used: before.usage, from, next }
+    }
+
+    fn place(&self, part: u32) -> u32 {
+        let part = self.from.saturating_add(part);
+        self.next.fetch_max(part.saturating_add(1), Ordering::Relaxed);
+        part
+    }
+}
+
+impl DeltaMap for Round {
+    fn map(&mut self, delta: Delta) -> Option<Delta> {
+        Some(match delta {
+            Delta::Text { part, text } => Delta::Text { part: self.place(part), text },
+            Delta::Reasoning { part, text, signature } => {
+                Delta::Reasoning { part: self.place(part), text, signature }
+            }
+            Delta::Other { part, value } => Delta::Other { part: self.place(part), value },
+            Delta::Usage(usage) => {
+                let mut all = self.used;
+                all += usage;
+                Delta::Usage(all)
+            }
+            Delta::ToolCall { .. } | Delta::Finished(FinishReason::ToolCalls) => return None,
+            Delta::Started { .. } if !self.is_first => return None,
+            other => other,
+        })
+    }
+}

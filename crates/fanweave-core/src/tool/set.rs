@@ -1,0 +1,261 @@
+//! A set of tools, and the calls of one message.
+
+use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use serde::de::DeserializeOwned;
+
+use super::Tool;
+use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest};
+
+/// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
+pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+
+/// Longest name of a tool. Source: OpenAI's and Anthropic's references.
+const LONGEST_NAME: usize = 64;
+
+/// The tools that a call offers to its model. Cheap to clone.
+///
+/// A tool that cannot be part of the set, because another one has its name or because no provider takes the name, fails
+/// every run with [`ErrorKind::Config`] before any call is made; [`check`](Self::check) says so at once.
+///
+/// ```
+/// use fanweave_core::{Context, Message, Part, Result, ToolCall, ToolSpec, tool::{Tool, Tools}};
+/// use serde_json::{Value, json};
+///
+/// struct Clock;
+///
+/// impl Tool for Clock {
+///     type Arguments = Value;
+///
+///     fn spec(&self) -> ToolSpec {
+///         let parameters = json!({ "type": "object", "properties": {} });
+///         ToolSpec { name: "now".into(), description: "Says what time it is.".into(), parameters }
+///     }
+///
+///     async fn call(&self, _: Value, _: &Context) -> Result<String> {
+///         Ok("12:00".into())
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<()> {
+/// let tools = Tools::new().tool(Clock).check()?;
+/// let mut asked = Message::assistant("");
+/// asked.parts = vec![Part::ToolCall(ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() })];
+/// let results = tools.execute(&asked, &Context::new()).await;
+/// assert_eq!(results[0].content, "12:00");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Tools {
+    entries: Arc<Vec<Entry>>,
+    timeout: Option<Duration>,
+    concurrency: NonZeroUsize,
+    /// The first thing that is wrong with the set.
+    broken: Option<Error>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    name: Arc<str>,
+    spec: Arc<ToolSpec>,
+    timeout: Option<Duration>,
+    tool: Arc<dyn DynTool>,
+}
+
+/// The erased twin of [`Tool`].
+trait DynTool: Send + Sync {
+    fn call<'a>(&'a self, call: &'a ToolCall, cx: &'a Context) -> BoxFuture<'a, Result<String>>;
+}
+
+impl<T: Tool> DynTool for T {
+    fn call<'a>(&'a self, call: &'a ToolCall, cx: &'a Context) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move { Tool::call(self, read_arguments(call, ErrorKind::Input)?, cx).await })
+    }
+}
+
+/// Reads the arguments of a call. The error is meant for whoever wrote them.
+pub(super) fn read_arguments<T: DeserializeOwned>(call: &ToolCall, kind: ErrorKind) -> Result<T> {
+    let arguments = call.parse_arguments().map_err(|error| {
+        let message = format!("the arguments are not valid JSON ({error}); send one JSON object");
+        Error::new(kind, message).with_source(error)
+    })?;
+    serde_json::from_value(arguments).map_err(|error| {
+        let message = format!("the arguments do not fit the schema: {error}");
+        Error::new(kind, message).with_source(error)
+    })
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self { entries: Arc::default(), timeout: None, concurrency: DEFAULT_CONCURRENCY, broken: None }
+    }
+}
+
+impl Tools {
+    /// No tools.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a tool.
+    #[must_use]
+    pub fn tool(mut self, tool: impl Tool) -> Self {
+        let spec = tool.spec();
+        match self.refuses(&spec.name) {
+            Some(error) => self.broken = self.broken.or(Some(error)),
+            None => {
+                let name = spec.name.as_str().into();
+                let timeout = tool.timeout();
+                let entry = Entry { name, spec: Arc::new(spec), timeout, tool: Arc::new(tool) };
+                Arc::make_mut(&mut self.entries).push(entry);
+            }
+        }
+        self
+    }
+
+    /// Why a tool of that name cannot be part of the set.
+    fn refuses(&self, name: &str) -> Option<Error> {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+            format!(
+                "`{name}` cannot be the name of a tool: use 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-`"
+            )
+        } else if self.get(name).is_some() {
+            format!("there are two tools of the name `{name}`: rename one of them")
+        } else {
+            return None;
+        };
+        Some(Error::new(ErrorKind::Config, message))
+    }
+
+    /// The longest that a call of a tool may take that sets no [limit of its own](Tool::timeout). Default: no limit but
+    /// that of the run.
+    #[must_use]
+    pub fn timeout(self, limit: Duration) -> Self {
+        Self { timeout: Some(limit), ..self }
+    }
+
+    /// Most calls of one message that run at once. Default [`DEFAULT_CONCURRENCY`]. Further ones wait in line, which
+    /// does not count against their timeouts.
+    ///
+    /// Model calls within tools obey the run's own limit besides.
+    #[must_use]
+    pub fn concurrency(self, n: NonZeroUsize) -> Self {
+        Self { concurrency: n, ..self }
+    }
+
+    /// The set, where all tools can be part of it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] with the first name that is there twice, or that no provider takes.
+    pub fn check(self) -> Result<Self> {
+        match self.broken {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// The error of [`check`](Self::check).
+    pub(super) fn ready(&self) -> Result<()> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+
+    /// The tools as a model sees them, in the order in which they were added: for [`Parameters::tools`].
+    ///
+    /// [`Parameters::tools`]: crate::Parameters::tools
+    pub fn specs(&self) -> Vec<ToolSpec> {
+        self.entries.iter().map(|entry| (*entry.spec).clone()).collect()
+    }
+
+    /// The names of the tools, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| &*entry.name)
+    }
+
+    /// Whether there is no tool.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn get(&self, name: &str) -> Option<&Entry> {
+        self.entries.iter().find(|entry| *entry.name == *name)
+    }
+
+    /// Runs all tool calls of `message` at once, and gives their results in the order of the calls. Empty where there
+    /// are none.
+    ///
+    /// A call that cannot be made and a tool that fails, panics or takes too long each give a result with
+    /// [`is_error`](ToolResult::is_error), whose content tells the model what was wrong. Each call is a step of the run
+    /// with the name of its tool, which events show.
+    ///
+    /// # Cancellation
+    /// Dropping the future ends all calls. Tools that block run to their end on their threads.
+    pub async fn execute(&self, message: &Message, cx: &Context) -> Vec<ToolResult> {
+        let calls: Vec<_> = message.tool_calls().map(|call| self.call(call, cx).boxed()).collect();
+        stream::iter(calls).buffered(self.concurrency.get()).collect().await
+    }
+
+    /// Makes one call as a step of the run.
+    async fn call(&self, call: &ToolCall, cx: &Context) -> ToolResult {
+        let name = self.get(&call.name).map_or_else(|| call.name.as_str().into(), |entry| entry.name.clone());
+        // What a tool streams is no piece of the answer.
+        let cx = cx.muted().begin(&name).await;
+        let result = self.outcome(call, &cx).await;
+        let (content, is_error) = match &result {
+            Ok(content) => (content.clone(), false),
+            Err(error) => (error.to_string(), true),
+        };
+        // The error is told of as an event, and to the model.
+        let _ = cx.end(&name, result, |_| None).await;
+        ToolResult { id: call.id.clone(), content, is_error }
+    }
+
+    async fn outcome(&self, call: &ToolCall, cx: &Context) -> Result<String> {
+        self.ready()?;
+        let Some(entry) = self.get(&call.name) else { return Err(self.unknown(&call.name)) };
+        let limit = entry.timeout.or(self.timeout);
+        let work = async {
+            let work = async {
+                match limit {
+                    Some(limit) => entry.tool.call(call, &cx.clone().with_timeout(limit)).await,
+                    None => entry.tool.call(call, cx).await,
+                }
+            };
+            let caught = AssertUnwindSafe(work).catch_unwind().await;
+            caught.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
+        };
+        let Some(limit) = limit else { return work.await };
+        tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+            let message = format!("the tool `{}` did not end within {limit:?}", entry.name);
+            Err(Error::new(ErrorKind::Timeout, message))
+        })
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let mut message = format!("there is no tool `{name}`");
+        if let Some(near) = closest(name, self.names()) {
+            message += &format!("; did you mean `{near}`?");
+        } else if !self.is_empty() {
+            let all: Vec<_> = self.names().map(|name| format!("`{name}`")).collect();
+            message += &format!("; there are {}", all.join(", "));
+        }
+        Error::new(ErrorKind::NotFound, message)
+    }
+}
+
+impl std::fmt::Debug for Tools {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tools")
+            .field("names", &self.names().collect::<Vec<_>>())
+            .field("timeout", &self.timeout)
+            .field("concurrency", &self.concurrency)
+            .finish_non_exhaustive()
+    }
+}

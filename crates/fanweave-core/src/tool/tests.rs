@@ -1,0 +1,401 @@
+use std::collections::VecDeque;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+use super::*;
+use crate::{
+    ChatModel, Delta, Error, ErrorKind, EventKind, FinishReason, Message, Model, Parameters, Part, Prompt,
+    Reply, Role, ToolCall, ToolChoice, Usage, chain, text,
+};
+
+#[derive(Debug, PartialEq, Deserialize)]
+struct FormatBook {
+    title: String,
+    author: String,
+}
+
+impl TypedTool for FormatBook {
+    const NAME: &'static str = "format_book";
+    const DESCRIPTION: &'static str = "Writes a book the way that we write books.";
+
+    fn parameters() -> Value {
+        json!({
+            "type": "object",
+            "properties": { "title": { "type": "string" }, "author": { "type": "string" } },
+            "required": ["title", "author"],
+        })
+    }
+
+    async fn run_tool(self, _: &Context) -> Result<String> {
+        Ok(format!("{} by {}", self.title, self.author))
+    }
+}
+
+/// A tool of any name that behaves as its arguments say.
+struct Any(&'static str, Option<Duration>);
+
+impl Tool for Any {
+    type Arguments = Value;
+
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: self.0.into(), description: String::new(), parameters: json!({ "type": "object" }) }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.1
+    }
+
+    async fn call(&self, arguments: Value, _: &Context) -> Result<String> {
+        if let Some(seconds) = arguments["sleep"].as_u64() {
+            sleep(Duration::from_secs(seconds)).await;
+        }
+        if arguments["panic"] == true {
+            panic!("out of cheese");
+        }
+        match arguments["fail"].as_str() {
+            Some(why) => Err(Error::new(ErrorKind::Step, why)),
+            None => Ok(arguments["say"].as_str().unwrap_or("done").to_owned()),
+        }
+    }
+}
+
+/// A tool that blocks.
+struct Thread;
+
+impl BlockingTool for Thread {
+    type Arguments = Value;
+
+    fn spec(&self) -> ToolSpec {
+        ToolSpec {
+            name: "thread".into(),
+            description: String::new(),
+            parameters: json!({ "type": "object" }),
+        }
+    }
+
+    fn call(&self, _: Value, _: &Context) -> Result<String> {
+        // Without a runtime, or this would panic.
+        crate::blocking::wait(async {});
+        Ok(format!("{:?}", std::thread::current().id()))
+    }
+}
+
+fn asks(calls: &[(&str, &str)]) -> Message {
+    let parts = calls.iter().enumerate().map(|(i, (name, arguments))| {
+        let (name, arguments) = ((*name).to_owned(), (*arguments).to_owned());
+        Part::ToolCall(ToolCall { id: format!("call_{i}"), name, arguments })
+    });
+    Message { role: Role::Assistant, parts: parts.collect(), reply: Some(reply(FinishReason::ToolCalls)) }
+}
+
+fn says(text: &str) -> Message {
+    Message { reply: Some(reply(FinishReason::Stop)), ..Message::assistant(text) }
+}
+
+fn reply(finish_reason: FinishReason) -> Box<Reply> {
+    let usage = Usage { input_tokens: 10, output_tokens: 3, ..Usage::default() };
+    Box::new(Reply { usage, attempts: 1, finish_reason: Some(finish_reason), ..Reply::default() })
+}
+
+/// A model with a script of messages, and what it was asked.
+#[derive(Clone, Default)]
+struct Script {
+    answers: Arc<Mutex<VecDeque<Result<Message>>>>,
+    asked: Arc<Mutex<Vec<Prompt>>>,
+}
+
+impl Script {
+    fn new(answers: impl IntoIterator<Item = Message>) -> Self {
+        let answers = Arc::new(Mutex::new(answers.into_iter().map(Ok).collect()));
+        Self { answers, ..Self::default() }
+    }
+
+    fn tools(&self, tools: Tools) -> WithTools {
+        Model::new(self.clone()).with_tools(tools)
+    }
+}
+
+impl ChatModel for Script {
+    fn name(&self) -> &str {
+        "test/script"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.asked.lock().unwrap().push(prompt);
+        let answer = self.answers.lock().unwrap().pop_front().expect("the script is long enough")?;
+        for delta in crate::delta::of_message(&answer) {
+            cx.delta(delta).await;
+        }
+        let reply = answer.reply.clone().unwrap_or_default();
+        cx.delta(Delta::Usage(reply.usage)).await;
+        cx.delta(Delta::Finished(reply.finish_reason.expect("it says so"))).await;
+        Ok(answer)
+    }
+}
+
+fn any() -> Tools {
+    Tools::new().tool(Any("any", None)).with::<FormatBook>()
+}
+
+async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
+    let results = tools.execute(&asks(calls), &Context::new()).await;
+    results.into_iter().map(|result| (result.content, result.is_error)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn eight_calls_take_the_time_of_one_and_keep_their_order() {
+    let calls: Vec<_> = (0..8).map(|i| format!(r#"{{"sleep": {}, "say": "{i}"}}"#, 8 - i)).collect();
+    let calls: Vec<_> = calls.iter().map(|arguments| ("any", arguments.as_str())).collect();
+    let started = Instant::now();
+    let said = results(&any(), &calls).await;
+    assert_eq!(started.elapsed().as_secs(), 8);
+    let said: Vec<_> = said.iter().map(|(said, _)| said.as_str()).collect();
+    assert_eq!(said, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    let started = Instant::now();
+    results(&any().concurrency(NonZeroUsize::MIN), &calls).await;
+    assert_eq!(started.elapsed().as_secs(), 36);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
+    let tools = any().tool(Any("slow", Some(Duration::from_secs(2)))).timeout(Duration::from_secs(5));
+    let said = results(
+        &tools,
+        &[
+            ("format_bok", "{}"),
+            ("weather", "{}"),
+            ("format_book", r#"{"title": "Emma""#),
+            ("format_book", r#"{"title": "Emma"}"#),
+            ("any", r#"{"fail": "the disk is full"}"#),
+            ("any", r#"{"panic": true}"#),
+            ("slow", r#"{"sleep": 60}"#),
+            ("any", r#"{"sleep": 60}"#),
+            ("any", ""),
+            ("format_book", r#"{"title": "Emma", "author": "Jane Austen"}"#),
+        ],
+    );
+    let said: Vec<_> =
+        said.await.into_iter().map(|(content, is_error)| format!("{is_error} {content}")).collect();
+    insta::assert_snapshot!(said.join("\n"), @"
+    true there is no tool `format_bok`; did you mean `format_book`?
+    true there is no tool `weather`; there are `any`, `format_book`, `slow`
+    true the arguments are not valid JSON (EOF while parsing an object at line 1 column 16); send one JSON object
+    true the arguments do not fit the schema: missing field `author`
+    true the disk is full
+    true a step panicked: out of cheese
+    true the tool `slow` did not end within 2s
+    true the tool `any` did not end within 5s
+    false done
+    false Emma by Jane Austen
+    ");
+}
+
+#[tokio::test]
+async fn a_tool_that_blocks_leaves_the_runtime_alone() {
+    let said = results(&Tools::new().blocking_tool(Thread), &[("thread", "{}")]).await;
+    let here = format!("{:?}", std::thread::current().id());
+    assert!(!said[0].1 && said[0].0 != here, "{said:?}");
+}
+
+#[test]
+fn a_name_that_is_there_twice_is_refused() {
+    let error = any().with::<FormatBook>().check().unwrap_err();
+    assert_eq!(error.to_string(), "there are two tools of the name `format_book`: rename one of them");
+    let error = Tools::new().tool(Any("two words", None)).check().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn a_set_that_is_wrong_fails_before_the_model_is_asked() {
+    let model = Script::default();
+    let agent = chain(model.tools(any().with::<FormatBook>()).run_tools(3));
+    assert_eq!(agent.invoke("x").await.unwrap_err().kind(), ErrorKind::Config);
+    assert!(model.asked.lock().unwrap().is_empty());
+}
+
+#[test]
+fn arguments_are_typed() {
+    let right = r#"{"title": "Emma", "author": "Jane Austen"}"#;
+    let message = asks(&[("any", "{}"), ("format_book", right), ("format_book", r#"{"title": 7}"#)]);
+    let book = message.tool::<FormatBook>().unwrap().expect("it is called");
+    assert_eq!(book, FormatBook { title: "Emma".into(), author: "Jane Austen".into() });
+    let all: Vec<_> = message.tools::<FormatBook>().map(|book| book.map_err(|e| e.to_string())).collect();
+    assert_eq!(all[0], Ok(book));
+    assert_eq!(
+        all[1],
+        Err("step format_book: the arguments do not fit the schema: invalid type: integer `7`, expected a string"
+            .to_owned())
+    );
+    assert!(says("none").tool::<FormatBook>().unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_model_is_handed_the_results_until_it_answers() {
+    let model = Script::new([
+        asks(&[("any", r#"{"say": "one"}"#), ("any", r#"{"fail": "no"}"#)]),
+        asks(&[("any", r#"{"say": "two"}"#)]),
+        says("three"),
+    ]);
+    let answer = chain(model.tools(any()).run_tools(3)).invoke("count").await.unwrap();
+    assert_eq!(answer.text(), "three");
+    // Of all rounds.
+    assert_eq!(answer.usage(), Usage { input_tokens: 30, output_tokens: 9, ..Usage::default() });
+    assert_eq!(answer.reply.unwrap().attempts, 3);
+
+    let asked = model.asked.lock().unwrap();
+    assert!(asked.iter().all(|prompt| prompt.parameters.tools == any().specs()));
+    let results: Vec<_> = asked[2].messages[2].parts.iter().map(|part| format!("{part:?}")).collect();
+    assert!(results[0].contains(r#"id: "call_0", content: "one", is_error: false"#), "{results:?}");
+    assert!(results[1].contains(r#"id: "call_1", content: "no", is_error: true"#), "{results:?}");
+    let roles: Vec<_> = asked[2].messages.iter().map(|message| message.role).collect();
+    assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Assistant, Role::Tool]);
+}
+
+#[tokio::test]
+async fn a_transcript_is_all_that_was_said() {
+    let model = Script::new([asks(&[("any", r#"{"say": "one"}"#)]), says("two")]);
+    let transcript = model.tools(any()).run_tools(2).transcript().invoke("count").await.unwrap();
+    assert_eq!((transcript.rounds, transcript.usage.total_tokens()), (2, 26));
+    assert_eq!(
+        transcript.to_string(),
+        "user: count\ncall any({\"say\": \"one\"})\nresult one\nassistant: two\n"
+    );
+    // Each message with what its own call used.
+    assert_eq!(transcript.answer().usage().total_tokens(), 13);
+}
+
+#[tokio::test]
+async fn the_limit_of_rounds_is_an_error_with_the_transcript() {
+    let model = Script::new([asks(&[("any", r#"{"say": "one"}"#)]), asks(&[("format_book", "{}")])]);
+    let agent = chain(model.tools(any()).run_tools(2)).named("agent");
+    let error = agent.invoke("count").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RecursionLimit);
+    insta::assert_snapshot!(error.to_string(), @r#"
+    step agent: the model still asks for tools in round 2 of 2; allow run_tools more rounds, or look at what it asks for:
+    user: count
+    call any({"say": "one"})
+    result one
+    call format_book({})
+    "#);
+    let transcript = Transcript::of(&error).expect("the loop has left it");
+    assert_eq!((transcript.messages.len(), transcript.rounds), (4, 2));
+    assert_eq!(transcript.usage.total_tokens(), 26);
+    assert_eq!(error.partial().unwrap().tool_calls().next().unwrap().name, "format_book");
+}
+
+#[tokio::test]
+async fn tools_that_fail_again_and_again_end_the_run() {
+    let fails = || asks(&[("any", r#"{"fail": "no"}"#), ("any", r#"{"fail": "no"}"#)]);
+    let mixed = || asks(&[("any", r#"{"fail": "no"}"#), ("any", "{}")]);
+    let run = async |answers: Vec<Message>| {
+        let twice = NonZeroU32::new(2).unwrap();
+        chain(Script::new(answers).tools(any()).run_tools(9).max_failures(twice)).invoke("x").await
+    };
+    // A success in between begins the count anew.
+    assert!(run(vec![fails(), mixed(), fails(), says("well")]).await.is_ok());
+    let error = run(vec![mixed(), fails(), fails(), says("well")]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Step);
+    assert!(error.to_string().starts_with("every tool call has failed in 2 rounds in a row"), "{error}");
+    assert_eq!(Transcript::of(&error).unwrap().messages.len(), 7);
+}
+
+#[tokio::test]
+async fn a_model_that_fails_in_a_later_round_leaves_the_transcript() {
+    let model = Script::new([asks(&[("any", "{}")])]);
+    let busy = Error::new(ErrorKind::Overloaded, "busy").with_source(std::io::Error::other("root"));
+    model.answers.lock().unwrap().push_back(Err(busy));
+    let error = chain(model.tools(any()).run_tools(5)).invoke("x").await.unwrap_err();
+    assert_eq!(error.to_string(), "step test/script: busy");
+    assert_eq!(Transcript::of(&error).unwrap().messages.len(), 3);
+    let sources = std::iter::successors(std::error::Error::source(&error), |error| error.source());
+    assert!(sources.last().unwrap().to_string().contains("root"));
+}
+
+#[tokio::test]
+async fn no_round_is_an_error() {
+    let error = chain(Script::default().tools(any()).run_tools(0)).invoke("x").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+}
+
+#[tokio::test]
+async fn a_forced_call_is_forced_once() {
+    let run = async |model: &Script, of_model: Option<ToolChoice>, of_prompt: Option<ToolChoice>| {
+        let parameters = Parameters { tool_choice: of_model, ..Parameters::default() };
+        let agent = Model::new(model.clone()).with(parameters).with_tools(any()).run_tools(5);
+        let mut prompt = Prompt::from("x");
+        prompt.parameters.tool_choice = of_prompt;
+        chain(agent).invoke(prompt).await.unwrap();
+        let asked = model.asked.lock().unwrap();
+        asked.iter().map(|prompt| prompt.parameters.tool_choice.clone()).collect::<Vec<_>>()
+    };
+    let script = || Script::new([asks(&[("any", "{}")]), says("x")]);
+    let (required, auto) = (Some(ToolChoice::Required), Some(ToolChoice::Auto));
+    assert_eq!(run(&script(), required.clone(), None).await, [required.clone(), auto.clone()]);
+    assert_eq!(run(&script(), None, required.clone()).await, [required.clone(), auto]);
+    assert_eq!(run(&script(), None, None).await, [None, None]);
+}
+
+#[tokio::test]
+async fn a_stream_keeps_the_rounds_apart() {
+    let mut first = asks(&[("any", "{}")]);
+    first.parts.insert(0, Part::Text("Let me see. ".into()));
+    let model = Script::new([first, says("Done.")]);
+    let agent = chain(model.tools(any()).run_tools(5));
+    let pieces: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
+    let usage = |input_tokens, output_tokens| Usage { input_tokens, output_tokens, ..Usage::default() };
+    assert_eq!(
+        pieces,
+        [
+            Delta::Text { part: 0, text: "Let me see. ".into() },
+            Delta::Usage(usage(10, 3)),
+            Delta::Text { part: 1, text: "Done.".into() },
+            Delta::Usage(usage(20, 6)),
+            Delta::Finished(FinishReason::Stop),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn calls_are_steps_of_the_run() {
+    let model = Script::new([asks(&[("any", "{}"), ("any", r#"{"fail": "no"}"#)]), says("x")]);
+    let agent = model.tools(any()).run_tools(5) | text();
+    let mut seen = Vec::new();
+    let mut events = agent.events("x");
+    while let Some(event) = events.next().await {
+        let what = match &event.kind {
+            EventKind::StepStarted => "started",
+            EventKind::StepFinished { .. } => "finished",
+            EventKind::StepFailed(_) => "failed",
+            _ => continue,
+        };
+        seen.push(format!("{} {what}", event.path));
+    }
+    assert_eq!(
+        seen,
+        [
+            "test/script started",
+            "test/script finished",
+            "any started",
+            "any finished",
+            "any started",
+            "any failed",
+            "test/script started",
+            "test/script finished",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_of_the_run_ends_its_tools() {
+    let model = Script::new([asks(&[("any", r#"{"sleep": 60}"#)])]);
+    let cx = Context::new().with_timeout(Duration::from_secs(5));
+    let started = Instant::now();
+    let error = chain(model.tools(any()).run_tools(5)).invoke_in("x", &cx).await.unwrap_err();
+    assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Timeout, 5));
+}

@@ -1,0 +1,145 @@
+//! What was said in the rounds of a loop.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::error::excerpt;
+use crate::{EXCERPT_BYTES, Error, Message, Part, ToolResult, Usage};
+
+/// Most bytes of one call or result in the text of an error. 120: a line.
+const LINE_BYTES: usize = 120;
+
+/// Everything that was said in a run of [`run_tools`](super::WithTools::run_tools), from the prompt to the answer.
+///
+/// ```
+/// use fanweave_core::{model::fake::Fake, tool::Tools};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let agent = Fake::echo().model().with_tools(Tools::new()).run_tools(5);
+/// let transcript = agent.transcript().invoke("hello").await?;
+/// assert_eq!(transcript.messages.len(), 2);
+/// assert_eq!(transcript.answer().text(), "hello");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+#[non_exhaustive]
+pub struct Transcript {
+    /// The messages of the prompt, those of the model, and the tools' results, in order. Each message of the model says
+    /// what its own call used.
+    pub messages: Vec<Message>,
+    /// How often the model was asked.
+    pub rounds: u32,
+    /// Tokens of all rounds.
+    pub usage: Usage,
+}
+
+impl Transcript {
+    /// What was said before a run of [`run_tools`](super::WithTools::run_tools) failed, where `error` is of one.
+    ///
+    /// Found also where steps around the loop have added to the error.
+    pub fn of(error: &Error) -> Option<&Transcript> {
+        let mut source = StdError::source(error);
+        while let Some(error) = source {
+            if let Some(broken) = error.downcast_ref::<BrokenOff>() {
+                return Some(&broken.transcript);
+            }
+            source = error.source();
+        }
+        None
+    }
+
+    /// The last message: the model's answer, where the run ended well. An empty message where nothing was said.
+    pub fn answer(&self) -> &Message {
+        static NOTHING: Message = Message { role: crate::Role::Assistant, parts: Vec::new(), reply: None };
+        self.messages.last().unwrap_or(&NOTHING)
+    }
+
+    /// The answer, with the tokens and requests of all rounds in its reply.
+    pub fn into_answer(mut self) -> Message {
+        let attempts = self.replies().map(|reply| reply.attempts).fold(0, u32::saturating_add);
+        let all_cached = self.replies().all(|reply| reply.cached);
+        let Some(mut answer) = self.messages.pop() else { return self.answer().clone() };
+        if let Some(reply) = &mut answer.reply {
+            reply.usage = self.usage;
+            reply.attempts = attempts;
+            reply.cached = all_cached;
+        }
+        answer
+    }
+
+    /// What the provider said about the model's messages of this run.
+    fn replies(&self) -> impl Iterator<Item = &crate::Reply> {
+        let of_model = self.messages.iter().rev().filter(|message| message.role == crate::Role::Assistant);
+        of_model.take(self.rounds as usize).filter_map(|message| message.reply.as_deref())
+    }
+
+    /// `error`, with this transcript.
+    pub(super) fn broken_off(self, error: Error) -> Error {
+        error.clone().with_source(BrokenOff { transcript: self, error })
+    }
+}
+
+/// The calls and results, a line each.
+impl fmt::Display for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for message in &self.messages {
+            for part in &message.parts {
+                match part {
+                    Part::ToolCall(call) => {
+                        writeln!(f, "call {}({})", call.name, excerpt(&call.arguments, LINE_BYTES))?;
+                    }
+                    Part::ToolResult(ToolResult { content, is_error, .. }) => {
+                        let kind = if *is_error { "error" } else { "result" };
+                        writeln!(f, "{kind} {}", excerpt(content, LINE_BYTES))?;
+                    }
+                    Part::Text(text) => {
+                        let role = format!("{:?}", message.role).to_lowercase();
+                        writeln!(f, "{role}: {}", excerpt(text, LINE_BYTES))?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Transcript {
+    /// The end of it for the text of an error: at most [`EXCERPT_BYTES`], whole lines.
+    pub(super) fn summary(&self) -> String {
+        let all = self.to_string();
+        let lines: Vec<_> = all.lines().collect();
+        let mut size = 0;
+        let fits = lines.iter().rev().take_while(|line| {
+            size += line.len() + 1;
+            size <= EXCERPT_BYTES
+        });
+        let from = lines.len() - fits.count();
+        let mut summary = lines[from..].join("\n");
+        if from > 0 {
+            summary.insert_str(0, "…\n");
+        }
+        summary
+    }
+}
+
+/// A loop that failed.
+#[derive(Debug)]
+struct BrokenOff {
+    transcript: Transcript,
+    error: Error,
+}
+
+impl fmt::Display for BrokenOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the tools' loop broke off after {} rounds: {}", self.transcript.rounds, self.error)
+    }
+}
+
+impl StdError for BrokenOff {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.error.source()
+    }
+}

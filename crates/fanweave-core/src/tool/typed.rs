@@ -1,0 +1,128 @@
+//! Tools that are the type of their own arguments.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::set::read_arguments;
+use super::{Tool, Tools};
+use crate::{Context, ErrorKind, Message, Result, ToolSpec};
+
+/// A tool that is the type of its own arguments, as `#[fanweave::tool]` writes it: its fields are what the model fills
+/// in, and a value of it can be called.
+///
+/// ```
+/// use fanweave_core::{Context, Message, Part, Result, ToolCall, tool::{Tools, TypedTool}};
+/// use serde_json::{Value, json};
+///
+/// #[derive(serde::Deserialize)]
+/// struct FormatBook {
+///     title: String,
+///     author: String,
+/// }
+///
+/// impl TypedTool for FormatBook {
+///     const NAME: &'static str = "format_book";
+///     const DESCRIPTION: &'static str = "Writes a book the way that we write books.";
+///
+///     fn parameters() -> Value {
+///         json!({
+///             "type": "object",
+///             "properties": { "title": { "type": "string" }, "author": { "type": "string" } },
+///             "required": ["title", "author"],
+///         })
+///     }
+///
+///     async fn run_tool(self, _cx: &Context) -> Result<String> {
+///         Ok(format!("{} by {}", self.title, self.author))
+///     }
+/// }
+///
+/// let tools = Tools::new().with::<FormatBook>();
+///
+/// // What a model that was offered them may answer:
+/// let mut message = Message::assistant("");
+/// message.parts = vec![Part::ToolCall(ToolCall {
+///     id: "1".into(),
+///     name: "format_book".into(),
+///     arguments: r#"{ "title": "Emma", "author": "Jane Austen" }"#.into(),
+/// })];
+/// let book = message.tool::<FormatBook>()?.expect("it has called the tool");
+/// assert_eq!(book.author, "Jane Austen");
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+pub trait TypedTool: DeserializeOwned + Send + 'static {
+    /// What the model calls it by.
+    const NAME: &'static str;
+    /// When and what for.
+    const DESCRIPTION: &'static str;
+    /// As [`Tool::timeout`].
+    const TIMEOUT: Option<Duration> = None;
+
+    /// JSON schema of the fields.
+    fn parameters() -> Value;
+
+    /// Does the work, as [`Tool::call`].
+    fn run_tool(self, cx: &Context) -> impl Future<Output = Result<String>> + Send;
+}
+
+/// The tool of a type.
+struct Of<T>(PhantomData<fn() -> T>);
+
+impl<T: TypedTool> Tool for Of<T> {
+    type Arguments = T;
+
+    fn spec(&self) -> ToolSpec {
+        ToolSpec { name: T::NAME.into(), description: T::DESCRIPTION.into(), parameters: T::parameters() }
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        T::TIMEOUT
+    }
+
+    async fn call(&self, arguments: T, cx: &Context) -> Result<String> {
+        arguments.run_tool(cx).await
+    }
+}
+
+impl Tools {
+    /// Adds the tool of a type: see [`TypedTool`].
+    #[must_use]
+    pub fn with<T: TypedTool>(self) -> Self {
+        self.tool(Of::<T>(PhantomData))
+    }
+}
+
+impl Message {
+    /// The arguments of the first call of the tool `T`. `None` where the model does not call it.
+    ///
+    /// ```
+    /// # use fanweave_core::{Context, Message, Result, tool::TypedTool};
+    /// # #[derive(serde::Deserialize)]
+    /// # struct FormatBook {}
+    /// # impl TypedTool for FormatBook {
+    /// #     const NAME: &'static str = "format_book";
+    /// #     const DESCRIPTION: &'static str = "";
+    /// #     fn parameters() -> serde_json::Value { serde_json::json!({}) }
+    /// #     async fn run_tool(self, _: &Context) -> Result<String> { Ok(String::new()) }
+    /// # }
+    /// assert!(Message::assistant("No book today.").tool::<FormatBook>()?.is_none());
+    /// # Ok::<_, fanweave_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Parse`] where the arguments are not what `T` reads.
+    pub fn tool<T: TypedTool>(&self) -> Result<Option<T>> {
+        self.tools().next().transpose()
+    }
+
+    /// The arguments of all calls of the tool `T`, in order, each read on its own. See [`tool`](Self::tool).
+    pub fn tools<T: TypedTool>(&self) -> impl Iterator<Item = Result<T>> {
+        self.tool_calls()
+            .filter(|call| call.name == T::NAME)
+            .map(|call| read_arguments(call, ErrorKind::Parse).map_err(|error| error.with_step(T::NAME)))
+    }
+}

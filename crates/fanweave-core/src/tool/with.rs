@@ -1,0 +1,88 @@
+//! A model that is offered tools.
+
+use std::ops::BitOr;
+
+use super::Tools;
+use crate::runnable::{Chain, chain};
+use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, ToolChoice};
+
+/// A model that is offered tools: a step from [`Prompt`] to [`Message`], of one call. The message may ask for tools;
+/// [`run_tools`](Self::run_tools) goes on from there.
+///
+/// Made by [`Model::with_tools`] and [`Chain::with_tools`]. Tools that the prompt's own parameters name are replaced.
+#[derive(Clone)]
+pub struct WithTools {
+    pub(super) model: Chain<Prompt, Message>,
+    pub(super) tools: Tools,
+    /// What the model was told about the choice of tools, where it is known.
+    pub(super) choice: Option<ToolChoice>,
+}
+
+impl WithTools {
+    /// Sets the tools of a prompt.
+    pub(super) fn offer(&self, prompt: &mut Prompt) {
+        prompt.parameters.tools = self.tools.specs();
+    }
+}
+
+impl Runnable for WithTools {
+    type Input = Prompt;
+    type Output = Message;
+
+    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.tools.ready()?;
+        self.offer(&mut prompt);
+        self.model.run(prompt, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.model.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        let names: Vec<_> = self.tools.names().collect();
+        Node::around(format!("with tools {}", names.join(", ")), [self.model.describe()])
+    }
+}
+
+impl<R: Runnable<Input = Message>> BitOr<R> for WithTools {
+    type Output = Chain<Prompt, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        chain(self).then(next)
+    }
+}
+
+impl Model {
+    /// Offers tools to the model.
+    ///
+    /// ```
+    /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let model = Fake::echo().model().with_tools(Tools::new());
+    /// let answer = chain(model.run_tools(5)).invoke("hello").await?;
+    /// assert_eq!(answer.text(), "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn with_tools(&self, tools: Tools) -> WithTools {
+        let choice = self.parameters().tool_choice.clone();
+        WithTools { model: chain(self.clone()), tools, choice }
+    }
+}
+
+impl Chain<Prompt, Message> {
+    /// As [`Model::with_tools`], for a model with fallbacks, retries or whatever else is around it.
+    ///
+    /// ```
+    /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};
+    ///
+    /// let model = chain(Fake::echo()).fallback([chain(Fake::echo())]);
+    /// let agent = model.with_tools(Tools::new()).run_tools(5);
+    /// ```
+    pub fn with_tools(self, tools: Tools) -> WithTools {
+        WithTools { model: self, tools, choice: None }
+    }
+}

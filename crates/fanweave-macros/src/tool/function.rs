@@ -1,0 +1,153 @@
+//! A function as a tool: a struct of its arguments, of the function's name.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
+
+use super::{Implementation, Options, docs};
+
+/// An argument that the model fills in.
+struct Argument {
+    /// Doc comments, and what serde and schemars are told.
+    attributes: Vec<Attribute>,
+    name: Ident,
+    of: TokenStream,
+}
+
+pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStream> {
+    let mut wrong: Option<Error> = None;
+    let mut add = |error: Error| match &mut wrong {
+        Some(all) => all.combine(error),
+        None => wrong = Some(error),
+    };
+    if let Some(option) = options.blocking.as_ref().or(options.context.as_ref()) {
+        let message = format!(
+            "`{option}` is for structs: a function that is not async runs on a thread for work that blocks, and one \
+             whose first parameter is `&Context` gets the context"
+        );
+        add(Error::new(option.span(), message));
+    }
+    let generics = &function.sig.generics;
+    if !generics.params.is_empty() {
+        add(Error::new(generics.span(), "a tool has one schema, and so no type or lifetime parameters"));
+    }
+    let takes_context =
+        matches!(function.sig.inputs.first(), Some(FnArg::Typed(first)) if is_context(&first.ty));
+    let mut arguments = Vec::new();
+    for parameter in function.sig.inputs.iter_mut().skip(usize::from(takes_context)) {
+        match argument(parameter) {
+            Ok(argument) => arguments.push(argument),
+            Err(error) => add(error),
+        }
+    }
+    if let Some(error) = wrong {
+        return Err(error);
+    }
+
+    let name = &function.sig.ident;
+    let visibility = &function.vis;
+    let fields = arguments.iter().map(|Argument { attributes, name, of }| {
+        quote! { #(#attributes)* #visibility #name: #of }
+    });
+    let about = format!("The arguments of the function `{name}`, which is a tool.");
+    let context = takes_context.then(|| quote! { cx, });
+    let names = arguments.iter().map(|argument| &argument.name);
+    let call = quote! { #name(#context #(self.#names),*) };
+    // At the type, so that an answer which no model can read is an error there.
+    let answer = match &function.sig.output {
+        ReturnType::Default => name.span(),
+        ReturnType::Type(_, of) => of.span(),
+    };
+    let run = match function.sig.asyncness {
+        Some(_) => said(&quote! { #call.await }, answer),
+        None => blocking(&call, answer),
+    };
+    let implementation = Implementation { of: name.clone(), options, docs: docs::text(&function.attrs), run };
+    Ok(quote! {
+        #function
+
+        #[doc = #about]
+        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+        #[derive(::fanweave::__private::serde::Deserialize, ::fanweave::__private::schemars::JsonSchema)]
+        #[serde(crate = "::fanweave::__private::serde")]
+        #[schemars(crate = "::fanweave::__private::schemars")]
+        #visibility struct #name {
+            #(#fields,)*
+        }
+
+        #implementation
+    })
+}
+
+/// What the model gets to read of a value; what is wrong with its type is an error at `span`.
+pub(super) fn said(value: &TokenStream, span: Span) -> TokenStream {
+    let returned = quote_spanned! {span=> returned.said() };
+    quote! {{
+        let returned = ::fanweave::__private::tool::Returned(#value);
+        #returned
+    }}
+}
+
+/// A call of `self` and `cx` on a thread for work that blocks.
+pub(super) fn blocking(call: &TokenStream, span: Span) -> TokenStream {
+    let said = said(call, span);
+    quote! {
+        let cx = cx.clone();
+        let call = move || {
+            let cx = &cx;
+            let _ = cx;
+            #said
+        };
+        ::fanweave::blocking::Pool::shared().run(call).await?
+    }
+}
+
+/// Whether a type is `&Context`.
+fn is_context(of: &Type) -> bool {
+    let Type::Reference(reference) = of else { return false };
+    let Type::Path(path) = &*reference.elem else { return false };
+    path.path.segments.last().is_some_and(|segment| segment.ident == "Context")
+}
+
+/// Takes from a parameter what belongs to the field of its name.
+fn argument(parameter: &mut FnArg) -> Result<Argument> {
+    let parameter = match parameter {
+        FnArg::Typed(parameter) => parameter,
+        FnArg::Receiver(receiver) => {
+            let message =
+                "a method cannot be a tool: write a function, or implement `fanweave::Tool` for the type";
+            return Err(Error::new(receiver.span(), message));
+        }
+    };
+    if is_context(&parameter.ty) {
+        let message = "the context comes first: it is no argument that the model fills in";
+        return Err(Error::new(parameter.ty.span(), message));
+    }
+    let Pat::Ident(pattern) = &*parameter.pat else {
+        let message = "give the argument a name: the model fills it in by that";
+        return Err(Error::new(parameter.pat.span(), message));
+    };
+    match &*parameter.ty {
+        Type::Reference(reference) => {
+            let said = match &*reference.elem {
+                Type::Path(path) if path.path.is_ident("str") => "`String`".to_owned(),
+                Type::Slice(_) => "`Vec<..>`".to_owned(),
+                _ => "the type without `&`".to_owned(),
+            };
+            let message = format!("a tool owns its arguments, which come from the model: write {said}");
+            return Err(Error::new(reference.span(), message));
+        }
+        Type::ImplTrait(of) => {
+            let message = "name the type of the argument: its schema is made from that";
+            return Err(Error::new(of.span(), message));
+        }
+        _ => {}
+    }
+    let for_field = |attribute: &Attribute| {
+        ["doc", "serde", "schemars"].iter().any(|name| attribute.path().is_ident(name))
+    };
+    let (attributes, rest) = std::mem::take(&mut parameter.attrs).into_iter().partition(for_field);
+    parameter.attrs = rest;
+    Ok(Argument { attributes, name: pattern.ident.clone(), of: parameter.ty.to_token_stream() })
+}

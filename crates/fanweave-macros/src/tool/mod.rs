@@ -1,0 +1,84 @@
+//! `#[tool]`.
+
+mod docs;
+mod function;
+mod options;
+mod structure;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, Ident, Item, ItemFn, Result};
+
+use options::Options;
+
+pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
+    tool(options, item.clone()).unwrap_or_else(|error| {
+        // The function stays, so that what calls it is not wrong too.
+        let mut function = syn::parse2::<ItemFn>(item).ok();
+        if let Some(function) = &mut function {
+            for parameter in &mut function.sig.inputs {
+                match parameter {
+                    FnArg::Typed(parameter) => parameter.attrs.clear(),
+                    FnArg::Receiver(_) => return error.into_compile_error(),
+                }
+            }
+        }
+        let error = error.into_compile_error();
+        quote! { #error #function }
+    })
+}
+
+fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let options: Options = syn::parse2(options)?;
+    match syn::parse2(item)? {
+        Item::Fn(item) => function::expand(options, item),
+        Item::Struct(item) => structure::expand(options, &item),
+        item => {
+            Err(Error::new(item.span(), "a tool is a function, or a struct whose fields are its arguments"))
+        }
+    }
+}
+
+/// `impl TypedTool`.
+struct Implementation {
+    /// The type of the arguments.
+    of: Ident,
+    options: Options,
+    /// What the doc comments say.
+    docs: String,
+    /// An expression of the future of `Result<String>`, of `self` and `cx`.
+    run: TokenStream,
+}
+
+impl ToTokens for Implementation {
+    fn to_tokens(&self, tokens: &mut TokenStream) {
+        let Self { of, options, docs, run } = self;
+        let name = options.name.as_ref().map_or_else(|| of.to_string(), syn::LitStr::value);
+        let name = name.trim_start_matches("r#");
+        let description = options.description.as_ref().map_or_else(|| docs.clone(), syn::LitStr::value);
+        let timeout = options.timeout.as_ref().map(|timeout| {
+            quote! {
+                const TIMEOUT: ::core::option::Option<::core::time::Duration> = ::core::option::Option::Some(#timeout);
+            }
+        });
+        tokens.extend(quote! {
+            impl ::fanweave::TypedTool for #of {
+                const NAME: &'static str = #name;
+                const DESCRIPTION: &'static str = #description;
+                #timeout
+
+                fn parameters() -> ::fanweave::__private::Value {
+                    ::fanweave::__private::tool::parameters::<Self>()
+                }
+
+                async fn run_tool(self, cx: &::fanweave::Context) -> ::fanweave::Result<::std::string::String> {
+                    #[allow(unused_imports, reason = "which one is used depends on what the tool returns")]
+                    use ::fanweave::__private::tool::{Fallible as _, Plain as _};
+                    let _ = cx;
+                    #run
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,69 @@
+//! What stands in the parentheses of `#[tool(..)]`.
+
+use syn::parse::{Parse, ParseStream};
+use syn::{Error, Expr, Ident, LitStr, Result, Token};
+
+/// Longest name that providers take. `Tools` says the same at run time.
+const LONGEST_NAME: usize = 64;
+
+#[derive(Default)]
+pub(super) struct Options {
+    pub(super) name: Option<LitStr>,
+    pub(super) description: Option<LitStr>,
+    pub(super) timeout: Option<Expr>,
+    /// Where the tool's `call` blocks, and where it takes the context: of structs alone.
+    pub(super) blocking: Option<Ident>,
+    pub(super) context: Option<Ident>,
+}
+
+impl Parse for Options {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut options = Self::default();
+        while !input.is_empty() {
+            let option: Ident = input.parse()?;
+            let is_new = match option.to_string().as_str() {
+                "name" => set(&mut options.name, name(value(input, &option, "a text")?)?),
+                "description" => set(&mut options.description, value(input, &option, "a text")?),
+                "timeout" => set(&mut options.timeout, value(input, &option, "a Duration")?),
+                "blocking" => set(&mut options.blocking, option.clone()),
+                "context" => set(&mut options.context, option.clone()),
+                _ => {
+                    let message = format!(
+                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"` and \
+                         `timeout = Duration::from_secs(..)`, and on structs `blocking` and `context`"
+                    );
+                    return Err(Error::new(option.span(), message));
+                }
+            };
+            if !is_new {
+                return Err(Error::new(option.span(), format!("`{option}` is given twice")));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// Sets an option that was not set yet.
+fn set<T>(option: &mut Option<T>, value: T) -> bool {
+    option.replace(value).is_none()
+}
+
+fn value<T: Parse>(input: ParseStream<'_>, option: &Ident, kind: &str) -> Result<T> {
+    let wanted = |span| Error::new(span, format!("write `{option} = ..`, with {kind}"));
+    input.parse::<Token![=]>().map_err(|_| wanted(option.span()))?;
+    input.parse().map_err(|error| wanted(error.span()))
+}
+
+fn name(name: LitStr) -> Result<LitStr> {
+    let text = name.value();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(is_plain) {
+        let message =
+            format!("providers take 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-` as a name");
+        return Err(Error::new(name.span(), message));
+    }
+    Ok(name)
+}

@@ -1,0 +1,63 @@
+//! A struct as a tool: its fields are the arguments, and its method `call` does the work.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::punctuated::Punctuated;
+use syn::spanned::Spanned;
+use syn::{Error, Fields, ItemStruct, Path, Result, Token};
+
+use super::{Implementation, Options, docs, function};
+
+pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream> {
+    let name = &item.ident;
+    if !item.generics.params.is_empty() {
+        let message = "a tool has one schema, and so no type or lifetime parameters";
+        return Err(Error::new(item.generics.span(), message));
+    }
+    if !matches!(item.fields, Fields::Named(_)) {
+        let message = format!("the model fills in arguments by their names: write `struct {name} {{ .. }}`");
+        return Err(Error::new(name.span(), message));
+    }
+    let serde = (!derives(item, "Deserialize")).then(|| {
+        quote! {
+            #[derive(::fanweave::__private::serde::Deserialize)]
+            #[serde(crate = "::fanweave::__private::serde")]
+        }
+    });
+    let schemars = (!derives(item, "JsonSchema")).then(|| {
+        quote! {
+            #[derive(::fanweave::__private::schemars::JsonSchema)]
+            #[schemars(crate = "::fanweave::__private::schemars")]
+        }
+    });
+    let context = options.context.as_ref().map(|_| quote! { cx });
+    // At the name, so that a method which is not there is an error there.
+    let call = quote_spanned! {name.span()=> self.call(#context) };
+    let run = if options.blocking.is_some() {
+        function::blocking(&call, name.span())
+    } else {
+        let future = quote_spanned! {name.span()=> ::fanweave::__private::tool::work(#call).await };
+        function::said(&future, name.span())
+    };
+    let run = quote! {
+        #[allow(unused_imports, reason = "it is for structs without a method of that name")]
+        use ::fanweave::__private::tool::NoCall as _;
+        #run
+    };
+    let implementation = Implementation { of: name.clone(), options, docs: docs::text(&item.attrs), run };
+    Ok(quote! {
+        #serde
+        #schemars
+        #item
+
+        #implementation
+    })
+}
+
+/// Whether the struct derives a trait of that name already.
+fn derives(item: &ItemStruct, name: &str) -> bool {
+    let derives = item.attrs.iter().filter(|attribute| attribute.path().is_ident("derive"));
+    let traits = derives
+        .filter_map(|derive| derive.parse_args_with(Punctuated::<Path, Token![,]>::parse_terminated).ok());
+    traits.flatten().any(|path| path.segments.last().is_some_and(|segment| segment.ident == name))
+}
