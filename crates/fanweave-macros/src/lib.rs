@@ -1,5 +1,6 @@
 //! The macros of fanweave. Use them through the crate `fanweave`, which they name in what they expand to.
 
+mod call;
 mod prompt;
 mod tool;
 
@@ -15,4 +16,10 @@ pub fn prompt(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
     tool::expand(options.into(), item.into()).into()
+}
+
+/// Makes a call of a function that returns its prompt: see `fanweave::call`.
+#[proc_macro_attribute]
+pub fn call(options: TokenStream, item: TokenStream) -> TokenStream {
+    call::expand(options.into(), item.into()).into()
 }

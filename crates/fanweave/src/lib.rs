@@ -41,6 +41,7 @@
 //! ```
 
 pub mod batch_api;
+pub mod call;
 pub mod chain_file;
 pub mod chains;
 pub mod loaders;
@@ -56,6 +57,45 @@ pub mod words;
 pub use chain_file::ChainFile;
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
+/// Makes a call of a function: it says what to ask, and the attribute whom and how.
+///
+/// ```
+/// #[fanweave::call(model = "sim/writer", temperature = 0.2)]
+/// async fn recommend_book(genre: &str) -> String {
+///     format!("Recommend a {genre} book.")
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> fanweave::Result<()> {
+/// println!("{}", recommend_book("fantasy").await?);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The function returns its prompt: a text, a [`Message`] or several, a [`Prompt`], a [`call::Config`] that decides on model,
+/// client, parameters and tools at run time, or a `Result` of one of these. It may be async, and wait for whatever it
+/// needs. A first parameter `&Context` is the run's own, for calls within the call, and no argument.
+///
+/// What is written as a function then returns a [`call::Call`], which is awaited, streamed, watched, changed for one
+/// time or run by code that is not async. Beside it there is a type of the function's name, whose `chain()` is the same as a
+/// [`Chain`] from the argument, or from a tuple of the arguments, as owned values: for pipes, batches and journals.
+///
+/// Options:
+///
+/// | | |
+/// |---|---|
+/// | `model = ".."` | `provider/model`, or any expression that is a [`Model`], a name or a `Result` of a model. It is evaluated once |
+/// | `provider = ".."` | goes in front of the model's name |
+/// | `client = ..` | a [`models::Client`] of one's own, or a `Result` of one |
+/// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | as in [`Parameters`] |
+/// | `parameters = ..` | [`Parameters`] that hold where the options above say nothing |
+/// | `tools(A, b)` | tools that the model may ask for: types with [`tool`](macro@tool) |
+/// | `run_tools = 5` | runs them, and asks the model at most so many times |
+/// | `response = Book` | a structured answer instead of a [`call::Response`] |
+/// | `retry = policy` | retries the whole call with this [`RetryPolicy`], beyond what the transport does |
+/// | `fallback = [".."]` | models that are asked where the one before fails |
+/// | `timeout = ..` | longest time for the whole call |
+pub use fanweave_macros::call;
 /// A prompt whose variables are checked when the program is compiled.
 ///
 /// With values, it is a prompt: each variable of the template is given once, as a variable of that name or as
@@ -179,6 +219,13 @@ pub mod __private {
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
     pub use {schemars, serde};
+
+    pub mod call {
+        //! What `#[call]` expands to.
+        pub use crate::call::{chain_of, kept, model_through, of, respond};
+        pub use std::borrow::Borrow;
+        pub use std::sync::OnceLock;
+    }
 
     pub mod tool {
         //! What `#[tool]` expands to.

@@ -65,6 +65,7 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     };
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&function.attrs), run };
     Ok(quote! {
+        #[allow(clippy::needless_pass_by_value, reason = "a tool owns its arguments")]
         #function
 
         #[doc = #about]

@@ -230,7 +230,7 @@ fn answer(params: &[u8], seq: u64, settings: &Settings) -> Result<Value, Value> 
     let known = |model: &str| settings.models.is_empty() || settings.models.iter().any(|name| name == model);
     match request {
         Ok(request) if known(request.model()) => {
-            Ok(json(&request.answer(&Making { id, created: 0, chunks: 0 }).bytes))
+            Ok(json(&request.answer(&Making { id, created: 0, chunks: 0, interleaved_calls: false }).bytes))
         }
         Ok(request) => {
             let problem = Problem::UnknownModel(request.model().to_owned());

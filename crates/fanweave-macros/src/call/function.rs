@@ -1,0 +1,318 @@
+//! The function that says what to ask.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Error, FnArg, GenericParam, Ident, ItemFn, Pat, Result, ReturnType, Type};
+
+use super::options::{Model, Options};
+
+/// What is read of the function.
+pub(super) struct Function<'a> {
+    item: &'a ItemFn,
+    takes_context: bool,
+    arguments: Vec<Argument<'a>>,
+    /// The type of the prompt.
+    asked: &'a Type,
+}
+
+struct Argument<'a> {
+    name: &'a Ident,
+    of: &'a Type,
+    /// What it is borrowed from, where it is a reference.
+    borrowed: Option<&'a Type>,
+}
+
+impl<'a> Function<'a> {
+    pub(super) fn read(item: &'a ItemFn) -> Result<Self> {
+        let mut wrong: Option<Error> = None;
+        let mut add = |error: Error| match &mut wrong {
+            Some(all) => all.combine(error),
+            None => wrong = Some(error),
+        };
+        for parameter in &item.sig.generics.params {
+            add(match parameter {
+                GenericParam::Lifetime(_) => {
+                    Error::new(parameter.span(), "a call needs no lifetimes: write `&str`, and it is copied")
+                }
+                _ => Error::new(parameter.span(), "a call has one type for each argument: name it here"),
+            });
+        }
+        let takes_context =
+            matches!(item.sig.inputs.first(), Some(FnArg::Typed(first)) if is_context(&first.ty));
+        let mut arguments = Vec::new();
+        for parameter in item.sig.inputs.iter().skip(usize::from(takes_context)) {
+            match argument(parameter) {
+                Ok(argument) => arguments.push(argument),
+                Err(error) => add(error),
+            }
+        }
+        let asked = match &item.sig.output {
+            ReturnType::Type(_, asked) => Some(&**asked),
+            ReturnType::Default => {
+                let message = "a call returns its prompt: write `-> String`, or `-> Vec<Message>`";
+                add(Error::new(item.sig.ident.span(), message));
+                None
+            }
+        };
+        match (wrong, asked) {
+            (None, Some(asked)) => Ok(Self { item, takes_context, arguments, asked }),
+            (Some(error), _) => Err(error),
+            (None, None) => unreachable!("a missing type is an error"),
+        }
+    }
+
+    /// The function without anything behind it.
+    pub(super) fn stub(&self) -> TokenStream {
+        let (visibility, name) = (&self.item.vis, &self.item.sig.ident);
+        let inputs = self.inputs();
+        quote! {
+            #[allow(unused_variables, missing_docs, clippy::all, reason = "it stands in for a call that does not compile")]
+            #visibility fn #name(#inputs) -> ::fanweave::call::Call<::fanweave::call::Response> {
+                ::core::unimplemented!()
+            }
+        }
+    }
+
+    fn inputs(&self) -> TokenStream {
+        let inputs = self.arguments.iter().map(|Argument { name, of, .. }| quote! { #name: #of });
+        quote! { #(#inputs),* }
+    }
+
+    pub(super) fn expand(&self, options: &Options) -> TokenStream {
+        let Self { item, arguments, asked, .. } = self;
+        let (visibility, name) = (&item.vis, &item.sig.ident);
+        let attributes = &item.attrs;
+        let inputs = self.inputs();
+        let names: Vec<_> = arguments.iter().map(|argument| argument.name).collect();
+        let owned: Vec<_> = arguments.iter().map(Argument::owned_type).collect();
+        let input = match &*owned {
+            [one] => one.clone(),
+            all => quote! { (#(#all,)*) },
+        };
+        let binding = match &*names {
+            [one] => quote! { #one },
+            all => quote! { (#(#all,)*) },
+        };
+        let given = arguments.iter().map(|Argument { name, borrowed, .. }| match borrowed {
+            Some(from) => quote! { <#from as ::std::borrow::ToOwned>::to_owned(#name) },
+            None => quote! { #name },
+        });
+        let given: Vec<_> = given.collect();
+        let given = match &*given {
+            [one] => quote! { #one },
+            all => quote! { (#(#all,)*) },
+        };
+
+        // The function as it was written, inside, where nobody else calls it.
+        let asks = Ident::new("asks", name.span());
+        let (is_async, written, output, block) =
+            (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
+        let lints = item.attrs.iter().filter(|attribute| attribute.path().is_ident("allow"));
+        let body = quote! { #(#lints)* #is_async fn #asks(#written) #output #block };
+        let context = self.takes_context.then(|| quote! { &cx, });
+        let passed = arguments.iter().map(|Argument { name, borrowed, .. }| match borrowed {
+            Some(from) => quote! { ::fanweave::__private::call::Borrow::<#from>::borrow(&#name) },
+            None => quote! { #name },
+        });
+        let wait = item.sig.asyncness.as_ref().map(|_| quote! { .await });
+        // At the type, so that what no model can be asked is an error there.
+        let config = quote_spanned! {asked.span()=> ::fanweave::call::IntoConfig::into_config(asked) };
+
+        let plain = name.to_string();
+        let plain = plain.trim_start_matches("r#");
+        let about = format!("The call `{plain}` as a step: its chain, and what it is made of.");
+        let settings = settings(options);
+        let answer = match &options.response {
+            Some(response) => response.to_token_stream(),
+            None => quote! { ::fanweave::call::Response },
+        };
+        quote! {
+            #(#attributes)*
+            #visibility fn #name(#inputs) -> ::fanweave::call::Call<#answer> {
+                ::fanweave::__private::call::of::<#name>(#given)
+            }
+
+            #[doc = #about]
+            #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+            #visibility struct #name {}
+
+            #[allow(dead_code, reason = "not every call is a step of a chain")]
+            impl #name {
+                /// The call as a chain from its argument, or from a tuple of its arguments.
+                #visibility fn chain() -> ::fanweave::Chain<#input, #answer> {
+                    ::fanweave::__private::call::chain_of::<Self>()
+                }
+            }
+
+            impl ::fanweave::call::Function for #name {
+                type Input = #input;
+                type Output = #answer;
+
+                const NAME: &'static str = #plain;
+                #settings
+
+                async fn ask(
+                    #binding: Self::Input,
+                    cx: ::fanweave::Context,
+                ) -> ::fanweave::Result<::fanweave::call::Config> {
+                    #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it is written as the call is")]
+                    #body
+                    let _ = &cx;
+                    let asked = #asks(#context #(#passed),*) #wait;
+                    #config
+                }
+            }
+        }
+    }
+}
+
+impl Argument<'_> {
+    fn owned_type(&self) -> TokenStream {
+        match self.borrowed {
+            Some(from) => quote! { <#from as ::std::borrow::ToOwned>::Owned },
+            None => self.of.to_token_stream(),
+        }
+    }
+}
+
+/// What the options say, as items of the implementation.
+fn settings(options: &Options) -> TokenStream {
+    let kept = |build: TokenStream| {
+        quote! {
+            fn model() -> ::fanweave::Result<::fanweave::Model> {
+                static MODEL: ::fanweave::__private::call::OnceLock<::fanweave::Model> =
+                    ::fanweave::__private::call::OnceLock::new();
+                ::fanweave::__private::call::kept(&MODEL, || #build)
+            }
+        }
+    };
+    let model = match (&options.model, &options.client) {
+        (Model::Name(name), client) => {
+            let build = match client {
+                Some(client) => {
+                    quote_spanned! {client.span()=> ::fanweave::__private::call::model_through(#name, #client) }
+                }
+                None => quote! { ::fanweave::model(#name) },
+            };
+            let kept = kept(build);
+            quote! {
+                const MODEL: ::core::option::Option<&'static str> = ::core::option::Option::Some(#name);
+                #kept
+            }
+        }
+        (Model::Expression(model), _) => {
+            kept(quote_spanned! {model.span()=> ::fanweave::call::IntoModel::into_model(#model) })
+        }
+    };
+    let parameters = (!options.fields.is_empty() || options.parameters.is_some()).then(|| {
+        let fields = options.fields.iter().map(|(field, value)| match field.to_string().as_str() {
+            "stop" => quote_spanned! {value.span()=>
+                stop: ::std::iter::IntoIterator::into_iter(#value).map(::std::string::String::from).collect()
+            },
+            _ => quote_spanned! {value.span()=> #field: ::core::option::Option::Some(#value) },
+        });
+        let rest = options.parameters.as_ref().map(|rest| quote! { .or(&#rest) });
+        quote! {
+            fn parameters() -> ::fanweave::Parameters {
+                ::fanweave::Parameters { #(#fields,)* ..::core::default::Default::default() } #rest
+            }
+        }
+    });
+    let tools = (!options.tools.is_empty()).then(|| {
+        let tools = options.tools.iter().map(|tool| quote_spanned! {tool.span()=> .with::<#tool>() });
+        quote! {
+            fn tools() -> ::core::option::Option<::fanweave::tool::Tools> {
+                ::core::option::Option::Some(::fanweave::tool::Tools::new() #(#tools)*)
+            }
+        }
+    });
+    let rounds = options.run_tools.as_ref().map(|rounds| {
+        quote! {
+            fn rounds() -> ::core::option::Option<u32> {
+                ::core::option::Option::Some(#rounds)
+            }
+        }
+    });
+    let retry = options.retry.as_ref().map(|policy| quote_spanned! {policy.span()=> .retry(#policy) });
+    let fallback = options.fallback.as_ref().map(|others| {
+        quote_spanned! {others.span()=>
+            .fallback({
+                let mut chains = ::std::vec::Vec::new();
+                for other in #others {
+                    chains.push(::fanweave::chain(::fanweave::call::IntoModel::into_model(other)?));
+                }
+                chains
+            })
+        }
+    });
+    let timeout = options.timeout.as_ref().map(|limit| quote_spanned! {limit.span()=> .timeout(#limit) });
+    let around = (retry.is_some() || fallback.is_some() || timeout.is_some()).then(|| {
+        quote! {
+            fn around(
+                model: ::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>,
+            ) -> ::fanweave::Result<::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>> {
+                ::core::result::Result::Ok(model #retry #fallback #timeout)
+            }
+        }
+    });
+    let answer = match &options.response {
+        Some(response) => quote_spanned! {response.span()=>
+            ::fanweave::__private::call::structured::<#response>(model, name)
+        },
+        None => quote! { ::fanweave::__private::call::respond(model, name) },
+    };
+    quote! {
+        #model
+        #parameters
+        #tools
+        #rounds
+        #around
+
+        fn answer(
+            model: ::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>,
+            name: &str,
+        ) -> ::fanweave::Chain<::fanweave::Prompt, Self::Output> {
+            #answer
+        }
+    }
+}
+
+/// Whether a type is `&Context`.
+fn is_context(of: &Type) -> bool {
+    let Type::Reference(reference) = of else { return false };
+    let Type::Path(path) = &*reference.elem else { return false };
+    path.path.segments.last().is_some_and(|segment| segment.ident == "Context")
+}
+
+fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
+    let parameter = match parameter {
+        FnArg::Typed(parameter) => parameter,
+        FnArg::Receiver(receiver) => {
+            let message = "a method cannot be a call: write a function, and hand it what it needs";
+            return Err(Error::new(receiver.span(), message));
+        }
+    };
+    if is_context(&parameter.ty) {
+        return Err(Error::new(parameter.ty.span(), "the context comes first: it is no argument"));
+    }
+    let Pat::Ident(pattern) = &*parameter.pat else {
+        return Err(Error::new(parameter.pat.span(), "give the argument a name"));
+    };
+    let borrowed = match &*parameter.ty {
+        Type::Reference(reference) if reference.mutability.is_some() => {
+            let message = "a call may run later: it cannot change what it is given; take the value";
+            return Err(Error::new(reference.span(), message));
+        }
+        Type::Reference(reference)
+            if reference.lifetime.as_ref().is_none_or(|name| name.ident == "static") =>
+        {
+            Some(&*reference.elem)
+        }
+        Type::ImplTrait(of) => {
+            return Err(Error::new(of.span(), "a call has one type for each argument: name it here"));
+        }
+        _ => None,
+    };
+    Ok(Argument { name: &pattern.ident, of: &parameter.ty, borrowed })
+}

@@ -1,0 +1,233 @@
+//! From a function to its chain.
+
+use std::future::Future;
+use std::marker::PhantomData;
+use std::sync::OnceLock;
+
+use futures::future::BoxFuture;
+
+use super::{Config, Overrides};
+use crate::models::{Client, ModelBuilder};
+use crate::tool::Tools;
+use crate::{
+    Chain, Context, Error, ErrorKind, Message, Model, Node, Parameters, Prompt, Result, Runnable, Streaming,
+    chain,
+};
+
+/// A function with `#[fanweave::call]`: what the attribute implements for the type of the function's name.
+///
+/// ```
+/// use fanweave::call::Function;
+///
+/// #[fanweave::call(model = "sim/writer")]
+/// async fn recommend_book(genre: &str) -> String {
+///     format!("Recommend a {genre} book.")
+/// }
+///
+/// assert_eq!(recommend_book::NAME, "recommend_book");
+/// ```
+pub trait Function: Sized + 'static {
+    /// Its argument, or a tuple of its arguments, as owned values.
+    type Input: Send + 'static;
+    /// What comes of it: a [`Response`](super::Response), or the type of its `response`.
+    type Output: Send + 'static;
+
+    /// Its name, which errors and events have.
+    const NAME: &'static str;
+    /// The name of its model. `None` where the attribute has an expression.
+    const MODEL: Option<&'static str> = None;
+
+    /// The model of the attribute.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be built.
+    fn model() -> Result<Model>;
+
+    /// The parameters of the attribute.
+    fn parameters() -> Parameters {
+        Parameters::default()
+    }
+
+    /// The tools of the attribute.
+    fn tools() -> Option<Tools> {
+        None
+    }
+
+    /// How often the model is asked at most where its tools are run. `None` where they are only offered.
+    fn rounds() -> Option<u32> {
+        None
+    }
+
+    /// The model with the retries, timeouts and fallbacks of the attribute around it.
+    ///
+    /// # Errors
+    /// Where a fallback cannot be built.
+    fn around(model: Chain<Prompt, Message>) -> Result<Chain<Prompt, Message>> {
+        Ok(model)
+    }
+
+    /// Reads the answer.
+    fn answer(model: Chain<Prompt, Message>, name: &str) -> Chain<Prompt, Self::Output>;
+
+    /// What the function asks.
+    fn ask(input: Self::Input, cx: Context) -> impl Future<Output = Result<Config>> + Send;
+}
+
+/// What a function asks, once it is given the context of a run.
+type Ask = Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Config>> + Send>;
+
+/// A function with its arguments.
+pub(super) struct Bound {
+    ask: Ask,
+    pub(super) overrides: Overrides,
+}
+
+impl Bound {
+    /// What is left of a call that has begun.
+    pub(super) fn begun() -> Self {
+        let error = || Error::new(ErrorKind::Config, "the call has begun already");
+        Self {
+            ask: Box::new(move |_| Box::pin(async move { Err(error()) })),
+            overrides: Overrides::default(),
+        }
+    }
+}
+
+/// Binds the arguments of a function. The scope that holds here holds for the call, wherever it runs.
+pub(super) fn bound<F: Function>(input: F::Input) -> Bound {
+    Bound { ask: Box::new(move |cx| Box::pin(F::ask(input, cx))), overrides: Overrides::here() }
+}
+
+/// Runs a function that has its arguments.
+pub(super) fn of_bound<F: Function>() -> Chain<Bound, F::Output> {
+    chain(Bounded::<F>(PhantomData)).named(F::NAME)
+}
+
+/// A function as a chain from its arguments.
+pub fn chain_of<F: Function>() -> Chain<F::Input, F::Output> {
+    chain(Whole::<F>(PhantomData)).named(F::NAME)
+}
+
+struct Bounded<F>(PhantomData<fn() -> F>);
+
+impl<F: Function> Runnable for Bounded<F> {
+    type Input = Bound;
+    type Output = F::Output;
+
+    async fn run(&self, bound: Bound, cx: &Context) -> Result<F::Output> {
+        let Bound { ask, overrides } = bound;
+        // What a function asks meanwhile is no piece of its own answer.
+        let config = ask(cx.muted()).await?;
+        let (chain, prompt) = assemble::<F>(config, overrides)?;
+        chain.run(prompt, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::step(F::MODEL.unwrap_or("model"))
+    }
+}
+
+struct Whole<F>(PhantomData<fn() -> F>);
+
+impl<F: Function> Runnable for Whole<F> {
+    type Input = F::Input;
+    type Output = F::Output;
+
+    async fn run(&self, input: F::Input, cx: &Context) -> Result<F::Output> {
+        Bounded::<F>(PhantomData).run(bound::<F>(input), cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::step(F::MODEL.unwrap_or("model"))
+    }
+}
+
+/// Whom to ask, and what.
+fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<Prompt, F::Output>, Prompt)> {
+    let Config { mut prompt, model, client, tools } = config;
+    let decided = Overrides { model, client, parameters: std::mem::take(&mut prompt.parameters), tools };
+    let Overrides { model, client, parameters, tools } = overrides.or(decided);
+    prompt.parameters = parameters;
+    let model = match (model, client) {
+        (Some(model), _) => model?,
+        (None, Some(client)) => through::<F>(client)?,
+        (None, None) => F::model()?,
+    };
+    let model = model.with(F::parameters());
+    let name = model.name().to_owned();
+    let model = F::around(chain(model))?;
+    let model = match (tools.or_else(F::tools), F::rounds()) {
+        (None, _) => model,
+        (Some(tools), None) => chain(model.with_tools(tools)),
+        (Some(tools), Some(rounds)) => chain(model.with_tools(tools).run_tools(rounds)),
+    };
+    Ok((F::answer(model, &name), prompt))
+}
+
+/// The function's model, reached through another client.
+fn through<F: Function>(client: Client) -> Result<Model> {
+    let Some(name) = F::MODEL else {
+        let message =
+            format!("the model of `{}` is an expression: give a model instead of a client", F::NAME);
+        return Err(Error::new(ErrorKind::Config, message));
+    };
+    if name.starts_with("sim/") {
+        let message = format!("`{name}` is simulated in this process: no client reaches it");
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    ModelBuilder::new(name).client(client).build()
+}
+
+/// The model that a function keeps once it could be built.
+pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Model>) -> Result<Model> {
+    if let Some(model) = model.get() {
+        return Ok(model.clone());
+    }
+    let built = build()?;
+    Ok(model.get_or_init(|| built).clone())
+}
+
+/// The model of that name, reached through the client of the attribute.
+pub fn model_through(name: &str, client: impl IntoClient) -> Result<Model> {
+    ModelBuilder::new(name).client(client.into_client()?).build()
+}
+
+/// What a client can be given as: itself, or the result of building it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no client",
+    label = "this is no client",
+    note = "give a `fanweave::models::Client`, or a `Result` of one, as `Client::builder().build()` is"
+)]
+pub trait IntoClient {
+    /// The client.
+    ///
+    /// # Errors
+    /// That of building it.
+    fn into_client(self) -> Result<Client>;
+}
+
+impl IntoClient for Client {
+    fn into_client(self) -> Result<Client> {
+        Ok(self)
+    }
+}
+
+impl IntoClient for &Client {
+    fn into_client(self) -> Result<Client> {
+        Ok(self.clone())
+    }
+}
+
+impl IntoClient for Result<Client> {
+    fn into_client(self) -> Result<Client> {
+        self
+    }
+}

@@ -1,0 +1,28 @@
+//! Several calls at once: three of them by hand, and as many as there are through the call's chain.
+//!
+//!     cargo run --release -p fanweave --example calls_parallel
+
+use fanweave::Result;
+use futures::future::try_join_all;
+
+#[fanweave::call(model = "sim/writer")]
+async fn recommend_book(genre: &str) -> String {
+    format!("Recommend a {genre} book.")
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let genres = ["fantasy", "science fiction", "mystery"];
+    let began = std::time::Instant::now();
+    let responses = try_join_all(genres.map(recommend_book)).await?;
+    for (genre, response) in genres.iter().zip(&responses) {
+        println!("({genre})\n{response}\n");
+    }
+    println!("three calls in {:?}", began.elapsed());
+
+    // A hundred, 50 at a time. A row that fails leaves the others alone.
+    let many = (0..100).map(|n| format!("number {n}"));
+    let rows = recommend_book::chain().batch(many).concurrency(50).collect().await;
+    println!("{} of {} answered", rows.iter().filter(|row| row.is_ok()).count(), rows.len());
+    Ok(())
+}
