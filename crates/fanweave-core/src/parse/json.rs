@@ -79,7 +79,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
     }
 }
 
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     let start = start(text);
     let found = first(&text[start..]).or_else(|error| {
         // Models write raw line breaks into strings; JSON wants them escaped.

@@ -7,6 +7,7 @@ pub mod list;
 pub mod matches;
 pub(crate) mod partial;
 pub mod repair;
+pub mod structured;
 pub mod text;
 pub mod tool_calls;
 

@@ -115,7 +115,8 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
     }
 }
 
-fn again(error: &Error) -> String {
+/// What a model is told of an answer that does not fit.
+pub(super) fn again(error: &Error) -> String {
     format!("This answer could not be read: {error}. Write it again so that it can, and nothing else.")
 }
 

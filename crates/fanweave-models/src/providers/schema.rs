@@ -62,6 +62,28 @@ pub(super) fn within(schema: &Value, subset: &Subset) -> Value {
     }
 }
 
+/// Whether objects whose properties are all named can say it: maps cannot be said, nor what may be anything.
+pub(super) fn is_closed(schema: &Value) -> bool {
+    let Value::Object(object) = schema else { return false };
+    let says = |keyword: &str| object.contains_key(keyword);
+    let is_open = match object.get("additionalProperties") {
+        None => object.get("type") == Some(&json!("object")) && !says("properties"),
+        Some(more) => *more != Value::Bool(false),
+    };
+    let is_anything =
+        !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| says(k));
+    let named =
+        ["properties", "$defs", "definitions"].iter().filter_map(|name| object.get(*name)?.as_object());
+    let listed =
+        ["anyOf", "oneOf", "allOf", "prefixItems"].iter().filter_map(|name| object.get(*name)?.as_array());
+    !is_open
+        && !is_anything
+        && !says("patternProperties")
+        && named.flat_map(Map::values).all(is_closed)
+        && listed.flatten().all(is_closed)
+        && object.get("items").is_none_or(is_closed)
+}
+
 impl Subset {
     fn object(&self, schema: &Map<String, Value>) -> Map<String, Value> {
         let mut kept = Map::new();
@@ -198,6 +220,23 @@ mod tests {
                 "additionalProperties": false,
             })
         );
+    }
+
+    #[test]
+    fn maps_and_what_may_be_anything_are_not_closed() {
+        let object = |of: Value| json!({ "type": "object", "properties": { "a": of } });
+        for (of, closed) in [
+            (json!({ "type": "string" }), true),
+            (json!({ "type": "array", "items": { "type": "object", "properties": {} } }), true),
+            (json!({ "anyOf": [{ "$ref": "#/$defs/b" }, { "type": "null" }] }), true),
+            (json!({ "type": "object", "additionalProperties": { "type": "integer" } }), false),
+            (json!({ "type": "array", "items": { "type": "object" } }), false),
+            (json!({ "anyOf": [{ "type": "string" }, {}] }), false),
+            (json!(true), false),
+            (json!({ "description": "Anything." }), false),
+        ] {
+            assert_eq!(is_closed(&object(of.clone())), closed, "{of}");
+        }
     }
 
     #[test]

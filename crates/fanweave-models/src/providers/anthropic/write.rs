@@ -36,7 +36,14 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
     set("model", call.model.into());
     set("max_tokens", p.max_tokens.unwrap_or(MAX_TOKENS).into());
-    let system = system(call.messages)?;
+    let mut system = system(call.messages)?;
+    if let Some(ResponseFormat::JsonSchema { schema, .. }) = &p.format
+        && !schema::is_closed(schema)
+    {
+        // What structured output cannot say is said in words.
+        let words = format!("Answer with JSON alone, which fits this JSON schema: {schema}");
+        system.push(json!({ "type": "text", "text": words }));
+    }
     if !system.is_empty() {
         set("system", system.into());
     }
@@ -60,6 +67,7 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     }
     match &p.format {
         None | Some(ResponseFormat::Text) => {}
+        Some(ResponseFormat::JsonSchema { schema, .. }) if !schema::is_closed(schema) => {}
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
             let schema = schema::within(schema, &SUBSET);
             set("output_config", json!({ "format": { "type": "json_schema", "schema": schema } }));

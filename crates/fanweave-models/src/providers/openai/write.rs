@@ -270,13 +270,14 @@ fn response_format(format: &ResponseFormat) -> Result<Value> {
     Ok(match format {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
-        ResponseFormat::JsonSchema { name, schema, strict: true } => json!({
+        // What the strict mode cannot say is asked for without it.
+        ResponseFormat::JsonSchema { name, schema, strict: true } if schema::is_closed(schema) => json!({
             "type": "json_schema",
             "json_schema": { "name": name, "schema": schema::within(schema, &schema::STRICT), "strict": true },
         }),
-        ResponseFormat::JsonSchema { name, schema, strict } => json!({
+        ResponseFormat::JsonSchema { name, schema, .. } => json!({
             "type": "json_schema",
-            "json_schema": { "name": name, "schema": schema, "strict": strict },
+            "json_schema": { "name": name, "schema": schema, "strict": false },
         }),
         other => return Err(unsupported(&format!("the response format {other:?}"))),
     })

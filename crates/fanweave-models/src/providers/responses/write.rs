@@ -142,7 +142,9 @@ fn text_format(format: &ResponseFormat) -> Result<Value> {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
         ResponseFormat::JsonSchema { name, schema, strict } => {
-            let schema = if *strict { schema::within(schema, &schema::STRICT) } else { schema.clone() };
+            // What the strict mode cannot say is asked for without it.
+            let strict = *strict && schema::is_closed(schema);
+            let schema = if strict { schema::within(schema, &schema::STRICT) } else { schema.clone() };
             json!({ "type": "json_schema", "name": name, "schema": schema, "strict": strict })
         }
         other => return Err(unsupported(&format!("the response format {other:?}"))),

@@ -1,0 +1,398 @@
+//! Answers in a form: asked for with a schema, read as a type, and asked for again where they do not fit.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::SHOWN_BYTES;
+use super::partial::Partial;
+use super::repair::again;
+use crate::runnable::{Chain, chain};
+use crate::{
+    Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
+    Streaming, excerpt,
+};
+
+/// Further tries where nobody says otherwise. 2: models that fail three times do not learn from a fourth.
+const AGAIN: u32 = 2;
+
+/// What an answer stands under where its type is no object: providers take schemas of objects alone.
+const ANSWER: &str = "answer";
+
+/// Says what is wrong with a value.
+type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
+
+/// A model whose answers are values of `T`: a step from [`Prompt`]. Made by [`structured_as`], or from a type alone by
+/// `fanweave::structured`.
+///
+/// The provider is asked to hold the model to the schema, where it can. What comes is read as a `T` and
+/// [checked](Self::check). Where it does not fit, the model is shown its answer and what is wrong with it, and asked again.
+///
+/// # Streaming
+/// The value so far as it grows, of the first answer: strings grow, all else appears once complete, and what was handed out is
+/// never taken back. Where the first answer does not fit, those that follow are not streamed, and the run's output is what
+/// counts.
+///
+/// # Errors
+/// A run fails with [`ErrorKind::Parse`] where no answer fits; the error has the last one. An answer that was
+/// cut off at the token limit is not asked for again. Also with the errors of the model.
+pub struct Structured<T> {
+    model: Chain<Prompt, Message>,
+    name: Arc<str>,
+    schema: Arc<Value>,
+    /// Whether the schema is one of an object with the answer in it.
+    is_wrapped: bool,
+    again: u32,
+    checks: Vec<Check<T>>,
+}
+
+/// A model whose answers are values of `T`, which `schema` is the JSON schema of. `name` is what the schema is called.
+///
+/// ```
+/// use fanweave_core::{model::fake::Fake, structured_as};
+/// use serde_json::json;
+///
+/// #[derive(Debug, PartialEq, serde::Deserialize)]
+/// struct Book {
+///     title: String,
+///     year: u16,
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let schema = json!({
+///     "type": "object",
+///     "properties": { "title": { "type": "string" }, "year": { "type": "integer" } },
+///     "required": ["title", "year"],
+/// });
+/// // The first answer has no year: the model hears of it.
+/// let model = Fake::script([Ok(r#"{"title": "Emma"}"#), Ok(r#"{"title": "Emma", "year": 1815}"#)]);
+/// let book = structured_as::<Book>(model, "book", schema)
+///     .check(|book| if book.year < 2000 { Ok(()) } else { Err("an older book, please".into()) });
+/// let chain = fanweave_core::chain(book);
+/// assert_eq!(chain.invoke("Recommend a book.").await?, Book { title: "Emma".into(), year: 1815 });
+/// # Ok(())
+/// # }
+/// ```
+pub fn structured_as<T>(
+    model: impl Runnable<Input = Prompt, Output = Message>,
+    name: impl Into<Arc<str>>,
+    schema: Value,
+) -> Structured<T>
+where
+    T: DeserializeOwned + Send + 'static,
+{
+    let is_object = schema.get("type").is_some_and(|kind| kind == "object")
+        && !["anyOf", "oneOf", "allOf", "$ref"].iter().any(|keyword| schema.get(keyword).is_some());
+    let schema = if is_object { schema } else { wrapped(schema) };
+    Structured {
+        model: chain(model),
+        name: name.into(),
+        schema: Arc::new(schema),
+        is_wrapped: !is_object,
+        again: AGAIN,
+        checks: Vec::new(),
+    }
+}
+
+/// The schema of an object that has the answer in it. Definitions stay at the root, where references look for them.
+fn wrapped(mut schema: Value) -> Value {
+    let mut root = Map::new();
+    if let Value::Object(schema) = &mut schema {
+        for keyword in ["$defs", "definitions", "$schema"] {
+            if let Some(value) = schema.remove(keyword) {
+                root.insert(keyword.to_owned(), value);
+            }
+        }
+    }
+    root.insert("type".to_owned(), json!("object"));
+    root.insert("properties".to_owned(), json!({ ANSWER: schema }));
+    root.insert("required".to_owned(), json!([ANSWER]));
+    Value::Object(root)
+}
+
+impl<T: DeserializeOwned + Send + 'static> Structured<T> {
+    /// Asks at most `times` times again. Default 2.
+    #[must_use]
+    pub fn again(self, times: u32) -> Self {
+        Self { again: times, ..self }
+    }
+
+    /// Refuses values that fit the type and are wrong all the same: `check` says what is wrong, and the model gets to read it.
+    #[must_use]
+    pub fn check(mut self, check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        self.checks.push(Arc::new(check));
+        self
+    }
+
+    fn read(&self, message: &Message) -> Result<T> {
+        let text = message.text();
+        let reply = message.reply.as_deref();
+        let reason = reply.and_then(|reply| reply.finish_reason.as_ref());
+        let value = super::json::parse::<Value>(&text).map_err(|error| match reason {
+            Some(FinishReason::Length) => {
+                let message = "the answer was cut off at the token limit: raise `max_tokens`";
+                Error::new(ErrorKind::Parse, message).with_body(&text)
+            }
+            Some(FinishReason::Refusal | FinishReason::ContentFilter) => {
+                let message =
+                    format!("the model declined to answer: {:?}", excerpt(text.trim(), SHOWN_BYTES));
+                Error::new(ErrorKind::Parse, message).with_body(&text)
+            }
+            _ => error,
+        })?;
+        let value = match (self.is_wrapped, value) {
+            (true, Value::Object(mut object)) if object.contains_key(ANSWER) => {
+                object.remove(ANSWER).unwrap_or_default()
+            }
+            (_, value) => value,
+        };
+        let wrong = |what: String| {
+            let shown = excerpt(text.trim(), SHOWN_BYTES);
+            Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
+        };
+        let value: T = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        for check in &self.checks {
+            check(&value).map_err(wrong)?;
+        }
+        Ok(value)
+    }
+
+    /// Whether another answer may be better than this one.
+    fn may_improve(message: &Message) -> bool {
+        let reason = message.reply.as_deref().and_then(|reply| reply.finish_reason.as_ref());
+        !matches!(reason, Some(FinishReason::Length | FinishReason::Refusal | FinishReason::ContentFilter))
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
+    type Input = Prompt;
+    type Output = T;
+
+    async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<T> {
+        let schema = Value::clone(&self.schema);
+        let name = self.name.to_string();
+        prompt.parameters.format = Some(ResponseFormat::JsonSchema { name, schema, strict: true });
+        let (mut partial, is_wrapped) = (Partial::default(), self.is_wrapped);
+        let first = cx.mapped(Box::new(move |delta: Delta| {
+            let value = delta.as_text().and_then(|text| partial.push(text))?;
+            Some(Delta::Value(if is_wrapped { value.get(ANSWER)?.clone() } else { value }))
+        }));
+        let muted = cx.muted();
+        let mut cx = &first;
+        let mut left = self.again;
+        loop {
+            // The last time nothing is asked after it.
+            let kept = (left > 0).then(|| prompt.clone());
+            let message = self.model.run(prompt, cx).await?;
+            let error = match (self.read(&message), kept) {
+                (Ok(value), _) => return Ok(value),
+                (Err(error), Some(again)) if Self::may_improve(&message) => {
+                    prompt = again;
+                    error
+                }
+                (Err(error), _) => return Err(error.with_partial(message)),
+            };
+            prompt.messages.push(Message::assistant(message.text()));
+            prompt.messages.push(Message::user(again(&error)));
+            left -= 1;
+            cx = &muted;
+        }
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+
+    fn describe(&self) -> Node {
+        Node::around(format!("structured {}", self.name), [self.model.describe()])
+    }
+}
+
+impl<T> Clone for Structured<T> {
+    fn clone(&self) -> Self {
+        Self {
+            model: self.model.clone(),
+            name: self.name.clone(),
+            schema: self.schema.clone(),
+            is_wrapped: self.is_wrapped,
+            again: self.again,
+            checks: self.checks.clone(),
+        }
+    }
+}
+
+impl<T> fmt::Debug for Structured<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Structured")
+            .field("name", &self.name)
+            .field("again", &self.again)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::fake::Fake;
+
+    fn schema() -> Value {
+        json!({ "type": "object", "properties": { "n": { "type": "integer" } }, "required": ["n"] })
+    }
+
+    #[derive(Debug, PartialEq, serde::Deserialize)]
+    struct Number {
+        n: u8,
+    }
+
+    #[tokio::test]
+    async fn a_model_hears_what_was_wrong_and_is_asked_at_most_so_often() {
+        let answers = || Fake::script([Ok("n is 3"), Ok(r#"{"n": 300}"#), Ok(r#"{"n": 3}"#)]);
+        let number = structured_as::<Number>(answers(), "number", schema());
+        assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 3 });
+
+        let number = structured_as::<Number>(answers(), "number", schema()).again(1);
+        let error = chain(number).invoke("?").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Parse);
+        assert!(error.message().starts_with("invalid value: integer `300`, expected u8"), "{error}");
+        assert_eq!(error.partial().unwrap().text(), r#"{"n": 300}"#);
+    }
+
+    #[tokio::test]
+    async fn the_conversation_has_each_answer_and_what_was_wrong_with_it() {
+        struct Learns;
+        impl crate::ChatModel for Learns {
+            fn name(&self) -> &str {
+                "test/learns"
+            }
+            async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+                assert!(matches!(
+                    prompt.parameters.format,
+                    Some(ResponseFormat::JsonSchema { strict: true, .. })
+                ));
+                let said = prompt.messages.last().unwrap().text();
+                Ok(Message::assistant(match prompt.messages.len() {
+                    1 => r#"{"n": 1}"#,
+                    _ if said.contains("n must be even") => r#"{"n": 2}"#,
+                    _ => "?",
+                }))
+            }
+        }
+        let even =
+            |number: &Number| if number.n.is_multiple_of(2) { Ok(()) } else { Err("n must be even".to_owned()) };
+        let number = structured_as::<Number>(crate::Model::new(Learns), "number", schema()).check(even);
+        assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 2 });
+    }
+
+    #[tokio::test]
+    async fn a_type_that_is_no_object_is_asked_for_within_one() {
+        let list = json!({ "type": "array", "items": { "type": "string" } });
+        for answer in [r#"{"answer": ["a", "b"]}"#, r#"["a", "b"]"#] {
+            let model = Fake::script([Ok(answer)]);
+            let words = structured_as::<Vec<String>>(model, "words", list.clone());
+            assert_eq!(words.schema["properties"]["answer"], list);
+            assert_eq!(chain(words).invoke("?").await.unwrap(), ["a", "b"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_cut_off_answer_is_not_asked_for_again() {
+        struct Short;
+        impl crate::ChatModel for Short {
+            fn name(&self) -> &str {
+                "test/short"
+            }
+            async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+                assert_eq!(prompt.messages.len(), 1, "asked again");
+                let mut message = Message::assistant(r#"{"n": "#);
+                message.reply.get_or_insert_default().finish_reason = Some(FinishReason::Length);
+                Ok(message)
+            }
+        }
+        let number = structured_as::<Number>(crate::Model::new(Short), "number", schema());
+        let error = chain(number).invoke("?").await.unwrap_err();
+        assert!(error.message().contains("raise `max_tokens`"), "{error}");
+    }
+
+    /// Whether `later` is what `before` has grown to.
+    fn has_grown(before: &Value, later: &Value) -> bool {
+        match (before, later) {
+            (Value::String(before), Value::String(later)) => later.starts_with(before.as_str()),
+            (Value::Array(before), Value::Array(later)) => {
+                before.len() <= later.len() && before.iter().zip(later).all(|(a, b)| has_grown(a, b))
+            }
+            (Value::Object(before), Value::Object(later)) => {
+                before.iter().all(|(name, a)| later.get(name).is_some_and(|b| has_grown(a, b)))
+            }
+            (before, later) => before == later,
+        }
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i32>().prop_map(Value::from),
+            Just(Value::Null),
+            r#"[a-z "\\é]{0,12}"#.prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::btree_map("[a-z]{1,5}", inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn partial_values_only_grow_and_end_as_the_whole(value in values(), cuts in prop::collection::vec(1_usize..9, 1..60)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let text = json!({ "answer": value }).to_string();
+                let mut pieces = Vec::new();
+                let mut chars = text.chars().peekable();
+                for cut in cuts.iter().cycle() {
+                    if chars.peek().is_none() {
+                        break;
+                    }
+                    pieces.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
+                }
+                let model = Pieces(pieces);
+                // No object: the value stands in one.
+                let mut run = chain(structured_as::<Value>(crate::Model::new(model), "any", json!({}))).stream("?");
+                let mut before: Option<Value> = None;
+                while let Some(piece) = run.next().await {
+                    let Delta::Value(now) = piece.unwrap() else { panic!("no value") };
+                    if let Some(before) = &before {
+                        assert!(has_grown(before, &now), "{before} became {now}");
+                    }
+                    before = Some(now);
+                }
+                assert_eq!(run.output().await.unwrap(), value);
+            });
+        }
+    }
+
+    struct Pieces(Vec<Delta>);
+
+    impl crate::ChatModel for Pieces {
+        fn name(&self) -> &str {
+            "test/pieces"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            let mut fold = crate::Fold::default();
+            for delta in &self.0 {
+                fold.push(delta);
+                cx.delta(delta.clone()).await;
+            }
+            Ok(fold.into_message())
+        }
+    }
+}
