@@ -399,3 +399,60 @@ async fn the_deadline_of_the_run_ends_its_tools() {
     let error = chain(model.tools(any()).run_tools(5)).invoke_in("x", &cx).await.unwrap_err();
     assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Timeout, 5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_run_ends_its_tools() {
+    struct Holds(Arc<()>);
+
+    impl Tool for Holds {
+        type Arguments = Value;
+
+        fn spec(&self) -> ToolSpec {
+            Any("holds", None).spec()
+        }
+
+        async fn call(&self, _: Value, _: &Context) -> Result<String> {
+            let _held = self.0.clone();
+            std::future::pending().await
+        }
+    }
+
+    let held = Arc::new(());
+    let model = Script::new([asks(&[("holds", "{}"), ("holds", "{}")])]);
+    let agent = chain(model.tools(Tools::new().tool(Holds(held.clone()))).run_tools(5));
+    let run = tokio::time::timeout(Duration::from_secs(1), agent.invoke("x"));
+    let mut run = Box::pin(run);
+    assert!(futures::poll!(&mut run).is_pending());
+    assert_eq!(Arc::strong_count(&held), 4);
+    drop(run);
+    assert_eq!(Arc::strong_count(&held), 2);
+}
+
+#[tokio::test]
+async fn a_round_that_asks_for_a_tool_is_no_end_whatever_its_provider_says() {
+    let mut first = asks(&[("any", "{}")]);
+    first.reply = Some(reply(FinishReason::Stop));
+    let agent = chain(Script::new([first, says("Done.")]).tools(any()).run_tools(5));
+    let pieces: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
+    let ends = pieces.iter().filter(|piece| matches!(piece, Delta::Finished(_))).count();
+    assert_eq!(ends, 1, "{pieces:?}");
+}
+
+#[test]
+fn a_picture_shows_the_loop_and_its_tools() {
+    let agent = Model::new(Script::default()).with_tools(any()).run_tools(5) | text();
+    insta::assert_snapshot!(agent.graph().to_ascii(), @"
+    tools, at most 5 rounds
+    └─ with tools any, format_book
+       └─ test/script
+    text
+    ");
+}
+
+#[tokio::test]
+async fn a_transcript_survives_json() {
+    let model = Script::new([asks(&[("any", "{}")]), says("two")]);
+    let transcript = model.tools(any()).run_tools(2).transcript().invoke("count").await.unwrap();
+    let json = serde_json::to_string(&transcript).unwrap();
+    assert_eq!(serde_json::from_str::<Transcript>(&json).unwrap(), transcript);
+}
