@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -201,6 +202,63 @@ async fn a_tool_that_blocks_leaves_the_runtime_alone() {
     let said = results(&Tools::new().blocking_tool(Thread), &[("thread", "{}")]).await;
     let here = format!("{:?}", std::thread::current().id());
     assert!(!said[0].1 && said[0].0 != here, "{said:?}");
+}
+
+#[tokio::test]
+async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
+    /// Blocks until the other end is gone, and then panics.
+    struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
+
+    impl BlockingTool for Stuck {
+        type Arguments = Value;
+
+        fn spec(&self) -> ToolSpec {
+            Any("stuck", None).spec()
+        }
+
+        fn call(&self, _: Value, _: &Context) -> Result<String> {
+            self.0.lock().expect("one call holds it").recv().expect("nobody is there");
+            Ok(String::new())
+        }
+    }
+
+    let (release, stuck) = std::sync::mpsc::channel();
+    let tools = Tools::new().blocking_tool(Stuck(Mutex::new(stuck)));
+    let limited = tools.clone().timeout(Duration::from_millis(20));
+    let said = results(&limited, &[("stuck", "{}")]).await;
+    assert_eq!(said, [("the tool `stuck` did not end within 20ms".to_owned(), true)]);
+    drop(release);
+    let said = results(&tools, &[("stuck", "{}")]).await;
+    assert!(said[0].1 && said[0].0.starts_with("a step panicked: "), "{said:?}");
+}
+
+proptest! {
+    #[test]
+    fn every_call_has_its_own_result_in_its_own_place(
+        calls in prop::collection::vec((0u8..5, 0u64..4), 0..12),
+        at_once in 1usize..5,
+    ) {
+        let written: Vec<_> = calls.iter().enumerate().map(|(i, (kind, seconds))| match kind {
+            0 => ("nobody", "{}".to_owned()),
+            1 => ("any", "{oops".to_owned()),
+            2 => ("any", format!(r#"{{"sleep": {seconds}, "fail": "{i}"}}"#)),
+            3 => ("any", format!(r#"{{"sleep": {seconds}, "panic": true}}"#)),
+            _ => ("any", format!(r#"{{"sleep": {seconds}, "say": "{i}"}}"#)),
+        }).collect();
+        let written: Vec<_> = written.iter().map(|(name, arguments)| (*name, arguments.as_str())).collect();
+        let tools = any().concurrency(NonZeroUsize::new(at_once).expect("1 to 4"));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let results = runtime.block_on(tools.execute(&asks(&written), &Context::new()));
+        prop_assert_eq!(results.len(), calls.len());
+        for (i, (result, (kind, _))) in results.iter().zip(&calls).enumerate() {
+            prop_assert_eq!(&result.id, &format!("call_{i}"));
+            prop_assert_eq!(result.is_error, *kind < 4);
+            if [2, 4].contains(kind) {
+                prop_assert_eq!(&result.content, &i.to_string());
+            }
+        }
+    }
 }
 
 #[test]
