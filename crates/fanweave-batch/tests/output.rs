@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchJob, Costs, ErrorKind, Output, Progress, Render, Settings, Source};
 use fanweave_core::{
-    Chain, Error, FinishReason, Message, Part, Prompt, Reply, ToolCall, Usage, chain, model::fake::Fake, step,
+    Chain, ChatModel, Context, Error, FinishReason, Message, Model, Part, Prompt, Reply, Role, ToolCall,
+    Tools, Usage, chain, model::fake::Fake, step,
 };
 use support::{Place, Rows, job, settings, text_rows};
 
@@ -265,6 +266,43 @@ async fn a_row_of_several_calls_adds_them_up() {
     assert_eq!(summary.usage, both);
     let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
     assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&2.into(), &6.into()));
+}
+
+/// Asks for a tool until it has heard of one.
+struct Asks;
+
+impl ChatModel for Asks {
+    fn name(&self) -> &str {
+        "test/asks"
+    }
+
+    async fn generate(&self, prompt: Prompt, _: &Context) -> fanweave_core::Result<Message> {
+        let mut message = Message::assistant("done");
+        if prompt.messages.last().is_none_or(|last| last.role != Role::Tool) {
+            let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+            message.parts = vec![Part::ToolCall(call)];
+        }
+        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
+        message.reply = Some(Box::new(Reply { usage, attempts: 1, ..Reply::default() }));
+        Ok(message)
+    }
+}
+
+#[tokio::test]
+async fn a_row_that_calls_tools_costs_what_its_rounds_cost_and_no_more() {
+    // No tool of that name: the model hears so, and answers.
+    let agent = chain(Model::new(Asks).with_tools(Tools::new()).run_tools(3));
+    let shared = Shared::default();
+    let source = Source::from_reader("q", "one".as_bytes(), None).unwrap();
+    let job = BatchJob::new(source, Render::default(), agent, Output::Writer(Box::new(shared.clone())));
+    let summary = job.costs(prices()).run().await.unwrap();
+    let both = Usage { input_tokens: 6, output_tokens: 2, ..Usage::default() };
+    assert_eq!((summary.ok, summary.usage, summary.cost_usd), (1, both, Some(1.0)));
+    let row: serde_json::Value = serde_json::from_str(shared.text().trim()).unwrap();
+    assert_eq!(
+        (&row["answer"], &row["attempts"], &row["usage"]["input_tokens"]),
+        (&"done".into(), &2.into(), &6.into())
+    );
 }
 
 #[tokio::test]

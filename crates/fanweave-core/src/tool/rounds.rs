@@ -10,8 +10,8 @@ use crate::compose::step::step;
 use crate::run::heard;
 use crate::runnable::{Chain, DeltaMap, chain};
 use crate::{
-    Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Part, Prompt, Result, Role, Runnable,
-    Streaming, ToolChoice, Usage,
+    Context, Delta, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Runnable, Streaming,
+    ToolChoice, Usage,
 };
 
 /// Rounds in a row in which every tool may fail, where nobody says otherwise. 3: a slip, a correction, and another one.
@@ -28,6 +28,10 @@ pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not
 /// begun to speak will ask for a tool in the end. Each round has part numbers of its own, so that what it says before it
 /// calls a tool can be told from the answer. Tool calls and their results are no pieces; the run's
 /// [`events`](Chain::events) show them.
+///
+/// # Cancellation
+/// Dropping the future ends the call of the model and those of the tools. A step around the loop that tries again begins
+/// with the first round, and so calls the tools again.
 ///
 /// # Errors
 /// [`ErrorKind::RecursionLimit`] where the model still asks for tools in its last round, [`ErrorKind::Step`] where tools
@@ -187,6 +191,8 @@ impl<R: Runnable<Input = Message>> BitOr<R> for RunTools {
 /// Makes pieces of one round pieces of the whole answer.
 struct Round {
     is_first: bool,
+    /// Whether it has begun to ask for a tool. Some providers then end it as they end an answer.
+    asks: bool,
     /// Tokens of the rounds before.
     used: Usage,
     /// The first part number of this round.
@@ -198,7 +204,7 @@ struct Round {
 impl Round {
     fn new(before: &Transcript, next: Arc<AtomicU32>) -> Self {
         let from = next.load(Ordering::Relaxed);
-        Self { is_first: before.rounds == 0, used: before.usage, from, next }
+        Self { is_first: before.rounds == 0, asks: false, used: before.usage, from, next }
     }
 
     fn place(&self, part: u32) -> u32 {
@@ -221,7 +227,12 @@ impl DeltaMap for Round {
                 all += usage;
                 Delta::Usage(all)
             }
-            Delta::ToolCall { .. } | Delta::Finished(FinishReason::ToolCalls) => return None,
+            Delta::ToolCall { .. } => {
+                self.asks = true;
+                return None;
+            }
+            // The answer goes on in the next round.
+            Delta::Finished(_) if self.asks => return None,
             Delta::Started { .. } if !self.is_first => return None,
             other => other,
         })

@@ -10,7 +10,7 @@ use futures::{FutureExt, StreamExt, stream};
 use serde::de::DeserializeOwned;
 
 use super::Tool;
-use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest};
+use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
 /// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
@@ -204,7 +204,9 @@ impl Tools {
 
     /// Makes one call as a step of the run.
     async fn call(&self, call: &ToolCall, cx: &Context) -> ToolResult {
-        let name = self.get(&call.name).map_or_else(|| call.name.as_str().into(), |entry| entry.name.clone());
+        let name = self
+            .get(&call.name)
+            .map_or_else(|| excerpt(&call.name, LONGEST_NAME).into(), |entry| entry.name.clone());
         // What a tool streams is no piece of the answer.
         let cx = cx.muted().begin(&name).await;
         let result = self.outcome(call, &cx).await;
@@ -239,7 +241,7 @@ impl Tools {
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let mut message = format!("there is no tool `{name}`");
+        let mut message = format!("there is no tool `{}`", excerpt(name, LONGEST_NAME));
         if let Some(near) = closest(name, self.names()) {
             message += &format!("; did you mean `{near}`?");
         } else if !self.is_empty() {

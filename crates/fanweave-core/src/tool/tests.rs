@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::StreamExt;
+use proptest::prelude::*;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -203,6 +204,63 @@ async fn a_tool_that_blocks_leaves_the_runtime_alone() {
     assert!(!said[0].1 && said[0].0 != here, "{said:?}");
 }
 
+#[tokio::test]
+async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
+    /// Blocks until the other end is gone, and then panics.
+    struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
+
+    impl BlockingTool for Stuck {
+        type Arguments = Value;
+
+        fn spec(&self) -> ToolSpec {
+            Any("stuck", None).spec()
+        }
+
+        fn call(&self, _: Value, _: &Context) -> Result<String> {
+            self.0.lock().expect("one call holds it").recv().expect("nobody is there");
+            Ok(String::new())
+        }
+    }
+
+    let (release, stuck) = std::sync::mpsc::channel();
+    let tools = Tools::new().blocking_tool(Stuck(Mutex::new(stuck)));
+    let limited = tools.clone().timeout(Duration::from_millis(20));
+    let said = results(&limited, &[("stuck", "{}")]).await;
+    assert_eq!(said, [("the tool `stuck` did not end within 20ms".to_owned(), true)]);
+    drop(release);
+    let said = results(&tools, &[("stuck", "{}")]).await;
+    assert!(said[0].1 && said[0].0.starts_with("a step panicked: "), "{said:?}");
+}
+
+proptest! {
+    #[test]
+    fn every_call_has_its_own_result_in_its_own_place(
+        calls in prop::collection::vec((0u8..5, 0u64..4), 0..12),
+        at_once in 1usize..5,
+    ) {
+        let written: Vec<_> = calls.iter().enumerate().map(|(i, (kind, seconds))| match kind {
+            0 => ("nobody", "{}".to_owned()),
+            1 => ("any", "{oops".to_owned()),
+            2 => ("any", format!(r#"{{"sleep": {seconds}, "fail": "{i}"}}"#)),
+            3 => ("any", format!(r#"{{"sleep": {seconds}, "panic": true}}"#)),
+            _ => ("any", format!(r#"{{"sleep": {seconds}, "say": "{i}"}}"#)),
+        }).collect();
+        let written: Vec<_> = written.iter().map(|(name, arguments)| (*name, arguments.as_str())).collect();
+        let tools = any().concurrency(NonZeroUsize::new(at_once).expect("1 to 4"));
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let results = runtime.block_on(tools.execute(&asks(&written), &Context::new()));
+        prop_assert_eq!(results.len(), calls.len());
+        for (i, (result, (kind, _))) in results.iter().zip(&calls).enumerate() {
+            prop_assert_eq!(&result.id, &format!("call_{i}"));
+            prop_assert_eq!(result.is_error, *kind < 4);
+            if [2, 4].contains(kind) {
+                prop_assert_eq!(&result.content, &i.to_string());
+            }
+        }
+    }
+}
+
 #[test]
 fn a_name_that_is_there_twice_is_refused() {
     let error = any().with::<FormatBook>().check().unwrap_err();
@@ -398,4 +456,61 @@ async fn the_deadline_of_the_run_ends_its_tools() {
     let started = Instant::now();
     let error = chain(model.tools(any()).run_tools(5)).invoke_in("x", &cx).await.unwrap_err();
     assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::Timeout, 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_a_run_ends_its_tools() {
+    struct Holds(Arc<()>);
+
+    impl Tool for Holds {
+        type Arguments = Value;
+
+        fn spec(&self) -> ToolSpec {
+            Any("holds", None).spec()
+        }
+
+        async fn call(&self, _: Value, _: &Context) -> Result<String> {
+            let _held = self.0.clone();
+            std::future::pending().await
+        }
+    }
+
+    let held = Arc::new(());
+    let model = Script::new([asks(&[("holds", "{}"), ("holds", "{}")])]);
+    let agent = chain(model.tools(Tools::new().tool(Holds(held.clone()))).run_tools(5));
+    let run = tokio::time::timeout(Duration::from_secs(1), agent.invoke("x"));
+    let mut run = Box::pin(run);
+    assert!(futures::poll!(&mut run).is_pending());
+    assert_eq!(Arc::strong_count(&held), 4);
+    drop(run);
+    assert_eq!(Arc::strong_count(&held), 2);
+}
+
+#[tokio::test]
+async fn a_round_that_asks_for_a_tool_is_no_end_whatever_its_provider_says() {
+    let mut first = asks(&[("any", "{}")]);
+    first.reply = Some(reply(FinishReason::Stop));
+    let agent = chain(Script::new([first, says("Done.")]).tools(any()).run_tools(5));
+    let pieces: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
+    let ends = pieces.iter().filter(|piece| matches!(piece, Delta::Finished(_))).count();
+    assert_eq!(ends, 1, "{pieces:?}");
+}
+
+#[test]
+fn a_picture_shows_the_loop_and_its_tools() {
+    let agent = Model::new(Script::default()).with_tools(any()).run_tools(5) | text();
+    insta::assert_snapshot!(agent.graph().to_ascii(), @"
+    tools, at most 5 rounds
+    └─ with tools any, format_book
+       └─ test/script
+    text
+    ");
+}
+
+#[tokio::test]
+async fn a_transcript_survives_json() {
+    let model = Script::new([asks(&[("any", "{}")]), says("two")]);
+    let transcript = model.tools(any()).run_tools(2).transcript().invoke("count").await.unwrap();
+    let json = serde_json::to_string(&transcript).unwrap();
+    assert_eq!(serde_json::from_str::<Transcript>(&json).unwrap(), transcript);
 }

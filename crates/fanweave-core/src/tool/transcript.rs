@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::excerpt;
 use crate::{EXCERPT_BYTES, Error, Message, Part, ToolResult, Usage};
 
@@ -23,7 +25,7 @@ const LINE_BYTES: usize = 120;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Debug, Clone, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transcript {
     /// The messages of the prompt, those of the model, and the tools' results, in order. Each message of the model says

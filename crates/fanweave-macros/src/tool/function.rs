@@ -51,7 +51,7 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         quote! { #(#attributes)* #visibility #name: #of }
     });
     let about = format!("The arguments of the function `{name}`, which is a tool.");
-    let context = takes_context.then(|| quote! { cx, });
+    let context = takes_context.then(|| quote! { __context, });
     let names = arguments.iter().map(|argument| &argument.name);
     let call = quote! { #name(#context #(self.#names),*) };
     // At the type, so that an answer which no model can read is an error there.
@@ -90,14 +90,14 @@ pub(super) fn said(value: &TokenStream, span: Span) -> TokenStream {
     }}
 }
 
-/// A call of `self` and `cx` on a thread for work that blocks.
+/// A call of `self` and `__context` on a thread for work that blocks.
 pub(super) fn blocking(call: &TokenStream, span: Span) -> TokenStream {
     let said = said(call, span);
     quote! {
-        let cx = cx.clone();
+        let __context = __context.clone();
         let call = move || {
-            let cx = &cx;
-            let _ = cx;
+            let __context = &__context;
+            let _ = __context;
             #said
         };
         ::fanweave::blocking::Pool::shared().run(call).await?

@@ -47,7 +47,7 @@ struct Implementation {
     options: Options,
     /// What the doc comments say.
     docs: String,
-    /// An expression of the future of `Result<String>`, of `self` and `cx`.
+    /// What gives a `Result<String>`, in terms of `self` and `__context`.
     run: TokenStream,
 }
 
@@ -72,10 +72,10 @@ impl ToTokens for Implementation {
                     ::fanweave::__private::tool::parameters::<Self>()
                 }
 
-                async fn run_tool(self, cx: &::fanweave::Context) -> ::fanweave::Result<::std::string::String> {
+                async fn run_tool(self, __context: &::fanweave::Context) -> ::fanweave::Result<::std::string::String> {
                     #[allow(unused_imports, reason = "which one is used depends on what the tool returns")]
                     use ::fanweave::__private::tool::{Fallible as _, Plain as _};
-                    let _ = cx;
+                    let _ = __context;
                     #run
                 }
             }

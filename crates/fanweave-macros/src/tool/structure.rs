@@ -30,7 +30,7 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
             #[schemars(crate = "::fanweave::__private::schemars")]
         }
     });
-    let context = options.context.as_ref().map(|_| quote! { cx });
+    let context = options.context.as_ref().map(|_| quote! { __context });
     // At the name, so that a method which is not there is an error there.
     let call = quote_spanned! {name.span()=> self.call(#context) };
     let run = if options.blocking.is_some() {

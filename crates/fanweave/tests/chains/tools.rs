@@ -212,6 +212,17 @@ mod forms {
         cx.tags().map(str::to_owned).collect()
     }
 
+    /// Names that what the attribute writes might use too.
+    #[fanweave::tool]
+    fn cx(call: u8, r#type: u8, returned: u8) -> u8 {
+        call + r#type + returned
+    }
+
+    #[fanweave::tool]
+    async fn call(run_tool: u8) -> u8 {
+        run_tool
+    }
+
     #[fanweave::tool(blocking, context)]
     #[derive(Debug, PartialEq, Deserialize)]
     #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -241,6 +252,8 @@ mod forms {
         assert_eq!(run::<Blocks>(json!({ "firstName": "Ann" })).await.unwrap(), "Ann 1");
         let error = run::<Blocks>(json!({ "firstName": "Ann", "age": 7 })).await.unwrap_err();
         assert!(error.starts_with("unknown field `age`"), "{error}");
+        assert_eq!(run::<cx>(json!({ "call": 1, "type": 2, "returned": 3 })).await.unwrap(), "6");
+        assert_eq!(run::<call>(json!({ "run_tool": 7 })).await.unwrap(), "7");
         assert_eq!(here::DESCRIPTION, "Blocks, and needs no arguments.");
         assert_eq!(Blocks::parameters()["required"], json!(["firstName"]));
         // Types within a schema stand where they are used.
