@@ -50,6 +50,7 @@ mod resolve;
 pub mod sim;
 pub mod splitters;
 pub mod stores;
+mod structured;
 mod tool_macro;
 mod typed;
 pub mod words;
@@ -208,6 +209,7 @@ pub use fanweave_macros::tool;
 pub use fanweave_models as models;
 pub use prompt_file::PromptFile;
 pub use resolve::{embedder, model};
+pub use structured::structured;
 
 // The macros name this crate, also where they are used within it.
 #[cfg(test)]
@@ -222,7 +224,7 @@ pub mod __private {
 
     pub mod call {
         //! What `#[call]` expands to.
-        pub use crate::call::{chain_of, kept, model_through, of, respond};
+        pub use crate::call::{chain_of, kept, model_through, of, respond, structured};
         pub use std::borrow::Borrow;
         pub use std::sync::OnceLock;
     }

@@ -3,27 +3,20 @@
 use std::error::Error as StdError;
 
 use schemars::JsonSchema;
-use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Error, ErrorKind, Result};
 
-/// The schema of a tool's arguments. Types within it stand where they are used, because not every provider follows
-/// references.
+/// The schema of a tool's arguments.
 pub fn parameters<T: JsonSchema>() -> Value {
-    let settings = SchemaSettings::draft2020_12().with(|settings| {
-        settings.inline_subschemas = true;
-        settings.meta_schema = None;
-    });
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    let mut schema = crate::structured::schema_of::<T>();
+    let Value::Object(fields) = &mut schema else { return schema };
     // The tool says both itself.
-    schema.remove("title");
-    schema.remove("description");
-    if schema.get("properties").is_none() {
-        schema.insert("properties".to_owned(), Value::Object(serde_json::Map::new()));
-    }
-    schema.to_value()
+    fields.remove("title");
+    fields.remove("description");
+    fields.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
+    schema
 }
 
 /// What a tool's function returned.

@@ -283,8 +283,9 @@ mod tests {
                 }))
             }
         }
-        let even =
-            |number: &Number| if number.n.is_multiple_of(2) { Ok(()) } else { Err("n must be even".to_owned()) };
+        let even = |number: &Number| {
+            if number.n.is_multiple_of(2) { Ok(()) } else { Err("n must be even".to_owned()) }
+        };
         let number = structured_as::<Number>(crate::Model::new(Learns), "number", schema()).check(even);
         assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 2 });
     }

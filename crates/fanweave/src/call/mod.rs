@@ -42,7 +42,7 @@ pub use response::Response;
 #[doc(hidden)]
 pub use function::{chain_of, kept, model_through};
 #[doc(hidden)]
-pub use response::respond;
+pub use response::{respond, structured};
 
 use function::{Bound, bound, of_bound};
 

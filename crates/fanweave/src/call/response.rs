@@ -125,6 +125,14 @@ pub fn respond(model: Chain<Prompt, Message>, name: &str) -> Chain<Prompt, Respo
     chain(Respond { model, asked: name.to_owned() })
 }
 
+/// Reads what `model` answers as a `T`.
+pub fn structured<T>(model: Chain<Prompt, Message>, _name: &str) -> Chain<Prompt, T>
+where
+    T: serde::de::DeserializeOwned + schemars::JsonSchema + Send + 'static,
+{
+    chain(crate::structured::<T>(model))
+}
+
 struct Respond {
     model: Chain<Prompt, Message>,
     asked: String,
