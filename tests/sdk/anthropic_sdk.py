@@ -65,7 +65,12 @@ def tools():
 
 
 def structured_output():
-    schema = {"type": "object", "properties": {"year": {"type": "integer"}}, "required": ["year"]}
+    schema = {
+        "type": "object",
+        "properties": {"year": {"type": "integer"}},
+        "required": ["year"],
+        "additionalProperties": False,
+    }
     config = {"format": {"type": "json_schema", "schema": schema}}
     answer = client.messages.create(**request("When?"), extra_body={"output_config": config})
     jsonschema.validate(json.loads(answer.content[0].text), schema)

@@ -54,6 +54,11 @@ use crate::{Context, ErrorKind, Message, Result, ToolSpec};
 /// assert_eq!(book.author, "Jane Austen");
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no tool",
+    label = "no model can call this",
+    note = "write `#[fanweave::tool]` above the function or the struct"
+)]
 pub trait TypedTool: DeserializeOwned + Send + 'static {
     /// What the model calls it by.
     const NAME: &'static str;

@@ -237,13 +237,7 @@ fn settings(options: &Options) -> TokenStream {
     let retry = options.retry.as_ref().map(|policy| quote_spanned! {policy.span()=> .retry(#policy) });
     let fallback = options.fallback.as_ref().map(|others| {
         quote_spanned! {others.span()=>
-            .fallback({
-                let mut chains = ::std::vec::Vec::new();
-                for other in #others {
-                    chains.push(::fanweave::chain(::fanweave::call::IntoModel::into_model(other)?));
-                }
-                chains
-            })
+            .fallback(::fanweave::__private::call::models(#others)?)
         }
     });
     let timeout = options.timeout.as_ref().map(|limit| quote_spanned! {limit.span()=> .timeout(#limit) });

@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 pub(super) struct Subset {
     /// Keywords that say something about values, and are understood.
     pub(super) constraints: &'static [&'static str],
+    /// Formats of texts that are understood, where `format` is.
+    pub(super) formats: &'static [&'static str],
     /// Whether every object must say that it has no further properties.
     pub(super) closed: bool,
     /// Whether every property must be required. One that was not may then be null.
@@ -28,9 +30,16 @@ pub(super) const STRICT: Subset = Subset {
         "minItems",
         "maxItems",
     ],
+    formats: &["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"],
     closed: true,
     all_required: true,
 };
+
+/// Formats of numbers: their bounds say as much.
+const NUMBERS: &[&str] = &[
+    "int8", "int16", "int32", "int64", "int", "uint8", "uint16", "uint32", "uint64", "uint", "float",
+    "double",
+];
 
 /// Keywords that every provider knows, or that say nothing about values.
 const COMMON: &[&str] = &[
@@ -84,6 +93,37 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         && object.get("items").is_none_or(is_closed)
 }
 
+/// Whether a schema refers to itself.
+pub(super) fn is_recursive(schema: &Value) -> bool {
+    fn refers(at: &Value, root: &Value, path: &mut Vec<String>) -> bool {
+        match at {
+            Value::Array(all) => all.iter().any(|inner| refers(inner, root, path)),
+            Value::Object(object) => {
+                let to = object.get("$ref").and_then(Value::as_str);
+                if let Some(to) = to {
+                    if path.iter().any(|on_it| on_it == to) {
+                        return true;
+                    }
+                    let Some(target) = to.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) else {
+                        return false;
+                    };
+                    path.push(to.to_owned());
+                    let comes_back = refers(target, root, path);
+                    path.pop();
+                    if comes_back {
+                        return true;
+                    }
+                }
+                let inner =
+                    object.iter().filter(|(name, _)| !["$defs", "definitions"].contains(&name.as_str()));
+                inner.into_iter().any(|(_, inner)| refers(inner, root, path))
+            }
+            _ => false,
+        }
+    }
+    refers(schema, schema, &mut vec!["#".to_owned()])
+}
+
 impl Subset {
     fn object(&self, schema: &Map<String, Value>) -> Map<String, Value> {
         let mut kept = Map::new();
@@ -101,6 +141,14 @@ impl Subset {
                 _ => value.clone(),
             };
             let keyword = keyword.as_str();
+            let format = value.as_str().filter(|_| keyword == "format");
+            if format.is_some_and(|format| NUMBERS.contains(&format)) {
+                continue;
+            }
+            if format.is_some_and(|format| !self.formats.contains(&format)) {
+                moved.push(format!("{keyword}: {value}"));
+                continue;
+            }
             if COMMON.contains(&keyword) || self.constraints.contains(&keyword) {
                 kept.insert(keyword.to_owned(), value);
             } else if keyword == "oneOf" && !schema.contains_key("anyOf") {
@@ -172,7 +220,7 @@ fn make_nullable(property: &mut Value) {
 mod tests {
     use super::*;
 
-    const LOOSE: Subset = Subset { constraints: &[], closed: false, all_required: false };
+    const LOOSE: Subset = Subset { constraints: &[], formats: &[], closed: false, all_required: false };
 
     #[test]
     fn constraints_that_are_not_known_move_into_the_description() {
@@ -186,6 +234,18 @@ mod tests {
             json!({ "type": "integer", "description": "In years. (minimum: 0, multipleOf: 2)" })
         );
         assert_eq!(within(&schema, &STRICT)["properties"]["age"]["minimum"], 0);
+    }
+
+    #[test]
+    fn formats_that_are_not_known_move_into_the_description_and_those_of_numbers_say_nothing() {
+        let of = |schema: Value| within(&schema, &STRICT);
+        let date = json!({ "type": "string", "format": "date" });
+        assert_eq!(of(date.clone()), date);
+        assert_eq!(of(json!({ "type": "integer", "format": "uint8" })), json!({ "type": "integer" }));
+        assert_eq!(
+            of(json!({ "type": "string", "format": "iri" })),
+            json!({ "type": "string", "description": "(format: \"iri\")" })
+        );
     }
 
     #[test]
@@ -237,6 +297,16 @@ mod tests {
         ] {
             assert_eq!(is_closed(&object(of.clone())), closed, "{of}");
         }
+    }
+
+    #[test]
+    fn a_schema_that_comes_back_to_itself_is_recursive() {
+        let of = |to: &str, inner: Value| json!({ "properties": { "a": { "$ref": to } }, "$defs": { "b": inner, "c": { "type": "string" } } });
+        assert!(is_recursive(&of("#", json!({}))));
+        assert!(is_recursive(&of("#/$defs/b", json!({ "items": { "$ref": "#/$defs/b" } }))));
+        let twice = json!({ "properties": { "x": { "$ref": "#/$defs/c" }, "y": { "$ref": "#/$defs/c" } } });
+        assert!(!is_recursive(&of("#/$defs/b", twice)));
+        assert!(!is_recursive(&of("elsewhere", json!({ "items": { "$ref": "#/$defs/b" } }))));
     }
 
     #[test]

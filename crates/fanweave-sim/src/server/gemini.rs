@@ -8,6 +8,7 @@ use super::events::Events;
 use super::exchange::{Made, Making, Request};
 use super::openai::parse;
 use super::problem::Problem;
+use super::schema_rules;
 use crate::answer::{
     Answer, Ask, Content, Finish, Format, Role, Tool, ToolChoice, Turn, answer, count_tokens,
     default_dimensions, embed, pieces,
@@ -43,6 +44,9 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
     ask.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
     ask.seed = config["seed"].as_i64().map(i64::cast_unsigned);
     let is_json = config["responseMimeType"] == "application/json";
+    if config["responseJsonSchema"].is_object() {
+        schema_rules::GEMINI.check(&config["responseJsonSchema"], "generationConfig.responseJsonSchema")?;
+    }
     ask.format = match [&config["responseJsonSchema"], &config["responseSchema"]] {
         [schema @ Value::Object(_), _] | [_, schema @ Value::Object(_)] if is_json => {
             Format::Schema(schema.clone())

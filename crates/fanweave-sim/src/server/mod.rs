@@ -17,6 +17,7 @@ mod own;
 mod problem;
 mod provider;
 mod route;
+mod schema_rules;
 mod stats;
 mod wire;
 

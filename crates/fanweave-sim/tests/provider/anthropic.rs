@@ -81,7 +81,8 @@ async fn the_limit_and_the_stop_sequences_are_named_as_reasons() {
 #[tokio::test]
 async fn structured_output_conforms_to_its_schema() {
     let server = calm();
-    let schema = json!({ "type": "object", "properties": { "year": { "type": "integer", "minimum": 1900 } }, "required": ["year"] });
+    let year = json!({ "type": "integer", "description": "From 1900 on." });
+    let schema = json!({ "type": "object", "properties": { "year": year }, "required": ["year"], "additionalProperties": false });
     let more = json!({ "output_config": { "format": { "type": "json_schema", "schema": schema } } });
     let answer =
         Client::connect_anthropic(&server).await.message(&with(message("When?"), &more)).await.json();

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use futures::future::BoxFuture;
 
-use super::{Config, Overrides};
+use super::{Config, IntoModel, Overrides};
 use crate::models::{Client, ModelBuilder};
 use crate::tool::Tools;
 use crate::{
@@ -193,6 +193,11 @@ pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Mode
     }
     let built = build()?;
     Ok(model.get_or_init(|| built).clone())
+}
+
+/// The chains of some models.
+pub fn models<M: IntoModel>(models: impl IntoIterator<Item = M>) -> Result<Vec<Chain<Prompt, Message>>> {
+    models.into_iter().map(|model| model.into_model().map(chain)).collect()
 }
 
 /// The model of that name, reached through the client of the attribute.

@@ -1,13 +1,13 @@
 //! What goes wrong in libraries of this kind, one test for each. Those that need no network are beside the code:
 //! retry, branch, fallback, dynamic steps, generators, scopes, `assign` and the batch itself.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanweave::{
     Chain, ChatModel, Context, Delta, Error, ErrorKind, Event, EventKind, Message, Model, Prompt, Result,
-    Vars, chain, json, passthrough, prompt, step, text, tool_calls, vars,
+    RetryPolicy, Vars, chain, json, passthrough, prompt, step, text, tool_calls, vars,
 };
 use fanweave_sim::{Latency, Settings};
 use futures::StreamExt;
@@ -62,7 +62,14 @@ async fn retry_keeps_order_and_never_mixes_rows() {
     let settings =
         Settings { latency, error_rate: 0.15, reset_rate: 0.1, truncate_rate: 0.1, ..Settings::default() };
     let provider = Provider::start(settings);
-    let answers = echo(&provider.echo()).batch(rows(150)).concurrency(32).collect().await;
+    // Six tries would not be enough for each of 150 rows where one in three fails.
+    let patient = RetryPolicy {
+        attempts: NonZeroU32::new(30).unwrap(),
+        base: Duration::from_millis(1),
+        ..RetryPolicy::default()
+    };
+    let model = provider.model("echo").retry(patient).build().unwrap();
+    let answers = echo(&model).batch(rows(150)).concurrency(32).collect().await;
     for (n, answer) in answers.into_iter().enumerate() {
         let answer = answer.unwrap();
         assert!(answer.ends_with(&format!("row {n}")), "row {n}: {answer}");

@@ -32,6 +32,10 @@ impl Provider {
         self.server.as_ref().unwrap().stats()
     }
 
+    pub(crate) fn url(&self) -> String {
+        self.server.as_ref().unwrap().base_url()
+    }
+
     /// A model at this provider, with a connection pool of its own.
     pub(crate) fn model(&self, name: &str) -> ModelBuilder {
         let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };

@@ -23,7 +23,12 @@ const WITHOUT_SAMPLING: &str = "2026-10-21";
 const TIME_PER_TOKEN: Duration = Duration::from_micros(3_600_000_000 / 128_000);
 
 /// What structured output takes. Source: the provider's list of limitations.
-const SUBSET: Subset = Subset { constraints: &["format", "allOf"], closed: true, all_required: false };
+const SUBSET: Subset = Subset {
+    constraints: &["format", "allOf"],
+    formats: &["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
+    closed: true,
+    all_required: false,
+};
 
 /// How long the answer to a call may take.
 pub(super) fn expected_time(parameters: &Parameters) -> Duration {
@@ -38,7 +43,7 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     set("max_tokens", p.max_tokens.unwrap_or(MAX_TOKENS).into());
     let mut system = system(call.messages)?;
     if let Some(ResponseFormat::JsonSchema { schema, .. }) = &p.format
-        && !schema::is_closed(schema)
+        && !can_be_held(schema)
     {
         // What structured output cannot say is said in words.
         let words = format!("Answer with JSON alone, which fits this JSON schema: {schema}");
@@ -67,7 +72,7 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     }
     match &p.format {
         None | Some(ResponseFormat::Text) => {}
-        Some(ResponseFormat::JsonSchema { schema, .. }) if !schema::is_closed(schema) => {}
+        Some(ResponseFormat::JsonSchema { schema, .. }) if !can_be_held(schema) => {}
         Some(ResponseFormat::JsonSchema { schema, .. }) => {
             let schema = schema::within(schema, &SUBSET);
             set("output_config", json!({ "format": { "type": "json_schema", "schema": schema } }));
@@ -84,6 +89,11 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
 }
 
 /// The system messages, wherever they stand: the dialect has one place for them.
+/// Whether structured output can say a schema.
+fn can_be_held(schema: &Value) -> bool {
+    schema::is_closed(schema) && !schema::is_recursive(schema)
+}
+
 fn system(messages: &[Message]) -> Result<Vec<Value>> {
     let system = messages.iter().filter(|message| message.role == Role::System);
     system.flat_map(|message| &message.parts).filter(|part| !is_empty(part)).map(block).collect()

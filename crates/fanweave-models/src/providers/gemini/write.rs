@@ -22,6 +22,7 @@ const SUBSET: Subset = Subset {
         "oneOf",
         "propertyOrdering",
     ],
+    formats: &["date-time", "date", "time"],
     closed: false,
     all_required: false,
 };

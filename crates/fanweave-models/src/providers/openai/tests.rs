@@ -84,7 +84,7 @@ mod requests {
             tool_choice: Some(ToolChoice::Tool("weather".into())),
             format: Some(ResponseFormat::JsonSchema {
                 name: "city".into(),
-                schema: json!({ "type": "object" }),
+                schema: json!({ "type": "object", "properties": {} }),
                 strict: true,
             }),
             ..Parameters::default()
@@ -107,7 +107,7 @@ mod requests {
                 } }],
                 "tool_choice": { "type": "function", "function": { "name": "weather" } },
                 "response_format": { "type": "json_schema", "json_schema": {
-                    "name": "city", "schema": { "type": "object", "additionalProperties": false }, "strict": true,
+                    "name": "city", "schema": { "type": "object", "properties": {}, "additionalProperties": false, "required": [] }, "strict": true,
                 } },
                 "stream": true,
                 "stream_options": { "include_usage": true },

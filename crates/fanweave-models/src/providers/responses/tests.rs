@@ -42,7 +42,7 @@ fn every_parameter_has_its_field() {
         tool_choice: Some(ToolChoice::Tool("weather".into())),
         format: Some(ResponseFormat::JsonSchema {
             name: "city".into(),
-            schema: json!({ "type": "object" }),
+            schema: json!({ "type": "object", "properties": {} }),
             strict: true,
         }),
         extra: serde_json::from_value(json!({ "store": false })).unwrap(),
@@ -67,7 +67,7 @@ fn every_parameter_has_its_field() {
             "tool_choice": { "type": "function", "name": "weather" },
             "text": { "format": {
                 "type": "json_schema", "name": "city", "strict": true,
-                "schema": { "type": "object", "additionalProperties": false },
+                "schema": { "type": "object", "properties": {}, "additionalProperties": false, "required": [] },
             } },
             "stream": true,
             "store": false,

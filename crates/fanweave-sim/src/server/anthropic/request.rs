@@ -11,6 +11,7 @@ use crate::answer::{Ask, Format, Role, Tool, ToolChoice, Turn};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::parse;
 use crate::server::problem::Problem;
+use crate::server::schema_rules;
 
 #[derive(serde::Deserialize)]
 struct Request<'a> {
@@ -109,7 +110,13 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
     ask.stop = request.stop_sequences.map(|stop| stop.0).unwrap_or_default();
     ask.tools = request.tools.into_iter().flatten().filter_map(tool).collect();
     let format = request.output_config.and_then(|config| config.format).or(request.output_format);
-    ask.format = format.and_then(|format| format.schema).map_or(Format::Text, Format::Schema);
+    ask.format = match format.and_then(|format| format.schema) {
+        Some(schema) => {
+            schema_rules::ANTHROPIC.check(&schema, "output_config.format.schema")?;
+            Format::Schema(schema)
+        }
+        None => Format::Text,
+    };
     if let Some(choice) = request.tool_choice {
         ask.parallel_tool_calls = !choice.disable_parallel_tool_use.unwrap_or(false);
         ask.tool_choice = tool_choice(choice, &ask.tools)?;

@@ -8,6 +8,7 @@ use crate::answer::{Answer, Ask, Content, Finish, Format, Role, Tool, ToolChoice
 use crate::server::events::Events;
 use crate::server::exchange::{Endpoint, Made, Making, Request};
 use crate::server::problem::Problem;
+use crate::server::schema_rules;
 
 /// A responses request.
 #[derive(Debug)]
@@ -36,7 +37,12 @@ impl<'a> Endpoint<'a> for Responses {
         let format = &request["text"]["format"];
         ask.format = match format["type"].as_str() {
             Some("json_object") => Format::JsonObject,
-            Some("json_schema") => Format::Schema(format["schema"].clone()),
+            Some("json_schema") => {
+                if format["strict"] == true {
+                    schema_rules::STRICT.check(&format["schema"], "text.format.schema")?;
+                }
+                Format::Schema(format["schema"].clone())
+            }
             _ => Format::Text,
         };
         let tools = request["tools"].as_array().into_iter().flatten();

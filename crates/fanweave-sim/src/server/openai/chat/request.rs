@@ -10,6 +10,7 @@ use crate::answer::{Ask, Format, Role, Tool, ToolChoice, Turn};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::{StreamOptions, candidates, parse};
 use crate::server::problem::Problem;
+use crate::server::schema_rules;
 
 #[derive(Deserialize)]
 struct Request<'a> {
@@ -61,6 +62,8 @@ enum ResponseFormat {
 struct NamedSchema {
     #[serde(default)]
     schema: Value,
+    #[serde(default)]
+    strict: Option<bool>,
 }
 
 /// A tool; other kinds than functions have none.
@@ -98,7 +101,12 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
     ask.format = match request.response_format {
         None | Some(ResponseFormat::Text) => Format::Text,
         Some(ResponseFormat::JsonObject) => Format::JsonObject,
-        Some(ResponseFormat::JsonSchema { json_schema }) => Format::Schema(json_schema.schema),
+        Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema, strict } }) => {
+            if strict == Some(true) {
+                schema_rules::STRICT.check(&schema, "response_format")?;
+            }
+            Format::Schema(schema)
+        }
     };
     ask.tools = request.tools.into_iter().flatten().filter_map(|entry| entry.function).map(tool).collect();
     ask.tool_choice = tool_choice(request.tool_choice.as_ref(), &ask.tools)?;
