@@ -1,6 +1,6 @@
 //! The function that says what to ask.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Error, FnArg, GenericParam, Ident, ItemFn, Pat, Result, ReturnType, Type};
@@ -105,19 +105,22 @@ impl<'a> Function<'a> {
         };
 
         // The function as it was written, inside, where nobody else calls it.
-        let asks = Ident::new("asks", name.span());
+        // Names that no argument has.
+        let asks = Ident::new("__asks", name.span());
+        let cx = Ident::new("cx", Span::mixed_site());
+        let asked_for = Ident::new("asked", Span::mixed_site());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
         let lints = item.attrs.iter().filter(|attribute| attribute.path().is_ident("allow"));
         let body = quote! { #(#lints)* #is_async fn #asks(#written) #output #block };
-        let context = self.takes_context.then(|| quote! { &cx, });
+        let context = self.takes_context.then(|| quote! { &#cx, });
         let passed = arguments.iter().map(|Argument { name, borrowed, .. }| match borrowed {
             Some(from) => quote! { ::fanweave::__private::call::Borrow::<#from>::borrow(&#name) },
             None => quote! { #name },
         });
         let wait = item.sig.asyncness.as_ref().map(|_| quote! { .await });
         // At the type, so that what no model can be asked is an error there.
-        let config = quote_spanned! {asked.span()=> ::fanweave::call::IntoConfig::into_config(asked) };
+        let config = quote_spanned! {asked.span()=> ::fanweave::call::IntoConfig::into_config(#asked_for) };
 
         let plain = name.to_string();
         let plain = plain.trim_start_matches("r#");
@@ -154,12 +157,12 @@ impl<'a> Function<'a> {
 
                 async fn ask(
                     #binding: Self::Input,
-                    cx: ::fanweave::Context,
+                    #cx: ::fanweave::Context,
                 ) -> ::fanweave::Result<::fanweave::call::Config> {
                     #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it is written as the call is")]
                     #body
-                    let _ = &cx;
-                    let asked = #asks(#context #(#passed),*) #wait;
+                    let _ = &#cx;
+                    let #asked_for = #asks(#context #(#passed),*) #wait;
                     #config
                 }
             }
@@ -298,11 +301,8 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
             let message = "a call may run later: it cannot change what it is given; take the value";
             return Err(Error::new(reference.span(), message));
         }
-        Type::Reference(reference)
-            if reference.lifetime.as_ref().is_none_or(|name| name.ident == "static") =>
-        {
-            Some(&*reference.elem)
-        }
+        // What lives for ever needs no copy.
+        Type::Reference(reference) if reference.lifetime.is_none() => Some(&*reference.elem),
         Type::ImplTrait(of) => {
             return Err(Error::new(of.span(), "a call has one type for each argument: name it here"));
         }

@@ -66,6 +66,40 @@ async fn a_call_is_a_chain_and_a_row_and_runs_where_nothing_is_async() {
     assert!(blocking.usage().total_tokens() > 0 && blocking.latency() >= Duration::from_millis(300));
 }
 
+#[fanweave::call(model = "sim/echo")]
+fn odd_names(
+    mut cx: String,
+    asks: &[u8],
+    asked: &'static str,
+    r#type: Option<u8>,
+) -> Result<Vec<Message>, std::fmt::Error> {
+    cx.push_str(&format!("{asks:?}{asked}{type:?}"));
+    Ok(vec![Message::user(cx)])
+}
+
+#[fanweave::call(model = "sim/echo")]
+async fn within(cx: &Context, text: &str) -> Result<String> {
+    // A call within the call: part of the same run.
+    Ok(odd_names(text.to_owned(), &[1], "!", None).invoke_in(cx).await?.content().to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn arguments_may_have_any_name_and_the_context_is_none_of_them() {
+    assert!(
+        odd_names("a".into(), &[1, 2], "b", Some(3)).await.unwrap().content().ends_with("a[1, 2]bSome(3)")
+    );
+    let calls = std::sync::Arc::new(AtomicUsize::new(0));
+    let seen = calls.clone();
+    let cx = Context::new().with_observer(std::sync::Arc::new(move |event: &fanweave::Event| {
+        if let fanweave::EventKind::StepFinished { reply: Some(_) } = event.kind {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }
+    }));
+    assert!(within("c").invoke_in(&cx).await.unwrap().content().ends_with("c[1]!None"));
+    assert_eq!(calls.load(Ordering::Relaxed), 2, "both model calls are seen");
+    assert!(within::chain().invoke("d".to_owned()).await.unwrap().content().ends_with("d[1]!None"));
+}
+
 /// Answers with its name.
 struct Named(String);
 
