@@ -22,6 +22,8 @@ pub(super) struct Rules {
 /// OpenAI's strict mode. Source: its guide on structured outputs.
 pub(super) const STRICT: Rules = Rules {
     keywords: &[
+        "$schema",
+        "$id",
         "type",
         "enum",
         "const",
