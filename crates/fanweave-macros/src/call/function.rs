@@ -108,7 +108,7 @@ impl<'a> Function<'a> {
         // Names that no argument has.
         let asks = Ident::new("__asks", name.span());
         let cx = Ident::new("cx", Span::mixed_site());
-        let asked_for = Ident::new("asked", Span::mixed_site());
+        let asked_for = Ident::new("__asked", asked.span());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
         let lints = item.attrs.iter().filter(|attribute| attribute.path().is_ident("allow"));
