@@ -36,6 +36,7 @@ mod same;
 mod source;
 mod summary;
 mod tally;
+mod timeline;
 mod via;
 mod window;
 

@@ -96,6 +96,7 @@ impl Twin {
             id: id.clone(),
             latency_ms: 0,
             cost_usd: None,
+            time: None,
             result,
         }
     }

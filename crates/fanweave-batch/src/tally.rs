@@ -7,12 +7,14 @@ use fanweave_core::{Event, EventKind, Observer, Usage};
 use crate::Costs;
 use crate::answer::Answer;
 use crate::progress::Progress;
+use crate::timeline::{Stopwatch, Timeline};
 
 /// Listens to one row: adds up its calls, and passes everything on to the batch's progress.
 pub(crate) struct Tally {
     progress: Arc<Progress>,
     costs: Costs,
     calls: Mutex<Calls>,
+    times: Mutex<Stopwatch>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -28,13 +30,18 @@ struct Calls {
 
 impl Tally {
     pub(crate) fn new(progress: Arc<Progress>, costs: Costs) -> Self {
-        Self { progress, costs, calls: Mutex::default() }
+        Self { progress, costs, calls: Mutex::default(), times: Mutex::new(Stopwatch::start()) }
     }
 
     /// What the row cost. `None` where the price of a call is unknown, or where none was answered.
     pub(crate) fn cost(&self) -> Option<f64> {
         let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         (calls.answered > 0 && calls.unpriced == 0).then_some(calls.cost)
+    }
+
+    /// When its calls happened.
+    pub(crate) fn timeline(&self) -> Timeline {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).stop()
     }
 
     /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.
@@ -50,6 +57,7 @@ impl Tally {
 impl Observer for Tally {
     fn on_event(&self, event: &Event) {
         self.progress.on_event(event);
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).on_event(event);
         if let EventKind::StepFinished { reply: Some(reply) } = &event.kind {
             let cost = self.costs.of(event.path.name().unwrap_or_default(), &reply.usage);
             let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -94,7 +94,8 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             Err(error) => Outcome::Error(Box::new((&error).into())),
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd: tally.cost(), result });
+        let (cost_usd, time) = (tally.cost(), Some(tally.timeline()));
+        let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd, time, result });
         let entry = Entry::Finished { record, latency, place, request };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::key::Key;
+use crate::timeline::Timeline;
 
 /// One finished row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +21,9 @@ pub(crate) struct Record {
     /// US dollars that its calls cost, where their prices are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cost_usd: Option<f64>,
+    /// When its calls happened. `None` in journals of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) time: Option<Timeline>,
     pub(crate) result: Outcome,
 }
 
@@ -165,6 +169,7 @@ mod tests {
             id: Some("a".into()),
             latency_ms: 12,
             cost_usd: Some(0.25),
+            time: None,
             result,
         }
     }

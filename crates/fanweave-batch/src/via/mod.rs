@@ -293,7 +293,7 @@ impl<A: BatchApi> Run<'_, A> {
             }
             Err(error) => Outcome::Error(Box::new(Failure::from(&error))),
         };
-        let record = Box::new(Record { key, index, line, id, latency_ms: 0, cost_usd, result });
+        let record = Box::new(Record { key, index, line, id, latency_ms: 0, cost_usd, time: None, result });
         if self.recorder.tell(Entry::Collected { record }).await {
             return Ok(());
         }

@@ -1,0 +1,163 @@
+//! When the calls of a row happened: what a picture of a run is drawn from.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fanweave_core::event::RunId;
+use fanweave_core::{Event, EventKind};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+/// Most calls of a row whose times are kept. A picture shows no more.
+const MOST_CALLS: usize = 256;
+
+/// When the calls of a row happened.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Timeline {
+    /// When the row began, in milliseconds of Unix time.
+    pub(crate) at: u64,
+    pub(crate) calls: Vec<CallTimes>,
+}
+
+/// When one call happened, in milliseconds since its row began. In a journal a list, in this order.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CallTimes(
+    /// The step that called, as in `openai/gpt-5-mini`.
+    pub String,
+    /// When it was ready to be sent.
+    pub u64,
+    /// When the last try was sent.
+    pub u64,
+    /// When the first byte of the answer came, where that is told.
+    pub Option<u64>,
+    /// When it had ended.
+    pub u64,
+    /// Each try that failed before: when, and why in one word.
+    pub Vec<(u64, String)>,
+);
+
+/// Takes note of a row's events.
+pub(crate) struct Stopwatch {
+    began: Instant,
+    at: SystemTime,
+    open: Vec<(RunId, CallTimes)>,
+    done: Vec<CallTimes>,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Self {
+        Self { began: Instant::now(), at: SystemTime::now(), open: Vec::new(), done: Vec::new() }
+    }
+
+    pub(crate) fn on_event(&mut self, event: &Event) {
+        let now = || milliseconds(self.began.elapsed());
+        match &event.kind {
+            EventKind::Waiting => {
+                let now = now();
+                self.call(event, now);
+            }
+            EventKind::RequestStarted => {
+                let now = now();
+                self.call(event, now).2 = now;
+            }
+            EventKind::FirstByte => {
+                let now = now();
+                self.call(event, now).3 = Some(now);
+            }
+            EventKind::Retrying { error, .. } => {
+                let (now, why) = (now(), error.kind().as_str().to_owned());
+                let call = self.call(event, now);
+                call.3 = None;
+                call.5.push((now, why));
+            }
+            EventKind::StepFinished { reply: Some(_) } => self.end(event, true),
+            EventKind::StepFailed(_) => self.end(event, false),
+            _ => {}
+        }
+    }
+
+    fn call(&mut self, event: &Event, now: u64) -> &mut CallTimes {
+        let at = self.open.iter().position(|(run, _)| *run == event.run).unwrap_or_else(|| {
+            let step = event.path.name().unwrap_or_default().to_owned();
+            self.open.push((event.run, CallTimes(step, now, now, None, now, Vec::new())));
+            self.open.len() - 1
+        });
+        &mut self.open[at].1
+    }
+
+    fn end(&mut self, event: &Event, well: bool) {
+        let now = milliseconds(self.began.elapsed());
+        let mut call = match self.open.iter().position(|(run, _)| *run == event.run) {
+            Some(at) => self.open.swap_remove(at).1,
+            // A model that tells of no request.
+            None if well => {
+                let step = event.path.name().unwrap_or_default().to_owned();
+                CallTimes(step, 0, 0, None, now, Vec::new())
+            }
+            None => return,
+        };
+        call.4 = now;
+        if self.done.len() < MOST_CALLS {
+            self.done.push(call);
+        }
+    }
+
+    /// What has happened. Calls that were cut short end now.
+    pub(crate) fn stop(&mut self) -> Timeline {
+        let now = milliseconds(self.began.elapsed());
+        let cut_short = std::mem::take(&mut self.open).into_iter().map(|(_, mut call)| {
+            call.4 = now;
+            call
+        });
+        let mut calls = std::mem::take(&mut self.done);
+        calls.extend(cut_short);
+        calls.truncate(MOST_CALLS);
+        let at = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timeline { at: milliseconds(at), calls }
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use fanweave_core::{Context, Error, ErrorKind, Reply, step};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_is_followed_from_the_line_to_its_end() {
+        let watch = Arc::new(Mutex::new(Stopwatch::start()));
+        let call = step(|_: (), cx: Context| async move {
+            cx.emit(EventKind::Waiting).await;
+            sleep(Duration::from_millis(100)).await;
+            cx.emit(EventKind::RequestStarted).await;
+            sleep(Duration::from_millis(10)).await;
+            let error = Error::new(ErrorKind::Server, "broken");
+            cx.emit(EventKind::Retrying { attempt: 1, wait: Duration::ZERO, error }).await;
+            cx.emit(EventKind::RequestStarted).await;
+            sleep(Duration::from_millis(40)).await;
+            cx.emit(EventKind::FirstByte).await;
+            sleep(Duration::from_millis(50)).await;
+            cx.emit(EventKind::StepFinished { reply: Some(Arc::new(Reply::default())) }).await;
+            cx.emit(EventKind::RequestStarted).await;
+            Ok(())
+        })
+        .named("m");
+        let own = watch.clone();
+        let cx =
+            Context::new().with_observer(Arc::new(move |event: &Event| own.lock().unwrap().on_event(event)));
+        call.invoke_in((), &cx).await.unwrap();
+        sleep(Duration::from_millis(5)).await;
+        let timeline = watch.lock().unwrap().stop();
+        let ended = CallTimes("m".into(), 0, 110, Some(150), 200, vec![(110, "server".into())]);
+        let cut_short = CallTimes("m".into(), 200, 200, None, 205, Vec::new());
+        assert_eq!(timeline.calls, [ended, cut_short]);
+        let line = serde_json::to_string(&timeline).unwrap();
+        assert!(line.len() < 140, "{line}");
+    }
+}
