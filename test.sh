@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every test, after installing what they need and this machine lacks.
 #
-# Needs Rust and, for the tests against the official SDKs, Python 3 and Node.js; both come from Debian's
-# packages where apt-get is at hand and allowed.
+# Needs Rust and, for the tests against the official SDKs and in a browser, Python 3, Node.js and Chromium; they come from
+# Debian's packages where apt-get is at hand and allowed.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -27,6 +27,7 @@ need() {
 need cc gcc libc6-dev
 need python3 python3 python3-venv
 need node nodejs npm
+need chromium chromium
 
 step 'build'
 cargo build --workspace --all-targets --locked
@@ -45,6 +46,9 @@ cargo test --workspace --doc --locked
 
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
+
+step 'the picture of a run in a browser'
+tests/report/run.sh target/debug/fanweave
 
 step 'a server of models that others wrote'
 tests/real/run.sh target/debug/fanweave

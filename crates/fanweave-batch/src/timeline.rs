@@ -18,22 +18,49 @@ pub(crate) struct Timeline {
     pub(crate) calls: Vec<CallTimes>,
 }
 
-/// When one call happened, in milliseconds since its row began. In a journal a list, in this order.
+/// When one call of a row happened, in milliseconds since the row began.
+///
+/// ```
+/// let call = fanweave_batch::CallTimes { sent_ms: 12, ended_ms: 512, ..Default::default() };
+/// assert!(call.failed_tries.is_empty());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CallTimes(
+#[serde(from = "Line", into = "Line")]
+pub struct CallTimes {
     /// The step that called, as in `openai/gpt-5-mini`.
-    pub String,
+    pub step: String,
     /// When it was ready to be sent.
-    pub u64,
+    pub ready_ms: u64,
     /// When the last try was sent.
-    pub u64,
+    pub sent_ms: u64,
     /// When the first byte of the answer came, where that is told.
-    pub Option<u64>,
+    pub first_byte_ms: Option<u64>,
     /// When it had ended.
-    pub u64,
-    /// Each try that failed before: when, and why in one word.
-    pub Vec<(u64, String)>,
-);
+    pub ended_ms: u64,
+    /// Each try that failed and was followed by another: when it was sent, when it had failed, and why in one word.
+    pub failed_tries: Vec<(u64, u64, String)>,
+}
+
+/// The same as a list: names would be most of the bytes.
+type Line = (String, u64, u64, Option<u64>, u64, Vec<(u64, u64, String)>);
+
+impl From<Line> for CallTimes {
+    fn from((step, ready_ms, sent_ms, first_byte_ms, ended_ms, failed_tries): Line) -> Self {
+        Self { step, ready_ms, sent_ms, first_byte_ms, ended_ms, failed_tries }
+    }
+}
+
+impl From<CallTimes> for Line {
+    fn from(call: CallTimes) -> Self {
+        (call.step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms, call.failed_tries)
+    }
+}
+
+impl CallTimes {
+    fn begun(step: String, ready_ms: u64) -> Self {
+        Self { step, ready_ms, sent_ms: ready_ms, ended_ms: ready_ms, ..Self::default() }
+    }
+}
 
 /// Takes note of a row's events.
 pub(crate) struct Stopwatch {
@@ -57,17 +84,17 @@ impl Stopwatch {
             }
             EventKind::RequestStarted => {
                 let now = now();
-                self.call(event, now).2 = now;
+                self.call(event, now).sent_ms = now;
             }
             EventKind::FirstByte => {
                 let now = now();
-                self.call(event, now).3 = Some(now);
+                self.call(event, now).first_byte_ms = Some(now);
             }
             EventKind::Retrying { error, .. } => {
                 let (now, why) = (now(), error.kind().as_str().to_owned());
                 let call = self.call(event, now);
-                call.3 = None;
-                call.5.push((now, why));
+                call.first_byte_ms = None;
+                call.failed_tries.push((call.sent_ms, now, why));
             }
             EventKind::StepFinished { reply: Some(_) } => self.end(event, true),
             EventKind::StepFailed(_) => self.end(event, false),
@@ -78,7 +105,7 @@ impl Stopwatch {
     fn call(&mut self, event: &Event, now: u64) -> &mut CallTimes {
         let at = self.open.iter().position(|(run, _)| *run == event.run).unwrap_or_else(|| {
             let step = event.path.name().unwrap_or_default().to_owned();
-            self.open.push((event.run, CallTimes(step, now, now, None, now, Vec::new())));
+            self.open.push((event.run, CallTimes::begun(step, now)));
             self.open.len() - 1
         });
         &mut self.open[at].1
@@ -91,11 +118,11 @@ impl Stopwatch {
             // A model that tells of no request.
             None if well => {
                 let step = event.path.name().unwrap_or_default().to_owned();
-                CallTimes(step, 0, 0, None, now, Vec::new())
+                CallTimes::begun(step, 0)
             }
             None => return,
         };
-        call.4 = now;
+        call.ended_ms = now;
         if self.done.len() < MOST_CALLS {
             self.done.push(call);
         }
@@ -105,7 +132,7 @@ impl Stopwatch {
     pub(crate) fn stop(&mut self) -> Timeline {
         let now = milliseconds(self.began.elapsed());
         let cut_short = std::mem::take(&mut self.open).into_iter().map(|(_, mut call)| {
-            call.4 = now;
+            call.ended_ms = now;
             call
         });
         let mut calls = std::mem::take(&mut self.done);
@@ -154,8 +181,8 @@ mod tests {
         call.invoke_in((), &cx).await.unwrap();
         sleep(Duration::from_millis(5)).await;
         let timeline = watch.lock().unwrap().stop();
-        let ended = CallTimes("m".into(), 0, 110, Some(150), 200, vec![(110, "server".into())]);
-        let cut_short = CallTimes("m".into(), 200, 200, None, 205, Vec::new());
+        let ended = CallTimes::from(("m".into(), 0, 110, Some(150), 200, vec![(100, 110, "server".into())]));
+        let cut_short = CallTimes::from(("m".into(), 200, 200, None, 205, Vec::new()));
         assert_eq!(timeline.calls, [ended, cut_short]);
         let line = serde_json::to_string(&timeline).unwrap();
         assert!(line.len() < 140, "{line}");

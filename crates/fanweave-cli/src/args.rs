@@ -29,6 +29,7 @@ pub(crate) enum Command {
     Ask(AskArgs),
     Run(RunArgs),
     Index(IndexArgs),
+    Report(ReportArgs),
     Sim(SimArgs),
 }
 
@@ -340,6 +341,36 @@ pub(crate) struct RunArgs {
     /// Show nothing but errors
     #[arg(short, long, help_heading = "Progress")]
     pub(crate) quiet: bool,
+}
+
+/// Show what a run did with its time and money
+///
+/// Reads the journal of an output, also while the run goes on: figures on standard output, a page to look at, or a trace.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    fanweave report answers.jsonl\n  \
+    fanweave report answers.jsonl --html report.html --input questions.jsonl\n  \
+    fanweave report answers.jsonl --chrome-trace trace.json   # for ui.perfetto.dev")]
+pub(crate) struct ReportArgs {
+    /// The output of `fanweave batch` or `fanweave run --rows`, or its journal
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+
+    /// Write one page that needs nothing else: figures, calls over time, latencies, failures, all rows
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+
+    /// Write a trace for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chrome_trace: Option<PathBuf>,
+
+    /// The input of the run: the page then shows prompts beside answers
+    #[arg(long, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+
+    /// Print the figures as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Which model, and how to call it. Shared by all commands that call one.

@@ -13,6 +13,7 @@ mod live;
 mod models;
 mod panel;
 mod progress;
+mod report;
 mod route;
 mod run;
 mod sim;
@@ -52,6 +53,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Ask(args) => ask::run(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Index(args) => index::run(args).await,
+        Command::Report(args) => report::run(&args),
         Command::Sim(args) => sim::run(args).await,
     }
 }

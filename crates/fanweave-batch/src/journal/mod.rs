@@ -169,6 +169,21 @@ impl Journal {
     }
 }
 
+/// Whether a line is the first one of a journal.
+pub(crate) fn is_manifest(line: &[u8]) -> bool {
+    record::decode(Kind::Manifest, line).is_some()
+}
+
+/// Whether a line is as it was written.
+pub(crate) fn is_sound(line: &[u8]) -> bool {
+    [Kind::Manifest, Kind::Row, Kind::Part].into_iter().any(|kind| record::decode(kind, line).is_some())
+}
+
+/// The row of a line. `None` where it holds none.
+pub(crate) fn row(line: &[u8]) -> Option<Record> {
+    serde_json::from_slice(record::decode(Kind::Row, line)?).ok()
+}
+
 impl Drop for Journal {
     fn drop(&mut self) {
         // Closing the file would do, but not while the thread that syncs it, or a process that somebody is just

@@ -12,6 +12,8 @@ fn help_is_readable() {
     insta::assert_snapshot!("help_batch", help(&["batch", "--help"]));
     insta::assert_snapshot!("help_ask", help(&["ask", "--help"]));
     insta::assert_snapshot!("help_run", help(&["run", "--help"]));
+    insta::assert_snapshot!("help_index", help(&["index", "--help"]));
+    insta::assert_snapshot!("help_report", help(&["report", "--help"]));
     insta::assert_snapshot!("help_sim", help(&["sim", "--help"]));
 }
 

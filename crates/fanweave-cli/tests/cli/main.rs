@@ -8,6 +8,7 @@ mod faults;
 mod help;
 mod keys;
 mod kills;
+mod report;
 mod run;
 mod signals;
 mod support;

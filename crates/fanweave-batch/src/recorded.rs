@@ -1,0 +1,144 @@
+//! What a journal says of a run that has ended or is still going on.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use fanweave_core::{Usage, excerpt};
+
+use crate::answer::Content;
+use crate::journal::{self, Outcome, Record};
+use crate::key::Key;
+use crate::output::journal_path;
+use crate::source::MAX_LINE;
+use crate::{Error, Result};
+
+pub use crate::timeline::CallTimes;
+
+/// Longest line of a journal that is read: a row's answer, escaped.
+const LONGEST: u64 = 6 * MAX_LINE as u64;
+
+/// The rows of a run, as its journal has them: of a row that was run several times the last time.
+///
+/// Memory holds about 300 bytes for each row, and the beginnings of its texts.
+///
+/// ```no_run
+/// use fanweave_batch::Recorded;
+///
+/// let run = Recorded::open("answers.jsonl", 100)?;
+/// let failed = run.rows.iter().filter(|row| row.error.is_some()).count();
+/// println!("{failed} of {} failed", run.rows.len());
+/// # Ok::<_, fanweave_batch::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Recorded {
+    /// The journal.
+    pub path: PathBuf,
+    /// In input order.
+    pub rows: Vec<RecordedRow>,
+    /// What was not as it should be, each a sentence.
+    pub notes: Vec<String>,
+}
+
+/// One row of a run.
+///
+/// ```
+/// let row = fanweave_batch::RecordedRow::default();
+/// assert_eq!((row.calls.len(), row.error), (0, None));
+/// ```
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub struct RecordedRow {
+    /// Which row it is, from 0.
+    pub index: u64,
+    /// The line of the input that it begins on.
+    pub line: u64,
+    /// Its `custom_id`, or else its `id`.
+    pub id: Option<String>,
+    /// When it began, in milliseconds of Unix time. `None` where the journal is of an earlier version, or the row came from a
+    /// provider's batch API.
+    pub began: Option<u64>,
+    /// How long it took, in milliseconds.
+    pub latency_ms: u64,
+    /// Requests that it took.
+    pub attempts: u32,
+    /// Tokens of its calls.
+    pub usage: Usage,
+    /// US dollars, where the prices are known.
+    pub cost_usd: Option<f64>,
+    /// The model that answered, in the provider's words.
+    pub model: Option<String>,
+    /// The beginning of its answer.
+    pub answer: String,
+    /// Kind and message of its failure.
+    pub error: Option<(String, String)>,
+    /// Its calls, as far as they are known, in the order in which they ended.
+    pub calls: Vec<CallTimes>,
+}
+
+impl Recorded {
+    /// Reads the journal of an output, or a journal itself. Texts are kept up to `shown` bytes. Takes no lock: a run may be
+    /// looked at while it goes on.
+    ///
+    /// # Errors
+    /// [`Usage`](crate::ErrorKind::Usage) where there is no journal, or the file is none; [`Io`](crate::ErrorKind::Io).
+    pub fn open(path: impl AsRef<Path>, shown: usize) -> Result<Self> {
+        let path = path.as_ref();
+        let beside = journal_path(path);
+        let is_journal = path.extension().is_some_and(|extension| extension == "journal");
+        let path = if is_journal || !beside.exists() { path.to_owned() } else { beside };
+        let file = File::open(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => Error::usage(format!("{}: there is no such run", path.display())),
+            _ => Error::io("open it", &path, e),
+        })?;
+        let mut reader = BufReader::with_capacity(1 << 16, file);
+        let mut rows: HashMap<Key, RecordedRow> = HashMap::new();
+        let (mut notes, mut line, mut n, mut is_run) = (Vec::new(), Vec::new(), 0_u64, false);
+        loop {
+            line.clear();
+            let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+            if read.map_err(|e| Error::io("read it", &path, e))? == 0 {
+                break;
+            }
+            n += 1;
+            is_run |= n == 1 && journal::is_manifest(&line);
+            if !is_run {
+                let message = "this is no run of fanweave: name the output of `fanweave batch` or `fanweave run --rows`";
+                return Err(Error::usage(format!("{}: {message}", path.display())));
+            }
+            if let Some(record) = journal::row(&line) {
+                rows.insert(record.key, RecordedRow::of(record, shown));
+            } else if !journal::is_sound(&line) {
+                notes.push(format!("line {n} of the journal is damaged, and left out"));
+            }
+        }
+        let mut rows: Vec<_> = rows.into_values().collect();
+        rows.sort_by_key(|row| (row.index, row.line));
+        Ok(Self { path, rows, notes })
+    }
+}
+
+impl RecordedRow {
+    fn of(record: Record, shown: usize) -> Self {
+        let Record { index, line, id, latency_ms, cost_usd, time, result, .. } = record;
+        let began = time.as_ref().map(|time| time.at);
+        let calls = time.map(|time| time.calls).unwrap_or_default();
+        let row = Self { index, line, id, began, latency_ms, cost_usd, calls, ..Self::default() };
+        match result {
+            Outcome::Answer(answer) => {
+                let text = match &answer.content {
+                    Content::Text(text) => excerpt(text, shown),
+                    Content::Json(value) => excerpt(&value.to_string(), shown),
+                };
+                let (attempts, usage) = (answer.attempts, answer.usage);
+                Self { attempts, usage, model: answer.model, answer: text, ..row }
+            }
+            Outcome::Error(failure) => {
+                let message = excerpt(&failure.message, shown.max(200));
+                Self { attempts: failure.attempts, error: Some((failure.kind, message)), ..row }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The figures of a run.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use fanweave::batch::{CallTimes, Recorded};
+use serde::Serialize;
+
+use crate::cost::dollars;
+use crate::progress::{rounded, short};
+
+/// Groups of failures that are listed.
+const LISTED: usize = 8;
+
+/// What a run comes to. Times are milliseconds.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub(super) struct Figures {
+    pub(super) rows: usize,
+    pub(super) ok: usize,
+    pub(super) failed: usize,
+    pub(super) calls: usize,
+    /// Tries that failed and were followed by another one.
+    pub(super) retries: usize,
+    /// From the beginning of the first row to the end of the last. `None` where the journal tells no times.
+    pub(super) wall_ms: Option<u64>,
+    pub(super) input_tokens: u64,
+    pub(super) output_tokens: u64,
+    /// `None` where no price is known.
+    pub(super) cost_usd: Option<f64>,
+    pub(super) latency_p50_ms: Option<u64>,
+    pub(super) latency_p95_ms: Option<u64>,
+    /// From the last try of a call to the first byte of its answer.
+    pub(super) first_byte_p50_ms: Option<u64>,
+    /// From the moment that calls were ready until they were sent.
+    pub(super) waited_p50_ms: Option<u64>,
+    /// Rows by the model that answered.
+    pub(super) models: BTreeMap<String, usize>,
+    /// Failures by kind and message, most frequent first.
+    pub(super) failures: Vec<FailureGroup>,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub(super) struct FailureGroup {
+    pub(super) kind: String,
+    pub(super) message: String,
+    pub(super) rows: usize,
+    /// The line of the input that the first of them begins on.
+    pub(super) first_line: u64,
+}
+
+impl Figures {
+    pub(super) fn of(run: &Recorded) -> Self {
+        let rows = &run.rows;
+        let calls: Vec<&CallTimes> = rows.iter().flat_map(|row| &row.calls).collect();
+        let began = rows.iter().filter_map(|row| row.began).min();
+        let ended = rows.iter().filter_map(|row| Some(row.began? + row.latency_ms)).max();
+        let called = || rows.iter().filter(|row| row.attempts > 0 || row.error.is_none());
+        let mut models = BTreeMap::new();
+        for model in rows.iter().filter_map(|row| row.model.clone()) {
+            *models.entry(model).or_default() += 1;
+        }
+        let failed = rows.iter().filter(|row| row.error.is_some()).count();
+        let costs: Vec<f64> = rows.iter().filter_map(|row| row.cost_usd).collect();
+        Self {
+            rows: rows.len(),
+            ok: rows.len() - failed,
+            failed,
+            calls: calls.len(),
+            retries: calls.iter().map(|call| call.failed_tries.len()).sum(),
+            wall_ms: began.zip(ended).map(|(began, ended)| ended - began),
+            input_tokens: rows.iter().map(|row| row.usage.input_tokens).sum(),
+            output_tokens: rows.iter().map(|row| row.usage.output_tokens).sum(),
+            cost_usd: (!costs.is_empty()).then(|| costs.iter().sum()),
+            latency_p50_ms: percentile(called().map(|row| row.latency_ms).collect(), 50),
+            latency_p95_ms: percentile(called().map(|row| row.latency_ms).collect(), 95),
+            first_byte_p50_ms: percentile(
+                calls
+                    .iter()
+                    .filter_map(|call| Some(call.first_byte_ms?.saturating_sub(call.sent_ms)))
+                    .collect(),
+                50,
+            ),
+            waited_p50_ms: percentile(calls.iter().map(|call| waited(call)).collect(), 50),
+            models,
+            failures: failures(run),
+        }
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut text = format!("rows       {}: {} ok, {} failed\n", self.rows, self.ok, self.failed);
+        let time = |ms: u64| rounded(Duration::from_millis(ms));
+        if let Some(wall) = self.wall_ms {
+            let _ = writeln!(text, "time       {}", time(wall));
+        }
+        let _ = writeln!(text, "calls      {}, {} retries", self.calls, self.retries);
+        let latency = [
+            ("half of the rows within ", self.latency_p50_ms),
+            ("95 of 100 within ", self.latency_p95_ms),
+            ("first byte ", self.first_byte_p50_ms),
+            ("waited ", self.waited_p50_ms.filter(|waited| *waited > 0)),
+        ];
+        let latency: Vec<_> =
+            latency.into_iter().filter_map(|(name, ms)| Some(format!("{name}{}", time(ms?)))).collect();
+        if !latency.is_empty() {
+            let _ = writeln!(text, "latency    {}", latency.join(", "));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+        let (tokens_in, tokens_out) = (short(self.input_tokens as f64), short(self.output_tokens as f64));
+        let _ = writeln!(text, "tokens     {tokens_in} in, {tokens_out} out");
+        if let Some(cost) = self.cost_usd {
+            let _ = writeln!(text, "cost       {}", dollars(cost));
+        }
+        for (model, rows) in &self.models {
+            let _ = writeln!(text, "model      {model}: {rows} rows");
+        }
+        for group in self.failures.iter().take(LISTED) {
+            let FailureGroup { kind, message, rows, first_line } = group;
+            let _ = writeln!(text, "failed     {rows} x {kind}: {message} (first in line {first_line})");
+        }
+        if self.failures.len() > LISTED {
+            let _ = writeln!(text, "failed     .. and {} other ways", self.failures.len() - LISTED);
+        }
+        text
+    }
+}
+
+fn waited(call: &CallTimes) -> u64 {
+    let first_try = call.failed_tries.first().map_or(call.sent_ms, |(sent, ..)| *sent);
+    first_try.saturating_sub(call.ready_ms)
+}
+
+/// What so many of a hundred do not exceed.
+fn percentile(mut values: Vec<u64>, of_a_hundred: usize) -> Option<u64> {
+    values.sort_unstable();
+    values.get((values.len() * of_a_hundred).div_ceil(100).max(1) - 1).copied()
+}
+
+fn failures(run: &Recorded) -> Vec<FailureGroup> {
+    let mut groups: BTreeMap<(String, String), FailureGroup> = BTreeMap::new();
+    for row in &run.rows {
+        let Some((kind, message)) = &row.error else { continue };
+        let group = groups.entry((kind.clone(), message.clone())).or_insert_with(|| FailureGroup {
+            kind: kind.clone(),
+            message: message.clone(),
+            rows: 0,
+            first_line: row.line,
+        });
+        group.rows += 1;
+    }
+    let mut groups: Vec<_> = groups.into_values().collect();
+    groups.sort_by(|a, b| b.rows.cmp(&a.rows).then(a.first_line.cmp(&b.first_line)));
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_a_value_that_was_there() {
+        assert_eq!(percentile(Vec::new(), 50), None);
+        assert_eq!(percentile(vec![3], 95), Some(3));
+        assert_eq!(percentile(vec![4, 1, 3, 2], 50), Some(2));
+        assert_eq!(percentile((1..=100).collect(), 95), Some(95));
+    }
+}

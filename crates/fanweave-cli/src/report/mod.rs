@@ -1,0 +1,87 @@
+//! `fanweave report`: what a run did with its time and money.
+
+mod figures;
+mod page;
+mod trace;
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::path::Path;
+
+use fanweave::batch::{Input, Recorded, Source};
+
+use crate::args::ReportArgs;
+use crate::exit::{Exit, Failure};
+use figures::Figures;
+
+/// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
+const SHOWN: usize = 240;
+const SHOWN_OF_MANY: usize = 80;
+const MANY: usize = 4_000;
+
+pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
+    let mut run = Recorded::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
+    if run.rows.len() > MANY {
+        for row in &mut run.rows {
+            row.answer = fanweave::excerpt(&row.answer, SHOWN_OF_MANY);
+        }
+    }
+    let prompts = match &args.input {
+        Some(path) => prompts(path, if run.rows.len() > MANY { SHOWN_OF_MANY } else { SHOWN })?,
+        None => HashMap::new(),
+    };
+    for note in &run.notes {
+        anstream::eprintln!("warning: {note}");
+    }
+    let figures = Figures::of(&run);
+    if let Some(path) = &args.html {
+        write(path, page::html(&args.run, &run, &prompts, &figures).as_bytes())?;
+    }
+    if let Some(path) = &args.chrome_trace {
+        write(path, trace::chrome(&run).as_bytes())?;
+    }
+    if args.json {
+        print(&format!("{}\n", serde_json::to_string_pretty(&figures).expect("figures have string keys")))?;
+    } else if args.html.is_none() && args.chrome_trace.is_none() {
+        print(&figures.text())?;
+    }
+    Ok(if run.rows.is_empty() { Exit::NothingToDo } else { Exit::Ok })
+}
+
+/// The beginnings of the rows' inputs, by index.
+fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
+    let source = Source::open(path, None).map_err(|e| Failure::usage(e.to_string()))?;
+    let mut prompts = HashMap::new();
+    for row in source {
+        let row = row.map_err(|e| Failure::new(e.to_string()))?;
+        let text = match row.input {
+            Ok(Input::Text(text)) => text,
+            Ok(Input::Prompt(prompt)) => prompt.last_user_text(),
+            Ok(Input::Vars(vars)) => match vars.get("prompt").and_then(|prompt| prompt.as_str()) {
+                Some(prompt) => prompt.to_owned(),
+                None => serde_json::to_string(vars.as_map()).unwrap_or_default(),
+            },
+            _ => continue,
+        };
+        prompts.insert(row.index, fanweave::excerpt(&text, shown));
+    }
+    Ok(prompts)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    std::fs::write(path, bytes)
+        .map_err(|e| Failure::new(format!("{}: cannot write it: {e}", path.display())))?;
+    anstream::eprintln!("written: {}", path.display());
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // A reader that has seen enough is no failure.
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot write to standard output: {e}")))
+        }
+        _ => Ok(()),
+    }
+}

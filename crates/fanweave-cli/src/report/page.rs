@@ -1,0 +1,122 @@
+//! A run as one page that needs nothing else.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use fanweave::batch::{Recorded, RecordedRow};
+use serde_json::{Value, json};
+
+use super::figures::Figures;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// The page of a run. `prompts` are the beginnings of its rows' inputs, by index.
+pub(super) fn html(name: &Path, run: &Recorded, prompts: &HashMap<u64, String>, figures: &Figures) -> String {
+    let start = run.rows.iter().filter_map(|row| row.began).min();
+    let mut steps: Vec<&str> =
+        run.rows.iter().flat_map(|row| &row.calls).map(|call| call.step.as_str()).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let rows: Vec<Value> =
+        run.rows.iter().map(|row| of_row(row, start, prompts.get(&row.index), &steps)).collect();
+    let data = json!({
+        "name": name.display().to_string(),
+        "start": start,
+        "figures": figures,
+        "steps": steps,
+        "rows": rows,
+    });
+    let title = escaped(&name.display().to_string());
+    // The data comes last: nothing in it is taken for a place of something else.
+    PAGE.replace("/*STYLE*/", STYLE)
+        .replace("/*SCRIPT*/", SCRIPT)
+        .replace("TITLE", &title)
+        .replace("\"DATA\"", &inert(&data.to_string()))
+}
+
+/// A list instead of an object: the names of ten thousand rows would be most of the page.
+fn of_row(row: &RecordedRow, start: Option<u64>, prompt: Option<&String>, steps: &[&str]) -> Value {
+    let calls: Vec<_> = row
+        .calls
+        .iter()
+        .map(|call| {
+            let step = steps.binary_search(&call.step.as_str()).unwrap_or_default();
+            json!([step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms, call.failed_tries])
+        })
+        .collect();
+    json!([
+        row.index,
+        row.line,
+        row.id,
+        row.began.zip(start).map(|(began, start)| began - start),
+        row.latency_ms,
+        row.attempts,
+        row.usage.input_tokens,
+        row.usage.output_tokens,
+        row.cost_usd.map(|cost| (cost * 1e7).round() / 1e7),
+        row.answer,
+        row.error,
+        prompt,
+        calls,
+    ])
+}
+
+/// JSON that may stand in a script: it ends no element, and no line where a script would.
+fn inert(json: &str) -> String {
+    json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(index: u64, answer: &str) -> RecordedRow {
+        let mut row = RecordedRow::default();
+        (row.index, row.line, row.began, row.latency_ms, row.attempts) =
+            (index, index + 1, Some(1_000 + index), 800, 1);
+        row.usage.output_tokens = 250;
+        row.answer = answer.to_owned();
+        let mut call = fanweave::batch::CallTimes::default();
+        (call.step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms) =
+            ("openai/gpt-5-mini".to_owned(), 0, 12_345, Some(12_700), 13_145);
+        row.calls = vec![call];
+        row
+    }
+
+    fn page(rows: Vec<RecordedRow>, name: &str) -> String {
+        let mut run = Recorded::default();
+        run.rows = rows;
+        html(Path::new(name), &run, &HashMap::new(), &Figures::of(&run))
+    }
+
+    #[test]
+    fn what_a_model_wrote_ends_no_script_and_begins_no_element() {
+        let page = page(
+            vec![row(0, "</script><img src=x onerror=alert(1)> \u{2028} \"DATA\" TITLE /*SCRIPT*/")],
+            "<b>run</b>",
+        );
+        assert_eq!(page.matches("</script>").count(), 2, "those of the page itself");
+        assert!(!page.contains("<img") && !page.contains("<b>run") && !page.contains('\u{2028}'));
+    }
+
+    #[test]
+    fn ten_thousand_calls_stay_below_two_megabytes() {
+        let text = "An answer whose beginning is as long as those of many rows are allowed to be, well";
+        let page = page((0..10_000).map(|n| row(n, &text[..80])).collect(), "run");
+        assert!(page.len() < 2_000_000, "{} bytes", page.len());
+    }
+
+    #[test]
+    fn nothing_is_asked_of_any_host() {
+        let page = page(vec![row(0, "a")], "run");
+        for outside in ["http://", "https://", "//cdn", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! `fanweave report`.
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider, prompts};
+
+#[test]
+fn a_run_is_summed_up_from_its_output_or_its_journal_also_where_it_was_resumed() {
+    let provider = Provider::start(Settings { error_rate: 0.3, ..Settings::default() });
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(60));
+    folder.batch(&provider.url(), &["--retries", "0"]).expect_code(3);
+    folder.batch(&provider.url(), &["--retries", "9", "--retry-failed"]).expect_code(0);
+    let figures = |run: &str| folder.run(&["report", run, "--json"]).expect_code(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&figures("out.jsonl")).unwrap();
+    assert_eq!((&json["rows"], &json["ok"], &json["calls"]), (&60.into(), &60.into(), &60.into()));
+    assert!(json["wall_ms"].as_u64().is_some() && json["output_tokens"].as_u64() > Some(60), "{json}");
+    assert_eq!(figures("out.jsonl"), figures("out.jsonl.journal"));
+    let text = folder.run(&["report", "out.jsonl"]).expect_code(0).stdout;
+    assert!(text.starts_with("rows       60: 60 ok, 0 failed\n"), "{text}");
+}
+
+#[test]
+fn the_calls_of_a_chain_are_told_by_their_steps() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "version: 1\nmodel: sim/echo\ninputs: { topic: tides }\nsteps:\n  \
+        a: { prompt: 'First: {{ topic }}' }\n  b: { prompt: 'Then: {{ steps.a.output }}' }\n",
+    );
+    folder.write("in.jsonl", "{\"topic\":\"rain\"}\n{\"topic\":\"snow\"}\n");
+    folder.run(&["run", "chain.yaml", "--rows", "in.jsonl", "-o", "out.jsonl"]).expect_code(0);
+    let json: serde_json::Value =
+        serde_json::from_str(&folder.run(&["report", "out.jsonl", "--json"]).expect_code(0).stdout).unwrap();
+    assert_eq!((&json["rows"], &json["calls"]), (&2.into(), &4.into()));
+    folder.run(&["report", "out.jsonl", "--chrome-trace", "trace.json"]).expect_code(0);
+    let trace: serde_json::Value = serde_json::from_str(&folder.read("trace.json")).unwrap();
+    assert_eq!(trace["traceEvents"].as_array().unwrap().len(), 2 + 4);
+}
+
+#[test]
+fn what_is_no_run_is_refused() {
+    let folder = Folder::new();
+    folder.write("notes.txt", "not a journal\n");
+    for (run, why) in [("missing.jsonl", "there is no such run"), ("notes.txt", "this is no run of fanweave")]
+    {
+        let ran = folder.run(&["report", run]).expect_code(2);
+        assert!(ran.stderr.contains(why), "{}", ran.stderr);
+    }
+}
