@@ -28,6 +28,8 @@ need cc gcc libc6-dev
 need python3 python3 python3-venv
 need node nodejs npm
 need chromium chromium
+need zsh zsh
+need fish fish
 
 step 'build'
 cargo build --workspace --all-targets --locked

@@ -30,6 +30,9 @@ pub(crate) enum Command {
     Run(RunArgs),
     Index(IndexArgs),
     Report(ReportArgs),
+    Models(ModelsArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
     Sim(SimArgs),
 }
 
@@ -68,7 +71,7 @@ Examples:
   fanweave batch questions.jsonl -o answers.jsonl --model sim/writer
   fanweave batch products.csv -o names.jsonl --model openai/gpt-5-mini \\
       --prompt 'Name a shop that sells {{ product }}.'
-  cat topics.txt | fanweave batch - -o - --model sim/writer --prompt 'Write a title about {{ input }}.'
+  cat topics.txt | fanweave batch - -o - --model sim/writer --prompt 'Title: {{ input }}'
 
 Exit codes:
   0  every row was answered        3  some rows failed
@@ -241,7 +244,7 @@ pub(crate) struct AskArgs {
 #[command(after_help = "\
 Examples:
   fanweave index docs/ --store notes.db
-  fanweave index report.md facts.csv --store notes.db --embeddings openai/text-embedding-3-small
+  fanweave index report.md facts.csv --store facts.db --embeddings openai/text-embedding-3-small
   fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
 pub(crate) struct IndexArgs {
     /// Files and folders
@@ -371,6 +374,50 @@ pub(crate) struct ReportArgs {
     /// Print the figures as JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// List models with their prices, and the providers that there are
+///
+/// Prices are US dollars for a million tokens, of the date that is shown. Any model of a provider can be called, whether it is
+/// listed or not.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    fanweave models\n  \
+    fanweave models gpt-5\n  \
+    fanweave models --json")]
+pub(crate) struct ModelsArgs {
+    /// Only those whose name contains this
+    #[arg(value_name = "PART")]
+    pub(crate) part: Option<String>,
+
+    /// Prices of models, in place of those built in
+    #[arg(long, value_name = "FILE")]
+    pub(crate) prices: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print the completions of a shell
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    fanweave completions bash > fanweave.bash\n  \
+    fanweave completions zsh > _fanweave\n  \
+    fanweave completions fish > fanweave.fish")]
+pub(crate) struct CompletionsArgs {
+    #[arg(value_enum, value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Write the manual pages of all commands
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    fanweave man man1/")]
+pub(crate) struct ManArgs {
+    /// Folder for the pages. It is made where it is missing
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
 }
 
 /// Which model, and how to call it. Shared by all commands that call one.

@@ -9,8 +9,11 @@ mod dry_run;
 mod exit;
 mod index;
 mod keys;
+mod list;
 mod live;
+mod manual;
 mod models;
+mod out;
 mod panel;
 mod progress;
 mod report;
@@ -54,6 +57,9 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(args) => run::run(args).await,
         Command::Index(args) => index::run(args).await,
         Command::Report(args) => report::run(&args),
+        Command::Models(args) => list::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args).await,
     }
 }

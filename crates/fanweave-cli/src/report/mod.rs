@@ -5,13 +5,13 @@ mod page;
 mod trace;
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 
 use fanweave::batch::{Input, Recorded, Source};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure};
+use crate::out::print;
 use figures::Figures;
 
 /// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
@@ -41,9 +41,10 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         write(path, trace::chrome(&run).as_bytes())?;
     }
     if args.json {
-        print(&format!("{}\n", serde_json::to_string_pretty(&figures).expect("figures have string keys")))?;
+        let json = serde_json::to_string_pretty(&figures).expect("figures have string keys");
+        print(format!("{json}\n").as_bytes())?;
     } else if args.html.is_none() && args.chrome_trace.is_none() {
-        print(&figures.text())?;
+        print(figures.text().as_bytes())?;
     }
     Ok(if run.rows.is_empty() { Exit::NothingToDo } else { Exit::Ok })
 }
@@ -73,15 +74,4 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         .map_err(|e| Failure::new(format!("{}: cannot write it: {e}", path.display())))?;
     anstream::eprintln!("written: {}", path.display());
     Ok(())
-}
-
-fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        // A reader that has seen enough is no failure.
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write to standard output: {e}")))
-        }
-        _ => Ok(()),
-    }
 }

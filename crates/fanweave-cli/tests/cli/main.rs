@@ -10,5 +10,6 @@ mod keys;
 mod kills;
 mod report;
 mod run;
+mod shells;
 mod signals;
 mod support;

@@ -1,0 +1,141 @@
+//! Completions, manual pages, and the examples of every help.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider, prompts};
+
+const COMMANDS: [&str; 9] = ["batch", "ask", "run", "index", "report", "models", "completions", "man", "sim"];
+
+/// Whether there is such a program.
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+#[test]
+fn completions_load_in_the_shells_that_are_there_and_know_the_commands() {
+    let folder = Folder::new();
+    for (shell, file, ask) in [
+        ("bash", "f.bash", "source ./f.bash && complete -p fanweave && grep -q report f.bash"),
+        (
+            "zsh",
+            "f.zsh",
+            "autoload -U compinit && compinit -D && source ./f.zsh && (( $+functions[_fanweave] )) && echo yes",
+        ),
+        ("fish", "f.fish", "source ./f.fish; complete -C 'fanweave rep'"),
+    ] {
+        folder.write(file, folder.run(&["completions", shell]).expect_code(0).stdout);
+        if !has(shell) {
+            println!("{shell} is not there");
+            continue;
+        }
+        let told = Command::new(shell).args(["-c", ask]).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&told.stdout);
+        assert!(told.status.success() && !said.trim().is_empty(), "{shell}: {told:?}");
+    }
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    let folder = Folder::new();
+    folder.run(&["man", "man1/"]).expect_code(0);
+    for command in COMMANDS {
+        let page = folder.read(&format!("man1/fanweave-{command}.1"));
+        assert!(page.contains(".SH NAME") && page.contains("EXIT STATUS"), "{command}");
+    }
+    assert!(folder.read("man1/fanweave.1").contains("fanweave"));
+}
+
+#[test]
+fn models_are_listed_with_prices_and_found_by_a_part_of_their_name() {
+    let folder = Folder::new();
+    let all = folder.run(&["models"]).expect_code(0).stdout;
+    assert!(
+        all.contains("openai/gpt-5-mini") && all.contains("sim/writer") && all.contains("openrouter"),
+        "{all}"
+    );
+    let some = folder.run(&["models", "GPT-5"]).expect_code(0).stdout;
+    assert!(some.contains("openai/gpt-5-mini") && !some.contains("claude"), "{some}");
+    let json = folder.run(&["models", "gpt-5-mini", "--json"]).expect_code(0).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["models"][0]["output"].as_f64() > Some(0.0), "{json}");
+    let none = folder.run(&["models", "openai/gtp-5-mini"]).expect_code(2);
+    assert!(none.stderr.contains("did you mean openai/gpt-5-mini?"), "{}", none.stderr);
+}
+
+/// The commands under "Examples" of a help text, each in one line.
+fn examples(help: &str) -> Vec<String> {
+    let joined = help.replace("\\\n", " ");
+    joined
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.contains("fanweave ") && is_command(line))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn is_command(line: &str) -> bool {
+    ["fanweave ", "cat ", "git "].iter().any(|start| line.starts_with(start))
+        && !line.starts_with("fanweave <")
+}
+
+#[test]
+fn the_examples_of_every_help_do_what_they_say() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("questions.jsonl", prompts(5));
+    folder.write("products.csv", "product,audience\ntent,campers\nlamp,readers\n");
+    folder.write("topics.txt", "tides\nrain\n");
+    folder.write("report.md", "# Tides\n\nThe tide turns every six hours.\n");
+    folder.write("facts.csv", "fact\nTides follow the moon.\n");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (made, files) in
+        [("docs", &["README.md"][..]), ("examples", &["examples/article.yaml", "examples/topics.txt"])]
+    {
+        std::fs::create_dir(folder.path().join(made)).unwrap();
+        for file in files {
+            let name = Path::new(file).file_name().unwrap();
+            std::fs::copy(root.join(file), folder.path().join(made).join(name)).unwrap();
+        }
+    }
+    // `git diff` of a folder that is no repository says nothing of use: any text will do.
+    std::fs::create_dir(folder.path().join("bin")).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fanweave"), folder.path().join("bin/fanweave")).unwrap();
+    std::os::unix::fs::symlink("/bin/echo", folder.path().join("bin/git")).unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
+
+    let mut run = 0;
+    for command in ["index", "batch", "ask", "run", "report", "models", "completions", "man", "sim"] {
+        let found = examples(&folder.run(&[command, "--help"]).expect_code(0).stdout);
+        assert!(!found.is_empty(), "`fanweave {command} --help` has no example");
+        for example in found {
+            // A server runs until it is stopped.
+            let line =
+                if command == "sim" { format!("timeout 1 {example}; [ $? = 124 ]") } else { example.clone() };
+            let told = Command::new("sh")
+                .args(["-c", &line])
+                .current_dir(folder.path())
+                .env_clear()
+                .envs([
+                    ("PATH", &*path),
+                    ("OPENAI_API_KEY", "sk-test"),
+                    ("OPENAI_BASE_URL", &*provider.url()),
+                ])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            // Two examples may write one file.
+            for name in ["answers.jsonl", "names.jsonl", "articles.jsonl"] {
+                if command != "batch" && name != "answers.jsonl" {
+                    let _ = std::fs::remove_file(folder.path().join(format!("{name}.journal")));
+                    let _ = std::fs::remove_file(folder.path().join(name));
+                }
+            }
+            assert!(told.status.success(), "{example}\n{}", String::from_utf8_lossy(&told.stderr));
+            run += 1;
+        }
+    }
+    assert!(run >= 18, "{run} examples");
+}
