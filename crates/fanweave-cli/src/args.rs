@@ -31,6 +31,7 @@ pub(crate) enum Command {
     Index(IndexArgs),
     Report(ReportArgs),
     Models(ModelsArgs),
+    Keys(KeysArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     Sim(SimArgs),
@@ -397,6 +398,37 @@ pub(crate) struct ModelsArgs {
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Keep the keys of providers in a file that only you may read
+///
+/// A key in the environment, as in OPENAI_API_KEY, comes first. With --base-url no kept key is sent.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    cat key.txt | fanweave keys set openai\n  \
+    fanweave keys list\n  \
+    fanweave keys path")]
+pub(crate) struct KeysArgs {
+    #[command(subcommand)]
+    pub(crate) command: KeysCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Keep a key, which is asked for or read from standard input
+    Set {
+        #[arg(value_name = "PROVIDER")]
+        provider: String,
+    },
+    /// List the providers that there is a key of, and where it is; never the key
+    List,
+    /// Forget a key
+    Remove {
+        #[arg(value_name = "PROVIDER")]
+        provider: String,
+    },
+    /// Print where keys are kept
+    Path,
 }
 
 /// Print the completions of a shell

@@ -19,6 +19,7 @@ mod progress;
 mod report;
 mod route;
 mod run;
+mod secrets;
 mod sim;
 mod stop;
 mod summary;
@@ -58,6 +59,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Index(args) => index::run(args).await,
         Command::Report(args) => report::run(&args),
         Command::Models(args) => list::run(&args),
+        Command::Keys(args) => secrets::run(args),
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args).await,

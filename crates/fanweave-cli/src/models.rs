@@ -9,6 +9,7 @@ use fanweave_sim::{Server, Settings};
 
 use crate::args::ModelArgs;
 use crate::exit::Failure;
+use crate::secrets;
 
 /// A model, and the server that it needs where it is simulated behind a real socket.
 pub(crate) struct Connected {
@@ -83,8 +84,9 @@ pub(crate) fn batch_api(
         ))
         .with_hint("start `fanweave sim`, and name it with --base-url"));
     }
-    let key = key_env.map(key_of).transpose()?;
-    let api = builder(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw).batch_api();
+    let name = with_vendor(name, args);
+    let key = own_or_kept(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
+    let api = builder(&name, args.base_url.clone(), key, args, keep_raw).batch_api();
     Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
 }
 
@@ -109,8 +111,17 @@ fn build(
     args: &ModelArgs,
     keep_raw: bool,
 ) -> Result<Model, Failure> {
+    let key = own_or_kept(name, base_url.as_deref(), key)?;
     let built = builder(name, base_url, key, args, keep_raw).build();
     built.map_err(|e| Failure::usage(e.to_string()))
+}
+
+/// The key that was given, or the one that is kept for the provider. None is kept for an address of the caller's.
+fn own_or_kept(name: &str, base_url: Option<&str>, key: Option<String>) -> Result<Option<String>, Failure> {
+    match (key, base_url) {
+        (None, None) => secrets::kept(name),
+        (key, _) => Ok(key),
+    }
 }
 
 fn builder(

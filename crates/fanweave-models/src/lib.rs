@@ -46,7 +46,7 @@ pub use completer::Completer;
 pub use embedder::embedder;
 pub use fanweave_core::RetryPolicy;
 pub use prices::{Price, Prices};
-pub use providers::compatible::vendors;
+pub use providers::compatible::{key_variables, vendors};
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::keys::KeyHeader;

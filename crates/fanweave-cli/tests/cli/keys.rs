@@ -106,3 +106,64 @@ fn echoing_server() -> String {
     });
     url
 }
+
+#[test]
+fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let provider = Provider::start(Settings { api_key: Some(CANARY.to_owned()), ..Settings::default() });
+    let folder = Folder::new();
+    let config = folder.path().join("config");
+    let keys = |words: &[&str], input: &str| {
+        let mut command = folder.command(words);
+        command.env("XDG_CONFIG_HOME", &config).env("OPENAI_BASE_URL", provider.url());
+        let mut child =
+            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert_clean(&words.join(" "), &said);
+        (output.status.code(), said)
+    };
+    let ask = ["ask", "--model", "openai/echo", "hello"];
+    let (code, said) = keys(&ask, "");
+    assert!(code == Some(2) && said.contains("OPENAI_API_KEY is not set"), "{said}");
+    assert_eq!(keys(&["keys", "list"], "").1, "no keys\n");
+    assert_eq!(keys(&["keys", "set", "openai"], &format!("{CANARY}\n")).0, Some(0));
+    assert_eq!(keys(&["keys", "list"], "").1, "openai: kept\n");
+    let (code, said) = keys(&ask, "");
+    assert!(code == Some(0) && said.contains("hello"), "{said}");
+    // An address of one's own gets no kept key.
+    let (code, said) = keys(&[&ask[..], &["--base-url", &provider.url()]].concat(), "");
+    assert!(code == Some(1) && said.contains("401"), "{said}");
+
+    let file = config.join("fanweave/keys.json");
+    assert_eq!(keys(&["keys", "path"], "").1.trim(), file.display().to_string());
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let (code, said) = keys(&ask, "");
+        assert!(code == Some(2) && said.contains("chmod 600"), "{said}");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    std::fs::write(&file, format!("{{\"openai\": {CANARY}")).unwrap();
+    let (code, said) = keys(&ask, "");
+    assert!(code == Some(2) && said.contains("this is no JSON object"), "{said}");
+    std::fs::write(&file, "{}").unwrap();
+    let (code, said) = keys(&["keys", "set", "opnai"], CANARY);
+    assert!(code == Some(2) && said.contains("did you mean `openai`?"), "{said}");
+    assert_eq!(keys(&["keys", "set", "openai"], "two words").0, Some(2));
+    assert_eq!(keys(&["keys", "remove", "openai"], "").0, Some(2));
+}
+
+#[test]
+fn keys_need_a_home_and_nothing_else_does() {
+    let folder = Folder::new();
+    let ran = folder.run(&["keys", "list"]).expect_code(2);
+    assert!(ran.stderr.contains("neither XDG_CONFIG_HOME nor HOME is set"), "{}", ran.stderr);
+    folder.run(&["ask", "--model", "sim/echo", "hello"]).expect_code(0);
+}

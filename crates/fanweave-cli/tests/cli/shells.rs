@@ -7,7 +7,8 @@ use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, prompts};
 
-const COMMANDS: [&str; 9] = ["batch", "ask", "run", "index", "report", "models", "completions", "man", "sim"];
+const COMMANDS: [&str; 10] =
+    ["batch", "ask", "run", "index", "report", "models", "keys", "completions", "man", "sim"];
 
 /// Whether there is such a program.
 fn has(program: &str) -> bool {
@@ -89,6 +90,7 @@ fn the_examples_of_every_help_do_what_they_say() {
     folder.write("products.csv", "product,audience\ntent,campers\nlamp,readers\n");
     folder.write("topics.txt", "tides\nrain\n");
     folder.write("report.md", "# Tides\n\nThe tide turns every six hours.\n");
+    folder.write("key.txt", "sk-test\n");
     folder.write("facts.csv", "fact\nTides follow the moon.\n");
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for (made, files) in
@@ -107,7 +109,7 @@ fn the_examples_of_every_help_do_what_they_say() {
     let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
 
     let mut run = 0;
-    for command in ["index", "batch", "ask", "run", "report", "models", "completions", "man", "sim"] {
+    for command in ["index", "batch", "ask", "run", "report", "models", "keys", "completions", "man", "sim"] {
         let found = examples(&folder.run(&[command, "--help"]).expect_code(0).stdout);
         assert!(!found.is_empty(), "`fanweave {command} --help` has no example");
         for example in found {
@@ -123,6 +125,7 @@ fn the_examples_of_every_help_do_what_they_say() {
                     ("OPENAI_API_KEY", "sk-test"),
                     ("OPENAI_BASE_URL", &*provider.url()),
                 ])
+                .env("HOME", folder.path())
                 .stdin(Stdio::null())
                 .output()
                 .unwrap();

@@ -234,6 +234,17 @@ pub fn vendors() -> impl Iterator<Item = &'static str> {
     VENDORS.iter().map(|vendor| vendor.name)
 }
 
+/// The environment variables that may hold the key of a vendor, the first one set wins. `None` for a name that is no vendor,
+/// and empty for one that takes no key.
+///
+/// ```
+/// assert_eq!(fanweave_models::key_variables("openai"), Some(&["OPENAI_API_KEY"][..]));
+/// assert_eq!(fanweave_models::key_variables("nobody"), None);
+/// ```
+pub fn key_variables(vendor: &str) -> Option<&'static [&'static str]> {
+    VENDORS.iter().find(|known| known.name == vendor).map(|vendor| vendor.key_variables)
+}
+
 impl Vendor {
     /// The vendor and the model of a name such as `openrouter/meta-llama/llama-3`.
     pub(crate) fn of(name: &str) -> Result<(&'static Vendor, &str)> {

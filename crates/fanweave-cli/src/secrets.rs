@@ -1,0 +1,151 @@
+//! Keys that are kept in a file, for those who do not want them in their environment.
+//!
+//! A key of the environment comes first. A kept one goes to its provider's own address alone: with `--base-url` none is sent.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+
+use console::Term;
+use fanweave::closest;
+use fanweave::models::{key_variables, vendors};
+
+use crate::args::{KeysArgs, KeysCommand};
+use crate::exit::{Exit, Failure};
+use crate::out::print;
+
+/// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
+const LONGEST: usize = 16 * 1024;
+
+pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
+    let path = path().ok_or_else(|| {
+        Failure::usage("there is no folder for keys: neither XDG_CONFIG_HOME nor HOME is set")
+            .with_hint("set the key in the environment, as in OPENAI_API_KEY")
+    })?;
+    match args.command {
+        KeysCommand::Path => print(format!("{}\n", path.display()).as_bytes())?,
+        KeysCommand::List => print(list(&read(&path)?).as_bytes())?,
+        KeysCommand::Set { provider } => {
+            known(&provider)?;
+            let mut keys = read(&path)?;
+            let key = ask(&provider)?;
+            keys.insert(provider.clone(), key);
+            write(&path, &keys)?;
+            anstream::eprintln!("the key of {provider} is kept in {}", path.display());
+        }
+        KeysCommand::Remove { provider } => {
+            let mut keys = read(&path)?;
+            if keys.remove(&provider).is_none() {
+                return Err(Failure::usage(format!("no key of {provider} is kept in {}", path.display())));
+            }
+            write(&path, &keys)?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// The key that is kept for the provider of a model's name, where the environment has none.
+pub(crate) fn kept(model: &str) -> Result<Option<String>, Failure> {
+    let provider = model.split_once('/').map_or(model, |(provider, _)| provider);
+    let Some(variables) = key_variables(provider) else { return Ok(None) };
+    if variables.iter().any(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty())) {
+        return Ok(None);
+    }
+    let Some(path) = path().filter(|path| path.exists()) else { return Ok(None) };
+    Ok(read(&path)?.remove(provider))
+}
+
+/// Where keys are kept. `None` without a home.
+fn path() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(config.join("fanweave").join("keys.json"))
+}
+
+fn known(provider: &str) -> Result<(), Failure> {
+    if key_variables(provider).is_some() {
+        return Ok(());
+    }
+    let near = closest(provider, vendors()).map(|near| format!("did you mean `{near}`?"));
+    let failure = Failure::usage(format!("`{provider}` is no provider that is known here"));
+    Err(failure.with_hint(near.unwrap_or_else(|| "`fanweave models` lists them".to_owned())))
+}
+
+fn list(keys: &BTreeMap<String, String>) -> String {
+    let mut text = String::new();
+    for provider in vendors() {
+        let from_env = key_variables(provider)
+            .into_iter()
+            .flatten()
+            .find(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty()));
+        let place = match from_env {
+            Some(variable) => variable,
+            None if keys.contains_key(provider) => "kept",
+            None => continue,
+        };
+        text.push_str(&format!("{provider}: {place}\n"));
+    }
+    if text.is_empty() { "no keys\n".to_owned() } else { text }
+}
+
+/// Asks for a key: without an echo at a terminal, or from a pipe.
+fn ask(provider: &str) -> Result<String, Failure> {
+    let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
+    let key = if std::io::stdin().is_terminal() {
+        anstream::eprint!("key of {provider} (it is not shown): ");
+        Term::stderr().read_secure_line().map_err(failed)?
+    } else {
+        let mut key = String::new();
+        std::io::stdin().take(LONGEST as u64 + 1).read_to_string(&mut key).map_err(failed)?;
+        key
+    };
+    let key = key.trim();
+    if key.is_empty() || key.len() > LONGEST || key.contains(|c: char| c.is_control() || c.is_whitespace()) {
+        return Err(Failure::usage("that is no key: one line without spaces is expected"));
+    }
+    Ok(key.to_owned())
+}
+
+fn read(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+    let shown = path.display();
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(e) => return Err(Failure::new(format!("{shown}: cannot read the keys: {e}"))),
+    };
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
+        if mode & 0o077 != 0 {
+            return Err(Failure::usage(format!("{shown}: others on this machine may read the keys"))
+                .with_hint(format!("take the right away: chmod 600 {shown}")));
+        }
+    }
+    // What serde says of a text may show some of it.
+    serde_json::from_str(&text)
+        .map_err(|_| Failure::usage(format!("{shown}: this is no JSON object of providers and keys")))
+}
+
+/// Replaces the file as a whole: nobody else may read it at any moment.
+fn write(path: &Path, keys: &BTreeMap<String, String>) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::new(format!("{}: cannot keep the key: {e}", path.display()));
+    let folder = path.parent().expect("the file is in a folder of its own");
+    fs::create_dir_all(folder).map_err(failed)?;
+    let partial = folder.join(format!("keys.json.{}", std::process::id()));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&partial).and_then(|mut file| {
+        let text = serde_json::to_string_pretty(keys).map_err(std::io::Error::other)?;
+        std::io::Write::write_all(&mut file, text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&partial, path)
+    });
+    written.map_err(|e| {
+        let _ = fs::remove_file(&partial);
+        failed(e)
+    })
+}
