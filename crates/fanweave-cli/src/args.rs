@@ -32,6 +32,7 @@ pub(crate) enum Command {
     Report(ReportArgs),
     Models(ModelsArgs),
     Keys(KeysArgs),
+    Config(ConfigArgs),
     Completions(CompletionsArgs),
     Man(ManArgs),
     Sim(SimArgs),
@@ -431,6 +432,32 @@ pub(crate) enum KeysCommand {
     Path,
 }
 
+/// Show the settings that hold, and where each comes from
+///
+/// A flag comes first, then FANWEAVE_MODEL and FANWEAVE_BASE_URL, then fanweave.toml in this folder or the nearest one around it,
+/// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, cache, temperature, max-tokens and
+/// a table aliases; base-url stands in your own alone.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = "Examples:\n  \
+    fanweave config show\n  \
+    fanweave config path")]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Show the settings that hold
+    Show {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the files that are looked at
+    Path,
+}
+
 /// Print the completions of a shell
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
@@ -510,7 +537,7 @@ fn dollars(text: &str) -> Result<f64, String> {
     usd.ok_or_else(|| format!("{text:?} is no sum of dollars above 0: write it as in 2.50"))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(time) if time.is_zero() => Err("a request needs more time than 0".to_owned()),
         Ok(time) => Ok(time),

@@ -3,6 +3,7 @@
 mod args;
 mod ask;
 mod batch;
+mod config;
 mod cost;
 mod documents;
 mod dry_run;
@@ -26,7 +27,7 @@ mod summary;
 
 use std::process::ExitCode;
 
-use args::{Cli, Command};
+use args::{AskArgs, Cli, Command, RunArgs};
 use clap::Parser;
 use exit::{Exit, Failure};
 
@@ -52,10 +53,24 @@ fn main() -> ExitCode {
 
 async fn run(cli: Cli) -> Result<Exit, Failure> {
     cli.color.apply();
-    match cli.command {
+    let mut command = cli.command;
+    match &mut command {
+        Command::Batch(args) => {
+            config::load()?;
+            config::fill(&mut args.model, &mut args.fallback_model)?;
+        }
+        Command::Ask(AskArgs { model, .. }) | Command::Run(RunArgs { model, .. }) => {
+            config::load()?;
+            config::fill(model, &mut [])?;
+        }
+        Command::Config(_) => config::load()?,
+        _ => {}
+    }
+    match command {
         Command::Batch(args) => batch::run(args).await,
         Command::Ask(args) => ask::run(args).await,
         Command::Run(args) => run::run(args).await,
+        Command::Config(args) => config::run(&args),
         Command::Index(args) => index::run(args).await,
         Command::Report(args) => report::run(&args),
         Command::Models(args) => list::run(&args),

@@ -9,7 +9,7 @@ use fanweave_sim::{Server, Settings};
 
 use crate::args::ModelArgs;
 use crate::exit::Failure;
-use crate::secrets;
+use crate::{config, secrets};
 
 /// A model, and the server that it needs where it is simulated behind a real socket.
 pub(crate) struct Connected {
@@ -29,7 +29,8 @@ pub(crate) fn connect_with(
     key_env: Option<&str>,
     keep_raw: bool,
 ) -> Result<Connected, Failure> {
-    let name = args.model.as_deref().ok_or_else(no_model)?;
+    // A chain file may use the aliases of the settings too.
+    let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
     let key = key_env.map(key_of).transpose()?;
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     let plain = args.rpm.is_none() && args.timeout.is_none() && args.retries.is_none();

@@ -58,9 +58,7 @@ pub(crate) fn kept(model: &str) -> Result<Option<String>, Failure> {
 
 /// Where keys are kept. `None` without a home.
 fn path() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let config = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
-    Some(config.join("fanweave").join("keys.json"))
+    Some(crate::config::folder()?.join("keys.json"))
 }
 
 fn known(provider: &str) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 mod ask;
 mod bad_input;
 mod batch;
+mod config;
 mod documents;
 mod faults;
 mod help;

@@ -7,8 +7,8 @@ use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, prompts};
 
-const COMMANDS: [&str; 10] =
-    ["batch", "ask", "run", "index", "report", "models", "keys", "completions", "man", "sim"];
+const COMMANDS: [&str; 11] =
+    ["batch", "ask", "run", "index", "report", "models", "keys", "config", "completions", "man", "sim"];
 
 /// Whether there is such a program.
 fn has(program: &str) -> bool {
@@ -109,7 +109,9 @@ fn the_examples_of_every_help_do_what_they_say() {
     let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
 
     let mut run = 0;
-    for command in ["index", "batch", "ask", "run", "report", "models", "keys", "completions", "man", "sim"] {
+    for command in
+        ["index", "batch", "ask", "run", "report", "models", "keys", "config", "completions", "man", "sim"]
+    {
         let found = examples(&folder.run(&[command, "--help"]).expect_code(0).stdout);
         assert!(!found.is_empty(), "`fanweave {command} --help` has no example");
         for example in found {

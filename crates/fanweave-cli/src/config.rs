@@ -1,0 +1,231 @@
+//! Settings in files: of a project, and of a user.
+//!
+//! A flag comes first, then `FANWEAVE_*` in the environment, then `fanweave.toml` in the folder or the nearest one around it,
+//! then the user's `config.toml`. An address is a setting of the user's alone: a project that somebody downloads must not
+//! send the user's key anywhere.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::args::{ConfigArgs, ConfigCommand, ModelArgs};
+use crate::exit::{Exit, Failure};
+use crate::out::print;
+
+/// What may stand in a file.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Settings {
+    model: Option<String>,
+    base_url: Option<String>,
+    rpm: Option<NonZeroU32>,
+    tpm: Option<NonZeroU32>,
+    max_in_flight: Option<NonZeroUsize>,
+    timeout: Option<String>,
+    retries: Option<u32>,
+    cache: Option<PathBuf>,
+    temperature: Option<f64>,
+    max_tokens: Option<NonZeroU32>,
+    /// Names for models, as in `fast = "openai/gpt-5-nano"`.
+    aliases: BTreeMap<String, String>,
+}
+
+/// A file and what it says.
+#[derive(Debug, Clone)]
+struct Layer {
+    path: PathBuf,
+    settings: Settings,
+}
+
+/// The files, the first one wins.
+#[derive(Debug, Clone, Default)]
+struct Config {
+    layers: Vec<Layer>,
+}
+
+static CONFIG: OnceLock<Config> = OnceLock::new();
+
+/// Reads the files. To be called once, before anything is asked of them.
+pub(crate) fn load() -> Result<(), Failure> {
+    let mut layers = Vec::new();
+    if let Some(path) = project_path() {
+        let layer = read(&path)?;
+        if layer.settings.base_url.is_some() {
+            let message = format!("{}: `base-url` is no setting of a project", path.display());
+            return Err(Failure::usage(message)
+                .with_hint("it would send keys to wherever a project says: write it into your own config, or use --base-url"));
+        }
+        layers.push(layer);
+    }
+    if let Some(path) = user_path().filter(|path| path.exists()) {
+        layers.push(read(&path)?);
+    }
+    let _ = CONFIG.set(Config { layers });
+    Ok(())
+}
+
+/// Fills in what no flag and no environment variable has said.
+pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(), Failure> {
+    let config = config();
+    for Layer { path, settings } in &config.layers {
+        fn or<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
+            if own.is_none() {
+                own.clone_from(other);
+            }
+        }
+        or(&mut args.model, &settings.model);
+        or(&mut args.base_url, &settings.base_url);
+        or(&mut args.rpm, &settings.rpm);
+        or(&mut args.tpm, &settings.tpm);
+        or(&mut args.max_in_flight, &settings.max_in_flight);
+        or(&mut args.retries, &settings.retries);
+        or(&mut args.cache, &settings.cache);
+        or(&mut args.temperature, &settings.temperature);
+        or(&mut args.max_tokens, &settings.max_tokens);
+        if let (None, Some(text)) = (args.timeout, &settings.timeout) {
+            let time = crate::args::duration(text);
+            args.timeout =
+                Some(time.map_err(|e| Failure::usage(format!("{}: timeout: {e}", path.display())))?);
+        }
+    }
+    if let Some(models) = &mut args.model {
+        // Several models have weights behind their names.
+        let shares = models.split(',').map(|share| match share.split_once('=') {
+            Some((name, weight)) => format!("{}={weight}", named(name.trim())),
+            None => named(share.trim()),
+        });
+        *models = shares.collect::<Vec<_>>().join(",");
+    }
+    fallbacks.iter_mut().for_each(|name| *name = named(name));
+    Ok(())
+}
+
+/// The model that a name stands for: itself, where it is no alias.
+pub(crate) fn named(name: &str) -> String {
+    let aliases = config().layers.iter().filter_map(|layer| layer.settings.aliases.get(name));
+    aliases.into_iter().next().cloned().unwrap_or_else(|| name.to_owned())
+}
+
+pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
+    let text = match args.command {
+        ConfigCommand::Path => {
+            let paths = [project_path(), user_path()].into_iter().flatten();
+            paths.map(|path| format!("{}\n", path.display())).collect()
+        }
+        ConfigCommand::Show { json } => {
+            let all = shown();
+            if json {
+                let object: serde_json::Map<_, _> = all
+                    .into_iter()
+                    .map(|(name, value, from)| (name, json!({ "value": value, "from": from })))
+                    .collect();
+                format!("{}\n", serde_json::to_string_pretty(&object).expect("the keys are texts"))
+            } else if all.is_empty() {
+                "nothing is set\n".to_owned()
+            } else {
+                let line =
+                    |(name, value, from): (String, Value, String)| format!("{name} = {value}    # {from}\n");
+                all.into_iter().map(line).collect()
+            }
+        }
+    };
+    print(text.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+/// Each setting that holds: its name, its value, and where it was set.
+fn shown() -> Vec<(String, Value, String)> {
+    let mut all: Vec<(String, Value, String)> = Vec::new();
+    let mut add = |name: &str, value: Option<Value>, from: String| {
+        if let Some(value) = value
+            && !all.iter().any(|(other, ..)| other == name)
+        {
+            all.push((name.to_owned(), value, from));
+        }
+    };
+    for (name, variable) in [("model", "FANWEAVE_MODEL"), ("base-url", "FANWEAVE_BASE_URL")] {
+        let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+        add(name, value.map(Value::from), format!("the environment: {variable}"));
+    }
+    for Layer { path, settings } in &config().layers {
+        let from = || path.display().to_string();
+        add("model", settings.model.clone().map(Value::from), from());
+        add("base-url", settings.base_url.clone().map(Value::from), from());
+        add("rpm", settings.rpm.map(|n| n.get().into()), from());
+        add("tpm", settings.tpm.map(|n| n.get().into()), from());
+        add("max-in-flight", settings.max_in_flight.map(|n| n.get().into()), from());
+        add("timeout", settings.timeout.clone().map(Value::from), from());
+        add("retries", settings.retries.map(Value::from), from());
+        add("cache", settings.cache.as_ref().map(|path| path.display().to_string().into()), from());
+        add("temperature", settings.temperature.map(Value::from), from());
+        add("max-tokens", settings.max_tokens.map(|n| n.get().into()), from());
+        for (alias, model) in &settings.aliases {
+            add(&format!("aliases.{alias}"), Some(model.as_str().into()), from());
+        }
+    }
+    all
+}
+
+fn config() -> &'static Config {
+    CONFIG.get_or_init(Config::default)
+}
+
+/// `fanweave.toml` here, or in the nearest folder around.
+fn project_path() -> Option<PathBuf> {
+    let here = std::env::current_dir().ok()?;
+    here.ancestors().map(|folder| folder.join("fanweave.toml")).find(|path| path.is_file())
+}
+
+/// Where a user's settings are. `None` without a home.
+fn user_path() -> Option<PathBuf> {
+    Some(folder()?.join("config.toml"))
+}
+
+/// The user's folder for settings and keys. `None` without a home.
+pub(crate) fn folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    Some(set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?.join("fanweave"))
+}
+
+fn read(path: &Path) -> Result<Layer, Failure> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::new(format!("{shown}: cannot read the settings: {e}")))?;
+    let is_key = |line: &str| {
+        let (name, value) = line.split_once('=').unwrap_or((line, ""));
+        name.contains("key") || value.trim().trim_matches(['"', '\'']).starts_with("sk-")
+    };
+    // Before anything shows the line.
+    if let Some((n, _)) =
+        text.lines().enumerate().find(|(_, line)| is_key(line.split('#').next().unwrap_or_default()))
+    {
+        return Err(Failure::usage(format!("{shown}: line {}: a key does not belong here", n + 1))
+            .with_hint("keep it with `fanweave keys set PROVIDER`, or in the environment"));
+    }
+    let settings = toml::from_str(&text).map_err(|e| {
+        let failure = Failure::usage(format!("{shown}: {}", e.to_string().trim_end()));
+        let unknown = e.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
+        const NAMES: [&str; 11] = [
+            "model",
+            "base-url",
+            "rpm",
+            "tpm",
+            "max-in-flight",
+            "timeout",
+            "retries",
+            "cache",
+            "temperature",
+            "max-tokens",
+            "aliases",
+        ];
+        match unknown.and_then(|(name, _)| fanweave::closest(name, NAMES)) {
+            Some(near) => failure.with_hint(format!("did you mean `{near}`?")),
+            None => failure,
+        }
+    })?;
+    Ok(Layer { path: path.to_owned(), settings })
+}

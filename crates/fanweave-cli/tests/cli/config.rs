@@ -1,0 +1,94 @@
+//! Settings in files.
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider, Ran};
+
+/// Runs with a home of its own.
+fn run(folder: &Folder, env: &[(&str, &str)], words: &[&str]) -> Ran {
+    let mut command = folder.command(words);
+    command.env("HOME", folder.path().join("home")).envs(env.iter().copied());
+    Ran::of(command.output().expect("the program starts"))
+}
+
+fn with(project: &str, user: &str) -> Folder {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path().join("home/.config/fanweave")).expect("a folder");
+    folder.write("fanweave.toml", project);
+    folder.write("home/.config/fanweave/config.toml", user);
+    folder
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_that_before_the_project_and_that_before_the_user() {
+    let folder = with("model = 'sim/echo'\n", "model = 'sim/writer'\nmax-tokens = 2\n");
+    let said = |env: &[(&str, &str)], words: &[&str]| run(&folder, env, words).expect_code(0).stdout;
+    let short = said(&[], &["ask", "one two three four five six seven eight"]);
+    assert!(!short.contains("eight"), "cut after two tokens: {short}");
+    let writer = said(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "--max-tokens", "40"]);
+    assert!(!writer.contains("Hello."), "{writer}");
+    let flag =
+        said(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "-m", "sim/echo", "--max-tokens", "40"]);
+    assert!(flag.contains("Hello."), "{flag}");
+    let shown = said(&[("FANWEAVE_BASE_URL", "http://localhost:1/v1")], &["config", "show"]);
+    assert!(
+        shown.contains("base-url = \"http://localhost:1/v1\"    # the environment: FANWEAVE_BASE_URL"),
+        "{shown}"
+    );
+    assert!(shown.contains("model = \"sim/echo\"") && shown.contains("fanweave.toml\n"), "{shown}");
+    assert!(
+        shown.contains("max-tokens = 2") && shown.contains("home/.config/fanweave/config.toml"),
+        "{shown}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&said(&[], &["config", "show", "--json"])).unwrap();
+    assert_eq!(json["max-tokens"]["value"], 2);
+    assert_eq!(said(&[], &["config", "path"]).lines().count(), 2);
+}
+
+#[test]
+fn an_alias_stands_for_a_model_also_among_several_and_in_chain_files() {
+    let folder = with("", "[aliases]\nfast = 'sim/echo'\nslow = 'sim/writer'\n");
+    let said = run(&folder, &[], &["ask", "-m", "fast", "Hello."]).expect_code(0).stdout;
+    assert!(said.contains("Hello."), "{said}");
+    folder.write("in.txt", "a\nb\nc\n");
+    run(&folder, &[], &["batch", "in.txt", "-o", "out.jsonl", "-m", "fast=2,slow"]).expect_code(0);
+    let models: Vec<_> = folder.rows("out.jsonl").iter().map(|row| row["model"].clone()).collect();
+    assert!(models.contains(&"sim/echo".into()) && models.contains(&"sim/writer".into()), "{models:?}");
+    folder.write("chain.yaml", "version: 1\nmodel: fast\nsteps:\n  a: { prompt: 'Hello there.' }\n");
+    let said = run(&folder, &[], &["run", "chain.yaml"]).expect_code(0).stdout;
+    assert!(said.contains("Hello there."), "{said}");
+}
+
+#[test]
+fn limits_of_the_settings_hold() {
+    let provider = Provider::start(Settings::default());
+    let folder =
+        with("rpm = 60\nretries = 0\n", &format!("base-url = '{}'\nmodel = 'openai/echo'\n", provider.url()));
+    folder.write("in.txt", "a\nb\nc\n");
+    let began = std::time::Instant::now();
+    run(&folder, &[], &["batch", "in.txt", "-o", "out.jsonl"]).expect_code(0);
+    assert!(began.elapsed().as_millis() >= 1900, "three requests at one a second took {:?}", began.elapsed());
+}
+
+#[test]
+fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
+    for (project, user, wanted) in [
+        ("", "rmp = 3\n", &["config.toml", "line 1", "did you mean `rpm`?"][..]),
+        ("", "rpm = 0\n", &["config.toml", "line 1"]),
+        ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["timeout", "is not a duration"]),
+        ("model = 'sim/echo\n", "", &["fanweave.toml", "line 1"]),
+        ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is no setting of a project"]),
+        (
+            "openai_api_key = 'sk-canary-1'\n",
+            "",
+            &["line 1: a key does not belong here", "fanweave keys set"],
+        ),
+        ("", "\nmodel = 'sk-canary-1'\n", &["line 2: a key does not belong here"]),
+    ] {
+        let ran = run(&with(project, user), &[], &["ask", "Hello."]).expect_code(2);
+        for text in wanted {
+            assert!(ran.stderr.contains(text), "{text} is not in: {}", ran.stderr);
+        }
+        assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
+    }
+}
