@@ -273,6 +273,48 @@ fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_place() {
     assert!(error.to_string().starts_with("test.yaml:4:28: no provider `b`"), "{error}");
 }
 
+/// What an editor checks while a file is written is a part of what is checked here.
+#[test]
+fn the_schema_for_editors_takes_what_is_right_and_refuses_what_has_the_wrong_form() {
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../docs/chain-file.schema.json")).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    let takes = |text: &str| schema.is_valid(&serde_saphyr::from_str::<Value>(text).unwrap());
+    assert!(takes(ARTICLE) && takes(include_str!("../../../../examples/article.yaml")));
+    let step = |fields: &str| format!("inputs: {{ topic: x }}\nsteps: {{ a: {{ {fields} }} }}\n");
+    for right in [
+        "prompt: x, output: { type: array }, when: true, needs: [], on_error: skip, timeout: 5s",
+        "messages: [ { system: x }, { user: { file: a.txt } } ], temperature: 0.5, stop: END",
+        "for_each: topic, template: '{{ item }}'",
+    ] {
+        assert!(takes(&step(right)), "{right}");
+    }
+    let whole = [
+        "steps: {}",
+        "name: x",
+        "stepz: { a: { prompt: x } }",
+        "limits: { retrys: 3 }\nsteps: { a: { prompt: x } }",
+    ];
+    for wrong in whole.map(str::to_owned).into_iter().chain(
+        [
+            "prompt: 3",
+            "promt: Hello",
+            "output: lines",
+            "prompt: x, template: y",
+            "template: y, model: sim/echo",
+            "prompt: x, on_error: ignore",
+            "prompt: x, output: line",
+            "prompt: x, temperature: 3",
+            "messages: [ { usr: hello } ]",
+            "prompt: { path: a.txt }",
+        ]
+        .map(step),
+    ) {
+        assert!(!takes(&wrong), "{wrong}");
+        assert!(ChainFile::parse("chain.yaml", wrong.as_str()).is_err(), "{wrong}");
+    }
+}
+
 /// Every way of going wrong, with what a person then reads.
 #[test]
 fn wrong_files_are_refused_with_place_and_advice() {
