@@ -144,3 +144,44 @@ fn the_examples_of_every_help_do_what_they_say() {
     }
     assert!(run >= 18, "{run} examples");
 }
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure_and_says_nothing() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(40));
+    let program = env!("CARGO_BIN_EXE_fanweave");
+    for line in [
+        "models | head -1",
+        "ask -m sim/writer 'Write an essay of 400 words about tides.' | head -c 5",
+        "batch in.jsonl -o - -m sim/echo -q | head -1",
+        "completions bash | head -1",
+        "report out.jsonl | head -1",
+    ] {
+        if line.starts_with("report") {
+            folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", "-q"]).expect_code(0);
+        }
+        let told = Command::new("bash")
+            .args(["-c", &format!("set -o pipefail; {program} {line} >/dev/null; echo ${{PIPESTATUS[0]}}")])
+            .current_dir(folder.path())
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&told.stderr);
+        assert!(!stderr.contains("panicked") && !stderr.contains("error"), "{line}: {stderr}");
+    }
+}
+
+#[test]
+fn colours_are_used_where_they_are_asked_for_and_nowhere_else() {
+    let folder = Folder::new();
+    let stderr = |env: &[(&str, &str)], words: &[&str]| {
+        let mut command = folder.command(words);
+        String::from_utf8_lossy(&command.envs(env.iter().copied()).output().unwrap().stderr).into_owned()
+    };
+    let wrong = ["ask", "-m", "sim/nobody", "hello"];
+    assert!(!stderr(&[], &wrong).contains('\u{1b}'), "no terminal");
+    assert!(stderr(&[], &[&wrong[..], &["--color", "always"]].concat()).contains('\u{1b}'));
+    assert!(!stderr(&[("NO_COLOR", "1"), ("TERM", "xterm")], &wrong).contains('\u{1b}'));
+    assert!(!stderr(&[], &[&wrong[..], &["--color", "never"]].concat()).contains('\u{1b}'));
+}
