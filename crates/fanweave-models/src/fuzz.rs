@@ -2,7 +2,7 @@
 //! They must not panic, whatever the bytes, and say the same at every split of them.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use fanweave_core::{Delta, ErrorKind, Fold, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::protocol::Protocol;
 use crate::providers::compatible::Vendor;
 use crate::transport::frames::Frames;
+use crate::transport::limits::{Refusal, Report};
 use crate::transport::retry::{retry_after, should_retry};
 use crate::transport::secret::Secret;
 use crate::transport::sse::{SseDecoder, SseLimits};
@@ -94,11 +95,28 @@ pub fn response(bytes: &[u8]) {
     }
 }
 
-/// Headers that say when to come back, and a key taken out of a text.
+/// Headers that tell limits: a value a line.
+const QUOTAS: [&str; 9] = [
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-tokens",
+    "anthropic-ratelimit-input-tokens-limit",
+    "anthropic-ratelimit-input-tokens-remaining",
+    "anthropic-ratelimit-input-tokens-reset",
+];
+
+/// Headers that say when to come back and what the limits are, and a key taken out of a text.
 ///
 /// # Panics
 /// Where the key is left in the text.
 pub fn headers(bytes: &[u8]) {
+    let values = bytes.split(|byte| *byte == b'\n').filter_map(|value| HeaderValue::from_bytes(value).ok());
+    let limits = QUOTAS.into_iter().map(HeaderName::from_static).zip(values);
+    let report = Report::read(&HeaderMap::from_iter(limits), SystemTime::UNIX_EPOCH);
+    let _ = Refusal::new(report, Some(Duration::from_secs(10)), true);
     if let Ok(value) = HeaderValue::from_bytes(bytes) {
         for name in ["retry-after", "retry-after-ms", "x-should-retry"] {
             let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.clone())]);
