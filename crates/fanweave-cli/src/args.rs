@@ -339,6 +339,15 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) fresh: bool,
 
+    /// Most US dollars for all calls, those of all rows and of earlier runs of the same output included [default: that of
+    /// the file, or none]
+    #[arg(long, value_name = "USD", value_parser = dollars, help_heading = "Cost")]
+    pub(crate) budget_usd: Option<f64>,
+
+    /// Prices of models, in place of those built in
+    #[arg(long, value_name = "FILE", help_heading = "Cost")]
+    pub(crate) prices: Option<PathBuf>,
+
     /// What to show while it runs
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
     pub(crate) show_progress: ShowProgress,

@@ -9,12 +9,12 @@ use serde_json::json;
 use crate::args::AskArgs;
 use crate::documents;
 use crate::exit::{Exit, Failure, is_broken_pipe};
-use crate::models::{connect, text_or_file};
+use crate::models::{Terms, connect, text_or_file};
 use crate::stop;
 
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
-    let connected = connect(&args.model, false)?;
+    let connected = connect(&args.model, Terms::default())?;
     if let Some(docs) = &args.docs {
         let question = prompt.last_user_text();
         let work = documents::answer(docs, question, &args, connected.model.clone());

@@ -1,5 +1,6 @@
 //! Prices, the budget and what a row may cost.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 
 use fanweave::batch::Costs;
@@ -8,11 +9,6 @@ use fanweave::{Prompt, Usage};
 
 use crate::args::{BatchArgs, Via};
 use crate::exit::Failure;
-
-/// Bytes of a prompt that make a token, as a rule of thumb for English text.
-const BYTES_A_TOKEN: u64 = 4;
-/// Tokens of an answer that nobody set a limit for.
-pub(crate) const ANSWER_TOKENS: u64 = 500;
 
 /// The prices that the flags name, or those built in.
 pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
@@ -23,15 +19,19 @@ pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
     Prices::parse(&text).map_err(|e| Failure::usage(format!("{shown}: {}", e.message())))
 }
 
-/// Prices and budget of a batch over `models`.
-pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Result<Costs, Failure> {
+/// What the calls cost that go by `via`.
+pub(crate) fn known(prices: &Prices, via: Via) -> Costs {
     let table = prices.clone();
-    let via = args.via;
     let cost = move |price: &Price, usage: &Usage| {
         let share = if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
         price.cost(usage) * share
     };
-    let costs = Costs::new(move |model, usage| table.of(own_name(model)).map(|price| cost(price, usage)));
+    Costs::new(move |model, usage| table.of(own_name(model)).map(|price| cost(price, usage)))
+}
+
+/// Prices and budget of a batch over `models`.
+pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Result<Costs, Failure> {
+    let costs = known(prices, args.via);
     let Some(cap) = args.budget_usd else { return Ok(costs) };
     if args.via == Via::BatchApi {
         return Err(Failure::usage(
@@ -41,7 +41,7 @@ pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Res
     }
     let mut row = 0.0_f64;
     for model in models {
-        let Some(price) = prices.of(own_name(model)) else {
+        let Some(cost) = of_a_call(prices, model, args.model.max_tokens) else {
             return Err(Failure::usage(format!(
                 "--budget-usd: the price of {model} is unknown (prices as of {})",
                 prices.date()
@@ -50,24 +50,25 @@ pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Res
                 "give it in a file: --prices FILE, with input and output in US dollars for a million tokens",
             ));
         };
-        row = row.max(price.cost(&expected(None, args)));
+        row = row.max(cost);
     }
     Ok(costs.cap(cap, row))
 }
 
-/// What a call is expected to use: for `prompt`, or for one of some length.
-pub(crate) fn expected(prompt: Option<&Prompt>, args: &BatchArgs) -> Usage {
-    let asked = prompt.and_then(|prompt| prompt.parameters.max_tokens);
-    let output = asked.or(args.model.max_tokens.map(Into::into)).map_or(ANSWER_TOKENS, u64::from);
-    let input = prompt.map_or(ANSWER_TOKENS, tokens);
-    Usage { input_tokens: input, output_tokens: output, ..Usage::default() }
+/// What a call of a model may cost, where its price is known.
+pub(crate) fn of_a_call(prices: &Prices, model: &str, max_tokens: Option<NonZeroU32>) -> Option<f64> {
+    prices.of(own_name(model)).map(|price| price.cost(&expected(None, max_tokens)))
 }
 
-/// About how many tokens a prompt has.
-fn tokens(prompt: &Prompt) -> u64 {
-    let bytes: usize = prompt.messages.iter().map(|message| message.text().len()).sum();
-    // And about four around each message.
-    (bytes as u64).div_ceil(BYTES_A_TOKEN) + 4 * prompt.messages.len() as u64
+/// What a call is expected to use: for `prompt`, or for one that is as long as its answer.
+pub(crate) fn expected(prompt: Option<&Prompt>, max_tokens: Option<NonZeroU32>) -> Usage {
+    let length = Usage::EXPECTED_OUTPUT;
+    let unknown = Usage { input_tokens: length, output_tokens: length, ..Usage::default() };
+    let expected = prompt.map_or(unknown, Usage::expected_of);
+    match (prompt.and_then(|prompt| prompt.parameters.max_tokens), max_tokens) {
+        (None, Some(most)) => Usage { output_tokens: most.get().into(), ..expected },
+        _ => expected,
+    }
 }
 
 /// The name of a model in the table: one that is simulated behind a socket goes by its own name.

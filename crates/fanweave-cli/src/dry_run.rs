@@ -8,7 +8,7 @@ use fanweave::models::{Price, Prices};
 use fanweave::{Prompt, Role, Usage, excerpt};
 
 use crate::args::{BatchArgs, Via};
-use crate::cost::{ANSWER_TOKENS, dollars, expected};
+use crate::cost::{dollars, expected};
 use crate::exit::{Exit, Failure};
 use crate::progress::{rounded, short};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(
         rows += 1;
         match item.input.and_then(|input| render.render(input)) {
             Ok(prompt) => {
-                usage += expected(Some(&prompt), args);
+                usage += expected(Some(&prompt), args.model.max_tokens);
                 if rows - bad <= SHOWN as u64 {
                     show(&mut text, item.line, &prompt);
                 }
@@ -74,7 +74,7 @@ fn figures(rows: u64, bad: u64, usage: Usage, args: &BatchArgs) -> String {
     let tokens = |n: u64| short(n as f64);
     let limited = args.model.max_tokens.is_some();
     let answers = if limited { "at most" } else { "about" };
-    let basis = if limited { String::new() } else { format!(" at {ANSWER_TOKENS} an answer") };
+    let basis = if limited { String::new() } else { format!(" at {} an answer", Usage::EXPECTED_OUTPUT) };
     let mut text = format!(
         "rows: {rows}\ntokens: about {} in, {answers} {} out{basis}\n",
         tokens(usage.input_tokens),

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use fanweave::models::{BatchClient, ModelBuilder, RateLimits, RetryPolicy, vendors};
+use fanweave::models::{BatchClient, Budget, ModelBuilder, RateLimits, RetryPolicy, vendors};
 use fanweave::stores::SqliteCache;
 use fanweave::{Model, Parameters};
 use fanweave_sim::{Server, Settings};
@@ -18,17 +18,20 @@ pub(crate) struct Connected {
     _server: Option<Server>,
 }
 
-/// The model that the flags describe. `keep_raw` keeps the provider's own bodies, for outputs in its format.
-pub(crate) fn connect(args: &ModelArgs, keep_raw: bool) -> Result<Connected, Failure> {
-    connect_with(args, None, keep_raw)
+/// What else holds for the calls of a model.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms<'a> {
+    /// The environment variable that holds the key. Default that of the provider.
+    pub(crate) key_env: Option<&'a str>,
+    /// Keeps the provider's own bodies, for outputs in its format.
+    pub(crate) keep_raw: bool,
+    /// What the calls are paid from.
+    pub(crate) budget: Option<&'a Budget>,
 }
 
-/// As [`connect`], with the key that an environment variable of this name holds.
-pub(crate) fn connect_with(
-    args: &ModelArgs,
-    key_env: Option<&str>,
-    keep_raw: bool,
-) -> Result<Connected, Failure> {
+/// The model that the flags describe.
+pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
+    let Terms { key_env, keep_raw, budget } = terms;
     // A chain file may use the aliases of the settings too.
     let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
     let key = key_env.map(key_of).transpose()?;
@@ -46,6 +49,10 @@ pub(crate) fn connect_with(
         (model, Some(server))
     } else {
         (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
+    };
+    let model = match budget {
+        Some(budget) => budget.wrap(model)?,
+        None => model,
     };
     let model = match &args.cache {
         // Wait here: nothing can begin without it.

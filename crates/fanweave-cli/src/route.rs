@@ -6,7 +6,7 @@ use fanweave::{Chain, Context, Message, Model, Prompt, Runnable, Streaming, chai
 
 use crate::args::BatchArgs;
 use crate::exit::Failure;
-use crate::models::{Connected, connect_with, no_model};
+use crate::models::{Connected, Terms, connect, no_model};
 
 /// A model as it was written on the command line, and its share of the rows.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,19 +31,21 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
         names => names.iter().map(|name| Some(name.as_str())).collect(),
     };
     let mut connected = Vec::new();
-    let mut connect = |model: &str| -> Result<Vec<Model>, Failure> {
+    let mut reach = |model: &str| -> Result<Vec<Model>, Failure> {
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
-        let connect = |key: &Option<&str>| connect_with(&args, *key, keep_raw);
-        let all = keys.iter().map(connect).collect::<Result<Vec<_>, _>>()?;
+        let reach = |key_env: &Option<&str>| {
+            connect(&args, Terms { key_env: *key_env, keep_raw, ..Terms::default() })
+        };
+        let all = keys.iter().map(reach).collect::<Result<Vec<_>, _>>()?;
         let models = all.iter().map(|one| one.model.clone()).collect();
         connected.extend(all);
         Ok(models)
     };
     let mut lanes = Vec::new();
     for share in &shares {
-        lanes.extend(connect(&share.model)?.into_iter().map(|model| (model, share.weight)));
+        lanes.extend(reach(&share.model)?.into_iter().map(|model| (model, share.weight)));
     }
-    let fallbacks = args.fallback_model.iter().map(|name| connect(name)).collect::<Result<Vec<_>, _>>()?;
+    let fallbacks = args.fallback_model.iter().map(|name| reach(name)).collect::<Result<Vec<_>, _>>()?;
     let names = connected.iter().map(|one| one.model.name().to_owned()).collect();
     let mut routed = spread(lanes);
     if !fallbacks.is_empty() {

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use fanweave::batch::{BatchJob, Input, Settings};
+use fanweave::batch::{BatchJob, Costs, Input, Recorded, Settings};
+use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Delta, Error, ErrorKind, Vars};
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::args::{ModelArgs, RunArgs};
+use crate::args::{ModelArgs, RunArgs, Via};
 use crate::ask::written;
 use crate::batch::{Watch, open, output};
 use crate::exit::{Exit, Failure};
-use crate::models::{Connected, connect, text_or_file};
-use crate::stop;
+use crate::models::{Connected, Terms, connect, text_or_file};
+use crate::{cost, stop};
 
 pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut file = ChainFile::load(&args.file)?;
@@ -37,10 +38,23 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     if let Some(model) = &args.model.model {
         file = file.with_model(model);
     }
+    let prices = cost::prices(args.prices.as_deref())?;
+    let budget = budget(&args, &file, &prices)?;
     let connections = RefCell::new(Vec::new());
-    let chain = chain(&file, &args.model, &connections)?;
+    let chain = chain(&file, &args.model, budget.as_ref(), &connections)?;
     match &args.rows {
-        Some(rows) => each_row(&args, &file, rows, chain, inputs).await,
+        Some(rows) => {
+            let mut costs = cost::known(&prices, Via::Calls);
+            if let Some(budget) = &budget {
+                let most = args.model.max_tokens;
+                let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), most);
+                let dearest = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
+                #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
+                let row = dearest * file.calls() as f64;
+                costs = costs.cap(budget.most(), row);
+            }
+            each_row(&args, &file, rows, chain, inputs, costs).await
+        }
         None => {
             if let Some(names) = missing(&file, &inputs) {
                 return Err(Failure::usage(format!("the chain needs {names}"))
@@ -61,6 +75,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
 fn chain(
     file: &ChainFile,
     flags: &ModelArgs,
+    budget: Option<&Budget>,
     connections: &RefCell<Vec<Connected>>,
 ) -> Result<Chain<Vars, Value>, Failure> {
     let limits = file.limits();
@@ -72,7 +87,7 @@ fn chain(
             retries: flags.retries.or(limits.retries),
             ..flags.clone()
         };
-        match connect(&flags, false) {
+        match connect(&flags, Terms { budget, ..Terms::default() }) {
             Ok(connected) => {
                 let model = connected.model.clone();
                 connections.borrow_mut().push(connected);
@@ -89,6 +104,18 @@ fn chain(
         }
     });
     chain.map_err(|error| failed.take().unwrap_or_else(|| error.into()))
+}
+
+/// What all calls are paid from, where somebody has set a limit.
+fn budget(args: &RunArgs, file: &ChainFile, prices: &Prices) -> Result<Option<Budget>, Failure> {
+    let Some(most) = args.budget_usd.or(file.limits().budget_usd) else { return Ok(None) };
+    let budget = Budget::new(most, prices.clone());
+    let earlier = match args.output.as_deref() {
+        // What is no journal is complained about when the rows begin.
+        Some(output) if !args.fresh => Recorded::open(output, 0).unwrap_or_default(),
+        _ => Recorded::default(),
+    };
+    Ok(Some(budget.already_spent(earlier.rows.iter().filter_map(|row| row.cost_usd).sum())))
 }
 
 /// The inputs that `--set` gives.
@@ -158,6 +185,7 @@ async fn each_row(
     rows: &Path,
     chain: Chain<Vars, Value>,
     given: Vars,
+    costs: Costs,
 ) -> Result<Exit, Failure> {
     let source = open(rows, args.input_format.as_deref())?;
     let concurrency = args.concurrency.or(file.limits().concurrency);
@@ -177,7 +205,10 @@ async fn each_row(
 
     let names: Vec<String> = file.inputs().map(|(name, _)| name.to_owned()).collect();
     let prepare = move |input| inputs_of_row(input, &names, &given);
-    let job = BatchJob::over(source, prepare, chain, output(to)).settings(settings).fingerprint(fingerprint);
+    let job = BatchJob::over(source, prepare, chain, output(to))
+        .settings(settings)
+        .fingerprint(fingerprint)
+        .costs(costs);
     let watch = Watch {
         output: to,
         show: args.show_progress,

@@ -16,7 +16,8 @@
 //! ```
 //!
 //! [`vendors`] names the providers. For embeddings there is [`embedder`], for several prompts in one request
-//! [`Completer`], and for telling every call to a logging service [`log`].
+//! [`Completer`], for telling every call to a logging service [`log`], and for a sum of money that calls must not pass
+//! [`Budget`].
 //!
 //! All calls of a process share one pool of connections ([`Client`]) and one limiter for each account
 //! ([`RateLimits`]), whichever chain or batch they come from. A request that fails for a while is sent again by
@@ -25,6 +26,7 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod batch_api;
+mod budget;
 mod builder;
 mod chroma;
 mod completer;
@@ -40,6 +42,7 @@ mod providers;
 mod transport;
 
 pub use batch_api::{BatchClient, BatchStatus};
+pub use budget::Budget;
 pub use builder::{ModelBuilder, model};
 pub use chroma::Chroma;
 pub use completer::Completer;

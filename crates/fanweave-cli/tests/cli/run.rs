@@ -70,6 +70,40 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
+fn a_budget_holds_for_all_calls_of_all_rows_and_of_earlier_runs() {
+    let (folder, provider) = (Folder::new(), Provider::start(Settings::default()));
+    // A token costs a cent, in or out; `echo` takes a few for each call, and each row makes two.
+    folder.write("prices.toml", "date = '2026-01-01'\n[models.'openai/echo']\ninput = 1e4\noutput = 1e4\n");
+    let steps = "steps:\n  a: { prompt: 'one {{ topic }}' }\n  b: { prompt: '{{ steps.a.output }}' }\n";
+    folder.write("chain.yaml", format!("inputs: {{ topic: tides }}\nlimits: {{ budget_usd: 15 }}\n{steps}"));
+    folder.write("topics.txt", (0..40).map(|n| format!("topic {n}\n")).collect::<String>());
+    let url = provider.url();
+    let model = ["--model", "openai/echo", "--base-url", &url, "--max-tokens", "8"];
+    let unknown = folder.run(&[&["run", "chain.yaml"], &model[..]].concat()).expect_code(2);
+    assert!(unknown.stderr.contains("the price of openai/echo, which is unknown"), "{}", unknown.stderr);
+
+    let prices = [&model[..], &["--prices", "prices.toml"]].concat();
+    let one = [&["run", "chain.yaml", "--budget-usd", "0.2"], &prices[..]].concat();
+    let refused = folder.run(&one).expect_code(1);
+    assert!(refused.stderr.contains("the budget of $0.2000 allows no further call"), "{}", refused.stderr);
+    let calls = provider.stats().requests;
+    assert_eq!(calls, 1, "the first call can be paid, and the second cannot");
+
+    let rows = [&["run", "chain.yaml", "--rows", "topics.txt", "-o", "out.jsonl"], &prices[..]].concat();
+    let stopped = folder.run(&rows).expect_code(5);
+    assert!(stopped.stderr.contains("raise --budget-usd"), "{}", stopped.stderr);
+    let spent = || folder.rows("out.jsonl").iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum::<f64>();
+    let first = spent();
+    assert!(first > 1.0 && first <= 15.0, "{first}");
+    // Nothing that may cost anything is left to do for the same sum.
+    folder.run(&rows).expect_code(5);
+    assert!(spent() - first < 0.5, "{} after {first}", spent());
+    folder.run(&[&rows[..], &["--budget-usd", "100"]].concat()).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl").len(), 40);
+    assert_eq!(provider.stats().requests, calls + 80);
+}
+
+#[test]
 fn a_file_is_checked_and_drawn_without_a_model() {
     let folder = folder();
     insta::assert_snapshot!("run_check", folder.run(&["run", "chain.yaml", "--check"]).expect_code(0).stderr);

@@ -51,7 +51,7 @@ impl ChatModel for Cached {
     }
 
     fn identity(&self) -> String {
-        self.model.inner.identity()
+        self.model.identity()
     }
 
     async fn generate(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
@@ -59,7 +59,7 @@ impl ChatModel for Cached {
         if cx.wants_fresh_answers() {
             return self.model.inner.generate(prompt, cx).await;
         }
-        let key = CacheKey::new(&self.model.inner.identity(), &prompt);
+        let key = CacheKey::new(&self.model.identity(), &prompt);
         if let Some(answer) = self.remembered(&key).await? {
             return Ok(answer);
         }

@@ -108,6 +108,11 @@ impl Model {
         &self.name
     }
 
+    /// What tells this model from others of the same name: see [`ChatModel::identity`].
+    pub fn identity(&self) -> String {
+        self.inner.identity()
+    }
+
     /// The same model with `parameters` set for every call. Those already set stay where `parameters` says
     /// nothing, and those of a [`Prompt`] win over both.
     #[must_use]
@@ -117,7 +122,7 @@ impl Model {
     }
 
     /// What the model is told for every call.
-    pub(crate) fn parameters(&self) -> &Parameters {
+    pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 

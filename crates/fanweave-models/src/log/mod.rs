@@ -203,6 +203,10 @@ impl ChatModel for Logged {
         self.model.name()
     }
 
+    fn identity(&self) -> String {
+        self.model.identity()
+    }
+
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let began = SystemTime::now();
         let asked = prompt.clone();

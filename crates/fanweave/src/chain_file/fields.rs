@@ -121,6 +121,20 @@ impl<'n, 'p> Fields<'n, 'p> {
         number
     }
 
+    /// A sum of money, as in `0.50`.
+    pub(crate) fn dollars(&mut self, name: &'static str) -> Option<f64> {
+        let node = self.take(name)?;
+        let usd = match &node.value {
+            Tree::Number(n) => n.as_f64().filter(|usd| usd.is_finite() && *usd > 0.0),
+            _ => None,
+        };
+        if usd.is_none() {
+            let message = format!("`{name}` is a sum of US dollars, as in 0.50, and this is {}", shown(node));
+            self.problem(node.at, message);
+        }
+        usd
+    }
+
     /// A time, as in `30s`.
     pub(crate) fn duration(&mut self, name: &'static str) -> Option<Duration> {
         let node = self.take(name)?;

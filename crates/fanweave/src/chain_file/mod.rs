@@ -83,7 +83,7 @@ pub struct ChainFile {
 }
 
 /// Limits that a chain file sets for each of its runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct FileLimits {
     /// Most model calls at once. Default none.
@@ -94,6 +94,8 @@ pub struct FileLimits {
     pub retries: Option<u32>,
     /// Most requests a minute. Default none.
     pub rpm: Option<u32>,
+    /// Most US dollars for all calls together. Default none.
+    pub budget_usd: Option<f64>,
 }
 
 impl ChainFile {
@@ -158,19 +160,25 @@ impl ChainFile {
         &self.name
     }
 
+    /// How many steps ask a model: a run makes so many calls, or more where a step goes over a list.
+    pub fn calls(&self) -> usize {
+        self.spec.steps.iter().filter(|step| matches!(step.action, Action::Call { .. })).count()
+    }
+
     /// The text of the file, for a fingerprint of what was run.
     pub fn source(&self) -> &str {
         &self.text
     }
 
-    /// The limits of the file. Concurrency and timeout hold for its chain as it is; retries and requests a minute
-    /// are for whoever makes the models.
+    /// The limits of the file. Concurrency and timeout hold for its chain as it is; retries, requests a
+    /// minute and the budget are for whoever makes the models, with [`Budget`](crate::models::Budget) for the last.
     pub fn limits(&self) -> FileLimits {
         FileLimits {
             concurrency: self.spec.limits.concurrency.and_then(NonZeroUsize::new),
             timeout: self.spec.limits.timeout,
             retries: self.spec.limits.retries,
             rpm: self.spec.limits.rpm,
+            budget_usd: self.spec.limits.budget_usd,
         }
     }
 

@@ -44,6 +44,7 @@ pub(super) struct Limits {
     pub(super) timeout: Option<Duration>,
     pub(super) retries: Option<u32>,
     pub(super) rpm: Option<u32>,
+    pub(super) budget_usd: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -189,6 +190,7 @@ fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
         concurrency: fields.at_least("concurrency", 1).and_then(|n| usize::try_from(n).ok()),
         retries: fields.at_least("retries", 0),
         rpm: fields.at_least("rpm", 1),
+        budget_usd: fields.dollars("budget_usd"),
         timeout: fields.duration("timeout"),
     };
     fields.end();

@@ -1,0 +1,262 @@
+//! A sum of money that the calls of several models share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fanweave_core::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result, Usage};
+use tokio::sync::Notify;
+
+use crate::{Price, Prices};
+
+/// Most US dollars for the calls of all models that it [wraps](Self::wrap), together. Cheap to clone; clones share the sum.
+///
+/// A call holds what it is expected to cost while it is in flight: its prompt at four bytes a token, and `max_tokens` of
+/// answer, or as many as the longest answer so far had, and at least 500. A call for which too little is left waits while
+/// others hold some of it, and fails with [`ErrorKind::QuotaExhausted`] where none does. So the sum is passed by no more
+/// than answers are longer than they were expected to be. What a provider bills for requests that failed is not known here,
+/// and not counted.
+///
+/// ```
+/// use fanweave_core::{ErrorKind, Usage, model::fake::Fake};
+/// use fanweave_models::{Budget, Prices};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let prices = Prices::parse("date = '2026-01-31'\n[models.'fake/echo']\ninput = 2.0\noutput = 10.0\n")?;
+/// let budget = Budget::new(0.0055, prices);
+/// let model = budget.wrap(Fake::echo().model())?;
+///
+/// model.invoke("hello").await?;
+/// println!("${:.4} of ${}", budget.spent(), budget.most());
+///
+/// // A long answer for which too little is left: nothing is sent.
+/// let mut essay = fanweave_core::Prompt::from("Write an essay.");
+/// essay.parameters.max_tokens = Some(10_000);
+/// let error = model.invoke(essay).await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Budget(Arc<Purse>);
+
+struct Purse {
+    most: f64,
+    prices: Prices,
+    sums: Mutex<Sums>,
+    /// Told whenever a call has ended.
+    ended: Notify,
+}
+
+/// US dollars.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    spent: f64,
+    /// What the calls in flight are expected to cost.
+    held: f64,
+}
+
+impl Budget {
+    /// A budget of `usd` US dollars, at these prices.
+    pub fn new(usd: f64, prices: Prices) -> Self {
+        Self(Arc::new(Purse { most: usd, prices, sums: Mutex::default(), ended: Notify::new() }))
+    }
+
+    /// Takes `usd` dollars out, for what was spent before.
+    #[must_use]
+    pub fn already_spent(self, usd: f64) -> Self {
+        self.0.sums().spent += usd;
+        self
+    }
+
+    /// The whole sum, in US dollars.
+    pub fn most(&self) -> f64 {
+        self.0.most
+    }
+
+    /// What the calls that have ended cost, in US dollars.
+    pub fn spent(&self) -> f64 {
+        self.0.sums().spent
+    }
+
+    /// A model whose calls are paid for out of this budget.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a model that the prices do not name.
+    pub fn wrap(&self, model: Model) -> Result<Model> {
+        let name = model.name();
+        // A simulated model behind a socket goes by its own name.
+        let listed = name.strip_prefix("openai/").filter(|name| name.starts_with("sim/")).unwrap_or(name);
+        let Some(price) = self.0.prices.of(listed).cloned() else {
+            let date = self.0.prices.date();
+            let message =
+                format!("a budget needs the price of {listed}, which is unknown (prices as of {date})");
+            return Err(Error::new(ErrorKind::Config, message));
+        };
+        Ok(Model::new(Paid { model, price, purse: self.0.clone(), longest: AtomicU64::default() }))
+    }
+}
+
+impl fmt::Debug for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sums { spent, held } = *self.0.sums();
+        let mut shown = f.debug_struct("Budget");
+        shown.field("most", &self.0.most).field("spent", &spent).field("held", &held).finish_non_exhaustive()
+    }
+}
+
+impl Purse {
+    fn sums(&self) -> MutexGuard<'_, Sums> {
+        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds `usd` back for a call.
+    async fn hold(&self, usd: f64) -> Result<Held<'_>> {
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // Before looking: what ends from now on is heard of.
+            ended.as_mut().enable();
+            {
+                let mut sums = self.sums();
+                if sums.spent + sums.held + usd <= self.most {
+                    sums.held += usd;
+                    return Ok(Held { purse: self, usd });
+                }
+                if sums.held <= 0.0 {
+                    let left = (self.most - sums.spent).max(0.0);
+                    let message = format!(
+                        "the budget of ${:.4} allows no further call: ${left:.4} are left, and this one may cost ${usd:.4}",
+                        self.most
+                    );
+                    return Err(Error::new(ErrorKind::QuotaExhausted, message));
+                }
+            }
+            ended.await;
+        }
+    }
+}
+
+/// What is held back for a call in flight.
+struct Held<'a> {
+    purse: &'a Purse,
+    usd: f64,
+}
+
+impl Held<'_> {
+    /// Pays for the call.
+    fn pay(self, usd: f64) {
+        self.purse.sums().spent += usd;
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        let mut sums = self.purse.sums();
+        // Sums of fractions leave crumbs.
+        sums.held = if sums.held - self.usd < 1e-12 { 0.0 } else { sums.held - self.usd };
+        drop(sums);
+        self.purse.ended.notify_waiters();
+    }
+}
+
+/// A model with a budget.
+struct Paid {
+    model: Model,
+    price: Price,
+    purse: Arc<Purse>,
+    /// Tokens of the longest answer so far.
+    longest: AtomicU64,
+}
+
+impl ChatModel for Paid {
+    fn name(&self) -> &str {
+        self.model.name()
+    }
+
+    fn identity(&self) -> String {
+        self.model.identity()
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let mut expected = Usage::expected_of(&prompt);
+        match prompt.parameters.max_tokens.or(self.model.parameters().max_tokens) {
+            Some(most) => expected.output_tokens = most.into(),
+            None => expected.output_tokens = expected.output_tokens.max(self.longest.load(Relaxed)),
+        }
+        let held = self.purse.hold(self.price.cost(&expected)).await?;
+        let answer = self.model.generate_in(prompt, cx).await?;
+        if answer.reply.as_ref().is_some_and(|reply| reply.cached) {
+            return Ok(answer);
+        }
+        let usage = answer.usage();
+        self.longest.fetch_max(usage.output_tokens, Relaxed);
+        held.pay(self.price.cost(&usage));
+        Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use fanweave_core::model::fake::Fake;
+    use fanweave_core::{Parameters, chain};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A dollar for each token of an answer: an echo has as many as its prompt has words.
+    fn prices() -> Prices {
+        Prices::parse("date = '2026-01-31'\n[models.'fake/echo']\ninput = 0.0\noutput = 1000000.0\n").unwrap()
+    }
+
+    fn echo(most: u32) -> Model {
+        let parameters = Parameters { max_tokens: Some(most), ..Parameters::default() };
+        Fake::echo().latency(Duration::from_secs(1)).with(parameters)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_wait_for_those_that_hold_the_money_and_fail_when_it_is_gone() {
+        let began = Instant::now();
+        let budget = Budget::new(7.0, prices());
+        let model = budget.wrap(echo(3)).unwrap();
+        // Two at a time, for each may take three; each then takes one. Of nothing but one, none more begins.
+        let said = chain(model).batch(["a"; 8].map(Prompt::from)).concurrency(8).collect().await;
+        let (ok, failed): (Vec<_>, Vec<_>) = said.into_iter().partition(Result::is_ok);
+        assert_eq!((ok.len(), failed.len()), (5, 3));
+        assert_eq!(budget.spent(), 5.0);
+        assert_eq!(began.elapsed().as_secs(), 4);
+        let error = failed[0].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
+        assert!(error.to_string().contains("$2.0000 are left, and this one may cost $3.0000"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_dropped_gives_back_what_it_held() {
+        let budget = Budget::new(3.0, prices());
+        let model = budget.wrap(echo(3)).unwrap();
+        let call = model.invoke("a");
+        assert!(tokio::time::timeout(Duration::from_millis(10), call).await.is_err());
+        assert_eq!(model.invoke("a").await.unwrap().text(), "a");
+        assert_eq!(budget.spent(), 1.0);
+    }
+
+    #[tokio::test]
+    async fn what_was_spent_before_counts_and_a_price_must_be_known() {
+        let budget = Budget::new(3.0, prices()).already_spent(1.0);
+        assert!(budget.wrap(echo(3)).unwrap().invoke("a").await.is_err());
+        let error = budget.wrap(Fake::script(["x"].map(Ok)).model()).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config);
+    }
+
+    #[tokio::test]
+    async fn the_longest_answer_is_what_the_next_one_may_cost() {
+        let budget = Budget::new(1_300.0, prices());
+        let model = budget.wrap(Fake::echo().model()).unwrap();
+        model.invoke("word ".repeat(700)).await.unwrap();
+        // 600 are left: enough for the 500 of a first answer, and not for another such one.
+        assert!(model.invoke("a").await.is_err());
+    }
+}
