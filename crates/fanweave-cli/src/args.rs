@@ -4,6 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::sim::SimArgs;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Run(RunArgs),
     Index(IndexArgs),
     Report(ReportArgs),
+    Logs(LogsArgs),
     Models(ModelsArgs),
     Keys(KeysArgs),
     Config(ConfigArgs),
@@ -225,6 +227,10 @@ pub(crate) struct AskArgs {
     #[arg(long)]
     pub(crate) json: bool,
 
+    /// Do not note the calls in the history that `fanweave logs` shows
+    #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
+    pub(crate) no_log: bool,
+
     /// Answer from the documents of a store that `fanweave index` has made, and say where the answer comes from
     #[arg(long, value_name = "FILE", conflicts_with = "system", help_heading = "Documents")]
     pub(crate) docs: Option<PathBuf>,
@@ -311,6 +317,10 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "rows")]
     pub(crate) json: bool,
 
+    /// Do not note the calls in the history that `fanweave logs` shows. Those of --rows are in their journal alone
+    #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
+    pub(crate) no_log: bool,
+
     /// Run the chain for every row of this file, or of stdin where it is -
     #[arg(long, value_name = "FILE", requires = "output", help_heading = "Rows")]
     pub(crate) rows: Option<PathBuf>,
@@ -387,6 +397,72 @@ pub(crate) struct ReportArgs {
     pub(crate) json: bool,
 }
 
+/// Show the calls that `fanweave ask` and `fanweave run` have made
+///
+/// The latest ten, the last one first. They are noted in a file that only you may read, which keeps the latest 256 MiB; those
+/// of `fanweave batch` and of --rows are in their journals instead: see `fanweave report`. --no-log, FANWEAVE_NO_LOG=1 or
+/// `log = false` in a file of settings turn it off.
+#[derive(Debug, Clone, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "Examples:\n  \
+    fanweave logs\n  \
+    fanweave logs --search tides --json\n  \
+    fanweave logs show\n  \
+    fanweave logs forget --older-than 30d")]
+pub(crate) struct LogsArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<LogsCommand>,
+
+    #[command(flatten)]
+    pub(crate) list: LogsList,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct LogsList {
+    /// Most calls
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one_u32)]
+    pub(crate) limit: NonZeroU32,
+
+    /// Only calls with this text in prompt, answer or error
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) search: Option<String>,
+
+    /// Only calls of models with this in their name
+    #[arg(short, long, value_name = "PART")]
+    pub(crate) model: Option<String>,
+
+    /// Only calls that failed
+    #[arg(long)]
+    pub(crate) failed: bool,
+
+    /// Print a JSON object for each call, whole
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LogsCommand {
+    /// Print a call whole: the last one, or that of this number
+    Show {
+        #[arg(value_name = "NUMBER")]
+        id: Option<i64>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print where the history is kept
+    Path,
+    /// Forget calls
+    Forget {
+        /// Those that are older than this, as in 30d
+        #[arg(long, value_name = "AGE", value_parser = duration, required_unless_present = "all", conflicts_with = "all")]
+        older_than: Option<Duration>,
+        /// All of them
+        #[arg(long)]
+        all: bool,
+    },
+}
+
 /// List models with their prices, and the providers that there are
 ///
 /// Prices are US dollars for a million tokens, of the date that is shown. Any model of a provider can be called, whether it is
@@ -444,8 +520,8 @@ pub(crate) enum KeysCommand {
 /// Show the settings that hold, and where each comes from
 ///
 /// A flag comes first, then FANWEAVE_MODEL and FANWEAVE_BASE_URL, then fanweave.toml in this folder or the nearest one around it,
-/// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, cache, temperature, max-tokens and
-/// a table aliases; base-url stands in your own alone.
+/// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, cache, temperature, max-tokens,
+/// log and a table aliases; base-url stands in your own alone.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave config show\n  \

@@ -2,35 +2,35 @@
 
 use std::io::{IsTerminal, Read, Write};
 
-use fanweave::{Chain, Context, Delta, Message, Prompt, Run, chain};
+use fanweave::{Chain, Context, Delta, Message, Model, Prompt, Run, chain};
 use futures::StreamExt;
 use serde_json::json;
 
 use crate::args::AskArgs;
 use crate::documents;
 use crate::exit::{Exit, Failure, is_broken_pipe};
+use crate::logs::History;
 use crate::models::{Terms, connect, text_or_file};
 use crate::stop;
 
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
-    let connected = connect(&args.model, Terms::default())?;
-    if let Some(docs) = &args.docs {
-        let question = prompt.last_user_text();
-        let work = documents::answer(docs, question, &args, connected.model.clone());
-        return tokio::select! {
-            done = work => done,
-            () = stop::signal() => Ok(Exit::Interrupted),
-        };
-    }
-    let answer = chain(connected.model.clone());
-    let work = async {
-        if args.json { print_json(&answer, prompt).await } else { print_pieces(&answer, prompt).await }
-    };
-    tokio::select! {
-        done = work => done,
+    let history = History::begin(args.no_log, "ask")?;
+    let connected = connect(&args.model, Terms { history: Some(&history), ..Terms::default() })?;
+    let done = tokio::select! {
+        done = answer(&args, prompt, connected.model.clone()) => done,
         () = stop::signal() => Ok(Exit::Interrupted),
+    };
+    history.end().await;
+    done
+}
+
+async fn answer(args: &AskArgs, prompt: Prompt, model: Model) -> Result<Exit, Failure> {
+    if let Some(docs) = &args.docs {
+        return documents::answer(docs, prompt.last_user_text(), args, model).await;
     }
+    let answer = chain(model);
+    if args.json { print_json(&answer, prompt).await } else { print_pieces(&answer, prompt).await }
 }
 
 /// The words of the command line, then what comes on stdin.

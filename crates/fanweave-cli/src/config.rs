@@ -30,6 +30,8 @@ struct Settings {
     cache: Option<PathBuf>,
     temperature: Option<f64>,
     max_tokens: Option<NonZeroU32>,
+    /// Whether calls are noted in the history.
+    log: Option<bool>,
     /// Names for models, as in `fast = "openai/gpt-5-nano"`.
     aliases: BTreeMap<String, String>,
 }
@@ -163,6 +165,7 @@ fn shown() -> Vec<(String, Value, String)> {
         add("cache", settings.cache.as_ref().map(|path| path.display().to_string().into()), from());
         add("temperature", settings.temperature.map(Value::from), from());
         add("max-tokens", settings.max_tokens.map(|n| n.get().into()), from());
+        add("log", settings.log.map(Value::from), from());
         for (alias, model) in &settings.aliases {
             add(&format!("aliases.{alias}"), Some(model.as_str().into()), from());
         }
@@ -187,8 +190,23 @@ fn user_path() -> Option<PathBuf> {
 
 /// The user's folder for settings and keys. `None` without a home.
 pub(crate) fn folder() -> Option<PathBuf> {
+    own("XDG_CONFIG_HOME", ".config")
+}
+
+/// The user's folder for what the program notes. `None` without a home.
+pub(crate) fn state() -> Option<PathBuf> {
+    own("XDG_STATE_HOME", ".local/state")
+}
+
+/// Our folder in the one that a variable names, or else in `below` of the home.
+fn own(variable: &str, below: &str) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Some(set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?.join("fanweave"))
+    Some(set(variable).or_else(|| Some(set("HOME")?.join(below)))?.join("fanweave"))
+}
+
+/// Whether calls are noted in the history.
+pub(crate) fn logs() -> bool {
+    config().layers.iter().find_map(|layer| layer.settings.log).unwrap_or(true)
 }
 
 fn read(path: &Path) -> Result<Layer, Failure> {
@@ -209,7 +227,7 @@ fn read(path: &Path) -> Result<Layer, Failure> {
     let settings = toml::from_str(&text).map_err(|e| {
         let failure = Failure::usage(format!("{shown}: {}", e.to_string().trim_end()));
         let unknown = e.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
-        const NAMES: [&str; 11] = [
+        const NAMES: [&str; 12] = [
             "model",
             "base-url",
             "rpm",
@@ -220,6 +238,7 @@ fn read(path: &Path) -> Result<Layer, Failure> {
             "cache",
             "temperature",
             "max-tokens",
+            "log",
             "aliases",
         ];
         match unknown.and_then(|(name, _)| fanweave::closest(name, NAMES)) {

@@ -12,6 +12,7 @@ mod index;
 mod keys;
 mod list;
 mod live;
+mod logs;
 mod manual;
 mod models;
 mod out;
@@ -73,6 +74,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(args) => config::run(&args),
         Command::Index(args) => index::run(args).await,
         Command::Report(args) => report::run(&args),
+        Command::Logs(args) => logs::run(args).await,
         Command::Models(args) => list::run(&args),
         Command::Keys(args) => secrets::run(args),
         Command::Completions(args) => manual::completions(&args),

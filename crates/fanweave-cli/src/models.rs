@@ -9,6 +9,7 @@ use fanweave_sim::{Server, Settings};
 
 use crate::args::ModelArgs;
 use crate::exit::Failure;
+use crate::logs::History;
 use crate::{config, secrets};
 
 /// A model, and the server that it needs where it is simulated behind a real socket.
@@ -19,7 +20,7 @@ pub(crate) struct Connected {
 }
 
 /// What else holds for the calls of a model.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Terms<'a> {
     /// The environment variable that holds the key. Default that of the provider.
     pub(crate) key_env: Option<&'a str>,
@@ -27,11 +28,13 @@ pub(crate) struct Terms<'a> {
     pub(crate) keep_raw: bool,
     /// What the calls are paid from.
     pub(crate) budget: Option<&'a Budget>,
+    /// Where the calls are noted.
+    pub(crate) history: Option<&'a History>,
 }
 
 /// The model that the flags describe.
 pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
-    let Terms { key_env, keep_raw, budget } = terms;
+    let Terms { key_env, keep_raw, budget, history } = terms;
     // A chain file may use the aliases of the settings too.
     let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
     let key = key_env.map(key_of).transpose()?;
@@ -57,6 +60,10 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
     let model = match &args.cache {
         // Wait here: nothing can begin without it.
         Some(path) => model.cached(fanweave::blocking::wait(SqliteCache::open(path))?),
+        None => model,
+    };
+    let model = match history {
+        Some(history) => history.wrap(model),
         None => model,
     };
     Ok(Connected { model: model.with(parameters(args)), _server: server })

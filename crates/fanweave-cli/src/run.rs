@@ -15,6 +15,7 @@ use crate::args::{ModelArgs, RunArgs, Via};
 use crate::ask::written;
 use crate::batch::{Watch, open, output};
 use crate::exit::{Exit, Failure};
+use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
 use crate::{cost, stop};
 
@@ -41,7 +42,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let prices = cost::prices(args.prices.as_deref())?;
     let budget = budget(&args, &file, &prices)?;
     let connections = RefCell::new(Vec::new());
-    let chain = chain(&file, &args.model, budget.as_ref(), &connections)?;
+    let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
+    let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
+    let chain = chain(&file, &args.model, terms, &connections)?;
     match &args.rows {
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
@@ -63,10 +66,12 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             let work = async {
                 if args.json { print_json(&chain, inputs).await } else { print_pieces(&chain, inputs).await }
             };
-            tokio::select! {
+            let done = tokio::select! {
                 done = work => done,
                 () = stop::signal() => Ok(Exit::Interrupted),
-            }
+            };
+            history.end().await;
+            done
         }
     }
 }
@@ -75,7 +80,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
 fn chain(
     file: &ChainFile,
     flags: &ModelArgs,
-    budget: Option<&Budget>,
+    terms: Terms<'_>,
     connections: &RefCell<Vec<Connected>>,
 ) -> Result<Chain<Vars, Value>, Failure> {
     let limits = file.limits();
@@ -87,7 +92,7 @@ fn chain(
             retries: flags.retries.or(limits.retries),
             ..flags.clone()
         };
-        match connect(&flags, Terms { budget, ..Terms::default() }) {
+        match connect(&flags, terms) {
             Ok(connected) => {
                 let model = connected.model.clone();
                 connections.borrow_mut().push(connected);

@@ -14,7 +14,7 @@ fn help_is_readable() {
     insta::assert_snapshot!("help_run", help(&["run", "--help"]));
     insta::assert_snapshot!("help_index", help(&["index", "--help"]));
     insta::assert_snapshot!("help_report", help(&["report", "--help"]));
-    for command in ["models", "keys", "config", "completions", "man"] {
+    for command in ["logs", "models", "keys", "config", "completions", "man"] {
         insta::assert_snapshot!(format!("help_{command}"), help(&[command, "--help"]));
     }
     insta::assert_snapshot!("help_sim", help(&["sim", "--help"]));

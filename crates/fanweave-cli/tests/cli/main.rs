@@ -9,6 +9,7 @@ mod faults;
 mod help;
 mod keys;
 mod kills;
+mod logs;
 mod report;
 mod run;
 mod shells;

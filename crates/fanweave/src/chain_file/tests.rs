@@ -293,6 +293,7 @@ fn the_schema_for_editors_takes_what_is_right_and_refuses_what_has_the_wrong_for
         "steps: {}",
         "name: x",
         "stepz: { a: { prompt: x } }",
+        "limits: { budget_usd: free }\nsteps: { a: { prompt: x } }\n",
         "limits: { retrys: 3 }\nsteps: { a: { prompt: x } }",
     ];
     for wrong in whole.map(str::to_owned).into_iter().chain(
@@ -322,6 +323,9 @@ fn wrong_files_are_refused_with_place_and_advice() {
     let files = [
         String::new(),
         "steps: [".to_owned(),
+        "steps:\n  a: { prompt: x }\n  b: { prompt: tell {{ steps.a.output }} }\n".to_owned(),
+        "steps:\n  a: { prompt: x }\n\tb: { prompt: y }\n".to_owned(),
+        "steps:\n  ä: { prompt: x }\n   b: { prompt: y }\n".to_owned(),
         "steps:\n  a: { prompt: x }\n  a: { prompt: y }\n".to_owned(),
         "just a text".to_owned(),
         "- a\n- b\n".to_owned(),
@@ -337,6 +341,7 @@ fn wrong_files_are_refused_with_place_and_advice() {
         "inputs: { 'my topic': 1 }\nsteps: { a: { prompt: x } }\n".to_owned(),
         "limits: { concurrency: 0 }\nsteps: { a: { prompt: x } }\n".to_owned(),
         "limits: { timeout: soon }\nsteps: { a: { prompt: x } }\n".to_owned(),
+        "limits: { budget_usd: free }\nsteps: { a: { prompt: x } }\n".to_owned(),
         "limits: { retrys: 3 }\nsteps: { a: { prompt: x } }\n".to_owned(),
         "output: b\nsteps: { a: { prompt: x } }\n".to_owned(),
         step("prompt: 3"),

@@ -85,19 +85,36 @@ fn yaml(text: &str) -> Result<Node, Problems> {
     match read {
         Ok(spanned) => Ok(from_yaml(spanned)),
         Err(error) => {
-            let at = error.location().and_then(|l| l.span().byte_offset()).unwrap_or_default();
+            let at = error.location().map_or(0, |location| byte(text, location));
             let whole = error.without_snippet().to_string();
             // The place is told by ours, in the same way for all problems.
             let message = whole.split(" at line ").next().unwrap_or(&whole);
-            Err(Problem::at(at_byte(at), explained(message, text, at_byte(at))).into())
+            Err(Problem::at(at, explained(message, text, at)).into())
         }
     }
+}
+
+/// The byte of `text` that a location stands for: the parser knows some by line and column alone.
+fn byte(text: &str, location: serde_saphyr::Location) -> usize {
+    if let Some(offset) = location.span().byte_offset() {
+        return at_byte(offset);
+    }
+    let before = at_byte(location.line().saturating_sub(1));
+    let start: usize = text.split_inclusive('\n').take(before).map(str::len).sum();
+    let line = text[start..].lines().next().unwrap_or_default();
+    let column = at_byte(location.column().saturating_sub(1));
+    start + line.char_indices().nth(column).map_or(line.len(), |(byte, _)| byte)
 }
 
 /// What the parser says, in words for somebody who writes a chain.
 fn explained(message: &str, text: &str, at: usize) -> String {
     if text.get(at.saturating_sub(1)..).is_some_and(|rest| rest.starts_with("{{")) {
         return "a text that begins with `{{` needs quotes around it".to_owned();
+    }
+    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let line = text[start..].lines().next().unwrap_or_default();
+    if message.contains("flow mapping") && line.contains("{{") {
+        return "a text with `{{` in it needs quotes around it, within `{ }`".to_owned();
     }
     if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
         let key = key.split(", set").next().unwrap_or(key);

@@ -21,7 +21,7 @@ pub use fanweave_models::Chroma;
 pub use memory::{Memory, MemorySessions};
 pub use retriever::Library;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{Sqlite, SqliteCache, SqliteSessions};
+pub use sqlite::{LogFilter, LoggedCall, LoggedMessage, Sqlite, SqliteCache, SqliteLog, SqliteSessions};
 
 use crate::Result;
 use crate::blocking::Pool;

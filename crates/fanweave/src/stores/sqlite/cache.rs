@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::file::{File, Layout};
+use super::file::{File, Layout, surplus};
 use crate::stores::aside;
 use crate::{CacheKey, CacheStore, Message, Result};
 
@@ -136,18 +136,9 @@ impl CacheStore for SqliteCache {
     }
 }
 
-/// Drops the answers used longest ago until what is left takes no more than nine tenths of `most` bytes.
+/// Drops the answers used longest ago, where the file is longer than `most` bytes.
 fn fit(rows: &Transaction<'_>, most: u64) -> rusqlite::Result<()> {
-    let pragma = |name: &str| rows.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    if used <= most {
-        return Ok(());
-    }
-    let count: i64 = rows.query_row("SELECT count(*) FROM answers", [], |row| row.get(0))?;
-    let surplus = used - most / 10 * 9;
-    // Answers differ in length: their mean tells how many of them that is.
-    let drop = count.saturating_mul(surplus) / used + 1;
+    let drop = surplus(rows, "answers", most)?;
     let oldest = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT ?1)";
     rows.execute(oldest, [drop]).map(|_| ())
 }

@@ -72,6 +72,20 @@ fn explain(path: &Path, layout: &Layout, error: rusqlite::Error) -> Error {
     config(path, &what).with_source(error)
 }
 
+/// How many rows of `table` have to go until the file takes no more than nine tenths of `most` bytes. 0 where it fits.
+pub(super) fn surplus(rows: &Transaction<'_>, table: &str, most: u64) -> rusqlite::Result<i64> {
+    let pragma = |name: &str| rows.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    if used <= most {
+        return Ok(0);
+    }
+    let count: i64 = rows.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+    let surplus = used - most / 10 * 9;
+    // Rows differ in length: their mean tells how many of them that is.
+    Ok(count.saturating_mul(surplus) / used + 1)
+}
+
 /// A file with its one connection, for one thread at a time.
 pub(super) struct File {
     path: PathBuf,

@@ -5,6 +5,7 @@
 
 mod cache;
 mod file;
+mod log;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -23,6 +24,7 @@ use crate::session::{Session, SessionStore, Sessions};
 use crate::{Context, Message, Result};
 
 pub use cache::SqliteCache;
+pub use log::{LogFilter, LoggedCall, LoggedMessage, SqliteLog};
 
 /// Vectors, documents and conversations.
 const LAYOUT: Layout = Layout {

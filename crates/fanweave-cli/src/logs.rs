@@ -1,0 +1,212 @@
+//! `fanweave logs`, and the history that it shows: calls of `ask` and `run`, in an SQLite file of the user's.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use fanweave::models::log::{CallRecord, LogSink, RequestLog};
+use fanweave::stores::{LogFilter, LoggedCall, SqliteLog};
+use fanweave::{Model, excerpt};
+use tokio::sync::OnceCell;
+
+use crate::args::{LogsArgs, LogsCommand};
+use crate::config;
+use crate::exit::{Exit, Failure};
+use crate::out::print;
+use crate::progress::rounded;
+
+/// Most bytes of a prompt or an answer in a line of the list.
+const SHOWN: usize = 60;
+
+/// Where calls are noted while a command runs. Nowhere, where nobody wants it or there is no home.
+pub(crate) struct History {
+    open: Option<(RequestLog, Sink)>,
+}
+
+impl History {
+    /// Begins to note what `command` does.
+    pub(crate) fn begin(no_log: bool, command: &str) -> Result<Self, Failure> {
+        let path = path().filter(|_| !no_log && config::logs());
+        let open = path.map(|path| {
+            let sink = Sink(Arc::new(Inner { path, file: OnceCell::new(), failed: Mutex::default() }));
+            let log = RequestLog::new(sink.clone())?.tags([command]);
+            Ok::<_, Failure>((log, sink))
+        });
+        Ok(Self { open: open.transpose()? })
+    }
+
+    /// A model whose calls are noted.
+    pub(crate) fn wrap(&self, model: Model) -> Model {
+        match &self.open {
+            Some((log, _)) => log.wrap(model),
+            None => model,
+        }
+    }
+
+    /// Waits until all is written. What could not be is said: it is no reason to fail.
+    pub(crate) async fn end(self) {
+        let Some((log, sink)) = self.open else { return };
+        log.close().await;
+        let failed = sink.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(error) = failed {
+            anstream::eprintln!("note: the history has not noted this: {error} (--no-log turns it off)");
+        }
+    }
+}
+
+/// The file, opened when there is something to write: before the first answer nobody waits for it.
+#[derive(Clone)]
+struct Sink(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    file: OnceCell<SqliteLog>,
+    /// The first thing that went wrong.
+    failed: Mutex<Option<fanweave::Error>>,
+}
+
+impl LogSink for Sink {
+    async fn tell(&self, record: CallRecord) -> fanweave::Result<()> {
+        let inner = &*self.0;
+        let told = async {
+            let file = inner.file.get_or_try_init(|| async {
+                if let Some(folder) = inner.path.parent() {
+                    // What stands in the way of the folder stands in the way of the file, which says so.
+                    let _ = std::fs::create_dir_all(folder);
+                }
+                SqliteLog::open(&inner.path).await
+            });
+            file.await?.tell(record).await
+        };
+        told.await.inspect_err(|error| {
+            let mut failed = inner.failed.lock().unwrap_or_else(PoisonError::into_inner);
+            failed.get_or_insert_with(|| error.clone());
+        })
+    }
+}
+
+/// Where the history is. `None` without a home.
+fn path() -> Option<PathBuf> {
+    Some(config::state()?.join("logs.db"))
+}
+
+pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
+    let path = path().ok_or_else(|| {
+        Failure::usage("there is no folder for a history: neither XDG_STATE_HOME nor HOME is set")
+    })?;
+    let text = match args.command {
+        Some(LogsCommand::Path) => format!("{}\n", path.display()),
+        Some(LogsCommand::Show { id, json }) => {
+            let call = match (open(&path).await?, id) {
+                (None, _) => None,
+                (Some(log), Some(id)) => log.call(id).await?,
+                (Some(log), None) => {
+                    log.calls(LogFilter { limit: 1, ..LogFilter::default() }).await?.into_iter().next()
+                }
+            };
+            let which = id.map_or_else(|| "a call".to_owned(), |id| format!("call {id}"));
+            let none = || Failure::usage(format!("the history has not noted {which}"));
+            let call = call.ok_or_else(|| none().with_hint("`fanweave logs` lists what it has"))?;
+            if json { as_json(&call) } else { whole(&call) }
+        }
+        Some(LogsCommand::Forget { older_than, all: _ }) => {
+            let now = SystemTime::now();
+            let at = match older_than {
+                Some(age) => now.checked_sub(age).unwrap_or(UNIX_EPOCH),
+                // Clocks go back now and then.
+                None => now + Duration::from_secs(366 * 86_400),
+            };
+            let gone = match open(&path).await? {
+                Some(log) => log.forget_before(at).await?,
+                None => 0,
+            };
+            anstream::eprintln!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });
+            String::new()
+        }
+        None => {
+            let list = args.list;
+            let filter = LogFilter {
+                limit: list.limit.get(),
+                contains: list.search,
+                model: list.model,
+                failed: list.failed,
+            };
+            let calls = match open(&path).await? {
+                Some(log) => log.calls(filter).await?,
+                None => Vec::new(),
+            };
+            if list.json {
+                calls.iter().map(as_json).collect()
+            } else if calls.is_empty() {
+                anstream::eprintln!("the history has no such call");
+                String::new()
+            } else {
+                calls.iter().map(line).collect()
+            }
+        }
+    };
+    print(text.as_bytes())?;
+    Ok(Exit::Ok)
+}
+
+/// The history, where there is one. Looking at it makes none.
+async fn open(path: &Path) -> Result<Option<SqliteLog>, Failure> {
+    if path.exists() { Ok(Some(SqliteLog::open(path).await?)) } else { Ok(None) }
+}
+
+fn as_json(call: &LoggedCall) -> String {
+    format!("{}\n", serde_json::to_string(call).expect("a call is plain data"))
+}
+
+/// A call in one line.
+fn line(call: &LoggedCall) -> String {
+    let question = call.messages.last().map(|message| message.text.as_str()).unwrap_or_default();
+    let said = match (&call.answer, &call.error) {
+        (Some(answer), _) => one_line(answer),
+        (None, Some(error)) => format!("failed: {}", one_line(error)),
+        (None, None) => String::new(),
+    };
+    format!("{:>5}  {}  {}  {} -> {said}\n", call.id, time(call), call.model, one_line(question))
+}
+
+/// The beginning of a text, without line ends and what terminals take for commands.
+fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().take(SHOWN).collect::<Vec<_>>().join(" ");
+    excerpt(&words.replace(|c: char| c.is_control(), ""), SHOWN)
+}
+
+/// A call as a person reads it.
+fn whole(call: &LoggedCall) -> String {
+    let mut text = format!("call {} of {}, {}\n", call.id, time(call), call.model);
+    let took = rounded(Duration::from_millis(call.took_ms));
+    let _ = write!(text, "{took}, {} tokens in, {} out", call.usage.input_tokens, call.usage.output_tokens);
+    if let Some(reason) = &call.finish_reason {
+        let _ = write!(text, ", ended by {reason}");
+    }
+    if call.cached {
+        text.push_str(", from the store of answers");
+    }
+    if !call.tags.is_empty() {
+        let _ = write!(text, ", tags {}", call.tags.join(", "));
+    }
+    text.push('\n');
+    for message in &call.messages {
+        let _ = write!(text, "\n[{}]\n{}\n", role(message.role), message.text);
+    }
+    match (&call.answer, &call.error) {
+        (Some(answer), _) => _ = write!(text, "\n[answer]\n{answer}\n"),
+        (None, Some(error)) => _ = write!(text, "\n[failed]\n{error}\n"),
+        (None, None) => {}
+    }
+    text
+}
+
+fn role(role: fanweave::Role) -> String {
+    serde_json::to_value(role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// When a call began, in UTC.
+fn time(call: &LoggedCall) -> String {
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(call.began_ms)).to_string()
+}

@@ -1,0 +1,122 @@
+//! The history of calls.
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider, Ran};
+
+/// Runs with a home of its own.
+fn run(folder: &Folder, words: &[&str]) -> Ran {
+    with(folder, &[], words)
+}
+
+fn with(folder: &Folder, env: &[(&str, &str)], words: &[&str]) -> Ran {
+    let mut command = folder.command(words);
+    command.env("HOME", folder.path().join("home")).envs(env.iter().copied());
+    Ran::of(command.output().expect("the program starts"))
+}
+
+/// Times and numbers that differ from run to run.
+fn settings() -> insta::Settings {
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
+    settings.add_filter(r"\d+(\.\d+)?m?s, ", "0ms, ");
+    settings.add_filter(r"http://127.0.0.1:\d+", "URL");
+    settings
+}
+
+#[test]
+fn calls_of_ask_and_run_are_noted_listed_searched_and_forgotten() {
+    let (folder, provider) = (Folder::new(), Provider::start(Settings::default()));
+    let none = run(&folder, &["logs"]).expect_code(0);
+    assert!(none.stderr.contains("no such call") && !folder.file("home").exists(), "{}", none.stderr);
+
+    let model = ["--model", "openai/echo", "--base-url", &provider.url()];
+    let ask = |words: &[&str]| run(&folder, &[&["ask"], words, &model[..]].concat());
+    ask(&["When do tides turn?", "--system", "Be short."]).expect_code(0);
+    ask(&["And the wind?", "--json"]).expect_code(0);
+    folder.write(
+        "chain.yaml",
+        "name: two\nsteps:\n  a: { prompt: first }\n  b: { prompt: 'second {{ steps.a.output }}' }\n",
+    );
+    run(&folder, &[&["run", "chain.yaml"], &model[..]].concat()).expect_code(0);
+    let dead =
+        ["ask", "lost", "--model", "openai/echo", "--base-url", "http://127.0.0.1:1/v1", "--retries", "0"];
+    run(&folder, &dead).expect_code(1);
+
+    let list = run(&folder, &["logs"]).expect_code(0).stdout;
+    let show = run(&folder, &["logs", "show", "1"]).expect_code(0).stdout;
+    settings().bind(|| {
+        insta::assert_snapshot!("logs", list);
+        insta::assert_snapshot!("logs_show", show);
+    });
+    let found = |words: &[&str]| {
+        let json = run(&folder, &[&["logs", "--json"], words].concat()).expect_code(0).stdout;
+        let calls = json.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+        calls.map(|call| call["id"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[]), [5, 4, 3, 2, 1]);
+    assert_eq!(found(&["--search", "TIDES"]), [1]);
+    assert_eq!(found(&["--failed"]), [5]);
+    assert_eq!(found(&["-n", "2", "--model", "echo"]), [5, 4]);
+    let last = run(&folder, &["logs", "show", "--json"]).expect_code(0).stdout;
+    assert!(last.contains("\"id\":5") && last.contains("\"error\":\""), "{last}");
+    let missing = run(&folder, &["logs", "show", "77"]).expect_code(2);
+    assert!(missing.stderr.contains("not noted call 77"), "{}", missing.stderr);
+
+    run(&folder, &["logs", "forget"]).expect_code(2);
+    run(&folder, &["logs", "forget", "--older-than", "1h"]).expect_code(0);
+    assert_eq!(found(&[]).len(), 5);
+    let forgotten = run(&folder, &["logs", "forget", "--all"]).expect_code(0);
+    assert!(forgotten.stderr.contains("5 calls are forgotten"), "{}", forgotten.stderr);
+    assert!(found(&[]).is_empty());
+}
+
+#[test]
+fn nothing_is_noted_where_somebody_says_so_or_there_is_no_home() {
+    let folder = Folder::new();
+    let ask = ["ask", "hello", "--model", "sim/echo"];
+    let history = folder.file("home/.local/state/fanweave/logs.db");
+    run(&folder, &[&ask[..], &["--no-log"]].concat()).expect_code(0);
+    with(&folder, &[("FANWEAVE_NO_LOG", "1")], &ask).expect_code(0);
+    folder.write("fanweave.toml", "log = false\n");
+    run(&folder, &ask).expect_code(0);
+    let shown = run(&folder, &["config", "show"]).expect_code(0).stdout;
+    assert!(shown.contains("log = false"), "{shown}");
+    std::fs::remove_file(folder.file("fanweave.toml")).unwrap();
+    folder.run(&ask).expect_code(0);
+    assert!(!history.exists());
+    with(&folder, &[("FANWEAVE_NO_LOG", "0")], &ask).expect_code(0);
+    assert!(history.exists());
+    let path = run(&folder, &["logs", "path"]).expect_code(0).stdout;
+    assert_eq!(path.trim_end(), history.display().to_string());
+    let homeless = folder.run(&["logs"]).expect_code(2);
+    assert!(homeless.stderr.contains("no folder for a history"), "{}", homeless.stderr);
+}
+
+#[test]
+fn a_history_that_cannot_be_written_costs_no_answer() {
+    let folder = Folder::new();
+    folder.write("home", "this is no folder");
+    let asked = run(&folder, &["ask", "hello", "--model", "sim/echo"]).expect_code(0);
+    assert!(asked.stdout.contains("hello"), "{}", asked.stdout);
+    assert!(asked.stderr.contains("note: the history has not noted this"), "{}", asked.stderr);
+    assert_eq!(asked.stderr.lines().count(), 1, "{}", asked.stderr);
+}
+
+#[test]
+fn a_key_is_in_no_history() {
+    let key = "sk-canary-5e1f0a77c3";
+    // The provider tells the key in its error.
+    let provider = Provider::start(Settings { api_key: Some("another".to_owned()), ..Settings::default() });
+    let folder = Folder::new();
+    let words = ["ask", "hello", "--model", "openai/echo", "--base-url", &provider.url()];
+    with(&folder, &[("OPENAI_API_KEY", key)], &words).expect_code(1);
+    let state = folder.file("home/.local/state/fanweave");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(state).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        assert!(!bytes.windows(key.len()).any(|window| window == key.as_bytes()));
+        seen += bytes.len();
+    }
+    assert!(seen > 4_000, "the history has the failure");
+}

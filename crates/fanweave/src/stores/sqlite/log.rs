@@ -1,0 +1,420 @@
+//! A history of calls in an SQLite file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::types::Type;
+use rusqlite::{OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+
+use super::file::{File, Layout, surplus};
+use crate::models::log::{CallRecord, LogSink};
+use crate::stores::aside;
+use crate::{Error, ErrorKind, Message, Part, Result, Role, Usage, excerpt};
+
+const LAYOUT: Layout = Layout {
+    // `fanl`.
+    application: 0x6661_6e6c,
+    version: 1,
+    tables: "
+CREATE TABLE calls (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- In milliseconds since 1970.
+    began INTEGER NOT NULL,
+    -- In milliseconds.
+    took INTEGER NOT NULL,
+    model TEXT NOT NULL,
+    messages TEXT NOT NULL,
+    answer TEXT,
+    error TEXT,
+    finish_reason TEXT,
+    input_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    cached INTEGER NOT NULL,
+    tags TEXT NOT NULL
+);
+",
+    remedy: "delete it; what it remembers is lost",
+};
+
+/// After so many calls the file is looked at and made to fit.
+const LOOK: u32 = 64;
+/// Longest text of a message or an answer that is kept.
+const LONGEST: usize = 256 * 1024;
+const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_reason, input_tokens, output_tokens, cached, tags";
+
+/// A history of calls in an SQLite file, for a [`RequestLog`](crate::models::log::RequestLog). Several processes may share
+/// one. Cheap to clone.
+///
+/// Of prompts and answers the texts are kept, up to 256 KiB each, and of pictures and other parts what they are. No key is
+/// part of a call. A file that is made here can be read by its owner alone. The oldest calls go where it grows beyond its
+/// limit, 256 MiB unless [`with_most_bytes`](Self::with_most_bytes) says otherwise.
+///
+/// ```
+/// use fanweave::model::fake::Fake;
+/// use fanweave::models::log::RequestLog;
+/// use fanweave::stores::{LogFilter, SqliteLog};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave::Result<()> {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("logs.db");
+/// let history = SqliteLog::open(&path).await?;
+/// let log = RequestLog::new(history.clone())?;
+/// log.wrap(Fake::echo().model()).invoke("When do tides turn?").await?;
+/// log.close().await;
+///
+/// let calls = history.calls(LogFilter { contains: Some("tides".into()), ..LogFilter::default() }).await?;
+/// assert_eq!(calls[0].answer.as_deref(), Some("When do tides turn?"));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Cancellation
+/// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
+#[derive(Clone)]
+pub struct SqliteLog {
+    file: Arc<File>,
+    most_bytes: u64,
+    written: Arc<AtomicU32>,
+}
+
+/// A call of a history.
+///
+/// ```
+/// use fanweave::stores::LoggedCall;
+///
+/// fn line(call: &LoggedCall) -> String {
+///     let said = call.answer.as_ref().or(call.error.as_ref());
+///     format!("#{} {}: {}", call.id, call.model, said.map_or("", String::as_str))
+/// }
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct LoggedCall {
+    /// Its number: later calls have greater ones.
+    pub id: i64,
+    /// When it began, in milliseconds of Unix time.
+    pub began_ms: u64,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+    /// `provider/model`.
+    pub model: String,
+    /// What was asked.
+    pub messages: Vec<LoggedMessage>,
+    /// What came back. `None` where the call failed.
+    pub answer: Option<String>,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// Why the model stopped.
+    pub finish_reason: Option<String>,
+    /// What it used.
+    pub usage: Usage,
+    /// Whether the answer came from a store of answers.
+    pub cached: bool,
+    /// The tags of the log, then those of the run.
+    pub tags: Vec<String>,
+}
+
+/// A message of a [`LoggedCall`].
+///
+/// ```
+/// use fanweave::{Role, stores::LoggedMessage};
+///
+/// let asked = LoggedMessage { role: Role::User, text: "When do tides turn?".to_owned() };
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoggedMessage {
+    /// Who speaks.
+    pub role: Role,
+    /// What is said. Parts that are no text stand in brackets, as in `[image]`.
+    pub text: String,
+}
+
+/// Which calls of a history are wanted. Default the last ten.
+///
+/// ```
+/// use fanweave::stores::LogFilter;
+///
+/// let failed = LogFilter { failed: true, ..LogFilter::default() };
+/// assert_eq!(failed.limit, 10);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Most calls, the latest ones. Default 10.
+    pub limit: u32,
+    /// Only those with this text in prompt, answer or error, in any case of ASCII letters.
+    pub contains: Option<String>,
+    /// Only those of models with this in their name.
+    pub model: Option<String>,
+    /// Only those that failed.
+    pub failed: bool,
+}
+
+impl Default for LogFilter {
+    fn default() -> Self {
+        Self { limit: 10, contains: None, model: None, failed: false }
+    }
+}
+
+impl SqliteLog {
+    /// Size of the file, where nobody says otherwise: 256 MiB.
+    pub const DEFAULT_BYTES: u64 = 256 << 20;
+
+    /// The history in the file at `path`, which is made where there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or belongs to something else.
+    pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let open = move || {
+            make(&path)?;
+            File::open(&path, &LAYOUT)
+        };
+        let file = Arc::new(aside(open).await?);
+        Ok(Self { file, most_bytes: Self::DEFAULT_BYTES, written: Arc::default() })
+    }
+
+    /// Lets the file grow to about that many bytes.
+    #[must_use]
+    pub fn with_most_bytes(self, most_bytes: u64) -> Self {
+        Self { most_bytes, ..self }
+    }
+
+    /// The calls that `filter` wants, the latest one first.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn calls(&self, filter: LogFilter) -> Result<Vec<LoggedCall>> {
+        let LogFilter { limit, contains, model, failed } = filter;
+        let file = self.file.clone();
+        let query = format!(
+            "SELECT {COLUMNS} FROM calls
+             WHERE (?2 IS NULL OR messages LIKE ?3 ESCAPE '\\' OR answer LIKE ?2 ESCAPE '\\' OR error LIKE ?2 ESCAPE '\\')
+               AND (?4 IS NULL OR model LIKE ?4 ESCAPE '\\')
+               AND (NOT ?5 OR error IS NOT NULL)
+             ORDER BY id DESC LIMIT ?1"
+        );
+        // Messages are kept as JSON, where quotes and line ends look otherwise.
+        let in_json = contains.as_deref().map(|text| {
+            let json = serde_json::Value::from(text).to_string();
+            part(&json[1..json.len() - 1])
+        });
+        let (contains, model) = (contains.as_deref().map(part), model.as_deref().map(part));
+        aside(move || {
+            file.read(|rows| {
+                let mut query = rows.prepare(&query)?;
+                let found = query.query_map(params![limit, contains, in_json, model, failed], read)?;
+                found.collect()
+            })
+        })
+        .await
+    }
+
+    /// The call of that number.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn call(&self, id: i64) -> Result<Option<LoggedCall>> {
+        let file = self.file.clone();
+        let query = format!("SELECT {COLUMNS} FROM calls WHERE id = ?1");
+        aside(move || file.read(|rows| rows.query_row(&query, [id], read).optional())).await
+    }
+
+    /// Forgets the calls that began before `at`, and gives their number.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn forget_before(&self, at: SystemTime) -> Result<usize> {
+        let (file, at) = (self.file.clone(), millis(at));
+        aside(move || file.write(|rows| rows.execute("DELETE FROM calls WHERE began < ?1", [at]))).await
+    }
+}
+
+/// Makes the file where there is none, for its owner alone. SQLite gives its other files the same rights.
+fn make(path: &Path) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let cannot = |e: std::io::Error| {
+        Error::new(ErrorKind::Config, format!("{} cannot be written: {e}", path.display())).with_source(e)
+    };
+    options.open(path).map(|_| ()).map_err(cannot)
+}
+
+/// A pattern for `LIKE` that finds texts with `text` in them.
+fn part(text: &str) -> String {
+    let escaped = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
+    format!("%{escaped}%")
+}
+
+fn millis(at: SystemTime) -> i64 {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<LoggedCall> {
+    let number = |column| row.get::<_, i64>(column).map(|n| u64::try_from(n).unwrap_or_default());
+    let unreadable = |e| rusqlite::Error::FromSqlConversionFailure(4, Type::Text, Box::new(e));
+    Ok(LoggedCall {
+        id: row.get(0)?,
+        began_ms: number(1)?,
+        took_ms: number(2)?,
+        model: row.get(3)?,
+        messages: serde_json::from_str(&row.get::<_, String>(4)?).map_err(unreadable)?,
+        answer: row.get(5)?,
+        error: row.get(6)?,
+        finish_reason: row.get(7)?,
+        usage: Usage { input_tokens: number(8)?, output_tokens: number(9)?, ..Usage::default() },
+        cached: row.get(10)?,
+        tags: serde_json::from_str(&row.get::<_, String>(11)?).map_err(unreadable)?,
+    })
+}
+
+/// The text of a message, with a word for each part that is none.
+fn text(message: &Message) -> String {
+    let part = |part: &Part| match part {
+        Part::Text(text) => text.clone(),
+        Part::Image(_) => "[image]".to_owned(),
+        Part::Audio(_) => "[audio]".to_owned(),
+        Part::File(_) => "[file]".to_owned(),
+        Part::ToolCall(call) => format!("[tool call {}({})]", call.name, call.arguments),
+        Part::ToolResult(result) => result.content.clone(),
+        Part::Reasoning { .. } => String::new(),
+        _ => "[other]".to_owned(),
+    };
+    excerpt(&message.parts.iter().map(part).collect::<String>(), LONGEST)
+}
+
+impl LogSink for SqliteLog {
+    async fn tell(&self, record: CallRecord) -> Result<()> {
+        let look = self.written.fetch_add(1, Ordering::Relaxed) % LOOK == 0;
+        let (file, most_bytes) = (self.file.clone(), self.most_bytes);
+        aside(move || {
+            let messages: Vec<_> = record
+                .prompt
+                .messages
+                .iter()
+                .map(|message| LoggedMessage { role: message.role, text: text(message) })
+                .collect();
+            let took = record.ended.duration_since(record.began).unwrap_or(Duration::ZERO);
+            let answer = record.result.as_ref().ok();
+            let reply = answer.and_then(|answer| answer.reply.as_deref());
+            let usage = reply.map(|reply| reply.usage).unwrap_or_default();
+            let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+            let json = |what: Result<String, serde_json::Error>| {
+                what.map_err(|e| file.refuse(&format!("cannot hold a call: {e}")))
+            };
+            let (messages, tags) =
+                (json(serde_json::to_string(&messages))?, json(serde_json::to_string(&record.tags))?);
+            file.write(|rows| {
+                rows.execute(
+                    "INSERT INTO calls VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                    params![
+                        millis(record.began),
+                        i64::try_from(took.as_millis()).unwrap_or(i64::MAX),
+                        record.model,
+                        messages,
+                        answer.map(text),
+                        record.result.as_ref().err().map(|e| excerpt(&e.to_string(), LONGEST)),
+                        reply.and_then(|reply| reply.finish_reason.as_ref()).map(|reason| reason.as_str()),
+                        tokens(usage.input_tokens),
+                        tokens(usage.output_tokens),
+                        reply.is_some_and(|reply| reply.cached),
+                        tags,
+                    ],
+                )?;
+                if !look {
+                    return Ok(());
+                }
+                let drop = surplus(rows, "calls", most_bytes)?;
+                let oldest = "DELETE FROM calls WHERE id IN (SELECT id FROM calls ORDER BY id LIMIT ?1)";
+                rows.execute(oldest, [drop]).map(|_| ())
+            })
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fake::Fake;
+    use crate::models::log::RequestLog;
+    use crate::{Context, Prompt, chain};
+
+    async fn history() -> (tempfile::TempDir, SqliteLog) {
+        let folder = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(folder.path().join("logs.db")).await.unwrap();
+        (folder, log)
+    }
+
+    #[tokio::test]
+    async fn calls_are_found_by_what_was_said_by_model_and_by_failure() {
+        let (_folder, history) = history().await;
+        let log = RequestLog::new(history.clone()).unwrap().tags(["ask"]);
+        let script = [Ok("It is \"100 %\"\nsure"), Err(Error::new(ErrorKind::Server, "on strike"))];
+        let model = log.wrap(Fake::script(script).model());
+        let asked = Prompt::from("How_sure is the \"tide\"?").with_system("Be short.");
+        chain(model.clone()).invoke_in(asked, &Context::new().with_tag("night")).await.unwrap();
+        model.invoke("And now?").await.unwrap_err();
+        assert_eq!(log.close().await.told, 2);
+
+        let find = async |filter: LogFilter| {
+            let calls = history.calls(filter).await.unwrap();
+            calls.into_iter().map(|call| call.id).collect::<Vec<_>>()
+        };
+        let contains = |text: &str| LogFilter { contains: Some(text.into()), ..LogFilter::default() };
+        assert_eq!(find(LogFilter::default()).await, [2, 1]);
+        assert_eq!(find(LogFilter { limit: 1, ..LogFilter::default() }).await, [2]);
+        for text in ["the \"TIDE\"", "100 %", "w_sure", "be short", "%\"\nsure"] {
+            assert_eq!(find(contains(text)).await, [1], "{text}");
+        }
+        assert_eq!(find(contains("strike")).await, [2]);
+        // Signs that are patterns elsewhere stand for themselves.
+        assert!(find(contains("100_%")).await.is_empty() && find(contains("Howxsure")).await.is_empty());
+        assert_eq!(find(LogFilter { failed: true, ..LogFilter::default() }).await, [2]);
+        assert!(find(LogFilter { model: Some("gpt".into()), ..LogFilter::default() }).await.is_empty());
+
+        let call = history.call(1).await.unwrap().unwrap();
+        assert_eq!(call.tags, ["ask", "night"]);
+        assert_eq!(call.messages[0], LoggedMessage { role: Role::System, text: "Be short.".into() });
+        assert_eq!(call.answer.as_deref(), Some("It is \"100 %\"\nsure"));
+        assert_eq!(history.call(9).await.unwrap(), None);
+        assert_eq!(history.forget_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 2);
+        assert!(find(LogFilter::default()).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_oldest_calls_go_where_the_file_is_full() {
+        let (_folder, history) = history().await;
+        let history = history.with_most_bytes(200_000);
+        let log = RequestLog::new(history.clone()).unwrap();
+        let model = log.wrap(Fake::echo().model());
+        let long = "word ".repeat(200);
+        for _ in 0..500 {
+            model.invoke(&*long).await.unwrap();
+        }
+        log.close().await;
+        let all = history.calls(LogFilter { limit: 1_000, ..LogFilter::default() }).await.unwrap();
+        assert!((20..200).contains(&all.len()), "{} calls of about 2.2 kB each", all.len());
+        assert_eq!(all[0].id, 500);
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn nobody_else_may_read_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let (folder, history) = history().await;
+        let log = RequestLog::new(history).unwrap();
+        log.wrap(Fake::echo().model()).invoke("a secret").await.unwrap();
+        log.close().await;
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let entry = entry.unwrap();
+            assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o77, 0, "{entry:?}");
+        }
+    }
+}
