@@ -387,6 +387,16 @@ impl Context {
         }
     }
 
+    /// Reports `what` as an event, and gives it back: a copy is made only for listeners that keep theirs.
+    pub(crate) async fn tell<T: Clone>(&self, what: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
+        if !self.has_listeners() {
+            return what;
+        }
+        let what = Arc::new(what);
+        self.emit(event(what.clone())).await;
+        Arc::unwrap_or_clone(what)
+    }
+
     /// Whether a model should stream: somebody wants its answer in pieces.
     pub fn wants_deltas(&self) -> bool {
         self.pieces.is_some() || self.shared.channel.is_some()

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Delta, Error, Reply};
+use crate::{Delta, Error, Message, Prompt, Reply};
 
 /// Identifies one run of one step within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -77,6 +77,8 @@ impl Labels {
 pub enum EventKind {
     /// A step began.
     StepStarted,
+    /// What a model is asked, with all parameters. Follows its [`StepStarted`](Self::StepStarted).
+    Asked(Arc<Prompt>),
     /// A model sent a piece of its answer.
     Delta(Delta),
     /// A call waits for its turn: the account's limit, or the run's own concurrency.
@@ -85,6 +87,8 @@ pub enum EventKind {
     RequestStarted,
     /// The first byte of an answer arrived.
     FirstByte,
+    /// The first piece of an answer arrived that is streamed.
+    FirstPiece,
     /// A try failed and another one follows.
     Retrying {
         /// The number of the try that failed, from 1.
@@ -94,6 +98,8 @@ pub enum EventKind {
         /// Why it failed.
         error: Error,
     },
+    /// What a model answered. Its [`StepFinished`](Self::StepFinished) follows.
+    Answered(Arc<Message>),
     /// A step ended well.
     StepFinished {
         /// What the provider said, for a step that called one.

@@ -137,8 +137,11 @@ impl Sim {
         }
         let pieces: Vec<_> = answer::pieces(text, 0).collect();
         let pause = self.per_token * tokens / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
-        for piece in pieces {
+        for (n, piece) in pieces.into_iter().enumerate() {
             nap(pause).await;
+            if n == 0 {
+                cx.emit(EventKind::FirstPiece).await;
+            }
             cx.delta(Delta::text(piece)).await;
         }
     }

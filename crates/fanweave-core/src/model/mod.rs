@@ -16,7 +16,7 @@ pub use generate::{Generate, Generation, Generations};
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::runnable::{Chain, Runnable, Streaming, chain};
-use crate::{Context, Message, Node, Prompt, Result, delta};
+use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 
 /// A chat model: what the author of a provider writes. Users hold a [`Model`].
 ///
@@ -155,11 +155,16 @@ impl Model {
     ///
     /// # Errors
     /// As [`invoke`](Self::invoke).
-    pub async fn generate_in(&self, mut prompt: Prompt, cx: &Context) -> Result<Message> {
+    pub async fn generate_in(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.inner.generate(self.filled(prompt), cx).await
+    }
+
+    /// The prompt with all parameters of its call.
+    fn filled(&self, mut prompt: Prompt) -> Prompt {
         if !self.parameters.is_empty() {
             prompt.parameters = std::mem::take(&mut prompt.parameters).or(&self.parameters);
         }
-        self.inner.generate(prompt, cx).await
+        prompt
     }
 }
 
@@ -169,7 +174,11 @@ impl Runnable for Model {
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let cx = cx.begin(&self.name).await.listened_to();
-        let result = self.generate_in(prompt, &cx).await;
+        let prompt = cx.tell(self.filled(prompt), EventKind::Asked).await;
+        let mut result = self.inner.generate(prompt, &cx).await;
+        if let Ok(message) = result {
+            result = Ok(cx.tell(message, EventKind::Answered).await);
+        }
         if let Ok(message) = &result
             && !cx.has_spoken()
         {

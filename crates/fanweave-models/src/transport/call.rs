@@ -199,6 +199,7 @@ impl HttpModel {
             tail: Vec::new(),
             fold: Fold::default(),
             waiting: Vec::new(),
+            begun: false,
         };
         let ended = loop {
             let chunk = match answer.chunk().await {
@@ -345,6 +346,8 @@ struct Streamed {
     fold: Fold,
     /// Deltas that have not been handed out.
     waiting: Vec<Delta>,
+    /// Whether a piece has come.
+    begun: bool,
 }
 
 impl Streamed {
@@ -374,7 +377,11 @@ impl Streamed {
             use Delta::*;
             matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. })
         };
-        if *spoken || self.waiting.iter().any(is_piece) {
+        if !self.begun && self.waiting.iter().any(is_piece) {
+            self.begun = true;
+            cx.emit(EventKind::FirstPiece).await;
+        }
+        if self.begun {
             self.hand_out_all(spoken, cx).await;
         }
     }

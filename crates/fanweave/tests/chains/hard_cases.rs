@@ -133,6 +133,8 @@ async fn event_order_for_a_three_deep_chain() {
                 format!("finished, {} tokens", reply.as_ref().map_or(0, |reply| reply.usage.output_tokens))
             }
             EventKind::StepFailed(error) => format!("failed: {error}"),
+            EventKind::Asked(prompt) => format!("asked {:?}", prompt.last_user_text()),
+            EventKind::Answered(message) => format!("answered {:?}", message.text()),
             kind => format!("{kind:?}").to_lowercase(),
         };
         told.push(format!("{}: {what}", event.path));
