@@ -38,9 +38,11 @@ step 'tests'
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast
     cargo nextest run -p fanweave-batch --features parquet --locked parquet
+    cargo nextest run -p fanweave -p fanweave-cli --features telemetry --locked telemetry
 else
     cargo test --workspace --all-targets --locked --no-fail-fast
     cargo test -p fanweave-batch --features parquet --locked --test output parquet
+    cargo test -p fanweave -p fanweave-cli --features telemetry --locked telemetry
 fi
 
 step 'examples in the documentation'

@@ -12,24 +12,27 @@ use crate::exit::{Exit, Failure, is_broken_pipe};
 use crate::logs::History;
 use crate::models::{Terms, connect, text_or_file};
 use crate::stop;
+use crate::telemetry::Exporter;
 
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
     let history = History::begin(args.no_log, "ask")?;
     let connected = connect(&args.model, Terms { history: Some(&history), ..Terms::default() })?;
+    let telemetry = Exporter::from_env();
     let done = tokio::select! {
-        done = answer(&args, prompt, connected.model.clone()) => done,
+        done = answer(&args, prompt, connected.model.clone(), &telemetry) => done,
         () = stop::signal() => Ok(Exit::Interrupted),
     };
     history.end().await;
+    telemetry.end().await;
     done
 }
 
-async fn answer(args: &AskArgs, prompt: Prompt, model: Model) -> Result<Exit, Failure> {
+async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Exporter) -> Result<Exit, Failure> {
     if let Some(docs) = &args.docs {
-        return documents::answer(docs, prompt.last_user_text(), args, model).await;
+        return documents::answer(docs, prompt.last_user_text(), args, model, telemetry).await;
     }
-    let answer = chain(model);
+    let answer = telemetry.watch("ask", chain(model));
     if args.json { print_json(&answer, prompt).await } else { print_pieces(&answer, prompt).await }
 }
 

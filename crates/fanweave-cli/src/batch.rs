@@ -17,6 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::models::text_or_file;
 use crate::progress::Display;
 use crate::route::route;
+use crate::telemetry::Exporter;
 use crate::{cost, dry_run, live, models, stop, summary};
 
 pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
@@ -38,7 +39,8 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     fingerprint.extend(model_fingerprint(&args));
     let settings = settings(&args)?;
     let output = output(&args.output);
-    let chain = asks_the_given_model() | &routed.chain;
+    let telemetry = Exporter::from_env();
+    let chain = telemetry.watch("row", asks_the_given_model() | &routed.chain);
 
     let watch = Watch {
         output: &args.output,
@@ -57,7 +59,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         Via::Calls => None,
         Via::BatchApi => Some(batch_api(&args, keep_raw)?),
     };
-    watch
+    let done = watch
         .over(|progress, stop| {
             let job = job.progress(progress).stop(stop);
             async move {
@@ -67,7 +69,9 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
                 }
             }
         })
-        .await
+        .await;
+    telemetry.end().await;
+    done
 }
 
 /// How a person follows a job over rows, and ends it.

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::args::AskArgs;
 use crate::ask::{print, written};
 use crate::exit::{Exit, Failure};
+use crate::telemetry::Exporter;
 
 /// The name under which a store notes its embedding model.
 pub(crate) const EMBEDDINGS: &str = "embeddings";
@@ -32,6 +33,7 @@ pub(crate) async fn answer(
     question: String,
     args: &AskArgs,
     model: Model,
+    telemetry: &Exporter,
 ) -> Result<Exit, Failure> {
     if !docs.exists() {
         return Err(Failure::usage(format!("there is no store {}", docs.display()))
@@ -44,7 +46,7 @@ pub(crate) async fn answer(
     })?;
     let embedder = embedder(&name, args.embeddings_url.as_deref())?;
     let library = Library::new(store.store(), embedder).limit(args.top.get());
-    let ask = RetrievalQa::new(library, Qa::stuff(model)).chain();
+    let ask = telemetry.watch("ask", RetrievalQa::new(library, Qa::stuff(model)).chain());
     if args.json {
         let answer = ask.invoke(question).await?;
         let line = json!({ "answer": answer.text, "sources": answer.sources, "usage": answer.usage });

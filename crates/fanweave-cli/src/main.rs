@@ -25,6 +25,7 @@ mod secrets;
 mod sim;
 mod stop;
 mod summary;
+mod telemetry;
 
 use std::process::ExitCode;
 

@@ -17,6 +17,7 @@ use crate::batch::{Watch, open, output};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
+use crate::telemetry::Exporter;
 use crate::{cost, stop};
 
 pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
@@ -44,7 +45,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let connections = RefCell::new(Vec::new());
     let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
-    let chain = chain(&file, &args.model, terms, &connections)?;
+    let telemetry = Exporter::from_env();
+    let chain = telemetry.watch(file.name(), chain(&file, &args.model, terms, &connections)?);
     match &args.rows {
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
@@ -56,7 +58,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                 let row = dearest * file.calls() as f64;
                 costs = costs.cap(budget.most(), row);
             }
-            each_row(&args, &file, rows, chain, inputs, costs).await
+            let done = each_row(&args, &file, rows, chain, inputs, costs).await;
+            telemetry.end().await;
+            done
         }
         None => {
             if let Some(names) = missing(&file, &inputs) {
@@ -71,6 +75,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                 () = stop::signal() => Ok(Exit::Interrupted),
             };
             history.end().await;
+            telemetry.end().await;
             done
         }
     }

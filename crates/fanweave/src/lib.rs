@@ -51,6 +51,8 @@ pub mod sim;
 pub mod splitters;
 pub mod stores;
 mod structured;
+#[cfg(feature = "telemetry")]
+pub mod telemetry;
 mod tool_macro;
 mod typed;
 pub mod words;

@@ -15,3 +15,5 @@ mod run;
 mod shells;
 mod signals;
 mod support;
+#[cfg(feature = "telemetry")]
+mod telemetry;

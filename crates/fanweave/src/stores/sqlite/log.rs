@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::file::{File, Layout, surplus};
 use crate::models::log::{CallRecord, LogSink};
 use crate::stores::aside;
-use crate::{Error, ErrorKind, Message, Part, Result, Role, Usage, excerpt};
+use crate::{Error, ErrorKind, FinishReason, Message, Part, Result, Role, Usage, excerpt};
 
 const LAYOUT: Layout = Layout {
     // `fanl`.
@@ -291,7 +291,7 @@ fn text(message: &Message) -> String {
 
 impl LogSink for SqliteLog {
     async fn tell(&self, record: CallRecord) -> Result<()> {
-        let look = self.written.fetch_add(1, Ordering::Relaxed) % LOOK == 0;
+        let look = self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK);
         let (file, most_bytes) = (self.file.clone(), self.most_bytes);
         aside(move || {
             let messages: Vec<_> = record
@@ -320,7 +320,7 @@ impl LogSink for SqliteLog {
                         messages,
                         answer.map(text),
                         record.result.as_ref().err().map(|e| excerpt(&e.to_string(), LONGEST)),
-                        reply.and_then(|reply| reply.finish_reason.as_ref()).map(|reason| reason.as_str()),
+                        reply.and_then(|reply| reply.finish_reason.as_ref()).map(FinishReason::as_str),
                         tokens(usage.input_tokens),
                         tokens(usage.output_tokens),
                         reply.is_some_and(|reply| reply.cached),
