@@ -50,11 +50,11 @@ impl Kept {
 
     /// The names of the metrics, with their attributes and how often each was told.
     fn counts(&self) -> String {
-        use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData};
+        use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ScopeMetrics};
         self.meters.force_flush().unwrap();
         let mut lines = Vec::new();
         for resource in self.metrics.get_finished_metrics().unwrap() {
-            for metric in resource.scope_metrics().flat_map(|scope| scope.metrics()) {
+            for metric in resource.scope_metrics().flat_map(ScopeMetrics::metrics) {
                 let mut line = |about: Vec<String>, count: u64| {
                     lines.push(format!("{} {} {about:?}: {count}", metric.name(), metric.unit()));
                 };
