@@ -103,6 +103,17 @@ impl Digest {
     }
 }
 
+impl std::io::Write for Digest {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Tells equal rows apart: the second one gets a key of its own, and the same one in every run.
 #[derive(Default)]
 pub(crate) struct Occurrences(HashMap<Key, u32>);

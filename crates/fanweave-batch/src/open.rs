@@ -93,7 +93,7 @@ impl Open {
     fn journal(&self, path: &Path, source: &Source, hash: Option<Key>) -> Result<(Journal, Left)> {
         let mut fingerprint = self.fingerprint.clone();
         fingerprint.insert("input format".to_owned(), source.format().to_string());
-        let manifest = Manifest::new(fingerprint, hash);
+        let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let Settings { fresh, changed_input, .. } = self.settings;
         let (journal, mut left) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;
         if hash.is_none() && !left.done.is_empty() {

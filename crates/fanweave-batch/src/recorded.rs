@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use fanweave_core::{Usage, excerpt};
 
 use crate::answer::Content;
-use crate::journal::{self, Outcome, Record};
-use crate::key::Key;
+use crate::journal::{self, Manifest, Outcome, Record};
+use crate::key::{Digest, Key};
 use crate::output::journal_path;
 use crate::source::MAX_LINE;
 use crate::{Error, Result};
@@ -40,6 +40,8 @@ pub struct Recorded {
     pub rows: Vec<RecordedRow>,
     /// What was not as it should be, each a sentence.
     pub notes: Vec<String>,
+    /// Where the input was, and the hash of its bytes.
+    origin: Option<(PathBuf, Key)>,
 }
 
 /// One row of a run.
@@ -96,6 +98,7 @@ impl Recorded {
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let mut rows: HashMap<Key, RecordedRow> = HashMap::new();
         let (mut notes, mut line, mut n, mut is_run) = (Vec::new(), Vec::new(), 0_u64, false);
+        let mut origin = None;
         loop {
             line.clear();
             let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
@@ -108,7 +111,9 @@ impl Recorded {
                 let message = "this is no run of fanweave: name the output of `fanweave batch` or `fanweave run --rows`";
                 return Err(Error::usage(format!("{}: {message}", path.display())));
             }
-            if let Some(record) = journal::row(&line) {
+            if n == 1 {
+                origin = journal::manifest(&line).and_then(Manifest::origin);
+            } else if let Some(record) = journal::row(&line) {
                 rows.insert(record.key, RecordedRow::of(record, shown));
             } else if !journal::is_sound(&line) {
                 notes.push(format!("line {n} of the journal is damaged, and left out"));
@@ -116,7 +121,21 @@ impl Recorded {
         }
         let mut rows: Vec<_> = rows.into_values().collect();
         rows.sort_by_key(|row| (row.index, row.line));
-        Ok(Self { path, rows, notes })
+        Ok(Self { path, rows, notes, origin })
+    }
+
+    /// The file that the rows came from, where it is where it was and has not changed. Reads all of it.
+    ///
+    /// `None` for standard input, and for journals of versions that did not note it.
+    pub fn input(&self) -> Option<&Path> {
+        let (path, hash) = self.origin.as_ref()?;
+        let mut digest = Digest::default();
+        if !path.is_file() {
+            return None;
+        }
+        let mut file = BufReader::with_capacity(1 << 16, File::open(path).ok()?);
+        std::io::copy(&mut file, &mut digest).ok()?;
+        (digest.finish() == *hash).then_some(path)
     }
 }
 

@@ -388,7 +388,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) chrome_trace: Option<PathBuf>,
 
-    /// The input of the run: the page then shows prompts beside answers
+    /// The input of the run, for the prompts beside the answers of the page [default: where it was, if it has not changed]
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
 

@@ -1,6 +1,7 @@
 //! The first line of a journal: which run it belongs to.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use fanweave_core::excerpt;
 use serde::{Deserialize, Serialize};
@@ -25,11 +26,28 @@ pub(crate) struct Manifest {
     fingerprint: BTreeMap<String, String>,
     /// Hash of the input file. `None` for standard input, which cannot be read twice.
     input: Option<Key>,
+    /// Where the input file was, for whoever looks at the run later. A file that moves stays the same input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input_path: Option<PathBuf>,
 }
 
 impl Manifest {
     pub(crate) fn new(fingerprint: BTreeMap<String, String>, input: Option<Key>) -> Self {
-        Self { journal: VERSION, fanweave: env!("CARGO_PKG_VERSION").to_owned(), fingerprint, input }
+        let fanweave = env!("CARGO_PKG_VERSION").to_owned();
+        Self { journal: VERSION, fanweave, fingerprint, input, input_path: None }
+    }
+
+    /// The same, which says where its input file is.
+    pub(crate) fn of_file(self, path: Option<&Path>) -> Self {
+        // A path that is no text cannot be written down.
+        let path =
+            path.and_then(|path| std::path::absolute(path).ok()).filter(|path| path.to_str().is_some());
+        Self { input_path: path, ..self }
+    }
+
+    /// Where its input was, and what that is known by.
+    pub(crate) fn origin(self) -> Option<(PathBuf, Key)> {
+        self.input_path.zip(self.input)
     }
 
     pub(super) fn is_readable(&self) -> bool {

@@ -174,6 +174,11 @@ pub(crate) fn is_manifest(line: &[u8]) -> bool {
     record::decode(Kind::Manifest, line).is_some()
 }
 
+/// The manifest of a line. `None` where it holds none that can be read.
+pub(crate) fn manifest(line: &[u8]) -> Option<Manifest> {
+    serde_json::from_slice(record::decode(Kind::Manifest, line)?).ok()
+}
+
 /// Whether a line is as it was written.
 pub(crate) fn is_sound(line: &[u8]) -> bool {
     [Kind::Manifest, Kind::Row, Kind::Part].into_iter().any(|kind| record::decode(kind, line).is_some())

@@ -26,8 +26,14 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
             row.answer = fanweave::excerpt(&row.answer, SHOWN_OF_MANY);
         }
     }
+    let shown = if run.rows.len() > MANY { SHOWN_OF_MANY } else { SHOWN };
     let prompts = match &args.input {
-        Some(path) => prompts(path, if run.rows.len() > MANY { SHOWN_OF_MANY } else { SHOWN })?,
+        Some(path) => prompts(path, shown)?,
+        // What the run was given, where that is still there: a page shows it, and figures do not.
+        None if args.html.is_some() => match run.input() {
+            Some(path) => prompts(path, shown).unwrap_or_default(),
+            None => HashMap::new(),
+        },
         None => HashMap::new(),
     };
     for note in &run.notes {

@@ -39,6 +39,22 @@ fn the_calls_of_a_chain_are_told_by_their_steps() {
 }
 
 #[test]
+fn a_page_shows_the_prompts_of_an_input_that_is_still_what_it_was() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", "{\"prompt\":\"When do tides turn?\"}\n");
+    folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/writer", "-q"]).expect_code(0);
+    let has_prompt = || {
+        folder.run(&["report", "out.jsonl", "--html", "page.html"]).expect_code(0);
+        folder.read("page.html").contains("When do tides turn?")
+    };
+    assert!(has_prompt());
+    folder.write("in.jsonl", "{\"prompt\":\"When do tides turn? Or not\"}\n");
+    assert!(!has_prompt());
+    std::fs::remove_file(folder.file("in.jsonl")).unwrap();
+    assert!(!has_prompt());
+}
+
+#[test]
 fn what_is_no_run_is_refused() {
     let folder = Folder::new();
     folder.write("notes.txt", "not a journal\n");
