@@ -30,6 +30,7 @@ need node nodejs npm
 need chromium chromium
 need zsh zsh
 need fish fish
+need gnome-keyring-daemon gnome-keyring dbus dbus-daemon
 
 step 'build'
 cargo build --workspace --all-targets --locked
@@ -38,11 +39,11 @@ step 'tests'
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast
     cargo nextest run -p fanweave-batch --features parquet --locked parquet
-    cargo nextest run -p fanweave -p fanweave-cli --features telemetry --locked telemetry
+    cargo nextest run -p fanweave -p fanweave-cli --features fanweave-cli/telemetry,fanweave-cli/keyring --locked telemetry keyring
 else
     cargo test --workspace --all-targets --locked --no-fail-fast
     cargo test -p fanweave-batch --features parquet --locked --test output parquet
-    cargo test -p fanweave -p fanweave-cli --features telemetry --locked telemetry
+    cargo test -p fanweave -p fanweave-cli --features fanweave-cli/telemetry,fanweave-cli/keyring --locked -- telemetry keyring
 fi
 
 step 'examples in the documentation'

@@ -505,6 +505,10 @@ pub(crate) enum KeysCommand {
     Set {
         #[arg(value_name = "PROVIDER")]
         provider: String,
+        /// Keep it in the keyring of the system, and in the file only that it is there. Takes a program that was built with
+        /// the feature `keyring`
+        #[arg(long)]
+        keyring: bool,
     },
     /// List the providers that there is a key of, and where it is; never the key
     List,

@@ -9,6 +9,7 @@ mod documents;
 mod dry_run;
 mod exit;
 mod index;
+mod keyring;
 mod keys;
 mod list;
 mod live;

@@ -1,4 +1,4 @@
-//! Keys that are kept in a file, for those who do not want them in their environment.
+//! Keys that are kept in a file, or in the keyring of the system, for those who do not want them in their environment.
 //!
 //! A key of the environment comes first. A kept one goes to its provider's own address alone: with `--base-url` none is sent.
 
@@ -10,13 +10,35 @@ use std::path::{Path, PathBuf};
 use console::Term;
 use fanweave::closest;
 use fanweave::models::{key_variables, vendors};
+use serde::{Deserialize, Serialize};
 
 use crate::args::{KeysArgs, KeysCommand};
 use crate::exit::{Exit, Failure};
+use crate::keyring;
 use crate::out::print;
 
 /// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
 const LONGEST: usize = 16 * 1024;
+
+/// The keys of providers.
+type Keys = BTreeMap<String, Kept>;
+
+/// Where a key is.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Kept {
+    /// In the file itself.
+    Here(String),
+    /// In another place, and the file says in which.
+    Elsewhere { r#in: Place },
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Place {
+    /// The keyring of the system.
+    Keyring,
+}
 
 pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
     let path = path().ok_or_else(|| {
@@ -26,18 +48,37 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
     match args.command {
         KeysCommand::Path => print(format!("{}\n", path.display()).as_bytes())?,
         KeysCommand::List => print(list(&read(&path)?).as_bytes())?,
-        KeysCommand::Set { provider } => {
+        KeysCommand::Set { provider, keyring: in_keyring } => {
             known(&provider)?;
             let mut keys = read(&path)?;
             let key = ask(&provider)?;
-            keys.insert(provider.clone(), key);
+            let was_in_keyring = matches!(keys.get(&provider), Some(Kept::Elsewhere { .. }));
+            let kept = if in_keyring {
+                keyring::set(&provider, &key)?;
+                Kept::Elsewhere { r#in: Place::Keyring }
+            } else {
+                Kept::Here(key)
+            };
+            keys.insert(provider.clone(), kept);
             write(&path, &keys)?;
-            anstream::eprintln!("the key of {provider} is kept in {}", path.display());
+            if was_in_keyring && !in_keyring {
+                keyring::remove(&provider)?;
+            }
+            let place =
+                if in_keyring { "the keyring of the system".to_owned() } else { path.display().to_string() };
+            anstream::eprintln!("the key of {provider} is kept in {place}");
         }
         KeysCommand::Remove { provider } => {
             let mut keys = read(&path)?;
-            if keys.remove(&provider).is_none() {
-                return Err(Failure::usage(format!("no key of {provider} is kept in {}", path.display())));
+            match keys.remove(&provider) {
+                Some(Kept::Elsewhere { .. }) => keyring::remove(&provider)?,
+                Some(Kept::Here(_)) => {}
+                None => {
+                    return Err(Failure::usage(format!(
+                        "no key of {provider} is kept in {}",
+                        path.display()
+                    )));
+                }
             }
             write(&path, &keys)?;
         }
@@ -53,7 +94,11 @@ pub(crate) fn kept(model: &str) -> Result<Option<String>, Failure> {
         return Ok(None);
     }
     let Some(path) = path().filter(|path| path.exists()) else { return Ok(None) };
-    Ok(read(&path)?.remove(provider))
+    match read(&path)?.remove(provider) {
+        Some(Kept::Here(key)) => Ok(Some(key)),
+        Some(Kept::Elsewhere { .. }) => keyring::get(provider).map(Some),
+        None => Ok(None),
+    }
 }
 
 /// Where keys are kept. `None` without a home.
@@ -70,7 +115,7 @@ fn known(provider: &str) -> Result<(), Failure> {
     Err(failure.with_hint(near.unwrap_or_else(|| "`fanweave models` lists them".to_owned())))
 }
 
-fn list(keys: &BTreeMap<String, String>) -> String {
+fn list(keys: &Keys) -> String {
     let mut text = String::new();
     for provider in vendors() {
         let from_env = key_variables(provider)
@@ -79,8 +124,11 @@ fn list(keys: &BTreeMap<String, String>) -> String {
             .find(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty()));
         let place = match from_env {
             Some(variable) => variable,
-            None if keys.contains_key(provider) => "kept",
-            None => continue,
+            None => match keys.get(provider) {
+                Some(Kept::Here(_)) => "kept",
+                Some(Kept::Elsewhere { .. }) => "keyring",
+                None => continue,
+            },
         };
         text.push_str(&format!("{provider}: {place}\n"));
     }
@@ -105,11 +153,11 @@ fn ask(provider: &str) -> Result<String, Failure> {
     Ok(key.to_owned())
 }
 
-fn read(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
+fn read(path: &Path) -> Result<Keys, Failure> {
     let shown = path.display();
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Keys::new()),
         Err(e) => return Err(Failure::new(format!("{shown}: cannot read the keys: {e}"))),
     };
     #[cfg(unix)]
@@ -127,7 +175,7 @@ fn read(path: &Path) -> Result<BTreeMap<String, String>, Failure> {
 }
 
 /// Replaces the file as a whole: nobody else may read it at any moment.
-fn write(path: &Path, keys: &BTreeMap<String, String>) -> Result<(), Failure> {
+fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("{}: cannot keep the key: {e}", path.display()));
     let folder = path.parent().expect("the file is in a folder of its own");
     fs::create_dir_all(folder).map_err(failed)?;

@@ -167,3 +167,18 @@ fn keys_need_a_home_and_nothing_else_does() {
     assert!(ran.stderr.contains("neither XDG_CONFIG_HOME nor HOME is set"), "{}", ran.stderr);
     folder.run(&["ask", "--model", "sim/echo", "hello"]).expect_code(0);
 }
+
+#[cfg(not(feature = "keyring"))]
+#[test]
+fn a_program_without_the_keyring_says_so_and_keeps_nothing() {
+    let folder = Folder::new();
+    folder.write("key.txt", CANARY);
+    let mut command = folder.command(&["keys", "set", "openai", "--keyring"]);
+    command.env("HOME", folder.path());
+    command.stdin(std::fs::File::open(folder.file("key.txt")).expect("it was written"));
+    let ran = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{said}");
+    assert!(said.contains("without the feature `keyring`"), "{said}");
+    assert!(!folder.file(".config").exists());
+}

@@ -7,6 +7,8 @@ mod config;
 mod documents;
 mod faults;
 mod help;
+#[cfg(feature = "keyring")]
+mod keyring;
 mod keys;
 mod kills;
 mod logs;

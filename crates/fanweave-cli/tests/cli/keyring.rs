@@ -1,0 +1,73 @@
+//! Keys in the keyring of the system: a Secret Service of a session of its own.
+
+use std::process::{Command, Stdio};
+
+use fanweave_sim::Settings;
+
+use crate::support::{Folder, Provider};
+
+const KEY: &str = "sk-canary-5e1f0a77c3";
+
+#[test]
+fn a_key_is_kept_in_the_keyring_used_and_taken_out_and_the_file_has_none() {
+    if Command::new("gnome-keyring-daemon").arg("--version").stdout(Stdio::null()).status().is_err() {
+        println!("there is no keyring here");
+        return;
+    }
+    let provider = Provider::start(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
+    let folder = Folder::new();
+    // Other places of the home are those of the keyring.
+    let script = format!(
+        "echo -n password | gnome-keyring-daemon --unlock --components=secrets >/dev/null || exit 70
+         set -ex
+         echo {KEY} | $FANWEAVE keys set openai --keyring
+         $FANWEAVE keys list
+         grep -q '\"in\": \"keyring\"' $XDG_CONFIG_HOME/fanweave/keys.json
+         ! grep -r canary $XDG_CONFIG_HOME
+         $FANWEAVE ask --model openai/echo hello
+         $FANWEAVE keys remove openai
+         $FANWEAVE keys list
+         ! $FANWEAVE ask --model openai/echo hello
+         echo {KEY} | $FANWEAVE keys set openai --keyring
+         echo {KEY} | $FANWEAVE keys set openai
+         $FANWEAVE keys list"
+    );
+    folder.write("script.sh", script);
+    let home = folder.path().join("home");
+    std::fs::create_dir(&home).expect("a folder");
+    let ran = Command::new("dbus-run-session")
+        .args(["--", "bash", "script.sh"])
+        .current_dir(folder.path())
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", &home)
+        .env("XDG_CONFIG_HOME", home.join("config"))
+        .env("XDG_RUNTIME_DIR", &home)
+        .env("FANWEAVE", env!("CARGO_BIN_EXE_fanweave"))
+        // The provider's own address: a kept key goes nowhere else.
+        .env("OPENAI_BASE_URL", provider.url())
+        .stdin(Stdio::null())
+        .output()
+        .expect("a session starts");
+    let (stdout, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    assert!(ran.status.success(), "{stdout}\n{stderr}");
+    assert!(stdout.contains("openai: keyring\n") && stdout.contains("hello"), "{stdout}\n{stderr}");
+    assert!(stdout.contains("no keys\n") && stdout.ends_with("openai: kept\n"), "{stdout}\n{stderr}");
+    // What the shell shows of its own commands apart.
+    let said: String = stderr.lines().filter(|line| !line.starts_with('+')).collect();
+    assert!(!stdout.contains(KEY) && !said.contains(KEY), "{stdout}\n{stderr}");
+}
+
+#[test]
+fn a_keyring_that_is_away_is_said_with_what_to_do() {
+    let folder = Folder::new();
+    folder.write("key.txt", KEY);
+    let mut command = folder.command(&["keys", "set", "openai", "--keyring"]);
+    command.env("HOME", folder.path()).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere");
+    command.stdin(std::fs::File::open(folder.file("key.txt")).expect("it was written"));
+    let ran = command.output().expect("the program starts");
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{said}");
+    assert!(said.contains("in the keyring of the system") && said.contains("keys set openai"), "{said}");
+    assert!(!said.contains(KEY) && !folder.file(".config/fanweave/keys.json").exists(), "{said}");
+}
