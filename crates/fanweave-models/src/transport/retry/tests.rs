@@ -144,3 +144,20 @@ fn milliseconds_win_over_seconds() {
     let wait = retry_after(&HeaderMap::from_iter(headers), SystemTime::now());
     assert_eq!(wait, Some(Duration::from_millis(100)));
 }
+
+#[test]
+fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::never(), &budget);
+    tries.begin();
+    assert!(tries.after(limited(Duration::ZERO), None).is_err(), "never means never");
+
+    for hint in [Duration::ZERO, Duration::from_millis(1)] {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        let given_up = (0..10_000).any(|_| {
+            tries.begin();
+            tries.after(limited(hint), None).is_err()
+        });
+        assert!(given_up, "asked 10,000 times with a hint of {hint:?}");
+    }
+}
