@@ -35,7 +35,8 @@ impl<'a> Tries<'a> {
 
     /// Counts the success of the last request.
     pub(crate) fn succeeded(&self) {
-        self.budget.refund(if self.failed() == 0 { Budget::FIRST_SUCCESS } else { Budget::COST });
+        // The one that succeeded is among those that no rate limit stopped.
+        self.budget.refund(if self.failed() <= 1 { Budget::FIRST_SUCCESS } else { Budget::COST });
     }
 
     /// How long to wait before the next request. `left` is the time until the deadline of the run.
