@@ -73,6 +73,8 @@ pub(super) enum Admission {
 pub(super) struct Ticket {
     ask: Ask,
     need: Need,
+    /// Which buckets it was taken out of. Others may have come since.
+    taken: [bool; 4],
     pub(super) sent: Instant,
     crowd: usize,
     rate_epoch: u32,
@@ -160,6 +162,7 @@ impl Line {
         Ticket {
             ask,
             need,
+            taken: self.buckets.each_ref().map(Option::is_some),
             sent: now,
             crowd: self.in_flight,
             rate_epoch: self.epoch,
@@ -229,10 +232,12 @@ impl Line {
     }
 
     fn settle(&mut self, ticket: &Ticket, counted: Need, now: Instant) {
-        for ((bucket, need), counted) in
-            self.buckets.iter_mut().zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
+        let taken = self.buckets.iter_mut().zip(ticket.taken);
+        for (((bucket, taken), need), counted) in
+            taken.zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
         {
-            if let Some(bucket) = bucket {
+            // What went out before the limit was known used up the burst that the bucket began without.
+            if let Some(bucket) = bucket.as_mut().filter(|_| taken) {
                 bucket.refund(need - counted, now);
             }
         }
@@ -363,6 +368,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::headers::Quota;
     use super::*;
 
     proptest! {
@@ -409,5 +415,34 @@ mod tests {
                 prop_assert!(held + reserved + spent <= flowed + 1e-3, "{held} + {reserved} + {spent} > {flowed}");
             }
         }
+    }
+
+    fn tokens_a_minute(limit: f64) -> Report {
+        let quota = Quota { limit, remaining: None, reset: None, window: 60.0 };
+        Report { tokens: Some(quota), ..Report::default() }
+    }
+
+    #[test]
+    fn what_was_never_taken_out_of_a_bucket_is_not_put_into_it() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        let ask = Ask { bytes: 400, max_tokens: Some(4000) };
+        let sent: Vec<_> = (0..50)
+            .map(|_| match line.admit(ask, now) {
+                Admission::Now(ticket) => ticket,
+                other => panic!("nothing is known of a limit: {other:?}"),
+            })
+            .collect();
+        // The first answer tells the limit, and the others come to less than was feared for them.
+        line.sync(&tokens_a_minute(60_000.0), now);
+        let mut admitted = 0;
+        for ticket in &sent {
+            line.succeeded(ticket, Some(Need { input: 100.0, output: 100.0 }), now);
+            line.ended();
+            while let Admission::Now(_) = line.admit(ask, now) {
+                admitted += 1;
+            }
+        }
+        assert_eq!(admitted, 0, "the limit's burst had gone out, and no time has passed");
     }
 }
