@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::RateLimits;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, is_long};
 use super::capacity::Capacity;
 use super::headers::Report;
 use super::recent::{Latencies, Recent};
@@ -197,7 +197,8 @@ impl Line {
             let Some(quota) = quota else { continue };
             let (mut limit, mut window) = (quota.limit, quota.window);
             let own = own.map_or(f64::INFINITY, |own| f64::from(own.get()));
-            if own / 60.0 <= limit / window {
+            // A quota of a day says nothing of what may go out in a minute, and the caller does.
+            if own / 60.0 <= limit / window || (own.is_finite() && is_long(window)) {
                 (limit, window) = (own, 60.0);
             }
             match bucket {
@@ -444,5 +445,49 @@ mod tests {
             }
         }
         assert_eq!(admitted, 0, "the limit's burst had gone out, and no time has passed");
+    }
+
+    fn requests(limit: f64, left: f64, window: f64) -> Report {
+        let quota = Quota { limit, remaining: Some(left), reset: None, window };
+        Report { requests: Some(quota), ..Report::default() }
+    }
+
+    /// How many go out in a minute, as early as they may.
+    fn in_a_minute(line: &mut Line, mut now: Instant) -> usize {
+        let end = now + Duration::from_secs(60);
+        let mut admitted = 0;
+        while now < end && admitted < 100_000 {
+            match line.admit(Ask::default(), now) {
+                Admission::Now(_) => {
+                    admitted += 1;
+                    line.ended();
+                }
+                Admission::At(when) => now = when,
+                other => panic!("{other:?}"),
+            }
+        }
+        admitted
+    }
+
+    #[test]
+    fn a_quota_of_a_day_takes_nothing_from_the_callers_own_of_a_minute() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        let own = RateLimits { requests_per_minute: NonZeroU32::new(30), ..RateLimits::default() };
+        line.set_limits(own, now);
+        line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
+        let admitted = in_a_minute(&mut line, now);
+        assert!((29..=31).contains(&admitted), "{admitted} of 30");
+    }
+
+    #[test]
+    fn what_is_left_of_a_day_can_be_used_also_where_the_first_answer_did_not_tell_the_window() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        // Nothing had been counted yet, so that a minute was assumed.
+        line.sync(&requests(14_400.0, 14_400.0, 60.0), now);
+        line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
+        let admitted = in_a_minute(&mut line, now);
+        assert!((13_900..=14_050).contains(&admitted), "{admitted} of 14,000");
     }
 }
