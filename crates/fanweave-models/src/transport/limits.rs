@@ -188,6 +188,12 @@ impl Account {
     pub(crate) fn may_hedge(&self) -> bool {
         lock(&self.line).may_hedge()
     }
+
+    /// A place for a late request that is sent a second time, if there is one right now.
+    pub(crate) fn try_hedge(self: &Arc<Self>, ask: Ask) -> Option<Place> {
+        let ticket = lock(&self.line).hedge(ask, Instant::now())?;
+        Some(self.place(ticket))
+    }
 }
 
 fn class(priority: Priority) -> usize {

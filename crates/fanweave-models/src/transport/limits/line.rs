@@ -329,10 +329,19 @@ impl Line {
     }
 
     /// Whether a late request may be sent a second time: nobody waits, and few have been.
-    pub(super) fn may_hedge(&mut self) -> bool {
-        let may = self.waiting == [0, 0] && (self.hedged as f64) < HEDGES * self.admitted as f64;
-        self.hedged += u64::from(may);
-        may
+    pub(super) fn may_hedge(&self) -> bool {
+        self.waiting == [0, 0] && (self.hedged as f64) < HEDGES * self.admitted as f64
+    }
+
+    /// Admits a late request for the second time, where it may go now.
+    pub(super) fn hedge(&mut self, ask: Ask, now: Instant) -> Option<Ticket> {
+        match self.may_hedge().then(|| self.admit(ask, now))? {
+            Admission::Now(ticket) => {
+                self.hedged += 1;
+                Some(ticket)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn gate(&self) -> Option<Instant> {

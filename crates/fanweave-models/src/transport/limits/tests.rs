@@ -1,9 +1,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fanweave_core::{Context, RetryPolicy};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
+use crate::transport::again::{Attempt, Manner, again};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -185,4 +187,65 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
     assert!(!error.is_retryable());
+}
+
+/// Counts the requests that are with the server at once. Every fiftieth takes a minute.
+#[derive(Default)]
+struct Crowded {
+    sent: AtomicUsize,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Leaves<'a>(&'a Crowded);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Attempt for Crowded {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        let nth = self.sent.fetch_add(1, Ordering::SeqCst);
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let _leaves = Leaves(self);
+        sleep(if nth % 50 == 49 { SECOND * 60 } else { SECOND / 10 }).await;
+        place.succeeded(None);
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
+    const MOST: usize = 4;
+    let (server, account) = (Arc::new(Crowded::default()), Arc::new(Account::default()));
+    let cx = Context::new().with_concurrency(NonZeroUsize::new(MOST).expect("not 0"));
+    let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+    let mut rows = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..MOST {
+        let (server, account, cx) = (server.clone(), account.clone(), cx.clone());
+        rows.spawn(async move {
+            for _ in 0..100 {
+                again(&*server, &account, manner, &cx).await.expect("it never fails");
+            }
+        });
+    }
+    rows.join_all().await;
+    assert_eq!(server.most.load(Ordering::SeqCst), MOST);
+    // Once rows have run out, those that are late are still overtaken.
+    assert!(server.sent.load(Ordering::SeqCst) > MOST * 100, "no second request at all");
+    assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
 }
