@@ -21,6 +21,8 @@ struct Provider {
     /// Requests by tag, in the order of their submission.
     batches: Vec<(String, Vec<(String, String)>)>,
     polls: BTreeMap<String, u32>,
+    /// Batches that it takes nothing of.
+    refused: Vec<String>,
     /// Talks with it so far.
     steps: u64,
 }
@@ -101,6 +103,9 @@ impl BatchApi for Api {
         let poll = |provider: &mut Provider| {
             let polls = provider.polls.entry(batch.to_owned()).or_default();
             *polls += 1;
+            if provider.refused.contains(&batch.to_owned()) {
+                return Ok(BatchState::Failed("too many tokens are enqueued".to_owned()));
+            }
             Ok(if *polls < 3 { BatchState::Running } else { BatchState::Ended })
         };
         self.step(poll).await
@@ -189,6 +194,20 @@ fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
             assert_eq!((asked.len(), all), (9, 9), "{case}: no row was submitted twice");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
+    let (place, api) = (Place::new(), Api::default());
+    api.provider.lock().unwrap().refused.push("batch_1".to_owned());
+    let error = via(&place).run_via(&api).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Provider);
+    assert!(error.to_string().contains("too many tokens are enqueued"), "{error}");
+
+    via(&place).run_via(&api).await.unwrap();
+    assert_whole(&place, "after a part was refused");
+    let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [4, 4, 1, 4], "only the rows of the refused part are handed over again");
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,7 +106,7 @@ pub(crate) enum PartState {
     Intended { keys: Vec<Key> },
     /// The provider has it under this id.
     Submitted { batch: String },
-    /// It never arrived.
+    /// It never arrived, or the provider took none of it.
     Dropped,
     /// All of its rows have their results.
     Collected,

@@ -240,7 +240,7 @@ impl<A: BatchApi> Run<'_, A> {
     async fn collect(&mut self, part: OpenPart) -> Result<()> {
         let OpenPart { tag, keys, batch } = part;
         let batch = batch.expect("parts without an id were confirmed or dropped before");
-        self.wait_for(&batch).await?;
+        self.wait_for(&tag, &batch).await?;
         let results = self.api.collect(&batch).await.map_err(failed)?;
         let mut left: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
         for (id, result) in results {
@@ -260,14 +260,18 @@ impl<A: BatchApi> Run<'_, A> {
         self.note(Part { tag, state: PartState::Collected }).await
     }
 
-    async fn wait_for(&self, batch: &str) -> Result<()> {
+    async fn wait_for(&self, tag: &str, batch: &str) -> Result<()> {
         let mut wait = FIRST_WAIT;
         loop {
             match self.api.poll(batch).await.map_err(failed)? {
                 BatchState::Ended => return Ok(()),
                 BatchState::Running => tokio::time::sleep(wait).await,
                 BatchState::Failed(why) => {
-                    let message = format!("the provider refused batch {batch}: {why}");
+                    // It will not change its mind about this batch: the next run submits these rows anew.
+                    self.note(Part { tag: tag.to_owned(), state: PartState::Dropped }).await?;
+                    let message = format!(
+                        "the provider refused batch {batch}: {why}; run the same command again to submit its rows anew"
+                    );
                     return Err(Error::new(ErrorKind::Provider, message));
                 }
             }
