@@ -211,6 +211,25 @@ async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_throws_away_nothing_that_was_submitted_without_it() {
+    let (place, api) = (Place::new(), Api::default());
+    // Three parts are submitted, and nothing is heard of them.
+    let hangs = Api { hang: Some((3, false)), ..api.clone() };
+    tokio::select! {
+        _ = via(&place).run_via(&hangs) => panic!("it ended"),
+        () = hangs.hangs.notified() => {}
+    }
+    let few = Settings { limit: Some(2), ..Settings::default() };
+    let summary = via(&place).settings(few).run_via(&api).await.unwrap();
+    assert_eq!((summary.ok, summary.left), (2, Some(0)));
+
+    via(&place).run_via(&api).await.unwrap();
+    assert_whole(&place, "after a run of two rows");
+    let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [4, 4, 1], "no row was submitted twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_rows_are_submitted_again_when_asked_to() {
     let (place, api) = (Place::new(), Api::default());
     via(&place).run_via(&api).await.unwrap();

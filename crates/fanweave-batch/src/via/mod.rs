@@ -93,7 +93,8 @@ impl BatchJob<Prompt, Message> {
             recorder: recorder.weak(),
         };
         let read = reader.spawn()?;
-        let mut run = Run { api, recorder, costs, waiting: HashMap::new(), parts: Parts::new(parts) };
+        let (waiting, parts) = (HashMap::new(), Parts::new(parts));
+        let mut run = Run { api, recorder, costs, waiting, parts, is_limited: settings.limit.is_some() };
         let prepare = |job: &mut Job| {
             let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
             prepare(input?)
@@ -143,6 +144,8 @@ struct Run<'a, A> {
     costs: Costs,
     waiting: HashMap<Key, Waiting>,
     parts: Parts,
+    /// Whether rows may have been left unread, which the provider has from an earlier run.
+    is_limited: bool,
 }
 
 impl<A: BatchApi> Run<'_, A> {
@@ -240,6 +243,11 @@ impl<A: BatchApi> Run<'_, A> {
     async fn collect(&mut self, part: OpenPart) -> Result<()> {
         let OpenPart { tag, keys, batch } = part;
         let batch = batch.expect("parts without an id were confirmed or dropped before");
+        let is_wanted = |key| self.waiting.contains_key(key);
+        let is_for_later = self.is_limited && !keys.iter().all(is_wanted);
+        if is_for_later && !keys.iter().any(is_wanted) {
+            return Ok(());
+        }
         self.wait_for(&tag, &batch).await?;
         let results = self.api.collect(&batch).await.map_err(failed)?;
         let mut left: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
@@ -256,6 +264,10 @@ impl<A: BatchApi> Run<'_, A> {
                 let error = fanweave_core::Error::new(fanweave_core::ErrorKind::Server, message);
                 self.record(key, waiting, Err(error)).await?;
             }
+        }
+        if is_for_later {
+            // It has results of rows behind the limit: a run that reads them collects it as well.
+            return Ok(());
         }
         self.note(Part { tag, state: PartState::Collected }).await
     }
