@@ -252,6 +252,24 @@ async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
 }
 
 #[tokio::test]
+async fn an_input_that_lies_where_a_run_writes_is_left_as_it_is() {
+    for (name, fresh) in [("out.jsonl.partial", false), ("out.jsonl.journal", true)] {
+        let place = Place::new();
+        let input = place.write(name, text_rows(3));
+        let settings = Settings { fresh, ..Settings::default() };
+        let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings).run();
+        let error = run.await.err();
+        assert_eq!(place.read(name), text_rows(3), "{name}");
+        let error = error.expect(name);
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(
+            place.hide(&error).ends_with(&format!("{name} is the input; write to another file")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_row_of_several_calls_adds_them_up() {
     let twice = step(|prompt: Prompt, cx| async move {
         let model = chain(Fake::echo());
