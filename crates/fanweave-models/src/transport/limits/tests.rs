@@ -249,3 +249,17 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
     assert!(server.sent.load(Ordering::SeqCst) > MOST * 100, "no second request at all");
     assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_no_request_can_have_holds_nobody_up() {
+    let account = account(0, 0);
+    let tokens_per_minute = NonZeroU32::new(60_000);
+    account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
+    let began = Instant::now();
+    for output_tokens in [u64::MAX, 1 << 50, 10] {
+        let ask = Ask { bytes: 400, max_tokens: Some(u64::from(u32::MAX)) };
+        let mut place = admitted(&account, ask, Priority::Interactive).await.expect("it fits");
+        place.succeeded(Some(Usage { input_tokens: 100, output_tokens, ..Usage::default() }));
+    }
+    assert!(began.elapsed() < SECOND * 60, "{:?}", began.elapsed());
+}
