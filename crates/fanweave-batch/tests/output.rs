@@ -373,6 +373,19 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
+    let place = Place::new();
+    let unreadable = b"\xff\n".repeat(50);
+    let input = place.write("in.txt", [&unreadable, text_rows(5).as_bytes()].concat());
+    let costs = prices().cap(2.75, 0.5);
+    let summary =
+        job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings(4)).costs(costs).run();
+    let summary = summary.await.unwrap();
+    assert!(!summary.over_budget, "{summary:?}");
+    assert_eq!((summary.ok, summary.failed, summary.cost_usd), (5, 50, Some(2.5)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_called_csv_is_written_as_csv() {
     let place = Place::new();
     let input = place.write("in.txt", "say \"hi\", twice\nrefuse\n");
