@@ -240,6 +240,19 @@ async fn failed_rows_are_submitted_again_when_asked_to() {
 }
 
 #[tokio::test]
+async fn what_a_batch_api_cannot_keep_is_refused_before_anything_is_submitted() {
+    let (place, api) = (Place::new(), Api::default());
+    let dedupe = via(&place).settings(Settings { dedupe: true, ..Settings::default() });
+    let capped = via(&place).costs(fanweave_batch::Costs::default().cap(1.0, 0.01));
+    for (job, says) in [(dedupe, "equal requests"), (capped, "a cap")] {
+        let error = job.run_via(&api).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    assert!(api.provider.lock().unwrap().batches.is_empty() && !place.path("out.jsonl.journal").exists());
+}
+
+#[tokio::test]
 async fn standard_output_cannot_remember_what_was_submitted() {
     let source = fanweave_batch::Source::from_reader("rows", "row 1".as_bytes(), None).unwrap();
     let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));

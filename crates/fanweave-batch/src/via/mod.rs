@@ -67,6 +67,7 @@ impl BatchJob<Prompt, Message> {
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`ErrorKind::Provider`] where the API cannot be used or fails as a whole.
+    /// [`ErrorKind::Usage`] also for an output that is no file, for a cap of [`Costs`], and for [`Settings::dedupe`](crate::Settings::dedupe).
     ///
     /// # Cancellation
     /// Dropping the future leaves what was submitted with the provider.
@@ -76,6 +77,17 @@ impl BatchJob<Prompt, Message> {
         if !matches!(output, crate::Output::File(_)) {
             return Err(Error::usage(
                 "a provider's batch API needs an output file: its journal remembers what was submitted",
+            ));
+        }
+        // Rather than pay for what the caller asked not to.
+        if settings.dedupe {
+            return Err(Error::usage(
+                "a provider's batch API answers every row: equal requests cannot be called once",
+            ));
+        }
+        if costs.most().is_some() {
+            return Err(Error::usage(
+                "a cap cannot hold with a provider's batch API: what was submitted is paid for",
             ));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
