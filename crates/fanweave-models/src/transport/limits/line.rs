@@ -179,7 +179,7 @@ impl Line {
 
     /// The tokens that `ask` needs at least and the limit of a minute, where it can never be kept.
     fn too_large(&self, ask: Ask) -> Option<(u64, u64)> {
-        let input = self.tokens.estimate(ask).input;
+        let input = self.tokens.least_input(ask);
         let limit = [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.ceiling());
         let limit = limit.fold(f64::INFINITY, f64::min) * 60.0 / 0.995;
         (input > limit).then(|| (input as u64, limit.round() as u64))

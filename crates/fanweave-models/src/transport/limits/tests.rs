@@ -263,3 +263,19 @@ async fn a_count_that_no_request_can_have_holds_nobody_up() {
     }
     assert!(began.elapsed() < SECOND * 60, "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
+    let account = account(0, 0);
+    let tokens_per_minute = NonZeroU32::new(30_000);
+    account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
+    // Of an image only the words beside it are counted before.
+    let image = Ask { bytes: 40, max_tokens: None };
+    let mut place = admitted(&account, image, Priority::Interactive).await.expect("it fits");
+    place.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
+    drop(place);
+    let text = Ask { bytes: 20_000, max_tokens: None };
+    assert!(admitted(&account, text, Priority::Interactive).await.is_ok(), "about 5,000 tokens");
+    let error = admitted(&account, Ask { bytes: 1 << 20, max_tokens: None }, Priority::Interactive).await;
+    assert!(error.is_err(), "about 260,000 tokens");
+}

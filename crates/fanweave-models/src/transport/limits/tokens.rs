@@ -52,6 +52,12 @@ impl Tokens {
         Need { input: (ask.bytes as f64 / bytes).ceil(), output }
     }
 
+    /// The input that a request has at least, as far as anybody can tell before it is counted: what was learned from
+    /// images and the like counts for no text.
+    pub(super) fn least_input(&self, ask: Ask) -> f64 {
+        (ask.bytes as f64 / self.bytes_per_token.max(BYTES)).ceil()
+    }
+
     /// Learns from what a request came to.
     pub(super) fn learn(&mut self, ask: Ask, counted: Need) {
         self.answers = self.answers.saturating_add(1);
