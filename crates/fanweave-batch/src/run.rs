@@ -265,7 +265,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         if let Some(most) = row.costs.most() {
             row.progress.set_cap(most);
         }
-        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), left.spent_usd);
+        let purse = row.costs.purse(left.spent_usd, left.unpriced);
+        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), purse);
         window.run(&stop).await?;
         if is_file {
             // Finished rows behind the place where it was stopped belong into the output too.

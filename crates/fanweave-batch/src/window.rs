@@ -157,10 +157,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         recorder: Recorder,
         jobs: mpsc::Receiver<Result<Job>>,
         most: usize,
-        spent: f64,
+        purse: Purse,
     ) -> Self {
         Self {
-            purse: row.costs.purse(spent),
+            purse,
             over_budget: false,
             row,
             recorder,

@@ -386,6 +386,18 @@ async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_cap_holds_over_all_runs_also_where_no_price_is_known() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(20));
+    for _ in 0..3 {
+        let unknown = Costs::new(|_, _| None).cap(1.0, 0.25);
+        let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).costs(unknown).run();
+        let summary = run.await.unwrap();
+        assert_eq!((summary.rows, summary.over_budget), (4, true));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_file_called_csv_is_written_as_csv() {
     let place = Place::new();
     let input = place.write("in.txt", "say \"hi\", twice\nrefuse\n");
