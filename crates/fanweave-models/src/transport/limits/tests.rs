@@ -279,3 +279,45 @@ async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
     let error = admitted(&account, Ask { bytes: 1 << 20, max_tokens: None }, Priority::Interactive).await;
     assert!(error.is_err(), "about 260,000 tokens");
 }
+
+#[test]
+fn whoever_is_cancelled_takes_nobodys_turn_along() {
+    for seed in 0..300 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let account = account(if seed % 3 == 0 { 6000 } else { 0 }, rng.usize(1..4));
+            let mut calls = JoinSet::new();
+            for _ in 0..60 {
+                let (account, patience) = (account.clone(), Duration::from_millis(rng.u64(0..40)));
+                let (begins, lasts) = (rng.u64(0..30), Duration::from_millis(rng.u64(0..6)));
+                let priority = if rng.bool() { Priority::Interactive } else { Priority::Batch };
+                let (is_patient, is_refused, has_slot) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
+                calls.spawn(async move {
+                    sleep(Duration::from_millis(begins)).await;
+                    let call = async {
+                        let slot = || has_slot.then_some(());
+                        let Ok(Some((_, mut place))) = account.admit(Ask::default(), priority, slot).await
+                        else {
+                            return;
+                        };
+                        sleep(lasts).await;
+                        if is_refused {
+                            place.refused(&Refusal::new(
+                                Report::default(),
+                                Some(Duration::from_millis(5)),
+                                false,
+                            ));
+                        }
+                    };
+                    // Without a timer of their own, the patient ones hang where a wake-up is lost.
+                    if is_patient { call.await } else { drop(tokio::time::timeout(patience, call).await) }
+                });
+            }
+            let all = tokio::time::timeout(SECOND * 3600, calls.join_all()).await;
+            assert!(all.is_ok(), "seed {seed}: somebody waits for ever");
+            let line = lock(&account.line);
+            assert_eq!((line.in_flight, line.waiting), (0, [0, 0]), "seed {seed}");
+        });
+    }
+}
