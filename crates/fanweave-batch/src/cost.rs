@@ -54,8 +54,10 @@ impl Costs {
         self.cap
     }
 
-    /// The cap as it is watched, when so much had been spent before.
-    pub(crate) fn purse(&self, spent: f64) -> Purse {
+    /// The cap as it is watched, when so much had been spent before, and on so many rows nobody knows how much.
+    pub(crate) fn purse(&self, spent: f64, unpriced: u64) -> Purse {
+        #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
+        let spent = spent + unpriced as f64 * self.row;
         Purse { cap: self.cap, spent, dearest: self.row }
     }
 }
@@ -96,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_row_starts_only_where_all_in_flight_can_be_paid() {
-        let mut purse = Costs::default().cap(1.0, 0.25).purse(0.25);
+        let mut purse = Costs::default().cap(1.0, 0.25).purse(0.25, 0);
         assert!(purse.allows(2) && !purse.allows(3));
         purse.pay(Some(0.375));
         // The dearest row is the measure from now on.
@@ -107,7 +109,7 @@ mod tests {
 
     #[test]
     fn without_a_cap_everything_is_allowed() {
-        let mut purse = Costs::default().purse(1e9);
+        let mut purse = Costs::default().purse(1e9, 0);
         purse.pay(Some(1e9));
         assert!(purse.allows(1_000_000));
     }

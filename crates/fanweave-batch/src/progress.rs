@@ -1,7 +1,7 @@
 //! How far a batch has come: counters that cost nothing to keep, for whoever draws them.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +30,8 @@ pub struct Progress {
     ok: AtomicU64,
     failed: AtomicU64,
     resumed: AtomicU64,
+    /// Whether this run has had an answer to a row.
+    any_answered: AtomicBool,
     in_flight: AtomicU64,
     retries: AtomicU64,
     input_tokens: AtomicU64,
@@ -238,6 +240,7 @@ impl Progress {
         lock(&self.flights).remove(&index);
         self.in_flight.fetch_sub(1, Relaxed);
         self.latency.record(latency);
+        self.any_answered.fetch_or(ok, Relaxed);
         self.count(ok);
     }
 
@@ -270,7 +273,7 @@ impl Progress {
 
     /// Whether this run has had an answer to a row.
     pub(crate) fn any_answered(&self) -> bool {
-        self.ok.load(Relaxed) > self.resumed.load(Relaxed)
+        self.any_answered.load(Relaxed)
     }
 
     pub(crate) fn set_reorder(&self, results: usize) {
@@ -352,6 +355,19 @@ mod tests {
     use fanweave_core::{Context, Error, ErrorKind, step};
 
     use super::*;
+
+    #[test]
+    fn what_an_earlier_run_left_is_no_answer_of_this_one_and_hides_none() {
+        let progress = Progress::default();
+        [true, false, false, false].into_iter().for_each(|ok| progress.row_resumed(ok));
+        assert!(!progress.any_answered());
+        progress.row_started(4, 5, None);
+        progress.row_finished(4, false, Duration::ZERO);
+        assert!(!progress.any_answered());
+        progress.row_started(5, 6, None);
+        progress.row_finished(5, true, Duration::ZERO);
+        assert!(progress.any_answered());
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_rate_is_that_of_the_last_five_seconds() {

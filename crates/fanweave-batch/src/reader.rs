@@ -57,7 +57,7 @@ impl Reader {
                 Ok(item) => {
                     let key = self.key(&mut seen, &item);
                     if let Some(place) = self.done.remove(&key) {
-                        let entry = Entry::Resumed { index: item.index, place };
+                        let entry = Entry::Resumed { index: item.index, line: item.line, place };
                         let Some(recorder) = self.recorder.upgrade() else { return };
                         if recorder.blocking_send(entry).is_err() {
                             return;

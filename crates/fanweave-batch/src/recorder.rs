@@ -2,6 +2,7 @@
 //!
 //! A thread of its own, because writing blocks and the runtime's threads must not.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -23,7 +24,7 @@ const QUEUE: usize = 256;
 /// What a recorder is told.
 pub(crate) enum Entry {
     /// A row has its result from an earlier run.
-    Resumed { index: u64, place: Place },
+    Resumed { index: u64, line: u64, place: Place },
     /// A row has ended, after so long.
     Finished {
         record: Box<Record>,
@@ -64,13 +65,15 @@ pub(crate) struct Desk {
     /// Requests that several rows make.
     same: Option<Arc<Same>>,
     order: Order,
+    /// The lines that failures of earlier runs are on now, until these are written.
+    lines: HashMap<u64, u64>,
     failures: Failures,
 }
 
 impl Desk {
     pub(crate) fn new(journal: Journal, sink: Sink, unordered: bool, progress: Arc<Progress>) -> Self {
-        let (order, failures) = (Order::default(), Failures::default());
-        Self { journal, sink, unordered, progress, same: None, order, failures }
+        let (order, lines, failures) = (Order::default(), HashMap::new(), Failures::default());
+        Self { journal, sink, unordered, progress, same: None, order, lines, failures }
     }
 
     /// The same desk, where equal requests are called once.
@@ -89,8 +92,11 @@ impl Desk {
                 }
             };
             match entry {
-                Some(Entry::Resumed { index, place }) => {
+                Some(Entry::Resumed { index, line, place }) => {
                     self.progress.row_resumed(place.ok);
+                    if !place.ok {
+                        self.lines.insert(index, line);
+                    }
                     self.put(index, place)?;
                 }
                 Some(Entry::Finished { record, latency, place: _place, request }) => {
@@ -168,9 +174,13 @@ impl Desk {
     }
 
     fn emit_from_journal(&mut self, index: u64, place: Place) -> Result<()> {
-        let record = self.journal.read(place)?;
+        let mut record = self.journal.read(place)?;
         // Rows may have been added to the input before it.
-        self.emit(&Record { index, ..record })
+        record.index = index;
+        if let Some(line) = self.lines.remove(&index) {
+            record.move_to(line);
+        }
+        self.emit(&record)
     }
 
     fn emit(&mut self, record: &Record) -> Result<()> {

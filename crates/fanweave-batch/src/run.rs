@@ -61,7 +61,8 @@ pub struct Settings {
     /// no tokens of their own. For jobs made with [`BatchJob::new`], within one run. Default: every row is called.
     pub dedupe: bool,
     /// Sends a second request for a row that is late, once no other row waits: the tail of a batch is often one row that a
-    /// provider forgot. At most one call in twenty is sent twice, and both are paid for. Default yes.
+    /// provider forgot. At most one call in twenty is sent twice, within the concurrency, and both are paid for. Default
+    /// yes.
     pub hedge: bool,
     /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
     /// an OpenAI batch where the input is one, and JSON objects.
@@ -264,7 +265,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         if let Some(most) = row.costs.most() {
             row.progress.set_cap(most);
         }
-        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), left.spent_usd);
+        let purse = row.costs.purse(left.spent_usd, left.unpriced);
+        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), purse);
         window.run(&stop).await?;
         if is_file {
             // Finished rows behind the place where it was stopped belong into the output too.

@@ -73,6 +73,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             }
             request = Some(asked);
         }
+        let is_asked = input.is_ok();
         let work = async {
             let input = input?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
@@ -99,7 +100,8 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let entry = Entry::Finished { record, latency, place, request };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
-            _ => Ended::Done(entry),
+            _ if is_asked => Ended::Done(entry),
+            _ => Ended::Unasked(entry),
         }
     }
 }
@@ -119,6 +121,8 @@ enum Ended {
     Waits,
     /// With a result.
     Done(Entry),
+    /// With an error, before it asked anything: it costs nothing.
+    Unasked(Entry),
     /// Not at all: that says nothing about the row, which is to run another time.
     Cancelled,
     /// With an error that may well be that of every row.
@@ -153,10 +157,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         recorder: Recorder,
         jobs: mpsc::Receiver<Result<Job>>,
         most: usize,
-        spent: f64,
+        purse: Purse,
     ) -> Self {
         Self {
-            purse: row.costs.purse(spent),
+            purse,
             over_budget: false,
             row,
             recorder,
@@ -203,6 +207,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     if matches!(ended, Ended::Waits) {
                         continue;
                     }
+                    let is_asked = !matches!(ended, Ended::Unasked(_));
                     let Some(entry) = self.entry_of(ended) else {
                         self.cut_short = true;
                         if self.refused.is_some() && admitting {
@@ -211,7 +216,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         }
                         continue;
                     };
-                    if let Entry::Finished { record, .. } = &entry {
+                    if is_asked && let Entry::Finished { record, .. } = &entry {
                         self.purse.pay(record.cost_usd);
                     }
                     // Where it has ended, the next turn of this loop does too.
@@ -245,7 +250,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// What is to be written down of a row. Nothing where it stays undone.
     fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
         let (entry, error) = match ended {
-            Ended::Done(entry) => return Some(entry),
+            Ended::Done(entry) | Ended::Unasked(entry) => return Some(entry),
             Ended::Cancelled | Ended::Waits => return None,
             Ended::Refused { entry, error } => (entry, error),
         };

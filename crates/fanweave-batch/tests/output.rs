@@ -252,6 +252,24 @@ async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
 }
 
 #[tokio::test]
+async fn an_input_that_lies_where_a_run_writes_is_left_as_it_is() {
+    for (name, fresh) in [("out.jsonl.partial", false), ("out.jsonl.journal", true)] {
+        let place = Place::new();
+        let input = place.write(name, text_rows(3));
+        let settings = Settings { fresh, ..Settings::default() };
+        let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings).run();
+        let error = run.await.err();
+        assert_eq!(place.read(name), text_rows(3), "{name}");
+        let error = error.expect(name);
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(
+            place.hide(&error).ends_with(&format!("{name} is the input; write to another file")),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_row_of_several_calls_adds_them_up() {
     let twice = step(|prompt: Prompt, cx| async move {
         let model = chain(Fake::echo());
@@ -352,6 +370,31 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
     assert_eq!((same.rows, same.resumed, same.over_budget), (5, 5, true));
     let rest = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(10.0, 0.5)).run().await.unwrap();
     assert_eq!((rest.ok, rest.over_budget, rest.cost_usd), (20, false, Some(7.5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
+    let place = Place::new();
+    let unreadable = b"\xff\n".repeat(50);
+    let input = place.write("in.txt", [&unreadable, text_rows(5).as_bytes()].concat());
+    let costs = prices().cap(2.75, 0.5);
+    let summary =
+        job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings(4)).costs(costs).run();
+    let summary = summary.await.unwrap();
+    assert!(!summary.over_budget, "{summary:?}");
+    assert_eq!((summary.ok, summary.failed, summary.cost_usd), (5, 50, Some(2.5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cap_holds_over_all_runs_also_where_no_price_is_known() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(20));
+    for _ in 0..3 {
+        let unknown = Costs::new(|_, _| None).cap(1.0, 0.25);
+        let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).costs(unknown).run();
+        let summary = run.await.unwrap();
+        assert_eq!((summary.rows, summary.over_budget), (4, true));
+    }
 }
 
 #[tokio::test(start_paused = true)]

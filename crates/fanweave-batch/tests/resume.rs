@@ -235,6 +235,25 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
     assert_eq!(rows, [(0, "answer 9"), (1, "answer 0"), (2, "answer 1"), (3, "answer 2")]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_failure_of_an_earlier_run_names_the_line_that_its_row_is_on_now() {
+    for unordered in [false, true] {
+        let place = Place::new();
+        let out = place.path("out.jsonl");
+        let rows = |first: &[u8]| [first, text_rows(2).as_bytes(), b"\xff\n"].concat();
+        job(&place.write("in.txt", rows(b"")), &out, Rows::new(1, 1)).run().await.unwrap();
+
+        let input = place.write("in.txt", rows(b"row 9\n"));
+        let go_on = Settings { changed_input: true, unordered, ..Settings::default() };
+        let summary = job(&input, &out, Rows::new(1, 1)).settings(go_on).run().await.unwrap();
+        assert_eq!((summary.resumed, summary.failed), (3, 4));
+        for row in output(&place, "out.jsonl") {
+            assert_eq!(row["error"]["line"].as_u64(), row["index"].as_u64().map(|index| index + 1), "{row}");
+        }
+        assert!(place.read("out.jsonl").contains("in.txt line 4: the line is not valid UTF-8"));
+    }
+}
+
 #[tokio::test]
 async fn equal_rows_each_have_their_own_call_and_result() {
     let place = Place::new();

@@ -21,6 +21,8 @@ struct Provider {
     /// Requests by tag, in the order of their submission.
     batches: Vec<(String, Vec<(String, String)>)>,
     polls: BTreeMap<String, u32>,
+    /// Batches that it takes nothing of.
+    refused: Vec<String>,
     /// Talks with it so far.
     steps: u64,
 }
@@ -101,6 +103,9 @@ impl BatchApi for Api {
         let poll = |provider: &mut Provider| {
             let polls = provider.polls.entry(batch.to_owned()).or_default();
             *polls += 1;
+            if provider.refused.contains(&batch.to_owned()) {
+                return Ok(BatchState::Failed("too many tokens are enqueued".to_owned()));
+            }
             Ok(if *polls < 3 { BatchState::Running } else { BatchState::Ended })
         };
         self.step(poll).await
@@ -192,6 +197,39 @@ fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
+    let (place, api) = (Place::new(), Api::default());
+    api.provider.lock().unwrap().refused.push("batch_1".to_owned());
+    let error = via(&place).run_via(&api).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Provider);
+    assert!(error.to_string().contains("too many tokens are enqueued"), "{error}");
+
+    via(&place).run_via(&api).await.unwrap();
+    assert_whole(&place, "after a part was refused");
+    let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [4, 4, 1, 4], "only the rows of the refused part are handed over again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_throws_away_nothing_that_was_submitted_without_it() {
+    let (place, api) = (Place::new(), Api::default());
+    // Three parts are submitted, and nothing is heard of them.
+    let hangs = Api { hang: Some((3, false)), ..api.clone() };
+    tokio::select! {
+        _ = via(&place).run_via(&hangs) => panic!("it ended"),
+        () = hangs.hangs.notified() => {}
+    }
+    let few = Settings { limit: Some(2), ..Settings::default() };
+    let summary = via(&place).settings(few).run_via(&api).await.unwrap();
+    assert_eq!((summary.ok, summary.left), (2, Some(0)));
+
+    via(&place).run_via(&api).await.unwrap();
+    assert_whole(&place, "after a run of two rows");
+    let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
+    assert_eq!(parts, [4, 4, 1], "no row was submitted twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn failed_rows_are_submitted_again_when_asked_to() {
     let (place, api) = (Place::new(), Api::default());
     via(&place).run_via(&api).await.unwrap();
@@ -199,6 +237,19 @@ async fn failed_rows_are_submitted_again_when_asked_to() {
     let summary = via(&place).settings(retry).run_via(&api).await.unwrap();
     assert_eq!((summary.resumed, summary.ok, summary.failed), (7, 7, 3));
     assert_eq!(api.provider.lock().unwrap().batches.last().unwrap().1.len(), 2);
+}
+
+#[tokio::test]
+async fn what_a_batch_api_cannot_keep_is_refused_before_anything_is_submitted() {
+    let (place, api) = (Place::new(), Api::default());
+    let dedupe = via(&place).settings(Settings { dedupe: true, ..Settings::default() });
+    let capped = via(&place).costs(fanweave_batch::Costs::default().cap(1.0, 0.01));
+    for (job, says) in [(dedupe, "equal requests"), (capped, "a cap")] {
+        let error = job.run_via(&api).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Usage);
+        assert!(error.to_string().contains(says), "{error}");
+    }
+    assert!(api.provider.lock().unwrap().batches.is_empty() && !place.path("out.jsonl.journal").exists());
 }
 
 #[tokio::test]

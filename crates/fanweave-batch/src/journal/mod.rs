@@ -45,6 +45,8 @@ pub(crate) struct Left {
     pub(crate) done: HashMap<Key, Place>,
     /// US dollars that all of its calls cost, as far as that is known. Calls that failed and were repeated count.
     pub(crate) spent_usd: f64,
+    /// Answers whose cost is unknown.
+    pub(crate) unpriced: u64,
     /// What became of parts that were submitted to a provider's batch API.
     pub(crate) parts: Vec<Part>,
     /// What was not as it should be, each a sentence.
@@ -225,7 +227,8 @@ fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool
         }
         match read_row(&line, offset) {
             Some((key, place, cost)) => {
-                left.spent_usd += cost;
+                left.spent_usd += cost.unwrap_or_default();
+                left.unpriced += u64::from(cost.is_none());
                 left.done.insert(key, place);
             }
             None if let Some(part) = read_part(&line) => left.parts.push(part),
@@ -291,13 +294,16 @@ fn read_part(line: &[u8]) -> Option<Part> {
     serde_json::from_slice(record::decode(Kind::Part, line)?).ok()
 }
 
-/// What resuming needs to know of a row.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, f64)> {
+/// What resuming needs to know of a row: of its cost nothing where it has called something, and nobody knows the price.
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, Option<f64>)> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
         #[serde(default)]
-        cost_usd: f64,
+        cost_usd: Option<f64>,
+        /// A row that got another one's answer has none.
+        #[serde(default)]
+        time: Option<IgnoredAny>,
         result: Ended,
     }
     #[derive(Deserialize)]
@@ -309,5 +315,7 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, f64)> {
     let row: Row = serde_json::from_slice(record::decode(Kind::Row, line)?).ok()?;
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
     let ok = matches!(row.result, Ended::Answer(_));
-    Some((row.key, Place { offset, length, ok }, row.cost_usd))
+    let is_unknown = ok && row.time.is_some();
+    let cost = row.cost_usd.or((!is_unknown).then_some(0.0));
+    Some((row.key, Place { offset, length, ok }, cost))
 }

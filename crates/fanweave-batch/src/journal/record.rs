@@ -27,6 +27,19 @@ pub(crate) struct Record {
     pub(crate) result: Outcome,
 }
 
+impl Record {
+    /// Has the row be on another line of the input, also in what is said of a row that could not be read.
+    pub(crate) fn move_to(&mut self, line: u64) {
+        if let Outcome::Error(failure) = &mut self.result
+            && failure.kind == fanweave_core::ErrorKind::Input.as_str()
+        {
+            let (was, is) = (format!(" line {}: ", self.line), format!(" line {line}: "));
+            failure.message = failure.message.replacen(&was, &is, 1);
+        }
+        self.line = line;
+    }
+}
+
 /// How a row ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,7 +119,7 @@ pub(crate) enum PartState {
     Intended { keys: Vec<Key> },
     /// The provider has it under this id.
     Submitted { batch: String },
-    /// It never arrived.
+    /// It never arrived, or the provider took none of it.
     Dropped,
     /// All of its rows have their results.
     Collected,

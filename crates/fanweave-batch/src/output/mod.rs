@@ -51,6 +51,11 @@ pub(crate) fn journal_path(path: &Path) -> PathBuf {
     with_suffix(path, ".journal")
 }
 
+/// What an output file is called until it is whole.
+fn partial_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".partial")
+}
+
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
@@ -68,6 +73,11 @@ pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()
         let message = format!("{shown}: there is no folder {}; create it first", folder.display());
         return Err(Error::usage(message));
     }
+    let is_input = |written: &PathBuf| matches!((input.map(Path::canonicalize), written.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
+    let written = [path.to_owned(), partial_path(path), journal_path(path)];
+    if let Some(written) = written.iter().find(|written| is_input(written)) {
+        return Err(Error::usage(format!("{} is the input; write to another file", written.display())));
+    }
     let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
     if found.is_dir() {
         return Err(Error::usage(format!("{shown} is a folder; name a file in it")));
@@ -75,10 +85,6 @@ pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()
     if !found.is_file() {
         let message = format!("{shown} is no regular file; write to standard output and redirect it there");
         return Err(Error::usage(message));
-    }
-    let same = |input: &Path| matches!((input.canonicalize(), path.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if input.is_some_and(same) {
-        return Err(Error::usage(format!("{shown} is the input; write to another file")));
     }
     if !fresh && !journal_path(path).exists() {
         let message = format!(
@@ -143,7 +149,7 @@ impl Sink {
         };
         let target = match output {
             Output::File(path) => {
-                let partial = with_suffix(&path, ".partial");
+                let partial = partial_path(&path);
                 let file = disk.create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
                 let file = BufWriter::with_capacity(1 << 16, file);
                 Target::File { path, partial, file, done: false, disk: disk.clone() }

@@ -26,7 +26,7 @@ pub(super) struct Record<'a> {
 impl Table {
     /// Reads the header. The error says what is wrong with it.
     pub(super) fn new(reader: Box<dyn BufRead + Send>, cap: usize) -> Result<Self, String> {
-        let capped = Capped { reader, cap: cap as u64, left: cap as u64, last: b'\n', ended: false };
+        let capped = Capped { reader, cap: cap as u64, left: cap as u64, last: b'\n', ended: Ended::No };
         // With one line feed behind every record, line numbers can be told from how many were read.
         let newline = csv::Terminator::Any(b'\n');
         let mut reader = csv::ReaderBuilder::new().flexible(true).terminator(newline).from_reader(capped);
@@ -67,7 +67,14 @@ impl Table {
             }
         }
         let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        Ok(Some(Record { line: self.line() - inside, vars: self.vars(), fields: &self.record }))
+        // Every record ends with a line feed, but one that was still inside quotes when the file ended.
+        let (line, vars) = if self.reader.get_ref().ended == Ended::Told {
+            let message = "a quote that begins here is never closed; nothing after it can be read";
+            (self.line() + 1 - inside, Err(message.to_owned()))
+        } else {
+            (self.line() - inside, self.vars())
+        };
+        Ok(Some(Record { line, vars, fields: &self.record }))
     }
 
     fn strip_carriage_return(&mut self) {
@@ -109,7 +116,17 @@ struct Capped {
     cap: u64,
     left: u64,
     last: u8,
-    ended: bool,
+    ended: Ended,
+}
+
+/// Whether the input has ended.
+#[derive(PartialEq, Eq)]
+enum Ended {
+    No,
+    /// But for the line feed that it lacked.
+    Yes,
+    /// And whoever asked for more has heard of it.
+    Told,
 }
 
 impl Read for Capped {
@@ -118,7 +135,11 @@ impl Read for Capped {
             let message = format!("a record is longer than {} MiB; is a quote left open?", self.cap >> 20);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
-        if self.ended || buffer.is_empty() {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        if self.ended != Ended::No {
+            self.ended = Ended::Told;
             return Ok(0);
         }
         let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
@@ -128,10 +149,11 @@ impl Read for Capped {
             self.last = buffer[n - 1];
             return Ok(n);
         }
-        self.ended = true;
         if self.last == b'\n' {
+            self.ended = Ended::Told;
             return Ok(0);
         }
+        self.ended = Ended::Yes;
         buffer[0] = b'\n';
         Ok(1)
     }

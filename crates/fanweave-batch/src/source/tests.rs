@@ -129,3 +129,32 @@ fn an_open_quote_does_not_take_the_file_into_memory() {
     let error = table.next().err().expect("the record is longer than the cap");
     assert!(error.to_string().ends_with("is a quote left open?"), "{error}");
 }
+
+#[test]
+fn a_quote_that_is_never_closed_makes_no_prompt_of_the_rest_of_the_file() {
+    for end in ["", "\n", "\n\n", "\r\n"] {
+        assert_eq!(
+            rows(format!("name\nann\n\n\"bob\ncarl\ndave{end}"), Some(Format::Csv)),
+            [
+                r#"0 @2 -: {"name":"ann"}"#,
+                "1 @4 -: failed: q line 4: a quote that begins here is never closed; nothing after it can be read",
+            ]
+        );
+        let closed = format!("name\n\"bob\ncarl\n\"{end}");
+        assert_eq!(rows(closed, Some(Format::Csv)), [r#"0 @2 -: {"name":"bob\ncarl\n"}"#]);
+    }
+    // Wherever the last record lies in what is read at once.
+    for length in (8150..8250).chain(16_350..16_400) {
+        let text = "x".repeat(length);
+        for (last, fails) in [("y", false), ("\"y\"", false), ("\"y", true)] {
+            for end in ["", "\n"] {
+                let rows = rows(format!("a\n{text}\n{last}{end}"), Some(Format::Csv));
+                assert_eq!(
+                    (rows.len(), rows[1].contains("never closed")),
+                    (2, fails),
+                    "{length} {last:?} {end:?}"
+                );
+            }
+        }
+    }
+}

@@ -67,6 +67,7 @@ impl BatchJob<Prompt, Message> {
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`ErrorKind::Provider`] where the API cannot be used or fails as a whole.
+    /// [`ErrorKind::Usage`] also for an output that is no file, for a cap of [`Costs`], and for [`Settings::dedupe`](crate::Settings::dedupe).
     ///
     /// # Cancellation
     /// Dropping the future leaves what was submitted with the provider.
@@ -76,6 +77,17 @@ impl BatchJob<Prompt, Message> {
         if !matches!(output, crate::Output::File(_)) {
             return Err(Error::usage(
                 "a provider's batch API needs an output file: its journal remembers what was submitted",
+            ));
+        }
+        // Rather than pay for what the caller asked not to.
+        if settings.dedupe {
+            return Err(Error::usage(
+                "a provider's batch API answers every row: equal requests cannot be called once",
+            ));
+        }
+        if costs.most().is_some() {
+            return Err(Error::usage(
+                "a cap cannot hold with a provider's batch API: what was submitted is paid for",
             ));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
@@ -93,7 +105,8 @@ impl BatchJob<Prompt, Message> {
             recorder: recorder.weak(),
         };
         let read = reader.spawn()?;
-        let mut run = Run { api, recorder, costs, waiting: HashMap::new(), parts: Parts::new(parts) };
+        let (waiting, parts) = (HashMap::new(), Parts::new(parts));
+        let mut run = Run { api, recorder, costs, waiting, parts, is_limited: settings.limit.is_some() };
         let prepare = |job: &mut Job| {
             let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
             prepare(input?)
@@ -143,6 +156,8 @@ struct Run<'a, A> {
     costs: Costs,
     waiting: HashMap<Key, Waiting>,
     parts: Parts,
+    /// Whether rows may have been left unread, which the provider has from an earlier run.
+    is_limited: bool,
 }
 
 impl<A: BatchApi> Run<'_, A> {
@@ -240,7 +255,12 @@ impl<A: BatchApi> Run<'_, A> {
     async fn collect(&mut self, part: OpenPart) -> Result<()> {
         let OpenPart { tag, keys, batch } = part;
         let batch = batch.expect("parts without an id were confirmed or dropped before");
-        self.wait_for(&batch).await?;
+        let is_wanted = |key| self.waiting.contains_key(key);
+        let is_for_later = self.is_limited && !keys.iter().all(is_wanted);
+        if is_for_later && !keys.iter().any(is_wanted) {
+            return Ok(());
+        }
+        self.wait_for(&tag, &batch).await?;
         let results = self.api.collect(&batch).await.map_err(failed)?;
         let mut left: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
         for (id, result) in results {
@@ -257,17 +277,25 @@ impl<A: BatchApi> Run<'_, A> {
                 self.record(key, waiting, Err(error)).await?;
             }
         }
+        if is_for_later {
+            // It has results of rows behind the limit: a run that reads them collects it as well.
+            return Ok(());
+        }
         self.note(Part { tag, state: PartState::Collected }).await
     }
 
-    async fn wait_for(&self, batch: &str) -> Result<()> {
+    async fn wait_for(&self, tag: &str, batch: &str) -> Result<()> {
         let mut wait = FIRST_WAIT;
         loop {
             match self.api.poll(batch).await.map_err(failed)? {
                 BatchState::Ended => return Ok(()),
                 BatchState::Running => tokio::time::sleep(wait).await,
                 BatchState::Failed(why) => {
-                    let message = format!("the provider refused batch {batch}: {why}");
+                    // It will not change its mind about this batch: the next run submits these rows anew.
+                    self.note(Part { tag: tag.to_owned(), state: PartState::Dropped }).await?;
+                    let message = format!(
+                        "the provider refused batch {batch}: {why}; run the same command again to submit its rows anew"
+                    );
                     return Err(Error::new(ErrorKind::Provider, message));
                 }
             }

@@ -30,7 +30,8 @@ pub struct RetryPolicy {
     /// Longest wait that a server may ask for. Where it asks for more, the call fails at once. Default 120 s.
     pub max_retry_after: Duration,
     /// Longest time that one model call spends waiting for rate limits, all its waits together. A rate limit
-    /// (429) is no failure of the request: it uses up none of the `attempts`. Default 10 minutes.
+    /// (429) is no failure of the request: it uses up none of the `attempts`. A wait counts as at least 250 ms, also where
+    /// the server asks for less. Default 10 minutes.
     pub patience: Duration,
 }
 
@@ -81,7 +82,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
             };
             let asked = error.retry_after();
             let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
-            let too_late = cx.deadline().is_some_and(|at| Instant::now() + wait >= at);
+            let too_late =
+                cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
             if attempt >= self.policy.attempts.get()
                 || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
                 || too_late

@@ -81,4 +81,12 @@ mod tests {
         let error = long.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
         assert_eq!(error.to_string(), "prompt | fake/echo | text did not end within 5s");
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_beyond_all_measure_is_none() {
+        let slow = chain(Fake::echo().latency(Duration::from_secs(3600))).timeout(Duration::MAX);
+        let cx = crate::Context::new().with_timeout(Duration::MAX);
+        assert_eq!(slow.invoke_in("x", &cx).await.unwrap().text(), "x");
+        assert_eq!(cx.deadline(), None);
+    }
 }

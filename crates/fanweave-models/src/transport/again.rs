@@ -96,7 +96,9 @@ async fn once<A: Attempt>(
     let second = Box::pin(async {
         loop {
             if let Ok(ready) = call.prepare().await
-                && let Some(mut place) = account.try_admit(manner.ask, cx.priority())
+                // As the first: a run makes no more calls at once than it may.
+                && let Some(_slot) = cx.try_slot()
+                && let Some(mut place) = account.try_hedge(manner.ask)
                 && let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await
             {
                 return answer;

@@ -113,7 +113,7 @@ impl Connector {
     /// Runs one part of opening a connection, which may take no longer than the timeout.
     async fn limited<T>(&self, part: impl Future<Output = Result<T>>, host: &Authority) -> Result<T> {
         // A name that is looked up takes time of its own, before the connector's timeout begins.
-        timeout(self.timeout * 2, part).await.unwrap_or_else(|_| {
+        timeout(self.timeout.saturating_mul(2), part).await.unwrap_or_else(|_| {
             let message = format!("cannot connect to {host}: no answer within {:?}", self.timeout * 2);
             Err(Error::new(ErrorKind::Timeout, message))
         })

@@ -188,6 +188,12 @@ impl Account {
     pub(crate) fn may_hedge(&self) -> bool {
         lock(&self.line).may_hedge()
     }
+
+    /// A place for a late request that is sent a second time, if there is one right now.
+    pub(crate) fn try_hedge(self: &Arc<Self>, ask: Ask) -> Option<Place> {
+        let ticket = lock(&self.line).hedge(ask, Instant::now())?;
+        Some(self.place(ticket))
+    }
 }
 
 fn class(priority: Priority) -> usize {
@@ -254,8 +260,8 @@ impl Place {
 
     /// Takes note of a success, and of the tokens it came to.
     pub(crate) fn succeeded(&mut self, usage: Option<Usage>) {
-        // Some servers count nothing.
-        let usage = usage.filter(|usage| usage.total_tokens() > 0);
+        // Some servers count nothing, and some anything.
+        let usage = usage.filter(|usage| (1..=tokens::MOST).contains(&usage.total_tokens()));
         let counted =
             usage.map(|usage| Need { input: usage.input_tokens as f64, output: usage.output_tokens as f64 });
         self.is_settled = true;

@@ -6,6 +6,10 @@ use std::time::{Duration, SystemTime};
 use fanweave_core::{Error, ErrorKind, RetryPolicy};
 use http::HeaderMap;
 
+/// What a wait for a rate limit counts as at least: a server that always asks to wait for no time, or until a date
+/// that is over, would otherwise be asked for ever.
+const LEAST: Duration = Duration::from_millis(250);
+
 /// The requests of one call.
 #[derive(Debug)]
 pub(crate) struct Tries<'a> {
@@ -31,7 +35,8 @@ impl<'a> Tries<'a> {
 
     /// Counts the success of the last request.
     pub(crate) fn succeeded(&self) {
-        self.budget.refund(if self.failed() == 0 { Budget::FIRST_SUCCESS } else { Budget::COST });
+        // The one that succeeded is among those that no rate limit stopped.
+        self.budget.refund(if self.failed() <= 1 { Budget::FIRST_SUCCESS } else { Budget::COST });
     }
 
     /// How long to wait before the next request. `left` is the time until the deadline of the run.
@@ -56,7 +61,7 @@ impl<'a> Tries<'a> {
             Some(asked) => asked,
             None => self.policy.backoff(if limited { self.limited } else { self.failed() } - 1),
         };
-        if limited && self.waited + wait > self.policy.patience {
+        if limited && self.waited + wait.max(LEAST) > self.policy.patience {
             return match self.policy.patience {
                 Duration::ZERO => Err(error.with_attempts(self.sent)),
                 most => give_up(error, format!("its waits for rate limits would exceed {most:?}")),
@@ -66,7 +71,7 @@ impl<'a> Tries<'a> {
             return give_up(error, format!("the run ends before the wait of {wait:?} does"));
         }
         if limited {
-            self.waited += wait;
+            self.waited += wait.max(LEAST);
         } else if !self.budget.spend() {
             return give_up(error, "too many calls of this account fail".to_owned());
         }

@@ -10,6 +10,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::client::Timeouts;
 
+/// Longer than any wait, and short enough to be added to a time.
+const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// What a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
@@ -34,6 +37,9 @@ pub(crate) struct Watch {
 impl Watch {
     /// Begins now. `deadline` is that of the run.
     pub(crate) fn start(timeouts: Timeouts, deadline: Option<Instant>) -> Self {
+        let [first_byte, idle, total] =
+            [timeouts.first_byte, timeouts.idle, timeouts.total].map(|t| t.min(LONGEST));
+        let timeouts = Timeouts { first_byte, idle, total, ..timeouts };
         let now = Instant::now();
         let end = now + timeouts.total;
         let end = deadline.map_or(end, |deadline| deadline.min(end));
@@ -133,5 +139,13 @@ mod tests {
         let mut watch = Watch::start(timeouts(1, 1, 1), None);
         sleep(SECOND * 5).await;
         assert_eq!(watch.during(Phase::Body, ready(7)).await.unwrap(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timeout_beyond_all_measure_is_none() {
+        let [first_byte, idle, total] = [Duration::MAX; 3];
+        let mut watch = Watch::start(Timeouts { first_byte, idle, total, ..Timeouts::default() }, None);
+        watch.during(Phase::FirstByte, sleep(SECOND * 3600)).await.unwrap();
+        watch.during(Phase::Body, sleep(SECOND * 3600)).await.unwrap();
     }
 }

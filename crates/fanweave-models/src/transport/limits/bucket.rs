@@ -20,6 +20,11 @@ const CAREFUL_GROWTH: f64 = 0.02;
 /// Lowest rate: a bucket that stood still would never learn better.
 const SLOWEST: f64 = 1.0 / 120.0;
 
+/// Whether a window of so many seconds is a quota rather than a rate.
+pub(super) fn is_long(window: f64) -> bool {
+    window > 120.0
+}
+
 /// A bucket. Whoever takes more than it holds leaves a debt, and others wait until it is paid.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
@@ -40,7 +45,7 @@ impl Bucket {
     pub(super) fn new(limit: f64, window: f64, now: Instant) -> Self {
         let rate = (USED_SHARE * limit / window).max(f64::MIN_POSITIVE);
         // A quota of a day is there to be used at any time of the day.
-        let burst = if window > 120.0 { window } else { BURST };
+        let burst = if is_long(window) { window } else { BURST };
         let mut bucket = Self { ceiling: rate, rate, burst, level: 0.0, at: now, cut: None };
         bucket.level = bucket.most();
         bucket
@@ -68,10 +73,12 @@ impl Bucket {
             return;
         }
         let is_cut = self.rate < self.ceiling;
+        let is_quota = fresh.burst > self.burst;
         self.burst = fresh.burst;
         self.rate = if is_cut { self.rate.min(fresh.rate) } else { fresh.rate };
         self.ceiling = fresh.ceiling;
-        self.level = self.level.min(self.most());
+        // A quota is as full as the server says, whatever a rate that it was taken for had saved up.
+        self.level = if is_quota { fresh.level } else { self.level.min(self.most()) };
     }
 
     /// Believes a server that says less is left of a long window.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::RateLimits;
-use super::bucket::Bucket;
+use super::bucket::{Bucket, is_long};
 use super::capacity::Capacity;
 use super::headers::Report;
 use super::recent::{Latencies, Recent};
@@ -73,6 +73,8 @@ pub(super) enum Admission {
 pub(super) struct Ticket {
     ask: Ask,
     need: Need,
+    /// Which buckets it was taken out of. Others may have come since.
+    taken: [bool; 4],
     pub(super) sent: Instant,
     crowd: usize,
     rate_epoch: u32,
@@ -160,6 +162,7 @@ impl Line {
         Ticket {
             ask,
             need,
+            taken: self.buckets.each_ref().map(Option::is_some),
             sent: now,
             crowd: self.in_flight,
             rate_epoch: self.epoch,
@@ -176,7 +179,7 @@ impl Line {
 
     /// The tokens that `ask` needs at least and the limit of a minute, where it can never be kept.
     fn too_large(&self, ask: Ask) -> Option<(u64, u64)> {
-        let input = self.tokens.estimate(ask).input;
+        let input = self.tokens.least_input(ask);
         let limit = [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.ceiling());
         let limit = limit.fold(f64::INFINITY, f64::min) * 60.0 / 0.995;
         (input > limit).then(|| (input as u64, limit.round() as u64))
@@ -194,7 +197,8 @@ impl Line {
             let Some(quota) = quota else { continue };
             let (mut limit, mut window) = (quota.limit, quota.window);
             let own = own.map_or(f64::INFINITY, |own| f64::from(own.get()));
-            if own / 60.0 <= limit / window {
+            // A quota of a day says nothing of what may go out in a minute, and the caller does.
+            if own / 60.0 <= limit / window || (own.is_finite() && is_long(window)) {
                 (limit, window) = (own, 60.0);
             }
             match bucket {
@@ -229,10 +233,12 @@ impl Line {
     }
 
     fn settle(&mut self, ticket: &Ticket, counted: Need, now: Instant) {
-        for ((bucket, need), counted) in
-            self.buckets.iter_mut().zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
+        let taken = self.buckets.iter_mut().zip(ticket.taken);
+        for (((bucket, taken), need), counted) in
+            taken.zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
         {
-            if let Some(bucket) = bucket {
+            // What went out before the limit was known used up the burst that the bucket began without.
+            if let Some(bucket) = bucket.as_mut().filter(|_| taken) {
                 bucket.refund(need - counted, now);
             }
         }
@@ -323,10 +329,19 @@ impl Line {
     }
 
     /// Whether a late request may be sent a second time: nobody waits, and few have been.
-    pub(super) fn may_hedge(&mut self) -> bool {
-        let may = self.waiting == [0, 0] && (self.hedged as f64) < HEDGES * self.admitted as f64;
-        self.hedged += u64::from(may);
-        may
+    pub(super) fn may_hedge(&self) -> bool {
+        self.waiting == [0, 0] && (self.hedged as f64) < HEDGES * self.admitted as f64
+    }
+
+    /// Admits a late request for the second time, where it may go now.
+    pub(super) fn hedge(&mut self, ask: Ask, now: Instant) -> Option<Ticket> {
+        match self.may_hedge().then(|| self.admit(ask, now))? {
+            Admission::Now(ticket) => {
+                self.hedged += 1;
+                Some(ticket)
+            }
+            _ => None,
+        }
     }
 
     pub(super) fn gate(&self) -> Option<Instant> {
@@ -363,6 +378,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::headers::Quota;
     use super::*;
 
     proptest! {
@@ -409,5 +425,78 @@ mod tests {
                 prop_assert!(held + reserved + spent <= flowed + 1e-3, "{held} + {reserved} + {spent} > {flowed}");
             }
         }
+    }
+
+    fn tokens_a_minute(limit: f64) -> Report {
+        let quota = Quota { limit, remaining: None, reset: None, window: 60.0 };
+        Report { tokens: Some(quota), ..Report::default() }
+    }
+
+    #[test]
+    fn what_was_never_taken_out_of_a_bucket_is_not_put_into_it() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        let ask = Ask { bytes: 400, max_tokens: Some(4000) };
+        let sent: Vec<_> = (0..50)
+            .map(|_| match line.admit(ask, now) {
+                Admission::Now(ticket) => ticket,
+                other => panic!("nothing is known of a limit: {other:?}"),
+            })
+            .collect();
+        // The first answer tells the limit, and the others come to less than was feared for them.
+        line.sync(&tokens_a_minute(60_000.0), now);
+        let mut admitted = 0;
+        for ticket in &sent {
+            line.succeeded(ticket, Some(Need { input: 100.0, output: 100.0 }), now);
+            line.ended();
+            while let Admission::Now(_) = line.admit(ask, now) {
+                admitted += 1;
+            }
+        }
+        assert_eq!(admitted, 0, "the limit's burst had gone out, and no time has passed");
+    }
+
+    fn requests(limit: f64, left: f64, window: f64) -> Report {
+        let quota = Quota { limit, remaining: Some(left), reset: None, window };
+        Report { requests: Some(quota), ..Report::default() }
+    }
+
+    /// How many go out in a minute, as early as they may.
+    fn in_a_minute(line: &mut Line, mut now: Instant) -> usize {
+        let end = now + Duration::from_secs(60);
+        let mut admitted = 0;
+        while now < end && admitted < 100_000 {
+            match line.admit(Ask::default(), now) {
+                Admission::Now(_) => {
+                    admitted += 1;
+                    line.ended();
+                }
+                Admission::At(when) => now = when,
+                other => panic!("{other:?}"),
+            }
+        }
+        admitted
+    }
+
+    #[test]
+    fn a_quota_of_a_day_takes_nothing_from_the_callers_own_of_a_minute() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        let own = RateLimits { requests_per_minute: NonZeroU32::new(30), ..RateLimits::default() };
+        line.set_limits(own, now);
+        line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
+        let admitted = in_a_minute(&mut line, now);
+        assert!((29..=31).contains(&admitted), "{admitted} of 30");
+    }
+
+    #[test]
+    fn what_is_left_of_a_day_can_be_used_also_where_the_first_answer_did_not_tell_the_window() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        // Nothing had been counted yet, so that a minute was assumed.
+        line.sync(&requests(14_400.0, 14_400.0, 60.0), now);
+        line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
+        let admitted = in_a_minute(&mut line, now);
+        assert!((13_900..=14_050).contains(&admitted), "{admitted} of 14,000");
     }
 }

@@ -1,9 +1,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fanweave_core::{Context, RetryPolicy};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
+use crate::transport::again::{Attempt, Manner, again};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -185,4 +187,137 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
     assert!(!error.is_retryable());
+}
+
+/// Counts the requests that are with the server at once. Every fiftieth takes a minute.
+#[derive(Default)]
+struct Crowded {
+    sent: AtomicUsize,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+struct Leaves<'a>(&'a Crowded);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Attempt for Crowded {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        let nth = self.sent.fetch_add(1, Ordering::SeqCst);
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        let _leaves = Leaves(self);
+        sleep(if nth % 50 == 49 { SECOND * 60 } else { SECOND / 10 }).await;
+        place.succeeded(None);
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
+    const MOST: usize = 4;
+    let (server, account) = (Arc::new(Crowded::default()), Arc::new(Account::default()));
+    let cx = Context::new().with_concurrency(NonZeroUsize::new(MOST).expect("not 0"));
+    let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+    let mut rows = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..MOST {
+        let (server, account, cx) = (server.clone(), account.clone(), cx.clone());
+        rows.spawn(async move {
+            for _ in 0..100 {
+                again(&*server, &account, manner, &cx).await.expect("it never fails");
+            }
+        });
+    }
+    rows.join_all().await;
+    assert_eq!(server.most.load(Ordering::SeqCst), MOST);
+    // Once rows have run out, those that are late are still overtaken.
+    assert!(server.sent.load(Ordering::SeqCst) > MOST * 100, "no second request at all");
+    assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_count_that_no_request_can_have_holds_nobody_up() {
+    let account = account(0, 0);
+    let tokens_per_minute = NonZeroU32::new(60_000);
+    account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
+    let began = Instant::now();
+    for output_tokens in [u64::MAX, 1 << 50, 10] {
+        let ask = Ask { bytes: 400, max_tokens: Some(u64::from(u32::MAX)) };
+        let mut place = admitted(&account, ask, Priority::Interactive).await.expect("it fits");
+        place.succeeded(Some(Usage { input_tokens: 100, output_tokens, ..Usage::default() }));
+    }
+    assert!(began.elapsed() < SECOND * 60, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
+    let account = account(0, 0);
+    let tokens_per_minute = NonZeroU32::new(30_000);
+    account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
+    // Of an image only the words beside it are counted before.
+    let image = Ask { bytes: 40, max_tokens: None };
+    let mut place = admitted(&account, image, Priority::Interactive).await.expect("it fits");
+    place.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
+    drop(place);
+    let text = Ask { bytes: 20_000, max_tokens: None };
+    assert!(admitted(&account, text, Priority::Interactive).await.is_ok(), "about 5,000 tokens");
+    let error = admitted(&account, Ask { bytes: 1 << 20, max_tokens: None }, Priority::Interactive).await;
+    assert!(error.is_err(), "about 260,000 tokens");
+}
+
+#[test]
+fn whoever_is_cancelled_takes_nobodys_turn_along() {
+    for seed in 0..300 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(async {
+            let mut rng = fastrand::Rng::with_seed(seed);
+            let account = account(if seed % 3 == 0 { 6000 } else { 0 }, rng.usize(1..4));
+            let mut calls = JoinSet::new();
+            for _ in 0..60 {
+                let (account, patience) = (account.clone(), Duration::from_millis(rng.u64(0..40)));
+                let (begins, lasts) = (rng.u64(0..30), Duration::from_millis(rng.u64(0..6)));
+                let priority = if rng.bool() { Priority::Interactive } else { Priority::Batch };
+                let (is_patient, is_refused, has_slot) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
+                calls.spawn(async move {
+                    sleep(Duration::from_millis(begins)).await;
+                    let call = async {
+                        let slot = || has_slot.then_some(());
+                        let Ok(Some((_, mut place))) = account.admit(Ask::default(), priority, slot).await
+                        else {
+                            return;
+                        };
+                        sleep(lasts).await;
+                        if is_refused {
+                            place.refused(&Refusal::new(
+                                Report::default(),
+                                Some(Duration::from_millis(5)),
+                                false,
+                            ));
+                        }
+                    };
+                    // Without a timer of their own, the patient ones hang where a wake-up is lost.
+                    if is_patient { call.await } else { drop(tokio::time::timeout(patience, call).await) }
+                });
+            }
+            let all = tokio::time::timeout(SECOND * 3600, calls.join_all()).await;
+            assert!(all.is_ok(), "seed {seed}: somebody waits for ever");
+            let line = lock(&account.line);
+            assert_eq!((line.in_flight, line.waiting), (0, [0, 0]), "seed {seed}");
+        });
+    }
 }

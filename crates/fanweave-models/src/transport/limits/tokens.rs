@@ -22,6 +22,13 @@ const BYTES: f64 = 4.0;
 /// Tokens of an answer, where neither the request nor an earlier answer says anything.
 const OUTPUT: f64 = 256.0;
 
+/// Longest answer that a request is held for: beyond it, its `max_tokens` says that it wants no limit.
+const LONGEST: u64 = 1 << 20;
+
+/// Most tokens of one request that are believed: no model reads or writes so many, and an account would be in debt for
+/// days.
+pub(super) const MOST: u64 = 1 << 24;
+
 /// Weight of the latest answer in what is learned, once there are some.
 const WEIGHT: f64 = 0.05;
 
@@ -36,13 +43,19 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn estimate(&self, ask: Ask) -> Need {
-        let most = ask.max_tokens.map_or(f64::INFINITY, |most| most as f64);
+        let most = ask.max_tokens.filter(|most| *most <= LONGEST).map_or(f64::INFINITY, |most| most as f64);
         let (bytes, output) = if self.answers == 0 {
             (BYTES, if most.is_finite() { most } else { OUTPUT })
         } else {
             (self.bytes_per_token, self.output.min(most))
         };
         Need { input: (ask.bytes as f64 / bytes).ceil(), output }
+    }
+
+    /// The input that a request has at least, as far as anybody can tell before it is counted: what was learned from
+    /// images and the like counts for no text.
+    pub(super) fn least_input(&self, ask: Ask) -> f64 {
+        (ask.bytes as f64 / self.bytes_per_token.max(BYTES)).ceil()
     }
 
     /// Learns from what a request came to.

@@ -144,3 +144,52 @@ fn milliseconds_win_over_seconds() {
     let wait = retry_after(&HeaderMap::from_iter(headers), SystemTime::now());
     assert_eq!(wait, Some(Duration::from_millis(100)));
 }
+
+#[test]
+fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::never(), &budget);
+    tries.begin();
+    assert!(tries.after(limited(Duration::ZERO), None).is_err(), "never means never");
+
+    for hint in [Duration::ZERO, Duration::from_millis(1)] {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        let given_up = (0..10_000).any(|_| {
+            tries.begin();
+            tries.after(limited(hint), None).is_err()
+        });
+        assert!(given_up, "asked 10,000 times with a hint of {hint:?}");
+    }
+}
+
+#[test]
+fn a_call_that_went_well_at_once_earns_a_fourteenth_of_a_retry_and_no_more() {
+    let budget = Budget::default();
+    let failed = || {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        tries.begin();
+        tries.after(failure(ErrorKind::Server), None)
+    };
+    while failed().is_ok() {}
+    let empty = budget.0.load(Ordering::Relaxed);
+    for _ in 0..5 {
+        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        // One that first had to wait for a rate limit has not failed either.
+        tries.begin();
+        tries.after(limited(SECOND), None).unwrap();
+        tries.begin();
+        tries.succeeded();
+    }
+    assert_eq!(budget.0.load(Ordering::Relaxed), empty + 5 * Budget::FIRST_SUCCESS);
+}
+
+#[test]
+fn a_success_after_a_failure_gives_its_retry_back() {
+    let budget = Budget::default();
+    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    tries.begin();
+    tries.after(failure(ErrorKind::Server), None).unwrap();
+    tries.begin();
+    tries.succeeded();
+    assert_eq!(budget.0.load(Ordering::Relaxed), Budget::FULL);
+}
