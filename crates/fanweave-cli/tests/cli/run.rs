@@ -1,6 +1,8 @@
 //! `fanweave run`: chain files.
 
-use fanweave_sim::Settings;
+use std::time::Duration;
+
+use fanweave_sim::{Latency, Settings};
 
 use crate::support::{Folder, Provider, echo_of};
 
@@ -67,6 +69,47 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
     folder.write("chain.yaml", CHAIN.replace("about", "on"));
     let ran = folder.run(&run).expect_code(2);
     assert!(ran.stderr.contains("chain"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_article_for_each_of_a_hundred_topics_survives_a_kill_and_repeats_no_finished_one() {
+    let latency = Latency::LogNormal { median: Duration::from_millis(15), sigma: 0.4 };
+    let provider = Provider::start(Settings { latency, ..Settings::default() });
+    let folder = Folder::new();
+    let article =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/article.yaml"));
+    folder.write("article.yaml", article.expect("the example is there"));
+    folder.write("topics.txt", (0..100).map(|n| format!("topic number {n}\n")).collect::<String>());
+    let url = provider.url();
+    let run =
+        ["run", "article.yaml", "--model", "openai/sim/writer", "--base-url", &url, "--rows", "topics.txt"];
+    let run = [&run[..], &["-o", "out.jsonl", "-c", "8", "-q"]].concat();
+
+    let mut child = folder.command(&run).spawn().expect("the program starts");
+    while provider.stats().requests < 200 {
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(child.try_wait().expect("it can be waited for").is_none(), "it ended before it was killed");
+    }
+    child.kill().expect("it runs");
+    child.wait().expect("it ends");
+    folder.run(&run).expect_code(0);
+    let rows = folder.rows("out.jsonl");
+    assert_eq!(rows.len(), 100);
+    let mut calls = 0;
+    for row in &rows {
+        let sections = row["answer"].as_str().expect("an article").trim().split("\n\n").count();
+        // An introduction and a section for each title; and a call for each of these and one for the titles.
+        assert!(sections >= 4, "{row}");
+        calls += sections as u64 + 1;
+    }
+    let requests = provider.stats().requests;
+    let repeated = requests - calls;
+    assert!(
+        repeated <= 8 * 9,
+        "{requests} calls for articles that take {calls}: what 8 rows had in flight is repeated"
+    );
+    folder.run(&run).expect_code(4);
+    assert_eq!(provider.stats().requests, requests);
 }
 
 #[test]
