@@ -5,6 +5,7 @@ pub mod json;
 pub mod lines;
 pub mod list;
 pub mod matches;
+pub(crate) mod nulls;
 pub(crate) mod partial;
 pub mod repair;
 pub mod structured;

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::SHOWN_BYTES;
 use super::partial::Partial;
 use super::repair::again;
+use super::{SHOWN_BYTES, nulls};
 use crate::runnable::{Chain, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
@@ -153,7 +153,9 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             let shown = excerpt(text.trim(), SHOWN_BYTES);
             Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
         };
-        let value: T = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let of_answer = if self.is_wrapped { &self.schema["properties"][ANSWER] } else { &*self.schema };
+        let value: T =
+            nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(error.to_string()))?;
         for check in &self.checks {
             check(&value).map_err(wrong)?;
         }
@@ -299,6 +301,34 @@ mod tests {
             assert_eq!(words.schema["properties"]["answer"], list);
             assert_eq!(chain(words).invoke("?").await.unwrap(), ["a", "b"]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_null_in_the_place_of_what_may_be_left_out_is_left_out() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Page {
+            #[serde(default)]
+            lines: u8,
+            note: Option<u8>,
+        }
+        let page = json!({
+            "type": "object",
+            "properties": { "lines": { "type": "integer" }, "note": { "type": ["integer", "null"] } },
+        });
+        // What strict modes make of a property that is not required.
+        let model = Fake::script([Ok(r#"{"lines": null, "note": null}"#)]);
+        let read = chain(structured_as::<Page>(model, "page", page.clone()).again(0)).invoke("?").await;
+        assert_eq!(read.unwrap(), Page { lines: 0, note: None });
+        let model = Fake::script([Ok(r#"{"answer": [{"lines": null, "note": 1}]}"#)]);
+        let pages =
+            json!({ "type": "array", "items": { "$ref": "#/$defs/page" }, "$defs": { "page": page } });
+        let read = chain(structured_as::<Vec<Page>>(model, "pages", pages).again(0)).invoke("?").await;
+        assert_eq!(read.unwrap(), [Page { lines: 0, note: Some(1) }]);
+        // What is required is still missing.
+        let model = Fake::script([Ok(r#"{"n": null}"#)]);
+        let error =
+            chain(structured_as::<Number>(model, "number", schema()).again(0)).invoke("?").await.unwrap_err();
+        assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
     }
 
     #[tokio::test]
