@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::partial::Partial;
 use super::repair::again;
-use super::{SHOWN_BYTES, nulls};
+use super::{SHOWN_BYTES, complaint, nulls};
 use crate::runnable::{Chain, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
@@ -155,7 +155,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         };
         let of_answer = if self.is_wrapped { &self.schema["properties"][ANSWER] } else { &*self.schema };
         let value: T =
-            nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(error.to_string()))?;
+            nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(complaint(&error)))?;
         for check in &self.checks {
             check(&value).map_err(wrong)?;
         }
@@ -329,6 +329,15 @@ mod tests {
         let error =
             chain(structured_as::<Number>(model, "number", schema()).again(0)).invoke("?").await.unwrap_err();
         assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_huge_answer_is_said_in_a_few_lines() {
+        let huge: &'static str = format!(r#"{{"n": "{}"}}"#, "x".repeat(1_000_000)).leak();
+        let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).again(0);
+        let error = chain(number).invoke("?").await.unwrap_err();
+        assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
+        assert!(error.message().contains("expected u8"), "{error}");
     }
 
     #[tokio::test]

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Tool;
-use crate::parse::nulls;
+use crate::parse::{complaint, nulls};
 use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
 /// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
@@ -99,11 +99,12 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
     kind: ErrorKind,
 ) -> Result<T> {
     let arguments = call.parse_arguments().map_err(|error| {
-        let message = format!("the arguments are not valid JSON ({error}); send one JSON object");
+        let message =
+            format!("the arguments are not valid JSON ({}); send one JSON object", complaint(&error));
         Error::new(kind, message).with_source(error)
     })?;
     nulls::read(arguments, schema, schema).map_err(|error| {
-        let message = format!("the arguments do not fit the schema: {error}");
+        let message = format!("the arguments do not fit the schema: {}", complaint(&error));
         Error::new(kind, message).with_source(error)
     })
 }

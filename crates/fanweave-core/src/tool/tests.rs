@@ -170,6 +170,9 @@ async fn null_is_read_as_nothing_where_nothing_may_be_said() {
     let results = Tools::new().with::<Search>().execute(&asked, &Context::new()).await;
     assert_eq!(results.iter().map(|result| &*result.content).collect::<Vec<_>>(), ["0", "0", "3"]);
     assert_eq!(asked.tools::<Search>().map(|search| search.unwrap().limit).collect::<Vec<_>>(), [0, 0, 3]);
+    let huge = format!(r#"{{"limit": "{}"}}"#, "x".repeat(1_000_000));
+    let results = Tools::new().with::<Search>().execute(&asks(&[("search", &huge)]), &Context::new()).await;
+    assert!(results[0].content.len() < 1000 && results[0].content.contains("expected u8"));
     let wrong = asks(&[("format_book", r#"{"title": null, "author": "x"}"#)]);
     let results = Tools::new().with::<FormatBook>().execute(&wrong, &Context::new()).await;
     assert!(results[0].content.contains("invalid type: null, expected a string"), "{results:?}");
