@@ -168,7 +168,8 @@ impl Context {
     /// that already holds stays.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> Self {
-        let deadline = Instant::now() + limit;
+        // What is beyond all time limits nothing.
+        let Some(deadline) = Instant::now().checked_add(limit) else { return self };
         self.with(|s| {
             if s.deadline.is_none_or(|(at, _)| deadline < at) {
                 s.deadline = Some((deadline, limit));

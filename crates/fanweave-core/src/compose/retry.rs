@@ -81,7 +81,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
             };
             let asked = error.retry_after();
             let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
-            let too_late = cx.deadline().is_some_and(|at| Instant::now() + wait >= at);
+            let too_late =
+                cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
             if attempt >= self.policy.attempts.get()
                 || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
                 || too_late

@@ -149,6 +149,15 @@ async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
     results.into_iter().map(|result| (result.content, result.is_error)).collect()
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_limit_beyond_all_time_is_no_limit() {
+    let tools = Tools::new().tool(Any("t", Some(Duration::MAX))).timeout(Duration::MAX);
+    let results = tools.execute(&asks(&[("t", r#"{"sleep": 1}"#)]), &Context::new()).await;
+    assert_eq!((results[0].content.as_str(), results[0].is_error), ("done", false));
+    let never = chain(crate::model::fake::Fake::echo()).timeout(Duration::MAX);
+    assert_eq!(never.invoke("x").await.unwrap().text(), "x");
+}
+
 #[tokio::test]
 async fn null_is_read_as_nothing_where_nothing_may_be_said() {
     #[derive(Deserialize)]
