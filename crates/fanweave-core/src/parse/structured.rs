@@ -178,7 +178,15 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
         let name = self.name.to_string();
         prompt.parameters.format = Some(ResponseFormat::JsonSchema { name, schema, strict: true });
         let (mut partial, is_wrapped) = (Partial::default(), self.is_wrapped);
+        let mut at = 0;
         let first = cx.mapped(Box::new(move |delta: Delta| {
+            if let Delta::Text { part, .. } = delta
+                && std::mem::replace(&mut at, part) != part
+                && partial.is_broken()
+            {
+                // Of a round before this one, which ended in a call of a tool.
+                partial = Partial::default();
+            }
             let value = delta.as_text().and_then(|text| partial.push(text))?;
             Some(Delta::Value(if is_wrapped { value.get(ANSWER)?.clone() } else { value }))
         }));
@@ -338,6 +346,38 @@ mod tests {
         let error = chain(number).invoke("?").await.unwrap_err();
         assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
         assert!(error.message().contains("expected u8"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_model_says_before_it_calls_a_tool_is_no_part_of_its_answer() {
+        struct Says;
+        impl crate::ChatModel for Says {
+            fn name(&self) -> &str {
+                "test/says"
+            }
+            async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+                let (text, call) = match prompt.messages.len() {
+                    1 => (r#"I look [here] first: {"n": 1}."#, true),
+                    _ => (r#"{"n": 2}"#, false),
+                };
+                cx.delta(Delta::text(text)).await;
+                let mut message = Message::assistant(text);
+                if call {
+                    let call =
+                        crate::ToolCall { id: "1".into(), name: "look".into(), arguments: "{}".into() };
+                    message.parts.push(crate::Part::ToolCall(call));
+                }
+                Ok(message)
+            }
+        }
+        let agent = crate::Model::new(Says).with_tools(crate::tool::Tools::new()).run_tools(3);
+        let mut run = chain(structured_as::<Number>(agent, "number", schema())).stream("?");
+        let mut last = None;
+        while let Some(piece) = run.next().await {
+            last = Some(piece.unwrap());
+        }
+        assert_eq!(run.output().await.unwrap(), Number { n: 2 });
+        assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
     }
 
     #[tokio::test]
