@@ -94,7 +94,7 @@ pub use fanweave_core::*;
 /// | `run_tools = 5` | runs them, and asks the model at most so many times |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
 /// | `retry = policy` | retries the whole call with this [`RetryPolicy`], beyond what the transport does |
-/// | `fallback = [".."]` | models that are asked where the one before fails |
+/// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |
 /// | `timeout = ..` | longest time for the whole call |
 pub use fanweave_macros::call;
 /// A prompt whose variables are checked when the program is compiled.

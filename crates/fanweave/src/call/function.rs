@@ -155,7 +155,10 @@ fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<
     let Config { mut prompt, model, client, tools } = config;
     let decided = Overrides { model, client, parameters: std::mem::take(&mut prompt.parameters), tools };
     let Overrides { model, client, parameters, tools } = overrides.or(decided);
-    prompt.parameters = parameters;
+    // What the attribute says holds for its fallbacks too, but for what is of one provider alone; and the loop of the tools must
+    // see a choice of a tool, to let go of it.
+    let everywhere = Parameters { model: None, extra: serde_json::Map::new(), ..F::parameters() };
+    prompt.parameters = parameters.or(&everywhere);
     let model = match (model, client) {
         (Some(model), _) => model?,
         (None, Some(client)) => through::<F>(client)?,

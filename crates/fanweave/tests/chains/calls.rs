@@ -9,7 +9,7 @@ use fanweave::call::{Config, Overrides};
 use fanweave::models::{Client, ModelBuilder};
 use fanweave::{
     ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Parameters, Prompt, Result, RetryPolicy,
-    chain, structured,
+    ToolChoice, chain, structured,
 };
 use fanweave_sim::Settings;
 use futures::StreamExt;
@@ -241,6 +241,52 @@ async fn offered() -> String {
 #[fanweave::call(model = shared().model("writer").build(), tools(get_weather), run_tools = 4)]
 async fn run_to_the_end() -> String {
     "What is the weather in both cities: Paris and London?".to_owned()
+}
+
+#[fanweave::call(
+    model = shared().model("writer").build(),
+    tools(get_weather),
+    run_tools = 3,
+    parameters = Parameters { tool_choice: Some(ToolChoice::Required), ..Parameters::default() },
+)]
+async fn made_to_look() -> String {
+    "What is the weather in Paris?".to_owned()
+}
+
+#[tokio::test]
+async fn a_tool_that_the_attribute_forces_is_forced_once() {
+    assert!(made_to_look().await.unwrap().content().contains("It is sunny in Paris."));
+}
+
+/// Answers with the parameters that it is given.
+fn reports() -> Model {
+    struct Reports;
+    impl ChatModel for Reports {
+        fn name(&self) -> &str {
+            "test/reports"
+        }
+        async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+            Ok(Message::assistant(serde_json::to_string(&prompt.parameters).unwrap()))
+        }
+    }
+    Model::new(Reports)
+}
+
+#[fanweave::call(
+    model = broken(),
+    temperature = 0.5,
+    max_tokens = 7,
+    parameters = Parameters { model: Some("big".into()), extra: serde_json::Map::from_iter([("a".into(), 1.into())]), ..Parameters::default() },
+    fallback = [reports()],
+)]
+async fn set_for_all() -> Config {
+    Config::new("").parameters(Parameters { max_tokens: Some(9), ..Parameters::default() })
+}
+
+#[tokio::test]
+async fn parameters_of_the_attribute_hold_for_fallbacks_where_they_are_of_no_provider() {
+    let response = set_for_all().await.unwrap();
+    assert_eq!(response.content(), r#"{"temperature":0.5,"max_tokens":9}"#);
 }
 
 #[tokio::test]
