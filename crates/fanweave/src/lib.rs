@@ -93,7 +93,7 @@ pub use fanweave_core::*;
 /// | `tools(A, b)` | tools that the model may ask for: types with [`tool`](macro@tool) |
 /// | `run_tools = 5` | runs them, and asks the model at most so many times |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
-/// | `retry = policy` | retries the whole call with this [`RetryPolicy`], beyond what the transport does |
+/// | `retry = policy` | asks the model again with this [`RetryPolicy`], beyond what the transport does |
 /// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |
 /// | `timeout = ..` | longest time for the whole call |
 pub use fanweave_macros::call;

@@ -243,13 +243,19 @@ fn settings(options: &Options) -> TokenStream {
             .fallback(::fanweave::__private::call::models(#others)?)
         }
     });
-    let timeout = options.timeout.as_ref().map(|limit| quote_spanned! {limit.span()=> .timeout(#limit) });
-    let around = (retry.is_some() || fallback.is_some() || timeout.is_some()).then(|| {
+    let timeout = options.timeout.as_ref().map(|limit| {
+        quote_spanned! {limit.span()=>
+            fn timeout() -> ::core::option::Option<::core::time::Duration> {
+                ::core::option::Option::Some(#limit)
+            }
+        }
+    });
+    let around = (retry.is_some() || fallback.is_some()).then(|| {
         quote! {
             fn around(
                 model: ::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>,
             ) -> ::fanweave::Result<::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>> {
-                ::core::result::Result::Ok(model #retry #fallback #timeout)
+                ::core::result::Result::Ok(model #retry #fallback)
             }
         }
     });
@@ -264,6 +270,7 @@ fn settings(options: &Options) -> TokenStream {
         #parameters
         #tools
         #rounds
+        #timeout
         #around
 
         fn answer(

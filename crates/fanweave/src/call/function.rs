@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -58,7 +59,12 @@ pub trait Function: Sized + 'static {
         None
     }
 
-    /// The model with the retries, timeouts and fallbacks of the attribute around it.
+    /// The longest that all of it may take: the function and every request.
+    fn timeout() -> Option<Duration> {
+        None
+    }
+
+    /// The model with the retries and fallbacks of the attribute around it.
     ///
     /// # Errors
     /// Where a fallback cannot be built.
@@ -100,12 +106,19 @@ pub(super) fn bound<F: Function>(input: F::Input) -> Bound {
 
 /// Runs a function that has its arguments.
 pub(super) fn of_bound<F: Function>() -> Chain<Bound, F::Output> {
-    chain(Bounded::<F>(PhantomData)).named(F::NAME)
+    in_time::<F, _>(chain(Bounded::<F>(PhantomData))).named(F::NAME)
 }
 
 /// A function as a chain from its arguments.
 pub fn chain_of<F: Function>() -> Chain<F::Input, F::Output> {
-    chain(Whole::<F>(PhantomData)).named(F::NAME)
+    in_time::<F, _>(chain(Whole::<F>(PhantomData))).named(F::NAME)
+}
+
+fn in_time<F: Function, I: Send + 'static>(call: Chain<I, F::Output>) -> Chain<I, F::Output> {
+    match F::timeout() {
+        Some(limit) => call.timeout(limit),
+        None => call,
+    }
 }
 
 struct Bounded<F>(PhantomData<fn() -> F>);

@@ -228,6 +228,40 @@ async fn retries_fallbacks_and_timeouts_stand_in_the_attribute() {
     assert!(falls_back("other").await.unwrap().content().ends_with("other"));
 }
 
+/// Takes a second, and asks for a tool the first time.
+fn unhurried() -> Model {
+    struct Unhurried;
+    impl ChatModel for Unhurried {
+        fn name(&self) -> &str {
+            "test/unhurried"
+        }
+        async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut message = Message::assistant("sunny");
+            if prompt.messages.len() == 1 {
+                let (id, name, arguments) = ("1".into(), "get_weather".into(), r#"{"city": "Paris"}"#.into());
+                message.parts = vec![fanweave::Part::ToolCall(fanweave::ToolCall { id, name, arguments })];
+            }
+            Ok(message)
+        }
+    }
+    Model::new(Unhurried)
+}
+
+#[fanweave::call(model = unhurried(), tools(get_weather), run_tools = 3, timeout = Duration::from_millis(1500))]
+async fn looks(wait: Duration) -> String {
+    tokio::time::sleep(wait).await;
+    "What is the weather in Paris?".to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_call_is_that_of_its_function_and_of_all_rounds() {
+    let began = tokio::time::Instant::now();
+    assert_eq!(looks(Duration::ZERO).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(looks::chain().invoke(Duration::from_secs(9)).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+}
+
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_given_up() {
     assert_eq!(hurried("slow").await.unwrap_err().kind(), ErrorKind::Timeout);
