@@ -21,6 +21,9 @@ const AGAIN: u32 = 2;
 /// What an answer stands under where its type is no object: providers take schemas of objects alone.
 const ANSWER: &str = "answer";
 
+/// Where its schema stands where it refers to itself.
+const WITHIN: &str = "#/$defs/answer";
+
 /// Says what is wrong with a value.
 type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
 
@@ -107,10 +110,44 @@ fn wrapped(mut schema: Value) -> Value {
             }
         }
     }
+    let definitions = root.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let moved = definitions.fold(refer(&mut schema), |moved, of| refer(of) | moved);
+    if moved {
+        // The root is another one now.
+        let definitions = root.entry("$defs").or_insert_with(|| json!({}));
+        if let Value::Object(definitions) = definitions {
+            let answer = std::mem::replace(&mut schema, json!({ "$ref": WITHIN }));
+            definitions.insert(ANSWER.to_owned(), answer);
+        }
+    }
     root.insert("type".to_owned(), json!("object"));
     root.insert("properties".to_owned(), json!({ ANSWER: schema }));
     root.insert("required".to_owned(), json!([ANSWER]));
     Value::Object(root)
+}
+
+/// Makes references to the root those to the answer. Whether there was one.
+fn refer(schema: &mut Value) -> bool {
+    match schema {
+        Value::Object(object) => {
+            object.iter_mut().fold(false, |moved, (keyword, value)| match keyword.as_str() {
+                "$ref" if value == "#" => {
+                    *value = json!(WITHIN);
+                    true
+                }
+                // The keys are names here.
+                "properties" | "$defs" | "definitions" if value.is_object() => {
+                    let named = value.as_object_mut().into_iter().flat_map(Map::values_mut);
+                    named.fold(moved, |moved, schema| refer(schema) | moved)
+                }
+                // Values, and no schemas.
+                "enum" | "const" | "default" | "examples" => moved,
+                _ => refer(value) | moved,
+            })
+        }
+        Value::Array(all) => all.iter_mut().fold(false, |moved, one| refer(one) | moved),
+        _ => false,
+    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Structured<T> {
@@ -378,6 +415,19 @@ mod tests {
         }
         assert_eq!(run.output().await.unwrap(), Number { n: 2 });
         assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
+    }
+
+    #[test]
+    fn a_type_that_refers_to_itself_still_does_within_another() {
+        let of = |to: &str| json!({ "properties": { "const": { "$ref": to } }, "enum": [{ "$ref": "#" }] });
+        let sum = json!({ "oneOf": [{ "type": "number" }, of("#")], "$defs": { "a": of("#"), "b": of("#/$defs/a") } });
+        let wrapped = structured_as::<Value>(Fake::echo(), "sum", sum).schema;
+        let within = json!({ "oneOf": [{ "type": "number" }, of("#/$defs/answer")] });
+        assert_eq!(wrapped["$defs"]["answer"], within);
+        assert_eq!(wrapped["$defs"]["a"], of("#/$defs/answer"));
+        assert_eq!(wrapped["$defs"]["b"], of("#/$defs/a"));
+        assert_eq!(wrapped["properties"]["answer"], json!({ "$ref": "#/$defs/answer" }));
+        assert_eq!(wrapped["type"], "object");
     }
 
     #[tokio::test]
