@@ -224,7 +224,7 @@ pub mod __private {
 
     pub mod call {
         //! What `#[call]` expands to.
-        pub use crate::call::{chain_of, kept, model_through, models, of, respond, structured};
+        pub use crate::call::{chain_of, kept, model_through, models, of, respond, structured, texts};
         pub use std::borrow::Borrow;
         pub use std::sync::OnceLock;
     }

@@ -216,6 +216,11 @@ pub fn models<M: IntoModel>(models: impl IntoIterator<Item = M>) -> Result<Vec<C
     models.into_iter().map(|model| model.into_model().map(chain)).collect()
 }
 
+/// The texts of an option.
+pub fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Vec<String> {
+    texts.into_iter().map(Into::into).collect()
+}
+
 /// The model of that name, reached through the client of the attribute.
 pub fn model_through(name: &str, client: impl IntoClient) -> Result<Model> {
     ModelBuilder::new(name).client(client.into_client()?).build()

@@ -104,6 +104,40 @@ async fn arguments_may_have_any_name_and_the_context_is_none_of_them() {
     assert!(within::chain().invoke("d".to_owned()).await.unwrap().content().ends_with("d[1]!None"));
 }
 
+/// Where lints are errors, and nothing is in scope that is not named.
+#[deny(warnings)]
+#[no_implicit_prelude]
+mod strict {
+    use ::std::string::String;
+
+    #[::fanweave::call(model = "sim/echo", stop = ["x"], timeout = ::std::time::Duration::from_secs(1))]
+    #[expect(unused_variables, reason = "its tone is not said yet")]
+    pub(super) async fn plain(text: &'_ str, tone: u8) -> String {
+        text.into()
+    }
+
+    use ::std::convert::Into;
+}
+
+/// What a macro writes is what is written.
+macro_rules! calls {
+    ($name:ident, $cx:ty, $of:ty, $model:literal) => {
+        #[fanweave::call(model = $model, provider = "sim")]
+        fn $name(cx: $cx, text: $of) -> String {
+            let _ = cx;
+            text.to_owned()
+        }
+    };
+}
+
+calls!(written, &Context, &str, "echo");
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_written_under_strict_lints_without_a_prelude_and_by_a_macro() {
+    assert!(strict::plain("a", 1).await.unwrap().content().ends_with('a'));
+    assert!(written("b").with_model("sim/echo").await.unwrap().content().ends_with('b'));
+}
+
 /// Answers with its name.
 struct Named(String);
 
