@@ -138,7 +138,7 @@ pub trait Callable {}
 
 /// A boxed error as one.
 #[derive(Debug)]
-struct Said(Box<dyn StdError + Send + Sync>);
+pub(crate) struct Said(pub(crate) Box<dyn StdError + Send + Sync>);
 
 impl std::fmt::Display for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

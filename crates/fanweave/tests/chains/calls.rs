@@ -197,11 +197,19 @@ async fn unreachable(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("nothing to say".to_owned()) } else { Ok(text.to_owned()) }
 }
 
+#[fanweave::call(model = "sim/echo")]
+fn unread() -> std::io::Result<String> {
+    Err(std::io::Error::other("no disk"))
+}
+
 #[tokio::test]
 async fn errors_name_the_function_and_come_where_the_call_is_awaited() {
     let error = unreachable("").await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Step, "nothing to say"));
     assert!(error.to_string().contains("unreachable"), "{error}");
+    let error = unread().await.unwrap_err();
+    let source = std::error::Error::source(&error).expect("what the function returned");
+    assert_eq!((error.message(), source.to_string().as_str()), ("no disk", "no disk"));
     let error = repeat("x").with_model("openia/gpt").await.unwrap_err();
     assert!(
         error.to_string().contains("did you mean `openai`?") && error.to_string().contains("repeat"),
