@@ -192,6 +192,28 @@ async fn what_is_changed_in_one_task_never_shows_in_another() {
     }
 }
 
+/// Asks another call on a thread for work that blocks.
+#[fanweave::tool]
+fn second_opinion() -> Result<String> {
+    Ok(who(0).blocking()?.content().to_owned())
+}
+
+#[tokio::test]
+async fn what_is_changed_within_a_future_holds_for_its_batches_streams_and_threads() {
+    let own = || Overrides::new().model(Model::new(Named("test/scope".into())));
+    let rows =
+        own().scope(async { who::chain().batch([0_usize, 1, 2]).concurrency(2).collect().await }).await;
+    let said: Vec<_> = rows.into_iter().map(|row| row.unwrap().content().to_owned()).collect();
+    assert_eq!(said, ["test/scope"; 3]);
+    let output = own().scope(async { who::chain().stream(1_usize).output().await }).await.unwrap();
+    assert_eq!(output.content(), "test/scope");
+    let blocking = own().scope(async { who::chain().blocking().invoke(1_usize) }).await.unwrap();
+    assert_eq!(blocking.content(), "test/scope");
+    let call = || serde_json::from_value::<second_opinion>(serde_json::json!({})).unwrap();
+    let tool = own().scope(async { fanweave::TypedTool::run_tool(call(), &Context::new()).await });
+    assert_eq!(tool.await.unwrap(), "test/scope");
+}
+
 #[fanweave::call(model = "openai/echo", client = Client::builder().build())]
 async fn unreachable(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("nothing to say".to_owned()) } else { Ok(text.to_owned()) }
