@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::partial::Partial;
-use super::repair::again;
+use super::repair::turns;
 use super::{SHOWN_BYTES, complaint, nulls};
 use crate::runnable::{Chain, chain};
 use crate::{
@@ -242,8 +242,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 }
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
-            prompt.messages.push(Message::assistant(message.text()));
-            prompt.messages.push(Message::user(again(&error)));
+            prompt.messages.extend(turns(message.text(), &error));
             left -= 1;
             cx = &muted;
         }
@@ -428,6 +427,23 @@ mod tests {
         assert_eq!(wrapped["$defs"]["b"], of("#/$defs/a"));
         assert_eq!(wrapped["properties"]["answer"], json!({ "$ref": "#/$defs/answer" }));
         assert_eq!(wrapped["type"], "object");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_text_is_no_message_of_the_conversation() {
+        struct Silent;
+        impl crate::ChatModel for Silent {
+            fn name(&self) -> &str {
+                "test/silent"
+            }
+            async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+                // Providers refuse messages that say nothing.
+                assert!(prompt.messages.iter().all(|message| !message.text().is_empty()), "{prompt:?}");
+                Ok(Message::assistant(if prompt.messages.len() == 1 { "" } else { r#"{"n": 1}"# }))
+            }
+        }
+        let number = structured_as::<Number>(crate::Model::new(Silent), "number", schema());
+        assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 1 });
     }
 
     #[tokio::test]
