@@ -197,6 +197,8 @@ mod tests {
             assert!(alternative["properties"][own].is_object());
         }
         assert!(flat.get("properties").is_none());
+        let arguments = crate::tool_macro::parameters::<Flat>();
+        assert_eq!((&arguments["type"], &arguments["oneOf"]), (&json!("object"), &flat["oneOf"]));
         // A reference stands alone.
         let nested = schema_of::<Tree>()["$defs"]["Node"].clone();
         assert_eq!(

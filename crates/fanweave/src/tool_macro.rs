@@ -15,6 +15,8 @@ pub fn parameters<T: JsonSchema>() -> Value {
     // The tool says both itself.
     fields.remove("title");
     fields.remove("description");
+    // Providers look for it even where all alternatives say so.
+    fields.entry("type").or_insert_with(|| "object".into());
     fields.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
     schema
 }
