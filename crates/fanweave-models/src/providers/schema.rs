@@ -35,6 +35,9 @@ pub(super) const STRICT: Subset = Subset {
     all_required: true,
 };
 
+/// Deepest nesting of objects in OpenAI's strict mode. Source: its list of limitations.
+const STRICT_LEVELS: usize = 10;
+
 /// Formats of numbers: their bounds say as much.
 const NUMBERS: &[&str] = &[
     "int8", "int16", "int32", "int64", "int", "uint8", "uint16", "uint32", "uint64", "uint", "float",
@@ -98,6 +101,21 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         && named.flat_map(Map::values).all(is_closed)
         && listed.flatten().all(is_closed)
         && object.get("items").is_none_or(is_closed)
+}
+
+/// Whether OpenAI's strict mode can say it.
+pub(super) fn can_be_strict(schema: &Value) -> bool {
+    is_closed(schema) && levels(schema) <= STRICT_LEVELS
+}
+
+/// How deep objects nest in a schema, without what it refers to.
+fn levels(schema: &Value) -> usize {
+    let Value::Object(object) = schema else { return 0 };
+    let named = object.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values);
+    let listed = ["anyOf", "oneOf", "allOf", "prefixItems"].into_iter();
+    let listed = listed.filter_map(|name| object.get(name)?.as_array()).flatten();
+    let inner = named.chain(listed).chain(object.get("items")).map(levels).max().unwrap_or_default();
+    inner + usize::from(is_of(object, "object") || object.contains_key("properties"))
 }
 
 /// Whether values may be of that type.
@@ -323,6 +341,15 @@ mod tests {
         ] {
             assert_eq!(is_closed(&object(of.clone())), closed, "{of}");
         }
+    }
+
+    #[test]
+    fn what_nests_deeper_than_the_strict_mode_goes_is_not_said_in_it() {
+        let object = |of: Value| json!({ "type": "object", "properties": { "a": { "type": ["array", "null"], "items": of } } });
+        let ten = (0..10).fold(json!({ "type": "string" }), |inner, _| object(inner));
+        assert!(can_be_strict(&ten));
+        assert!(!can_be_strict(&object(json!({ "anyOf": [ten, { "type": "null" }] }))));
+        assert!(!can_be_strict(&json!({ "type": "object" })));
     }
 
     #[test]
