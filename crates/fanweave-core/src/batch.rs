@@ -9,7 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::task::JoinSet;
 
-use crate::{Chain, Context, Error, ErrorKind, Result, Runnable};
+use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, carried};
 
 /// Rows in flight where nobody says otherwise. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
@@ -90,6 +90,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             cx = cx.with_concurrency(n);
         }
         let mut inputs = inputs.enumerate();
+        let carried = carried::here();
         let start = move |rows: &mut JoinSet<Row<O>>| {
             let Some((index, input)) = inputs.next() else { return Started::NoMore };
             let Some(_) = concurrency else {
@@ -99,11 +100,12 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
                 return Started::Failed(Row { index, result: Err(no_runtime()) });
             }
             let (chain, cx) = (chain.clone(), cx.clone());
-            rows.spawn(async move {
+            let row = async move {
                 let work = AssertUnwindSafe(cx.guard(chain.run(input, &cx))).catch_unwind();
                 let result = work.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
                 Row { index, result }
-            });
+            };
+            rows.spawn(carried::along(carried.clone(), row));
             Started::Running
         };
         let most = concurrency.map_or(1, NonZeroUsize::get);

@@ -103,6 +103,8 @@ const RECURSION_LIMIT: u32 = 25;
 #[derive(Default)]
 struct Spoken {
     yet: AtomicBool,
+    /// Whether the reader may know of it.
+    heard: AtomicBool,
     around: Option<Arc<Spoken>>,
 }
 
@@ -405,16 +407,28 @@ impl Context {
 
     /// Hands on a piece of an answer: to the reader of the stream, and as an event.
     pub async fn delta(&self, delta: Delta) {
-        let mut spoken = &self.spoken;
-        while let Some(step) = spoken {
-            step.yet.store(true, Ordering::Relaxed);
-            spoken = &step.around;
+        self.mark(|step| &step.yet);
+        // What is said before an answer begins leaves nothing behind on its way, where it does not arrive.
+        let is_answer = !matches!(delta, Delta::Started { .. } | Delta::Usage(_));
+        if is_answer {
+            self.mark(|step| &step.heard);
         }
         if self.shared.channel.is_some() {
             self.emit(EventKind::Delta(delta.clone())).await;
         }
-        if let Some(pieces) = &self.pieces {
-            pieces.send(delta).await;
+        if let Some(pieces) = &self.pieces
+            && pieces.send(delta).await
+        {
+            self.mark(|step| &step.heard);
+        }
+    }
+
+    /// Notes something for all steps around that want to know.
+    fn mark(&self, what: impl Fn(&Spoken) -> &AtomicBool) {
+        let mut spoken = &self.spoken;
+        while let Some(step) = spoken {
+            what(step).store(true, Ordering::Relaxed);
+            spoken = &step.around;
         }
     }
 
@@ -459,22 +473,22 @@ impl Context {
         if !self.wants_deltas() {
             return self;
         }
-        let spoken = Some(Arc::new(Spoken { yet: AtomicBool::new(false), around: self.spoken.clone() }));
+        let spoken = Some(Arc::new(Spoken {
+            yet: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
+            around: self.spoken.clone(),
+        }));
         Self { spoken, ..self }
     }
 
     /// Whether a model has nothing left to hand out. Yes where nobody wants pieces.
     pub(crate) fn has_spoken(&self) -> bool {
-        !self.wants_deltas() || self.spoken_yet()
+        !self.wants_deltas() || self.spoken.as_ref().is_some_and(|spoken| spoken.yet.load(Ordering::Relaxed))
     }
 
     /// Whether the reader of a stream has been handed a piece since [`listened_to`](Self::listened_to).
     pub(crate) fn was_heard(&self) -> bool {
-        self.has_pieces() && self.spoken_yet()
-    }
-
-    fn spoken_yet(&self) -> bool {
-        self.spoken.as_ref().is_some_and(|spoken| spoken.yet.load(Ordering::Relaxed))
+        self.has_pieces() && self.spoken.as_ref().is_some_and(|spoken| spoken.heard.load(Ordering::Relaxed))
     }
 
     pub(crate) fn has_pieces(&self) -> bool {

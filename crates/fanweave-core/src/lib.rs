@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod blocking;
 mod cache;
+mod carried;
 mod closest;
 pub mod compose;
 pub mod context;
@@ -69,4 +70,9 @@ pub use vars::Vars;
 pub mod __private {
     //! What the macros of this crate expand to.
     pub use serde_json::{Value, json};
+
+    pub mod carried {
+        //! What holds for all that runs within a future.
+        pub use crate::carried::{Carried, here, within};
+    }
 }

@@ -30,13 +30,14 @@ impl Pieces {
         Pieces::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
     }
 
-    pub(crate) async fn send(&self, mut delta: Delta) {
+    /// Whether it has come to the reader.
+    pub(crate) async fn send(&self, mut delta: Delta) -> bool {
         let mut pieces = self;
         loop {
             match pieces {
                 Pieces::Map { map, next } => {
                     let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
-                    let Some(mapped) = mapped else { return };
+                    let Some(mapped) = mapped else { return false };
                     delta = mapped;
                     pieces = next;
                 }
@@ -46,7 +47,7 @@ impl Pieces {
                         // A reader that has gone has dropped the run, and this with it.
                         let _ = reader.send(delta).await;
                     }
-                    return;
+                    return true;
                 }
             }
         }

@@ -3,6 +3,7 @@
 mod call;
 mod prompt;
 mod tool;
+mod types;
 
 use proc_macro::TokenStream;
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use minijinja::Environment;
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream, Parser};
 use syn::punctuated::Punctuated;
 use syn::spanned::Spanned;
@@ -73,8 +74,7 @@ impl Values {
             None => wrong = Some(error),
         };
         for (i, Given { name, .. }) in given.iter().enumerate() {
-            let said = name.to_string();
-            if !variables.contains(said.trim_start_matches("r#")) {
+            if !variables.contains(&name.unraw().to_string()) {
                 let names = list(&variables);
                 add(Error::new(
                     name.span(),
@@ -87,18 +87,20 @@ impl Values {
         }
         let missing: BTreeSet<_> = variables
             .iter()
-            .filter(|variable| !given.iter().any(|g| g.name == **variable))
+            .filter(|variable| !given.iter().any(|g| g.name.unraw() == **variable))
             .cloned()
             .collect();
         if let Some(first) = missing.first() {
             let names = list(&missing);
-            let message = format!("the template needs {names}: add `, {first}` or `, {first} = ..`");
+            let raw = if syn::parse_str::<Ident>(first).is_ok() { "" } else { "r#" };
+            let message =
+                format!("the template needs {names}: add `, {raw}{first}` or `, {raw}{first} = ..`");
             add(Error::new(template.span(), message));
         }
         if let Some(error) = wrong {
             return Err(error);
         }
-        let names = given.iter().map(|g| g.name.to_string());
+        let names = given.iter().map(|g| g.name.unraw().to_string());
         let values = given.iter().map(|g| &g.value);
         Ok(quote! {
             ::fanweave::__private::filled(#template, [#((#names, ::fanweave::__private::value(&(#values)))),*])

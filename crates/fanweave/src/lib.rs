@@ -95,8 +95,8 @@ pub use fanweave_core::*;
 /// | `tools(A, b)` | tools that the model may ask for: types with [`tool`](macro@tool) |
 /// | `run_tools = 5` | runs them, and asks the model at most so many times |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
-/// | `retry = policy` | retries the whole call with this [`RetryPolicy`], beyond what the transport does |
-/// | `fallback = [".."]` | models that are asked where the one before fails |
+/// | `retry = policy` | asks the model again with this [`RetryPolicy`], beyond what the transport does |
+/// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |
 /// | `timeout = ..` | longest time for the whole call |
 pub use fanweave_macros::call;
 /// A prompt whose variables are checked when the program is compiled.
@@ -226,7 +226,7 @@ pub mod __private {
 
     pub mod call {
         //! What `#[call]` expands to.
-        pub use crate::call::{chain_of, kept, model_through, models, of, respond, structured};
+        pub use crate::call::{chain_of, kept, model_through, models, of, respond, structured, texts};
         pub use std::borrow::Borrow;
         pub use std::sync::OnceLock;
     }

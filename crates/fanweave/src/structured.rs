@@ -1,9 +1,10 @@
 //! Structured answers from a type alone.
 
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use crate::{Message, Prompt, Runnable, Structured, structured_as};
 
@@ -46,12 +47,77 @@ where
 }
 
 /// The schema of a type. Types within it stand where they are used, because not every provider follows references.
+///
+/// What comes out says the same as what was generated, in words that more providers understand.
 pub(crate) fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
         settings.meta_schema = None;
     });
+    let settings = settings.with_transform(RecursiveTransform(plain));
     settings.into_generator().into_root_schema_for::<T>().to_value()
+}
+
+/// Says what one schema says in the words that most providers understand.
+fn plain(schema: &mut Schema) {
+    if schema.as_bool() == Some(true) {
+        // Where a schema has to be an object.
+        *schema = Schema::default();
+    }
+    let Some(object) = schema.as_object_mut() else { return };
+    spread(object);
+    let with_first = object.get("prefixItems").and_then(Value::as_array);
+    if let Some(first) = with_first.filter(|_| !object.contains_key("items")) {
+        // Arrays without `items` are refused. These have no items but the first ones, so that nothing else is allowed.
+        let mut kinds: Vec<Value> = Vec::new();
+        for kind in first {
+            if !kinds.contains(kind) {
+                kinds.push(kind.clone());
+            }
+        }
+        let items = if kinds.len() == 1 { kinds.remove(0) } else { json!({ "anyOf": kinds }) };
+        object.insert("items".to_owned(), items);
+    }
+    if object.contains_key("$ref") && object.keys().any(|keyword| !keyword.starts_with('$')) {
+        // Nothing may stand beside a reference.
+        let reference = object.remove("$ref");
+        object.insert("anyOf".to_owned(), json!([{ "$ref": reference }]));
+    }
+}
+
+/// Puts the properties of an object into each of its alternatives, as with an enum that is flattened into a struct: beside alternatives
+/// properties are ignored by some providers, and by those that want objects closed they could not be said at all.
+fn spread(object: &mut Map<String, Value>) {
+    let lists: Vec<_> =
+        ["oneOf", "anyOf", "allOf"].into_iter().filter(|name| object.contains_key(*name)).collect();
+    let [list @ ("oneOf" | "anyOf")] = lists.as_slice() else { return };
+    let is_object = |schema: &Value| {
+        let nested = ["oneOf", "anyOf", "allOf", "$ref"].iter().any(|keyword| schema.get(keyword).is_some());
+        !nested && schema["type"] == "object" && schema["properties"].is_object()
+    };
+    let alternatives = object[*list].as_array();
+    if !object.contains_key("properties")
+        || object.contains_key("additionalProperties")
+        || !alternatives.is_some_and(|all| all.iter().all(is_object))
+    {
+        return;
+    }
+    let (own, required) = (object.remove("properties"), object.remove("required"));
+    object.remove("type");
+    for alternative in object[*list].as_array_mut().into_iter().flatten() {
+        let mut properties = own.clone().unwrap_or_default();
+        let mut all = required.clone().unwrap_or_else(|| json!([]));
+        if let (Value::Object(properties), Value::Object(more)) =
+            (&mut properties, alternative["properties"].take())
+        {
+            properties.extend(more);
+        }
+        if let (Value::Array(all), Value::Array(more)) = (&mut all, alternative["required"].take()) {
+            all.extend(more);
+        }
+        alternative["properties"] = properties;
+        alternative["required"] = all;
+    }
 }
 
 /// The name of a type as providers take it.
@@ -84,9 +150,61 @@ mod tests {
         since: String,
     }
 
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "its schema is what counts")]
+    struct Flat {
+        id: u64,
+        #[serde(flatten)]
+        shape: Shape,
+    }
+
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "its schema is what counts")]
+    enum Shape {
+        Circle { radius: f64 },
+        Square { side: f64 },
+    }
+
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "its schema is what counts")]
+    struct Tree {
+        root: Node,
+    }
+
+    #[derive(serde::Deserialize, JsonSchema)]
+    #[expect(dead_code, reason = "its schema is what counts")]
+    enum Node {
+        Leaf(f64),
+        Neg {
+            /// What is negated.
+            of: Box<Node>,
+        },
+    }
+
     #[test]
     fn schemas_come_from_types_and_doc_comments() {
         insta::assert_json_snapshot!(schema_of::<Shelf>());
         assert_eq!(name_of::<Vec<Option<Shelf>>>(), "Array_of_Nullable_Shelf");
+    }
+
+    #[test]
+    fn what_providers_refuse_or_overlook_is_said_in_other_words() {
+        let flat = schema_of::<Flat>();
+        let both = flat["oneOf"].as_array().unwrap();
+        for (alternative, own) in both.iter().zip(["Circle", "Square"]) {
+            assert_eq!(alternative["required"], json!(["id", own]), "{flat}");
+            assert_eq!(alternative["properties"]["id"]["type"], "integer");
+            assert!(alternative["properties"][own].is_object());
+        }
+        assert!(flat.get("properties").is_none());
+        let arguments = crate::tool_macro::parameters::<Flat>();
+        assert_eq!((&arguments["type"], &arguments["oneOf"]), (&json!("object"), &flat["oneOf"]));
+        // A reference stands alone.
+        let nested = schema_of::<Tree>()["$defs"]["Node"].clone();
+        assert_eq!(
+            nested["oneOf"][1]["properties"]["Neg"]["properties"]["of"]["anyOf"],
+            json!([{ "$ref": "#/$defs/Node" }])
+        );
+        assert_eq!(schema_of::<Vec<Value>>()["items"], json!({}));
     }
 }

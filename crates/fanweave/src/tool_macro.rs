@@ -15,6 +15,8 @@ pub fn parameters<T: JsonSchema>() -> Value {
     // The tool says both itself.
     fields.remove("title");
     fields.remove("description");
+    // Providers look for it even where all alternatives say so.
+    fields.entry("type").or_insert_with(|| "object".into());
     fields.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
     schema
 }
@@ -138,7 +140,7 @@ pub trait Callable {}
 
 /// A boxed error as one.
 #[derive(Debug)]
-struct Said(Box<dyn StdError + Send + Sync>);
+pub(crate) struct Said(pub(crate) Box<dyn StdError + Send + Sync>);
 
 impl std::fmt::Display for Said {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -49,6 +49,11 @@ mod tests {
             half = f64::from(n) / 4.0,
         );
         assert_eq!(prompt.messages[0].text(), "1a2b 0.5 [0, 1]");
+        let r#type = "song";
+        assert_eq!(
+            prompt!("A {{ type }} in {{ move }}.", r#type, r#move = 4).messages[0].text(),
+            "A song in 4."
+        );
         assert_eq!(prompt!("No variables.").messages[0].text(), "No variables.");
     }
 

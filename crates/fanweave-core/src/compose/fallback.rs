@@ -119,6 +119,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_stream_that_breaks_before_the_reader_heard_of_it_falls_back_and_is_tried_again() {
+        struct Breaks;
+        impl ChatModel for Breaks {
+            fn name(&self) -> &str {
+                "test/breaks"
+            }
+            async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+                cx.delta(Delta::Started { id: None, model: Some("breaks".into()) }).await;
+                cx.delta(Delta::Usage(crate::Usage::default())).await;
+                Err(Error::new(ErrorKind::StreamIncomplete, "it broke"))
+            }
+        }
+        let breaks = || chain(Model::new(Breaks));
+        let other = breaks().fallback([chain(Fake::echo())]) | crate::text();
+        assert_eq!(other.stream("x").output().await.unwrap(), "x");
+        let policy = crate::RetryPolicy { base: std::time::Duration::ZERO, ..crate::RetryPolicy::default() };
+        let tries = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = tries.clone();
+        let again = breaks().retry_if(policy, move |_| {
+            counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            true
+        }) | crate::text();
+        assert!(again.stream("x").output().await.is_err());
+        assert_eq!(tries.load(std::sync::atomic::Ordering::Relaxed), 6);
+        // Whoever reads the pieces of the model has heard of it.
+        assert!(breaks().fallback([chain(Fake::echo())]).stream("x").output().await.is_err());
+    }
+
+    #[tokio::test]
     async fn where_all_fail_the_error_tells_of_each() {
         let error = down("busy").fallback([down("full")]).invoke("x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);

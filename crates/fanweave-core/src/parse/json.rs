@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::parse::complaint;
 use crate::parse::partial::Partial;
 use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
@@ -89,7 +90,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
         let (line, column) = place(text, start, &error);
         let shown = excerpt(text.trim(), SHOWN_BYTES);
         let wanted = std::any::type_name::<T>();
-        let why = error.to_string();
+        let why = complaint(&error);
         let why = why.split(" at line ").next().unwrap_or_default();
         let message =
             format!("expected JSON of {wanted}: {why} at line {line}, column {column} of {shown:?}");
@@ -171,6 +172,9 @@ mod tests {
         assert!(error.to_string().starts_with(start), "{error}");
         let long = format!("[{}", "x".repeat(100_000));
         assert!(parse::<Value>(&long).unwrap_err().message().len() < 500);
+        let quoted = format!("[\"{}\"]", "é".repeat(100_000));
+        let error = parse::<Vec<u8>>(&quoted).unwrap_err();
+        assert!(error.message().len() < 1000 && error.message().contains("expected u8"), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod json;
 pub mod lines;
 pub mod list;
 pub mod matches;
+pub(crate) mod nulls;
 pub(crate) mod partial;
 pub mod repair;
 pub mod structured;
@@ -20,4 +21,17 @@ const SHOWN_BYTES: usize = 200;
 fn unreadable(expected: &str, found: &str) -> Error {
     let shown = excerpt(found.trim(), SHOWN_BYTES);
     Error::new(ErrorKind::Parse, format!("expected {expected}, found {shown:?}")).with_body(found)
+}
+
+/// What a parser says about a value, which it may quote in full: its beginning and its end, which says what was expected.
+pub(crate) fn complaint(error: &serde_json::Error) -> String {
+    let why = error.to_string();
+    if why.len() <= 2 * SHOWN_BYTES {
+        return why;
+    }
+    let mut from = why.len() - SHOWN_BYTES;
+    while !why.is_char_boundary(from) {
+        from += 1;
+    }
+    excerpt(&why, SHOWN_BYTES) + &why[from..]
 }

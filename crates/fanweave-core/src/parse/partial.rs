@@ -90,6 +90,11 @@ impl Partial {
         self.closed
     }
 
+    /// Whether what came was no JSON.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(self.state, State::Ended) && !self.stack.is_empty()
+    }
+
     /// Reads on. Gives the value so far where enough of it is new.
     pub(crate) fn push(&mut self, piece: &str) -> Option<Value> {
         for c in piece.chars() {

@@ -47,7 +47,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            let prompt = Prompt::new([Message::assistant(message.text()), Message::user(again(&error))]);
+            let prompt = Prompt::new(turns(message.text(), &error).collect::<Vec<_>>());
             message = self.model.run(prompt, &muted).await?;
         }
         self.parser.run(message, &muted).await
@@ -98,13 +98,12 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
         let muted = cx.muted();
         for _ in 0..self.times {
             let message = self.model.run(prompt.clone(), &muted).await?;
-            let answer = Message::assistant(message.text());
+            let answer = message.text();
             let error = match self.parser.run(message, &muted).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            prompt.messages.push(answer);
-            prompt.messages.push(Message::user(again(&error)));
+            prompt.messages.extend(turns(answer, &error));
         }
         let message = self.model.run(prompt, &muted).await?;
         self.parser.run(message, &muted).await
@@ -115,8 +114,14 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
     }
 }
 
+/// How a conversation goes on after an answer that cannot be read. Providers refuse messages that say nothing.
+pub(super) fn turns(answer: String, error: &Error) -> impl Iterator<Item = Message> {
+    let answer = Some(answer).filter(|answer| !answer.trim().is_empty()).map(Message::assistant);
+    answer.into_iter().chain([Message::user(again(error))])
+}
+
 /// What a model is told of an answer that does not fit.
-pub(super) fn again(error: &Error) -> String {
+fn again(error: &Error) -> String {
     format!("This answer could not be read: {error}. Write it again so that it can, and nothing else.")
 }
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use super::SHOWN_BYTES;
 use super::partial::Partial;
-use super::repair::again;
+use super::repair::turns;
+use super::{SHOWN_BYTES, complaint, nulls};
 use crate::runnable::{Chain, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
@@ -20,6 +20,9 @@ const AGAIN: u32 = 2;
 
 /// What an answer stands under where its type is no object: providers take schemas of objects alone.
 const ANSWER: &str = "answer";
+
+/// Where its schema stands where it refers to itself.
+const WITHIN: &str = "#/$defs/answer";
 
 /// Says what is wrong with a value.
 type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
@@ -107,10 +110,44 @@ fn wrapped(mut schema: Value) -> Value {
             }
         }
     }
+    let definitions = root.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let moved = definitions.fold(refer(&mut schema), |moved, of| refer(of) | moved);
+    if moved {
+        // The root is another one now.
+        let definitions = root.entry("$defs").or_insert_with(|| json!({}));
+        if let Value::Object(definitions) = definitions {
+            let answer = std::mem::replace(&mut schema, json!({ "$ref": WITHIN }));
+            definitions.insert(ANSWER.to_owned(), answer);
+        }
+    }
     root.insert("type".to_owned(), json!("object"));
     root.insert("properties".to_owned(), json!({ ANSWER: schema }));
     root.insert("required".to_owned(), json!([ANSWER]));
     Value::Object(root)
+}
+
+/// Makes references to the root those to the answer. Whether there was one.
+fn refer(schema: &mut Value) -> bool {
+    match schema {
+        Value::Object(object) => {
+            object.iter_mut().fold(false, |moved, (keyword, value)| match keyword.as_str() {
+                "$ref" if value == "#" => {
+                    *value = json!(WITHIN);
+                    true
+                }
+                // The keys are names here.
+                "properties" | "$defs" | "definitions" if value.is_object() => {
+                    let named = value.as_object_mut().into_iter().flat_map(Map::values_mut);
+                    named.fold(moved, |moved, schema| refer(schema) | moved)
+                }
+                // Values, and no schemas.
+                "enum" | "const" | "default" | "examples" => moved,
+                _ => refer(value) | moved,
+            })
+        }
+        Value::Array(all) => all.iter_mut().fold(false, |moved, one| refer(one) | moved),
+        _ => false,
+    }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Structured<T> {
@@ -153,7 +190,9 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             let shown = excerpt(text.trim(), SHOWN_BYTES);
             Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
         };
-        let value: T = serde_json::from_value(value).map_err(|error| wrong(error.to_string()))?;
+        let of_answer = if self.is_wrapped { &self.schema["properties"][ANSWER] } else { &*self.schema };
+        let value: T =
+            nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(complaint(&error)))?;
         for check in &self.checks {
             check(&value).map_err(wrong)?;
         }
@@ -176,7 +215,15 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
         let name = self.name.to_string();
         prompt.parameters.format = Some(ResponseFormat::JsonSchema { name, schema, strict: true });
         let (mut partial, is_wrapped) = (Partial::default(), self.is_wrapped);
+        let mut at = 0;
         let first = cx.mapped(Box::new(move |delta: Delta| {
+            if let Delta::Text { part, .. } = delta
+                && std::mem::replace(&mut at, part) != part
+                && partial.is_broken()
+            {
+                // Of a round before this one, which ended in a call of a tool.
+                partial = Partial::default();
+            }
             let value = delta.as_text().and_then(|text| partial.push(text))?;
             Some(Delta::Value(if is_wrapped { value.get(ANSWER)?.clone() } else { value }))
         }));
@@ -195,8 +242,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 }
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
-            prompt.messages.push(Message::assistant(message.text()));
-            prompt.messages.push(Message::user(again(&error)));
+            prompt.messages.extend(turns(message.text(), &error));
             left -= 1;
             cx = &muted;
         }
@@ -299,6 +345,105 @@ mod tests {
             assert_eq!(words.schema["properties"]["answer"], list);
             assert_eq!(chain(words).invoke("?").await.unwrap(), ["a", "b"]);
         }
+    }
+
+    #[tokio::test]
+    async fn a_null_in_the_place_of_what_may_be_left_out_is_left_out() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Page {
+            #[serde(default)]
+            lines: u8,
+            note: Option<u8>,
+        }
+        let page = json!({
+            "type": "object",
+            "properties": { "lines": { "type": "integer" }, "note": { "type": ["integer", "null"] } },
+        });
+        // What strict modes make of a property that is not required.
+        let model = Fake::script([Ok(r#"{"lines": null, "note": null}"#)]);
+        let read = chain(structured_as::<Page>(model, "page", page.clone()).again(0)).invoke("?").await;
+        assert_eq!(read.unwrap(), Page { lines: 0, note: None });
+        let model = Fake::script([Ok(r#"{"answer": [{"lines": null, "note": 1}]}"#)]);
+        let pages =
+            json!({ "type": "array", "items": { "$ref": "#/$defs/page" }, "$defs": { "page": page } });
+        let read = chain(structured_as::<Vec<Page>>(model, "pages", pages).again(0)).invoke("?").await;
+        assert_eq!(read.unwrap(), [Page { lines: 0, note: Some(1) }]);
+        // What is required is still missing.
+        let model = Fake::script([Ok(r#"{"n": null}"#)]);
+        let error =
+            chain(structured_as::<Number>(model, "number", schema()).again(0)).invoke("?").await.unwrap_err();
+        assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_with_a_huge_answer_is_said_in_a_few_lines() {
+        let huge: &'static str = format!(r#"{{"n": "{}"}}"#, "x".repeat(1_000_000)).leak();
+        let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).again(0);
+        let error = chain(number).invoke("?").await.unwrap_err();
+        assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
+        assert!(error.message().contains("expected u8"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_a_model_says_before_it_calls_a_tool_is_no_part_of_its_answer() {
+        struct Says;
+        impl crate::ChatModel for Says {
+            fn name(&self) -> &str {
+                "test/says"
+            }
+            async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+                let (text, call) = match prompt.messages.len() {
+                    1 => (r#"I look [here] first: {"n": 1}."#, true),
+                    _ => (r#"{"n": 2}"#, false),
+                };
+                cx.delta(Delta::text(text)).await;
+                let mut message = Message::assistant(text);
+                if call {
+                    let call =
+                        crate::ToolCall { id: "1".into(), name: "look".into(), arguments: "{}".into() };
+                    message.parts.push(crate::Part::ToolCall(call));
+                }
+                Ok(message)
+            }
+        }
+        let agent = crate::Model::new(Says).with_tools(crate::tool::Tools::new()).run_tools(3);
+        let mut run = chain(structured_as::<Number>(agent, "number", schema())).stream("?");
+        let mut last = None;
+        while let Some(piece) = run.next().await {
+            last = Some(piece.unwrap());
+        }
+        assert_eq!(run.output().await.unwrap(), Number { n: 2 });
+        assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
+    }
+
+    #[test]
+    fn a_type_that_refers_to_itself_still_does_within_another() {
+        let of = |to: &str| json!({ "properties": { "const": { "$ref": to } }, "enum": [{ "$ref": "#" }] });
+        let sum = json!({ "oneOf": [{ "type": "number" }, of("#")], "$defs": { "a": of("#"), "b": of("#/$defs/a") } });
+        let wrapped = structured_as::<Value>(Fake::echo(), "sum", sum).schema;
+        let within = json!({ "oneOf": [{ "type": "number" }, of("#/$defs/answer")] });
+        assert_eq!(wrapped["$defs"]["answer"], within);
+        assert_eq!(wrapped["$defs"]["a"], of("#/$defs/answer"));
+        assert_eq!(wrapped["$defs"]["b"], of("#/$defs/a"));
+        assert_eq!(wrapped["properties"]["answer"], json!({ "$ref": "#/$defs/answer" }));
+        assert_eq!(wrapped["type"], "object");
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_text_is_no_message_of_the_conversation() {
+        struct Silent;
+        impl crate::ChatModel for Silent {
+            fn name(&self) -> &str {
+                "test/silent"
+            }
+            async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+                // Providers refuse messages that say nothing.
+                assert!(prompt.messages.iter().all(|message| !message.text().is_empty()), "{prompt:?}");
+                Ok(Message::assistant(if prompt.messages.len() == 1 { "" } else { r#"{"n": 1}"# }))
+            }
+        }
+        let number = structured_as::<Number>(crate::Model::new(Silent), "number", schema());
+        assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 1 });
     }
 
     #[tokio::test]

@@ -8,8 +8,10 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Tool;
+use crate::parse::{complaint, nulls};
 use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
 /// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
@@ -71,23 +73,38 @@ struct Entry {
 
 /// The erased twin of [`Tool`].
 trait DynTool: Send + Sync {
-    fn call<'a>(&'a self, call: &'a ToolCall, cx: &'a Context) -> BoxFuture<'a, Result<String>>;
+    fn call<'a>(
+        &'a self,
+        call: &'a ToolCall,
+        schema: &'a Value,
+        cx: &'a Context,
+    ) -> BoxFuture<'a, Result<String>>;
 }
 
 impl<T: Tool> DynTool for T {
-    fn call<'a>(&'a self, call: &'a ToolCall, cx: &'a Context) -> BoxFuture<'a, Result<String>> {
-        Box::pin(async move { Tool::call(self, read_arguments(call, ErrorKind::Input)?, cx).await })
+    fn call<'a>(
+        &'a self,
+        call: &'a ToolCall,
+        schema: &'a Value,
+        cx: &'a Context,
+    ) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move { Tool::call(self, read_arguments(call, schema, ErrorKind::Input)?, cx).await })
     }
 }
 
-/// Reads the arguments of a call. The error is meant for whoever wrote them.
-pub(super) fn read_arguments<T: DeserializeOwned>(call: &ToolCall, kind: ErrorKind) -> Result<T> {
+/// Reads the arguments of a call of a tool with that schema. The error is meant for whoever wrote them.
+pub(super) fn read_arguments<T: DeserializeOwned>(
+    call: &ToolCall,
+    schema: &Value,
+    kind: ErrorKind,
+) -> Result<T> {
     let arguments = call.parse_arguments().map_err(|error| {
-        let message = format!("the arguments are not valid JSON ({error}); send one JSON object");
+        let message =
+            format!("the arguments are not valid JSON ({}); send one JSON object", complaint(&error));
         Error::new(kind, message).with_source(error)
     })?;
-    serde_json::from_value(arguments).map_err(|error| {
-        let message = format!("the arguments do not fit the schema: {error}");
+    nulls::read(arguments, schema, schema).map_err(|error| {
+        let message = format!("the arguments do not fit the schema: {}", complaint(&error));
         Error::new(kind, message).with_source(error)
     })
 }
@@ -223,11 +240,12 @@ impl Tools {
         self.ready()?;
         let Some(entry) = self.get(&call.name) else { return Err(self.unknown(&call.name)) };
         let limit = entry.timeout.or(self.timeout);
+        let schema = &entry.spec.parameters;
         let work = async {
             let work = async {
                 match limit {
-                    Some(limit) => entry.tool.call(call, &cx.clone().with_timeout(limit)).await,
-                    None => entry.tool.call(call, cx).await,
+                    Some(limit) => entry.tool.call(call, schema, &cx.clone().with_timeout(limit)).await,
+                    None => entry.tool.call(call, schema, cx).await,
                 }
             };
             let caught = AssertUnwindSafe(work).catch_unwind().await;

@@ -150,6 +150,44 @@ async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_beyond_all_time_is_no_limit() {
+    let tools = Tools::new().tool(Any("t", Some(Duration::MAX))).timeout(Duration::MAX);
+    let results = tools.execute(&asks(&[("t", r#"{"sleep": 1}"#)]), &Context::new()).await;
+    assert_eq!((results[0].content.as_str(), results[0].is_error), ("done", false));
+    let never = chain(crate::model::fake::Fake::echo()).timeout(Duration::MAX);
+    assert_eq!(never.invoke("x").await.unwrap().text(), "x");
+}
+
+#[tokio::test]
+async fn null_is_read_as_nothing_where_nothing_may_be_said() {
+    #[derive(Deserialize)]
+    struct Search {
+        #[serde(default)]
+        limit: u8,
+    }
+    impl TypedTool for Search {
+        const NAME: &'static str = "search";
+        const DESCRIPTION: &'static str = "";
+        fn parameters() -> Value {
+            json!({ "type": "object", "properties": { "limit": { "type": "integer" } } })
+        }
+        async fn run_tool(self, _: &Context) -> Result<String> {
+            Ok(self.limit.to_string())
+        }
+    }
+    let asked = asks(&[("search", "null"), ("search", r#"{"limit": null}"#), ("search", r#"{"limit": 3}"#)]);
+    let results = Tools::new().with::<Search>().execute(&asked, &Context::new()).await;
+    assert_eq!(results.iter().map(|result| &*result.content).collect::<Vec<_>>(), ["0", "0", "3"]);
+    assert_eq!(asked.tools::<Search>().map(|search| search.unwrap().limit).collect::<Vec<_>>(), [0, 0, 3]);
+    let huge = format!(r#"{{"limit": "{}"}}"#, "x".repeat(1_000_000));
+    let results = Tools::new().with::<Search>().execute(&asks(&[("search", &huge)]), &Context::new()).await;
+    assert!(results[0].content.len() < 1000 && results[0].content.contains("expected u8"));
+    let wrong = asks(&[("format_book", r#"{"title": null, "author": "x"}"#)]);
+    let results = Tools::new().with::<FormatBook>().execute(&wrong, &Context::new()).await;
+    assert!(results[0].content.contains("invalid type: null, expected a string"), "{results:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn eight_calls_take_the_time_of_one_and_keep_their_order() {
     let calls: Vec<_> = (0..8).map(|i| format!(r#"{{"sleep": {}, "say": "{i}"}}"#, 8 - i)).collect();
     let calls: Vec<_> = calls.iter().map(|arguments| ("any", arguments.as_str())).collect();

@@ -126,8 +126,9 @@ impl Message {
 
     /// The arguments of all calls of the tool `T`, in order, each read on its own. See [`tool`](Self::tool).
     pub fn tools<T: TypedTool>(&self) -> impl Iterator<Item = Result<T>> {
-        self.tool_calls()
-            .filter(|call| call.name == T::NAME)
-            .map(|call| read_arguments(call, ErrorKind::Parse).map_err(|error| error.with_step(T::NAME)))
+        self.tool_calls().filter(|call| call.name == T::NAME).map(|call| {
+            let arguments = read_arguments(call, &T::parameters(), ErrorKind::Parse);
+            arguments.map_err(|error| error.with_step(T::NAME))
+        })
     }
 }

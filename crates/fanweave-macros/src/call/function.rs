@@ -3,9 +3,13 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Error, FnArg, GenericParam, Ident, ItemFn, Pat, Result, ReturnType, Type};
+use syn::{
+    Attribute, Error, FnArg, GenericArgument, GenericParam, Ident, ItemFn, Meta, Pat, PathArguments, Result,
+    ReturnType, Type,
+};
 
 use super::options::{Model, Options};
+use crate::types::{bare, is_context, owned};
 
 /// What is read of the function.
 pub(super) struct Function<'a> {
@@ -82,7 +86,8 @@ impl<'a> Function<'a> {
     pub(super) fn expand(&self, options: &Options) -> TokenStream {
         let Self { item, arguments, asked, .. } = self;
         let (visibility, name) = (&item.vis, &item.sig.ident);
-        let attributes = &item.attrs;
+        // What is expected of the function may show in either of the two that come of it.
+        let attributes: Vec<_> = item.attrs.iter().map(allowed).collect();
         let inputs = self.inputs();
         let names: Vec<_> = arguments.iter().map(|argument| argument.name).collect();
         let owned: Vec<_> = arguments.iter().map(Argument::owned_type).collect();
@@ -111,7 +116,9 @@ impl<'a> Function<'a> {
         let asked_for = Ident::new("__asked", asked.span());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
-        let lints = item.attrs.iter().filter(|attribute| attribute.path().is_ident("allow"));
+        let is_lint =
+            |attribute: &&Attribute| ["allow", "expect"].iter().any(|name| attribute.path().is_ident(name));
+        let lints = item.attrs.iter().filter(is_lint).map(allowed);
         let body = quote! { #(#lints)* #is_async fn #asks(#written) #output #block };
         let context = self.takes_context.then(|| quote! { &#cx, });
         let passed = arguments.iter().map(|Argument { name, borrowed, .. }| match borrowed {
@@ -132,6 +139,7 @@ impl<'a> Function<'a> {
         };
         quote! {
             #(#attributes)*
+            #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
             #visibility fn #name(#inputs) -> ::fanweave::call::Call<#answer> {
                 ::fanweave::__private::call::of::<#name>(#given)
             }
@@ -155,6 +163,7 @@ impl<'a> Function<'a> {
                 const NAME: &'static str = #plain;
                 #settings
 
+                #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
                 async fn ask(
                     #binding: Self::Input,
                     #cx: ::fanweave::Context,
@@ -176,6 +185,17 @@ impl Argument<'_> {
             Some(from) => quote! { <#from as ::std::borrow::ToOwned>::Owned },
             None => self.of.to_token_stream(),
         }
+    }
+}
+
+/// An attribute that expects a lint as one that allows it, and any other as it is.
+fn allowed(attribute: &Attribute) -> TokenStream {
+    match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("expect") => {
+            let lints = &list.tokens;
+            quote! { #[allow(#lints)] }
+        }
+        _ => attribute.to_token_stream(),
     }
 }
 
@@ -211,7 +231,7 @@ fn settings(options: &Options) -> TokenStream {
     let parameters = (!options.fields.is_empty() || options.parameters.is_some()).then(|| {
         let fields = options.fields.iter().map(|(field, value)| match field.to_string().as_str() {
             "stop" => quote_spanned! {value.span()=>
-                stop: ::std::iter::IntoIterator::into_iter(#value).map(::std::string::String::from).collect()
+                stop: ::fanweave::__private::call::texts(#value)
             },
             _ => quote_spanned! {value.span()=> #field: ::core::option::Option::Some(#value) },
         });
@@ -243,13 +263,19 @@ fn settings(options: &Options) -> TokenStream {
             .fallback(::fanweave::__private::call::models(#others)?)
         }
     });
-    let timeout = options.timeout.as_ref().map(|limit| quote_spanned! {limit.span()=> .timeout(#limit) });
-    let around = (retry.is_some() || fallback.is_some() || timeout.is_some()).then(|| {
+    let timeout = options.timeout.as_ref().map(|limit| {
+        quote_spanned! {limit.span()=>
+            fn timeout() -> ::core::option::Option<::core::time::Duration> {
+                ::core::option::Option::Some(#limit)
+            }
+        }
+    });
+    let around = (retry.is_some() || fallback.is_some()).then(|| {
         quote! {
             fn around(
                 model: ::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>,
             ) -> ::fanweave::Result<::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>> {
-                ::core::result::Result::Ok(model #retry #fallback #timeout)
+                ::core::result::Result::Ok(model #retry #fallback)
             }
         }
     });
@@ -264,6 +290,7 @@ fn settings(options: &Options) -> TokenStream {
         #parameters
         #tools
         #rounds
+        #timeout
         #around
 
         fn answer(
@@ -275,11 +302,38 @@ fn settings(options: &Options) -> TokenStream {
     }
 }
 
-/// Whether a type is `&Context`.
-fn is_context(of: &Type) -> bool {
-    let Type::Reference(reference) = of else { return false };
-    let Type::Path(path) = &*reference.elem else { return false };
-    path.path.segments.last().is_some_and(|segment| segment.ident == "Context")
+/// The error of a type that borrows something within.
+fn borrows(of: &Type) -> Option<Error> {
+    let is_elided = |lifetime: &syn::Lifetime| lifetime.ident == "_";
+    match of {
+        Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(is_elided) => {
+            let message = format!(
+                "only an argument itself may be borrowed, and is copied: write {}",
+                owned(&reference.elem)
+            );
+            Some(Error::new(reference.span(), message))
+        }
+        Type::Reference(reference) => borrows(&reference.elem),
+        Type::Array(array) => borrows(&array.elem),
+        Type::Slice(slice) => borrows(&slice.elem),
+        Type::Group(group) => borrows(&group.elem),
+        Type::Paren(paren) => borrows(&paren.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().find_map(borrows),
+        Type::Path(path) => path.path.segments.iter().find_map(|segment| {
+            // Those of functions are within parentheses, and borrow nothing.
+            let PathArguments::AngleBracketed(of) = &segment.arguments else { return None };
+            of.args.iter().find_map(|of| match of {
+                GenericArgument::Lifetime(lifetime) if is_elided(lifetime) => {
+                    let message =
+                        "a call may run later, and owns what it is given: write `'static`, or another type";
+                    Some(Error::new(lifetime.span(), message))
+                }
+                GenericArgument::Type(of) => borrows(of),
+                _ => None,
+            })
+        }),
+        _ => None,
+    }
 }
 
 fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
@@ -296,17 +350,23 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
     let Pat::Ident(pattern) = &*parameter.pat else {
         return Err(Error::new(parameter.pat.span(), "give the argument a name"));
     };
-    let borrowed = match &*parameter.ty {
+    let of = bare(&parameter.ty);
+    let borrowed = match of {
         Type::Reference(reference) if reference.mutability.is_some() => {
             let message = "a call may run later: it cannot change what it is given; take the value";
             return Err(Error::new(reference.span(), message));
         }
         // What lives for ever needs no copy.
-        Type::Reference(reference) if reference.lifetime.is_none() => Some(&*reference.elem),
+        Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident == "_") => {
+            Some(&*reference.elem)
+        }
         Type::ImplTrait(of) => {
             return Err(Error::new(of.span(), "a call has one type for each argument: name it here"));
         }
         _ => None,
     };
-    Ok(Argument { name: &pattern.ident, of: &parameter.ty, borrowed })
+    if let Some(error) = borrows(borrowed.unwrap_or(of)) {
+        return Err(error);
+    }
+    Ok(Argument { name: &pattern.ident, of, borrowed })
 }

@@ -176,6 +176,8 @@ fn tools(input: ParseStream<'_>, option: &Ident) -> Result<Vec<Path>> {
 fn text(value: &Expr) -> Option<String> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+        // What a macro that wrote it has put around it.
+        Expr::Group(group) => self::text(&group.expr),
         _ => None,
     }
 }

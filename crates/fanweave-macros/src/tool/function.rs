@@ -6,6 +6,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
 
 use super::{Implementation, Options, docs};
+use crate::types::{bare, is_context, owned};
 
 /// An argument that the model fills in.
 struct Argument {
@@ -94,7 +95,7 @@ pub(super) fn said(value: &TokenStream, span: Span) -> TokenStream {
 pub(super) fn blocking(call: &TokenStream, span: Span) -> TokenStream {
     let said = said(call, span);
     quote! {
-        let __context = __context.clone();
+        let __context = ::core::clone::Clone::clone(__context);
         let call = move || {
             let __context = &__context;
             let _ = __context;
@@ -102,13 +103,6 @@ pub(super) fn blocking(call: &TokenStream, span: Span) -> TokenStream {
         };
         ::fanweave::blocking::Pool::shared().run(call).await?
     }
-}
-
-/// Whether a type is `&Context`.
-fn is_context(of: &Type) -> bool {
-    let Type::Reference(reference) = of else { return false };
-    let Type::Path(path) = &*reference.elem else { return false };
-    path.path.segments.last().is_some_and(|segment| segment.ident == "Context")
 }
 
 /// Takes from a parameter what belongs to the field of its name.
@@ -129,13 +123,9 @@ fn argument(parameter: &mut FnArg) -> Result<Argument> {
         let message = "give the argument a name: the model fills it in by that";
         return Err(Error::new(parameter.pat.span(), message));
     };
-    match &*parameter.ty {
+    match bare(&parameter.ty) {
         Type::Reference(reference) => {
-            let said = match &*reference.elem {
-                Type::Path(path) if path.path.is_ident("str") => "`String`".to_owned(),
-                Type::Slice(_) => "`Vec<..>`".to_owned(),
-                _ => "the type without `&`".to_owned(),
-            };
+            let said = owned(&reference.elem);
             let message = format!("a tool owns its arguments, which come from the model: write {said}");
             return Err(Error::new(reference.span(), message));
         }

@@ -50,6 +50,8 @@ pub(super) fn arguments(written: &str) -> Value {
     }
     match serde_json::from_str(written) {
         Ok(object @ Value::Object(_)) => object,
+        // What some models write for a tool without parameters.
+        Ok(Value::Null) => Value::Object(Map::new()),
         _ => serde_json::json!({ "invalid_arguments": written }),
     }
 }
@@ -96,6 +98,7 @@ mod tests {
     fn arguments_that_are_no_object_are_told_as_such() {
         assert_eq!(arguments(" "), json!({}));
         assert_eq!(arguments("{\"a\":1}"), json!({ "a": 1 }));
+        assert_eq!(arguments("null"), json!({}));
         assert_eq!(arguments("[1]"), json!({ "invalid_arguments": "[1]" }));
         assert_eq!(arguments("{\"a"), json!({ "invalid_arguments": "{\"a" }));
     }

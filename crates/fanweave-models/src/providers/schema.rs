@@ -35,6 +35,9 @@ pub(super) const STRICT: Subset = Subset {
     all_required: true,
 };
 
+/// Deepest nesting of objects in OpenAI's strict mode. Source: its list of limitations.
+const STRICT_LEVELS: usize = 10;
+
 /// Formats of numbers: their bounds say as much.
 const NUMBERS: &[&str] = &[
     "int8", "int16", "int32", "int64", "int", "uint8", "uint16", "uint32", "uint64", "uint", "float",
@@ -67,6 +70,8 @@ const IDLE: &[&str] = &["$schema", "$comment", "default", "examples", "readOnly"
 pub(super) fn within(schema: &Value, subset: &Subset) -> Value {
     match schema {
         Value::Object(object) => Value::Object(subset.object(object)),
+        // Anything: providers want an object here too.
+        Value::Bool(true) => json!({}),
         other => other.clone(),
     }
 }
@@ -76,9 +81,12 @@ pub(super) fn is_closed(schema: &Value) -> bool {
     let Value::Object(object) = schema else { return false };
     let says = |keyword: &str| object.contains_key(keyword);
     let is_open = match object.get("additionalProperties") {
-        None => object.get("type") == Some(&json!("object")) && !says("properties"),
+        None => is_of(object, "object") && !says("properties"),
         Some(more) => *more != Value::Bool(false),
     };
+    let is_of_anything = is_of(object, "array") && !says("items");
+    // What stands beside alternatives is no part of them, and they may have no further properties.
+    let is_divided = says("properties") && ["anyOf", "oneOf", "allOf"].iter().any(|k| says(k));
     let is_anything =
         !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| says(k));
     let named =
@@ -87,10 +95,36 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         ["anyOf", "oneOf", "allOf", "prefixItems"].iter().filter_map(|name| object.get(*name)?.as_array());
     !is_open
         && !is_anything
+        && !is_of_anything
+        && !is_divided
         && !says("patternProperties")
         && named.flat_map(Map::values).all(is_closed)
         && listed.flatten().all(is_closed)
         && object.get("items").is_none_or(is_closed)
+}
+
+/// Whether OpenAI's strict mode can say it.
+pub(super) fn can_be_strict(schema: &Value) -> bool {
+    is_closed(schema) && levels(schema) <= STRICT_LEVELS
+}
+
+/// How deep objects nest in a schema, without what it refers to.
+fn levels(schema: &Value) -> usize {
+    let Value::Object(object) = schema else { return 0 };
+    let named = object.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values);
+    let listed = ["anyOf", "oneOf", "allOf", "prefixItems"].into_iter();
+    let listed = listed.filter_map(|name| object.get(name)?.as_array()).flatten();
+    let inner = named.chain(listed).chain(object.get("items")).map(levels).max().unwrap_or_default();
+    inner + usize::from(is_of(object, "object") || object.contains_key("properties"))
+}
+
+/// Whether values may be of that type.
+fn is_of(schema: &Map<String, Value>, name: &str) -> bool {
+    match schema.get("type") {
+        Some(Value::Array(types)) => types.iter().any(|one| one == name),
+        Some(one) => one == name,
+        None => false,
+    }
 }
 
 /// Whether a schema refers to itself.
@@ -170,12 +204,16 @@ impl Subset {
             let description = format!("{}({})", said.unwrap_or_default(), moved.join(", "));
             kept.insert("description".to_owned(), Value::String(description));
         }
+        if kept.contains_key("$ref") && kept.keys().any(|keyword| !keyword.starts_with('$')) {
+            // Nothing may stand beside a reference.
+            let reference = kept.remove("$ref");
+            kept.insert("anyOf".to_owned(), json!([{ "$ref": reference }]));
+        }
         kept
     }
 
     fn settle(&self, object: &mut Map<String, Value>) {
-        let is_object = object.get("type") == Some(&json!("object")) || object.contains_key("properties");
-        if !is_object {
+        if !is_of(object, "object") && !object.contains_key("properties") {
             return;
         }
         if self.closed {
@@ -293,10 +331,25 @@ mod tests {
             (json!({ "type": "array", "items": { "type": "object" } }), false),
             (json!({ "anyOf": [{ "type": "string" }, {}] }), false),
             (json!(true), false),
+            (json!({ "type": ["object", "null"] }), false),
+            (json!({ "type": "array", "prefixItems": [{ "type": "string" }] }), false),
+            (
+                json!({ "type": "object", "properties": {}, "oneOf": [{ "type": "object", "properties": {} }] }),
+                false,
+            ),
             (json!({ "description": "Anything." }), false),
         ] {
             assert_eq!(is_closed(&object(of.clone())), closed, "{of}");
         }
+    }
+
+    #[test]
+    fn what_nests_deeper_than_the_strict_mode_goes_is_not_said_in_it() {
+        let object = |of: Value| json!({ "type": "object", "properties": { "a": { "type": ["array", "null"], "items": of } } });
+        let ten = (0..10).fold(json!({ "type": "string" }), |inner, _| object(inner));
+        assert!(can_be_strict(&ten));
+        assert!(!can_be_strict(&object(json!({ "anyOf": [ten, { "type": "null" }] }))));
+        assert!(!can_be_strict(&json!({ "type": "object" })));
     }
 
     #[test]
@@ -316,12 +369,28 @@ mod tests {
     }
 
     #[test]
+    fn nothing_stands_beside_a_reference() {
+        let schema = json!({ "$ref": "#/$defs/a", "description": "An a.", "default": {} });
+        for subset in [&STRICT, &LOOSE] {
+            let wanted = json!({ "anyOf": [{ "$ref": "#/$defs/a" }], "description": "An a." });
+            assert_eq!(within(&schema, subset), wanted);
+        }
+        assert_eq!(within(&json!({ "$ref": "#", "default": 1 }), &STRICT), json!({ "$ref": "#" }));
+    }
+
+    #[test]
+    fn an_object_that_may_be_null_is_closed_too() {
+        let schema = json!({ "type": ["object", "null"], "properties": {} });
+        assert_eq!(within(&schema, &STRICT)["additionalProperties"], false);
+    }
+
+    #[test]
     fn alternatives_and_lone_references_are_kept() {
         let schema =
             json!({ "oneOf": [{ "allOf": [{ "$ref": "#/$defs/a" }], "description": "An a." }, true] });
         assert_eq!(
             within(&schema, &LOOSE),
-            json!({ "anyOf": [{ "$ref": "#/$defs/a", "description": "An a." }, true] })
+            json!({ "anyOf": [{ "anyOf": [{ "$ref": "#/$defs/a" }], "description": "An a." }, {}] })
         );
     }
 

@@ -138,7 +138,20 @@ impl Rules {
                 return Err(format!("in context={place}, {value} is not a valid format"));
             }
         }
-        if schema.get("type").is_some_and(|kind| *kind == "object") || schema.contains_key("properties") {
+        let is_of = |name: &str| match schema.get("type") {
+            Some(Value::Array(types)) => types.iter().any(|one| one == name),
+            Some(one) => one == name,
+            None => false,
+        };
+        if schema.contains_key("$ref")
+            && let Some(beside) = schema.keys().find(|keyword| !keyword.starts_with('$'))
+        {
+            return Err(format!("in context={place}, $ref cannot have keywords {{'{beside}'}}"));
+        }
+        if self.all_required && is_of("array") && !schema.contains_key("items") {
+            return Err(format!("in context={place}, array schema missing items"));
+        }
+        if is_of("object") || schema.contains_key("properties") {
             self.object(schema, place, depth, left)?;
         }
         for name in ["$defs", "definitions"] {
@@ -206,6 +219,9 @@ mod tests {
             object(json!({ "type": "string", "minLength": 1 })),
             object(json!({ "type": "integer", "format": "uint8" })),
             object(json!({ "oneOf": [] })),
+            object(json!({ "type": "array" })),
+            object(json!({ "type": ["object", "null"] })),
+            object(json!({ "$ref": "#", "description": "Again." })),
             object(json!(true)),
             object(json!({ "type": "object", "additionalProperties": { "type": "string" } })),
             object(deep),

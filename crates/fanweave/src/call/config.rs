@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 
 use crate::models::Client;
 use crate::tool::Tools;
+use crate::tool_macro::Said;
 use crate::{Error, ErrorKind, Message, Model, Parameters, Prompt, Result};
 
 /// What a function with `#[fanweave::call]` asks for, where it decides on more than the prompt: model, client, parameters
@@ -45,12 +46,12 @@ impl Config {
 
     /// Asks this model: a [`Model`], or the name of one.
     pub fn model(self, model: impl IntoModel) -> Self {
-        Self { model: Some(model.into_model()), ..self }
+        Self { model: Some(model.into_model()), client: None, ..self }
     }
 
-    /// Reaches the model of the attribute through this client.
+    /// Reaches the model of the attribute through this client. Of this and [`model`](Self::model) the last one counts.
     pub fn client(self, client: Client) -> Self {
-        Self { client: Some(client), ..self }
+        Self { client: Some(client), model: None, ..self }
     }
 
     /// Sets parameters. They win over those that were set before, and over those of the attribute.
@@ -104,7 +105,7 @@ impl<T: IntoConfig, E: Into<Box<dyn StdError + Send + Sync>>> IntoConfig for Res
             Ok(asked) => asked.into_config(),
             Err(error) => Err(match error.into().downcast::<Error>() {
                 Ok(error) => *error,
-                Err(error) => Error::new(ErrorKind::Step, error.to_string()),
+                Err(error) => Error::new(ErrorKind::Step, error.to_string()).with_source(Said(error)),
             }),
         }
     }
@@ -158,5 +159,19 @@ impl IntoModel for &str {
 impl IntoModel for String {
     fn into_model(self) -> Result<Model> {
         crate::model(&self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_model_and_a_client_the_one_that_is_said_last_counts() {
+        let client = || Client::builder().build().expect("a client");
+        let config = Config::new("x").model("sim/echo").client(client());
+        assert!(config.model.is_none() && config.client.is_some());
+        let config = Config::new("x").client(client()).model("sim/echo");
+        assert!(config.model.is_some() && config.client.is_none());
     }
 }

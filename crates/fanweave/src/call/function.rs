@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 
@@ -58,7 +59,12 @@ pub trait Function: Sized + 'static {
         None
     }
 
-    /// The model with the retries, timeouts and fallbacks of the attribute around it.
+    /// The longest that all of it may take: the function and every request.
+    fn timeout() -> Option<Duration> {
+        None
+    }
+
+    /// The model with the retries and fallbacks of the attribute around it.
     ///
     /// # Errors
     /// Where a fallback cannot be built.
@@ -100,12 +106,19 @@ pub(super) fn bound<F: Function>(input: F::Input) -> Bound {
 
 /// Runs a function that has its arguments.
 pub(super) fn of_bound<F: Function>() -> Chain<Bound, F::Output> {
-    chain(Bounded::<F>(PhantomData)).named(F::NAME)
+    in_time::<F, _>(chain(Bounded::<F>(PhantomData))).named(F::NAME)
 }
 
 /// A function as a chain from its arguments.
 pub fn chain_of<F: Function>() -> Chain<F::Input, F::Output> {
-    chain(Whole::<F>(PhantomData)).named(F::NAME)
+    in_time::<F, _>(chain(Whole::<F>(PhantomData))).named(F::NAME)
+}
+
+fn in_time<F: Function, I: Send + 'static>(call: Chain<I, F::Output>) -> Chain<I, F::Output> {
+    match F::timeout() {
+        Some(limit) => call.timeout(limit),
+        None => call,
+    }
 }
 
 struct Bounded<F>(PhantomData<fn() -> F>);
@@ -155,7 +168,10 @@ fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<
     let Config { mut prompt, model, client, tools } = config;
     let decided = Overrides { model, client, parameters: std::mem::take(&mut prompt.parameters), tools };
     let Overrides { model, client, parameters, tools } = overrides.or(decided);
-    prompt.parameters = parameters;
+    // What the attribute says holds for its fallbacks too, but for what is of one provider alone; and the loop of the tools must
+    // see a choice of a tool, to let go of it.
+    let everywhere = Parameters { model: None, extra: serde_json::Map::new(), ..F::parameters() };
+    prompt.parameters = parameters.or(&everywhere);
     let model = match (model, client) {
         (Some(model), _) => model?,
         (None, Some(client)) => through::<F>(client)?,
@@ -198,6 +214,11 @@ pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Mode
 /// The chains of some models.
 pub fn models<M: IntoModel>(models: impl IntoIterator<Item = M>) -> Result<Vec<Chain<Prompt, Message>>> {
     models.into_iter().map(|model| model.into_model().map(chain)).collect()
+}
+
+/// The texts of an option.
+pub fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Vec<String> {
+    texts.into_iter().map(Into::into).collect()
 }
 
 /// The model of that name, reached through the client of the attribute.

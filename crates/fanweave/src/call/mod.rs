@@ -40,7 +40,7 @@ pub use overrides::Overrides;
 pub use response::Response;
 
 #[doc(hidden)]
-pub use function::{chain_of, kept, model_through, models};
+pub use function::{chain_of, kept, model_through, models, texts};
 #[doc(hidden)]
 pub use response::{respond, structured};
 

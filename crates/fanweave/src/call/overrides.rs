@@ -1,21 +1,19 @@
 //! What is changed from outside, for one call or for all calls within a future.
 
 use std::future::Future;
+use std::sync::Arc;
+
+use fanweave_core::__private::carried;
 
 use super::IntoModel;
 use crate::models::Client;
 use crate::tool::Tools;
 use crate::{Model, Parameters, Result};
 
-tokio::task_local! {
-    /// What holds for the calls of the future that is running.
-    static SCOPE: Overrides;
-}
-
 /// What is changed of calls from outside: their model, client, parameters or tools.
 ///
 /// For one call there are [`Call::with_model`](super::Call::with_model) and its like. For all calls that are made within a
-/// future, however deep, there is [`scope`](Self::scope): it holds for that future, and for no other task.
+/// future, however deep, there is [`scope`](Self::scope): it holds for that future and for nothing beside it.
 ///
 /// ```
 /// use fanweave::Result;
@@ -76,16 +74,17 @@ impl Overrides {
         Self { tools: Some(tools), ..self }
     }
 
-    /// Holds for all calls that are made within `future`, where nothing closer says otherwise. A task that is spawned there is
-    /// another one, and not changed.
+    /// Holds for all calls that are made within `future`, where nothing closer says otherwise: also for the rows of a
+    /// batch, and for what blocks on a thread. A task that is spawned there by other means is another one, and not changed.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         let all = self.or(Self::here());
-        SCOPE.scope(all, future).await
+        carried::within(Arc::new(all), future).await
     }
 
     /// What holds where this is asked.
     pub(super) fn here() -> Self {
-        SCOPE.try_with(Clone::clone).unwrap_or_default()
+        let carried = carried::here().and_then(|carried| carried.downcast::<Self>().ok());
+        carried.map(Arc::unwrap_or_clone).unwrap_or_default()
     }
 
     /// These, and `outer` where these say nothing.

@@ -9,7 +9,7 @@ use fanweave::call::{Config, Overrides};
 use fanweave::models::{Client, ModelBuilder};
 use fanweave::{
     ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Parameters, Prompt, Result, RetryPolicy,
-    chain, structured,
+    ToolChoice, chain, structured,
 };
 use fanweave_sim::Settings;
 use futures::StreamExt;
@@ -104,6 +104,40 @@ async fn arguments_may_have_any_name_and_the_context_is_none_of_them() {
     assert!(within::chain().invoke("d".to_owned()).await.unwrap().content().ends_with("d[1]!None"));
 }
 
+/// Where lints are errors, and nothing is in scope that is not named.
+#[deny(warnings)]
+#[no_implicit_prelude]
+mod strict {
+    use ::std::string::String;
+
+    #[::fanweave::call(model = "sim/echo", stop = ["x"], timeout = ::std::time::Duration::from_secs(1))]
+    #[expect(unused_variables, reason = "its tone is not said yet")]
+    pub(super) async fn plain(text: &'_ str, tone: u8) -> String {
+        text.into()
+    }
+
+    use ::std::convert::Into;
+}
+
+/// What a macro writes is what is written.
+macro_rules! calls {
+    ($name:ident, $cx:ty, $of:ty, $model:literal) => {
+        #[fanweave::call(model = $model, provider = "sim")]
+        fn $name(cx: $cx, text: $of) -> String {
+            let _ = cx;
+            text.to_owned()
+        }
+    };
+}
+
+calls!(written, &Context, &str, "echo");
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_written_under_strict_lints_without_a_prelude_and_by_a_macro() {
+    assert!(strict::plain("a", 1).await.unwrap().content().ends_with('a'));
+    assert!(written("b").with_model("sim/echo").await.unwrap().content().ends_with('b'));
+}
+
 /// Answers with its name.
 struct Named(String);
 
@@ -158,9 +192,36 @@ async fn what_is_changed_in_one_task_never_shows_in_another() {
     }
 }
 
+/// Asks another call on a thread for work that blocks.
+#[fanweave::tool]
+fn second_opinion() -> Result<String> {
+    Ok(who(0).blocking()?.content().to_owned())
+}
+
+#[tokio::test]
+async fn what_is_changed_within_a_future_holds_for_its_batches_streams_and_threads() {
+    let own = || Overrides::new().model(Model::new(Named("test/scope".into())));
+    let rows =
+        own().scope(async { who::chain().batch([0_usize, 1, 2]).concurrency(2).collect().await }).await;
+    let said: Vec<_> = rows.into_iter().map(|row| row.unwrap().content().to_owned()).collect();
+    assert_eq!(said, ["test/scope"; 3]);
+    let output = own().scope(async { who::chain().stream(1_usize).output().await }).await.unwrap();
+    assert_eq!(output.content(), "test/scope");
+    let blocking = own().scope(async { who::chain().blocking().invoke(1_usize) }).await.unwrap();
+    assert_eq!(blocking.content(), "test/scope");
+    let call = || serde_json::from_value::<second_opinion>(serde_json::json!({})).unwrap();
+    let tool = own().scope(async { fanweave::TypedTool::run_tool(call(), &Context::new()).await });
+    assert_eq!(tool.await.unwrap(), "test/scope");
+}
+
 #[fanweave::call(model = "openai/echo", client = Client::builder().build())]
 async fn unreachable(text: &str) -> Result<String, String> {
     if text.is_empty() { Err("nothing to say".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[fanweave::call(model = "sim/echo")]
+fn unread() -> std::io::Result<String> {
+    Err(std::io::Error::other("no disk"))
 }
 
 #[tokio::test]
@@ -168,6 +229,9 @@ async fn errors_name_the_function_and_come_where_the_call_is_awaited() {
     let error = unreachable("").await.unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Step, "nothing to say"));
     assert!(error.to_string().contains("unreachable"), "{error}");
+    let error = unread().await.unwrap_err();
+    let source = std::error::Error::source(&error).expect("what the function returned");
+    assert_eq!((error.message(), source.to_string().as_str()), ("no disk", "no disk"));
     let error = repeat("x").with_model("openia/gpt").await.unwrap_err();
     assert!(
         error.to_string().contains("did you mean `openai`?") && error.to_string().contains("repeat"),
@@ -228,6 +292,40 @@ async fn retries_fallbacks_and_timeouts_stand_in_the_attribute() {
     assert!(falls_back("other").await.unwrap().content().ends_with("other"));
 }
 
+/// Takes a second, and asks for a tool the first time.
+fn unhurried() -> Model {
+    struct Unhurried;
+    impl ChatModel for Unhurried {
+        fn name(&self) -> &str {
+            "test/unhurried"
+        }
+        async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let mut message = Message::assistant("sunny");
+            if prompt.messages.len() == 1 {
+                let (id, name, arguments) = ("1".into(), "get_weather".into(), r#"{"city": "Paris"}"#.into());
+                message.parts = vec![fanweave::Part::ToolCall(fanweave::ToolCall { id, name, arguments })];
+            }
+            Ok(message)
+        }
+    }
+    Model::new(Unhurried)
+}
+
+#[fanweave::call(model = unhurried(), tools(get_weather), run_tools = 3, timeout = Duration::from_millis(1500))]
+async fn looks(wait: Duration) -> String {
+    tokio::time::sleep(wait).await;
+    "What is the weather in Paris?".to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_call_is_that_of_its_function_and_of_all_rounds() {
+    let began = tokio::time::Instant::now();
+    assert_eq!(looks(Duration::ZERO).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(looks::chain().invoke(Duration::from_secs(9)).await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+}
+
 #[tokio::test]
 async fn a_call_that_takes_too_long_is_given_up() {
     assert_eq!(hurried("slow").await.unwrap_err().kind(), ErrorKind::Timeout);
@@ -241,6 +339,52 @@ async fn offered() -> String {
 #[fanweave::call(model = shared().model("writer").build(), tools(get_weather), run_tools = 4)]
 async fn run_to_the_end() -> String {
     "What is the weather in both cities: Paris and London?".to_owned()
+}
+
+#[fanweave::call(
+    model = shared().model("writer").build(),
+    tools(get_weather),
+    run_tools = 3,
+    parameters = Parameters { tool_choice: Some(ToolChoice::Required), ..Parameters::default() },
+)]
+async fn made_to_look() -> String {
+    "What is the weather in Paris?".to_owned()
+}
+
+#[tokio::test]
+async fn a_tool_that_the_attribute_forces_is_forced_once() {
+    assert!(made_to_look().await.unwrap().content().contains("It is sunny in Paris."));
+}
+
+/// Answers with the parameters that it is given.
+fn reports() -> Model {
+    struct Reports;
+    impl ChatModel for Reports {
+        fn name(&self) -> &str {
+            "test/reports"
+        }
+        async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
+            Ok(Message::assistant(serde_json::to_string(&prompt.parameters).unwrap()))
+        }
+    }
+    Model::new(Reports)
+}
+
+#[fanweave::call(
+    model = broken(),
+    temperature = 0.5,
+    max_tokens = 7,
+    parameters = Parameters { model: Some("big".into()), extra: serde_json::Map::from_iter([("a".into(), 1.into())]), ..Parameters::default() },
+    fallback = [reports()],
+)]
+async fn set_for_all() -> Config {
+    Config::new("").parameters(Parameters { max_tokens: Some(9), ..Parameters::default() })
+}
+
+#[tokio::test]
+async fn parameters_of_the_attribute_hold_for_fallbacks_where_they_are_of_no_provider() {
+    let response = set_for_all().await.unwrap();
+    assert_eq!(response.content(), r#"{"temperature":0.5,"max_tokens":9}"#);
 }
 
 #[tokio::test]
@@ -338,6 +482,33 @@ mod shapes {
         pub(super) by_year: BTreeMap<String, Vec<String>>,
     }
 
+    /// One that is an object and one of several.
+    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    pub(super) struct Figure {
+        pub(super) id: u64,
+        pub(super) corner: (i8, i8),
+        #[serde(flatten)]
+        pub(super) shape: Shape,
+    }
+
+    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    #[serde(tag = "shape")]
+    pub(super) enum Shape {
+        Circle { radius: f64 },
+        Square { side: f64 },
+    }
+
+    /// One that refers to itself, and says what for.
+    #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
+    pub(super) enum Sum {
+        Number(f64),
+        Plus {
+            /// The first one.
+            left: Box<Sum>,
+            right: Box<Sum>,
+        },
+    }
+
     /// One that refers to itself.
     #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
     pub(super) struct Folder {
@@ -346,7 +517,7 @@ mod shapes {
     }
 }
 
-use shapes::{Book, Folder, Index, Kind, Library};
+use shapes::{Book, Figure, Folder, Index, Kind, Library, Sum};
 
 #[tokio::test]
 async fn every_provider_takes_the_schema_of_a_type_and_its_answer_is_read() {
@@ -366,7 +537,12 @@ async fn every_provider_takes_the_schema_of_a_type_and_its_answer_is_read() {
         assert_eq!(library.opened.len(), "2026-11-21".len(), "{vendor}: {library:?}");
         let index = chain(structured::<Index>(model.clone())).invoke("Index a library.").await.map(drop);
         let folder = chain(structured::<Folder>(model.clone())).invoke("A folder.").await.map(drop);
-        for result in [index, folder] {
+        let sum = chain(structured::<Sum>(model.clone())).invoke("A sum.").await.map(drop);
+        let figure = chain(structured::<Figure>(model.clone()).again(0)).invoke("A figure.").await;
+        // What Anthropic is told of the length of a list is in words.
+        let is_long = |error: &Error| vendor == "anthropic" && error.message().starts_with("invalid length");
+        assert!(figure.as_ref().map_or_else(is_long, |_| true), "{vendor}: {figure:?}");
+        for result in [index, folder, sum] {
             match result {
                 // They are asked for in words, which the simulated model does not understand.
                 Err(error) if vendor == "anthropic" => assert_eq!(error.kind(), ErrorKind::Parse),

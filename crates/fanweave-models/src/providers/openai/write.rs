@@ -271,7 +271,7 @@ fn response_format(format: &ResponseFormat) -> Result<Value> {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
         // What the strict mode cannot say is asked for without it.
-        ResponseFormat::JsonSchema { name, schema, strict: true } if schema::is_closed(schema) => json!({
+        ResponseFormat::JsonSchema { name, schema, strict: true } if schema::can_be_strict(schema) => json!({
             "type": "json_schema",
             "json_schema": { "name": name, "schema": schema::within(schema, &schema::STRICT), "strict": true },
         }),

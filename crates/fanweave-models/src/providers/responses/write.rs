@@ -143,7 +143,7 @@ fn text_format(format: &ResponseFormat) -> Result<Value> {
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
         ResponseFormat::JsonSchema { name, schema, strict } => {
             // What the strict mode cannot say is asked for without it.
-            let strict = *strict && schema::is_closed(schema);
+            let strict = *strict && schema::can_be_strict(schema);
             let schema = if strict { schema::within(schema, &schema::STRICT) } else { schema.clone() };
             json!({ "type": "json_schema", "name": name, "schema": schema, "strict": strict })
         }

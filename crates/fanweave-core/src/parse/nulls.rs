@@ -1,0 +1,120 @@
+//! Nulls in the place of what may be left out.
+//!
+//! Strict modes require every property, and so have models write `null` where they would leave one out. A field with a default is
+//! one that may be left out and not one that may be null.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// Most references that lead to one another without a value in between.
+const HOPS: usize = 16;
+
+/// Most schemas that are looked at for one value: alternatives within alternatives are as many as their product.
+const LOOKS: usize = 100_000;
+
+/// Reads a value that a model wrote by `schema`, which references look for in `root`. Where it does not fit as it is, nulls count as
+/// left out where the schema lets them be, and nothing else.
+pub(crate) fn read<T: DeserializeOwned>(
+    mut value: Value,
+    schema: &Value,
+    root: &Value,
+) -> serde_json::Result<T> {
+    T::deserialize(&value).or_else(|error| {
+        if value.is_null() && schema.get("type").is_some_and(|kind| kind == "object") {
+            value = Value::Object(serde_json::Map::new());
+        } else if !leave_out(&mut value, schema, root, 0, &mut { LOOKS }) {
+            return Err(error);
+        }
+        // What was wrong with the value as it was written says more.
+        T::deserialize(value).map_err(|_| error)
+    })
+}
+
+/// Takes the nulls out. Whether there was one.
+fn leave_out(value: &mut Value, schema: &Value, root: &Value, hops: usize, looks: &mut usize) -> bool {
+    let mut is_changed = false;
+    let Some(left) = looks.checked_sub(1) else { return false };
+    *looks = left;
+    if let Some(target) = target(schema, root).filter(|_| hops < HOPS) {
+        is_changed |= leave_out(value, target, root, hops + 1, looks);
+    }
+    for alternative in alternatives(schema) {
+        is_changed |= leave_out(value, alternative, root, hops + 1, looks);
+    }
+    match value {
+        Value::Object(fields) => {
+            let required = schema.get("required").and_then(Value::as_array);
+            let is_required = |name: &String| required.is_some_and(|all| all.iter().any(|one| one == name));
+            let properties = schema.get("properties").and_then(Value::as_object);
+            for (name, property) in properties.into_iter().flatten() {
+                match fields.get_mut(name) {
+                    Some(Value::Null) if !is_required(name) && !takes_null(property, root, 0) => {
+                        fields.remove(name);
+                        is_changed = true;
+                    }
+                    Some(field) => is_changed |= leave_out(field, property, root, 0, looks),
+                    None => {}
+                }
+            }
+            if let Some(more @ Value::Object(_)) = schema.get("additionalProperties") {
+                let is_named = |name: &String| properties.is_some_and(|named| named.contains_key(name));
+                for (_, field) in fields.iter_mut().filter(|(name, _)| !is_named(name)) {
+                    is_changed |= leave_out(field, more, root, 0, looks);
+                }
+            }
+        }
+        Value::Array(items) => {
+            let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+            for (at, item) in items.iter_mut().enumerate() {
+                if let Some(of) = first.get(at).or(schema.get("items")) {
+                    is_changed |= leave_out(item, of, root, 0, looks);
+                }
+            }
+        }
+        _ => {}
+    }
+    is_changed
+}
+
+/// What a schema refers to.
+fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
+    root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
+}
+
+fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
+    let lists = ["anyOf", "oneOf", "allOf"].into_iter().filter_map(|name| schema.get(name)?.as_array());
+    lists.flatten()
+}
+
+/// Whether `null` is a value of the schema.
+fn takes_null(schema: &Value, root: &Value, hops: usize) -> bool {
+    if let Some(target) = target(schema, root) {
+        return hops < HOPS && takes_null(target, root, hops + 1);
+    }
+    if alternatives(schema).next().is_some() {
+        return hops < HOPS && alternatives(schema).any(|one| takes_null(one, root, hops + 1));
+    }
+    match (schema.get("enum"), schema.get("type")) {
+        (Some(Value::Array(values)), _) => values.contains(&Value::Null),
+        (_, Some(Value::String(kind))) => kind == "null",
+        (_, Some(Value::Array(kinds))) => kinds.iter().any(|kind| kind == "null"),
+        _ => schema.get("const").is_none_or(Value::is_null),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn alternatives_that_come_back_to_themselves_come_to_an_end() {
+        let of =
+            json!({ "type": "object", "properties": { "a": { "$ref": "#" }, "n": { "type": "integer" } } });
+        let schema = json!({ "anyOf": [of, of, of, of, { "$ref": "#" }] });
+        let deep = (0..100).fold(json!({ "n": null }), |inner, _| json!({ "a": inner }));
+        assert!(read::<u8>(deep, &schema, &schema).is_err());
+        assert_eq!(read::<Value>(json!({ "n": null }), &schema, &schema).unwrap(), json!({ "n": null }));
+    }
+}
