@@ -6,6 +6,7 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use fanweave_core::__private::carried;
 use fanweave_core::{Chain, Context, Error, ErrorKind};
 use futures::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -234,7 +235,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     }
                     Some(Ok(job)) => {
                         let place = free.take().expect("a job is taken only with a place for it");
-                        self.flights.spawn(self.row.clone().run(job, place));
+                        let row = self.row.clone().run(job, place);
+                        self.flights.spawn(carried::along(carried::here(), row));
                     }
                     Some(Err(error)) => {
                         admitting = false;

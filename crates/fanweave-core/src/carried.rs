@@ -24,7 +24,7 @@ pub fn within<F: Future>(carried: Carried, future: F) -> impl Future<Output = F:
 }
 
 /// `future` for a task of its own, within what holds here.
-pub(crate) fn along<F: Future>(carried: Option<Carried>, future: F) -> impl Future<Output = F::Output> {
+pub fn along<F: Future>(carried: Option<Carried>, future: F) -> impl Future<Output = F::Output> {
     match carried {
         Some(carried) => Either::Left(CARRIED.scope(carried, future)),
         None => Either::Right(future),

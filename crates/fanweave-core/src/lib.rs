@@ -73,6 +73,6 @@ pub mod __private {
 
     pub mod carried {
         //! What holds for all that runs within a future.
-        pub use crate::carried::{Carried, here, within};
+        pub use crate::carried::{Carried, along, here, within};
     }
 }

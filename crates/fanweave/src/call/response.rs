@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::batch::{Answer, IntoAnswer};
 use crate::models::Prices;
 use crate::tool::TypedTool;
 use crate::{
@@ -105,6 +106,13 @@ impl Response {
     /// As [`Message::tools`], at the first call that cannot be read.
     pub fn tools<T: TypedTool>(&self) -> Result<Vec<T>> {
         self.message.tools::<T>().collect()
+    }
+}
+
+/// For journalled batches of files: the answer as that of its model.
+impl IntoAnswer for Response {
+    fn into_answer(self) -> Answer {
+        self.message.into_answer()
     }
 }
 

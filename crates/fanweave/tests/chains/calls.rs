@@ -205,6 +205,13 @@ async fn what_is_changed_within_a_future_holds_for_its_batches_streams_and_threa
         own().scope(async { who::chain().batch([0_usize, 1, 2]).concurrency(2).collect().await }).await;
     let said: Vec<_> = rows.into_iter().map(|row| row.unwrap().content().to_owned()).collect();
     assert_eq!(said, ["test/scope"; 3]);
+    let folder = tempfile::tempdir().unwrap();
+    let written = folder.path().join("out.jsonl");
+    let source = fanweave::batch::Source::from_reader("rows", "a\nb\n".as_bytes(), None).unwrap();
+    let output = fanweave::batch::Output::File(written.clone());
+    let job = fanweave::batch::BatchJob::over(source, |_| Ok(0_usize), who::chain(), output);
+    assert_eq!(own().scope(job.run()).await.unwrap().ok, 2);
+    assert_eq!(std::fs::read_to_string(written).unwrap().matches("test/scope").count(), 2);
     let output = own().scope(async { who::chain().stream(1_usize).output().await }).await.unwrap();
     assert_eq!(output.content(), "test/scope");
     let blocking = own().scope(async { who::chain().blocking().invoke(1_usize) }).await.unwrap();
