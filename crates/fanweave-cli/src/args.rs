@@ -453,12 +453,13 @@ pub(crate) enum LogsCommand {
     /// Print where the history is kept
     Path,
     /// Forget calls
+    #[command(group = clap::ArgGroup::new("which").required(true))]
     Forget {
         /// Those that are older than this, as in 30d
-        #[arg(long, value_name = "AGE", value_parser = duration, required_unless_present = "all", conflicts_with = "all")]
+        #[arg(long, value_name = "AGE", value_parser = duration, group = "which")]
         older_than: Option<Duration>,
         /// All of them
-        #[arg(long)]
+        #[arg(long, group = "which")]
         all: bool,
     },
 }
@@ -628,7 +629,7 @@ fn dollars(text: &str) -> Result<f64, String> {
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err("a request needs more time than 0".to_owned()),
+        Ok(time) if time.is_zero() => Err("a time of 0 is none".to_owned()),
         Ok(time) => Ok(time),
         Err(_) => Err(format!("{text:?} is not a duration: write it as in 500ms, 30s or 2m")),
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use console::Term;
 use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 use fanweave::stores::{LogFilter, LoggedCall, SqliteLog};
 use fanweave::{Model, excerpt};
@@ -142,7 +143,8 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
                 anstream::eprintln!("the history has no such call");
                 String::new()
             } else {
-                calls.iter().map(line).collect()
+                let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+                calls.iter().map(|call| line(call, width)).collect()
             }
         }
     };
@@ -159,15 +161,19 @@ fn as_json(call: &LoggedCall) -> String {
     format!("{}\n", serde_json::to_string(call).expect("a call is plain data"))
 }
 
-/// A call in one line.
-fn line(call: &LoggedCall) -> String {
+/// A call in one line, of the terminal's `width` where there is one.
+fn line(call: &LoggedCall, width: Option<usize>) -> String {
     let question = call.messages.last().map(|message| message.text.as_str()).unwrap_or_default();
     let said = match (&call.answer, &call.error) {
         (Some(answer), _) => one_line(answer),
         (None, Some(error)) => format!("failed: {}", one_line(error)),
         (None, None) => String::new(),
     };
-    format!("{:>5}  {}  {}  {} -> {said}\n", call.id, time(call), call.model, one_line(question))
+    let line = format!("{:>5}  {}  {}  {} -> {said}", call.id, time(call), call.model, one_line(question));
+    match width {
+        Some(width) => format!("{}\n", console::truncate_str(&line, width, "…")),
+        None => format!("{line}\n"),
+    }
 }
 
 /// The beginning of a text, without line ends and what terminals take for commands.
