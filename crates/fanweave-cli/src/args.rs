@@ -42,7 +42,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set
+    /// On a terminal, unless NO_COLOR is set; everywhere where FORCE_COLOR is
     #[default]
     Auto,
     Always,
@@ -51,7 +51,11 @@ pub(crate) enum Color {
 
 impl Color {
     pub(crate) fn apply(self) {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_forced =
+            set("FORCE_COLOR") && std::env::var_os("FORCE_COLOR").is_some_and(|value| value != "0");
         let choice = match self {
+            Color::Auto if is_forced && !set("NO_COLOR") => anstream::ColorChoice::Always,
             Color::Auto => return,
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,
@@ -178,6 +182,10 @@ pub(crate) struct BatchArgs {
     /// Show nothing but errors
     #[arg(short, long, help_heading = "Progress")]
     pub(crate) quiet: bool,
+
+    /// Print the summary as a JSON object on stdout
+    #[arg(long, help_heading = "Progress")]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -275,6 +283,10 @@ pub(crate) struct IndexArgs {
     #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize)]
     pub(crate) tokens: NonZeroUsize,
 
+    /// Print what was indexed as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+
     /// Show nothing but errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
@@ -313,8 +325,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "tree", value_parser = ["tree", "mermaid"], hide_possible_values = true, conflicts_with_all = ["rows", "json"])]
     pub(crate) graph: Option<String>,
 
-    /// Print the output as JSON when it is complete
-    #[arg(long, conflicts_with = "rows")]
+    /// Print the output as JSON when it is complete; with --rows, the summary
+    #[arg(long)]
     pub(crate) json: bool,
 
     /// Do not note the calls in the history that `fanweave logs` shows. Those of --rows are in their journal alone
@@ -512,7 +524,11 @@ pub(crate) enum KeysCommand {
         keyring: bool,
     },
     /// List the providers that there is a key of, and where it is; never the key
-    List,
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Forget a key
     Remove {
         #[arg(value_name = "PROVIDER")]

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{BatchArgs, ShowProgress, Via};
 use crate::exit::{Exit, Failure};
 use crate::models::text_or_file;
+use crate::out::print;
 use crate::progress::Display;
 use crate::route::route;
 use crate::telemetry::Exporter;
@@ -27,6 +28,9 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
             "--prompt has no use: the rows of an OpenAI batch file are whole requests",
         )
         .with_hint("leave it out; or, if these are rows for a template, add --input-format jsonl"));
+    }
+    if args.json {
+        one_on_stdout(&args.output)?;
     }
     let keep_raw = source.format() == Format::OpenAi;
     let routed = route(&args, keep_raw)?;
@@ -47,6 +51,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         show: args.show_progress,
         quiet: args.quiet,
         concurrency: args.concurrency,
+        json: args.json,
         reads_keys: args.input != Path::new("-"),
         stopping: match args.via {
             Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
@@ -80,6 +85,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) show: ShowProgress,
     pub(crate) quiet: bool,
     pub(crate) concurrency: NonZeroUsize,
+    /// Whether the summary goes to stdout as JSON.
+    pub(crate) json: bool,
     /// Whether the keyboard is free for commands.
     pub(crate) reads_keys: bool,
     /// What is said at the first Ctrl-C.
@@ -114,10 +121,57 @@ impl Watch<'_> {
         };
         display.clear();
         match done {
-            Ok(summary) => finish(&summary, self.output, self.quiet),
+            Ok(summary) => self.finish(&summary),
             Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
             Err(error) => Err(failure(&error)),
         }
+    }
+
+    /// Says what the job came to, and how to go on where that is not its end.
+    fn finish(&self, summary: &Summary) -> Result<Exit, Failure> {
+        let output = name(self.output);
+        if self.json {
+            print(format!("{}\n", summary::json(summary, &output)).as_bytes())?;
+        }
+        let told = || {
+            if !self.json {
+                anstream::eprintln!("{}", summary::text(summary, &output));
+            }
+        };
+        let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
+        if let Some(error) = &summary.refused {
+            if summary.rows > 0 {
+                told();
+            }
+            return Err(Failure::new(error.to_string())
+                .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
+        }
+        if summary.over_budget {
+            told();
+            anstream::eprintln!(
+                "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
+                 run the same command again"
+            );
+            return Ok(Exit::Stopped);
+        }
+        if summary.interrupted {
+            told();
+            anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
+            return Ok(Exit::Stopped);
+        }
+        if summary.nothing_to_do() {
+            anstream::eprintln!(
+                "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts over{}",
+                summary.rows,
+                summary.failed,
+                if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
+            );
+            return Ok(Exit::NothingToDo);
+        }
+        if !self.quiet {
+            told();
+        }
+        Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
     }
 }
 
@@ -130,6 +184,15 @@ fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failur
     }
     let key = args.key_env.first().map(String::as_str);
     Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
+}
+
+/// Refuses answers and a summary on the same stdout.
+pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
+    if output == Path::new("-") {
+        return Err(Failure::usage("--json: the answers go to stdout already")
+            .with_hint("write them to a file, or leave --json out"));
+    }
+    Ok(())
 }
 
 /// The rows in a file, or on stdin.
@@ -191,44 +254,6 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
         hedge: !args.no_hedging,
         ..Settings::default()
     })
-}
-
-fn finish(summary: &Summary, output: &Path, quiet: bool) -> Result<Exit, Failure> {
-    let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
-    if let Some(error) = &summary.refused {
-        if summary.rows > 0 {
-            anstream::eprintln!("{}", summary::text(summary, &name(output)));
-        }
-        return Err(Failure::new(error.to_string())
-            .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
-    }
-    if summary.over_budget {
-        anstream::eprintln!("{}", summary::text(summary, &name(output)));
-        anstream::eprintln!(
-            "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
-             run the same command again"
-        );
-        return Ok(Exit::Stopped);
-    }
-    if summary.interrupted {
-        anstream::eprintln!("{}", summary::text(summary, &name(output)));
-        anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
-        return Ok(Exit::Stopped);
-    }
-    if summary.nothing_to_do() {
-        anstream::eprintln!(
-            "nothing to do: all {} rows have a result in {} ({} failed); --fresh starts over{}",
-            summary.rows,
-            name(output),
-            summary.failed,
-            if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
-        );
-        return Ok(Exit::NothingToDo);
-    }
-    if !quiet {
-        anstream::eprintln!("{}", summary::text(summary, &name(output)));
-    }
-    Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
 }
 
 fn name(path: &Path) -> String {

@@ -6,10 +6,12 @@ use fanweave::retrieve::{Document, TextSplitter};
 use fanweave::splitters::{Markdown, Splitter};
 use fanweave::stores::{Library, Sqlite};
 use fanweave::{Context, loaders};
+use serde_json::json;
 
 use crate::args::IndexArgs;
 use crate::documents::{EMBEDDINGS, embedder};
 use crate::exit::{Exit, Failure};
+use crate::out::print;
 use crate::stop;
 
 pub(crate) async fn run(args: IndexArgs) -> Result<Exit, Failure> {
@@ -50,7 +52,10 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
     // Not before everything has been read and the model is there: what is forgotten must come back.
     store.forget(sources.into_iter().collect()).await?;
     Library::new(store.store(), embedder).add(pieces, &Context::new()).await?;
-    if !args.quiet {
+    if args.json {
+        let done = json!({ "pieces": count, "files": files, "store": args.store.display().to_string() });
+        print(format!("{done}\n").as_bytes())?;
+    } else if !args.quiet {
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         let (pieces, store) = (plural(count), args.store.display());
         anstream::eprintln!("indexed {count} piece{pieces} of {files} file{} in {store}", plural(files));

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::ask::written;
-use crate::batch::{Watch, open, output};
+use crate::batch::{Watch, one_on_stdout, open, output};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
@@ -201,6 +201,9 @@ async fn each_row(
     let concurrency = args.concurrency.or(file.limits().concurrency);
     let concurrency = concurrency.unwrap_or(Settings::default().concurrency);
     let to = args.output.as_deref().expect("clap asks for the output of rows");
+    if args.json {
+        one_on_stdout(to)?;
+    }
     let settings = Settings {
         concurrency,
         retry_failed: args.retry_failed,
@@ -224,6 +227,7 @@ async fn each_row(
         show: args.show_progress,
         quiet: args.quiet,
         concurrency,
+        json: args.json,
         reads_keys: rows != Path::new("-"),
         stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
     };

@@ -47,7 +47,7 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
     })?;
     match args.command {
         KeysCommand::Path => print(format!("{}\n", path.display()).as_bytes())?,
-        KeysCommand::List => print(list(&read(&path)?).as_bytes())?,
+        KeysCommand::List { json } => print(list(&read(&path)?, json).as_bytes())?,
         KeysCommand::Set { provider, keyring: in_keyring } => {
             known(&provider)?;
             let mut keys = read(&path)?;
@@ -115,24 +115,30 @@ fn known(provider: &str) -> Result<(), Failure> {
     Err(failure.with_hint(near.unwrap_or_else(|| "`fanweave models` lists them".to_owned())))
 }
 
-fn list(keys: &Keys) -> String {
-    let mut text = String::new();
+fn list(keys: &Keys, json: bool) -> String {
+    let mut all = Vec::new();
     for provider in vendors() {
         let from_env = key_variables(provider)
             .into_iter()
             .flatten()
             .find(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty()));
-        let place = match from_env {
-            Some(variable) => variable,
-            None => match keys.get(provider) {
-                Some(Kept::Here(_)) => "kept",
-                Some(Kept::Elsewhere { .. }) => "keyring",
-                None => continue,
-            },
+        let place = match (from_env, keys.get(provider)) {
+            (Some(variable), _) => *variable,
+            (None, Some(Kept::Here(_))) => "kept",
+            (None, Some(Kept::Elsewhere { .. })) => "keyring",
+            (None, None) => continue,
         };
-        text.push_str(&format!("{provider}: {place}\n"));
+        all.push((provider, place));
     }
-    if text.is_empty() { "no keys\n".to_owned() } else { text }
+    if json {
+        let object: serde_json::Map<_, _> =
+            all.into_iter().map(|(provider, place)| (provider.to_owned(), place.into())).collect();
+        return format!("{}\n", serde_json::Value::Object(object));
+    }
+    if all.is_empty() {
+        return "no keys\n".to_owned();
+    }
+    all.into_iter().map(|(provider, place)| format!("{provider}: {place}\n")).collect()
 }
 
 /// Asks for a key: without an echo at a terminal, or from a pipe.

@@ -1,8 +1,10 @@
 //! The last words of a batch.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use fanweave::batch::Summary;
+use serde_json::{Value, json};
 
 use crate::cost::dollars;
 use crate::progress::{rounded, short};
@@ -47,6 +49,32 @@ pub(crate) fn text(summary: &Summary, output: &str) -> String {
     text
 }
 
+/// The same for a program: times in milliseconds, and why it stopped before its end.
+pub(crate) fn json(summary: &Summary, output: &str) -> Value {
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let failures: Vec<_> = summary
+        .failures
+        .iter()
+        .map(|group| {
+            json!({
+                "kind": group.kind, "message": group.message, "count": group.count, "first_line": group.first_line,
+            })
+        })
+        .collect();
+    let stopped = match summary {
+        Summary { refused: Some(_), .. } => Some("refused"),
+        Summary { over_budget: true, .. } => Some("budget"),
+        Summary { interrupted: true, .. } => Some("interrupted"),
+        _ => None,
+    };
+    json!({
+        "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
+        "left": summary.left, "stopped": stopped, "retries": summary.retries, "usage": summary.usage,
+        "cost_usd": summary.cost_usd, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
+        "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
+    })
+}
+
 fn figures(summary: &Summary) -> String {
     #[expect(clippy::cast_precision_loss, reason = "a count for people")]
     let tokens = |n: u64| short(n as f64);
@@ -71,8 +99,6 @@ fn rows(n: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use fanweave::Usage;
     use fanweave::batch::FailureGroup;
 

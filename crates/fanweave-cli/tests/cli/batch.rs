@@ -213,6 +213,31 @@ fn a_dry_run_shows_prompts_and_figures_and_calls_nobody() {
 }
 
 #[test]
+fn the_summary_is_told_to_programs_too() {
+    let provider = provider();
+    let folder = Folder::new();
+    folder.write("in.jsonl", format!("{}not JSON\n", prompts(3)));
+    let url = provider.url();
+    let summary =
+        |ran: crate::support::Ran| serde_json::from_str::<serde_json::Value>(&ran.stdout).expect("JSON");
+    let ran = folder.batch(&url, &["--json"]).expect_code(3);
+    assert!(!ran.stderr.contains("rows in"), "once is enough: {}", ran.stderr);
+    let told = summary(ran);
+    assert_eq!((&told["rows"], &told["ok"], &told["failed"]), (&4.into(), &3.into(), &1.into()));
+    assert_eq!((&told["failures"][0]["kind"], &told["failures"][0]["count"]), (&"input".into(), &1.into()));
+    assert_eq!((&told["output"], &told["stopped"]), (&"out.jsonl".into(), &serde_json::Value::Null));
+    assert!(told["usage"]["output_tokens"].as_u64() > Some(0) && told["wall_ms"].is_u64(), "{told}");
+    let again = summary(folder.batch(&url, &["--json"]).expect_code(4));
+    assert_eq!(again["resumed"], 4);
+    let both = folder.run(&["batch", "in.jsonl", "-o", "-", "-m", "sim/echo", "--json"]).expect_code(2);
+    assert!(both.stderr.contains("the answers go to stdout already"), "{}", both.stderr);
+    folder.write("chain.yaml", "steps: { a: { prompt: '{{ inputs.topic }}' } }\ninputs: { topic: x }\n");
+    let rows = ["run", "chain.yaml", "-m", "sim/echo", "--rows", "topics.txt", "-o", "chain.jsonl", "--json"];
+    folder.write("topics.txt", "tides\n");
+    assert_eq!(summary(folder.run(&rows).expect_code(0))["ok"], 1);
+}
+
+#[test]
 fn a_budget_stops_before_it_is_crossed_and_a_higher_one_goes_on() {
     let provider = provider();
     let folder = Folder::new();

@@ -38,6 +38,8 @@ fn json_holds_the_sources_with_what_is_known_about_them() {
 fn a_document_that_changes_is_replaced() {
     let folder = library();
     folder.write("docs/rance.md", "The Rance station opened long ago.");
+    let told = folder.run(&["index", "docs/rance.md", "--store", "notes.db", "--json"]).expect_code(0).stdout;
+    assert!(told.contains("\"files\":1") && told.contains("\"store\":\"notes.db\""), "{told}");
     let ran = folder.run(&["index", "docs/rance.md", "--store", "notes.db"]).expect_code(0);
     assert_eq!(ran.stderr.trim(), "indexed 1 piece of 1 file in notes.db");
     let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "When did the Rance station open?"];

@@ -133,6 +133,7 @@ fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
     assert_eq!(keys(&["keys", "list"], "").1, "no keys\n");
     assert_eq!(keys(&["keys", "set", "openai"], &format!("{CANARY}\n")).0, Some(0));
     assert_eq!(keys(&["keys", "list"], "").1, "openai: kept\n");
+    assert_eq!(keys(&["keys", "list", "--json"], "").1, "{\"openai\":\"kept\"}\n");
     let (code, said) = keys(&ask, "");
     assert!(code == Some(0) && said.contains("hello"), "{said}");
     // An address of one's own gets no kept key.
