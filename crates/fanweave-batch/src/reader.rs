@@ -1,6 +1,7 @@
 //! Reads the source ahead of the calls, on a thread of its own: a slow disk or pipe holds up no answer.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
@@ -9,7 +10,7 @@ use crate::journal::Place;
 use crate::key::{Key, Occurrences};
 use crate::recorder::Entry;
 use crate::source::{Format, Input, Item, Source, refuse};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// A row that is to be run.
 pub(crate) struct Job {
@@ -37,8 +38,14 @@ impl Reader {
     /// the pipe.
     pub(crate) fn spawn(self) -> Result<oneshot::Receiver<()>> {
         let (ended, end) = oneshot::channel();
+        let (jobs, name) = (self.jobs.clone(), self.source.name().to_owned());
         let work = move || {
-            self.run();
+            // Rows that were never read must not look like the end of them.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+                let why = fanweave_core::Error::from_panic(&*panic);
+                let message = format!("{name} cannot be read on: {}", why.message());
+                let _ = jobs.blocking_send(Err(Error::new(ErrorKind::Io, message)));
+            }
             drop(ended);
         };
         let thread = thread::Builder::new().name("fanweave-reader".into()).spawn(work);

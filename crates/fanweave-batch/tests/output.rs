@@ -410,6 +410,32 @@ async fn a_file_called_csv_is_written_as_csv() {
 }
 
 /// Parquet files, out and in again.
+#[tokio::test]
+async fn a_source_that_panics_ends_the_run_with_an_error_and_not_early() {
+    struct Breaks(u32);
+    impl std::io::Read for Breaks {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.0 += 1;
+            assert!(self.0 < 3, "the disk is a lie");
+            buffer[..4].copy_from_slice(b"row\n");
+            Ok(4)
+        }
+    }
+    let source = Source::from_reader("rows", Breaks(0), Some(fanweave_batch::Format::Text)).unwrap();
+    let job = BatchJob::new(
+        source,
+        Render::default(),
+        chain(Fake::echo()),
+        Output::Writer(Box::new(std::io::sink())),
+    );
+    let error = job.run().await.unwrap_err();
+    assert!(
+        error.to_string().contains("rows cannot be read on")
+            && error.to_string().contains("the disk is a lie"),
+        "{error}"
+    );
+}
+
 #[cfg(feature = "parquet")]
 mod parquet {
     use std::path::Path;

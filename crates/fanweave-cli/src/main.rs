@@ -35,13 +35,14 @@ use clap::Parser;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
+    quiet_panics();
     let cli = Cli::parse();
     let done = runtime().and_then(|runtime| {
         // On a worker of the runtime: what it spawns and wakes then need not cross from this thread to another.
         let done = runtime.block_on(async {
             match tokio::spawn(run(cli)).await {
                 Ok(done) => done,
-                Err(ended) => std::panic::resume_unwind(ended.into_panic()),
+                Err(ended) => Err(fault(&*ended.into_panic())),
             }
         });
         // Nothing is left that matters: results are written, and a blocked reader of stdin must not hold us.
@@ -83,6 +84,21 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args).await,
     }
+}
+
+/// What panics is caught, and said as the error that it is: of a row, of a file, or of this program. With `RUST_BACKTRACE`
+/// in the environment it says where, too.
+fn quiet_panics() {
+    if std::env::var_os("RUST_BACKTRACE").is_none() {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+}
+
+/// A fault of this program.
+fn fault(panic: &(dyn std::any::Any + Send)) -> Failure {
+    let why = fanweave::Error::from_panic(panic);
+    Failure::new(format!("this is a fault of fanweave: {}", why.message()))
+        .with_hint("what is journalled is safe; RUST_BACKTRACE=1 shows where it happened")
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
