@@ -34,6 +34,8 @@ use crate::{Error, ErrorKind, Message, Model, Parameters, Prompt, Result};
 pub struct Config {
     pub(super) prompt: Prompt,
     pub(super) model: Option<Result<Model>>,
+    /// The name of the model, where it was given as one: another client can reach it too.
+    pub(super) name: Option<String>,
     pub(super) client: Option<Client>,
     pub(super) tools: Option<Tools>,
 }
@@ -41,17 +43,18 @@ pub struct Config {
 impl Config {
     /// Asks this, and leaves all else as the attribute says.
     pub fn new(prompt: impl Into<Prompt>) -> Self {
-        Self { prompt: prompt.into(), model: None, client: None, tools: None }
+        Self { prompt: prompt.into(), model: None, name: None, client: None, tools: None }
     }
 
     /// Asks this model: a [`Model`], or the name of one.
     pub fn model(self, model: impl IntoModel) -> Self {
-        Self { model: Some(model.into_model()), client: None, ..self }
+        let name = model.name().map(str::to_owned);
+        Self { model: Some(model.into_model()), name, client: None, ..self }
     }
 
     /// Reaches the model of the attribute through this client. Of this and [`model`](Self::model) the last one counts.
     pub fn client(self, client: Client) -> Self {
-        Self { client: Some(client), model: None, ..self }
+        Self { client: Some(client), model: None, name: None, ..self }
     }
 
     /// Sets parameters. They win over those that were set before, and over those of the attribute.
@@ -130,6 +133,11 @@ pub trait IntoModel {
     /// # Errors
     /// As [`model`](crate::model()).
     fn into_model(self) -> Result<Model>;
+
+    /// Its name, where it is given as one. Default `None`.
+    fn name(&self) -> Option<&str> {
+        None
+    }
 }
 
 impl IntoModel for Model {
@@ -154,11 +162,19 @@ impl IntoModel for &str {
     fn into_model(self) -> Result<Model> {
         crate::model(self)
     }
+
+    fn name(&self) -> Option<&str> {
+        Some(self)
+    }
 }
 
 impl IntoModel for String {
     fn into_model(self) -> Result<Model> {
         crate::model(&self)
+    }
+
+    fn name(&self) -> Option<&str> {
+        Some(self)
     }
 }
 

@@ -165,16 +165,21 @@ impl<F: Function> Runnable for Whole<F> {
 
 /// Whom to ask, and what.
 fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<Prompt, F::Output>, Prompt)> {
-    let Config { mut prompt, model, client, tools } = config;
+    let Config { mut prompt, model, name, client, tools } = config;
+    let chosen = model.is_some().then_some(name);
     let decided = Overrides { model, client, parameters: std::mem::take(&mut prompt.parameters), tools };
     let Overrides { model, client, parameters, tools } = overrides.or(decided);
+    let name = match chosen {
+        None => F::MODEL.map(str::to_owned),
+        Some(name) => name,
+    };
     // What the attribute says holds for its fallbacks too, but for what is of one provider alone; and the loop of the tools must
     // see a choice of a tool, to let go of it.
     let everywhere = Parameters { model: None, extra: serde_json::Map::new(), ..F::parameters() };
     prompt.parameters = parameters.or(&everywhere);
     let model = match (model, client) {
         (Some(model), _) => model?,
-        (None, Some(client)) => through::<F>(client)?,
+        (None, Some(client)) => through::<F>(name, client)?,
         (None, None) => F::model()?,
     };
     let model = model.with(F::parameters());
@@ -188,11 +193,11 @@ fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<
     Ok((F::answer(model, &name), prompt))
 }
 
-/// The function's model, reached through another client.
-fn through<F: Function>(client: Client) -> Result<Model> {
-    let Some(name) = F::MODEL else {
+/// The function's model, where it is known by name, reached through another client.
+fn through<F: Function>(name: Option<String>, client: Client) -> Result<Model> {
+    let Some(name) = name else {
         let message =
-            format!("the model of `{}` is an expression: give a model instead of a client", F::NAME);
+            format!("the model of `{}` is given as a value: give a model instead of a client", F::NAME);
         return Err(Error::new(ErrorKind::Config, message));
     };
     if name.starts_with("sim/") {

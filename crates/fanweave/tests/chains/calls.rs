@@ -248,6 +248,23 @@ async fn errors_name_the_function_and_come_where_the_call_is_awaited() {
     assert!(error.message().contains("give a model instead of a client"), "{error}");
 }
 
+/// Decides on its model, by name or by value.
+#[fanweave::call(model = "openai/echo")]
+fn decided(by_name: bool) -> Config {
+    let config = Config::new("x");
+    if by_name { config.model("sim/echo") } else { config.model(fanweave::model("sim/echo").unwrap()) }
+}
+
+#[tokio::test]
+async fn another_client_reaches_the_model_that_the_function_decided_on_or_says_that_it_cannot() {
+    let client = || Client::builder().build().unwrap();
+    let error = decided(true).with_client(client()).await.unwrap_err();
+    assert!(error.message().contains("`sim/echo` is simulated in this process"), "{error}");
+    let error = decided(false).with_client(client()).await.unwrap_err();
+    assert!(error.message().contains("give a model instead of a client"), "{error}");
+    assert!(decided(true).await.is_ok() && decided(false).await.is_ok());
+}
+
 /// Fails the first time, and then answers.
 fn flaky() -> Model {
     struct Flaky(AtomicUsize);
