@@ -82,6 +82,13 @@ impl Journal {
             TryLockError::Error(e) => Error::io("lock the journal", path, e),
         })?;
         if fresh {
+            let mut start = Vec::new();
+            let opening = (&file).take(record::OPENING.len() as u64).read_to_end(&mut start);
+            opening.map_err(failed("read the journal"))?;
+            // Somebody else's file of that name is not forgotten.
+            if start != record::OPENING[..start.len()] {
+                return Err(not_a_journal(path));
+            }
             file.set_len(0).map_err(failed("empty the journal"))?;
         }
         let left = recover(&mut file, path, now, changed_input)?;
