@@ -98,9 +98,11 @@ impl Prices {
     }
 
     /// What a model costs: `provider/model`, with or without the date that providers put behind a name, as in
-    /// `openai/gpt-4o-2024-08-06`. `None` where the table does not say.
+    /// `openai/gpt-4o-2024-08-06`. `openai/sim/..` is the simulated model. `None` where the table does not say.
     pub fn of(&self, model: &str) -> Option<&Price> {
         let models = &self.0.models;
+        // A simulated model behind a socket goes by its own name.
+        let model = model.strip_prefix("openai/").filter(|name| name.starts_with("sim/")).unwrap_or(model);
         models.get(model).or_else(|| models.get(undated(model)?))
     }
 
