@@ -26,7 +26,7 @@ pub(crate) fn known(prices: &Prices, via: Via) -> Costs {
         let share = if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
         price.cost(usage) * share
     };
-    Costs::new(move |model, usage| table.of(own_name(model)).map(|price| cost(price, usage)))
+    Costs::new(move |model, usage| table.of(model).map(|price| cost(price, usage)))
 }
 
 /// Prices and budget of a batch over `models`.
@@ -57,7 +57,7 @@ pub(crate) fn costs(args: &BatchArgs, prices: &Prices, models: &[String]) -> Res
 
 /// What a call of a model may cost, where its price is known.
 pub(crate) fn of_a_call(prices: &Prices, model: &str, max_tokens: Option<NonZeroU32>) -> Option<f64> {
-    prices.of(own_name(model)).map(|price| price.cost(&expected(None, max_tokens)))
+    prices.of(model).map(|price| price.cost(&expected(None, max_tokens)))
 }
 
 /// What a call is expected to use: for `prompt`, or for one that is as long as its answer.
@@ -69,11 +69,6 @@ pub(crate) fn expected(prompt: Option<&Prompt>, max_tokens: Option<NonZeroU32>) 
         (None, Some(most)) => Usage { output_tokens: most.get().into(), ..expected },
         _ => expected,
     }
-}
-
-/// The name of a model in the table: one that is simulated behind a socket goes by its own name.
-fn own_name(model: &str) -> &str {
-    model.strip_prefix("openai/").filter(|name| name.starts_with("sim/")).unwrap_or(model)
 }
 
 /// A sum of money: `$0.0042`, `$1.50`, `$1,234`.

@@ -85,13 +85,10 @@ impl Budget {
     /// # Errors
     /// [`ErrorKind::Config`] for a model that the prices do not name.
     pub fn wrap(&self, model: Model) -> Result<Model> {
-        let name = model.name();
-        // A simulated model behind a socket goes by its own name.
-        let listed = name.strip_prefix("openai/").filter(|name| name.starts_with("sim/")).unwrap_or(name);
-        let Some(price) = self.0.prices.of(listed).cloned() else {
-            let date = self.0.prices.date();
+        let Some(price) = self.0.prices.of(model.name()).cloned() else {
+            let (name, date) = (model.name(), self.0.prices.date());
             let message =
-                format!("a budget needs the price of {listed}, which is unknown (prices as of {date})");
+                format!("a budget needs the price of {name}, which is unknown (prices as of {date})");
             return Err(Error::new(ErrorKind::Config, message));
         };
         Ok(Model::new(Paid { model, price, purse: self.0.clone(), longest: AtomicU64::default() }))
