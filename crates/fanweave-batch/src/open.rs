@@ -13,7 +13,7 @@ use crate::key::Key;
 use crate::output::{self, Output, OutputFormat, Sink};
 use crate::progress::Progress;
 use crate::recorder::Desk;
-use crate::run::Settings;
+use crate::settings::Settings;
 use crate::source::{Source, Survey};
 use crate::{Error, Result};
 

@@ -1,7 +1,6 @@
 //! The batch itself: rows in, calls at once, results written down.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use fanweave_core::{Chain, Context, Priority, Prompt};
@@ -13,78 +12,19 @@ use crate::answer::IntoAnswer;
 use crate::disk::Disk;
 use crate::key::Key;
 use crate::open::Open;
-use crate::output::{Output, OutputFormat};
+use crate::output::Output;
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::same::Same;
+use crate::settings::Settings;
 use crate::source::{Input, Source};
 use crate::summary::Summary;
-use crate::window::{Prepare, RowRun, Window};
+use crate::window::{Prepare, RequestKey, RowRun, Window};
 use crate::{Costs, Render, Result};
 
 /// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
 pub(crate) const AHEAD: usize = 64;
-
-/// What a request is known by.
-pub(crate) type RequestKey<I> = fn(&I) -> Key;
-
-/// How a batch is run.
-///
-/// ```
-/// use fanweave_batch::Settings;
-///
-/// let settings = Settings { limit: Some(100), ..Settings::default() };
-/// assert_eq!(settings.concurrency.get(), 64);
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Most rows in flight at once, and most model calls of the batch at once. Default 64.
-    ///
-    /// A row that fans out to eight calls holds one place as a row, and eight as calls.
-    pub concurrency: NonZeroUsize,
-    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input.
-    /// Default: the row fails, and the others go on.
-    pub strict: bool,
-    /// Writes results as they finish. Default: in input order.
-    pub unordered: bool,
-    /// Runs rows again that failed in an earlier run. Default: their failure is their result.
-    pub retry_failed: bool,
-    /// Ignores and overwrites the output and journal of an earlier run. Default: goes on with them.
-    pub fresh: bool,
-    /// Goes on with a journal although the input file has changed: rows that are still in it keep their results.
-    /// Default: refuses.
-    pub changed_input: bool,
-    /// Runs only so many rows from the beginning. Default: all.
-    pub limit: Option<u64>,
-    /// Calls equal requests once: the rows that ask the same share the answer, or the failure, of the first, and count
-    /// no tokens of their own. For jobs made with [`BatchJob::new`], within one run. Default: every row is called.
-    pub dedupe: bool,
-    /// Sends a second request for a row that is late, once no other row waits: the tail of a batch is often one row that a
-    /// provider forgot. At most one call in twenty is sent twice, within the concurrency, and both are paid for. Default
-    /// yes.
-    pub hedge: bool,
-    /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
-    /// an OpenAI batch where the input is one, and JSON objects.
-    pub output_format: Option<OutputFormat>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            concurrency: const { NonZeroUsize::new(fanweave_core::batch::DEFAULT_CONCURRENCY).expect("not 0") },
-            strict: false,
-            unordered: false,
-            retry_failed: false,
-            fresh: false,
-            changed_input: false,
-            limit: None,
-            dedupe: false,
-            hedge: true,
-            output_format: None,
-        }
-    }
-}
 
 /// A chain over the rows of a source: made with [`new`](Self::new) or [`over`](Self::over), started with
 /// [`run`](Self::run).

@@ -21,7 +21,6 @@ use crate::key::Key;
 use crate::progress::Progress;
 use crate::reader::Job;
 use crate::recorder::{Entry, Recorder};
-use crate::run::RequestKey;
 use crate::same::{Role, Same, Twin};
 use crate::source::Input;
 use crate::tally::Tally;
@@ -29,6 +28,9 @@ use crate::{Costs, Result};
 
 /// Makes a chain's input of what a row holds.
 pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
+
+/// What a request is known by.
+pub(crate) type RequestKey<I> = fn(&I) -> Key;
 
 /// How one row is run.
 pub(crate) struct RowRun<I, O> {
