@@ -287,7 +287,7 @@ async fn a_repeated_line_of_a_batch_fails_and_leaves_the_first_one_its_answer() 
 async fn fresh_forgets_no_file_that_is_not_a_journal() {
     let place = Place::new();
     let input = place.write("in.txt", text_rows(3));
-    place.write("out.jsonl.journal", "Dear diary, today I went to see the tides.\n".to_owned());
+    place.write("out.jsonl.journal", "Dear diary, today I went to see the tides.\n");
     let fresh = Settings { fresh: true, ..Settings::default() };
     let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(fresh).run();
     let error = run.await.unwrap_err();
