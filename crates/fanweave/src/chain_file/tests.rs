@@ -390,3 +390,22 @@ fn wrong_files_are_refused_with_place_and_advice() {
     assert!(said.len() > 50);
     insta::assert_snapshot!(said.join("\n\n----\n"));
 }
+
+#[test]
+fn the_examples_of_the_guide_are_chain_files() {
+    let guide = include_str!("../../../../docs/chain-files.md");
+    let blocks: Vec<_> =
+        guide.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        ChainFile::parse("guide.yaml", block).unwrap_or_else(|e| panic!("{e}"));
+    }
+    // And its tables name every field that there is.
+    let schema: Value =
+        serde_json::from_str(include_str!("../../../../docs/chain-file.schema.json")).unwrap();
+    let fields = |path: &str| schema.pointer(path).and_then(Value::as_object).unwrap().keys().cloned();
+    let of_file = fields("/properties").chain(fields("/properties/limits/properties"));
+    for field in of_file.chain(fields("/$defs/step/properties")) {
+        assert!(guide.contains(&format!("`{field}`")), "the guide does not name `{field}`");
+    }
+}
