@@ -111,7 +111,7 @@ fn explained(message: &str, text: &str, at: usize) -> String {
     if text.get(at.saturating_sub(1)..).is_some_and(|rest| rest.starts_with("{{")) {
         return "a text that begins with `{{` needs quotes around it".to_owned();
     }
-    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     if message.contains("flow mapping") && line.contains("{{") {
         return "a text with `{{` in it needs quotes around it, within `{ }`".to_owned();
