@@ -10,6 +10,8 @@ pub(crate) enum Fault {
     Full,
     /// A write leaves half of its bytes behind. No room is left from then on, not even to take them away again.
     Torn,
+    /// As [`Torn`](Self::Torn), for two steps: then there is room again.
+    Moment,
     /// This one step fails.
     Io,
 }
@@ -53,7 +55,12 @@ impl Faults {
             return Some(fault);
         }
         // A torn write is over: what comes after it meets a full disk.
-        (step > at && fault != Fault::Io).then_some(Fault::Full)
+        let is_full = match fault {
+            Fault::Io => false,
+            Fault::Moment => step <= at + 2,
+            Fault::Full | Fault::Torn => true,
+        };
+        (step > at && is_full).then_some(Fault::Full)
     }
 
     pub(super) fn step(&self, what: &'static str) -> io::Result<()> {
@@ -67,7 +74,7 @@ impl Faults {
         match self.next("write") {
             None => Ok(bytes),
             // The rest of it is another write, which finds no room.
-            Some(Fault::Torn) if bytes.len() > 1 => Ok(&bytes[..bytes.len() / 2]),
+            Some(Fault::Torn | Fault::Moment) if bytes.len() > 1 => Ok(&bytes[..bytes.len() / 2]),
             Some(fault) => Err(error(fault)),
         }
     }
@@ -75,7 +82,7 @@ impl Faults {
 
 fn error(fault: Fault) -> io::Error {
     match fault {
-        Fault::Full | Fault::Torn => io::ErrorKind::StorageFull.into(),
+        Fault::Full | Fault::Torn | Fault::Moment => io::ErrorKind::StorageFull.into(),
         Fault::Io => io::Error::from_raw_os_error(5),
     }
 }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 #[cfg(test)]
-mod faults;
+pub(crate) mod faults;
 #[cfg(test)]
 mod tests;
 
@@ -13,7 +13,7 @@ mod tests;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Disk {
     #[cfg(test)]
-    faults: Option<std::sync::Arc<faults::Faults>>,
+    pub(crate) faults: Option<std::sync::Arc<faults::Faults>>,
 }
 
 impl Disk {

@@ -58,6 +58,8 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: DiskFile,
     length: u64,
+    /// Whether half a line lies behind its end, which could not be taken away.
+    torn: bool,
     line: Vec<u8>,
     /// `None` for a journal that ends with the run.
     sync: Option<Syncer>,
@@ -110,7 +112,7 @@ impl Journal {
     }
 
     fn new(path: PathBuf, file: DiskFile, length: u64, sync: Option<Syncer>) -> Self {
-        Self { path, file, length, line: Vec::new(), sync }
+        Self { path, file, length, torn: false, line: Vec::new(), sync }
     }
 
     /// Writes a row down. Whoever is told its place may tell others of its result.
@@ -143,9 +145,14 @@ impl Journal {
     }
 
     fn write(&mut self) -> Result<()> {
-        if let Err(e) = self.file.write_all(&self.line) {
-            // Best effort: the next open cuts a torn line off as well.
-            let _ = self.file.set_len(self.length);
+        let written = match self.torn {
+            // Nothing may stand behind half a line: it would be read as the rest of it.
+            true => self.file.set_len(self.length).inspect(|()| self.torn = false),
+            false => Ok(()),
+        };
+        if let Err(e) = written.and_then(|()| self.file.write_all(&self.line)) {
+            // The next open cuts a torn line off as well.
+            self.torn = self.file.set_len(self.length).is_err();
             return Err(Error::io("write the journal", &self.path, e).adding("rows finished so far are kept"));
         }
         self.length += self.line.len() as u64;

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::answer::Answer;
+use crate::disk::faults::{Fault, Faults};
 
 fn manifest() -> Manifest {
     Manifest::new(BTreeMap::new(), None)
@@ -92,4 +93,26 @@ fn what_is_no_journal_of_this_version_is_left_alone() {
 #[test]
 fn a_place_takes_no_more_than_sixteen_bytes() {
     assert_eq!(size_of::<Option<Place>>(), 16);
+}
+
+#[test]
+fn what_follows_a_torn_line_is_not_read_as_the_rest_of_it() {
+    let mut torn = 0;
+    for at in 0..24 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("j");
+        let faults = std::sync::Arc::new(Faults::at(at, Fault::Moment));
+        let disk = Disk { faults: Some(faults) };
+        let Ok((mut journal, _)) = Journal::open(&disk, &path, &manifest(), false, false) else { continue };
+        let kept: Vec<_> = (0..6).filter(|n| journal.append(&record(*n)).is_ok()).collect();
+        torn += usize::from(kept.len() < 6);
+        drop(journal);
+        let (journal, left) = open(&path).unwrap();
+        assert!(left.notes.is_empty(), "step {at}: {:?}", left.notes);
+        assert_eq!(left.done.len(), kept.len(), "step {at}");
+        for n in kept {
+            assert_eq!(journal.read(left.done[&record(n).key]).unwrap(), record(n), "step {at}");
+        }
+    }
+    assert!(torn >= 5, "{torn}");
 }
