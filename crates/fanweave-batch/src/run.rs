@@ -146,7 +146,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// Runs the job to its end, or until it is stopped.
     ///
     /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
-    /// part of the summary, not an error. Where the account itself is refused (a wrong key, no credit left, a model
+    /// part of the summary, not an error. Where the account itself is refused (a wrong key, no credit or no quota of the day left, a model
     /// that is not there), no more rows are started, and those that heard it stay undone: see
     /// [`Summary::refused`].
     ///

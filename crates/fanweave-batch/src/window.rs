@@ -5,6 +5,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanweave_core::__private::carried;
 use fanweave_core::{Chain, Context, Error, ErrorKind};
@@ -132,9 +133,17 @@ enum Ended {
     Refused { entry: Entry, error: Error },
 }
 
+/// A rate limit that asks for a longer wait is one of the day: as long as a call waits for others, where nobody has set it.
+const LONG: Duration = Duration::from_secs(120);
+
 /// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
 fn is_about_all_rows(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Authentication | ErrorKind::QuotaExhausted | ErrorKind::NotFound)
+    use ErrorKind::*;
+    match error.kind() {
+        Authentication | QuotaExhausted | NotFound => true,
+        RateLimited => error.retry_after().is_some_and(|wait| wait > LONG),
+        _ => false,
+    }
 }
 
 /// Rows in flight.

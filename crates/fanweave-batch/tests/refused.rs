@@ -13,14 +13,20 @@ use support::{Place, settings, text_rows};
 
 /// Runs 100 rows, four at once, of which the calls from number `from` up to `to` fail with `kind`.
 async fn run(place: &Place, kind: ErrorKind, from: usize, to: usize) -> (Summary, usize) {
+    failing(place, Error::new(kind, "no"), from, to).await
+}
+
+/// As [`run`], with this error.
+async fn failing(place: &Place, error: Error, from: usize, to: usize) -> (Summary, usize) {
     let input = place.write("in.txt", text_rows(100));
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let chain = step(move |prompt: Prompt, _| {
         let call = counted.fetch_add(1, Ordering::SeqCst);
+        let error = error.clone();
         async move {
             tokio::task::yield_now().await;
-            if (from..to).contains(&call) { Err(Error::new(kind, "no")) } else { Ok(prompt.last_user_text()) }
+            if (from..to).contains(&call) { Err(error) } else { Ok(prompt.last_user_text()) }
         }
     });
     let source = Source::open(&input, None).unwrap();
@@ -59,5 +65,22 @@ async fn a_model_that_is_not_there_stops_the_run_only_where_no_row_was_answered(
     assert_eq!((summary.refused.is_some(), summary.rows), (true, 0));
 
     let (summary, calls) = run(&Place::new(), ErrorKind::NotFound, 50, 53).await;
+    assert_eq!((summary.refused.is_some(), summary.ok, summary.failed, calls), (false, 97, 3, 100));
+}
+
+#[tokio::test]
+async fn a_quota_of_the_day_stops_the_run_and_a_short_wait_fails_its_row_alone() {
+    let limited = |seconds| {
+        Error::new(ErrorKind::RateLimited, "no").with_retry_after(std::time::Duration::from_secs(seconds))
+    };
+    let place = Place::new();
+    let (summary, calls) = failing(&place, limited(3_600), 50, usize::MAX).await;
+    assert_eq!(summary.refused.map(|error| error.kind()), Some(ErrorKind::RateLimited));
+    assert_eq!((summary.ok, summary.failed, summary.left), (50, 0, Some(50)));
+    assert!(calls <= 58, "{calls} calls");
+    let (next_day, calls) = run(&place, ErrorKind::RateLimited, 0, 0).await;
+    assert_eq!((next_day.ok, next_day.resumed, calls), (100, 50, 50));
+
+    let (summary, calls) = failing(&Place::new(), limited(20), 50, 53).await;
     assert_eq!((summary.refused.is_some(), summary.ok, summary.failed, calls), (false, 97, 3, 100));
 }
