@@ -533,8 +533,9 @@ impl Context {
         }))
     }
 
+    /// The same run, for a reader of its own: the reader of the run around it hears nothing of these pieces.
     pub(crate) fn with_pieces(self, pieces: Pieces) -> Self {
-        Self { pieces: Some(pieces), ..self }
+        Self { pieces: Some(pieces), spoken: None, ..self }
     }
 
     pub(crate) fn with_channel(self, channel: mpsc::Sender<Event>) -> Self {
