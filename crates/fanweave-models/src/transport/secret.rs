@@ -57,6 +57,11 @@ impl Secret {
         self.0.key.expose_secret() == key
     }
 
+    /// Whether anybody but the list of keys holds it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// `text` without the key, also not base64- or percent-encoded.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
