@@ -106,7 +106,9 @@ impl BatchClient {
             patience: std::time::Duration::MAX,
         };
         let headers = model.protocol.request(&call).map(|request| request.headers).unwrap_or_default();
-        model.headers.extend(headers);
+        for (name, value) in headers {
+            model.headers.entry(name).or_insert(value);
+        }
         Some(Self { model, form, parameters })
     }
 

@@ -113,7 +113,9 @@ async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> R
         Some(keys) => Some(keys.next().await?),
         None => None,
     };
-    headers.extend(key.as_ref().map(|key| key.header.clone()));
+    if let Some((name, value)) = key.as_ref().map(|key| key.header.clone()) {
+        headers.entry(name).or_insert(value);
+    }
     *request.headers_mut() = headers;
     let mut answer = Exchange::begin(&model.client, request, model.timeouts, None).await?;
     if answer.head.status.is_success() { Ok(answer) } else { Err(model.refusal(&mut answer, None).await) }

@@ -167,9 +167,12 @@ impl HttpModel {
             Framing::Lines if request.streams => "application/x-ndjson",
             _ => "application/json",
         };
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        headers.extend(key.map(|key| key.header.clone()));
-        headers.extend(request.headers.iter().cloned());
+        // What the caller has set stays.
+        let own = [(ACCEPT, HeaderValue::from_static(accept))];
+        let key = key.map(|key| key.header.clone());
+        for (name, value) in own.into_iter().chain(key).chain(request.headers.iter().cloned()) {
+            headers.entry(name).or_insert(value);
+        }
         *http.headers_mut() = headers;
         http
     }

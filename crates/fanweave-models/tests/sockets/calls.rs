@@ -297,3 +297,18 @@ async fn the_batch_api_is_asked_with_the_version_of_the_dialect_and_the_key_of_a
         assert!(headers.contains(&"x-api-key: sk-canary-5f3a9c"), "{headers:?}");
     }
 }
+
+#[tokio::test]
+async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
+    let server = Server::start(|_| answer(200, "", r#"{"content":[]}"#)).await;
+    let model = ModelBuilder::new("anthropic/claude-sonnet-4-5")
+        .base_url(format!("http://{}", server.address))
+        .api_key_fn(|| async { Ok("sk-of-the-function".to_owned()) })
+        .header("anthropic-version", "2026-02-02")
+        .header("x-api-key", "sk-of-the-header");
+    model.build().unwrap().invoke("x").await.unwrap();
+    let seen = server.requests().remove(0);
+    let all = |name| seen.head.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+    assert_eq!(all("anthropic-version: "), ["2026-02-02"]);
+    assert_eq!(all("x-api-key: "), ["sk-of-the-header"]);
+}
