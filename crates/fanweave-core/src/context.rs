@@ -408,9 +408,10 @@ impl Context {
     /// Hands on a piece of an answer: to the reader of the stream, and as an event.
     pub async fn delta(&self, delta: Delta) {
         self.mark(|step| &step.yet);
-        // What is said before an answer begins leaves nothing behind on its way, where it does not arrive.
+        // What is said before an answer begins leaves nothing behind on its way, where it does not arrive. What only
+        // those who watch the events are told is not on its way to the reader.
         let is_answer = !matches!(delta, Delta::Started { .. } | Delta::Usage(_));
-        if is_answer {
+        if is_answer && self.has_pieces() {
             self.mark(|step| &step.heard);
         }
         if self.shared.channel.is_some() {
