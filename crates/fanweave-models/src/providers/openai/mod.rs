@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use self::read::{Completion, Content, Said, Text, WireToolCall};
 use self::write::Request;
 use super::failure::ProviderError;
+use super::json;
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
 /// Where a server departs from what OpenAI's own does. The default is what compatible servers have in common.
@@ -47,7 +48,14 @@ impl Protocol for ChatCompletions {
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {
-        let completion = Completion::parse(body)?;
+        let mended;
+        let completion = match Completion::parse(body) {
+            Ok(completion) => completion,
+            Err(error) => {
+                mended = json::mended(body).ok_or(error)?;
+                Completion::parse_chunk(&mended)?
+            }
+        };
         if let Some(error) = completion.failure(body) {
             return Err(error);
         }
@@ -171,7 +179,14 @@ impl StreamDecoder for Decoder {
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(None));
         }
-        let chunk = Completion::parse_chunk(event.data)?;
+        let mended;
+        let chunk = match Completion::parse_chunk(event.data) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                mended = json::mended(event.data.as_bytes()).ok_or(error)?;
+                Completion::parse_chunk(&mended)?
+            }
+        };
         if let Some(error) = chunk.failure(event.data.as_bytes()) {
             return Err(error);
         }

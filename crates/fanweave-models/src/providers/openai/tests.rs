@@ -399,6 +399,19 @@ mod streams {
         }
     }
 
+    /// Servers that cut texts by their UTF-16 units send half a character in one piece and half of it in the next.
+    #[test]
+    fn half_a_character_fails_no_call() {
+        let piece =
+            |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#) + "\n";
+        let stream = [piece(r"a\\ud83d\ud83d"), piece(r"\ude00b"), piece(r"\ud83d\ude00")].concat();
+        assert_eq!(decode(&openai(), &stream).unwrap().0.text(), "a\\ud83d\u{fffd}\u{fffd}b😀");
+        let whole = br#"{"choices":[{"message":{"content":"a\ud83dX"}}]}"#;
+        assert_eq!(openai().response(whole).unwrap().text(), "a\u{fffd}X");
+        let whole = crate::providers::json::parse(br#"{"a":"\uDE00\uD83D\u0041\ud83d"}"#, "x").unwrap();
+        assert_eq!(whole["a"], "\u{fffd}\u{fffd}A\u{fffd}");
+    }
+
     #[test]
     fn only_the_first_candidate_is_the_answer() {
         let stream = r#"data: {"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]}"#;
