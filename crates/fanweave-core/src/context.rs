@@ -561,15 +561,21 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
+        let too_late = || {
+            let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
+            let message = format!("the run did not end within {limit:?}");
+            Error::new(ErrorKind::Timeout, message).with_retryable(false)
+        };
+        let is_over = || deadline.is_some_and(|(at, _)| Instant::now() >= at);
         tokio::select! {
             biased;
-            done = work => done,
+            done = work => match done {
+                // A request that has heard of the deadline may be the first to say so.
+                Err(error) if error.kind() == ErrorKind::Timeout && is_over() => Err(too_late().with_source(error)),
+                done => done,
+            },
             () = cancelled => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled")),
-            () = late => {
-                let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
-                let message = format!("the run did not end within {limit:?}");
-                Err(Error::new(ErrorKind::Timeout, message).with_retryable(false))
-            }
+            () = late => Err(too_late()),
         }
     }
 }

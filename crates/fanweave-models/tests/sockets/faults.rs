@@ -447,3 +447,23 @@ impl<const N: usize> Repeat for [Act; N] {
         self.iter().cycle().take(N * n).cloned().collect()
     }
 }
+
+#[tokio::test]
+async fn a_limit_of_the_run_is_told_as_such_and_not_as_that_of_the_request() {
+    let server = Server::start(|_| vec![Act::Hang]).await;
+    let model = chain(server.model().retry(hasty()).build().unwrap());
+    let short = Duration::from_millis(200);
+    for _ in 0..5 {
+        let error = model.clone().timeout(short).invoke("x").await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Timeout, "openai/test did not end within 200ms")
+        );
+        let error = model.invoke_in("x", &Context::new().with_timeout(short)).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run did not end within 200ms"));
+        assert!(!error.is_retryable());
+        // Where nobody stands guard, it is the request that ends in time.
+        let error = model.run("x".into(), &Context::new().with_timeout(short)).await.unwrap_err();
+        assert!(error.message().starts_with("the run ended before the request did"), "{error}");
+    }
+}
