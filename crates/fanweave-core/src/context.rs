@@ -408,9 +408,10 @@ impl Context {
     /// Hands on a piece of an answer: to the reader of the stream, and as an event.
     pub async fn delta(&self, delta: Delta) {
         self.mark(|step| &step.yet);
-        // What is said before an answer begins leaves nothing behind on its way, where it does not arrive.
+        // What is said before an answer begins leaves nothing behind on its way, where it does not arrive. What only
+        // those who watch the events are told is not on its way to the reader.
         let is_answer = !matches!(delta, Delta::Started { .. } | Delta::Usage(_));
-        if is_answer {
+        if is_answer && self.has_pieces() {
             self.mark(|step| &step.heard);
         }
         if self.shared.channel.is_some() {
@@ -533,8 +534,9 @@ impl Context {
         }))
     }
 
+    /// The same run, for a reader of its own: the reader of the run around it hears nothing of these pieces.
     pub(crate) fn with_pieces(self, pieces: Pieces) -> Self {
-        Self { pieces: Some(pieces), ..self }
+        Self { pieces: Some(pieces), spoken: None, ..self }
     }
 
     pub(crate) fn with_channel(self, channel: mpsc::Sender<Event>) -> Self {
@@ -559,15 +561,21 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
+        let too_late = || {
+            let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
+            let message = format!("the run did not end within {limit:?}");
+            Error::new(ErrorKind::Timeout, message).with_retryable(false)
+        };
+        let is_over = || deadline.is_some_and(|(at, _)| Instant::now() >= at);
         tokio::select! {
             biased;
-            done = work => done,
+            done = work => match done {
+                // A request that has heard of the deadline may be the first to say so.
+                Err(error) if error.kind() == ErrorKind::Timeout && is_over() => Err(too_late().with_source(error)),
+                done => done,
+            },
             () = cancelled => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled")),
-            () = late => {
-                let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
-                let message = format!("the run did not end within {limit:?}");
-                Err(Error::new(ErrorKind::Timeout, message).with_retryable(false))
-            }
+            () = late => Err(too_late()),
         }
     }
 }

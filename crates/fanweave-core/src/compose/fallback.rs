@@ -112,7 +112,7 @@ mod tests {
     use futures::StreamExt;
 
     use crate::model::fake::Fake;
-    use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain};
+    use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain, step};
 
     fn down(message: &str) -> crate::Chain<Prompt, Message> {
         chain(Fake::script([Err::<&str, _>(Error::new(ErrorKind::Overloaded, message))]))
@@ -180,5 +180,15 @@ mod tests {
         assert_eq!(run.output().await.unwrap_err().kind(), ErrorKind::StreamIncomplete);
         // Without a reader nothing has been heard, and the second one may answer.
         assert_eq!(chain.invoke("x").await.unwrap().text(), "x");
+    }
+
+    /// Models hand out pieces to whoever watches the events, also where they are no pieces of the answer.
+    #[tokio::test]
+    async fn who_watches_does_not_change_whether_a_chain_falls_back() {
+        let failing = Fake::script([Err::<&str, _>(Error::new(ErrorKind::Server, "down"))]);
+        let draft = chain(Fake::echo()) | step(|m: Message, _| async move { Ok(Prompt::from(m)) });
+        let lines = (draft | failing.model()).fallback([chain(Fake::echo())]).lines().collect();
+        assert_eq!(lines.invoke("hello").await.unwrap(), ["hello"]);
+        assert_eq!(lines.events("hello").output().await.unwrap(), ["hello"]);
     }
 }

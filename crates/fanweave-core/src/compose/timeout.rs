@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
@@ -34,12 +36,20 @@ impl<R: Runnable> Runnable for Timeout<R> {
     async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
         // The limit is in the context too, so that the transport does not wait for a try that cannot end in time.
         let cx = cx.clone().with_timeout(self.limit);
+        let end = Instant::now().checked_add(self.limit);
+        let late = || {
+            let message = format!("{} did not end within {:?}", self.name, self.limit);
+            Error::new(ErrorKind::Timeout, message)
+        };
         match tokio::time::timeout(self.limit, self.inner.run(input, &cx)).await {
-            Ok(result) => result,
-            Err(_) => {
-                let message = format!("{} did not end within {:?}", self.name, self.limit);
-                Err(Error::new(ErrorKind::Timeout, message))
+            // Who heard of it from the context may be the first to say so, and does not know whose limit it is.
+            Ok(Err(error))
+                if error.kind() == ErrorKind::Timeout && end.is_some_and(|end| Instant::now() >= end) =>
+            {
+                Err(late().with_source(error))
             }
+            Ok(result) => result,
+            Err(_) => Err(late()),
         }
     }
 
@@ -64,10 +74,12 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use crate::model::fake::Fake;
-    use crate::{chain, prompt, text, vars};
+    use crate::{chain, prompt, step, text, vars};
 
     #[tokio::test(start_paused = true)]
     async fn the_error_names_what_took_too_long() {
@@ -88,5 +100,26 @@ mod tests {
         let cx = crate::Context::new().with_timeout(Duration::MAX);
         assert_eq!(slow.invoke_in("x", &cx).await.unwrap().text(), "x");
         assert_eq!(cx.deadline(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_within_which_others_stand_guard_names_its_step_and_may_be_tried_again() {
+        let tries = Arc::new(AtomicUsize::new(0));
+        let seen = tries.clone();
+        let slow = step(move |n: u32, _| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            async move {
+                tokio::time::sleep(Duration::from_secs(60)).await;
+                Ok(n)
+            }
+        });
+        let limited = slow.named("slow").scoped(|cx| cx.with_tag("x")).timeout(Duration::from_secs(5));
+        let error = limited.clone().retry(crate::RetryPolicy::default()).invoke(1u32).await.unwrap_err();
+        assert_eq!(error.to_string(), "slow did not end within 5s");
+        assert_eq!(tries.load(Ordering::SeqCst), 6);
+        // A shorter one from further out is not this one's.
+        let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
+        let error = limited.invoke_in(1u32, &cx).await.unwrap_err();
+        assert_eq!(error.to_string(), "the run did not end within 1s");
     }
 }

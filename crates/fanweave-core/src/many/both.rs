@@ -60,17 +60,23 @@ where
 
     async fn run(&self, input: I, cx: &Context) -> Result<Self::Output> {
         let cx = &cx.muted();
-        let seen = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::new(Mutex::new(Some(Vec::new())));
         let (complete, list) = oneshot::channel();
 
         let noted = seen.clone();
-        let items = self.items.stream_in(input, cx.clone()).inspect_ok(move |item| {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(item.clone());
+        let items = self.items.stream_in(input, cx.clone()).inspect(move |item| {
+            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
+            match (item, &mut *noted) {
+                (Ok(item), Some(list)) => list.push(item.clone()),
+                // What has come so far is not all of them.
+                _ => *noted = None,
+            }
         });
-        // Polled only where no item has failed: it ends the source, and says so.
+        // It ends the source, and says so.
         let end = stream::once(async move {
-            let items = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
-            let _ = complete.send(items);
+            if let Some(items) = seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                let _ = complete.send(items);
+            }
         })
         .filter_map(|()| async { None });
         let each = items
@@ -96,11 +102,13 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use tokio::time::{Instant, sleep};
 
-    use crate::many::weave::tests::Outline;
+    use crate::many::weave::tests::{BreaksOff, Outline};
     use crate::{Error, ErrorKind, Model, chain, step};
 
     #[tokio::test(start_paused = true)]
@@ -129,5 +137,22 @@ mod tests {
         let intro = step(|_: Vec<String>, _| async move { Ok(()) });
         let article = chain(Model::new(Outline)).lines().each_and_all(section, intro);
         assert_eq!(article.invoke("x").await.unwrap_err().kind(), ErrorKind::Step);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_source_that_fails_half_way_has_no_list_of_all_items() {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let seen = lists.clone();
+        let section = step(|title: String, _| async move {
+            sleep(Duration::from_millis(300)).await;
+            Ok(title)
+        });
+        let intro = step(move |_: Vec<String>, _| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            async move { Ok(()) }
+        });
+        let article = chain(Model::new(BreaksOff)).lines().each_and_all(section, intro);
+        assert_eq!(article.invoke("x").await.unwrap_err().kind(), ErrorKind::Server);
+        assert_eq!(lists.load(Ordering::SeqCst), 0, "it would have been a part of the list");
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 
-use crate::many::{AT_ONCE, Many};
+use crate::many::{AT_ONCE, Many, until_error};
 use crate::{Node, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
@@ -23,12 +23,11 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         Many::new(node, move |input, cx| {
             let step = step.clone();
             let muted = cx.muted();
-            self.stream_in(input, cx)
-                .map(move |item| {
-                    let (step, cx) = (step.clone(), muted.clone());
-                    async move { step.run(item?.into(), &cx).await }
-                })
-                .buffered(AT_ONCE)
+            let results = self.stream_in(input, cx).map(move |item| {
+                let (step, cx) = (step.clone(), muted.clone());
+                async move { step.run(item?.into(), &cx).await }
+            });
+            until_error(results.buffered(AT_ONCE))
         })
     }
 }

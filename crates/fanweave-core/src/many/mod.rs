@@ -9,10 +9,20 @@ mod weave;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 
 use crate::runnable::Chain;
 use crate::{Context, Node, Result, Runnable};
+
+/// `items` up to the first error, which is the last one: what is still in work then is dropped.
+fn until_error<T>(items: impl Stream<Item = Result<T>>) -> impl Stream<Item = Result<T>> {
+    stream::unfold(Some(Box::pin(items)), |items| async {
+        let mut items = items?;
+        let item = items.next().await?;
+        let rest = item.is_ok().then_some(items);
+        Some((item, rest))
+    })
+}
 
 /// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
 const AT_ONCE: usize = 64;

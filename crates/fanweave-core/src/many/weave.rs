@@ -81,12 +81,17 @@ impl<I: Send + 'static> Runnable for Join<I> {
 #[cfg(test)]
 pub(super) mod tests {
     use std::num::NonZeroUsize;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
-    use futures::StreamExt;
+    use futures::{StreamExt, stream};
     use tokio::time::Instant;
 
-    use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, step};
+    use crate::{
+        ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, RetryPolicy, generator,
+        step,
+    };
 
     /// Writes five lines, one every 100 ms.
     pub(in crate::many) struct Outline;
@@ -105,6 +110,23 @@ pub(super) mod tests {
                 cx.delta(Delta::text(line)).await;
             }
             Ok(Message::assistant(all))
+        }
+    }
+
+    /// Writes two lines and breaks off in the third.
+    pub(in crate::many) struct BreaksOff;
+
+    impl ChatModel for BreaksOff {
+        fn name(&self) -> &str {
+            "test/breaks-off"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            for i in 0..2 {
+                cx.delta(Delta::text(format!("{i}. title {i}\n"))).await;
+            }
+            cx.delta(Delta::text("2. ti")).await;
+            Err(Error::new(ErrorKind::Server, "gone"))
         }
     }
 
@@ -153,5 +175,51 @@ pub(super) mod tests {
         tokio::time::pause();
         let all = crate::chain(Model::new(Outline)).lines().each(fail).collect();
         assert_eq!(all.invoke("x").await.unwrap_err().kind(), ErrorKind::Step);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_item_that_fails_is_the_last_one_and_ends_the_others() {
+        let alive = Arc::new(());
+        let held = alive.clone();
+        let fail = step(move |title: String, _| {
+            let held = held.clone();
+            async move {
+                if title == "title 1" {
+                    return Err(Error::new(ErrorKind::Step, "no"));
+                }
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                drop(held);
+                Ok(title)
+            }
+        });
+        let mut items = crate::chain(Model::new(Outline)).lines().each(fail).stream("x");
+        assert_eq!(items.next().await.expect("an item").unwrap(), "title 0");
+        assert!(items.next().await.expect("an item").is_err());
+        assert!(Arc::strong_count(&alive) <= 2, "the work on the others has ended");
+        assert!(items.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_fan_out_whose_source_breaks_before_anything_was_heard_falls_back_and_is_tried_again() {
+        let section = || {
+            step(|title: String, _| async move {
+                tokio::task::yield_now().await;
+                Ok(title)
+            })
+        };
+        let broken = crate::chain(Model::new(BreaksOff)).lines().each(section()).collect();
+        let broken = broken.map(|all| all.join("|")) | generator(|all: String, _| stream::iter([Ok(all)]));
+        let other = step(|_: Prompt, _| async move { Ok("another".to_owned()) });
+        assert_eq!(broken.clone().fallback([other]).stream("x").output().await.unwrap(), "another");
+
+        let policy = RetryPolicy { base: Duration::ZERO, ..RetryPolicy::default() };
+        let tries = Arc::new(AtomicUsize::new(0));
+        let seen = tries.clone();
+        let counted = step(move |prompt: Prompt, _| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            async move { Ok(prompt) }
+        });
+        assert!((counted | broken).retry(policy).stream("x").output().await.is_err());
+        assert_eq!(tries.load(Ordering::SeqCst), 6);
     }
 }

@@ -77,14 +77,35 @@ impl Runnable for Choice {
 
     async fn run(&self, message: Message, _: &Context) -> Result<String> {
         let text = message.into_text();
-        let said = bare(&text);
         let found = self.options.iter().find(|option| option.trim() == text.trim());
-        let found = found.or_else(|| self.options.iter().find(|option| bare(option) == said));
-        found.cloned().ok_or_else(|| unreadable(&format!("one of {}", self.options.join(", ")), &text))
+        found
+            .or_else(|| self.meant(&text))
+            .cloned()
+            .ok_or_else(|| unreadable(&format!("one of {}", self.options.join(", ")), &text))
     }
 
     fn describe(&self) -> Node {
         Node::step("choice")
+    }
+}
+
+impl Choice {
+    /// The option that the text is, but for case and what stands around it. `-1` and `1`, or `C` and `C++`, differ in
+    /// nothing else: of such options it is the longest one that the text holds.
+    fn meant(&self, text: &str) -> Option<&String> {
+        let said = bare(text);
+        let alike: Vec<_> = self.options.iter().filter(|option| bare(option) == said).collect();
+        match alike.as_slice() {
+            [one] if !said.is_empty() => Some(one),
+            several => {
+                let text = text.to_lowercase();
+                let held = several.iter().filter(|option| {
+                    let option = option.trim().to_lowercase();
+                    !option.is_empty() && text.contains(&option)
+                });
+                held.max_by_key(|option| option.len()).copied()
+            }
+        }
     }
 }
 
@@ -107,5 +128,22 @@ mod tests {
     #[tokio::test]
     async fn options_of_punctuation_are_told_apart() {
         assert_eq!(chain(choice(["+", "-"])).invoke(Message::assistant("-")).await.unwrap(), "-");
+    }
+
+    #[tokio::test]
+    async fn options_that_differ_in_their_punctuation_alone_are_not_mistaken_for_one_another() {
+        for (options, answer, meant) in [
+            (&["-1", "0", "1"][..], "1.", Some("1")),
+            (&["-1", "0", "1"], "**-1**", Some("-1")),
+            (&["C", "C++", "C#"], "c++.", Some("C++")),
+            (&["C", "C++", "C#"], "\"C\"", Some("C")),
+            (&["+", "-"], "*", None),
+            (&["+", "-"], "", None),
+            (&["+", "-"], "+.", Some("+")),
+            (&["yes.", "no."], "Yes", Some("yes.")),
+        ] {
+            let read = chain(choice(options.iter().copied())).invoke(Message::assistant(answer)).await;
+            assert_eq!(read.ok().as_deref(), meant, "{answer:?} of {options:?}");
+        }
     }
 }

@@ -83,10 +83,14 @@ fn flush(literal: &mut String, out: &mut String) {
     literal.clear();
 }
 
+/// What Jinja reads as something else than a variable.
+const TAKEN: [&str; 7] = ["true", "false", "none", "True", "False", "None", "not"];
+
 fn is_name(name: &str) -> bool {
     let mut chars = name.chars();
-    chars.next().is_some_and(|c| c.is_alphabetic() || c == '_')
-        && chars.all(|c| c.is_alphanumeric() || c == '_')
+    chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && chars.all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !TAKEN.contains(&name)
 }
 
 fn broken(line: usize, why: &str) -> Error {
@@ -122,5 +126,16 @@ mod tests {
             prop_assert_eq!(template.render(&vars! { x: "{{ y }}" }).unwrap(), format!("{text}{{{{ y }}}}"));
             prop_assert_eq!(Template::fstring(&escaped).unwrap().render(&Vars::new()).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_name_that_the_template_could_not_look_up_is_refused() {
+        for name in ["none", "True", "not", "größe"] {
+            let error = Template::fstring(&format!("{{{name}}}")).err().expect("no template");
+            assert_eq!(error.kind(), ErrorKind::Config);
+            assert!(error.message().contains(&format!("`{{{name}}}` is no name")), "{error}");
+        }
+        let vars = crate::vars! { none_left: "X" };
+        assert_eq!(Template::fstring("{none_left}").unwrap().render(&vars).unwrap(), "X");
     }
 }

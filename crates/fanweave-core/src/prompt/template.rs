@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use minijinja::value::ValueKind;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
@@ -45,6 +46,15 @@ impl Template {
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         // Prompts are text, whatever they are called: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+        env.set_formatter(|out, state, value| {
+            // Values of variables are JSON: this stands in the place of one that is not given, and has its name.
+            if value.kind() == ValueKind::Plain && value.to_string() == "function" {
+                let message =
+                    "this writes a function of the template language, and no variable of its name is given";
+                return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message));
+            }
+            minijinja::escape_formatter(out, state, value)
+        });
         let text = text.into();
         env.add_template_owned(NAME, text.clone()).map_err(|e| {
             let line = e.line().unwrap_or(1);
@@ -264,5 +274,16 @@ mod tests {
         assert_eq!(template.paths(), ["n", "user.name"]);
         let template = Template::parse("{{ b }}{% for x in a %}{{ x }}{% endfor %}").unwrap();
         assert_eq!(template.variables(), ["a", "b"]);
+    }
+
+    #[test]
+    fn a_missing_variable_that_is_called_as_a_function_is_an_error_all_the_same() {
+        let template = Template::parse("{{ name }} costs {{ range }}").unwrap();
+        assert_eq!(template.render(&vars! { name: "It", range: "1-2" }).unwrap(), "It costs 1-2");
+        let error = template.render(&vars! { name: "It" }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        assert!(error.message().contains("a function"), "{error}");
+        let counts = Template::parse("{% for n in range(3) %}{{ n }}{% endfor %}{{ dict(a=1).a }}").unwrap();
+        assert_eq!(counts.render(&vars! {}).unwrap(), "0121");
     }
 }

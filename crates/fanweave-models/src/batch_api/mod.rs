@@ -90,13 +90,26 @@ impl BatchClient {
     pub const MOST_BYTES: usize = 48 << 20;
 
     /// `None` for a dialect whose batch API is not known here.
-    pub(crate) fn new(model: HttpModel, dialect: Dialect) -> Option<Self> {
+    pub(crate) fn new(mut model: HttpModel, dialect: Dialect) -> Option<Self> {
         let form = match dialect {
             Dialect::Chat => Form::OpenAi,
             Dialect::Anthropic => Form::Anthropic,
             _ => return None,
         };
-        Some(Self { model, form, parameters: Parameters::default() })
+        let parameters = Parameters::default();
+        // What the dialect sends with every call, such as its version, is wanted here too.
+        let call = Call {
+            model: &model.model,
+            messages: &[],
+            parameters: &parameters,
+            stream: false,
+            patience: std::time::Duration::MAX,
+        };
+        let headers = model.protocol.request(&call).map(|request| request.headers).unwrap_or_default();
+        for (name, value) in headers {
+            model.headers.entry(name).or_insert(value);
+        }
+        Some(Self { model, form, parameters })
     }
 
     /// The same API with `parameters` set for every request. Those of a [`Prompt`] win over them.

@@ -9,12 +9,13 @@ mod promptlayer;
 use std::fmt;
 use std::future::Future;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::SystemTime;
 
 use fanweave_core::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result};
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -180,9 +181,11 @@ impl Counts {
 async fn write(mut waiting: mpsc::Receiver<CallRecord>, sink: impl LogSink, counts: Arc<Counts>) {
     let records = stream::poll_fn(move |cx| waiting.poll_recv(cx));
     let told = records.for_each_concurrent(AT_ONCE, |record| async {
-        let count = match sink.tell(record).await {
-            Ok(()) => &counts.told,
-            Err(_) => &counts.failed,
+        // One that panics must not end the log of all others.
+        let told = AssertUnwindSafe(async { sink.tell(record).await }).catch_unwind();
+        let count = match told.await {
+            Ok(Ok(())) => &counts.told,
+            Ok(Err(_)) | Err(_) => &counts.failed,
         };
         count.fetch_add(1, Relaxed);
     });

@@ -138,3 +138,21 @@ fn debug_shows_no_key() {
     assert!(!format!("{sink:?}").contains("canary"));
     assert_eq!(PromptLayer::new(" ").unwrap_err().kind(), ErrorKind::Authentication);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_panics_fails_one_call_and_is_told_of_the_next() {
+    struct Shaky;
+    impl LogSink for Shaky {
+        async fn tell(&self, record: CallRecord) -> Result<()> {
+            assert_ne!(record.prompt.last_user_text(), "a");
+            Ok(())
+        }
+    }
+    let log = RequestLog::new(Shaky).unwrap();
+    let model = log.wrap(Fake::echo().model());
+    for text in ["a", "b"] {
+        model.invoke(text).await.unwrap();
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(log.close().await, LogSummary { told: 1, failed: 1, dropped: 0 });
+}

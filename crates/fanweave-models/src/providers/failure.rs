@@ -56,7 +56,8 @@ impl ProviderError {
     /// The error. `status` is that of the answer, where it was no success.
     pub(super) fn into_error(self, status: Option<StatusCode>) -> Error {
         // Wrapped into a success or a stream, the real status may stand in the code.
-        let status = status.map(|s| s.as_u16()).or_else(|| self.code.parse().ok()).unwrap_or(500);
+        let in_code = || self.code.parse().ok().filter(|code| (400..600).contains(code));
+        let status = status.map(|s| s.as_u16()).or_else(in_code).unwrap_or(500);
         let kind = self.kind(status);
         let reason = || StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
         let message = if self.message.is_empty() {

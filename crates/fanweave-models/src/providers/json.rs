@@ -10,8 +10,37 @@ use serde_json::{Map, Value};
 /// # Errors
 /// [`ErrorKind::Decode`] where it is no JSON.
 pub(super) fn parse(json: &[u8], what: &str) -> Result<Value> {
-    serde_json::from_slice(json)
-        .map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is no {what}: {e}")))
+    let read = serde_json::from_slice(json).or_else(|error| match mended(json) {
+        Some(mended) => serde_json::from_str(&mended),
+        None => Err(error),
+    });
+    read.map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is no {what}: {e}")))
+}
+
+/// JSON in which `\u` stands for halves of characters, with a mark in the place of each. `None` where there are none.
+///
+/// Servers that cut texts by their UTF-16 units send half of a character in one piece and half of it in the next.
+pub(super) fn mended(json: &[u8]) -> Option<String> {
+    let json = std::str::from_utf8(json).ok()?;
+    let unit = |at: usize| {
+        let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let (mut mended, mut kept, mut at) = (String::new(), 0, 0);
+    while let Some(found) = json[at..].find('\\') {
+        at += found;
+        at += match unit(at) {
+            Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
+            Some(0xD800..=0xDFFF) => {
+                mended.extend([&json[kept..at], "\\ufffd"]);
+                kept = at + 6;
+                6
+            }
+            // Whatever it is, what follows the backslash is no beginning of another one.
+            _ => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+    }
+    (kept > 0).then(|| mended + &json[kept..])
 }
 
 /// A text. A number is its digits, a list or an object its JSON.

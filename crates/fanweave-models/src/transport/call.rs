@@ -9,15 +9,16 @@ use fanweave_core::{
     RetryPolicy,
 };
 use http::header::{ACCEPT, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
+use super::IDEMPOTENCY_KEY;
 use super::again::{Attempt, Manner, again};
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
-use super::keys::KeySource;
+use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, Ask, Place, Refusal, Report};
 use super::retry::{retry_after, should_retry};
 use super::secret::Secret;
@@ -25,9 +26,6 @@ use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
 const ERROR_BODY_BYTES: usize = 64 << 10;
-
-/// By this a server can tell a request that is sent again from another one. The name that the official SDKs use.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// A model behind HTTP.
 #[derive(Clone)]
@@ -95,7 +93,7 @@ struct Sending<'a> {
 }
 
 impl Attempt for Sending<'_> {
-    type Ready = Option<(HeaderName, HeaderValue)>;
+    type Ready = Option<KeyInUse>;
     type Answer = Message;
 
     async fn prepare(&self) -> Result<Self::Ready> {
@@ -115,7 +113,7 @@ impl Attempt for Sending<'_> {
         let Self { model, request } = self;
         cx.emit(EventKind::RequestStarted).await;
         let stream = request.streams;
-        let request = model.http_request(request, key);
+        let request = model.http_request(request, key.as_ref());
         let mut answer = Exchange::begin(&model.client, request, model.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
@@ -159,11 +157,7 @@ fn ask(prompt: &Prompt, request: &HttpRequest) -> Ask {
 }
 
 impl HttpModel {
-    fn http_request(
-        &self,
-        request: &HttpRequest,
-        key: Option<(HeaderName, HeaderValue)>,
-    ) -> Request<bytes::Bytes> {
+    fn http_request(&self, request: &HttpRequest, key: Option<&KeyInUse>) -> Request<bytes::Bytes> {
         let mut http = Request::new(request.body.clone());
         *http.method_mut() = request.method.clone();
         *http.uri_mut() = self.endpoint.uri(&request.path);
@@ -173,9 +167,12 @@ impl HttpModel {
             Framing::Lines if request.streams => "application/x-ndjson",
             _ => "application/json",
         };
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
-        headers.extend(key);
-        headers.extend(request.headers.iter().cloned());
+        // What the caller has set stays.
+        let own = [(ACCEPT, HeaderValue::from_static(accept))];
+        let key = key.map(|key| key.header.clone());
+        for (name, value) in own.into_iter().chain(key).chain(request.headers.iter().cloned()) {
+            headers.entry(name).or_insert(value);
+        }
         *http.headers_mut() = headers;
         http
     }
@@ -204,11 +201,18 @@ impl HttpModel {
         let ended = loop {
             let chunk = match answer.chunk().await {
                 Ok(Some(chunk)) => chunk,
-                Ok(None) if stream.decoder.is_complete() => break Ok(()),
-                Ok(None) => match self.failure_in(&stream.tail) {
-                    Some(error) => break Err(error.with_status(answer.head.status.as_u16())),
-                    None => break Err(cut_off("the stream ended before its end marker")),
-                },
+                Ok(None) => {
+                    let read = stream.read_last(|error, event| self.unreadable(answer, error, event));
+                    stream.hand_out(spoken, cx).await;
+                    if stream.decoder.is_complete() {
+                        break Ok(());
+                    }
+                    break Err(match (read, self.failure_in(&stream.tail)) {
+                        (Err(failure), _) if failure.kind() != ErrorKind::Decode => failure,
+                        (_, Some(failure)) => failure.with_status(answer.head.status.as_u16()),
+                        _ => cut_off("the stream ended before its end marker"),
+                    });
+                }
                 Err(error) if error.kind() == ErrorKind::Connection => break Err(cut_off(error.message())),
                 Err(error) => break Err(error),
             };
@@ -312,8 +316,9 @@ impl HttpModel {
         Some(self.redact(id.to_str().ok()?).into_owned())
     }
 
+    /// `error` with the name of the provider, and without secrets, wherever it comes from.
     pub(crate) fn named(&self, error: Error) -> Error {
-        error.with_provider(self.provider.clone())
+        self.scrub(error).with_provider(self.provider.clone())
     }
 
     /// `error` without secrets in the texts that came from a server.
@@ -368,6 +373,18 @@ impl Streamed {
         let rest = if tail.is_empty() { bare(chunk) } else { chunk };
         tail.extend_from_slice(&rest[..rest.len().min(ERROR_BODY_BYTES - tail.len())]);
         read
+    }
+
+    /// Reads the event that the stream ends with, where the blank line or the line end behind it is missing. One that
+    /// was cut off is no JSON.
+    fn read_last(&mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
+        let Self { decoder, frames, waiting, .. } = self;
+        frames.feed(b"\n\n", |event| {
+            if decoder.is_done() {
+                return Ok(());
+            }
+            decoder.event(&event, waiting).map_err(|error| unreadable(error, event.data))
+        })
     }
 
     /// Hands out what waits, once there is something that the answer consists of: a stream that breaks before

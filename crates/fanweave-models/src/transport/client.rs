@@ -286,7 +286,8 @@ impl ClientBuilder {
                 Way::Pool(pool(&settings, roots, proxies))
             }
             Some(_) if proxies.is_some() || !roots.is_empty() => {
-                let message = "a client with a transport of its own has neither proxy nor root certificates:                                set them there";
+                let message = "a client with a transport of its own has neither proxy nor root certificates: \
+                               set them there";
                 return Err(Error::new(ErrorKind::Config, message));
             }
             Some(transport) => Way::Own(transport),

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
 
-/// Keys that a server may still quote: the last ones in use.
+/// Keys that a server may still quote, beside those of requests that are under way: the last ones in use.
 const REMEMBERED: usize = 4;
 
 type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync;
@@ -50,6 +50,13 @@ impl KeyHeader {
     }
 }
 
+/// A key for one request. It shows none.
+#[derive(Debug)]
+pub(crate) struct KeyInUse {
+    pub(crate) header: (HeaderName, HeaderValue),
+    _key: Secret,
+}
+
 /// A function that gives keys.
 #[derive(Clone)]
 pub(crate) struct KeySource {
@@ -79,11 +86,12 @@ impl KeySource {
         Self { header, ..self }
     }
 
-    /// The header for the next request.
+    /// The header for the next request, and the key, to be kept until its answer has been read: as long as it is, the
+    /// key is among the [`secrets`](Self::secrets).
     ///
     /// # Errors
     /// The function's own, and [`ErrorKind::Authentication`] for a key that cannot be sent.
-    pub(crate) async fn next(&self) -> Result<(HeaderName, HeaderValue)> {
+    pub(crate) async fn next(&self) -> Result<KeyInUse> {
         let key = (self.ask)().await?;
         let key = key.trim();
         if key.is_empty() {
@@ -98,13 +106,18 @@ impl KeySource {
                 Some(known) => known.clone(),
                 None => {
                     let secret = Secret::new(key.to_owned());
+                    let mut left = REMEMBERED - 1;
+                    recent.retain(|known| {
+                        let stays = left > 0 || known.is_in_use();
+                        left = left.saturating_sub(1);
+                        stays
+                    });
                     recent.insert(0, secret.clone());
-                    recent.truncate(REMEMBERED);
                     secret
                 }
             }
         };
-        self.header.write(&secret)
+        Ok(KeyInUse { header: self.header.write(&secret)?, _key: secret })
     }
 
     /// The keys that a server may quote.
@@ -134,6 +147,14 @@ mod tests {
         }
         assert_eq!(source.secrets().len(), REMEMBERED);
         assert!(source.secrets()[0].is("sk-canary-00000009"));
+        let mut in_use = Vec::new();
+        for _ in 0..10 {
+            in_use.push(source.next().await.unwrap());
+        }
+        assert!(source.secrets().iter().filter(|key| key.is_in_use()).count() >= 10);
+        drop(in_use);
+        source.next().await.unwrap();
+        assert_eq!(source.secrets().len(), REMEMBERED);
     }
 
     #[tokio::test]

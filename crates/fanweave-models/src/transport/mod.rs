@@ -32,3 +32,6 @@ pub(crate) mod retry;
 pub(crate) mod secret;
 pub(crate) mod sse;
 mod watch;
+
+/// By this a server can tell a request that is sent again from another one. The name that the official SDKs use.
+const IDEMPOTENCY_KEY: http::HeaderName = http::HeaderName::from_static("idempotency-key");

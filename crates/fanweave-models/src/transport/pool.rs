@@ -23,12 +23,20 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
+use super::IDEMPOTENCY_KEY;
 use super::connect::{Connector, Opened, Sent, Streams};
 use super::exchange::{broken, causes};
 use super::proxy::Proxy;
 
 /// How long an unused connection is kept. Common load balancers close theirs after 100 s and more.
 const IDLE: Duration = Duration::from_secs(90);
+
+/// How long after its last use a connection may be closed without this thread having heard of it.
+const RESTED: Duration = Duration::from_millis(10);
+
+/// A used connection that closes within this time of a request, before a byte of an answer, was closing when the request
+/// came. Later the server has worked on it.
+const CROSSED: Duration = Duration::from_secs(1);
 
 /// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
 const RESENDS: usize = 3;
@@ -57,11 +65,20 @@ impl Pool {
             let mut lease = host.lease().await?;
             sent += 1;
             let failed = match &mut lease.connection {
-                Some(Connection::One(sender)) => {
+                Some(Connection::One { sender, is_used }) => {
                     host.address_http1(&mut request, &uri);
-                    match sender.try_send_request(request).await {
-                        Ok(answer) => return Ok((answer, lease)),
-                        Err(failed) => failed,
+                    let may_cross = *is_used && request.headers().contains_key(IDEMPOTENCY_KEY);
+                    let copy = may_cross.then(|| request.clone());
+                    let began = Instant::now();
+                    match (sender.try_send_request(request).await, copy) {
+                        (Ok(answer), _) => return Ok((answer, lease)),
+                        (Err(failed), Some(copy))
+                            if sent <= RESENDS && began.elapsed() < CROSSED && is_closed(failed.error()) =>
+                        {
+                            request = copy;
+                            continue;
+                        }
+                        (Err(failed), _) => failed,
                     }
                 }
                 Some(Connection::Many(shared)) => {
@@ -113,6 +130,15 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
+/// Whether the server closed the connection instead of an answer.
+fn is_closed(error: &hyper::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+    let closes =
+        |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+    error.is_incomplete_message()
+        || causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(closes)
+}
+
 fn address_http2(request: &mut Request<Sent>, uri: &Uri) {
     request.uri_mut().clone_from(uri);
     request.headers_mut().remove(HOST);
@@ -135,7 +161,7 @@ struct Host {
 #[derive(Default)]
 struct State {
     /// HTTP/1.1 connections that nobody uses, the one used last at the end.
-    free: Vec<(http1::SendRequest<Sent>, Instant)>,
+    free: Vec<Free>,
     /// HTTP/2 connections, and since when nobody has used them.
     shared: Vec<(Arc<Shared>, Instant)>,
     /// Calls without a connection, in the order they came.
@@ -148,6 +174,20 @@ struct State {
     swept: bool,
     /// The last such task.
     sweeper: Option<AbortHandle>,
+}
+
+/// An HTTP/1.1 connection that nobody uses.
+struct Free {
+    sender: http1::SendRequest<Sent>,
+    /// Whether it has carried a call: one that has not was opened just now.
+    is_used: bool,
+    since: Instant,
+}
+
+impl Free {
+    fn used(sender: http1::SendRequest<Sent>) -> Self {
+        Self { sender, is_used: true, since: Instant::now() }
+    }
 }
 
 /// A call without a connection.
@@ -184,7 +224,7 @@ pub(crate) struct Lease {
 }
 
 enum Connection {
-    One(http1::SendRequest<Sent>),
+    One { sender: http1::SendRequest<Sent>, is_used: bool },
     Many(Arc<Shared>),
 }
 
@@ -229,6 +269,13 @@ impl Host {
 
     /// A connection for one call.
     async fn lease(self: &Arc<Self>) -> Result<Lease> {
+        if self.state().has_rested() {
+            // A thread that was busy with something else hears only now which of them the server has closed. Twice: the
+            // first time may be over before the connection's own task has heard of it.
+            for _ in 0..2 {
+                tokio::task::yield_now().await;
+            }
+        }
         let (place, turn) = oneshot::channel();
         let missing = {
             let mut state = self.state();
@@ -264,7 +311,7 @@ impl Host {
             match outcome {
                 Ok(Opened::One(sender)) => {
                     state.speaks = Speaks::Http1;
-                    state.free.push((sender, now));
+                    state.free.push(Free { sender, is_used: false, since: now });
                 }
                 Ok(Opened::Many { sender, streams }) => {
                     state.speaks = Speaks::Http2(streams());
@@ -370,12 +417,24 @@ impl State {
                 return Some(Connection::Many(shared.clone()));
             }
         }
-        while let Some((sender, since)) = self.free.pop() {
+        while let Some(Free { sender, is_used, since }) = self.free.pop() {
             if sender.is_ready() && since.elapsed() < IDLE {
-                return Some(Connection::One(sender));
+                return Some(Connection::One { sender, is_used });
             }
         }
         None
+    }
+
+    /// Whether the connection that is next has not been used for a while.
+    fn has_rested(&self) -> bool {
+        let shared = self.shared.iter().filter(|(shared, _)| shared.taken.load(Ordering::Relaxed) == 0);
+        let shared = shared.map(|(_, since)| since);
+        self.free
+            .last()
+            .map(|free| &free.since)
+            .into_iter()
+            .chain(shared)
+            .any(|since| since.elapsed() > RESTED)
     }
 }
 
@@ -383,7 +442,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match connection {
-            Connection::One(sender) => {
+            Connection::One { sender, .. } => {
                 if sender.is_closed() {
                     return;
                 }
@@ -392,7 +451,7 @@ impl Drop for Lease {
                 }
                 let is_swept = {
                     let mut state = self.host.state();
-                    state.free.push((sender, Instant::now()));
+                    state.free.push(Free::used(sender));
                     state.swept
                 };
                 if !is_swept {
@@ -421,7 +480,8 @@ impl Host {
         let host = self.clone();
         runtime.spawn(async move {
             if sender.ready().await.is_ok() {
-                host.state().free.push((sender, Instant::now()));
+                host.state().free.push(Free::used(sender));
+                host.sweep_later();
                 host.serve();
             }
         });
@@ -458,7 +518,7 @@ impl Sweeper {
     fn sweep(&mut self) -> bool {
         let Some(host) = self.0.upgrade() else { return false };
         let mut state = host.state();
-        state.free.retain(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE);
+        state.free.retain(|free| !free.sender.is_closed() && free.since.elapsed() < IDLE);
         state.shared.retain(|(shared, since)| {
             let used = shared.taken.load(Ordering::Relaxed) > 0;
             !shared.sender.is_closed() && (used || since.elapsed() < IDLE)

@@ -9,14 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::HeaderValue;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::{ExposeSecret, SecretString};
 
 /// What stands where a key stood.
 const REDACTED: &str = "[redacted]";
-
-/// What a URL need not encode stays, as most programs have it.
-const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Shorter texts are placeholders such as `test` or `x`, which would be found in any sentence.
 const SHORTEST_KEY: usize = 8;
@@ -27,7 +23,7 @@ pub(crate) struct Secret(Arc<Inner>);
 
 struct Inner {
     key: SecretString,
-    /// The key as it may be written in a text, longest first.
+    /// What may stand in base64 for the key, longest first.
     forms: Vec<SecretString>,
 }
 
@@ -57,9 +53,17 @@ impl Secret {
         self.0.key.expose_secret() == key
     }
 
-    /// `text` without the key, also not base64- or percent-encoded.
+    /// Whether anybody but the list of keys holds it.
+    pub(crate) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// `text` without the key, also not in base64, nor escaped as in URLs, JSON or HTML.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
+        let mut text = match without_key(text, self.0.key.expose_secret()) {
+            Some(redacted) => Cow::Owned(redacted),
+            None => Cow::Borrowed(text),
+        };
         for form in &self.0.forms {
             if let Some(redacted) = without(&text, form.expose_secret()) {
                 text = Cow::Owned(redacted);
@@ -85,9 +89,7 @@ fn forms(key: &str) -> Vec<SecretString> {
     if key.len() < SHORTEST_KEY {
         return Vec::new();
     }
-    let percent = [NON_ALPHANUMERIC, &UNRESERVED_KEPT].map(|set| utf8_percent_encode(key, set).to_string());
-    let mut forms = vec![key.to_owned()];
-    forms.extend(percent);
+    let mut forms = Vec::new();
     // In the base64 of a longer text the key may begin at any of three offsets. What depends on its neighbours is
     // cut off: the characters that share bits with a byte before or after it.
     for before in 0..3 {
@@ -101,7 +103,62 @@ fn forms(key: &str) -> Vec<SecretString> {
     forms.into_iter().map(SecretString::from).collect()
 }
 
-/// `text` without `form`, where it holds it. Upper and lower case are the same: `%2F` may be written `%2f`.
+/// `text` without `key`, where it holds it, whichever of its characters are escaped.
+fn without_key(text: &str, key: &str) -> Option<String> {
+    if key.len() < SHORTEST_KEY {
+        return None;
+    }
+    let (mut rest, mut at) = (0, 0);
+    let mut redacted = String::new();
+    while at < text.len() {
+        match key_at(&text.as_bytes()[at..], key.as_bytes()) {
+            Some(length) if text.is_char_boundary(at) && text.is_char_boundary(at + length) => {
+                redacted.extend([&text[rest..at], REDACTED]);
+                at += length;
+                rest = at;
+            }
+            _ => at += 1,
+        }
+    }
+    (rest > 0).then(|| redacted + &text[rest..])
+}
+
+/// How many bytes the key takes at the beginning of `text`, where it stands there.
+fn key_at(text: &[u8], key: &[u8]) -> Option<usize> {
+    key.iter().try_fold(0, |at, byte| Some(at + byte_at(&text[at..], *byte)?))
+}
+
+/// How many bytes one byte of a key takes at the beginning of `text`: as it is, after a backslash, or as a number, as in
+/// `%2F`, `\u002f`, `&#x2f;` or `&#47;`. Upper and lower case are the same.
+fn byte_at(text: &[u8], byte: u8) -> Option<usize> {
+    // First of all escaped: a key may hold a `%` or a backslash itself.
+    escaped_at(text, byte).or_else(|| text.first()?.eq_ignore_ascii_case(&byte).then_some(1))
+}
+
+fn escaped_at(text: &[u8], byte: u8) -> Option<usize> {
+    let (first, rest) = text.split_first()?;
+    let number = |digits: &[u8], radix: u32| {
+        let digits = std::str::from_utf8(digits).ok()?;
+        u8::from_str_radix(digits, radix).ok().filter(|number| *number == byte)
+    };
+    match first {
+        b'\\' if rest.first() == Some(&byte) => Some(2),
+        b'\\' if rest.first() == Some(&b'u') => number(rest.get(1..5)?, 16).map(|_| 6),
+        b'%' => number(rest.get(..2)?, 16).map(|_| 3),
+        b'&' => {
+            let end = rest.iter().take(8).position(|byte| *byte == b';')?;
+            let digits = rest[..end].strip_prefix(b"#")?;
+            let number = match digits {
+                [b'x' | b'X', digits @ ..] => number(digits, 16),
+                digits => number(digits, 10),
+            };
+            number.map(|_| end + 2)
+        }
+        _ => None,
+    }
+}
+
+/// `text` without `form`, where it holds it. Upper and lower case are the same.
 fn without(text: &str, form: &str) -> Option<String> {
     // Byte for byte as long as the originals.
     let (lower, form) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
@@ -117,10 +174,14 @@ fn without(text: &str, form: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::STANDARD;
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
     use super::*;
 
     const KEY: &str = "sk-canary+/5f3a~9";
+
+    /// What a URL need not encode stays, as most programs have it.
+    const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
     #[test]
     fn a_key_is_taken_out_of_a_text_in_every_form() {
@@ -133,6 +194,11 @@ mod tests {
             texts.push(STANDARD.encode(format!("{around}{KEY}")));
             texts.push(STANDARD.encode(format!("{around}{KEY}{around}")));
         }
+        // As encoders of JSON and HTML have it, each with marks of its own.
+        texts.push(KEY.replace('/', "\\/"));
+        texts.push(KEY.replace('+', "\\u002B").replace('~', "\\u007e"));
+        texts.push(KEY.replace('/', "%2F"));
+        texts.push(KEY.replace('/', "&#x2F;").replace('+', "&#43;"));
         for text in texts {
             let said = format!("no such key: {text}!");
             let redacted = secret.redact(&said);

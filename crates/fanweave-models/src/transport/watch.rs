@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     timeouts: Timeouts,
     /// When the request must have ended.
     end: Instant,
+    /// Whether that is because the run ends then.
+    ends_with_run: bool,
     tick: Duration,
     timer: Pin<Box<Sleep>>,
 }
@@ -42,9 +44,10 @@ impl Watch {
         let timeouts = Timeouts { first_byte, idle, total, ..timeouts };
         let now = Instant::now();
         let end = now + timeouts.total;
+        let ends_with_run = deadline.is_some_and(|deadline| deadline < end);
         let end = deadline.map_or(end, |deadline| deadline.min(end));
         let tick = timeouts.first_byte.min(timeouts.idle);
-        Self { timeouts, end, tick, timer: Box::pin(sleep_until(end.min(now + tick))) }
+        Self { timeouts, end, ends_with_run, tick, timer: Box::pin(sleep_until(end.min(now + tick))) }
     }
 
     /// Waits for `work`, at most as long as `phase` may last.
@@ -79,6 +82,10 @@ impl Watch {
     }
 
     fn late(&self, phase: Phase) -> Error {
+        if self.ends_with_run && Instant::now() >= self.end {
+            let message = "the run ended before the request did";
+            return Error::new(ErrorKind::Timeout, message).with_retryable(false);
+        }
         let message = match phase {
             _ if Instant::now() >= self.end => {
                 format!("the request did not end within {:?}", self.timeouts.total)

@@ -6,7 +6,7 @@ use crate::server::{Act, Server, answer, completion, piece, refusal, stream, str
 use fanweave_core::{
     Context, Delta, ErrorKind, EventKind, FinishReason, Message, Prompt, Runnable, chain, text,
 };
-use fanweave_models::{Client, RetryPolicy, Timeouts};
+use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
@@ -274,4 +274,41 @@ async fn the_answer_of_one_account_may_be_a_number_of_parts() {
         r#"{"choices":[{"message":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}"#;
     let server = Server::start(move |_| answer(200, "", body)).await;
     assert_eq!(server.model().build().unwrap().invoke("x").await.unwrap().text(), "ab");
+}
+
+#[tokio::test]
+async fn the_batch_api_is_asked_with_the_version_of_the_dialect_and_the_key_of_a_function() {
+    let server = Server::start(|seen| match seen.number {
+        0 => answer(200, "", r#"{"id":"batch_1"}"#),
+        _ => refusal(401, "", "x", "no such key: sk-canary-5f3a9c"),
+    })
+    .await;
+    let url = format!("http://{}", server.address);
+    let model = ModelBuilder::new("anthropic/claude-sonnet-4-5").base_url(url);
+    let key = || async { Ok("sk-canary-5f3a9c".to_owned()) };
+    let api = model.api_key_fn(key).api_version("2026-01-01").batch_api().unwrap();
+    let line = api.line("row", "hi".into()).unwrap();
+    assert_eq!(api.submit("tag", vec![line]).await.unwrap(), "batch_1");
+    let error = api.poll("batch_1").await.unwrap_err();
+    assert!(!format!("{error:?} {:?}", error.body()).contains("canary"), "{error:?}");
+    for seen in server.requests() {
+        let headers: Vec<_> = seen.head.lines().collect();
+        assert!(headers.contains(&"anthropic-version: 2026-01-01"), "{headers:?}");
+        assert!(headers.contains(&"x-api-key: sk-canary-5f3a9c"), "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
+    let server = Server::start(|_| answer(200, "", r#"{"content":[]}"#)).await;
+    let model = ModelBuilder::new("anthropic/claude-sonnet-4-5")
+        .base_url(format!("http://{}", server.address))
+        .api_key_fn(|| async { Ok("sk-of-the-function".to_owned()) })
+        .header("anthropic-version", "2026-02-02")
+        .header("x-api-key", "sk-of-the-header");
+    model.build().unwrap().invoke("x").await.unwrap();
+    let seen = server.requests().remove(0);
+    let all = |name| seen.head.lines().filter_map(|line| line.strip_prefix(name)).collect::<Vec<_>>();
+    assert_eq!(all("anthropic-version: "), ["2026-02-02"]);
+    assert_eq!(all("x-api-key: "), ["sk-of-the-header"]);
 }

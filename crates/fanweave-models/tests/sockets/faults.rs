@@ -1,13 +1,16 @@
 //! What must hold when the server, or the network before it, misbehaves.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::server::{
-    Act, Server, answer, chunk, completion, piece, refusal, stream, stream_end, stream_head,
+    Act, Seen, Server, answer, chunk, completion, piece, refusal, stream, stream_end, stream_head,
 };
+use bytes::Bytes;
 use fanweave_core::{Context, Error, ErrorKind, EventKind, Message, Model, Runnable, chain, text};
-use fanweave_models::{Client, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
+use fanweave_models::{Body, Client, HttpTransport, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
 use futures::StreamExt;
+use http::{Request, Response};
 
 const CANARY: &str = "sk-canary-5f3a9c+/=";
 
@@ -251,6 +254,102 @@ async fn the_key_appears_in_no_error_even_where_the_server_repeats_it() {
     }
 }
 
+/// The key that the request came with.
+fn key_of(seen: &Seen) -> String {
+    let line = seen.head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
+    line.to_owned()
+}
+
+#[tokio::test]
+async fn of_many_keys_that_change_none_appears_however_many_are_in_use() {
+    // All requests are in before the first is refused.
+    let server = Server::start(|seen| {
+        let mut acts = vec![Act::Wait(Duration::from_millis(300))];
+        acts.extend(refusal(401, "", "invalid_api_key", &format!("no such key: {}", key_of(seen))));
+        acts
+    })
+    .await;
+    let n = AtomicUsize::new(0);
+    let key = move || {
+        let n = n.fetch_add(1, Ordering::SeqCst);
+        async move { Ok(format!("sk-canary-{n:04}")) }
+    };
+    let url = format!("http://{}/v1", server.address);
+    let model = ModelBuilder::new("openai/keys").base_url(url).api_key_fn(key).build().unwrap();
+    let rows = chain(model).batch((0..12).map(|n| n.to_string())).collect().await;
+    for error in rows.into_iter().map(Result::unwrap_err) {
+        assert_eq!(error.kind(), ErrorKind::Authentication);
+        assert!(!format!("{error} {error:?} {:?}", error.body()).contains("canary"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_in_a_header_of_the_client_or_in_another_scheme_appears_in_no_error() {
+    let server = Server::start(|seen| {
+        let said: Vec<_> = seen.head.lines().filter_map(|line| line.split_once(": ")).collect();
+        let said: Vec<_> = said.iter().filter_map(|(_, value)| value.split(' ').next_back()).collect();
+        answer(400, "", &said.join(" "))
+    })
+    .await;
+    let client = Client::builder().header("x-gateway-key", CANARY).header("authorization", CANARY);
+    let of_client = server.model().client(client.build().unwrap());
+    let of_model = server.model().header("authorization", format!("Basic {CANARY}"));
+    let lower = server.model().header("authorization", format!("bearer {CANARY}"));
+    for model in [of_client, of_model, lower] {
+        let error = model.build().unwrap().invoke("x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::BadRequest);
+        assert!(!format!("{error} {error:?} {:?}", error.body()).contains("canary"), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_transport_of_ones_own_says_of_a_key_is_not_told() {
+    struct Chatty;
+    impl HttpTransport for Chatty {
+        async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
+            let key = request.headers()["authorization"].to_str().unwrap();
+            Err(Error::new(ErrorKind::Connection, format!("refused: {key}")))
+        }
+    }
+    let client = Client::builder().transport(Chatty).build().unwrap();
+    let model = ModelBuilder::new("openai/x").base_url("http://x/v1").api_key(CANARY).client(client);
+    let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
+    assert_eq!(error.message(), "refused: Bearer [redacted]");
+}
+
+#[tokio::test]
+async fn a_last_event_without_its_blank_line_is_read_where_the_answer_ends_in_good_order() {
+    for end in ["data: [DONE]\n", "data: [DONE]", "data: [DONE]\r"] {
+        let server = Server::start(move |_| {
+            let stop = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+            let last = chunk(&format!("{stop}\n\n{end}"));
+            vec![stream_head(), piece("one"), last, Act::Send(b"0\r\n\r\n".to_vec())]
+        })
+        .await;
+        let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+        assert_eq!(streamed(&model).await.unwrap().text(), "one", "{end:?}");
+    }
+    let server = Server::start(|_| {
+        let acts = [r#"{"message":{"content":"one"}}"#, "\n", r#"{"message":{"content":""},"done":true}"#];
+        let head =
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n";
+        vec![Act::Send(head.to_vec()), chunk(&acts.concat()), Act::Send(b"0\r\n\r\n".to_vec())]
+    })
+    .await;
+    let model = ModelBuilder::new("ollama/x").base_url(format!("http://{}", server.address));
+    assert_eq!(streamed(&model.retry(RetryPolicy::never()).build().unwrap()).await.unwrap().text(), "one");
+    // What is not whole is no event.
+    for end in ["data: [DO", "data: {\"choices\":[{\"delta\":{\"content\":\"tw"] {
+        let server = Server::start(move |_| {
+            vec![stream_head(), piece("one"), chunk(end), Act::Send(b"0\r\n\r\n".to_vec())]
+        })
+        .await;
+        let error = streamed(&server.model().retry(RetryPolicy::never()).build().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StreamIncomplete, "{end:?}");
+        assert_eq!(error.partial().unwrap().text(), "one");
+    }
+}
+
 #[tokio::test]
 async fn a_line_without_end_is_refused_with_bounded_memory() {
     let server = Server::start(|_| {
@@ -346,5 +445,25 @@ trait Repeat {
 impl<const N: usize> Repeat for [Act; N] {
     fn repeat_times(&self, n: usize) -> Vec<Act> {
         self.iter().cycle().take(N * n).cloned().collect()
+    }
+}
+
+#[tokio::test]
+async fn a_limit_of_the_run_is_told_as_such_and_not_as_that_of_the_request() {
+    let server = Server::start(|_| vec![Act::Hang]).await;
+    let model = chain(server.model().retry(hasty()).build().unwrap());
+    let short = Duration::from_millis(200);
+    for _ in 0..5 {
+        let error = model.clone().timeout(short).invoke("x").await.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Timeout, "openai/test did not end within 200ms")
+        );
+        let error = model.invoke_in("x", &Context::new().with_timeout(short)).await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run did not end within 200ms"));
+        assert!(!error.is_retryable());
+        // Where nobody stands guard, it is the request that ends in time.
+        let error = model.run("x".into(), &Context::new().with_timeout(short)).await.unwrap_err();
+        assert!(error.message().starts_with("the run ended before the request did"), "{error}");
     }
 }

@@ -1,5 +1,6 @@
 //! What the network itself may do, and what a server may send to fill a memory.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use fanweave_core::{Error, ErrorKind, Model, chain};
@@ -52,6 +53,65 @@ async fn a_connection_that_died_while_nobody_used_it_is_replaced() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(server.connections(), 5);
+}
+
+#[tokio::test]
+async fn a_connection_that_died_while_this_thread_was_busy_is_replaced() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    // In a thread of its own: it closes while the one of the test does something else.
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let _ = socket.read(&mut [0; 16 << 10]).unwrap();
+            for act in completion("hi") {
+                let Act::Send(bytes) = act else { unreachable!() };
+                socket.write_all(&bytes).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let model = ModelBuilder::new("openai/test").base_url(url).retry(RetryPolicy::never()).build().unwrap();
+    for _ in 0..3 {
+        model.invoke("x").await.unwrap();
+        // The connection is handed back, and then nobody looks at it.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// As some servers do after every stream: without a word, and just as the next request is on its way.
+#[tokio::test]
+async fn a_used_connection_that_closes_instead_of_an_answer_costs_no_try() {
+    for end in [Act::Close, Act::Reset] {
+        let server = Server::start(move |seen| match seen.number {
+            1 => vec![end.clone()],
+            _ => completion("hi"),
+        })
+        .await;
+        let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+        for _ in 0..2 {
+            assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
+        }
+        assert_eq!((server.connections(), server.requests().len()), (2, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_fresh_connection_that_closes_and_a_used_one_that_does_so_later_are_failures() {
+    let server = Server::start(|_| vec![Act::Close]).await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Connection);
+    assert_eq!(server.requests().len(), 1);
+    let server = Server::start(|seen| match seen.number {
+        0 => completion("hi"),
+        _ => vec![Act::Wait(Duration::from_millis(1200)), Act::Close],
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    model.invoke("x").await.unwrap();
+    assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Connection);
+    assert_eq!(server.requests().len(), 2, "the server may have worked on it");
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use http::{Method, StatusCode};
 use self::read::{Completion, Content, Said, Text, WireToolCall};
 use self::write::Request;
 use super::failure::ProviderError;
+use super::json;
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
 /// Where a server departs from what OpenAI's own does. The default is what compatible servers have in common.
@@ -47,9 +48,16 @@ impl Protocol for ChatCompletions {
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {
-        let completion = Completion::parse(body)?;
-        if let Some(error) = completion.error {
-            return Err(ProviderError::read(error.get()).into_error(None));
+        let mended;
+        let completion = match Completion::parse(body) {
+            Ok(completion) => completion,
+            Err(error) => {
+                mended = json::mended(body).ok_or(error)?;
+                Completion::parse_chunk(&mended)?
+            }
+        };
+        if let Some(error) = completion.failure(body) {
+            return Err(error);
         }
         let mut reply = Reply {
             id: completion.id.into_option(),
@@ -57,9 +65,13 @@ impl Protocol for ChatCompletions {
             usage: completion.usage.map(Into::into).unwrap_or_default(),
             ..Reply::default()
         };
-        let Some(choice) = completion.choices.unwrap_or_default().into_iter().next() else {
+        // Of several candidates the first one is the answer, wherever it stands.
+        let mut choices = completion.choices.unwrap_or_default();
+        let first = choices.iter().position(|choice| choice.index.0 == 0).unwrap_or_default();
+        if choices.is_empty() {
             return Err(Error::new(ErrorKind::Decode, "the answer holds no `choices`"));
-        };
+        }
+        let choice = choices.swap_remove(first);
         reply.finish_reason = finish_reason(&choice.finish_reason);
         let said = choice.message.or(choice.delta).unwrap_or_default();
         if !said.refusal.is_empty() {
@@ -133,10 +145,28 @@ struct Decoder {
 }
 
 /// A tool call that has begun.
+#[derive(Default)]
 struct Started {
     /// The provider's index, where it gives one.
     index: Option<u32>,
     id: String,
+    /// Whether the provider has given no id so far.
+    is_made_up: bool,
+    name: String,
+}
+
+impl Started {
+    /// Whether a piece of this id and name, at the same index, belongs to this call.
+    ///
+    /// An index that comes again with another name, or with a name and another id, is a second call: some servers send
+    /// 0 for all of them. Another id alone is none: some give every piece an id of its own.
+    fn goes_on(&self, id: &str, name: &str) -> bool {
+        match (id, name) {
+            (_, "") => true,
+            ("", name) => self.name.is_empty() || self.name == name,
+            _ => self.is_made_up && self.name.is_empty(),
+        }
+    }
 }
 
 impl StreamDecoder for Decoder {
@@ -145,13 +175,20 @@ impl StreamDecoder for Decoder {
             self.done = true;
             return Ok(());
         }
-        let chunk = Completion::parse_chunk(event.data)?;
-        // Some servers name the event `error` and leave the wrapping object out.
+        // Some servers name the event `error` and leave the wrapping object out, and some send no JSON then.
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(None));
         }
-        if let Some(error) = chunk.error {
-            return Err(ProviderError::read(error.get()).into_error(None));
+        let mended;
+        let chunk = match Completion::parse_chunk(event.data) {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                mended = json::mended(event.data.as_bytes()).ok_or(error)?;
+                Completion::parse_chunk(&mended)?
+            }
+        };
+        if let Some(error) = chunk.failure(event.data.as_bytes()) {
+            return Err(error);
         }
         let names_itself = !chunk.id.is_empty() || !chunk.model.is_empty();
         if names_itself && !self.started {
@@ -206,22 +243,29 @@ impl Decoder {
 
     fn tool_call(&mut self, call: WireToolCall<'_>) -> Delta {
         let index = call.index.map(|index| index.0 as u32);
-        let known = self.calls.iter().rposition(|started| {
-            let same_index = index.is_none() || index == started.index;
-            // An index that comes again with another id is a second call: some servers send 0 for all of them.
-            same_index && (call.id.is_empty() || *started.id == *call.id.as_str())
-        });
-        let mut id = call.id.into_option();
-        let part = known.unwrap_or_else(|| {
-            let part = self.calls.len();
-            let id = id.get_or_insert_with(|| made_up_id(part)).clone();
-            self.calls.push(Started { index, id });
-            part
-        });
         let function = call.function.unwrap_or_default();
+        let (id, name) = (call.id.as_str(), function.name.as_str());
+        let same_index = |started: &Started| index.is_none() || index == started.index;
+        let by_id = || self.calls.iter().rposition(|started| same_index(started) && started.id == id);
+        let continued =
+            || self.calls.iter().rposition(|started| same_index(started) && started.goes_on(id, name));
+        let part = by_id().or_else(continued).unwrap_or_else(|| {
+            self.calls.push(Started { index, ..Started::default() });
+            self.calls.len() - 1
+        });
+        let started = &mut self.calls[part];
+        let mut named = None;
+        if started.id.is_empty() || (started.is_made_up && !id.is_empty()) {
+            started.is_made_up = id.is_empty();
+            started.id = if id.is_empty() { made_up_id(part) } else { id.to_owned() };
+            named = Some(started.id.clone());
+        }
+        if started.name.is_empty() {
+            started.name.push_str(name);
+        }
         Delta::ToolCall {
             part: part as u32,
-            id,
+            id: named,
             name: function.name.into_option(),
             arguments: function.arguments.into_string(),
         }

@@ -8,10 +8,13 @@ use std::fmt;
 
 use fanweave_core::{Error, ErrorKind, Part, Result, Usage};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
+
+use crate::providers::failure::ProviderError;
 
 /// A whole answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
@@ -22,11 +25,14 @@ pub(super) struct Completion<'a> {
     pub(super) model: Text<'a>,
     #[serde(borrow, default)]
     pub(super) choices: Option<Vec<Choice<'a>>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     pub(super) usage: Option<WireUsage>,
     /// Some servers wrap a failure into a success.
     #[serde(borrow, default)]
-    pub(super) error: Option<&'a RawValue>,
+    error: Option<&'a RawValue>,
+    /// And some send a failure as it is, which calls itself one here.
+    #[serde(borrow, default)]
+    object: Text<'a>,
 }
 
 impl<'a> Completion<'a> {
@@ -38,6 +44,22 @@ impl<'a> Completion<'a> {
     pub(super) fn parse_chunk(json: &'a str) -> Result<Self> {
         serde_json::from_str(json).map_err(|e| no_completion(&e))
     }
+
+    /// The failure that stands in the place of an answer. `json` is what this was read from.
+    pub(super) fn failure(&self, json: &[u8]) -> Option<Error> {
+        let said = match self.error {
+            Some(error) => Cow::Borrowed(error.get()),
+            None if self.object.as_str() == "error" => String::from_utf8_lossy(json),
+            None => return None,
+        };
+        Some(ProviderError::read(&said).into_error(None))
+    }
+}
+
+/// Whatever is none, which is no reason to fail a call that has been paid for.
+fn or_nothing<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<Option<T>, D::Error> {
+    let json = Option::<&RawValue>::deserialize(json)?;
+    Ok(json.and_then(|json| serde_json::from_str(json.get()).ok()))
 }
 
 fn no_completion(error: &serde_json::Error) -> Error {
@@ -112,9 +134,9 @@ pub(super) struct WireUsage {
     prompt_tokens: Count,
     #[serde(default)]
     completion_tokens: Count,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     prompt_tokens_details: Option<Details>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_nothing")]
     completion_tokens_details: Option<Details>,
     /// DeepSeek's name for the cached tokens.
     #[serde(default)]

@@ -254,6 +254,12 @@ mod answers {
             (r#"{"choices":[{"message":{"content":null}}],"usage":{}}"#, ""),
             (r#"{"choices":[{"message":null}]}"#, ""),
             (r#"{"choices":[{"message":{"content":5}}]}"#, "5"),
+            (r#"{"choices":[{"message":{"content":"a"}}],"usage":"unknown"}"#, "a"),
+            (r#"{"choices":[{"message":{"content":"a"}}],"usage":{"prompt_tokens_details":"none"}}"#, "a"),
+            (
+                r#"{"choices":[{"index":1,"message":{"content":"b"}},{"index":0,"message":{"content":"a"}}]}"#,
+                "a",
+            ),
         ] {
             let message = openai().response(body.as_bytes()).unwrap_or_else(|e| panic!("{e}: {body}"));
             assert_eq!(message.text(), text, "{body}");
@@ -347,6 +353,26 @@ mod streams {
         assert_eq!(arguments(&message), [("a", "f", "12"), ("b", "f", "3")]);
     }
 
+    /// Vendors on vLLM gave every piece an id of its own, and some name a call only after its arguments have begun.
+    #[test]
+    fn pieces_of_a_call_stay_together_whatever_id_they_bring() {
+        let chunk = |id: Option<&str>, name: Option<&str>, arguments: &str| {
+            let call = json!({ "index": 0, "id": id, "function": { "name": name, "arguments": arguments } });
+            format!("data: {}\n", json!({ "choices": [{ "delta": { "tool_calls": [call] } }] }))
+        };
+        let stream =
+            [chunk(Some("a"), Some("f"), ""), chunk(Some("b"), None, "{"), chunk(Some("c"), None, "}")];
+        let (message, _) = decode(&openai(), &stream.concat()).unwrap();
+        assert_eq!(arguments(&message), [("a", "f", "{}")]);
+
+        let stream = [chunk(None, None, "{"), chunk(Some("a"), Some("f"), "}")];
+        let (message, _) = decode(&openai(), &stream.concat()).unwrap();
+        assert_eq!(arguments(&message), [("a", "f", "{}")]);
+        let stream = [chunk(None, Some("f"), "{"), chunk(Some("a"), None, "}"), chunk(None, None, " ")];
+        let (message, _) = decode(&openai(), &stream.concat()).unwrap();
+        assert_eq!(arguments(&message), [("a", "f", "{} ")]);
+    }
+
     #[test]
     fn reasoning_comes_apart_from_the_text() {
         let (message, complete) = decode(&openai(), STREAM_DEEPSEEK).unwrap();
@@ -373,6 +399,19 @@ mod streams {
         }
     }
 
+    /// Servers that cut texts by their UTF-16 units send half a character in one piece and half of it in the next.
+    #[test]
+    fn half_a_character_fails_no_call() {
+        let piece =
+            |text: &str| format!(r#"data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}"#) + "\n";
+        let stream = [piece(r"a\\ud83d\ud83d"), piece(r"\ude00b"), piece(r"\ud83d\ude00")].concat();
+        assert_eq!(decode(&openai(), &stream).unwrap().0.text(), "a\\ud83d\u{fffd}\u{fffd}b😀");
+        let whole = br#"{"choices":[{"message":{"content":"a\ud83dX"}}]}"#;
+        assert_eq!(openai().response(whole).unwrap().text(), "a\u{fffd}X");
+        let whole = crate::providers::json::parse(br#"{"a":"\uDE00\uD83D\u0041\ud83d"}"#, "x").unwrap();
+        assert_eq!(whole["a"], "\u{fffd}\u{fffd}A\u{fffd}");
+    }
+
     #[test]
     fn only_the_first_candidate_is_the_answer() {
         let stream = r#"data: {"choices":[{"index":1,"delta":{"content":"no"}},{"index":0,"delta":{"content":"yes"}}]}"#;
@@ -389,6 +428,24 @@ mod streams {
         let event = SseEvent { name: "error", data: r#"{"message":"gone","code":502}"# };
         let error = decoder.event(&event, &mut Vec::new()).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "gone"));
+    }
+
+    #[test]
+    fn an_error_in_the_stream_that_is_no_json_is_told_in_the_servers_words() {
+        for (data, says) in [("upstream timed out", "upstream timed out"), ("\"gone\"", "gone")] {
+            let error =
+                openai().decoder().event(&SseEvent { name: "error", data }, &mut Vec::new()).unwrap_err();
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Server, says));
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_stream_that_is_not_wrapped_is_no_answer() {
+        let stream = "data: {\"object\":\"error\",\"message\":\"out of memory\",\"type\":\"InternalServerError\",\"code\":500}\ndata: [DONE]\n";
+        let error = decode(&openai(), stream).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "out of memory"));
+        let error = openai().response(br#"{"object":"error","message":"no","code":404}"#).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "no"));
     }
 }
 
@@ -467,5 +524,8 @@ mod refusals {
         assert_eq!((error.kind(), error.code()), (ErrorKind::Server, Some("502")));
         let body = br#"{"error":{"message":"Rate limited","code":429},"choices":[]}"#;
         assert_eq!(openai().response(body).unwrap_err().kind(), ErrorKind::RateLimited);
+        let body = br#"{"error":{"message":"Something broke","code":0}}"#;
+        let error = openai().response(body).unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Server, Some("0")), "0 is no status");
     }
 }

@@ -225,5 +225,5 @@ impl Decoder {
 
 /// The index of a text, which is one of several in its item.
 fn text_part(item: u64, content: u64) -> u32 {
-    (item * 256 + content.min(255)) as u32
+    item.wrapping_mul(256).wrapping_add(content.min(255)) as u32
 }

@@ -236,6 +236,15 @@ fn items_that_only_come_whole_are_not_lost() {
 }
 
 #[test]
+fn an_index_beyond_all_numbers_is_no_overflow() {
+    let index = u64::MAX;
+    let data = format!(
+        "data: {{\"type\":\"response.output_text.delta\",\"output_index\":{index},\"delta\":\"a\"}}\n\n"
+    );
+    assert_eq!(decode(&Responses, &[data.as_bytes()]).unwrap().0.text(), "a");
+}
+
+#[test]
 fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
     for stream in [STREAM, STREAM_TOOLS] {
         holds_for_a_stream(&Responses, stream);
