@@ -269,6 +269,7 @@ impl ChainFile {
                 source: checked.source.clone(),
                 waits_for: checked.waits_for.clone(),
                 when: checked.when.clone(),
+                reads: checked.templates.iter().chain(&checked.when).flat_map(Template::paths).collect(),
                 on_error: spec.on_error,
                 is_heard: heard(index),
             }));

@@ -204,6 +204,25 @@ steps:
 }
 
 #[tokio::test]
+async fn the_time_of_a_fan_out_grows_with_its_items_and_not_with_their_square() {
+    let file = read(
+        "inputs: { list: [] }\nsteps:\n  a: { for_each: list, template: '{{ index }} {{ item }}' }\n  \
+         b: { for_each: steps.a.output, template: '{{ item }}!' }\n",
+    );
+    let chain = file.chain(scribe(writer)).unwrap();
+    let run = async |items: usize| {
+        let list: Vec<_> = (0..items).map(|n| format!("item {n}")).collect();
+        let began = std::time::Instant::now();
+        let made = chain.invoke(vars! { list: list }).await.unwrap();
+        assert_eq!(made[items - 1], format!("{items} item {}!", items - 1));
+        began.elapsed()
+    };
+    let (few, many) = (run(500).await, run(8_000).await);
+    // Sixteen times as many items: of the square it would be 256 times as long.
+    assert!(many < few * 100, "{few:?}, then {many:?}");
+}
+
+#[tokio::test]
 async fn inputs_are_checked_before_any_call() {
     let file = read("inputs: { topic: null, count: 3, tags: [a] }\nsteps: { a: { prompt: '{{ topic }}' } }");
     let chain = file
