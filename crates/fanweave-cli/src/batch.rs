@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::{BatchArgs, ShowProgress, Via};
 use crate::exit::{Exit, Failure};
 use crate::models::text_or_file;
+use crate::out::tell;
 use crate::progress::Display;
 use crate::route::route;
 use crate::telemetry::Exporter;
@@ -197,26 +198,26 @@ fn finish(summary: &Summary, output: &Path, quiet: bool) -> Result<Exit, Failure
     let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
     if let Some(error) = &summary.refused {
         if summary.rows > 0 {
-            anstream::eprintln!("{}", summary::text(summary, &name(output)));
+            tell!("{}", summary::text(summary, &name(output)));
         }
         return Err(Failure::new(error.to_string())
             .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
     }
     if summary.over_budget {
-        anstream::eprintln!("{}", summary::text(summary, &name(output)));
-        anstream::eprintln!(
+        tell!("{}", summary::text(summary, &name(output)));
+        tell!(
             "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
              run the same command again"
         );
         return Ok(Exit::Stopped);
     }
     if summary.interrupted {
-        anstream::eprintln!("{}", summary::text(summary, &name(output)));
-        anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
+        tell!("{}", summary::text(summary, &name(output)));
+        tell!("stopped with {left} rows left; go on with: {}", again());
         return Ok(Exit::Stopped);
     }
     if summary.nothing_to_do() {
-        anstream::eprintln!(
+        tell!(
             "nothing to do: all {} rows have a result in {} ({} failed); --fresh starts over{}",
             summary.rows,
             name(output),
@@ -226,7 +227,7 @@ fn finish(summary: &Summary, output: &Path, quiet: bool) -> Result<Exit, Failure
         return Ok(Exit::NothingToDo);
     }
     if !quiet {
-        anstream::eprintln!("{}", summary::text(summary, &name(output)));
+        tell!("{}", summary::text(summary, &name(output)));
     }
     Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
 }

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 use anstyle::{AnsiColor, Style};
 use fanweave::{Error, ErrorKind};
 
+use crate::out::tell;
+
 /// How the program ended. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -59,9 +61,9 @@ impl Failure {
     /// Tells the person on stderr, and gives the exit code.
     pub(crate) fn report(&self) -> Exit {
         let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-        anstream::eprintln!("{red}error:{red:#} {}", self.message);
+        tell!("{red}error:{red:#} {}", self.message);
         if let Some(hint) = &self.hint {
-            anstream::eprintln!("  {hint}");
+            tell!("  {hint}");
         }
         self.exit
     }

@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::args::{LogsArgs, LogsCommand};
 use crate::config;
 use crate::exit::{Exit, Failure};
-use crate::out::print;
+use crate::out::{print, tell};
 use crate::progress::rounded;
 
 /// Most bytes of a prompt or an answer in a line of the list.
@@ -50,7 +50,7 @@ impl History {
         log.close().await;
         let failed = sink.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = failed {
-            anstream::eprintln!("note: the history has not noted this: {error} (--no-log turns it off)");
+            tell!("note: the history has not noted this: {error} (--no-log turns it off)");
         }
     }
 }
@@ -121,7 +121,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
                 Some(log) => log.forget_before(at).await?,
                 None => 0,
             };
-            anstream::eprintln!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });
+            tell!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });
             String::new()
         }
         None => {
@@ -139,7 +139,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
             if list.json {
                 calls.iter().map(as_json).collect()
             } else if calls.is_empty() {
-                anstream::eprintln!("the history has no such call");
+                tell!("the history has no such call");
                 String::new()
             } else {
                 calls.iter().map(line).collect()

@@ -1,4 +1,4 @@
-//! What goes to standard output and is no result of a call.
+//! What goes to a person and is no result of a call.
 
 use std::io::{ErrorKind, Write};
 
@@ -14,3 +14,12 @@ pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
         _ => Ok(()),
     }
 }
+
+/// Says something on standard error. Where it cannot be written, nobody is there to be told so, and the work goes on.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        let line = format!("{}\n", format_args!($($text)*));
+        let _ = ::std::io::Write::write_all(&mut anstream::stderr(), line.as_bytes());
+    }};
+}
+pub(crate) use tell;

@@ -17,6 +17,7 @@ use crate::batch::{Watch, open, output};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
+use crate::out::tell;
 use crate::telemetry::Exporter;
 use crate::{cost, stop};
 
@@ -25,7 +26,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
-        anstream::eprintln!(
+        tell!(
             "{} is fine{}",
             args.file.display(),
             missing.map(|names| format!("; it needs --set {names}")).unwrap_or_default()

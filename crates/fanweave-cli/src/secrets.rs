@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use console::Term;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{KeysArgs, KeysCommand};
 use crate::exit::{Exit, Failure};
 use crate::keyring;
-use crate::out::print;
+use crate::out::{print, tell};
 
 /// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
 const LONGEST: usize = 16 * 1024;
@@ -66,7 +66,7 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
             }
             let place =
                 if in_keyring { "the keyring of the system".to_owned() } else { path.display().to_string() };
-            anstream::eprintln!("the key of {provider} is kept in {place}");
+            tell!("the key of {provider} is kept in {place}");
         }
         KeysCommand::Remove { provider } => {
             let mut keys = read(&path)?;
@@ -139,7 +139,7 @@ fn list(keys: &Keys) -> String {
 fn ask(provider: &str) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
-        anstream::eprint!("key of {provider} (it is not shown): ");
+        let _ = write!(anstream::stderr(), "key of {provider} (it is not shown): ");
         Term::stderr().read_secure_line().map_err(failed)?
     } else {
         let mut key = String::new();

@@ -11,7 +11,7 @@ use fanweave::batch::{Input, Recorded, Source};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::print;
+use crate::out::{print, tell};
 use figures::Figures;
 
 /// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         None => HashMap::new(),
     };
     for note in &run.notes {
-        anstream::eprintln!("warning: {note}");
+        tell!("warning: {note}");
     }
     let figures = Figures::of(&run);
     if let Some(path) = &args.html {
@@ -78,6 +78,6 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes)
         .map_err(|e| Failure::new(format!("{}: cannot write it: {e}", path.display())))?;
-    anstream::eprintln!("written: {}", path.display());
+    tell!("written: {}", path.display());
     Ok(())
 }
