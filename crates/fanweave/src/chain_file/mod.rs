@@ -142,7 +142,7 @@ impl ChainFile {
     /// The same file with another model for the steps that name none of their own.
     #[must_use]
     pub fn with_model(mut self, name: impl Into<String>) -> Self {
-        self.spec.model = Some(Placed { at: ELSEWHERE, value: name.into() });
+        self.spec.model = Some(Placed::new(ELSEWHERE, name.into()));
         self
     }
 
@@ -308,7 +308,7 @@ impl ChainFile {
             Action::Template(text) => segments(text),
             Action::Call { output: Shape::Text, .. } => {
                 let name = &step.name.value;
-                segments(&Placed { at: 0, value: format!("{{{{ steps.{name}.output }}}}") })
+                segments(&Placed::new(0, format!("{{{{ steps.{name}.output }}}}")))
             }
             Action::Call { .. } => None,
         }

@@ -27,6 +27,14 @@ pub(super) struct Spec {
 pub(crate) struct Placed<T> {
     pub(crate) at: usize,
     pub(crate) value: T,
+    /// The file that holds it, where it is another one than the chain's. Then `at` is where that is named.
+    pub(crate) file: Option<String>,
+}
+
+impl<T> Placed<T> {
+    pub(crate) fn new(at: usize, value: T) -> Self {
+        Self { at, value, file: None }
+    }
 }
 
 /// A variable that is set from outside.
@@ -221,7 +229,7 @@ fn step(
     };
     let needs = needs(&mut fields, names);
     let when = match fields.take("when") {
-        Some(Node { at, value: Tree::Bool(b) }) => Some(Placed { at: *at, value: b.to_string() }),
+        Some(Node { at, value: Tree::Bool(b) }) => Some(Placed::new(*at, b.to_string())),
         Some(node) => fields.as_text("when", node),
         None => None,
     };
@@ -230,7 +238,7 @@ fn step(
         .unwrap_or_default();
     let timeout = fields.duration("timeout");
     fields.end();
-    let name = Placed { at: key.at, value: key.name.clone() };
+    let name = Placed::new(key.at, key.name.clone());
     Some(Step { name, action: action?, for_each, needs, when, on_error, timeout })
 }
 
@@ -394,7 +402,7 @@ fn text_or_file(
     }
     let path = fields.as_text("file", file)?;
     match below(folder, &path.value) {
-        Ok(value) => Some(Placed { at: file.at, value }),
+        Ok(value) => Some(Placed { at: file.at, value, file: Some(path.value) }),
         Err(why) => {
             fields.problem(file.at, why);
             None

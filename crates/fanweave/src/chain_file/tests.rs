@@ -277,6 +277,33 @@ fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
 }
 
 #[test]
+fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.txt"), "nam\nHello {{ nam }}").unwrap();
+    std::fs::write(dir.path().join("b.txt"), "x\n{% if %}").unwrap();
+    let says = |steps: &str| {
+        let path = dir.path().join("c.yaml");
+        std::fs::write(&path, format!("inputs: {{ topic: x }}\nsteps:\n{steps}")).unwrap();
+        let error = ChainFile::load(&path).unwrap_err();
+        let problems = std::error::Error::source(&error).unwrap().downcast_ref::<Problems>().unwrap();
+        let said = problems.iter().map(|p| format!("{}:{}: {}", p.line(), p.column(), p.message()));
+        said.collect::<Vec<_>>().join("\n")
+    };
+    let unknown = "there is no variable `nam`: the inputs are topic";
+    // In the text around its tag.
+    let steps = "  a: { prompt: '日本 {{ topic }} nam, {% if nam %}{{ nam }}{% endif %}' }\n";
+    assert_eq!(says(steps), format!("3:43: {unknown}"));
+    // In a tag of another step than that with the condition.
+    let steps = "  a: { when: nam, prompt: x }\n  b: { prompt: '{{ nam }}' }\n";
+    assert_eq!(says(steps), format!("3:14: {unknown}\n4:20: {unknown}"));
+    // In another step than that whose file has it.
+    let steps = "  a: { prompt: { file: a.txt } }\n  b: { prompt: 'nam {{ topic }}' }\n";
+    assert_eq!(says(steps), format!("3:24: `a.txt`: line 2: {unknown}"));
+    let steps = "  a: { prompt: { file: b.txt } }\n";
+    assert!(says(steps).starts_with("3:24: `b.txt`: the template is not valid: line 2"), "{}", says(steps));
+}
+
+#[test]
 fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_place() {
     let text = "model: a/x\nsteps:\n  one: { prompt: x }\n  two: { prompt: x, model: b/y }\n  three: { prompt: x }\n";
     let asked = Mutex::new(Vec::new());
