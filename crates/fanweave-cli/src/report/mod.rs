@@ -21,6 +21,7 @@ const MANY: usize = 4_000;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let mut run = Recorded::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
+    spare(args, &run)?;
     if run.rows.len() > MANY {
         for row in &mut run.rows {
             row.answer = fanweave::excerpt(&row.answer, SHOWN_OF_MANY);
@@ -73,6 +74,29 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
         prompts.insert(row.index, fanweave::excerpt(&text, shown));
     }
     Ok(prompts)
+}
+
+/// Refuses to write over what the report is made from: answers cost money.
+fn spare(args: &ReportArgs, run: &Recorded) -> Result<(), Failure> {
+    let mut journal = args.run.as_os_str().to_owned();
+    journal.push(".journal");
+    let whole = if args.run.extension() == Some("journal".as_ref()) {
+        args.run.with_extension("")
+    } else {
+        args.run.clone()
+    };
+    let input = args.input.as_deref().or_else(|| run.input());
+    let read = [Some(&*args.run), Some(Path::new(&journal)), Some(&*whole), input];
+    let read: Vec<_> = read.into_iter().flatten().filter_map(|path| path.canonicalize().ok()).collect();
+    for (flag, path) in [("--html", &args.html), ("--chrome-trace", &args.chrome_trace)] {
+        if let Some(path) = path
+            && path.canonicalize().is_ok_and(|path| read.contains(&path))
+        {
+            let message = format!("{flag} {}: the run is read from there", path.display());
+            return Err(Failure::usage(message).with_hint("name another file"));
+        }
+    }
+    Ok(())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
