@@ -212,6 +212,7 @@ async fn each_row(
         ..Settings::default()
     };
     let mut fingerprint = BTreeMap::from([("chain".to_owned(), file.source().to_owned())]);
+    fingerprint.extend(file.files().map(|(path, text)| (format!("file {path}"), text.to_owned())));
     fingerprint.extend(args.model.model.clone().map(|model| ("model".to_owned(), model)));
     fingerprint
         .extend(given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string())));

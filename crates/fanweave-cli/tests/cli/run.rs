@@ -72,6 +72,23 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
+fn answers_to_a_prompt_in_a_file_that_has_changed_are_not_taken_for_those_to_the_new_one() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "model: sim/echo\ninputs: { topic: tides }\nsteps:\n  a: { prompt: { file: ask.txt } }\n",
+    );
+    folder.write("ask.txt", "Praise {{ topic }}.");
+    folder.write("rows.csv", "topic\nwind\nrain\n");
+    let run = ["run", "chain.yaml", "--rows", "rows.csv", "-o", "out.jsonl"];
+    folder.run(&run).expect_code(0);
+    folder.run(&run).expect_code(4);
+    folder.write("ask.txt", "Blame {{ topic }}.");
+    let ran = folder.run(&run).expect_code(2);
+    assert!(ran.stderr.contains("file ask.txt"), "{}", ran.stderr);
+}
+
+#[test]
 fn the_cells_of_a_table_are_read_as_what_the_inputs_are() {
     let folder = Folder::new();
     folder.write(

@@ -165,9 +165,18 @@ impl ChainFile {
         self.spec.steps.iter().filter(|step| matches!(step.action, Action::Call { .. })).count()
     }
 
-    /// The text of the file, for a fingerprint of what was run.
+    /// The text of the file, for a fingerprint of what was run. See [`files`](Self::files) for the rest of it.
     pub fn source(&self) -> &str {
         &self.text
+    }
+
+    /// The texts that were read from other files, each with the path that the file names it by.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let texts = self.spec.steps.iter().flat_map(|step| match &step.action {
+            Action::Call { messages, .. } => messages.iter().map(|(_, text)| text).collect(),
+            Action::Template(text) => vec![text],
+        });
+        texts.filter_map(|text| Some((text.file.as_deref()?, text.value.as_str())))
     }
 
     /// The limits of the file. Concurrency and timeout hold for its chain as it is; retries, requests a
