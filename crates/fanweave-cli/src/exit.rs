@@ -1,5 +1,6 @@
 //! How the program ends: exit codes, and errors as a person reads them.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
@@ -61,7 +62,8 @@ impl Failure {
     /// Tells the person on stderr, and gives the exit code.
     pub(crate) fn report(&self) -> Exit {
         let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-        tell!("{red}error:{red:#} {}", self.message);
+        let _ = write!(anstream::stderr(), "{red}error:{red:#} ");
+        tell!("{}", self.message);
         if let Some(hint) = &self.hint {
             tell!("  {hint}");
         }

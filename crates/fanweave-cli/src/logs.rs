@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 use crate::args::{LogsArgs, LogsCommand};
 use crate::config;
 use crate::exit::{Exit, Failure};
-use crate::out::{print, tell};
+use crate::out::{harmless, print, tell};
 use crate::progress::rounded;
 
 /// Most bytes of a prompt or an answer in a line of the list.
@@ -108,7 +108,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
             let which = id.map_or_else(|| "a call".to_owned(), |id| format!("call {id}"));
             let none = || Failure::usage(format!("the history has not noted {which}"));
             let call = call.ok_or_else(|| none().with_hint("`fanweave logs` lists what it has"))?;
-            if json { as_json(&call) } else { whole(&call) }
+            if json { as_json(&call) } else { harmless(&whole(&call)).into_owned() }
         }
         Some(LogsCommand::Forget { older_than, all: _ }) => {
             let now = SystemTime::now();

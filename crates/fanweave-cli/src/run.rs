@@ -18,7 +18,7 @@ use crate::batch::{Watch, open, output};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
-use crate::out::tell;
+use crate::out::{answer, tell};
 use crate::telemetry::Exporter;
 use crate::{cost, stop};
 
@@ -174,7 +174,7 @@ async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, 
         };
         if !text.is_empty() {
             ends_line = text.ends_with('\n');
-            if let Some(exit) = written(write!(out, "{text}").and_then(|()| out.flush()))? {
+            if let Some(exit) = written(write!(out, "{}", answer(&text)).and_then(|()| out.flush()))? {
                 return Ok(exit);
             }
         }

@@ -11,7 +11,7 @@ use fanweave::batch::{Input, Recorded, Source};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::{print, tell};
+use crate::out::{harmless, print, tell};
 use figures::Figures;
 
 /// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         let json = serde_json::to_string_pretty(&figures).expect("figures have string keys");
         print(format!("{json}\n").as_bytes())?;
     } else if args.html.is_none() && args.chrome_trace.is_none() {
-        print(figures.text().as_bytes())?;
+        print(harmless(&figures.text()).as_bytes())?;
     }
     Ok(if run.rows.is_empty() { Exit::NothingToDo } else { Exit::Ok })
 }

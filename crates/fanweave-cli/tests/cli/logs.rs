@@ -104,6 +104,18 @@ fn a_history_that_cannot_be_written_costs_no_answer() {
 }
 
 #[test]
+fn what_was_said_cannot_command_the_terminal_that_shows_it() {
+    let folder = Folder::new();
+    run(&folder, &["ask", "--model", "sim/echo", "tides\x1b]0;title\x07\x1b[31m\nturn"]).expect_code(0);
+    for words in [&["logs"][..], &["logs", "show"]] {
+        let shown = run(&folder, words).expect_code(0).stdout;
+        assert!(shown.contains("tides]0;title[31m") && !shown.contains(['\x1b', '\x07']), "{shown:?}");
+    }
+    let wrong = run(&folder, &["run", "\x1b[31m.yaml"]).expect_code(2);
+    assert!(!wrong.stderr.contains('\x1b'), "{:?}", wrong.stderr);
+}
+
+#[test]
 fn a_key_is_in_no_history() {
     let key = "sk-canary-5e1f0a77c3";
     // The provider tells the key in its error.
