@@ -15,6 +15,7 @@ use crate::config;
 use crate::exit::{Exit, Failure};
 use crate::out::{harmless, print, tell};
 use crate::progress::rounded;
+use crate::stop;
 
 /// Most bytes of a prompt or an answer in a line of the list.
 const SHOWN: usize = 60;
@@ -44,10 +45,13 @@ impl History {
         }
     }
 
-    /// Waits until all is written. What could not be is said: it is no reason to fail.
+    /// Waits until all is written, or somebody has waited enough. What could not be is said: it is no reason to fail.
     pub(crate) async fn end(self) {
         let Some((log, sink)) = self.open else { return };
-        log.close().await;
+        tokio::select! {
+            _ = log.close() => {}
+            () = stop::signal() => return tell!("note: the history has not noted this"),
+        }
         let failed = sink.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = failed {
             tell!("note: the history has not noted this: {error} (--no-log turns it off)");

@@ -115,6 +115,36 @@ fn what_was_said_cannot_command_the_terminal_that_shows_it() {
     assert!(!wrong.stderr.contains('\x1b'), "{:?}", wrong.stderr);
 }
 
+#[cfg(unix)]
+#[test]
+fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
+    use std::io::{BufRead, BufReader};
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let folder = Folder::new();
+    let ask = ["ask", "hello", "--model", "sim/echo"];
+    run(&folder, &ask).expect_code(0);
+    let other = rusqlite::Connection::open(folder.file("home/.local/state/fanweave/logs.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut command = folder.command(&ask);
+    command.env("HOME", folder.path().join("home")).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut answer = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+    assert!(answer.contains("hello"), "{answer}");
+    // It waits for its turn now: the line that it wrote was the last thing to do but this.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    let began = Instant::now();
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let status = child.wait().expect("it ends");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(status.code(), Some(0), "the answer was there");
+}
+
 #[test]
 fn a_key_is_in_no_history() {
     let key = "sk-canary-5e1f0a77c3";
