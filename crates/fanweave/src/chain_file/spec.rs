@@ -422,7 +422,12 @@ fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
     if !file.starts_with(&folder) {
         return Err(format!("`{path}` lies outside of the folder of the chain file: move it below"));
     }
-    let length = file.metadata().map_err(cannot)?.len();
+    let about = file.metadata().map_err(cannot)?;
+    // To read a pipe might take for ever.
+    if !about.is_file() {
+        return Err(format!("`{path}` is no file"));
+    }
+    let length = about.len();
     if length > MAX_FILE {
         return Err(format!("`{path}` is {length} bytes long, and a prompt has at most {MAX_FILE}"));
     }
@@ -437,6 +442,9 @@ fn is_name(name: &str) -> bool {
 }
 
 fn bad_name(name: &str) -> String {
+    if name.is_empty() {
+        return "a name is missing: it is of letters, digits and underscores".to_owned();
+    }
     let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let fixed = if fixed.starts_with(|c: char| c.is_ascii_digit()) { format!("_{fixed}") } else { fixed };
     format!("`{name}` cannot be said in a template: use letters, digits and underscores, as in `{fixed}`")

@@ -256,6 +256,14 @@ fn toml_says_the_same_as_yaml() {
 }
 
 #[test]
+fn toml_numbers_may_have_a_sign() {
+    let text = "[inputs]\na = +1.5\nb = -1_000.5\nc = +3\n[steps.x]\ntemplate = 'x'\n";
+    let file = ChainFile::parse("chain.toml", text).unwrap();
+    let defaults: Vec<_> = file.inputs().map(|(_, default)| default.unwrap().to_string()).collect();
+    assert_eq!(defaults, ["1.5", "-1000.5", "3"]);
+}
+
+#[test]
 fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("chains");
@@ -273,6 +281,7 @@ fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
         let error = load(path).unwrap_err().to_string();
         assert!(error.contains("lies outside of the folder"), "{path}: {error}");
     }
+    assert!(load("prompts").unwrap_err().to_string().contains("`prompts` is no file"));
     assert!(load("nowhere.txt").unwrap_err().to_string().contains("cannot read `nowhere.txt`"));
 }
 
@@ -425,6 +434,9 @@ fn wrong_files_are_refused_with_place_and_advice() {
         step("messages: [ { usr: hello } ]"),
         step("prompt: { file: a.txt }"),
         step("prompt: { path: a.txt }"),
+        "steps: { a: { prompt: x } }\n---\nsteps: { b: { prompt: x } }\n".to_owned(),
+        "steps: { null: { prompt: x } }\n".to_owned(),
+        "steps: { '': { prompt: x } }\n".to_owned(),
     ];
     let said: Vec<_> = files
         .iter()

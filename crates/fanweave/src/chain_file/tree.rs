@@ -120,6 +120,13 @@ fn explained(message: &str, text: &str, at: usize) -> String {
         let key = key.split(", set").next().unwrap_or(key);
         return format!("`{key}` is there twice");
     }
+    // What it says to those who program with it means nothing here.
+    if message.starts_with("multiple YAML documents") {
+        return "a second document begins here, and a file has one: take the `---` away".to_owned();
+    }
+    if message.contains("null into string") {
+        return "a name is a text: put it in quotes".to_owned();
+    }
     format!("this is no YAML: {message}")
 }
 
@@ -233,7 +240,8 @@ fn from_table(table: &DeTable<'_>) -> Result<Tree, Problems> {
 
 fn from_toml(value: &DeValue<'_>, at: usize) -> Result<Node, Problems> {
     let number = |text: &str| {
-        serde_json::from_str::<Number>(text).map_err(|_| {
+        // JSON has no sign for what is above zero.
+        serde_json::from_str::<Number>(text.trim_start_matches('+')).map_err(|_| {
             Problems::from(Problem::at(at, format!("`{text}` is no number that can be used here")))
         })
     };
