@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::ask::written;
-use crate::batch::{Watch, open, output};
+use crate::batch::{Watch, open, output, parameters_fingerprint};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
@@ -214,6 +214,7 @@ async fn each_row(
     let mut fingerprint = BTreeMap::from([("chain".to_owned(), file.source().to_owned())]);
     fingerprint.extend(file.files().map(|(path, text)| (format!("file {path}"), text.to_owned())));
     fingerprint.extend(args.model.model.clone().map(|model| ("model".to_owned(), model)));
+    fingerprint.extend(parameters_fingerprint(&args.model));
     fingerprint
         .extend(given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string())));
 

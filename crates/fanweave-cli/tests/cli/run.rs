@@ -72,7 +72,7 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
-fn answers_to_a_prompt_in_a_file_that_has_changed_are_not_taken_for_those_to_the_new_one() {
+fn answers_to_what_was_asked_in_another_way_are_not_taken_for_those_to_what_is_asked_now() {
     let folder = Folder::new();
     folder.write(
         "chain.yaml",
@@ -86,6 +86,9 @@ fn answers_to_a_prompt_in_a_file_that_has_changed_are_not_taken_for_those_to_the
     folder.write("ask.txt", "Blame {{ topic }}.");
     let ran = folder.run(&run).expect_code(2);
     assert!(ran.stderr.contains("file ask.txt"), "{}", ran.stderr);
+    folder.run(&[&run[..], &["--fresh"]].concat()).expect_code(0);
+    let ran = folder.run(&[&run[..], &["--max-tokens", "1"]].concat()).expect_code(2);
+    assert!(ran.stderr.contains("max tokens"), "{}", ran.stderr);
 }
 
 #[test]
