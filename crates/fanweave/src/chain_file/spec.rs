@@ -268,7 +268,9 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
         }
     }
     if let Some(template) = template {
-        for name in ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop"] {
+        for name in
+            ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop", "timeout"]
+        {
             if let Some(at) = fields.place(name) {
                 fields.problem(at, format!("`{name}` has no use here: a `template` step calls no model"));
             }

@@ -437,6 +437,8 @@ fn wrong_files_are_refused_with_place_and_advice() {
         "steps: { a: { prompt: x } }\n---\nsteps: { b: { prompt: x } }\n".to_owned(),
         "steps: { null: { prompt: x } }\n".to_owned(),
         "steps: { '': { prompt: x } }\n".to_owned(),
+        "steps:\n  a: { for_each: o[\"l\"], prompt: \"{{ item }}\" }\n".to_owned(),
+        step("template: y\n    timeout: 3s"),
     ];
     let said: Vec<_> = files
         .iter()

@@ -112,8 +112,11 @@ fn explained(message: &str, text: &str, at: usize) -> String {
         return "a text that begins with `{{` needs quotes around it".to_owned();
     }
     let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
-    if message.contains("flow mapping") && line.contains("{{") {
+    // One that stands before the place, and not within quotes: the others are as they should be.
+    let until = text.get(start..(at + 2).min(text.len())).unwrap_or_default();
+    let quotes = |c: char| matches!(c, '"' | '\'');
+    let is_bare = |open: usize| until[..open].matches(quotes).count().is_multiple_of(2);
+    if message.contains("flow mapping") && until.rfind("{{").is_some_and(is_bare) {
         return "a text with `{{` in it needs quotes around it, within `{ }`".to_owned();
     }
     if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
