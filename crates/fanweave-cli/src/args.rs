@@ -42,7 +42,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set; everywhere where FORCE_COLOR is
+    /// On a terminal, unless NO_COLOR is set; elsewhere where FORCE_COLOR is
     #[default]
     Auto,
     Always,
@@ -51,11 +51,13 @@ pub(crate) enum Color {
 
 impl Color {
     pub(crate) fn apply(self) {
-        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        // 0 is no, as in most programs that know it.
         let is_forced =
-            set("FORCE_COLOR") && std::env::var_os("FORCE_COLOR").is_some_and(|value| value != "0");
+            is_set("FORCE_COLOR") && std::env::var_os("FORCE_COLOR").is_some_and(|value| value != "0");
         let choice = match self {
-            Color::Auto if is_forced && !set("NO_COLOR") => anstream::ColorChoice::Always,
+            // As `NO_COLOR`, it counts where it is not empty; of the two the one that asks for less wins.
+            Color::Auto if is_forced && !is_set("NO_COLOR") => anstream::ColorChoice::Always,
             Color::Auto => return,
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,
@@ -333,7 +335,8 @@ pub(crate) struct RunArgs {
     #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
     pub(crate) no_log: bool,
 
-    /// Run the chain for every row of this file, or of stdin where it is -
+    /// Run the chain for every row of this file, or of stdin where it is -: its fields are inputs, and texts among them are
+    /// read as those of --set
     #[arg(long, value_name = "FILE", requires = "output", help_heading = "Rows")]
     pub(crate) rows: Option<PathBuf>,
 

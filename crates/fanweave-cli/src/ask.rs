@@ -11,8 +11,8 @@ use crate::documents;
 use crate::exit::{Exit, Failure, is_broken_pipe};
 use crate::logs::History;
 use crate::models::{Terms, connect, text_or_file};
-use crate::stop;
 use crate::telemetry::Exporter;
+use crate::{out, stop};
 
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
@@ -70,7 +70,7 @@ async fn print_pieces(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result
 
 /// Prints the text of a run as it arrives. Gives its output, unless nobody reads any more.
 pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<O>, Option<Exit>), Failure> {
-    let mut out = std::io::stdout();
+    let mut stdout = std::io::stdout();
     let mut ends_line = true;
     while let Some(piece) = run.next().await {
         let piece = match piece {
@@ -78,7 +78,7 @@ pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<
             Err(error) => {
                 // What has arrived stays readable, and the error gets a line of its own.
                 if !ends_line {
-                    let _ = writeln!(out);
+                    let _ = writeln!(stdout);
                 }
                 return Err(error.into());
             }
@@ -87,12 +87,14 @@ pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<
             && !text.is_empty()
         {
             ends_line = text.ends_with('\n');
-            if let Some(exit) = written(write!(out, "{text}").and_then(|()| out.flush()))? {
+            if let Some(exit) =
+                written(write!(stdout, "{}", out::answer(text)).and_then(|()| stdout.flush()))?
+            {
                 return Ok((None, Some(exit)));
             }
         }
     }
-    if !ends_line && let Some(exit) = written(writeln!(out))? {
+    if !ends_line && let Some(exit) = written(writeln!(stdout))? {
         return Ok((None, Some(exit)));
     }
     Ok((Some(run.output().await?), None))

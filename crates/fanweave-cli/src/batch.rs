@@ -12,10 +12,10 @@ use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{BatchArgs, ShowProgress, Via};
+use crate::args::{BatchArgs, ModelArgs, ShowProgress, Via};
 use crate::exit::{Exit, Failure};
 use crate::models::text_or_file;
-use crate::out::print;
+use crate::out::{print, tell};
 use crate::progress::Display;
 use crate::route::route;
 use crate::telemetry::Exporter;
@@ -135,7 +135,7 @@ impl Watch<'_> {
         }
         let told = || {
             if !self.json {
-                anstream::eprintln!("{}", summary::text(summary, &output));
+                tell!("{}", summary::text(summary, &output));
             }
         };
         let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
@@ -148,7 +148,7 @@ impl Watch<'_> {
         }
         if summary.over_budget {
             told();
-            anstream::eprintln!(
+            tell!(
                 "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
                  run the same command again"
             );
@@ -156,11 +156,11 @@ impl Watch<'_> {
         }
         if summary.interrupted {
             told();
-            anstream::eprintln!("stopped with {left} rows left; go on with: {}", again());
+            tell!("stopped with {left} rows left; go on with: {}", again());
             return Ok(Exit::Stopped);
         }
         if summary.nothing_to_do() {
-            anstream::eprintln!(
+            tell!(
                 "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts over{}",
                 summary.rows,
                 summary.failed,
@@ -227,9 +227,14 @@ fn model_fingerprint(args: &BatchArgs) -> impl Iterator<Item = (String, String)>
     let model = args.model.model.clone().unwrap_or_default();
     let fallback = (!args.fallback_model.is_empty()).then(|| args.fallback_model.join(", "));
     let fallback = fallback.map(|models| ("fallback model".to_owned(), models));
-    let temperature = args.model.temperature.map(|t| ("temperature".to_owned(), t.to_string()));
-    let max_tokens = args.model.max_tokens.map(|n| ("max tokens".to_owned(), n.to_string()));
-    std::iter::once(("model".to_owned(), model)).chain(fallback).chain(temperature).chain(max_tokens)
+    std::iter::once(("model".to_owned(), model)).chain(fallback).chain(parameters_fingerprint(&args.model))
+}
+
+/// What the flags say of how a model answers: other answers are expected where it changes.
+pub(crate) fn parameters_fingerprint(args: &ModelArgs) -> impl Iterator<Item = (String, String)> {
+    let temperature = args.temperature.map(|t| ("temperature".to_owned(), t.to_string()));
+    let max_tokens = args.max_tokens.map(|n| ("max tokens".to_owned(), n.to_string()));
+    temperature.into_iter().chain(max_tokens)
 }
 
 /// The model of the command line answers every row, whichever one the row was written for.

@@ -73,6 +73,10 @@ pub(crate) fn load() -> Result<(), Failure> {
 /// Fills in what no flag and no environment variable has said.
 pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(), Failure> {
     let config = config();
+    // An empty variable says nothing, as that is how many set one back.
+    for said in [&mut args.model, &mut args.base_url] {
+        said.take_if(|said| said.is_empty());
+    }
     for Layer { path, settings } in &config.layers {
         fn or<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
             if own.is_none() {
@@ -214,8 +218,10 @@ fn read(path: &Path) -> Result<Layer, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::new(format!("{shown}: cannot read the settings: {e}")))?;
     let is_key = |line: &str| {
-        let (name, value) = line.split_once('=').unwrap_or((line, ""));
-        name.contains("key") || value.trim().trim_matches(['"', '\'']).starts_with("sk-")
+        // What follows a sign is the name of the next in a table on one line.
+        let (names, value) = line.rsplit_once('=').unwrap_or((line, ""));
+        names.to_ascii_lowercase().contains("key")
+            || value.trim().trim_matches(['"', '\'']).starts_with("sk-")
     };
     // Before anything shows the line.
     if let Some((n, _)) =

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::args::AskArgs;
 use crate::ask::{print, written};
 use crate::exit::{Exit, Failure};
+use crate::out::tell;
 use crate::telemetry::Exporter;
 
 /// The name under which a store notes its embedding model.
@@ -68,6 +69,6 @@ fn name_sources(answer: &Answer) {
         }
     }
     if !named.is_empty() {
-        anstream::eprintln!("\nfrom {}", named.join(", "));
+        tell!("\nfrom {}", named.join(", "));
     }
 }

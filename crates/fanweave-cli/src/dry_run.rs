@@ -10,6 +10,7 @@ use fanweave::{Prompt, Role, Usage, excerpt};
 use crate::args::{BatchArgs, Via};
 use crate::cost::{dollars, expected};
 use crate::exit::{Exit, Failure};
+use crate::out::{harmless, print};
 use crate::progress::{rounded, short};
 
 /// Prompts that are shown whole, or nearly so.
@@ -52,7 +53,7 @@ pub(crate) fn run(
         text.push_str(&cost(model, usage, prices, args.via));
     }
     text.push_str("nothing was called\n");
-    anstream::print!("{text}");
+    print(harmless(&text).as_bytes())?;
     Ok(if rows > 0 && bad == rows { Exit::Usage } else { Exit::Ok })
 }
 

@@ -1,9 +1,12 @@
 //! How the program ends: exit codes, and errors as a person reads them.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anstyle::{AnsiColor, Style};
 use fanweave::{Error, ErrorKind};
+
+use crate::out::tell;
 
 /// How the program ended. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +62,10 @@ impl Failure {
     /// Tells the person on stderr, and gives the exit code.
     pub(crate) fn report(&self) -> Exit {
         let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-        anstream::eprintln!("{red}error:{red:#} {}", self.message);
+        let _ = write!(anstream::stderr(), "{red}error:{red:#} ");
+        tell!("{}", self.message);
         if let Some(hint) = &self.hint {
-            anstream::eprintln!("  {hint}");
+            tell!("  {hint}");
         }
         self.exit
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::args::IndexArgs;
 use crate::documents::{EMBEDDINGS, embedder};
 use crate::exit::{Exit, Failure};
-use crate::out::print;
+use crate::out::{print, tell};
 use crate::stop;
 
 pub(crate) async fn run(args: IndexArgs) -> Result<Exit, Failure> {
@@ -58,7 +58,7 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
     } else if !args.quiet {
         let plural = |n: usize| if n == 1 { "" } else { "s" };
         let (pieces, store) = (plural(count), args.store.display());
-        anstream::eprintln!("indexed {count} piece{pieces} of {files} file{} in {store}", plural(files));
+        tell!("indexed {count} piece{pieces} of {files} file{} in {store}", plural(files));
     }
     Ok(Exit::Ok)
 }

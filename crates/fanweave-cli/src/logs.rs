@@ -14,8 +14,9 @@ use tokio::sync::OnceCell;
 use crate::args::{LogsArgs, LogsCommand};
 use crate::config;
 use crate::exit::{Exit, Failure};
-use crate::out::print;
+use crate::out::{harmless, print, tell};
 use crate::progress::rounded;
+use crate::stop;
 
 /// Most bytes of a prompt or an answer in a line of the list.
 const SHOWN: usize = 60;
@@ -45,13 +46,16 @@ impl History {
         }
     }
 
-    /// Waits until all is written. What could not be is said: it is no reason to fail.
+    /// Waits until all is written, or somebody has waited enough. What could not be is said: it is no reason to fail.
     pub(crate) async fn end(self) {
         let Some((log, sink)) = self.open else { return };
-        log.close().await;
+        tokio::select! {
+            _ = log.close() => {}
+            () = stop::signal() => return tell!("note: the history has not noted this"),
+        }
         let failed = sink.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = failed {
-            anstream::eprintln!("note: the history has not noted this: {error} (--no-log turns it off)");
+            tell!("note: the history has not noted this: {error} (--no-log turns it off)");
         }
     }
 }
@@ -109,7 +113,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
             let which = id.map_or_else(|| "a call".to_owned(), |id| format!("call {id}"));
             let none = || Failure::usage(format!("the history has not noted {which}"));
             let call = call.ok_or_else(|| none().with_hint("`fanweave logs` lists what it has"))?;
-            if json { as_json(&call) } else { whole(&call) }
+            if json { as_json(&call) } else { harmless(&whole(&call)).into_owned() }
         }
         Some(LogsCommand::Forget { older_than, all: _ }) => {
             let now = SystemTime::now();
@@ -122,7 +126,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
                 Some(log) => log.forget_before(at).await?,
                 None => 0,
             };
-            anstream::eprintln!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });
+            tell!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });
             String::new()
         }
         None => {
@@ -140,7 +144,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
             if list.json {
                 calls.iter().map(as_json).collect()
             } else if calls.is_empty() {
-                anstream::eprintln!("the history has no such call");
+                tell!("the history has no such call");
                 String::new()
             } else {
                 let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));

@@ -10,6 +10,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::args::ShowProgress;
 use crate::cost::dollars;
+use crate::out::tell;
 use crate::panel::Panel;
 
 /// How often the panel is drawn. Fast enough to look alive, slow enough to read.
@@ -63,7 +64,7 @@ impl Display {
                     }
                     text
                 }),
-                Form::Lines if self.started.elapsed() >= LINE / 2 => anstream::eprintln!("{}", line(&now)),
+                Form::Lines if self.started.elapsed() >= LINE / 2 => tell!("{}", line(&now)),
                 Form::Lines | Form::Nothing => {}
             }
         }
@@ -89,7 +90,7 @@ impl Display {
     /// Prints something above the panel, which is then drawn again.
     pub(crate) fn print(&self, text: &str) {
         self.clear();
-        anstream::eprintln!("{text}");
+        tell!("{text}");
     }
 
     /// Says something that holds from now on.
@@ -97,7 +98,7 @@ impl Display {
         match &self.form {
             // Once is all that is ever needed, and the first word stands.
             Form::Panel(_) => drop(self.notice.set(format!(" {text}"))),
-            Form::Lines | Form::Nothing => anstream::eprintln!("{text}"),
+            Form::Lines | Form::Nothing => tell!("{text}"),
         }
     }
 }

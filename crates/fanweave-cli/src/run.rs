@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use fanweave::batch::{BatchJob, Costs, Input, Recorded, Settings};
 use fanweave::models::{Budget, Prices};
@@ -13,10 +14,11 @@ use serde_json::Value;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::ask::written;
-use crate::batch::{Watch, one_on_stdout, open, output};
+use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
+use crate::out::{answer, tell};
 use crate::telemetry::Exporter;
 use crate::{cost, stop};
 
@@ -25,7 +27,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
-        anstream::eprintln!(
+        tell!(
             "{} is fine{}",
             args.file.display(),
             missing.map(|names| format!("; it needs --set {names}")).unwrap_or_default()
@@ -40,6 +42,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     if let Some(model) = &args.model.model {
         file = file.with_model(model);
     }
+    let file = Arc::new(file);
     let prices = cost::prices(args.prices.as_deref())?;
     let budget = budget(&args, &file, &prices)?;
     let connections = RefCell::new(Vec::new());
@@ -171,7 +174,7 @@ async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, 
         };
         if !text.is_empty() {
             ends_line = text.ends_with('\n');
-            if let Some(exit) = written(write!(out, "{text}").and_then(|()| out.flush()))? {
+            if let Some(exit) = written(write!(out, "{}", answer(&text)).and_then(|()| out.flush()))? {
                 return Ok(exit);
             }
         }
@@ -191,7 +194,7 @@ async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Fa
 /// A run for every row, with the journal and the order of a batch.
 async fn each_row(
     args: &RunArgs,
-    file: &ChainFile,
+    file: &Arc<ChainFile>,
     rows: &Path,
     chain: Chain<Vars, Value>,
     given: Vars,
@@ -212,12 +215,14 @@ async fn each_row(
         ..Settings::default()
     };
     let mut fingerprint = BTreeMap::from([("chain".to_owned(), file.source().to_owned())]);
+    fingerprint.extend(file.files().map(|(path, text)| (format!("file {path}"), text.to_owned())));
     fingerprint.extend(args.model.model.clone().map(|model| ("model".to_owned(), model)));
+    fingerprint.extend(parameters_fingerprint(&args.model));
     fingerprint
         .extend(given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string())));
 
-    let names: Vec<String> = file.inputs().map(|(name, _)| name.to_owned()).collect();
-    let prepare = move |input| inputs_of_row(input, &names, &given);
+    let of_row = file.clone();
+    let prepare = move |input| inputs_of_row(input, &of_row, &given);
     let job = BatchJob::over(source, prepare, chain, output(to))
         .settings(settings)
         .fingerprint(fingerprint)
@@ -235,20 +240,24 @@ async fn each_row(
 }
 
 /// What a row gives to the inputs, over what is given for all rows.
-fn inputs_of_row(input: Input, names: &[String], given: &Vars) -> fanweave::Result<Vars> {
+fn inputs_of_row(input: Input, file: &ChainFile, given: &Vars) -> fanweave::Result<Vars> {
     let mut vars = given.clone();
+    let names: Vec<&str> = file.inputs().map(|(name, _)| name).collect();
     match input {
         // Files of rows have fields for other ends: what is no input is left where it is.
         Input::Vars(row) => {
             for name in names {
-                if let Some(value) = row.get(name) {
-                    vars.insert(name, value.clone());
+                match row.get(name) {
+                    // Cells of a table are texts, whatever stands in them.
+                    Some(Value::String(text)) => _ = vars.insert(name, file.input(name, text)?),
+                    Some(value) => _ = vars.insert(name, value.clone()),
+                    None => {}
                 }
             }
         }
-        Input::Text(text) => match names {
-            [only] => _ = vars.insert(only, text),
-            _ if names.iter().any(|name| name == "input") => _ = vars.insert("input", text),
+        Input::Text(text) => match names.as_slice() {
+            [only] => _ = vars.insert(*only, file.input(only, &text)?),
+            _ if names.contains(&"input") => _ = vars.insert("input", file.input("input", &text)?),
             _ => {
                 let message = "the row is a text, and the chain has several inputs and none called `input`: \
                                give rows with fields, as JSON lines or CSV";

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use console::Term;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{KeysArgs, KeysCommand};
 use crate::exit::{Exit, Failure};
 use crate::keyring;
-use crate::out::print;
+use crate::out::{print, tell};
 
 /// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
 const LONGEST: usize = 16 * 1024;
@@ -50,15 +50,19 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
         KeysCommand::List { json } => print(list(&read(&path)?, json).as_bytes())?,
         KeysCommand::Set { provider, keyring: in_keyring } => {
             known(&provider)?;
-            let mut keys = read(&path)?;
+            // What is wrong with the file is said before anybody looks for a key.
+            read(&path)?;
             let key = ask(&provider)?;
-            let was_in_keyring = matches!(keys.get(&provider), Some(Kept::Elsewhere { .. }));
             let kept = if in_keyring {
                 keyring::set(&provider, &key)?;
                 Kept::Elsewhere { r#in: Place::Keyring }
             } else {
                 Kept::Here(key)
             };
+            make_folder(&path)?;
+            let _alone = alone(&path);
+            let mut keys = read(&path)?;
+            let was_in_keyring = matches!(keys.get(&provider), Some(Kept::Elsewhere { .. }));
             keys.insert(provider.clone(), kept);
             write(&path, &keys)?;
             if was_in_keyring && !in_keyring {
@@ -66,9 +70,10 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
             }
             let place =
                 if in_keyring { "the keyring of the system".to_owned() } else { path.display().to_string() };
-            anstream::eprintln!("the key of {provider} is kept in {place}");
+            tell!("the key of {provider} is kept in {place}");
         }
         KeysCommand::Remove { provider } => {
+            let _alone = alone(&path);
             let mut keys = read(&path)?;
             match keys.remove(&provider) {
                 Some(Kept::Elsewhere { .. }) => keyring::remove(&provider)?,
@@ -145,7 +150,7 @@ fn list(keys: &Keys, json: bool) -> String {
 fn ask(provider: &str) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
-        anstream::eprint!("key of {provider} (it is not shown): ");
+        let _ = write!(anstream::stderr(), "key of {provider} (it is not shown): ");
         Term::stderr().read_secure_line().map_err(failed)?
     } else {
         let mut key = String::new();
@@ -180,14 +185,31 @@ fn read(path: &Path) -> Result<Keys, Failure> {
         .map_err(|_| Failure::usage(format!("{shown}: this is no JSON object of providers and keys")))
 }
 
-/// Replaces the file as a whole: nobody else may read it at any moment.
-fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
-    let failed = |e: std::io::Error| Failure::new(format!("{}: cannot keep the key: {e}", path.display()));
+/// Waits until no other process changes the keys, and keeps others waiting until it is dropped: two that read the file at
+/// once would each write it without the other's key. Where the system cannot lock a folder nobody waits.
+fn alone(path: &Path) -> Option<fs::File> {
+    let folder = fs::File::open(path.parent()?).ok()?;
+    folder.lock().ok().map(|()| folder)
+}
+
+fn make_folder(path: &Path) -> Result<(), Failure> {
     let folder = path.parent().expect("the file is in a folder of its own");
-    fs::create_dir_all(folder).map_err(failed)?;
+    fs::create_dir_all(folder).map_err(|e| unkept(path, &e))
+}
+
+fn unkept(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{}: cannot keep the key: {error}", path.display()))
+}
+
+/// Replaces the file as a whole: nobody else may read it at any moment. A link to it stays one.
+fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let folder = path.parent().expect("the file is in a folder of its own");
     let partial = folder.join(format!("keys.json.{}", std::process::id()));
+    let _ = fs::remove_file(&partial);
     let mut options = fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    // Never a file, nor what a link leads to, that somebody else has put there with other rights.
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options.open(&partial).and_then(|mut file| {
@@ -198,6 +220,6 @@ fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
     });
     written.map_err(|e| {
         let _ = fs::remove_file(&partial);
-        failed(e)
+        unkept(path, &e)
     })
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use fanweave_sim::{Latency, Server, Settings, Stats, parse_duration};
 
 use crate::exit::{Exit, Failure};
+use crate::out::tell;
 use crate::stop;
 
 /// Answer like OpenAI and Anthropic do, without a key: with latency, limits and faults on demand
@@ -121,13 +122,13 @@ pub(crate) async fn run(args: SimArgs) -> Result<Exit, Failure> {
     let mut stdout = std::io::stdout();
     let _nobody_reads = writeln!(stdout, "listening on {}", server.base_url()).and_then(|()| stdout.flush());
     let key = if example_key { " -H \"authorization: Bearer $KEY\"" } else { "" };
-    anstream::eprintln!(
+    tell!(
         "Try:  curl {}/chat/completions{key} -d '{{\"model\":\"writer\",\"messages\":[{{\"role\":\"user\",\"content\":\"Write a \
          haiku about tides.\"}}]}}'\nStop with Ctrl-C.",
         server.base_url()
     );
     stop::signal().await;
-    anstream::eprintln!("{}", summary(&server.stats()));
+    tell!("{}", summary(&server.stats()));
     server.shutdown().await;
     Ok(Exit::Ok)
 }

@@ -47,6 +47,7 @@ mod sent {
     use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SdkTracerProvider};
     use tokio::runtime::Handle;
 
+    use crate::out::tell;
     use crate::stop;
 
     /// Spans that wait to be sent, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. Further ones are dropped.
@@ -129,7 +130,7 @@ mod sent {
     }
 
     fn note(why: &str) {
-        anstream::eprintln!("note: telemetry is not sent: {why}");
+        tell!("note: telemetry is not sent: {why}");
     }
 
     impl Providers {

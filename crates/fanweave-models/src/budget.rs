@@ -14,7 +14,8 @@ use crate::{Price, Prices};
 /// A call holds what it is expected to cost while it is in flight: its prompt at four bytes a token, and `max_tokens` of
 /// answer, or as many as the longest answer so far had, and at least 500. A call for which too little is left waits while
 /// others hold some of it, and fails with [`ErrorKind::QuotaExhausted`] where none does. So the sum is passed by no more
-/// than answers are longer than they were expected to be. What a provider bills for requests that failed is not known here,
+/// than answers are longer than they were expected to be. An answer whose use is not told costs as much as its prompt and
+/// its text have at four bytes a token. What a provider bills for requests that failed is not known here,
 /// and not counted.
 ///
 /// ```
@@ -55,6 +56,8 @@ struct Sums {
     spent: f64,
     /// What the calls in flight are expected to cost.
     held: f64,
+    /// How many they are.
+    flights: usize,
 }
 
 impl Budget {
@@ -97,7 +100,7 @@ impl Budget {
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sums { spent, held } = *self.0.sums();
+        let Sums { spent, held, .. } = *self.0.sums();
         let mut shown = f.debug_struct("Budget");
         shown.field("most", &self.0.most).field("spent", &spent).field("held", &held).finish_non_exhaustive()
     }
@@ -119,9 +122,10 @@ impl Purse {
                 let mut sums = self.sums();
                 if sums.spent + sums.held + usd <= self.most {
                     sums.held += usd;
+                    sums.flights += 1;
                     return Ok(Held { purse: self, usd });
                 }
-                if sums.held <= 0.0 {
+                if sums.flights == 0 || sums.held <= 0.0 {
                     let left = (self.most - sums.spent).max(0.0);
                     let message = format!(
                         "the budget of ${:.4} allows no further call: ${left:.4} are left, and this one may cost ${usd:.4}",
@@ -151,8 +155,9 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         let mut sums = self.purse.sums();
+        sums.flights -= 1;
         // Sums of fractions leave crumbs.
-        sums.held = if sums.held - self.usd < 1e-12 { 0.0 } else { sums.held - self.usd };
+        sums.held = if sums.flights == 0 { 0.0 } else { (sums.held - self.usd).max(0.0) };
         drop(sums);
         self.purse.ended.notify_waiters();
     }
@@ -187,7 +192,11 @@ impl ChatModel for Paid {
         if answer.reply.as_ref().is_some_and(|reply| reply.cached) {
             return Ok(answer);
         }
-        let usage = answer.usage();
+        let mut usage = answer.usage();
+        if usage.total_tokens() == 0 {
+            // Some servers do not tell. That is no reason to take their answers for free ones.
+            usage = Usage { output_tokens: (answer.text().len() as u64).div_ceil(4), ..expected };
+        }
         self.longest.fetch_max(usage.output_tokens, Relaxed);
         held.pay(self.price.cost(&usage));
         Ok(answer)
@@ -255,5 +264,43 @@ mod tests {
         model.invoke("word ".repeat(700)).await.unwrap();
         // 600 are left: enough for the 500 of a first answer, and not for another such one.
         assert!(model.invoke("a").await.is_err());
+    }
+
+    /// Answers with eight bytes, and says nothing of what it used.
+    struct Silent;
+
+    impl ChatModel for Silent {
+        fn name(&self) -> &str {
+            "fake/echo"
+        }
+
+        async fn generate(&self, _: Prompt, _: &Context) -> Result<Message> {
+            Ok(Message::assistant("two word"))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_whose_use_is_not_told_costs_what_its_length_tells() {
+        let budget = Budget::new(1_003.0, prices());
+        let model = budget.wrap(Model::new(Silent)).unwrap();
+        model.invoke("a").await.unwrap();
+        assert_eq!(budget.spent(), 2.0, "a token for every four bytes");
+        model.invoke("a").await.unwrap();
+        assert_eq!(budget.spent(), 4.0);
+    }
+
+    #[tokio::test]
+    async fn no_call_waits_for_what_nobody_holds() {
+        let budget = Budget::new(1e9, prices());
+        let purse = &budget.0;
+        // Their sum is no longer zero when each is taken from it again.
+        let mut all = Vec::new();
+        for usd in [0.1, 123_456_789.3, 0.7, 9_876_543.21, 1e-3] {
+            all.push(purse.hold(usd).await.unwrap());
+        }
+        drop(all);
+        let refused = tokio::time::timeout(Duration::from_secs(5), purse.hold(2e9)).await;
+        let error = refused.expect("nobody is waited for").err().expect("it is too much");
+        assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
     }
 }

@@ -54,7 +54,7 @@ impl Figures {
         let rows = &run.rows;
         let calls: Vec<&CallTimes> = rows.iter().flat_map(|row| &row.calls).collect();
         let began = rows.iter().filter_map(|row| row.began).min();
-        let ended = rows.iter().filter_map(|row| Some(row.began? + row.latency_ms)).max();
+        let ended = rows.iter().filter_map(|row| Some(row.began?.saturating_add(row.latency_ms))).max();
         let called = || rows.iter().filter(|row| row.attempts > 0 || row.error.is_none());
         let mut models = BTreeMap::new();
         for model in rows.iter().filter_map(|row| row.model.clone()) {
@@ -69,8 +69,8 @@ impl Figures {
             calls: calls.len(),
             retries: calls.iter().map(|call| call.failed_tries.len()).sum(),
             wall_ms: began.zip(ended).map(|(began, ended)| ended - began),
-            input_tokens: rows.iter().map(|row| row.usage.input_tokens).sum(),
-            output_tokens: rows.iter().map(|row| row.usage.output_tokens).sum(),
+            input_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.input_tokens)),
+            output_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.output_tokens)),
             cost_usd: (!costs.is_empty()).then(|| costs.iter().sum()),
             latency_p50_ms: percentile(called().map(|row| row.latency_ms).collect(), 50),
             latency_p95_ms: percentile(called().map(|row| row.latency_ms).collect(), 95),

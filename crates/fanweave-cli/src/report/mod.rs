@@ -11,7 +11,7 @@ use fanweave::batch::{Input, Recorded, Source};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::print;
+use crate::out::{harmless, print, tell};
 use figures::Figures;
 
 /// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
@@ -21,6 +21,7 @@ const MANY: usize = 4_000;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let mut run = Recorded::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
+    spare(args, &run)?;
     if run.rows.len() > MANY {
         for row in &mut run.rows {
             row.answer = fanweave::excerpt(&row.answer, SHOWN_OF_MANY);
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         None => HashMap::new(),
     };
     for note in &run.notes {
-        anstream::eprintln!("warning: {note}");
+        tell!("warning: {note}");
     }
     let figures = Figures::of(&run);
     if let Some(path) = &args.html {
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         let json = serde_json::to_string_pretty(&figures).expect("figures have string keys");
         print(format!("{json}\n").as_bytes())?;
     } else if args.html.is_none() && args.chrome_trace.is_none() {
-        print(figures.text().as_bytes())?;
+        print(harmless(&figures.text()).as_bytes())?;
     }
     Ok(if run.rows.is_empty() { Exit::NothingToDo } else { Exit::Ok })
 }
@@ -75,9 +76,32 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
     Ok(prompts)
 }
 
+/// Refuses to write over what the report is made from: answers cost money.
+fn spare(args: &ReportArgs, run: &Recorded) -> Result<(), Failure> {
+    let mut journal = args.run.as_os_str().to_owned();
+    journal.push(".journal");
+    let whole = if args.run.extension() == Some("journal".as_ref()) {
+        args.run.with_extension("")
+    } else {
+        args.run.clone()
+    };
+    let input = args.input.as_deref().or_else(|| run.input());
+    let read = [Some(&*args.run), Some(Path::new(&journal)), Some(&*whole), input];
+    let read: Vec<_> = read.into_iter().flatten().filter_map(|path| path.canonicalize().ok()).collect();
+    for (flag, path) in [("--html", &args.html), ("--chrome-trace", &args.chrome_trace)] {
+        if let Some(path) = path
+            && path.canonicalize().is_ok_and(|path| read.contains(&path))
+        {
+            let message = format!("{flag} {}: the run is read from there", path.display());
+            return Err(Failure::usage(message).with_hint("name another file"));
+        }
+    }
+    Ok(())
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     std::fs::write(path, bytes)
         .map_err(|e| Failure::new(format!("{}: cannot write it: {e}", path.display())))?;
-    anstream::eprintln!("written: {}", path.display());
+    tell!("written: {}", path.display());
     Ok(())
 }

@@ -106,6 +106,25 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_no_run_has_break_no_report() {
+        let mut vast = row(1, "a");
+        (vast.latency_ms, vast.usage.input_tokens, vast.cost_usd) = (u64::MAX, u64::MAX, Some(f64::INFINITY));
+        vast.calls[0].ended_ms = u64::MAX;
+        vast.calls[0].failed_tries = vec![(u64::MAX, 0, "x".to_owned())];
+        let mut first = vast.clone();
+        (first.index, first.began) = (0, Some(u64::MAX));
+        let mut run = Recorded::default();
+        run.rows = vec![first, vast];
+        let figures = Figures::of(&run);
+        assert_eq!((figures.input_tokens, figures.rows), (u64::MAX, 2));
+        assert!(
+            html(Path::new("run"), &run, &HashMap::new(), &figures).contains("DATA")
+                || !figures.text().is_empty()
+        );
+        assert!(super::super::trace::chrome(&run).contains("openai/gpt-5-mini"));
+    }
+
+    #[test]
     fn ten_thousand_calls_stay_below_two_megabytes() {
         let text = "An answer whose beginning is as long as those of many rows are allowed to be, well";
         let page = page((0..10_000).map(|n| row(n, &text[..80])).collect(), "run");

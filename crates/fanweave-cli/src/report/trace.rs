@@ -43,12 +43,12 @@ pub(super) fn chrome(run: &Recorded) -> String {
     let mut lanes = Lanes::default();
     let mut events = Vec::new();
     for (began, row) in rows {
-        let lane = lanes.take(began, began + row.latency_ms.max(1));
-        let at = |ms: u64| (began - start + ms) * 1000;
+        let lane = lanes.take(began, began.saturating_add(row.latency_ms.max(1)));
+        let at = |ms: u64| (began - start).saturating_add(ms).saturating_mul(1000);
         let slice = |name: &str, from: u64, to: u64, args: Value| {
             json!({
                 "name": name, "ph": "X", "pid": 1, "tid": lane + 1, "ts": at(from),
-                "dur": to.saturating_sub(from).max(1) * 1000, "args": args,
+                "dur": to.saturating_sub(from).max(1).saturating_mul(1000), "args": args,
             })
         };
         let name = row.id.clone().unwrap_or_else(|| format!("row {}", row.index));

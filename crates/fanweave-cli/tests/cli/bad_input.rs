@@ -244,3 +244,23 @@ fn a_full_disk() {
 fn skip(why: &str) {
     eprintln!("SKIPPED a_full_disk: {}", why.trim());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_standard_error_that_takes_nothing_changes_no_result() {
+    let folder = good_rows();
+    let with_full = |words: &[&str]| {
+        let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+        let mut command = folder.command(words);
+        command.stderr(full);
+        Ran::of(command.output().expect("the program starts"))
+    };
+    with_full(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl").len(), 3);
+    with_full(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(4);
+    with_full(&["run", "nowhere.yaml"]).expect_code(2);
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let mut dry = folder.command(&["batch", "in.jsonl", "-o", "x.jsonl", "-m", "sim/echo", "--dry-run"]);
+    let ran = Ran::of(dry.stdout(full).output().expect("the program starts")).expect_code(1);
+    assert!(ran.stderr.contains("cannot write to standard output"), "{}", ran.stderr);
+}

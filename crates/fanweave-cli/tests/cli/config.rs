@@ -60,6 +60,16 @@ fn an_alias_stands_for_a_model_also_among_several_and_in_chain_files() {
 }
 
 #[test]
+fn a_variable_that_is_empty_says_nothing() {
+    let folder = with("", "model = 'sim/echo'\n");
+    let empty = [("FANWEAVE_MODEL", ""), ("FANWEAVE_BASE_URL", "")];
+    let said = run(&folder, &empty, &["ask", "Hello."]).expect_code(0).stdout;
+    assert!(said.contains("Hello."), "{said}");
+    let none = run(&with("", ""), &empty, &["ask", "Hello."]).expect_code(2);
+    assert!(none.stderr.contains("no model is given"), "{}", none.stderr);
+}
+
+#[test]
 fn limits_of_the_settings_hold() {
     let provider = Provider::start(Settings::default());
     let folder =
@@ -83,6 +93,8 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
             "",
             &["line 1: a key does not belong here", "fanweave keys set"],
         ),
+        ("", "GROQ_API_KEY = 'gsk-canary-1'\n", &["line 1: a key does not belong here"]),
+        ("", "model = { apiKey = 'canary-1' }\n", &["line 1: a key does not belong here"]),
         ("", "\nmodel = 'sk-canary-1'\n", &["line 2: a key does not belong here"]),
     ] {
         let ran = run(&with(project, user), &[], &["ask", "Hello."]).expect_code(2);

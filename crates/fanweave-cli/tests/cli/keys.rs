@@ -162,6 +162,54 @@ fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
 }
 
 #[test]
+fn keys_that_are_set_at_once_are_all_kept() {
+    use std::io::Write;
+    use std::process::Stdio;
+
+    let folder = Folder::new();
+    let set = |provider: &str| {
+        let mut command = folder.command(&["keys", "set", provider]);
+        command.env("HOME", folder.path()).stdin(Stdio::piped()).stderr(Stdio::null());
+        command.spawn().expect("the program starts")
+    };
+    let providers = ["anthropic", "gemini", "groq", "mistral", "openai", "xai"];
+    let mut children = providers.map(|provider| (provider, set(provider)));
+    // All of them have asked for their key by now, or nearly so, and none has got it.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    for (provider, child) in &mut children {
+        child.stdin.take().expect("it is piped").write_all(provider.as_bytes()).expect("it is read");
+    }
+    for (_, mut child) in children {
+        assert!(child.wait().expect("it ends").success());
+    }
+    let mut list = folder.command(&["keys", "list"]);
+    let said = list.env("HOME", folder.path()).output().expect("the program starts").stdout;
+    let said = String::from_utf8(said).expect("it is UTF-8");
+    let mut kept: Vec<_> = said.lines().collect();
+    kept.sort_unstable();
+    assert_eq!(kept, providers.map(|provider| format!("{provider}: kept")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_keys_that_is_a_link_stays_one() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let folder = Folder::new();
+    let config = folder.path().join(".config/fanweave");
+    std::fs::create_dir_all(&config).expect("a folder");
+    folder.write("kept.json", "{}");
+    std::fs::set_permissions(folder.file("kept.json"), std::fs::Permissions::from_mode(0o600)).unwrap();
+    symlink(folder.file("kept.json"), config.join("keys.json")).unwrap();
+    folder.write("key.txt", CANARY);
+    let mut command = folder.command(&["keys", "set", "openai"]);
+    command.env("HOME", folder.path()).stdin(std::fs::File::open(folder.file("key.txt")).unwrap());
+    assert!(command.status().expect("the program starts").success());
+    assert!(config.join("keys.json").is_symlink());
+    assert!(folder.read("kept.json").contains(CANARY));
+}
+
+#[test]
 fn keys_need_a_home_and_nothing_else_does() {
     let folder = Folder::new();
     let ran = folder.run(&["keys", "list"]).expect_code(2);

@@ -104,6 +104,48 @@ fn a_history_that_cannot_be_written_costs_no_answer() {
 }
 
 #[test]
+fn what_was_said_cannot_command_the_terminal_that_shows_it() {
+    let folder = Folder::new();
+    run(&folder, &["ask", "--model", "sim/echo", "tides\x1b]0;title\x07\x1b[31m\nturn"]).expect_code(0);
+    for words in [&["logs"][..], &["logs", "show"]] {
+        let shown = run(&folder, words).expect_code(0).stdout;
+        assert!(shown.contains("tides]0;title[31m") && !shown.contains(['\x1b', '\x07']), "{shown:?}");
+    }
+    let wrong = run(&folder, &["run", "\x1b[31m.yaml"]).expect_code(2);
+    assert!(!wrong.stderr.contains('\x1b'), "{:?}", wrong.stderr);
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
+    use std::io::{BufRead, BufReader};
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let folder = Folder::new();
+    let ask = ["ask", "hello", "--model", "sim/echo"];
+    run(&folder, &ask).expect_code(0);
+    let other = rusqlite::Connection::open(folder.file("home/.local/state/fanweave/logs.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut command = folder.command(&ask);
+    command.env("HOME", folder.path().join("home")).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut answer = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
+    assert!(answer.contains("hello"), "{answer}");
+    // It waits for its turn now: the line that it wrote was the last thing to do but this.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    let began = Instant::now();
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let status = child.wait().expect("it ends");
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    assert_eq!(status.code(), Some(0), "the answer was there");
+}
+
+#[test]
 fn a_key_is_in_no_history() {
     let key = "sk-canary-5e1f0a77c3";
     // The provider tells the key in its error.

@@ -55,6 +55,24 @@ fn a_page_shows_the_prompts_of_an_input_that_is_still_what_it_was() {
 }
 
 #[test]
+fn a_report_is_not_written_over_the_run_that_it_is_of() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(2));
+    folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", "-q"]).expect_code(0);
+    let before = ["in.jsonl", "out.jsonl", "out.jsonl.journal"].map(|name| folder.read(name));
+    for words in [
+        ["out.jsonl", "--html", "./out.jsonl"],
+        ["out.jsonl", "--html", "out.jsonl.journal"],
+        ["out.jsonl.journal", "--chrome-trace", "out.jsonl"],
+        ["out.jsonl", "--chrome-trace", "in.jsonl"],
+    ] {
+        let ran = folder.run(&[&["report"], &words[..]].concat()).expect_code(2);
+        assert!(ran.stderr.contains("name another file"), "{}", ran.stderr);
+    }
+    assert_eq!(["in.jsonl", "out.jsonl", "out.jsonl.journal"].map(|name| folder.read(name)), before);
+}
+
+#[test]
 fn what_is_no_run_is_refused() {
     let folder = Folder::new();
     folder.write("notes.txt", "not a journal\n");

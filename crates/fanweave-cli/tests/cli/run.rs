@@ -72,6 +72,44 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
+fn answers_to_what_was_asked_in_another_way_are_not_taken_for_those_to_what_is_asked_now() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "model: sim/echo\ninputs: { topic: tides }\nsteps:\n  a: { prompt: { file: ask.txt } }\n",
+    );
+    folder.write("ask.txt", "Praise {{ topic }}.");
+    folder.write("rows.csv", "topic\nwind\nrain\n");
+    let run = ["run", "chain.yaml", "--rows", "rows.csv", "-o", "out.jsonl"];
+    folder.run(&run).expect_code(0);
+    folder.run(&run).expect_code(4);
+    folder.write("ask.txt", "Blame {{ topic }}.");
+    let ran = folder.run(&run).expect_code(2);
+    assert!(ran.stderr.contains("file ask.txt"), "{}", ran.stderr);
+    folder.run(&[&run[..], &["--fresh"]].concat()).expect_code(0);
+    let ran = folder.run(&[&run[..], &["--max-tokens", "1"]].concat()).expect_code(2);
+    assert!(ran.stderr.contains("max tokens"), "{}", ran.stderr);
+}
+
+#[test]
+fn the_cells_of_a_table_are_read_as_what_the_inputs_are() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "model: sim/echo\ninputs: { n: 3, list: [a], flag: true, word: x }\nsteps:\n  \
+         a: { for_each: list, template: \"{{ item }}{{ n + 1 }}{% if flag %}!{% endif %}{{ word }}\" }\n",
+    );
+    folder.write("rows.csv", "n,list,flag,word\n5,\"[\"\"x\"\",\"\"y\"\"]\",false,7\nmany,[],true,x\n");
+    folder.run(&["run", "chain.yaml", "--rows", "rows.csv", "-o", "out.jsonl"]).expect_code(3);
+    let rows = folder.rows("out.jsonl");
+    assert_eq!(rows[0]["answer"], serde_json::json!(["x67", "y67"]), "{}", rows[0]);
+    assert_eq!(rows[1]["error"]["message"], "the input `n` is a number, and `many` is none", "{}", rows[1]);
+    folder.write("rows.jsonl", "{\"n\": 5, \"list\": [\"x\"], \"word\": \"7\"}\n");
+    folder.run(&["run", "chain.yaml", "--rows", "rows.jsonl", "-o", "of-json.jsonl"]).expect_code(0);
+    assert_eq!(folder.rows("of-json.jsonl")[0]["answer"], serde_json::json!(["x6!7"]));
+}
+
+#[test]
 fn an_article_for_each_of_a_hundred_topics_survives_a_kill_and_repeats_no_finished_one() {
     let latency = Latency::LogNormal { median: Duration::from_millis(15), sigma: 0.4 };
     let provider = Provider::start(Settings { latency, ..Settings::default() });

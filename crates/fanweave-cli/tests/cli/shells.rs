@@ -193,8 +193,9 @@ fn colours_are_used_where_they_are_asked_for_and_nowhere_else() {
     assert!(!stderr(&[], &wrong).contains('\u{1b}'), "no terminal");
     assert!(stderr(&[], &[&wrong[..], &["--color", "always"]].concat()).contains('\u{1b}'));
     assert!(stderr(&[("FORCE_COLOR", "1")], &wrong).contains('\u{1b}'));
-    assert!(!stderr(&[("FORCE_COLOR", "0")], &wrong).contains('\u{1b}'));
     assert!(!stderr(&[("FORCE_COLOR", "1"), ("NO_COLOR", "1")], &wrong).contains('\u{1b}'));
+    assert!(!stderr(&[("FORCE_COLOR", "")], &wrong).contains('\u{1b}'));
+    assert!(!stderr(&[("FORCE_COLOR", "0")], &wrong).contains('\u{1b}'));
     assert!(!stderr(&[("NO_COLOR", "1"), ("TERM", "xterm")], &wrong).contains('\u{1b}'));
     assert!(!stderr(&[], &[&wrong[..], &["--color", "never"]].concat()).contains('\u{1b}'));
 }

@@ -57,10 +57,11 @@ impl Checker<'_> {
             Action::Call { messages, .. } => messages.iter().map(|(_, text)| text).collect(),
             Action::Template(text) => vec![text],
         };
-        let templates = texts.into_iter().filter_map(|text| self.template(step, text, &mut reads)).collect();
+        let templates =
+            texts.into_iter().filter_map(|text| self.template(step, text, true, &mut reads)).collect();
         let when = step.when.as_ref().and_then(|when| {
-            let condition = Placed { at: when.at, value: as_condition(&when.value) };
-            self.template(step, &condition, &mut reads)
+            let condition = Placed::new(when.at, as_condition(&when.value));
+            self.template(step, &condition, false, &mut reads)
         });
         let source = step.for_each.as_ref().and_then(|path| self.source(step, path));
         for need in &step.needs {
@@ -74,22 +75,37 @@ impl Checker<'_> {
         Checked { templates, when, source, waits_for: reads }
     }
 
-    fn template(&mut self, step: &Step, text: &Placed<String>, reads: &mut Vec<usize>) -> Option<Template> {
+    /// Reads a template and checks its variables. They stand `in_tags` where it is written out in the file.
+    fn template(
+        &mut self,
+        step: &Step,
+        text: &Placed<String>,
+        in_tags: bool,
+        reads: &mut Vec<usize>,
+    ) -> Option<Template> {
         let template = match Template::parse(text.value.clone()) {
             Ok(template) => template,
             Err(error) => {
-                self.found.push(Problem::at(text.at, error.message().to_owned()));
+                let file = text.file.as_ref().map(|file| format!("`{file}`: ")).unwrap_or_default();
+                self.found.push(Problem::at(text.at, format!("{file}{}", error.message())));
                 return None;
             }
         };
         for path in template.paths() {
-            self.path(step, text, &path, reads);
+            self.path(step, text, in_tags, &path, reads);
         }
         Some(template)
     }
 
     /// Checks one variable of a template.
-    fn path(&mut self, step: &Step, text: &Placed<String>, path: &str, reads: &mut Vec<usize>) {
+    fn path(
+        &mut self,
+        step: &Step,
+        text: &Placed<String>,
+        in_tags: bool,
+        path: &str,
+        reads: &mut Vec<usize>,
+    ) {
         let mut words = path.split('.');
         let problem = match (words.next().unwrap_or_default(), words.next(), words.next()) {
             ("steps", Some(name), field) => match self.names.iter().position(|known| known == name) {
@@ -125,7 +141,19 @@ impl Checker<'_> {
             (name, _, _) => (!self.is_input(name)).then(|| (name.to_owned(), self.unknown_variable(name))),
         };
         if let Some((word, message)) = problem {
-            self.found.push(Problem::at(self.find(&word, text.at), message));
+            let problem = match &text.file {
+                // The place is that of the file's name; where to look within is told beside it.
+                Some(file) => {
+                    let before = &text.value[..find(&word, &text.value, in_tags).unwrap_or(0)];
+                    let line = before.matches('\n').count() + 1;
+                    Problem::at(text.at, format!("`{file}`: line {line}: {message}"))
+                }
+                None => {
+                    let rest = self.text.get(text.at..).unwrap_or_default();
+                    Problem::at(text.at + find(&word, rest, in_tags).unwrap_or(0), message)
+                }
+            };
+            self.found.push(problem);
         }
     }
 
@@ -163,7 +191,7 @@ impl Checker<'_> {
                     format!("`for_each` cannot go over `{bare}`: it is there only within the fan-out");
                 self.found.push(Problem::at(path.at, message));
             }
-            _ => self.path(step, path, bare, &mut reads),
+            _ => self.path(step, path, false, bare, &mut reads),
         }
         if self.found.len() > before {
             return None;
@@ -206,22 +234,29 @@ impl Checker<'_> {
         let input = self.spec.inputs.iter().find(|input| Some(&input.name) == words.first())?;
         words[1..].iter().try_fold(input.default.as_ref()?, |value, word| value.get(word))
     }
+}
 
-    /// Where `word` stands at or after `from`, for a problem to point at.
-    fn find(&self, word: &str, from: usize) -> usize {
-        let rest = self.text.get(from..).unwrap_or_default();
-        let mut start = 0;
-        while let Some(at) = rest[start..].find(word).map(|at| start + at) {
-            let before = rest[..at].chars().next_back();
-            let after = rest[at + word.len()..].chars().next();
-            let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-            if !part(before) && !part(after) {
-                return from + at;
-            }
-            start = at + word.len();
+/// Where `word` stands in `text`, for a problem to point at. What stands outside of tags is no variable, where there
+/// are tags.
+fn find(word: &str, text: &str, in_tags: bool) -> Option<usize> {
+    let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+    let is_in_tag = |before: &str| {
+        let opened = before.rfind("{{").max(before.rfind("{%"));
+        opened.is_some() && opened > before.rfind("}}").max(before.rfind("%}"))
+    };
+    let (mut start, mut tag) = (0, 0);
+    while let Some(at) = text[start..].find(word).map(|at| start + at) {
+        start = at + word.len();
+        if part(text[..at].chars().next_back()) || part(text[start..].chars().next()) {
+            continue;
         }
-        from
+        if !in_tags || is_in_tag(&text[tag..at]) {
+            return Some(at);
+        }
+        // No tag is open here: one that is open later begins after this.
+        tag = at;
     }
+    None
 }
 
 fn is_word(word: &str) -> bool {

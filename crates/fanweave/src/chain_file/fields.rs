@@ -58,7 +58,7 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     pub(crate) fn as_text(&mut self, name: &str, node: &Node) -> Option<Placed<String>> {
         match &node.value {
-            Tree::Text(text) => Some(Placed { at: node.at, value: text.clone() }),
+            Tree::Text(text) => Some(Placed::new(node.at, text.clone())),
             _ => {
                 let hint = match node.value {
                     Tree::Number(_) | Tree::Bool(_) => ": put it in quotes",

@@ -142,7 +142,7 @@ impl ChainFile {
     /// The same file with another model for the steps that name none of their own.
     #[must_use]
     pub fn with_model(mut self, name: impl Into<String>) -> Self {
-        self.spec.model = Some(Placed { at: ELSEWHERE, value: name.into() });
+        self.spec.model = Some(Placed::new(ELSEWHERE, name.into()));
         self
     }
 
@@ -165,9 +165,18 @@ impl ChainFile {
         self.spec.steps.iter().filter(|step| matches!(step.action, Action::Call { .. })).count()
     }
 
-    /// The text of the file, for a fingerprint of what was run.
+    /// The text of the file, for a fingerprint of what was run. See [`files`](Self::files) for the rest of it.
     pub fn source(&self) -> &str {
         &self.text
+    }
+
+    /// The texts that were read from other files, each with the path that the file names it by.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
+        let texts = self.spec.steps.iter().flat_map(|step| match &step.action {
+            Action::Call { messages, .. } => messages.iter().map(|(_, text)| text).collect(),
+            Action::Template(text) => vec![text],
+        });
+        texts.filter_map(|text| Some((text.file.as_deref()?, text.value.as_str())))
     }
 
     /// The limits of the file. Concurrency and timeout hold for its chain as it is; retries, requests a
@@ -269,6 +278,7 @@ impl ChainFile {
                 source: checked.source.clone(),
                 waits_for: checked.waits_for.clone(),
                 when: checked.when.clone(),
+                reads: checked.templates.iter().chain(&checked.when).flat_map(Template::paths).collect(),
                 on_error: spec.on_error,
                 is_heard: heard(index),
             }));
@@ -307,7 +317,7 @@ impl ChainFile {
             Action::Template(text) => segments(text),
             Action::Call { output: Shape::Text, .. } => {
                 let name = &step.name.value;
-                segments(&Placed { at: 0, value: format!("{{{{ steps.{name}.output }}}}") })
+                segments(&Placed::new(0, format!("{{{{ steps.{name}.output }}}}")))
             }
             Action::Call { .. } => None,
         }

@@ -1,5 +1,7 @@
 //! What a step has made so far, for the steps that wait for it.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -19,7 +21,8 @@ struct Progress {
 /// How a step ended. One that fails the run ends nothing: the run is over.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum End {
-    Done(Value),
+    /// Shared: whoever goes over a list asks for it once an item.
+    Done(Arc<Value>),
     /// What needs it is skipped too.
     Skipped,
 }

@@ -35,6 +35,8 @@ pub(super) struct Planned {
     pub(super) source: Option<Source>,
     pub(super) waits_for: Vec<usize>,
     pub(super) when: Option<Template>,
+    /// The variables that its templates read, as [`Template::paths`] has them.
+    pub(super) reads: Vec<String>,
     pub(super) on_error: OnError,
     /// Whether somebody wants its items, or its text, while they arrive.
     pub(super) is_heard: bool,
@@ -69,7 +71,7 @@ impl Runnable for Weave {
         let work = async { try_join_all((0..self.steps.len()).map(|step| run.step(step))).await };
         tokio::try_join!(work, run.speak(&cx))?;
         match run.outcomes[self.output].ended().await {
-            End::Done(value) => Ok(value),
+            End::Done(value) => Ok(Value::clone(&value)),
             End::Skipped => Ok(Value::Null),
         }
     }
@@ -123,7 +125,7 @@ impl One<'_> {
         for other in &step.waits_for {
             match self.outcomes[*other].ended().await {
                 End::Done(value) => {
-                    outputs.insert(self.weave.steps[*other].name.to_string(), json!({ "output": value }));
+                    outputs.insert(self.weave.steps[*other].name.to_string(), json!({ "output": *value }));
                 }
                 End::Skipped => {
                     self.outcomes[index].end(End::Skipped);
@@ -131,7 +133,7 @@ impl One<'_> {
                 }
             }
         }
-        let base = self.variables(outputs);
+        let base = self.variables(&step.reads, outputs);
         let made = match &step.source {
             None => self.once(index, base).await,
             Some(source) => self.each(index, source, &base).await,
@@ -141,15 +143,26 @@ impl One<'_> {
             (Err(error), OnError::Fail) => return Err(error),
             (Err(error), _) if error.kind() == ErrorKind::Cancelled => return Err(error),
             (Err(_), OnError::Skip) => self.outcomes[index].end(End::Skipped),
-            (Err(_), OnError::Null) => self.outcomes[index].end(End::Done(Value::Null)),
+            (Err(_), OnError::Null) => self.outcomes[index].end(End::Done(Value::Null.into())),
         }
         Ok(())
     }
 
-    /// What templates read: the inputs by their names, and the outputs of the steps before.
-    fn variables(&self, outputs: Map<String, Value>) -> Vars {
-        let mut all = self.inputs.clone();
-        all.insert("inputs".to_owned(), Value::Object(self.inputs.clone()));
+    /// What templates read: the inputs by their names, and the outputs of the steps before. No more than what is read
+    /// of them: all of it is copied for each item of a fan-out.
+    fn variables(&self, reads: &[String], outputs: Map<String, Value>) -> Vars {
+        let (mut all, mut named) = (Map::new(), Map::new());
+        for (name, value) in &self.inputs {
+            let is_read = |path: &str| path.split('.').next() == Some(name);
+            if reads.iter().any(|path| is_read(path)) {
+                all.insert(name.clone(), value.clone());
+            }
+            if reads.iter().any(|path| path == "inputs" || path.strip_prefix("inputs.").is_some_and(is_read))
+            {
+                named.insert(name.clone(), value.clone());
+            }
+        }
+        all.insert("inputs".to_owned(), Value::Object(named));
         all.insert("steps".to_owned(), Value::Object(outputs));
         all.into()
     }
@@ -157,7 +170,7 @@ impl One<'_> {
     async fn once(&self, index: usize, vars: Vars) -> Result<End> {
         let step = &self.weave.steps[index];
         if !holds(step, &vars)? {
-            return Ok(End::Done(Value::Null));
+            return Ok(End::Done(Value::Null.into()));
         }
         let outcome = &self.outcomes[index];
         let value = match &step.work {
@@ -180,7 +193,7 @@ impl One<'_> {
             }
             Work::Items(_, chain) | Work::Value(chain) => chain.run(vars, &self.quiet).await?,
         };
-        Ok(End::Done(value))
+        Ok(End::Done(value.into()))
     }
 
     /// Runs the step for every item of its source, each as soon as it is there. The list keeps the source's order.
@@ -201,28 +214,27 @@ impl One<'_> {
         {
             return Ok(End::Skipped);
         }
-        Ok(End::Done(Value::Array(outcome.take_items())))
+        Ok(End::Done(Value::Array(outcome.take_items()).into()))
     }
 
     /// The item at `index` of a source. Waits for it where the source is still at work.
     async fn item(&self, source: &Source, index: usize) -> Result<Option<Value>> {
+        let ended;
         let (whole, words, what) = match source {
-            Source::Step(step, words) if words.is_empty() => {
-                let item = self.outcomes[*step].item(index).await;
-                if item.is_some() {
-                    return Ok(item);
+            Source::Step(step, words) => {
+                if words.is_empty()
+                    && let Some(item) = self.outcomes[*step].item(index).await
+                {
+                    return Ok(Some(item));
                 }
                 // A step that cannot hand out items has pushed none.
                 let End::Done(value) = self.outcomes[*step].ended().await else { return Ok(None) };
-                (value, words, &*self.weave.steps[*step].name)
+                ended = value;
+                (&*ended, words, &*self.weave.steps[*step].name)
             }
-            Source::Step(step, words) => {
-                let End::Done(value) = self.outcomes[*step].ended().await else { return Ok(None) };
-                (value, words, &*self.weave.steps[*step].name)
-            }
-            Source::Input(name, words) => (self.inputs[name].clone(), words, name.as_str()),
+            Source::Input(name, words) => (&self.inputs[name], words, name.as_str()),
         };
-        let list = words.iter().try_fold(&whole, |value, word| value.get(word));
+        let list = words.iter().try_fold(whole, |value, word| value.get(word));
         match list {
             Some(Value::Array(items)) => Ok(items.get(index).cloned()),
             Some(Value::Null) => Ok(None),
@@ -237,6 +249,8 @@ impl One<'_> {
     /// The item at `index`, and the next index.
     fn numbered<'a>(&'a self, source: &'a Source, index: usize) -> BoxFuture<'a, Option<(Numbered, usize)>> {
         Box::pin(async move {
+            // Items without a call would leave no turn to anybody else, a signal to end among them.
+            tokio::task::consume_budget().await;
             let item = self.item(source, index).await.transpose()?;
             Some((item.map(|item| (index + 1, item)), index + 1))
         })
@@ -320,10 +334,10 @@ impl One<'_> {
                     // The whole is skipped then, and says no more.
                     End::Skipped => return Ok(()),
                 };
-                outputs.insert(step.name.to_string(), json!({ "output": value }));
+                outputs.insert(step.name.to_string(), json!({ "output": *value }));
             }
         }
-        let text = template.render(&self.variables(outputs))?;
+        let text = template.render(&self.variables(&paths, outputs))?;
         if let Some(rest) = text.get(said..).filter(|rest| !rest.is_empty()) {
             cx.delta(Delta::text(rest)).await;
         }

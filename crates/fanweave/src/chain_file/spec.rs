@@ -27,6 +27,14 @@ pub(super) struct Spec {
 pub(crate) struct Placed<T> {
     pub(crate) at: usize,
     pub(crate) value: T,
+    /// The file that holds it, where it is another one than the chain's. Then `at` is where that is named.
+    pub(crate) file: Option<String>,
+}
+
+impl<T> Placed<T> {
+    pub(crate) fn new(at: usize, value: T) -> Self {
+        Self { at, value, file: None }
+    }
 }
 
 /// A variable that is set from outside.
@@ -221,7 +229,7 @@ fn step(
     };
     let needs = needs(&mut fields, names);
     let when = match fields.take("when") {
-        Some(Node { at, value: Tree::Bool(b) }) => Some(Placed { at: *at, value: b.to_string() }),
+        Some(Node { at, value: Tree::Bool(b) }) => Some(Placed::new(*at, b.to_string())),
         Some(node) => fields.as_text("when", node),
         None => None,
     };
@@ -230,7 +238,7 @@ fn step(
         .unwrap_or_default();
     let timeout = fields.duration("timeout");
     fields.end();
-    let name = Placed { at: key.at, value: key.name.clone() };
+    let name = Placed::new(key.at, key.name.clone());
     Some(Step { name, action: action?, for_each, needs, when, on_error, timeout })
 }
 
@@ -260,7 +268,9 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
         }
     }
     if let Some(template) = template {
-        for name in ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop"] {
+        for name in
+            ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop", "timeout"]
+        {
             if let Some(at) = fields.place(name) {
                 fields.problem(at, format!("`{name}` has no use here: a `template` step calls no model"));
             }
@@ -394,7 +404,7 @@ fn text_or_file(
     }
     let path = fields.as_text("file", file)?;
     match below(folder, &path.value) {
-        Ok(value) => Some(Placed { at: file.at, value }),
+        Ok(value) => Some(Placed { at: file.at, value, file: Some(path.value) }),
         Err(why) => {
             fields.problem(file.at, why);
             None
@@ -414,7 +424,12 @@ fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
     if !file.starts_with(&folder) {
         return Err(format!("`{path}` lies outside of the folder of the chain file: move it below"));
     }
-    let length = file.metadata().map_err(cannot)?.len();
+    let about = file.metadata().map_err(cannot)?;
+    // To read a pipe might take for ever.
+    if !about.is_file() {
+        return Err(format!("`{path}` is no file"));
+    }
+    let length = about.len();
     if length > MAX_FILE {
         return Err(format!("`{path}` is {length} bytes long, and a prompt has at most {MAX_FILE}"));
     }
@@ -429,6 +444,9 @@ fn is_name(name: &str) -> bool {
 }
 
 fn bad_name(name: &str) -> String {
+    if name.is_empty() {
+        return "a name is missing: it is of letters, digits and underscores".to_owned();
+    }
     let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let fixed = if fixed.starts_with(|c: char| c.is_ascii_digit()) { format!("_{fixed}") } else { fixed };
     format!("`{name}` cannot be said in a template: use letters, digits and underscores, as in `{fixed}`")

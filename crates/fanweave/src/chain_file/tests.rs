@@ -204,6 +204,25 @@ steps:
 }
 
 #[tokio::test]
+async fn the_time_of_a_fan_out_grows_with_its_items_and_not_with_their_square() {
+    let file = read(
+        "inputs: { list: [] }\nsteps:\n  a: { for_each: list, template: '{{ index }} {{ item }}' }\n  \
+         b: { for_each: steps.a.output, template: '{{ item }}!' }\n",
+    );
+    let chain = file.chain(scribe(writer)).unwrap();
+    let run = async |items: usize| {
+        let list: Vec<_> = (0..items).map(|n| format!("item {n}")).collect();
+        let began = std::time::Instant::now();
+        let made = chain.invoke(vars! { list: list }).await.unwrap();
+        assert_eq!(made[items - 1], format!("{items} item {}!", items - 1));
+        began.elapsed()
+    };
+    let (few, many) = (run(500).await, run(8_000).await);
+    // Sixteen times as many items: of the square it would be 256 times as long.
+    assert!(many < few * 100, "{few:?}, then {many:?}");
+}
+
+#[tokio::test]
 async fn inputs_are_checked_before_any_call() {
     let file = read("inputs: { topic: null, count: 3, tags: [a] }\nsteps: { a: { prompt: '{{ topic }}' } }");
     let chain = file
@@ -237,6 +256,14 @@ fn toml_says_the_same_as_yaml() {
 }
 
 #[test]
+fn toml_numbers_may_have_a_sign() {
+    let text = "[inputs]\na = +1.5\nb = -1_000.5\nc = +3\n[steps.x]\ntemplate = 'x'\n";
+    let file = ChainFile::parse("chain.toml", text).unwrap();
+    let defaults: Vec<_> = file.inputs().map(|(_, default)| default.unwrap().to_string()).collect();
+    assert_eq!(defaults, ["1.5", "-1000.5", "3"]);
+}
+
+#[test]
 fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("chains");
@@ -254,7 +281,35 @@ fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
         let error = load(path).unwrap_err().to_string();
         assert!(error.contains("lies outside of the folder"), "{path}: {error}");
     }
+    assert!(load("prompts").unwrap_err().to_string().contains("`prompts` is no file"));
     assert!(load("nowhere.txt").unwrap_err().to_string().contains("cannot read `nowhere.txt`"));
+}
+
+#[test]
+fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.txt"), "nam\nHello {{ nam }}").unwrap();
+    std::fs::write(dir.path().join("b.txt"), "x\n{% if %}").unwrap();
+    let says = |steps: &str| {
+        let path = dir.path().join("c.yaml");
+        std::fs::write(&path, format!("inputs: {{ topic: x }}\nsteps:\n{steps}")).unwrap();
+        let error = ChainFile::load(&path).unwrap_err();
+        let problems = std::error::Error::source(&error).unwrap().downcast_ref::<Problems>().unwrap();
+        let said = problems.iter().map(|p| format!("{}:{}: {}", p.line(), p.column(), p.message()));
+        said.collect::<Vec<_>>().join("\n")
+    };
+    let unknown = "there is no variable `nam`: the inputs are topic";
+    // In the text around its tag.
+    let steps = "  a: { prompt: '日本 {{ topic }} nam, {% if nam %}{{ nam }}{% endif %}' }\n";
+    assert_eq!(says(steps), format!("3:43: {unknown}"));
+    // In a tag of another step than that with the condition.
+    let steps = "  a: { when: nam, prompt: x }\n  b: { prompt: '{{ nam }}' }\n";
+    assert_eq!(says(steps), format!("3:14: {unknown}\n4:20: {unknown}"));
+    // In another step than that whose file has it.
+    let steps = "  a: { prompt: { file: a.txt } }\n  b: { prompt: 'nam {{ topic }}' }\n";
+    assert_eq!(says(steps), format!("3:24: `a.txt`: line 2: {unknown}"));
+    let steps = "  a: { prompt: { file: b.txt } }\n";
+    assert!(says(steps).starts_with("3:24: `b.txt`: the template is not valid: line 2"), "{}", says(steps));
 }
 
 #[test]
@@ -379,6 +434,11 @@ fn wrong_files_are_refused_with_place_and_advice() {
         step("messages: [ { usr: hello } ]"),
         step("prompt: { file: a.txt }"),
         step("prompt: { path: a.txt }"),
+        "steps: { a: { prompt: x } }\n---\nsteps: { b: { prompt: x } }\n".to_owned(),
+        "steps: { null: { prompt: x } }\n".to_owned(),
+        "steps: { '': { prompt: x } }\n".to_owned(),
+        "steps:\n  a: { for_each: o[\"l\"], prompt: \"{{ item }}\" }\n".to_owned(),
+        step("template: y\n    timeout: 3s"),
     ];
     let said: Vec<_> = files
         .iter()

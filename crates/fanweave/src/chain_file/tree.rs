@@ -112,13 +112,23 @@ fn explained(message: &str, text: &str, at: usize) -> String {
         return "a text that begins with `{{` needs quotes around it".to_owned();
     }
     let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
-    if message.contains("flow mapping") && line.contains("{{") {
+    // One that stands before the place, and not within quotes: the others are as they should be.
+    let until = text.get(start..(at + 2).min(text.len())).unwrap_or_default();
+    let quotes = |c: char| matches!(c, '"' | '\'');
+    let is_bare = |open: usize| until[..open].matches(quotes).count().is_multiple_of(2);
+    if message.contains("flow mapping") && until.rfind("{{").is_some_and(is_bare) {
         return "a text with `{{` in it needs quotes around it, within `{ }`".to_owned();
     }
     if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
         let key = key.split(", set").next().unwrap_or(key);
         return format!("`{key}` is there twice");
+    }
+    // What it says to those who program with it means nothing here.
+    if message.starts_with("multiple YAML documents") {
+        return "a second document begins here, and a file has one: take the `---` away".to_owned();
+    }
+    if message.contains("null into string") {
+        return "a name is a text: put it in quotes".to_owned();
     }
     format!("this is no YAML: {message}")
 }
@@ -233,7 +243,8 @@ fn from_table(table: &DeTable<'_>) -> Result<Tree, Problems> {
 
 fn from_toml(value: &DeValue<'_>, at: usize) -> Result<Node, Problems> {
     let number = |text: &str| {
-        serde_json::from_str::<Number>(text).map_err(|_| {
+        // JSON has no sign for what is above zero.
+        serde_json::from_str::<Number>(text.trim_start_matches('+')).map_err(|_| {
             Problems::from(Problem::at(at, format!("`{text}` is no number that can be used here")))
         })
     };

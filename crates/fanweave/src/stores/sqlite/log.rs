@@ -171,7 +171,10 @@ impl SqliteLog {
         let path = path.into();
         let open = move || {
             make(&path)?;
-            File::open(&path, &LAYOUT)
+            let file = File::open(&path, &LAYOUT)?;
+            // What is forgotten is overwritten: SQLite would leave the texts where they stand in the file.
+            file.read(|rows| rows.pragma_update(None, "secure_delete", true))?;
+            Ok(file)
         };
         let file = Arc::new(aside(open).await?);
         Ok(Self { file, most_bytes: Self::DEFAULT_BYTES, written: Arc::default() })
@@ -192,21 +195,17 @@ impl SqliteLog {
         let file = self.file.clone();
         let query = format!(
             "SELECT {COLUMNS} FROM calls
-             WHERE (?2 IS NULL OR messages LIKE ?3 ESCAPE '\\' OR answer LIKE ?2 ESCAPE '\\' OR error LIKE ?2 ESCAPE '\\')
-               AND (?4 IS NULL OR model LIKE ?4 ESCAPE '\\')
-               AND (NOT ?5 OR error IS NOT NULL)
+             WHERE (?2 IS NULL OR answer LIKE ?2 ESCAPE '\\' OR error LIKE ?2 ESCAPE '\\' OR EXISTS (
+                   SELECT 1 FROM json_each(messages) WHERE json_extract(value, '$.text') LIKE ?2 ESCAPE '\\'))
+               AND (?3 IS NULL OR model LIKE ?3 ESCAPE '\\')
+               AND (NOT ?4 OR error IS NOT NULL)
              ORDER BY id DESC LIMIT ?1"
         );
-        // Messages are kept as JSON, where quotes and line ends look otherwise.
-        let in_json = contains.as_deref().map(|text| {
-            let json = serde_json::Value::from(text).to_string();
-            part(&json[1..json.len() - 1])
-        });
         let (contains, model) = (contains.as_deref().map(part), model.as_deref().map(part));
         aside(move || {
             file.read(|rows| {
                 let mut query = rows.prepare(&query)?;
-                let found = query.query_map(params![limit, contains, in_json, model, failed], read)?;
+                let found = query.query_map(params![limit, contains, model, failed], read)?;
                 found.collect()
             })
         })
@@ -378,6 +377,8 @@ mod tests {
         assert!(find(contains("100_%")).await.is_empty() && find(contains("Howxsure")).await.is_empty());
         assert_eq!(find(LogFilter { failed: true, ..LogFilter::default() }).await, [2]);
         assert!(find(LogFilter { model: Some("gpt".into()), ..LogFilter::default() }).await.is_empty());
+        // Words of the form in which messages are kept are none of theirs.
+        assert!(find(contains("user")).await.is_empty() && find(contains("text")).await.is_empty());
 
         let call = history.call(1).await.unwrap().unwrap();
         assert_eq!(call.tags, ["ask", "night"]);
@@ -402,6 +403,23 @@ mod tests {
         let all = history.calls(LogFilter { limit: 1_000, ..LogFilter::default() }).await.unwrap();
         assert!((20..200).contains(&all.len()), "{} calls of about 2.2 kB each", all.len());
         assert_eq!(all[0].id, 500);
+    }
+
+    #[tokio::test]
+    async fn what_is_forgotten_is_in_no_file_any_more() {
+        let (folder, history) = history().await;
+        let log = RequestLog::new(history.clone()).unwrap();
+        let model = log.wrap(Fake::echo().model());
+        for n in 0..50 {
+            model.invoke(format!("a secret of {n} {}", "words ".repeat(n * 20))).await.unwrap();
+        }
+        log.close().await;
+        assert_eq!(history.forget_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 50);
+        drop(history);
+        for entry in std::fs::read_dir(folder.path()).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            assert!(!bytes.windows(8).any(|window| window == b"a secret"));
+        }
     }
 
     #[cfg(unix)]
