@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fanweave_core::{Embedder, Error, ErrorKind, Model, Result, RetryPolicy};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
 use crate::batch_api::BatchClient;
 use crate::completer::Completer;
@@ -313,11 +313,11 @@ impl ModelBuilder {
         };
         let mut secrets: Vec<_> = key.into_iter().collect();
         for (name, value) in client.headers() {
-            secrets.extend(secret_of(name, value));
+            secrets.extend(Secret::of_header(name, value));
         }
         for (name, value) in &self.headers {
             let (name, value) = header(name, value)?;
-            secrets.extend(secret_of(&name, &value));
+            secrets.extend(Secret::of_header(&name, &value));
             headers.insert(name, value);
         }
         let account = Account::shared(account);
@@ -355,13 +355,6 @@ impl fmt::Debug for ModelBuilder {
 /// Which organisation and project of OpenAI's pay: the variables of its own SDKs.
 const ACCOUNT_HEADERS: [(&str, &str); 2] =
     [("OPENAI_ORG_ID", "openai-organization"), ("OPENAI_PROJECT_ID", "openai-project")];
-
-/// What a header holds that must appear in no error: without the scheme before it, as in `Bearer KEY`.
-fn secret_of(name: &HeaderName, value: &HeaderValue) -> Option<Secret> {
-    let is_secret = ["auth", "key", "token", "secret"].iter().any(|part| name.as_str().contains(part));
-    let value = value.to_str().ok().filter(|_| is_secret)?.trim();
-    Some(Secret::new(value.rsplit(' ').next().unwrap_or(value).to_owned()))
-}
 
 fn key(
     vendor: &Vendor,

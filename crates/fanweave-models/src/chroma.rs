@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::Client;
 use crate::transport::endpoint::Endpoint;
 use crate::transport::exchange::Exchange;
+use crate::transport::secret::Secret;
 
 /// Where collections stand, for tenant and database of a server that was not told otherwise.
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
@@ -140,13 +141,19 @@ impl Chroma {
             };
             let said = serde_json::from_slice::<Value>(&body).unwrap_or_default();
             let said = said["message"].as_str().unwrap_or("the server gave no reason");
-            return Err(failed(kind, said).with_status(status.as_u16()));
+            return Err(failed(kind, &self.redact(said)).with_status(status.as_u16()));
         }
-        serde_json::from_slice(&body).map_err(|e| {
+        // What the parser says may quote the body, token and all.
+        serde_json::from_slice(&body).map_err(|_| {
             failed(ErrorKind::Decode, "the answer is not what Chroma documents: is the URL right?")
-                .with_body(&String::from_utf8_lossy(&body))
-                .with_source(e)
+                .with_body(&self.redact(&String::from_utf8_lossy(&body)))
         })
+    }
+
+    /// `text` without the tokens that the client sends.
+    fn redact(&self, text: &str) -> String {
+        let secrets = self.client.headers().iter().filter_map(|(name, value)| Secret::of_header(name, value));
+        secrets.fold(text.to_owned(), |text, secret| secret.redact(&text).into_owned())
     }
 }
 

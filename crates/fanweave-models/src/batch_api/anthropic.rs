@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use super::wire::{Body, Repeat, beginning, send};
-use super::{BatchStatus, Batches, checked, id_of, read};
+use super::{BatchStatus, Batches, checked, id_of, read, unreadable};
 use crate::protocol::HttpRequest;
 use crate::transport::call::HttpModel;
 
@@ -193,10 +193,13 @@ struct Outcome<'a> {
 
 /// Whose result a line is, and the result.
 fn result(model: &HttpModel, line: &[u8]) -> Result<(String, Result<Message>)> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|e| {
-        let message = "a line of the batch's results cannot be read";
-        model.named(Error::new(ErrorKind::Decode, message).with_source(e).with_retryable(false))
-    })?;
+    let line: Line<'_> = match serde_json::from_slice(line) {
+        Ok(read) => read,
+        Err(error) => {
+            let (name, result) = unreadable(model, line, &error)?;
+            return Ok((without_fingerprint(&name), result));
+        }
+    };
     let Outcome { r#type, message, error } = line.result;
     let result = match (r#type.as_str(), message, error) {
         ("succeeded", Some(message), _) => answer(model, message.get()),
@@ -206,8 +209,12 @@ fn result(model: &HttpModel, line: &[u8]) -> Result<(String, Result<Message>)> {
         }
         _ => Err(Error::new(ErrorKind::Server, "the batch ended without an answer to this request")),
     };
-    let id = line.custom_id.get(FINGERPRINT..).unwrap_or(&line.custom_id).to_owned();
+    let id = without_fingerprint(&line.custom_id);
     Ok((id, result.map_err(|error| model.named(error).with_attempts(1))))
+}
+
+fn without_fingerprint(name: &str) -> String {
+    name.get(FINGERPRINT..).unwrap_or(name).to_owned()
 }
 
 fn answer(model: &HttpModel, body: &str) -> Result<Message> {

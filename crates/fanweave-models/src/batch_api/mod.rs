@@ -201,10 +201,34 @@ impl fmt::Debug for BatchClient {
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    serde_json::from_slice(body).map_err(|e| {
+    // What the parser says may quote the body, key and all.
+    serde_json::from_slice(body).map_err(|_| {
         let message = "the answer is none of a batch API: does the server have one?";
-        Error::new(ErrorKind::Decode, message).with_source(e).with_retryable(false)
+        Error::new(ErrorKind::Decode, message).with_retryable(false)
     })
+}
+
+/// A line of results that cannot be read, as the failure of the row that it names: the others have been paid for.
+///
+/// # Errors
+/// Where it names none.
+fn unreadable(
+    model: &HttpModel,
+    line: &[u8],
+    error: &serde_json::Error,
+) -> Result<(String, Result<Message>)> {
+    #[derive(Deserialize)]
+    struct Named {
+        custom_id: String,
+    }
+    let message = format!("a line of the batch's results cannot be read: {error}");
+    let body = String::from_utf8_lossy(line);
+    let failed = Error::new(ErrorKind::Decode, message).with_body(&model.redact(&body));
+    let failed = model.named(failed.with_retryable(false).with_attempts(1));
+    match serde_json::from_slice(line) {
+        Ok(Named { custom_id }) => Ok((custom_id, Err(failed))),
+        Err(_) => Err(failed),
+    }
 }
 
 fn id_of(body: &[u8]) -> Result<String> {

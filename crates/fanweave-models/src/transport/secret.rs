@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use fanweave_core::{Error, ErrorKind, Result};
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 /// What stands where a key stood.
@@ -31,6 +31,13 @@ impl Secret {
     pub(crate) fn new(key: String) -> Self {
         let forms = forms(&key);
         Self(Arc::new(Inner { key: key.into(), forms }))
+    }
+
+    /// What a header holds that must appear in no error: without the scheme before it, as in `Bearer KEY`.
+    pub(crate) fn of_header(name: &HeaderName, value: &HeaderValue) -> Option<Self> {
+        let is_secret = ["auth", "key", "token", "secret"].iter().any(|part| name.as_str().contains(part));
+        let value = value.to_str().ok().filter(|_| is_secret)?.trim();
+        Some(Self::new(value.rsplit(' ').next().unwrap_or(value).to_owned()))
     }
 
     /// The value of a header: `prefix` and the key.

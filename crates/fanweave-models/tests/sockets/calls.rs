@@ -312,3 +312,39 @@ async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
     assert_eq!(all("anthropic-version: "), ["2026-02-02"]);
     assert_eq!(all("x-api-key: "), ["sk-of-the-header"]);
 }
+
+#[tokio::test]
+async fn a_line_of_a_batch_that_is_odd_is_the_failure_of_its_row_alone() {
+    let server = Server::start(|seen| {
+        let good = r#"{"custom_id":"a","response":{"status_code":200,"request_id":null,"body":{"choices":[{"message":{"content":"hi"}}]}}}"#;
+        let odd = [
+            r#"{"custom_id":"b","response":null,"error":"worn out"}"#,
+            r#"{"custom_id":"c","response":{"status_code":"two hundred"}}"#,
+        ];
+        let anthropic = [
+            r#"{"custom_id":"0123456789abcdef-a","result":{"type":"succeeded","message":{"content":"hi"}}}"#,
+            r#"{"custom_id":"0123456789abcdef-b","result":{"type":"errored","error":{"type":5}}}"#,
+            r#"{"custom_id":"0123456789abcdef-c","result":"none"}"#,
+        ];
+        let path = seen.head.split(' ').nth(1).unwrap();
+        match path {
+            path if path.ends_with("/content") => answer(200, "", &[good, odd[0], odd[1]].join("\n")),
+            path if path.ends_with("/results") => answer(200, "", &anthropic.join("\n")),
+            _ => answer(200, "", r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#),
+        }
+    })
+    .await;
+    let anthropic = ModelBuilder::new("anthropic/x").base_url(format!("http://{}", server.address));
+    for model in [server.model(), anthropic.api_key("sk-none")] {
+        let rows = model.batch_api().unwrap().collect("batch_1").await.unwrap();
+        let ids: Vec<_> = rows.iter().map(|(id, result)| (id.as_str(), result.is_ok())).collect();
+        assert_eq!(ids, [("a", true), ("b", false), ("c", false)]);
+    }
+    let nameless = Server::start(|seen| match seen.head.contains("/content") {
+        true => answer(200, "", "<html>"),
+        false => answer(200, "", r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#),
+    })
+    .await;
+    let error = nameless.model().batch_api().unwrap().collect("batch_1").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Decode);
+}

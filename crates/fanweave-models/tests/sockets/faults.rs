@@ -8,7 +8,7 @@ use crate::server::{
 };
 use bytes::Bytes;
 use fanweave_core::{Context, Error, ErrorKind, EventKind, Message, Model, Runnable, chain, text};
-use fanweave_models::{Body, Client, HttpTransport, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
+use fanweave_models::{Body, Chroma, Client, HttpTransport, ModelBuilder, RateLimits, RetryPolicy, Timeouts};
 use futures::StreamExt;
 use http::{Request, Response};
 
@@ -465,5 +465,21 @@ async fn a_limit_of_the_run_is_told_as_such_and_not_as_that_of_the_request() {
         // Where nobody stands guard, it is the request that ends in time.
         let error = model.run("x".into(), &Context::new().with_timeout(short)).await.unwrap_err();
         assert!(error.message().starts_with("the run ended before the request did"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_chroma_appears_in_no_error() {
+    for (status, body) in
+        [(401, format!(r#"{{"message":"no such token: {CANARY}"}}"#)), (200, format!("\"{CANARY}\""))]
+    {
+        let server = Server::start(move |_| answer(status, "", &body)).await;
+        let client = Client::builder().header("x-chroma-token", CANARY).build().unwrap();
+        let url = format!("http://{}", server.address);
+        let error = Chroma::open_with(client, &url, "notes").await.unwrap_err();
+        let mut shown = format!("{error} {error:?} {:?}", error.body());
+        let source = std::error::Error::source(&error);
+        shown += &source.map(ToString::to_string).unwrap_or_default();
+        assert!(!shown.contains("canary"), "{shown}");
     }
 }

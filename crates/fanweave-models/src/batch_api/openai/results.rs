@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::super::unreadable;
 use crate::transport::call::HttpModel;
 
 #[derive(Deserialize)]
@@ -35,12 +36,12 @@ struct Refusal {
 /// Whose result a line is, and the result.
 ///
 /// # Errors
-/// Where the line is none.
+/// Where the line does not say whose.
 pub(super) fn read(model: &HttpModel, line: &[u8]) -> Result<(String, Result<Message>)> {
-    let line: Line<'_> = serde_json::from_slice(line).map_err(|e| {
-        let message = "a line of the batch's results cannot be read";
-        model.named(Error::new(ErrorKind::Decode, message).with_source(e).with_retryable(false))
-    })?;
+    let line: Line<'_> = match serde_json::from_slice(line) {
+        Ok(read) => read,
+        Err(error) => return unreadable(model, line, &error),
+    };
     let result = match (line.response, line.error) {
         (Some(response), _) if response.status_code == 200 => answer(model, &response),
         (Some(response), _) => Err(refused(model, &response)),
