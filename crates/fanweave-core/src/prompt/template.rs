@@ -56,6 +56,13 @@ impl Template {
             minijinja::escape_formatter(out, state, value)
         });
         let text = text.into();
+        if let Some(line) = words::too_long(&text) {
+            let most = words::MOST;
+            let message = format!(
+                "the template is not valid: line {line}: there are more than {most} words and signs between two braces"
+            );
+            return Err(Error::new(ErrorKind::Config, message));
+        }
         env.add_template_owned(NAME, text.clone()).map_err(|e| {
             let line = e.line().unwrap_or(1);
             let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
@@ -285,5 +292,28 @@ mod tests {
         assert!(error.message().contains("a function"), "{error}");
         let counts = Template::parse("{% for n in range(3) %}{{ n }}{% endfor %}{{ dict(a=1).a }}").unwrap();
         assert_eq!(counts.render(&vars! {}).unwrap(), "0121");
+    }
+
+    #[test]
+    fn code_that_would_end_the_stack_is_refused() {
+        let repeated = |word: &str, end: &str| format!("one\n{{{{ {}{end} }}}}", word.repeat(100_000));
+        for (word, end) in [
+            ("not ", "a"),
+            ("a|upper|", "upper"),
+            ("a+", "a"),
+            ("a.", "a"),
+            ("(", "a"),
+            ("-", "a"),
+            ("[", "]"),
+        ] {
+            let error = Template::parse(repeated(word, end)).err().expect("it is refused");
+            assert!(error.message().contains("line 2"), "{word}: {error}");
+        }
+        let ifs = format!("{}x{}", "{% if a %}".repeat(50_000), "{% endif %}".repeat(50_000));
+        assert!(Template::parse(ifs).is_err());
+        // Texts and lists of an ordinary length are no matter.
+        let list = (0..400).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let long = format!("{{{{ [{list}] | join('{}') }}}}", "word ".repeat(5_000));
+        assert!(Template::parse(long).is_ok());
     }
 }

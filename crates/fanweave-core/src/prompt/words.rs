@@ -7,13 +7,9 @@ use crate::closest;
 /// What is wrong with the first filter or test that is unknown: its line, and a sentence.
 pub(super) fn unknown(env: &Environment<'_>, text: &str) -> Option<(usize, String)> {
     let mut state = env.empty_state();
-    let mut is_raw = false;
+    let mut raw = Raw::default();
     for (line, code) in code(text) {
-        match code.trim_matches(['-', '+', ' ']) {
-            "raw" => is_raw = true,
-            "endraw" => is_raw = false,
-            _ => {}
-        }
+        let is_raw = raw.holds(&code);
         for word in names(&code).filter(|_| !is_raw) {
             let (error, kind) = match word {
                 Word::Filter(name) => {
@@ -29,6 +25,41 @@ pub(super) fn unknown(env: &Environment<'_>, text: &str) -> Option<(usize, Strin
         }
     }
     None
+}
+
+/// Whether code stands where it is text.
+#[derive(Default)]
+struct Raw(bool);
+
+impl Raw {
+    /// Whether the next piece of code does.
+    fn holds(&mut self, code: &str) -> bool {
+        match code.trim_matches(['-', '+', ' ']) {
+            "raw" => self.0 = true,
+            "endraw" => self.0 = false,
+            _ => {}
+        }
+        self.0
+    }
+}
+
+/// Most words and signs between `{{` and `}}`. The parser of templates calls itself for each of them, and a thread's stack ends
+/// somewhere.
+pub(super) const MOST: usize = 1_000;
+
+/// The line of the first piece of code that has more words and signs than [`MOST`].
+pub(super) fn too_long(text: &str) -> Option<usize> {
+    let size = |code: &str| {
+        let (mut size, mut in_word) = (0, false);
+        for c in code.chars() {
+            let is_word = c.is_alphanumeric() || c == '_';
+            size += usize::from(!(c.is_whitespace() || is_word && in_word));
+            in_word = is_word;
+        }
+        size
+    };
+    let mut raw = Raw::default();
+    code(text).find(|(_, code)| !raw.holds(code) && size(code) > MOST).map(|(line, _)| line)
 }
 
 /// Filters that people reach for, for the one that a mistyped name was meant to be.
