@@ -2,17 +2,17 @@
 
 use std::io::{IsTerminal, Read, Write};
 
-use fanweave::{Chain, Context, Delta, Message, Model, Prompt, Run, chain};
-use futures::StreamExt;
+use fanweave::{Chain, Context, Message, Model, Prompt, chain};
 use serde_json::json;
 
 use crate::args::AskArgs;
 use crate::documents;
-use crate::exit::{Exit, Failure, is_broken_pipe};
+use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Terms, connect, text_or_file};
+use crate::pieces::{print, written};
+use crate::stop;
 use crate::telemetry::Exporter;
-use crate::{out, stop};
 
 pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
     let prompt = prompt(&args)?;
@@ -68,38 +68,6 @@ async fn print_pieces(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result
     Ok(exit.unwrap_or(Exit::Ok))
 }
 
-/// Prints the text of a run as it arrives. Gives its output, unless nobody reads any more.
-pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<O>, Option<Exit>), Failure> {
-    let mut stdout = std::io::stdout();
-    let mut ends_line = true;
-    while let Some(piece) = run.next().await {
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(error) => {
-                // What has arrived stays readable, and the error gets a line of its own.
-                if !ends_line {
-                    let _ = writeln!(stdout);
-                }
-                return Err(error.into());
-            }
-        };
-        if let Delta::Text { text, .. } = &piece
-            && !text.is_empty()
-        {
-            ends_line = text.ends_with('\n');
-            if let Some(exit) =
-                written(write!(stdout, "{}", out::answer(text)).and_then(|()| stdout.flush()))?
-            {
-                return Ok((None, Some(exit)));
-            }
-        }
-    }
-    if !ends_line && let Some(exit) = written(writeln!(stdout))? {
-        return Ok((None, Some(exit)));
-    }
-    Ok((Some(run.output().await?), None))
-}
-
 async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
     let message = answer.invoke_in(prompt, &Context::new()).await?;
     let reply = message.reply.clone().unwrap_or_default();
@@ -115,13 +83,4 @@ async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<E
         line["tool_calls"] = json!(tool_calls);
     }
     written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok))
-}
-
-/// How to go on after a write: not at all where the reader has gone.
-pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
-    match result {
-        Ok(()) => Ok(None),
-        Err(e) if is_broken_pipe(&e) => Ok(Some(Exit::Ok)),
-        Err(e) => Err(Failure::new(format!("cannot write to stdout: {e}"))),
-    }
 }

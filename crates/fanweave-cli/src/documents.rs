@@ -11,9 +11,9 @@ use fanweave::{Embedder, Model};
 use serde_json::json;
 
 use crate::args::AskArgs;
-use crate::ask::{print, written};
 use crate::exit::{Exit, Failure};
 use crate::out::tell;
+use crate::pieces::{print, written};
 use crate::telemetry::Exporter;
 
 /// The name under which a store notes its embedding model.

@@ -18,6 +18,7 @@ mod manual;
 mod models;
 mod out;
 mod panel;
+mod pieces;
 mod progress;
 mod report;
 mod route;

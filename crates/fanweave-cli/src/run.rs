@@ -8,17 +8,16 @@ use std::sync::Arc;
 
 use fanweave::batch::{BatchJob, Costs, Input, Recorded, Settings};
 use fanweave::models::{Budget, Prices};
-use fanweave::{Chain, ChainFile, Delta, Error, ErrorKind, Vars};
-use futures::StreamExt;
+use fanweave::{Chain, ChainFile, Error, ErrorKind, Vars};
 use serde_json::Value;
 
 use crate::args::{ModelArgs, RunArgs, Via};
-use crate::ask::written;
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
-use crate::out::{answer, tell};
+use crate::out::tell;
+use crate::pieces::{print, written};
 use crate::telemetry::Exporter;
 use crate::{cost, stop};
 
@@ -154,36 +153,8 @@ fn missing(file: &ChainFile, given: &Vars) -> Option<String> {
 }
 
 async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
-    let mut out = std::io::stdout();
-    let mut ends_line = true;
-    let mut run = chain.stream(inputs);
-    while let Some(piece) = run.next().await {
-        let text = match piece {
-            Ok(Delta::Text { text, .. }) => text,
-            Ok(Delta::Value(Value::String(text))) => text,
-            Ok(Delta::Value(Value::Null)) => String::new(),
-            Ok(Delta::Value(value)) => serde_json::to_string_pretty(&value).unwrap_or_default(),
-            Ok(_) => continue,
-            Err(error) => {
-                // What has arrived stays readable, and the error gets a line of its own.
-                if !ends_line {
-                    let _ = writeln!(out);
-                }
-                return Err(error.into());
-            }
-        };
-        if !text.is_empty() {
-            ends_line = text.ends_with('\n');
-            if let Some(exit) = written(write!(out, "{}", answer(&text)).and_then(|()| out.flush()))? {
-                return Ok(exit);
-            }
-        }
-    }
-    if !ends_line && let Some(exit) = written(writeln!(out))? {
-        return Ok(exit);
-    }
-    run.output().await?;
-    Ok(Exit::Ok)
+    let (_, exit) = print(chain.stream(inputs)).await?;
+    Ok(exit.unwrap_or(Exit::Ok))
 }
 
 async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {

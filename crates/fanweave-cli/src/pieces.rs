@@ -1,0 +1,52 @@
+//! An answer on standard output, as it arrives.
+
+use std::io::Write;
+
+use fanweave::{Delta, Run};
+use futures::StreamExt;
+use serde_json::Value;
+
+use crate::exit::{Exit, Failure, is_broken_pipe};
+use crate::out;
+
+/// Prints a run as it arrives: its text, and values as JSON. Gives its output, unless nobody reads any more.
+pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<O>, Option<Exit>), Failure> {
+    let mut stdout = std::io::stdout();
+    let mut ends_line = true;
+    while let Some(piece) = run.next().await {
+        let text = match piece {
+            Ok(Delta::Text { text, .. }) => text,
+            Ok(Delta::Value(Value::String(text))) => text,
+            Ok(Delta::Value(Value::Null)) => String::new(),
+            Ok(Delta::Value(value)) => serde_json::to_string_pretty(&value).unwrap_or_default(),
+            Ok(_) => continue,
+            Err(error) => {
+                // What has arrived stays readable, and the error gets a line of its own.
+                if !ends_line {
+                    let _ = writeln!(stdout);
+                }
+                return Err(error.into());
+            }
+        };
+        if !text.is_empty() {
+            ends_line = text.ends_with('\n');
+            let shown = out::answer(&text);
+            if let Some(exit) = written(write!(stdout, "{shown}").and_then(|()| stdout.flush()))? {
+                return Ok((None, Some(exit)));
+            }
+        }
+    }
+    if !ends_line && let Some(exit) = written(writeln!(stdout))? {
+        return Ok((None, Some(exit)));
+    }
+    Ok((Some(run.output().await?), None))
+}
+
+/// How to go on after a write: not at all where the reader has gone.
+pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(e) if is_broken_pipe(&e) => Ok(Some(Exit::Ok)),
+        Err(e) => Err(Failure::new(format!("cannot write to stdout: {e}"))),
+    }
+}
