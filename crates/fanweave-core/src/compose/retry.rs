@@ -49,6 +49,9 @@ impl Default for RetryPolicy {
 
 impl RetryPolicy {
     /// Tries once, whatever comes back.
+    ///
+    /// A request that crossed the closing of a connection which had been at rest is no try: the server has not worked on it,
+    /// and models behind HTTP send it again.
     pub fn never() -> Self {
         Self { attempts: NonZeroU32::MIN, patience: Duration::ZERO, ..Self::default() }
     }
