@@ -33,7 +33,7 @@ pub struct Settings {
     /// Runs only so many rows from the beginning. Default: all.
     pub limit: Option<u64>,
     /// Calls equal requests once: the rows that ask the same share the answer, or the failure, of the first, and count
-    /// no tokens of their own. For jobs made with [`BatchJob::new`], within one run. Default: every row is called.
+    /// no tokens of their own. For jobs made with [`BatchJob::new`](crate::BatchJob::new), within one run. Default: every row is called.
     pub dedupe: bool,
     /// Sends a second request for a row that is late, once no other row waits: the tail of a batch is often one row that a
     /// provider forgot. At most one call in twenty is sent twice, within the concurrency, and both are paid for. Default
