@@ -21,21 +21,21 @@ const MANY: usize = 4_000;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
     let mut run = Recorded::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
-    spare(args, &run)?;
+    // What the run was given, where that is still there. To know it takes reading all of it, and figures do not need it.
+    let is_written = args.html.is_some() || args.chrome_trace.is_some();
+    let found = if args.input.is_none() && is_written { run.input().map(Path::to_owned) } else { None };
+    spare(args, &run, args.input.as_deref().or(found.as_deref()))?;
+    let mut shown = SHOWN;
     if run.rows.len() > MANY {
+        shown = SHOWN_OF_MANY;
         for row in &mut run.rows {
-            row.answer = fanweave::excerpt(&row.answer, SHOWN_OF_MANY);
+            row.answer = fanweave::excerpt(&row.answer, shown);
         }
     }
-    let shown = if run.rows.len() > MANY { SHOWN_OF_MANY } else { SHOWN };
-    let prompts = match &args.input {
-        Some(path) => prompts(path, shown)?,
-        // What the run was given, where that is still there: a page shows it, and figures do not.
-        None if args.html.is_some() => match run.input() {
-            Some(path) => prompts(path, shown).unwrap_or_default(),
-            None => HashMap::new(),
-        },
-        None => HashMap::new(),
+    let prompts = match (&args.input, &found) {
+        (Some(path), _) => prompts(path, shown)?,
+        (None, Some(path)) if args.html.is_some() => prompts(path, shown).unwrap_or_default(),
+        _ => HashMap::new(),
     };
     for note in &run.notes {
         tell!("warning: {note}");
@@ -77,16 +77,9 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
 }
 
 /// Refuses to write over what the report is made from: answers cost money.
-fn spare(args: &ReportArgs, run: &Recorded) -> Result<(), Failure> {
-    let mut journal = args.run.as_os_str().to_owned();
-    journal.push(".journal");
-    let whole = if args.run.extension() == Some("journal".as_ref()) {
-        args.run.with_extension("")
-    } else {
-        args.run.clone()
-    };
-    let input = args.input.as_deref().or_else(|| run.input());
-    let read = [Some(&*args.run), Some(Path::new(&journal)), Some(&*whole), input];
+fn spare(args: &ReportArgs, run: &Recorded, input: Option<&Path>) -> Result<(), Failure> {
+    let whole = (run.path.extension() == Some("journal".as_ref())).then(|| run.path.with_extension(""));
+    let read = [Some(&*args.run), Some(&*run.path), whole.as_deref(), input];
     let read: Vec<_> = read.into_iter().flatten().filter_map(|path| path.canonicalize().ok()).collect();
     for (flag, path) in [("--html", &args.html), ("--chrome-trace", &args.chrome_trace)] {
         if let Some(path) = path
