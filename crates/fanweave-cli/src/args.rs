@@ -51,13 +51,12 @@ pub(crate) enum Color {
 
 impl Color {
     pub(crate) fn apply(self) {
-        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         // 0 is no, as in most programs that know it.
-        let is_forced =
-            is_set("FORCE_COLOR") && std::env::var_os("FORCE_COLOR").is_some_and(|value| value != "0");
+        let is_forced = set("FORCE_COLOR").is_some_and(|value| value != "0");
         let choice = match self {
             // As `NO_COLOR`, it counts where it is not empty; of the two the one that asks for less wins.
-            Color::Auto if is_forced && !is_set("NO_COLOR") => anstream::ColorChoice::Always,
+            Color::Auto if is_forced && set("NO_COLOR").is_none() => anstream::ColorChoice::Always,
             Color::Auto => return,
             Color::Always => anstream::ColorChoice::Always,
             Color::Never => anstream::ColorChoice::Never,

@@ -232,22 +232,10 @@ fn read(path: &Path) -> Result<Layer, Failure> {
     }
     let settings = toml::from_str(&text).map_err(|e| {
         let failure = Failure::usage(format!("{shown}: {}", e.to_string().trim_end()));
-        let unknown = e.message().strip_prefix("unknown field `").and_then(|rest| rest.split_once('`'));
-        const NAMES: [&str; 12] = [
-            "model",
-            "base-url",
-            "rpm",
-            "tpm",
-            "max-in-flight",
-            "timeout",
-            "retries",
-            "cache",
-            "temperature",
-            "max-tokens",
-            "log",
-            "aliases",
-        ];
-        match unknown.and_then(|(name, _)| fanweave::closest(name, NAMES)) {
+        // It says which field is unknown, and then which there are.
+        let mut said = e.message().split('`').skip(1).step_by(2);
+        let unknown = said.next().filter(|_| e.message().starts_with("unknown field "));
+        match unknown.and_then(|name| fanweave::closest(name, said)) {
             Some(near) => failure.with_hint(format!("did you mean `{near}`?")),
             None => failure,
         }
