@@ -108,11 +108,7 @@ async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> R
         Some(content_type) => headers.insert(CONTENT_TYPE, content_type.clone()),
         None => headers.remove(CONTENT_TYPE),
     };
-    // Kept until the answer has been read: no error tells of it.
-    let key = match &model.keys {
-        Some(keys) => Some(keys.next().await?),
-        None => None,
-    };
+    let key = model.key().await?;
     if let Some((name, value)) = key.as_ref().map(|key| key.header.clone()) {
         headers.entry(name).or_insert(value);
     }

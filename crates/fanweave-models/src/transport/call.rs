@@ -97,10 +97,7 @@ impl Attempt for Sending<'_> {
     type Answer = Message;
 
     async fn prepare(&self) -> Result<Self::Ready> {
-        match &self.model.keys {
-            Some(keys) => Ok(Some(keys.next().await?)),
-            None => Ok(None),
-        }
+        self.model.key().await
     }
 
     async fn send(
@@ -157,6 +154,14 @@ fn ask(prompt: &Prompt, request: &HttpRequest) -> Ask {
 }
 
 impl HttpModel {
+    /// The key of the next request, to be kept until its answer has been read: no error tells of it.
+    pub(crate) async fn key(&self) -> Result<Option<KeyInUse>> {
+        match &self.keys {
+            Some(keys) => keys.next().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     fn http_request(&self, request: &HttpRequest, key: Option<&KeyInUse>) -> Request<bytes::Bytes> {
         let mut http = Request::new(request.body.clone());
         *http.method_mut() = request.method.clone();
