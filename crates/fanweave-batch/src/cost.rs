@@ -23,6 +23,8 @@ pub struct Costs {
     price: Option<Arc<Price>>,
     cap: Option<f64>,
     row: f64,
+    /// Told what earlier runs spent.
+    earlier: Option<Arc<dyn Fn(f64) + Send + Sync>>,
 }
 
 impl Costs {
@@ -44,6 +46,21 @@ impl Costs {
         self
     }
 
+    /// Tells `earlier` how many US dollars the runs before this one in the same journal spent, before the first row starts.
+    ///
+    /// ```
+    /// use std::sync::Mutex;
+    /// use fanweave_batch::Costs;
+    ///
+    /// static SPENT: Mutex<f64> = Mutex::new(0.0);
+    /// let costs = Costs::default().tell_earlier(|usd| *SPENT.lock().unwrap() += usd);
+    /// ```
+    #[must_use]
+    pub fn tell_earlier(mut self, earlier: impl Fn(f64) + Send + Sync + 'static) -> Self {
+        self.earlier = Some(Arc::new(earlier));
+        self
+    }
+
     /// What a call cost.
     pub fn of(&self, model: &str, usage: &Usage) -> Option<f64> {
         self.price.as_ref()?(model, usage)
@@ -56,6 +73,9 @@ impl Costs {
 
     /// The cap as it is watched, when so much had been spent before, and on so many rows nobody knows how much.
     pub(crate) fn purse(&self, spent: f64, unpriced: u64) -> Purse {
+        if let Some(earlier) = &self.earlier {
+            earlier(spent);
+        }
         #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
         let spent = spent + unpriced as f64 * self.row;
         Purse { cap: self.cap, spent, dearest: self.row }

@@ -6,8 +6,8 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use fanweave::batch::{BatchJob, Costs, Input, Recorded, Settings};
-use fanweave::models::{Budget, Prices};
+use fanweave::batch::{BatchJob, Costs, Input, Settings};
+use fanweave::models::Budget;
 use fanweave::{Chain, ChainFile, Error, ErrorKind, Vars};
 use serde_json::Value;
 
@@ -43,13 +43,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     }
     let file = Arc::new(file);
     let prices = cost::prices(args.prices.as_deref())?;
-    let budget = budget(&args, &file, &prices)?;
+    let most = args.budget_usd.or(file.limits().budget_usd);
+    let budget = most.map(|most| Budget::new(most, prices.clone()));
     let connections = RefCell::new(Vec::new());
     let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
     let telemetry = Exporter::from_env();
     let chain = telemetry.watch(file.name(), chain(&file, &args.model, terms, &connections)?);
-    match &args.rows {
+    let done = match &args.rows {
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
             if let Some(budget) = &budget {
@@ -58,11 +59,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                 let dearest = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
                 #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
                 let row = dearest * file.calls() as f64;
-                costs = costs.cap(budget.most(), row);
+                let calls = budget.clone();
+                costs = costs.cap(budget.most(), row).tell_earlier(move |usd| calls.spend(usd));
             }
-            let done = each_row(&args, &file, rows, chain, inputs, costs).await;
-            telemetry.end().await;
-            done
+            each_row(&args, &file, rows, chain, inputs, costs).await
         }
         None => {
             if let Some(names) = missing(&file, &inputs) {
@@ -72,15 +72,15 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             let work = async {
                 if args.json { print_json(&chain, inputs).await } else { print_pieces(&chain, inputs).await }
             };
-            let done = tokio::select! {
+            tokio::select! {
                 done = work => done,
                 () = stop::signal() => Ok(Exit::Interrupted),
-            };
-            history.end().await;
-            telemetry.end().await;
-            done
+            }
         }
-    }
+    };
+    history.end().await;
+    telemetry.end().await;
+    done
 }
 
 /// The chain with its models. What they are connected to is kept in `connections`.
@@ -116,18 +116,6 @@ fn chain(
         }
     });
     chain.map_err(|error| failed.take().unwrap_or_else(|| error.into()))
-}
-
-/// What all calls are paid from, where somebody has set a limit.
-fn budget(args: &RunArgs, file: &ChainFile, prices: &Prices) -> Result<Option<Budget>, Failure> {
-    let Some(most) = args.budget_usd.or(file.limits().budget_usd) else { return Ok(None) };
-    let budget = Budget::new(most, prices.clone());
-    let earlier = match args.output.as_deref() {
-        // What is no journal is complained about when the rows begin.
-        Some(output) if !args.fresh => Recorded::open(output, 0).unwrap_or_default(),
-        _ => Recorded::default(),
-    };
-    Ok(Some(budget.already_spent(earlier.rows.iter().filter_map(|row| row.cost_usd).sum())))
 }
 
 /// The inputs that `--set` gives.

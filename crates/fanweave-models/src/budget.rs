@@ -66,11 +66,9 @@ impl Budget {
         Self(Arc::new(Purse { most: usd, prices, sums: Mutex::default(), ended: Notify::new() }))
     }
 
-    /// Takes `usd` dollars out, for what was spent before.
-    #[must_use]
-    pub fn already_spent(self, usd: f64) -> Self {
+    /// Takes `usd` dollars out, for what is spent elsewhere or was before.
+    pub fn spend(&self, usd: f64) {
         self.0.sums().spent += usd;
-        self
     }
 
     /// The whole sum, in US dollars.
@@ -251,7 +249,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_spent_before_counts_and_a_price_must_be_known() {
-        let budget = Budget::new(3.0, prices()).already_spent(1.0);
+        let budget = Budget::new(3.0, prices());
+        budget.spend(1.0);
         assert!(budget.wrap(echo(3)).unwrap().invoke("a").await.is_err());
         let error = budget.wrap(Fake::script(["x"].map(Ok)).model()).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
