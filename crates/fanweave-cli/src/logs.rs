@@ -1,6 +1,7 @@
 //! `fanweave logs`, and the history that it shows: calls of `ask` and `run`, in an SQLite file of the user's.
 
 use std::fmt::Write;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,6 +73,8 @@ struct Inner {
 }
 
 impl LogSink for Sink {
+    const AT_ONCE: NonZeroUsize = SqliteLog::AT_ONCE;
+
     async fn tell(&self, record: CallRecord) -> fanweave::Result<()> {
         let inner = &*self.0;
         let told = async {

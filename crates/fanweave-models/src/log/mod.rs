@@ -22,9 +22,6 @@ use tokio::task::JoinHandle;
 
 pub use promptlayer::PromptLayer;
 
-/// Calls that are told at once.
-const AT_ONCE: usize = 8;
-
 /// Calls that may wait to be told where the caller says nothing.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 
@@ -72,6 +69,9 @@ pub struct CallRecord {
 /// # }
 /// ```
 pub trait LogSink: Send + Sync + 'static {
+    /// Most calls that it is told of at the same time. Default 8. A sink of 1 is told of them in the order of their ends.
+    const AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
+
     /// Tells of one call. An error is counted, and the call is not told again.
     fn tell(&self, record: CallRecord) -> impl Future<Output = Result<()>> + Send;
 }
@@ -178,9 +178,9 @@ impl Counts {
     }
 }
 
-async fn write(mut waiting: mpsc::Receiver<CallRecord>, sink: impl LogSink, counts: Arc<Counts>) {
+async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, counts: Arc<Counts>) {
     let records = stream::poll_fn(move |cx| waiting.poll_recv(cx));
-    let told = records.for_each_concurrent(AT_ONCE, |record| async {
+    let told = records.for_each_concurrent(S::AT_ONCE.get(), |record| async {
         // One that panics must not end the log of all others.
         let told = AssertUnwindSafe(async { sink.tell(record).await }).catch_unwind();
         let count = match told.await {

@@ -60,6 +60,33 @@ async fn calls_that_find_the_queue_full_are_counted_and_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_sink_of_one_at_a_time_is_told_in_order() {
+    #[derive(Clone, Default)]
+    struct Ordered(Arc<Mutex<Vec<String>>>);
+
+    impl LogSink for Ordered {
+        const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN;
+
+        async fn tell(&self, record: CallRecord) -> Result<()> {
+            let asked = record.prompt.last_user_text();
+            // The first ones take longest.
+            sleep(Duration::from_secs(9 - asked.parse::<u64>().unwrap())).await;
+            self.0.lock().unwrap().push(asked);
+            Ok(())
+        }
+    }
+
+    let sink = Ordered::default();
+    let log = RequestLog::new(sink.clone()).unwrap();
+    let model = log.wrap(Fake::echo().model());
+    for n in 0..9 {
+        model.invoke(n.to_string()).await.unwrap();
+    }
+    assert_eq!(log.close().await.told, 9);
+    assert_eq!(*sink.0.lock().unwrap(), ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_log_that_fails_or_is_gone_fails_no_call() {
     let log = RequestLog::new(Keep { fails: true, ..Keep::default() }).unwrap();
     let model = log.wrap(Fake::echo().model());

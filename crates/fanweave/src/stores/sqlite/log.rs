@@ -1,5 +1,6 @@
 //! A history of calls in an SQLite file.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,7 +95,7 @@ pub struct SqliteLog {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LoggedCall {
-    /// Its number: later calls have greater ones.
+    /// Its number. Of the calls of one log, those that ended later have greater ones.
     pub id: i64,
     /// When it began, in milliseconds of Unix time.
     pub began_ms: u64,
@@ -289,6 +290,9 @@ fn text(message: &Message) -> String {
 }
 
 impl LogSink for SqliteLog {
+    /// The numbers of calls say in which order they ended.
+    const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN;
+
     async fn tell(&self, record: CallRecord) -> Result<()> {
         let look = self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK);
         let (file, most_bytes) = (self.file.clone(), self.most_bytes);
