@@ -34,6 +34,7 @@ pub struct Progress {
     any_answered: AtomicBool,
     in_flight: AtomicU64,
     retries: AtomicU64,
+    hedged: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     cached_tokens: AtomicU64,
@@ -116,6 +117,8 @@ pub struct Snapshot {
     pub waiting: u64,
     /// Tries after the first one, so far.
     pub retries: u64,
+    /// Requests that were sent beside one that was late, so far.
+    pub hedged: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
     /// US dollars that this run's rows cost. `None` where no price is known.
@@ -174,6 +177,7 @@ impl Progress {
             retrying,
             waiting,
             retries: self.retries.load(Relaxed),
+            hedged: self.hedged.load(Relaxed),
             usage: self.usage(),
             cost_usd: (self.priced.load(Relaxed) > 0).then(|| dollars(self.cost.load(Relaxed))),
             cap_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
@@ -287,6 +291,9 @@ impl Progress {
             EventKind::Retrying { .. } => {
                 self.retries.fetch_add(1, Relaxed);
                 self.hold(event.run, Some(Held::Retrying));
+            }
+            EventKind::Hedged => {
+                self.hedged.fetch_add(1, Relaxed);
             }
             EventKind::RequestStarted => {
                 self.hold(event.run, None);

@@ -225,6 +225,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             interrupted: cut_short,
             refused,
             retries: end.retries,
+            hedged: end.hedged,
             usage: end.usage,
             cost_usd: end.cost_usd,
             over_budget,

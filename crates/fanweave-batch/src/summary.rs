@@ -39,6 +39,8 @@ pub struct Summary {
     pub refused: Option<Error>,
     /// Tries after the first one.
     pub retries: u64,
+    /// Requests that were sent beside one that was late. See [`Settings::hedge`](crate::Settings::hedge).
+    pub hedged: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
     /// US dollars that this run's rows cost, as far as prices are known. `None` where none is.

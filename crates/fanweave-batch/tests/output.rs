@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchJob, Costs, ErrorKind, Output, Progress, Render, Settings, Source};
 use fanweave_core::{
-    Chain, ChatModel, Context, Error, FinishReason, Message, Model, Part, Prompt, Reply, Role, ToolCall,
-    Tools, Usage, chain, model::fake::Fake, step,
+    Chain, ChatModel, Context, Error, EventKind, FinishReason, Message, Model, Part, Prompt, Reply, Role,
+    ToolCall, Tools, Usage, chain, model::fake::Fake, step,
 };
 use support::{Place, Rows, job, settings, text_rows};
 
@@ -46,8 +46,7 @@ fn every_kind() -> Chain<Prompt, Message> {
             finish_reason: Some(FinishReason::Stop),
             usage: Usage { input_tokens: 3, output_tokens: 5, cached_tokens: 1, reasoning_tokens: 2 },
             attempts: 2,
-            cached: false,
-            raw: None,
+            ..Reply::default()
         };
         let mut message = match prompt.last_user_text().as_str() {
             "refuse" => {
@@ -321,6 +320,22 @@ async fn a_row_that_calls_tools_costs_what_its_rounds_cost_and_no_more() {
         (&row["answer"], &row["attempts"], &row["usage"]["input_tokens"]),
         (&"done".into(), &2.into(), &6.into())
     );
+}
+
+#[tokio::test]
+async fn a_row_whose_request_was_sent_twice_counts_twice() {
+    let late = step(|_: Prompt, cx: Context| async move {
+        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
+        let reply = Reply { usage, attempts: 2, hedged: 1, ..Reply::default() };
+        cx.emit(EventKind::Hedged).await;
+        cx.emit(EventKind::StepFinished { reply: Some(Arc::new(reply)) }).await;
+        Ok(String::new())
+    });
+    let source = Source::from_reader("q", "one".as_bytes(), None).unwrap();
+    let job = BatchJob::new(source, Render::default(), chain(late), Output::Writer(Box::new(io::sink())));
+    let summary = job.costs(prices()).run().await.unwrap();
+    // The tokens of the answer alone are known.
+    assert_eq!((summary.hedged, summary.usage.total_tokens(), summary.cost_usd), (1, 4, Some(1.0)));
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
     };
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
-        "left": summary.left, "stopped": stopped, "retries": summary.retries, "usage": summary.usage,
+        "left": summary.left, "stopped": stopped, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
         "cost_usd": summary.cost_usd, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
     })
@@ -89,6 +89,9 @@ fn figures(summary: &Summary) -> String {
     }
     if summary.retries > 0 {
         figures.push(format!("{} retries", summary.retries));
+    }
+    if summary.hedged > 0 {
+        figures.push(format!("{} sent twice", summary.hedged));
     }
     figures.join("   ")
 }
@@ -118,6 +121,7 @@ mod tests {
             failed: 4,
             resumed: 100,
             retries: 12,
+            hedged: 3,
             cost_usd: Some(0.42),
             usage: Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() },
             wall: Duration::from_millis(3_100),
@@ -130,7 +134,7 @@ mod tests {
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)
-        tokens 2.3k in, 14k out   cost $0.42   p50 612ms   p95 1.4s   12 retries
+        tokens 2.3k in, 14k out   cost $0.42   p50 612ms   p95 1.4s   12 retries   3 sent twice
         answers: answers.jsonl
         ");
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
-use crate::{Context, Reply, Result, Runnable, Streaming, Usage};
+use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 
 /// A model that turns texts into vectors: what the author of a provider writes. Users hold an [`Embedder`].
 ///
@@ -114,8 +114,12 @@ impl Runnable for Embedder {
 
     async fn run(&self, texts: Vec<String>, cx: &Context) -> Result<Embedded> {
         let cx = cx.begin(&self.name).await;
-        let result =
-            if texts.is_empty() { Ok(Embedded::default()) } else { self.inner.embed(texts, &cx).await };
+        let result = if texts.is_empty() {
+            Ok(Embedded::default())
+        } else {
+            cx.emit(EventKind::Embeds(texts.len())).await;
+            self.inner.embed(texts, &cx).await
+        };
         let reply = |answer: &Embedded| Some(Arc::new(Reply { usage: answer.usage, ..Reply::default() }));
         cx.end(&self.name, result, reply).await
     }

@@ -79,12 +79,16 @@ pub enum EventKind {
     StepStarted,
     /// What a model is asked, with all parameters. Follows its [`StepStarted`](Self::StepStarted).
     Asked(Arc<Prompt>),
+    /// How many texts an [`Embedder`](crate::Embedder) turns into vectors. Follows its [`StepStarted`](Self::StepStarted).
+    Embeds(usize),
     /// A model sent a piece of its answer.
     Delta(Delta),
     /// A call waits for its turn: the account's limit, or the run's own concurrency.
     Waiting,
     /// A request is about to be sent.
     RequestStarted,
+    /// A request that is late is about to be sent a second time, beside the first. The first answer wins.
+    Hedged,
     /// The first byte of an answer arrived.
     FirstByte,
     /// The first piece of an answer arrived that is streamed.

@@ -195,6 +195,10 @@ pub struct Reply {
     pub usage: Usage,
     /// Requests it took to get this answer. 0 where no request was made.
     pub attempts: u32,
+    /// How many of them were sent beside one that was late. What became of those that lost is unknown: the provider may
+    /// bill each of them like the answer.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hedged: u32,
     /// Whether the answer comes from a [store](crate::Model::cached), and cost nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,
@@ -251,9 +255,8 @@ pub struct Usage {
     pub reasoning_tokens: u64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
+fn is_zero<T: Default + PartialEq>(n: &T) -> bool {
+    *n == T::default()
 }
 
 impl Usage {

@@ -15,8 +15,8 @@ use crate::{Price, Prices};
 /// answer, or as many as the longest answer so far had, and at least 500. A call for which too little is left waits while
 /// others hold some of it, and fails with [`ErrorKind::QuotaExhausted`] where none does. So the sum is passed by no more
 /// than answers are longer than they were expected to be. An answer whose use is not told costs as much as its prompt and
-/// its text have at four bytes a token. What a provider bills for requests that failed is not known here,
-/// and not counted.
+/// its text have at four bytes a token. A call whose request was sent a second
+/// time because it was late counts twice. What a provider bills for requests that failed is not known here, and not counted.
 ///
 /// ```
 /// use fanweave_core::{ErrorKind, Usage, model::fake::Fake};
@@ -196,7 +196,8 @@ impl ChatModel for Paid {
             usage = Usage { output_tokens: (answer.text().len() as u64).div_ceil(4), ..expected };
         }
         self.longest.fetch_max(usage.output_tokens, Relaxed);
-        held.pay(self.price.cost(&usage));
+        let hedged = answer.reply.as_ref().map_or(0, |reply| reply.hedged);
+        held.pay(self.price.cost(&usage) * f64::from(hedged + 1));
         Ok(answer)
     }
 }
@@ -206,7 +207,7 @@ mod tests {
     use std::time::Duration;
 
     use fanweave_core::model::fake::Fake;
-    use fanweave_core::{Parameters, chain};
+    use fanweave_core::{Parameters, Reply, chain};
     use tokio::time::Instant;
 
     use super::*;
@@ -286,6 +287,28 @@ mod tests {
         assert_eq!(budget.spent(), 2.0, "a token for every four bytes");
         model.invoke("a").await.unwrap();
         assert_eq!(budget.spent(), 4.0);
+    }
+
+    /// Was late, and was sent twice.
+    struct Late;
+
+    impl ChatModel for Late {
+        fn name(&self) -> &str {
+            "fake/echo"
+        }
+
+        async fn generate(&self, _: Prompt, _: &Context) -> Result<Message> {
+            let usage = Usage { output_tokens: 3, ..Usage::default() };
+            let reply = Reply { usage, attempts: 2, hedged: 1, ..Reply::default() };
+            Ok(Message { reply: Some(Box::new(reply)), ..Message::assistant("a") })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_twice_is_paid_for_twice() {
+        let budget = Budget::new(1_000.0, prices());
+        budget.wrap(Model::new(Late)).unwrap().invoke("a").await.unwrap();
+        assert_eq!(budget.spent(), 6.0);
     }
 
     #[tokio::test]

@@ -55,6 +55,24 @@ fn without_retries_every_row_is_an_answer_or_a_clear_error() {
 }
 
 #[test]
+fn rows_that_the_provider_forgot_are_sent_a_second_time_and_counted() {
+    let hangs = Settings { error_rate: 0.0, reset_rate: 0.0, truncate_rate: 0.0, ..faulty(0.02) };
+    let provider = Provider::start(hangs);
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(600));
+    let ran = folder.batch(&provider.url(), &["--json"]).expect_code(0);
+    let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let stats = provider.stats();
+    // Nobody has waited for a timeout.
+    assert!(stats.hangs > 0 && summary["retries"] == 0, "{stats:?} {summary}");
+    assert_eq!(summary["hedged"], stats.requests - 600);
+    let rows = folder.rows("out.jsonl");
+    assert_all_answered(&rows, 600);
+    let attempts: u64 = rows.iter().map(|row| row["attempts"].as_u64().unwrap()).sum();
+    assert_eq!(attempts, stats.requests);
+}
+
+#[test]
 fn a_rate_limited_provider_answers_every_row() {
     let provider = Provider::start(Settings { rpm: Some(3000), ..Settings::default() });
     let folder = Folder::new();

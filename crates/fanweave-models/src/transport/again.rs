@@ -44,24 +44,34 @@ pub(crate) struct Manner {
     pub(crate) hedge: bool,
 }
 
-/// Sends a request until it succeeds or there is no use, and gives the number of requests it took.
+/// What came of a request.
+pub(crate) struct Done<T> {
+    pub(crate) answer: T,
+    /// Requests it took.
+    pub(crate) attempts: u32,
+    /// How many of them were sent beside one that was late.
+    pub(crate) hedged: u32,
+}
+
+/// Sends a request until it succeeds or there is no use.
 pub(crate) async fn again<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     manner: Manner,
     cx: &Context,
-) -> Result<(A::Answer, u32)> {
+) -> Result<Done<A::Answer>> {
     let mut tries = Tries::new(manner.retry, &account.budget);
+    let mut sent = Sent::default();
     loop {
         let attempt = tries.begin();
-        let mut spoken = false;
-        match once(call, account, manner, &mut spoken, cx).await {
+        match once(call, account, manner, &mut sent, cx).await {
             Ok(answer) => {
                 tries.succeeded();
-                return Ok((answer, attempt));
+                let hedged = sent.hedged;
+                return Ok(Done { answer, attempts: attempt + hedged, hedged });
             }
             // What has been handed out cannot be taken back.
-            Err(error) if spoken => return Err(call.named(error).with_attempts(attempt)),
+            Err(error) if sent.spoken => return Err(call.named(error).with_attempts(attempt)),
             Err(error) => {
                 let error = call.named(error);
                 let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
@@ -73,22 +83,32 @@ pub(crate) async fn again<A: Attempt>(
     }
 }
 
+/// What happened to the requests of a call.
+#[derive(Default)]
+struct Sent {
+    /// Whether a piece has been handed out.
+    spoken: bool,
+    /// How many were sent beside one that was late.
+    hedged: u32,
+}
+
 /// Sends the request once. Slot and place are held until the answer has been read, and no longer.
 async fn once<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     manner: Manner,
-    spoken: &mut bool,
+    sent: &mut Sent,
     cx: &Context,
 ) -> Result<A::Answer> {
     let ready = call.prepare().await?;
     let (_slot, mut place) = enter(account, manner.ask, cx).await?;
-    let sent = place.sent();
+    let began = place.sent();
+    cx.emit(EventKind::RequestStarted).await;
     if !manner.hedge {
-        return call.send(ready, &mut place, spoken, cx).await;
+        return call.send(ready, &mut place, &mut sent.spoken, cx).await;
     }
-    let first = pin!(call.send(ready, &mut place, spoken, cx));
-    let first = match select(first, pin!(late(account, sent))).await {
+    let first = pin!(call.send(ready, &mut place, &mut sent.spoken, cx));
+    let first = match select(first, pin!(late(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,
     };
@@ -99,12 +119,15 @@ async fn once<A: Attempt>(
                 // As the first: a run makes no more calls at once than it may.
                 && let Some(_slot) = cx.try_slot()
                 && let Some(mut place) = account.try_hedge(manner.ask)
-                && let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await
             {
-                return answer;
+                sent.hedged += 1;
+                cx.emit(EventKind::Hedged).await;
+                if let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await {
+                    return answer;
+                }
             }
             sleep(AGAIN).await;
-            late(account, sent).await;
+            late(account, began).await;
         }
     });
     // The first answer wins, and the loser is dropped.

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
-use super::again::{Attempt, Manner, again};
+use super::again::{Attempt, Done, Manner, again};
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
@@ -79,9 +79,11 @@ impl ChatModel for HttpModel {
         // Whoever wants no retries wants one request.
         let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
         let manner = Manner { retry: self.retry, ask, hedge };
-        let (mut message, attempts) =
-            again(&Sending { model: self, request: &request }, &self.account, manner, cx).await?;
-        reply(&mut message).attempts = attempts;
+        let sending = Sending { model: self, request: &request };
+        let Done { answer: mut message, attempts, hedged } =
+            again(&sending, &self.account, manner, cx).await?;
+        let reply = reply(&mut message);
+        (reply.attempts, reply.hedged) = (attempts, hedged);
         Ok(message)
     }
 }
@@ -108,7 +110,6 @@ impl Attempt for Sending<'_> {
         cx: &Context,
     ) -> Result<Message> {
         let Self { model, request } = self;
-        cx.emit(EventKind::RequestStarted).await;
         let stream = request.streams;
         let request = model.http_request(request, key.as_ref());
         let mut answer = Exchange::begin(&model.client, request, model.timeouts, cx.deadline()).await?;

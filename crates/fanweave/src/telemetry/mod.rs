@@ -14,7 +14,7 @@
 //! | `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.reasoning.output_tokens` | what it used |
 //! | `error.type`, and the status | why it failed |
 //! | `fanweave.attempts`, `fanweave.cached`, `fanweave.tags` | requests it took, whether a store answered, the tags of the run |
-//! | events `waiting`, `retry` | when it waited for its turn, and which tries failed |
+//! | events `waiting`, `retry`, `hedged` | when it waited for its turn, which tries failed, and when it was sent a second time because it was late |
 //!
 //! | metric | |
 //! |---|---|

@@ -62,14 +62,15 @@ impl Spans {
                     span.set_attributes(attributes::asked(prompt));
                 }
             }
-            EventKind::Waiting => self.note(event, tracer, "waiting", Vec::new()),
-            EventKind::RequestStarted => {
-                let Some(open) = self.open.get_mut(&event.run) else { return };
-                // Of the steps that send requests, all but those of embeddings say what is asked.
-                if open.call.is_none() && open.span.is_none() && open.name.contains('/') {
+            EventKind::Embeds(_) => {
+                if let Some(open) = self.open.get_mut(&event.run) {
                     open.call("embeddings", tracer);
                 }
-                if let Some(call) = &mut open.call {
+            }
+            EventKind::Waiting => self.note(event, tracer, "waiting", Vec::new()),
+            EventKind::Hedged => self.note(event, tracer, "hedged", Vec::new()),
+            EventKind::RequestStarted => {
+                if let Some(call) = self.open.get_mut(&event.run).and_then(|open| open.call.as_mut()) {
                     call.sent = Instant::now();
                 }
             }

@@ -11,7 +11,8 @@ use opentelemetry::metrics::MeterProvider;
 use super::*;
 use crate::model::fake::Fake;
 use crate::{
-    Chain, Context, Error, ErrorKind, Parameters, Prompt, chain, model, parallel, prompt, step, text, vars,
+    Chain, Context, Error, ErrorKind, Parameters, Prompt, chain, embedder, model, parallel, prompt, step,
+    text, vars,
 };
 
 /// Spans and metrics, kept in memory.
@@ -150,6 +151,26 @@ async fn a_failure_says_why_and_a_step_that_is_dropped_leaves_no_span_open() {
     assert_eq!(telemetry.inner.spans.lock().unwrap().len(), 0);
     insta::assert_snapshot!("failures", kept.tree());
     insta::assert_snapshot!("failures_counts", kept.counts());
+}
+
+#[tokio::test]
+async fn texts_that_are_embedded_are_a_call_of_their_own_kind_and_no_texts_are_none() {
+    let kept = Kept::new();
+    let embed = kept.watch(chain(embedder("sim/words").unwrap()), false);
+    embed.invoke(vec!["a bear".to_owned()]).await.unwrap();
+    embed.invoke(Vec::new()).await.unwrap();
+    insta::assert_snapshot!("embeddings", kept.tree());
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_twice_says_so() {
+    let kept = Kept::new();
+    let late = step(|_: (), cx: Context| async move {
+        cx.emit(crate::EventKind::Hedged).await;
+        Ok(())
+    });
+    kept.watch(chain(late).named("late"), false).invoke(()).await.unwrap();
+    insta::assert_snapshot!("hedged", kept.tree());
 }
 
 #[tokio::test]

@@ -234,16 +234,20 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
     let cx = Context::new().with_concurrency(NonZeroUsize::new(MOST).expect("not 0"));
     let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
     let mut rows = JoinSet::new();
+    let told = Arc::new(AtomicUsize::new(0));
     let began = Instant::now();
     for _ in 0..MOST {
-        let (server, account, cx) = (server.clone(), account.clone(), cx.clone());
+        let (server, account, cx, told) = (server.clone(), account.clone(), cx.clone(), told.clone());
         rows.spawn(async move {
             for _ in 0..100 {
-                again(&*server, &account, manner, &cx).await.expect("it never fails");
+                let done = again(&*server, &account, manner, &cx).await.expect("it never fails");
+                assert_eq!(done.attempts, done.hedged + 1);
+                told.fetch_add(done.attempts as usize, Ordering::SeqCst);
             }
         });
     }
     rows.join_all().await;
+    assert_eq!(told.load(Ordering::SeqCst), server.sent.load(Ordering::SeqCst));
     assert_eq!(server.most.load(Ordering::SeqCst), MOST);
     // Once rows have run out, those that are late are still overtaken.
     assert!(server.sent.load(Ordering::SeqCst) > MOST * 100, "no second request at all");
