@@ -10,7 +10,8 @@ use crate::documents;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Terms, connect, text_or_file};
-use crate::pieces::{print, written};
+use crate::out::written;
+use crate::pieces::print;
 use crate::stop;
 use crate::telemetry::Exporter;
 

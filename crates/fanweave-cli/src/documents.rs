@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::args::AskArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::tell;
-use crate::pieces::{print, written};
+use crate::out::{tell, written};
+use crate::pieces::print;
 use crate::telemetry::Exporter;
 
 /// The name under which a store notes its embedding model.

@@ -80,8 +80,3 @@ impl From<Error> for Failure {
         Self { exit, message: error.to_string(), hint: None }
     }
 }
-
-/// Whether writing failed because nobody reads any more: no error to a person.
-pub(crate) fn is_broken_pipe(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::BrokenPipe
-}

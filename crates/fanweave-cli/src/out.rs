@@ -3,16 +3,20 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 
 /// Prints text. A reader that has seen enough is no failure.
 pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text).and_then(|()| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot write to standard output: {e}")))
-        }
-        _ => Ok(()),
+    written(out.write_all(text).and_then(|()| out.flush())).map(|_| ())
+}
+
+/// How to go on after a write: not at all where the reader has gone.
+pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Some(Exit::Ok)),
+        Err(e) => Err(Failure::new(format!("cannot write to standard output: {e}"))),
     }
 }
 

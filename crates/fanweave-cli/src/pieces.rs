@@ -6,8 +6,8 @@ use fanweave::{Delta, Run};
 use futures::StreamExt;
 use serde_json::Value;
 
-use crate::exit::{Exit, Failure, is_broken_pipe};
-use crate::out;
+use crate::exit::{Exit, Failure};
+use crate::out::{self, written};
 
 /// Prints a run as it arrives: its text, and values as JSON. Gives its output, unless nobody reads any more.
 pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<O>, Option<Exit>), Failure> {
@@ -40,13 +40,4 @@ pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<
         return Ok((None, Some(exit)));
     }
     Ok((Some(run.output().await?), None))
-}
-
-/// How to go on after a write: not at all where the reader has gone.
-pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
-    match result {
-        Ok(()) => Ok(None),
-        Err(e) if is_broken_pipe(&e) => Ok(Some(Exit::Ok)),
-        Err(e) => Err(Failure::new(format!("cannot write to stdout: {e}"))),
-    }
 }

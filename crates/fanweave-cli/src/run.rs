@@ -16,8 +16,8 @@ use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
-use crate::out::tell;
-use crate::pieces::{print, written};
+use crate::out::{tell, written};
+use crate::pieces::print;
 use crate::telemetry::Exporter;
 use crate::{cost, stop};
 

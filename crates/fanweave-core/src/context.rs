@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::deadline::until;
 use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
 use crate::run::Pieces;
 use crate::runnable::DeltaMap;
@@ -555,27 +556,15 @@ impl Context {
                 None => std::future::pending().await,
             }
         };
-        let late = async {
-            match deadline {
-                Some((at, _)) => tokio::time::sleep_until(*at).await,
-                None => std::future::pending().await,
-            }
-        };
-        let too_late = || {
+        let late = || {
             let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
             let message = format!("the run did not end within {limit:?}");
             Error::new(ErrorKind::Timeout, message).with_retryable(false)
         };
-        let is_over = || deadline.is_some_and(|(at, _)| Instant::now() >= at);
         tokio::select! {
             biased;
-            done = work => match done {
-                // A request that has heard of the deadline may be the first to say so.
-                Err(error) if error.kind() == ErrorKind::Timeout && is_over() => Err(too_late().with_source(error)),
-                done => done,
-            },
+            done = until(deadline.map(|(at, _)| at), late, work) => done,
             () = cancelled => Err(Error::new(ErrorKind::Cancelled, "the run was cancelled")),
-            () = late => Err(too_late()),
         }
     }
 }

@@ -10,6 +10,7 @@ mod carried;
 mod closest;
 pub mod compose;
 pub mod context;
+mod deadline;
 mod delta;
 pub mod embed;
 mod error;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::deadline::until;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
@@ -41,16 +42,7 @@ impl<R: Runnable> Runnable for Timeout<R> {
             let message = format!("{} did not end within {:?}", self.name, self.limit);
             Error::new(ErrorKind::Timeout, message)
         };
-        match tokio::time::timeout(self.limit, self.inner.run(input, &cx)).await {
-            // Who heard of it from the context may be the first to say so, and does not know whose limit it is.
-            Ok(Err(error))
-                if error.kind() == ErrorKind::Timeout && end.is_some_and(|end| Instant::now() >= end) =>
-            {
-                Err(late().with_source(error))
-            }
-            Ok(result) => result,
-            Err(_) => Err(late()),
-        }
+        until(end, late, self.inner.run(input, &cx)).await
     }
 
     fn streaming(&self) -> Streaming {
