@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::sim::SimArgs;
 
@@ -164,7 +164,7 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 
-    /// Call nothing: show the first prompts, and what all of them may take and cost
+    /// Call nothing: show the first prompts, and what all of them may take and cost. Needs no key
     #[arg(long, help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
@@ -303,10 +303,13 @@ Examples:
   fanweave run examples/article.yaml --model sim/writer --set topic='tidal power'
   fanweave run examples/article.yaml --check
   fanweave run examples/article.yaml --graph
+  fanweave run examples/article.yaml --model openai/gpt-5-mini --rows examples/topics.txt --dry-run
   fanweave run examples/article.yaml --model sim/writer --rows examples/topics.txt -o articles.jsonl
 
 A row of --rows fills the inputs of its names; a line of text fills the only input, or the one called `input`.
-Exit codes with --rows are those of `fanweave batch`.")]
+Exit codes with --rows are those of `fanweave batch`.",
+    // Rows need somewhere to go, unless nothing is called.
+    group = ArgGroup::new("ends").args(["output", "dry_run"]).multiple(true))]
 pub(crate) struct RunArgs {
     /// The chain file
     pub(crate) file: PathBuf,
@@ -336,7 +339,7 @@ pub(crate) struct RunArgs {
 
     /// Run the chain for every row of this file, or of stdin where it is -: its fields are inputs, and texts among them are
     /// read as those of --set
-    #[arg(long, value_name = "FILE", requires = "output", help_heading = "Rows")]
+    #[arg(long, value_name = "FILE", requires = "ends", help_heading = "Rows")]
     pub(crate) rows: Option<PathBuf>,
 
     /// File for the outputs of all rows, or - for stdout
@@ -362,6 +365,11 @@ pub(crate) struct RunArgs {
     /// Start over: forget the journal and replace the output of an earlier run
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) fresh: bool,
+
+    /// Call nothing: show what the first run would ask, and what all of them may take and cost, with a simulated model in
+    /// place of each. Needs no key
+    #[arg(long, conflicts_with_all = ["check", "graph", "json"], help_heading = "Cost")]
+    pub(crate) dry_run: bool,
 
     /// Most US dollars for all calls, those of all rows and of earlier runs of the same output included [default: that of
     /// the file, or none]

@@ -10,7 +10,7 @@ use fanweave_sim::{Server, Settings};
 use crate::args::ModelArgs;
 use crate::exit::Failure;
 use crate::logs::History;
-use crate::{config, secrets};
+use crate::{config, dry_run, secrets};
 
 /// A model, and the server that it needs where it is simulated behind a real socket.
 pub(crate) struct Connected {
@@ -26,6 +26,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) key_env: Option<&'a str>,
     /// Keeps the provider's own bodies, for outputs in its format.
     pub(crate) keep_raw: bool,
+    /// Whether nothing is called: a simulated model stands in for the model, and needs no key.
+    pub(crate) dry: bool,
     /// What the calls are paid from.
     pub(crate) budget: Option<&'a Budget>,
     /// Where the calls are noted.
@@ -34,11 +36,22 @@ pub(crate) struct Terms<'a> {
 
 /// The model that the flags describe.
 pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
-    let Terms { key_env, keep_raw, budget, history } = terms;
+    let Terms { key_env, keep_raw, dry, budget, history } = terms;
     // A chain file may use the aliases of the settings too.
     let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
-    let key = key_env.map(key_of).transpose()?;
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
+    if dry {
+        // All that can be wrong with a model but its key.
+        let real = match simulated {
+            true => fanweave::model(name)?,
+            false => {
+                build(&with_vendor(name, args), args.base_url.clone(), Some("none".into()), args, false)?
+            }
+        };
+        let model = dry_run::stand_in(real.name()).with(parameters(args));
+        return Ok(Connected { model, _server: None });
+    }
+    let key = key_env.map(key_of).transpose()?;
     let plain = args.rpm.is_none() && args.timeout.is_none() && args.retries.is_none();
 
     let (model, server) = if simulated && plain {

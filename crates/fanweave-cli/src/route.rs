@@ -30,11 +30,12 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
         [] => vec![None],
         names => names.iter().map(|name| Some(name.as_str())).collect(),
     };
+    let is_dry = args.dry_run;
     let mut connected = Vec::new();
     let mut reach = |model: &str| -> Result<Vec<Model>, Failure> {
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
         let reach = |key_env: &Option<&str>| {
-            connect(&args, Terms { key_env: *key_env, keep_raw, ..Terms::default() })
+            connect(&args, Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() })
         };
         let all = keys.iter().map(reach).collect::<Result<Vec<_>, _>>()?;
         let models = all.iter().map(|one| one.model.clone()).collect();

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
-use fanweave::models::Budget;
+use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Error, ErrorKind, Vars};
 use serde_json::Value;
 
@@ -19,7 +20,7 @@ use crate::models::{Connected, Terms, connect, text_or_file};
 use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::telemetry::Exporter;
-use crate::{cost, stop};
+use crate::{cost, dry_run, stop};
 
 pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let mut file = ChainFile::load(&args.file)?;
@@ -44,6 +45,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let file = Arc::new(file);
     let prices = cost::prices(args.prices.as_deref())?;
     let most = args.budget_usd.or(file.limits().budget_usd);
+    if args.dry_run {
+        return rehearse(&args, &file, inputs, &prices).await;
+    }
     let budget = most.map(|most| Budget::new(most, prices.clone()));
     let connections = RefCell::new(Vec::new());
     let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
@@ -65,10 +69,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             each_row(&args, &file, rows, chain, inputs, costs).await
         }
         None => {
-            if let Some(names) = missing(&file, &inputs) {
-                return Err(Failure::usage(format!("the chain needs {names}"))
-                    .with_hint(format!("add --set {names}=..")));
-            }
+            given_all(&file, &inputs)?;
             let work = async {
                 if args.json { print_json(&chain, inputs).await } else { print_pieces(&chain, inputs).await }
             };
@@ -83,6 +84,35 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     done
 }
 
+/// The chain with a stand-in for each model: what it asks, and what that may cost.
+async fn rehearse(
+    args: &RunArgs,
+    file: &Arc<ChainFile>,
+    given: Vars,
+    prices: &Prices,
+) -> Result<Exit, Failure> {
+    let terms = Terms { dry: true, ..Terms::default() };
+    let rehearsal = dry_run::chain::Rehearsal {
+        chain: chain(file, &args.model, terms, &RefCell::default())?,
+        prices,
+        rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
+        model: &args.model,
+    };
+    let Some(rows) = &args.rows else {
+        given_all(file, &given)?;
+        return dry_run::chain::once(rehearsal, given).await;
+    };
+    let source = open(rows, args.input_format.as_deref())?;
+    let inputs = |input| {
+        let inputs = inputs_of_row(input, file, &given)?;
+        match missing(file, &inputs) {
+            Some(names) => Err(Error::new(ErrorKind::Input, format!("the row does not give {names}"))),
+            None => Ok(inputs),
+        }
+    };
+    dry_run::chain::for_rows(rehearsal, source, inputs).await
+}
+
 /// The chain with its models. What they are connected to is kept in `connections`.
 fn chain(
     file: &ChainFile,
@@ -95,7 +125,7 @@ fn chain(
     let chain = file.chain(|name| {
         let flags = ModelArgs {
             model: name.map(str::to_owned),
-            rpm: flags.rpm.or(limits.rpm.and_then(std::num::NonZeroU32::new)),
+            rpm: flags.rpm.or(limits.rpm.and_then(NonZeroU32::new)),
             retries: flags.retries.or(limits.retries),
             ..flags.clone()
         };
@@ -131,6 +161,14 @@ fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
         vars.insert(name, value);
     }
     Ok(vars)
+}
+
+/// Refuses inputs that are not complete.
+fn given_all(file: &ChainFile, given: &Vars) -> Result<(), Failure> {
+    let refuse = |names: String| {
+        Failure::usage(format!("the chain needs {names}")).with_hint(format!("add --set {names}=.."))
+    };
+    missing(file, given).map(refuse).map_or(Ok(()), Err)
 }
 
 /// The inputs that still have to be given.

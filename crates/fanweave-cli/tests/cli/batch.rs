@@ -208,6 +208,21 @@ fn a_dry_run_shows_prompts_and_figures_and_calls_nobody() {
     insta::assert_snapshot!("dry_run", known.stdout);
     let unknown = folder.run(&args("openai/echo")).expect_code(0);
     assert!(unknown.stdout.contains("cost: unknown with openai/echo"), "{}", unknown.stdout);
+    // A key is what somebody may not have yet who asks what it would cost.
+    let keyless = [
+        "batch",
+        "in.csv",
+        "-o",
+        "out.jsonl",
+        "-m",
+        "anthropic/claude-sonnet-4-5",
+        "-p",
+        "{{ thing }}",
+        "--dry-run",
+    ];
+    assert!(folder.run(&keyless).expect_code(0).stdout.contains("rows: 4"));
+    let misspelt = folder.run(&keyless.map(|arg| if arg.starts_with("anth") { "antropic/x" } else { arg }));
+    assert!(misspelt.expect_code(2).stderr.contains("did you mean `anthropic`?"));
     assert_eq!(provider.stats().requests, 0);
     assert!(!folder.file("out.jsonl.journal").exists());
 }

@@ -60,12 +60,13 @@ fn rows_that_the_provider_forgot_are_sent_a_second_time_and_counted() {
     let provider = Provider::start(hangs);
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(600));
-    let ran = folder.batch(&provider.url(), &["--json"]).expect_code(0);
+    let ran = folder.batch(&provider.url(), &["--json", "--timeout", "5s"]).expect_code(0);
     let summary: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
     let stats = provider.stats();
-    // Nobody has waited for a timeout.
-    assert!(stats.hangs > 0 && summary["retries"] == 0, "{stats:?} {summary}");
-    assert_eq!(summary["hedged"], stats.requests - 600);
+    let [hedged, retries] = ["hedged", "retries"].map(|name| summary[name].as_u64().unwrap());
+    // Only where the second request was forgotten too has anybody waited for the timeout.
+    assert!(hedged > 0 && retries < stats.hangs / 2, "{stats:?} {summary}");
+    assert_eq!(hedged + retries, stats.requests - 600);
     let rows = folder.rows("out.jsonl");
     assert_all_answered(&rows, 600);
     let attempts: u64 = rows.iter().map(|row| row["attempts"].as_u64().unwrap()).sum();

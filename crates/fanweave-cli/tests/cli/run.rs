@@ -72,6 +72,37 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
+fn a_dry_run_rehearses_the_chain_without_a_key_and_calls_nobody() {
+    let (folder, provider) = (folder(), Provider::start(Settings::default()));
+    let url = provider.url();
+    folder.write("rows.csv", "topic,tone\ntides,dry\nwind,warm\n");
+    let dry = |more: &[&str]| {
+        let run = ["run", "chain.yaml", "--model", "openai/gpt-5-mini", "--dry-run"];
+        folder.run(&[&run[..], more].concat())
+    };
+    let one = dry(&["--set", "tone=Three lines, please.", "--base-url", &url]).expect_code(0);
+    let rows =
+        dry(&["--rows", "rows.csv", "-o", "out.jsonl", "--rpm", "10", "--max-tokens", "50"]).expect_code(0);
+    insta::assert_snapshot!("dry_run", format!("{}\n{}", one.stdout, rows.stdout));
+
+    // More rows than are rehearsed, and without the tone rows that nobody can run.
+    let many: String = (0..300).map(|n| format!("tide {n}\n")).collect();
+    folder.write("rows.csv", format!("topic\n{many}"));
+    let ran = dry(&["--rows", "rows.csv", "--set", "tone=dry"]).expect_code(0);
+    assert!(ran.stdout.contains("as the first 100 rows make them"), "{}", ran.stdout);
+    let ran = dry(&["--rows", "rows.csv"]).expect_code(2);
+    assert!(ran.stdout.contains("cannot be run: 300 of them, the first: line 2: "), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("calls:"), "{}", ran.stdout);
+
+    // What does not come to its end says so.
+    folder.write("chain.yaml", "steps: { a: { prompt: Rate the tides., output: json } }");
+    let ran = dry(&[]).expect_code(0);
+    assert!(ran.stdout.contains("not followed to the end: "), "{}", ran.stdout);
+    assert_eq!(provider.stats().requests, 0);
+    assert!(!folder.file("out.jsonl").exists() && !folder.file("out.jsonl.journal").exists());
+}
+
+#[test]
 fn answers_to_what_was_asked_in_another_way_are_not_taken_for_those_to_what_is_asked_now() {
     let folder = Folder::new();
     folder.write(

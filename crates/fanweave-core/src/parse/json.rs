@@ -1,5 +1,6 @@
 //! The JSON of an answer.
 
+use std::any::type_name;
 use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
@@ -89,13 +90,20 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     found.map_err(|error| {
         let (line, column) = place(text, start, &error);
         let shown = excerpt(text.trim(), SHOWN_BYTES);
-        let wanted = std::any::type_name::<T>();
+        let wanted = wanted::<T>();
         let why = complaint(&error);
         let why = why.split(" at line ").next().unwrap_or_default();
-        let message =
-            format!("expected JSON of {wanted}: {why} at line {line}, column {column} of {shown:?}");
+        let message = format!("expected {wanted}: {why} at line {line}, column {column} of {shown:?}");
         Error::new(ErrorKind::Parse, message).with_body(text).with_source(error)
     })
+}
+
+/// What is expected, in words.
+fn wanted<T>() -> String {
+    match type_name::<T>() {
+        any if any == type_name::<Value>() => "JSON".to_owned(),
+        one => format!("JSON of {one}"),
+    }
 }
 
 /// The first value of `text`. What follows it is prose.

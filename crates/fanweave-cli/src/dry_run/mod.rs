@@ -1,0 +1,98 @@
+//! `--dry-run`: what would be asked, how much it may take and cost. Nothing is called.
+
+pub(crate) mod chain;
+pub(crate) mod rows;
+
+use std::fmt::Write;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use fanweave::models::{Price, Prices};
+use fanweave::sim::Sim;
+use fanweave::{ChatModel, Context, Message, Model, Prompt, Role, Usage, excerpt};
+
+use crate::args::{ModelArgs, Via};
+use crate::cost::dollars;
+use crate::progress::{rounded, short};
+
+/// Most bytes that are shown of a message.
+const MESSAGE: usize = 2_000;
+
+/// The last line of every dry run.
+const END: &str = "nothing was called\n";
+
+/// A model that answers at once as a simulated one does, in the name of another.
+pub(crate) fn stand_in(name: &str) -> Model {
+    struct StandIn {
+        name: String,
+        simulated: Sim,
+    }
+
+    impl ChatModel for StandIn {
+        fn name(&self) -> &str {
+            &self.name
+        }
+
+        async fn generate(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
+            self.simulated.generate(prompt, cx).await
+        }
+    }
+
+    let simulated = name.strip_prefix("sim/").and_then(Sim::named).unwrap_or_else(Sim::writer).at_once();
+    Model::new(StandIn { name: name.to_owned(), simulated })
+}
+
+/// Writes the messages of a prompt, each on a line that begins with `indent`.
+fn show(text: &mut String, indent: &str, prompt: &Prompt) {
+    for message in &prompt.messages {
+        let role = match message.role {
+            Role::System => "system",
+            Role::Assistant => "assistant",
+            Role::Tool => "tool",
+            _ => "user",
+        };
+        let said = excerpt(&message.text(), MESSAGE).replace('\n', &format!("\n{indent}  "));
+        let _ = writeln!(text, "{indent}{role}: {said}");
+    }
+}
+
+/// What requests are expected to use. Where each is `limited`, answers cannot be longer.
+fn tokens(usage: Usage, limited: bool) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "counts for people")]
+    let tokens = |n: u64| short(n as f64);
+    let answers = if limited { "at most" } else { "about" };
+    let basis = if limited { String::new() } else { format!(" at {} an answer", Usage::EXPECTED_OUTPUT) };
+    let (sent, got) = (tokens(usage.input_tokens), tokens(usage.output_tokens));
+    format!("tokens: about {sent} in, {answers} {got} out{basis}\n")
+}
+
+/// The least time that the caller's own limits make of it. Nothing where there are none.
+fn time(requests: u64, usage: Usage, rpm: Option<NonZeroU32>, limits: &ModelArgs) -> String {
+    #[expect(clippy::cast_precision_loss, reason = "a time for people")]
+    let by = |amount: u64, limit: Option<NonZeroU32>, what: &str| {
+        limit.map(|limit| (amount as f64 * 60.0 / f64::from(limit.get()), format!("{limit} {what}")))
+    };
+    let times = [by(requests, rpm, "requests"), by(usage.total_tokens(), limits.tpm, "tokens")];
+    match times.into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0)) {
+        Some((seconds, limit)) => {
+            let time = rounded(Duration::from_secs_f64(seconds));
+            format!("time: at least {time} at {limit} a minute\n")
+        }
+        None => String::new(),
+    }
+}
+
+/// What it may cost with a model. `how` it is asked stands behind its name.
+fn cost(model: &str, how: &str, usage: Usage, prices: &Prices, via: Via) -> String {
+    let share = |price: &Price| if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
+    match prices.of(model) {
+        Some(price) => format!(
+            "cost: about {} with {model}{how} (prices as of {})\n",
+            dollars(price.cost(&usage) * share(price)),
+            prices.date()
+        ),
+        None => {
+            format!("cost: unknown with {model}: no price as of {}; give one with --prices\n", prices.date())
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! `fanweave batch --dry-run`.
+
+use std::fmt::Write;
+
+use fanweave::Usage;
+use fanweave::batch::{Render, Source};
+use fanweave::models::Prices;
+
+use super::{END, cost, show, time, tokens};
+use crate::args::BatchArgs;
+use crate::cost::expected;
+use crate::exit::{Exit, Failure};
+use crate::out::{harmless, print};
+
+/// Prompts that are shown whole, or nearly so.
+const SHOWN: u64 = 3;
+
+/// Reads all rows, and says what they come to.
+pub(crate) fn run(
+    source: Source,
+    render: &Render,
+    args: &BatchArgs,
+    models: &[String],
+    prices: &Prices,
+) -> Result<Exit, Failure> {
+    let mut text = String::new();
+    let (mut rows, mut bad, mut usage) = (0, 0, Usage::default());
+    let mut first_bad = None;
+    for item in source {
+        let item = item.map_err(|e| Failure::new(e.to_string()))?;
+        rows += 1;
+        match item.input.and_then(|input| render.render(input)) {
+            Ok(prompt) => {
+                usage += expected(Some(&prompt), args.model.max_tokens);
+                if rows - bad <= SHOWN {
+                    let _ = writeln!(text, "line {}:", item.line);
+                    show(&mut text, "  ", &prompt);
+                }
+            }
+            Err(error) => {
+                bad += 1;
+                first_bad.get_or_insert_with(|| format!("line {}: {}", item.line, error.message()));
+            }
+        }
+    }
+    let _ = writeln!(text, "rows: {rows}");
+    text.push_str(&tokens(usage, args.model.max_tokens.is_some()));
+    text.push_str(&time(rows - bad, usage, args.model.rpm, &args.model));
+    if let Some(first) = first_bad {
+        let _ = writeln!(text, "cannot be asked: {bad} of them, the first: {first}");
+    }
+    for model in models {
+        text.push_str(&cost(model, " alone", usage, prices, args.via));
+    }
+    text.push_str(END);
+    print(harmless(&text).as_bytes())?;
+    Ok(if rows > 0 && bad == rows { Exit::Usage } else { Exit::Ok })
+}
