@@ -131,3 +131,15 @@ fn an_answer_that_is_nested_as_deeply_as_json_may_be_is_read_back() {
         assert_eq!(journal.read(place).unwrap(), deep, "{depth} levels");
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn a_number_is_read_back_as_it_was_written(number in proptest::num::f64::NORMAL) {
+        let answer = Answer { content: Content::Json(number.into()), ..Answer::default() };
+        let result = Outcome::Answer(Box::new(answer));
+        let written = Record { cost_usd: Some(number), result, ..record(1) };
+        let mut line = Vec::new();
+        record::encode(Kind::Row, &written, &mut line);
+        proptest::prop_assert_eq!(row(&line).unwrap(), written);
+    }
+}
