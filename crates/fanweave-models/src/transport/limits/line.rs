@@ -61,7 +61,7 @@ pub(super) enum Admission {
     At(Instant),
     /// When a place comes free.
     Later,
-    /// It needs more than the limit of a minute: these tokens, of that limit.
+    /// It needs more than a whole window of its limit: these tokens, of that limit.
     Never {
         need: u64,
         limit: u64,
@@ -177,11 +177,12 @@ impl Line {
             || self.buckets[TOKENS..].iter().any(Option::is_some)
     }
 
-    /// The tokens that `ask` needs at least and the limit of a minute, where it can never be kept.
+    /// The tokens that `ask` needs at least and the limit of a window, where it can never be kept.
     fn too_large(&self, ask: Ask) -> Option<(u64, u64)> {
         let input = self.tokens.least_input(ask);
-        let limit = [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.ceiling());
-        let limit = limit.fold(f64::INFINITY, f64::min) * 60.0 / 0.995;
+        let limit =
+            [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.limit_of_window());
+        let limit = limit.fold(f64::INFINITY, f64::min);
         (input > limit).then(|| (input as u64, limit.round() as u64))
     }
 
@@ -498,5 +499,18 @@ mod tests {
         line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
         let admitted = in_a_minute(&mut line, now);
         assert!((13_900..=14_050).contains(&admitted), "{admitted} of 14,000");
+    }
+
+    #[test]
+    fn a_request_may_be_larger_than_a_minute_of_a_quota_of_a_day_but_not_than_the_day() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        let quota = Quota { limit: 1_500_000.0, remaining: Some(1_495_621.0), reset: None, window: 86_400.0 };
+        line.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
+        // 5,000 tokens, where a minute's share of the day is 1,041.
+        let ask = |bytes| Ask { bytes, max_tokens: Some(100) };
+        assert!(matches!(line.admit(ask(20_000), now), Admission::Now(_)));
+        let too_much = line.admit(ask(4 * 1_600_000), now);
+        assert_eq!(too_much, Admission::Never { need: 1_600_000, limit: 1_500_000 });
     }
 }
