@@ -18,6 +18,9 @@ const LONGEST_GATE: Duration = Duration::from_secs(3600);
 /// After more waits than these in vain, one request alone finds out whether it is over: whole waves would feed a storm.
 const IN_VAIN: u32 = 3;
 
+/// Longest pause between such requests where the server asks for less. It is back at full rate soon after the server.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
 /// Most extra requests for those that are late, as a share of all.
 const HEDGES: f64 = 0.05;
 
@@ -258,15 +261,26 @@ impl Line {
             if self.is_after_gate(ticket) {
                 self.in_vain += 1;
             }
-            self.close(hint, now);
+            self.close(hint.max(self.least_pause()), now);
         }
         let exhausted = refusal.report.is_exhausted() == Some(true);
         if refusal.is_rate && (refusal.hint.is_some() || exhausted) {
-            self.cut(ticket, &refusal.report, now);
+            // Whoever refuses everything says nothing of a rate, which would be cut down to nothing.
+            if self.in_vain <= IN_VAIN {
+                self.cut(ticket, &refusal.report, now);
+            }
         } else if refusal.hint.is_none()
             && let Some(pause) = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1)
         {
             self.close(pause, now);
+        }
+    }
+
+    /// Between requests that find out whether a wait is over: a server may ask for none, and refuse for an hour.
+    fn least_pause(&self) -> Duration {
+        match self.in_vain.saturating_sub(IN_VAIN) {
+            0 => Duration::ZERO,
+            n => (Duration::from_millis(50) * 2u32.pow(n.min(6))).min(LONGEST_PAUSE),
         }
     }
 

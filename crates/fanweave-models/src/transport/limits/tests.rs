@@ -325,3 +325,42 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
         });
     }
 }
+
+/// A server that refuses everything, and asks for this wait.
+struct Refuses {
+    wait: Duration,
+    asked: AtomicUsize,
+}
+
+impl Attempt for Refuses {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        sleep(SECOND / 10).await;
+        place.refused(&Refusal::new(Report::default(), Some(self.wait), true));
+        Err(Error::new(ErrorKind::RateLimited, "no").with_retry_after(self.wait))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends_also_with_a_server_that_refuses_everything() {
+    for (wait, most) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
+        let (server, account) = (Refuses { wait, asked: AtomicUsize::default() }, Arc::default());
+        let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: false };
+        let began = Instant::now();
+        assert!(again(&server, &account, manner, &Context::new()).await.is_err());
+        let (took, asked) = (began.elapsed().as_secs(), server.asked.load(Ordering::SeqCst));
+        assert!(took <= most, "asks for {wait:?}: {took} s");
+        assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
+    }
+}
