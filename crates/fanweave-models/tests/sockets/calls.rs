@@ -314,6 +314,20 @@ async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
 }
 
 #[tokio::test]
+async fn a_wait_until_a_date_is_as_long_where_the_clocks_differ_by_an_hour() {
+    let server = Server::start(|seen| match seen.number {
+        0 => {
+            let later = std::time::SystemTime::now() + Duration::from_secs(3600);
+            let [now, soon] = [later, later + Duration::from_secs(1)].map(httpdate::fmt_http_date);
+            refusal(429, &format!("date: {now}\r\nretry-after: {soon}\r\n"), "slow_down", "slow down")
+        }
+        _ => completion("hi"),
+    })
+    .await;
+    assert_eq!(server.model().build().unwrap().invoke("x").await.unwrap().text(), "hi");
+}
+
+#[tokio::test]
 async fn a_line_of_a_batch_that_is_odd_is_the_failure_of_its_row_alone() {
     let server = Server::start(|seen| {
         let good = r#"{"custom_id":"a","response":{"status_code":200,"request_id":null,"body":{"choices":[{"message":{"content":"hi"}}]}}}"#;
