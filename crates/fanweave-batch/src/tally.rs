@@ -44,6 +44,12 @@ impl Tally {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).stop()
     }
 
+    /// Has the progress forget the calls that were given up: nothing tells of their end.
+    pub(crate) fn close(&self) {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.open().for_each(|run| self.progress.forget(run));
+    }
+
     /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.
     pub(crate) fn add_to(&self, answer: &mut Answer) {
         let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);

@@ -87,6 +87,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let began = Instant::now();
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
+        tally.close();
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {

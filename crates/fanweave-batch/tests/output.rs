@@ -338,6 +338,22 @@ async fn a_row_whose_request_was_sent_twice_counts_twice() {
     assert_eq!((summary.hedged, summary.usage.total_tokens(), summary.cost_usd), (1, 4, Some(1.0)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_waits_no_more() {
+    let slow = step(|_: Prompt, cx: Context| async move {
+        cx.emit(EventKind::Waiting).await;
+        std::future::pending::<fanweave_core::Result<String>>().await
+    });
+    let other = step(|_: Prompt, _| async { Ok("quick".to_owned()) });
+    let chain = slow.named("slow").timeout(std::time::Duration::from_secs(1)).fallback([other]);
+    let source = Source::from_reader("q", "one\ntwo".as_bytes(), None).unwrap();
+    let progress = Arc::new(Progress::default());
+    let job = BatchJob::new(source, Render::default(), chain, Output::Writer(Box::new(io::sink())));
+    assert_eq!(job.progress(progress.clone()).run().await.unwrap().ok, 2);
+    let now = progress.snapshot();
+    assert_eq!((now.waiting, now.retrying, now.in_flight), (0, 0, 0));
+}
+
 #[tokio::test]
 async fn an_answer_is_written_while_the_next_row_is_still_awaited() {
     let (rows, mut typed) = io::pipe().unwrap();
