@@ -71,11 +71,14 @@ pub(crate) async fn again<A: Attempt>(
                 return Ok(Done { answer, attempts: attempt + hedged, hedged });
             }
             // What has been handed out cannot be taken back.
-            Err(error) if sent.spoken => return Err(call.named(error).with_attempts(attempt)),
+            Err(error) if sent.spoken => return Err(call.named(error).with_attempts(attempt + sent.hedged)),
             Err(error) => {
                 let error = call.named(error);
                 let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-                let wait = tries.after(error.clone(), left)?;
+                let wait = tries.after(error.clone(), left).map_err(|error| {
+                    let attempts = error.attempts() + sent.hedged;
+                    error.with_attempts(attempts)
+                })?;
                 cx.emit(EventKind::Retrying { attempt, wait, error }).await;
                 sleep(wait).await;
             }

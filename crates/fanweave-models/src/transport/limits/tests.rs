@@ -364,3 +364,45 @@ async fn patience_ends_also_with_a_server_that_refuses_everything() {
         assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
     }
 }
+
+/// A server whose requests take a tenth of a second but for the last call's, of which the first one fails late and the second
+/// never ends.
+#[derive(Default)]
+struct FailsLate(AtomicUsize);
+
+impl Attempt for FailsLate {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            ..40 => sleep(SECOND / 10).await,
+            40 => {
+                sleep(SECOND * 10).await;
+                return Err(Error::new(ErrorKind::BadRequest, "no"));
+            }
+            _ => sleep(SECOND * 100).await,
+        }
+        place.succeeded(None);
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_counts_its_second_requests_too() {
+    let (server, account) = (FailsLate::default(), Arc::default());
+    let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+    for _ in 0..40 {
+        again(&server, &account, manner, &Context::new()).await.expect("it is quick");
+    }
+    let error = again(&server, &account, manner, &Context::new()).await.err().expect("the first one fails");
+    assert_eq!((error.attempts(), server.0.load(Ordering::SeqCst)), (2, 42));
+}
