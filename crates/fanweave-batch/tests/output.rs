@@ -339,6 +339,17 @@ async fn a_row_whose_request_was_sent_twice_counts_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_byte_order_mark_is_no_row_that_is_left() {
+    for (name, text) in [("in.txt", "\u{feff}\nrow 1\nrow 2"), ("in.jsonl", "\u{feff}\n\"row 1\"\n\"row 2\"")]
+    {
+        let place = Place::new();
+        let input = place.write(name, text);
+        let summary = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).run().await.unwrap();
+        assert_eq!((summary.ok, summary.left), (2, Some(0)), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_waits_no_more() {
     let slow = step(|_: Prompt, cx: Context| async move {
         cx.emit(EventKind::Waiting).await;
