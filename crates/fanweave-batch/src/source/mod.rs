@@ -317,6 +317,10 @@ fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
         if reader.by_ref().take(cap as u64).read_until(b'\n', &mut begin)? == 0 {
             return Ok(begin);
         }
+        if begin.len() > cap && begin.trim_ascii().is_empty() {
+            let message = format!("nothing but blanks in its first {} MiB", cap >> 20);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
         if line == 0 && begin.starts_with(BYTE_ORDER_MARK) {
             begin.drain(..BYTE_ORDER_MARK.len());
         }
