@@ -142,9 +142,14 @@ fn is_about_all_rows(error: &Error) -> bool {
     use ErrorKind::*;
     match error.kind() {
         Authentication | QuotaExhausted | NotFound => true,
-        RateLimited => error.retry_after().is_some_and(|wait| wait > LONG),
+        RateLimited => wait_of(error).is_some_and(|wait| wait > LONG),
         _ => false,
     }
+}
+
+/// How long the provider asked to wait, also where its error stands behind one that says that other models failed too.
+fn wait_of(error: &Error) -> Option<Duration> {
+    error.retry_after().or_else(|| wait_of(std::error::Error::source(error)?.downcast_ref()?))
 }
 
 /// Rows in flight.
