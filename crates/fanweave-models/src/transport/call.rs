@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanweave_core::{
-    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt, Reply, Result,
-    RetryPolicy,
+    ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt,
+    Reply, Result, RetryPolicy, excerpt,
 };
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -328,10 +328,12 @@ impl HttpModel {
         self.scrub(error).with_provider(self.provider.clone())
     }
 
-    /// `error` without secrets in the texts that came from a server.
+    /// `error` without secrets in the texts that came from a server, and with no more of them than the beginning: what it
+    /// says may be as long as an answer, and is kept for every row.
     pub(crate) fn scrub(&self, error: Error) -> Error {
-        let message = self.redact(error.message()).into_owned();
-        let code = error.code().map(|code| self.redact(code).into_owned());
+        let scrubbed = |text: &str| excerpt(&self.redact(text), EXCERPT_BYTES);
+        let message = scrubbed(error.message());
+        let code = error.code().map(scrubbed);
         let error = error.with_message(message);
         match code {
             Some(code) => error.with_code(code),

@@ -314,6 +314,19 @@ async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
 }
 
 #[tokio::test]
+async fn an_error_of_any_length_is_told_in_few_words() {
+    let long = "no such model ".repeat(1 << 16);
+    for status in [200, 400] {
+        let long = long.clone();
+        let server = Server::start(move |_| refusal(status, "", &long, &long)).await;
+        let error = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap_err();
+        let told = [error.message(), error.code().unwrap_or_default(), error.body().unwrap_or_default()];
+        assert!(told.iter().all(|text| text.len() < 4096), "{status}: {:?}", told.map(str::len));
+        assert!(status == 400 || error.message().starts_with("no such model"), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
 async fn a_wait_until_a_date_is_as_long_where_the_clocks_differ_by_an_hour() {
     let server = Server::start(|seen| match seen.number {
         0 => {
