@@ -314,6 +314,29 @@ async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
 }
 
 #[tokio::test]
+async fn results_of_a_batch_may_be_longer_together_than_any_one_answer() {
+    let row = |n: u32, length: usize| {
+        let said = "x".repeat(length);
+        let body = serde_json::json!({ "choices": [{ "message": { "content": said } }] });
+        let response = serde_json::json!({ "status_code": 200, "request_id": null, "body": body });
+        serde_json::json!({ "custom_id": n.to_string(), "response": response }).to_string()
+    };
+    for (longest, is_fine) in [(900_000, true), (2_500_000, false)] {
+        let server = Server::start(move |seen| match seen.head.contains("/content") {
+            true => {
+                let rows: Vec<_> = (0..50).map(|n| row(n, if n == 30 { longest } else { 40_000 })).collect();
+                answer(200, "", &rows.join("\n"))
+            }
+            false => answer(200, "", r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#),
+        })
+        .await;
+        let client = Client::builder().max_body_bytes(1 << 20).build().unwrap();
+        let collected = server.model().client(client).batch_api().unwrap().collect("batch_1").await;
+        assert_eq!(collected.as_ref().map(Vec::len).ok(), is_fine.then_some(50), "{:?}", collected.err());
+    }
+}
+
+#[tokio::test]
 async fn an_error_of_any_length_is_told_in_few_words() {
     let long = "no such model ".repeat(1 << 16);
     for status in [200, 400] {

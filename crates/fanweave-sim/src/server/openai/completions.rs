@@ -97,7 +97,7 @@ impl Call for Completions<'_> {
 
     fn estimate(&self) -> (u64, Option<u64>) {
         let input = self.asks.iter().map(Ask::input_tokens).sum();
-        let output = |ask: &Ask| Some(ask.max_tokens?.saturating_mul(ask.candidates as u64));
+        let output = |ask: &Ask<'_>| Some(ask.max_tokens?.saturating_mul(ask.candidates as u64));
         let sum = |sum: Option<u64>, ask| Some(sum?.saturating_add(output(ask)?));
         (input, self.asks.iter().fold(Some(0), sum))
     }
