@@ -163,7 +163,7 @@ fn a_quote_that_is_never_closed_makes_no_prompt_of_the_rest_of_the_file() {
 fn an_input_that_begins_with_blanks_without_end_does_not_fill_the_memory() {
     for blank in [b' ', b'\n'] {
         let mut blanks = BufReader::new(io::repeat(blank).take(1 << 20));
-        let error = begin(&mut blanks, 1 << 10).err().expect("it is refused");
+        let error = begin(&mut blanks, 1 << 10).map(|_| ()).expect_err("it is refused");
         assert!(error.to_string().contains("nothing but blanks"), "{error}");
         assert!(blanks.into_inner().limit() > 1 << 19, "most of it was never read");
     }
