@@ -414,6 +414,24 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
     assert_eq!((rest.ok, rest.over_budget, rest.cost_usd), (20, false, Some(7.5)));
 }
 
+#[tokio::test]
+async fn a_cap_is_not_crossed_by_requests_that_are_sent_twice() {
+    let late = step(|_: Prompt, cx: Context| async move {
+        let hedged = u32::from(cx.hedges());
+        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
+        let reply = Reply { usage, attempts: 1 + hedged, hedged, ..Reply::default() };
+        cx.emit(EventKind::StepFinished { reply: Some(Arc::new(reply)) }).await;
+        Ok(String::new())
+    });
+    for (cap, cost) in [(Some(2.75), 2.5), (None, 20.0)] {
+        let rows = Source::from_reader("q", io::Cursor::new(text_rows(20)), None).unwrap();
+        let job = BatchJob::new(rows, Render::default(), late.clone(), Output::Writer(Box::new(io::sink())));
+        let costs = cap.map_or_else(prices, |cap| prices().cap(cap, 0.5));
+        let summary = job.settings(settings(4)).costs(costs).run().await.unwrap();
+        assert_eq!((summary.cost_usd, summary.over_budget), (Some(cost), cap.is_some()));
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
     let place = Place::new();
