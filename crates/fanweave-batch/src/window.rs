@@ -59,8 +59,8 @@ impl<I, O> Clone for RowRun<I, O> {
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
-    /// Runs a row to its end.
-    async fn run(self, job: Job, mut place: OwnedSemaphorePermit) -> Ended {
+    /// Runs a row to its end. One that is not `affordable` may not ask anything.
+    async fn run(self, job: Job, mut place: OwnedSemaphorePermit, affordable: bool) -> Ended {
         let Job { key, index, line, id, input } = job;
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
         let cx = self.cx.clone().with_observer(tally.clone());
@@ -78,6 +78,12 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             request = Some(asked);
         }
         let is_asked = input.is_ok();
+        if is_asked && !affordable {
+            // The request that it was to share has failed meanwhile.
+            self.progress.row_cancelled(index);
+            self.leave_undone(request.as_ref());
+            return Ended::Unaffordable;
+        }
         let work = async {
             let input = input?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
@@ -112,6 +118,14 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
 }
 
 impl<I, O> RowRun<I, O> {
+    /// Whether a row costs nothing: it cannot be asked, or asks what another one does.
+    fn is_free(&self, job: &Job) -> bool {
+        let Ok(input) = &job.input else { return true };
+        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input.clone())));
+        let Ok(Ok(input)) = prepared else { return true };
+        self.same.as_ref().is_some_and(|(same, request_key)| same.knows(&request_key(&input)))
+    }
+
     /// Rows that wait for a request that has no result stay undone.
     fn leave_undone(&self, request: Option<&Key>) {
         if let (Some((same, _)), Some(request)) = (&self.same, request) {
@@ -130,6 +144,8 @@ enum Ended {
     Unasked(Entry),
     /// Not at all: that says nothing about the row, which is to run another time.
     Cancelled,
+    /// Not at all: there is no money left for it.
+    Unaffordable,
     /// With an error that may well be that of every row.
     Refused { entry: Entry, error: Error },
 }
@@ -204,8 +220,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         while admitting || !self.flights.is_empty() {
             let affordable = self.purse.allows(self.flights.len());
             // One more row than can be paid for is asked for where nothing in flight can come out cheaper than was
-            // feared: whether there is one decides how the run ended.
-            let ready = if affordable { free.is_some() } else { self.flights.is_empty() };
+            // feared: whether there is one that costs anything decides how the run ended.
+            let ready = free.is_some() && (affordable || self.flights.is_empty());
             tokio::select! {
                 biased;
                 () = &mut ended_early => {
@@ -223,6 +239,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 Some(ended) = self.flights.join_next() => {
                     let ended = ended.expect("a row catches its panics, and only a drop aborts it");
                     if matches!(ended, Ended::Waits) {
+                        continue;
+                    }
+                    if matches!(ended, Ended::Unaffordable) {
+                        (admitting, self.cut_short, self.over_budget) = (false, true, true);
+                        self.jobs.close();
                         continue;
                     }
                     let is_asked = !matches!(ended, Ended::Unasked(_));
@@ -244,15 +265,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     free = Some(place.expect("nobody closes the places"));
                 }
                 job = self.jobs.recv(), if admitting && ready => match job {
-                    Some(Ok(_)) if !affordable => {
-                        admitting = false;
-                        self.cut_short = true;
-                        self.over_budget = true;
+                    Some(Ok(job)) if !affordable && !self.row.is_free(&job) => {
+                        (admitting, self.cut_short, self.over_budget) = (false, true, true);
                         self.jobs.close();
                     }
                     Some(Ok(job)) => {
                         let place = free.take().expect("a job is taken only with a place for it");
-                        let row = self.row.clone().run(job, place);
+                        let row = self.row.clone().run(job, place, affordable);
                         self.flights.spawn(carried::along(carried::here(), row));
                     }
                     Some(Err(error)) => {
@@ -270,7 +289,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
         let (entry, error) = match ended {
             Ended::Done(entry) | Ended::Unasked(entry) => return Some(entry),
-            Ended::Cancelled | Ended::Waits => return None,
+            Ended::Cancelled | Ended::Waits | Ended::Unaffordable => return None,
             Ended::Refused { entry, error } => (entry, error),
         };
         // Where another row has been answered, what was not found was this row's own.

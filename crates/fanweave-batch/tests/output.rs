@@ -414,6 +414,40 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
     assert_eq!((rest.ok, rest.over_budget, rest.cost_usd), (20, false, Some(7.5)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn rows_that_cost_nothing_go_on_when_the_budget_is_spent() {
+    for concurrency in [1, 4, 64] {
+        let place = Place::new();
+        let repeated = text_rows(5).repeat(4);
+        let input = place.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
+        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let job = || job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(dedupe.clone());
+        let summary = job().costs(prices().cap(2.75, 0.5)).run().await.unwrap();
+        assert_eq!((summary.over_budget, summary.left), (false, Some(0)), "{concurrency} at once");
+        assert_eq!(
+            (summary.ok, summary.failed, summary.cost_usd),
+            (20, 50, Some(2.5)),
+            "{concurrency} at once"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_failed_is_not_made_again_with_money_that_is_not_there() {
+    for concurrency in [1, 4, 64] {
+        let place = Place::new();
+        let input = place.write("in.txt", "row 1\n".repeat(200));
+        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let model = Rows::new(1, 1);
+        let calls = model.calls.clone();
+        let job = job(&input, &place.path("out.jsonl"), model).settings(dedupe);
+        // A failure whose cost is unknown counts as a row.
+        let summary = job.costs(prices().cap(0.5, 0.5)).run().await.unwrap();
+        assert!(summary.over_budget && summary.ok == 0, "{concurrency} at once: {summary:?}");
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "{concurrency} at once");
+    }
+}
+
 #[tokio::test]
 async fn a_cap_is_not_crossed_by_requests_that_are_sent_twice() {
     let late = step(|_: Prompt, cx: Context| async move {
