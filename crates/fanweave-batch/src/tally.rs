@@ -33,6 +33,11 @@ impl Tally {
         Self { progress, costs, calls: Mutex::default(), times: Mutex::new(Stopwatch::start()) }
     }
 
+    /// Whether any of its calls was answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).answered > 0
+    }
+
     /// What the row cost. `None` where the price of a call is unknown, or where none was answered.
     pub(crate) fn cost(&self) -> Option<f64> {
         let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);

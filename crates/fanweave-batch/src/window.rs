@@ -77,8 +77,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             }
             request = Some(asked);
         }
-        let is_asked = input.is_ok();
-        if is_asked && !affordable {
+        if input.is_ok() && !affordable {
             // The request that it was to share has failed meanwhile.
             self.progress.row_cancelled(index);
             self.leave_undone(request.as_ref());
@@ -111,8 +110,8 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let entry = Entry::Finished { record, latency, place, request };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
-            _ if is_asked => Ended::Done(entry),
-            _ => Ended::Unasked(entry),
+            Some(_) if !tally.is_answered() => Ended::Unanswered(entry),
+            _ => Ended::Done(entry),
         }
     }
 }
@@ -140,8 +139,8 @@ enum Ended {
     Waits,
     /// With a result.
     Done(Entry),
-    /// With an error, before it asked anything: it costs nothing.
-    Unasked(Entry),
+    /// With an error, before anything was answered: it costs nothing that is known of.
+    Unanswered(Entry),
     /// Not at all: that says nothing about the row, which is to run another time.
     Cancelled,
     /// Not at all: there is no money left for it.
@@ -246,7 +245,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         self.jobs.close();
                         continue;
                     }
-                    let is_asked = !matches!(ended, Ended::Unasked(_));
+                    let is_answered = matches!(ended, Ended::Done(_));
                     let Some(entry) = self.entry_of(ended) else {
                         self.cut_short = true;
                         if self.refused.is_some() && admitting {
@@ -255,7 +254,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         }
                         continue;
                     };
-                    if is_asked && let Entry::Finished { record, .. } = &entry {
+                    if let Entry::Finished { record, .. } = &entry
+                        && (is_answered || record.cost_usd.is_some())
+                    {
                         self.purse.pay(record.cost_usd);
                     }
                     // Where it has ended, the next turn of this loop does too.
@@ -288,7 +289,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// What is to be written down of a row. Nothing where it stays undone.
     fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
         let (entry, error) = match ended {
-            Ended::Done(entry) | Ended::Unasked(entry) => return Some(entry),
+            Ended::Done(entry) | Ended::Unanswered(entry) => return Some(entry),
             Ended::Cancelled | Ended::Waits | Ended::Unaffordable => return None,
             Ended::Refused { entry, error } => (entry, error),
         };

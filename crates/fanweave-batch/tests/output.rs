@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchJob, Costs, ErrorKind, Output, Progress, Render, Settings, Source};
 use fanweave_core::{
-    Chain, ChatModel, Context, Error, EventKind, FinishReason, Message, Model, Part, Prompt, Reply, Role,
-    ToolCall, Tools, Usage, chain, model::fake::Fake, step,
+    Chain, ChatModel, Context, Error, ErrorKind as ErrorKindOfRow, EventKind, FinishReason, Message, Model,
+    Part, Prompt, Reply, Role, ToolCall, Tools, Usage, chain, model::fake::Fake, step,
 };
 use support::{Place, Rows, job, settings, text_rows};
 
@@ -437,15 +437,26 @@ async fn a_request_that_failed_is_not_made_again_with_money_that_is_not_there() 
     for concurrency in [1, 4, 64] {
         let place = Place::new();
         let input = place.write("in.txt", "row 1\n".repeat(200));
-        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
-        let model = Rows::new(1, 1);
+        let model = Rows::new(1, 0);
         let calls = model.calls.clone();
-        let job = job(&input, &place.path("out.jsonl"), model).settings(dedupe);
-        // A failure whose cost is unknown counts as a row.
+        // It is answered, which costs half a dollar, and fails then.
+        let no = step(|_: Message, _| async { Err::<String, _>(Error::new(ErrorKindOfRow::Server, "no")) });
+        let (source, output) = (Source::open(&input, None).unwrap(), Output::File(place.path("out.jsonl")));
+        let job = BatchJob::new(source, Render::default(), chain(Model::new(model)) | no, output);
+        let job = job.settings(Settings { dedupe: true, ..settings(concurrency) });
         let summary = job.costs(prices().cap(0.5, 0.5)).run().await.unwrap();
         assert!(summary.over_budget && summary.ok == 0, "{concurrency} at once: {summary:?}");
         assert_eq!(calls.load(Ordering::SeqCst), 1, "{concurrency} at once");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_whose_requests_fail_take_nothing_out_of_the_budget() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(20));
+    let job = job(&input, &place.path("out.jsonl"), Rows::new(1, 1)).settings(settings(4));
+    let summary = job.costs(prices().cap(2.75, 0.5)).run().await.unwrap();
+    assert_eq!((summary.failed, summary.over_budget, summary.left), (20, false, Some(0)));
 }
 
 #[tokio::test]
