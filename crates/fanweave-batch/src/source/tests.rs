@@ -168,3 +168,13 @@ fn an_input_that_begins_with_blanks_without_end_does_not_fill_the_memory() {
         assert!(blanks.into_inner().limit() > 1 << 19, "most of it was never read");
     }
 }
+
+#[test]
+fn a_broken_first_line_of_a_batch_fails_alone() {
+    let broken = chat("a", "hi").replace("}}", "");
+    assert_eq!(
+        rows(broken + "\n" + &chat("b", "ho"), None)[1],
+        "1 @2 b: prompt ho",
+        "the others are still rows of a batch"
+    );
+}
