@@ -185,8 +185,9 @@ impl Line {
         let input = self.tokens.least_input(ask);
         let limit =
             [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.limit_of_window());
-        let limit = limit.fold(f64::INFINITY, f64::min);
-        (input > limit).then(|| (input as u64, limit.round() as u64))
+        // Fractions of it ended just below the whole number that they stand for.
+        let limit = limit.fold(f64::INFINITY, f64::min).round();
+        (input > limit).then_some((input as u64, limit as u64))
     }
 
     /// A request has ended, in whatever way.
@@ -438,6 +439,73 @@ mod tests {
                 let flowed = rate * now.duration_since(began).as_secs_f64() + rate.max(1.0);
                 prop_assert!(held <= rate.max(1.0) + 1e-6);
                 prop_assert!(held + reserved + spent <= flowed + 1e-3, "{held} + {reserved} + {spent} > {flowed}");
+            }
+        }
+    }
+
+    fn quota() -> impl Strategy<Value = Option<Quota>> {
+        let limit = prop_oneof![Just(1.0), Just(1e12), 1.0..1e6_f64];
+        let window = prop::sample::select(vec![60.0, 3600.0, 86_400.0]);
+        prop::option::of((limit, prop::option::of(0.0..1.0_f64), window).prop_map(|(limit, left, window)| {
+            Quota { limit, remaining: left.map(|left| limit * left), reset: None, window }
+        }))
+    }
+
+    fn any_report() -> impl Strategy<Value = Report> {
+        (quota(), quota(), quota(), quota()).prop_map(|(requests, tokens, input, output)| Report {
+            requests,
+            tokens,
+            input,
+            output,
+        })
+    }
+
+    proptest! {
+        /// Whatever a server says of its limits, however often it says something else: whoever is first in line goes, or
+        /// hears when.
+        #[test]
+        fn limits_that_change_with_every_answer_hold_nobody_up_for_ever(
+            steps in prop::collection::vec((any_report(), 0_u8..4, 0_u64..5_000_000, any::<bool>()), 1..60),
+        ) {
+            let mut line = Line::default();
+            let (mut now, mut out) = (Instant::now(), Vec::new());
+            let ask = Ask { bytes: 4, max_tokens: Some(1) };
+            for (report, what, millis, is_rate) in steps {
+                now += Duration::from_millis(millis / 100);
+                if let Admission::Now(ticket) = line.admit(ask, now) {
+                    out.push(ticket);
+                }
+                let Some(ticket) = out.pop() else { continue };
+                match what {
+                    0 => line.failed(&ticket, now),
+                    1 => {
+                        line.sync(&report, now);
+                        line.succeeded(&ticket, Some(Need { input: 1.0, output: 1.0 }), now);
+                    }
+                    _ => {
+                        let hint = (what == 2).then(|| Duration::from_millis(millis));
+                        line.refused(&ticket, &Refusal::new(report, hint, is_rate), now);
+                    }
+                }
+                line.ended();
+            }
+            // All that is out comes back, and nothing is heard any more.
+            for ticket in out.drain(..) {
+                line.failed(&ticket, now);
+                line.ended();
+            }
+            let began = now;
+            loop {
+                match line.admit(ask, now) {
+                    Admission::Now(_) => break,
+                    Admission::At(when) => {
+                        prop_assert!(when > now);
+                        now = when;
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+                // A quota of one a day.
+                prop_assert!(now.duration_since(began).as_secs() < 3 * 86_400, "{line:?}");
             }
         }
     }
