@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot};
@@ -104,17 +105,23 @@ async fn once<A: Attempt>(
     cx: &Context,
 ) -> Result<A::Answer> {
     let ready = call.prepare().await?;
-    let (_slot, mut place) = enter(account, manner.ask, cx).await?;
+    let (slot, mut place) = enter(account, manner.ask, cx).await?;
     let began = place.sent();
     cx.emit(EventKind::RequestStarted).await;
+    let Sent { spoken, hedged } = sent;
     if !manner.hedge {
-        return call.send(ready, &mut place, &mut sent.spoken, cx).await;
+        return call.send(ready, &mut place, spoken, cx).await;
     }
-    let first = pin!(call.send(ready, &mut place, &mut sent.spoken, cx));
+    let first = pin!(async {
+        // Held no longer than it takes, also where the second one takes longer.
+        let (_slot, mut place) = (slot, place);
+        call.send(ready, &mut place, spoken, cx).await
+    });
     let first = match select(first, pin!(late(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,
     };
+    let (on_its_way, is_alone) = (AtomicBool::new(false), AtomicBool::new(false));
     // Rare: its room is taken when it is needed. One that fails leaves the field to the first, and to another one.
     let second = Box::pin(async {
         loop {
@@ -123,10 +130,13 @@ async fn once<A: Attempt>(
                 && let Some(_slot) = cx.try_slot()
                 && let Some(mut place) = account.try_hedge(manner.ask)
             {
-                sent.hedged += 1;
+                *hedged += 1;
                 cx.emit(EventKind::Hedged).await;
-                if let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await {
-                    return answer;
+                on_its_way.store(true, Ordering::Relaxed);
+                let done = call.send(ready, &mut place, &mut false, cx).await;
+                on_its_way.store(false, Ordering::Relaxed);
+                if done.is_ok() || is_alone.load(Ordering::Relaxed) {
+                    return done;
                 }
             }
             sleep(AGAIN).await;
@@ -135,8 +145,12 @@ async fn once<A: Attempt>(
     });
     // The first answer wins, and the loser is dropped.
     match select(first, second).await {
-        Either::Left((done, _)) => done,
-        Either::Right((answer, _)) => Ok(answer),
+        Either::Left((Err(error), second)) if error.is_retryable() && on_its_way.load(Ordering::Relaxed) => {
+            // It is paid for, and soon there: a third one would not be.
+            is_alone.store(true, Ordering::Relaxed);
+            second.await
+        }
+        Either::Left((done, _)) | Either::Right((done, _)) => done,
     }
 }
 

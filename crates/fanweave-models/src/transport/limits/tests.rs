@@ -406,3 +406,51 @@ async fn a_call_that_fails_counts_its_second_requests_too() {
     let error = again(&server, &account, manner, &Context::new()).await.err().expect("the first one fails");
     assert_eq!((error.attempts(), server.0.load(Ordering::SeqCst)), (2, 42));
 }
+
+/// As [`FailsLate`], but the last call's first request may be tried again, and its second one answers soon after it failed, or
+/// fails too.
+struct Overtaken {
+    sent: AtomicUsize,
+    second_fails: bool,
+}
+
+impl Attempt for Overtaken {
+    type Ready = ();
+    type Answer = usize;
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<usize> {
+        let nth = self.sent.fetch_add(1, Ordering::SeqCst);
+        match nth {
+            40 => sleep(SECOND).await,
+            41 => sleep(SECOND * 3).await,
+            _ => sleep(SECOND / 10).await,
+        }
+        if nth == 40 || (nth == 41 && self.second_fails) {
+            return Err(Error::new(ErrorKind::Overloaded, "busy"));
+        }
+        place.succeeded(None);
+        Ok(nth)
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_request_that_is_on_its_way_is_waited_for_when_the_first_one_fails() {
+    for (second_fails, answered_by) in [(false, 41), (true, 42)] {
+        let (server, account) = (Overtaken { sent: AtomicUsize::new(0), second_fails }, Arc::default());
+        let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+        for _ in 0..40 {
+            again(&server, &account, manner, &Context::new()).await.expect("it is quick");
+        }
+        let done = again(&server, &account, manner, &Context::new()).await.expect("one of them answers");
+        assert_eq!((done.answer, done.attempts as usize, done.hedged), (answered_by, answered_by - 39, 1));
+        assert_eq!(lock(&account.line).in_flight, 0);
+    }
+}
