@@ -304,12 +304,9 @@ impl Progress {
                     self.first_byte.record(event.at.saturating_sub(asked));
                 }
             }
-            EventKind::StepFailed(_) => {
-                self.hold(event.run, None);
-                lock(&self.asked).remove(&event.run);
-            }
+            EventKind::StepFailed(_) => self.forget(event.run),
             EventKind::StepFinished { reply } => {
-                self.hold(event.run, None);
+                self.forget(event.run);
                 if let Some(reply) = reply {
                     self.stored.fetch_add(u64::from(reply.cached), Relaxed);
                     self.input_tokens.fetch_add(reply.usage.input_tokens, Relaxed);
@@ -320,6 +317,12 @@ impl Progress {
             }
             _ => {}
         }
+    }
+
+    /// A call has ended, or was given up.
+    pub(crate) fn forget(&self, run: RunId) {
+        self.hold(run, None);
+        lock(&self.asked).remove(&run);
     }
 
     fn hold(&self, run: RunId, why: Option<Held>) {
@@ -421,6 +424,20 @@ mod tests {
         assert_eq!((now.cached, now.cap_usd), (2, Some(2.5)));
         let first = now.first_byte.unwrap();
         assert!((280..=320).contains(&first.as_millis()), "{first:?}");
+        assert!(lock(&progress.asked).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_model_that_tells_of_no_first_byte_leaves_nothing_behind() {
+        let progress = Arc::new(Progress::default());
+        let silent = step(|(), cx: Context| async move {
+            cx.emit(EventKind::RequestStarted).await;
+            cx.emit(EventKind::StepFinished { reply: Some(Arc::default()) }).await;
+            Ok(())
+        });
+        let own = progress.clone();
+        let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
+        silent.named("call").invoke_in((), &cx).await.unwrap();
         assert!(lock(&progress.asked).is_empty());
     }
 

@@ -197,7 +197,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             cx: cx
                 .with_concurrency(settings.concurrency)
                 .with_priority(Priority::Batch)
-                .with_hedging(settings.hedge),
+                // A cap that is nearly reached has no room for requests that are sent twice.
+                .with_hedging(settings.hedge && costs.most().is_none()),
             progress,
             costs,
             same: same.zip(request_key),

@@ -62,6 +62,11 @@ impl Same {
         }
     }
 
+    /// Whether a request has been answered, or is on its way.
+    pub(crate) fn knows(&self, request: &Key) -> bool {
+        self.lock().contains_key(request)
+    }
+
     /// A request has ended with what is at `place`: the rows that waited for it. One that failed is made again by
     /// the next row that asks for it.
     pub(crate) fn ended(&self, request: &Key, place: Place) -> Vec<Twin> {

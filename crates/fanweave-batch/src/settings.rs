@@ -32,12 +32,12 @@ pub struct Settings {
     pub changed_input: bool,
     /// Runs only so many rows from the beginning. Default: all.
     pub limit: Option<u64>,
-    /// Calls equal requests once: the rows that ask the same share the answer, or the failure, of the first, and count
-    /// no tokens of their own. For jobs made with [`BatchJob::new`](crate::BatchJob::new), within one run. Default: every row is called.
+    /// Calls equal requests once: the rows that ask the same share the answer of the first, or its failure where they waited
+    /// for it, and count no tokens of their own. For jobs made with [`BatchJob::new`](crate::BatchJob::new), within one run. Default: every row is called.
     pub dedupe: bool,
     /// Sends a second request for a row that is late, once no other row waits: the tail of a batch is often one row that a
     /// provider forgot. At most one call in twenty is sent twice, within the concurrency, and both are paid for. Default
-    /// yes.
+    /// yes, and never where [`Costs`](crate::Costs) have a cap.
     pub hedge: bool,
     /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
     /// an OpenAI batch where the input is one, and JSON objects.

@@ -33,6 +33,11 @@ impl Tally {
         Self { progress, costs, calls: Mutex::default(), times: Mutex::new(Stopwatch::start()) }
     }
 
+    /// Whether any of its calls was answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).answered > 0
+    }
+
     /// What the row cost. `None` where the price of a call is unknown, or where none was answered.
     pub(crate) fn cost(&self) -> Option<f64> {
         let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);
@@ -42,6 +47,12 @@ impl Tally {
     /// When its calls happened.
     pub(crate) fn timeline(&self) -> Timeline {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).stop()
+    }
+
+    /// Has the progress forget the calls that were given up: nothing tells of their end.
+    pub(crate) fn close(&self) {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.open().for_each(|run| self.progress.forget(run));
     }
 
     /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.

@@ -128,6 +128,11 @@ impl Stopwatch {
         }
     }
 
+    /// The calls that have not ended.
+    pub(crate) fn open(&self) -> impl Iterator<Item = RunId> {
+        self.open.iter().map(|(run, _)| *run)
+    }
+
     /// What has happened. Calls that were cut short end now.
     pub(crate) fn stop(&mut self) -> Timeline {
         let now = milliseconds(self.began.elapsed());

@@ -59,8 +59,8 @@ impl<I, O> Clone for RowRun<I, O> {
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
-    /// Runs a row to its end.
-    async fn run(self, job: Job, mut place: OwnedSemaphorePermit) -> Ended {
+    /// Runs a row to its end. One that is not `affordable` may not ask anything.
+    async fn run(self, job: Job, mut place: OwnedSemaphorePermit, affordable: bool) -> Ended {
         let Job { key, index, line, id, input } = job;
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
         let cx = self.cx.clone().with_observer(tally.clone());
@@ -77,7 +77,12 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             }
             request = Some(asked);
         }
-        let is_asked = input.is_ok();
+        if input.is_ok() && !affordable {
+            // The request that it was to share has failed meanwhile.
+            self.progress.row_cancelled(index);
+            self.leave_undone(request.as_ref());
+            return Ended::Unaffordable;
+        }
         let work = async {
             let input = input?;
             let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
@@ -87,6 +92,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let began = Instant::now();
         let result = AssertUnwindSafe(work).catch_unwind().await;
         let latency = began.elapsed();
+        tally.close();
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
@@ -104,13 +110,21 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let entry = Entry::Finished { record, latency, place, request };
         match error {
             Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
-            _ if is_asked => Ended::Done(entry),
-            _ => Ended::Unasked(entry),
+            Some(_) if !tally.is_answered() => Ended::Unanswered(entry),
+            _ => Ended::Done(entry),
         }
     }
 }
 
 impl<I, O> RowRun<I, O> {
+    /// Whether a row costs nothing: it cannot be asked, or asks what another one does.
+    fn is_free(&self, job: &Job) -> bool {
+        let Ok(input) = &job.input else { return true };
+        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input.clone())));
+        let Ok(Ok(input)) = prepared else { return true };
+        self.same.as_ref().is_some_and(|(same, request_key)| same.knows(&request_key(&input)))
+    }
+
     /// Rows that wait for a request that has no result stay undone.
     fn leave_undone(&self, request: Option<&Key>) {
         if let (Some((same, _)), Some(request)) = (&self.same, request) {
@@ -125,10 +139,12 @@ enum Ended {
     Waits,
     /// With a result.
     Done(Entry),
-    /// With an error, before it asked anything: it costs nothing.
-    Unasked(Entry),
+    /// With an error, before anything was answered: it costs nothing that is known of.
+    Unanswered(Entry),
     /// Not at all: that says nothing about the row, which is to run another time.
     Cancelled,
+    /// Not at all: there is no money left for it.
+    Unaffordable,
     /// With an error that may well be that of every row.
     Refused { entry: Entry, error: Error },
 }
@@ -141,9 +157,14 @@ fn is_about_all_rows(error: &Error) -> bool {
     use ErrorKind::*;
     match error.kind() {
         Authentication | QuotaExhausted | NotFound => true,
-        RateLimited => error.retry_after().is_some_and(|wait| wait > LONG),
+        RateLimited => wait_of(error).is_some_and(|wait| wait > LONG),
         _ => false,
     }
+}
+
+/// How long the provider asked to wait, also where its error stands behind one that says that other models failed too.
+fn wait_of(error: &Error) -> Option<Duration> {
+    error.retry_after().or_else(|| wait_of(std::error::Error::source(error)?.downcast_ref()?))
 }
 
 /// Rows in flight.
@@ -198,8 +219,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         while admitting || !self.flights.is_empty() {
             let affordable = self.purse.allows(self.flights.len());
             // One more row than can be paid for is asked for where nothing in flight can come out cheaper than was
-            // feared: whether there is one decides how the run ended.
-            let ready = if affordable { free.is_some() } else { self.flights.is_empty() };
+            // feared: whether there is one that costs anything decides how the run ended.
+            let ready = free.is_some() && (affordable || self.flights.is_empty());
             tokio::select! {
                 biased;
                 () = &mut ended_early => {
@@ -219,7 +240,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     if matches!(ended, Ended::Waits) {
                         continue;
                     }
-                    let is_asked = !matches!(ended, Ended::Unasked(_));
+                    if matches!(ended, Ended::Unaffordable) {
+                        (admitting, self.cut_short, self.over_budget) = (false, true, true);
+                        self.jobs.close();
+                        continue;
+                    }
+                    let is_answered = matches!(ended, Ended::Done(_));
                     let Some(entry) = self.entry_of(ended) else {
                         self.cut_short = true;
                         if self.refused.is_some() && admitting {
@@ -228,7 +254,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         }
                         continue;
                     };
-                    if is_asked && let Entry::Finished { record, .. } = &entry {
+                    if let Entry::Finished { record, .. } = &entry
+                        && (is_answered || record.cost_usd.is_some())
+                    {
                         self.purse.pay(record.cost_usd);
                     }
                     // Where it has ended, the next turn of this loop does too.
@@ -238,15 +266,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                     free = Some(place.expect("nobody closes the places"));
                 }
                 job = self.jobs.recv(), if admitting && ready => match job {
-                    Some(Ok(_)) if !affordable => {
-                        admitting = false;
-                        self.cut_short = true;
-                        self.over_budget = true;
+                    Some(Ok(job)) if !affordable && !self.row.is_free(&job) => {
+                        (admitting, self.cut_short, self.over_budget) = (false, true, true);
                         self.jobs.close();
                     }
                     Some(Ok(job)) => {
                         let place = free.take().expect("a job is taken only with a place for it");
-                        let row = self.row.clone().run(job, place);
+                        let row = self.row.clone().run(job, place, affordable);
                         self.flights.spawn(carried::along(carried::here(), row));
                     }
                     Some(Err(error)) => {
@@ -263,8 +289,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// What is to be written down of a row. Nothing where it stays undone.
     fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
         let (entry, error) = match ended {
-            Ended::Done(entry) | Ended::Unasked(entry) => return Some(entry),
-            Ended::Cancelled | Ended::Waits => return None,
+            Ended::Done(entry) | Ended::Unanswered(entry) => return Some(entry),
+            Ended::Cancelled | Ended::Waits | Ended::Unaffordable => return None,
             Ended::Refused { entry, error } => (entry, error),
         };
         // Where another row has been answered, what was not found was this row's own.

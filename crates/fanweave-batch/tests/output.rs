@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchJob, Costs, ErrorKind, Output, Progress, Render, Settings, Source};
 use fanweave_core::{
-    Chain, ChatModel, Context, Error, EventKind, FinishReason, Message, Model, Part, Prompt, Reply, Role,
-    ToolCall, Tools, Usage, chain, model::fake::Fake, step,
+    Chain, ChatModel, Context, Error, ErrorKind as ErrorKindOfRow, EventKind, FinishReason, Message, Model,
+    Part, Prompt, Reply, Role, ToolCall, Tools, Usage, chain, model::fake::Fake, step,
 };
 use support::{Place, Rows, job, settings, text_rows};
 
@@ -338,6 +338,33 @@ async fn a_row_whose_request_was_sent_twice_counts_twice() {
     assert_eq!((summary.hedged, summary.usage.total_tokens(), summary.cost_usd), (1, 4, Some(1.0)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_byte_order_mark_is_no_row_that_is_left() {
+    for (name, text) in [("in.txt", "\u{feff}\nrow 1\nrow 2"), ("in.jsonl", "\u{feff}\n\"row 1\"\n\"row 2\"")]
+    {
+        let place = Place::new();
+        let input = place.write(name, text);
+        let summary = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).run().await.unwrap();
+        assert_eq!((summary.ok, summary.left), (2, Some(0)), "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_waits_no_more() {
+    let slow = step(|_: Prompt, cx: Context| async move {
+        cx.emit(EventKind::Waiting).await;
+        std::future::pending::<fanweave_core::Result<String>>().await
+    });
+    let other = step(|_: Prompt, _| async { Ok("quick".to_owned()) });
+    let chain = slow.named("slow").timeout(std::time::Duration::from_secs(1)).fallback([other]);
+    let source = Source::from_reader("q", "one\ntwo".as_bytes(), None).unwrap();
+    let progress = Arc::new(Progress::default());
+    let job = BatchJob::new(source, Render::default(), chain, Output::Writer(Box::new(io::sink())));
+    assert_eq!(job.progress(progress.clone()).run().await.unwrap().ok, 2);
+    let now = progress.snapshot();
+    assert_eq!((now.waiting, now.retrying, now.in_flight), (0, 0, 0));
+}
+
 #[tokio::test]
 async fn an_answer_is_written_while_the_next_row_is_still_awaited() {
     let (rows, mut typed) = io::pipe().unwrap();
@@ -385,6 +412,69 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
     assert_eq!((same.rows, same.resumed, same.over_budget), (5, 5, true));
     let rest = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(10.0, 0.5)).run().await.unwrap();
     assert_eq!((rest.ok, rest.over_budget, rest.cost_usd), (20, false, Some(7.5)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_cost_nothing_go_on_when_the_budget_is_spent() {
+    for concurrency in [1, 4, 64] {
+        let place = Place::new();
+        let repeated = text_rows(5).repeat(4);
+        let input = place.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
+        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let job = || job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(dedupe.clone());
+        let summary = job().costs(prices().cap(2.75, 0.5)).run().await.unwrap();
+        assert_eq!((summary.over_budget, summary.left), (false, Some(0)), "{concurrency} at once");
+        assert_eq!(
+            (summary.ok, summary.failed, summary.cost_usd),
+            (20, 50, Some(2.5)),
+            "{concurrency} at once"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_failed_is_not_made_again_with_money_that_is_not_there() {
+    for concurrency in [1, 4, 64] {
+        let place = Place::new();
+        let input = place.write("in.txt", "row 1\n".repeat(200));
+        let model = Rows::new(1, 0);
+        let calls = model.calls.clone();
+        // It is answered, which costs half a dollar, and fails then.
+        let no = step(|_: Message, _| async { Err::<String, _>(Error::new(ErrorKindOfRow::Server, "no")) });
+        let (source, output) = (Source::open(&input, None).unwrap(), Output::File(place.path("out.jsonl")));
+        let job = BatchJob::new(source, Render::default(), chain(Model::new(model)) | no, output);
+        let job = job.settings(Settings { dedupe: true, ..settings(concurrency) });
+        let summary = job.costs(prices().cap(0.5, 0.5)).run().await.unwrap();
+        assert!(summary.over_budget && summary.ok == 0, "{concurrency} at once: {summary:?}");
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "{concurrency} at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_whose_requests_fail_take_nothing_out_of_the_budget() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(20));
+    let job = job(&input, &place.path("out.jsonl"), Rows::new(1, 1)).settings(settings(4));
+    let summary = job.costs(prices().cap(2.75, 0.5)).run().await.unwrap();
+    assert_eq!((summary.failed, summary.over_budget, summary.left), (20, false, Some(0)));
+}
+
+#[tokio::test]
+async fn a_cap_is_not_crossed_by_requests_that_are_sent_twice() {
+    let late = step(|_: Prompt, cx: Context| async move {
+        let hedged = u32::from(cx.hedges());
+        let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
+        let reply = Reply { usage, attempts: 1 + hedged, hedged, ..Reply::default() };
+        cx.emit(EventKind::StepFinished { reply: Some(Arc::new(reply)) }).await;
+        Ok(String::new())
+    });
+    for (cap, cost) in [(Some(2.75), 2.5), (None, 20.0)] {
+        let rows = Source::from_reader("q", io::Cursor::new(text_rows(20)), None).unwrap();
+        let job = BatchJob::new(rows, Render::default(), late.clone(), Output::Writer(Box::new(io::sink())));
+        let costs = cap.map_or_else(prices, |cap| prices().cap(cap, 0.5));
+        let summary = job.settings(settings(4)).costs(costs).run().await.unwrap();
+        assert_eq!((summary.cost_usd, summary.over_budget), (Some(cost), cap.is_some()));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -84,3 +84,19 @@ async fn a_quota_of_the_day_stops_the_run_and_a_short_wait_fails_its_row_alone()
     let (summary, calls) = failing(&Place::new(), limited(20), 50, 53).await;
     assert_eq!((summary.refused.is_some(), summary.ok, summary.failed, calls), (false, 97, 3, 100));
 }
+
+#[tokio::test]
+async fn a_quota_of_the_day_stops_the_run_also_where_another_model_was_asked_in_vain() {
+    let limited = |_: Prompt, _| async {
+        let hour = std::time::Duration::from_secs(3_600);
+        Err::<String, _>(Error::new(ErrorKind::RateLimited, "no").with_retry_after(hour))
+    };
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(100));
+    let source = Source::open(&input, None).unwrap();
+    let output = Output::File(place.path("out.jsonl"));
+    let chain = step(limited).fallback([step(limited)]);
+    let summary =
+        BatchJob::new(source, Render::default(), chain, output).settings(settings(4)).run().await.unwrap();
+    assert_eq!((summary.refused.is_some(), summary.failed, summary.left), (true, 0, Some(100)));
+}

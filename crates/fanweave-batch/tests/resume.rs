@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanweave_batch::{
-    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, Progress, Render, Settings, Source, Summary,
+    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, OutputFormat, Progress, Render, Settings,
+    Source, Summary,
 };
 use fanweave_core::{Message, Prompt, step};
 use proptest::prelude::*;
@@ -93,6 +94,91 @@ fn a_journal_cut_at_any_byte_resumes_to_the_same_bytes() {
         let again = block_on(job(&input, &place.path("cut.jsonl"), Rows::new(1, 3)).run()).unwrap();
         assert!(again.nothing_to_do() && again.notes.is_empty(), "cut at {cut}: {again:?}");
         std::fs::remove_file(place.path("cut.jsonl")).unwrap();
+    }
+}
+
+/// What somebody may do to the lines of a journal behind the first one.
+#[derive(Debug, Clone)]
+enum Harm {
+    Cut(usize),
+    Repeat(usize, usize),
+    Swap(usize, usize),
+    Garble(usize, usize, u8),
+    Insert(usize, String),
+    Join(usize),
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let at = || 0_usize..64;
+    prop_oneof![
+        at().prop_map(Harm::Cut),
+        (at(), at()).prop_map(|(from, to)| Harm::Repeat(from, to)),
+        (at(), at()).prop_map(|(a, b)| Harm::Swap(a, b)),
+        (at(), 0_usize..500, any::<u8>()).prop_map(|(line, byte, to)| Harm::Garble(line, byte, to)),
+        (at(), "[ -~]{0,40}").prop_map(|(at, text)| Harm::Insert(at, text)),
+        at().prop_map(Harm::Join),
+    ]
+}
+
+fn do_harm(lines: &mut Vec<Vec<u8>>, harm: Harm) {
+    let n = lines.len();
+    match harm {
+        _ if n == 0 => {}
+        Harm::Cut(line) => drop(lines.remove(line % n)),
+        Harm::Repeat(from, to) => lines.insert(to % n, lines[from % n].clone()),
+        Harm::Swap(a, b) => lines.swap(a % n, b % n),
+        Harm::Garble(line, byte, to) => {
+            let line = &mut lines[line % n];
+            if let Some(at) = byte.checked_rem(line.len()) {
+                line[at] = to;
+            }
+        }
+        Harm::Insert(at, text) => lines.insert(at % n, text.into_bytes()),
+        Harm::Join(line) if line % n + 1 < n => {
+            let next = lines.remove(line % n + 1);
+            lines[line % n].extend(next);
+        }
+        Harm::Join(_) => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_is_done_to_a_journal_every_row_ends_with_its_own_result(
+        rows in 1_u64..20,
+        failing in 0_u64..4,
+        harms in prop::collection::vec(harm(), 0..6),
+        unordered in any::<bool>(),
+        retry_failed in any::<bool>(),
+    ) {
+        let place = Place::new();
+        let input = place.write("in.txt", text_rows(rows));
+        block_on(job(&input, &place.path("out.jsonl"), Rows::new(7, failing)).run()).unwrap();
+        let whole = output(&place, "out.jsonl");
+        let journal = std::fs::read(place.path("out.jsonl.journal")).unwrap();
+        let mut lines: Vec<_> = journal.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let first = lines.remove(0);
+        lines.pop();
+        harms.into_iter().for_each(|harm| do_harm(&mut lines, harm));
+        lines.insert(0, first);
+        place.write("out.jsonl.journal", lines.join(&b'\n'));
+
+        let settings = Settings { unordered, retry_failed, ..settings(4) };
+        let model = Rows::new(7, failing);
+        let resumed = job(&input, &place.path("out.jsonl"), model).settings(settings).run();
+        prop_assert_eq!(block_on(resumed).unwrap().rows, rows);
+        let mut again = output(&place, "out.jsonl");
+        again.sort_by_key(|row| row["index"].as_u64());
+        prop_assert_eq!(&again, &whole);
+        // And in another form, without a call.
+        let model = Rows::new(7, failing);
+        let calls = model.calls.clone();
+        let form = Settings { output_format: Some(OutputFormat::Csv), ..Settings::default() };
+        block_on(job(&input, &place.path("out.jsonl"), model).settings(form).run()).unwrap();
+        prop_assert_eq!(calls.load(Ordering::SeqCst), 0);
+        prop_assert_eq!(place.read("out.jsonl").lines().count() as u64, rows + 1);
     }
 }
 

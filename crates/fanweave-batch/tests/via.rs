@@ -23,8 +23,20 @@ struct Provider {
     polls: BTreeMap<String, u32>,
     /// Batches that it takes nothing of.
     refused: Vec<String>,
+    /// Looks at batches and collections that fail, from now on.
+    outage: u32,
     /// Talks with it so far.
     steps: u64,
+}
+
+impl Provider {
+    fn is_up(&mut self) -> Result<()> {
+        if self.outage == 0 {
+            return Ok(());
+        }
+        self.outage -= 1;
+        Err(Error::new(RowErrorKind::Server, "out of order").with_status(503))
+    }
 }
 
 /// A connection to the provider that may hang: what a run that is killed has seen of it.
@@ -101,6 +113,7 @@ impl BatchApi for Api {
 
     async fn poll(&self, batch: &str) -> Result<BatchState> {
         let poll = |provider: &mut Provider| {
+            provider.is_up()?;
             let polls = provider.polls.entry(batch.to_owned()).or_default();
             *polls += 1;
             if provider.refused.contains(&batch.to_owned()) {
@@ -114,6 +127,7 @@ impl BatchApi for Api {
     async fn collect(&self, batch: &str) -> Result<Vec<(String, Result<Message>)>> {
         let at: usize = batch.trim_start_matches("batch_").parse().unwrap();
         let collect = |provider: &mut Provider| {
+            provider.is_up()?;
             // Out of order, one refused, and one of which nothing is said.
             let requests = provider.batches[at].1.iter().rev().filter(|(_, text)| text != "row 2");
             let result = |(id, text): &(String, String)| {
@@ -208,6 +222,25 @@ async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
     assert_whole(&place, "after a part was refused");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
     assert_eq!(parts, [4, 4, 1, 4], "only the rows of the refused part are handed over again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_is_out_of_reach_for_a_while_is_waited_for_and_no_longer_than_that() {
+    let (place, api) = (Place::new(), Api::default());
+    api.provider.lock().unwrap().outage = 20;
+    via(&place).run_via(&api).await.unwrap();
+    assert_whole(&place, "after an outage");
+
+    let (place, api) = (Place::new(), Api::default());
+    api.provider.lock().unwrap().outage = u32::MAX;
+    let began = tokio::time::Instant::now();
+    let error = via(&place).run_via(&api).await.unwrap_err();
+    assert_eq!((error.kind(), began.elapsed().as_secs() / 600), (ErrorKind::Provider, 6), "{error}");
+    assert!(error.to_string().contains("out of order"), "{error}");
+    // What was submitted is still there.
+    api.provider.lock().unwrap().outage = 0;
+    via(&place).run_via(&api).await.unwrap();
+    assert_eq!(api.provider.lock().unwrap().batches.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

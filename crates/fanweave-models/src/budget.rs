@@ -15,8 +15,8 @@ use crate::{Price, Prices};
 /// answer, or as many as the longest answer so far had, and at least 500. A call for which too little is left waits while
 /// others hold some of it, and fails with [`ErrorKind::QuotaExhausted`] where none does. So the sum is passed by no more
 /// than answers are longer than they were expected to be. An answer whose use is not told costs as much as its prompt and
-/// its text have at four bytes a token. A call whose request was sent a second
-/// time because it was late counts twice. What a provider bills for requests that failed is not known here, and not counted.
+/// its text have at four bytes a token. No request is sent a second time because it is late; where a model does so all the
+/// same, the call counts twice. What a provider bills for requests that failed is not known here, and not counted.
 ///
 /// ```
 /// use fanweave_core::{ErrorKind, Usage, model::fake::Fake};
@@ -186,7 +186,8 @@ impl ChatModel for Paid {
             None => expected.output_tokens = expected.output_tokens.max(self.longest.load(Relaxed)),
         }
         let held = self.purse.hold(self.price.cost(&expected)).await?;
-        let answer = self.model.generate_in(prompt, cx).await?;
+        // What is held pays for one request.
+        let answer = self.model.generate_in(prompt, &cx.clone().with_hedging(false)).await?;
         if answer.reply.as_ref().is_some_and(|reply| reply.cached) {
             return Ok(answer);
         }
@@ -309,6 +310,30 @@ mod tests {
         let budget = Budget::new(1_000.0, prices());
         budget.wrap(Model::new(Late)).unwrap().invoke("a").await.unwrap();
         assert_eq!(budget.spent(), 6.0);
+    }
+
+    /// A model that sends every request twice where it may.
+    struct Hedges;
+
+    impl ChatModel for Hedges {
+        fn name(&self) -> &str {
+            "fake/echo"
+        }
+
+        async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
+            let usage = Usage { output_tokens: 3, ..Usage::default() };
+            let reply = Reply { usage, attempts: 2, hedged: u32::from(cx.hedges()), ..Reply::default() };
+            Ok(Message { reply: Some(Box::new(reply)), ..Message::assistant("a") })
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_held_for_one_request_pays_for_no_second_one() {
+        let budget = Budget::new(502.0, prices());
+        let model = budget.wrap(Model::new(Hedges)).unwrap();
+        let cx = Context::new().with_hedging(true);
+        let said = model.generate_in("a".into(), &cx).await;
+        assert!(said.is_ok() && budget.spent() == 3.0, "{}", budget.spent());
     }
 
     #[tokio::test]

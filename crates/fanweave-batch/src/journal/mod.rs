@@ -168,7 +168,7 @@ impl Journal {
         self.file
             .read_exact_at(&mut line, place.offset)
             .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
-        let record = record::decode(Kind::Row, &line).and_then(|body| serde_json::from_slice(body).ok());
+        let record = record::decode(Kind::Row, &line).and_then(record::parse);
         record.ok_or_else(|| {
             let message = format!("{}: the journal was changed by somebody else", self.path.display());
             Error::new(ErrorKind::Journal, message)
@@ -202,7 +202,7 @@ pub(crate) fn is_sound(line: &[u8]) -> bool {
 
 /// The row of a line. `None` where it holds none.
 pub(crate) fn row(line: &[u8]) -> Option<Record> {
-    serde_json::from_slice(record::decode(Kind::Row, line)?).ok()
+    record::parse(record::decode(Kind::Row, line)?)
 }
 
 impl Drop for Journal {

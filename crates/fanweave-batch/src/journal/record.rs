@@ -3,7 +3,10 @@
 //! `{"crc":"1b2c3d4e","row":{..}}`: the checksum is that of the value behind it, byte for byte, and stands at a
 //! fixed place, so that a line can be checked before anything is parsed.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::answer::Answer;
 use crate::key::Key;
@@ -167,6 +170,31 @@ pub(super) fn decode(kind: Kind, line: &[u8]) -> Option<&[u8]> {
     let body = rest.strip_prefix(kind.opening())?.trim_ascii_end().strip_suffix(b"}")?;
     let crc = u32::from_str_radix(str::from_utf8(crc).ok()?, 16).ok()?;
     (crc32fast::hash(body) == crc).then_some(body)
+}
+
+/// The record that [`decode`] gave.
+pub(super) fn parse(body: &[u8]) -> Option<Record> {
+    serde_json::from_slice(body).ok().or_else(|| parse_deep(body))
+}
+
+/// Some fields of an object, still as JSON.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+/// A record whose answer is nested nearly as deeply as the parser goes, so that around it there are too many levels. Slow,
+/// and rare: a model can be made to answer that, and it must not end the run.
+fn parse_deep(body: &[u8]) -> Option<Record> {
+    let mut record: Fields<'_> = serde_json::from_slice(body).ok()?;
+    let mut result: Fields<'_> = serde_json::from_str(record.get("result")?.get()).ok()?;
+    let mut answer: Fields<'_> = serde_json::from_str(result.remove("answer")?.get()).ok()?;
+    let (content, raw) = (answer.remove("content"), answer.remove("raw"));
+    let answer = serde_json::to_string(&answer).ok()?;
+    let mut answer: Answer = serde_json::from_str(&answer).ok()?;
+    answer.content = serde_json::from_str(content?.get()).ok()?;
+    answer.raw = raw.map(|raw| serde_json::from_str(raw.get())).transpose().ok()?;
+    let nothing = serde_json::value::to_raw_value(&Outcome::Answer(Box::default())).ok()?;
+    record.insert("result".to_owned(), &nothing);
+    let record: Record = serde_json::from_str(&serde_json::to_string(&record).ok()?).ok()?;
+    Some(Record { result: Outcome::Answer(Box::new(answer)), ..record })
 }
 
 #[cfg(test)]

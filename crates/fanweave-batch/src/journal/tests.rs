@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::answer::Answer;
+use crate::answer::{Answer, Content};
 use crate::disk::faults::{Fault, Faults};
 
 fn manifest() -> Manifest {
@@ -115,4 +115,31 @@ fn what_follows_a_torn_line_is_not_read_as_the_rest_of_it() {
         }
     }
     assert!(torn >= 5, "{torn}");
+}
+
+#[test]
+fn an_answer_that_is_nested_as_deeply_as_json_may_be_is_read_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    let (mut journal, _) = open(&path).unwrap();
+    for depth in [1, 120, 124, 125, 126, 127] {
+        let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let answer = Answer { content: Content::Json(value.clone()), raw: Some(value), ..Answer::default() };
+        let deep = Record { result: Outcome::Answer(Box::new(answer)), ..record(depth as u64) };
+        let place = journal.append(&deep).unwrap();
+        assert_eq!(journal.read(place).unwrap(), deep, "{depth} levels");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_number_is_read_back_as_it_was_written(number in proptest::num::f64::NORMAL) {
+        let answer = Answer { content: Content::Json(number.into()), ..Answer::default() };
+        let result = Outcome::Answer(Box::new(answer));
+        let written = Record { cost_usd: Some(number), result, ..record(1) };
+        let mut line = Vec::new();
+        record::encode(Kind::Row, &written, &mut line);
+        proptest::prop_assert_eq!(row(&line).unwrap(), written);
+    }
 }

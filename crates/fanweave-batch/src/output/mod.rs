@@ -65,10 +65,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 /// Checks that a file can become the output, before anything is paid for.
 pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()> {
     let shown = path.display();
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     if !folder.is_dir() {
         let message = format!("{shown}: there is no folder {}; create it first", folder.display());
         return Err(Error::usage(message));
@@ -207,11 +204,14 @@ impl Sink {
 
 /// Asks the disk to remember the rename. Not all file systems can, and the journal has everything anyhow.
 fn sync_folder(path: &Path) {
-    if let Some(folder) = path.parent()
-        && let Ok(folder) = File::open(folder)
-    {
+    if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }
+}
+
+/// The folder that a file is in. One that is named alone is here.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 impl Target {
@@ -233,5 +233,18 @@ impl Drop for Target {
             // The journal has every row of it.
             let _ = std::fs::remove_file(partial);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_named_alone_is_in_a_folder_that_can_be_opened() {
+        for (path, folder) in [("out.jsonl", "."), ("a/out.jsonl", "a"), ("/out.jsonl", "/")] {
+            assert_eq!(folder_of(Path::new(path)), Path::new(folder));
+        }
+        assert!(File::open(folder_of(Path::new("out.jsonl"))).is_ok());
     }
 }

@@ -62,13 +62,20 @@ impl Format {
             _ if first.starts_with(b"PAR1") => return Format::Parquet,
             _ => {}
         }
-        if serde_json::from_slice::<BatchLine>(first).is_ok() {
+        let is_json = serde_json::from_slice::<IgnoredAny>(first).is_ok();
+        if serde_json::from_slice::<BatchLine>(first).is_ok() || (!is_json && names_a_batch(first)) {
             return Format::OpenAi;
         }
         let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
         let looks = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
         if named || looks { Format::Jsonl } else { Format::Text }
     }
+}
+
+/// Whether a line that is broken is probably one of an OpenAI batch: it must not make another format of all others.
+fn names_a_batch(line: &[u8]) -> bool {
+    let has = |name: &[u8]| line.windows(name.len()).any(|part| part == name);
+    line.starts_with(b"{") && has(b"\"custom_id\"") && has(b"\"body\"")
 }
 
 /// What makes a line one of an OpenAI batch.
@@ -113,6 +120,8 @@ mod tests {
         assert_eq!(detect("a.md", r#"{"a":1}"#), Format::Text);
         assert_eq!(detect("a.jsonl", batch), Format::OpenAi);
         assert_eq!(detect("a.jsonl", "oops"), Format::Jsonl);
+        assert_eq!(detect("a.jsonl", &batch[..batch.len() - 1]), Format::OpenAi);
+        assert_eq!(detect("a.jsonl", r#"{"custom_id":"a","bo"#), Format::Jsonl);
         assert_eq!(detect("a", r#"{"a":1}"#), Format::Jsonl);
         assert_eq!(detect("a", r#""a prompt""#), Format::Jsonl);
         assert_eq!(detect("a", r#""Quoted," she said"#), Format::Text);

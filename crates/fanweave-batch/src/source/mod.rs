@@ -37,6 +37,7 @@ use table::Table;
 
 /// What standard input is called in messages.
 const STDIN: &str = "standard input";
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The rows of a file or of standard input, one by one. Memory does not grow with their number.
 ///
@@ -316,8 +317,12 @@ fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
         if reader.by_ref().take(cap as u64).read_until(b'\n', &mut begin)? == 0 {
             return Ok(begin);
         }
-        if line == 0 && begin.starts_with(b"\xEF\xBB\xBF") {
-            begin.drain(..3);
+        if begin.len() > cap && begin.trim_ascii().is_empty() {
+            let message = format!("nothing but blanks in its first {} MiB", cap >> 20);
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        if line == 0 && begin.starts_with(BYTE_ORDER_MARK) {
+            begin.drain(..BYTE_ORDER_MARK.len());
         }
         if !begin[line.min(begin.len())..].trim_ascii().is_empty() {
             return Ok(begin);

@@ -1,10 +1,10 @@
 //! A first pass over a file, before any call: how many rows it has, and what it is known by.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::lines::{Lines, MAX_LINE};
-use super::{Format, Source, open_file};
+use super::{BYTE_ORDER_MARK, Format, Source, open_file};
 use crate::key::{Digest, Key};
 use crate::{Error, ErrorKind, Result};
 
@@ -27,7 +27,12 @@ impl Survey {
             Format::Parquet if !strict => super::parquet::count(open_file(path)?, path)?,
             _ if strict => Self::count_good(path, format)?,
             _ => {
-                let mut lines = Lines::new(BufReader::with_capacity(1 << 16, tee), MAX_LINE);
+                let mut reader = BufReader::with_capacity(1 << 16, tee);
+                // A line that holds nothing else is blank.
+                if reader.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
+                    reader.consume(BYTE_ORDER_MARK.len());
+                }
+                let mut lines = Lines::new(reader, MAX_LINE);
                 let mut rows = 0;
                 while lines.next().map_err(failed)?.is_some() {
                     rows += 1;

@@ -158,3 +158,23 @@ fn a_quote_that_is_never_closed_makes_no_prompt_of_the_rest_of_the_file() {
         }
     }
 }
+
+#[test]
+fn an_input_that_begins_with_blanks_without_end_does_not_fill_the_memory() {
+    for blank in [b' ', b'\n'] {
+        let mut blanks = BufReader::new(io::repeat(blank).take(1 << 20));
+        let error = begin(&mut blanks, 1 << 10).map(|_| ()).expect_err("it is refused");
+        assert!(error.to_string().contains("nothing but blanks"), "{error}");
+        assert!(blanks.into_inner().limit() > 1 << 19, "most of it was never read");
+    }
+}
+
+#[test]
+fn a_broken_first_line_of_a_batch_fails_alone() {
+    let broken = chat("a", "hi").replace("}}", "");
+    assert_eq!(
+        rows(broken + "\n" + &chat("b", "ho"), None)[1],
+        "1 @2 b: prompt ho",
+        "the others are still rows of a batch"
+    );
+}

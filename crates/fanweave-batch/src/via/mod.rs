@@ -37,6 +37,8 @@ use parts::{OpenPart, Parts};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest such wait. Source: batches take minutes to hours, and providers ask for no more than a look a minute.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Longest that a provider may be out of reach before the run gives up: of the day that a batch may take, not all of it.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(3600);
 
 /// What of a row is needed once its answer comes. The prompt itself is the provider's to keep.
 struct Waiting {
@@ -52,7 +54,8 @@ impl BatchJob<Prompt, Message> {
     /// memory holds about 150 bytes for each row meanwhile. Stopping the run, or killing it, leaves the parts
     /// with the provider: the same job collects them later, and submits none of them again.
     ///
-    /// A row that the provider refused or did not get to in time is a failed row.
+    /// A row that the provider refused or did not get to in time is a failed row. A provider that is out of reach while its
+    /// parts are waited for is asked again for up to an hour.
     ///
     /// ```no_run
     /// # async fn run(
@@ -261,7 +264,13 @@ impl<A: BatchApi> Run<'_, A> {
             return Ok(());
         }
         self.wait_for(&tag, &batch).await?;
-        let results = self.api.collect(&batch).await.map_err(failed)?;
+        let mut looks = Looks::default();
+        let results = loop {
+            match self.api.collect(&batch).await {
+                Ok(results) => break results,
+                Err(error) => looks.failed(error).await?,
+            }
+        };
         let mut left: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
         for (id, result) in results {
             if let Some(key) = left.remove(&id)
@@ -285,12 +294,13 @@ impl<A: BatchApi> Run<'_, A> {
     }
 
     async fn wait_for(&self, tag: &str, batch: &str) -> Result<()> {
-        let mut wait = FIRST_WAIT;
+        let mut looks = Looks::default();
         loop {
-            match self.api.poll(batch).await.map_err(failed)? {
-                BatchState::Ended => return Ok(()),
-                BatchState::Running => tokio::time::sleep(wait).await,
-                BatchState::Failed(why) => {
+            match self.api.poll(batch).await {
+                Ok(BatchState::Ended) => return Ok(()),
+                Ok(BatchState::Running) => looks.succeeded().await,
+                Err(error) => looks.failed(error).await?,
+                Ok(BatchState::Failed(why)) => {
                     // It will not change its mind about this batch: the next run submits these rows anew.
                     self.note(Part { tag: tag.to_owned(), state: PartState::Dropped }).await?;
                     let message = format!(
@@ -299,7 +309,6 @@ impl<A: BatchApi> Run<'_, A> {
                     return Err(Error::new(ErrorKind::Provider, message));
                 }
             }
-            wait = (wait * 2).min(LONGEST_WAIT);
         }
     }
 
@@ -326,6 +335,45 @@ impl<A: BatchApi> Run<'_, A> {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Io, "the journal cannot be written"))
+    }
+}
+
+/// The waits between looks at what the provider has done.
+struct Looks {
+    wait: Duration,
+    /// Since when it has been out of reach.
+    down: Option<Instant>,
+}
+
+impl Default for Looks {
+    fn default() -> Self {
+        Self { wait: FIRST_WAIT, down: None }
+    }
+}
+
+impl Looks {
+    /// Waits after a look that showed nothing new.
+    async fn succeeded(&mut self) {
+        self.down = None;
+        self.pause().await;
+    }
+
+    /// Waits after a look that failed.
+    ///
+    /// # Errors
+    /// Where it will not pass, or has lasted too long.
+    async fn failed(&mut self, error: fanweave_core::Error) -> Result<()> {
+        let down = *self.down.get_or_insert_with(Instant::now);
+        if !error.is_retryable() || down.elapsed() >= LONGEST_OUTAGE {
+            return Err(failed(error));
+        }
+        self.pause().await;
+        Ok(())
+    }
+
+    async fn pause(&mut self) {
+        tokio::time::sleep(self.wait).await;
+        self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
 }
 

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
 
-use super::wire::{Body, Repeat, beginning, send};
+use super::wire::{Body, Repeat, beginning, lines, send};
 use super::{BatchStatus, Batches, checked, id_of, read, unreadable};
 use crate::protocol::HttpRequest;
 use crate::transport::call::HttpModel;
@@ -149,9 +149,7 @@ impl Batches for Anthropic {
 
     async fn collect(&self, model: &HttpModel, batch: &str) -> Result<Vec<(String, Result<Message>)>> {
         let path = format!("/v1/messages/batches/{}/results", checked(batch)?);
-        let content = send(model, &Method::GET, &path, &Body::none(), Repeat::Yes).await?;
-        let lines = content.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty());
-        lines.map(|line| result(model, line)).collect()
+        lines(model, &path, |line| result(model, line)).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! One request to a batch API, and its answer.
 
+use std::future::Future;
+
 use bytes::Bytes;
 use fanweave_core::{ErrorKind, Result};
 use http::header::{ACCEPT, CONTENT_TYPE};
@@ -68,13 +70,55 @@ pub(super) async fn send(
     body: &Body,
     repeat: Repeat,
 ) -> Result<Bytes> {
+    again(model, repeat, || async { begin(model, method, path, body).await?.whole().await }).await
+}
+
+/// The lines of what stands at `path`, as `read` reads them. However many there are: each alone may be as long as a body.
+pub(super) async fn lines<T>(
+    model: &HttpModel,
+    path: &str,
+    read: impl Fn(&[u8]) -> Result<T>,
+) -> Result<Vec<T>> {
+    let once = || async {
+        let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
+        let (mut all, mut line) = (Vec::new(), Vec::new());
+        while let Some(chunk) = answer.chunk().await? {
+            let mut ends = chunk.split(|byte| *byte == b'\n').peekable();
+            while let Some(part) = ends.next() {
+                line.extend_from_slice(part);
+                if ends.peek().is_some() {
+                    read_line(&line, &read, &mut all)?;
+                    line.clear();
+                    answer.begin_anew();
+                }
+            }
+        }
+        read_line(&line, &read, &mut all)?;
+        Ok(all)
+    };
+    again(model, Repeat::Yes, once).await
+}
+
+fn read_line<T>(line: &[u8], read: impl Fn(&[u8]) -> Result<T>, all: &mut Vec<T>) -> Result<()> {
+    if !line.trim_ascii().is_empty() {
+        all.push(read(line)?);
+    }
+    Ok(())
+}
+
+/// Does `once` until it succeeds or there is no use.
+async fn again<T, F: Future<Output = Result<T>>>(
+    model: &HttpModel,
+    repeat: Repeat,
+    once: impl Fn() -> F,
+) -> Result<T> {
     let mut tries = Tries::new(model.retry, &model.account.budget);
     loop {
         let attempt = tries.begin();
-        match once(model, method, path, body).await {
-            Ok(bytes) => {
+        match once().await {
+            Ok(done) => {
                 tries.succeeded();
-                return Ok(bytes);
+                return Ok(done);
             }
             Err(error) => {
                 let error = model.named(error);
@@ -91,10 +135,6 @@ pub(super) async fn send(
 pub(super) async fn beginning(model: &HttpModel, path: &str, most: usize) -> Result<String> {
     let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
     Ok(answer.beginning(most).await)
-}
-
-async fn once(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Bytes> {
-    begin(model, method, path, body).await?.whole().await
 }
 
 /// Sends a request once, and reads the head of an answer that is a success.

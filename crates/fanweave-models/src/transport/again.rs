@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot};
@@ -71,11 +72,14 @@ pub(crate) async fn again<A: Attempt>(
                 return Ok(Done { answer, attempts: attempt + hedged, hedged });
             }
             // What has been handed out cannot be taken back.
-            Err(error) if sent.spoken => return Err(call.named(error).with_attempts(attempt)),
+            Err(error) if sent.spoken => return Err(call.named(error).with_attempts(attempt + sent.hedged)),
             Err(error) => {
                 let error = call.named(error);
                 let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-                let wait = tries.after(error.clone(), left)?;
+                let wait = tries.after(error.clone(), left).map_err(|error| {
+                    let attempts = error.attempts() + sent.hedged;
+                    error.with_attempts(attempts)
+                })?;
                 cx.emit(EventKind::Retrying { attempt, wait, error }).await;
                 sleep(wait).await;
             }
@@ -101,17 +105,23 @@ async fn once<A: Attempt>(
     cx: &Context,
 ) -> Result<A::Answer> {
     let ready = call.prepare().await?;
-    let (_slot, mut place) = enter(account, manner.ask, cx).await?;
+    let (slot, mut place) = enter(account, manner.ask, cx).await?;
     let began = place.sent();
     cx.emit(EventKind::RequestStarted).await;
+    let Sent { spoken, hedged } = sent;
     if !manner.hedge {
-        return call.send(ready, &mut place, &mut sent.spoken, cx).await;
+        return call.send(ready, &mut place, spoken, cx).await;
     }
-    let first = pin!(call.send(ready, &mut place, &mut sent.spoken, cx));
+    let first = pin!(async {
+        // Held no longer than it takes, also where the second one takes longer.
+        let (_slot, mut place) = (slot, place);
+        call.send(ready, &mut place, spoken, cx).await
+    });
     let first = match select(first, pin!(late(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,
     };
+    let (on_its_way, is_alone) = (AtomicBool::new(false), AtomicBool::new(false));
     // Rare: its room is taken when it is needed. One that fails leaves the field to the first, and to another one.
     let second = Box::pin(async {
         loop {
@@ -120,10 +130,13 @@ async fn once<A: Attempt>(
                 && let Some(_slot) = cx.try_slot()
                 && let Some(mut place) = account.try_hedge(manner.ask)
             {
-                sent.hedged += 1;
+                *hedged += 1;
                 cx.emit(EventKind::Hedged).await;
-                if let Ok(answer) = call.send(ready, &mut place, &mut false, cx).await {
-                    return answer;
+                on_its_way.store(true, Ordering::Relaxed);
+                let done = call.send(ready, &mut place, &mut false, cx).await;
+                on_its_way.store(false, Ordering::Relaxed);
+                if done.is_ok() || is_alone.load(Ordering::Relaxed) {
+                    return done;
                 }
             }
             sleep(AGAIN).await;
@@ -132,8 +145,12 @@ async fn once<A: Attempt>(
     });
     // The first answer wins, and the loser is dropped.
     match select(first, second).await {
-        Either::Left((done, _)) => done,
-        Either::Right((answer, _)) => Ok(answer),
+        Either::Left((Err(error), second)) if error.is_retryable() && on_its_way.load(Ordering::Relaxed) => {
+            // It is paid for, and soon there: a third one would not be.
+            is_alone.store(true, Ordering::Relaxed);
+            second.await
+        }
+        Either::Left((done, _)) | Either::Right((done, _)) => done,
     }
 }
 

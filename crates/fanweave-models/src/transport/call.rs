@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanweave_core::{
-    ChatModel, Context, Delta, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt, Reply, Result,
-    RetryPolicy,
+    ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt,
+    Reply, Result, RetryPolicy, excerpt,
 };
 use http::header::{ACCEPT, LOCATION};
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
@@ -20,7 +20,7 @@ use super::exchange::Exchange;
 use super::frames::Frames;
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, Ask, Place, Refusal, Report};
-use super::retry::{retry_after, should_retry};
+use super::retry::{retry_after, should_retry, time_of};
 use super::secret::Secret;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
@@ -121,7 +121,8 @@ impl Attempt for Sending<'_> {
         } else if let Err(compressed) = answer.check_coding() {
             Err(compressed)
         } else {
-            place.report(&Report::read(&answer.head.headers, SystemTime::now()));
+            let headers = &answer.head.headers;
+            place.report(&Report::read(headers, time_of(headers, SystemTime::now())));
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
                 model.streamed(&mut answer, spoken, cx).await
             } else {
@@ -266,7 +267,7 @@ impl HttpModel {
         let headers = &answer.head.headers;
         let mut error = self.scrub(self.protocol.error(status, &body));
         error = error.with_status(status.as_u16()).with_body(&body);
-        let now = SystemTime::now();
+        let now = time_of(headers, SystemTime::now());
         let hint = retry_after(headers, now).or(error.retry_after());
         if let Some(retry) = should_retry(headers) {
             error = error.with_retryable(retry);
@@ -327,10 +328,12 @@ impl HttpModel {
         self.scrub(error).with_provider(self.provider.clone())
     }
 
-    /// `error` without secrets in the texts that came from a server.
+    /// `error` without secrets in the texts that came from a server, and with no more of them than the beginning: what it
+    /// says may be as long as an answer, and is kept for every row.
     pub(crate) fn scrub(&self, error: Error) -> Error {
-        let message = self.redact(error.message()).into_owned();
-        let code = error.code().map(|code| self.redact(code).into_owned());
+        let scrubbed = |text: &str| excerpt(&self.redact(text), EXCERPT_BYTES);
+        let message = scrubbed(error.message());
+        let code = error.code().map(scrubbed);
         let error = error.with_message(message);
         match code {
             Some(code) => error.with_code(code),

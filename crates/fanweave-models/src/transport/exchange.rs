@@ -96,6 +96,11 @@ impl Exchange {
         }
     }
 
+    /// Counts the bytes of the body from here on: what came before is no longer in memory.
+    pub(crate) fn begin_anew(&mut self) {
+        self.read = 0;
+    }
+
     /// The whole body.
     ///
     /// # Errors

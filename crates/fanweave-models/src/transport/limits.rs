@@ -133,7 +133,8 @@ impl Account {
     /// that run has none free when its turn has come: others shall not wait for it.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute: it would never be sent.
+    /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute, or of the day: it would never be
+    /// sent.
     ///
     /// # Cancellation
     /// Dropping the future leaves the line.
@@ -205,7 +206,7 @@ fn class(priority: Priority) -> usize {
 
 fn too_large(need: u64, limit: u64) -> Error {
     let message = format!(
-        "the request has about {need} tokens, and the account may send {limit} a minute: shorten it, or raise the limit"
+        "the request has about {need} tokens, and the account may send {limit} at the most: shorten it, or raise the limit"
     );
     Error::new(ErrorKind::RateLimited, message).with_retryable(false)
 }

@@ -121,6 +121,13 @@ impl Default for Budget {
 /// Waits beyond this are no waits: a server that sends them has its clock or its units wrong.
 const ABSURD: Duration = Duration::from_secs(366 * 24 * 3600);
 
+/// When an answer was written by the clock of its server, which is the one that the dates in it are of. `ours` where it does
+/// not say: an hour between two clocks must not become an hour's wait, or none.
+pub(crate) fn time_of(headers: &HeaderMap, ours: SystemTime) -> SystemTime {
+    let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
+    date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(ours)
+}
+
 /// How long the headers ask to wait: `retry-after-ms`, or `Retry-After` in seconds, fractions or as a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);

@@ -314,6 +314,56 @@ async fn a_header_that_the_caller_sets_is_sent_once_and_wins() {
 }
 
 #[tokio::test]
+async fn results_of_a_batch_may_be_longer_together_than_any_one_answer() {
+    let row = |n: u32, length: usize| {
+        let said = "x".repeat(length);
+        let body = serde_json::json!({ "choices": [{ "message": { "content": said } }] });
+        let response = serde_json::json!({ "status_code": 200, "request_id": null, "body": body });
+        serde_json::json!({ "custom_id": n.to_string(), "response": response }).to_string()
+    };
+    for (longest, is_fine) in [(900_000, true), (2_500_000, false)] {
+        let server = Server::start(move |seen| match seen.head.contains("/content") {
+            true => {
+                let rows: Vec<_> = (0..50).map(|n| row(n, if n == 30 { longest } else { 40_000 })).collect();
+                answer(200, "", &rows.join("\n"))
+            }
+            false => answer(200, "", r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#),
+        })
+        .await;
+        let client = Client::builder().max_body_bytes(1 << 20).build().unwrap();
+        let collected = server.model().client(client).batch_api().unwrap().collect("batch_1").await;
+        assert_eq!(collected.as_ref().map(Vec::len).ok(), is_fine.then_some(50), "{:?}", collected.err());
+    }
+}
+
+#[tokio::test]
+async fn an_error_of_any_length_is_told_in_few_words() {
+    let long = "no such model ".repeat(1 << 16);
+    for status in [200, 400] {
+        let long = long.clone();
+        let server = Server::start(move |_| refusal(status, "", &long, &long)).await;
+        let error = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap_err();
+        let told = [error.message(), error.code().unwrap_or_default(), error.body().unwrap_or_default()];
+        assert!(told.iter().all(|text| text.len() < 4096), "{status}: {:?}", told.map(str::len));
+        assert!(status == 400 || error.message().starts_with("no such model"), "{status}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_until_a_date_is_as_long_where_the_clocks_differ_by_an_hour() {
+    let server = Server::start(|seen| match seen.number {
+        0 => {
+            let later = std::time::SystemTime::now() + Duration::from_secs(3600);
+            let [now, soon] = [later, later + Duration::from_secs(1)].map(httpdate::fmt_http_date);
+            refusal(429, &format!("date: {now}\r\nretry-after: {soon}\r\n"), "slow_down", "slow down")
+        }
+        _ => completion("hi"),
+    })
+    .await;
+    assert_eq!(server.model().build().unwrap().invoke("x").await.unwrap().text(), "hi");
+}
+
+#[tokio::test]
 async fn a_line_of_a_batch_that_is_odd_is_the_failure_of_its_row_alone() {
     let server = Server::start(|seen| {
         let good = r#"{"custom_id":"a","response":{"status_code":200,"request_id":null,"body":{"choices":[{"message":{"content":"hi"}}]}}}"#;

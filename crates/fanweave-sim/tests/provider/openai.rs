@@ -170,6 +170,16 @@ async fn several_prompts_are_completed_in_one_request() {
 }
 
 #[tokio::test]
+async fn a_limit_that_no_answer_reaches_is_no_sum_that_overflows() {
+    for max_tokens in [u64::MAX, u64::MAX / 2] {
+        let server = calm();
+        let body = json!({ "model": "echo", "prompt": ["a", "b"], "n": 2, "max_tokens": max_tokens });
+        let answer = Client::connect(&server).await.post("/v1/completions", &body).await;
+        assert_eq!(answer.status, 200, "{max_tokens}");
+    }
+}
+
+#[tokio::test]
 async fn completions_plain_and_streamed() {
     let server = calm();
     let mut client = Client::connect(&server).await;

@@ -7,7 +7,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::wire::{Body, Repeat, send};
+use super::wire::{Body, Repeat, lines, send};
 use super::{BatchStatus, Batches, checked, id_of, read};
 use crate::protocol::HttpRequest;
 use crate::transport::call::HttpModel;
@@ -97,10 +97,7 @@ impl Batches for OpenAi {
         let mut all = Vec::new();
         for file in [batch.output_file_id, batch.error_file_id].into_iter().flatten() {
             let path = format!("/files/{}/content", checked(&file)?);
-            let content = send(model, &Method::GET, &path, &Body::none(), Repeat::Yes).await?;
-            for line in content.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii().is_empty()) {
-                all.push(results::read(model, line)?);
-            }
+            all.extend(lines(model, &path, |line| results::read(model, line)).await?);
         }
         Ok(all)
     }

@@ -130,6 +130,12 @@ impl Bucket {
         Some(self.ceiling).filter(|ceiling| ceiling.is_finite())
     }
 
+    /// The limit of a whole window, where it is known: of a minute, or of what a quota holds for.
+    pub(super) fn limit_of_window(&self) -> Option<f64> {
+        let window = if is_long(self.burst) { self.burst } else { 60.0 };
+        self.ceiling().map(|ceiling| ceiling * window / USED_SHARE)
+    }
+
     #[cfg(test)]
     pub(super) fn level(&mut self, now: Instant) -> f64 {
         self.advance(now);

@@ -18,6 +18,9 @@ const LONGEST_GATE: Duration = Duration::from_secs(3600);
 /// After more waits than these in vain, one request alone finds out whether it is over: whole waves would feed a storm.
 const IN_VAIN: u32 = 3;
 
+/// Longest pause between such requests where the server asks for less. It is back at full rate soon after the server.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
 /// Most extra requests for those that are late, as a share of all.
 const HEDGES: f64 = 0.05;
 
@@ -61,7 +64,7 @@ pub(super) enum Admission {
     At(Instant),
     /// When a place comes free.
     Later,
-    /// It needs more than the limit of a minute: these tokens, of that limit.
+    /// It needs more than a whole window of its limit: these tokens, of that limit.
     Never {
         need: u64,
         limit: u64,
@@ -177,12 +180,14 @@ impl Line {
             || self.buckets[TOKENS..].iter().any(Option::is_some)
     }
 
-    /// The tokens that `ask` needs at least and the limit of a minute, where it can never be kept.
+    /// The tokens that `ask` needs at least and the limit of a window, where it can never be kept.
     fn too_large(&self, ask: Ask) -> Option<(u64, u64)> {
         let input = self.tokens.least_input(ask);
-        let limit = [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.ceiling());
-        let limit = limit.fold(f64::INFINITY, f64::min) * 60.0 / 0.995;
-        (input > limit).then(|| (input as u64, limit.round() as u64))
+        let limit =
+            [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.limit_of_window());
+        // Fractions of it ended just below the whole number that they stand for.
+        let limit = limit.fold(f64::INFINITY, f64::min).round();
+        (input > limit).then_some((input as u64, limit as u64))
     }
 
     /// A request has ended, in whatever way.
@@ -257,15 +262,26 @@ impl Line {
             if self.is_after_gate(ticket) {
                 self.in_vain += 1;
             }
-            self.close(hint, now);
+            self.close(hint.max(self.least_pause()), now);
         }
         let exhausted = refusal.report.is_exhausted() == Some(true);
         if refusal.is_rate && (refusal.hint.is_some() || exhausted) {
-            self.cut(ticket, &refusal.report, now);
+            // Whoever refuses everything says nothing of a rate, which would be cut down to nothing.
+            if self.in_vain <= IN_VAIN {
+                self.cut(ticket, &refusal.report, now);
+            }
         } else if refusal.hint.is_none()
             && let Some(pause) = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1)
         {
             self.close(pause, now);
+        }
+    }
+
+    /// Between requests that find out whether a wait is over: a server may ask for none, and refuse for an hour.
+    fn least_pause(&self) -> Duration {
+        match self.in_vain.saturating_sub(IN_VAIN) {
+            0 => Duration::ZERO,
+            n => (Duration::from_millis(50) * 2u32.pow(n.min(6))).min(LONGEST_PAUSE),
         }
     }
 
@@ -427,6 +443,73 @@ mod tests {
         }
     }
 
+    fn quota() -> impl Strategy<Value = Option<Quota>> {
+        let limit = prop_oneof![Just(1.0), Just(1e12), 1.0..1e6_f64];
+        let window = prop::sample::select(vec![60.0, 3600.0, 86_400.0]);
+        prop::option::of((limit, prop::option::of(0.0..1.0_f64), window).prop_map(|(limit, left, window)| {
+            Quota { limit, remaining: left.map(|left| limit * left), reset: None, window }
+        }))
+    }
+
+    fn any_report() -> impl Strategy<Value = Report> {
+        (quota(), quota(), quota(), quota()).prop_map(|(requests, tokens, input, output)| Report {
+            requests,
+            tokens,
+            input,
+            output,
+        })
+    }
+
+    proptest! {
+        /// Whatever a server says of its limits, however often it says something else: whoever is first in line goes, or
+        /// hears when.
+        #[test]
+        fn limits_that_change_with_every_answer_hold_nobody_up_for_ever(
+            steps in prop::collection::vec((any_report(), 0_u8..4, 0_u64..5_000_000, any::<bool>()), 1..60),
+        ) {
+            let mut line = Line::default();
+            let (mut now, mut out) = (Instant::now(), Vec::new());
+            let ask = Ask { bytes: 4, max_tokens: Some(1) };
+            for (report, what, millis, is_rate) in steps {
+                now += Duration::from_millis(millis / 100);
+                if let Admission::Now(ticket) = line.admit(ask, now) {
+                    out.push(ticket);
+                }
+                let Some(ticket) = out.pop() else { continue };
+                match what {
+                    0 => line.failed(&ticket, now),
+                    1 => {
+                        line.sync(&report, now);
+                        line.succeeded(&ticket, Some(Need { input: 1.0, output: 1.0 }), now);
+                    }
+                    _ => {
+                        let hint = (what == 2).then(|| Duration::from_millis(millis));
+                        line.refused(&ticket, &Refusal::new(report, hint, is_rate), now);
+                    }
+                }
+                line.ended();
+            }
+            // All that is out comes back, and nothing is heard any more.
+            for ticket in out.drain(..) {
+                line.failed(&ticket, now);
+                line.ended();
+            }
+            let began = now;
+            loop {
+                match line.admit(ask, now) {
+                    Admission::Now(_) => break,
+                    Admission::At(when) => {
+                        prop_assert!(when > now);
+                        now = when;
+                    }
+                    other => prop_assert!(false, "{other:?}"),
+                }
+                // A quota of one a day.
+                prop_assert!(now.duration_since(began).as_secs() < 3 * 86_400, "{line:?}");
+            }
+        }
+    }
+
     fn tokens_a_minute(limit: f64) -> Report {
         let quota = Quota { limit, remaining: None, reset: None, window: 60.0 };
         Report { tokens: Some(quota), ..Report::default() }
@@ -498,5 +581,18 @@ mod tests {
         line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
         let admitted = in_a_minute(&mut line, now);
         assert!((13_900..=14_050).contains(&admitted), "{admitted} of 14,000");
+    }
+
+    #[test]
+    fn a_request_may_be_larger_than_a_minute_of_a_quota_of_a_day_but_not_than_the_day() {
+        let now = Instant::now();
+        let mut line = Line::default();
+        let quota = Quota { limit: 1_500_000.0, remaining: Some(1_495_621.0), reset: None, window: 86_400.0 };
+        line.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
+        // 5,000 tokens, where a minute's share of the day is 1,041.
+        let ask = |bytes| Ask { bytes, max_tokens: Some(100) };
+        assert!(matches!(line.admit(ask(20_000), now), Admission::Now(_)));
+        let too_much = line.admit(ask(4 * 1_600_000), now);
+        assert_eq!(too_much, Admission::Never { need: 1_600_000, limit: 1_500_000 });
     }
 }

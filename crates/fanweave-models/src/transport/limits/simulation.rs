@@ -30,6 +30,8 @@ struct Setup {
     storm: Option<(Duration, Duration)>,
     /// How long it asks to wait in the storm.
     storm_hint: Option<Duration>,
+    /// Whether it calls its refusals in the storm a rate limit.
+    storm_is_rate: bool,
     says_limits: bool,
     own: RateLimits,
     hedge: bool,
@@ -49,6 +51,7 @@ impl Default for Setup {
             lies: None,
             storm: None,
             storm_hint: None,
+            storm_is_rate: false,
             says_limits: true,
             own: RateLimits::default(),
             hedge: false,
@@ -172,7 +175,7 @@ impl Server {
                     state.too_early += 1;
                 }
             }
-            return refuse(self.setup.storm_hint.map(|hint| hint.as_secs_f64()), false);
+            return refuse(self.setup.storm_hint.map(|hint| hint.as_secs_f64()), self.setup.storm_is_rate);
         }
         if let Some(every) = self.setup.lies
             && now.duration_since(state.lied) >= every
@@ -478,5 +481,9 @@ fn a_storm_of_ten_minutes() {
         ..Setup::default()
     };
     holds("a storm", &setup, 1.08);
-    holds("a storm that asks for 30 s", &Setup { storm_hint: Some(SECOND * 30), ..setup }, 1.08);
+    let asks = Setup { storm_hint: Some(SECOND * 30), ..setup };
+    holds("a storm that asks for 30 s", &asks, 1.08);
+    holds("a storm that says it is a rate limit", &Setup { storm_is_rate: true, ..asks.clone() }, 1.08);
+    let hurries = Setup { storm_hint: Some(SECOND), storm_is_rate: true, ..asks };
+    holds("a storm that says it is a rate limit, and asks for 1 s", &hurries, 1.08);
 }

@@ -325,3 +325,132 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
         });
     }
 }
+
+/// A server that refuses everything, and asks for this wait.
+struct Refuses {
+    wait: Duration,
+    asked: AtomicUsize,
+}
+
+impl Attempt for Refuses {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        sleep(SECOND / 10).await;
+        place.refused(&Refusal::new(Report::default(), Some(self.wait), true));
+        Err(Error::new(ErrorKind::RateLimited, "no").with_retry_after(self.wait))
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patience_ends_also_with_a_server_that_refuses_everything() {
+    for (wait, most) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
+        let (server, account) = (Refuses { wait, asked: AtomicUsize::default() }, Arc::default());
+        let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: false };
+        let began = Instant::now();
+        assert!(again(&server, &account, manner, &Context::new()).await.is_err());
+        let (took, asked) = (began.elapsed().as_secs(), server.asked.load(Ordering::SeqCst));
+        assert!(took <= most, "asks for {wait:?}: {took} s");
+        assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
+    }
+}
+
+/// A server whose requests take a tenth of a second but for the last call's, of which the first one fails late and the second
+/// never ends.
+#[derive(Default)]
+struct FailsLate(AtomicUsize);
+
+impl Attempt for FailsLate {
+    type Ready = ();
+    type Answer = ();
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+        match self.0.fetch_add(1, Ordering::SeqCst) {
+            ..40 => sleep(SECOND / 10).await,
+            40 => {
+                sleep(SECOND * 10).await;
+                return Err(Error::new(ErrorKind::BadRequest, "no"));
+            }
+            _ => sleep(SECOND * 100).await,
+        }
+        place.succeeded(None);
+        Ok(())
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_counts_its_second_requests_too() {
+    let (server, account) = (FailsLate::default(), Arc::default());
+    let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+    for _ in 0..40 {
+        again(&server, &account, manner, &Context::new()).await.expect("it is quick");
+    }
+    let error = again(&server, &account, manner, &Context::new()).await.err().expect("the first one fails");
+    assert_eq!((error.attempts(), server.0.load(Ordering::SeqCst)), (2, 42));
+}
+
+/// As [`FailsLate`], but the last call's first request may be tried again, and its second one answers soon after it failed, or
+/// fails too.
+struct Overtaken {
+    sent: AtomicUsize,
+    second_fails: bool,
+}
+
+impl Attempt for Overtaken {
+    type Ready = ();
+    type Answer = usize;
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<usize> {
+        let nth = self.sent.fetch_add(1, Ordering::SeqCst);
+        match nth {
+            40 => sleep(SECOND).await,
+            41 => sleep(SECOND * 3).await,
+            _ => sleep(SECOND / 10).await,
+        }
+        if nth == 40 || (nth == 41 && self.second_fails) {
+            return Err(Error::new(ErrorKind::Overloaded, "busy"));
+        }
+        place.succeeded(None);
+        Ok(nth)
+    }
+
+    fn named(&self, error: Error) -> Error {
+        error
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_request_that_is_on_its_way_is_waited_for_when_the_first_one_fails() {
+    for (second_fails, answered_by) in [(false, 41), (true, 42)] {
+        let (server, account) = (Overtaken { sent: AtomicUsize::new(0), second_fails }, Arc::default());
+        let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+        for _ in 0..40 {
+            again(&server, &account, manner, &Context::new()).await.expect("it is quick");
+        }
+        let done = again(&server, &account, manner, &Context::new()).await.expect("one of them answers");
+        assert_eq!((done.answer, done.attempts as usize, done.hedged), (answered_by, answered_by - 39, 1));
+        assert_eq!(lock(&account.line).in_flight, 0);
+    }
+}

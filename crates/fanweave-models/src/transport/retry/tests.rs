@@ -193,3 +193,18 @@ fn a_success_after_a_failure_gives_its_retry_back() {
     tries.succeeded();
     assert_eq!(budget.0.load(Ordering::Relaxed), Budget::FULL);
 }
+
+#[test]
+fn a_date_is_read_by_the_clock_of_the_server() {
+    let date = |at: SystemTime| httpdate::fmt_http_date(at).parse().unwrap();
+    let ours = httpdate::parse_http_date("Fri, 20 Nov 2026 12:00:00 GMT").unwrap();
+    let hour = SECOND * 3600;
+    for theirs in [ours - hour, ours, ours + hour] {
+        let headers = [("date", date(theirs)), ("retry-after", date(theirs + SECOND * 30))];
+        let headers = HeaderMap::from_iter(headers.map(|(name, value)| (name.parse().unwrap(), value)));
+        assert_eq!(retry_after(&headers, time_of(&headers, ours)), Some(SECOND * 30));
+    }
+    for headers in [HeaderMap::new(), HeaderMap::from_iter([(http::header::DATE, "soon".parse().unwrap())])] {
+        assert_eq!(time_of(&headers, ours), ours);
+    }
+}

@@ -97,8 +97,9 @@ impl Call for Completions<'_> {
 
     fn estimate(&self) -> (u64, Option<u64>) {
         let input = self.asks.iter().map(Ask::input_tokens).sum();
-        let output = self.asks.iter().map(|ask| Some(ask.max_tokens? * ask.candidates as u64)).sum();
-        (input, output)
+        let output = |ask: &Ask<'_>| Some(ask.max_tokens?.saturating_mul(ask.candidates as u64));
+        let sum = |sum: Option<u64>, ask| Some(sum?.saturating_add(output(ask)?));
+        (input, self.asks.iter().fold(Some(0), sum))
     }
 
     fn answer(&self, making: &Making) -> Made {
