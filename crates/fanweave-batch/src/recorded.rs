@@ -111,7 +111,8 @@ impl Recorded {
                 let message = "this is no run of fanweave: name the output of `fanweave batch` or `fanweave run --rows`";
                 return Err(Error::usage(format!("{}: {message}", path.display())));
             }
-            if n == 1 {
+            if journal::is_manifest(&line) {
+                // A later one is that of an input that had changed.
                 origin = journal::manifest(&line).and_then(Manifest::origin);
             } else if let Some(record) = journal::row(&line) {
                 rows.insert(record.key, RecordedRow::of(record, shown));

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanweave_batch::{
-    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, OutputFormat, Progress, Render, Settings,
-    Source, Summary,
+    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, OutputFormat, Progress, Recorded, Render,
+    Settings, Source, Summary,
 };
 use fanweave_core::{Message, Prompt, step};
 use proptest::prelude::*;
@@ -319,6 +319,13 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
     let rows: Vec<_> =
         rows.iter().map(|row| (row["index"].as_u64().unwrap(), row["answer"].as_str().unwrap())).collect();
     assert_eq!(rows, [(0, "answer 9"), (1, "answer 0"), (2, "answer 1"), (3, "answer 2")]);
+
+    // From here on the journal is that of the changed input, and a report finds its prompts there.
+    assert!(job(&input, &out, Rows::new(1, 0)).run().await.unwrap().nothing_to_do());
+    assert_eq!(Recorded::open(&out, 80).unwrap().input(), Some(&*input));
+    place.write("in.txt", text_rows(3));
+    let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Mismatch);
 }
 
 #[tokio::test(start_paused = true)]

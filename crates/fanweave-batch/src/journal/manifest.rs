@@ -1,4 +1,4 @@
-//! The first line of a journal: which run it belongs to.
+//! The first line of a journal: which run it belongs to. Where its input has changed, there is another one further on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,10 @@ impl Manifest {
         self.input_path.zip(self.input)
     }
 
+    pub(super) fn has_other_input(&self, now: &Manifest) -> bool {
+        self.input != now.input
+    }
+
     pub(super) fn is_readable(&self) -> bool {
         self.journal == VERSION
     }
@@ -66,7 +70,7 @@ impl Manifest {
         names.sort();
         names.dedup();
         let mut all: Vec<_> = names.into_iter().filter_map(|name| self.difference(now, name)).collect();
-        if !changed_input && self.input != now.input {
+        if !changed_input && self.has_other_input(now) {
             all.push(match (self.input, now.input) {
                 (Some(_), None) => "the input was a file, now it is standard input".to_owned(),
                 (None, _) => "the input was standard input, now it is a file".to_owned(),

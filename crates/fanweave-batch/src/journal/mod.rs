@@ -93,11 +93,12 @@ impl Journal {
             }
             file.set_len(0).map_err(failed("empty the journal"))?;
         }
-        let left = recover(&mut file, path, now, changed_input)?;
+        let (before, left) = recover(&mut file, path, now, changed_input)?;
         let length = file.end().map_err(failed("read the journal"))?;
         let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;
         let mut journal = Self::new(path.to_owned(), file, length, Some(sync));
-        if length == 0 {
+        // An input that has changed is the journal's from here on.
+        if before.is_none_or(|before| before.has_other_input(now)) {
             record::encode(Kind::Manifest, now, &mut journal.line);
             journal.write()?;
         }
@@ -214,8 +215,14 @@ impl Drop for Journal {
     }
 }
 
-/// Reads what an earlier run left, and cuts off a line that it did not finish.
-fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool) -> Result<Left> {
+/// Reads which run the journal belongs to and what that left, and cuts off a line that it did not finish. Nothing where it
+/// has not begun.
+fn recover(
+    file: &mut DiskFile,
+    path: &Path,
+    now: &Manifest,
+    changed_input: bool,
+) -> Result<(Option<Manifest>, Left)> {
     let failed = |e| Error::io("read the journal", path, e);
     let mut reader = BufReader::with_capacity(1 << 16, &*file);
     let mut line = Vec::new();
@@ -227,9 +234,9 @@ fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool
             return Err(not_a_journal(path));
         }
         file.set_len(0).map_err(failed)?;
-        return Ok(Left::default());
+        return Ok((None, Left::default()));
     }
-    check_manifest(&line, path, now, changed_input)?;
+    let mut manifest = first_manifest(&line, path)?;
 
     let mut left = Left::default();
     let mut offset = line.len() as u64;
@@ -246,6 +253,7 @@ fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool
                 left.done.insert(key, place);
             }
             None if let Some(part) = read_part(&line) => left.parts.push(part),
+            None if let Some(changed) = self::manifest(&line) => manifest = changed,
             None => left.notes.push(format!(
                 "{} line {number} is damaged and was left out; its row runs again",
                 path.display()
@@ -253,13 +261,14 @@ fn recover(file: &mut DiskFile, path: &Path, now: &Manifest, changed_input: bool
         }
         offset += line.len() as u64;
     }
+    belongs_to(&manifest, path, now, changed_input)?;
     if !line.is_empty() {
         file.set_len(offset).map_err(failed)?;
     }
-    Ok(left)
+    Ok((Some(manifest), left))
 }
 
-fn check_manifest(line: &[u8], path: &Path, now: &Manifest, changed_input: bool) -> Result<()> {
+fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
     let shown = path.display();
     let Some(body) = record::decode(Kind::Manifest, line) else {
         if !line.starts_with(record::OPENING) {
@@ -271,16 +280,21 @@ fn check_manifest(line: &[u8], path: &Path, now: &Manifest, changed_input: bool)
         );
         return Err(Error::new(ErrorKind::Journal, message));
     };
-    let manifest = serde_json::from_slice::<Manifest>(body).ok();
-    let Some(manifest) = manifest.as_ref().filter(|manifest| manifest.is_readable()) else {
-        let writer = manifest.map_or_else(|| "another version of fanweave".to_owned(), |m| m.writer());
-        let message = format!(
-            "{shown}: the journal was written by {writer}, and this version reads format {}; \
-             finish the run with that version, or start over with --fresh",
-            manifest::VERSION
-        );
-        return Err(Error::new(ErrorKind::Journal, message));
+    let writer = match serde_json::from_slice::<Manifest>(body) {
+        Ok(manifest) if manifest.is_readable() => return Ok(manifest),
+        Ok(manifest) => manifest.writer(),
+        Err(_) => "another version of fanweave".to_owned(),
     };
+    let message = format!(
+        "{shown}: the journal was written by {writer}, and this version reads format {}; \
+         finish the run with that version, or start over with --fresh",
+        manifest::VERSION
+    );
+    Err(Error::new(ErrorKind::Journal, message))
+}
+
+fn belongs_to(manifest: &Manifest, path: &Path, now: &Manifest, changed_input: bool) -> Result<()> {
+    let shown = path.display();
     let differences = manifest.differences(now, changed_input);
     if differences.is_empty() {
         return Ok(());
