@@ -1,6 +1,7 @@
 //! `fanweave batch`: every row of a file, many at once.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -267,12 +268,19 @@ fn name(path: &Path) -> String {
 
 /// This command, as a person would type it.
 fn again() -> String {
-    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    let words = std::env::args_os().skip(1).map(|word| quoted(&word));
     std::iter::once("fanweave".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
+fn quoted(word: &OsStr) -> String {
+    let Some(word) = word.to_str() else {
+        // A name of bytes that are no text: the terminal could not show it as it is.
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\'' && byte != b'\\';
+        let escaped =
+            |byte: &u8| if plain(*byte) { char::from(*byte).into() } else { format!(r"\x{byte:02x}") };
+        return format!("$'{}'", word.as_encoded_bytes().iter().map(escaped).collect::<String>());
+    };
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -296,9 +304,9 @@ mod tests {
 
     #[test]
     fn a_command_can_be_pasted_back_into_a_shell() {
-        assert_eq!(quoted("answers.jsonl"), "answers.jsonl");
-        assert_eq!(quoted("Name a {{ thing }}."), "'Name a {{ thing }}.'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(quoted("answers.jsonl".as_ref()), "answers.jsonl");
+        assert_eq!(quoted("Name a {{ thing }}.".as_ref()), "'Name a {{ thing }}.'");
+        assert_eq!(quoted("it's".as_ref()), r"'it'\''s'");
+        assert_eq!(quoted("".as_ref()), "''");
     }
 }

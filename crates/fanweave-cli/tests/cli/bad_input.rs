@@ -264,3 +264,18 @@ fn a_standard_error_that_takes_nothing_changes_no_result() {
     let ran = Ran::of(dry.stdout(full).output().expect("the program starts")).expect_code(1);
     assert!(ran.stderr.contains("cannot write to standard output"), "{}", ran.stderr);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_text_can_be_pasted_back_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let name = std::ffi::OsStr::from_bytes(b"q\xff's.jsonl");
+    std::fs::write(folder.path().join(name), prompts(2)).expect("a file in the temporary folder");
+    let provider = Provider::start(Settings { api_key: Some("sk-right".to_owned()), ..Settings::default() });
+    let mut words: Vec<&std::ffi::OsStr> = vec!["batch".as_ref(), name];
+    let url = provider.url();
+    words.extend(["-o", "out.jsonl", "-m", "openai/echo", "--base-url", &url].map(std::ffi::OsStr::new));
+    let ran = Ran::of(folder.command(&words).output().expect("the program starts")).expect_code(1);
+    assert!(ran.stderr.contains(r"fanweave batch $'q\xff\x27s.jsonl' -o out.jsonl"), "{}", ran.stderr);
+}
