@@ -151,7 +151,8 @@ impl Watch<'_> {
             told();
             tell!(
                 "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
-                 run the same command again"
+                 go on with: {}",
+                again()
             );
             return Ok(Exit::Stopped);
         }
@@ -266,9 +267,9 @@ fn name(path: &Path) -> String {
     if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() }
 }
 
-/// This command, as a person would type it.
+/// The command that goes on from here, as a person would type it: this one, and never again from the beginning.
 fn again() -> String {
-    let words = std::env::args_os().skip(1).map(|word| quoted(&word));
+    let words = std::env::args_os().skip(1).filter(|word| word != "--fresh").map(|word| quoted(&word));
     std::iter::once("fanweave".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 

@@ -279,3 +279,11 @@ fn a_name_that_is_no_text_can_be_pasted_back_too() {
     let ran = Ran::of(folder.command(&words).output().expect("the program starts")).expect_code(1);
     assert!(ran.stderr.contains(r"fanweave batch $'q\xff\x27s.jsonl' -o out.jsonl"), "{}", ran.stderr);
 }
+
+#[test]
+fn to_go_on_after_a_fresh_start_is_not_to_start_afresh() {
+    let provider = Provider::start(Settings { api_key: Some("sk-right".to_owned()), ..Settings::default() });
+    let ran = good_rows().batch(&provider.url(), &["--fresh"]).expect_code(1);
+    assert!(ran.stderr.contains("go on with: fanweave batch in.jsonl"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--fresh"), "{}", ran.stderr);
+}
