@@ -80,7 +80,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Report(args) => report::run(&args),
         Command::Logs(args) => logs::run(args).await,
         Command::Models(args) => list::run(&args),
-        Command::Keys(args) => secrets::run(args),
+        Command::Keys(args) => secrets::run(args).await,
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args).await,
