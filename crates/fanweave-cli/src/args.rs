@@ -552,7 +552,7 @@ pub(crate) enum KeysCommand {
 ///
 /// A flag comes first, then FANWEAVE_MODEL and FANWEAVE_BASE_URL, then fanweave.toml in this folder or the nearest one around it,
 /// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, cache, temperature, max-tokens,
-/// log and a table aliases; base-url stands in your own alone.
+/// log and a table aliases; base-url stands in your own alone. A cache lies beside the file that names it.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave config show\n  \

@@ -230,7 +230,7 @@ fn read(path: &Path) -> Result<Layer, Failure> {
         return Err(Failure::usage(format!("{shown}: line {}: a key does not belong here", n + 1))
             .with_hint("keep it with `fanweave keys set PROVIDER`, or in the environment"));
     }
-    let settings = toml::from_str(&text).map_err(|e| {
+    let mut settings: Settings = toml::from_str(&text).map_err(|e| {
         let failure = Failure::usage(format!("{shown}: {}", e.to_string().trim_end()));
         // It says which field is unknown, and then which there are.
         let mut said = e.message().split('`').skip(1).step_by(2);
@@ -240,5 +240,7 @@ fn read(path: &Path) -> Result<Layer, Failure> {
             None => failure,
         }
     })?;
+    // Beside the file that names it, wherever the program is started: elsewhere it would remember nothing.
+    settings.cache = settings.cache.map(|cache| path.with_file_name("").join(cache));
     Ok(Layer { path: path.to_owned(), settings })
 }

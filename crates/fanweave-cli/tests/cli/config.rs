@@ -104,3 +104,13 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
         assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn the_cache_of_a_file_lies_beside_it_wherever_the_program_is_started() {
+    let folder = with("model = 'sim/echo'\ncache = 'answers.db'\n", "");
+    std::fs::create_dir(folder.file("below")).expect("a folder");
+    let mut command = folder.command(&["ask", "Hello."]);
+    command.env("HOME", folder.path().join("home")).current_dir(folder.file("below"));
+    Ran::of(command.output().expect("the program starts")).expect_code(0);
+    assert!(folder.file("answers.db").exists() && !folder.file("below/answers.db").exists());
+}
