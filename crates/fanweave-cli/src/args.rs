@@ -346,7 +346,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Most rows in flight at once, and most calls of all of them [default: that of the file, or 64]
+    /// Most rows in flight at once, and most calls of all of them or of the one run [default: that of the file, or 64 rows]
     #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
 use fanweave::models::{Budget, Prices};
-use fanweave::{Chain, ChainFile, Error, ErrorKind, Vars};
+use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
 
 use crate::args::{ModelArgs, RunArgs, Via};
@@ -70,8 +70,16 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         }
         None => {
             given_all(&file, &inputs)?;
+            let cx = match args.concurrency {
+                Some(most) => Context::new().with_concurrency(most),
+                None => Context::new(),
+            };
             let work = async {
-                if args.json { print_json(&chain, inputs).await } else { print_pieces(&chain, inputs).await }
+                if args.json {
+                    print_json(&chain, inputs, &cx).await
+                } else {
+                    print_pieces(&chain, inputs, &cx).await
+                }
             };
             tokio::select! {
                 done = work => done,
@@ -178,13 +186,13 @@ fn missing(file: &ChainFile, given: &Vars) -> Option<String> {
     (!names.is_empty()).then(|| names.join(", "))
 }
 
-async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
-    let (_, exit) = print(chain.stream(inputs)).await?;
+async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
+    let (_, exit) = print(chain.stream_in(inputs, cx)).await?;
     Ok(exit.unwrap_or(Exit::Ok))
 }
 
-async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
-    let output = chain.invoke(inputs).await?;
+async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
+    let output = chain.invoke_in(inputs, cx).await?;
     written(writeln!(std::io::stdout(), "{output}")).map(|exit| exit.unwrap_or(Exit::Ok))
 }
 

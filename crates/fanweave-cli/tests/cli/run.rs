@@ -263,3 +263,21 @@ fn answers_are_remembered_where_a_cache_is_named() {
     let ran = folder.run(&wrong).expect_code(2);
     assert!(ran.stderr.contains("letter.db is no store"), "{}", ran.stderr);
 }
+
+#[test]
+fn the_calls_of_a_single_run_are_limited_too() {
+    let latency = Latency::Fixed(Duration::from_millis(30));
+    let (folder, provider) = (Folder::new(), Provider::start(Settings { latency, ..Settings::default() }));
+    folder.write(
+        "wide.yaml",
+        "inputs: { l: [a, b, c, d] }\nsteps: { a: { for_each: l, prompt: '{{ item }}' } }\n",
+    );
+    let url = provider.url();
+    let run = ["run", "wide.yaml", "--model", "openai/echo", "--base-url", &url];
+    folder.run(&[&run[..], &["-c", "1"]].concat()).expect_code(0);
+    assert_eq!(provider.stats().peak_in_flight, 1);
+    folder.run(&[&run[..], &["-c", "1", "--json"]].concat()).expect_code(0);
+    assert_eq!(provider.stats().peak_in_flight, 1);
+    folder.run(&run).expect_code(0);
+    assert!(provider.stats().peak_in_flight > 1);
+}
