@@ -165,7 +165,7 @@ pub(crate) struct BatchArgs {
     pub(crate) via: Via,
 
     /// Call nothing: show the first prompts, and what all of them may take and cost. Needs no key
-    #[arg(long, help_heading = "Cost")]
+    #[arg(long, conflicts_with = "json", help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
     /// Most US dollars for all rows, earlier runs of the same output included: no row starts that might cross it

@@ -287,3 +287,9 @@ fn to_go_on_after_a_fresh_start_is_not_to_start_afresh() {
     assert!(ran.stderr.contains("go on with: fanweave batch in.jsonl"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("--fresh"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_summary_of_a_dry_run_is_not_promised() {
+    let said = batch(&[&["in.jsonl", "--dry-run", "--json"], &OUT[..]].concat());
+    assert!(said.contains("'--dry-run' cannot be used with '--json'"), "{said}");
+}
