@@ -30,7 +30,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         tell!(
             "{} is fine{}",
             args.file.display(),
-            missing.map(|names| format!("; it needs --set {names}")).unwrap_or_default()
+            missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
         );
         return Ok(Exit::Ok);
     }
@@ -114,7 +114,9 @@ async fn rehearse(
     let inputs = |input| {
         let inputs = inputs_of_row(input, file, &given)?;
         match missing(file, &inputs) {
-            Some(names) => Err(Error::new(ErrorKind::Input, format!("the row does not give {names}"))),
+            Some(names) => {
+                Err(Error::new(ErrorKind::Input, format!("the row does not give {}", names.join(", "))))
+            }
             None => Ok(inputs),
         }
     };
@@ -173,17 +175,23 @@ fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
 
 /// Refuses inputs that are not complete.
 fn given_all(file: &ChainFile, given: &Vars) -> Result<(), Failure> {
-    let refuse = |names: String| {
-        Failure::usage(format!("the chain needs {names}")).with_hint(format!("add --set {names}=.."))
+    let refuse = |names: Vec<&str>| {
+        Failure::usage(format!("the chain needs {}", names.join(", ")))
+            .with_hint(format!("add {}", flags(&names)))
     };
     missing(file, given).map(refuse).map_or(Ok(()), Err)
 }
 
 /// The inputs that still have to be given.
-fn missing(file: &ChainFile, given: &Vars) -> Option<String> {
+fn missing<'f>(file: &'f ChainFile, given: &Vars) -> Option<Vec<&'f str>> {
     let names = file.inputs().filter(|(name, default)| default.is_none() && given.get(name).is_none());
     let names: Vec<_> = names.map(|(name, _)| name).collect();
-    (!names.is_empty()).then(|| names.join(", "))
+    (!names.is_empty()).then_some(names)
+}
+
+/// The flags that give these inputs.
+fn flags(names: &[&str]) -> String {
+    names.iter().map(|name| format!("--set {name}=..")).collect::<Vec<_>>().join(" ")
 }
 
 async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {

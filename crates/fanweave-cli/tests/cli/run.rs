@@ -281,3 +281,16 @@ fn the_calls_of_a_single_run_are_limited_too() {
     folder.run(&run).expect_code(0);
     assert!(provider.stats().peak_in_flight > 1);
 }
+
+#[test]
+fn inputs_that_are_missing_are_asked_for_one_by_one() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "inputs: { topic: null, tone: null }\nsteps: { a: { prompt: '{{ topic }}{{ tone }}' } }\n",
+    );
+    let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(2);
+    assert!(ran.stderr.ends_with("\n  add --set topic=.. --set tone=..\n"), "{}", ran.stderr);
+    let ran = folder.run(&["run", "chain.yaml", "--check"]).expect_code(0);
+    assert_eq!(ran.stderr, "chain.yaml is fine; it needs --set topic=.. --set tone=..\n");
+}
