@@ -632,7 +632,7 @@ pub(crate) struct ModelArgs {
     pub(crate) cache: Option<PathBuf>,
 
     /// How freely the model chooses its words
-    #[arg(long, value_name = "0..2")]
+    #[arg(long, value_name = "0..2", value_parser = temperature, allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
 
     /// Most tokens of an answer
@@ -651,6 +651,11 @@ fn at_least_one_u32(text: &str) -> Result<NonZeroU32, String> {
 fn dollars(text: &str) -> Result<f64, String> {
     let usd = text.trim_start_matches('$').parse::<f64>().ok().filter(|usd| usd.is_finite() && *usd > 0.0);
     usd.ok_or_else(|| format!("{text:?} is no sum of dollars above 0: write it as in 2.50"))
+}
+
+pub(crate) fn temperature(text: &str) -> Result<f64, String> {
+    let freedom = text.parse::<f64>().ok().filter(|freedom| (0.0..=2.0).contains(freedom));
+    freedom.ok_or_else(|| format!("{text} is no temperature from 0 to 2"))
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

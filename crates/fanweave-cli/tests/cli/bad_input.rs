@@ -293,3 +293,12 @@ fn a_summary_of_a_dry_run_is_not_promised() {
     let said = batch(&[&["in.jsonl", "--dry-run", "--json"], &OUT[..]].concat());
     assert!(said.contains("'--dry-run' cannot be used with '--json'"), "{said}");
 }
+
+#[test]
+fn a_temperature_that_is_none() {
+    for wrong in ["nan", "-1", "2.1", "inf", "warm"] {
+        let said = batch(&[&["in.jsonl", "--temperature", wrong], &OUT[..]].concat());
+        assert!(said.starts_with("exit 2") && said.contains("is no temperature from 0 to 2"), "{said}");
+    }
+    assert!(batch(&[&["in.jsonl", "--temperature", "2"], &OUT[..]].concat()).starts_with("exit 0"));
+}

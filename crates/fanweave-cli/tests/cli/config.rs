@@ -85,6 +85,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
     for (project, user, wanted) in [
         ("", "rmp = 3\n", &["config.toml", "line 1", "did you mean `rpm`?"][..]),
         ("", "rpm = 0\n", &["config.toml", "line 1"]),
+        ("temperature = 77.0\n", "", &["fanweave.toml", "temperature: 77 is no temperature from 0 to 2"]),
         ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["timeout", "is not a duration"]),
         ("model = 'sim/echo\n", "", &["fanweave.toml", "line 1"]),
         ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is no setting of a project"]),
