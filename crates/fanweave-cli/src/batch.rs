@@ -214,6 +214,11 @@ fn templates(args: &BatchArgs) -> Result<(Render, BTreeMap<String, String>), Fai
     let mut read = |flag: &str, text: &Option<String>| -> Result<Option<Template>, Failure> {
         let Some(text) = text else { return Ok(None) };
         let text = text_or_file(flag, text)?;
+        if flag == "--prompt" && text.trim().is_empty() {
+            // As a variable of the shell makes it that is not set: each row would pay for nothing.
+            return Err(Failure::usage("--prompt: the template is empty")
+                .with_hint("leave it out where the rows have prompts of their own"));
+        }
         let template =
             Template::parse(&text).map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))?;
         texts.insert(flag.trim_start_matches('-').to_owned(), text);

@@ -302,3 +302,15 @@ fn a_temperature_that_is_none() {
     }
     assert!(batch(&[&["in.jsonl", "--temperature", "2"], &OUT[..]].concat()).starts_with("exit 0"));
 }
+
+#[test]
+fn an_empty_prompt_is_not_paid_for() {
+    let folder = good_rows();
+    folder.write("empty.txt", "\n");
+    for prompt in ["", " \n", "@empty.txt"] {
+        let said = batch_in(&folder, &[&["in.jsonl", "-p", prompt], &OUT[..]].concat());
+        assert!(said.starts_with("exit 2") && said.contains("--prompt: the template is empty"), "{said}");
+    }
+    let ran = folder.run(&["ask", "-m", "sim/echo", ""]).expect_code(2);
+    assert!(ran.stderr.contains("nothing is asked"), "{}", ran.stderr);
+}
