@@ -189,8 +189,10 @@ fn limits(args: &ModelArgs) -> RateLimits {
 /// A text of the command line, or of the file that `@FILE` names.
 pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))?;
+    // What some editors begin a file with is no part of its text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 #[cfg(test)]

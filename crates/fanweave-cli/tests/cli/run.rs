@@ -294,3 +294,18 @@ fn inputs_that_are_missing_are_asked_for_one_by_one() {
     let ran = folder.run(&["run", "chain.yaml", "--check"]).expect_code(0);
     assert_eq!(ran.stderr, "chain.yaml is fine; it needs --set topic=.. --set tone=..\n");
 }
+
+#[test]
+fn texts_of_files_begin_without_the_mark_of_an_editor() {
+    let folder = Folder::new();
+    folder.write("topic.txt", "\u{feff}tides");
+    folder.write("ask.txt", "\u{feff}Praise {{ topic }}.");
+    folder.write("chain.yaml", "inputs: { topic: null }\nsteps: { a: { prompt: { file: ask.txt } } }\n");
+    let run = ["run", "chain.yaml", "-m", "sim/echo", "--set", "topic=@topic.txt"];
+    assert_eq!(folder.run(&run).expect_code(0).stdout, echo_of("Praise tides.") + "\n");
+    folder.write("rows.txt", "tides\n");
+    let batch = ["batch", "rows.txt", "-o", "out.jsonl", "-m", "sim/echo", "-p", "@row.txt"];
+    folder.write("row.txt", "\u{feff}Praise {{ input }}.");
+    folder.run(&batch).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("Praise tides."));
+}

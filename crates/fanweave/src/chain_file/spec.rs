@@ -433,7 +433,9 @@ fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
     if length > MAX_FILE {
         return Err(format!("`{path}` is {length} bytes long, and a prompt has at most {MAX_FILE}"));
     }
-    std::fs::read_to_string(&file).map_err(cannot)
+    let text = std::fs::read_to_string(&file).map_err(cannot)?;
+    // What some editors begin a file with is no part of its text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Whether templates can say the name.
