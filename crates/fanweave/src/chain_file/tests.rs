@@ -446,6 +446,8 @@ fn wrong_files_are_refused_with_place_and_advice() {
         step("prompt: x\n    when: 'topic =='"),
         step("messages: hello"),
         step("messages: [ { usr: hello } ]"),
+        step("messages: [ { narrator: hello } ]"),
+        step("messages: []"),
         step("prompt: { file: a.txt }"),
         step("prompt: { path: a.txt }"),
         "steps: { a: { prompt: x } }\n---\nsteps: { b: { prompt: x } }\n".to_owned(),
