@@ -402,7 +402,8 @@ pub(crate) struct ReportArgs {
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
 
-    /// Write one page that needs nothing else: figures, calls over time, latencies, failures, all rows
+    /// Write one page that needs nothing else: figures, calls over time, latencies, failures, all rows. To stdout where it
+    /// is -
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
