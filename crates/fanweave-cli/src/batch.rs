@@ -39,7 +39,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
     if args.dry_run {
-        return dry_run::rows::run(source, &render, &args, &routed.names, &prices);
+        return dry_run::rows::run(source, &render, &args, &routed, &prices);
     }
     fingerprint.extend(model_fingerprint(&args));
     let settings = settings(&args)?;
