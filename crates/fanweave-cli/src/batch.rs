@@ -38,6 +38,9 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
+    if args.via == Via::BatchApi {
+        one_model(&args)?;
+    }
     if args.dry_run {
         return dry_run::rows::run(source, &render, &args, &routed, &prices);
     }
@@ -177,13 +180,18 @@ impl Watch<'_> {
     }
 }
 
-/// The batch API of the one model that is named.
-fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
+/// Refuses to spread a batch that goes to one place.
+fn one_model(args: &BatchArgs) -> Result<(), Failure> {
     let several = args.model.model.as_deref().is_some_and(|models| models.contains([',', '=']));
     if several || args.key_env.len() > 1 || !args.fallback_model.is_empty() {
         return Err(Failure::usage("--via batch-api takes one model and one key")
             .with_hint("name one --model, and no --fallback-model"));
     }
+    Ok(())
+}
+
+/// The batch API of the one model that is named.
+fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
     let key = args.key_env.first().map(String::as_str);
     Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
 }

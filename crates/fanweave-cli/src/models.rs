@@ -48,6 +48,9 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
                 build(&with_vendor(name, args), args.base_url.clone(), Some("none".into()), args, false)?
             }
         };
+        if let Some(budget) = budget {
+            budget.wrap(real.clone())?;
+        }
         let model = dry_run::stand_in(real.name()).with(parameters(args));
         return Ok(Connected { model, _server: None });
     }

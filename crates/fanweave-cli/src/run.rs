@@ -45,10 +45,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let file = Arc::new(file);
     let prices = cost::prices(args.prices.as_deref())?;
     let most = args.budget_usd.or(file.limits().budget_usd);
-    if args.dry_run {
-        return rehearse(&args, &file, inputs, &prices).await;
-    }
     let budget = most.map(|most| Budget::new(most, prices.clone()));
+    if args.dry_run {
+        return rehearse(&args, &file, inputs, &prices, budget.as_ref()).await;
+    }
     let connections = RefCell::new(Vec::new());
     let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
@@ -98,8 +98,9 @@ async fn rehearse(
     file: &Arc<ChainFile>,
     given: Vars,
     prices: &Prices,
+    budget: Option<&Budget>,
 ) -> Result<Exit, Failure> {
-    let terms = Terms { dry: true, ..Terms::default() };
+    let terms = Terms { dry: true, budget, ..Terms::default() };
     let rehearsal = dry_run::chain::Rehearsal {
         chain: chain(file, &args.model, terms, &RefCell::default())?,
         prices,

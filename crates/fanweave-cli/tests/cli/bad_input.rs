@@ -314,3 +314,17 @@ fn an_empty_prompt_is_not_paid_for() {
     let ran = folder.run(&["ask", "-m", "sim/echo", ""]).expect_code(2);
     assert!(ran.stderr.contains("nothing is asked"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_dry_run_refuses_what_the_run_would_refuse() {
+    let folder = good_rows();
+    folder.write(
+        "chain.yaml",
+        "limits: { budget_usd: 1 }\nsteps: { a: { prompt: x, model: openai/unheard-of } }\n",
+    );
+    let ran = folder.run(&["run", "chain.yaml", "--dry-run"]).expect_code(2);
+    assert!(ran.stderr.contains("the price of openai/unheard-of, which is unknown"), "{}", ran.stderr);
+    let via = ["in.jsonl", "--dry-run", "--via", "batch-api", "-o", "out.jsonl", "-m", "openai/a,openai/b"];
+    let said = batch_in(&folder, &via);
+    assert!(said.contains("--via batch-api takes one model and one key"), "{said}");
+}
