@@ -65,6 +65,9 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
             known(&provider)?;
             // What is wrong with the file is said before anybody looks for a key.
             read(&path)?;
+            if in_keyring {
+                keyring::is_built(&provider)?;
+            }
             let key = ask(&provider)?;
             let kept = if in_keyring {
                 keyring::set(&provider, &key)?;
@@ -78,8 +81,12 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
             let was_in_keyring = matches!(keys.get(&provider), Some(Kept::Elsewhere { .. }));
             keys.insert(provider.clone(), kept);
             write(&path, &keys)?;
-            if was_in_keyring && !in_keyring {
-                keyring::remove(&provider)?;
+            // The new one holds whatever becomes of the old one.
+            if was_in_keyring
+                && !in_keyring
+                && let Err(failure) = keyring::remove(&provider)
+            {
+                tell!("note: the old one may still be there: {}", failure.message());
             }
             let place =
                 if in_keyring { "the keyring of the system".to_owned() } else { path.display().to_string() };
