@@ -50,6 +50,18 @@ pub(crate) enum Color {
 }
 
 impl Color {
+    /// What the words of the command line say, before it is known whether they can be read: clap colours what it says of
+    /// them.
+    pub(crate) fn of_words() -> Self {
+        let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+        let after = |i: usize| match words[i].strip_prefix("--color")? {
+            "" => words.get(i + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        };
+        let said = (0..words.len()).find_map(after);
+        said.and_then(|when| Self::from_str(when, false).ok()).unwrap_or_default()
+    }
+
     pub(crate) fn apply(self) {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         // 0 is no, as in most programs that know it.
