@@ -50,6 +50,18 @@ pub(crate) enum Color {
 }
 
 impl Color {
+    /// What the words of the command line say, before it is known whether they can be read: clap colours what it says of
+    /// them.
+    pub(crate) fn of_words() -> Self {
+        let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
+        let after = |i: usize| match words[i].strip_prefix("--color")? {
+            "" => words.get(i + 1).map(String::as_str),
+            rest => rest.strip_prefix('='),
+        };
+        let said = (0..words.len()).find_map(after);
+        said.and_then(|when| Self::from_str(when, false).ok()).unwrap_or_default()
+    }
+
     pub(crate) fn apply(self) {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         // 0 is no, as in most programs that know it.
@@ -165,7 +177,7 @@ pub(crate) struct BatchArgs {
     pub(crate) via: Via,
 
     /// Call nothing: show the first prompts, and what all of them may take and cost. Needs no key
-    #[arg(long, help_heading = "Cost")]
+    #[arg(long, conflicts_with = "json", help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
     /// Most US dollars for all rows, earlier runs of the same output included: no row starts that might cross it
@@ -346,7 +358,7 @@ pub(crate) struct RunArgs {
     #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Most rows in flight at once, and most calls of all of them [default: that of the file, or 64]
+    /// Most rows in flight at once, and most calls of all of them or of the one run [default: that of the file, or 64 rows]
     #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
@@ -402,7 +414,8 @@ pub(crate) struct ReportArgs {
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
 
-    /// Write one page that needs nothing else: figures, calls over time, latencies, failures, all rows
+    /// Write one page that needs nothing else: figures, calls over time, latencies, failures, all rows. To stdout where it
+    /// is -
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
@@ -552,7 +565,7 @@ pub(crate) enum KeysCommand {
 ///
 /// A flag comes first, then FANWEAVE_MODEL and FANWEAVE_BASE_URL, then fanweave.toml in this folder or the nearest one around it,
 /// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, cache, temperature, max-tokens,
-/// log and a table aliases; base-url stands in your own alone.
+/// log and a table aliases; base-url stands in your own alone. A cache lies beside the file that names it.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave config show\n  \
@@ -632,7 +645,7 @@ pub(crate) struct ModelArgs {
     pub(crate) cache: Option<PathBuf>,
 
     /// How freely the model chooses its words
-    #[arg(long, value_name = "0..2")]
+    #[arg(long, value_name = "0..2", value_parser = temperature, allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
 
     /// Most tokens of an answer
@@ -651,6 +664,11 @@ fn at_least_one_u32(text: &str) -> Result<NonZeroU32, String> {
 fn dollars(text: &str) -> Result<f64, String> {
     let usd = text.trim_start_matches('$').parse::<f64>().ok().filter(|usd| usd.is_finite() && *usd > 0.0);
     usd.ok_or_else(|| format!("{text:?} is no sum of dollars above 0: write it as in 2.50"))
+}
+
+pub(crate) fn temperature(text: &str) -> Result<f64, String> {
+    let freedom = text.parse::<f64>().ok().filter(|freedom| (0.0..=2.0).contains(freedom));
+    freedom.ok_or_else(|| format!("{text} is no temperature from 0 to 2"))
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {

@@ -40,8 +40,9 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
 /// The words of the command line, then what comes on stdin.
 fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     let mut parts = Vec::new();
-    if !args.prompt.is_empty() {
-        parts.push(args.prompt.join(" "));
+    let words = args.prompt.join(" ");
+    if !words.trim().is_empty() {
+        parts.push(words);
     }
     if !std::io::stdin().is_terminal() {
         let mut piped = String::new();

@@ -1,6 +1,7 @@
 //! `fanweave batch`: every row of a file, many at once.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -37,8 +38,11 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
+    if args.via == Via::BatchApi {
+        one_model(&args)?;
+    }
     if args.dry_run {
-        return dry_run::rows::run(source, &render, &args, &routed.names, &prices);
+        return dry_run::rows::run(source, &render, &args, &routed, &prices);
     }
     fingerprint.extend(model_fingerprint(&args));
     let settings = settings(&args)?;
@@ -150,7 +154,8 @@ impl Watch<'_> {
             told();
             tell!(
                 "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
-                 run the same command again"
+                 go on with: {}",
+                again()
             );
             return Ok(Exit::Stopped);
         }
@@ -175,13 +180,18 @@ impl Watch<'_> {
     }
 }
 
-/// The batch API of the one model that is named.
-fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
+/// Refuses to spread a batch that goes to one place.
+fn one_model(args: &BatchArgs) -> Result<(), Failure> {
     let several = args.model.model.as_deref().is_some_and(|models| models.contains([',', '=']));
     if several || args.key_env.len() > 1 || !args.fallback_model.is_empty() {
         return Err(Failure::usage("--via batch-api takes one model and one key")
             .with_hint("name one --model, and no --fallback-model"));
     }
+    Ok(())
+}
+
+/// The batch API of the one model that is named.
+fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
     let key = args.key_env.first().map(String::as_str);
     Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
 }
@@ -212,6 +222,11 @@ fn templates(args: &BatchArgs) -> Result<(Render, BTreeMap<String, String>), Fai
     let mut read = |flag: &str, text: &Option<String>| -> Result<Option<Template>, Failure> {
         let Some(text) = text else { return Ok(None) };
         let text = text_or_file(flag, text)?;
+        if flag == "--prompt" && text.trim().is_empty() {
+            // As a variable of the shell makes it that is not set: each row would pay for nothing.
+            return Err(Failure::usage("--prompt: the template is empty")
+                .with_hint("leave it out where the rows have prompts of their own"));
+        }
         let template =
             Template::parse(&text).map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))?;
         texts.insert(flag.trim_start_matches('-').to_owned(), text);
@@ -265,14 +280,21 @@ fn name(path: &Path) -> String {
     if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() }
 }
 
-/// This command, as a person would type it.
+/// The command that goes on from here, as a person would type it: this one, and never again from the beginning.
 fn again() -> String {
-    let words = std::env::args().skip(1).map(|word| quoted(&word));
+    let words = std::env::args_os().skip(1).filter(|word| word != "--fresh").map(|word| quoted(&word));
     std::iter::once("fanweave".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
+fn quoted(word: &OsStr) -> String {
+    let Some(word) = word.to_str() else {
+        // A name of bytes that are no text: the terminal could not show it as it is.
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\'' && byte != b'\\';
+        let escaped =
+            |byte: &u8| if plain(*byte) { char::from(*byte).into() } else { format!(r"\x{byte:02x}") };
+        return format!("$'{}'", word.as_encoded_bytes().iter().map(escaped).collect::<String>());
+    };
     let plain = |c: char| c.is_alphanumeric() || "-_./:=@,+%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()
@@ -296,9 +318,9 @@ mod tests {
 
     #[test]
     fn a_command_can_be_pasted_back_into_a_shell() {
-        assert_eq!(quoted("answers.jsonl"), "answers.jsonl");
-        assert_eq!(quoted("Name a {{ thing }}."), "'Name a {{ thing }}.'");
-        assert_eq!(quoted("it's"), r"'it'\''s'");
-        assert_eq!(quoted(""), "''");
+        assert_eq!(quoted("answers.jsonl".as_ref()), "answers.jsonl");
+        assert_eq!(quoted("Name a {{ thing }}.".as_ref()), "'Name a {{ thing }}.'");
+        assert_eq!(quoted("it's".as_ref()), r"'it'\''s'");
+        assert_eq!(quoted("".as_ref()), "''");
     }
 }

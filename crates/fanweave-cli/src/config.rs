@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{ConfigArgs, ConfigCommand, ModelArgs};
+use crate::args::{ConfigArgs, ConfigCommand, ModelArgs, duration, temperature};
 use crate::exit::{Exit, Failure};
 use crate::out::print;
 
@@ -93,9 +93,7 @@ pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(),
         or(&mut args.temperature, &settings.temperature);
         or(&mut args.max_tokens, &settings.max_tokens);
         if let (None, Some(text)) = (args.timeout, &settings.timeout) {
-            let time = crate::args::duration(text);
-            args.timeout =
-                Some(time.map_err(|e| Failure::usage(format!("{}: timeout: {e}", path.display())))?);
+            args.timeout = Some(duration(text).map_err(|e| unfit(path, "timeout", &e))?);
         }
     }
     if let Some(models) = &mut args.model {
@@ -213,6 +211,11 @@ pub(crate) fn logs() -> bool {
     config().layers.iter().find_map(|layer| layer.settings.log).unwrap_or(true)
 }
 
+/// A setting whose value cannot be used.
+fn unfit(path: &Path, setting: &str, why: &str) -> Failure {
+    Failure::usage(format!("{}: {setting}: {why}", path.display()))
+}
+
 fn read(path: &Path) -> Result<Layer, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
@@ -230,7 +233,7 @@ fn read(path: &Path) -> Result<Layer, Failure> {
         return Err(Failure::usage(format!("{shown}: line {}: a key does not belong here", n + 1))
             .with_hint("keep it with `fanweave keys set PROVIDER`, or in the environment"));
     }
-    let settings = toml::from_str(&text).map_err(|e| {
+    let mut settings: Settings = toml::from_str(&text).map_err(|e| {
         let failure = Failure::usage(format!("{shown}: {}", e.to_string().trim_end()));
         // It says which field is unknown, and then which there are.
         let mut said = e.message().split('`').skip(1).step_by(2);
@@ -240,5 +243,11 @@ fn read(path: &Path) -> Result<Layer, Failure> {
             None => failure,
         }
     })?;
+    // Said before anything is asked for: what is shown holds.
+    settings.timeout.as_deref().map(duration).transpose().map_err(|e| unfit(path, "timeout", &e))?;
+    let warmth = settings.temperature.map(|warmth| temperature(&warmth.to_string()));
+    warmth.transpose().map_err(|e| unfit(path, "temperature", &e))?;
+    // Beside the file that names it, wherever the program is started: elsewhere it would remember nothing.
+    settings.cache = settings.cache.map(|cache| path.with_file_name("").join(cache));
     Ok(Layer { path: path.to_owned(), settings })
 }

@@ -71,10 +71,12 @@ pub(crate) fn expected(prompt: Option<&Prompt>, max_tokens: Option<NonZeroU32>) 
     }
 }
 
-/// A sum of money: `$0.0042`, `$1.50`, `$1,234`.
+/// A sum of money: `$0.0042`, `$1.50`, `$1234`.
 pub(crate) fn dollars(usd: f64) -> String {
     match usd {
         0.0 => "$0".to_owned(),
+        // Down to the first digit that says something.
+        usd if usd < 0.000_1 => format!("${usd:.0$}", (-usd.log10()).ceil().clamp(5.0, 9.0) as usize),
         usd if usd < 0.01 => format!("${usd:.4}"),
         usd if usd < 1_000.0 => format!("${usd:.2}"),
         usd => format!("${usd:.0}"),
@@ -88,5 +90,6 @@ mod tests {
     #[test]
     fn sums_are_written_as_people_say_them() {
         assert_eq!([0.0, 0.004_21, 1.5, 1_234.4].map(dollars), ["$0", "$0.0042", "$1.50", "$1234"]);
+        assert_eq!([0.000_020_25, 1e-9, 1e-300].map(dollars), ["$0.00002", "$0.000000001", "$0.000000000"]);
     }
 }

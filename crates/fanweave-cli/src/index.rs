@@ -1,11 +1,11 @@
 //! `fanweave index`: documents into a store.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use fanweave::retrieve::{Document, TextSplitter};
 use fanweave::splitters::{Markdown, Splitter};
 use fanweave::stores::{Library, Sqlite};
-use fanweave::{Context, loaders};
+use fanweave::{Context, Embedded, Embedder, Embeddings, Error, ErrorKind, Runnable, Usage, loaders};
 use serde_json::json;
 
 use crate::args::IndexArgs;
@@ -40,8 +40,7 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
                 Failure::usage(message).with_hint(format!("add --embeddings {other}, or name another store"))
             );
         }
-        Some(_) => {}
-        None => store.note(EMBEDDINGS, &args.embeddings).await?,
+        _ => {}
     }
     let sources: BTreeSet<_> =
         documents.iter().filter_map(|document| document.source().map(str::to_owned)).collect();
@@ -49,9 +48,12 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
     let pieces = split(documents, args.tokens.get());
     let count = pieces.len();
 
-    // Not before everything has been read and the model is there: what is forgotten must come back.
+    // Not before everything has been read and embedded: what is forgotten must come back.
+    let cx = Context::new();
+    let embedded = Embedder::new(Done::new(&embedder, &pieces, &cx).await?);
+    store.note(EMBEDDINGS, &args.embeddings).await?;
     store.forget(sources.into_iter().collect()).await?;
-    Library::new(store.store(), embedder).add(pieces, &Context::new()).await?;
+    Library::new(store.store(), embedded).add(pieces, &cx).await?;
     if args.json {
         let done = json!({ "pieces": count, "files": files, "store": args.store.display().to_string() });
         print(format!("{done}\n").as_bytes())?;
@@ -61,6 +63,36 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
         tell!("indexed {count} piece{pieces} of {files} file{} in {store}", plural(files));
     }
     Ok(Exit::Ok)
+}
+
+/// An embedding model that has embedded all that it will be asked for.
+struct Done {
+    name: String,
+    vectors: HashMap<String, Vec<f32>>,
+}
+
+impl Done {
+    /// Embeds `pieces` with `embedder`.
+    async fn new(embedder: &Embedder, pieces: &[Document], cx: &Context) -> fanweave::Result<Self> {
+        let texts: Vec<_> = pieces.iter().map(|piece| piece.text.clone()).collect();
+        let vectors = embedder.run(texts.clone(), cx).await?.vectors;
+        if vectors.len() != texts.len() {
+            let message = format!("{} texts were given, and {} vectors came", texts.len(), vectors.len());
+            return Err(Error::new(ErrorKind::Decode, message).with_step(embedder.name()));
+        }
+        Ok(Self { name: embedder.name().to_owned(), vectors: texts.into_iter().zip(vectors).collect() })
+    }
+}
+
+impl Embeddings for Done {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn embed(&self, texts: Vec<String>, _cx: &Context) -> fanweave::Result<Embedded> {
+        let vectors = texts.iter().filter_map(|text| self.vectors.get(text).cloned()).collect();
+        Ok(Embedded { vectors, usage: Usage::default() })
+    }
 }
 
 /// Markdown by its headings, all else by paragraphs, sentences and words.

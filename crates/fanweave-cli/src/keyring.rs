@@ -1,10 +1,10 @@
 //! The keyring of the system: the Secret Service, Keychain or Credential Manager.
 
 #[cfg(feature = "keyring")]
-pub(crate) use system::{get, remove, set};
+pub(crate) use system::{get, is_built, remove, set};
 
 #[cfg(not(feature = "keyring"))]
-pub(crate) use absent::{get, remove, set};
+pub(crate) use absent::{get, is_built, remove, set};
 
 #[cfg(feature = "keyring")]
 mod system {
@@ -14,6 +14,11 @@ mod system {
 
     /// What a key is kept under, beside the name of its provider.
     const SERVICE: &str = "fanweave";
+
+    /// Whether this program knows keyrings at all.
+    pub(crate) fn is_built(_provider: &str) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// Puts the key of a provider into the keyring.
     pub(crate) fn set(provider: &str, key: &str) -> Result<(), Failure> {
@@ -68,6 +73,10 @@ mod system {
 #[cfg(not(feature = "keyring"))]
 mod absent {
     use crate::exit::Failure;
+
+    pub(crate) fn is_built(provider: &str) -> Result<(), Failure> {
+        Err(absent(provider))
+    }
 
     pub(crate) fn set(provider: &str, _key: &str) -> Result<(), Failure> {
         Err(absent(provider))

@@ -1,10 +1,10 @@
 //! Single keys from the terminal, while a panel is shown. Its modes are put back however the program ends or stops.
 
 #[cfg(unix)]
-pub(crate) use unix::{Keys, restore};
+pub(crate) use unix::{Keys, remember, restore};
 
 #[cfg(not(unix))]
-pub(crate) use other::{Keys, restore};
+pub(crate) use other::{Keys, remember, restore};
 
 #[cfg(unix)]
 mod unix {
@@ -19,6 +19,11 @@ mod unix {
     /// The terminal's modes as they were, while they are others.
     static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
 
+    /// Notes the terminal's modes, for [`restore`], before somebody else changes them.
+    pub(crate) fn remember() {
+        *ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
+    }
+
     /// Puts the terminal's modes back. Whoever ends the process calls it before.
     pub(crate) fn restore() {
         let original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -29,7 +34,8 @@ mod unix {
     }
 
     fn in_foreground() -> bool {
-        tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+        // A terminal that is not this session's own stops nobody.
+        !tcgetpgrp(stdin()).is_ok_and(|group| group != getpgrp())
     }
 
     /// Keys as they are pressed. Puts the terminal's modes back when dropped.
@@ -105,6 +111,9 @@ mod unix {
 
 #[cfg(not(unix))]
 mod other {
+    /// Nothing is changed here.
+    pub(crate) fn remember() {}
+
     /// Nothing was changed.
     pub(crate) fn restore() {}
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use console::Term;
 use fanweave::models::log::{CallRecord, LogSink, RequestLog};
 use fanweave::stores::{LogFilter, LoggedCall, SqliteLog};
-use fanweave::{Model, excerpt};
+use fanweave::{Error, ErrorKind, Model, excerpt};
 use tokio::sync::OnceCell;
 
 use crate::args::{LogsArgs, LogsCommand};
@@ -69,7 +69,7 @@ struct Inner {
     path: PathBuf,
     file: OnceCell<SqliteLog>,
     /// The first thing that went wrong.
-    failed: Mutex<Option<fanweave::Error>>,
+    failed: Mutex<Option<Error>>,
 }
 
 impl LogSink for Sink {
@@ -80,8 +80,10 @@ impl LogSink for Sink {
         let told = async {
             let file = inner.file.get_or_try_init(|| async {
                 if let Some(folder) = inner.path.parent() {
-                    // What stands in the way of the folder stands in the way of the file, which says so.
-                    let _ = std::fs::create_dir_all(folder);
+                    std::fs::create_dir_all(folder).map_err(|e| {
+                        let message = format!("the folder {} cannot be made: {e}", folder.display());
+                        Error::new(ErrorKind::Config, message)
+                    })?;
                 }
                 SqliteLog::open(&inner.path).await
             });

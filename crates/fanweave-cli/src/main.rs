@@ -31,12 +31,13 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use args::{AskArgs, Cli, Command, RunArgs};
+use args::{AskArgs, Cli, Color, Command, RunArgs};
 use clap::Parser;
 use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     quiet_panics();
+    Color::of_words().apply();
     let cli = Cli::parse();
     let done = runtime().and_then(|runtime| {
         // On a worker of the runtime: what it spawns and wakes then need not cross from this thread to another.
@@ -80,7 +81,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Report(args) => report::run(&args),
         Command::Logs(args) => logs::run(args).await,
         Command::Models(args) => list::run(&args),
-        Command::Keys(args) => secrets::run(args),
+        Command::Keys(args) => secrets::run(args).await,
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args).await,

@@ -48,11 +48,14 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
                 build(&with_vendor(name, args), args.base_url.clone(), Some("none".into()), args, false)?
             }
         };
+        if let Some(budget) = budget {
+            budget.wrap(real.clone())?;
+        }
         let model = dry_run::stand_in(real.name()).with(parameters(args));
         return Ok(Connected { model, _server: None });
     }
     let key = key_env.map(key_of).transpose()?;
-    let plain = args.rpm.is_none() && args.timeout.is_none() && args.retries.is_none();
+    let plain = limits(args) == RateLimits::default() && args.timeout.is_none() && args.retries.is_none();
 
     let (model, server) = if simulated && plain {
         (fanweave::model(name)?, None)
@@ -175,20 +178,44 @@ fn builder(
             ..RetryPolicy::default()
         });
     }
-    let limits = RateLimits {
-        requests_per_minute: args.rpm,
-        tokens_per_minute: args.tpm,
-        concurrency: args.max_in_flight,
-    };
+    let limits = limits(args);
     if limits != RateLimits::default() {
         builder = builder.limits(limits);
     }
     builder
 }
 
+fn limits(args: &ModelArgs) -> RateLimits {
+    RateLimits { requests_per_minute: args.rpm, tokens_per_minute: args.tpm, concurrency: args.max_in_flight }
+}
+
 /// A text of the command line, or of the file that `@FILE` names.
 pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))?;
+    // What some editors begin a file with is no part of its text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    #[tokio::test]
+    async fn limits_hold_for_simulated_models_too() {
+        let has_network = |flags: &[&str]| {
+            let words = [&["fanweave", "ask", "hi", "--model", "sim/echo"], flags].concat();
+            let Command::Ask(args) = Cli::parse_from(words).command else { unreachable!("it is `ask`") };
+            connect(&args.model, Terms::default()).unwrap()._server.is_some()
+        };
+        assert!(!has_network(&[]));
+        for flag in ["--rpm", "--tpm", "--max-in-flight", "--retries"] {
+            assert!(has_network(&[flag, "1"]), "{flag}");
+        }
+        assert!(has_network(&["--timeout", "1s"]));
+    }
 }

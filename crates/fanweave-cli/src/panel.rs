@@ -11,33 +11,38 @@ use console::Term;
 /// nor moves them.
 pub(crate) struct Panel {
     term: Term,
-    /// Lines on the screen now.
-    lines: Mutex<usize>,
+    /// The widths of the lines on the screen now, in columns.
+    lines: Mutex<Vec<usize>>,
 }
 
 impl Panel {
     pub(crate) fn new() -> Self {
-        Self { term: Term::stderr(), lines: Mutex::new(0) }
+        Self { term: Term::stderr(), lines: Mutex::default() }
     }
 
     /// Puts `text`, which is made for the width that it is given, in the place of what was there.
     pub(crate) fn draw(&self, text: impl FnOnce(usize) -> String) {
+        let columns = self.columns();
         // One column less: some terminals wrap at the last one.
-        let width = usize::from(self.term.size().1).saturating_sub(1);
-        self.put(&text(width));
+        self.put(&text(columns.saturating_sub(1)), columns);
     }
 
     /// Leaves the terminal as if nothing had been there.
     pub(crate) fn clear(&self) {
-        self.put("");
+        self.put("", self.columns());
     }
 
-    fn put(&self, text: &str) {
+    fn columns(&self) -> usize {
+        usize::from(self.term.size().1)
+    }
+
+    fn put(&self, text: &str, columns: usize) {
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         // One write for the whole frame: no reader sees half of it.
         let mut frame = String::new();
-        if *lines > 0 {
-            let _ = write!(frame, "\x1b[{lines}A");
+        let up = rows(&lines, columns);
+        if up > 0 {
+            let _ = write!(frame, "\x1b[{up}A");
         }
         // From the beginning of the line to the end of the screen.
         frame.push_str("\r\x1b[J");
@@ -45,8 +50,27 @@ impl Panel {
             frame.push_str(line);
             frame.push('\n');
         }
-        *lines = text.lines().count();
+        *lines = text.lines().map(console::measure_text_width).collect();
         // A terminal that has gone is not worth an error.
         let _ = self.term.write_str(&frame);
+    }
+}
+
+/// How many rows of a terminal the lines of these widths take. One that has become narrower since has wrapped them.
+fn rows(widths: &[usize], columns: usize) -> usize {
+    widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_that_a_narrower_terminal_has_wrapped_are_all_drawn_over() {
+        assert_eq!(rows(&[], 80), 0);
+        assert_eq!(rows(&[79, 0, 12], 80), 3);
+        assert_eq!(rows(&[79, 0, 12], 40), 4);
+        assert_eq!(rows(&[79, 20, 12], 20), 6);
+        assert_eq!(rows(&[3], 0), 3);
     }
 }

@@ -18,8 +18,10 @@ struct Share {
 /// The models of a batch. What they need to run is stopped when it is dropped.
 pub(crate) struct Routed {
     pub(crate) chain: Chain<Prompt, Message>,
-    /// Names of all models that may be called.
+    /// Names of all models that may be called, each once.
     pub(crate) names: Vec<String>,
+    /// The greatest share of the rows that one account is given, from 0 to 1.
+    pub(crate) most: f64,
     _connected: Vec<Connected>,
 }
 
@@ -47,14 +49,22 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
         lanes.extend(reach(&share.model)?.into_iter().map(|model| (model, share.weight)));
     }
     let fallbacks = args.fallback_model.iter().map(|name| reach(name)).collect::<Result<Vec<_>, _>>()?;
-    let names = connected.iter().map(|one| one.model.name().to_owned()).collect();
+    let mut names: Vec<String> = Vec::new();
+    for name in connected.iter().map(|one| one.model.name()) {
+        if !names.iter().any(|known| known == name) {
+            names.push(name.to_owned());
+        }
+    }
+    let weights = || lanes.iter().map(|(_, weight)| *weight);
+    #[expect(clippy::cast_precision_loss, reason = "weights are small")]
+    let most = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
     let mut routed = spread(lanes);
     if !fallbacks.is_empty() {
         routed = routed.fallback(
             fallbacks.into_iter().map(|models| spread(models.into_iter().map(|m| (m, 1)).collect())),
         );
     }
-    Ok(Routed { chain: routed, names, _connected: connected })
+    Ok(Routed { chain: routed, names, most, _connected: connected })
 }
 
 /// Reads `a/b=3,c/d`: models with their weights, 1 where none is given.

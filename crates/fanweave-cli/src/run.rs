@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use fanweave::batch::{BatchJob, Costs, Input, Settings};
 use fanweave::models::{Budget, Prices};
-use fanweave::{Chain, ChainFile, Error, ErrorKind, Vars};
+use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
 
 use crate::args::{ModelArgs, RunArgs, Via};
@@ -30,7 +30,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         tell!(
             "{} is fine{}",
             args.file.display(),
-            missing.map(|names| format!("; it needs --set {names}")).unwrap_or_default()
+            missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
         );
         return Ok(Exit::Ok);
     }
@@ -45,10 +45,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let file = Arc::new(file);
     let prices = cost::prices(args.prices.as_deref())?;
     let most = args.budget_usd.or(file.limits().budget_usd);
-    if args.dry_run {
-        return rehearse(&args, &file, inputs, &prices).await;
-    }
     let budget = most.map(|most| Budget::new(most, prices.clone()));
+    if args.dry_run {
+        return rehearse(&args, &file, inputs, &prices, budget.as_ref()).await;
+    }
     let connections = RefCell::new(Vec::new());
     let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
     let terms = Terms { budget: budget.as_ref(), history: Some(&history), ..Terms::default() };
@@ -70,8 +70,16 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         }
         None => {
             given_all(&file, &inputs)?;
+            let cx = match args.concurrency {
+                Some(most) => Context::new().with_concurrency(most),
+                None => Context::new(),
+            };
             let work = async {
-                if args.json { print_json(&chain, inputs).await } else { print_pieces(&chain, inputs).await }
+                if args.json {
+                    print_json(&chain, inputs, &cx).await
+                } else {
+                    print_pieces(&chain, inputs, &cx).await
+                }
             };
             tokio::select! {
                 done = work => done,
@@ -90,8 +98,9 @@ async fn rehearse(
     file: &Arc<ChainFile>,
     given: Vars,
     prices: &Prices,
+    budget: Option<&Budget>,
 ) -> Result<Exit, Failure> {
-    let terms = Terms { dry: true, ..Terms::default() };
+    let terms = Terms { dry: true, budget, ..Terms::default() };
     let rehearsal = dry_run::chain::Rehearsal {
         chain: chain(file, &args.model, terms, &RefCell::default())?,
         prices,
@@ -106,7 +115,9 @@ async fn rehearse(
     let inputs = |input| {
         let inputs = inputs_of_row(input, file, &given)?;
         match missing(file, &inputs) {
-            Some(names) => Err(Error::new(ErrorKind::Input, format!("the row does not give {names}"))),
+            Some(names) => {
+                Err(Error::new(ErrorKind::Input, format!("the row does not give {}", names.join(", "))))
+            }
             None => Ok(inputs),
         }
     };
@@ -165,26 +176,32 @@ fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
 
 /// Refuses inputs that are not complete.
 fn given_all(file: &ChainFile, given: &Vars) -> Result<(), Failure> {
-    let refuse = |names: String| {
-        Failure::usage(format!("the chain needs {names}")).with_hint(format!("add --set {names}=.."))
+    let refuse = |names: Vec<&str>| {
+        Failure::usage(format!("the chain needs {}", names.join(", ")))
+            .with_hint(format!("add {}", flags(&names)))
     };
     missing(file, given).map(refuse).map_or(Ok(()), Err)
 }
 
 /// The inputs that still have to be given.
-fn missing(file: &ChainFile, given: &Vars) -> Option<String> {
+fn missing<'f>(file: &'f ChainFile, given: &Vars) -> Option<Vec<&'f str>> {
     let names = file.inputs().filter(|(name, default)| default.is_none() && given.get(name).is_none());
     let names: Vec<_> = names.map(|(name, _)| name).collect();
-    (!names.is_empty()).then(|| names.join(", "))
+    (!names.is_empty()).then_some(names)
 }
 
-async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
-    let (_, exit) = print(chain.stream(inputs)).await?;
+/// The flags that give these inputs.
+fn flags(names: &[&str]) -> String {
+    names.iter().map(|name| format!("--set {name}=..")).collect::<Vec<_>>().join(" ")
+}
+
+async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
+    let (_, exit) = print(chain.stream_in(inputs, cx)).await?;
     Ok(exit.unwrap_or(Exit::Ok))
 }
 
-async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars) -> Result<Exit, Failure> {
-    let output = chain.invoke(inputs).await?;
+async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
+    let output = chain.invoke_in(inputs, cx).await?;
     written(writeln!(std::io::stdout(), "{output}")).map(|exit| exit.unwrap_or(Exit::Ok))
 }
 

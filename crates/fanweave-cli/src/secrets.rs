@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::args::{KeysArgs, KeysCommand};
 use crate::exit::{Exit, Failure};
-use crate::keyring;
 use crate::out::{print, tell};
+use crate::{keyring, keys, stop};
 
 /// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
 const LONGEST: usize = 16 * 1024;
@@ -40,7 +40,20 @@ enum Place {
     Keyring,
 }
 
-pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
+    // Who waits for a key at a terminal holds a thread, and has to be left there.
+    let work = tokio::task::spawn_blocking(|| change(args));
+    tokio::select! {
+        done = work => done.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())),
+        () = stop::signal() => {
+            keys::restore();
+            tell!("");
+            Ok(Exit::Interrupted)
+        }
+    }
+}
+
+fn change(args: KeysArgs) -> Result<Exit, Failure> {
     let path = path().ok_or_else(|| {
         Failure::usage("there is no folder for keys: neither XDG_CONFIG_HOME nor HOME is set")
             .with_hint("set the key in the environment, as in OPENAI_API_KEY")
@@ -52,6 +65,9 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
             known(&provider)?;
             // What is wrong with the file is said before anybody looks for a key.
             read(&path)?;
+            if in_keyring {
+                keyring::is_built(&provider)?;
+            }
             let key = ask(&provider)?;
             let kept = if in_keyring {
                 keyring::set(&provider, &key)?;
@@ -65,8 +81,12 @@ pub(crate) fn run(args: KeysArgs) -> Result<Exit, Failure> {
             let was_in_keyring = matches!(keys.get(&provider), Some(Kept::Elsewhere { .. }));
             keys.insert(provider.clone(), kept);
             write(&path, &keys)?;
-            if was_in_keyring && !in_keyring {
-                keyring::remove(&provider)?;
+            // The new one holds whatever becomes of the old one.
+            if was_in_keyring
+                && !in_keyring
+                && let Err(failure) = keyring::remove(&provider)
+            {
+                tell!("note: the old one may still be there: {}", failure.message());
             }
             let place =
                 if in_keyring { "the keyring of the system".to_owned() } else { path.display().to_string() };
@@ -151,7 +171,10 @@ fn ask(provider: &str) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
         let _ = write!(anstream::stderr(), "key of {provider} (it is not shown): ");
-        Term::stderr().read_secure_line().map_err(failed)?
+        keys::remember();
+        let line = Term::stderr().read_secure_line();
+        keys::restore();
+        line.map_err(failed)?
     } else {
         let mut key = String::new();
         std::io::stdin().take(LONGEST as u64 + 1).read_to_string(&mut key).map_err(failed)?;

@@ -145,7 +145,7 @@ impl Rehearsal<'_> {
             .collect();
         let mut sum = Usage::default();
         models.iter().for_each(|(_, _, usage)| sum += *usage);
-        let calls = models.iter().map(|(_, calls, _)| calls).sum();
+        let calls: u64 = models.iter().map(|(_, calls, _)| calls).sum();
         #[expect(clippy::cast_precision_loss, reason = "a count for people")]
         let shown = short(calls as f64);
         let basis = if rehearsed < rows {
@@ -155,7 +155,11 @@ impl Rehearsal<'_> {
         };
         let _ = writeln!(text, "calls: about {shown}{basis}");
         text.push_str(&tokens(sum, limited));
-        text.push_str(&time(calls, sum, self.rpm, self.model));
+        // Each model is an account of its own.
+        #[expect(clippy::cast_precision_loss, reason = "a time for people")]
+        let accounts: Vec<_> =
+            models.iter().map(|(_, calls, usage)| (*calls as f64, usage.total_tokens() as f64)).collect();
+        text.push_str(&time(&accounts, self.rpm, self.model));
         for (name, _, usage) in &models {
             text.push_str(&cost(name, "", *usage, self.prices, Via::Calls));
         }

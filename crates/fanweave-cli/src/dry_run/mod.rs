@@ -66,14 +66,20 @@ fn tokens(usage: Usage, limited: bool) -> String {
     format!("tokens: about {sent} in, {answers} {got} out{basis}\n")
 }
 
-/// The least time that the caller's own limits make of it. Nothing where there are none.
-fn time(requests: u64, usage: Usage, rpm: Option<NonZeroU32>, limits: &ModelArgs) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "a time for people")]
-    let by = |amount: u64, limit: Option<NonZeroU32>, what: &str| {
-        limit.map(|limit| (amount as f64 * 60.0 / f64::from(limit.get()), format!("{limit} {what}")))
+/// The least time that the caller's own limits make of it, where each account has so many requests and tokens to do.
+/// Nothing where there are none.
+fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) -> String {
+    let by = |amount: f64, limit: Option<NonZeroU32>, what: &str| {
+        limit.map(|limit| {
+            let plural = if limit.get() == 1 { "" } else { "s" };
+            (amount * 60.0 / f64::from(limit.get()), format!("{limit} {what}{plural}"))
+        })
     };
-    let times = [by(requests, rpm, "requests"), by(usage.total_tokens(), limits.tpm, "tokens")];
-    match times.into_iter().flatten().max_by(|a, b| a.0.total_cmp(&b.0)) {
+    let times = accounts.iter().flat_map(|(requests, tokens)| {
+        // The first request waits for nobody.
+        [by(requests - 1.0, rpm, "request"), by(*tokens, limits.tpm, "token")]
+    });
+    match times.flatten().filter(|(seconds, _)| *seconds > 0.0).max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((seconds, limit)) => {
             let time = rounded(Duration::from_secs_f64(seconds));
             format!("time: at least {time} at {limit} a minute\n")

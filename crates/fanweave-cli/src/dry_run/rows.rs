@@ -11,6 +11,7 @@ use crate::args::BatchArgs;
 use crate::cost::expected;
 use crate::exit::{Exit, Failure};
 use crate::out::{harmless, print};
+use crate::route::Routed;
 
 /// Prompts that are shown whole, or nearly so.
 const SHOWN: u64 = 3;
@@ -20,7 +21,7 @@ pub(crate) fn run(
     source: Source,
     render: &Render,
     args: &BatchArgs,
-    models: &[String],
+    routed: &Routed,
     prices: &Prices,
 ) -> Result<Exit, Failure> {
     let mut text = String::new();
@@ -45,11 +46,13 @@ pub(crate) fn run(
     }
     let _ = writeln!(text, "rows: {rows}");
     text.push_str(&tokens(usage, args.model.max_tokens.is_some()));
-    text.push_str(&time(rows - bad, usage, args.model.rpm, &args.model));
+    #[expect(clippy::cast_precision_loss, reason = "a time for people")]
+    let busiest = (routed.most * (rows - bad) as f64, routed.most * usage.total_tokens() as f64);
+    text.push_str(&time(&[busiest], args.model.rpm, &args.model));
     if let Some(first) = first_bad {
         let _ = writeln!(text, "cannot be asked: {bad} of them, the first: {first}");
     }
-    for model in models {
+    for model in &routed.names {
         text.push_str(&cost(model, " alone", usage, prices, args.via));
     }
     text.push_str(END);

@@ -76,7 +76,7 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
     Ok(prompts)
 }
 
-/// Refuses to write over what the report is made from: answers cost money.
+/// Refuses to write over what the report is made from, for answers cost money, or over the page.
 fn spare(args: &ReportArgs, run: &Recorded, input: Option<&Path>) -> Result<(), Failure> {
     let whole = (run.path.extension() == Some("journal".as_ref())).then(|| run.path.with_extension(""));
     let read = [Some(&*args.run), Some(&*run.path), whole.as_deref(), input];
@@ -89,10 +89,28 @@ fn spare(args: &ReportArgs, run: &Recorded, input: Option<&Path>) -> Result<(), 
             return Err(Failure::usage(message).with_hint("name another file"));
         }
     }
+    if let (Some(page), Some(trace)) = (&args.html, &args.chrome_trace)
+        && std::path::absolute(page).ok() == std::path::absolute(trace).ok()
+    {
+        let message = format!("--chrome-trace {}: the page goes there", trace.display());
+        return Err(Failure::usage(message).with_hint("name another file"));
+    }
+    let on_stdout = [&args.html, &args.chrome_trace].into_iter().flatten().filter(|path| is_stdout(path));
+    if on_stdout.count() + usize::from(args.json) > 1 {
+        return Err(Failure::usage("standard output takes one of page, trace and figures")
+            .with_hint("write the others to files, or leave them out"));
+    }
     Ok(())
 }
 
+fn is_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    if is_stdout(path) {
+        return print(bytes);
+    }
     std::fs::write(path, bytes)
         .map_err(|e| Failure::new(format!("{}: cannot write it: {e}", path.display())))?;
     tell!("written: {}", path.display());

@@ -264,3 +264,67 @@ fn a_standard_error_that_takes_nothing_changes_no_result() {
     let ran = Ran::of(dry.stdout(full).output().expect("the program starts")).expect_code(1);
     assert!(ran.stderr.contains("cannot write to standard output"), "{}", ran.stderr);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_name_that_is_no_text_can_be_pasted_back_too() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new();
+    let name = std::ffi::OsStr::from_bytes(b"q\xff's.jsonl");
+    std::fs::write(folder.path().join(name), prompts(2)).expect("a file in the temporary folder");
+    let provider = Provider::start(Settings { api_key: Some("sk-right".to_owned()), ..Settings::default() });
+    let mut words: Vec<&std::ffi::OsStr> = vec!["batch".as_ref(), name];
+    let url = provider.url();
+    words.extend(["-o", "out.jsonl", "-m", "openai/echo", "--base-url", &url].map(std::ffi::OsStr::new));
+    let ran = Ran::of(folder.command(&words).output().expect("the program starts")).expect_code(1);
+    assert!(ran.stderr.contains(r"fanweave batch $'q\xff\x27s.jsonl' -o out.jsonl"), "{}", ran.stderr);
+}
+
+#[test]
+fn to_go_on_after_a_fresh_start_is_not_to_start_afresh() {
+    let provider = Provider::start(Settings { api_key: Some("sk-right".to_owned()), ..Settings::default() });
+    let ran = good_rows().batch(&provider.url(), &["--fresh"]).expect_code(1);
+    assert!(ran.stderr.contains("go on with: fanweave batch in.jsonl"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("--fresh"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_summary_of_a_dry_run_is_not_promised() {
+    let said = batch(&[&["in.jsonl", "--dry-run", "--json"], &OUT[..]].concat());
+    assert!(said.contains("'--dry-run' cannot be used with '--json'"), "{said}");
+}
+
+#[test]
+fn a_temperature_that_is_none() {
+    for wrong in ["nan", "-1", "2.1", "inf", "warm"] {
+        let said = batch(&[&["in.jsonl", "--temperature", wrong], &OUT[..]].concat());
+        assert!(said.starts_with("exit 2") && said.contains("is no temperature from 0 to 2"), "{said}");
+    }
+    assert!(batch(&[&["in.jsonl", "--temperature", "2"], &OUT[..]].concat()).starts_with("exit 0"));
+}
+
+#[test]
+fn an_empty_prompt_is_not_paid_for() {
+    let folder = good_rows();
+    folder.write("empty.txt", "\n");
+    for prompt in ["", " \n", "@empty.txt"] {
+        let said = batch_in(&folder, &[&["in.jsonl", "-p", prompt], &OUT[..]].concat());
+        assert!(said.starts_with("exit 2") && said.contains("--prompt: the template is empty"), "{said}");
+    }
+    let ran = folder.run(&["ask", "-m", "sim/echo", ""]).expect_code(2);
+    assert!(ran.stderr.contains("nothing is asked"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_dry_run_refuses_what_the_run_would_refuse() {
+    let folder = good_rows();
+    folder.write(
+        "chain.yaml",
+        "limits: { budget_usd: 1 }\nsteps: { a: { prompt: x, model: openai/unheard-of } }\n",
+    );
+    let ran = folder.run(&["run", "chain.yaml", "--dry-run"]).expect_code(2);
+    assert!(ran.stderr.contains("the price of openai/unheard-of, which is unknown"), "{}", ran.stderr);
+    let via = ["in.jsonl", "--dry-run", "--via", "batch-api", "-o", "out.jsonl", "-m", "openai/a,openai/b"];
+    let said = batch_in(&folder, &via);
+    assert!(said.contains("--via batch-api takes one model and one key"), "{said}");
+}

@@ -413,3 +413,30 @@ fn equal_rows_share_one_call_where_that_is_asked_for() {
     assert_eq!(answers, ["tides", "rain", "tides", "tides"].map(echo_of));
     assert_eq!(provider.stats().requests, 2);
 }
+
+#[test]
+fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(6));
+    let dry = |more: &[&str]| {
+        let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "--rpm", "1", "-m"];
+        folder.run(&[&words[..], more].concat()).expect_code(0).stdout
+    };
+    // The first request of an account waits for nobody.
+    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request a minute\n"));
+    let keys = dry(&["openai/gpt-5", "--key-env", "A", "--key-env", "B"]);
+    assert!(keys.contains("\ntime: at least 2m at"), "{keys}");
+    assert_eq!(keys.matches("\ncost: ").count(), 1, "{keys}");
+    let weighed = dry(&["openai/gpt-5=2,openai/gpt-5-mini", "--fallback-model", "openai/gpt-5-mini"]);
+    assert!(weighed.contains("\ntime: at least 3m at"), "{weighed}");
+    assert_eq!(weighed.matches("\ncost: ").count(), 2, "{weighed}");
+
+    // Steps that ask different models do not wait for each other's accounts.
+    folder.write(
+        "chain.yaml",
+        "inputs: { l: [a, b, c] }\nsteps:\n  a: { for_each: l, prompt: '{{ item }}', model: openai/gpt-5 }\n  \
+         b: { prompt: b, model: openai/gpt-5-mini }\n",
+    );
+    let chain = folder.run(&["run", "chain.yaml", "--dry-run", "--rpm", "1"]).expect_code(0).stdout;
+    assert!(chain.contains("\ntime: at least 2m at 1 request a minute\n"), "{chain}");
+}

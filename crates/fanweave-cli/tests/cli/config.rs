@@ -85,6 +85,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
     for (project, user, wanted) in [
         ("", "rmp = 3\n", &["config.toml", "line 1", "did you mean `rpm`?"][..]),
         ("", "rpm = 0\n", &["config.toml", "line 1"]),
+        ("temperature = 77.0\n", "", &["fanweave.toml", "temperature: 77 is no temperature from 0 to 2"]),
         ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["timeout", "is not a duration"]),
         ("model = 'sim/echo\n", "", &["fanweave.toml", "line 1"]),
         ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is no setting of a project"]),
@@ -103,4 +104,14 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
         }
         assert!(!ran.stderr.contains("canary"), "{}", ran.stderr);
     }
+}
+
+#[test]
+fn the_cache_of_a_file_lies_beside_it_wherever_the_program_is_started() {
+    let folder = with("model = 'sim/echo'\ncache = 'answers.db'\n", "");
+    std::fs::create_dir(folder.file("below")).expect("a folder");
+    let mut command = folder.command(&["ask", "Hello."]);
+    command.env("HOME", folder.path().join("home")).current_dir(folder.file("below"));
+    Ran::of(command.output().expect("the program starts")).expect_code(0);
+    assert!(folder.file("answers.db").exists() && !folder.file("below/answers.db").exists());
 }

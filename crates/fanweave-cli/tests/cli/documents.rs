@@ -1,8 +1,9 @@
 //! `fanweave index`, and `fanweave ask --docs`.
 
+use fanweave_sim::Settings;
 use serde_json::Value;
 
-use crate::support::Folder;
+use crate::support::{Folder, Provider, Ran};
 
 fn library() -> Folder {
     let folder = Folder::new();
@@ -63,4 +64,28 @@ fn what_cannot_be_indexed_or_asked_is_said_with_what_to_do() {
     .map(|args| folder.run(args).expect_code(2).stderr)
     .join("");
     insta::assert_snapshot!(said);
+}
+
+#[test]
+fn documents_stay_in_the_store_where_their_successors_cannot_be_embedded() {
+    let key = Some("sk-right".to_owned());
+    let provider = Provider::start(Settings { api_key: key, ..Settings::default() });
+    let (folder, url) = (Folder::new(), provider.url());
+    folder.write("tides.md", "Tides turn every six hours.");
+    let with = |key: &str, words: &[&str]| {
+        let mut command = folder.command(words);
+        command.env("OPENAI_API_KEY", key);
+        Ran::of(command.output().expect("the program starts"))
+    };
+    let index = ["index", "tides.md", "--store", "notes.db", "--embeddings", "openai/echo"];
+    let index = [&index[..], &["--embeddings-url", &url]].concat();
+    // What failed before anything was in the store says nothing about its embedding model.
+    with("sk-wrong", &index).expect_code(1);
+    with("", &["index", "tides.md", "--store", "notes.db"]).expect_code(0);
+    std::fs::remove_file(folder.file("notes.db")).expect("the store is there");
+    with("sk-right", &index).expect_code(0);
+    with("sk-wrong", &index).expect_code(1);
+    let ask =
+        ["ask", "--docs", "notes.db", "-m", "sim/writer", "--embeddings-url", &url, "When do tides turn?"];
+    assert_eq!(with("sk-right", &ask).expect_code(0).stdout, "Tides turn every six hours.\n");
 }

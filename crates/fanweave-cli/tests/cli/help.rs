@@ -1,6 +1,6 @@
 //! What `--help` says, as a person reads it.
 
-use crate::support::Folder;
+use crate::support::{Folder, Ran};
 
 fn help(args: &[&str]) -> String {
     Folder::new().run(args).expect_code(0).stdout
@@ -24,4 +24,16 @@ fn help_is_readable() {
 fn without_arguments_it_says_how_to_begin() {
     let ran = Folder::new().run(&[""; 0]).expect_code(2);
     assert!(ran.stderr.contains("Usage: fanweave"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_said_of_wrong_words_is_coloured_as_they_ask() {
+    let folder = Folder::new();
+    let said = |more: &[&str]| folder.run(&[&["ask", "--nope"], more].concat()).expect_code(2).stderr;
+    assert!(!said(&[]).contains('\u{1b}') && !said(&["--color=never"]).contains('\u{1b}'));
+    assert!(said(&["--color", "always"]).contains('\u{1b}'));
+    assert!(said(&["--color=always"]).contains('\u{1b}'));
+    let mut forced = folder.command(&["ask", "--nope", "--color", "never"]);
+    let forced = Ran::of(forced.env("FORCE_COLOR", "1").output().expect("the program starts"));
+    assert!(!forced.stderr.contains('\u{1b}'), "{}", forced.stderr);
 }

@@ -231,3 +231,26 @@ fn a_program_without_the_keyring_says_so_and_keeps_nothing() {
     assert!(said.contains("without the feature `keyring`"), "{said}");
     assert!(!folder.file(".config").exists());
 }
+
+#[cfg(not(feature = "keyring"))]
+#[test]
+fn without_a_keyring_no_key_is_asked_for_and_one_that_was_there_is_replaced() {
+    let folder = Folder::new();
+    let keys = |words: &[&str], input: &str| {
+        let mut command = folder.command(&[&["keys"], words].concat());
+        let stdin = folder.file("stdin.txt");
+        folder.write("stdin.txt", input);
+        command.env("HOME", folder.path()).stdin(std::fs::File::open(stdin).expect("it was written"));
+        crate::support::Ran::of(command.output().expect("the program starts"))
+    };
+    let ran = keys(&["set", "groq", "--keyring"], "").expect_code(2);
+    assert!(ran.stderr.contains("built without the feature `keyring`"), "{}", ran.stderr);
+
+    // A file that a program with the feature has written.
+    keys(&["set", "groq"], "k-1").expect_code(0);
+    let file = keys(&["path"], "").expect_code(0).stdout.trim().to_owned();
+    std::fs::write(&file, "{\"groq\": {\"in\": \"keyring\"}}").expect("it is there");
+    let ran = keys(&["set", "groq"], "k-2").expect_code(0);
+    assert!(ran.stderr.contains("note: the old one may still be there: the key of groq"), "{}", ran.stderr);
+    assert_eq!(keys(&["list"], "").expect_code(0).stdout, "groq: kept\n");
+}

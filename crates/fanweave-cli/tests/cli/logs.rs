@@ -162,3 +162,14 @@ fn a_key_is_in_no_history() {
     }
     assert!(seen > 4_000, "the history has the failure");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_cannot_be_made_for_the_history_is_named_with_its_reason() {
+    let folder = Folder::new();
+    let mut command = folder.command(&["ask", "-m", "sim/echo", "hi"]);
+    // Nobody makes folders there.
+    command.env("XDG_STATE_HOME", "/proc/self");
+    let ran = Ran::of(command.output().expect("the program starts")).expect_code(0);
+    assert!(ran.stderr.contains("the folder /proc/self/fanweave cannot be made: "), "{}", ran.stderr);
+}

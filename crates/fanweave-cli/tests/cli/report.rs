@@ -82,3 +82,17 @@ fn what_is_no_run_is_refused() {
         assert!(ran.stderr.contains(why), "{}", ran.stderr);
     }
 }
+
+#[test]
+fn a_report_goes_to_files_of_their_own() {
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(2));
+    folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
+    let twice = ["report", "out.jsonl", "--html", "a.html", "--chrome-trace", "./a.html"];
+    let ran = folder.run(&twice).expect_code(2);
+    assert!(ran.stderr.contains("--chrome-trace ./a.html: the page goes there"), "{}", ran.stderr);
+    assert!(!folder.file("a.html").exists());
+    let ran = folder.run(&["report", "out.jsonl", "--html", "-"]).expect_code(0);
+    assert!(ran.stdout.starts_with("<!doctype html>"), "{}", ran.stdout);
+    assert!(!folder.file("-").exists());
+}

@@ -263,3 +263,49 @@ fn answers_are_remembered_where_a_cache_is_named() {
     let ran = folder.run(&wrong).expect_code(2);
     assert!(ran.stderr.contains("letter.db is no store"), "{}", ran.stderr);
 }
+
+#[test]
+fn the_calls_of_a_single_run_are_limited_too() {
+    let latency = Latency::Fixed(Duration::from_millis(30));
+    let (folder, provider) = (Folder::new(), Provider::start(Settings { latency, ..Settings::default() }));
+    folder.write(
+        "wide.yaml",
+        "inputs: { l: [a, b, c, d] }\nsteps: { a: { for_each: l, prompt: '{{ item }}' } }\n",
+    );
+    let url = provider.url();
+    let run = ["run", "wide.yaml", "--model", "openai/echo", "--base-url", &url];
+    folder.run(&[&run[..], &["-c", "1"]].concat()).expect_code(0);
+    assert_eq!(provider.stats().peak_in_flight, 1);
+    folder.run(&[&run[..], &["-c", "1", "--json"]].concat()).expect_code(0);
+    assert_eq!(provider.stats().peak_in_flight, 1);
+    folder.run(&run).expect_code(0);
+    assert!(provider.stats().peak_in_flight > 1);
+}
+
+#[test]
+fn inputs_that_are_missing_are_asked_for_one_by_one() {
+    let folder = Folder::new();
+    folder.write(
+        "chain.yaml",
+        "inputs: { topic: null, tone: null }\nsteps: { a: { prompt: '{{ topic }}{{ tone }}' } }\n",
+    );
+    let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(2);
+    assert!(ran.stderr.ends_with("\n  add --set topic=.. --set tone=..\n"), "{}", ran.stderr);
+    let ran = folder.run(&["run", "chain.yaml", "--check"]).expect_code(0);
+    assert_eq!(ran.stderr, "chain.yaml is fine; it needs --set topic=.. --set tone=..\n");
+}
+
+#[test]
+fn texts_of_files_begin_without_the_mark_of_an_editor() {
+    let folder = Folder::new();
+    folder.write("topic.txt", "\u{feff}tides");
+    folder.write("ask.txt", "\u{feff}Praise {{ topic }}.");
+    folder.write("chain.yaml", "inputs: { topic: null }\nsteps: { a: { prompt: { file: ask.txt } } }\n");
+    let run = ["run", "chain.yaml", "-m", "sim/echo", "--set", "topic=@topic.txt"];
+    assert_eq!(folder.run(&run).expect_code(0).stdout, echo_of("Praise tides.") + "\n");
+    folder.write("rows.txt", "tides\n");
+    let batch = ["batch", "rows.txt", "-o", "out.jsonl", "-m", "sim/echo", "-p", "@row.txt"];
+    folder.write("row.txt", "\u{feff}Praise {{ input }}.");
+    folder.run(&batch).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("Praise tides."));
+}

@@ -121,3 +121,21 @@ fn a_killed_run_goes_on_without_calling_a_finished_row_again() {
     let calls = provider.stats().requests;
     assert!(calls <= (ROWS + kills * 8) as u64, "{calls} calls: at most those in flight are repeated");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_terminal_that_was_asked_for_a_key_shows_what_is_typed_after_ctrl_c() {
+    use nix::sys::termios::{LocalFlags, tcgetattr};
+    let terminal = nix::pty::openpty(None, None).expect("a terminal");
+    let echoes =
+        || tcgetattr(&terminal.slave).is_ok_and(|modes| modes.local_flags.contains(LocalFlags::ECHO));
+    let folder = Folder::new();
+    let slave = || Stdio::from(terminal.slave.try_clone().expect("a file descriptor"));
+    let mut command = folder.command(&["keys", "set", "openai"]);
+    command.env("HOME", folder.path()).stdin(slave()).stderr(slave());
+    let mut child = command.spawn().expect("the program starts");
+    wait_for(|| !echoes());
+    signal(&child, Signal::SIGINT);
+    assert_eq!(child.wait().expect("the program ends").code(), Some(130));
+    assert!(echoes());
+}

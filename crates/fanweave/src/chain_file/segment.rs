@@ -19,8 +19,9 @@ pub(super) enum Segment {
 /// Cuts a template into segments that give its text one after the other. `None` where it has statements, comments
 /// or trimmed blanks, which reach over more than their own place.
 pub(super) fn segments(text: &Placed<String>) -> Option<Vec<Segment>> {
-    // Jinja drops one line break at the end.
+    // Jinja drops one line break at the end, also one of Windows.
     let mut rest = text.value.strip_suffix('\n').unwrap_or(&text.value);
+    rest = rest.strip_suffix('\r').unwrap_or(rest);
     let mut segments = Vec::new();
     loop {
         let Some(open) =

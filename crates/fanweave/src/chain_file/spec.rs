@@ -299,6 +299,9 @@ fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> 
         fields.problem(node.at, message);
         return Vec::new();
     };
+    if items.is_empty() {
+        fields.problem(node.at, "`messages` is empty: a call says at least one, as in `- user: ..`");
+    }
     let roles = [("system", Role::System), ("user", Role::User), ("assistant", Role::Assistant)];
     let mut messages = Vec::new();
     for item in items {
@@ -307,9 +310,11 @@ fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> 
                 let (key, text) = &pair[0];
                 let Some((_, role)) = roles.iter().find(|(name, _)| *name == key.name) else {
                     let meant = closest(&key.name, roles.map(|(name, _)| name));
-                    let hint = meant.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default();
-                    let message =
-                        format!("no role `{}`{hint} The roles are system, user, assistant", key.name);
+                    let hint = meant.map_or_else(
+                        || "the roles are system, user, assistant".to_owned(),
+                        |name| format!("did you mean `{name}`?"),
+                    );
+                    let message = format!("no role is called `{}`: {hint}", key.name);
                     fields.problem(key.at, message);
                     continue;
                 };
@@ -433,7 +438,9 @@ fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
     if length > MAX_FILE {
         return Err(format!("`{path}` is {length} bytes long, and a prompt has at most {MAX_FILE}"));
     }
-    std::fs::read_to_string(&file).map_err(cannot)
+    let text = std::fs::read_to_string(&file).map_err(cannot)?;
+    // What some editors begin a file with is no part of its text.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 /// Whether templates can say the name.

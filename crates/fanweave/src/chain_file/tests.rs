@@ -223,6 +223,20 @@ async fn the_time_of_a_fan_out_grows_with_its_items_and_not_with_their_square() 
 }
 
 #[tokio::test]
+async fn the_pieces_of_a_template_with_line_ends_of_windows_are_its_text() {
+    for end in ["\r\n", "\r", "\n", "\r\n\r\n", ""] {
+        let quoted = json!(format!("a {{{{ x }}}}{end}"));
+        let chain = read(&format!("inputs: {{ x: b }}\nsteps: {{ a: {{ template: {quoted} }} }}"));
+        let mut run = chain.chain(scribe(writer)).unwrap().stream(Vars::new());
+        let mut said = String::new();
+        while let Some(piece) = run.next().await {
+            said.extend(piece.unwrap().as_text().map(str::to_owned));
+        }
+        assert_eq!(run.output().await.unwrap(), said, "{end:?}");
+    }
+}
+
+#[tokio::test]
 async fn inputs_are_checked_before_any_call() {
     let file = read("inputs: { topic: null, count: 3, tags: [a] }\nsteps: { a: { prompt: '{{ topic }}' } }");
     let chain = file
@@ -432,6 +446,8 @@ fn wrong_files_are_refused_with_place_and_advice() {
         step("prompt: x\n    when: 'topic =='"),
         step("messages: hello"),
         step("messages: [ { usr: hello } ]"),
+        step("messages: [ { narrator: hello } ]"),
+        step("messages: []"),
         step("prompt: { file: a.txt }"),
         step("prompt: { path: a.txt }"),
         "steps: { a: { prompt: x } }\n---\nsteps: { b: { prompt: x } }\n".to_owned(),
