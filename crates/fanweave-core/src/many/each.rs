@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-
-use crate::many::{AT_ONCE, Many, until_error};
-use crate::{Node, Runnable};
+use crate::many::ahead::ahead;
+use crate::many::{Many, until_error};
+use crate::{Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
@@ -23,11 +22,11 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         Many::new(node, move |input, cx| {
             let step = step.clone();
             let muted = cx.muted();
-            let results = self.stream_in(input, cx).map(move |item| {
+            let results = ahead(self.stream_in(input, cx), move |item: Result<T>| {
                 let (step, cx) = (step.clone(), muted.clone());
                 async move { step.run(item?.into(), &cx).await }
             });
-            until_error(results.buffered(AT_ONCE))
+            until_error(results)
         })
     }
 }

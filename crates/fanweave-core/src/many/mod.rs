@@ -1,5 +1,6 @@
 //! Many-valued chains: one input, a stream of items, each handed on as soon as it is complete.
 
+mod ahead;
 mod both;
 mod each;
 mod items;
