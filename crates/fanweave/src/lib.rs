@@ -98,6 +98,7 @@ pub use fanweave_core::*;
 /// | `retry = policy` | asks the model again with this [`RetryPolicy`], beyond what the transport does |
 /// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |
 /// | `timeout = ..` | longest time for the whole call |
+/// | `crate = ".."` | the path under which fanweave is known here, where it is not `::fanweave` |
 pub use fanweave_macros::call;
 /// A prompt whose variables are checked when the program is compiled.
 ///
@@ -135,7 +136,12 @@ pub use fanweave_macros::call;
 /// # Panics
 /// Where a value cannot be serialised, or the template cannot be filled with it: a text where a list is gone over.
 /// The form with a type gives an error instead.
-pub use fanweave_macros::prompt;
+#[macro_export]
+macro_rules! prompt {
+    ($($given:tt)*) => {
+        $crate::__private::prompt!($crate $($given)*)
+    };
+}
 /// Makes a tool of a function, or of a struct with a method `call`: something that a model may ask to have called.
 ///
 /// ```
@@ -206,7 +212,8 @@ pub use fanweave_macros::prompt;
 /// the model as it is, and anything else as JSON. The model reads the text of an error too.
 ///
 /// Options: `name = ".."`, default the name of the function or struct; `description = ".."`, default the doc comment;
-/// `timeout = Duration::from_secs(5)`, default what the set of tools says.
+/// `timeout = Duration::from_secs(5)`, default what the set of tools says; `crate = ".."`, the path under which fanweave is
+/// known here, default `::fanweave`.
 pub use fanweave_macros::tool;
 pub use fanweave_models as models;
 pub use prompt_file::PromptFile;
@@ -222,6 +229,7 @@ pub mod __private {
     //! What the macros expand to.
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
+    pub use fanweave_macros::prompt;
     pub use {schemars, serde};
 
     pub mod call {

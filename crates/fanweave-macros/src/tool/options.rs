@@ -1,13 +1,16 @@
 //! What stands in the parentheses of `#[tool(..)]`.
 
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Expr, Ident, LitStr, Result, Token};
+use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
+
+use crate::krate;
 
 /// Longest name that providers take. `Tools` says the same at run time.
 const LONGEST_NAME: usize = 64;
 
-#[derive(Default)]
 pub(super) struct Options {
+    /// By which path fanweave is named.
+    pub(super) krate: Path,
     pub(super) name: Option<LitStr>,
     pub(super) description: Option<LitStr>,
     pub(super) timeout: Option<Expr>,
@@ -18,8 +21,26 @@ pub(super) struct Options {
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let mut options = Self::default();
+        let mut options = Self {
+            krate: krate::plain(),
+            name: None,
+            description: None,
+            timeout: None,
+            blocking: None,
+            context: None,
+        };
+        let mut krate = None;
         while !input.is_empty() {
+            if input.peek(Token![crate]) {
+                let span = input.span();
+                if !set(&mut krate, krate::parse(input)?) {
+                    return Err(Error::new(span, "`crate` is given twice"));
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+                continue;
+            }
             let option: Ident = input.parse()?;
             let is_new = match option.to_string().as_str() {
                 "name" => set(&mut options.name, name(value(input, &option, "a text")?)?),
@@ -29,8 +50,8 @@ impl Parse for Options {
                 "context" => set(&mut options.context, option.clone()),
                 _ => {
                     let message = format!(
-                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"` and \
-                         `timeout = Duration::from_secs(..)`, and on structs `blocking` and `context`"
+                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"`, \
+                         `timeout = Duration::from_secs(..)` and `crate = \"..\"`, and on structs `blocking` and `context`"
                     );
                     return Err(Error::new(option.span(), message));
                 }
@@ -42,7 +63,7 @@ impl Parse for Options {
                 input.parse::<Token![,]>()?;
             }
         }
-        Ok(options)
+        Ok(Self { krate: krate.unwrap_or(options.krate), ..options })
     }
 }
 
