@@ -324,6 +324,22 @@ mod tests {
         assert_eq!(rows[2].as_ref().unwrap_err().to_string(), "a step panicked: boom");
     }
 
+    #[tokio::test]
+    async fn an_observer_that_panics_fails_no_row_and_hears_on() {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let (noted, after) = (heard.clone(), heard.clone());
+        let note = move |_: &crate::Event| _ = after.fetch_add(1, Ordering::Relaxed);
+        let cx = Context::new()
+            .with_observer(Arc::new(move |_: &crate::Event| {
+                noted.fetch_add(1, Ordering::Relaxed);
+                panic!("no ears")
+            }))
+            .with_observer(Arc::new(note));
+        let rows = crate::chain(Fake::echo()).batch(["a"]).within(cx).collect().await;
+        assert_eq!(rows[0].as_ref().unwrap().text(), "a");
+        assert!(heard.load(Ordering::Relaxed) >= 4);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn no_more_rows_than_the_concurrency_are_in_flight() {
         let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
