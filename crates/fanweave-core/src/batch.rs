@@ -1,6 +1,7 @@
 //! Many inputs through one chain at once: in order, or as they finish.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -274,6 +275,31 @@ impl<O: Send + 'static> Stream for Rows<O> {
 
 impl<O> Unpin for Completed<O> {}
 impl<O> Unpin for Rows<O> {}
+
+impl<I, O> fmt::Debug for Batch<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("chain", &self.chain)
+            .field("concurrency", &self.concurrency)
+            .field("cx", &self.cx)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O> fmt::Debug for Completed<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completed").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+impl<O> fmt::Debug for Rows<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows")
+            .field("started", &self.completed.started)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
 
 #[cfg(test)]
 mod tests {

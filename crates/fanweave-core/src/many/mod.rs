@@ -7,6 +7,7 @@ mod items;
 pub(crate) mod lines;
 mod weave;
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
@@ -58,6 +59,12 @@ type Start<I, T> = dyn Fn(I, Context) -> BoxStream<'static, Result<T>> + Send + 
 impl<I, T> Clone for Many<I, T> {
     fn clone(&self) -> Self {
         Self { start: self.start.clone(), node: self.node.clone() }
+    }
+}
+
+impl<I, T> fmt::Debug for Many<I, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Many({})", self.node.title())
     }
 }
 

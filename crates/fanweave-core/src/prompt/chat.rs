@@ -39,7 +39,7 @@ pub fn chat() -> Chat {
 ///
 /// A message that is no template fails every run with [`ErrorKind::Config`] before any call is made;
 /// [`check`](Self::check) says so at once.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Chat {
     parts: Vec<Piece>,
     partials: Partials,
@@ -47,7 +47,7 @@ pub struct Chat {
     broken: Option<Error>,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 enum Piece {
     Message(Role, Template),
     /// Tool answers belong to a call.

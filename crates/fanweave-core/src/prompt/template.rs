@@ -1,5 +1,6 @@
 //! The template step: variables in, a prompt of one user message out.
 
+use std::fmt;
 use std::sync::Arc;
 
 use minijinja::value::ValueKind;
@@ -31,6 +32,16 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 pub struct Template {
     env: Arc<Environment<'static>>,
     partials: Partials,
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.env.get_template(NAME).map(|template| template.source().to_owned());
+        f.debug_struct("Template")
+            .field("text", &text.unwrap_or_default())
+            .field("partials", &self.partials)
+            .finish()
+    }
 }
 
 /// The one template of an environment.

@@ -29,10 +29,10 @@ const MOST_SUMMARISED: usize = 8000;
 /// let short = Memory::window(3);
 /// # let _ = short;
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Memory(Kind);
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 enum Kind {
     Buffer,
     Window(usize),
@@ -137,7 +137,7 @@ impl Say {
 /// # Errors
 /// The model's, and those of the store. Where a summary cannot be written, the answer has been saved already, and the
 /// next call tries again.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Talk {
     model: Model,
     sessions: Sessions,

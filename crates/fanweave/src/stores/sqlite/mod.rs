@@ -92,6 +92,12 @@ struct Shared {
     copy: RwLock<Copy>,
 }
 
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.0.file).finish()
+    }
+}
+
 /// The vectors and metadata of the file, as of some moment.
 #[derive(Default)]
 struct Copy {
@@ -373,7 +379,7 @@ impl Copy {
 ///
 /// # Cancellation
 /// A write that has begun is finished, whether its future is dropped or not.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteSessions(Arc<File>);
 
 impl SqliteSessions {
