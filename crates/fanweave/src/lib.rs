@@ -93,7 +93,7 @@ pub use fanweave_core::*;
 /// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | as in [`Parameters`] |
 /// | `parameters = ..` | [`Parameters`] that hold where the options above say nothing |
 /// | `tools(A, b)` | tools that the model may ask for: types with [`tool`](macro@tool) |
-/// | `run_tools = 5` | runs them, and asks the model at most so many times |
+/// | `run_tools = 5` | runs them, and asks the model at most so many times. A `response` needs it, because nobody else would see what tools are asked for |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
 /// | `retry = policy` | asks the model again with this [`RetryPolicy`], beyond what the transport does |
 /// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |

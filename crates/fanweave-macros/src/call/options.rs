@@ -148,6 +148,13 @@ impl Options {
             let message = "a `client` reaches a model by its name, and the model is an expression here: build it with that client";
             return Err(Error::new_spanned(client, message));
         }
+        if let (Some(response), Some(_), None) =
+            (&options.response, options.tools.first(), &options.run_tools)
+        {
+            let message = "the answer is read as this type, and nobody would see what tools the model asks for: write \
+                           `run_tools = ..` too";
+            return Err(Error::new_spanned(response, message));
+        }
         if let (Some(rounds), true) = (&options.run_tools, options.tools.is_empty()) {
             return Err(Error::new_spanned(rounds, "which tools? write `tools(..)` beside `run_tools`"));
         }
