@@ -225,15 +225,14 @@ impl Fold {
     fn part(&mut self, key: Key, empty: impl FnOnce() -> Part) -> &mut Part {
         let at = self.place(key).unwrap_or_else(|| {
             self.parts.push((key, empty()));
-            match self.parts.len() {
-                n if n <= FEW => {}
+            let at = self.parts.len() - 1;
+            if at == FEW {
                 // Now they are many.
-                n if self.places.is_empty() => {
-                    self.places = (0..n).map(|at| (self.parts[at].0, at)).collect()
-                }
-                n => _ = self.places.insert(key, n - 1),
+                self.places = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
+            } else if at > FEW {
+                self.places.insert(key, at);
             }
-            self.parts.len() - 1
+            at
         });
         &mut self.parts[at].1
     }

@@ -220,10 +220,6 @@ pub use prompt_file::PromptFile;
 pub use resolve::{embedder, model};
 pub use structured::structured;
 
-// The macros name this crate, also where they are used within it.
-#[cfg(test)]
-extern crate self as fanweave;
-
 #[doc(hidden)]
 pub mod __private {
     //! What the macros expand to.

@@ -317,7 +317,7 @@ mod tests {
         );
         assert!(says(vars! { q: 1, past: [["boss", "x"]] }).await.contains("cannot be read at index 0"));
         assert!(says(vars! { past: Vec::<String>::new() }).await.contains("the template needs `q`"));
-        let broken = chat().user("{{ oops").check().err().expect("no template");
+        let broken = chat().user("{{ oops").check().expect_err("no template");
         assert_eq!(broken.kind(), ErrorKind::Config);
     }
 

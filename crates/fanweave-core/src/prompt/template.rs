@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_broken_template_names_its_line() {
-        let error = Template::parse("fine\n{{ oops").err().expect("no template");
+        let error = Template::parse("fine\n{{ oops").expect_err("no template");
         assert!(error.to_string().starts_with("the template is not valid: line 2"), "{error}");
     }
 
@@ -317,7 +317,7 @@ mod tests {
             ("-", "a"),
             ("[", "]"),
         ] {
-            let error = Template::parse(repeated(word, end)).err().expect("it is refused");
+            let error = Template::parse(repeated(word, end)).expect_err("it is refused");
             assert!(error.message().contains("line 2"), "{word}: {error}");
         }
         let ifs = format!("{}x{}", "{% if a %}".repeat(50_000), "{% endif %}".repeat(50_000));

@@ -32,8 +32,14 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
 fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options: Options = syn::parse2(options)?;
     match syn::parse2(item)? {
-        Item::Fn(item) => function::expand(options, item),
-        Item::Struct(item) => structure::expand(options, &item),
+        Item::Fn(item) => {
+            options.takes(&item.sig.ident)?;
+            function::expand(options, item)
+        }
+        Item::Struct(item) => {
+            options.takes(&item.ident)?;
+            structure::expand(options, &item)
+        }
         item => {
             Err(Error::new(item.span(), "a tool is a function, or a struct whose fields are its arguments"))
         }

@@ -1,5 +1,6 @@
 //! What stands in the parentheses of `#[tool(..)]`.
 
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
 use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
 
@@ -79,12 +80,27 @@ fn value<T: Parse>(input: ParseStream<'_>, option: &Ident, kind: &str) -> Result
 }
 
 fn name(name: LitStr) -> Result<LitStr> {
-    let text = name.value();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(is_plain) {
-        let message =
-            format!("providers take 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-` as a name");
-        return Err(Error::new(name.span(), message));
+    match is_name(&name.value()) {
+        true => Ok(name),
+        false => Err(Error::new(name.span(), rule())),
     }
-    Ok(name)
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.chars().all(is_plain)
+}
+
+fn rule() -> String {
+    format!("providers take 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-` as a name")
+}
+
+impl Options {
+    /// Whether the tool can be called as its item is, where it is given no other name.
+    pub(super) fn takes(&self, item: &Ident) -> Result<()> {
+        if self.name.is_some() || is_name(&item.unraw().to_string()) {
+            return Ok(());
+        }
+        Err(Error::new(item.span(), format!("{}: give it another one, as `#[tool(name = \"..\")]`", rule())))
+    }
 }
