@@ -102,7 +102,10 @@ where
 
 /// What is read of an answer that stands under [`ANSWER`].
 #[derive(serde::Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
 struct Wrapped<T> {
+    // With a function of its own it has to be there, also where it is an `Option`.
+    #[serde(deserialize_with = "T::deserialize")]
     answer: T,
 }
 
@@ -390,6 +393,16 @@ mod tests {
         let error =
             chain(structured_as::<Number>(model, "number", schema()).again(0)).invoke("?").await.unwrap_err();
         assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_stands_alone_is_read_where_it_may_be_missing() {
+        let schema = json!({ "anyOf": [schema(), { "type": "null" }] });
+        for answer in [r#"{"n": 3}"#, r#"{"answer": {"n": 3}}"#] {
+            let number =
+                structured_as::<Option<Number>>(Fake::script([Ok(answer)]), "number", schema.clone());
+            assert_eq!(chain(number).invoke("?").await.unwrap(), Some(Number { n: 3 }), "{answer}");
+        }
     }
 
     #[tokio::test]
