@@ -121,8 +121,9 @@ impl<'a> Function<'a> {
         let asked_for = Ident::new("__asked", asked.span());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
-        let is_lint =
-            |attribute: &&Attribute| ["allow", "expect"].iter().any(|name| attribute.path().is_ident(name));
+        let is_lint = |attribute: &&Attribute| {
+            ["allow", "expect", "warn", "deny", "forbid"].iter().any(|name| attribute.path().is_ident(name))
+        };
         let lints = item.attrs.iter().filter(is_lint).map(allowed);
         let body = quote! { #(#lints)* #is_async fn #asks(#written) #output #block };
         let context = self.takes_context.then(|| quote! { &#cx, });
