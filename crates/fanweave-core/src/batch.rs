@@ -1,13 +1,14 @@
 //! Many inputs through one chain at once: in order, or as they finish.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
 use futures::{FutureExt, Stream, StreamExt};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, carried};
 
@@ -105,11 +106,17 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
                 let result = work.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
                 Row { index, result }
             };
-            rows.spawn(carried::along(carried.clone(), row));
-            Started::Running
+            let task = rows.spawn(carried::along(carried.clone(), row)).id();
+            Started::Running(task, index)
         };
         let most = concurrency.map_or(1, NonZeroUsize::get);
-        Completed { rows: JoinSet::new(), start: Some(Box::new(start)), most, started: 0 }
+        Completed {
+            rows: JoinSet::new(),
+            running: HashMap::new(),
+            start: Some(Box::new(start)),
+            most,
+            started: 0,
+        }
     }
 
     /// Runs all rows and gives their outputs in input order, or the first error as soon as it happens: the other rows
@@ -160,7 +167,7 @@ fn no_runtime() -> Error {
 }
 
 enum Started<O> {
-    Running,
+    Running(Id, usize),
     Failed(Row<O>),
     NoMore,
 }
@@ -185,6 +192,8 @@ enum Started<O> {
 /// Dropping it ends all rows in flight.
 pub struct Completed<O> {
     rows: JoinSet<Row<O>>,
+    /// The inputs of the tasks that run.
+    running: HashMap<Id, usize>,
     /// `None` once the inputs have ended.
     start: Option<Box<Start<O>>>,
     most: usize,
@@ -201,7 +210,10 @@ impl<O: Send + 'static> Completed<O> {
             && self.started < limit
         {
             match start(&mut self.rows) {
-                Started::Running => self.started += 1,
+                Started::Running(task, index) => {
+                    self.running.insert(task, index);
+                    self.started += 1;
+                }
                 Started::NoMore => self.start = None,
                 Started::Failed(row) => {
                     self.started += 1;
@@ -209,12 +221,18 @@ impl<O: Send + 'static> Completed<O> {
                 }
             }
         }
-        match std::task::ready!(self.rows.poll_join_next(task)) {
-            Some(Ok(row)) => Poll::Ready(Some(row)),
-            // A row catches its own panics, and only a drop of this stream aborts it.
-            Some(Err(e)) => unreachable!("a row ended without a result: {e}"),
-            None => Poll::Ready(None),
-        }
+        Poll::Ready(match std::task::ready!(self.rows.poll_join_next_with_id(task)) {
+            Some(Ok((id, row))) => {
+                self.running.remove(&id);
+                Some(row)
+            }
+            // A row catches its own panics, and a drop of this stream is seen by nobody: the runtime has ended.
+            Some(Err(lost)) => self.running.remove(&lost.id()).map(|index| {
+                let message = "the runtime that the row ran on has ended";
+                Row { index, result: Err(Error::new(ErrorKind::Cancelled, message).with_source(lost)) }
+            }),
+            None => None,
+        })
     }
 }
 
@@ -275,6 +293,31 @@ impl<O: Send + 'static> Stream for Rows<O> {
 impl<O> Unpin for Completed<O> {}
 impl<O> Unpin for Rows<O> {}
 
+impl<I, O> fmt::Debug for Batch<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("chain", &self.chain)
+            .field("concurrency", &self.concurrency)
+            .field("cx", &self.cx)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O> fmt::Debug for Completed<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completed").field("started", &self.started).finish_non_exhaustive()
+    }
+}
+
+impl<O> fmt::Debug for Rows<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rows")
+            .field("started", &self.completed.started)
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -322,6 +365,39 @@ mod tests {
         let kinds: Vec<_> = rows.iter().map(|r| r.as_ref().map_err(Error::kind).copied()).collect();
         assert_eq!(kinds, [Ok(0), Err(ErrorKind::Step), Err(ErrorKind::Panic), Ok(3)]);
         assert_eq!(rows[2].as_ref().unwrap_err().to_string(), "a step panicked: boom");
+    }
+
+    #[test]
+    fn rows_whose_runtime_has_ended_are_cancelled() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let stuck = step(|n: u32, _| async move {
+            if n > 0 {
+                std::future::pending::<()>().await;
+            }
+            Ok(n)
+        });
+        let mut rows = stuck.batch(0..3u32).run();
+        let first = runtime().block_on(rows.next()).unwrap();
+        assert_eq!(first.result.unwrap(), 0);
+        let rest: Vec<_> = futures::executor::block_on(rows.collect());
+        let rest: Vec<_> = rest.into_iter().map(|row| (row.index, row.result.unwrap_err().kind())).collect();
+        assert_eq!(rest, [(1, ErrorKind::Cancelled), (2, ErrorKind::Cancelled)]);
+    }
+
+    #[tokio::test]
+    async fn an_observer_that_panics_fails_no_row_and_hears_on() {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let (noted, after) = (heard.clone(), heard.clone());
+        let note = move |_: &crate::Event| _ = after.fetch_add(1, Ordering::Relaxed);
+        let cx = Context::new()
+            .with_observer(Arc::new(move |_: &crate::Event| {
+                noted.fetch_add(1, Ordering::Relaxed);
+                panic!("no ears")
+            }))
+            .with_observer(Arc::new(note));
+        let rows = crate::chain(Fake::echo()).batch(["a"]).within(cx).collect().await;
+        assert_eq!(rows[0].as_ref().unwrap().text(), "a");
+        assert!(heard.load(Ordering::Relaxed) >= 4);
     }
 
     #[tokio::test(start_paused = true)]

@@ -108,6 +108,15 @@ pub struct MemoryCache {
     kept: Mutex<Kept>,
 }
 
+impl fmt::Debug for MemoryCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryCache")
+            .field("most", &self.most)
+            .field("most_bytes", &self.most_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 #[derive(Default)]
 struct Kept {
     answers: HashMap<CacheKey, Entry>,

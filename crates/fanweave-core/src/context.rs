@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -384,7 +385,10 @@ impl Context {
             labels: self.shared.labels.clone(),
             kind,
         };
-        self.shared.observers.iter().for_each(|observer| observer.on_event(&event));
+        for observer in &self.shared.observers {
+            // Whoever watches does not fail the run that is watched.
+            let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
+        }
         if let Some(channel) = &self.shared.channel {
             // A reader that has gone has dropped the run, and this with it.
             let _ = channel.send(event).await;

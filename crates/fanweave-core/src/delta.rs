@@ -1,5 +1,6 @@
 //! Deltas: the pieces in which a streamed answer arrives, and the fold that makes a message of them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -123,13 +124,18 @@ impl fmt::Display for Delta {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     parts: Vec<(Key, Part)>,
+    /// Where each part stands, once there are more than [`FEW`].
+    places: BTreeMap<Key, usize>,
     reply: Reply,
 }
+
+/// So many parts are looked through faster than they are looked up.
+const FEW: usize = 8;
 
 /// What a delta belongs to: kinds are indexed apart.
 type Key = (Kind, u32);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Text,
     Reasoning,
@@ -208,11 +214,25 @@ impl Fold {
         self.reply.finish_reason.is_some()
     }
 
-    fn part(&mut self, key: Key, empty: impl FnOnce() -> Part) -> &mut Part {
+    fn place(&self, key: Key) -> Option<usize> {
+        if self.parts.len() > FEW {
+            return self.places.get(&key).copied();
+        }
         // From the end: a piece nearly always belongs to the part that the one before it did.
-        let at = self.parts.iter().rposition(|(k, _)| *k == key).unwrap_or_else(|| {
+        self.parts.iter().rposition(|(k, _)| *k == key)
+    }
+
+    fn part(&mut self, key: Key, empty: impl FnOnce() -> Part) -> &mut Part {
+        let at = self.place(key).unwrap_or_else(|| {
             self.parts.push((key, empty()));
-            self.parts.len() - 1
+            let at = self.parts.len() - 1;
+            if at == FEW {
+                // Now they are many.
+                self.places = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
+            } else if at > FEW {
+                self.places.insert(key, at);
+            }
+            at
         });
         &mut self.parts[at].1
     }
@@ -284,11 +304,29 @@ mod tests {
         assert_eq!(fold(&deltas), message);
     }
 
+    #[test]
+    fn parts_stay_apart_and_in_order_however_many_there_are() {
+        let (rounds, most) = (3, 1000u32);
+        for parts in [1, 8, 9, most] {
+            let deltas = (0..rounds).flat_map(|round| {
+                (0..parts).flat_map(move |n| {
+                    // Kinds are counted apart.
+                    [Delta::Text { part: n, text: format!("{round}") }, call(n, None, &format!("{n} "))]
+                })
+            });
+            let message = fold(&deltas.collect::<Vec<_>>());
+            assert_eq!(message.text(), "012".repeat(parts as usize));
+            let said: Vec<_> = message.tool_calls().map(|call| call.arguments.clone()).collect();
+            let wanted: Vec<_> = (0..parts).map(|n| format!("{n} ").repeat(rounds)).collect();
+            assert_eq!(said, wanted);
+        }
+    }
+
     proptest! {
         #[test]
         fn any_split_of_a_stream_folds_to_the_same_message(
-            pieces in prop::collection::vec((0u32..3, "[a-zé ]{0,6}", any::<bool>()), 0..20),
-            cuts in prop::collection::vec(0usize..7, 0..20),
+            pieces in prop::collection::vec((0u32..9, "[a-zé ]{0,6}", any::<bool>()), 0..40),
+            cuts in prop::collection::vec(0usize..7, 0..40),
         ) {
             let delta = |part: u32, text: &str, tool: bool| if tool {
                 Delta::ToolCall { part, id: None, name: None, arguments: text.into() }

@@ -115,8 +115,8 @@ pub enum EventKind {
 
 /// Is told of every event of a run, as it happens.
 ///
-/// Called in line with the work: count, or hand over to a channel, and return. `Fn(&Event)` closures are
-/// observers.
+/// Called in line with the work: count, or hand over to a channel, and return. One that panics does not fail the run, and is
+/// told of what happens next all the same. `Fn(&Event)` closures are observers.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};

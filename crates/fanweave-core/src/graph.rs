@@ -391,6 +391,17 @@ mod tests {
     }
 
     #[test]
+    fn what_users_hold_can_be_shown() {
+        let chain = prompt("{{ x }}") | Fake::echo();
+        assert_eq!(format!("{chain:?}"), "Chain(prompt | fake/echo)");
+        assert_eq!(format!("{:?}", chain.clone().lines()), "Many(prompt | fake/echo | lines)");
+        let run = chain.stream(crate::vars! { x: 1 });
+        assert_eq!(format!("{run:?}"), "Run { ended: false, .. }");
+        let template = crate::Template::parse("Hello {{ x }}").unwrap();
+        assert_eq!(format!("{template:?}"), "Template { text: \"Hello {{ x }}\", partials: [] }");
+    }
+
+    #[test]
     fn a_chain_draws_itself_in_mermaid() {
         insta::assert_snapshot!(article().graph().to_mermaid());
     }

@@ -1,6 +1,7 @@
 //! One run of a chain, read while it lasts: its pieces ([`Run`]) or its events ([`EventRun`]).
 
 use std::any::Any;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -191,6 +192,12 @@ impl<O: Send + 'static> Stream for Run<O> {
 
 impl<O> Unpin for Run<O> {}
 
+impl<O> fmt::Debug for Run<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("ended", &self.ended).finish_non_exhaustive()
+    }
+}
+
 /// Runs a step so that its answer is handed out in any case: in pieces, or else in one.
 pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
     if !cx.has_pieces() || matches!(step.streaming(), Streaming::Pieces) {
@@ -269,6 +276,12 @@ impl<O: Send + 'static> Stream for EventRun<O> {
 }
 
 impl<O> Unpin for EventRun<O> {}
+
+impl<O> fmt::Debug for EventRun<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventRun").field("ended", &self.drive.work.is_none()).finish_non_exhaustive()
+    }
+}
 
 #[cfg(test)]
 mod tests {

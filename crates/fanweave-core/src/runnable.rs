@@ -1,5 +1,6 @@
 //! The core abstraction: [`Runnable`], which authors implement, and [`Chain`], which users hold.
 
+use std::fmt;
 use std::future::Future;
 use std::ops::BitOr;
 use std::sync::Arc;
@@ -128,6 +129,12 @@ pub struct Chain<I, O>(Arc<dyn DynRunnable<I, O>>);
 impl<I, O> Clone for Chain<I, O> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
+    }
+}
+
+impl<I, O> fmt::Debug for Chain<I, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Chain({})", self.0.describe().title())
     }
 }
 

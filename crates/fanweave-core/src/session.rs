@@ -28,13 +28,9 @@ pub trait SessionStore: Send + Sync + 'static {
     /// Adds messages at the end.
     fn append(&self, id: &str, messages: Vec<Message>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Puts `summary` in place of the summary and of the first `replaced` messages.
-    fn summarise(
-        &self,
-        id: &str,
-        summary: String,
-        replaced: usize,
-    ) -> impl Future<Output = Result<()>> + Send;
+    /// Puts `summary` in place of `of`: of the summary, and of the first messages. Where the session does not begin with
+    /// them any more, because somebody else has summarised it meanwhile, nothing is changed.
+    fn summarise(&self, id: &str, of: &Session, summary: String) -> impl Future<Output = Result<()>> + Send;
 
     /// Forgets the session.
     fn clear(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
@@ -44,7 +40,7 @@ pub trait SessionStore: Send + Sync + 'static {
 trait DynSessionStore: Send + Sync {
     fn load<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Session>>;
     fn append<'a>(&'a self, id: &'a str, messages: Vec<Message>) -> BoxFuture<'a, Result<()>>;
-    fn summarise<'a>(&'a self, id: &'a str, summary: String, replaced: usize) -> BoxFuture<'a, Result<()>>;
+    fn summarise<'a>(&'a self, id: &'a str, of: &'a Session, summary: String) -> BoxFuture<'a, Result<()>>;
     fn clear<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>>;
 }
 
@@ -57,8 +53,8 @@ impl<S: SessionStore> DynSessionStore for S {
         Box::pin(SessionStore::append(self, id, messages))
     }
 
-    fn summarise<'a>(&'a self, id: &'a str, summary: String, replaced: usize) -> BoxFuture<'a, Result<()>> {
-        Box::pin(SessionStore::summarise(self, id, summary, replaced))
+    fn summarise<'a>(&'a self, id: &'a str, of: &'a Session, summary: String) -> BoxFuture<'a, Result<()>> {
+        Box::pin(SessionStore::summarise(self, id, of, summary))
     }
 
     fn clear<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -82,7 +78,7 @@ impl<S: SessionStore> DynSessionStore for S {
 ///     async fn append(&self, _: &str, _: Vec<Message>) -> Result<()> {
 ///         Ok(())
 ///     }
-///     async fn summarise(&self, _: &str, _: String, _: usize) -> Result<()> {
+///     async fn summarise(&self, _: &str, _: &Session, _: String) -> Result<()> {
 ///         Ok(())
 ///     }
 ///     async fn clear(&self, _: &str) -> Result<()> {
@@ -123,12 +119,13 @@ impl Sessions {
         self.0.append(id, messages).await
     }
 
-    /// Puts `summary` in place of the summary and of the first `replaced` messages.
+    /// Puts `summary` in place of `of`, which is what it was made of: the summary so far, and the first messages. Where the
+    /// session does not begin with them any more, because somebody else has summarised it meanwhile, nothing is changed.
     ///
     /// # Errors
     /// The store's own.
-    pub async fn summarise(&self, id: &str, summary: String, replaced: usize) -> Result<()> {
-        self.0.summarise(id, summary, replaced).await
+    pub async fn summarise(&self, id: &str, of: &Session, summary: String) -> Result<()> {
+        self.0.summarise(id, of, summary).await
     }
 
     /// Forgets the session.

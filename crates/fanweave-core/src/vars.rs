@@ -107,7 +107,7 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
 macro_rules! vars {
     ($($name:ident : $value:expr),* $(,)?) => {
         <$crate::Vars as ::std::iter::FromIterator<(&'static str, $crate::__private::Value)>>::from_iter([
-            $( (stringify!($name), $crate::__private::json!($value)) ),*
+            $( (stringify!($name).trim_start_matches("r#"), $crate::__private::json!($value)) ),*
         ])
     };
 }
@@ -115,6 +115,11 @@ macro_rules! vars {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_a_keyword_is_written_with_and_without_its_prefix() {
+        assert_eq!(crate::vars! { r#type: "song", move: 4 }.names().collect::<Vec<_>>(), ["type", "move"]);
+    }
 
     #[test]
     fn structs_become_variables_and_scalars_are_refused() {

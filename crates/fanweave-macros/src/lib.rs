@@ -1,13 +1,15 @@
 //! The macros of fanweave. Use them through the crate `fanweave`, which they name in what they expand to.
 
 mod call;
+mod krate;
 mod prompt;
 mod tool;
 mod types;
 
 use proc_macro::TokenStream;
 
-/// A prompt whose variables are checked when the program is compiled: see `fanweave::prompt!`.
+/// A prompt whose variables are checked when the program is compiled: see `fanweave::prompt!`, which puts its own path in front
+/// of what it is given.
 #[proc_macro]
 pub fn prompt(input: TokenStream) -> TokenStream {
     prompt::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
@@ -23,4 +25,40 @@ pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn call(options: TokenStream, item: TokenStream) -> TokenStream {
     call::expand(options.into(), item.into()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::TokenStream;
+    use quote::quote;
+
+    /// Whether it names fanweave by its own name.
+    fn rooted(tokens: &TokenStream) -> bool {
+        tokens.to_string().contains("fanweave")
+    }
+
+    #[test]
+    fn what_is_written_names_fanweave_by_the_path_that_it_is_given() {
+        let every = quote! {
+            crate = "crate::ai", model = "writer", provider = "openai", client = c(), temperature = 0.5, stop = ["x"],
+            parameters = p(), tools(A), run_tools = 3, response = B, retry = r(), fallback = ["sim/echo"], timeout = t()
+        };
+        let call =
+            crate::call::expand(every, quote! { async fn ask(cx: &Context, a: &str, b: u8) -> String {} });
+        let value = crate::call::expand(
+            quote! { crate = "crate::ai", model = m() },
+            quote! { fn ask() -> String {} },
+        );
+        let options = quote! { crate = "crate::ai", name = "a", timeout = t() };
+        let function = crate::tool::expand(options, quote! { fn add(cx: &Context, a: u8) -> u8 {} });
+        let options = quote! { crate = "crate::ai", blocking, context };
+        let structure = crate::tool::expand(options, quote! { struct Add { a: u8 } });
+        let with_crate = |given| quote! { ai #given };
+        let values = crate::prompt::expand(with_crate(quote! { "{{ a }}", a })).unwrap();
+        let fields = crate::prompt::expand(with_crate(quote! { A => "{{ a }}" })).unwrap();
+        for tokens in [call, value, function, structure, values, fields] {
+            assert!(!rooted(&tokens) && tokens.to_string().contains("ai :: "), "{tokens}");
+        }
+        assert!(rooted(&crate::tool::expand(quote! {}, quote! { fn add(a: u8) -> u8 {} })));
+    }
 }

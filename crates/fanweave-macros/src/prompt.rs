@@ -12,13 +12,17 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, LitStr, Result, Token, Type};
 
 pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
+    // It stands in front, put there by the macro around this one.
+    let mut input = input.into_iter();
+    let krate: TokenStream = input.next().into_iter().collect();
+    let input: TokenStream = input.collect();
     let form = (|input: ParseStream<'_>| {
         if input.peek(LitStr) { input.parse().map(Form::Values) } else { input.parse().map(Form::Fields) }
     })
     .parse2(input)?;
     match form {
-        Form::Values(values) => values.expand(),
-        Form::Fields(fields) => fields.expand(),
+        Form::Values(values) => values.expand(&krate),
+        Form::Fields(fields) => fields.expand(&krate),
     }
 }
 
@@ -65,7 +69,7 @@ impl Parse for Given {
 }
 
 impl Values {
-    fn expand(self) -> Result<TokenStream> {
+    fn expand(self, krate: &TokenStream) -> Result<TokenStream> {
         let Self { template, given } = self;
         let variables = variables(&template)?;
         let mut wrong: Option<Error> = None;
@@ -103,7 +107,7 @@ impl Values {
         let names = given.iter().map(|g| g.name.unraw().to_string());
         let values = given.iter().map(|g| &g.value);
         Ok(quote! {
-            ::fanweave::__private::filled(#template, [#((#names, ::fanweave::__private::value(&(#values)))),*])
+            #krate::__private::filled(#template, [#((#names, #krate::__private::value(&(#values)))),*])
         })
     }
 }
@@ -125,7 +129,7 @@ impl Parse for Fields {
 }
 
 impl Fields {
-    fn expand(self) -> Result<TokenStream> {
+    fn expand(self, krate: &TokenStream) -> Result<TokenStream> {
         let Self { of, template } = self;
         let fields = variables(&template)?;
         // At the template, so that a field that is not there is an error there.
@@ -136,7 +140,7 @@ impl Fields {
         };
         Ok(quote! {{
             #check
-            ::fanweave::__private::typed::<#of>(#template)
+            #krate::__private::typed::<#of>(#template)
         }})
     }
 }

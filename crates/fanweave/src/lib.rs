@@ -93,11 +93,12 @@ pub use fanweave_core::*;
 /// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | as in [`Parameters`] |
 /// | `parameters = ..` | [`Parameters`] that hold where the options above say nothing |
 /// | `tools(A, b)` | tools that the model may ask for: types with [`tool`](macro@tool) |
-/// | `run_tools = 5` | runs them, and asks the model at most so many times |
+/// | `run_tools = 5` | runs them, and asks the model at most so many times. A `response` needs it, because nobody else would see what tools are asked for |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
 /// | `retry = policy` | asks the model again with this [`RetryPolicy`], beyond what the transport does |
 /// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |
 /// | `timeout = ..` | longest time for the whole call |
+/// | `crate = ".."` | the path under which fanweave is known here, where it is not `::fanweave` |
 pub use fanweave_macros::call;
 /// A prompt whose variables are checked when the program is compiled.
 ///
@@ -135,7 +136,12 @@ pub use fanweave_macros::call;
 /// # Panics
 /// Where a value cannot be serialised, or the template cannot be filled with it: a text where a list is gone over.
 /// The form with a type gives an error instead.
-pub use fanweave_macros::prompt;
+#[macro_export]
+macro_rules! prompt {
+    ($($given:tt)*) => {
+        $crate::__private::prompt!($crate $($given)*)
+    };
+}
 /// Makes a tool of a function, or of a struct with a method `call`: something that a model may ask to have called.
 ///
 /// ```
@@ -206,22 +212,20 @@ pub use fanweave_macros::prompt;
 /// the model as it is, and anything else as JSON. The model reads the text of an error too.
 ///
 /// Options: `name = ".."`, default the name of the function or struct; `description = ".."`, default the doc comment;
-/// `timeout = Duration::from_secs(5)`, default what the set of tools says.
+/// `timeout = Duration::from_secs(5)`, default what the set of tools says; `crate = ".."`, the path under which fanweave is
+/// known here, default `::fanweave`.
 pub use fanweave_macros::tool;
 pub use fanweave_models as models;
 pub use prompt_file::PromptFile;
 pub use resolve::{embedder, model};
 pub use structured::structured;
 
-// The macros name this crate, also where they are used within it.
-#[cfg(test)]
-extern crate self as fanweave;
-
 #[doc(hidden)]
 pub mod __private {
     //! What the macros expand to.
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
+    pub use fanweave_macros::prompt;
     pub use {schemars, serde};
 
     pub mod call {

@@ -68,9 +68,10 @@ impl<T> Plain<T> for &Returned<T> {
 
 /// A text as it is, and anything else as JSON.
 fn written(value: &impl Serialize) -> Result<String> {
-    match serde_json::to_value(value) {
-        Ok(Value::String(text)) => Ok(text),
-        Ok(value) => Ok(value.to_string()),
+    // A JSON value holds no integers beyond 64 bits.
+    let json = serde_json::to_string(value);
+    match json.and_then(|json| if json.starts_with('"') { serde_json::from_str(&json) } else { Ok(json) }) {
+        Ok(text) => Ok(text),
         Err(error) => {
             let message = format!("the answer of the tool cannot be serialised: {error}");
             Err(Error::new(ErrorKind::Step, message).with_source(error))

@@ -21,6 +21,7 @@ pub use wait::wait;
 use crate::{Chain, Completed, Context, Delta, Event, EventRun, Result, Row, Rows, Run};
 
 /// A chain for code that is not async. Made by [`Chain::blocking`].
+#[derive(Debug)]
 pub struct Blocking<'a, I, O>(&'a Chain<I, O>);
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
@@ -87,6 +88,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
 }
 
 /// Many inputs for one chain, for code that is not async. As [`crate::Batch`].
+#[derive(Debug)]
 pub struct Batch<I, O>(crate::Batch<I, O>);
 
 impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
@@ -130,6 +132,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 ///
 /// # Cancellation
 /// Dropping it ends the work.
+#[derive(Debug)]
 pub struct Iter<S>(S);
 
 /// The pieces of an answer.

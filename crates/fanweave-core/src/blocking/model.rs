@@ -49,6 +49,7 @@ pub trait BlockingChatModel: Send + Sync + 'static {
 }
 
 /// Hands out pieces of an answer from a thread that blocks.
+#[derive(Debug)]
 pub struct Speak {
     /// `None` where nobody wants pieces.
     pieces: Option<mpsc::Sender<Delta>>,

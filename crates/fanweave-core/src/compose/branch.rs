@@ -31,6 +31,12 @@ pub struct Branch<I, O> {
     arms: Vec<(Condition<I>, Chain<I, O>)>,
 }
 
+impl<I, O> std::fmt::Debug for Branch<I, O> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.arms.iter().map(|(_, chain)| chain)).finish()
+    }
+}
+
 type Condition<I> = Arc<dyn Fn(&I) -> bool + Send + Sync>;
 
 impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {

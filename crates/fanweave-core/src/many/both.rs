@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::oneshot;
 
-use crate::many::{AT_ONCE, Many};
+use crate::many::Many;
+use crate::many::ahead::ahead;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable};
 
@@ -79,10 +80,7 @@ where
             }
         })
         .filter_map(|()| async { None });
-        let each = items
-            .chain(end)
-            .map(|item| async { self.each.run(item?.into(), cx).await })
-            .buffered(AT_ONCE)
+        let each = ahead(items.chain(end), |item: Result<T>| async { self.each.run(item?.into(), cx).await })
             .try_collect();
         let all = async {
             match list.await {

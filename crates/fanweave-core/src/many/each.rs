@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use futures::StreamExt;
-
-use crate::many::{AT_ONCE, Many, until_error};
-use crate::{Node, Runnable};
+use crate::many::ahead::ahead;
+use crate::many::{Many, until_error};
+use crate::{Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
     ///
-    /// At most 64 items are in work at once, and no more model calls than the run's concurrency allows. The first
-    /// item that fails ends the stream with its error.
+    /// At most 64 items are in work at once, and no more model calls than the run's concurrency allows. The source is read on
+    /// meanwhile, because it may hold one of the places that they wait for; what comes early waits in line. The first item
+    /// that fails ends the stream with its error.
     #[must_use]
     pub fn each<R>(self, step: R) -> Many<I, R::Output>
     where
@@ -23,11 +23,11 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         Many::new(node, move |input, cx| {
             let step = step.clone();
             let muted = cx.muted();
-            let results = self.stream_in(input, cx).map(move |item| {
+            let results = ahead(self.stream_in(input, cx), move |item: Result<T>| {
                 let (step, cx) = (step.clone(), muted.clone());
                 async move { step.run(item?.into(), &cx).await }
             });
-            until_error(results.buffered(AT_ONCE))
+            until_error(results)
         })
     }
 }

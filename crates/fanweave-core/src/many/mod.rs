@@ -1,11 +1,13 @@
 //! Many-valued chains: one input, a stream of items, each handed on as soon as it is complete.
 
+mod ahead;
 mod both;
 mod each;
 mod items;
 pub(crate) mod lines;
 mod weave;
 
+use std::fmt;
 use std::sync::Arc;
 
 use futures::stream::BoxStream;
@@ -57,6 +59,12 @@ type Start<I, T> = dyn Fn(I, Context) -> BoxStream<'static, Result<T>> + Send + 
 impl<I, T> Clone for Many<I, T> {
     fn clone(&self) -> Self {
         Self { start: self.start.clone(), node: self.node.clone() }
+    }
+}
+
+impl<I, T> fmt::Debug for Many<I, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Many({})", self.node.title())
     }
 }
 

@@ -88,6 +88,7 @@ pub(super) mod tests {
     use futures::{StreamExt, stream};
     use tokio::time::Instant;
 
+    use crate::model::fake::Fake;
     use crate::{
         ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, RetryPolicy, generator,
         step,
@@ -165,6 +166,21 @@ pub(super) mod tests {
         article().invoke_in("x", &cx).await.unwrap();
         // The first section starts at 100 ms, and they follow one another.
         assert_eq!(started.elapsed().as_millis(), 100 + 5 * 300);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fan_out_wider_than_its_window_ends_where_its_source_holds_the_only_place() {
+        let model = Fake::echo().model();
+        let titles: String = (0..200).map(|n| format!("title {n} \n")).collect();
+        let wide = || crate::chain(model.clone()).lines();
+        let sections = wide().each(crate::chain(model.clone())).each(crate::chain(model.clone())).collect();
+        let both = wide().each_and_all(
+            crate::chain(model.clone()),
+            step(|all: Vec<String>, _| async move { Ok(all.len()) }),
+        );
+        let cx = Context::new().with_concurrency(NonZeroUsize::MIN).with_timeout(Duration::from_secs(60));
+        assert_eq!(sections.invoke_in(titles.as_str(), &cx).await.unwrap().len(), 200);
+        assert_eq!(both.invoke_in(titles.as_str(), &cx).await.unwrap().1, 200);
     }
 
     #[tokio::test]

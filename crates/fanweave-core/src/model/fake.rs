@@ -22,7 +22,7 @@ use crate::{
 /// assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Server);
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Fake {
     name: &'static str,
     script: Option<Arc<Mutex<VecDeque<Result<String>>>>>,

@@ -8,6 +8,7 @@ use super::Model;
 use crate::{Context, Error, Message, Prompt, Result, Row, Usage, chain};
 
 /// Prompts for one model, each answered by one candidate or by several. Made by [`Model::generate`].
+#[derive(Debug)]
 pub struct Generate {
     model: Model,
     prompts: Vec<Prompt>,

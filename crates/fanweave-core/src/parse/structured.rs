@@ -100,6 +100,15 @@ where
     }
 }
 
+/// What is read of an answer that stands under [`ANSWER`].
+#[derive(serde::Deserialize)]
+#[serde(bound = "T: DeserializeOwned")]
+struct Wrapped<T> {
+    // With a function of its own it has to be there, also where it is an `Option`.
+    #[serde(deserialize_with = "T::deserialize")]
+    answer: T,
+}
+
 /// The schema of an object that has the answer in it. Definitions stay at the root, where references look for them.
 fn wrapped(mut schema: Value) -> Value {
     let mut root = Map::new();
@@ -166,17 +175,37 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
 
     fn read(&self, message: &Message) -> Result<T> {
         let text = message.text();
+        let wrong = |what: String| {
+            let shown = excerpt(text.trim(), SHOWN_BYTES);
+            Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
+        };
+        let value = self.value(message, &text, wrong)?;
+        for check in &self.checks {
+            check(&value).map_err(wrong)?;
+        }
+        Ok(value)
+    }
+
+    fn value(&self, message: &Message, text: &str, wrong: impl Fn(String) -> Error) -> Result<T> {
+        // A JSON value holds no integers beyond 64 bits: they are read from the text.
+        let plain = match self.is_wrapped {
+            true => super::json::parse(text).map(|Wrapped { answer }| answer),
+            false => super::json::parse(text),
+        };
+        if plain.is_ok() {
+            return plain;
+        }
         let reply = message.reply.as_deref();
         let reason = reply.and_then(|reply| reply.finish_reason.as_ref());
-        let value = super::json::parse::<Value>(&text).map_err(|error| match reason {
+        let value = super::json::parse::<Value>(text).map_err(|error| match reason {
             Some(FinishReason::Length) => {
                 let message = "the answer was cut off at the token limit: raise `max_tokens`";
-                Error::new(ErrorKind::Parse, message).with_body(&text)
+                Error::new(ErrorKind::Parse, message).with_body(text)
             }
             Some(FinishReason::Refusal | FinishReason::ContentFilter) => {
                 let message =
                     format!("the model declined to answer: {:?}", excerpt(text.trim(), SHOWN_BYTES));
-                Error::new(ErrorKind::Parse, message).with_body(&text)
+                Error::new(ErrorKind::Parse, message).with_body(text)
             }
             _ => error,
         })?;
@@ -186,17 +215,8 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             }
             (_, value) => value,
         };
-        let wrong = |what: String| {
-            let shown = excerpt(text.trim(), SHOWN_BYTES);
-            Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
-        };
         let of_answer = if self.is_wrapped { &self.schema["properties"][ANSWER] } else { &*self.schema };
-        let value: T =
-            nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(complaint(&error)))?;
-        for check in &self.checks {
-            check(&value).map_err(wrong)?;
-        }
-        Ok(value)
+        nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(complaint(&error)))
     }
 
     /// Whether another answer may be better than this one.
@@ -373,6 +393,34 @@ mod tests {
         let error =
             chain(structured_as::<Number>(model, "number", schema()).again(0)).invoke("?").await.unwrap_err();
         assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_stands_alone_is_read_where_it_may_be_missing() {
+        let schema = json!({ "anyOf": [schema(), { "type": "null" }] });
+        for answer in [r#"{"n": 3}"#, r#"{"answer": {"n": 3}}"#] {
+            let number =
+                structured_as::<Option<Number>>(Fake::script([Ok(answer)]), "number", schema.clone());
+            assert_eq!(chain(number).invoke("?").await.unwrap(), Some(Number { n: 3 }), "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn integers_of_128_bits_are_read_to_the_last_digit() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Large {
+            n: u128,
+        }
+        let model = || {
+            Fake::script([Ok(
+                r#"{"n": 340282366920938463463374607431768211455, "answer": -36893488147419103232}"#,
+            )])
+        };
+        let read = chain(structured_as::<Large>(model(), "large", schema()).again(0)).invoke("?").await;
+        assert_eq!(read.unwrap(), Large { n: u128::MAX });
+        let integer = json!({ "type": "integer" });
+        let read = chain(structured_as::<i128>(model(), "large", integer).again(0)).invoke("?").await;
+        assert_eq!(read.unwrap(), -(1 << 65));
     }
 
     #[tokio::test]

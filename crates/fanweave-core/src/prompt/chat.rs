@@ -39,7 +39,7 @@ pub fn chat() -> Chat {
 ///
 /// A message that is no template fails every run with [`ErrorKind::Config`] before any call is made;
 /// [`check`](Self::check) says so at once.
-#[derive(Clone, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Chat {
     parts: Vec<Piece>,
     partials: Partials,
@@ -47,7 +47,7 @@ pub struct Chat {
     broken: Option<Error>,
 }
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 enum Piece {
     Message(Role, Template),
     /// Tool answers belong to a call.
@@ -317,7 +317,7 @@ mod tests {
         );
         assert!(says(vars! { q: 1, past: [["boss", "x"]] }).await.contains("cannot be read at index 0"));
         assert!(says(vars! { past: Vec::<String>::new() }).await.contains("the template needs `q`"));
-        let broken = chat().user("{{ oops").check().err().expect("no template");
+        let broken = chat().user("{{ oops").check().expect_err("no template");
         assert_eq!(broken.kind(), ErrorKind::Config);
     }
 

@@ -1,5 +1,6 @@
 //! Examples in a prompt: all of them, or those that suit the question.
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -29,6 +30,16 @@ pub struct FewShot {
     assistant: Template,
     examples: Vec<Vars>,
     selector: Option<Arc<dyn DynSelector>>,
+}
+
+impl fmt::Debug for FewShot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FewShot")
+            .field("user", &self.user)
+            .field("assistant", &self.assistant)
+            .field("examples", &self.examples.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl FewShot {
@@ -168,6 +179,12 @@ impl Selector for ByLength {
 pub struct BySimilarity<F> {
     most: usize,
     embed: F,
+}
+
+impl<F> fmt::Debug for BySimilarity<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BySimilarity").field("most", &self.most).finish_non_exhaustive()
+    }
 }
 
 impl<F> BySimilarity<F> {

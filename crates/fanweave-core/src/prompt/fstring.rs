@@ -113,7 +113,7 @@ mod tests {
             ("{x", "never closed"),
             ("x}", "closes nothing"),
         ] {
-            let error = Template::fstring(text).err().expect(text);
+            let error = Template::fstring(text).expect_err(text);
             assert!(error.message().contains(says), "{error}");
         }
     }
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_name_that_the_template_could_not_look_up_is_refused() {
         for name in ["none", "True", "not", "größe"] {
-            let error = Template::fstring(&format!("{{{name}}}")).err().expect("no template");
+            let error = Template::fstring(&format!("{{{name}}}")).expect_err("no template");
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(error.message().contains(&format!("`{{{name}}}` is no name")), "{error}");
         }

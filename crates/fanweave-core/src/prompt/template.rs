@@ -1,5 +1,6 @@
 //! The template step: variables in, a prompt of one user message out.
 
+use std::fmt;
 use std::sync::Arc;
 
 use minijinja::value::ValueKind;
@@ -31,6 +32,16 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 pub struct Template {
     env: Arc<Environment<'static>>,
     partials: Partials,
+}
+
+impl fmt::Debug for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.env.get_template(NAME).map(|template| template.source().to_owned());
+        f.debug_struct("Template")
+            .field("text", &text.unwrap_or_default())
+            .field("partials", &self.partials)
+            .finish()
+    }
 }
 
 /// The one template of an environment.
@@ -253,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_broken_template_names_its_line() {
-        let error = Template::parse("fine\n{{ oops").err().expect("no template");
+        let error = Template::parse("fine\n{{ oops").expect_err("no template");
         assert!(error.to_string().starts_with("the template is not valid: line 2"), "{error}");
     }
 
@@ -306,7 +317,7 @@ mod tests {
             ("-", "a"),
             ("[", "]"),
         ] {
-            let error = Template::parse(repeated(word, end)).err().expect("it is refused");
+            let error = Template::parse(repeated(word, end)).expect_err("it is refused");
             assert!(error.message().contains("line 2"), "{word}: {error}");
         }
         let ifs = format!("{}x{}", "{% if a %}".repeat(50_000), "{% endif %}".repeat(50_000));

@@ -36,7 +36,7 @@ pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not
 /// # Errors
 /// [`ErrorKind::RecursionLimit`] where the model still asks for tools in its last round, [`ErrorKind::Step`] where tools
 /// have failed too often in a row, or the model's own error. [`Transcript::of`] gives what was said until then.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RunTools {
     with: WithTools,
     max_rounds: u32,

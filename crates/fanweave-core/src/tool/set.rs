@@ -98,6 +98,10 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
     schema: &Value,
     kind: ErrorKind,
 ) -> Result<T> {
+    // A JSON value holds no integers beyond 64 bits: they are read from the text.
+    if let Ok(arguments) = serde_json::from_str(&call.arguments) {
+        return Ok(arguments);
+    }
     let arguments = call.parse_arguments().map_err(|error| {
         let message =
             format!("the arguments are not valid JSON ({}); send one JSON object", complaint(&error));

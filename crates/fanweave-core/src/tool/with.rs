@@ -10,7 +10,7 @@ use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, 
 /// [`run_tools`](Self::run_tools) goes on from there.
 ///
 /// Made by [`Model::with_tools`] and [`Chain::with_tools`]. Tools that the prompt's own parameters name are replaced.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct WithTools {
     pub(super) model: Chain<Prompt, Message>,
     pub(super) tools: Tools,

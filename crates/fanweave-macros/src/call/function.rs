@@ -5,11 +5,12 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
     Attribute, Error, FnArg, GenericArgument, GenericParam, Ident, ItemFn, Meta, Pat, PathArguments, Result,
-    ReturnType, Type,
+    ReturnType, Signature, Type,
 };
 
 use super::options::{Model, Options};
-use crate::types::{bare, is_context, owned};
+use crate::krate;
+use crate::types::{bare, conditional, find, hides, is_context, owned};
 
 /// What is read of the function.
 pub(super) struct Function<'a> {
@@ -34,6 +35,8 @@ impl<'a> Function<'a> {
             Some(all) => all.combine(error),
             None => wrong = Some(error),
         };
+        qualified(&item.sig).into_iter().for_each(&mut add);
+        item.sig.inputs.iter().filter_map(conditional).for_each(&mut add);
         for parameter in &item.sig.generics.params {
             add(match parameter {
                 GenericParam::Lifetime(_) => {
@@ -70,9 +73,10 @@ impl<'a> Function<'a> {
     pub(super) fn stub(&self) -> TokenStream {
         let (visibility, name) = (&self.item.vis, &self.item.sig.ident);
         let inputs = self.inputs();
+        let krate = krate::plain();
         quote! {
             #[allow(unused_variables, missing_docs, clippy::all, reason = "it stands in for a call that does not compile")]
-            #visibility fn #name(#inputs) -> ::fanweave::call::Call<::fanweave::call::Response> {
+            #visibility fn #name(#inputs) -> #krate::call::Call<#krate::call::Response> {
                 ::core::unimplemented!()
             }
         }
@@ -85,6 +89,7 @@ impl<'a> Function<'a> {
 
     pub(super) fn expand(&self, options: &Options) -> TokenStream {
         let Self { item, arguments, asked, .. } = self;
+        let krate = &options.krate;
         let (visibility, name) = (&item.vis, &item.sig.ident);
         // What is expected of the function may show in either of the two that come of it.
         let attributes: Vec<_> = item.attrs.iter().map(allowed).collect();
@@ -116,47 +121,51 @@ impl<'a> Function<'a> {
         let asked_for = Ident::new("__asked", asked.span());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
-        let is_lint =
-            |attribute: &&Attribute| ["allow", "expect"].iter().any(|name| attribute.path().is_ident(name));
+        let is_lint = |attribute: &&Attribute| {
+            ["allow", "expect", "warn", "deny", "forbid"].iter().any(|name| attribute.path().is_ident(name))
+        };
         let lints = item.attrs.iter().filter(is_lint).map(allowed);
         let body = quote! { #(#lints)* #is_async fn #asks(#written) #output #block };
         let context = self.takes_context.then(|| quote! { &#cx, });
         let passed = arguments.iter().map(|Argument { name, borrowed, .. }| match borrowed {
-            Some(from) => quote! { ::fanweave::__private::call::Borrow::<#from>::borrow(&#name) },
+            Some(from) => quote! { #krate::__private::call::Borrow::<#from>::borrow(&#name) },
             None => quote! { #name },
         });
         let wait = item.sig.asyncness.as_ref().map(|_| quote! { .await });
         // At the type, so that what no model can be asked is an error there.
-        let config = quote_spanned! {asked.span()=> ::fanweave::call::IntoConfig::into_config(#asked_for) };
+        let there = krate::at(krate, asked.span());
+        let config = quote_spanned! {asked.span()=> #there::call::IntoConfig::into_config(#asked_for) };
 
         let plain = name.to_string();
         let plain = plain.trim_start_matches("r#");
+        let hidden = item.attrs.iter().find(hides);
         let about = format!("The call `{plain}` as a step: its chain, and what it is made of.");
         let settings = settings(options);
         let answer = match &options.response {
             Some(response) => response.to_token_stream(),
-            None => quote! { ::fanweave::call::Response },
+            None => quote! { #krate::call::Response },
         };
         quote! {
             #(#attributes)*
             #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
-            #visibility fn #name(#inputs) -> ::fanweave::call::Call<#answer> {
-                ::fanweave::__private::call::of::<#name>(#given)
+            #visibility fn #name(#inputs) -> #krate::call::Call<#answer> {
+                #krate::__private::call::of::<#name>(#given)
             }
 
             #[doc = #about]
+            #hidden
             #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
             #visibility struct #name {}
 
             #[allow(dead_code, reason = "not every call is a step of a chain")]
             impl #name {
                 /// The call as a chain from its argument, or from a tuple of its arguments.
-                #visibility fn chain() -> ::fanweave::Chain<#input, #answer> {
-                    ::fanweave::__private::call::chain_of::<Self>()
+                #visibility fn chain() -> #krate::Chain<#input, #answer> {
+                    #krate::__private::call::chain_of::<Self>()
                 }
             }
 
-            impl ::fanweave::call::Function for #name {
+            impl #krate::call::Function for #name {
                 type Input = #input;
                 type Output = #answer;
 
@@ -166,8 +175,8 @@ impl<'a> Function<'a> {
                 #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
                 async fn ask(
                     #binding: Self::Input,
-                    #cx: ::fanweave::Context,
-                ) -> ::fanweave::Result<::fanweave::call::Config> {
+                    #cx: #krate::Context,
+                ) -> #krate::Result<#krate::call::Config> {
                     #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it is written as the call is")]
                     #body
                     let _ = &#cx;
@@ -201,12 +210,13 @@ fn allowed(attribute: &Attribute) -> TokenStream {
 
 /// What the options say, as items of the implementation.
 fn settings(options: &Options) -> TokenStream {
+    let krate = &options.krate;
     let kept = |build: TokenStream| {
         quote! {
-            fn model() -> ::fanweave::Result<::fanweave::Model> {
-                static MODEL: ::fanweave::__private::call::OnceLock<::fanweave::Model> =
-                    ::fanweave::__private::call::OnceLock::new();
-                ::fanweave::__private::call::kept(&MODEL, || #build)
+            fn model() -> #krate::Result<#krate::Model> {
+                static MODEL: #krate::__private::call::OnceLock<#krate::Model> =
+                    #krate::__private::call::OnceLock::new();
+                #krate::__private::call::kept(&MODEL, || #build)
             }
         }
     };
@@ -214,9 +224,10 @@ fn settings(options: &Options) -> TokenStream {
         (Model::Name(name), client) => {
             let build = match client {
                 Some(client) => {
-                    quote_spanned! {client.span()=> ::fanweave::__private::call::model_through(#name, #client) }
+                    let krate = krate::at(krate, client.span());
+                    quote_spanned! {client.span()=> #krate::__private::call::model_through(#name, #client) }
                 }
-                None => quote! { ::fanweave::model(#name) },
+                None => quote! { #krate::model(#name) },
             };
             let kept = kept(build);
             quote! {
@@ -225,28 +236,30 @@ fn settings(options: &Options) -> TokenStream {
             }
         }
         (Model::Expression(model), _) => {
-            kept(quote_spanned! {model.span()=> ::fanweave::call::IntoModel::into_model(#model) })
+            let there = krate::at(krate, model.span());
+            kept(quote_spanned! {model.span()=> #there::call::IntoModel::into_model(#model) })
         }
     };
     let parameters = (!options.fields.is_empty() || options.parameters.is_some()).then(|| {
         let fields = options.fields.iter().map(|(field, value)| match field.to_string().as_str() {
-            "stop" => quote_spanned! {value.span()=>
-                stop: ::fanweave::__private::call::texts(#value)
-            },
+            "stop" => {
+                let krate = krate::at(krate, value.span());
+                quote_spanned! {value.span()=> stop: #krate::__private::call::texts(#value) }
+            }
             _ => quote_spanned! {value.span()=> #field: ::core::option::Option::Some(#value) },
         });
         let rest = options.parameters.as_ref().map(|rest| quote! { .or(&#rest) });
         quote! {
-            fn parameters() -> ::fanweave::Parameters {
-                ::fanweave::Parameters { #(#fields,)* ..::core::default::Default::default() } #rest
+            fn parameters() -> #krate::Parameters {
+                #krate::Parameters { #(#fields,)* ..::core::default::Default::default() } #rest
             }
         }
     });
     let tools = (!options.tools.is_empty()).then(|| {
         let tools = options.tools.iter().map(|tool| quote_spanned! {tool.span()=> .with::<#tool>() });
         quote! {
-            fn tools() -> ::core::option::Option<::fanweave::tool::Tools> {
-                ::core::option::Option::Some(::fanweave::tool::Tools::new() #(#tools)*)
+            fn tools() -> ::core::option::Option<#krate::tool::Tools> {
+                ::core::option::Option::Some(#krate::tool::Tools::new() #(#tools)*)
             }
         }
     });
@@ -259,8 +272,9 @@ fn settings(options: &Options) -> TokenStream {
     });
     let retry = options.retry.as_ref().map(|policy| quote_spanned! {policy.span()=> .retry(#policy) });
     let fallback = options.fallback.as_ref().map(|others| {
+        let krate = krate::at(krate, others.span());
         quote_spanned! {others.span()=>
-            .fallback(::fanweave::__private::call::models(#others)?)
+            .fallback(#krate::__private::call::models(#others)?)
         }
     });
     let timeout = options.timeout.as_ref().map(|limit| {
@@ -273,17 +287,18 @@ fn settings(options: &Options) -> TokenStream {
     let around = (retry.is_some() || fallback.is_some()).then(|| {
         quote! {
             fn around(
-                model: ::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>,
-            ) -> ::fanweave::Result<::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>> {
+                model: #krate::Chain<#krate::Prompt, #krate::Message>,
+            ) -> #krate::Result<#krate::Chain<#krate::Prompt, #krate::Message>> {
                 ::core::result::Result::Ok(model #retry #fallback)
             }
         }
     });
     let answer = match &options.response {
-        Some(response) => quote_spanned! {response.span()=>
-            ::fanweave::__private::call::structured::<#response>(model, name)
-        },
-        None => quote! { ::fanweave::__private::call::respond(model, name) },
+        Some(response) => {
+            let krate = krate::at(krate, response.span());
+            quote_spanned! {response.span()=> #krate::__private::call::structured::<#response>(model, name) }
+        }
+        None => quote! { #krate::__private::call::respond(model, name) },
     };
     quote! {
         #model
@@ -294,18 +309,18 @@ fn settings(options: &Options) -> TokenStream {
         #around
 
         fn answer(
-            model: ::fanweave::Chain<::fanweave::Prompt, ::fanweave::Message>,
+            model: #krate::Chain<#krate::Prompt, #krate::Message>,
             name: &str,
-        ) -> ::fanweave::Chain<::fanweave::Prompt, Self::Output> {
+        ) -> #krate::Chain<#krate::Prompt, Self::Output> {
             #answer
         }
     }
 }
 
-/// The error of a type that borrows something within.
-fn borrows(of: &Type) -> Option<Error> {
+/// The error of a type that borrows something within, or that is not named.
+fn refused(of: &Type) -> Option<Error> {
     let is_elided = |lifetime: &syn::Lifetime| lifetime.ident == "_";
-    match of {
+    find(of, &|of| match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(is_elided) => {
             let message = format!(
                 "only an argument itself may be borrowed, and is copied: write {}",
@@ -313,14 +328,10 @@ fn borrows(of: &Type) -> Option<Error> {
             );
             Some(Error::new(reference.span(), message))
         }
-        Type::Reference(reference) => borrows(&reference.elem),
-        Type::Array(array) => borrows(&array.elem),
-        Type::Slice(slice) => borrows(&slice.elem),
-        Type::Group(group) => borrows(&group.elem),
-        Type::Paren(paren) => borrows(&paren.elem),
-        Type::Tuple(tuple) => tuple.elems.iter().find_map(borrows),
+        Type::ImplTrait(of) => {
+            Some(Error::new(of.span(), "a call has one type for each argument: name it here"))
+        }
         Type::Path(path) => path.path.segments.iter().find_map(|segment| {
-            // Those of functions are within parentheses, and borrow nothing.
             let PathArguments::AngleBracketed(of) = &segment.arguments else { return None };
             of.args.iter().find_map(|of| match of {
                 GenericArgument::Lifetime(lifetime) if is_elided(lifetime) => {
@@ -328,12 +339,28 @@ fn borrows(of: &Type) -> Option<Error> {
                         "a call may run later, and owns what it is given: write `'static`, or another type";
                     Some(Error::new(lifetime.span(), message))
                 }
-                GenericArgument::Type(of) => borrows(of),
                 _ => None,
             })
         }),
         _ => None,
-    }
+    })
+}
+
+/// What a call cannot be, although a function can.
+fn qualified(signature: &Signature) -> Option<Error> {
+    let (span, message) = if let Some(word) = &signature.unsafety {
+        (
+            word.span(),
+            "a call cannot be unsafe, because whoever awaits it promises nothing: write an `unsafe` block within",
+        )
+    } else if let Some(word) = &signature.constness {
+        (word.span(), "a call runs when it is awaited: leave `const` out")
+    } else if let Some(abi) = &signature.abi {
+        (abi.span(), "a call is no function that other languages can call: leave this out")
+    } else {
+        return None;
+    };
+    Some(Error::new(span, message))
 }
 
 fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
@@ -360,12 +387,12 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident == "_") => {
             Some(&*reference.elem)
         }
-        Type::ImplTrait(of) => {
-            return Err(Error::new(of.span(), "a call has one type for each argument: name it here"));
-        }
         _ => None,
     };
-    if let Some(error) = borrows(borrowed.unwrap_or(of)) {
+    if let Some(Type::TraitObject(of)) = borrowed.map(bare) {
+        return Err(Error::new(of.span(), "a call owns what it is given: name its type here, or box it"));
+    }
+    if let Some(error) = refused(borrowed.unwrap_or(of)) {
         return Err(error);
     }
     Ok(Argument { name: &pattern.ident, of, borrowed })

@@ -5,8 +5,10 @@ use syn::parse::{Parse, ParseStream};
 use syn::punctuated::Punctuated;
 use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, Type, parenthesized};
 
+use crate::krate;
+
 /// The options that there are, in the order in which an error lists them.
-const ALL: [&str; 15] = [
+const ALL: [&str; 16] = [
     "model",
     "provider",
     "client",
@@ -22,10 +24,12 @@ const ALL: [&str; 15] = [
     "retry",
     "fallback",
     "timeout",
+    "crate",
 ];
 
 pub(super) struct Options {
-    /// Where the attribute stands.
+    /// By which path fanweave is named.
+    pub(super) krate: Path,
     pub(super) model: Model,
     pub(super) client: Option<Expr>,
     /// Fields of `Parameters` and their values.
@@ -55,7 +59,18 @@ enum Given {
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let mut given: Vec<(Ident, Given)> = Vec::new();
+        let mut krate: Option<Path> = None;
         while !input.is_empty() {
+            if input.peek(Token![crate]) {
+                let span = input.span();
+                if krate.replace(krate::parse(input)?).is_some() {
+                    return Err(Error::new(span, "`crate` is given twice"));
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+                continue;
+            }
             let option: Ident = input.parse().map_err(|error| {
                 Error::new(
                     error.span(),
@@ -85,7 +100,7 @@ impl Parse for Options {
                 input.parse::<Token![,]>()?;
             }
         }
-        Self::of(given)
+        Ok(Self { krate: krate.unwrap_or_else(krate::plain), ..Self::of(given)? })
     }
 }
 
@@ -133,6 +148,13 @@ impl Options {
             let message = "a `client` reaches a model by its name, and the model is an expression here: build it with that client";
             return Err(Error::new_spanned(client, message));
         }
+        if let (Some(response), Some(_), None) =
+            (&options.response, options.tools.first(), &options.run_tools)
+        {
+            let message = "the answer is read as this type, and nobody would see what tools the model asks for: write \
+                           `run_tools = ..` too";
+            return Err(Error::new_spanned(response, message));
+        }
         if let (Some(rounds), true) = (&options.run_tools, options.tools.is_empty()) {
             return Err(Error::new_spanned(rounds, "which tools? write `tools(..)` beside `run_tools`"));
         }
@@ -141,6 +163,7 @@ impl Options {
 
     fn empty() -> Self {
         Self {
+            krate: krate::plain(),
             model: Model::Name(String::new()),
             client: None,
             fields: Vec::new(),

@@ -3,10 +3,10 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Result, ReturnType, Type};
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Path, Result, ReturnType, Type};
 
 use super::{Implementation, Options, docs};
-use crate::types::{bare, is_context, owned};
+use crate::types::{conditional, find, hides, is_context, owned};
 
 /// An argument that the model fills in.
 struct Argument {
@@ -29,6 +29,12 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         );
         add(Error::new(option.span(), message));
     }
+    if let Some(word) = &function.sig.unsafety {
+        let message =
+            "a tool cannot be unsafe, because a model keeps no promises: write an `unsafe` block within";
+        add(Error::new(word.span(), message));
+    }
+    function.sig.inputs.iter().filter_map(conditional).for_each(&mut add);
     let generics = &function.sig.generics;
     if !generics.params.is_empty() {
         add(Error::new(generics.span(), "a tool has one schema, and so no type or lifetime parameters"));
@@ -51,6 +57,7 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     let fields = arguments.iter().map(|Argument { attributes, name, of }| {
         quote! { #(#attributes)* #visibility #name: #of }
     });
+    let hidden = function.attrs.iter().find(hides);
     let about = format!("The arguments of the function `{name}`, which is a tool.");
     let context = takes_context.then(|| quote! { __context, });
     let names = arguments.iter().map(|argument| &argument.name);
@@ -61,19 +68,22 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         ReturnType::Type(_, of) => of.span(),
     };
     let run = match function.sig.asyncness {
-        Some(_) => said(&quote! { #call.await }, answer),
-        None => blocking(&call, answer),
+        Some(_) => said(&options.krate, &quote! { #call.await }, answer),
+        None => blocking(&options.krate, &call, answer),
     };
+    let krate = options.krate.to_token_stream();
+    let (serde, schemars) = (private(&options.krate, "serde"), private(&options.krate, "schemars"));
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&function.attrs), run };
     Ok(quote! {
         #[allow(clippy::needless_pass_by_value, reason = "a tool owns its arguments")]
         #function
 
         #[doc = #about]
+        #hidden
         #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
-        #[derive(::fanweave::__private::serde::Deserialize, ::fanweave::__private::schemars::JsonSchema)]
-        #[serde(crate = "::fanweave::__private::serde")]
-        #[schemars(crate = "::fanweave::__private::schemars")]
+        #[derive(#krate::__private::serde::Deserialize, #krate::__private::schemars::JsonSchema)]
+        #[serde(crate = #serde)]
+        #[schemars(crate = #schemars)]
         #visibility struct #name {
             #(#fields,)*
         }
@@ -82,18 +92,23 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     })
 }
 
+/// Where derives find a crate that fanweave hands on.
+pub(super) fn private(krate: &Path, name: &str) -> String {
+    quote!(#krate::__private).to_string().replace(' ', "") + "::" + name
+}
+
 /// What the model gets to read of a value; what is wrong with its type is an error at `span`.
-pub(super) fn said(value: &TokenStream, span: Span) -> TokenStream {
+pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
     let returned = quote_spanned! {span=> returned.said() };
     quote! {{
-        let returned = ::fanweave::__private::tool::Returned(#value);
+        let returned = #krate::__private::tool::Returned(#value);
         #returned
     }}
 }
 
 /// A call of `self` and `__context` on a thread for work that blocks.
-pub(super) fn blocking(call: &TokenStream, span: Span) -> TokenStream {
-    let said = said(call, span);
+pub(super) fn blocking(krate: &Path, call: &TokenStream, span: Span) -> TokenStream {
+    let said = said(krate, call, span);
     quote! {
         let __context = ::core::clone::Clone::clone(__context);
         let call = move || {
@@ -101,7 +116,7 @@ pub(super) fn blocking(call: &TokenStream, span: Span) -> TokenStream {
             let _ = __context;
             #said
         };
-        ::fanweave::blocking::Pool::shared().run(call).await?
+        #krate::blocking::Pool::shared().run(call).await?
     }
 }
 
@@ -123,17 +138,19 @@ fn argument(parameter: &mut FnArg) -> Result<Argument> {
         let message = "give the argument a name: the model fills it in by that";
         return Err(Error::new(parameter.pat.span(), message));
     };
-    match bare(&parameter.ty) {
-        Type::Reference(reference) => {
+    let wrong = find(&parameter.ty, &|of| match of {
+        Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident != "static") => {
             let said = owned(&reference.elem);
             let message = format!("a tool owns its arguments, which come from the model: write {said}");
-            return Err(Error::new(reference.span(), message));
+            Some(Error::new(reference.span(), message))
         }
         Type::ImplTrait(of) => {
-            let message = "name the type of the argument: its schema is made from that";
-            return Err(Error::new(of.span(), message));
+            Some(Error::new(of.span(), "name the type of the argument: its schema is made from that"))
         }
-        _ => {}
+        _ => None,
+    });
+    if let Some(error) = wrong {
+        return Err(error);
     }
     let for_field = |attribute: &Attribute| {
         ["doc", "serde", "schemars"].iter().any(|name| attribute.path().is_ident(name))

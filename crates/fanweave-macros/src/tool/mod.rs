@@ -32,8 +32,14 @@ pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
 fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options: Options = syn::parse2(options)?;
     match syn::parse2(item)? {
-        Item::Fn(item) => function::expand(options, item),
-        Item::Struct(item) => structure::expand(options, &item),
+        Item::Fn(item) => {
+            options.takes(&item.sig.ident)?;
+            function::expand(options, item)
+        }
+        Item::Struct(item) => {
+            options.takes(&item.ident)?;
+            structure::expand(options, &item)
+        }
         item => {
             Err(Error::new(item.span(), "a tool is a function, or a struct whose fields are its arguments"))
         }
@@ -54,6 +60,7 @@ struct Implementation {
 impl ToTokens for Implementation {
     fn to_tokens(&self, tokens: &mut TokenStream) {
         let Self { of, options, docs, run } = self;
+        let krate = &options.krate;
         let name = options.name.as_ref().map_or_else(|| of.to_string(), syn::LitStr::value);
         let name = name.trim_start_matches("r#");
         let description = options.description.as_ref().map_or_else(|| docs.clone(), syn::LitStr::value);
@@ -63,18 +70,19 @@ impl ToTokens for Implementation {
             }
         });
         tokens.extend(quote! {
-            impl ::fanweave::TypedTool for #of {
+            #[allow(deprecated, reason = "a tool that is deprecated is one until it is gone")]
+            impl #krate::TypedTool for #of {
                 const NAME: &'static str = #name;
                 const DESCRIPTION: &'static str = #description;
                 #timeout
 
-                fn parameters() -> ::fanweave::__private::Value {
-                    ::fanweave::__private::tool::parameters::<Self>()
+                fn parameters() -> #krate::__private::Value {
+                    #krate::__private::tool::parameters::<Self>()
                 }
 
-                async fn run_tool(self, __context: &::fanweave::Context) -> ::fanweave::Result<::std::string::String> {
+                async fn run_tool(self, __context: &#krate::Context) -> #krate::Result<::std::string::String> {
                     #[allow(unused_imports, reason = "which one is used depends on what the tool returns")]
-                    use ::fanweave::__private::tool::{Fallible as _, Plain as _};
+                    use #krate::__private::tool::{Fallible as _, Plain as _};
                     let _ = __context;
                     #run
                 }

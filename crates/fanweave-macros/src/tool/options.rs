@@ -1,13 +1,17 @@
 //! What stands in the parentheses of `#[tool(..)]`.
 
+use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, Expr, Ident, LitStr, Result, Token};
+use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
+
+use crate::krate;
 
 /// Longest name that providers take. `Tools` says the same at run time.
 const LONGEST_NAME: usize = 64;
 
-#[derive(Default)]
 pub(super) struct Options {
+    /// By which path fanweave is named.
+    pub(super) krate: Path,
     pub(super) name: Option<LitStr>,
     pub(super) description: Option<LitStr>,
     pub(super) timeout: Option<Expr>,
@@ -18,8 +22,26 @@ pub(super) struct Options {
 
 impl Parse for Options {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let mut options = Self::default();
+        let mut options = Self {
+            krate: krate::plain(),
+            name: None,
+            description: None,
+            timeout: None,
+            blocking: None,
+            context: None,
+        };
+        let mut krate = None;
         while !input.is_empty() {
+            if input.peek(Token![crate]) {
+                let span = input.span();
+                if !set(&mut krate, krate::parse(input)?) {
+                    return Err(Error::new(span, "`crate` is given twice"));
+                }
+                if !input.is_empty() {
+                    input.parse::<Token![,]>()?;
+                }
+                continue;
+            }
             let option: Ident = input.parse()?;
             let is_new = match option.to_string().as_str() {
                 "name" => set(&mut options.name, name(value(input, &option, "a text")?)?),
@@ -29,8 +51,8 @@ impl Parse for Options {
                 "context" => set(&mut options.context, option.clone()),
                 _ => {
                     let message = format!(
-                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"` and \
-                         `timeout = Duration::from_secs(..)`, and on structs `blocking` and `context`"
+                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"`, \
+                         `timeout = Duration::from_secs(..)` and `crate = \"..\"`, and on structs `blocking` and `context`"
                     );
                     return Err(Error::new(option.span(), message));
                 }
@@ -42,7 +64,7 @@ impl Parse for Options {
                 input.parse::<Token![,]>()?;
             }
         }
-        Ok(options)
+        Ok(Self { krate: krate.unwrap_or(options.krate), ..options })
     }
 }
 
@@ -58,12 +80,27 @@ fn value<T: Parse>(input: ParseStream<'_>, option: &Ident, kind: &str) -> Result
 }
 
 fn name(name: LitStr) -> Result<LitStr> {
-    let text = name.value();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    if text.is_empty() || text.len() > LONGEST_NAME || !text.chars().all(is_plain) {
-        let message =
-            format!("providers take 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-` as a name");
-        return Err(Error::new(name.span(), message));
+    match is_name(&name.value()) {
+        true => Ok(name),
+        false => Err(Error::new(name.span(), rule())),
     }
-    Ok(name)
+}
+
+fn is_name(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    !text.is_empty() && text.len() <= LONGEST_NAME && text.chars().all(is_plain)
+}
+
+fn rule() -> String {
+    format!("providers take 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-` as a name")
+}
+
+impl Options {
+    /// Whether the tool can be called as its item is, where it is given no other name.
+    pub(super) fn takes(&self, item: &Ident) -> Result<()> {
+        if self.name.is_some() || is_name(&item.unraw().to_string()) {
+            return Ok(());
+        }
+        Err(Error::new(item.span(), format!("{}: give it another one, as `#[tool(name = \"..\")]`", rule())))
+    }
 }

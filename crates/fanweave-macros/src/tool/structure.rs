@@ -18,30 +18,33 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
         let message = format!("the model fills in arguments by their names: write `struct {name} {{ .. }}`");
         return Err(Error::new(name.span(), message));
     }
+    let krate = &options.krate;
     let serde = (!derives(item, "Deserialize")).then(|| {
+        let path = function::private(krate, "serde");
         quote! {
-            #[derive(::fanweave::__private::serde::Deserialize)]
-            #[serde(crate = "::fanweave::__private::serde")]
+            #[derive(#krate::__private::serde::Deserialize)]
+            #[serde(crate = #path)]
         }
     });
     let schemars = (!derives(item, "JsonSchema")).then(|| {
+        let path = function::private(krate, "schemars");
         quote! {
-            #[derive(::fanweave::__private::schemars::JsonSchema)]
-            #[schemars(crate = "::fanweave::__private::schemars")]
+            #[derive(#krate::__private::schemars::JsonSchema)]
+            #[schemars(crate = #path)]
         }
     });
     let context = options.context.as_ref().map(|_| quote! { __context });
     // At the name, so that a method which is not there is an error there.
     let call = quote_spanned! {name.span()=> self.call(#context) };
     let run = if options.blocking.is_some() {
-        function::blocking(&call, name.span())
+        function::blocking(krate, &call, name.span())
     } else {
-        let future = quote_spanned! {name.span()=> ::fanweave::__private::tool::work(#call).await };
-        function::said(&future, name.span())
+        let future = quote_spanned! {name.span()=> #krate::__private::tool::work(#call).await };
+        function::said(krate, &future, name.span())
     };
     let run = quote! {
         #[allow(unused_imports, reason = "it is for structs without a method of that name")]
-        use ::fanweave::__private::tool::NoCall as _;
+        use #krate::__private::tool::NoCall as _;
         #run
     };
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&item.attrs), run };

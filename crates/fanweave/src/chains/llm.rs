@@ -1,5 +1,6 @@
 //! A prompt, a model and a parser, with typed variables and many inputs in one call.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use futures::StreamExt;
@@ -37,6 +38,12 @@ pub struct Llm<I> {
     prompt: Chain<Vars, Prompt>,
     model: Model,
     input: PhantomData<fn(I)>,
+}
+
+impl<I> fmt::Debug for Llm<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Llm").field("prompt", &self.prompt).field("model", &self.model).finish()
+    }
 }
 
 impl<I> Clone for Llm<I> {

@@ -29,10 +29,10 @@ const MOST_SUMMARISED: usize = 8000;
 /// let short = Memory::window(3);
 /// # let _ = short;
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Memory(Kind);
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 enum Kind {
     Buffer,
     Window(usize),
@@ -69,7 +69,7 @@ impl Memory {
     fn recall(&self, session: Session) -> Vec<Message> {
         let Session { summary, mut messages } = session;
         if let Kind::Window(turns) = self.0 {
-            messages.drain(..messages.len().saturating_sub(turns * 2));
+            messages.drain(..messages.len().saturating_sub(turns.saturating_mul(2)));
         }
         let summary = summary.map(|summary| Message::system(format!("What was said before: {summary}")));
         summary.into_iter().chain(messages).collect()
@@ -78,15 +78,16 @@ impl Memory {
     /// Summarises what has grown too long.
     async fn tidy(&self, sessions: &Sessions, id: &str, cx: &Context) -> Result<()> {
         let Kind::Summary { model, keep, prompt } = &self.0 else { return Ok(()) };
-        let session = sessions.load(id).await?;
-        if session.messages.len() < keep.saturating_mul(4).max(2) {
+        let mut old = sessions.load(id).await?;
+        if old.messages.len() < keep.saturating_mul(4).max(2) {
             return Ok(());
         }
-        let old = session.messages.len() - keep * 2;
-        let lines = written(&session.messages[..old], MOST_SUMMARISED);
-        let summary = session.summary.unwrap_or_else(|| "none".to_owned());
+        old.messages.truncate(old.messages.len() - keep * 2);
+        let lines = written(&old.messages, MOST_SUMMARISED);
+        let summary = old.summary.as_deref().unwrap_or("none");
         let message = model.run(prompt.run(vars! { summary: summary, lines: lines }, cx).await?, cx).await?;
-        sessions.summarise(id, message.into_text().trim().to_owned(), old).await
+        // Of turns at the same time, the first one that has summarised counts.
+        sessions.summarise(id, &old, message.into_text().trim().to_owned()).await
     }
 }
 
@@ -136,7 +137,7 @@ impl Say {
 /// # Errors
 /// The model's, and those of the store. Where a summary cannot be written, the answer has been saved already, and the
 /// next call tries again.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Talk {
     model: Model,
     sessions: Sessions,
@@ -188,8 +189,10 @@ impl Runnable for Talk {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use super::*;
+    use crate::model::fake::Fake;
     use crate::stores::MemorySessions;
     use crate::{ChatModel, Error, ErrorKind};
 
@@ -241,11 +244,34 @@ mod tests {
 
     #[tokio::test]
     async fn a_summary_takes_the_place_of_what_came_before() {
-        let writer = crate::model::fake::Fake::script([Ok("they counted")]).model();
+        let writer = Fake::script([Ok("they counted")]).model();
         let memory = Memory::summary(writer, 1).summary_prompt(prompt("{{ summary }}: {{ lines }}"));
         let (heard, session) = heard(memory, &["1", "2", "3"]).await;
         assert_eq!(heard[2], ["be kind", "What was said before: they counted", "2", "a4", "3"]);
         assert_eq!(session.summary.as_deref(), Some("they counted"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_turns_at_the_same_time_nothing_is_forgotten_that_no_summary_has() {
+        let writer = Fake::echo().latency(Duration::from_secs(1)).model();
+        let memory = Memory::summary(writer, 1).summary_prompt(prompt("{{ summary }}; {{ lines }}"));
+        let sessions = MemorySessions::sessions();
+        sessions.append("s", vec![Message::user("one"), Message::assistant("1")]).await.unwrap();
+        let talk = Talk::new(Fake::echo().model(), sessions.clone(), memory).chain();
+        let say = |text| talk.invoke(Say::new("s", text));
+        tokio::try_join!(say("two"), say("three")).unwrap();
+        let Session { summary, messages } = sessions.load("s").await.unwrap();
+        let kept = messages.iter().map(Message::text).chain(summary).collect::<Vec<_>>().join("; ");
+        assert!(["one", "two", "three"].iter().all(|said| kept.contains(said)), "{kept}");
+        say("four").await.unwrap();
+        let Session { summary, messages } = sessions.load("s").await.unwrap();
+        assert!(summary.unwrap().contains("three") && messages.len() == 2, "the next turn tries again");
+    }
+
+    #[tokio::test]
+    async fn a_window_of_any_width_is_one() {
+        let (heard, _) = heard(Memory::window(usize::MAX), &["1", "2"]).await;
+        assert_eq!(heard[1], ["be kind", "1", "a2", "2"]);
     }
 
     #[tokio::test]

@@ -27,7 +27,7 @@ use crate::{
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RetrievalQa {
     retrieve: Chain<String, Vec<Document>>,
     qa: Qa,
@@ -171,7 +171,7 @@ pub struct Answered {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Conversational {
     condense: Chain<Vars, Prompt>,
     model: Model,

@@ -43,7 +43,7 @@ use crate::{Chat, Context, Error, ErrorKind, Node, Parameters, Prompt, Result, R
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct PromptFile {
     name: Option<String>,
     model: Option<String>,

@@ -98,9 +98,7 @@ fn wrong_files_are_refused_with_place_and_advice() {
         ("a.prompt", "Hello {{media url=x}}\n"),
         ("a.txt", "Hello\n"),
     ];
-    let said: Vec<_> = files
-        .iter()
-        .map(|(name, text)| PromptFile::parse(name, text).err().expect(text).to_string())
-        .collect();
+    let said: Vec<_> =
+        files.iter().map(|(name, text)| PromptFile::parse(name, text).expect_err(text).to_string()).collect();
     insta::assert_snapshot!(said.join("\n\n----\n"));
 }

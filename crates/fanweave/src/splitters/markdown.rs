@@ -15,7 +15,7 @@ use crate::retrieve::TextSplitter;
 /// let pieces = Markdown::new(60).split("# Tides\n\nThey turn.\n\n## Power\n\nIt is old.");
 /// assert_eq!(pieces, ["# Tides\n\nThey turn.", "# Tides\n## Power\n\nIt is old."]);
 /// ```
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Markdown {
     length: usize,
     overlap: usize,

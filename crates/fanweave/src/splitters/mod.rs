@@ -38,6 +38,16 @@ pub struct Splitter {
     count: Arc<dyn Fn(&str) -> usize + Send + Sync>,
 }
 
+impl std::fmt::Debug for Splitter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Splitter")
+            .field("length", &self.length)
+            .field("overlap", &self.overlap)
+            .field("separators", &self.separators)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Splitter {
     /// Pieces of at most `length` characters, cut after `separator` where that suffices.
     pub fn characters(length: usize, separator: impl Into<String>) -> Self {

@@ -165,10 +165,12 @@ impl SessionStore for MemorySessions {
         Ok(())
     }
 
-    async fn summarise(&self, id: &str, summary: String, replaced: usize) -> Result<()> {
+    async fn summarise(&self, id: &str, of: &Session, summary: String) -> Result<()> {
         self.with(id, |session| {
-            session.summary = Some(summary);
-            session.messages.drain(..replaced.min(session.messages.len()));
+            if session.summary == of.summary && session.messages.starts_with(&of.messages) {
+                session.summary = Some(summary);
+                session.messages.drain(..of.messages.len());
+            }
         });
         Ok(())
     }

@@ -99,7 +99,12 @@ async fn remembers_conversations(sessions: Sessions) {
     sessions.append("a", messages[3..].to_vec()).await.unwrap();
     sessions.append("b", vec![Message::assistant("other")]).await.unwrap();
     assert_eq!(sessions.load("a").await.unwrap().messages, messages);
-    sessions.summarise("a", "three messages".into(), 3).await.unwrap();
+    let of = crate::session::Session { summary: None, messages: messages[..3].to_vec() };
+    sessions.summarise("a", &of, "three messages".into()).await.unwrap();
+    // Those are not there any more.
+    sessions.summarise("a", &of, "others".into()).await.unwrap();
+    let of = crate::session::Session { messages: messages[3..].to_vec(), ..of };
+    sessions.summarise("a", &of, "of another summary".into()).await.unwrap();
     let session = sessions.load("a").await.unwrap();
     assert_eq!((session.summary.as_deref(), &session.messages[..]), (Some("three messages"), &messages[3..]));
     sessions.clear("a").await.unwrap();

@@ -130,6 +130,42 @@ mod strict {
     use ::std::convert::Into;
 }
 
+/// Where fanweave is known under another name.
+mod renamed {
+    mod re {
+        pub(super) use fanweave as ai;
+    }
+
+    #[re::ai::tool(crate = "re::ai")]
+    pub(super) fn double(n: u8) -> u8 {
+        n * 2
+    }
+
+    #[re::ai::tool(crate = "re::ai")]
+    pub(super) struct Half {
+        pub(super) n: u8,
+    }
+
+    impl Half {
+        async fn call(&self) -> u8 {
+            self.n / 2
+        }
+    }
+
+    #[re::ai::call(crate = "re::ai", model = "sim/echo", tools(double, Half), temperature = 0.5)]
+    pub(super) async fn plain(topic: &str) -> re::ai::Prompt {
+        re::ai::prompt!("All about {{ topic }}.", topic)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_and_its_tools_are_written_where_fanweave_has_another_name() {
+    assert!(renamed::plain("tides").await.unwrap().content().ends_with("All about tides."));
+    assert_eq!(renamed::double(2), 4);
+    let half = renamed::Half { n: 4 };
+    assert_eq!(fanweave::TypedTool::run_tool(half, &Context::new()).await.unwrap(), "2");
+}
+
 /// What a macro writes is what is written.
 macro_rules! calls {
     ($name:ident, $cx:ty, $of:ty, $model:literal) => {

@@ -185,7 +185,7 @@ async fn a_tool_stays_a_function_and_its_arguments_can_be_called() {
 
 /// What can be written.
 mod forms {
-    use fanweave::{Context, TypedTool};
+    use fanweave::{Context, Message, Part, ToolCall, Tools, TypedTool};
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 
@@ -240,6 +240,28 @@ mod forms {
         let cx = Context::new().with_tag("tagged");
         let arguments: T = serde_json::from_value(arguments).map_err(|error| error.to_string())?;
         arguments.run_tool(&cx).await.map_err(|error| error.to_string())
+    }
+
+    #[deny(warnings)]
+    pub(super) mod gone_soon {
+        #[fanweave::tool]
+        #[deprecated(note = "it is known what time it is")]
+        pub(super) fn double(n: u128) -> u128 {
+            n * 2
+        }
+    }
+
+    #[tokio::test]
+    async fn integers_of_128_bits_and_tools_that_are_deprecated_are_tools_like_others() {
+        let calls = ToolCall {
+            id: "1".into(),
+            name: "double".into(),
+            arguments: r#"{"n": 36893488147419103232}"#.into(),
+        };
+        let mut message = Message::assistant("");
+        message.parts = vec![Part::ToolCall(calls)];
+        let tools = Tools::new().with::<gone_soon::double>();
+        assert_eq!(tools.execute(&message, &Context::new()).await[0].content, "73786976294838206464");
     }
 
     #[tokio::test]

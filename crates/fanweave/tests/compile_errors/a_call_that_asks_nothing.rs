@@ -40,4 +40,24 @@ impl Reader {
 #[fanweave::call(model = "sim/writer")]
 struct Thing;
 
+#[fanweave::call(model = "sim/writer")]
+unsafe fn promises(at: usize) -> String {
+    at.to_string()
+}
+
+#[fanweave::call(model = "sim/writer")]
+const fn early() -> &'static str {
+    "x"
+}
+
+#[fanweave::call(model = "sim/writer")]
+extern "C" fn foreign() -> String {
+    String::new()
+}
+
+#[fanweave::call(model = "sim/writer")]
+async fn sometimes(#[cfg(unix)] path: String) -> String {
+    path
+}
+
 fn main() {}

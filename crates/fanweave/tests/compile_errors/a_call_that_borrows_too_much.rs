@@ -13,4 +13,14 @@ async fn either(topic: std::borrow::Cow<'_, str>) -> String {
     topic.into_owned()
 }
 
+#[fanweave::call(model = "sim/writer")]
+async fn shown(topic: &impl std::fmt::Display, tones: Vec<impl ToString>) -> String {
+    format!("{topic} {}", tones.len())
+}
+
+#[fanweave::call(model = "sim/writer")]
+async fn behind(topic: &dyn std::fmt::Display) -> String {
+    topic.to_string()
+}
+
 fn main() {}

@@ -38,6 +38,21 @@ async fn provider() -> String {
     String::new()
 }
 
+#[fanweave::call(model = "sim/writer", tools(look_up), response = String)]
+async fn unseen() -> String {
+    String::new()
+}
+
+#[fanweave::call(crate = fanweave, model = "sim/writer")]
+async fn no_text() -> String {
+    String::new()
+}
+
+#[fanweave::call(crate = "::fanweave", crate = "::fanweave", model = "sim/writer")]
+async fn twice_the_crate() -> String {
+    String::new()
+}
+
 fn main() {
     let _ = misspelt();
 }

@@ -37,6 +37,21 @@ impl Door {
     async fn open(&self) {}
 }
 
+#[fanweave::tool]
+fn borrows_within(cities: Option<&str>, names: Vec<impl ToString>) -> usize {
+    cities.map_or(0, str::len) + names.len()
+}
+
+#[fanweave::tool]
+unsafe fn promises(at: usize) -> usize {
+    at
+}
+
+#[fanweave::tool]
+fn sometimes(#[cfg(unix)] path: String) -> String {
+    path
+}
+
 fn main() {
     // It is still a function.
     let _ = borrows("Paris", &[]);

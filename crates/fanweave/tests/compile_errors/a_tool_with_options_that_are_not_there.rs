@@ -16,4 +16,10 @@ fn twice() {}
 #[fanweave::tool(blocking)]
 fn blocks() {}
 
+#[fanweave::tool]
+fn höhe() {}
+
+#[fanweave::tool]
+struct ATypeWhoseNameSaysSoMuchAboutWhatItIsForThatNoProviderWouldTakeIt {}
+
 fn main() {}

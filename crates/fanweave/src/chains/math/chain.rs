@@ -39,6 +39,7 @@ Question: {{ question }}
 /// # Errors
 /// [`ErrorKind::Parse`] where the model writes no expression, with what it wrote, and where the expression has no
 /// value.
+#[derive(Debug)]
 pub struct Math {
     prompt: Chain<Vars, Prompt>,
     model: Model,

@@ -8,6 +8,7 @@ mod stuff;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -124,6 +125,18 @@ pub struct Skipped {
 pub struct Qa {
     way: Way,
     parts: Parts,
+}
+
+impl fmt::Debug for Qa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let way = match self.way {
+            Way::Stuff(_) => "stuff",
+            Way::MapReduce(_) => "map_reduce",
+            Way::Refine(_) => "refine",
+            Way::MapRerank(_) => "map_rerank",
+        };
+        f.debug_struct("Qa").field("way", &way).field("model", &self.parts.model).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone)]

@@ -54,7 +54,7 @@ const LOOK: u32 = 256;
 ///
 /// # Cancellation
 /// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteCache {
     file: Arc<File>,
     most_bytes: u64,

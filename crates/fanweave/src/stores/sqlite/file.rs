@@ -93,6 +93,12 @@ pub(super) struct File {
     connection: Mutex<Connection>,
 }
 
+impl std::fmt::Debug for File {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.path.fmt(f)
+    }
+}
+
 impl File {
     pub(super) fn open(path: &Path, layout: &'static Layout) -> Result<Self> {
         Ok(Self { path: path.to_owned(), layout, connection: Mutex::new(open(path, layout)?) })

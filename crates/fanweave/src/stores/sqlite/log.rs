@@ -75,7 +75,7 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 ///
 /// # Cancellation
 /// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteLog {
     file: Arc<File>,
     most_bytes: u64,

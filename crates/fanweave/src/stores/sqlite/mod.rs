@@ -92,6 +92,12 @@ struct Shared {
     copy: RwLock<Copy>,
 }
 
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Sqlite").field(&self.0.file).finish()
+    }
+}
+
 /// The vectors and metadata of the file, as of some moment.
 #[derive(Default)]
 struct Copy {
@@ -373,7 +379,7 @@ impl Copy {
 ///
 /// # Cancellation
 /// A write that has begun is finished, whether its future is dropped or not.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct SqliteSessions(Arc<File>);
 
 impl SqliteSessions {
@@ -400,15 +406,13 @@ impl SessionStore for SqliteSessions {
         let (file, id) = (self.0.clone(), id.to_owned());
         aside(move || {
             let (summary, messages) = file.read(|file| {
-                let summary = "SELECT summary FROM sessions WHERE id = ?1";
-                let summary: Option<Option<String>> =
-                    file.query_row(summary, [&id], |row| row.get(0)).optional()?;
+                let summary = summary_of(file, &id)?;
                 let messages = "SELECT message FROM messages WHERE session = ?1 ORDER BY number";
                 let messages: Vec<String> = file
                     .prepare_cached(messages)?
                     .query_map([&id], |row| row.get(0))?
                     .collect::<rusqlite::Result<_>>()?;
-                Ok((summary.flatten(), messages))
+                Ok((summary, messages))
             })?;
             let read = |text: &String| serde_json::from_str(text);
             let messages = messages
@@ -435,13 +439,26 @@ impl SessionStore for SqliteSessions {
         .await
     }
 
-    async fn summarise(&self, id: &str, summary: String, replaced: usize) -> Result<()> {
-        let id = id.to_owned();
+    async fn summarise(&self, id: &str, of: &Session, summary: String) -> Result<()> {
+        let (id, of) = (id.to_owned(), of.clone());
         self.write(move |file| {
+            if summary_of(file, &id)? != of.summary {
+                return Ok(());
+            }
+            let first = "SELECT number, message FROM messages WHERE session = ?1 ORDER BY number LIMIT ?2";
+            let most = i64::try_from(of.messages.len()).unwrap_or(i64::MAX);
+            let first: Vec<(i64, String)> = file
+                .prepare_cached(first)?
+                .query_map(params![id, most], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            let read = |text: &str| serde_json::from_str::<Message>(text).ok();
+            if !first.iter().map(|(_, text)| read(text)).eq(of.messages.into_iter().map(Some)) {
+                return Ok(());
+            }
             file.execute("INSERT OR REPLACE INTO sessions VALUES (?1, ?2)", [&id, &summary])?;
-            let first = "DELETE FROM messages WHERE number IN \
-                         (SELECT number FROM messages WHERE session = ?1 ORDER BY number LIMIT ?2)";
-            file.execute(first, params![id, i64::try_from(replaced).unwrap_or(i64::MAX)]).map(|_| ())
+            let Some((last, _)) = first.last() else { return Ok(()) };
+            let delete = "DELETE FROM messages WHERE session = ?1 AND number <= ?2";
+            file.execute(delete, params![id, last]).map(|_| ())
         })
         .await
     }
@@ -454,4 +471,9 @@ impl SessionStore for SqliteSessions {
         })
         .await
     }
+}
+
+fn summary_of(file: &Transaction<'_>, id: &str) -> rusqlite::Result<Option<String>> {
+    let summary = "SELECT summary FROM sessions WHERE id = ?1";
+    file.query_row(summary, [id], |row| row.get(0)).optional().map(Option::flatten)
 }

@@ -1,0 +1,40 @@
+//! Work on items while their source goes on.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::task::Poll;
+
+use futures::stream::FuturesOrdered;
+use futures::{Stream, StreamExt, stream};
+
+use crate::many::AT_ONCE;
+
+/// What `work` makes of the items, in their order, at most [`AT_ONCE`] of them in work at once.
+///
+/// The source is read on while all of them are in work: it may hold one of the run's places for calls until it has ended, and
+/// they may wait for that. Items that come early wait in line, which is never longer than what was answered.
+pub(super) fn ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
+where
+    S: Stream,
+    F: FnMut(S::Item) -> W,
+    W: Future,
+{
+    let mut items = Box::pin(items.fuse());
+    let mut in_line = VecDeque::new();
+    let mut in_work = FuturesOrdered::new();
+    stream::poll_fn(move |task| {
+        while let Poll::Ready(Some(item)) = items.poll_next_unpin(task) {
+            in_line.push_back(item);
+        }
+        while in_work.len() < AT_ONCE
+            && let Some(item) = in_line.pop_front()
+        {
+            in_work.push_back(work(item));
+        }
+        match in_work.poll_next_unpin(task) {
+            // More may still come.
+            Poll::Ready(None) if !items.is_done() => Poll::Pending,
+            done => done,
+        }
+    })
+}
