@@ -18,7 +18,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use tokio::runtime::Handle;
+use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
@@ -44,7 +44,16 @@ const RESENDS: usize = 3;
 /// Connections to every host that was called, with the settings of one client.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
-    hosts: Mutex<HashMap<(Scheme, Authority), Arc<Host>>>,
+    hosts: Mutex<HashMap<(Scheme, Authority, Home), Arc<Host>>>,
+}
+
+/// Where connections live, as far as that matters. The one thread of a runtime may block, and then none of its connections
+/// goes on: only its own requests are sent on them. `None` for runtimes of several threads.
+type Home = Option<runtime::Id>;
+
+fn home() -> Home {
+    let runtime = Handle::current();
+    (runtime.runtime_flavor() == RuntimeFlavor::CurrentThread).then(|| runtime.id())
 }
 
 impl Pool {
@@ -104,11 +113,15 @@ impl Pool {
         let scheme = uri.scheme().cloned().expect("a checked URL has a scheme");
         let authority = uri.authority().cloned().expect("a checked URL names a host");
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = hosts.entry((scheme, authority));
-        host.or_insert_with_key(|(scheme, authority)| {
-            Arc::new(Host::new(&self.connector, uri, scheme, authority))
-        })
-        .clone()
+        let key = (scheme, authority, home());
+        if let Some(host) = hosts.get(&key) {
+            return host.clone();
+        }
+        // Runtimes come and go.
+        hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
+        let host = Arc::new(Host::new(&self.connector, uri, &key.0, &key.1));
+        hosts.insert(key, host.clone());
+        host
     }
 }
 
@@ -145,7 +158,7 @@ fn address_http2(request: &mut Request<Sent>, uri: &Uri) {
     *request.version_mut() = Version::HTTP_2;
 }
 
-/// The connections to one host.
+/// The connections to one host, of one home.
 struct Host {
     connector: Arc<Connector>,
     /// Of the host alone.
@@ -423,6 +436,12 @@ impl State {
             }
         }
         None
+    }
+
+    /// Whether any of its connections is open.
+    fn is_connected(&self) -> bool {
+        self.free.iter().any(|free| !free.sender.is_closed())
+            || self.shared.iter().any(|(shared, _)| !shared.sender.is_closed())
     }
 
     /// Whether the connection that is next has not been used for a while.

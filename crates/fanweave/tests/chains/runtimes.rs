@@ -43,3 +43,19 @@ fn the_blocking_verbs_reach_a_server_from_threads_of_any_kind() {
         });
     });
 }
+
+#[test]
+fn the_blocking_verbs_do_not_wait_for_a_connection_of_the_thread_that_they_block() {
+    let provider = Provider::start(Settings::default());
+    let echo = chain(provider.echo()) | text();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        runtime().block_on(async {
+            echo.invoke("first").await.unwrap();
+            let answers = [echo.blocking().invoke("second"), echo.invoke("third").await];
+            done.send(answers).unwrap();
+        });
+    });
+    let answers = ended.recv_timeout(std::time::Duration::from_secs(60)).expect("it comes to an end");
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+}
