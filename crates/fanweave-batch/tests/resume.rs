@@ -466,10 +466,10 @@ async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
     let place = Place::new();
     let chain = || step(|n: u64, _| async move { Ok(n) }).journal(place.path("journal"));
     let first = chain().fingerprint("model", "a").batch([1_u64]).unwrap();
-    let locked = chain().fingerprint("model", "a").batch([1_u64]).err().expect("it is open");
+    let locked = chain().fingerprint("model", "a").batch([1_u64]).expect_err("it is open");
     assert_eq!(locked.kind(), ErrorKind::Locked);
     first.collect().await;
-    let other = chain().fingerprint("model", "b").batch([1_u64]).err().expect("it is another run's");
+    let other = chain().fingerprint("model", "b").batch([1_u64]).expect_err("it is another run's");
     assert_eq!(other.kind(), ErrorKind::Mismatch);
     let text = step(|n: u64, _| async move { Ok(n.to_string()) });
     let rows =
