@@ -12,7 +12,8 @@ use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
 impl Model {
     /// Remembers answers in `store`: an equal request, parameters included, is answered from there.
     ///
-    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it.
+    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it. A call
+    /// that is read as a stream goes at the pace of its reader, and so do those that wait for it.
     /// An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and comes in one piece.
     /// Errors are not remembered. [`Context::with_fresh_answers`] passes the store by.
     ///
