@@ -38,7 +38,7 @@ pub struct Answer {
     /// The provider's id of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Requests that it took. 0 where none was made.
+    /// Tries that it took. 0 where no request was made.
     pub attempts: u32,
     /// The provider's own body, where the model was told to keep it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,8 +38,8 @@ impl Costs {
     ///
     /// The sum is that of all runs in the journal. A row in flight counts as the dearest that has ended, or as
     /// `row` as long as none was dearer: so many dollars a row is expected to cost at most. A row whose cost is
-    /// unknown counts as much. Under a cap no request is sent a second time because it is late; without one such a call counts
-    /// twice, for what the provider bills for the one that lost is unknown. What it bills for requests that failed is in no sum.
+    /// unknown counts as much. Under a cap no request is sent a second time because it is late. What providers bill for
+    /// requests that failed, or that lost against a second one, is in no sum.
     #[must_use]
     pub fn cap(mut self, usd: f64, row: f64) -> Self {
         self.cap = Some(usd);

@@ -39,7 +39,8 @@ pub struct Summary {
     pub refused: Option<Error>,
     /// Tries after the first one.
     pub retries: u64,
-    /// Requests that were sent beside one that was late. See [`Settings::hedge`](crate::Settings::hedge).
+    /// Requests that were sent beside one that was late: see [`Settings::hedge`](crate::Settings::hedge). Of each such pair
+    /// the provider may bill both, and the cost is that of the one that was answered first.
     pub hedged: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,

@@ -75,7 +75,7 @@ impl Observer for Tally {
             calls.answered += 1;
             calls.attempts += reply.attempts;
             calls.usage += reply.usage;
-            calls.cost += cost.unwrap_or_default() * f64::from(reply.hedged + 1);
+            calls.cost += cost.unwrap_or_default();
             calls.unpriced += u32::from(cost.is_none());
         }
     }

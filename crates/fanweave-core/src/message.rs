@@ -193,12 +193,9 @@ pub struct Reply {
     pub finish_reason: Option<FinishReason>,
     /// Tokens used.
     pub usage: Usage,
-    /// Requests it took to get this answer. 0 where no request was made.
+    /// Tries it took to get this answer. 0 where no request was made. A request that was sent beside one that was late
+    /// is part of the same try: see [`EventKind::Hedged`](crate::EventKind::Hedged).
     pub attempts: u32,
-    /// How many of them were sent beside one that was late. What became of those that lost is unknown: the provider may
-    /// bill each of them like the answer.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub hedged: u32,
     /// Whether the answer comes from a [store](crate::Model::cached), and cost nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,

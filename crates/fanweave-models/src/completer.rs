@@ -86,7 +86,7 @@ impl Completer {
         let (mut messages, sent) = once::send(&self.http, request, reader, cx).await?;
         for reply in messages.iter_mut().filter_map(|message| message.reply.as_deref_mut()) {
             reply.request_id.clone_from(&sent.request_id);
-            (reply.attempts, reply.hedged) = (sent.attempts, sent.hedged);
+            reply.attempts = sent.attempts;
         }
         Ok(messages)
     }

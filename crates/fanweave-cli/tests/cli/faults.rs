@@ -69,8 +69,9 @@ fn rows_that_the_provider_forgot_are_sent_a_second_time_and_counted() {
     assert_eq!(hedged + retries, stats.requests - 600);
     let rows = folder.rows("out.jsonl");
     assert_all_answered(&rows, 600);
+    // Of a row they say nothing: it is the same in a run without haste.
     let attempts: u64 = rows.iter().map(|row| row["attempts"].as_u64().unwrap()).sum();
-    assert_eq!(attempts, stats.requests);
+    assert_eq!(attempts, 600 + retries);
 }
 
 #[test]

@@ -84,7 +84,7 @@ impl Cached {
             let reply = answer.reply.get_or_insert_default();
             reply.cached = true;
             reply.usage = Usage::default();
-            (reply.attempts, reply.hedged) = (0, 0);
+            reply.attempts = 0;
         }
         Ok(answer)
     }

@@ -60,14 +60,12 @@ impl Transcript {
 
     /// The answer, with the tokens and requests of all rounds in its reply.
     pub fn into_answer(mut self) -> Message {
-        let all = |of: fn(&crate::Reply) -> u32| self.replies().map(of).fold(0, u32::saturating_add);
-        let (attempts, hedged) = (all(|reply| reply.attempts), all(|reply| reply.hedged));
+        let attempts = self.replies().map(|reply| reply.attempts).fold(0, u32::saturating_add);
         let all_cached = self.replies().all(|reply| reply.cached);
         let Some(mut answer) = self.messages.pop() else { return self.answer().clone() };
         if let Some(reply) = &mut answer.reply {
             reply.usage = self.usage;
             reply.attempts = attempts;
-            reply.hedged = hedged;
             reply.cached = all_cached;
         }
         answer

@@ -45,41 +45,29 @@ pub(crate) struct Manner {
     pub(crate) hedge: bool,
 }
 
-/// What came of a request.
-pub(crate) struct Done<T> {
-    pub(crate) answer: T,
-    /// Requests it took.
-    pub(crate) attempts: u32,
-    /// How many of them were sent beside one that was late.
-    pub(crate) hedged: u32,
-}
-
-/// Sends a request until it succeeds or there is no use.
+/// Sends a request until it succeeds or there is no use, and gives the number of tries it took. A second request for one that
+/// is late is no try of its own.
 pub(crate) async fn again<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     manner: Manner,
     cx: &Context,
-) -> Result<Done<A::Answer>> {
+) -> Result<(A::Answer, u32)> {
     let mut tries = Tries::new(manner.retry, &account.budget);
-    let mut sent = Sent::default();
     loop {
         let attempt = tries.begin();
-        match once(call, account, manner, &mut sent, cx).await {
+        let mut spoken = false;
+        match once(call, account, manner, &mut spoken, cx).await {
             Ok(answer) => {
                 tries.succeeded();
-                let hedged = sent.hedged;
-                return Ok(Done { answer, attempts: attempt + hedged, hedged });
+                return Ok((answer, attempt));
             }
             // What has been handed out cannot be taken back.
-            Err(error) if sent.spoken => return Err(call.named(error).with_attempts(attempt + sent.hedged)),
+            Err(error) if spoken => return Err(call.named(error).with_attempts(attempt)),
             Err(error) => {
                 let error = call.named(error);
                 let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-                let wait = tries.after(error.clone(), left).map_err(|error| {
-                    let attempts = error.attempts() + sent.hedged;
-                    error.with_attempts(attempts)
-                })?;
+                let wait = tries.after(error.clone(), left)?;
                 cx.emit(EventKind::Retrying { attempt, wait, error }).await;
                 sleep(wait).await;
             }
@@ -87,28 +75,18 @@ pub(crate) async fn again<A: Attempt>(
     }
 }
 
-/// What happened to the requests of a call.
-#[derive(Default)]
-struct Sent {
-    /// Whether a piece has been handed out.
-    spoken: bool,
-    /// How many were sent beside one that was late.
-    hedged: u32,
-}
-
 /// Sends the request once. Slot and place are held until the answer has been read, and no longer.
 async fn once<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     manner: Manner,
-    sent: &mut Sent,
+    spoken: &mut bool,
     cx: &Context,
 ) -> Result<A::Answer> {
     let ready = call.prepare().await?;
     let (slot, mut place) = enter(account, manner.ask, cx).await?;
     let began = place.sent();
     cx.emit(EventKind::RequestStarted).await;
-    let Sent { spoken, hedged } = sent;
     if !manner.hedge {
         return call.send(ready, &mut place, spoken, cx).await;
     }
@@ -130,7 +108,6 @@ async fn once<A: Attempt>(
                 && let Some(_slot) = cx.try_slot()
                 && let Some(mut place) = account.try_hedge(manner.ask)
             {
-                *hedged += 1;
                 cx.emit(EventKind::Hedged).await;
                 on_its_way.store(true, Ordering::Relaxed);
                 let done = call.send(ready, &mut place, &mut false, cx).await;

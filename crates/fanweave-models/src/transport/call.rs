@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
-use super::again::{Attempt, Done, Manner, again};
+use super::again::{Attempt, Manner, again};
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
@@ -80,10 +80,8 @@ impl ChatModel for HttpModel {
         let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
         let manner = Manner { retry: self.retry, ask, hedge };
         let sending = Sending { model: self, request: &request };
-        let Done { answer: mut message, attempts, hedged } =
-            again(&sending, &self.account, manner, cx).await?;
-        let reply = reply(&mut message);
-        (reply.attempts, reply.hedged) = (attempts, hedged);
+        let (mut message, attempts) = again(&sending, &self.account, manner, cx).await?;
+        reply(&mut message).attempts = attempts;
         Ok(message)
     }
 }
