@@ -138,10 +138,11 @@ impl Exchange {
         route: Result<Route, Problem>,
         request: hyper::Request<Incoming>,
     ) -> Result<Made, Problem> {
-        self.check_key(request.headers())?;
-        let route = route?;
         let (head, body) = request.into_parts();
-        let body = read(body).await?;
+        // Also where it is not needed: a connection with an unread body is closed, in the face of the next request on it.
+        let body = read(body).await;
+        self.check_key(&head.headers)?;
+        let (route, body) = (route?, body?);
         match route {
             Route::Chat => self.call::<openai::Chat<'_>>(&head.headers, &body),
             Route::Completions => self.call::<openai::Completions<'_>>(&head.headers, &body),

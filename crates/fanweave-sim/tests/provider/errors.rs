@@ -1,8 +1,12 @@
 //! What is wrong with a request, and how it is told.
 
+use std::time::Duration;
+
 use fanweave_sim::Settings;
 use hyper::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::client::{Client, calm, start};
 
@@ -88,4 +92,22 @@ async fn the_front_page_says_what_there_is() {
     let server = calm();
     let answer = Client::connect(&server).await.get("/").await;
     assert!(answer.body.contains("/v1/chat/completions"), "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_refusal_whose_body_came_late() {
+    let server = start(Settings { api_key: Some("sk-right".into()), ..Settings::default() });
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    for path in ["/v1/chat/completions", "/v1/nothing", "/v1/chat/completions"] {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // As clients do that write head and body one after the other.
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        stream.write_all(b"{}").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"}}") {
+            assert!(stream.read_buf(&mut answer).await.unwrap() > 0, "{path}: the connection was closed");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 401"), "{}", String::from_utf8_lossy(&answer));
+    }
 }
