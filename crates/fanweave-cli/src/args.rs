@@ -167,7 +167,7 @@ pub(crate) struct BatchArgs {
     pub(crate) fallback_model: Vec<String>,
 
     /// Environment variable that holds a key. Given several times, rows are spread over the keys, and each key has
-    /// limits of its own
+    /// limits of its own. One that is refused for good leaves its rows to the others
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) key_env: Vec<String>,
 

@@ -11,6 +11,7 @@ use fanweave::batch::{
 };
 use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{BatchArgs, ModelArgs, ShowProgress, Via};
@@ -34,7 +35,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         one_on_stdout(&args.output)?;
     }
     let keep_raw = source.format() == Format::OpenAi;
-    let routed = route(&args, keep_raw)?;
+    let mut routed = route(&args, keep_raw)?;
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
@@ -69,7 +70,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         Via::BatchApi => Some(batch_api(&args, keep_raw)?),
     };
     let done = watch
-        .over(|progress, stop| {
+        .over(&mut routed.notes, |progress, stop| {
             let job = job.progress(progress).stop(stop);
             async move {
                 match &api {
@@ -98,9 +99,10 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Runs a job to its end, showing how it goes, and says how it went.
+    /// Runs a job to its end, showing how it goes and what `notes` say, and says how it went.
     pub(crate) async fn over<F>(
         &self,
+        notes: &mut UnboundedReceiver<String>,
         job: impl FnOnce(Arc<Progress>, CancellationToken) -> F,
     ) -> Result<Exit, Failure>
     where
@@ -117,17 +119,31 @@ impl Watch<'_> {
                 display.say(self.stopping);
                 std::future::pending::<()>().await;
             };
-            tokio::join!(display.draw(), draining, live::answer(&display, self.reads_keys));
+            let telling = async {
+                while let Some(note) = notes.recv().await {
+                    self.note(&display, &note);
+                }
+            };
+            tokio::join!(display.draw(), draining, telling, live::answer(&display, self.reads_keys));
         };
         let done = tokio::select! {
             done = work => done,
             _ = drawing => unreachable!("drawing never ends"),
         };
         display.clear();
+        while let Ok(note) = notes.try_recv() {
+            self.note(&display, &note);
+        }
         match done {
             Ok(summary) => self.finish(&summary),
             Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
             Err(error) => Err(failure(&error)),
+        }
+    }
+
+    fn note(&self, display: &Display, note: &str) {
+        if !self.quiet {
+            display.print(note);
         }
     }
 

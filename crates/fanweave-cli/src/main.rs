@@ -25,6 +25,7 @@ mod route;
 mod run;
 mod secrets;
 mod sim;
+mod spread;
 mod stop;
 mod summary;
 mod telemetry;

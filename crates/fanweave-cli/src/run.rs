@@ -11,6 +11,7 @@ use fanweave::batch::{BatchJob, Costs, Input, Settings};
 use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
@@ -250,7 +251,9 @@ async fn each_row(
         reads_keys: rows != Path::new("-"),
         stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
     };
-    watch.over(|progress, stop| job.progress(progress).stop(stop).run()).await
+    // Each step has one model: there are none to leave out.
+    let (_, mut notes) = mpsc::unbounded_channel();
+    watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
 }
 
 /// What a row gives to the inputs, over what is given for all rows.

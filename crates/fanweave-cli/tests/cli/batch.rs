@@ -306,6 +306,47 @@ fn rows_are_spread_over_models_by_weight_and_over_keys() {
 }
 
 #[test]
+fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
+    let settings = Settings {
+        api_key: Some("sk-good-0000000".to_owned()),
+        models: vec!["echo".to_owned()],
+        ..Settings::default()
+    };
+    let provider = Provider::start(settings);
+    let url = provider.url();
+    let run = |models: &str, keys: [&str; 2], more: &[&str]| {
+        let folder = Folder::new();
+        folder.write("in.jsonl", prompts(40));
+        let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", models, "--base-url", &url];
+        let keyed = ["--key-env", "KEY_A", "--key-env", "KEY_B"];
+        let mut command = folder.command(&[&words[..], &keyed, more].concat());
+        let ran =
+            crate::support::Ran::of(command.env("KEY_A", keys[0]).env("KEY_B", keys[1]).output().unwrap());
+        let told = format!("{}{}", ran.stderr, ran.stdout);
+        assert!(keys.iter().all(|key| !told.contains(key)), "{told}");
+        (folder, ran)
+    };
+    let good = "sk-good-0000000";
+
+    let (folder, ran) = run("openai/echo", ["sk-canary-111111", good], &[]);
+    let ran = ran.expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 40);
+    let left_out = "note: openai/echo with the key in KEY_A is left out from here on";
+    assert_eq!(ran.stderr.matches("note: ").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains(left_out) && ran.stderr.contains("401"), "{}", ran.stderr);
+
+    let (folder, ran) = run("openai/echo,openai/gone=3", [good, good], &["--quiet"]);
+    let ran = ran.expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 40);
+    assert_eq!(ran.stderr, "", "no note is an error");
+
+    // Where nobody is left, the error is told and the run stops.
+    let (_, ran) = run("openai/echo", ["sk-canary-111111", "sk-canary-222222"], &[]);
+    let ran = ran.expect_code(1);
+    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows are left"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_row_that_fails_falls_back_to_the_next_model() {
     let provider = Provider::start(Settings { models: vec!["echo".to_owned()], ..Settings::default() });
     let folder = Folder::new();
