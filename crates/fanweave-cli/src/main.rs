@@ -5,6 +5,7 @@ mod ask;
 mod batch;
 mod config;
 mod cost;
+mod cut;
 mod documents;
 mod dry_run;
 mod exit;

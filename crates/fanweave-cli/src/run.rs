@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
+use crate::cut::Cuts;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
@@ -71,9 +72,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         }
         None => {
             given_all(&file, &inputs)?;
+            let cuts = Arc::new(Cuts::of_chain());
             let cx = match args.concurrency {
-                Some(most) => Context::new().with_concurrency(most),
-                None => Context::new(),
+                Some(most) => cuts.watch().with_concurrency(most),
+                None => cuts.watch(),
             };
             let work = async {
                 if args.json {
@@ -82,10 +84,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                     print_pieces(&chain, inputs, &cx).await
                 }
             };
-            tokio::select! {
+            let done = tokio::select! {
                 done = work => done,
                 () = stop::signal() => Ok(Exit::Interrupted),
+            };
+            if !args.quiet {
+                cuts.tell();
             }
+            done
         }
     };
     history.end().await;
