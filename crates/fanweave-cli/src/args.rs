@@ -122,9 +122,9 @@ pub(crate) struct BatchArgs {
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) system: Option<String>,
 
-    /// Most rows in flight at once
-    #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one_usize, help_heading = "Rows")]
-    pub(crate) concurrency: NonZeroUsize,
+    /// Most rows in flight at once [default: 64]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
+    pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// What the input is: openai, jsonl, csv, parquet or text [default: found out]
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
@@ -172,7 +172,8 @@ pub(crate) struct BatchArgs {
     pub(crate) key_env: Vec<String>,
 
     /// How rows reach the provider: a call each, or by the file through its batch API, which takes up to a day and
-    /// costs half
+    /// costs half. What is about single calls is refused there: --concurrency, --max-in-flight, --tpm, --cache, --dedupe,
+    /// --no-hedging, --budget-usd, --fallback-model and a second key
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 

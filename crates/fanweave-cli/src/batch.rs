@@ -23,7 +23,11 @@ use crate::route::route;
 use crate::telemetry::Exporter;
 use crate::{cost, dry_run, live, models, stop, summary};
 
-pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
+    if args.via == Via::BatchApi {
+        // That of the settings is for calls.
+        args.model.cache = None;
+    }
     let source = open(&args.input, args.input_format.as_deref())?;
     if source.format() == Format::OpenAi && args.prompt.is_some() {
         return Err(Failure::usage(
@@ -55,7 +59,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         output: &args.output,
         show: args.show_progress,
         quiet: args.quiet,
-        concurrency: args.concurrency,
+        concurrency: settings.concurrency,
         json: args.json,
         reads_keys: args.input != Path::new("-"),
         stopping: match args.via {
@@ -206,6 +210,33 @@ fn one_model(args: &BatchArgs) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses flags that say how single calls are made, where `args` has the rows go through a batch API.
+///
+/// To be asked before the settings of files are filled in: those are for other runs too.
+pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
+    if args.via == Via::Calls {
+        return Ok(());
+    }
+    let idle = [
+        ("--concurrency", args.concurrency.is_some()),
+        ("--max-in-flight", args.model.max_in_flight.is_some()),
+        ("--tpm", args.model.tpm.is_some()),
+        ("--cache", args.model.cache.is_some()),
+        ("--dedupe", args.dedupe),
+        ("--no-hedging", args.no_hedging),
+    ];
+    let given: Vec<_> = idle.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let verb = if given.len() == 1 { "has" } else { "have" };
+    Err(Failure::usage(format!(
+        "{} {verb} no effect with --via batch-api: the provider takes all rows in a file, and answers each when it likes",
+        given.join(", ")
+    ))
+    .with_hint("leave it out, or leave --via out and call for each row"))
+}
+
 /// The batch API of the one model that is named.
 fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
     let key = args.key_env.first().map(String::as_str);
@@ -280,7 +311,7 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
     let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
     Ok(Settings {
         output_format,
-        concurrency: args.concurrency,
+        concurrency: args.concurrency.unwrap_or(Settings::default().concurrency),
         strict: args.strict,
         unordered: args.unordered,
         retry_failed: args.retry_failed,

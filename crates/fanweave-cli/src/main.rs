@@ -64,6 +64,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     let mut command = cli.command;
     match &mut command {
         Command::Batch(args) => {
+            batch::refuse_idle_flags(args)?;
             config::load()?;
             config::fill(&mut args.model, &mut args.fallback_model)?;
         }
