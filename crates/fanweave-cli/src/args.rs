@@ -113,12 +113,12 @@ pub(crate) struct BatchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// Template of the prompt, or @FILE that holds one; {{ name }} is the row's field of that name, and
-    /// {{ input }} a line of text
+    /// Template of the prompt; {{ name }} is the row's field of that name, and {{ input }} a line of text. @FILE is one in a
+    /// file, and @@ begins a text with one @
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) prompt: Option<String>,
 
-    /// System message, a template too
+    /// System message, a template too, or @FILE that holds one
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) system: Option<String>,
 
@@ -241,7 +241,7 @@ pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// System message, or @FILE that holds one
+    /// System message, or @FILE that holds one; @@ begins a text with one @
     #[arg(short, long, value_name = "TEXT|@FILE")]
     pub(crate) system: Option<String>,
 
@@ -327,7 +327,7 @@ pub(crate) struct RunArgs {
     /// The chain file
     pub(crate) file: PathBuf,
 
-    /// Sets an input of the chain; @FILE is the text of a file
+    /// Sets an input of the chain; @FILE is the text of a file, and @@ begins a text with one @
     #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
 

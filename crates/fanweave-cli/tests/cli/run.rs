@@ -309,3 +309,18 @@ fn texts_of_files_begin_without_the_mark_of_an_editor() {
     folder.run(&batch).expect_code(0);
     assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("Praise tides."));
 }
+
+#[test]
+fn two_signs_begin_a_text_with_one_that_names_no_file() {
+    let folder = Folder::new();
+    folder.write("chain.yaml", "inputs: { who: null }\nsteps: { a: { prompt: 'Greet {{ who }}.' } }\n");
+    let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo", "--set", "who=@@ada"]).expect_code(0);
+    assert_eq!(ran.stdout, echo_of("Greet @ada.") + "\n");
+    folder.write("in.txt", "tides\n");
+    let words = ["batch", "in.txt", "-o", "out.jsonl", "-m", "sim/echo", "-p", "@@{{ input }}", "-s", "@@x"];
+    folder.run(&words).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("@tides"));
+    let missing = folder.run(&["ask", "-m", "sim/echo", "-s", "@x", "hi"]).expect_code(2);
+    assert!(missing.stderr.contains("cannot read the file of --system: x"), "{}", missing.stderr);
+    folder.run(&["ask", "-m", "sim/echo", "-s", "@@x", "hi"]).expect_code(0);
+}
