@@ -16,6 +16,7 @@ mod list;
 mod live;
 mod logs;
 mod manual;
+mod misplaced;
 mod models;
 mod out;
 mod panel;
