@@ -394,7 +394,14 @@ pub(crate) struct RunArgs {
     pub(crate) prices: Option<PathBuf>,
 
     /// What to show while it runs
-    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "HOW",
+        requires = "rows",
+        help_heading = "Progress"
+    )]
     pub(crate) show_progress: ShowProgress,
 
     /// Show nothing but errors

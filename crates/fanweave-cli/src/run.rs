@@ -29,11 +29,13 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
-        tell!(
-            "{} is fine{}",
-            args.file.display(),
-            missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
-        );
+        if !args.quiet {
+            tell!(
+                "{} is fine{}",
+                args.file.display(),
+                missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
+            );
+        }
         return Ok(Exit::Ok);
     }
     if let Some(how) = &args.graph {

@@ -324,3 +324,21 @@ fn two_signs_begin_a_text_with_one_that_names_no_file() {
     assert!(missing.stderr.contains("cannot read the file of --system: x"), "{}", missing.stderr);
     folder.run(&["ask", "-m", "sim/echo", "-s", "@@x", "hi"]).expect_code(0);
 }
+
+#[test]
+fn a_flag_of_progress_is_obeyed_or_refused() {
+    let folder = folder();
+    let check = ["run", "chain.yaml", "--check"];
+    assert!(folder.run(&check).expect_code(0).stderr.contains("chain.yaml is fine"));
+    let quiet = folder.run(&[&check[..], &["-q"]].concat()).expect_code(0);
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+    folder.write("wrong.yaml", "steps: {}\n");
+    let wrong = folder.run(&["run", "wrong.yaml", "--check", "-q"]).expect_code(2);
+    assert!(wrong.stderr.contains("wrong.yaml:1:"), "{}", wrong.stderr);
+
+    let run = ["run", "chain.yaml", "-m", "sim/echo", "--set", "tone=dry", "--show-progress", "counter"];
+    let alone = folder.run(&run).expect_code(2);
+    assert!(alone.stderr.contains("--rows"), "{}", alone.stderr);
+    folder.write("rows.csv", "topic\nwind\n");
+    folder.run(&[&run[..], &["--rows", "rows.csv", "-o", "out.jsonl"]].concat()).expect_code(0);
+}
