@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, echo_of};
+use crate::support::{Folder, Provider, Ran, echo_of};
 
 const CHAIN: &str = "
 inputs: { topic: tides, tone: null }
@@ -341,4 +341,30 @@ fn a_flag_of_progress_is_obeyed_or_refused() {
     assert!(alone.stderr.contains("--rows"), "{}", alone.stderr);
     folder.write("rows.csv", "topic\nwind\n");
     folder.run(&[&run[..], &["--rows", "rows.csv", "-o", "out.jsonl"]].concat()).expect_code(0);
+}
+
+#[test]
+fn the_commands_of_the_guide_do_what_they_say() {
+    let guide = include_str!("../../../../docs/chain-files.md");
+    let block = |language: &str| guide.split_once(language).and_then(|(_, rest)| rest.split_once("```"));
+    let (Some((chain, _)), Some((commands, _))) = (block("```yaml\n"), block("```sh\n")) else {
+        panic!("the guide begins with a chain and its commands")
+    };
+    let folder = Folder::new();
+    folder.write("article.yaml", chain);
+    folder.write("topics.csv", "topic\nwind\n");
+    let program = format!("{} run", env!("CARGO_BIN_EXE_fanweave"));
+    let said = commands.lines().map(|line| {
+        let mut shell = std::process::Command::new("sh");
+        shell.current_dir(folder.path()).env_clear().env("FANWEAVE_MODEL", "sim/echo");
+        let ran = shell.args(["-c", &line.replace("fanweave run", &program)]).output();
+        Ran::of(ran.expect("a shell starts")).expect_code(0)
+    });
+    let said: Vec<_> = said.map(|ran| ran.stdout + &ran.stderr).collect();
+    let wanted = ["ocean currents", "is fine", "section, for each of outline", "nothing was called", "1 ok"];
+    assert_eq!(said.len(), wanted.len());
+    for (said, wanted) in said.iter().zip(wanted) {
+        assert!(said.contains(wanted), "{wanted} is not in: {said}");
+    }
+    assert_eq!(folder.rows("articles.jsonl").len(), 1);
 }
