@@ -113,18 +113,18 @@ pub(crate) struct BatchArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// Template of the prompt, or @FILE that holds one; {{ name }} is the row's field of that name, and
-    /// {{ input }} a line of text
+    /// Template of the prompt; {{ name }} is the row's field of that name, and {{ input }} a line of text. @FILE is one in a
+    /// file, and @@ begins a text with one @
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) prompt: Option<String>,
 
-    /// System message, a template too
+    /// System message, a template too, or @FILE that holds one
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) system: Option<String>,
 
-    /// Most rows in flight at once
-    #[arg(short, long, value_name = "N", default_value = "64", value_parser = at_least_one_usize, help_heading = "Rows")]
-    pub(crate) concurrency: NonZeroUsize,
+    /// Most rows in flight at once [default: 64]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
+    pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// What the input is: openai, jsonl, csv, parquet or text [default: found out]
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
@@ -167,12 +167,13 @@ pub(crate) struct BatchArgs {
     pub(crate) fallback_model: Vec<String>,
 
     /// Environment variable that holds a key. Given several times, rows are spread over the keys, and each key has
-    /// limits of its own
+    /// limits of its own. One that is refused for good leaves its rows to the others
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) key_env: Vec<String>,
 
     /// How rows reach the provider: a call each, or by the file through its batch API, which takes up to a day and
-    /// costs half
+    /// costs half. What is about single calls is refused there: --concurrency, --max-in-flight, --tpm, --cache, --dedupe,
+    /// --no-hedging, --budget-usd, --fallback-model and a second key
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 
@@ -240,7 +241,7 @@ pub(crate) struct AskArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// System message, or @FILE that holds one
+    /// System message, or @FILE that holds one; @@ begins a text with one @
     #[arg(short, long, value_name = "TEXT|@FILE")]
     pub(crate) system: Option<String>,
 
@@ -326,7 +327,7 @@ pub(crate) struct RunArgs {
     /// The chain file
     pub(crate) file: PathBuf,
 
-    /// Sets an input of the chain; @FILE is the text of a file
+    /// Sets an input of the chain; @FILE is the text of a file, and @@ begins a text with one @
     #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
 
@@ -393,7 +394,14 @@ pub(crate) struct RunArgs {
     pub(crate) prices: Option<PathBuf>,
 
     /// What to show while it runs
-    #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        value_name = "HOW",
+        requires = "rows",
+        help_heading = "Progress"
+    )]
     pub(crate) show_progress: ShowProgress,
 
     /// Show nothing but errors

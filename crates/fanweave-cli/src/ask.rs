@@ -1,11 +1,13 @@
 //! `fanweave ask`: one question, its answer as it arrives.
 
 use std::io::{IsTerminal, Read, Write};
+use std::sync::Arc;
 
 use fanweave::{Chain, Context, Message, Model, Prompt, chain};
 use serde_json::json;
 
 use crate::args::AskArgs;
+use crate::cut::Cuts;
 use crate::documents;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
@@ -30,11 +32,20 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
 }
 
 async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Exporter) -> Result<Exit, Failure> {
-    if let Some(docs) = &args.docs {
-        return documents::answer(docs, prompt.last_user_text(), args, model, telemetry).await;
-    }
-    let answer = telemetry.watch("ask", chain(model));
-    if args.json { print_json(&answer, prompt).await } else { print_pieces(&answer, prompt).await }
+    let cuts = Arc::<Cuts>::default();
+    let cx = cuts.watch();
+    let done = if let Some(docs) = &args.docs {
+        documents::answer(docs, prompt.last_user_text(), args, model, telemetry, &cx).await
+    } else {
+        let answer = telemetry.watch("ask", chain(model));
+        if args.json {
+            print_json(&answer, prompt, &cx).await
+        } else {
+            print_pieces(&answer, prompt, &cx).await
+        }
+    };
+    cuts.tell();
+    done
 }
 
 /// The words of the command line, then what comes on stdin.
@@ -65,13 +76,17 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     }
 }
 
-async fn print_pieces(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
-    let (_, exit) = print(answer.stream(prompt)).await?;
+async fn print_pieces(
+    answer: &Chain<Prompt, Message>,
+    prompt: Prompt,
+    cx: &Context,
+) -> Result<Exit, Failure> {
+    let (_, exit) = print(answer.stream_in(prompt, cx)).await?;
     Ok(exit.unwrap_or(Exit::Ok))
 }
 
-async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt) -> Result<Exit, Failure> {
-    let message = answer.invoke_in(prompt, &Context::new()).await?;
+async fn print_json(answer: &Chain<Prompt, Message>, prompt: Prompt, cx: &Context) -> Result<Exit, Failure> {
+    let message = answer.invoke_in(prompt, cx).await?;
     let reply = message.reply.clone().unwrap_or_default();
     let tool_calls: Vec<_> = message.tool_calls().collect();
     let mut line = json!({

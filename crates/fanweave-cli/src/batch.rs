@@ -11,6 +11,7 @@ use fanweave::batch::{
 };
 use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{BatchArgs, ModelArgs, ShowProgress, Via};
@@ -22,7 +23,11 @@ use crate::route::route;
 use crate::telemetry::Exporter;
 use crate::{cost, dry_run, live, models, stop, summary};
 
-pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
+pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
+    if args.via == Via::BatchApi {
+        // That of the settings is for calls.
+        args.model.cache = None;
+    }
     let source = open(&args.input, args.input_format.as_deref())?;
     if source.format() == Format::OpenAi && args.prompt.is_some() {
         return Err(Failure::usage(
@@ -34,7 +39,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         one_on_stdout(&args.output)?;
     }
     let keep_raw = source.format() == Format::OpenAi;
-    let routed = route(&args, keep_raw)?;
+    let mut routed = route(&args, keep_raw)?;
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;
     let costs = cost::costs(&args, &prices, &routed.names)?;
@@ -54,7 +59,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         output: &args.output,
         show: args.show_progress,
         quiet: args.quiet,
-        concurrency: args.concurrency,
+        concurrency: settings.concurrency,
         json: args.json,
         reads_keys: args.input != Path::new("-"),
         stopping: match args.via {
@@ -69,7 +74,7 @@ pub(crate) async fn run(args: BatchArgs) -> Result<Exit, Failure> {
         Via::BatchApi => Some(batch_api(&args, keep_raw)?),
     };
     let done = watch
-        .over(|progress, stop| {
+        .over(&mut routed.notes, |progress, stop| {
             let job = job.progress(progress).stop(stop);
             async move {
                 match &api {
@@ -98,9 +103,10 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Runs a job to its end, showing how it goes, and says how it went.
+    /// Runs a job to its end, showing how it goes and what `notes` say, and says how it went.
     pub(crate) async fn over<F>(
         &self,
+        notes: &mut UnboundedReceiver<String>,
         job: impl FnOnce(Arc<Progress>, CancellationToken) -> F,
     ) -> Result<Exit, Failure>
     where
@@ -117,17 +123,31 @@ impl Watch<'_> {
                 display.say(self.stopping);
                 std::future::pending::<()>().await;
             };
-            tokio::join!(display.draw(), draining, live::answer(&display, self.reads_keys));
+            let telling = async {
+                while let Some(note) = notes.recv().await {
+                    self.note(&display, &note);
+                }
+            };
+            tokio::join!(display.draw(), draining, telling, live::answer(&display, self.reads_keys));
         };
         let done = tokio::select! {
             done = work => done,
             _ = drawing => unreachable!("drawing never ends"),
         };
         display.clear();
+        while let Ok(note) = notes.try_recv() {
+            self.note(&display, &note);
+        }
         match done {
             Ok(summary) => self.finish(&summary),
             Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),
             Err(error) => Err(failure(&error)),
+        }
+    }
+
+    fn note(&self, display: &Display, note: &str) {
+        if !self.quiet {
+            display.print(note);
         }
     }
 
@@ -188,6 +208,33 @@ fn one_model(args: &BatchArgs) -> Result<(), Failure> {
             .with_hint("name one --model, and no --fallback-model"));
     }
     Ok(())
+}
+
+/// Refuses flags that say how single calls are made, where `args` has the rows go through a batch API.
+///
+/// To be asked before the settings of files are filled in: those are for other runs too.
+pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
+    if args.via == Via::Calls {
+        return Ok(());
+    }
+    let idle = [
+        ("--concurrency", args.concurrency.is_some()),
+        ("--max-in-flight", args.model.max_in_flight.is_some()),
+        ("--tpm", args.model.tpm.is_some()),
+        ("--cache", args.model.cache.is_some()),
+        ("--dedupe", args.dedupe),
+        ("--no-hedging", args.no_hedging),
+    ];
+    let given: Vec<_> = idle.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();
+    if given.is_empty() {
+        return Ok(());
+    }
+    let verb = if given.len() == 1 { "has" } else { "have" };
+    Err(Failure::usage(format!(
+        "{} {verb} no effect with --via batch-api: the provider takes all rows in a file, and answers each when it likes",
+        given.join(", ")
+    ))
+    .with_hint("leave it out, or leave --via out and call for each row"))
 }
 
 /// The batch API of the one model that is named.
@@ -264,7 +311,7 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
     let output_format = args.output_format.as_deref().map(str::parse).transpose().map_err(|e| failure(&e))?;
     Ok(Settings {
         output_format,
-        concurrency: args.concurrency,
+        concurrency: args.concurrency.unwrap_or(Settings::default().concurrency),
         strict: args.strict,
         unordered: args.unordered,
         retry_failed: args.retry_failed,

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::args::{ConfigArgs, ConfigCommand, ModelArgs, duration, temperature};
 use crate::exit::{Exit, Failure};
+use crate::misplaced::line_with_key;
 use crate::out::print;
 
 /// What may stand in a file.
@@ -220,17 +221,9 @@ fn read(path: &Path) -> Result<Layer, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::new(format!("{shown}: cannot read the settings: {e}")))?;
-    let is_key = |line: &str| {
-        // What follows a sign is the name of the next in a table on one line.
-        let (names, value) = line.rsplit_once('=').unwrap_or((line, ""));
-        names.to_ascii_lowercase().contains("key")
-            || value.trim().trim_matches(['"', '\'']).starts_with("sk-")
-    };
     // Before anything shows the line.
-    if let Some((n, _)) =
-        text.lines().enumerate().find(|(_, line)| is_key(line.split('#').next().unwrap_or_default()))
-    {
-        return Err(Failure::usage(format!("{shown}: line {}: a key does not belong here", n + 1))
+    if let Some(line) = line_with_key(&text) {
+        return Err(Failure::usage(format!("{shown}: line {line}: a key does not belong here"))
             .with_hint("keep it with `fanweave keys set PROVIDER`, or in the environment"));
     }
     let mut settings: Settings = toml::from_str(&text).map_err(|e| {

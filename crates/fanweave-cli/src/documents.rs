@@ -7,7 +7,7 @@ use fanweave::chains::RetrievalQa;
 use fanweave::chains::qa::{Answer, Qa};
 use fanweave::models::ModelBuilder;
 use fanweave::stores::{Library, Sqlite};
-use fanweave::{Embedder, Model};
+use fanweave::{Context, Embedder, Model};
 use serde_json::json;
 
 use crate::args::AskArgs;
@@ -35,6 +35,7 @@ pub(crate) async fn answer(
     args: &AskArgs,
     model: Model,
     telemetry: &Exporter,
+    cx: &Context,
 ) -> Result<Exit, Failure> {
     if !docs.exists() {
         return Err(Failure::usage(format!("there is no store {}", docs.display()))
@@ -49,11 +50,11 @@ pub(crate) async fn answer(
     let library = Library::new(store.store(), embedder).limit(args.top.get());
     let ask = telemetry.watch("ask", RetrievalQa::new(library, Qa::stuff(model)).chain());
     if args.json {
-        let answer = ask.invoke(question).await?;
+        let answer = ask.invoke_in(question, cx).await?;
         let line = json!({ "answer": answer.text, "sources": answer.sources, "usage": answer.usage });
         return written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok));
     }
-    let (answer, exit) = print(ask.stream(question)).await?;
+    let (answer, exit) = print(ask.stream_in(question, cx)).await?;
     if let Some(answer) = answer {
         name_sources(&answer);
     }

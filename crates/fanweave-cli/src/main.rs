@@ -5,6 +5,7 @@ mod ask;
 mod batch;
 mod config;
 mod cost;
+mod cut;
 mod documents;
 mod dry_run;
 mod exit;
@@ -15,6 +16,7 @@ mod list;
 mod live;
 mod logs;
 mod manual;
+mod misplaced;
 mod models;
 mod out;
 mod panel;
@@ -25,6 +27,7 @@ mod route;
 mod run;
 mod secrets;
 mod sim;
+mod spread;
 mod stop;
 mod summary;
 mod telemetry;
@@ -62,6 +65,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     let mut command = cli.command;
     match &mut command {
         Command::Batch(args) => {
+            batch::refuse_idle_flags(args)?;
             config::load()?;
             config::fill(&mut args.model, &mut args.fallback_model)?;
         }

@@ -189,9 +189,12 @@ fn limits(args: &ModelArgs) -> RateLimits {
     RateLimits { requests_per_minute: args.rpm, tokens_per_minute: args.tpm, concurrency: args.max_in_flight }
 }
 
-/// A text of the command line, or of the file that `@FILE` names.
+/// A text of the command line, or of the file that `@FILE` names. `@@text` is the text `@text`.
 pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
+    if path.starts_with('@') {
+        return Ok(path.to_owned());
+    }
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))?;
     // What some editors begin a file with is no part of its text.

@@ -1,12 +1,13 @@
 //! Several models or keys for one batch: rows are spread over them by weight, and fall back.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use fanweave::{Chain, Context, Message, Model, Prompt, Runnable, Streaming, chain};
+use fanweave::models::key_variables;
+use fanweave::{Chain, Message, Prompt};
+use tokio::sync::mpsc;
 
 use crate::args::BatchArgs;
 use crate::exit::Failure;
 use crate::models::{Connected, Terms, connect, no_model};
+use crate::spread::{Lane, spread};
 
 /// A model as it was written on the command line, and its share of the rows.
 #[derive(Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub(crate) struct Routed {
     pub(crate) names: Vec<String>,
     /// The greatest share of the rows that one account is given, from 0 to 1.
     pub(crate) most: f64,
+    /// What is to be said while the rows run: which model or key is called no more.
+    pub(crate) notes: mpsc::UnboundedReceiver<String>,
     _connected: Vec<Connected>,
 }
 
@@ -34,37 +37,45 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
     };
     let is_dry = args.dry_run;
     let mut connected = Vec::new();
-    let mut reach = |model: &str| -> Result<Vec<Model>, Failure> {
+    let mut reach = |model: &str, weight: u64| -> Result<Vec<Lane>, Failure> {
         let args = crate::args::ModelArgs { model: Some(model.to_owned()), ..args.model.clone() };
-        let reach = |key_env: &Option<&str>| {
-            connect(&args, Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() })
-        };
-        let all = keys.iter().map(reach).collect::<Result<Vec<_>, _>>()?;
-        let models = all.iter().map(|one| one.model.clone()).collect();
-        connected.extend(all);
-        Ok(models)
+        let mut lanes = Vec::new();
+        for key_env in &keys {
+            let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() };
+            let one = connect(&args, terms)?;
+            let variable = key_env.map(str::to_owned).or_else(|| own_variable(one.model.name()));
+            lanes.push(Lane::new(one.model.clone(), weight, variable));
+            connected.push(one);
+        }
+        Ok(lanes)
     };
     let mut lanes = Vec::new();
     for share in &shares {
-        lanes.extend(reach(&share.model)?.into_iter().map(|model| (model, share.weight)));
+        lanes.extend(reach(&share.model, share.weight)?);
     }
-    let fallbacks = args.fallback_model.iter().map(|name| reach(name)).collect::<Result<Vec<_>, _>>()?;
+    let fallbacks = args.fallback_model.iter().map(|name| reach(name, 1)).collect::<Result<Vec<_>, _>>()?;
     let mut names: Vec<String> = Vec::new();
     for name in connected.iter().map(|one| one.model.name()) {
         if !names.iter().any(|known| known == name) {
             names.push(name.to_owned());
         }
     }
-    let weights = || lanes.iter().map(|(_, weight)| *weight);
+    let weights = || lanes.iter().map(Lane::weight);
     #[expect(clippy::cast_precision_loss, reason = "weights are small")]
     let most = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
-    let mut routed = spread(lanes);
+    let (say, notes) = mpsc::unbounded_channel();
+    let mut routed = spread(lanes, &say);
     if !fallbacks.is_empty() {
-        routed = routed.fallback(
-            fallbacks.into_iter().map(|models| spread(models.into_iter().map(|m| (m, 1)).collect())),
-        );
+        routed = routed.fallback(fallbacks.into_iter().map(|lanes| spread(lanes, &say)));
     }
-    Ok(Routed { chain: routed, names, most, _connected: connected })
+    Ok(Routed { chain: routed, names, most, notes, _connected: connected })
+}
+
+/// The variable that the key of a model comes from where none is named. `None` where none of them is set.
+fn own_variable(model: &str) -> Option<String> {
+    let (provider, _) = model.split_once('/')?;
+    let is_set = |name: &&&str| std::env::var(name).is_ok_and(|key| !key.trim().is_empty());
+    key_variables(provider)?.iter().find(is_set).map(|name| (*name).to_owned())
 }
 
 /// Reads `a/b=3,c/d`: models with their weights, 1 where none is given.
@@ -84,80 +95,9 @@ fn shares(text: &str) -> Result<Vec<Share>, Failure> {
     Ok(shares)
 }
 
-/// One step for all models.
-fn spread(mut lanes: Vec<(Model, u64)>) -> Chain<Prompt, Message> {
-    match (lanes.len(), lanes.pop()) {
-        (1, Some((model, _))) => chain(model),
-        (_, last) => {
-            lanes.extend(last);
-            let whole = lanes.iter().map(|(_, weight)| weight).sum();
-            chain(Spread { lanes, whole, next: AtomicU64::new(0) })
-        }
-    }
-}
-
-/// Spreads calls over models by weight.
-struct Spread {
-    lanes: Vec<(Model, u64)>,
-    /// All weights together.
-    whole: u64,
-    next: AtomicU64,
-}
-
-impl Spread {
-    /// The model of call number `n`. The calls of each are spread evenly rather than sent in runs.
-    fn lane(&self, n: u64) -> &Model {
-        // A step of about the golden ratio of the whole, and no divisor of it, visits every place once.
-        let step = (1..=self.whole).rev().find(|s| *s * 1000 <= self.whole * 618 && coprime(*s, self.whole));
-        let mut place = (n % self.whole) * step.unwrap_or(1) % self.whole;
-        for (model, weight) in &self.lanes {
-            match place.checked_sub(*weight) {
-                Some(rest) => place = rest,
-                None => return model,
-            }
-        }
-        unreachable!("a place is less than all weights together")
-    }
-}
-
-fn coprime(a: u64, b: u64) -> bool {
-    let (mut a, mut b) = (a, b);
-    while b != 0 {
-        (a, b) = (b, a % b);
-    }
-    a == 1
-}
-
-impl Runnable for Spread {
-    type Input = Prompt;
-    type Output = Message;
-
-    async fn run(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
-        self.lane(self.next.fetch_add(1, Ordering::Relaxed)).run(prompt, cx).await
-    }
-
-    fn streaming(&self) -> Streaming {
-        Streaming::Pieces
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_model_gets_its_share_and_no_run_of_one_is_long() {
-        let model = |name: &str| fanweave::model(name).unwrap();
-        for (a, b) in [(1, 1), (3, 1), (7, 5), (100, 1), (1, 1000)] {
-            let spread = Spread {
-                lanes: vec![(model("sim/writer"), a), (model("sim/echo"), b)],
-                whole: a + b,
-                next: AtomicU64::new(0),
-            };
-            let calls: Vec<_> = (0..(a + b)).map(|n| spread.lane(n).name() == "sim/writer").collect();
-            assert_eq!(calls.iter().filter(|writer| **writer).count() as u64, a, "{a}:{b}");
-        }
-    }
 
     #[test]
     fn models_and_weights_are_read_from_one_word() {

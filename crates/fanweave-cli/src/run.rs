@@ -11,9 +11,11 @@ use fanweave::batch::{BatchJob, Costs, Input, Settings};
 use fanweave::models::{Budget, Prices};
 use fanweave::{Chain, ChainFile, Context, Error, ErrorKind, Vars};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
+use crate::cut::Cuts;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
@@ -27,11 +29,13 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     let inputs = inputs(&file, &args.set)?;
     if args.check {
         let missing = missing(&file, &inputs);
-        tell!(
-            "{} is fine{}",
-            args.file.display(),
-            missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
-        );
+        if !args.quiet {
+            tell!(
+                "{} is fine{}",
+                args.file.display(),
+                missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
+            );
+        }
         return Ok(Exit::Ok);
     }
     if let Some(how) = &args.graph {
@@ -70,9 +74,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         }
         None => {
             given_all(&file, &inputs)?;
+            let cuts = Arc::new(Cuts::of_chain());
             let cx = match args.concurrency {
-                Some(most) => Context::new().with_concurrency(most),
-                None => Context::new(),
+                Some(most) => cuts.watch().with_concurrency(most),
+                None => cuts.watch(),
             };
             let work = async {
                 if args.json {
@@ -81,10 +86,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                     print_pieces(&chain, inputs, &cx).await
                 }
             };
-            tokio::select! {
+            let done = tokio::select! {
                 done = work => done,
                 () = stop::signal() => Ok(Exit::Interrupted),
+            };
+            if !args.quiet {
+                cuts.tell();
             }
+            done
         }
     };
     history.end().await;
@@ -250,7 +259,9 @@ async fn each_row(
         reads_keys: rows != Path::new("-"),
         stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
     };
-    watch.over(|progress, stop| job.progress(progress).stop(stop).run()).await
+    // Each step has one model: there are none to leave out.
+    let (_, mut notes) = mpsc::unbounded_channel();
+    watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
 }
 
 /// What a row gives to the inputs, over what is given for all rows.

@@ -29,7 +29,7 @@ mod silent {
 mod sent {
     use std::future::Future;
     use std::pin::Pin;
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex, PoisonError};
     use std::time::Duration;
 
     use bytes::Bytes;
@@ -64,20 +64,17 @@ mod sent {
         tracers: SdkTracerProvider,
         meters: SdkMeterProvider,
         telemetry: Telemetry,
+        failure: Failure,
     }
+
+    /// Why the last request that failed did.
+    type Failure = Arc<Mutex<Option<String>>>;
 
     impl Exporter {
         /// What the environment asks for: nothing, unless it names an endpoint. What it asks for and cannot have is said:
         /// it is no reason to fail.
         pub(crate) fn from_env() -> Self {
-            let set = |name: &str| std::env::var(name).ok().filter(|value| !value.trim().is_empty());
-            let is_wanted = [
-                "OTEL_EXPORTER_OTLP_ENDPOINT",
-                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
-                "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT",
-            ]
-            .iter()
-            .any(|name| set(name).is_some());
+            let is_wanted = has_endpoint(TRACES) || has_endpoint(METRICS);
             let is_off = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
             if !is_wanted || is_off {
                 return Self(None);
@@ -110,7 +107,7 @@ mod sent {
 
         /// Sends what is left.
         pub(crate) async fn end(self) {
-            let Some(Providers { tracers, meters, telemetry }) = self.0 else { return };
+            let Some(Providers { tracers, meters, telemetry, failure }) = self.0 else { return };
             drop(telemetry);
             // Both block, on threads that need this runtime to send.
             let ended = tokio::task::spawn_blocking(move || {
@@ -123,10 +120,35 @@ mod sent {
             };
             match ended {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => note(&error.to_string()),
+                Ok(Err(error)) => {
+                    // What the parts in between make of it no longer says what it was.
+                    let why = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    note(&why.unwrap_or_else(|| error.to_string()));
+                }
                 Err(error) => note(&error.to_string()),
             }
         }
+    }
+
+    /// The variables that say where traces and metrics alone go.
+    const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
+    const METRICS: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
+
+    fn set(name: &str) -> Option<String> {
+        std::env::var(name).ok().filter(|value| !value.trim().is_empty())
+    }
+
+    /// Whether somebody has said where to send what `own` is about.
+    fn has_endpoint(own: &str) -> bool {
+        set("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| set(own)).is_some()
+    }
+
+    /// Whether somebody has said whose telemetry it is.
+    fn has_service_name() -> bool {
+        let is_name =
+            |pair: &str| pair.split_once('=').is_some_and(|(name, _)| name.trim() == "service.name");
+        set("OTEL_SERVICE_NAME").is_some()
+            || set("OTEL_RESOURCE_ATTRIBUTES").is_some_and(|all| all.split(',').any(is_name))
     }
 
     fn note(why: &str) {
@@ -135,33 +157,40 @@ mod sent {
 
     impl Providers {
         fn new() -> Result<Self, ExporterBuildError> {
-            let client: Arc<dyn HttpClient> =
-                Arc::new(Sender { client: Client::default(), runtime: Handle::current() });
-            let spans =
-                SpanExporter::builder().with_http().with_shared_http_client(client.clone()).build()?;
-            let metrics = MetricExporter::builder().with_http().with_shared_http_client(client).build()?;
-            let mut queue = BatchConfigBuilder::default();
-            if std::env::var_os("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
-                queue = queue.with_max_queue_size(QUEUE);
-            }
-            let spans = BatchSpanProcessor::builder(spans).with_batch_config(queue.build()).build();
+            let failure = Failure::default();
+            let sender =
+                Sender { client: Client::default(), runtime: Handle::current(), failure: failure.clone() };
+            let client: Arc<dyn HttpClient> = Arc::new(sender);
             let mut resource = Resource::builder();
-            if std::env::var_os("OTEL_SERVICE_NAME").is_none() {
+            if !has_service_name() {
                 resource = resource.with_service_name("fanweave");
             }
             let resource = resource.build();
-            let tracers = SdkTracerProvider::builder()
-                .with_span_processor(spans)
-                .with_resource(resource.clone())
-                .build();
-            let meters =
-                SdkMeterProvider::builder().with_periodic_exporter(metrics).with_resource(resource).build();
+            let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
+            // What has no address of its own would go to a collector on this machine that nobody has spoken of.
+            if has_endpoint(TRACES) {
+                let spans =
+                    SpanExporter::builder().with_http().with_shared_http_client(client.clone()).build()?;
+                let mut queue = BatchConfigBuilder::default();
+                if std::env::var_os("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
+                    queue = queue.with_max_queue_size(QUEUE);
+                }
+                let spans = BatchSpanProcessor::builder(spans).with_batch_config(queue.build()).build();
+                tracers = tracers.with_span_processor(spans);
+            }
+            let mut meters = SdkMeterProvider::builder().with_resource(resource);
+            if has_endpoint(METRICS) {
+                let metrics =
+                    MetricExporter::builder().with_http().with_shared_http_client(client).build()?;
+                meters = meters.with_periodic_exporter(metrics);
+            }
+            let (tracers, meters) = (tracers.build(), meters.build());
             // The name of the switch that other instrumentations have.
             let content = std::env::var("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT");
             let content = content
                 .is_ok_and(|value| ["true", "span_only", "span_and_event"].contains(&&*value.to_lowercase()));
             let telemetry = Telemetry::new(tracers.tracer("fanweave"), &meters.meter("fanweave"));
-            Ok(Self { tracers, meters, telemetry: telemetry.with_content(content) })
+            Ok(Self { tracers, meters, telemetry: telemetry.with_content(content), failure })
         }
     }
 
@@ -170,6 +199,7 @@ mod sent {
     struct Sender {
         client: Client,
         runtime: Handle,
+        failure: Failure,
     }
 
     impl HttpClient for Sender {
@@ -182,6 +212,9 @@ mod sent {
             Self: 'b,
         {
             let client = self.client.clone();
+            let failure = self.failure.clone();
+            // Alone: what else an address may hold is nobody's to read.
+            let host = request.uri().host().unwrap_or_default().to_owned();
             let sent = async move {
                 let (head, body) = client.send(request).await?.into_parts();
                 let body = Limited::new(body, ANSWER).collect().await?.to_bytes();
@@ -189,10 +222,19 @@ mod sent {
             };
             // Whoever asks has a thread, and no runtime.
             let sent = self.runtime.spawn(async move {
-                match tokio::time::timeout(PATIENCE, sent).await {
+                let sent = match tokio::time::timeout(PATIENCE, sent).await {
                     Ok(sent) => sent,
-                    Err(_) => Err(format!("no answer within {PATIENCE:?}").into()),
+                    Err(_) => Err(format!("{host} gave no answer within {PATIENCE:?}").into()),
+                };
+                let why = match &sent {
+                    Ok(answer) if answer.status().is_success() => None,
+                    Ok(answer) => Some(format!("{host} answered {}", answer.status())),
+                    Err(error) => Some(error.to_string()),
+                };
+                if why.is_some() {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = why;
                 }
+                sent
             });
             Box::pin(async move { sent.await? })
         }

@@ -7,7 +7,7 @@ use fanweave::batch::{Render, Source};
 use fanweave::models::Prices;
 
 use super::{END, cost, show, time, tokens};
-use crate::args::BatchArgs;
+use crate::args::{BatchArgs, Via};
 use crate::cost::expected;
 use crate::exit::{Exit, Failure};
 use crate::out::{harmless, print};
@@ -48,7 +48,11 @@ pub(crate) fn run(
     text.push_str(&tokens(usage, args.model.max_tokens.is_some()));
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
     let busiest = (routed.most * (rows - bad) as f64, routed.most * usage.total_tokens() as f64);
-    text.push_str(&time(&[busiest], args.model.rpm, &args.model));
+    match args.via {
+        Via::Calls => text.push_str(&time(&[busiest], args.model.rpm, &args.model)),
+        // Limits are those of calls: the rows go by the file.
+        Via::BatchApi => text.push_str("time: up to a day\n"),
+    }
     if let Some(first) = first_bad {
         let _ = writeln!(text, "cannot be asked: {bad} of them, the first: {first}");
     }

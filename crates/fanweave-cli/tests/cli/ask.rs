@@ -64,3 +64,26 @@ fn a_reader_that_goes_away_is_no_error() {
     assert_eq!(output.status.code(), Some(0));
     assert_eq!(String::from_utf8_lossy(&output.stderr), "");
 }
+
+#[test]
+fn an_answer_that_was_cut_is_told_from_one_that_is_whole() {
+    let folder = Folder::new();
+    let ask = ["ask", "-m", "sim/echo", "--max-tokens", "2", "one two three four five six seven eight"];
+    let note = "note: the answer was cut at the token limit: raise --max-tokens\n";
+    let ran = folder.run(&ask).expect_code(0);
+    assert_eq!(ran.stderr, note);
+    assert_eq!(folder.run(&[&ask[..], &["--json"]].concat()).expect_code(0).stderr, note);
+
+    folder.write(
+        "chain.yaml",
+        "inputs: { l: [a, b] }\nsteps:\n  part: { for_each: l, prompt: 'say {{ item }} again', max_tokens: 1 }\n  \
+         all: { template: \"{{ steps.part.output | join('\\n') }}\" }\n",
+    );
+    let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(0);
+    let note = "note: 2 answers of part were cut at the token limit: raise `max_tokens` of the step, ";
+    assert!(ran.stderr.starts_with(note), "{}", ran.stderr);
+    let quiet = folder.run(&["run", "chain.yaml", "-m", "sim/echo", "--quiet"]).expect_code(0);
+    assert_eq!(quiet.stderr, "");
+    folder.write("chain.yaml", "steps: { part: { prompt: say it } }\n");
+    assert_eq!(folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(0).stderr, "");
+}

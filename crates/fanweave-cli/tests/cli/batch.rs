@@ -306,6 +306,47 @@ fn rows_are_spread_over_models_by_weight_and_over_keys() {
 }
 
 #[test]
+fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
+    let settings = Settings {
+        api_key: Some("sk-good-0000000".to_owned()),
+        models: vec!["echo".to_owned()],
+        ..Settings::default()
+    };
+    let provider = Provider::start(settings);
+    let url = provider.url();
+    let run = |models: &str, keys: [&str; 2], more: &[&str]| {
+        let folder = Folder::new();
+        folder.write("in.jsonl", prompts(40));
+        let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", models, "--base-url", &url];
+        let keyed = ["--key-env", "KEY_A", "--key-env", "KEY_B"];
+        let mut command = folder.command(&[&words[..], &keyed, more].concat());
+        let ran =
+            crate::support::Ran::of(command.env("KEY_A", keys[0]).env("KEY_B", keys[1]).output().unwrap());
+        let told = format!("{}{}", ran.stderr, ran.stdout);
+        assert!(keys.iter().all(|key| !told.contains(key)), "{told}");
+        (folder, ran)
+    };
+    let good = "sk-good-0000000";
+
+    let (folder, ran) = run("openai/echo", ["sk-canary-111111", good], &[]);
+    let ran = ran.expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 40);
+    let left_out = "note: openai/echo with the key in KEY_A is left out from here on";
+    assert_eq!(ran.stderr.matches("note: ").count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.contains(left_out) && ran.stderr.contains("401"), "{}", ran.stderr);
+
+    let (folder, ran) = run("openai/echo,openai/gone=3", [good, good], &["--quiet"]);
+    let ran = ran.expect_code(0);
+    assert_all_answered(&folder.rows("out.jsonl"), 40);
+    assert_eq!(ran.stderr, "", "no note is an error");
+
+    // Where nobody is left, the error is told and the run stops.
+    let (_, ran) = run("openai/echo", ["sk-canary-111111", "sk-canary-222222"], &[]);
+    let ran = ran.expect_code(1);
+    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows are left"), "{}", ran.stderr);
+}
+
+#[test]
 fn a_row_that_fails_falls_back_to_the_next_model() {
     let provider = Provider::start(Settings { models: vec!["echo".to_owned()], ..Settings::default() });
     let folder = Folder::new();
@@ -363,6 +404,88 @@ fn rows_go_through_the_batch_api_and_come_back_in_order() {
         folder.run(&words).expect_code(4);
         assert_eq!(provider.stats().batches, 1);
     }
+}
+
+#[test]
+fn every_flag_has_an_effect_on_the_batch_api_or_is_refused_there() {
+    let provider = Provider::start(Settings::default());
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(3));
+    folder.write("prices.toml", "date = '2026-01-01'\n[models.'openai/echo']\ninput = 1.0\noutput = 1.0\n");
+    let refused: &[&[&str]] = &[
+        &["--concurrency", "3"],
+        &["--max-in-flight", "3"],
+        &["--tpm", "1000"],
+        &["--cache", "answers.db"],
+        &["--dedupe"],
+        &["--no-hedging"],
+        &["--budget-usd", "1"],
+        &["--fallback-model", "openai/writer"],
+    ];
+    let held: &[&[&str]] = &[
+        &["--rpm", "600"],
+        &["--timeout", "30s"],
+        &["--retries", "1"],
+        &["--temperature", "1"],
+        &["--max-tokens", "100"],
+        &["--system", "Be brief."],
+        &["--input-format", "jsonl"],
+        &["--output-format", "jsonl"],
+        &["--unordered"],
+        &["--strict"],
+        &["--retry-failed"],
+        &["--resume-changed"],
+        &["--fresh"],
+        &["--key-env", "KEY_A"],
+        &["--dry-run"],
+        &["--prices", "prices.toml"],
+        &["--show-progress", "none"],
+        &["--quiet"],
+        &["--json"],
+    ];
+    // In the words of every run here, or of every command; a template is a part of the rows.
+    let others = "--output --model --base-url --via --prompt --color --help --version";
+    let help = folder.run(&["batch", "--help"]).expect_code(0).stdout;
+    // Those of the list, rather than of a text below one.
+    let listed = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
+
+    let flags: std::collections::BTreeSet<_> =
+        listed.filter_map(|line| line.split([' ', ',']).find(|word| word.starts_with("--"))).collect();
+    let known = refused.iter().chain(held).map(|words| words[0]).chain(others.split(' ')).collect();
+    assert_eq!(flags, known, "a flag is new: what does it do to rows that go by the file?");
+
+    let run = |more: &[&str]| {
+        let mut command = folder.command(&via_args("openai", &provider, more));
+        crate::support::Ran::of(command.env("KEY_A", "sk-canary-1").output().expect("the program starts"))
+    };
+    for words in refused {
+        let ran = run(words).expect_code(2);
+        assert!(ran.stderr.contains(words[0]) && ran.stderr.contains("batch-api"), "{}", ran.stderr);
+    }
+    let all: Vec<_> = refused[..6].concat();
+    assert!(run(&all).stderr.contains("--tpm, --cache, --dedupe, --no-hedging have no effect"));
+    assert_eq!(provider.stats().requests, 0);
+    for words in held {
+        let _ = std::fs::remove_file(folder.file("out.jsonl"));
+        let _ = std::fs::remove_file(folder.file("out.jsonl.journal"));
+        run(words).expect_code(0);
+        if words[0] != "--dry-run" {
+            let mut rows = folder.rows("out.jsonl");
+            rows.sort_by_key(|row| row["index"].as_u64());
+            assert_all_answered(&rows, 3);
+        }
+    }
+
+    // Those of the settings are for other runs too, and refuse nothing.
+    folder.write("fanweave.toml", "cache = 'answers.db'\ntpm = 1000\n");
+    run(&["--fresh"]).expect_code(0);
+    assert!(!folder.file("answers.db").exists());
+
+    // The limits of requests hold for those that carry the file.
+    let silent = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
+    let words = via_args("openai", &silent, &["--fresh", "--timeout", "200ms", "--retries", "0"]);
+    let ran = folder.run(&words).expect_code(1);
+    assert!(ran.stderr.contains("200ms"), "{}", ran.stderr);
 }
 
 #[test]

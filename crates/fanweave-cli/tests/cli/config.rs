@@ -60,6 +60,15 @@ fn an_alias_stands_for_a_model_also_among_several_and_in_chain_files() {
 }
 
 #[test]
+fn a_name_with_the_letters_of_a_key_in_it_is_none() {
+    let aliases = "[aliases]\nhockey = 'sim/echo'\nmonkeys = 'llama' # no key\n'whiskey-2' = 'sim/echo'\nkeyboard = 'x'\n";
+    for user in [aliases, "aliases = { hockey = 'sim/echo', turkey = 'llama', key = 'sim/echo' }\n"] {
+        let said = run(&with("", user), &[], &["ask", "-m", "hockey", "Hello."]).expect_code(0).stdout;
+        assert!(said.contains("Hello."), "{said}");
+    }
+}
+
+#[test]
 fn a_variable_that_is_empty_says_nothing() {
     let folder = with("", "model = 'sim/echo'\n");
     let empty = [("FANWEAVE_MODEL", ""), ("FANWEAVE_BASE_URL", "")];
@@ -97,6 +106,14 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
         ("", "GROQ_API_KEY = 'gsk-canary-1'\n", &["line 1: a key does not belong here"]),
         ("", "model = { apiKey = 'canary-1' }\n", &["line 1: a key does not belong here"]),
         ("", "\nmodel = 'sk-canary-1'\n", &["line 2: a key does not belong here"]),
+        ("", "MYKEY = 'canary-1'\n", &["line 1: a key does not belong here"]),
+        ("", "OPENAI_API_KEY: canary-1\n", &["line 1: a key does not belong here"]),
+        ("", "model: sk-canary-1\n", &["line 1: a key does not belong here"]),
+        ("", "[api-keys]\ngroq = 'canary-1'\n", &["line 1: a key does not belong here"]),
+        ("", "[aliases]\nOPENAIKEY = 'canary-1'\n", &["line 2: a key does not belong here"]),
+        ("", "[aliases]\nkey2 = 'canary-1'\n", &["line 2: a key does not belong here"]),
+        ("", "aliases = { key = 'canary-1', a = 'sim/echo' }\n", &["line 1: a key does not belong here"]),
+        ("", "aliases = { a = 'sim/echo', key = 'canary/1' }\n", &["line 1: a key does not belong here"]),
     ] {
         let ran = run(&with(project, user), &[], &["ask", "Hello."]).expect_code(2);
         for text in wanted {

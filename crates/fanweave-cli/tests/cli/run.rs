@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanweave_sim::{Latency, Settings};
 
-use crate::support::{Folder, Provider, echo_of};
+use crate::support::{Folder, Provider, Ran, echo_of};
 
 const CHAIN: &str = "
 inputs: { topic: tides, tone: null }
@@ -308,4 +308,63 @@ fn texts_of_files_begin_without_the_mark_of_an_editor() {
     folder.write("row.txt", "\u{feff}Praise {{ input }}.");
     folder.run(&batch).expect_code(0);
     assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("Praise tides."));
+}
+
+#[test]
+fn two_signs_begin_a_text_with_one_that_names_no_file() {
+    let folder = Folder::new();
+    folder.write("chain.yaml", "inputs: { who: null }\nsteps: { a: { prompt: 'Greet {{ who }}.' } }\n");
+    let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo", "--set", "who=@@ada"]).expect_code(0);
+    assert_eq!(ran.stdout, echo_of("Greet @ada.") + "\n");
+    folder.write("in.txt", "tides\n");
+    let words = ["batch", "in.txt", "-o", "out.jsonl", "-m", "sim/echo", "-p", "@@{{ input }}", "-s", "@@x"];
+    folder.run(&words).expect_code(0);
+    assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("@tides"));
+    let missing = folder.run(&["ask", "-m", "sim/echo", "-s", "@x", "hi"]).expect_code(2);
+    assert!(missing.stderr.contains("cannot read the file of --system: x"), "{}", missing.stderr);
+    folder.run(&["ask", "-m", "sim/echo", "-s", "@@x", "hi"]).expect_code(0);
+}
+
+#[test]
+fn a_flag_of_progress_is_obeyed_or_refused() {
+    let folder = folder();
+    let check = ["run", "chain.yaml", "--check"];
+    assert!(folder.run(&check).expect_code(0).stderr.contains("chain.yaml is fine"));
+    let quiet = folder.run(&[&check[..], &["-q"]].concat()).expect_code(0);
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
+    folder.write("wrong.yaml", "steps: {}\n");
+    let wrong = folder.run(&["run", "wrong.yaml", "--check", "-q"]).expect_code(2);
+    assert!(wrong.stderr.contains("wrong.yaml:1:"), "{}", wrong.stderr);
+
+    let run = ["run", "chain.yaml", "-m", "sim/echo", "--set", "tone=dry", "--show-progress", "counter"];
+    let alone = folder.run(&run).expect_code(2);
+    assert!(alone.stderr.contains("--rows"), "{}", alone.stderr);
+    folder.write("rows.csv", "topic\nwind\n");
+    folder.run(&[&run[..], &["--rows", "rows.csv", "-o", "out.jsonl"]].concat()).expect_code(0);
+}
+
+#[test]
+fn the_commands_of_the_guide_do_what_they_say() {
+    let guide = include_str!("../../../../docs/chain-files.md");
+    let block = |language: &str| guide.split_once(language).and_then(|(_, rest)| rest.split_once("```"));
+    let (Some((chain, _)), Some((commands, _))) = (block("```yaml\n"), block("```sh\n")) else {
+        panic!("the guide begins with a chain and its commands")
+    };
+    let folder = Folder::new();
+    folder.write("article.yaml", chain);
+    folder.write("topics.csv", "topic\nwind\n");
+    let program = format!("{} run", env!("CARGO_BIN_EXE_fanweave"));
+    let said = commands.lines().map(|line| {
+        let mut shell = std::process::Command::new("sh");
+        shell.current_dir(folder.path()).env_clear().env("FANWEAVE_MODEL", "sim/echo");
+        let ran = shell.args(["-c", &line.replace("fanweave run", &program)]).output();
+        Ran::of(ran.expect("a shell starts")).expect_code(0)
+    });
+    let said: Vec<_> = said.map(|ran| ran.stdout + &ran.stderr).collect();
+    let wanted = ["ocean currents", "is fine", "section, for each of outline", "nothing was called", "1 ok"];
+    assert_eq!(said.len(), wanted.len());
+    for (said, wanted) in said.iter().zip(wanted) {
+        assert!(said.contains(wanted), "{wanted} is not in: {said}");
+    }
+    assert_eq!(folder.rows("articles.jsonl").len(), 1);
 }

@@ -228,12 +228,38 @@ fn a_streamed_answer_tells_its_first_piece_and_its_text_only_where_that_is_asked
 }
 
 #[test]
+fn what_has_an_address_is_sent_there_and_nothing_else_under_the_name_that_was_given() {
+    let folder = Folder::new();
+    let ask = ["ask", "hello", "--model", "sim/echo"];
+    let counts = |own: &str, path: &str| {
+        let collector = Collector::start();
+        let to = format!("{}{path}", collector.url);
+        let more = [(own, to.as_str()), ("OTEL_RESOURCE_ATTRIBUTES", "team=red,service.name=tides")];
+        let ran = run(&folder, "", &more, &ask).expect_code(0);
+        assert_eq!(ran.stderr, "", "nothing went to where nobody listens");
+        assert!(collector.services().iter().all(|name| name == "tides"), "{:?}", collector.services());
+        let received = collector.received.lock().unwrap();
+        (received.traces.len(), received.metrics.len())
+    };
+    assert_eq!(counts("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "/v1/traces"), (1, 0));
+    assert_eq!(counts("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "/v1/metrics"), (0, 1));
+}
+
+#[test]
 fn a_collector_that_is_away_is_said_and_costs_no_answer() {
     let folder = Folder::new();
     let ask = ["ask", "hello", "--model", "sim/echo"];
     let away = run(&folder, "http://127.0.0.1:1", &[], &ask).expect_code(0);
     assert!(away.stdout.contains("hello"), "{}", away.stdout);
-    assert!(away.stderr.contains("note: telemetry is not sent"), "{}", away.stderr);
+    assert!(
+        away.stderr.contains("note: telemetry is not sent: cannot connect to 127.0.0.1:1"),
+        "{}",
+        away.stderr
+    );
+    // It takes what comes to the addresses of its own, and nothing else.
+    let collector = Collector::start();
+    let lost = run(&folder, &format!("{}/elsewhere", collector.url), &[], &ask).expect_code(0);
+    assert!(lost.stderr.contains(" answered 404 Not Found"), "{}", lost.stderr);
     let grpc =
         run(&folder, "http://127.0.0.1:1", &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], &ask).expect_code(0);
     assert!(grpc.stderr.contains("has to be http/protobuf"), "{}", grpc.stderr);

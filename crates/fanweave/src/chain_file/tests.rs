@@ -278,6 +278,47 @@ fn toml_numbers_may_have_a_sign() {
 }
 
 #[test]
+fn numbers_that_are_codes_stay_as_they_are_written() {
+    let default = |written: &str| {
+        let text = format!("inputs:\n  a: {written}\nsteps: {{ x: {{ template: y }} }}\n");
+        let file = ChainFile::parse("chain.yaml", text).unwrap();
+        file.inputs().next().unwrap().1.unwrap().to_string()
+    };
+    // What other readers make of them has other digits.
+    let huge = "123456789012345678901234567890";
+    for code in ["0123", "007", "00", "-007", "09", "0123.5", huge, "-9223372036854775809"] {
+        assert_eq!(default(code), format!("\"{code}\""));
+        assert_eq!(default(&format!("[{code},{code}] # {code}")), format!("[\"{code}\",\"{code}\"]"));
+        assert_eq!(
+            default(&format!("{{ ä: &it {code}, b: *it }}")),
+            format!("{{\"ä\":\"{code}\",\"b\":\"{code}\"}}")
+        );
+    }
+    for (written, number) in [
+        ("0", "0"),
+        ("-5", "-5"),
+        ("0.50", "0.5"),
+        (".5", "0.5"),
+        ("1e3", "1000.0"),
+        ("0x1F", "31"),
+        ("18446744073709551615", "18446744073709551615"),
+        ("[0.5, 2.0e1]", "[0.5,20.0]"),
+    ] {
+        assert_eq!(default(written), number);
+    }
+    // A number is what some fields need: they say what they found.
+    let step = "steps: { x: { prompt: y, max_tokens: 0100 } }";
+    let error = ChainFile::parse("chain.yaml", step).unwrap_err().to_string();
+    assert!(
+        error.contains(":1:38: `max_tokens` is a whole number of 1 or more, and this is `0100`"),
+        "{error}"
+    );
+    let toml = format!("[inputs]\na = {huge}\n[steps.x]\ntemplate = 'y'\n");
+    let error = ChainFile::parse("chain.toml", toml).unwrap_err().to_string();
+    assert!(error.starts_with("chain.toml:2:5: the number is too large: put it in quotes"), "{error}");
+}
+
+#[test]
 fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("chains");

@@ -83,7 +83,7 @@ fn yaml(text: &str) -> Result<Node, Problems> {
     let options = serde_saphyr::options! { strict_booleans: true };
     let read: Result<Spanned<Yaml>, _> = serde_saphyr::from_str_with_options(text, options);
     match read {
-        Ok(spanned) => Ok(from_yaml(spanned)),
+        Ok(spanned) => Ok(from_yaml(spanned, text)),
         Err(error) => {
             let at = error.location().map_or(0, |location| byte(text, location));
             let whole = error.without_snippet().to_string();
@@ -144,19 +144,36 @@ enum Yaml {
     Map(Vec<(Spanned<String>, Spanned<Yaml>)>),
 }
 
-fn from_yaml(spanned: Spanned<Yaml>) -> Node {
+fn from_yaml(spanned: Spanned<Yaml>, text: &str) -> Node {
     let place = |location: serde_saphyr::Location| at_byte(location.span().byte_offset().unwrap_or_default());
     let value = match spanned.value {
+        Yaml::Scalar(Tree::Number(n)) if n.is_f64() => {
+            // A name for it may stand where it is used, and itself elsewhere.
+            let written = text.get(place(spanned.defined)..).unwrap_or_default();
+            digits(written).map_or(Tree::Number(n), |digits| Tree::Text(digits.to_owned()))
+        }
         Yaml::Scalar(tree) => tree,
-        Yaml::List(items) => Tree::List(items.into_iter().map(from_yaml).collect()),
-        Yaml::Map(fields) => Tree::Map(
-            fields
-                .into_iter()
-                .map(|(key, node)| (Key { at: place(key.referenced), name: key.value }, from_yaml(node)))
-                .collect(),
-        ),
+        Yaml::List(items) => Tree::List(items.into_iter().map(|item| from_yaml(item, text)).collect()),
+        Yaml::Map(fields) => {
+            let field = |(key, node): (Spanned<String>, _)| {
+                (Key { at: place(key.referenced), name: key.value }, from_yaml(node, text))
+            };
+            Tree::Map(fields.into_iter().map(field).collect())
+        }
     };
     Node { at: place(spanned.referenced), value }
+}
+
+/// The number that `text` begins with, where it is a code rather than a fraction: one that begins with a zero, as `0123`, or
+/// has more digits than a whole number holds. As a fraction it would lose its zeros or its last digits.
+fn digits(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"+-._".contains(c)).unwrap_or(text.len());
+    let written = &text[..end];
+    let digits = written.trim_start_matches(['+', '-']);
+    let is_digit = |c: char| c.is_ascii_digit();
+    let begins_with_zero = digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(is_digit));
+    let is_whole = digits.starts_with(is_digit) && digits.chars().all(|c| is_digit(c) || c == '_');
+    (begins_with_zero || is_whole).then_some(written)
 }
 
 impl<'de> Deserialize<'de> for Yaml {
@@ -251,8 +268,12 @@ fn from_toml(value: &DeValue<'_>, at: usize) -> Result<Node, Problems> {
     let value = match value {
         DeValue::String(text) => Tree::Text(text.clone().into_owned()),
         DeValue::Integer(n) => {
-            let whole = i64::from_str_radix(n.as_str(), n.radix())
-                .map_err(|_| Problems::from(Problem::at(at, "the number is too large".to_owned())))?;
+            let whole = i64::from_str_radix(n.as_str(), n.radix()).map_err(|_| {
+                Problems::from(Problem::at(
+                    at,
+                    "the number is too large: put it in quotes, for a text".to_owned(),
+                ))
+            })?;
             Tree::Number(whole.into())
         }
         DeValue::Float(n) => Tree::Number(number(n.as_str())?),
