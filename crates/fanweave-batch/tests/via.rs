@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchApi, BatchJob, BatchLimits, BatchState, ErrorKind, Settings, Summary};
-use fanweave_core::{Error, ErrorKind as RowErrorKind, Message, Prompt, Result};
+use fanweave_core::{Error, ErrorKind as RowErrorKind, Message, Prompt, Reply, Result, Usage};
 use support::{Place, Rows, job, text_rows};
 use tokio::sync::Notify;
 
@@ -133,7 +133,12 @@ impl BatchApi for Api {
             let result = |(id, text): &(String, String)| {
                 let result = match text.as_str() {
                     "row 5" => Err(Error::new(RowErrorKind::BadRequest, "five is refused").with_status(400)),
-                    text => Ok(Message::assistant(text.replace("row", "answer"))),
+                    text => {
+                        let mut message = Message::assistant(text.replace("row", "answer"));
+                        let usage = Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() };
+                        message.reply = Some(Box::new(Reply { usage, ..Reply::default() }));
+                        Ok(message)
+                    }
                 };
                 (id.clone(), result)
             };
@@ -179,6 +184,8 @@ fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
     let (place, api) = (Place::new(), Api::default());
     let summary = killed_when_it_hangs(&place, &api).unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (7, 3, Some(0)));
+    let usage = Usage { input_tokens: 21, output_tokens: 14, ..Usage::default() };
+    assert_eq!(summary.usage, usage, "those of the seven answers");
     assert_whole(&place, "undisturbed");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
     assert_eq!(parts, [4, 4, 1]);
