@@ -18,8 +18,8 @@ pub struct Settings {
     ///
     /// A row that fans out to eight calls holds one place as a row, and eight as calls.
     pub concurrency: NonZeroUsize,
-    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input.
-    /// Default: the row fails, and the others go on.
+    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input. Rows behind
+    /// the limit do not count. Default: the row fails, and the others go on.
     pub strict: bool,
     /// Writes results as they finish. Default: in input order.
     pub unordered: bool,
