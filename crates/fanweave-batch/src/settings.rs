@@ -23,7 +23,9 @@ pub struct Settings {
     pub strict: bool,
     /// Writes results as they finish. Default: in input order.
     pub unordered: bool,
-    /// Runs rows again that failed in an earlier run. Default: their failure is their result.
+    /// Runs rows again that failed in an earlier run. Lets go of batches at a provider's batch API that it no longer has, so
+    /// that the next run submits, and pays for, their rows anew. Default: a failure is a row's result, and a batch that is
+    /// gone an error.
     pub retry_failed: bool,
     /// Ignores and overwrites the output and journal of an earlier run. Default: goes on with them.
     pub fresh: bool,
