@@ -372,7 +372,7 @@ impl<A: BatchApi> Run<'_, A> {
         lets_go: bool,
     ) -> Result<()> {
         let rows = self.places(keys);
-        let what = format!("the provider no longer has batch {batch} with {rows}: {error}");
+        let what = format!("the provider does not have batch {batch} with {rows}: {error}");
         if lets_go {
             self.note(Part { tag, state: PartState::Dropped }).await?;
             self.setbacks.add(format!(
