@@ -79,14 +79,17 @@ impl Open {
     /// Counts the rows of a file and hashes it. Standard input can be read only once, and has neither.
     fn survey(&self, source: &Source) -> Result<Option<Key>> {
         let Some(path) = source.path() else { return Ok(None) };
-        let Survey { rows, hash } = Survey::of(path, source.format(), self.settings.strict)?;
+        let limit = self.settings.limit.unwrap_or(u64::MAX);
+        // Rows that are not run need not be readable.
+        let strict = if self.settings.strict { limit } else { 0 };
+        let Survey { rows, hash } = Survey::of(path, source.format(), strict)?;
         if rows == 0 {
             return Err(Error::usage(format!(
                 "{}: no rows: there is nothing behind the header",
                 source.name()
             )));
         }
-        self.progress.set_total(self.settings.limit.map_or(rows, |limit| limit.min(rows)));
+        self.progress.set_total(limit.min(rows));
         Ok(Some(hash))
     }
 

@@ -255,6 +255,14 @@ impl Progress {
         self.priced.fetch_add(1, Relaxed);
     }
 
+    /// Tokens of a call, or of a row whose calls tell of nothing.
+    pub(crate) fn add_usage(&self, usage: &Usage) {
+        self.input_tokens.fetch_add(usage.input_tokens, Relaxed);
+        self.output_tokens.fetch_add(usage.output_tokens, Relaxed);
+        self.cached_tokens.fetch_add(usage.cached_tokens, Relaxed);
+        self.reasoning_tokens.fetch_add(usage.reasoning_tokens, Relaxed);
+    }
+
     pub(crate) fn set_cap(&self, usd: f64) {
         self.cap.store(billionths(usd).saturating_add(1), Relaxed);
     }
@@ -309,10 +317,7 @@ impl Progress {
                 self.forget(event.run);
                 if let Some(reply) = reply {
                     self.stored.fetch_add(u64::from(reply.cached), Relaxed);
-                    self.input_tokens.fetch_add(reply.usage.input_tokens, Relaxed);
-                    self.output_tokens.fetch_add(reply.usage.output_tokens, Relaxed);
-                    self.cached_tokens.fetch_add(reply.usage.cached_tokens, Relaxed);
-                    self.reasoning_tokens.fetch_add(reply.usage.reasoning_tokens, Relaxed);
+                    self.add_usage(&reply.usage);
                 }
             }
             _ => {}

@@ -99,6 +99,11 @@ impl Recorded {
         let mut rows: HashMap<Key, RecordedRow> = HashMap::new();
         let (mut notes, mut line, mut n, mut is_run) = (Vec::new(), Vec::new(), 0_u64, false);
         let mut origin = None;
+        // One line without an end would be read whole before it was known for what it is not.
+        let begins = reader.fill_buf().map_err(|e| Error::io("read it", &path, e))?;
+        if !journal::is_beginning(begins) {
+            return Err(no_run(&path));
+        }
         loop {
             line.clear();
             let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
@@ -108,8 +113,7 @@ impl Recorded {
             n += 1;
             is_run |= n == 1 && journal::is_manifest(&line);
             if !is_run {
-                let message = "this is no run of fanweave: name the output of `fanweave batch` or `fanweave run --rows`";
-                return Err(Error::usage(format!("{}: {message}", path.display())));
+                return Err(no_run(&path));
             }
             if journal::is_manifest(&line) {
                 // A later one is that of an input that had changed.
@@ -138,6 +142,11 @@ impl Recorded {
         std::io::copy(&mut file, &mut digest).ok()?;
         (digest.finish() == *hash).then_some(path)
     }
+}
+
+fn no_run(path: &Path) -> Error {
+    let message = "this is no run of fanweave: name the output of `fanweave batch` or `fanweave run --rows`";
+    Error::usage(format!("{}: {message}", path.display()))
 }
 
 impl RecordedRow {

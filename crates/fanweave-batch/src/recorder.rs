@@ -113,6 +113,10 @@ impl Desk {
                 Some(Entry::Collected { record }) => {
                     self.progress.row_started(record.index, record.line, None);
                     self.record(&record, Duration::ZERO)?;
+                    // No events tell of the provider's calls.
+                    if let Outcome::Answer(answer) = &record.result {
+                        self.progress.add_usage(&answer.usage);
+                    }
                 }
                 Some(Entry::Noted { part, known }) => {
                     self.journal.note(&part)?;

@@ -18,12 +18,14 @@ pub struct Settings {
     ///
     /// A row that fans out to eight calls holds one place as a row, and eight as calls.
     pub concurrency: NonZeroUsize,
-    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input.
-    /// Default: the row fails, and the others go on.
+    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input. Rows behind
+    /// the limit do not count. Default: the row fails, and the others go on.
     pub strict: bool,
     /// Writes results as they finish. Default: in input order.
     pub unordered: bool,
-    /// Runs rows again that failed in an earlier run. Default: their failure is their result.
+    /// Runs rows again that failed in an earlier run. Lets go of batches at a provider's batch API that it no longer has, so
+    /// that the next run submits, and pays for, their rows anew. Default: a failure is a row's result, and a batch that is
+    /// gone an error.
     pub retry_failed: bool,
     /// Ignores and overwrites the output and journal of an earlier run. Default: goes on with them.
     pub fresh: bool,

@@ -228,6 +228,24 @@ async fn a_strict_run_stops_before_any_call() {
 }
 
 #[tokio::test]
+async fn a_strict_run_of_some_rows_asks_nothing_of_those_behind_them() {
+    let place = Place::new();
+    for (name, text) in [
+        ("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n"),
+        ("in.csv", "prompt\nrow 1\nrow 2\no,o,p,s\n"),
+    ] {
+        let input = place.write(name, text);
+        let run = |limit| {
+            let strict = Settings { strict: true, limit: Some(limit), ..Settings::default() };
+            job(&input, &place.path(&format!("{name}.out")), Rows::new(1, 0)).settings(strict).run()
+        };
+        let summary = run(2).await.unwrap();
+        assert_eq!((summary.ok, summary.failed, summary.left), (2, 0, Some(0)), "{name}");
+        assert_eq!(run(3).await.unwrap_err().kind(), ErrorKind::Input, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
     let place = Place::new();
     let input = place.write("in.txt", text_rows(2));

@@ -276,6 +276,27 @@ async fn a_second_run_has_nothing_to_do_and_writes_the_same_bytes() {
     assert_eq!(second.failures, first.failures);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_finished_run_is_written_anew_in_another_form() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(5));
+    let out = place.path("out.jsonl");
+    let calls = Arc::<AtomicUsize>::default();
+    let run = |form| {
+        let model = Rows { calls: calls.clone(), ..Rows::new(1, 0) };
+        let settings = Settings { output_format: form, ..Settings::default() };
+        job(&input, &out, model).settings(settings).run()
+    };
+    run(None).await.unwrap();
+    let lines = place.read("out.jsonl");
+    let summary = run(Some(OutputFormat::Csv)).await.unwrap();
+    assert!(place.read("out.jsonl").starts_with("index,custom_id,answer,"), "{}", place.read("out.jsonl"));
+    assert_eq!(summary.resumed, 5);
+    run(None).await.unwrap();
+    assert_eq!(place.read("out.jsonl"), lines);
+    assert_eq!(calls.load(Ordering::SeqCst), 5, "no row was called again");
+}
+
 #[tokio::test]
 async fn failed_rows_run_again_only_when_asked_to() {
     let place = Place::new();

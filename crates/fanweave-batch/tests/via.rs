@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchApi, BatchJob, BatchLimits, BatchState, ErrorKind, Settings, Summary};
-use fanweave_core::{Error, ErrorKind as RowErrorKind, Message, Prompt, Result};
+use fanweave_core::{Error, ErrorKind as RowErrorKind, Message, Prompt, Reply, Result, Usage};
 use support::{Place, Rows, job, text_rows};
 use tokio::sync::Notify;
 
@@ -23,6 +23,14 @@ struct Provider {
     polls: BTreeMap<String, u32>,
     /// Batches that it takes nothing of.
     refused: Vec<String>,
+    /// Takes no batch with this request in it.
+    taboo: Option<String>,
+    /// Batches that it has forgotten.
+    gone: Vec<String>,
+    /// Batches whose results it has forgotten.
+    emptied: Vec<String>,
+    /// Nothing is found at its address, but what answers there is no batch API.
+    is_elsewhere: bool,
     /// Looks at batches and collections that fail, from now on.
     outage: u32,
     /// Talks with it so far.
@@ -37,6 +45,10 @@ impl Provider {
         self.outage -= 1;
         Err(Error::new(RowErrorKind::Server, "out of order").with_status(503))
     }
+}
+
+fn not_found() -> Error {
+    Error::new(RowErrorKind::NotFound, "there is no such thing").with_status(404)
 }
 
 /// A connection to the provider that may hang: what a run that is killed has seen of it.
@@ -96,7 +108,11 @@ impl BatchApi for Api {
             line.split_once(' ').map(|(id, text)| (id.to_owned(), text.to_owned())).unwrap()
         };
         let (tag, requests) = (tag.to_owned(), lines.into_iter().map(read).collect());
+        let requests: Vec<(String, String)> = requests;
         let submit = |provider: &mut Provider| {
+            if requests.iter().any(|(_, text)| Some(text) == provider.taboo.as_ref()) {
+                return Err(Error::new(RowErrorKind::BadRequest, "one row is wrong").with_status(400));
+            }
             provider.batches.push((tag, requests));
             Ok(format!("batch_{}", provider.batches.len() - 1))
         };
@@ -105,8 +121,11 @@ impl BatchApi for Api {
 
     async fn find(&self, tag: &str, _: usize) -> Result<Option<String>> {
         let find = |provider: &mut Provider| {
+            if provider.is_elsewhere {
+                return Err(not_found());
+            }
             let at = provider.batches.iter().position(|(of, _)| of == tag);
-            Ok(at.map(|at| format!("batch_{at}")))
+            Ok(at.map(|at| format!("batch_{at}")).filter(|batch| !provider.gone.contains(batch)))
         };
         self.step(find).await
     }
@@ -114,6 +133,9 @@ impl BatchApi for Api {
     async fn poll(&self, batch: &str) -> Result<BatchState> {
         let poll = |provider: &mut Provider| {
             provider.is_up()?;
+            if provider.is_elsewhere || provider.gone.contains(&batch.to_owned()) {
+                return Err(not_found());
+            }
             let polls = provider.polls.entry(batch.to_owned()).or_default();
             *polls += 1;
             if provider.refused.contains(&batch.to_owned()) {
@@ -128,12 +150,20 @@ impl BatchApi for Api {
         let at: usize = batch.trim_start_matches("batch_").parse().unwrap();
         let collect = |provider: &mut Provider| {
             provider.is_up()?;
+            if provider.emptied.contains(&batch.to_owned()) {
+                return Err(not_found());
+            }
             // Out of order, one refused, and one of which nothing is said.
             let requests = provider.batches[at].1.iter().rev().filter(|(_, text)| text != "row 2");
             let result = |(id, text): &(String, String)| {
                 let result = match text.as_str() {
                     "row 5" => Err(Error::new(RowErrorKind::BadRequest, "five is refused").with_status(400)),
-                    text => Ok(Message::assistant(text.replace("row", "answer"))),
+                    text => {
+                        let mut message = Message::assistant(text.replace("row", "answer"));
+                        let usage = Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() };
+                        message.reply = Some(Box::new(Reply { usage, ..Reply::default() }));
+                        Ok(message)
+                    }
                 };
                 (id.clone(), result)
             };
@@ -179,6 +209,8 @@ fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
     let (place, api) = (Place::new(), Api::default());
     let summary = killed_when_it_hangs(&place, &api).unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (7, 3, Some(0)));
+    let usage = Usage { input_tokens: 21, output_tokens: 14, ..Usage::default() };
+    assert_eq!(summary.usage, usage, "those of the seven answers");
     assert_whole(&place, "undisturbed");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
     assert_eq!(parts, [4, 4, 1]);
@@ -222,6 +254,78 @@ async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
     assert_whole(&place, "after a part was refused");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
     assert_eq!(parts, [4, 4, 1, 4], "only the rows of the refused part are handed over again");
+}
+
+/// The indices of the rows in the output.
+fn written(place: &Place) -> Vec<u64> {
+    let index =
+        |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
+    place.read("out.jsonl").lines().map(index).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_is_refused_holds_up_no_other_and_its_lines_are_named() {
+    // When it is handed over.
+    let (place, api) = (Place::new(), Api::default());
+    api.provider.lock().unwrap().taboo = Some("row 1".to_owned());
+    for run in ["first", "second"] {
+        let error = via(&place).run_via(&api).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Provider);
+        let message = error.to_string();
+        assert!(message.contains("lines 1-4: ") && message.contains("one row is wrong"), "{run}: {message}");
+        assert_eq!(written(&place), [4, 5, 6, 7, 8, 9], "{run}");
+    }
+    let parts =
+        || -> Vec<_> { api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect() };
+    assert_eq!(parts(), [4, 1], "the others once");
+    api.provider.lock().unwrap().taboo = None;
+    via(&place).run_via(&api).await.unwrap();
+    assert_whole(&place, "once nothing is wrong");
+    assert_eq!(parts(), [4, 1, 4]);
+
+    // When it has been looked through.
+    let (place, api) = (Place::new(), Api::default());
+    api.provider.lock().unwrap().refused.push("batch_0".to_owned());
+    let message = via(&place).run_via(&api).await.unwrap_err().to_string();
+    assert!(message.contains("batch_0 with lines 1-4: too many tokens are enqueued"), "{message}");
+    assert_eq!(written(&place), [4, 5, 6, 7, 8, 9]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_gone_holds_up_no_other_and_is_paid_for_again_only_when_that_is_asked_for() {
+    for results_alone in [false, true] {
+        let (place, api) = (Place::new(), Api::default());
+        let gone = vec!["batch_1".to_owned()];
+        {
+            let mut provider = api.provider.lock().unwrap();
+            *(if results_alone { &mut provider.emptied } else { &mut provider.gone }) = gone;
+        }
+        let submitted = || api.provider.lock().unwrap().batches.len();
+        for run in 0..2 {
+            let message = via(&place).run_via(&api).await.unwrap_err().to_string();
+            assert!(message.contains("batch_1 with lines 5-7, 9: "), "{run}: {message}");
+            assert!(message.contains("--retry-failed"), "{run}: {message}");
+            assert_eq!((written(&place), submitted()), (vec![0, 1, 2, 3, 7, 9], 3), "{run}");
+        }
+        let retry = || via(&place).settings(Settings { retry_failed: true, ..Settings::default() });
+        if !results_alone {
+            // Where nothing is found at all, it is the address that is wrong.
+            api.provider.lock().unwrap().is_elsewhere = true;
+            assert!(retry().run_via(&api).await.is_err());
+            api.provider.lock().unwrap().is_elsewhere = false;
+        }
+        let message = retry().run_via(&api).await.unwrap_err().to_string();
+        assert!(message.contains("let go of"), "{message}");
+        let before = submitted();
+        via(&place).run_via(&api).await.unwrap();
+        assert_whole(&place, "after it was let go of");
+        let provider = api.provider.lock().unwrap();
+        let texts: Vec<_> = provider.batches[before..].iter().flat_map(|(_, part)| part).collect();
+        assert_eq!(
+            texts.iter().map(|(_, text)| &**text).collect::<Vec<_>>(),
+            ["row 4", "row 5", "row 6", "row 8"]
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -88,7 +88,7 @@ impl Journal {
             let opening = (&file).take(record::OPENING.len() as u64).read_to_end(&mut start);
             opening.map_err(failed("read the journal"))?;
             // Somebody else's file of that name is not forgotten.
-            if start != record::OPENING[..start.len()] {
+            if !is_beginning(&start) {
                 return Err(not_a_journal(path));
             }
             file.set_len(0).map_err(failed("empty the journal"))?;
@@ -186,6 +186,11 @@ impl Journal {
     }
 }
 
+/// Whether a file that begins with these bytes may be a journal, as far as they go.
+pub(crate) fn is_beginning(bytes: &[u8]) -> bool {
+    bytes.iter().zip(record::OPENING).all(|(a, b)| a == b)
+}
+
 /// Whether a line is the first one of a journal.
 pub(crate) fn is_manifest(line: &[u8]) -> bool {
     record::decode(Kind::Manifest, line).is_some()
@@ -226,13 +231,14 @@ fn recover(
     let failed = |e| Error::io("read the journal", path, e);
     let mut reader = BufReader::with_capacity(1 << 16, &*file);
     let mut line = Vec::new();
+    // Somebody else's file may be one line without an end: its beginning tells whose it is.
+    reader.by_ref().take(record::OPENING.len() as u64).read_to_end(&mut line).map_err(failed)?;
+    if !is_beginning(&line) {
+        return Err(not_a_journal(path));
+    }
     reader.read_until(b'\n', &mut line).map_err(failed)?;
     if line.last() != Some(&b'\n') {
         // Nothing, or the first line torn: a run that was killed before it had asked anything.
-        let ours = line.len().min(record::OPENING.len());
-        if line[..ours] != record::OPENING[..ours] {
-            return Err(not_a_journal(path));
-        }
         file.set_len(0).map_err(failed)?;
         return Ok((None, Left::default()));
     }
@@ -271,9 +277,6 @@ fn recover(
 fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
     let shown = path.display();
     let Some(body) = record::decode(Kind::Manifest, line) else {
-        if !line.starts_with(record::OPENING) {
-            return Err(not_a_journal(path));
-        }
         let message = format!(
             "{shown}: the first line is damaged, and nothing else says which run this journal belongs to; \
              start over with --fresh, or write to another file"

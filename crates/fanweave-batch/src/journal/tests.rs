@@ -91,6 +91,19 @@ fn what_is_no_journal_of_this_version_is_left_alone() {
 }
 
 #[test]
+fn a_long_line_of_somebody_else_is_not_read_to_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("j");
+    std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
+    let mut file = Disk::default().open(&path).unwrap();
+    let error = recover(&mut file, &path, &manifest(), false).expect_err("it is refused");
+    assert!(error.to_string().contains("no journal"), "{error}");
+    let mut rest = Vec::new();
+    (&file).read_to_end(&mut rest).unwrap();
+    assert!(rest.len() >= (1 << 20) - (1 << 16), "only {} bytes were left unread", rest.len());
+}
+
+#[test]
 fn a_place_takes_no_more_than_sixteen_bytes() {
     assert_eq!(size_of::<Option<Place>>(), 16);
 }

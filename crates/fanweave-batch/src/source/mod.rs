@@ -4,6 +4,7 @@
 //! the rows after it go on.
 
 mod chat;
+mod encoding;
 mod format;
 mod lines;
 mod openai;
@@ -41,7 +42,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The rows of a file or of standard input, one by one. Memory does not grow with their number.
 ///
-/// A byte order mark, CR LF, blank lines and a last line without a newline are all taken in stride.
+/// A byte order mark of UTF-8, CR LF, blank lines and a last line without a newline are all taken in stride. Text in UTF-16
+/// or UTF-32, and what is no text, is refused.
 ///
 /// ```
 /// use fanweave_batch::{Format, Input, Source};
@@ -124,8 +126,8 @@ impl Source {
     /// A named pipe is read as it comes, like standard input.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) where there is no such file, it is a folder, it is empty or its CSV
-    /// header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
+    /// [`Usage`](crate::ErrorKind::Usage) where there is no such file, it is a folder, it is empty, it is not in UTF-8 as
+    /// its first bytes tell, or its CSV header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
     pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
         let path = path.as_ref();
         let mut file = open_file(path)?;
@@ -182,7 +184,9 @@ impl Source {
         mut reader: Box<dyn BufRead + Send>,
         format: Option<Format>,
     ) -> Result<Self> {
-        let begin = begin(&mut reader, MAX_LINE).map_err(|e| Error::io("read it", Path::new(&name), e))?;
+        let failed = |e| Error::io("read it", Path::new(&name), e);
+        let refusal = encoding::look_ahead(&mut reader).map_err(failed)?;
+        let begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
         let first = begin.trim_ascii();
         if first.is_empty() {
             return Err(Error::usage(format!("{name}: no rows: the input is empty")));
@@ -191,6 +195,10 @@ impl Source {
         if format == Format::Parquet {
             let message = "a Parquet file is read from its end on: give a file in that format, and no pipe";
             return Err(Error::usage(format!("{name}: {message}")));
+        }
+        // A pipe may have given less than a mark at first.
+        if let Some(why) = refusal.or_else(|| encoding::refusal(&begin)) {
+            return Err(Error::usage(format!("{name}: {why}")));
         }
         if matches!(format, Format::OpenAi | Format::Jsonl) && matches!(first, b"[" | b"{") {
             let message = "this is one JSON value over many lines, and a row a line is expected; \

@@ -17,15 +17,15 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Reads all of the file. Where `strict`, every row must be readable.
-    pub(crate) fn of(path: &Path, format: Format, strict: bool) -> Result<Self> {
+    /// Reads all of the file. Its first `strict` rows must be readable; 0 asks for none.
+    pub(crate) fn of(path: &Path, format: Format, strict: u64) -> Result<Self> {
         let failed = |e| Error::io("read it", path, e);
         let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
         let rows = match format {
-            Format::Csv => Self::count_records(path, strict)?,
+            Format::Csv => Self::count_good(path, format, strict)?,
             #[cfg(feature = "parquet")]
-            Format::Parquet if !strict => super::parquet::count(open_file(path)?, path)?,
-            _ if strict => Self::count_good(path, format)?,
+            Format::Parquet if strict == 0 => super::parquet::count(open_file(path)?, path)?,
+            _ if strict > 0 => Self::count_good(path, format, strict)?,
             _ => {
                 let mut reader = BufReader::with_capacity(1 << 16, tee);
                 // A line that holds nothing else is blank.
@@ -45,22 +45,14 @@ impl Survey {
         Ok(Self { rows, hash: tee.digest.finish() })
     }
 
-    fn count_records(path: &Path, strict: bool) -> Result<u64> {
-        if strict {
-            return Self::count_good(path, Format::Csv);
-        }
-        let mut rows = 0;
-        for row in Source::open(path, Some(Format::Csv))? {
-            row?;
-            rows += 1;
-        }
-        Ok(rows)
-    }
-
-    fn count_good(path: &Path, format: Format) -> Result<u64> {
+    /// Counts the rows, and refuses one of the first `strict` that cannot be read.
+    fn count_good(path: &Path, format: Format, strict: u64) -> Result<u64> {
         let mut rows = 0;
         for row in Source::open(path, Some(format))? {
-            refuse(row?.input)?;
+            let row = row?;
+            if rows < strict {
+                refuse(row.input)?;
+            }
             rows += 1;
         }
         Ok(rows)

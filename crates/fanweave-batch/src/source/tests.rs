@@ -18,8 +18,9 @@ fn show(item: &Item) -> String {
     format!("{index} @{line} {}: {input}", id.as_deref().unwrap_or("-"))
 }
 
-fn refused(text: &'static str, format: Option<Format>) -> String {
-    Source::from_reader("q", text.as_bytes(), format).expect_err("it is refused").to_string()
+fn refused(text: impl AsRef<[u8]>, format: Option<Format>) -> String {
+    let text = text.as_ref().to_vec();
+    Source::from_reader("q", Cursor::new(text), format).expect_err("it is refused").to_string()
 }
 
 fn chat(id: &str, text: &str) -> String {
@@ -97,6 +98,35 @@ fn an_input_without_rows_or_with_a_bad_header_is_refused() {
     assert_eq!(refused("a,,c\n", Some(Format::Csv)), "q: column 2 of the header has no name");
     assert_eq!(refused("a,b,a\n", Some(Format::Csv)), "q: the header names the column `a` twice");
     assert!(refused("[\n  {\"a\": 1}\n]\n", Some(Format::Jsonl)).contains("`jq -c '.[]'`"));
+}
+
+#[test]
+fn an_input_that_is_not_in_utf_8_is_refused_with_what_converts_it() {
+    let wide =
+        |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+    let marked = "\u{feff}{\"prompt\":\"one\"}\r\n{\"prompt\":\"two\"}\n";
+    for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        for format in [None, Some(Format::Text), Some(Format::Csv)] {
+            assert_eq!(
+                refused(wide(marked, bytes), format),
+                "q: the input is in UTF-16, and UTF-8 is expected; `iconv -f UTF-16 -t UTF-8` converts it"
+            );
+            let unmarked = refused(wide(&marked[3..], bytes), format);
+            assert!(unmarked.contains("zero bytes") && unmarked.contains("iconv -f UTF-16LE"), "{unmarked}");
+        }
+    }
+    let wider: Vec<u8> = "\u{feff}one\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
+    assert!(refused(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
+    // Also where its first line is good, and behind blank ones.
+    assert!(refused(b"\n\none\ntw\0o\n", None).contains("zero bytes"));
+    // A file too, and where its format is given.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("questions.jsonl");
+    std::fs::write(&path, wide(marked, u16::to_le_bytes)).unwrap();
+    for format in [None, Some(Format::OpenAi)] {
+        let error = Source::open(&path, format).expect_err("it is refused");
+        assert!(error.to_string().contains("iconv"), "{error}");
+    }
 }
 
 #[test]

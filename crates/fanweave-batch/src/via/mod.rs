@@ -10,12 +10,13 @@
 
 mod api;
 mod parts;
+mod setbacks;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use fanweave_core::{Message, Prompt};
+use fanweave_core::{ErrorKind as RowErrorKind, Message, Prompt};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,6 +33,7 @@ use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
 use crate::{Costs, Error, ErrorKind, Result};
 use parts::{OpenPart, Parts};
+use setbacks::{Setbacks, places};
 
 /// First wait between two looks at what the provider has done; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -56,6 +58,11 @@ impl BatchJob<Prompt, Message> {
     ///
     /// A row that the provider refused or did not get to in time is a failed row. A provider that is out of reach while its
     /// parts are waited for is asked again for up to an hour.
+    ///
+    /// A part that the provider refuses as a whole, or no longer has, holds up no other: these are submitted and collected
+    /// first, and written to the output. The run then ends with an error that names the lines of its rows. Those of a part
+    /// that was refused are submitted anew by the next run. Those of one that is gone were paid for, and are submitted anew
+    /// only once a run with [`Settings::retry_failed`](crate::Settings::retry_failed) has let go of it.
     ///
     /// ```no_run
     /// # async fn run(
@@ -95,7 +102,7 @@ impl BatchJob<Prompt, Message> {
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (desk, left, source) = open.run(source).await?;
-        let Left { done, notes, parts, .. } = left;
+        let Left { done, mut notes, parts, .. } = left;
         let recorder = Recorder::spawn(desk)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
@@ -109,7 +116,16 @@ impl BatchJob<Prompt, Message> {
         };
         let read = reader.spawn()?;
         let (waiting, parts) = (HashMap::new(), Parts::new(parts));
-        let mut run = Run { api, recorder, costs, waiting, parts, is_limited: settings.limit.is_some() };
+        let mut run = Run {
+            api,
+            recorder,
+            costs,
+            waiting,
+            parts,
+            is_limited: settings.limit.is_some(),
+            lets_go: settings.retry_failed,
+            setbacks: Setbacks::default(),
+        };
         let prepare = |job: &mut Job| {
             let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
             prepare(input?)
@@ -119,7 +135,7 @@ impl BatchJob<Prompt, Message> {
             Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)
         };
         let collected: Result<bool> = work.await;
-        let Run { recorder, .. } = run;
+        let Run { recorder, setbacks, .. } = run;
         let complete = match collected {
             Ok(complete) => complete,
             // The recorder's own error says more than that it has gone.
@@ -127,13 +143,21 @@ impl BatchJob<Prompt, Message> {
                 recorder.end(true).await?;
                 return Err(error);
             }
-            Err(error) => return Err(error),
+            Err(error) if setbacks.is_empty() => return Err(error),
+            Err(error) => return Err(error.adding(&setbacks.told())),
         };
         if is_file {
             // Rows behind the place where it was stopped may have results of an earlier run.
             let _ = read.await;
         }
-        let failures = recorder.end(!complete).await?;
+        // Parts that came to nothing left their rows without a result.
+        let failures = recorder.end(!complete || !setbacks.is_empty()).await?;
+        match setbacks.is_empty() {
+            true => {}
+            false if complete => return Err(setbacks.error()),
+            // Stopped meanwhile: the end of the run is another one.
+            false => notes.push(setbacks.told()),
+        }
         let end = progress.snapshot();
         Ok(Summary {
             rows: end.done,
@@ -161,6 +185,18 @@ struct Run<'a, A> {
     parts: Parts,
     /// Whether rows may have been left unread, which the provider has from an earlier run.
     is_limited: bool,
+    /// Whether batches are let go of that the provider no longer has.
+    lets_go: bool,
+    setbacks: Setbacks,
+}
+
+/// What became of a batch that was waited for.
+enum End {
+    Ended,
+    /// The provider took none of it, for this reason.
+    Refused(String),
+    /// The provider says that there is no such batch.
+    Gone(fanweave_core::Error),
 }
 
 impl<A: BatchApi> Run<'_, A> {
@@ -236,7 +272,19 @@ impl<A: BatchApi> Run<'_, A> {
         let random = RandomState::new().hash_one(Instant::now()).to_le_bytes();
         let tag = Key::of(&[&random, &(keys.len() as u64).to_le_bytes()]).to_string();
         self.note(Part { tag: tag.clone(), state: PartState::Intended { keys: keys.clone() } }).await?;
-        let batch = self.api.submit(&tag, lines).await.map_err(failed)?;
+        let batch = match self.api.submit(&tag, lines).await {
+            Ok(batch) => batch,
+            Err(error) if blames_the_rows(&error) => {
+                // Its intent stays: the next run asks the provider, rather than believe that nothing arrived.
+                let rows = self.places(&keys);
+                self.setbacks.add(format!(
+                    "the provider refused the part with {rows}: {error}; run the same command again to submit it anew, \
+                     or mend its rows first and go on with --resume-changed"
+                ));
+                return Ok(());
+            }
+            Err(error) => return Err(failed(error)),
+        };
         self.note(Part { tag: tag.clone(), state: PartState::Submitted { batch: batch.clone() } }).await?;
         self.parts.add(OpenPart { tag, keys, batch: Some(batch) });
         Ok(())
@@ -263,11 +311,31 @@ impl<A: BatchApi> Run<'_, A> {
         if is_for_later && !keys.iter().any(is_wanted) {
             return Ok(());
         }
-        self.wait_for(&tag, &batch).await?;
+        match self.wait_for(&batch).await? {
+            End::Ended => {}
+            End::Refused(why) => {
+                // It will not change its mind about this batch: the next run submits these rows anew.
+                self.note(Part { tag, state: PartState::Dropped }).await?;
+                let rows = self.places(&keys);
+                self.setbacks.add(format!(
+                    "the provider refused batch {batch} with {rows}: {why}; run the same command again to submit it anew, \
+                     or mend its rows first and go on with --resume-changed"
+                ));
+                return Ok(());
+            }
+            End::Gone(error) => {
+                // A wrong address knows no batches either. That there are others, and not this one, is known by asking.
+                let is_gone = self.lets_go && matches!(self.api.find(&tag, keys.len()).await, Ok(None));
+                return self.gone(tag, &batch, &keys, &error, is_gone).await;
+            }
+        }
         let mut looks = Looks::default();
         let results = loop {
             match self.api.collect(&batch).await {
                 Ok(results) => break results,
+                Err(error) if error.kind() == RowErrorKind::NotFound => {
+                    return self.gone(tag, &batch, &keys, &error, self.lets_go).await;
+                }
                 Err(error) => looks.failed(error).await?,
             }
         };
@@ -282,7 +350,7 @@ impl<A: BatchApi> Run<'_, A> {
         for key in left.into_values() {
             if let Some(waiting) = self.waiting.remove(&key) {
                 let message = "the provider's batch ended without a result for this row";
-                let error = fanweave_core::Error::new(fanweave_core::ErrorKind::Server, message);
+                let error = fanweave_core::Error::new(RowErrorKind::Server, message);
                 self.record(key, waiting, Err(error)).await?;
             }
         }
@@ -293,21 +361,46 @@ impl<A: BatchApi> Run<'_, A> {
         self.note(Part { tag, state: PartState::Collected }).await
     }
 
-    async fn wait_for(&self, tag: &str, batch: &str) -> Result<()> {
+    /// Takes note of a batch that the provider no longer has, or whose results. Its rows were paid for: they are submitted
+    /// anew only where somebody has said so.
+    async fn gone(
+        &mut self,
+        tag: String,
+        batch: &str,
+        keys: &[Key],
+        error: &fanweave_core::Error,
+        lets_go: bool,
+    ) -> Result<()> {
+        let rows = self.places(keys);
+        let what = format!("the provider does not have batch {batch} with {rows}: {error}");
+        if lets_go {
+            self.note(Part { tag, state: PartState::Dropped }).await?;
+            self.setbacks.add(format!(
+                "{what}; it was let go of: run the same command again to submit its rows anew, which pays for them again"
+            ));
+        } else {
+            self.setbacks.add(format!(
+                "{what}; run the same command again with the key and address that it was submitted with, or, where it is \
+                 gone for good, with --retry-failed, which lets go of it"
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where rows are in the input.
+    fn places(&self, keys: &[Key]) -> String {
+        places(keys.iter().filter_map(|key| self.waiting.get(key)).map(|row| row.line).collect())
+    }
+
+    async fn wait_for(&self, batch: &str) -> Result<End> {
         let mut looks = Looks::default();
         loop {
             match self.api.poll(batch).await {
-                Ok(BatchState::Ended) => return Ok(()),
+                Ok(BatchState::Ended) => return Ok(End::Ended),
                 Ok(BatchState::Running) => looks.succeeded().await,
+                Ok(BatchState::Failed(why)) => return Ok(End::Refused(why)),
+                Err(error) if error.kind() == RowErrorKind::NotFound => return Ok(End::Gone(error)),
                 Err(error) => looks.failed(error).await?,
-                Ok(BatchState::Failed(why)) => {
-                    // It will not change its mind about this batch: the next run submits these rows anew.
-                    self.note(Part { tag: tag.to_owned(), state: PartState::Dropped }).await?;
-                    let message = format!(
-                        "the provider refused batch {batch}: {why}; run the same command again to submit its rows anew"
-                    );
-                    return Err(Error::new(ErrorKind::Provider, message));
-                }
             }
         }
     }
@@ -375,6 +468,12 @@ impl Looks {
         tokio::time::sleep(self.wait).await;
         self.wait = (self.wait * 2).min(LONGEST_WAIT);
     }
+}
+
+/// Whether a part was refused for what is in it: another one may be taken.
+fn blames_the_rows(error: &fanweave_core::Error) -> bool {
+    use RowErrorKind::{BadRequest, ContentFilter, ContextLength, Input};
+    matches!(error.kind(), BadRequest | ContentFilter | ContextLength | Input)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]

@@ -27,9 +27,13 @@ const DEEPEST: usize = 48;
 /// Most (sub)schemas visited for one instance, so that a hostile schema costs milliseconds.
 const FUEL: u32 = 50_000;
 
-/// An instance of `schema`, or `null` if there is none within the bounds on depth and work.
+/// Most bytes of texts and names in one instance: a schema of a line can ask for more than any machine holds.
+const ROOM: usize = 1 << 20;
+
+/// An instance of `schema`, or `null` if there is none within the bounds on depth, work and length.
 pub(super) fn instance(schema: &Value, hints: &Hints, rng: &mut Rng) -> Value {
-    let mut maker = Maker { root: schema, hints, rng, fuel: Cell::new(FUEL), numbers_used: 0 };
+    let mut maker =
+        Maker { root: schema, hints, rng, fuel: Cell::new(FUEL), room: Cell::new(ROOM), numbers_used: 0 };
     maker.make(schema, "", 0).unwrap_or(Value::Null)
 }
 
@@ -95,6 +99,8 @@ struct Maker<'a> {
     hints: &'a Hints,
     rng: &'a mut Rng,
     fuel: Cell<u32>,
+    /// Bytes that may still be written.
+    room: Cell<usize>,
     /// How many of the prompt's numbers are already in the instance.
     numbers_used: usize,
 }
@@ -110,10 +116,12 @@ impl<'a> Maker<'a> {
             return (*schema != Value::Bool(false)).then(|| Value::from(self.hints.topic.phrase()));
         };
         if let Some(constant) = keywords.get("const") {
-            return Some(constant.clone());
+            return self.copy(constant);
         }
         if let Some(Value::Array(values)) = keywords.get("enum") {
-            return (!values.is_empty()).then(|| values[self.rng.below(values.len())].clone());
+            return (!values.is_empty())
+                .then(|| self.rng.below(values.len()))
+                .and_then(|i| self.copy(&values[i]));
         }
         if let Some(target) = self.target(keywords) {
             return self.make(target, key, depth + 1);
@@ -148,8 +156,24 @@ impl<'a> Maker<'a> {
             }
             "array" => self.array(keywords, key, depth),
             "object" => self.object(keywords, depth),
-            _ => text::instance(keywords, key, self.hints, self.rng).map(Value::from),
+            _ => {
+                let text = text::instance(keywords, key, self.room.get(), self.hints, self.rng)?;
+                self.take(text.len())?;
+                Some(text.into())
+            }
         }
+    }
+
+    /// A copy of a value that the schema has.
+    fn copy(&self, value: &Value) -> Option<Value> {
+        self.take(length(value))?;
+        Some(value.clone())
+    }
+
+    /// Takes so many bytes of what may be written; `None` if there are not as many left.
+    fn take(&self, bytes: usize) -> Option<()> {
+        self.room.set(self.room.get().checked_sub(bytes)?);
+        Some(())
     }
 
     /// Spends one unit of work; `None` if none is left.
@@ -189,11 +213,13 @@ impl<'a> Maker<'a> {
             hints: self.hints,
             rng: &mut *self.rng,
             fuel: Cell::new(self.fuel.get()),
+            room: Cell::new(self.room.get()),
             numbers_used: self.numbers_used,
         };
         let made = maker.make(&merged, key, depth + 1);
-        let (fuel, numbers_used) = (maker.fuel.get(), maker.numbers_used);
+        let (fuel, room, numbers_used) = (maker.fuel.get(), maker.room.get(), maker.numbers_used);
         self.fuel.set(fuel);
+        self.room.set(room);
         self.numbers_used = numbers_used;
         made
     }
@@ -241,6 +267,16 @@ impl<'a> Maker<'a> {
             },
             _ => true,
         }
+    }
+}
+
+/// About how many bytes a value takes.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(length).sum::<usize>() + items.len(),
+        Value::Object(map) => map.iter().map(|(name, value)| name.len() + length(value)).sum(),
+        _ => 4,
     }
 }
 

@@ -1,8 +1,10 @@
 //! Objects and arrays.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
-use super::{Maker, ROOMY_DEPTH};
+use super::{FUEL, Maker, ROOMY_DEPTH};
 
 /// Items of an array whose schema and prompt do not say how many.
 const USUAL_ITEMS: usize = 3;
@@ -34,6 +36,7 @@ impl<'a> Maker<'a> {
             if !is_required && depth >= ROOMY_DEPTH {
                 continue;
             }
+            self.take(name.len())?;
             match self.make(schema, name, depth + 1) {
                 Some(value) => drop(object.insert(name.clone(), value)),
                 None if is_required => return None,
@@ -43,6 +46,7 @@ impl<'a> Maker<'a> {
         let any = keywords.get("additionalProperties").unwrap_or(&Value::Bool(true));
         for name in required {
             if !object.contains_key(name) {
+                self.take(name.len())?;
                 object.insert(name.to_owned(), self.make(any, name, depth + 1)?);
             }
         }
@@ -52,7 +56,8 @@ impl<'a> Maker<'a> {
         let most = bound(keywords, "maxProperties").unwrap_or(usize::MAX);
         let more =
             ANY_KEYS.iter().map(|key| (*key).to_owned()).chain((3..).map(|place| format!("key{place}")));
-        for name in more.take(least) {
+        // There are no more than there is work for.
+        for name in more.take(least.min(FUEL as usize)) {
             if object.len() >= least.min(most) {
                 break;
             }
@@ -92,15 +97,15 @@ impl<'a> Maker<'a> {
         let wanted = wanted.min(most).max(least);
         let schemas = prefix.iter().chain(rest.into_iter().cycle());
         let singular = key.strip_suffix('s').unwrap_or(key);
-        let mut items: Vec<Value> = Vec::new();
+        let (mut items, mut seen): (Vec<Value>, HashSet<Value>) = Default::default();
         // Unique items may take several draws each.
-        for schema in schemas.take(if is_unique { wanted * 8 } else { wanted }) {
-            match self.make(schema, singular, depth + 1) {
-                Some(item) if is_unique && items.contains(&item) => {
-                    items.extend(distinct(item, schema, &items));
-                }
-                Some(item) => items.push(item),
-                None => break,
+        for schema in schemas.take(if is_unique { wanted.saturating_mul(8) } else { wanted }) {
+            let Some(item) = self.make(schema, singular, depth + 1) else { break };
+            if !is_unique {
+                items.push(item);
+            } else if let Some(item) = distinct(item, schema, &seen) {
+                seen.insert(item.clone());
+                items.push(item);
             }
             if items.len() == wanted {
                 break;
@@ -110,12 +115,20 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// A text like `item` that is not among `items`, where `schema` lets it be any text.
-fn distinct(item: Value, schema: &Value, items: &[Value]) -> Option<Value> {
+/// Items beyond which a text is not numbered from the beginning.
+const FEW: usize = 64;
+
+/// `item`, or where it is among those `seen` a text like it that is not, where `schema` lets it be any text.
+fn distinct(item: Value, schema: &Value, seen: &HashSet<Value>) -> Option<Value> {
+    if !seen.contains(&item) {
+        return Some(item);
+    }
     let is_any_text = schema.as_object().is_some_and(|keywords| {
         keywords.keys().all(|name| matches!(&**name, "type" | "title" | "description"))
     });
     let (true, Value::String(text)) = (is_any_text, item) else { return None };
-    let numbered = (2..).map(|place| Value::String(format!("{text} {place}")));
-    numbered.take(items.len() + 1).find(|candidate| !items.contains(candidate))
+    // From the beginning each time, many items would take the square of their number.
+    let first = if seen.len() < FEW { 2 } else { seen.len() };
+    let numbered = (first..).map(|place| Value::String(format!("{text} {place}")));
+    numbered.take(seen.len() + 1).find(|candidate| !seen.contains(candidate))
 }

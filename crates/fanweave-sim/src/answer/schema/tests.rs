@@ -158,3 +158,43 @@ fn contents_come_from_the_prompt() {
     let list = json!({ "type": "object", "properties": { "titles": { "type": "array", "items": { "type": "string" } } } });
     assert_eq!(make(&list, "List 7 titles about tides.", 1)["titles"].as_array().unwrap().len(), 7);
 }
+
+#[test]
+fn a_schema_that_asks_for_more_than_a_machine_holds_gets_null_at_once() {
+    let huge = 1_000_000_000_000_u64;
+    let long = "x".repeat(100_000);
+    let text = json!({ "type": "string" });
+    let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    let began = std::time::Instant::now();
+    for schema in [
+        json!({ "type": "string", "minLength": huge }),
+        json!({ "type": "array", "minItems": huge, "items": text }),
+        json!({ "type": "array", "minItems": huge, "items": text, "uniqueItems": true }),
+        json!({ "type": "array", "minItems": u64::MAX, "uniqueItems": true }),
+        json!({ "type": "array", "minItems": 20_000, "items": { "const": long } }),
+        json!({ "type": "array", "minItems": 20_000, "items": { "enum": [[long]] } }),
+        json!({ "type": "array", "minItems": 20_000, "items": { "type": "string", "minLength": 10_000 } }),
+        json!({ "type": "array", "minItems": 20_000, "items": { "type": "object", "required": [long] } }),
+        json!({ "allOf": [{ "type": "string", "minLength": huge }] }),
+        pattern("(((a{1000}){1000}){1000}){1000}"),
+        pattern("^(a|b?){4000000000}$"),
+        json!({ "type": "string", "pattern": "^(\\w+ )*$", "minLength": huge }),
+        pattern("^\\w{2000000}$"),
+    ] {
+        let made = make(&schema, "Tell me about tides.", 1);
+        assert_eq!(made, Value::Null, "{:.200}", schema.to_string());
+    }
+    // An object has as many names as there is work for.
+    let wide = make(&json!({ "type": "object", "minProperties": huge }), "Tell me about tides.", 1);
+    assert!(wide.to_string().len() < 4 << 20, "{} bytes", wide.to_string().len());
+    assert!(began.elapsed() < std::time::Duration::from_secs(60), "{:?}", began.elapsed());
+}
+
+#[test]
+fn many_unique_texts_are_made_without_a_look_at_all_others_for_each() {
+    let schema =
+        json!({ "type": "array", "minItems": 5_000, "uniqueItems": true, "items": { "type": "string" } });
+    let made = make(&schema, "Tell me about tides.", 1);
+    assert_conforms(&schema, &made);
+    assert_eq!(made.as_array().map(Vec::len), Some(5_000));
+}

@@ -1,6 +1,8 @@
 //! Texts that fit their name, format, pattern and length.
 
-use regex_syntax::hir::{Class, Hir, HirKind};
+use std::collections::HashMap;
+
+use regex_syntax::hir::{Class, ClassUnicode, ClassUnicodeRange, Hir, HirKind};
 use serde_json::{Map, Value};
 
 use super::{Hints, object};
@@ -8,10 +10,11 @@ use crate::answer::{prose, stock, words};
 use crate::draw::Rng;
 
 /// A text that conforms to `keywords` and suits a property called `key`. `None` where the pattern or the bounds admit
-/// none that could be found.
+/// none that could be found, or none of about `room` bytes.
 pub(super) fn instance(
     keywords: &Map<String, Value>,
     key: &str,
+    room: usize,
     hints: &Hints,
     rng: &mut Rng,
 ) -> Option<String> {
@@ -22,9 +25,9 @@ pub(super) fn instance(
     let least = object::bound(keywords, "minLength").unwrap_or(0);
     let most = object::bound(keywords, "maxLength").unwrap_or(usize::MAX);
     if let Some(pattern) = keyword("pattern") {
-        return matching(pattern, least, rng);
+        return matching(pattern, least, room, rng);
     }
-    (least <= most).then(|| fit(suiting(key, hints, rng), least, most, hints, rng))
+    (least <= most.min(room)).then(|| fit(suiting(key, hints, rng), least, most, hints, rng))
 }
 
 /// A text in one of the formats of JSON schema; `None` for one that is not known.
@@ -133,43 +136,81 @@ fn fit(mut text: String, least: usize, most: usize, hints: &Hints, rng: &mut Rng
     text
 }
 
+/// Most parts of a pattern that are written for one text, those of repetitions each time.
+const PARTS: u32 = 1 << 20;
+
 /// A text in which `pattern` matches. Look-arounds are not understood.
-fn matching(pattern: &str, least: usize, rng: &mut Rng) -> Option<String> {
+fn matching(pattern: &str, least: usize, room: usize, rng: &mut Rng) -> Option<String> {
     let hir = regex_syntax::Parser::new().parse(pattern).ok()?;
-    let mut text = String::new();
-    write_match(&hir, least, &mut text, rng);
-    Some(text)
+    let mut writer =
+        Match { text: String::new(), length: 0, least, room, parts: PARTS, pleasant: HashMap::new(), rng };
+    writer.write(&hir)?;
+    Some(writer.text)
 }
 
-/// Appends something that `hir` matches; open repetitions go on until the text has `least` characters.
-fn write_match(hir: &Hir, least: usize, text: &mut String, rng: &mut Rng) {
-    match hir.kind() {
-        HirKind::Empty | HirKind::Look(_) => {}
-        HirKind::Literal(literal) => text.push_str(&String::from_utf8_lossy(&literal.0)),
-        HirKind::Class(Class::Unicode(class)) => {
-            // Letters and digits read better than whatever else a class contains.
-            let pleasant = ('a'..='z').chain('A'..='Z').chain('0'..='9');
-            let contains =
-                |c: &char| class.ranges().iter().any(|range| (range.start()..=range.end()).contains(c));
-            let pleasant: Vec<char> = pleasant.filter(contains).collect();
-            let first = class.ranges().first().map(regex_syntax::hir::ClassUnicodeRange::start);
-            text.extend(pleasant.get(rng.below(pleasant.len())).copied().or(first));
-        }
-        HirKind::Class(Class::Bytes(class)) => {
-            text.extend(class.ranges().first().map(|range| char::from(range.start())));
-        }
-        HirKind::Repetition(repetition) => {
-            let most = repetition.max.unwrap_or(u32::MAX).min(repetition.min.saturating_add(4096));
-            let wanted = repetition.min.max(1).min(most);
-            for turn in 0..most {
-                if turn >= wanted && text.chars().count() >= least {
-                    break;
+/// A text that matches, in the making.
+struct Match<'a> {
+    text: String,
+    /// Its characters so far.
+    length: usize,
+    /// Open repetitions go on until it has so many.
+    least: usize,
+    /// Most bytes.
+    room: usize,
+    /// Parts that may still be written.
+    parts: u32,
+    /// What is pleasant of the classes so far, by where they are in the pattern.
+    pleasant: HashMap<*const ClassUnicode, Vec<char>>,
+    rng: &'a mut Rng,
+}
+
+impl Match<'_> {
+    fn push(&mut self, text: &str) -> Option<()> {
+        self.text.push_str(text);
+        self.length += text.chars().count();
+        (self.text.len() <= self.room).then_some(())
+    }
+
+    /// Appends something that `hir` matches. `None` where that is too much.
+    fn write(&mut self, hir: &Hir) -> Option<()> {
+        self.parts = self.parts.checked_sub(1)?;
+        match hir.kind() {
+            HirKind::Empty | HirKind::Look(_) => Some(()),
+            HirKind::Literal(literal) => self.push(&String::from_utf8_lossy(&literal.0)),
+            HirKind::Class(Class::Unicode(class)) => {
+                let pleasant =
+                    self.pleasant.entry(std::ptr::from_ref(class)).or_insert_with(|| pleasant(class));
+                let first = class.ranges().first().map(ClassUnicodeRange::start);
+                let one = pleasant.get(self.rng.below(pleasant.len())).copied().or(first);
+                one.map_or(Some(()), |c| self.push(c.encode_utf8(&mut [0; 4])))
+            }
+            HirKind::Class(Class::Bytes(class)) => {
+                let first = class.ranges().first().map(|range| char::from(range.start()));
+                first.map_or(Some(()), |c| self.push(c.encode_utf8(&mut [0; 4])))
+            }
+            HirKind::Repetition(repetition) => {
+                let most = repetition.max.unwrap_or(u32::MAX).min(repetition.min.saturating_add(4096));
+                let wanted = repetition.min.max(1).min(most);
+                for turn in 0..most {
+                    if turn >= wanted && self.length >= self.least {
+                        break;
+                    }
+                    self.write(&repetition.sub)?;
                 }
-                write_match(&repetition.sub, least, text, rng);
+                Some(())
+            }
+            HirKind::Capture(capture) => self.write(&capture.sub),
+            HirKind::Concat(parts) => parts.iter().try_for_each(|part| self.write(part)),
+            HirKind::Alternation(choices) => {
+                let choice = self.rng.below(choices.len());
+                self.write(&choices[choice])
             }
         }
-        HirKind::Capture(capture) => write_match(&capture.sub, least, text, rng),
-        HirKind::Concat(parts) => parts.iter().for_each(|part| write_match(part, least, text, rng)),
-        HirKind::Alternation(choices) => write_match(&choices[rng.below(choices.len())], least, text, rng),
     }
+}
+
+/// The letters and digits of a class: they read better than whatever else it contains.
+fn pleasant(class: &ClassUnicode) -> Vec<char> {
+    let all = ('a'..='z').chain('A'..='Z').chain('0'..='9');
+    all.filter(|c| class.ranges().iter().any(|range| (range.start()..=range.end()).contains(c))).collect()
 }
