@@ -142,7 +142,8 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) strict: bool,
 
-    /// Call rows again that failed in an earlier run
+    /// Call rows again that failed in an earlier run; with --via batch-api, also those of a batch that the provider no longer
+    /// has
     #[arg(long, help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 

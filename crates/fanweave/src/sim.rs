@@ -38,6 +38,8 @@ pub struct Sim {
 pub const LATENCY: Latency = Latency::LogNormal { median: Duration::from_millis(400), sigma: 0.4 };
 /// Time from each token to the next, likewise.
 const PER_TOKEN: Duration = Duration::from_millis(10);
+/// Longest time that an answer takes from its first token on: an echo of a whole file would take hours.
+const LONGEST: Duration = Duration::from_secs(60);
 
 impl Sim {
     /// What simulated models are called, after `sim/`.
@@ -100,7 +102,7 @@ impl ChatModel for Sim {
                 vec![Part::Text(text)]
             }
             Content::Calls(calls) => {
-                nap(self.per_token * tokens).await;
+                nap(self.time_of(tokens)).await;
                 calls
                     .into_iter()
                     .map(|c| {
@@ -130,13 +132,17 @@ impl ChatModel for Sim {
 }
 
 impl Sim {
+    fn time_of(&self, tokens: u32) -> Duration {
+        self.per_token.saturating_mul(tokens).min(LONGEST)
+    }
+
     /// Takes the time that the text takes, and hands it out word by word where somebody listens.
     async fn say(&self, text: &str, tokens: u32, cx: &Context) {
         if !cx.wants_deltas() {
-            return nap(self.per_token * tokens).await;
+            return nap(self.time_of(tokens)).await;
         }
         let pieces: Vec<_> = answer::pieces(text, 0).collect();
-        let pause = self.per_token * tokens / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
+        let pause = self.time_of(tokens) / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
         for (n, piece) in pieces.into_iter().enumerate() {
             nap(pause).await;
             if n == 0 {
@@ -208,4 +214,20 @@ fn turns(message: &Message) -> Vec<Turn<'_>> {
         turns.push(Turn { role, text });
     }
     turns
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::Model;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_echo_of_a_whole_file_comes_to_its_end() {
+        let echo = Model::new(Sim::echo().latency(Latency::ZERO));
+        let (file, began) = ("word ".repeat(100_000), Instant::now());
+        assert!(echo.invoke(&*file).await.unwrap().text().contains(&file));
+        assert_eq!(began.elapsed(), LONGEST);
+    }
 }
