@@ -5,7 +5,6 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fanweave_core::__private::carried;
 use fanweave_core::{Chain, Context, Error, ErrorKind};
@@ -149,22 +148,9 @@ enum Ended {
     Refused { entry: Entry, error: Error },
 }
 
-/// A rate limit that asks for a longer wait is one of the day: as long as a call waits for others, where nobody has set it.
-const LONG: Duration = Duration::from_secs(120);
-
 /// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
 fn is_about_all_rows(error: &Error) -> bool {
-    use ErrorKind::*;
-    match error.kind() {
-        Authentication | QuotaExhausted | NotFound => true,
-        RateLimited => wait_of(error).is_some_and(|wait| wait > LONG),
-        _ => false,
-    }
-}
-
-/// How long the provider asked to wait, also where its error stands behind one that says that other models failed too.
-fn wait_of(error: &Error) -> Option<Duration> {
-    error.retry_after().or_else(|| wait_of(std::error::Error::source(error)?.downcast_ref()?))
+    error.refuses_account() || error.kind() == ErrorKind::NotFound
 }
 
 /// Rows in flight.

@@ -22,11 +22,13 @@ pub(crate) fn prices(file: Option<&Path>) -> Result<Prices, Failure> {
 /// What the calls cost that go by `via`.
 pub(crate) fn known(prices: &Prices, via: Via) -> Costs {
     let table = prices.clone();
-    let cost = move |price: &Price, usage: &Usage| {
-        let share = if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
-        price.cost(usage) * share
-    };
-    Costs::new(move |model, usage| table.of(model).map(|price| cost(price, usage)))
+    Costs::new(move |model, usage| table.of(model).map(|price| through(via, price, usage)))
+}
+
+/// What it costs where the calls go by `via`.
+pub(crate) fn through(via: Via, price: &Price, usage: &Usage) -> f64 {
+    let share = if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
+    price.cost(usage) * share
 }
 
 /// Prices and budget of a batch over `models`.

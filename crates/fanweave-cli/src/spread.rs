@@ -2,13 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use fanweave::{Chain, Context, Error, ErrorKind, Message, Model, Prompt, Runnable, Streaming, chain};
 use tokio::sync::mpsc::UnboundedSender;
-
-/// A rate limit that asks for a longer wait is one of the day. As long as a batch takes for it.
-const LONG: Duration = Duration::from_secs(120);
 
 /// A model with one of the keys that it may be called with.
 pub(crate) struct Lane {
@@ -78,8 +74,7 @@ enum Verdict {
 impl Verdict {
     fn of(error: &Error) -> Self {
         match error.kind() {
-            ErrorKind::Authentication | ErrorKind::QuotaExhausted => Self::Refused,
-            ErrorKind::RateLimited if error.retry_after().is_some_and(|wait| wait > LONG) => Self::Refused,
+            _ if error.refuses_account() => Self::Refused,
             ErrorKind::NotFound => Self::Doubtful,
             _ => Self::Fine,
         }
@@ -178,6 +173,7 @@ impl Runnable for Spread {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
 
     use fanweave::ChatModel;
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};

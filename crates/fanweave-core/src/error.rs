@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Message;
 
+/// A rate limit that asks for a longer wait is one of the day: as long as a call waits for others, where nobody has set it.
+const LONG: Duration = Duration::from_secs(120);
+
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -197,6 +200,30 @@ impl Error {
     /// How long the provider asked to wait before the next try.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether the account was refused, and so every other request with the same key would be: a wrong key, no credit left, or
+    /// a rate limit that asks to wait for more than two minutes, as that of a day does. Also where the wait stands in the error
+    /// behind this one, as it does where all alternatives of a fallback failed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use fanweave_core::{Error, ErrorKind};
+    ///
+    /// let limited = Error::new(ErrorKind::RateLimited, "slow down");
+    /// assert!(!limited.clone().with_retry_after(Duration::from_secs(20)).refuses_account());
+    /// assert!(limited.with_retry_after(Duration::from_secs(3600)).refuses_account());
+    /// ```
+    pub fn refuses_account(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Authentication | ErrorKind::QuotaExhausted => true,
+            ErrorKind::RateLimited => self.wait().is_some_and(|wait| wait > LONG),
+            _ => false,
+        }
+    }
+
+    fn wait(&self) -> Option<Duration> {
+        self.retry_after().or_else(|| StdError::source(self)?.downcast_ref::<Self>()?.wait())
     }
 
     /// The HTTP status, where the provider answered at all.

@@ -7,12 +7,12 @@ use std::fmt::Write;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use fanweave::models::{Price, Prices};
+use fanweave::models::Prices;
 use fanweave::sim::Sim;
 use fanweave::{ChatModel, Context, Message, Model, Prompt, Role, Usage, excerpt};
 
 use crate::args::{ModelArgs, Via};
-use crate::cost::dollars;
+use crate::cost::{dollars, through};
 use crate::progress::{rounded, short};
 
 /// Most bytes that are shown of a message.
@@ -90,11 +90,10 @@ fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) ->
 
 /// What it may cost with a model. `how` it is asked stands behind its name.
 fn cost(model: &str, how: &str, usage: Usage, prices: &Prices, via: Via) -> String {
-    let share = |price: &Price| if via == Via::BatchApi { price.batch.unwrap_or(1.0) } else { 1.0 };
     match prices.of(model) {
         Some(price) => format!(
             "cost: about {} with {model}{how} (prices as of {})\n",
-            dollars(price.cost(&usage) * share(price)),
+            dollars(through(via, price, &usage)),
             prices.date()
         ),
         None => {
