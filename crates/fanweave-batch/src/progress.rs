@@ -295,7 +295,7 @@ impl Progress {
     /// Takes note of an event of any row.
     pub(crate) fn on_event(&self, event: &Event) {
         match &event.kind {
-            EventKind::Waiting => self.hold(event.run, Some(Held::Waiting)),
+            EventKind::Waiting(_) => self.hold(event.run, Some(Held::Waiting)),
             EventKind::Retrying { .. } => {
                 self.retries.fetch_add(1, Relaxed);
                 self.hold(event.run, Some(Held::Retrying));
@@ -456,9 +456,12 @@ mod tests {
             async move {
                 let error = Error::new(ErrorKind::Server, "on strike");
                 let retrying = EventKind::Retrying { attempt: 1, wait: Duration::ZERO, error };
-                for kind in
-                    [EventKind::Waiting, EventKind::RequestStarted, retrying, EventKind::RequestStarted]
-                {
+                for kind in [
+                    EventKind::Waiting(fanweave_core::WaitReason::Limit),
+                    EventKind::RequestStarted,
+                    retrying,
+                    EventKind::RequestStarted,
+                ] {
                     cx.emit(kind).await;
                     let now = own.snapshot();
                     lock(&notes).push((now.waiting, now.retrying, now.retries));

@@ -78,7 +78,7 @@ impl Stopwatch {
     pub(crate) fn on_event(&mut self, event: &Event) {
         let now = || milliseconds(self.began.elapsed());
         match &event.kind {
-            EventKind::Waiting => {
+            EventKind::Waiting(_) => {
                 let now = now();
                 self.call(event, now);
             }
@@ -165,7 +165,7 @@ mod tests {
     async fn a_call_is_followed_from_the_line_to_its_end() {
         let watch = Arc::new(Mutex::new(Stopwatch::start()));
         let call = step(|_: (), cx: Context| async move {
-            cx.emit(EventKind::Waiting).await;
+            cx.emit(EventKind::Waiting(fanweave_core::WaitReason::Limit)).await;
             sleep(Duration::from_millis(100)).await;
             cx.emit(EventKind::RequestStarted).await;
             sleep(Duration::from_millis(10)).await;

@@ -369,7 +369,7 @@ async fn a_byte_order_mark_is_no_row_that_is_left() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_given_up_waits_no_more() {
     let slow = step(|_: Prompt, cx: Context| async move {
-        cx.emit(EventKind::Waiting).await;
+        cx.emit(EventKind::Waiting(fanweave_core::WaitReason::Limit)).await;
         std::future::pending::<fanweave_core::Result<String>>().await
     });
     let other = step(|_: Prompt, _| async { Ok("quick".to_owned()) });

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::deadline::until;
-use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
+use crate::event::{Event, EventKind, Labels, Observer, Path, RunId, WaitReason};
 use crate::run::Pieces;
 use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
@@ -54,6 +54,7 @@ struct Shared {
     observers: Vec<Arc<dyn Observer>>,
     channel: Option<mpsc::Sender<Event>>,
     cancel: Option<CancellationToken>,
+    draining: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
     slots: Option<Arc<Slots>>,
     labels: Arc<Labels>,
@@ -64,6 +65,7 @@ struct Shared {
     wants_fresh: bool,
     priority: Priority,
     hedges: bool,
+    has_alternatives: bool,
 }
 
 /// Whose calls go first where several wait for the same account. Set by [`Context::with_priority`].
@@ -132,6 +134,7 @@ impl Context {
             observers: Vec::new(),
             channel: None,
             cancel: None,
+            draining: None,
             deadline: None,
             slots: None,
             labels: Arc::default(),
@@ -141,6 +144,7 @@ impl Context {
             wants_fresh: false,
             priority: Priority::default(),
             hedges: false,
+            has_alternatives: false,
         };
         Self {
             shared: Arc::new(shared),
@@ -166,6 +170,63 @@ impl Context {
     #[must_use]
     pub fn with_cancellation(self, token: CancellationToken) -> Self {
         self.with(|s| s.cancel = Some(token))
+    }
+
+    /// Winds the run down when `token` is cancelled: requests in flight end, no further one is sent, and calls that wait
+    /// for a permit, a limit, a backoff or the end of an outage fail with [`ErrorKind::Cancelled`].
+    ///
+    /// ```
+    /// use fanweave_core::{Context, ErrorKind};
+    /// use tokio_util::sync::CancellationToken;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let drain = CancellationToken::new();
+    /// let cx = Context::new().with_draining(drain.clone());
+    /// drain.cancel();
+    /// assert!(cx.is_draining());
+    /// assert_eq!(cx.draining().await.kind(), ErrorKind::Cancelled);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_draining(self, token: CancellationToken) -> Self {
+        self.with(|s| s.draining = Some(token))
+    }
+
+    /// Resolves when the run [winds down](Self::with_draining), with the error of a call that has not been sent. Never
+    /// resolves for a run without such a token.
+    pub async fn draining(&self) -> Error {
+        match &self.shared.draining {
+            Some(token) => token.cancelled().await,
+            None => std::future::pending().await,
+        }
+        Error::new(ErrorKind::Cancelled, "the run is stopping: the request was not sent")
+    }
+
+    /// Whether the run [winds down](Self::with_draining): no further request may be sent.
+    pub fn is_draining(&self) -> bool {
+        self.shared.draining.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// States that the caller has another model to use where this one is unavailable: a call then fails with
+    /// [`ErrorKind::Unavailable`] at once in an outage, instead of waiting for its end. Default no.
+    ///
+    /// ```
+    /// use fanweave_core::Context;
+    ///
+    /// assert!(Context::new().with_alternatives(true).has_alternatives());
+    /// ```
+    #[must_use]
+    pub fn with_alternatives(self, has_alternatives: bool) -> Self {
+        if self.shared.has_alternatives == has_alternatives {
+            return self;
+        }
+        self.with(|s| s.has_alternatives = has_alternatives)
+    }
+
+    /// Whether the caller has another model to use where this one is unavailable.
+    pub fn has_alternatives(&self) -> bool {
+        self.shared.has_alternatives
     }
 
     /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now. A shorter limit
@@ -352,7 +413,7 @@ impl Context {
         if let Some(slot) = self.try_slot() {
             return slot;
         }
-        self.emit(EventKind::Waiting).await;
+        self.emit(EventKind::Waiting(WaitReason::Concurrency)).await;
         match &self.shared.slots {
             Some(slots) => slots.acquire().await,
             None => Slot::unlimited(),

@@ -47,6 +47,9 @@ pub enum ErrorKind {
     Timeout,
     /// The network failed: name look-up, connect, TLS, reset.
     Connection,
+    /// The provider has been failing for longer than the outage timeout. A state of the account, not of this request:
+    /// the call was not charged with the failures, and the same call may succeed later.
+    Unavailable,
     /// The answer could not be read as what the provider documents.
     Decode,
     /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
@@ -92,6 +95,7 @@ impl ErrorKind {
             Server => "server",
             Timeout => "timeout",
             Connection => "connection",
+            Unavailable => "unavailable",
             Decode => "decode",
             StreamIncomplete => "stream_incomplete",
             Cancelled => "cancelled",

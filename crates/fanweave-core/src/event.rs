@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{Delta, Error, Message, Prompt, Reply};
+use crate::{Delta, Error, Message, Prompt, Reply, Usage};
 
 /// Identifies one run of one step within this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,12 +83,15 @@ pub enum EventKind {
     Embeds(usize),
     /// A model sent a piece of its answer.
     Delta(Delta),
-    /// A call waits for its turn: the account's limit, or the run's own concurrency.
-    Waiting,
+    /// A call waits before its request is sent.
+    Waiting(WaitReason),
     /// A request is about to be sent.
     RequestStarted,
     /// A request that is late is about to be sent a second time, beside the first. The first answer wins.
     Hedged,
+    /// A request was sent and its answer did not arrive whole: the provider may bill it all the same. Holds the estimate of
+    /// its input tokens.
+    Unanswered(Usage),
     /// The first byte of an answer arrived.
     FirstByte,
     /// The first piece of an answer arrived that is streamed.
@@ -111,6 +114,35 @@ pub enum EventKind {
     },
     /// A step failed.
     StepFailed(Error),
+}
+
+/// The reason why a call waits before its request is sent.
+///
+/// ```
+/// use fanweave_core::{Error, ErrorKind, WaitReason};
+///
+/// let failing = Error::new(ErrorKind::Server, "Bad Gateway").with_status(502);
+/// assert_eq!(WaitReason::Outage(failing).to_string(), "the provider is failing: status 502: Bad Gateway");
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum WaitReason {
+    /// The run has its maximum of calls in flight.
+    Concurrency,
+    /// The account has reached a limit, or earlier calls are queued for it.
+    Limit,
+    /// The provider is failing: no request is sent except for one probe at a time. Holds the last failure.
+    Outage(Error),
+}
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Concurrency => f.write_str("the run has its maximum of calls in flight"),
+            Self::Limit => f.write_str("the account has reached a limit"),
+            Self::Outage(error) => write!(f, "the provider is failing: {error}"),
+        }
+    }
 }
 
 /// Is told of every event of a run, as it happens.

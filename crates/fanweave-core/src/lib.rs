@@ -47,7 +47,7 @@ pub use context::{Context, Priority, Slot};
 pub use delta::{Delta, Fold};
 pub use embed::{Embedded, Embedder, Embeddings};
 pub use error::{EXCERPT_BYTES, Error, ErrorKind, Result, excerpt};
-pub use event::{Event, EventKind, Observer};
+pub use event::{Event, EventKind, Observer, WaitReason};
 pub use graph::{Graph, Node};
 pub use many::Many;
 pub use message::{FinishReason, Media, Message, Part, Reply, Role, ToolCall, ToolResult, Usage};

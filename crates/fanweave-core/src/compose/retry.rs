@@ -33,6 +33,12 @@ pub struct RetryPolicy {
     /// (429) is no failure of the request: it uses up none of the `attempts`. A wait counts as at least 250 ms, also where
     /// the server asks for less. Default 10 minutes.
     pub patience: Duration,
+    /// Maximum time that a call waits for the end of a provider outage before it fails with
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Waiting for an outage uses up none of the `attempts`.
+    ///
+    /// Default `None`: 10 minutes for calls of batches, 30 s or the deadline of the run, whichever is earlier, for others;
+    /// as long as the account has answered nothing yet, 30 s for calls of batches and 5 s for others.
+    pub outage_timeout: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -43,6 +49,7 @@ impl Default for RetryPolicy {
             cap: Duration::from_secs(30),
             max_retry_after: Duration::from_secs(120),
             patience: Duration::from_secs(600),
+            outage_timeout: None,
         }
     }
 }
@@ -53,7 +60,12 @@ impl RetryPolicy {
     /// A request that crossed the closing of a connection which had been at rest is no try: the server has not worked on it,
     /// and models behind HTTP send it again.
     pub fn never() -> Self {
-        Self { attempts: NonZeroU32::MIN, patience: Duration::ZERO, ..Self::default() }
+        Self {
+            attempts: NonZeroU32::MIN,
+            patience: Duration::ZERO,
+            outage_timeout: Some(Duration::ZERO),
+            ..Self::default()
+        }
     }
 
     /// The wait before try `n + 2`, with full jitter: anything from nothing to `base` doubled `n` times.

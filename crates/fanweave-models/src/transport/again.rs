@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot};
+use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot, WaitReason};
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -143,7 +143,7 @@ async fn enter(account: &Arc<Account>, ask: Ask, cx: &Context) -> Result<(Slot, 
         }
         drop(slot);
         if !has_waited {
-            cx.emit(EventKind::Waiting).await;
+            cx.emit(EventKind::Waiting(WaitReason::Limit)).await;
             has_waited = true;
         }
         if let Some(both) = account.admit(ask, priority, || cx.try_slot()).await? {

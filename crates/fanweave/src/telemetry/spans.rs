@@ -67,7 +67,7 @@ impl Spans {
                     open.call("embeddings", tracer);
                 }
             }
-            EventKind::Waiting => self.note(event, tracer, "waiting", Vec::new()),
+            EventKind::Waiting(_) => self.note(event, tracer, "waiting", Vec::new()),
             EventKind::Hedged => self.note(event, tracer, "hedged", Vec::new()),
             EventKind::RequestStarted => {
                 if let Some(call) = self.open.get_mut(&event.run).and_then(|open| open.call.as_mut()) {

@@ -285,7 +285,7 @@ async fn waits_for_a_slot_are_told() {
     let waits = Arc::new(Mutex::new(0));
     let noted = waits.clone();
     let observer = move |event: &Event| {
-        if let EventKind::Waiting = event.kind {
+        if let EventKind::Waiting(_) = event.kind {
             *noted.lock().unwrap() += 1;
         }
     };
