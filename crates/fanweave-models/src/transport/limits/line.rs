@@ -79,18 +79,15 @@ pub(super) struct Line {
     hedged: u64,
 }
 
-/// When the first in line may go.
+/// What keeps a request from being sent.
 #[derive(Debug, PartialEq)]
-pub(super) enum Admission {
-    Now(Ticket),
-    At(Instant),
-    /// When a place comes free.
-    Later,
+pub(super) enum Obstacle {
+    /// Nothing, from then on.
+    Until(Instant),
+    /// Something that only an answer or another setting changes.
+    Change,
     /// It needs more than a whole window of its limit: these tokens, of that limit.
-    Never {
-        need: u64,
-        limit: u64,
-    },
+    Size { need: u64, limit: u64 },
 }
 
 /// What a waiting call is told.
@@ -180,8 +177,8 @@ impl Line {
             return None;
         }
         match self.admit(waiter.ask, now) {
-            Admission::Now(ticket) => Some(self.mark(ticket, waiter)),
-            _ => None,
+            Ok(ticket) => Some(self.mark(ticket, waiter)),
+            Err(_) => None,
         }
     }
 
@@ -268,9 +265,12 @@ impl Line {
         if held.is_some() {
             return at(held);
         }
-        let Some(permit) = permit() else { return Turn::NoPermit };
-        match self.admit(waiter.ask, now) {
-            Admission::Now(ticket) => {
+        let need = self.tokens.estimate(waiter.ask);
+        match self.obstacle(waiter.ask, need, now) {
+            None => {
+                // Only now: a permit that is taken and put back wakes others of the run for nothing.
+                let Some(permit) = permit() else { return Turn::NoPermit };
+                let ticket = self.send(waiter.ask, need, now);
                 let is_alone = self.queue.is_in(seat, ALONE);
                 self.queue.leave(seat);
                 self.runs_alone = is_alone;
@@ -280,9 +280,9 @@ impl Line {
                 let ticket = self.mark(ticket, &waiter);
                 Turn::Now(permit, Ticket { is_probe, is_alone, ..ticket })
             }
-            Admission::At(when) => at(Some(when)),
-            Admission::Later => at(None),
-            Admission::Never { need, limit } => Turn::Never { need, limit },
+            Some(Obstacle::Until(when)) => at(Some(when)),
+            Some(Obstacle::Change) => at(None),
+            Some(Obstacle::Size { need, limit }) => Turn::Never { need, limit },
         }
     }
 
@@ -344,48 +344,53 @@ impl Line {
         None
     }
 
-    /// Admits a call, or says when to ask again.
-    pub(super) fn admit(&mut self, ask: Ask, now: Instant) -> Admission {
+    /// Sends a request, if nothing keeps it.
+    fn admit(&mut self, ask: Ask, now: Instant) -> Result<Ticket, Obstacle> {
         let need = self.tokens.estimate(ask);
+        match self.obstacle(ask, need, now) {
+            None => Ok(self.send(ask, need, now)),
+            Some(obstacle) => Err(obstacle),
+        }
+    }
+
+    /// What keeps a request from being sent right now, if anything does.
+    fn obstacle(&mut self, ask: Ask, need: Need, now: Instant) -> Option<Obstacle> {
         if self.is_open() {
-            return Admission::Now(self.send(ask, need, now));
+            return None;
         }
         if let Some((need, limit)) = self.too_large(ask) {
-            return Admission::Never { need, limit };
+            return Some(Obstacle::Size { need, limit });
         }
         match self.gate {
-            Some(gate) if gate > now => return Admission::At(gate),
+            Some(gate) if gate > now => return Some(Obstacle::Until(gate)),
             _ => self.gate = None,
         }
         let is_full = self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get());
         self.holds_back = is_full || (self.in_vain > IN_VAIN && self.in_flight > 0);
         if self.holds_back {
-            return Admission::Later;
+            return Some(Obstacle::Change);
         }
         if !self.capacity.has_room(self.in_flight) {
             match self.capacity.grow(self.in_flight, now) {
                 Some(Ok(())) => {}
-                Some(Err(when)) => return Admission::At(when),
-                None => return Admission::Later,
+                Some(Err(when)) => return Some(Obstacle::Until(when)),
+                None => return Some(Obstacle::Change),
             }
         }
         if self.buckets[REQUESTS].as_ref().is_some_and(|bucket| bucket.is_forgotten(now)) {
             self.buckets[REQUESTS] = None;
         }
-        let needs = needs(need);
         let blocked = |(bucket, need): (&mut Option<Bucket>, f64)| bucket.as_mut()?.ready(need, now).err();
-        if let Some(when) = self.buckets.iter_mut().zip(needs).filter_map(blocked).max() {
-            return Admission::At(when);
-        }
-        for (bucket, need) in self.buckets.iter_mut().zip(needs) {
+        let when = self.buckets.iter_mut().zip(needs(need)).filter_map(blocked).max();
+        when.map(Obstacle::Until)
+    }
+
+    fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
+        for (bucket, need) in self.buckets.iter_mut().zip(needs(need)) {
             if let Some(bucket) = bucket {
                 bucket.take(need);
             }
         }
-        Admission::Now(self.send(ask, need, now))
-    }
-
-    fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
         self.in_flight += 1;
         self.admitted += 1;
         self.recent.admitted(now);
@@ -622,13 +627,9 @@ impl Line {
 
     /// Admits a late request for the second time, where it may go now.
     pub(super) fn hedge(&mut self, ask: Ask, now: Instant) -> Option<Ticket> {
-        match self.may_hedge().then(|| self.admit(ask, now))? {
-            Admission::Now(ticket) => {
-                self.hedged += 1;
-                Some(Ticket { is_hedge: true, ..ticket })
-            }
-            _ => None,
-        }
+        let ticket = self.may_hedge().then(|| self.admit(ask, now))?.ok()?;
+        self.hedged += 1;
+        Some(Ticket { is_hedge: true, ..ticket })
     }
 
     pub(super) fn gate(&self) -> Option<Instant> {
@@ -685,7 +686,7 @@ mod tests {
             for (wait, bytes, what, factor) in steps {
                 now += Duration::from_millis(wait);
                 if what > 3 || out.is_empty() {
-                    if let Admission::Now(ticket) = line.admit(Ask { bytes, max_tokens: Some(100) }, now) {
+                    if let Ok(ticket) = line.admit(Ask { bytes, max_tokens: Some(100) }, now) {
                         out.push(ticket);
                     }
                 } else {
@@ -743,7 +744,7 @@ mod tests {
             let ask = Ask { bytes: 4, max_tokens: Some(1) };
             for (report, what, millis, is_rate) in steps {
                 now += Duration::from_millis(millis / 100);
-                if let Admission::Now(ticket) = line.admit(ask, now) {
+                if let Ok(ticket) = line.admit(ask, now) {
                     out.push(ticket);
                 }
                 let Some(ticket) = out.pop() else { continue };
@@ -768,8 +769,8 @@ mod tests {
             let began = now;
             loop {
                 match line.admit(ask, now) {
-                    Admission::Now(_) => break,
-                    Admission::At(when) => {
+                    Ok(_) => break,
+                    Err(Obstacle::Until(when)) => {
                         prop_assert!(when > now);
                         now = when;
                     }
@@ -793,7 +794,7 @@ mod tests {
         let ask = Ask { bytes: 400, max_tokens: Some(4000) };
         let sent: Vec<_> = (0..50)
             .map(|_| match line.admit(ask, now) {
-                Admission::Now(ticket) => ticket,
+                Ok(ticket) => ticket,
                 other => panic!("nothing is known of a limit: {other:?}"),
             })
             .collect();
@@ -803,7 +804,7 @@ mod tests {
         for ticket in &sent {
             line.succeeded(ticket, Some(Need { input: 100.0, output: 100.0 }), now);
             line.ended(ticket, now);
-            while let Admission::Now(_) = line.admit(ask, now) {
+            while let Ok(_) = line.admit(ask, now) {
                 admitted += 1;
             }
         }
@@ -821,11 +822,11 @@ mod tests {
         let mut admitted = 0;
         while now < end && admitted < 100_000 {
             match line.admit(Ask::default(), now) {
-                Admission::Now(ticket) => {
+                Ok(ticket) => {
                     admitted += 1;
                     line.ended(&ticket, now);
                 }
-                Admission::At(when) => now = when,
+                Err(Obstacle::Until(when)) => now = when,
                 other => panic!("{other:?}"),
             }
         }
@@ -862,8 +863,8 @@ mod tests {
         line.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
         // 5,000 tokens, where a minute's share of the day is 1,041.
         let ask = |bytes| Ask { bytes, max_tokens: Some(100) };
-        assert!(matches!(line.admit(ask(20_000), now), Admission::Now(_)));
+        assert!(matches!(line.admit(ask(20_000), now), Ok(_)));
         let too_much = line.admit(ask(4 * 1_600_000), now);
-        assert_eq!(too_much, Admission::Never { need: 1_600_000, limit: 1_500_000 });
+        assert_eq!(too_much, Err(Obstacle::Size { need: 1_600_000, limit: 1_500_000 }));
     }
 }
