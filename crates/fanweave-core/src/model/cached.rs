@@ -47,6 +47,8 @@ struct Cached {
 }
 
 impl ChatModel for Cached {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.model.name()
     }

@@ -69,12 +69,24 @@ impl Fake {
 }
 
 impl ChatModel for Fake {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.name
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let _slot = cx.slot().await;
+        if cx.needs_task() {
+            let fake = self.clone();
+            return Box::pin(cx.permit(move |cx| async move { fake.answer(prompt, &cx).await })).await;
+        }
+        let _permit = cx.acquire().await?;
+        self.answer(prompt, cx).await
+    }
+}
+
+impl Fake {
+    async fn answer(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
@@ -118,6 +130,8 @@ fn words(text: &str) -> u64 {
 
 /// A fake model is used like any other: `prompt("..") | Fake::echo()`.
 impl crate::Runnable for Fake {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = Message;
 

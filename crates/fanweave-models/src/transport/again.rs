@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot, WaitReason};
+use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, RunPermit, WaitReason};
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -105,7 +105,7 @@ async fn once<A: Attempt>(
         loop {
             if let Ok(ready) = call.prepare().await
                 // As the first: a run makes no more calls at once than it may.
-                && let Some(_slot) = cx.try_slot()
+                && let Some(_slot) = cx.try_permit()
                 && let Some(mut place) = account.try_hedge(manner.ask)
             {
                 cx.emit(EventKind::Hedged).await;
@@ -133,11 +133,11 @@ async fn once<A: Attempt>(
 
 /// Waits for a slot of the run and a place on the account, and holds neither while it waits for the other: calls to an account
 /// that is slow keep no slot from those to another one, and a run with few slots keeps no place from other runs.
-async fn enter(account: &Arc<Account>, ask: Ask, cx: &Context) -> Result<(Slot, Place)> {
+async fn enter(account: &Arc<Account>, ask: Ask, cx: &Context) -> Result<(RunPermit, Place)> {
     let priority = cx.priority();
     let mut has_waited = false;
     loop {
-        let slot = cx.slot().await;
+        let slot = cx.acquire().await?;
         if let Some(place) = account.try_admit(ask, priority) {
             return Ok((slot, place));
         }
@@ -146,7 +146,7 @@ async fn enter(account: &Arc<Account>, ask: Ask, cx: &Context) -> Result<(Slot, 
             cx.emit(EventKind::Waiting(WaitReason::Limit)).await;
             has_waited = true;
         }
-        if let Some(both) = account.admit(ask, priority, || cx.try_slot()).await? {
+        if let Some(both) = account.admit(ask, priority, || cx.try_permit()).await? {
             return Ok(both);
         }
     }
