@@ -54,7 +54,7 @@ pub struct Context {
     work: Option<Arc<Work>>,
     /// How many steps around this place have decided on further steps.
     depth: u32,
-    /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events: both may block.
+    /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events, which may block.
     is_driven: bool,
 }
 

@@ -154,19 +154,46 @@ pub struct Run<O> {
     /// Whether the answer comes in one piece, which is then still to be handed out.
     whole: bool,
     ended: bool,
+    cx: Context,
 }
 
 impl<O: Send + 'static> Run<O> {
     pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
         let whole = !matches!(chain.streaming(), Streaming::Pieces);
         let chain = chain.clone();
+        let own = cx.muted().lent();
         let drive = Drive::new(move |pieces| {
             Box::pin(async move {
                 let cx = if whole { cx.lent() } else { cx.with_pieces(Pieces::Reader(pieces)) };
                 cx.guard(chain.run(input, &cx)).await
             })
         });
-        Self { drive, whole, ended: false }
+        Self { drive, whole, ended: false, cx: own }
+    }
+
+    /// The context of the run, for chains that its reader runs: limits, deadline and events hold for them too.
+    ///
+    /// ```
+    /// use fanweave_core::{chain, model::fake::Fake, text};
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let echo = chain(Fake::echo()) | text();
+    /// let other = echo.clone();
+    /// let twice = echo.through(move |run| {
+    ///     let (other, cx) = (other.clone(), run.context().clone());
+    ///     run.then(move |piece| {
+    ///         let (other, cx) = (other.clone(), cx.clone());
+    ///         async move { other.invoke_in(piece?.to_string(), &cx).await }
+    ///     })
+    /// });
+    /// assert_eq!(twice.invoke("hello").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn context(&self) -> &Context {
+        &self.cx
     }
 
     /// Reads what is left of the stream and gives the whole output.

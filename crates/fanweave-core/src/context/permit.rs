@@ -159,8 +159,10 @@ impl Context {
         }
     }
 
-    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The context that `work` is given
-    /// is [driven](Self::is_driven); its deltas and events are buffered, and the returned future hands them on.
+    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and events
+    /// that `work` emits through the context it is given are buffered, and the returned future hands them on. That context is
+    /// [driven](Self::is_driven) unless they are read. A permit that is taken in `work` itself belongs into
+    /// [`hold`](Self::hold), so that it is returned if the buffer is full.
     ///
     /// # Errors
     /// That of `work`.
@@ -187,7 +189,7 @@ impl Context {
         if cx.shared.channel.is_some() {
             cx = cx.with(|s| s.channel = Some(Channel::Work(work.clone())));
         }
-        Self { work: Some(work.clone()), is_driven: true, ..cx }
+        Self { work: Some(work.clone()), ..cx }.driven()
     }
 
     /// Hands on what the task has emitted. It has marked what it knows; what the reader has been handed is known here.

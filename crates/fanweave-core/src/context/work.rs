@@ -81,20 +81,22 @@ impl Work {
     }
 
     async fn push(&self, item: Item) {
-        let Err(item) = self.try_push(item) else { return };
-        Box::pin(self.push_when_drained(item)).await;
+        if let Some(item) = self.try_push(item) {
+            Box::pin(self.push_when_drained(item)).await;
+        }
     }
 
-    fn try_push(&self, item: Item) -> Result<(), Item> {
+    /// Gives the item back if the buffer is full.
+    fn try_push(&self, item: Item) -> Option<Item> {
         let mut buffer = lock(&self.buffer);
         if buffer.bytes >= BUFFER_BYTES {
-            return Err(item);
+            return Some(item);
         }
         buffer.bytes += item.bytes();
         buffer.items.push_back(item);
         drop(buffer);
         self.filled.notify_one();
-        Ok(())
+        None
     }
 
     /// Waits for room. Gives up the permit once another call waits for one.
@@ -103,8 +105,8 @@ impl Work {
             let mut drained = pin!(self.drained.notified());
             drained.as_mut().enable();
             item = match self.try_push(item) {
-                Ok(()) => return,
-                Err(item) => item,
+                None => return,
+                Some(item) => item,
             };
             let wanted = lock(&self.permit).as_ref().map(RunPermit::wanted_owned);
             let Some(wanted) = wanted else {
