@@ -62,7 +62,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     async fn run(self, job: Job, mut place: OwnedSemaphorePermit, affordable: bool) -> Ended {
         let Job { key, index, line, id, input } = job;
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
-        let cx = self.cx.clone().with_observer(tally.clone());
+        let cx = self.cx.clone().with_observer(tally.clone()).driven();
         self.progress.row_started(index, line, id.clone());
         let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
         let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));

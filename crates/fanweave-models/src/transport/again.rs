@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanweave_core::{Context, Error, ErrorKind, EventKind, Result, RetryPolicy, Slot};
+use fanweave_core::{Context, Error, ErrorKind, EventKind, Result, RetryPolicy, RunPermit};
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -130,7 +130,7 @@ async fn once<A: Attempt>(
             if !cx.is_draining()
                 && let Ok(ready) = call.prepare().await
                 // As the first: a run makes no more calls at once than it may.
-                && let Some(_slot) = cx.try_slot()
+                && let Some(_slot) = cx.try_permit()
                 && let Some(mut permit) = account.try_hedge(ask)
             {
                 cx.emit(EventKind::Hedged).await;
@@ -172,10 +172,10 @@ fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Re
 /// Waits for a permit of the run and one of the account, and holds neither while it waits for the other: calls to an account
 /// that is slow keep no permit from those to another one, and a run with few permits keeps none of the account from other
 /// runs.
-async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(Slot, AccountPermit)> {
+async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(RunPermit, AccountPermit)> {
     let mut has_waited = false;
     loop {
-        let run = cx.slot().await;
+        let run = cx.acquire().await?;
         if let Some(permit) = account.try_admit(&waiter) {
             return Ok((run, permit));
         }
@@ -184,7 +184,7 @@ async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(
             cx.emit(EventKind::Waiting(account.wait_reason())).await;
             has_waited = true;
         }
-        if let Some(both) = account.admit(waiter.clone(), || cx.try_slot()).await? {
+        if let Some(both) = account.admit(waiter.clone(), || cx.try_permit()).await? {
             return Ok(both);
         }
     }
