@@ -13,7 +13,7 @@ use crate::batch_api::BatchClient;
 use crate::completer::Completer;
 use crate::embedder::HttpEmbedder;
 use crate::providers::compatible::{Dialect, Vendor, set};
-use crate::transport::call::HttpModel;
+use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::keys::{KeyHeader, KeySource};
@@ -269,7 +269,7 @@ impl ModelBuilder {
     /// As [`build`](Self::build), in the environment `env`.
     fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
         self.refuse_dimensions()?;
-        self.http(env).map(|(http, _)| Model::new(http))
+        self.http(env).map(|(http, _)| Model::new(SharedModel(Arc::new(http))))
     }
 
     fn http(self, env: &dyn Fn(&str) -> Option<String>) -> Result<(HttpModel, &'static Vendor)> {

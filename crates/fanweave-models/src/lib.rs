@@ -53,5 +53,5 @@ pub use providers::compatible::{key_variables, vendors};
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
 pub use transport::keys::KeyHeader;
-pub use transport::limits::{AccountState, RateLimits, account_states};
+pub use transport::limits::{AccountState, AccountStatus, RateLimits, account_states};
 pub use transport::own::HttpTransport;

@@ -6,7 +6,7 @@ use fanweave_core::{ChatModel, Context, Delta, Error, ErrorKind, Message, Prompt
 use http::StatusCode;
 
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
-use crate::transport::call::HttpModel;
+use crate::transport::call::{HttpModel, SharedModel};
 
 /// How an answer is read. No I/O.
 pub(crate) trait Reader: Send + Sync + 'static {
@@ -33,7 +33,7 @@ pub(crate) async fn send<R: Reader>(
     cx: &Context,
 ) -> Result<(R::Answer, Reply)> {
     let once = Arc::new(Once { request: Mutex::new(Some(request)), reader, answer: Mutex::new(None) });
-    let http = HttpModel { protocol: once.clone(), ..http.clone() };
+    let http = SharedModel(Arc::new(HttpModel { protocol: once.clone(), ..http.clone() }));
     let message = http.generate(Prompt::default(), cx).await?;
     let answer = take(&once.answer).expect("a call that succeeds has read its answer");
     Ok((answer, message.reply.map(|reply| *reply).unwrap_or_default()))

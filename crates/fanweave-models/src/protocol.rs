@@ -96,6 +96,7 @@ pub(crate) struct Call<'a> {
 }
 
 /// A request, without what only the transport knows: host, key and connection.
+#[derive(Clone)]
 pub(crate) struct HttpRequest {
     pub(crate) method: Method,
     /// Appended to the base URL, as in `/chat/completions`.

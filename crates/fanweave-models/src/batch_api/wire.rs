@@ -7,10 +7,11 @@ use fanweave_core::{Context, Error, Priority, Result, RetryPolicy};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 
-use crate::transport::again::{self as transport, Attempt, Manner};
+use crate::transport::again::{Attempt, Manner, drive};
 use crate::transport::call::HttpModel;
 use crate::transport::exchange::Exchange;
 use crate::transport::limits::{AccountPermit, Ask};
+use crate::transport::retry::Tries;
 
 /// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
 const BOUNDARY: &str = "----fanweave-7d1f8a53c2e94b60";
@@ -118,8 +119,10 @@ async fn again<T: Send, F: Future<Output = Result<T>> + Send>(
         Repeat::No => RetryPolicy { patience: model.retry.patience, ..RetryPolicy::never() },
     };
     let manner = Manner { retry, ask: Ask::default(), hedge: false };
-    let cx = Context::new().with_priority(Priority::Batch);
-    let (done, _) = transport::again(&Once { model, once }, &model.account, manner, &cx).await?;
+    // Nothing else of the caller's waits while it waits for this.
+    let cx = Context::new().with_priority(Priority::Batch).driven();
+    let tries = Tries::new(retry, Priority::Batch, model.account.clone());
+    let (done, _) = drive(&Once { model, once }, tries, manner, &cx).await?;
     Ok(done)
 }
 

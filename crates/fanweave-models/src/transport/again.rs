@@ -52,70 +52,130 @@ pub(crate) struct Manner {
 
 /// Sends a request until it succeeds or there is no use, and gives the number of tries it took. A second request for one that
 /// is late is no try of its own.
-pub(crate) async fn again<A: Attempt>(
-    call: &A,
+///
+/// No permit is held by a future that somebody else has to poll. A call that is [driven](Context::is_driven) runs in place.
+/// Any other one runs in place only where no limit makes others wait for it, and else in a task of its own.
+pub(crate) async fn again<A: Attempt + Clone + Send + 'static>(
+    call: A,
     account: &Arc<Account>,
     manner: Manner,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    let mut tries = Tries::new(manner.retry, cx.priority(), account);
+    let mut tries = Tries::new(manner.retry, cx.priority(), account.clone());
+    if cx.is_driven() {
+        return drive(&call, tries, manner, cx).await;
+    }
+    if !cx.is_limited()
+        && let Some((permit, presence)) = account.admit_in_place(&tries.waiter(manner.ask, cx))
+    {
+        let attempt = tries.begin();
+        let (mut spoken, mut failed) = (false, Failed::default());
+        let ready = call.prepare().await?;
+        let sent = send(&call, ready, permit, manner, &mut spoken, &mut failed, cx);
+        // In a box: the few who call without a task of their own have room for it.
+        match presence.of(Box::pin(sent)).await {
+            Ok(answer) => return Ok((answer, attempt)),
+            Err(error) => retry(&call, &mut tries, attempt, manner, error, spoken, failed, cx).await?,
+        }
+    }
+    cx.in_task(move |cx| async move { drive(&call, tries, manner, &cx).await }).await
+}
+
+/// Sends a request until it succeeds or there is no use, in the caller's own task.
+pub(crate) async fn drive<A: Attempt>(
+    call: &A,
+    mut tries: Tries,
+    manner: Manner,
+    cx: &Context,
+) -> Result<(A::Answer, u32)> {
     loop {
         let attempt = tries.begin();
         let (mut spoken, mut failed) = (false, Failed::default());
-        let waiter = tries.waiter(manner.ask, cx);
-        match once(call, account, waiter, manner.hedge, &mut spoken, &mut failed, cx).await {
+        match once(call, &mut tries, manner, &mut spoken, &mut failed, cx).await {
             Ok(answer) => return Ok((answer, attempt)),
-            Err(error) => {
-                use ErrorKind::*;
-                let is_answered = !matches!(error.kind(), Timeout | Connection | StreamIncomplete);
-                let may_be_billed = !is_answered && failed.was_sent && !call.never_sent(&error);
-                let error = call.named(error);
-                if may_be_billed {
-                    cx.emit(EventKind::Unanswered(manner.ask.usage())).await;
-                }
-                if spoken {
-                    // What has been handed out cannot be taken back.
-                    return Err(error.with_attempts(attempt));
-                }
-                let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-                let wait = tries.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
-                cx.emit(EventKind::Retrying { attempt, wait, error }).await;
-                tokio::select! {
-                    () = sleep(wait) => {}
-                    stopping = cx.draining() => return Err(call.named(stopping)),
-                }
-            }
+            Err(error) => retry(call, &mut tries, attempt, manner, error, spoken, failed, cx).await?,
         }
     }
 }
 
-/// Sends the request once. Permits are held until the answer has been read, and no longer. Notes in `failed` what is known of
-/// a failure.
+/// Waits before the next attempt of a call.
+///
+/// # Errors
+/// That of the last attempt, where there is to be no other one.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what is known of one attempt, in the one place that judges it"
+)]
+async fn retry<A: Attempt>(
+    call: &A,
+    tries: &mut Tries,
+    attempt: u32,
+    manner: Manner,
+    error: Error,
+    spoken: bool,
+    failed: Failed,
+    cx: &Context,
+) -> Result<()> {
+    use ErrorKind::*;
+    let is_answered = !matches!(error.kind(), Timeout | Connection | StreamIncomplete);
+    let may_be_billed = !is_answered && failed.was_sent && !call.never_sent(&error);
+    let error = call.named(error);
+    if may_be_billed {
+        cx.emit(EventKind::Unanswered(manner.ask.usage())).await;
+    }
+    if spoken {
+        // What has been handed out cannot be taken back.
+        return Err(error.with_attempts(attempt));
+    }
+    let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
+    let wait = tries.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
+    cx.emit(EventKind::Retrying { attempt, wait, error }).await;
+    tokio::select! {
+        () = sleep(wait) => Ok(()),
+        stopping = cx.draining() => Err(call.named(stopping)),
+    }
+}
+
+/// Waits for permits and sends the request once. Notes in `failed` what is known of a failure.
 async fn once<A: Attempt>(
     call: &A,
-    account: &Arc<Account>,
-    waiter: Waiter,
-    hedge: bool,
+    tries: &mut Tries,
+    manner: Manner,
     spoken: &mut bool,
     failed: &mut Failed,
     cx: &Context,
 ) -> Result<A::Answer> {
-    let ask = waiter.ask;
+    let waiter = tries.waiter(manner.ask, cx);
     let ready = call.prepare().await?;
-    let (run, mut permit) = tokio::select! {
+    let (run, permit) = tokio::select! {
         biased;
         stopping = cx.draining() => return Err(stopping),
-        entered = enter(account, waiter, cx) => entered?,
+        entered = enter(tries.account(), waiter, cx) => entered?,
     };
-    let began = permit.sent();
-    cx.emit(EventKind::RequestStarted).await;
-    if !hedge {
+    send(call, ready, permit.with_run(run), manner, spoken, failed, cx).await
+}
+
+/// Sends the request once, with its permit and that of its run. They are held until the answer has been read, and no longer. Notes in `failed`
+/// what is known of a failure.
+async fn send<A: Attempt>(
+    call: &A,
+    ready: A::Ready,
+    mut permit: AccountPermit,
+    manner: Manner,
+    spoken: &mut bool,
+    failed: &mut Failed,
+    cx: &Context,
+) -> Result<A::Answer> {
+    let (account, began) = (permit.account().clone(), permit.sent());
+    permit.while_held(cx.emit(EventKind::RequestStarted)).await;
+    if !manner.hedge {
         let done = call.send(ready, &mut permit, spoken, cx).await;
         return judged(done, &permit, failed);
     }
+    let (account, ask) = (&account, manner.ask);
     let first = pin!(async {
         // Held no longer than it takes, also where the second one takes longer.
-        let (_run, mut permit) = (run, permit);
+        let mut permit = permit;
         let done = call.send(ready, &mut permit, spoken, cx).await;
         judged(done, &permit, failed)
     });

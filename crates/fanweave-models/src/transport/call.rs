@@ -50,7 +50,19 @@ pub(crate) struct HttpModel {
     pub(crate) keep_raw: bool,
 }
 
-impl ChatModel for HttpModel {
+/// Shared by the calls in flight, which may outlast a handle.
+#[derive(Clone)]
+pub(crate) struct SharedModel(pub(crate) Arc<HttpModel>);
+
+impl std::ops::Deref for SharedModel {
+    type Target = HttpModel;
+
+    fn deref(&self) -> &HttpModel {
+        &self.0
+    }
+}
+
+impl ChatModel for SharedModel {
     fn name(&self) -> &str {
         &self.name
     }
@@ -79,20 +91,21 @@ impl ChatModel for HttpModel {
         // Whoever wants no retries wants one request.
         let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
         let manner = Manner { retry: self.retry, ask, hedge };
-        let sending = Sending { model: self, request: &request };
-        let (mut message, attempts) = again(&sending, &self.account, manner, cx).await?;
+        let sending = Sending { model: self.clone(), request };
+        let (mut message, attempts) = again(sending, &self.account, manner, cx).await?;
         reply(&mut message).attempts = attempts;
         Ok(message)
     }
 }
 
 /// A request of a model, as often as it takes.
-struct Sending<'a> {
-    model: &'a HttpModel,
-    request: &'a HttpRequest,
+#[derive(Clone)]
+struct Sending {
+    model: SharedModel,
+    request: HttpRequest,
 }
 
-impl Attempt for Sending<'_> {
+impl Attempt for Sending {
     type Ready = Option<KeyInUse>;
     type Answer = Message;
 
@@ -122,7 +135,7 @@ impl Attempt for Sending<'_> {
             let headers = &answer.head.headers;
             permit.report(&Report::read(headers, time_of(headers, SystemTime::now())));
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
-                model.streamed(&mut answer, spoken, cx).await
+                model.streamed(&mut answer, permit, spoken, cx).await
             } else {
                 // Also where a server does not know how to stream: the whole answer is then its only piece.
                 model.plain(&mut answer).await
@@ -194,7 +207,13 @@ impl HttpModel {
         Ok(message)
     }
 
-    async fn streamed(&self, answer: &mut Exchange, spoken: &mut bool, cx: &Context) -> Result<Message> {
+    async fn streamed(
+        &self,
+        answer: &mut Exchange,
+        permit: &mut AccountPermit,
+        spoken: &mut bool,
+        cx: &Context,
+    ) -> Result<Message> {
         let mut stream = Streamed {
             decoder: self.protocol.decoder(),
             frames: Frames::new(self.protocol.framing(), self.client.sse_limits()),
@@ -208,7 +227,7 @@ impl HttpModel {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     let read = stream.read_last(|error, event| self.unreadable(answer, error, event));
-                    stream.hand_out(spoken, cx).await;
+                    stream.hand_out(permit, spoken, cx).await;
                     if stream.decoder.is_complete() {
                         break Ok(());
                     }
@@ -223,7 +242,7 @@ impl HttpModel {
             };
             let read = stream.read(&chunk, |error, event| self.unreadable(answer, error, event));
             // What came before a failure is handed out before it.
-            stream.hand_out(spoken, cx).await;
+            stream.hand_out(permit, spoken, cx).await;
             if stream.decoder.is_done() {
                 answer.finish().await;
                 break Ok(());
@@ -234,7 +253,7 @@ impl HttpModel {
         };
         match ended {
             Ok(()) => {
-                stream.hand_out_all(spoken, cx).await;
+                stream.hand_out_all(permit, spoken, cx).await;
                 Ok(stream.fold.into_message())
             }
             Err(error) => Err(match stream.fold.into_message() {
@@ -396,7 +415,7 @@ impl Streamed {
 
     /// Hands out what waits, once there is something that the answer consists of: a stream that breaks before
     /// can be asked for again, and nobody has seen two beginnings.
-    async fn hand_out(&mut self, spoken: &mut bool, cx: &Context) {
+    async fn hand_out(&mut self, permit: &mut AccountPermit, spoken: &mut bool, cx: &Context) {
         let is_piece = |delta: &Delta| {
             use Delta::*;
             matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. })
@@ -406,16 +425,16 @@ impl Streamed {
             cx.emit(EventKind::FirstPiece).await;
         }
         if self.begun {
-            self.hand_out_all(spoken, cx).await;
+            self.hand_out_all(permit, spoken, cx).await;
         }
     }
 
-    async fn hand_out_all(&mut self, spoken: &mut bool, cx: &Context) {
+    async fn hand_out_all(&mut self, permit: &mut AccountPermit, spoken: &mut bool, cx: &Context) {
         for delta in self.waiting.drain(..) {
             // A stream that only the transport asked for can be asked for again.
             *spoken = cx.wants_deltas();
             self.fold.push(&delta);
-            cx.delta(delta).await;
+            permit.while_held(cx.delta(delta)).await;
         }
     }
 }

@@ -4,6 +4,7 @@
 //! Account   who waits, and wakes whom: the only part that is asynchronous
 //!  └ line      when the next one may go, and what an answer teaches: pure, with the time brought along
 //!     ├ queue     who waits, and who is next
+//!     ├ presence  calls that hold a permit and are not polled
 //!     ├ outage    failures that are no call's own: hold, probe, reopen
 //!     ├ bucket    a rate: requests or tokens
 //!     ├ tokens    what a request will cost
@@ -19,14 +20,16 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, Result, Usage, WaitReason};
-use tokio::time::{Instant, sleep_until};
+use fanweave_core::{Error, ErrorKind, Result, RunPermit, Usage, WaitReason};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use self::line::{Line, Ticket, Turn};
+use self::presence::Presence;
 use self::queue::Seat;
 use self::tokens::Need;
 use super::retry::Patience;
@@ -35,7 +38,7 @@ pub(crate) use self::headers::Report;
 pub(crate) use self::line::Refusal;
 pub(crate) use self::outage::{RunOfFailures, Verdict};
 pub(crate) use self::queue::Waiter;
-pub use self::state::{AccountState, account_states};
+pub use self::state::{AccountState, AccountStatus, account_states};
 pub(crate) use self::tokens::Ask;
 
 mod bucket;
@@ -43,6 +46,7 @@ mod capacity;
 mod headers;
 mod line;
 mod outage;
+mod presence;
 mod queue;
 mod recent;
 mod state;
@@ -178,8 +182,18 @@ impl Account {
         .await
     }
 
+    /// A permit right now for a call that somebody else polls, if nothing makes others wait for it: no limit that only an
+    /// answer lifts, and no call in the queue.
+    pub(crate) fn admit_in_place(
+        self: &Arc<Self>,
+        waiter: &Waiter,
+    ) -> Option<(AccountPermit, Arc<Presence>)> {
+        let (ticket, presence) = lock(&self.line).admit_in_place(waiter, Instant::now())?;
+        Some((self.permit(ticket), presence))
+    }
+
     fn permit(self: &Arc<Self>, ticket: Ticket) -> AccountPermit {
-        AccountPermit { account: self.clone(), ticket, is_settled: false }
+        AccountPermit { account: self.clone(), run: None, ticket, is_settled: false, has_ended: false }
     }
 
     /// What a run of failures turned out to be.
@@ -280,9 +294,16 @@ impl Drop for Queued<'_> {
 #[derive(Debug)]
 pub(crate) struct AccountPermit {
     account: Arc<Account>,
+    /// The permit of the run, which lasts as long.
+    run: Option<RunPermit>,
     ticket: Ticket,
     is_settled: bool,
+    /// Whether it was given up before the end of the request.
+    has_ended: bool,
 }
+
+/// How long the reader of an answer may be behind before permits are given up for calls that wait.
+const BEHIND: Duration = Duration::from_millis(50);
 
 impl AccountPermit {
     /// Takes note of how the request failed. Gives the run of failures that it is part of, where it may not have been its
@@ -295,6 +316,42 @@ impl AccountPermit {
     /// when it was sent.
     pub(crate) fn is_alone(&self) -> bool {
         self.ticket.is_alone && self.ticket.is_fair
+    }
+
+    /// Holds the permit of the run as well.
+    pub(crate) fn with_run(mut self, run: RunPermit) -> Self {
+        self.run = Some(run);
+        self
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Does `work` that waits for the reader of an answer. Permits that other calls wait for meanwhile are given up.
+    pub(crate) async fn while_held(&mut self, work: impl Future<Output = ()>) {
+        let mut work = pin!(work);
+        if futures::poll!(&mut work).is_ready() {
+            return;
+        }
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut work => return,
+                () = sleep(BEHIND) => self.give_up(),
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        if let Some(run) = self.run.take_if(|run| run.is_wanted()) {
+            run.give_up();
+        }
+        let is_wanted = |line: &Line| line.queue.waiting() != [0, 0];
+        if !self.has_ended && is_wanted(&lock(&self.account.line)) {
+            self.has_ended = true;
+            self.account.change(|line| line.give_up(&self.ticket, Instant::now()));
+        }
     }
 
     /// When the request was admitted.
@@ -339,7 +396,9 @@ impl Drop for AccountPermit {
             if !self.is_settled {
                 line.failed(&self.ticket, now);
             }
-            line.ended(&self.ticket, now);
+            if !self.has_ended {
+                line.ended(&self.ticket, now);
+            }
             let leader = line.queue.leader();
             let next = line.elect();
             // The leader of before wakes by itself where only the clock is in its way.

@@ -1,6 +1,7 @@
 //! Decides whether and when a failed request is retried. The loop itself, the only one of the whole stack, is in
 //! [`again`](super::again).
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanweave_core::{Context, Error, ErrorKind, Priority, RetryPolicy};
@@ -57,10 +58,10 @@ impl Patience {
 
 /// The requests of one call.
 #[derive(Debug)]
-pub(crate) struct Tries<'a> {
+pub(crate) struct Tries {
     policy: RetryPolicy,
     patience: Patience,
-    account: &'a Account,
+    account: Arc<Account>,
     /// The number of the call on its account.
     call: u64,
     sent: u32,
@@ -104,13 +105,13 @@ pub(crate) struct Failed {
     pub(crate) was_sent: bool,
 }
 
-impl<'a> Tries<'a> {
-    pub(crate) fn new(policy: RetryPolicy, priority: Priority, account: &'a Account) -> Self {
+impl Tries {
+    pub(crate) fn new(policy: RetryPolicy, priority: Priority, account: Arc<Account>) -> Self {
         Self {
             policy,
             patience: Patience::new(&policy, priority),
-            account,
             call: account.begin_call(),
+            account,
             sent: 0,
             limited: 0,
             waited: Duration::ZERO,
@@ -123,6 +124,10 @@ impl<'a> Tries<'a> {
             since: None,
             has_alternatives: false,
         }
+    }
+
+    pub(crate) fn account(&self) -> &Arc<Account> {
+        &self.account
     }
 
     /// Counts a request that is about to be sent, and gives its number.

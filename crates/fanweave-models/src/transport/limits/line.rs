@@ -1,11 +1,13 @@
 //! What decides on the next admission. Pure: whoever asks brings the time, so that a simulation is as good as the
 //! real thing.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use fanweave_core::Error;
+use fanweave_core::{Error, excerpt};
 use tokio::time::Instant;
 
 use super::RateLimits;
@@ -13,8 +15,10 @@ use super::bucket::{Bucket, is_long};
 use super::capacity::Capacity;
 use super::headers::Report;
 use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures, Verdict};
+use super::presence::{ABSENT, Presence};
 use super::queue::{ALONE, Queue, Seat, Waiter};
 use super::recent::{Latencies, Recent};
+use super::state::AccountStatus;
 use super::tokens::{Ask, Need, Tokens};
 use crate::transport::retry::Patience;
 
@@ -58,6 +62,10 @@ pub(super) struct Line {
     capacity_before: Option<Capacity>,
     /// Calls so far.
     calls: u64,
+    /// Requests in flight whose calls somebody else polls, by the number of the call.
+    in_place: HashMap<u64, Arc<Presence>>,
+    /// Permits that were given up before the end of their requests.
+    pub(super) over_limit: u64,
     /// Nothing is admitted before, because the server asked to wait.
     gate: Option<Instant>,
     /// When the last of such waits ended or will end.
@@ -125,6 +133,8 @@ pub(super) struct Ticket {
     /// Whether the server was answering when it was sent.
     pub(super) is_fair: bool,
     is_hedge: bool,
+    /// Whether somebody else polls the call.
+    is_in_place: bool,
 }
 
 /// How a request was refused.
@@ -180,6 +190,37 @@ impl Line {
             Ok(ticket) => Some(self.mark(ticket, waiter)),
             Err(_) => None,
         }
+    }
+
+    /// As [`try_admit`](Self::try_admit), for a call that somebody else polls.
+    pub(super) fn admit_in_place(
+        &mut self,
+        waiter: &Waiter,
+        now: Instant,
+    ) -> Option<(Ticket, Arc<Presence>)> {
+        if self.limits.concurrency.is_some() || self.capacity.waits_for_answers() {
+            return None;
+        }
+        let ticket = Ticket { is_in_place: true, ..self.try_admit(waiter, now)? };
+        let presence = Presence::new(now);
+        self.in_place.insert(ticket.call, presence.clone());
+        Some((ticket, presence))
+    }
+
+    /// Gives up the permits of calls that nobody polls, because others wait for them. Tells whether there were any.
+    fn give_up_absent(&mut self, now: Instant) -> bool {
+        let before = self.in_place.len();
+        self.in_place.retain(|_, presence| !presence.is_absent(now));
+        let absent = before - self.in_place.len();
+        self.in_flight -= absent;
+        self.over_limit += absent as u64;
+        absent > 0
+    }
+
+    /// A permit is given up before the end of its request, because others wait for it.
+    pub(super) fn give_up(&mut self, ticket: &Ticket, now: Instant) {
+        self.over_limit += 1;
+        self.ended(ticket, now);
     }
 
     /// Notes whose request was admitted.
@@ -281,6 +322,10 @@ impl Line {
                 Turn::Now(permit, Ticket { is_probe, is_alone, ..ticket })
             }
             Some(Obstacle::Until(when)) => at(Some(when)),
+            Some(Obstacle::Change) if !self.in_place.is_empty() => {
+                let is_any = self.give_up_absent(now);
+                at(Some(if is_any { now } else { now + ABSENT }))
+            }
             Some(Obstacle::Change) => at(None),
             Some(Obstacle::Size { need, limit }) => Turn::Never { need, limit },
         }
@@ -408,6 +453,7 @@ impl Line {
             is_alone: false,
             is_fair: self.outage.is_answering(),
             is_hedge: false,
+            is_in_place: false,
         }
     }
 
@@ -431,7 +477,10 @@ impl Line {
 
     /// A request has ended, in whatever way.
     pub(super) fn ended(&mut self, ticket: &Ticket, now: Instant) {
-        self.in_flight -= 1;
+        // One that was absent has been counted out.
+        if !ticket.is_in_place || self.in_place.remove(&ticket.call).is_some() {
+            self.in_flight -= 1;
+        }
         self.retries -= usize::from(ticket.is_retry);
         self.runs_alone &= !ticket.is_alone;
         if ticket.is_probe {
@@ -630,6 +679,27 @@ impl Line {
         let ticket = self.may_hedge().then(|| self.admit(ask, now))?.ok()?;
         self.hedged += 1;
         Some(Ticket { is_hedge: true, ..ticket })
+    }
+
+    /// Whether requests are sent, and if not, why.
+    pub(super) fn status(&self, now: Instant) -> AccountStatus {
+        let gate = self.gate.filter(|gate| *gate > now);
+        let waits = self.queue.waiting() != [0, 0];
+        if let Some(error) = self.outage.last().filter(|_| self.outage.holds()) {
+            let next = self.outage.next_probe().max(gate.filter(|_| !self.outage.is_probing()));
+            return AccountStatus::Outage {
+                lasts: self.outage.began().map_or(Duration::ZERO, |began| now.duration_since(began)),
+                failure: excerpt(&self.outage.failure(error), 200),
+                next_probe: next.map(|next| next.saturating_duration_since(now)),
+            };
+        }
+        match gate {
+            Some(gate) => AccountStatus::Waiting { left: gate - now },
+            None if !waits => AccountStatus::Open,
+            None if self.holds_back || !self.capacity.has_room(self.in_flight) => AccountStatus::Full,
+            None if self.buckets.iter().any(Option::is_some) => AccountStatus::Paced,
+            None => AccountStatus::Open,
+        }
     }
 
     pub(super) fn gate(&self) -> Option<Instant> {

@@ -303,16 +303,21 @@ impl Outage {
         self.last.as_ref()
     }
 
+    /// What a failure is called.
+    pub(super) fn failure(&self, error: &Error) -> String {
+        match error.status() {
+            Some(status) => format!("status {status}: {}", error.message()),
+            None => error.message().to_owned(),
+        }
+    }
+
     /// The error of a call that has waited long enough.
     pub(super) fn unavailable(&self, now: Instant) -> Error {
         let lasted = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
         let error = Error::new(ErrorKind::Unavailable, "the provider is unavailable");
         match &self.last {
             Some(last) => {
-                let what = match last.status() {
-                    Some(status) => format!("status {status}: {}", last.message()),
-                    None => last.message().to_owned(),
-                };
+                let what = self.failure(last);
                 error
                     .with_message(format!("the provider has been failing for {}: {what}", rounded(lasted)))
                     .with_source(last.clone())

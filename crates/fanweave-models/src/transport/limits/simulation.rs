@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
-use crate::transport::again::{Attempt, Manner, again};
+use crate::transport::again::{Attempt, Manner, drive};
+use crate::transport::retry::Tries;
 
 /// What the server is like.
 #[derive(Debug, Clone)]
@@ -62,6 +63,16 @@ impl Default for Setup {
 /// A round trip: what a refusal takes.
 const TRIP: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
+
+/// A call in the test's own task.
+async fn again<A: Attempt>(
+    call: &A,
+    account: &Arc<Account>,
+    manner: Manner,
+    cx: &Context,
+) -> Result<(A::Answer, u32)> {
+    drive(call, Tries::new(manner.retry, cx.priority(), account.clone()), manner, cx).await
+}
 /// Of a server at rest, in the middle.
 const LATENCY: f64 = 0.8;
 const SPREAD: f64 = 0.3;

@@ -1,10 +1,86 @@
 //! What an account is doing, for people and programs to look at.
 
+use std::fmt;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::outage::rounded;
 use super::{RateLimits, accounts, lock};
+
+/// Whether an account sends requests, and if not, why.
+///
+/// `Display` says it in a line for people: `the provider is failing: status 502: Bad Gateway, for 14s; next probe in 2s`.
+///
+/// ```
+/// use std::time::Duration;
+/// use fanweave_models::AccountStatus;
+///
+/// let waiting = AccountStatus::Waiting { left: Duration::from_secs(12) };
+/// assert_eq!(waiting.to_string(), "the provider asked to wait: 12s left");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AccountStatus {
+    /// Requests are sent as calls come.
+    #[default]
+    Open,
+    /// Requests are sent at the pace of a limit that the caller set or the server named.
+    Paced,
+    /// The server has as many requests in flight as it takes, or as the caller allows.
+    Full,
+    /// The server asked to wait.
+    Waiting {
+        /// Time until requests are sent again.
+        left: Duration,
+    },
+    /// The provider fails or cannot be reached: calls are held, and one probe at a time finds out when that is over.
+    Outage {
+        /// Time since the first failure.
+        lasts: Duration,
+        /// The last failure.
+        failure: String,
+        /// Time until the next probe. `None` while one is in flight.
+        next_probe: Option<Duration>,
+    },
+}
+
+impl AccountStatus {
+    /// Whether no request is sent at present, but for probes.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Self::Waiting { .. } | Self::Outage { .. })
+    }
+}
+
+impl fmt::Display for AccountStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open => f.write_str("open"),
+            Self::Paced => f.write_str("paced by a limit"),
+            Self::Full => f.write_str("full: the maximum number of requests is in flight"),
+            Self::Waiting { left } => write!(f, "the provider asked to wait: {} left", whole(*left)),
+            Self::Outage { lasts, failure, next_probe } => {
+                write!(f, "the provider is failing: {failure}, for {}; ", whole(*lasts))?;
+                match next_probe {
+                    Some(next) => write!(f, "next probe in {}", whole(*next)),
+                    None => f.write_str("probing"),
+                }
+            }
+        }
+    }
+}
+
+/// A time for people, in seconds that change once a second.
+fn whole(time: Duration) -> String {
+    humanly(Duration::from_secs(time.as_secs_f64().ceil() as u64))
+}
+
+fn humanly(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        seconds => rounded(Duration::from_secs(seconds)),
+    }
+}
 
 /// What one account of the process is doing right now. Made by [`account_states`].
 ///
@@ -16,6 +92,8 @@ pub struct AccountState {
     pub base_url: String,
     /// The model, in the provider's words.
     pub model: String,
+    /// Whether it sends requests, and if not, why.
+    pub status: AccountStatus,
     /// The ceilings that the caller has set.
     pub limits: RateLimits,
     /// Requests a minute that are sent at most now. `None` where no limit is known.
@@ -40,6 +118,9 @@ pub struct AccountState {
     pub closed_for: Option<Duration>,
     /// Requests so far.
     pub requests: u64,
+    /// Permits that were given up before the end of their requests, so far: the readers of their answers were away, and other
+    /// calls waited. So many requests may have been in flight beyond the limits.
+    pub over_limit: u64,
     /// Requests so far that were refused with 429, or because the server was too busy.
     pub refused: u64,
 }
@@ -60,6 +141,7 @@ pub fn account_states() -> Vec<AccountState> {
         AccountState {
             base_url: key.base_url.clone(),
             model: key.model.clone(),
+            status: line.status(now),
             limits: line.limits(),
             requests_per_minute: requests.map(|(rate, _)| rate),
             request_limit: requests.and_then(|(_, limit)| limit),
@@ -75,6 +157,7 @@ pub fn account_states() -> Vec<AccountState> {
                 .map(|gate| gate.saturating_duration_since(now))
                 .filter(|left| !left.is_zero()),
             requests: line.admitted,
+            over_limit: line.over_limit,
             refused: line.refused,
         }
     };

@@ -6,8 +6,8 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn tries_of(policy: RetryPolicy, account: &Account) -> Tries<'_> {
-    Tries::new(policy, Priority::Batch, account)
+fn tries_of(policy: RetryPolicy, account: &Arc<Account>) -> Tries {
+    Tries::new(policy, Priority::Batch, account.clone())
 }
 
 fn failure(kind: ErrorKind) -> Error {
@@ -20,7 +20,7 @@ fn limited(wait: Duration) -> Error {
 
 #[test]
 fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     let mut tries = tries_of(RetryPolicy::default(), &account);
     let error = loop {
         tries.begin();
@@ -47,7 +47,7 @@ fn waits_double_up_to_the_cap_and_are_spread_over_all_of_it() {
 
 #[test]
 fn a_rate_limit_uses_up_patience_and_no_attempts() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     let mut tries = tries_of(RetryPolicy::default(), &account);
     for _ in 0..30 {
         tries.begin();
@@ -60,7 +60,7 @@ fn a_rate_limit_uses_up_patience_and_no_attempts() {
 
 #[test]
 fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     let mut tries = tries_of(RetryPolicy::default(), &account);
     tries.begin();
     let error = tries.after(limited(SECOND * 121), Failed::default(), None).unwrap_err();
@@ -70,7 +70,7 @@ fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
 
 #[test]
 fn nothing_is_waited_for_that_comes_after_the_deadline() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     let mut tries = tries_of(RetryPolicy::default(), &account);
     tries.begin();
     let error = tries.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
@@ -80,7 +80,7 @@ fn nothing_is_waited_for_that_comes_after_the_deadline() {
 
 #[test]
 fn what_will_not_change_is_not_sent_again() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     let overruled = failure(ErrorKind::Server).with_retryable(false);
     for error in [failure(ErrorKind::Authentication), failure(ErrorKind::QuotaExhausted), overruled] {
         let mut tries = tries_of(RetryPolicy::default(), &account);
@@ -91,7 +91,7 @@ fn what_will_not_change_is_not_sent_again() {
 
 #[test]
 fn never_means_one_request_also_for_rate_limits() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     for error in [failure(ErrorKind::Server), failure(ErrorKind::RateLimited), limited(SECOND)] {
         let mut tries = tries_of(RetryPolicy::never(), &account);
         tries.begin();
@@ -129,7 +129,7 @@ fn milliseconds_win_over_seconds() {
 
 #[test]
 fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
-    let account = Account::default();
+    let account = Arc::new(Account::default());
     let mut tries = tries_of(RetryPolicy::never(), &account);
     tries.begin();
     assert!(tries.after(limited(Duration::ZERO), Failed::default(), None).is_err(), "never means never");
@@ -159,7 +159,7 @@ fn a_date_is_read_by_the_clock_of_the_server() {
     }
 }
 
-fn admitted(account: &Arc<Account>, tries: &mut Tries<'_>) -> AccountPermit {
+fn admitted(account: &Arc<Account>, tries: &mut Tries) -> AccountPermit {
     tries.begin();
     let waiter = tries.waiter(Ask::default(), &Context::new());
     account.try_admit(&waiter).expect("nothing limits the account")
