@@ -11,6 +11,8 @@ pub(crate) enum Purpose {
     ErrorStatus,
     RequestId,
     Expiry,
+    Flaky,
+    Garbage,
 }
 
 /// A uniform number in (0, 1) for one purpose of one request.

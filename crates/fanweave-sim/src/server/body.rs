@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::outage::Hold;
 use super::provider::Ticket;
 use super::wire::Breaker;
 
@@ -21,6 +22,7 @@ pub(super) struct Payload {
     /// The announced length; `None` for a stream.
     announced: Option<u64>,
     pace: Option<Pace>,
+    hold: Option<Hold>,
     ending: Ending,
     /// Keeps the request in flight until the last byte is handed over.
     ticket: Option<Ticket>,
@@ -56,6 +58,12 @@ impl Payload {
         let pace =
             (!delay.is_zero()).then(|| Pace { delay, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) });
         Self { rest: bytes, pieces: pieces.into_iter(), pace, ..Self::default() }
+    }
+
+    /// Waits with each piece while an outage holds answers.
+    pub(super) fn held_by(mut self, hold: Option<Hold>) -> Self {
+        self.hold = hold;
+        self
     }
 
     /// Keeps the request of `ticket` in flight until this is sent.
@@ -123,6 +131,9 @@ impl Body for Payload {
         if let Some(pace) = &mut this.pace {
             ready!(pace.sleep.as_mut().poll(cx));
             pace.sleep.as_mut().reset(Instant::now() + pace.delay);
+        }
+        if let Some(hold) = &mut this.hold {
+            ready!(hold.poll(cx));
         }
         let piece = match this.pieces.next() {
             Some(length) => this.rest.split_to(length),

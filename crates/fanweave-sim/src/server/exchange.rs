@@ -1,9 +1,9 @@
 //! One request, from its first byte to its answer.
 //!
-//! In this order: route, key, body, model, capacity, limits, the answer itself, latency, fault. What is wrong with a
-//! request is said at once; only good requests wait for the latency and can meet a fault.
+//! In this order: body, outage, key, route, model, capacity, limits, the answer itself, latency, fault. An outage does
+//! not look at the request. What is wrong with a request is said at once; only good requests wait for the latency and
+//! can meet a fault.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
 use super::body::Payload;
+use super::outage::{self, Aborted, Hold};
 use super::problem::Problem;
 use super::provider::{Provider, Ticket};
 use super::route::{Dialect, Route};
@@ -23,6 +25,7 @@ use super::{anthropic, gemini, headers, ollama, openai, own};
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
 use crate::limits;
+use crate::trouble::OutageKind;
 
 /// Largest request body: 64 MiB.
 const LARGEST_BODY: usize = 64 << 20;
@@ -77,11 +80,12 @@ pub(super) async fn handle(
     provider: Arc<Provider>,
     breaker: Breaker,
     request: hyper::Request<Incoming>,
-) -> Result<Response<Payload>, Infallible> {
+) -> Result<Response<Payload>, Aborted> {
     let route = Route::find(request.method(), request.uri());
     if Route::is_own(request.uri()) {
         return Ok(own::answer(&provider, route, Dialect::of(request.uri(), request.headers())));
     }
+    let outage = provider.trouble.request_arrives();
     let exchange = Exchange {
         arrived: Instant::now(),
         dialect: Dialect::of(request.uri(), request.headers()),
@@ -89,7 +93,7 @@ pub(super) async fn handle(
         provider,
         limits: limits::State::default(),
     };
-    Ok(exchange.run(route, request, &breaker).await)
+    exchange.run(route, request, outage, &breaker).await
 }
 
 /// One request of the simulated provider on its way.
@@ -107,15 +111,30 @@ impl Exchange {
         mut self,
         route: Result<Route, Problem>,
         request: hyper::Request<Incoming>,
+        outage: Option<OutageKind>,
         breaker: &Breaker,
-    ) -> Response<Payload> {
-        let made = match self.make(route, request).await {
+    ) -> Result<Response<Payload>, Aborted> {
+        let (head, body) = request.into_parts();
+        // Also where it is not needed: a connection with an unread body is closed, in the face of the next request on it.
+        let body = read(body).await;
+        if let Some(outage) = outage
+            && let Some(response) = self.fail(outage, breaker).await
+        {
+            return response;
+        }
+        let is_poisoned = body.as_ref().is_ok_and(|body| self.provider.trouble.is_poisoned(body));
+        let made = match self.make(route, &head, body) {
             Ok(made) => made,
-            Err(problem) => return self.refuse(&problem),
+            Err(problem) => return Ok(self.refuse(&problem)),
         };
         let Provider { settings, faults, counters, .. } = &*self.provider;
         let seq = self.ticket.seq;
-        let fault = faults.draw(settings.seed, seq);
+        let fault = if is_poisoned {
+            count(&counters.poisoned);
+            Some(Fault::Error(500))
+        } else {
+            faults.draw(settings.seed, seq)
+        };
         if fault == Some(Fault::Hang) {
             count(&counters.hangs);
             std::future::pending::<()>().await;
@@ -124,23 +143,80 @@ impl Exchange {
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        if let Some(Fault::Error(status)) = fault {
-            self.ticket.use_tokens(made.input_tokens, 0);
-            return self.refuse(&Problem::Fault(status));
+        self.provider.wait_while_hanging().await;
+        match fault {
+            Some(Fault::Error(status)) => {
+                self.ticket.use_tokens(made.input_tokens, 0);
+                Ok(self.refuse(&Problem::Fault(status)))
+            }
+            Some(Fault::Abort) => {
+                count(&counters.resets);
+                Err(self.abort(breaker))
+            }
+            _ => {
+                self.ticket.use_tokens(made.input_tokens, made.output_tokens);
+                Ok(self.send(made, fault, breaker))
+            }
         }
-        self.ticket.use_tokens(made.input_tokens, made.output_tokens);
-        self.send(made, fault, breaker)
+    }
+
+    /// The end of a request that arrives during an outage; `None` if it is answered after all.
+    async fn fail(
+        &mut self,
+        outage: OutageKind,
+        breaker: &Breaker,
+    ) -> Option<Result<Response<Payload>, Aborted>> {
+        let counters = &self.provider.counters;
+        Some(match outage {
+            OutageKind::Status(status) => {
+                count(&counters.outage_status);
+                self.ticket.complete();
+                Ok(outage::proxy_page(status).unwrap_or_else(|| {
+                    let mut response = refusal(&Problem::Fault(status), self.dialect, &self.request_id());
+                    self.sign(response.headers_mut());
+                    response
+                }))
+            }
+            OutageKind::Garbage => {
+                count(&counters.outage_garbage);
+                self.ticket.complete();
+                Ok(outage::garbage(self.provider.settings.seed, self.ticket.seq))
+            }
+            // The listener is about to reset all connections.
+            OutageKind::Refuse => {
+                count(&counters.outage_cut);
+                Err(self.abort(breaker))
+            }
+            OutageKind::Reset => {
+                count(&counters.outage_reset);
+                Err(self.abort(breaker))
+            }
+            OutageKind::Silence => {
+                count(&counters.outage_silence);
+                std::future::pending().await
+            }
+            OutageKind::Hang => {
+                count(&counters.outage_hang);
+                self.provider.wait_while_hanging().await;
+                return None;
+            }
+        })
+    }
+
+    /// Lets the connection end with a reset.
+    fn abort(&mut self, breaker: &Breaker) -> Aborted {
+        breaker.pull();
+        self.ticket.complete();
+        Aborted
     }
 
     /// Makes the answer of a request that is in order.
-    async fn make(
+    fn make(
         &mut self,
         route: Result<Route, Problem>,
-        request: hyper::Request<Incoming>,
+        head: &Parts,
+        body: Result<Bytes, Problem>,
     ) -> Result<Made, Problem> {
-        let (head, body) = request.into_parts();
-        // Also where it is not needed: a connection with an unread body is closed, in the face of the next request on it.
-        let body = read(body).await;
         self.check_key(&head.headers)?;
         let (route, body) = (route?, body?);
         match route {
@@ -258,8 +334,9 @@ impl Exchange {
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         self.sign(response.headers_mut());
-        let Self { ticket, .. } = self;
-        response.map(|body| body.hold(ticket))
+        let Self { ticket, provider, .. } = self;
+        let hold = Hold::new(&provider);
+        response.map(|body| body.hold(ticket).held_by(hold))
     }
 
     /// Sends what is wrong.

@@ -1,0 +1,120 @@
+//! Responses to requests that arrive during an outage, and answers that an outage holds.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+
+use super::body::Payload;
+use super::provider::Provider;
+use crate::draw::{self, Purpose};
+use crate::trouble::OutageKind;
+
+const HTML: HeaderValue = HeaderValue::from_static("text/html");
+
+/// The start of an answer, as a server that stops in the middle of writing leaves it.
+const CUT_JSON: &str = r#"{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess"#;
+
+/// Why a connection ends without an answer.
+#[derive(Debug)]
+pub(super) struct Aborted;
+
+impl fmt::Display for Aborted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the simulated provider resets this connection")
+    }
+}
+
+impl std::error::Error for Aborted {}
+
+/// The page of a proxy, for the statuses that come from proxies.
+pub(super) fn proxy_page(status: u16) -> Option<Response<Payload>> {
+    let (title, server) = match status {
+        502 => ("502 Bad Gateway", "nginx"),
+        504 => ("504 Gateway Time-out", "nginx"),
+        520 => ("520: Web server is returning an unknown error", "cloudflare"),
+        521 => ("521: Web server is down", "cloudflare"),
+        522 => ("522: Connection timed out", "cloudflare"),
+        523 => ("523: Origin is unreachable", "cloudflare"),
+        524 => ("524: A timeout occurred", "cloudflare"),
+        525 => ("525: SSL handshake failed", "cloudflare"),
+        526 => ("526: Invalid SSL certificate", "cloudflare"),
+        _ => return None,
+    };
+    let mut response = html(title, server);
+    *response.status_mut() =
+        StatusCode::from_u16(status).expect("the statuses of the table have three digits");
+    Some(response)
+}
+
+/// An answer with status 200 that is none: HTML or incomplete JSON.
+pub(super) fn garbage(seed: u64, seq: u64) -> Response<Payload> {
+    if draw::bits(seed, seq, Purpose::Garbage).is_multiple_of(2) {
+        return html("Service under maintenance", "gateway");
+    }
+    let mut response = Response::new(Payload::whole(CUT_JSON));
+    response.headers_mut().insert(CONTENT_TYPE, super::exchange::JSON);
+    response
+}
+
+fn html(title: &str, server: &str) -> Response<Payload> {
+    let mut response = Response::new(Payload::whole(format!(
+        "<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n<center><h1>{title}</h1></center>\r\n\
+         <hr><center>{server}</center>\r\n</body>\r\n</html>\r\n"
+    )));
+    response.headers_mut().insert(CONTENT_TYPE, HTML);
+    response
+}
+
+impl Provider {
+    /// Returns once no outage holds answers.
+    pub(super) async fn wait_while_hanging(&self) {
+        if self.trouble.has(OutageKind::Hang) {
+            self.trouble.wait_for(|outage| outage != Some(OutageKind::Hang)).await;
+        }
+    }
+
+    /// Returns when connections are refused.
+    pub(super) async fn wait_for_refusal(&self) {
+        if self.trouble.has(OutageKind::Refuse) {
+            self.trouble.wait_for(|outage| outage == Some(OutageKind::Refuse)).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Holds the pieces of a stream while an outage of kind `hang` lasts.
+pub(super) struct Hold {
+    provider: Arc<Provider>,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+}
+
+impl Hold {
+    /// `None` if no outage ever holds answers.
+    pub(super) fn new(provider: &Arc<Provider>) -> Option<Self> {
+        provider.trouble.has(OutageKind::Hang).then(|| Self { provider: Arc::clone(provider), wait: None })
+    }
+
+    /// Ready while no outage holds answers.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wait.is_none() && self.provider.trouble.outage_now() == Some(OutageKind::Hang) {
+            let provider = Arc::clone(&self.provider);
+            self.wait = Some(Box::pin(async move { provider.wait_while_hanging().await }));
+        }
+        if let Some(wait) = &mut self.wait {
+            ready!(wait.as_mut().poll(cx));
+            self.wait = None;
+        }
+        Poll::Ready(())
+    }
+}
+
+impl fmt::Debug for Hold {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hold").field("waits", &self.wait.is_some()).finish_non_exhaustive()
+    }
+}
