@@ -241,6 +241,42 @@ mod tests {
         assert_eq!(parse_rate("-1").unwrap_err(), "a rate is a share from 0 to 1, as in 0.02");
     }
 
+    fn settings(args: &[&str]) -> Settings {
+        #[derive(clap::Parser)]
+        struct Parsed {
+            #[command(flatten)]
+            args: SimArgs,
+        }
+        let parsed: Parsed = clap::Parser::parse_from([&["sim"], args].concat());
+        parsed.args.settings()
+    }
+
+    #[test]
+    fn trouble_is_read_from_the_command_line() {
+        let settings = settings(&[
+            "--outage",
+            "5s..8s=502",
+            "--outage",
+            "9s..10s=refuse",
+            "--flaky",
+            "0.3=reset",
+            "--first-429",
+            "20:2s",
+            "--poison",
+            "boom",
+        ]);
+        assert_eq!(settings.outages, ["5s..8s=502".parse(), "9s..10s=refuse".parse()].map(Result::unwrap));
+        assert_eq!(settings.flaky, "0.3=reset".parse().ok());
+        assert_eq!(settings.first_429, "20:2s".parse().ok());
+        assert_eq!((settings.check(), settings.poison.as_deref()), (Ok(()), Some("boom")));
+    }
+
+    #[test]
+    fn outages_that_overlap_are_refused_with_both_named() {
+        let error = settings(&["--outage", "5s..8s=502", "--outage", "7s..9s=hang"]).check().unwrap_err();
+        assert_eq!(error.to_string(), "the outages 5s..8s=502 and 7s..9s=hang overlap");
+    }
+
     #[test]
     fn the_summary_leaves_out_what_did_not_happen() {
         let line = summary(&Stats::default());
