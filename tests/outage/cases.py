@@ -246,8 +246,8 @@ def main():
     began = time.monotonic()
     print(f"{'':<5} {'case':<58} {'lost':>9} {'requests':>9} {'seconds':>9} {'allowed':>9}")
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        results = pool.map(lambda case: run_case(programs, options.folder, case), enumerate(chosen))
-        passed = [show(name, report) for name, report in results]
+        work = [pool.submit(run_case, programs, options.folder, case) for case in enumerate(chosen)]
+        passed = [show(*done.result()) for done in concurrent.futures.as_completed(work)]
     print(f"{sum(passed)} of {len(passed)} passed in {time.monotonic() - began:.0f} s; files in {options.folder}")
     sys.exit(0 if all(passed) and passed else 1)
 

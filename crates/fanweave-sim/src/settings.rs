@@ -53,18 +53,18 @@ pub struct Settings {
     pub hang_rate: f64,
     /// Share of requests whose answer ends half-way in good order, from 0 to 1. Default 0.
     pub truncate_rate: f64,
-    /// Share of requests that fail, each drawn for itself. Default none.
+    /// Share of requests that fail, each drawn independently. Default none.
     ///
-    /// Independent of the four shares above: a request may be drawn by both, and then fails as this says.
+    /// Independent of the four shares above; where both hit a request, this one wins.
     pub flaky: Option<Flaky>,
     /// Times during which the provider fails, counted from the first request. Default none.
     ///
-    /// They must not overlap. The simulator's own pages, as `GET /stats`, are served in all but
+    /// They must not overlap. The simulator's own pages, such as `GET /stats`, are served in all but
     /// [`OutageKind::Refuse`](crate::OutageKind::Refuse).
     pub outages: Vec<Outage>,
     /// A rate limit for the first requests only. Default none.
     pub first_429: Option<First429>,
-    /// Requests with this text in any string of their body are answered with HTTP 500, always. Default none.
+    /// Text that makes a request fail with HTTP 500 whenever any string of its body contains it. Default none.
     pub poison: Option<String>,
     /// How long a batch of `/v1/batches` takes. Default none: it has ended when it is first looked at.
     pub batch_time: Duration,
@@ -209,7 +209,7 @@ mod tests {
         a limit of 0 (rpm) would reject every request
         the quantum must be longer than 0
         the outages 5s..8s=502 and 7s..9s=refuse overlap
-        the outage 8s..5s=502 must end after it begins
+        the outage 8s..5s=502 must end after it starts
         the status of flaky requests must be from 400 to 599, not 200
         the poison must not be empty: every request contains it
         ");

@@ -160,7 +160,7 @@ impl Exchange {
         }
     }
 
-    /// The end of a request that arrives during an outage; `None` if it is answered after all.
+    /// The response to a request that arrives during an outage; `None` if it is to be answered normally.
     async fn fail(
         &mut self,
         outage: OutageKind,
@@ -203,7 +203,7 @@ impl Exchange {
         })
     }
 
-    /// Lets the connection end with a reset.
+    /// Makes the connection end with a reset.
     fn abort(&mut self, breaker: &Breaker) -> Aborted {
         breaker.pull();
         self.ticket.complete();

@@ -33,7 +33,7 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     reserve(addr).and_then(listen)
 }
 
-/// A socket at `addr` that does not listen yet: connects are refused, and nobody else gets the port.
+/// A socket at `addr` that does not listen: connects are refused, and the port stays reserved.
 fn reserve(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
     // Or a restart would have to wait for the connections of the previous run to be forgotten.

@@ -15,7 +15,7 @@ use crate::trouble::OutageKind;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
-/// The start of an answer, as a server that stops in the middle of writing leaves it.
+/// The start of an answer whose server stopped in the middle of writing it.
 const CUT_JSON: &str = r#"{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess"#;
 
 /// Why a connection ends without an answer.
@@ -30,7 +30,7 @@ impl fmt::Display for Aborted {
 
 impl std::error::Error for Aborted {}
 
-/// The page of a proxy, for the statuses that come from proxies.
+/// The HTML page of a proxy, for the statuses that proxies send.
 pub(super) fn proxy_page(status: u16) -> Option<Response<Payload>> {
     let (title, server) = match status {
         502 => ("502 Bad Gateway", "nginx"),
@@ -50,7 +50,7 @@ pub(super) fn proxy_page(status: u16) -> Option<Response<Payload>> {
     Some(response)
 }
 
-/// An answer with status 200 that is none: HTML or incomplete JSON.
+/// A response with status 200 and an invalid body: HTML or incomplete JSON.
 pub(super) fn garbage(seed: u64, seq: u64) -> Response<Payload> {
     if draw::bits(seed, seq, Purpose::Garbage).is_multiple_of(2) {
         return html("Service under maintenance", "gateway");
@@ -90,7 +90,7 @@ impl Provider {
 /// Holds the pieces of a stream while an outage of kind `hang` lasts.
 pub(super) struct Hold {
     provider: Arc<Provider>,
-    wait: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 impl Hold {

@@ -1,4 +1,4 @@
-//! A share of requests that fail, each for itself.
+//! A share of requests that fail, each drawn independently.
 
 use std::fmt;
 use std::str::FromStr;
@@ -34,7 +34,7 @@ pub enum Flake {
 }
 
 impl Flaky {
-    /// The way in which request number `seq` fails, if it does.
+    /// How request number `seq` fails, if it does.
     pub(crate) fn draw(&self, seed: u64, seq: u64) -> Option<Flake> {
         (draw::unit(seed, seq, Purpose::Flaky) < self.rate).then_some(self.how)
     }

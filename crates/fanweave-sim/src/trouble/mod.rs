@@ -1,4 +1,4 @@
-//! Trouble that belongs to a time or to a request: outages, flaky answers, a limit at the start, a poison prompt.
+//! Trouble that depends on the time or the request: outages, flaky answers, a limit at the start, a poison prompt.
 //!
 //! Times count from the first request, so that a client that starts late still meets them. `server::outage` writes the
 //! responses.
@@ -61,7 +61,7 @@ impl Trouble {
         self.outage_at(self.elapsed()?)
     }
 
-    /// Returns at a moment at which the outage, or `None` without one, is as wanted.
+    /// Waits until the current outage, or `None` without one, is as wanted.
     pub(crate) async fn wait_for(&self, is_wanted: impl Fn(Option<OutageKind>) -> bool) {
         let mut started = self.started.subscribe();
         loop {
@@ -136,7 +136,7 @@ fn contains(value: &Value, text: &str) -> bool {
     }
 }
 
-/// Text that does not describe trouble, and what does.
+/// An invalid description of an outage, of flaky requests or of a limit at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseTroubleError {
     text: String,

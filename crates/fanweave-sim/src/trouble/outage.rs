@@ -20,7 +20,7 @@ use crate::latency::parse_duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
-    /// Begin, as the time since the first request.
+    /// Start, as the time since the first request.
     pub from: Duration,
     /// End, as the time since the first request.
     pub until: Duration,
@@ -31,7 +31,7 @@ pub struct Outage {
 /// How requests fail during an [`Outage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutageKind {
-    /// Requests are answered at once with this HTTP status, from 400 to 599. Written as the number.
+    /// Requests are answered immediately with this HTTP status, from 400 to 599. Written as the number.
     ///
     /// 502, 504 and 520 to 526 have an HTML body, as proxies send; all others have the JSON of the dialect.
     Status(u16),
@@ -64,7 +64,7 @@ impl Outage {
     pub(crate) fn check_all(outages: &[Self]) -> Result<(), String> {
         for outage in outages {
             if outage.from >= outage.until {
-                return Err(format!("the outage {outage} must end after it begins"));
+                return Err(format!("the outage {outage} must end after it starts"));
             }
             if matches!(outage.kind, OutageKind::Status(status) if !(400..600).contains(&status)) {
                 return Err(format!("the status of the outage {outage} must be from 400 to 599"));

@@ -64,7 +64,7 @@ async fn outages_count_from_the_first_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_an_outage_sees_its_begin_its_end_and_a_reset() {
+async fn waiting_for_an_outage_ends_at_its_start_its_end_or_a_reset() {
     let trouble = trouble(&["1s..2s=hang"]);
     let is_hanging = |outage| outage == Some(OutageKind::Hang);
     let waited = tokio::time::Instant::now();

@@ -77,7 +77,7 @@ async fn a_status_outage_has_the_body_of_a_proxy_or_of_the_dialect_and_ends() {
 
 #[tokio::test]
 async fn an_outage_begins_after_the_first_request_and_again_after_a_reset() {
-    let outage = Outage::new(LENGTH / 4, LENGTH, OutageKind::Status(500));
+    let outage = Outage::new(LENGTH / 4, 100 * LENGTH, OutageKind::Status(500));
     let server = start(Settings { outages: vec![outage], ..Settings::default() });
     for _ in 0..2 {
         tokio::time::sleep(LENGTH / 2).await;
@@ -163,7 +163,8 @@ async fn silence_lasts_for_the_requests_that_met_it() {
 
 #[tokio::test]
 async fn garbage_is_html_or_incomplete_json_with_status_200() {
-    let server = failing(OutageKind::Garbage);
+    let outage = Outage::new(Duration::ZERO, 100 * LENGTH, OutageKind::Garbage);
+    let server = start(Settings { outages: vec![outage], ..Settings::default() });
     let mut client = Client::connect(&server).await;
     let mut kinds = std::collections::BTreeSet::new();
     for _ in 0..20 {
