@@ -12,6 +12,8 @@ import time
 from harness import DEFAULT_CONCURRENCY, Run
 
 LATENCY = 0.1
+# Seconds that an answer of the model sim/echo takes on average.
+FALLBACK_LATENCY = 0.55
 # Seconds that a busy machine may add to any bound of time.
 SLACK = 2.0
 # Time-out of a request in cases where the provider says nothing.
@@ -58,6 +60,41 @@ def outage(kind, length, concurrency, rows, begin=0.3):
         return Report(run.problems, lost, stats["requests"], seconds, allowed)
 
     return f"outage {kind} {begin}..{begin + length} s, c={concurrency}, {rows} rows", case
+
+
+def outage_under_rpm(rows, rpm):
+    """An outage of an account whose limit the client is told."""
+
+    def case(programs, folder):
+        sim = [*SIM, "--rpm", str(rpm), "--outage", "1s..4s=502"]
+        allowed = 3 + 1.1 * rows / rpm * 60 + 3
+        with Run(programs, folder, rows, sim) as run:
+            code, seconds = run.run("--rpm", str(rpm), "--no-hedging", limit=allowed + SLACK + 30)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"outage 502 1..4 s under --rpm {rpm}, {rows} rows", case
+
+
+def fallback(rows):
+    """With another model to call, an outage holds no row."""
+
+    def case(programs, folder):
+        allowed = 1.1 * rows / DEFAULT_CONCURRENCY * FALLBACK_LATENCY + 3
+        with Run(programs, folder, rows, [*SIM, "--outage", "300ms..15s=502"]) as run:
+            code, seconds = run.run("--fallback-model", "sim/echo", limit=60)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"outage 502 0.3..15 s with a fallback, {rows} rows", case
 
 
 def few_files(rows):
@@ -203,6 +240,7 @@ def cases(is_full):
     ]
     # An outage from the first request on, and one that begins with the last rows.
     edges = [outage("502", 3, 64, 2000, begin) for begin in (0, 2.9)]
+    edges += [outage_under_rpm(400, 3000), fallback(500)]
     rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300)]
     rest += [poison(1000, together) for together in (False, True)]
     return [kills(50)] + matrix + edges + stops + rest

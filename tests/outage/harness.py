@@ -90,12 +90,13 @@ class Run:
             command = ["sh", "-c", f'ulimit -n {open_files}; exec "$@"', "sh", *command]
         with open(self.folder / "batch.log", "a") as log:
             return subprocess.Popen(
-                [*command, "--base-url", self.sim.base_url, *arguments],
+                [*command, *arguments],
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=clean_environment(self.folder),
+                # Not --base-url, which would send a simulated fallback to the same server.
+                env=clean_environment(self.folder) | {"OPENAI_BASE_URL": self.sim.base_url},
             )
 
     def finish(self, process, limit):
