@@ -132,6 +132,23 @@ def flaky(rate, rows):
     return f"flaky {rate}, {rows} rows", case
 
 
+def surplus(rows):
+    """Answers that no request asked for are taken for no row's."""
+
+    def case(programs, folder):
+        allowed = 1.1 * bound(rows, DEFAULT_CONCURRENCY) + 3
+        with Run(programs, folder, rows, [*SIM, "--surplus", "0.2"]) as run:
+            code, seconds = run.run(limit=allowed + SLACK + 30)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(stats["surplus"] > 0, "no surplus answer was sent")
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"surplus answers 0.2, {rows} rows", case
+
+
 def first_429(rows):
     """A 429 with a wait of 2 s at the start, and no limit afterwards, costs little more than the wait."""
 
@@ -230,7 +247,8 @@ def cases(is_full):
     ]
     if not is_full:
         matrix = [outage(kind, 3, c, 120 if c == 4 else 1000) for c in (4, 64) for kind in ("502", "refuse", "reset")]
-        rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), poison(500, together=False)]
+        rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), surplus(300)]
+        rest.append(poison(500, together=False))
         return rest[:2] + matrix + stops + rest[2:]
     matrix = [
         outage(kind, length, c, 400 if c == 4 else 2000)
@@ -241,7 +259,7 @@ def cases(is_full):
     # An outage from the first request on, and one that begins with the last rows.
     edges = [outage("502", 3, 64, 2000, begin) for begin in (0, 2.9)]
     edges += [outage_under_rpm(400, 3000), fallback(500)]
-    rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300)]
+    rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300), surplus(2000)]
     rest += [poison(1000, together) for together in (False, True)]
     return [kills(50)] + matrix + edges + stops + rest
 

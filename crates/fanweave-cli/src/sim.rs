@@ -100,6 +100,10 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "RATE[=HOW]", help_heading = "Faults")]
     flaky: Option<Flaky>,
 
+    /// Share of plain answers that are sent a second time over HTTP/1.1, although no request asks for it
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    surplus: f64,
+
     /// Answer requests whose prompt contains this text with HTTP 500, always
     #[arg(long, value_name = "TEXT", help_heading = "Faults")]
     poison: Option<String>,
@@ -174,6 +178,7 @@ impl SimArgs {
             hang_rate: self.hang_rate,
             truncate_rate: self.truncate_rate,
             flaky: self.flaky,
+            surplus_rate: self.surplus,
             outages: self.outage,
             first_429: self.first_429,
             poison: self.poison,
@@ -206,6 +211,7 @@ fn summary(stats: &Stats) -> String {
         (stats.resets, "resets"),
         (stats.hangs, "hangs"),
         (stats.truncated, "truncated"),
+        (stats.surplus, "sent twice"),
         (stats.outage_status, "error statuses of an outage"),
         (stats.outage_reset, "resets of an outage"),
         (stats.outage_hang, "held by an outage"),

@@ -13,6 +13,7 @@ pub(crate) enum Purpose {
     Expiry,
     Flaky,
     Garbage,
+    Surplus,
 }
 
 /// A uniform number in (0, 1) for one purpose of one request.

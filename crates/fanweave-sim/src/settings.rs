@@ -57,6 +57,10 @@ pub struct Settings {
     ///
     /// Independent of the four shares above; where both hit a request, this one wins.
     pub flaky: Option<Flaky>,
+    /// Share of plain answers that are sent twice over HTTP/1.1, from 0 to 1. Default 0.
+    ///
+    /// Nobody asked for the second one: a client that reuses the connection must not take it for its next answer.
+    pub surplus_rate: f64,
     /// Times during which the provider fails, counted from the first request. Default none.
     ///
     /// They must not overlap. The simulator's own pages, such as `GET /stats`, are served in all but
@@ -95,6 +99,7 @@ impl Default for Settings {
             hang_rate: 0.0,
             truncate_rate: 0.0,
             flaky: None,
+            surplus_rate: 0.0,
             outages: Vec::new(),
             first_429: None,
             poison: None,
@@ -139,9 +144,12 @@ impl Settings {
         if let Some((name, _)) = zero_limit.iter().find(|(_, is_zero)| *is_zero) {
             return Err(SettingsError(format!("a limit of 0 ({name}) would reject every request")));
         }
-        if !(0.0..=1.0).contains(&self.batch_expiry_rate) {
-            let rate = self.batch_expiry_rate;
-            return Err(SettingsError(format!("the batch expiry rate must be from 0 to 1, not {rate}")));
+        for (name, rate) in
+            [("batch expiry rate", self.batch_expiry_rate), ("surplus rate", self.surplus_rate)]
+        {
+            if !(0.0..=1.0).contains(&rate) {
+                return Err(SettingsError(format!("the {name} must be from 0 to 1, not {rate}")));
+            }
         }
         if self.quantum.is_zero() {
             return Err(SettingsError("the quantum must be longer than 0".to_owned()));
@@ -199,6 +207,7 @@ mod tests {
             with_outages(&["8s..5s=502"]),
             Settings { flaky: Some(Flaky { rate: 0.1, how: Flake::Status(200) }), ..Settings::default() },
             Settings { poison: Some(String::new()), ..Settings::default() },
+            Settings { surplus_rate: 2.0, ..Settings::default() },
         ]
         .map(|settings| settings.check().unwrap_err().to_string())
         .join("\n");
@@ -212,6 +221,7 @@ mod tests {
         the outage 8s..5s=502 must end after it starts
         the status of flaky requests must be from 400 to 599, not 200
         the poison must not be empty: every request contains it
+        the surplus rate must be from 0 to 1, not 2
         ");
         assert_eq!(with_outages(&["8s..9s=hang", "5s..8s=502"]).check(), Ok(()));
         assert_eq!(

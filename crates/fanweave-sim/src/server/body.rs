@@ -23,6 +23,8 @@ pub(super) struct Payload {
     announced: Option<u64>,
     pace: Option<Pace>,
     hold: Option<Hold>,
+    /// Sent once more after the last byte, over this connection.
+    surplus: Option<(Breaker, Bytes)>,
     ending: Ending,
     /// Keeps the request in flight until the last byte is handed over.
     ticket: Option<Ticket>,
@@ -58,6 +60,12 @@ impl Payload {
         let pace =
             (!delay.is_zero()).then(|| Pace { delay, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) });
         Self { rest: bytes, pieces: pieces.into_iter(), pace, ..Self::default() }
+    }
+
+    /// Sends `bytes` over the connection after the last byte of this body.
+    pub(super) fn followed_by(mut self, bytes: Bytes, connection: &Breaker) -> Self {
+        self.surplus = Some((connection.clone(), bytes));
+        self
     }
 
     /// Waits with each piece while an outage holds answers.
@@ -139,6 +147,11 @@ impl Body for Payload {
             Some(length) => this.rest.split_to(length),
             None => std::mem::take(&mut this.rest),
         };
+        if this.rest.is_empty()
+            && let Some((connection, bytes)) = this.surplus.take()
+        {
+            connection.append(bytes);
+        }
         if this.rest.is_empty() && matches!(this.ending, Ending::Complete) {
             // The connection need not ask for the end of a body whose length it knows.
             this.ticket.iter_mut().for_each(Ticket::complete);

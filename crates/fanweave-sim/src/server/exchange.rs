@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response, StatusCode, Version};
 
 use super::body::Payload;
 use super::outage::{self, Aborted, Hold};
@@ -25,6 +25,7 @@ use super::{anthropic, gemini, headers, ollama, openai, own};
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
 use crate::limits;
+use crate::settings::Settings;
 use crate::trouble::OutageKind;
 
 /// Largest request body: 64 MiB.
@@ -91,6 +92,7 @@ pub(super) async fn handle(
         dialect: Dialect::of(request.uri(), request.headers()),
         ticket: Ticket::new(Arc::clone(&provider)),
         provider,
+        is_http2: request.version() == Version::HTTP_2,
         limits: limits::State::default(),
     };
     exchange.run(route, request, outage, &breaker).await
@@ -102,6 +104,8 @@ struct Exchange {
     dialect: Dialect,
     provider: Arc<Provider>,
     ticket: Ticket,
+    /// Whether the connection carries other requests at the same time.
+    is_http2: bool,
     /// The account's limits after this request, for the headers.
     limits: limits::State,
 }
@@ -315,6 +319,11 @@ impl Exchange {
                 let content_type = if self.dialect == Dialect::Ollama { LINES } else { EVENT_STREAM };
                 (Payload::stream(made.bytes, events, self.provider.settings.chunk_delay), content_type)
             }
+            None if fault.is_none() && self.draws_surplus() => {
+                count(&counters.surplus);
+                let surplus = outage::surplus(&made.bytes);
+                (Payload::whole(made.bytes).followed_by(surplus, breaker), JSON)
+            }
             None => (Payload::whole(made.bytes), JSON),
         };
         let body = match fault {
@@ -337,6 +346,14 @@ impl Exchange {
         let Self { ticket, provider, .. } = self;
         let hold = Hold::new(&provider);
         response.map(|body| body.hold(ticket).held_by(hold))
+    }
+
+    /// Whether this answer is sent twice.
+    fn draws_surplus(&self) -> bool {
+        let Settings { surplus_rate, seed, .. } = &self.provider.settings;
+        *surplus_rate > 0.0
+            && !self.is_http2
+            && draw::unit(*seed, self.ticket.seq, Purpose::Surplus) < *surplus_rate
     }
 
     /// Sends what is wrong.

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
@@ -58,6 +59,14 @@ pub(super) fn garbage(seed: u64, seq: u64) -> Response<Payload> {
     let mut response = Response::new(Payload::whole(CUT_JSON));
     response.headers_mut().insert(CONTENT_TYPE, super::exchange::JSON);
     response
+}
+
+/// A whole HTTP/1.1 response with this answer, for a request that nobody sent.
+pub(super) fn surplus(answer: &Bytes) -> Bytes {
+    let length = answer.len();
+    let head =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+    [head.as_bytes(), answer].concat().into()
 }
 
 fn html(title: &str, server: &str) -> Response<Payload> {

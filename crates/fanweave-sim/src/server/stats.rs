@@ -43,6 +43,8 @@ pub struct Stats {
     pub outage_garbage: u64,
     /// Requests that were in flight when an outage closed their connection. Refused connects cannot be counted.
     pub outage_cut: u64,
+    /// Answers that were sent twice.
+    pub surplus: u64,
     /// Batches that were created.
     pub batches: u64,
     /// Answers that were streamed, faulty ones included.
@@ -84,6 +86,7 @@ pub(super) struct Counters {
     pub(super) outage_silence: AtomicU64,
     pub(super) outage_garbage: AtomicU64,
     pub(super) outage_cut: AtomicU64,
+    pub(super) surplus: AtomicU64,
     pub(super) batches: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) in_flight: Gauge,
@@ -114,6 +117,7 @@ impl Counters {
             outage_silence: read(&self.outage_silence),
             outage_garbage: read(&self.outage_garbage),
             outage_cut: read(&self.outage_cut),
+            surplus: read(&self.surplus),
             batches: read(&self.batches),
             streams: read(&self.streams),
             in_flight: read(&self.in_flight.now),
@@ -146,6 +150,7 @@ impl Counters {
             &self.outage_silence,
             &self.outage_garbage,
             &self.outage_cut,
+            &self.surplus,
             &self.batches,
             &self.streams,
             &self.connections_opened,
