@@ -99,11 +99,11 @@ pub(super) async fn handle(
 }
 
 /// One request of the simulated provider on its way.
-struct Exchange {
+pub(super) struct Exchange {
     arrived: Instant,
-    dialect: Dialect,
-    provider: Arc<Provider>,
-    ticket: Ticket,
+    pub(super) dialect: Dialect,
+    pub(super) provider: Arc<Provider>,
+    pub(super) ticket: Ticket,
     /// Whether the connection carries other requests at the same time.
     is_http2: bool,
     /// The account's limits after this request, for the headers.
@@ -162,56 +162,6 @@ impl Exchange {
                 Ok(self.send(made, fault, breaker))
             }
         }
-    }
-
-    /// The response to a request that arrives during an outage; `None` if it is to be answered normally.
-    async fn fail(
-        &mut self,
-        outage: OutageKind,
-        breaker: &Breaker,
-    ) -> Option<Result<Response<Payload>, Aborted>> {
-        let counters = &self.provider.counters;
-        Some(match outage {
-            OutageKind::Status(status) => {
-                count(&counters.outage_status);
-                self.ticket.complete();
-                Ok(outage::proxy_page(status).unwrap_or_else(|| {
-                    let mut response = refusal(&Problem::Fault(status), self.dialect, &self.request_id());
-                    self.sign(response.headers_mut());
-                    response
-                }))
-            }
-            OutageKind::Garbage => {
-                count(&counters.outage_garbage);
-                self.ticket.complete();
-                Ok(outage::garbage(self.provider.settings.seed, self.ticket.seq))
-            }
-            // The listener is about to reset all connections.
-            OutageKind::Refuse => {
-                count(&counters.outage_cut);
-                Err(self.abort(breaker))
-            }
-            OutageKind::Reset => {
-                count(&counters.outage_reset);
-                Err(self.abort(breaker))
-            }
-            OutageKind::Silence => {
-                count(&counters.outage_silence);
-                std::future::pending().await
-            }
-            OutageKind::Hang => {
-                count(&counters.outage_hang);
-                self.provider.wait_while_hanging().await;
-                return None;
-            }
-        })
-    }
-
-    /// Makes the connection end with a reset.
-    fn abort(&mut self, breaker: &Breaker) -> Aborted {
-        breaker.pull();
-        self.ticket.complete();
-        Aborted
     }
 
     /// Makes the answer of a request that is in order.
@@ -375,13 +325,13 @@ impl Exchange {
     }
 
     /// Adds the headers that every answer has.
-    fn sign(&self, headers: &mut HeaderMap) {
+    pub(super) fn sign(&self, headers: &mut HeaderMap) {
         headers::add_request_id(headers, self.dialect, &self.request_id());
         headers::add_processing_time(headers, self.dialect, self.arrived.elapsed());
         headers::add_limits(headers, self.dialect, &self.limits);
     }
 
-    fn request_id(&self) -> String {
+    pub(super) fn request_id(&self) -> String {
         format!("req_{:016x}", draw::bits(self.provider.settings.seed, self.ticket.seq, Purpose::RequestId))
     }
 }

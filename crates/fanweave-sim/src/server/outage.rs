@@ -10,7 +10,11 @@ use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
 use super::body::Payload;
+use super::exchange::{Exchange, JSON, refusal};
+use super::problem::Problem;
 use super::provider::Provider;
+use super::stats::count;
+use super::wire::Breaker;
 use crate::draw::{self, Purpose};
 use crate::trouble::OutageKind;
 
@@ -57,7 +61,7 @@ pub(super) fn garbage(seed: u64, seq: u64) -> Response<Payload> {
         return html("Service under maintenance", "gateway");
     }
     let mut response = Response::new(Payload::whole(CUT_JSON));
-    response.headers_mut().insert(CONTENT_TYPE, super::exchange::JSON);
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
     response
 }
 
@@ -76,6 +80,58 @@ fn html(title: &str, server: &str) -> Response<Payload> {
     )));
     response.headers_mut().insert(CONTENT_TYPE, HTML);
     response
+}
+
+impl Exchange {
+    /// The response to a request that arrives during an outage; `None` if it is to be answered normally.
+    pub(super) async fn fail(
+        &mut self,
+        outage: OutageKind,
+        breaker: &Breaker,
+    ) -> Option<Result<Response<Payload>, Aborted>> {
+        let counters = &self.provider.counters;
+        Some(match outage {
+            OutageKind::Status(status) => {
+                count(&counters.outage_status);
+                self.ticket.complete();
+                Ok(proxy_page(status).unwrap_or_else(|| {
+                    let mut response = refusal(&Problem::Fault(status), self.dialect, &self.request_id());
+                    self.sign(response.headers_mut());
+                    response
+                }))
+            }
+            OutageKind::Garbage => {
+                count(&counters.outage_garbage);
+                self.ticket.complete();
+                Ok(garbage(self.provider.settings.seed, self.ticket.seq))
+            }
+            // The listener is about to reset all connections.
+            OutageKind::Refuse => {
+                count(&counters.outage_cut);
+                Err(self.abort(breaker))
+            }
+            OutageKind::Reset => {
+                count(&counters.outage_reset);
+                Err(self.abort(breaker))
+            }
+            OutageKind::Silence => {
+                count(&counters.outage_silence);
+                std::future::pending().await
+            }
+            OutageKind::Hang => {
+                count(&counters.outage_hang);
+                self.provider.wait_while_hanging().await;
+                return None;
+            }
+        })
+    }
+
+    /// Makes the connection end with a reset.
+    pub(super) fn abort(&mut self, breaker: &Breaker) -> Aborted {
+        breaker.pull();
+        self.ticket.complete();
+        Aborted
+    }
 }
 
 impl Provider {
