@@ -60,3 +60,6 @@ tests/real/run.sh target/debug/fanweave
 
 step 'a server of vectors that others wrote'
 tests/chroma/run.sh
+
+step 'a batch against a provider in trouble'
+tests/outage/run.sh target/debug/fanweave

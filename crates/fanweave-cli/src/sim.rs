@@ -6,7 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use clap::Args;
-use fanweave_sim::{Latency, Server, Settings, Stats, parse_duration};
+use fanweave_sim::{First429, Flaky, Latency, Outage, Server, Settings, Stats, parse_duration};
 
 use crate::exit::{Exit, Failure};
 use crate::out::tell;
@@ -22,6 +22,7 @@ Models:
 Examples:
   fanweave sim --latency lognormal:600ms,0.4 --rpm 1500
   fanweave sim --port 0 --error-rate 0.02 --reset-rate 0.01
+  fanweave sim --outage 5s..8s=502 --outage 20s..35s=refuse --flaky 0.05
   OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=any python my_program.py
 
 What happened so far: GET /stats. To start counting anew: POST /reset.")]
@@ -94,6 +95,33 @@ pub(crate) struct SimArgs {
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     truncate_rate: f64,
 
+    /// Share of requests that fail: as 0.3, with HTTP 500; as 0.3=503, with another status; as 0.3=reset, with a TCP
+    /// reset
+    #[arg(long, value_name = "RATE[=HOW]", help_heading = "Faults")]
+    flaky: Option<Flaky>,
+
+    /// Share of plain answers that are sent a second time over HTTP/1.1, although no request asks for it
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    surplus: f64,
+
+    /// Answer requests whose prompt contains this text with HTTP 500, always
+    #[arg(long, value_name = "TEXT", help_heading = "Faults")]
+    poison: Option<String>,
+
+    /// A time during which the provider fails, as 5s..8s=502. May be given several times
+    ///
+    /// Times count from the first request, and from the next one after POST /reset. KIND is a status from 400 to 599
+    /// (502, 504 and 520 to 526 with the HTML page of a proxy); refuse: connects are refused and open connections
+    /// reset; reset: requests are read and their connection reset; hang: requests and the rest of answers are held
+    /// until the outage ends; silence: requests are never answered; garbage: status 200 with HTML or incomplete JSON.
+    #[arg(long, value_name = "FROM..UNTIL=KIND", help_heading = "Faults")]
+    outage: Vec<Outage>,
+
+    /// Answer the first requests with a 429 that asks to wait, then set no limit: as 2s, all requests that arrive
+    /// within 2 s of the first one; as 20:2s, the first 20 requests
+    #[arg(long, value_name = "[N:]WAIT", help_heading = "Limits")]
+    first_429: Option<First429>,
+
     /// How long a batch of /v1/batches takes
     #[arg(long, default_value = "0", value_parser = parse_duration, value_name = "TIME", help_heading = "Batches")]
     batch_time: Duration,
@@ -149,6 +177,11 @@ impl SimArgs {
             reset_rate: self.reset_rate,
             hang_rate: self.hang_rate,
             truncate_rate: self.truncate_rate,
+            flaky: self.flaky,
+            surplus_rate: self.surplus,
+            outages: self.outage,
+            first_429: self.first_429,
+            poison: self.poison,
             batch_time: self.batch_time,
             batch_expiry_rate: self.batch_expiry_rate,
             seed: self.seed,
@@ -178,6 +211,13 @@ fn summary(stats: &Stats) -> String {
         (stats.resets, "resets"),
         (stats.hangs, "hangs"),
         (stats.truncated, "truncated"),
+        (stats.surplus, "sent twice"),
+        (stats.outage_status, "error statuses of an outage"),
+        (stats.outage_reset, "resets of an outage"),
+        (stats.outage_hang, "held by an outage"),
+        (stats.outage_silence, "never answered in an outage"),
+        (stats.outage_garbage, "answered with garbage"),
+        (stats.outage_cut, "cut off by an outage"),
         (stats.client_disconnects, "clients gone early"),
     ];
     let faults: String = faults
@@ -205,6 +245,42 @@ mod tests {
         assert_eq!(parse_rate("0.02"), Ok(0.02));
         assert_eq!(parse_rate("5").unwrap_err(), "a rate is a share from 0 to 1; 5 per cent is 0.05");
         assert_eq!(parse_rate("-1").unwrap_err(), "a rate is a share from 0 to 1, as in 0.02");
+    }
+
+    fn settings(args: &[&str]) -> Settings {
+        #[derive(clap::Parser)]
+        struct Parsed {
+            #[command(flatten)]
+            args: SimArgs,
+        }
+        let parsed: Parsed = clap::Parser::parse_from([&["sim"], args].concat());
+        parsed.args.settings()
+    }
+
+    #[test]
+    fn trouble_is_read_from_the_command_line() {
+        let settings = settings(&[
+            "--outage",
+            "5s..8s=502",
+            "--outage",
+            "9s..10s=refuse",
+            "--flaky",
+            "0.3=reset",
+            "--first-429",
+            "20:2s",
+            "--poison",
+            "boom",
+        ]);
+        assert_eq!(settings.outages, ["5s..8s=502".parse(), "9s..10s=refuse".parse()].map(Result::unwrap));
+        assert_eq!(settings.flaky, "0.3=reset".parse().ok());
+        assert_eq!(settings.first_429, "20:2s".parse().ok());
+        assert_eq!((settings.check(), settings.poison.as_deref()), (Ok(()), Some("boom")));
+    }
+
+    #[test]
+    fn outages_that_overlap_are_refused_with_both_named() {
+        let error = settings(&["--outage", "5s..8s=502", "--outage", "7s..9s=hang"]).check().unwrap_err();
+        assert_eq!(error.to_string(), "the outages 5s..8s=502 and 7s..9s=hang overlap");
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub(crate) enum Purpose {
     ErrorStatus,
     RequestId,
     Expiry,
+    Flaky,
+    Garbage,
+    Surplus,
 }
 
 /// A uniform number in (0, 1) for one purpose of one request.

@@ -1,12 +1,15 @@
 //! What goes wrong, and for which request.
 
 use crate::draw::{self, Purpose};
+use crate::trouble::{Flake, Flaky};
 
 /// One way in which a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Answered with HTTP 500 or 503 and a proper error body.
+    /// Answered with this HTTP status and a proper error body.
     Error(u16),
+    /// A TCP reset in place of the answer.
+    Abort,
     /// Half of the answer, then a TCP reset.
     Reset,
     /// Never answered; the connection stays open until the client closes it.
@@ -25,11 +28,18 @@ pub(crate) struct FaultRates {
     pub(crate) reset: f64,
     pub(crate) hang: f64,
     pub(crate) truncate: f64,
+    /// Drawn apart from the others.
+    pub(crate) flaky: Option<Flaky>,
 }
 
 impl FaultRates {
     /// The fault that request number `seq` meets, if any.
     pub(crate) fn draw(&self, seed: u64, seq: u64) -> Option<Fault> {
+        match self.flaky.and_then(|flaky| flaky.draw(seed, seq)) {
+            Some(Flake::Status(status)) => return Some(Fault::Error(status)),
+            Some(Flake::Reset) => return Some(Fault::Abort),
+            None => {}
+        }
         let total = self.error + self.reset + self.hang + self.truncate;
         if total == 0.0 {
             return None;
@@ -60,7 +70,7 @@ mod tests {
 
     #[test]
     fn each_fault_meets_its_share_of_the_requests() {
-        let rates = FaultRates { error: 0.1, reset: 0.05, hang: 0.02, truncate: 0.2 };
+        let rates = FaultRates { error: 0.1, reset: 0.05, hang: 0.02, truncate: 0.2, flaky: None };
         let faults: Vec<_> = (0..20_000).filter_map(|seq| rates.draw(9, seq)).collect();
         let share = |wanted: fn(&Fault) -> bool| {
             faults.iter().filter(|fault| wanted(fault)).count() as f64 / 20_000.0

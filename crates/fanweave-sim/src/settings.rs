@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::faults::FaultRates;
 use crate::latency::Latency;
+use crate::trouble::{First429, Flaky, Outage};
 
 /// How a simulated provider behaves. The default answers everybody at once and without limits on a free local port.
 ///
@@ -52,6 +53,23 @@ pub struct Settings {
     pub hang_rate: f64,
     /// Share of requests whose answer ends half-way in good order, from 0 to 1. Default 0.
     pub truncate_rate: f64,
+    /// Share of requests that fail, each drawn independently. Default none.
+    ///
+    /// Independent of the four shares above; where both hit a request, this one wins.
+    pub flaky: Option<Flaky>,
+    /// Share of plain answers that are sent twice over HTTP/1.1, from 0 to 1. Default 0.
+    ///
+    /// Nobody asked for the second one: a client that reuses the connection must not take it for its next answer.
+    pub surplus_rate: f64,
+    /// Times during which the provider fails, counted from the first request. Default none.
+    ///
+    /// They must not overlap. The simulator's own pages, such as `GET /stats`, are served in all but
+    /// [`OutageKind::Refuse`](crate::OutageKind::Refuse).
+    pub outages: Vec<Outage>,
+    /// A rate limit for the first requests only. Default none.
+    pub first_429: Option<First429>,
+    /// Text that makes a request fail with HTTP 500 whenever any string of its body contains it. Default none.
+    pub poison: Option<String>,
     /// How long a batch of `/v1/batches` takes. Default none: it has ended when it is first looked at.
     pub batch_time: Duration,
     /// Share of the requests of a batch that expire before they are answered, from 0 to 1. Default 0.
@@ -80,6 +98,11 @@ impl Default for Settings {
             reset_rate: 0.0,
             hang_rate: 0.0,
             truncate_rate: 0.0,
+            flaky: None,
+            surplus_rate: 0.0,
+            outages: Vec::new(),
+            first_429: None,
+            poison: None,
             batch_time: Duration::ZERO,
             batch_expiry_rate: 0.0,
             seed: 1,
@@ -94,7 +117,8 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// Where a rate is outside 0 to 1, the rates add up to more than 1, a limit is 0, or the quantum is 0.
+    /// Where a rate is outside 0 to 1, the rates add up to more than 1, a limit is 0, the quantum is 0, two outages
+    /// overlap, an outage is empty, a status is outside 400 to 599, or the poison is empty.
     pub fn check(&self) -> Result<(), SettingsError> {
         let rates = [
             ("error rate", self.error_rate),
@@ -120,13 +144,21 @@ impl Settings {
         if let Some((name, _)) = zero_limit.iter().find(|(_, is_zero)| *is_zero) {
             return Err(SettingsError(format!("a limit of 0 ({name}) would reject every request")));
         }
-        if !(0.0..=1.0).contains(&self.batch_expiry_rate) {
-            let rate = self.batch_expiry_rate;
-            return Err(SettingsError(format!("the batch expiry rate must be from 0 to 1, not {rate}")));
+        for (name, rate) in
+            [("batch expiry rate", self.batch_expiry_rate), ("surplus rate", self.surplus_rate)]
+        {
+            if !(0.0..=1.0).contains(&rate) {
+                return Err(SettingsError(format!("the {name} must be from 0 to 1, not {rate}")));
+            }
         }
         if self.quantum.is_zero() {
             return Err(SettingsError("the quantum must be longer than 0".to_owned()));
         }
+        if self.poison.as_ref().is_some_and(String::is_empty) {
+            return Err(SettingsError("the poison must not be empty: every request contains it".to_owned()));
+        }
+        self.flaky.as_ref().map_or(Ok(()), Flaky::check).map_err(SettingsError)?;
+        Outage::check_all(&self.outages).map_err(SettingsError)?;
         Ok(())
     }
 
@@ -136,6 +168,7 @@ impl Settings {
             reset: self.reset_rate,
             hang: self.hang_rate,
             truncate: self.truncate_rate,
+            flaky: self.flaky,
         }
     }
 }
@@ -155,6 +188,12 @@ impl std::error::Error for SettingsError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trouble::Flake;
+
+    fn with_outages(outages: &[&str]) -> Settings {
+        let outages = outages.iter().map(|text| text.parse().unwrap()).collect();
+        Settings { outages, ..Settings::default() }
+    }
 
     #[test]
     fn impossible_settings_are_refused_with_a_reason() {
@@ -164,6 +203,11 @@ mod tests {
             Settings { error_rate: 0.6, reset_rate: 0.6, ..Settings::default() },
             Settings { rpm: Some(0), ..Settings::default() },
             Settings { quantum: Duration::ZERO, ..Settings::default() },
+            with_outages(&["5s..8s=502", "9s..10s=hang", "7s..9s=refuse"]),
+            with_outages(&["8s..5s=502"]),
+            Settings { flaky: Some(Flaky { rate: 0.1, how: Flake::Status(200) }), ..Settings::default() },
+            Settings { poison: Some(String::new()), ..Settings::default() },
+            Settings { surplus_rate: 2.0, ..Settings::default() },
         ]
         .map(|settings| settings.check().unwrap_err().to_string())
         .join("\n");
@@ -173,7 +217,13 @@ mod tests {
         the rates of failing requests add up to 1.2, more than 1
         a limit of 0 (rpm) would reject every request
         the quantum must be longer than 0
+        the outages 5s..8s=502 and 7s..9s=refuse overlap
+        the outage 8s..5s=502 must end after it starts
+        the status of flaky requests must be from 400 to 599, not 200
+        the poison must not be empty: every request contains it
+        the surplus rate must be from 0 to 1, not 2
         ");
+        assert_eq!(with_outages(&["8s..9s=hang", "5s..8s=502"]).check(), Ok(()));
         assert_eq!(
             Settings { error_rate: 0.1, reset_rate: 0.2, hang_rate: 0.7, ..Settings::default() }.check(),
             Ok(())

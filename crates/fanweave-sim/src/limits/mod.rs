@@ -37,8 +37,15 @@ pub(crate) enum Verdict {
 /// The limit that a request ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exhausted {
-    Requests { limit: u32 },
-    Tokens { limit: u32, requested: u64 },
+    Requests {
+        limit: u32,
+    },
+    /// The limit that holds at the start only, and names no figure.
+    Start,
+    Tokens {
+        limit: u32,
+        requested: u64,
+    },
 }
 
 /// Both limits at one moment, as the headers of an answer tell them. `None` where there is no limit.

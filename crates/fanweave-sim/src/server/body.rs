@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::outage::Hold;
 use super::provider::Ticket;
 use super::wire::Breaker;
 
@@ -21,6 +22,9 @@ pub(super) struct Payload {
     /// The announced length; `None` for a stream.
     announced: Option<u64>,
     pace: Option<Pace>,
+    hold: Option<Hold>,
+    /// Sent once more after the last byte, over this connection.
+    surplus: Option<(Breaker, Bytes)>,
     ending: Ending,
     /// Keeps the request in flight until the last byte is handed over.
     ticket: Option<Ticket>,
@@ -56,6 +60,18 @@ impl Payload {
         let pace =
             (!delay.is_zero()).then(|| Pace { delay, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) });
         Self { rest: bytes, pieces: pieces.into_iter(), pace, ..Self::default() }
+    }
+
+    /// Sends `bytes` over the connection after the last byte of this body.
+    pub(super) fn followed_by(mut self, bytes: Bytes, connection: &Breaker) -> Self {
+        self.surplus = Some((connection.clone(), bytes));
+        self
+    }
+
+    /// Waits with each piece while an outage holds answers.
+    pub(super) fn held_by(mut self, hold: Option<Hold>) -> Self {
+        self.hold = hold;
+        self
     }
 
     /// Keeps the request of `ticket` in flight until this is sent.
@@ -124,10 +140,18 @@ impl Body for Payload {
             ready!(pace.sleep.as_mut().poll(cx));
             pace.sleep.as_mut().reset(Instant::now() + pace.delay);
         }
+        if let Some(hold) = &mut this.hold {
+            ready!(hold.poll(cx));
+        }
         let piece = match this.pieces.next() {
             Some(length) => this.rest.split_to(length),
             None => std::mem::take(&mut this.rest),
         };
+        if this.rest.is_empty()
+            && let Some((connection, bytes)) = this.surplus.take()
+        {
+            connection.append(bytes);
+        }
         if this.rest.is_empty() && matches!(this.ending, Ending::Complete) {
             // The connection need not ask for the end of a body whose length it knows.
             this.ticket.iter_mut().for_each(Ticket::complete);

@@ -1,9 +1,9 @@
 //! One request, from its first byte to its answer.
 //!
-//! In this order: route, key, body, model, capacity, limits, the answer itself, latency, fault. What is wrong with a
-//! request is said at once; only good requests wait for the latency and can meet a fault.
+//! In this order: body, outage, key, route, model, capacity, limits, the answer itself, latency, fault. An outage does
+//! not look at the request. What is wrong with a request is said at once; only good requests wait for the latency and
+//! can meet a fault.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::http::request::Parts;
+use hyper::{Method, Response, StatusCode, Version};
 
 use super::body::Payload;
+use super::outage::{self, Aborted, Hold};
 use super::problem::Problem;
 use super::provider::{Provider, Ticket};
 use super::route::{Dialect, Route};
@@ -23,6 +25,8 @@ use super::{anthropic, gemini, headers, ollama, openai, own};
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
 use crate::limits;
+use crate::settings::Settings;
+use crate::trouble::OutageKind;
 
 /// Largest request body: 64 MiB.
 const LARGEST_BODY: usize = 64 << 20;
@@ -77,27 +81,31 @@ pub(super) async fn handle(
     provider: Arc<Provider>,
     breaker: Breaker,
     request: hyper::Request<Incoming>,
-) -> Result<Response<Payload>, Infallible> {
+) -> Result<Response<Payload>, Aborted> {
     let route = Route::find(request.method(), request.uri());
     if Route::is_own(request.uri()) {
         return Ok(own::answer(&provider, route, Dialect::of(request.uri(), request.headers())));
     }
+    let outage = provider.trouble.request_arrives();
     let exchange = Exchange {
         arrived: Instant::now(),
         dialect: Dialect::of(request.uri(), request.headers()),
         ticket: Ticket::new(Arc::clone(&provider)),
         provider,
+        is_http2: request.version() == Version::HTTP_2,
         limits: limits::State::default(),
     };
-    Ok(exchange.run(route, request, &breaker).await)
+    exchange.run(route, request, outage, &breaker).await
 }
 
 /// One request of the simulated provider on its way.
-struct Exchange {
+pub(super) struct Exchange {
     arrived: Instant,
-    dialect: Dialect,
-    provider: Arc<Provider>,
-    ticket: Ticket,
+    pub(super) dialect: Dialect,
+    pub(super) provider: Arc<Provider>,
+    pub(super) ticket: Ticket,
+    /// Whether the connection carries other requests at the same time.
+    is_http2: bool,
     /// The account's limits after this request, for the headers.
     limits: limits::State,
 }
@@ -107,15 +115,30 @@ impl Exchange {
         mut self,
         route: Result<Route, Problem>,
         request: hyper::Request<Incoming>,
+        outage: Option<OutageKind>,
         breaker: &Breaker,
-    ) -> Response<Payload> {
-        let made = match self.make(route, request).await {
+    ) -> Result<Response<Payload>, Aborted> {
+        let (head, body) = request.into_parts();
+        // Also where it is not needed: a connection with an unread body is closed, in the face of the next request on it.
+        let body = read(body).await;
+        if let Some(outage) = outage
+            && let Some(response) = self.fail(outage, breaker).await
+        {
+            return response;
+        }
+        let is_poisoned = body.as_ref().is_ok_and(|body| self.provider.trouble.is_poisoned(body));
+        let made = match self.make(route, &head, body) {
             Ok(made) => made,
-            Err(problem) => return self.refuse(&problem),
+            Err(problem) => return Ok(self.refuse(&problem)),
         };
         let Provider { settings, faults, counters, .. } = &*self.provider;
         let seq = self.ticket.seq;
-        let fault = faults.draw(settings.seed, seq);
+        let fault = if is_poisoned {
+            count(&counters.poisoned);
+            Some(Fault::Error(500))
+        } else {
+            faults.draw(settings.seed, seq)
+        };
         if fault == Some(Fault::Hang) {
             count(&counters.hangs);
             std::future::pending::<()>().await;
@@ -124,23 +147,30 @@ impl Exchange {
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
-        if let Some(Fault::Error(status)) = fault {
-            self.ticket.use_tokens(made.input_tokens, 0);
-            return self.refuse(&Problem::Fault(status));
+        self.provider.wait_while_hanging().await;
+        match fault {
+            Some(Fault::Error(status)) => {
+                self.ticket.use_tokens(made.input_tokens, 0);
+                Ok(self.refuse(&Problem::Fault(status)))
+            }
+            Some(Fault::Abort) => {
+                count(&counters.resets);
+                Err(self.abort(breaker))
+            }
+            _ => {
+                self.ticket.use_tokens(made.input_tokens, made.output_tokens);
+                Ok(self.send(made, fault, breaker))
+            }
         }
-        self.ticket.use_tokens(made.input_tokens, made.output_tokens);
-        self.send(made, fault, breaker)
     }
 
     /// Makes the answer of a request that is in order.
-    async fn make(
+    fn make(
         &mut self,
         route: Result<Route, Problem>,
-        request: hyper::Request<Incoming>,
+        head: &Parts,
+        body: Result<Bytes, Problem>,
     ) -> Result<Made, Problem> {
-        let (head, body) = request.into_parts();
-        // Also where it is not needed: a connection with an unread body is closed, in the face of the next request on it.
-        let body = read(body).await;
         self.check_key(&head.headers)?;
         let (route, body) = (route?, body?);
         match route {
@@ -239,6 +269,11 @@ impl Exchange {
                 let content_type = if self.dialect == Dialect::Ollama { LINES } else { EVENT_STREAM };
                 (Payload::stream(made.bytes, events, self.provider.settings.chunk_delay), content_type)
             }
+            None if fault.is_none() && self.draws_surplus() => {
+                count(&counters.surplus);
+                let surplus = outage::surplus(&made.bytes);
+                (Payload::whole(made.bytes).followed_by(surplus, breaker), JSON)
+            }
             None => (Payload::whole(made.bytes), JSON),
         };
         let body = match fault {
@@ -258,8 +293,17 @@ impl Exchange {
         let mut response = Response::new(body);
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         self.sign(response.headers_mut());
-        let Self { ticket, .. } = self;
-        response.map(|body| body.hold(ticket))
+        let Self { ticket, provider, .. } = self;
+        let hold = Hold::new(&provider);
+        response.map(|body| body.hold(ticket).held_by(hold))
+    }
+
+    /// Whether this answer is sent twice.
+    fn draws_surplus(&self) -> bool {
+        let Settings { surplus_rate, seed, .. } = &self.provider.settings;
+        *surplus_rate > 0.0
+            && !self.is_http2
+            && draw::unit(*seed, self.ticket.seq, Purpose::Surplus) < *surplus_rate
     }
 
     /// Sends what is wrong.
@@ -281,13 +325,13 @@ impl Exchange {
     }
 
     /// Adds the headers that every answer has.
-    fn sign(&self, headers: &mut HeaderMap) {
+    pub(super) fn sign(&self, headers: &mut HeaderMap) {
         headers::add_request_id(headers, self.dialect, &self.request_id());
         headers::add_processing_time(headers, self.dialect, self.arrived.elapsed());
         headers::add_limits(headers, self.dialect, &self.limits);
     }
 
-    fn request_id(&self) -> String {
+    pub(super) fn request_id(&self) -> String {
         format!("req_{:016x}", draw::bits(self.provider.settings.seed, self.ticket.seq, Purpose::RequestId))
     }
 }

@@ -1,7 +1,7 @@
 //! The provider as an HTTP server.
 //!
-//! `listener` accepts connections, `exchange` takes one request through authentication, limits, latency and faults, and
-//! one file per endpoint reads its requests and writes its answers.
+//! `listener` accepts connections, `exchange` takes one request through outages, authentication, limits, latency and
+//! faults, and one file per endpoint reads its requests and writes its answers.
 
 mod anthropic;
 mod body;
@@ -13,6 +13,7 @@ mod headers;
 mod listener;
 mod ollama;
 mod openai;
+mod outage;
 mod own;
 mod problem;
 mod provider;
@@ -68,7 +69,7 @@ impl Server {
         let addr = listener.local_addr()?;
         let provider = Arc::new(Provider::new(settings));
         let (stop, stopped) = oneshot::channel();
-        let listener = runtime.spawn(listener::run(listener, Arc::clone(&provider), stopped));
+        let listener = runtime.spawn(listener::run(listener, addr, Arc::clone(&provider), stopped));
         Ok(Self { addr, provider, stop: Some(stop), listener })
     }
 
@@ -96,8 +97,8 @@ impl Server {
         self.provider.counters.snapshot()
     }
 
-    /// Forgets what has happened: counts start at 0, limits are fully refilled, and draws begin anew. Requests in flight
-    /// and open connections stay, and stay counted.
+    /// Forgets what has happened: counts start at 0, limits are fully refilled, draws begin anew, and
+    /// outages count from the next request. Requests in flight and open connections stay, and stay counted.
     pub fn reset(&self) {
         self.provider.reset();
     }

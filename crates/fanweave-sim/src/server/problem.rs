@@ -114,11 +114,12 @@ impl Problem {
 
     fn openai_type(&self) -> &'static str {
         match self {
-            Self::RateLimited { exhausted: Exhausted::Requests { .. }, .. } => "requests",
+            Self::RateLimited { exhausted: Exhausted::Requests { .. } | Exhausted::Start, .. }
+            | Self::Fault(429) => "requests",
             Self::RateLimited { exhausted: Exhausted::Tokens { .. }, .. } => "tokens",
-            Self::Overloaded => "server_overloaded",
+            Self::Overloaded | Self::Fault(529) => "server_overloaded",
             Self::Fault(503) => "service_unavailable_error",
-            Self::Fault(_) => "server_error",
+            Self::Fault(500..) => "server_error",
             _ => "invalid_request_error",
         }
     }
@@ -130,7 +131,7 @@ impl Problem {
             Self::WrongMethod { .. } => Some("method_not_supported"),
             Self::Missing { .. } => Some("missing_required_parameter"),
             Self::UnknownModel(_) => Some("model_not_found"),
-            Self::RateLimited { .. } => Some("rate_limit_exceeded"),
+            Self::RateLimited { .. } | Self::Fault(429) => Some("rate_limit_exceeded"),
             Self::Overloaded => Some("server_busy"),
             _ => None,
         }
@@ -159,18 +160,20 @@ impl Problem {
             Self::UnknownRoute { .. } | Self::UnknownModel(_) | Self::UnknownResource(_) => "not_found_error",
             Self::WrongMethod { .. } | Self::Missing { .. } | Self::Invalid { .. } => "invalid_request_error",
             Self::TooLarge => "request_too_large",
-            Self::RateLimited { .. } => "rate_limit_error",
-            Self::Overloaded => "overloaded_error",
-            Self::Fault(_) => "api_error",
+            Self::RateLimited { .. } | Self::Fault(429) => "rate_limit_error",
+            Self::Overloaded | Self::Fault(529) => "overloaded_error",
+            Self::Fault(500..) => "api_error",
+            Self::Fault(_) => "invalid_request_error",
         }
     }
 
     fn gemini_status(&self) -> &'static str {
         match self {
             Self::UnknownRoute { .. } | Self::UnknownModel(_) => "NOT_FOUND",
-            Self::RateLimited { .. } => "RESOURCE_EXHAUSTED",
+            Self::RateLimited { .. } | Self::Fault(429) => "RESOURCE_EXHAUSTED",
             Self::Overloaded | Self::Fault(503) => "UNAVAILABLE",
-            Self::Fault(_) => "INTERNAL",
+            Self::Fault(504) => "DEADLINE_EXCEEDED",
+            Self::Fault(500..) => "INTERNAL",
             _ => "INVALID_ARGUMENT",
         }
     }
@@ -195,11 +198,14 @@ impl Problem {
             Self::TooLarge => "The request is larger than 64 MiB.".into(),
             Self::Invalid { message, .. } => message.into(),
             Self::RateLimited { exhausted, retry_after, .. } => {
+                let again = headers::go_duration(*retry_after);
                 let (what, limit, requested) = match exhausted {
+                    Exhausted::Start => {
+                        return format!("Rate limit reached. Please try again in {again}.").into();
+                    }
                     Exhausted::Requests { limit } => ("requests per min (RPM)", limit, &1),
                     Exhausted::Tokens { limit, requested } => ("tokens per min (TPM)", limit, requested),
                 };
-                let again = headers::go_duration(*retry_after);
                 format!(
                     "Rate limit reached for the simulated account on {what}: Limit {limit}, Requested {requested}. Please \
                      try again in {again}."
@@ -208,6 +214,8 @@ impl Problem {
             }
             Self::Overloaded => "The server is busy. Please try again later.".into(),
             Self::Fault(503) => "The service is temporarily unavailable (injected fault).".into(),
+            Self::Fault(429) => "Too many requests (injected fault).".into(),
+            Self::Fault(..500) => "The request was refused (injected fault).".into(),
             Self::Fault(_) => {
                 "The server had an error while processing your request (injected fault).".into()
             }

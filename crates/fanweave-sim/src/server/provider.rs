@@ -8,14 +8,16 @@ use super::problem::Problem;
 use super::stats::{self, Counters};
 use super::{anthropic, openai};
 use crate::faults::FaultRates;
-use crate::limits::{self, Limits, Verdict};
+use crate::limits::{self, Exhausted, Limits, Verdict};
 use crate::settings::Settings;
+use crate::trouble::{OutageKind, Trouble};
 
 /// The account that everybody calls.
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) settings: Settings,
     pub(super) faults: FaultRates,
+    pub(super) trouble: Trouble,
     pub(super) counters: Counters,
     pub(super) batches: openai::Batches,
     pub(super) message_batches: anthropic::Batches,
@@ -29,6 +31,7 @@ impl Provider {
         Self {
             limits: Limits::new(settings.rpm, settings.tpm, settings.quantum, Instant::now()),
             faults: settings.fault_rates(),
+            trouble: Trouble::new(&settings),
             counters: Counters::default(),
             batches: openai::Batches::default(),
             message_batches: anthropic::Batches::default(),
@@ -40,6 +43,7 @@ impl Provider {
     pub(super) fn reset(&self) {
         self.counters.reset();
         self.limits.refill();
+        self.trouble.reset();
     }
 
     /// Whether `name` is a model here.
@@ -74,6 +78,11 @@ impl Ticket {
         input_tokens: u64,
         max_tokens: Option<u64>,
     ) -> Result<limits::State, Problem> {
+        if let Some(retry_after) = self.provider.trouble.first_429() {
+            stats::count(&self.provider.counters.first_429);
+            let state = limits::State::default();
+            return Err(Problem::RateLimited { exhausted: Exhausted::Start, retry_after, state });
+        }
         if let Some(places) = self.provider.settings.max_in_flight {
             let taken = self.provider.places_taken.fetch_add(1, Relaxed);
             self.holds_place = true;
@@ -109,7 +118,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let Provider { counters, limits, places_taken, .. } = &*self.provider;
+        let Provider { counters, limits, places_taken, trouble, .. } = &*self.provider;
         counters.in_flight.leave();
         if self.holds_place {
             places_taken.fetch_sub(1, Relaxed);
@@ -118,7 +127,8 @@ impl Drop for Ticket {
             limits.settle(self.tokens_charged, self.tokens_used);
         }
         if !self.is_complete {
-            stats::count(&counters.client_disconnects);
+            let is_cut = trouble.outage_now() == Some(OutageKind::Refuse);
+            stats::count(if is_cut { &counters.outage_cut } else { &counters.client_disconnects });
         }
     }
 }

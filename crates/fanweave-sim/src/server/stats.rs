@@ -19,14 +19,32 @@ pub struct Stats {
     pub rejected_429: u64,
     /// Requests that were wrong in themselves: status 400 to 413.
     pub invalid: u64,
-    /// Requests that met an injected status 500 or 503.
+    /// Requests that met an injected error status, of an outage excluded.
     pub errors: u64,
-    /// Answers broken by an injected reset.
+    /// Answers broken or replaced by an injected reset, of an outage excluded.
     pub resets: u64,
     /// Requests that were never answered on purpose.
     pub hangs: u64,
     /// Answers that ended early on purpose.
     pub truncated: u64,
+    /// Requests that met an injected status 500 for the poison in them. They count as `errors`, too.
+    pub poisoned: u64,
+    /// Requests refused by the limit at the start. They count as `rejected_429`, too.
+    pub first_429: u64,
+    /// Requests that an outage answered with an error status.
+    pub outage_status: u64,
+    /// Requests that an outage answered with a reset.
+    pub outage_reset: u64,
+    /// Requests that an outage held before it let them be answered.
+    pub outage_hang: u64,
+    /// Requests that an outage never answered.
+    pub outage_silence: u64,
+    /// Requests that an outage answered with garbage.
+    pub outage_garbage: u64,
+    /// Requests that were in flight when an outage closed their connection. Refused connects cannot be counted.
+    pub outage_cut: u64,
+    /// Answers that were sent twice.
+    pub surplus: u64,
     /// Batches that were created.
     pub batches: u64,
     /// Answers that were streamed, faulty ones included.
@@ -60,6 +78,15 @@ pub(super) struct Counters {
     pub(super) resets: AtomicU64,
     pub(super) hangs: AtomicU64,
     pub(super) truncated: AtomicU64,
+    pub(super) poisoned: AtomicU64,
+    pub(super) first_429: AtomicU64,
+    pub(super) outage_status: AtomicU64,
+    pub(super) outage_reset: AtomicU64,
+    pub(super) outage_hang: AtomicU64,
+    pub(super) outage_silence: AtomicU64,
+    pub(super) outage_garbage: AtomicU64,
+    pub(super) outage_cut: AtomicU64,
+    pub(super) surplus: AtomicU64,
     pub(super) batches: AtomicU64,
     pub(super) streams: AtomicU64,
     pub(super) in_flight: Gauge,
@@ -82,6 +109,15 @@ impl Counters {
             resets: read(&self.resets),
             hangs: read(&self.hangs),
             truncated: read(&self.truncated),
+            poisoned: read(&self.poisoned),
+            first_429: read(&self.first_429),
+            outage_status: read(&self.outage_status),
+            outage_reset: read(&self.outage_reset),
+            outage_hang: read(&self.outage_hang),
+            outage_silence: read(&self.outage_silence),
+            outage_garbage: read(&self.outage_garbage),
+            outage_cut: read(&self.outage_cut),
+            surplus: read(&self.surplus),
             batches: read(&self.batches),
             streams: read(&self.streams),
             in_flight: read(&self.in_flight.now),
@@ -106,6 +142,15 @@ impl Counters {
             &self.resets,
             &self.hangs,
             &self.truncated,
+            &self.poisoned,
+            &self.first_429,
+            &self.outage_status,
+            &self.outage_reset,
+            &self.outage_hang,
+            &self.outage_silence,
+            &self.outage_garbage,
+            &self.outage_cut,
+            &self.surplus,
             &self.batches,
             &self.streams,
             &self.connections_opened,

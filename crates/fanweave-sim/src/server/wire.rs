@@ -1,14 +1,15 @@
-//! A TCP connection that can be broken with a reset.
+//! A TCP connection that can be broken with a reset, and that can carry bytes that are no part of HTTP's exchange.
 //!
 //! Over HTTP/2 a broken answer resets its stream only: the connection carries others.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -17,28 +18,69 @@ use tokio::net::TcpStream;
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TokioIo<TcpStream>,
-    broken: Arc<AtomicBool>,
+    orders: Arc<Orders>,
+    /// The end of an answer with its surplus, as far as it is not written yet.
+    surplus: Bytes,
+}
+
+/// What the exchanges want of their connection.
+#[derive(Debug, Default)]
+struct Orders {
+    is_broken: AtomicBool,
+    has_surplus: AtomicBool,
+    surplus: Mutex<Bytes>,
 }
 
 /// Decides how the connection ends.
 #[derive(Clone, Debug)]
-pub(super) struct Breaker(Arc<AtomicBool>);
+pub(super) struct Breaker(Arc<Orders>);
 
 impl Breaker {
     /// Makes the connection end with a reset.
     pub(super) fn pull(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_broken.store(true, Ordering::Relaxed);
+    }
+
+    /// Sends bytes right behind what HTTP writes next, in the same packet if both fit: a client that checks what is left
+    /// in its buffer can tell that they are no answer to its next request.
+    pub(super) fn append(&self, surplus: Bytes) {
+        *self.0.surplus.lock().unwrap_or_else(PoisonError::into_inner) = surplus;
+        self.0.has_surplus.store(true, Ordering::Release);
     }
 }
 
 impl Wire {
     pub(super) fn new(stream: TcpStream) -> (Self, Breaker) {
-        let broken = Arc::new(AtomicBool::new(false));
-        (Self { stream: TokioIo::new(stream), broken: Arc::clone(&broken) }, Breaker(broken))
+        let orders = Arc::<Orders>::default();
+        let breaker = Breaker(Arc::clone(&orders));
+        (Self { stream: TokioIo::new(stream), orders, surplus: Bytes::new() }, breaker)
     }
 
     fn is_broken(&self) -> bool {
-        self.broken.load(Ordering::Relaxed)
+        self.orders.is_broken.load(Ordering::Relaxed)
+    }
+
+    /// Takes the end of an answer together with the surplus that follows it, if there is some. Returns its length.
+    fn take_with_surplus(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
+        if !self.orders.has_surplus.swap(false, Ordering::Acquire) {
+            return None;
+        }
+        let surplus =
+            std::mem::take(&mut *self.orders.surplus.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).collect();
+        let length = bytes.len();
+        bytes.extend_from_slice(&surplus);
+        self.surplus = bytes.into();
+        Some(length)
+    }
+
+    /// Writes what was taken with a surplus.
+    fn poll_surplus(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.surplus.is_empty() {
+            let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.surplus))?;
+            let _sent = self.surplus.split_to(written);
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn stream(&mut self) -> Pin<&mut TokioIo<TcpStream>> {
@@ -68,10 +110,15 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream().poll_write(cx, bytes)
+        ready!(self.poll_surplus(cx))?;
+        match self.take_with_surplus(&[IoSlice::new(bytes)]) {
+            Some(length) => Poll::Ready(Ok(length)),
+            None => self.stream().poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_surplus(cx))?;
         self.stream().poll_flush(cx)
     }
 
@@ -89,6 +136,11 @@ impl Write for Wire {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream().poll_write_vectored(cx, slices)
+        ready!(self.poll_surplus(cx))?;
+        match self.take_with_surplus(slices) {
+            // A flush follows, and writes it.
+            Some(length) => Poll::Ready(Ok(length)),
+            None => self.stream().poll_write_vectored(cx, slices),
+        }
     }
 }

@@ -105,6 +105,30 @@ async fn an_error_is_a_500_or_a_503_with_a_proper_body() {
 }
 
 #[tokio::test]
+async fn a_surplus_answer_follows_the_answer_and_the_connection_goes_on() {
+    let server = start(Settings { surplus_rate: 1.0, ..Settings::default() });
+    let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+    let mut received = Vec::new();
+    for exchange in 1..=2 {
+        stream.write_all(request(false).as_bytes()).await.unwrap();
+        let both = async {
+            while String::from_utf8_lossy(&received).matches(" ten\"").count() < 2 * exchange {
+                assert_ne!(stream.read_buf(&mut received).await.unwrap(), 0);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), both).await.expect("two answers for each request");
+    }
+    let received = String::from_utf8(received).unwrap();
+    assert_eq!(received.matches("HTTP/1.1 200 OK\r\n").count(), 4, "{received}");
+    let bodies: Vec<_> = received.split("\r\n\r\n").skip(1).map(|body| body.split("HTTP/").next()).collect();
+    assert_eq!(bodies[0], bodies[1]);
+    assert_eq!((server.stats().surplus, server.stats().requests), (2, 2));
+    let body: Value = serde_json::from_str(request(true).split_once("\r\n\r\n").unwrap().1).unwrap();
+    assert_eq!(Client::connect(&server).await.chat(&body).await.status, 200);
+    assert_eq!((server.stats().surplus, server.stats().ok), (2, 3), "streams are sent once");
+}
+
+#[tokio::test]
 async fn a_hanging_request_is_never_answered_until_its_client_leaves() {
     let server = start(Settings { hang_rate: 1.0, ..Settings::default() });
     let waited =

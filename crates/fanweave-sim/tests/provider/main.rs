@@ -8,4 +8,5 @@ mod faults;
 mod limits;
 mod openai;
 mod others;
+mod outages;
 mod stats;

@@ -1,0 +1,43 @@
+//! A rate limit that holds at the start only.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::ParseTroubleError;
+use crate::latency::parse_duration;
+
+/// A rate limit at the start: the first requests get a 429 that asks them to wait; there is no limit afterwards.
+/// Written `2s` or `20:2s`.
+///
+/// ```
+/// use fanweave_sim::First429;
+/// use std::time::Duration;
+///
+/// assert_eq!("20:2s".parse(), Ok(First429 { wait: Duration::from_secs(2), requests: Some(20) }));
+/// assert_eq!("2s".parse(), Ok(First429 { wait: Duration::from_secs(2), requests: None }));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct First429 {
+    /// The wait that `Retry-After` asks for.
+    pub wait: Duration,
+    /// Requests that are refused. `None`: all that arrive before `wait` has passed since the first request.
+    pub requests: Option<u64>,
+}
+
+impl FromStr for First429 {
+    type Err = ParseTroubleError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (requests, wait) = match text.split_once(':') {
+            Some((requests, wait)) => {
+                let requests = requests.trim().parse().map_err(|_| {
+                    ParseTroubleError::new(text, "must be WAIT or REQUESTS:WAIT, as in 2s or 20:2s")
+                })?;
+                (Some(requests), wait)
+            }
+            None => (None, text),
+        };
+        let wait = parse_duration(wait).map_err(|error| ParseTroubleError::new(text, error.to_string()))?;
+        Ok(Self { wait, requests })
+    }
+}

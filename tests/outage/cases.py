@@ -1,0 +1,312 @@
+"""Every case of trouble, its bounds, and the table of what was seen. See run.sh."""
+
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import random
+import signal
+import sys
+import time
+
+from harness import DEFAULT_CONCURRENCY, Run
+
+LATENCY = 0.1
+# Seconds that an answer of the model sim/echo takes on average.
+FALLBACK_LATENCY = 0.55
+# Seconds that a busy machine may add to any bound of time.
+SLACK = 2.0
+# Time-out of a request in cases where the provider says nothing.
+TIMEOUT = 2.0
+SIM = ["--latency", "lognormal:100ms,0.2"]
+
+
+def bound(rows, concurrency):
+    """Seconds that the rows take without trouble."""
+    return rows / concurrency * LATENCY
+
+
+class Report:
+    """The figures of one case, as a row of the table."""
+
+    def __init__(self, problems, lost, requests, seconds, allowed=None):
+        self.problems, self.lost, self.requests = problems, lost, requests
+        self.seconds, self.allowed = seconds, allowed
+
+
+def outage(kind, length, concurrency, rows, begin=0.3):
+    """An outage loses no row, ends with the provider's, and sends little while it lasts."""
+
+    def case(programs, folder):
+        sim = [*SIM, "--outage", f"{begin}s..{begin + length}s={kind}"]
+        arguments = ["-c", str(concurrency)]
+        counts_requests = kind in ("502", "reset", "refuse")
+        if counts_requests:
+            # Hedged requests are extra load of another cause.
+            arguments.append("--no-hedging")
+        if kind == "silence":
+            arguments += ["--timeout", f"{TIMEOUT:.0f}s"]
+        allowed = length + 1.1 * bound(rows, concurrency) + 3 + (TIMEOUT if kind == "silence" else 0)
+        with Run(programs, folder, rows, sim) as run:
+            code, seconds = run.run(*arguments, limit=allowed + SLACK + 30)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        # One probe every three seconds, and a dozen while the first pauses grow.
+        most = rows + concurrency + length / 3 + 12
+        run.check(not counts_requests or stats["requests"] <= most, f"more than {most:.0f} requests")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"outage {kind} {begin}..{begin + length} s, c={concurrency}, {rows} rows", case
+
+
+def outage_under_rpm(rows, rpm):
+    """An outage of an account whose limit the client is told."""
+
+    def case(programs, folder):
+        sim = [*SIM, "--rpm", str(rpm), "--outage", "1s..4s=502"]
+        allowed = 3 + 1.1 * rows / rpm * 60 + 3
+        with Run(programs, folder, rows, sim) as run:
+            code, seconds = run.run("--rpm", str(rpm), "--no-hedging", limit=allowed + SLACK + 30)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"outage 502 1..4 s under --rpm {rpm}, {rows} rows", case
+
+
+def fallback(rows):
+    """With another model to call, an outage holds no row."""
+
+    def case(programs, folder):
+        allowed = 1.1 * rows / DEFAULT_CONCURRENCY * FALLBACK_LATENCY + 3
+        with Run(programs, folder, rows, [*SIM, "--outage", "300ms..15s=502"]) as run:
+            code, seconds = run.run("--fallback-model", "sim/echo", limit=60)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"outage 502 0.3..15 s with a fallback, {rows} rows", case
+
+
+def few_files(rows):
+    """64 file descriptors for 256 rows in flight: connections wait for each other, and no row fails."""
+
+    def case(programs, folder):
+        allowed = 1.1 * bound(rows, 40) + 3
+        with Run(programs, folder, rows, SIM) as run:
+            code, seconds = run.run("-c", "256", limit=allowed + 30, open_files=64)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"64 file descriptors, c=256, {rows} rows", case
+
+
+def flaky(rate, rows):
+    """Random failures lose the share of independent attempts: rate^6 with five retries."""
+
+    def case(programs, folder):
+        allowed = 1.1 * bound(rows, DEFAULT_CONCURRENCY) / (1 - rate) + 20
+        expected = rows * rate**6
+        most = expected + 4 * expected**0.5
+        with Run(programs, folder, rows, [*SIM, "--flaky", str(rate)]) as run:
+            code, seconds = run.run("--retries", "5", limit=allowed + SLACK + 30)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost <= most, f"{lost} rows lost, more than {most:.0f}")
+        run.check(code == (3 if lost else 0), f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"flaky {rate}, {rows} rows", case
+
+
+def surplus(rows):
+    """Answers that no request asked for are taken for no row's."""
+
+    def case(programs, folder):
+        allowed = 1.1 * bound(rows, DEFAULT_CONCURRENCY) + 3
+        with Run(programs, folder, rows, [*SIM, "--surplus", "0.2"]) as run:
+            code, seconds = run.run(limit=allowed + SLACK + 30)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(stats["surplus"] > 0, "no surplus answer was sent")
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"surplus answers 0.2, {rows} rows", case
+
+
+def first_429(rows):
+    """A 429 with a wait of 2 s at the start, and no limit afterwards, costs little more than the wait."""
+
+    def case(programs, folder):
+        allowed = 5 + bound(rows, DEFAULT_CONCURRENCY)
+        with Run(programs, folder, rows, [*SIM, "--first-429", "2s"]) as run:
+            code, seconds = run.run(limit=allowed + 90)
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        run.check(code == 0, f"exit code {code}")
+        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+
+    return f"first 429 asks for 2 s, {rows} rows", case
+
+
+def poison(rows, together):
+    """Prompts that crash the server fail, and only they: as one row in a hundred, or ten rows in a row."""
+    is_poisoned = (lambda row: 100 <= row < 110) if together else (lambda row: row % 100 == 50)
+
+    def case(programs, folder):
+        with Run(programs, folder, rows, [*SIM, "--poison", "poison"], is_poisoned) as run:
+            code, seconds = run.run(limit=120)
+            stats = run.sim.stats()
+            lost = run.lost()
+        expected = {row for row in range(rows) if is_poisoned(row)}
+        run.check(lost >= expected, f"{len(expected - lost)} poison rows were answered")
+        run.check(lost <= expected, f"{len(lost - expected)} other rows lost")
+        run.check(code == 3, f"exit code {code}, not 3")
+        return Report(run.problems, len(lost - expected), stats["requests"], seconds)
+
+    return f"poison prompts {'together' if together else 'apart'}, {rows} rows", case
+
+
+def kills(times, rows=300, concurrency=16):
+    """SIGKILL at a random moment of an outage, and the same command again: one result a row, few repeats."""
+
+    def case(programs, folder):
+        chance = random.Random(times)
+        worst, requests, began, problems = 0, 0, time.monotonic(), []
+        for number in range(times):
+            kind = ("502", "refuse", "reset", "hang")[number % 4]
+            with Run(programs, folder / str(number), rows, [*SIM, "--outage", f"500ms..2s={kind}"]) as run:
+                moment = chance.uniform(0.5, 2.0)
+                first = run.start("-c", str(concurrency), "--no-hedging")
+                time.sleep(moment)
+                first.send_signal(signal.SIGKILL)
+                first.wait()
+                code, _ = run.run("-c", str(concurrency), "--no-hedging", limit=60)
+                stats = run.sim.stats()
+                lost = len(run.lost())
+            # What was in flight at the kill, and what was answered but not yet journalled.
+            repeats = stats["ok"] - (rows - lost)
+            run.check(lost == 0, f"{lost} rows lost")
+            run.check(code == 0, f"exit code {code}")
+            run.check(repeats <= 2 * concurrency, f"{repeats} repeats")
+            problems += [f"kill {number} ({kind}, after {moment:.2f} s): {problem}" for problem in run.problems]
+            worst, requests = max(worst, lost), requests + stats["requests"]
+        return Report(problems, worst, requests, time.monotonic() - began)
+
+    return f"SIGKILL in an outage and resume, {times} times", case
+
+
+def stop(name, trouble, rows=200):
+    """A signal while every row waits ends the batch within 2 s, with its rows left; the same command goes on."""
+
+    def case(programs, folder):
+        with Run(programs, folder, rows, [*SIM, *trouble]) as run:
+            process = run.start("-c", "16")
+            time.sleep(2.5)
+            run.check(process.poll() is None, "ended before the signal")
+            signalled = time.monotonic()
+            process.send_signal(getattr(signal, name))
+            code = run.finish(process, 20)
+            seconds = time.monotonic() - signalled
+            run.check(code == 5, f"exit code {code} after {name}, not 5")
+            run.check(seconds <= 2, f"ended {seconds:.1f} s after {name}")
+            run.check(not run.output.exists(), "the output is there although rows are left")
+            code, _ = run.run("-c", "16", limit=60)
+            run.check(code == 0, f"exit code {code} after the resume")
+            stats = run.sim.stats()
+            lost = len(run.lost())
+        run.check(lost == 0, f"{lost} rows lost")
+        return Report(run.problems, lost, stats["requests"], seconds, 2)
+
+    return f"{name} while all rows wait: {' '.join(trouble)}", case
+
+
+def cases(is_full):
+    """All cases, long ones first: the last ones to run in parallel are short."""
+    stops = [
+        stop(name, trouble)
+        for name in ("SIGTERM", "SIGINT")
+        for trouble in (["--outage", "500ms..6s=502"], ["--first-429", "6s"])
+    ]
+    if not is_full:
+        matrix = [outage(kind, 3, c, 120 if c == 4 else 1000) for c in (4, 64) for kind in ("502", "refuse", "reset")]
+        rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), surplus(300)]
+        rest.append(poison(500, together=False))
+        return rest[:2] + matrix + stops + rest[2:]
+    matrix = [
+        outage(kind, length, c, 400 if c == 4 else 2000)
+        for length in (15, 3, 0.5)
+        for c in (4, 16, 64, 256)
+        for kind in ("502", "refuse", "reset", "hang", "silence")
+    ]
+    # An outage from the first request on, and one that begins with the last rows.
+    edges = [outage("502", 3, 64, 2000, begin) for begin in (0, 2.9)]
+    edges += [outage_under_rpm(400, 3000), fallback(500)]
+    rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300), surplus(2000)]
+    rest += [poison(1000, together) for together in (False, True)]
+    return [kills(50)] + matrix + edges + stops + rest
+
+
+def run_case(programs, folder, case):
+    """The outcome of one case, with its name."""
+    number, (name, work) = case
+    try:
+        return name, work(programs, folder / f"{number:02}")
+    except Exception as error:  # A case that cannot run is one that fails; the others still run.
+        return name, error
+
+
+def show(name, report):
+    """One row of the table. Returns whether the case passed."""
+    if isinstance(report, Exception):
+        print(f"FAIL  {name:<58} {report!r}", flush=True)
+        return False
+    allowed = "-" if report.allowed is None else f"{report.allowed:.1f}"
+    columns = [report.lost, report.requests, f"{report.seconds:.1f}", allowed]
+    verdict = "FAIL" if report.problems else "ok"
+    print(f"{verdict:<5} {name:<58} " + " ".join(f"{column:>9}" for column in columns), flush=True)
+    for problem in report.problems[:8]:
+        print(f"      {problem}", flush=True)
+    return not report.problems
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("fanweave", type=os.path.abspath)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--only", metavar="TEXT")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    programs = options.fanweave, os.path.abspath(os.environ.get("FANWEAVE_SIM", options.fanweave))
+    chosen = cases(options.full or options.only)
+    if options.only:
+        chosen = [case for case in chosen if options.only in case[0]]
+    began = time.monotonic()
+    print(f"{'':<5} {'case':<58} {'lost':>9} {'requests':>9} {'seconds':>9} {'allowed':>9}")
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        work = [pool.submit(run_case, programs, options.folder, case) for case in enumerate(chosen)]
+        passed = [show(*done.result()) for done in concurrent.futures.as_completed(work)]
+    print(f"{sum(passed)} of {len(passed)} passed in {time.monotonic() - began:.0f} s; files in {options.folder}")
+    sys.exit(0 if all(passed) and passed else 1)
+
+
+if __name__ == "__main__":
+    main()
