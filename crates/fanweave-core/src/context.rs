@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use limit::Limit;
 pub use limit::RunPermit;
+use work::Item;
 pub(crate) use work::Work;
 
 use crate::deadline::until;
@@ -50,8 +51,6 @@ pub struct Context {
     pieces: Option<Pieces>,
     /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
     spoken: Option<Arc<Spoken>>,
-    /// The call in a task of its own that this context is used in.
-    work: Option<Arc<Work>>,
     /// How many steps around this place have decided on further steps.
     depth: u32,
     /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events, which may block.
@@ -64,6 +63,8 @@ struct Shared {
     started: Instant,
     observers: Vec<Arc<dyn Observer>>,
     channel: Option<Channel>,
+    /// The call in a task of its own that the steps are part of.
+    work: Option<Arc<Work>>,
     cancel: Option<CancellationToken>,
     draining: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
@@ -137,6 +138,7 @@ impl Context {
             started: Instant::now(),
             observers: Vec::new(),
             channel: None,
+            work: None,
             cancel: None,
             draining: None,
             deadline: None,
@@ -155,7 +157,6 @@ impl Context {
             place: Place { run: None, parent: None, path: Path::default() },
             pieces: None,
             spoken: None,
-            work: None,
             depth: 0,
             is_driven: false,
         }
@@ -606,7 +607,11 @@ impl Channel {
         match self {
             // A reader that has gone has dropped the run, and this with it.
             Channel::Reader(reader) => _ = reader.send(event).await,
-            Channel::Work(work) => work.push_event(event).await,
+            Channel::Work(work) => {
+                if let Some(full) = work.push(Item::Event(event)) {
+                    full.await;
+                }
+            }
         }
     }
 }

@@ -49,7 +49,9 @@ impl Pieces {
                     pieces = next;
                 }
                 Pieces::Work(work) => {
-                    work.push_delta(delta).await;
+                    if let Some(full) = work.push_delta(delta) {
+                        full.await;
+                    }
                     return false;
                 }
                 Pieces::Reader(reader) => {

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::ops::BitOr;
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, Either};
 
 use crate::batch::Batch;
 use crate::compose::named::Named;
@@ -119,11 +119,15 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
 }
 
 /// Runs a step within the run of another one: see [`Runnable::DRIVES_CALLS`].
-pub(crate) async fn run_within<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
-    if !R::DRIVES_CALLS && cx.is_driven() {
-        return Box::pin(run_lent(step, input, cx)).await;
+pub(crate) fn run_within<'a, R: Runnable>(
+    step: &'a R,
+    input: R::Input,
+    cx: &'a Context,
+) -> impl Future<Output = Result<R::Output>> + Send + 'a {
+    match !R::DRIVES_CALLS && cx.is_driven() {
+        true => Either::Left(Box::pin(run_lent(step, input, cx))),
+        false => Either::Right(step.run(input, cx)),
     }
-    step.run(input, cx).await
 }
 
 async fn run_lent<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {

@@ -38,7 +38,7 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Then<A, B> {
             // The pieces of the first step are not pieces of this answer.
             Streaming::Whole | Streaming::Pieces => cx.muted(),
         };
-        run_within(&self.first, input, &cx).await
+        self.first.run(input, &cx).await
     }
 }
 
@@ -52,9 +52,13 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
         let middle = match cx.has_pieces() {
             // Boxed, because most runs do not stream, and need not be as large as those that do.
             true => Box::pin(self.heard_first(input, cx)).await?,
-            false => run_within(&self.first, input, cx).await?,
+            false => self.first.run(input, cx).await?,
         };
-        run_within(&self.next, middle, cx).await
+        // As `run_within`, in this future: nearly all steps drive their calls.
+        if !B::DRIVES_CALLS && cx.is_driven() {
+            return Box::pin(run_within(&self.next, middle, cx)).await;
+        }
+        self.next.run(middle, cx).await
     }
 
     fn streaming(&self) -> Streaming {

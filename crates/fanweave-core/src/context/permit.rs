@@ -94,15 +94,17 @@ impl Context {
     /// reader of its deltas or events, which may block it.
     #[doc(hidden)]
     #[must_use]
-    pub fn driven(self) -> Self {
-        Self { is_driven: !self.wants_deltas(), ..self }
+    pub fn driven(mut self) -> Self {
+        self.is_driven = !self.wants_deltas();
+        self
     }
 
     /// The context for code that decides by itself when the futures of its calls are polled.
     #[doc(hidden)]
     #[must_use]
-    pub fn lent(self) -> Self {
-        Self { is_driven: false, ..self }
+    pub fn lent(mut self) -> Self {
+        self.is_driven = false;
+        self
     }
 
     /// Whether a call that takes a permit of the run must run [in a task](Self::in_task).
@@ -117,28 +119,38 @@ impl Context {
     /// A permit is held for the time of one request: not while waiting to retry, and not while waiting for another permit.
     #[doc(hidden)]
     pub async fn acquire(&self) -> Result<RunPermit> {
+        match self.permit_now() {
+            Some(permit) => Ok(permit),
+            // Boxed, because most calls do not wait.
+            None => Box::pin(self.wait_for_permit()).await,
+        }
+    }
+
+    fn permit_now(&self) -> Option<RunPermit> {
+        if self.is_draining() {
+            return None;
+        }
+        let Some(limit) = &self.shared.limit else { return Some(RunPermit::unlimited()) };
+        // A call within a call takes over its permit. One of fewer limits is returned first.
+        if let Some(held) = self.shared.work.as_ref().and_then(|work| work.take_permit())
+            && held.is_of(limit)
+        {
+            return Some(held);
+        }
+        limit.try_acquire()
+    }
+
+    async fn wait_for_permit(&self) -> Result<RunPermit> {
         if self.is_draining() {
             return Err(self.draining().await);
         }
         let Some(limit) = &self.shared.limit else { return Ok(RunPermit::unlimited()) };
-        // A call within a call takes over its permit. One of fewer limits is returned first.
-        if let Some(held) = self.work.as_ref().and_then(|work| work.take_permit())
-            && held.is_of(limit)
-        {
-            return Ok(held);
+        self.emit(EventKind::Waiting(WaitReason::Concurrency)).await;
+        tokio::select! {
+            biased;
+            error = self.draining() => Err(error),
+            permit = limit.acquire() => Ok(permit),
         }
-        if let Some(permit) = limit.try_acquire() {
-            return Ok(permit);
-        }
-        Box::pin(async {
-            self.emit(EventKind::Waiting(WaitReason::Concurrency)).await;
-            tokio::select! {
-                biased;
-                error = self.draining() => Err(error),
-                permit = limit.acquire() => Ok(permit),
-            }
-        })
-        .await
     }
 
     /// As [`acquire`](Self::acquire), if a permit is free now.
@@ -154,7 +166,7 @@ impl Context {
     /// full and another call waits.
     #[doc(hidden)]
     pub fn hold(&self, permit: RunPermit) {
-        if let Some(work) = &self.work {
+        if let Some(work) = &self.shared.work {
             work.hold(permit);
         }
     }
@@ -173,7 +185,7 @@ impl Context {
         F: FnOnce(Context) -> Fut + Send + 'static,
         Fut: Future<Output = Result<T>> + Send + 'static,
     {
-        let shared = Work::new(self.work.clone());
+        let shared = Work::new(self.shared.work.clone());
         let task = Owned::start(shared.clone(), work(self.for_task(&shared)));
         if self.wants_deltas() {
             while let Some(item) = shared.next().await {
@@ -186,10 +198,11 @@ impl Context {
     fn for_task(&self, work: &Arc<Work>) -> Self {
         let mut cx = self.clone();
         cx.pieces = cx.pieces.map(|_| Pieces::Work(work.clone()));
-        if cx.shared.channel.is_some() {
-            cx = cx.with(|s| s.channel = Some(Channel::Work(work.clone())));
-        }
-        Self { work: Some(work.clone()), ..cx }.driven()
+        let changed = cx.with(|s| {
+            s.channel = s.channel.take().map(|_| Channel::Work(work.clone()));
+            s.work = Some(work.clone());
+        });
+        changed.driven()
     }
 
     /// Hands on what the task has emitted. It has marked what it knows; what the reader has been handed is known here.

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Poll};
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -72,18 +73,16 @@ impl Work {
         own.or_else(|| self.around.as_ref()?.take_permit())
     }
 
-    pub(crate) async fn push_delta(&self, delta: Delta) {
-        self.push(Item::Delta(delta)).await;
+    // Kept out of the futures of streams without a task.
+    #[inline(never)]
+    pub(crate) fn push_delta(&self, delta: Delta) -> Option<BoxFuture<'_, ()>> {
+        self.push(Item::Delta(delta))
     }
 
-    pub(super) async fn push_event(&self, event: Event) {
-        self.push(Item::Event(event)).await;
-    }
-
-    async fn push(&self, item: Item) {
-        if let Some(item) = self.try_push(item) {
-            Box::pin(self.push_when_drained(item)).await;
-        }
+    /// Adds an item. If the buffer is full, the returned future adds it.
+    pub(super) fn push(&self, item: Item) -> Option<BoxFuture<'_, ()>> {
+        let item = self.try_push(item)?;
+        Some(Box::pin(self.push_when_drained(item)))
     }
 
     /// Gives the item back if the buffer is full.

@@ -148,15 +148,15 @@ impl ChatModel for Fake {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         if cx.needs_task() {
             let fake = self.clone();
-            return Box::pin(cx.permit(move |cx| async move { fake.answer(prompt, &cx).await })).await;
+            return Box::pin(cx.permit(move |cx| async move { fake.answer(&prompt, &cx).await })).await;
         }
         let _permit = cx.acquire().await?;
-        self.answer(prompt, cx).await
+        self.answer(&prompt, cx).await
     }
 }
 
 impl Fake {
-    async fn answer(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+    async fn answer(&self, prompt: &Prompt, cx: &Context) -> Result<Message> {
         let _flight = self.load.as_ref().map(Load::enter);
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;

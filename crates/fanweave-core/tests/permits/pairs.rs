@@ -11,7 +11,7 @@ use crate::verbs::{ASKED, Inside, Models, VERBS, Verb, drain, nothing, start};
 use crate::{ends, limited, styles};
 
 /// One verb beside another, within `cx`.
-async fn beside(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
+pub(crate) async fn beside(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
     let models = Models::of(load);
     let run_inner = || drain(start(inner, &models, &nothing(), cx)).boxed();
     styles::run(style, || start(outer, &models, &nothing(), cx), run_inner).await;

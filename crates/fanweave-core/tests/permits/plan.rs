@@ -23,14 +23,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// One of at most `depth` levels.
-    pub(crate) fn random(random: &mut fastrand::Rng, depth: u32) -> Arc<Self> {
+    /// One of at most `depth` levels, whose models take up to twice `unit`.
+    pub(crate) fn random(random: &mut fastrand::Rng, depth: u32, unit: Duration) -> Arc<Self> {
         let verb = random.choice(VERBS).expect("there are verbs");
         let style = random.choice(STYLES).expect("there are styles");
-        let latency = Duration::from_millis(random.u64(0..3) * 50);
-        let per_word = Duration::from_millis(random.u64(0..3) * 7);
-        let mut part =
-            |one_in: u32| (depth > 1 && random.u32(0..one_in) == 0).then(|| Plan::random(random, depth - 1));
+        let latency = unit * random.u32(0..3);
+        let per_word = unit / 7 * random.u32(0..3);
+        let mut part = |one_in: u32| {
+            (depth > 1 && random.u32(0..one_in) == 0).then(|| Plan::random(random, depth - 1, unit))
+        };
         let (beside, inside) = (part(2), part(3));
         Arc::new(Self { verb, style, latency, per_word, beside, inside })
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::plan::Plan;
-use crate::{ends, limited};
+use crate::{ends, ends_within, limited};
 
 /// Random compositions that run unless `FANWEAVE_PERMIT_RUNS` is set.
 const RUNS: u64 = 2_000;
@@ -17,7 +17,7 @@ async fn random_compositions_end() {
     for seed in 0..runs() {
         let mut random = fastrand::Rng::with_seed(seed);
         let n = random.usize(1..=3);
-        let plan = Plan::random(&mut random, 3);
+        let plan = Plan::random(&mut random, 3, Duration::from_millis(50));
         let (cx, load) = limited(n);
         let what = format!("seed {seed}, concurrency {n}: {plan:?}");
         let work = plan.run(load.clone(), cx.clone());
@@ -28,5 +28,18 @@ async fn random_compositions_end() {
         } else {
             ends(&what, n, &cx, &load, work).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn random_compositions_on_several_threads_end() {
+    for seed in 0..runs() / 10 {
+        let mut random = fastrand::Rng::with_seed(!seed);
+        let n = random.usize(1..=3);
+        let plan = Plan::random(&mut random, 3, Duration::ZERO);
+        let (cx, load) = limited(n);
+        let what = format!("seed {seed}, concurrency {n}: {plan:?}");
+        let work = plan.run(load.clone(), cx.clone());
+        ends_within(Duration::from_secs(60), &what, n, &cx, &load, work).await;
     }
 }

@@ -33,7 +33,7 @@ pub(crate) const STYLES: [Style; 7] = [
 ];
 
 /// Items that the body of a loop reads at most: one of many shows what all would.
-const IN_THE_LOOP: usize = 3;
+const IN_THE_LOOP: usize = 2;
 
 /// Runs `outer` and `inner` in that style. Each call of either starts one anew.
 pub(crate) async fn run(style: Style, outer: impl Fn() -> Items, inner: impl Fn() -> BoxFuture<'static, ()>) {
