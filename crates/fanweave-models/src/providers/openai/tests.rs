@@ -453,7 +453,7 @@ mod refusals {
     use super::*;
 
     fn refused(status: u16, body: &str) -> Error {
-        openai().error(StatusCode::from_u16(status).expect("a status"), body)
+        openai().error(StatusCode::from_u16(status).expect("a status"), &HeaderMap::new(), body)
     }
 
     #[test]
