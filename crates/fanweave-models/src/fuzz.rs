@@ -89,6 +89,9 @@ pub fn response(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for (_, dialect) in dialects() {
         let _ = dialect.response(bytes);
+    }
+    // All dialects have the same reader.
+    for (_, dialect) in dialects().into_iter().take(1) {
         for status in [StatusCode::BAD_REQUEST, StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY] {
             let _ = dialect.error(status, &HeaderMap::new(), &text);
         }

@@ -64,7 +64,17 @@ pub(crate) fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
         let is_spent = left.map_or(!is_named, |left| left < 1.0);
         text(headers, reset).filter(|_| is_spent).and_then(|reset| moment(reset, now))
     });
-    spent.max()
+    spent.max().or_else(|| combined(text(headers, "ratelimit")?, now))
+}
+
+/// The one header of later drafts of the IETF: `limit=100, remaining=0, reset=50`, or `"default";r=0;t=50`.
+fn combined(value: &str, now: SystemTime) -> Option<Duration> {
+    let field = |names: [&str; 2]| {
+        let mut fields = value.split([',', ';']).filter_map(|field| field.trim().split_once('='));
+        fields.find(|(name, _)| names.contains(name)).map(|(_, value)| value.trim())
+    };
+    let is_spent = field(["remaining", "r"]).is_none_or(|left| left == "0");
+    field(["reset", "t"]).filter(|_| is_spent).and_then(|reset| moment(reset, now))
 }
 
 /// Whether the headers say that the quota of a day or a month is used up: `x-ratelimit-remaining-requests-day: 0`.
@@ -87,7 +97,9 @@ fn moment(text: &str, now: SystemTime) -> Option<Duration> {
         _ => return seconds(text, 1.0),
     };
     let at = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(epoch).ok()?;
-    Some(at.duration_since(now).unwrap_or_default()).filter(|wait| *wait < ABSURD)
+    let wait = at.duration_since(now).unwrap_or_default().as_secs_f64();
+    // Milliseconds are what a person can read, and what servers mean.
+    Duration::try_from_secs_f64((wait * 1e3).ceil() * 1e-3).ok().filter(|wait| *wait < ABSURD)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -98,6 +110,9 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
     let number = text.parse::<f64>().ok()? * unit;
     Duration::try_from_secs_f64(number).ok().filter(|wait| *wait < ABSURD)
 }
+
+/// Most bytes of a sentence that are read. Source: an echo of the prompt may follow.
+const SENTENCE_BYTES: usize = 2048;
 
 /// Words after which a sentence names a wait.
 const ANCHORS: [&str; 8] =
@@ -136,7 +151,11 @@ const FILLERS: [&str; 27] = [
 
 /// The wait that a sentence asks for: `try again in 2.3s`, `in 6m0s`, `retry after 20 seconds`, `wait 1 minute`.
 pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
-    let sentence = sentence.to_ascii_lowercase();
+    let end = (0..=SENTENCE_BYTES.min(sentence.len())).rev().find(|at| sentence.is_char_boundary(*at));
+    let sentence = sentence[..end.unwrap_or_default()].to_ascii_lowercase();
+    if !ANCHORS.iter().any(|anchor| sentence.contains(anchor)) {
+        return None;
+    }
     let words: Vec<&str> =
         sentence.split([' ', '\n', '\t', ':', '-', '"', '`', '\'', '(', '*', '~']).collect();
     // Dates keep their dashes and colons.

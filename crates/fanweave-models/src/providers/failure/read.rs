@@ -209,6 +209,7 @@ impl ProviderError {
 
     /// What stands beside the sentence: reasons, quotas, waits, and what a router quotes.
     fn add_details(&mut self, fields: &Map<String, Value>) {
+        fields.get("reason").into_iter().for_each(|reason| self.name(Place::Reason, reason));
         for inner in ["innererror", "inner_error", "detail"].into_iter().filter_map(|name| fields.get(name)) {
             self.name(Place::Reason, &inner["code"]);
             self.name(Place::Reason, &inner["errorcode"]);
@@ -261,6 +262,8 @@ impl ProviderError {
 
 /// Whether a body stands for a failure, whatever else is in it. An `error` that is null, empty or false does not.
 pub(super) fn is_failure(body: &Value) -> bool {
+    // Gemini wraps it into a list.
+    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let Some(fields) = body.as_object() else { return false };
     let is = |name: &str| fields.get(name).is_some_and(|value| value == "error");
     fields.get("error").is_some_and(|error| !is_empty(error) && *error != 0)
@@ -285,7 +288,7 @@ pub(super) fn resembles_failure(body: &Value) -> bool {
         "__type",
     ];
     is_failure(body)
-        || names.iter().any(|name| has(&name))
+        || names.iter().any(has)
         || ["message", "Message", "msg", "detail"]
             .iter()
             .any(|name| fields.get(*name).is_some_and(Value::is_string))

@@ -8,6 +8,10 @@ use serde_json::json;
 use super::table::{Scope, rows};
 use super::*;
 
+/// A model of each dialect.
+const MODELS: [&str; 6] =
+    ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"];
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Cases {
@@ -141,13 +145,11 @@ fn a_failure_inside_a_success_is_known_by_any_of_its_names() {
 
 #[test]
 fn all_dialects_read_refusals_alike() {
-    let models =
-        ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"];
     let mut wrong = Vec::new();
     for case in Case::all() {
         let status = StatusCode::from_u16(case.status.max(400)).unwrap();
         let headers = headers(case.headers.clone());
-        for model in models {
+        for model in MODELS {
             let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
             let error = vendor.dialect.protocol(vendor, None).unwrap().error(status, &headers, &case.body);
             // What a status means by itself may differ from vendor to vendor.
@@ -158,6 +160,87 @@ fn all_dialects_read_refusals_alike() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a server of each dialect may send in the place of an answer, as a whole and within a stream.
+#[test]
+fn a_429_inside_a_success_is_a_rate_limit_with_its_wait_in_every_dialect() {
+    let refusals = [
+        json!({ "error": { "message": "Slow down. Please try again in 2.5s.", "code": 429 } }),
+        json!({ "error": { "message": "Slow down. Please try again in 2.5s.", "type": "rate_limit_error" } }),
+        json!({ "error": { "message": "Slow down", "status": "RESOURCE_EXHAUSTED", "details": [{ "retryDelay": "2.5s" }] } }),
+        json!({ "error": "Rate limit reached. Please try again in 2.5s." }),
+        json!([{ "error": { "code": 429, "message": "Slow down", "details": [{ "retryDelay": "2.5s" }] } }]),
+        json!({ "base_resp": { "status_code": 1002, "status_msg": "retry after 2.5 seconds" } }),
+        json!({ "object": "error", "message": "try again in 2500ms", "code": 429 }),
+        json!({ "type": "error", "error": { "type": "rate_limit_error", "message": "try again in 2.5s" } }),
+    ];
+    for model in MODELS {
+        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
+        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        for body in &refusals {
+            let body = body.to_string();
+            let whole = protocol.response(body.as_bytes()).unwrap_err();
+            let event = crate::protocol::SseEvent { name: "", data: &body };
+            let streamed = protocol.decoder().event(&event, &mut Vec::new()).unwrap_err();
+            for error in [whole, streamed] {
+                let read = (error.kind(), error.retry_after());
+                let meant = (ErrorKind::RateLimited, Some(Duration::from_millis(2500)));
+                assert_eq!(read, meant, "{model}: {body}: {error:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_event_that_is_no_json_is_told_in_every_dialect_of_events() {
+    for model in
+        MODELS.into_iter().filter(|model| !model.starts_with("ollama") && !model.starts_with("gemini"))
+    {
+        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
+        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        let event = crate::protocol::SseEvent { name: "error", data: "upstream timed out" };
+        let error = protocol.decoder().event(&event, &mut Vec::new()).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "upstream timed out"), "{model}");
+    }
+}
+
+#[test]
+fn an_empty_error_beside_an_answer_costs_nothing() {
+    let answers = [
+        ("openai/x", json!({ "choices": [{ "message": { "content": "hi" } }] })),
+        ("openai-responses/x", json!({ "output": [{ "type": "message", "content": "hi" }] })),
+        ("openai-completions/x", json!({ "choices": [{ "text": "hi" }] })),
+        ("anthropic/x", json!({ "content": [{ "type": "text", "text": "hi" }] })),
+        ("gemini/x", json!({ "candidates": [{ "content": { "parts": [{ "text": "hi" }] } }] })),
+        ("ollama/x", json!({ "message": { "content": "hi" }, "done": true })),
+    ];
+    for (model, mut answer) in answers {
+        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
+        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        for error in [json!(null), json!(""), json!({}), json!([]), json!(false)] {
+            answer["error"] = error;
+            answer["base_resp"] = json!({ "status_code": 0, "status_msg": "success" });
+            let message = protocol.response(answer.to_string().as_bytes()).unwrap();
+            assert_eq!(message.text(), "hi", "{model}: {answer}");
+        }
+    }
+}
+
+#[test]
+fn a_body_without_an_answer_says_what_it_says_in_every_dialect() {
+    for model in MODELS {
+        let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
+        let protocol = vendor.dialect.protocol(vendor, None).unwrap();
+        for body in [
+            r#"{"detail":"no such route"}"#,
+            r#"{"message":"no such route"}"#,
+            r#"{"error_msg":"no such route","error_code":7}"#,
+        ] {
+            let error = protocol.response(body.as_bytes()).unwrap_err();
+            assert_eq!(error.message(), "no such route", "{model}: {body}");
+        }
+    }
 }
 
 /// JSON as odd as it gets, with the names that are looked for.

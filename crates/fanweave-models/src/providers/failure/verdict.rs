@@ -6,7 +6,7 @@ use fanweave_core::ErrorKind;
 use http::HeaderMap;
 
 use super::read::{Place, ProviderError};
-use super::table::{Daily, Row, Scope, rows};
+use super::table::{Daily, Row, Scope, Text, rows};
 use crate::transport::hints::{is_day_spent, prose, reset, retry_after};
 use crate::transport::limits::Report;
 
@@ -80,9 +80,9 @@ struct Facts<'a> {
     /// Of the answer, or of the body.
     status: Option<u16>,
     names: Vec<(Place, String)>,
-    message: String,
-    /// The sentence, and that of a router's provider: it says nothing about the account with the router.
-    all: String,
+    message: Text,
+    /// With that of a router's provider, if there is one: it says nothing about the account with the router.
+    all: Option<Text>,
 }
 
 impl<'a> Facts<'a> {
@@ -98,12 +98,10 @@ impl<'a> Facts<'a> {
             names.extend(value.and_then(|name| Some((Place::Type, lower(name.split(':').next()?.trim())))));
         }
         let message = lower(&said.message);
-        let all = if said.upstream.is_empty() {
-            message.clone()
-        } else {
-            format!("{message}\n{}", lower(&said.upstream))
-        };
-        Self { vendor: answer.vendor, status: answer.status.or(said.status), names, message, all }
+        let all =
+            (!said.upstream.is_empty()).then(|| Text::new(format!("{message}\n{}", lower(&said.upstream))));
+        let status = answer.status.or(said.status);
+        Self { vendor: answer.vendor, status, names, message: Text::new(message), all }
     }
 
     fn row(&self) -> Option<&'static Row> {
@@ -121,7 +119,8 @@ impl<'a> Facts<'a> {
             let is_one = |name: &str| row.name.iter().any(|pattern| pattern.names(name));
             row.name.is_empty() || self.names.iter().any(|(place, name)| stands(*place) && is_one(name))
         };
-        let text = if row.scope == Scope::Account { &self.message } else { &self.all };
+        let all = self.all.as_ref().filter(|_| row.scope != Scope::Account);
+        let text = all.unwrap_or(&self.message);
         let said = || row.message.is_empty() || row.message.iter().any(|pattern| pattern.is_in(text));
         let vendor = || row.vendor.is_empty() || row.vendor.iter().any(|vendor| vendor == self.vendor);
         status && vendor() && named() && said()

@@ -7,7 +7,7 @@ mod write;
 mod tests;
 
 use bytes::Bytes;
-use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
+use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
 use http::{HeaderMap, Method, StatusCode};
 
 use self::read::{Completion, Content, Said, Text, WireToolCall};

@@ -52,7 +52,9 @@ impl<'a> Completion<'a> {
     /// The failure that stands in the place of an answer. `json` is what this was read from.
     pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
         let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
-        let is_nothing = self.choices.is_none() && self.usage.is_none() && self.id.is_empty();
+        // A list is what Gemini's compatible endpoint wraps its failures into.
+        let is_nothing =
+            json.starts_with(b"[") || (self.choices.is_none() && self.usage.is_none() && self.id.is_empty());
         if !says_so && !is_nothing {
             return None;
         }

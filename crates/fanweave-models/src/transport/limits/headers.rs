@@ -208,7 +208,7 @@ impl Resource {
             let mut named =
                 [Window::Minute, Window::Hour, Window::Day].into_iter().filter_map(quota).peekable();
             let shortest = named.peek().copied();
-            named.filter(|quota| quota.remaining.is_some_and(|left| left < 1.0)).last().or(shortest)
+            named.rfind(|quota| quota.remaining.is_some_and(|left| left < 1.0)).or(shortest)
         };
         known().or_else(named).or_else(|| quota(Window::BySize)).or_else(|| quota(Window::Told))
     }
@@ -359,7 +359,8 @@ mod tests {
     #[test]
     fn limits_of_other_vendors_are_read_by_their_names() {
         type Limits<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(&str, Limits<'_>, [Option<(f64, f64)>; 4]); 8] = [
+        type Case<'a> = (&'a str, Limits<'a>, [Option<(f64, f64)>; 4]);
+        let cases: [Case<'_>; 8] = [
             (
                 "Cerebras",
                 &[
