@@ -111,7 +111,7 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(number).ok().filter(|wait| *wait < ABSURD)
 }
 
-/// Most bytes of a sentence that are read. Source: an echo of the prompt may follow.
+/// Maximum bytes of a sentence that are read: an echo of the prompt may follow.
 const SENTENCE_BYTES: usize = 2048;
 
 /// Words after which a sentence names a wait.

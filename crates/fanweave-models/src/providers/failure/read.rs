@@ -7,13 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Most bytes of a message that is not a sentence.
+/// Maximum bytes of a message that is not a sentence.
 const PLAIN_MESSAGE_BYTES: usize = 300;
 
-/// Objects and texts within each other that are read. Source: a gateway that quotes another one's body in its own.
+/// Maximum nesting depth that is read. Source: gateways that embed another server's body in their own.
 const DEPTH: u8 = 6;
 
-/// Fields that hold a sentence.
+/// Fields that hold the message.
 const SENTENCES: [&str; 12] = [
     "message",
     "detail",
@@ -29,7 +29,7 @@ const SENTENCES: [&str; 12] = [
     "error_description",
 ];
 
-/// Fields that hold one where no other does.
+/// Fields that hold the message if none of [`SENTENCES`] does.
 const SPARE_SENTENCES: [&str; 4] = ["description", "title", "reason", "exception"];
 
 /// Fields that hold a name or a number.
@@ -39,7 +39,7 @@ const CODES: [&str; 7] =
 /// Fields that hold a coarse name.
 const TYPES: [&str; 3] = ["type", "error_type", "__type"];
 
-/// Fields that stand around an error.
+/// Fields that wrap an error.
 const AROUND: [&str; 4] = ["error", "errors", "fault", "Output"];
 
 /// Where a name stands.
@@ -63,12 +63,12 @@ pub(super) enum Place {
 pub(crate) struct ProviderError {
     /// The server's own sentence. Empty if there is none.
     pub(super) message: String,
-    /// What a router says that its provider said.
+    /// Message of the upstream provider, as a router quotes it.
     pub(super) upstream: String,
     pub(super) names: Vec<(Place, String)>,
     /// The status in the body.
     pub(super) status: Option<u16>,
-    /// The wait that a field of the body names.
+    /// Wait named by a field of the body.
     pub(super) wait: Option<Duration>,
     /// Headers that the body quotes, as OpenRouter's does.
     pub(super) headers: HeaderMap,
@@ -207,7 +207,7 @@ impl ProviderError {
         }
     }
 
-    /// What stands beside the sentence: reasons, quotas, waits, and what a router quotes.
+    /// Details beside the message: reasons, quotas, waits, and the upstream error that a router quotes.
     fn add_details(&mut self, fields: &Map<String, Value>) {
         fields.get("reason").into_iter().for_each(|reason| self.name(Place::Reason, reason));
         for inner in ["innererror", "inner_error", "detail"].into_iter().filter_map(|name| fields.get(name)) {
@@ -334,7 +334,7 @@ fn google_seconds(written: &Value) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// The title of a page, which is all that it says in one line.
+/// The title of an HTML page, or an empty text.
 fn title(page: &str) -> &str {
     let Some(start) = page.to_ascii_lowercase().find("<title>").map(|at| at + "<title>".len()) else {
         return "";

@@ -124,8 +124,8 @@ impl Pattern {
     }
 }
 
-/// A sentence in lower case, and which pairs of bytes are in it: nearly all of the hundreds of patterns are told by a pair
-/// that is not. A wave of rate limits is one reading of the table for each request.
+/// A message in lower case, with a set of the byte pairs in it. The set rejects nearly all patterns without a search: a wave
+/// of rate limits matches the whole table once per response.
 pub(super) struct Text {
     lower: String,
     pairs: Vec<u64>,

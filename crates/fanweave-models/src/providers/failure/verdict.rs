@@ -14,7 +14,7 @@ use crate::transport::limits::Report;
 /// as a call waits for others by default.
 const SOON: Duration = Duration::from_secs(120);
 
-/// Most bytes of a sentence that rows are compared with. Source: an echo of the prompt may follow.
+/// Maximum bytes of a message that are matched against rows: an echo of the prompt may follow.
 const COMPARED_BYTES: usize = 4096;
 
 /// The answer around a body.
