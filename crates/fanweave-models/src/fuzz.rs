@@ -10,8 +10,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use crate::protocol::Protocol;
 use crate::providers::compatible::Vendor;
 use crate::transport::frames::Frames;
+use crate::transport::hints::{prose, reset, retry_after, should_retry};
 use crate::transport::limits::{Refusal, Report};
-use crate::transport::retry::{retry_after, should_retry};
 use crate::transport::secret::Secret;
 use crate::transport::sse::{SseDecoder, SseLimits};
 
@@ -89,14 +89,17 @@ pub fn response(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for (_, dialect) in dialects() {
         let _ = dialect.response(bytes);
+    }
+    // All dialects have the same reader.
+    for (_, dialect) in dialects().into_iter().take(1) {
         for status in [StatusCode::BAD_REQUEST, StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY] {
-            let _ = dialect.error(status, &text);
+            let _ = dialect.error(status, &HeaderMap::new(), &text);
         }
     }
 }
 
 /// Headers that tell limits: a value a line.
-const QUOTAS: [&str; 9] = [
+const QUOTAS: [&str; 15] = [
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
     "x-ratelimit-reset-requests",
@@ -106,6 +109,12 @@ const QUOTAS: [&str; 9] = [
     "anthropic-ratelimit-input-tokens-limit",
     "anthropic-ratelimit-input-tokens-remaining",
     "anthropic-ratelimit-input-tokens-reset",
+    "x-ratelimit-limit-requests-day",
+    "x-ratelimit-remaining-requests-day",
+    "ratelimitbysize-limit",
+    "x-tokenlimit-limit",
+    "x-ratelimit-limit",
+    "ratelimit-policy",
 ];
 
 /// Headers that say when to come back and what the limits are, and a key taken out of a text.
@@ -122,8 +131,11 @@ pub fn headers(bytes: &[u8]) {
             let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.clone())]);
             let _ = (retry_after(&headers, SystemTime::UNIX_EPOCH), should_retry(&headers));
         }
+        let resets = HeaderMap::from_iter([(HeaderName::from_static("x-ratelimit-reset"), value)]);
+        let _ = reset(&resets, SystemTime::UNIX_EPOCH);
     }
     let text = String::from_utf8_lossy(bytes);
+    let _ = prose(&text, SystemTime::UNIX_EPOCH);
     let secret = Secret::new("sk-canary-0123".to_owned());
     assert!(!secret.redact(&format!("{text}sk-canary-0123{text}")).contains("sk-canary-0123"));
 }
@@ -140,7 +152,7 @@ mod tests {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 fixtures(&path, all);
-            } else if path.extension().is_some_and(|extension| extension != "rs") {
+            } else if path.extension().is_some_and(|extension| extension != "rs" && extension != "toml") {
                 all.push(std::fs::read(path).unwrap());
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fanweave_core::{ChatModel, Context, Delta, Error, ErrorKind, Message, Prompt, Reply, Result, Role};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 use crate::transport::call::{HttpModel, SharedModel};
@@ -19,7 +19,7 @@ pub(crate) trait Reader: Send + Sync + 'static {
     fn response(&self, body: &[u8]) -> Result<Self::Answer>;
 
     /// As [`Protocol::error`].
-    fn error(&self, status: StatusCode, body: &str) -> Error;
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error;
 }
 
 /// Sends `request` as a call of `http`, and gives what `reader` makes of the answer, and what the transport knows of it.
@@ -65,8 +65,8 @@ impl<R: Reader> Protocol for Once<R> {
         Box::new(NoStream)
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        self.reader.error(status, body)
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        self.reader.error(status, headers, body)
     }
 }
 

@@ -7,7 +7,7 @@
 //!                                         │
 //!   a plain answer      body   ──response()──▶ Message
 //!   a streamed answer   events ──decoder()───▶ Delta, Delta, .. ──Fold──▶ Message
-//!   a refusal           body   ──error()─────▶ Error
+//!   a refusal    status, headers, body ──error()─────▶ Error
 //! ```
 //!
 //! The transport owns everything else, the same for all dialects: connections, keys, limits, timeouts, retries,
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanweave_core::{Delta, Error, Message, Parameters, Result};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 pub(crate) use crate::transport::sse::SseEvent;
 
@@ -51,7 +51,7 @@ pub(crate) trait Protocol: Send + Sync + 'static {
     /// Says what kind of failure an answer with an error status is, in the provider's words.
     ///
     /// `body` is at most the first 64 KiB, and holds no key any more.
-    fn error(&self, status: StatusCode, body: &str) -> Error;
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error;
 }
 
 /// How the events of a streamed answer are told apart.

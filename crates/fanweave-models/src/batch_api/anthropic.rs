@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use fanweave_core::{Error, ErrorKind, Message, Result};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::sleep;
@@ -250,7 +250,7 @@ fn refused(model: &HttpModel, body: &str) -> Error {
     };
     let body = model.redact(body);
     let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    model.scrub(model.protocol.error(code, &body)).with_status(status).with_body(&body)
+    model.scrub(model.protocol.error(code, &HeaderMap::new(), &body)).with_status(status).with_body(&body)
 }
 
 #[cfg(test)]

@@ -55,9 +55,10 @@ impl Dialect {
             let message = format!("{} has no API version to choose: leave `api_version` out", vendor.name);
             return Err(Error::new(ErrorKind::Config, message));
         }
+        let quirks = Quirks { vendor: vendor.name, ..vendor.quirks };
         Ok(match self {
-            Self::Chat => Arc::new(ChatCompletions { quirks: vendor.quirks }),
-            Self::Completions => Arc::new(Completions { quirks: vendor.quirks }),
+            Self::Chat => Arc::new(ChatCompletions { quirks }),
+            Self::Completions => Arc::new(Completions { quirks }),
             Self::Responses => Arc::new(Responses),
             Self::Gemini => Arc::new(GenerateContent),
             Self::Ollama => Arc::new(ollama::Chat),
@@ -125,8 +126,13 @@ impl Header {
 }
 
 /// What compatible servers have in common.
-pub(crate) const COMMON: Quirks =
-    Quirks { max_completion_tokens: false, random_seed: false, no_stream_options: false, no_done: false };
+pub(crate) const COMMON: Quirks = Quirks {
+    vendor: "",
+    max_completion_tokens: false,
+    random_seed: false,
+    no_stream_options: false,
+    no_done: false,
+};
 
 const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Vendor {
     Vendor {

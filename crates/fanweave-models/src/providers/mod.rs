@@ -4,7 +4,7 @@ pub(crate) mod anthropic;
 pub(crate) mod compatible;
 pub(crate) mod completions;
 pub(crate) mod embeddings;
-mod failure;
+pub(crate) mod failure;
 pub(crate) mod gemini;
 mod json;
 mod media;

@@ -18,9 +18,9 @@ use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
+use super::hints::{retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountPermit, Ask, Refusal, Report};
-use super::retry::{retry_after, should_retry, time_of};
 use super::secret::Secret;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
@@ -282,7 +282,7 @@ impl HttpModel {
         let body = answer.beginning(ERROR_BODY_BYTES).await;
         let body = self.redact(&body);
         let headers = &answer.head.headers;
-        let mut error = self.scrub(self.protocol.error(status, &body));
+        let mut error = self.scrub(self.protocol.error(status, headers, &body));
         error = error.with_status(status.as_u16()).with_body(&body);
         let now = time_of(headers, SystemTime::now());
         let hint = retry_after(headers, now).or(error.retry_after());

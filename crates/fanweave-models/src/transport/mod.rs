@@ -5,6 +5,7 @@
 //!  ├ again     slot, admission, request, again if need be                      (the one retry loop)
 //!  ├ limits    whose turn it is on the account, for all calls of the process
 //!  ├ retry     whether and when to try again
+//!  ├ hints     the waits that headers and sentences ask for
 //!  ├ exchange  one request and its answer, under the timeouts of `watch`
 //!  │   └ client   settings, and the way to the server:
 //!  │       ├ pool     connections for the calls, as few as will do
@@ -22,6 +23,7 @@ mod connect;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod frames;
+pub(crate) mod hints;
 pub(crate) mod keys;
 pub(crate) mod limits;
 mod lines;

@@ -2,10 +2,9 @@
 //! [`again`](super::again).
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use fanweave_core::{Context, Error, ErrorKind, Priority, RetryPolicy};
-use http::HeaderMap;
 use tokio::time::Instant;
 
 use super::limits::{Account, Ask, RunOfFailures, Verdict, Waiter};
@@ -291,40 +290,6 @@ impl Tries {
             }
         });
         self.undecided = undecided;
-    }
-}
-
-/// Waits beyond this are no waits: a server that sends them has its clock or its units wrong.
-const ABSURD: Duration = Duration::from_secs(366 * 24 * 3600);
-
-/// When an answer was written by the clock of its server, which is the one that the dates in it are of. `ours` where it does
-/// not say: an hour between two clocks must not become an hour's wait, or none.
-pub(crate) fn time_of(headers: &HeaderMap, ours: SystemTime) -> SystemTime {
-    let date = headers.get(http::header::DATE).and_then(|date| date.to_str().ok());
-    date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(ours)
-}
-
-/// How long the headers ask to wait: `retry-after-ms`, or `Retry-After` in seconds, fractions or as a date.
-pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
-    let seconds = |text: &str, unit: f64| {
-        let n = text.parse::<f64>().ok()? * unit;
-        Duration::try_from_secs_f64(n).ok().filter(|wait| *wait < ABSURD)
-    };
-    let ms = header("retry-after-ms").and_then(|text| seconds(text, 1e-3));
-    ms.or_else(|| {
-        let text = header("retry-after")?;
-        let date = || Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default());
-        seconds(text, 1.0).or_else(date)
-    })
-}
-
-/// What `x-should-retry` says, where it says anything.
-pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
-    match headers.get("x-should-retry")?.as_bytes() {
-        b"true" => Some(true),
-        b"false" => Some(false),
-        _ => None,
     }
 }
 

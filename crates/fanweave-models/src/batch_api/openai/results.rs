@@ -1,7 +1,7 @@
 //! Lines of a batch's output and error files.
 
 use fanweave_core::{Error, ErrorKind, Message, Result};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -64,8 +64,8 @@ fn answer(model: &HttpModel, response: &Response<'_>) -> Result<Message> {
 fn refused(model: &HttpModel, response: &Response<'_>) -> Error {
     let body = model.redact(response.body.get());
     let status = StatusCode::from_u16(response.status_code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let error =
-        model.scrub(model.protocol.error(status, &body)).with_status(response.status_code).with_body(&body);
+    let error = model.protocol.error(status, &HeaderMap::new(), &body);
+    let error = model.scrub(error).with_status(response.status_code).with_body(&body);
     match &response.request_id {
         Some(id) => error.with_request_id(model.redact(id)),
         None => error,

@@ -12,9 +12,9 @@ mod tests;
 
 use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-use super::failure::ProviderError;
+use super::failure::classify;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// The version that is asked for where the caller says nothing: the one that the SDKs ask for.
@@ -48,7 +48,7 @@ impl Protocol for Messages {
         Box::<read::Decoder>::default()
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        ProviderError::read(body).into_error(Some(status))
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, "anthropic")
     }
 }

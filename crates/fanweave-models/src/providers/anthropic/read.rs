@@ -1,22 +1,23 @@
 //! What comes back: a message of content blocks, or the events that build one.
 
-use fanweave_core::{
-    Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage,
-};
+use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
 use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure::ProviderError;
+use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
+
+/// The name of the vendor, for its refusals.
+const VENDOR: &str = "anthropic";
 
 /// Reads an answer that came whole.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let answer = parse(body, "message")?;
-    if answer["type"] == "error" || answer["error"].is_object() {
-        return Err(failure(&answer));
+    if let Some(error) = failure::inside(&answer, VENDOR) {
+        return Err(error);
     }
     let Some(content) = answer.get("content") else {
-        return Err(Error::new(ErrorKind::Decode, "the answer holds no `content`"));
+        return Err(failure::instead(&answer, VENDOR, "the answer holds no `content`"));
     };
     let parts = match content {
         Value::String(text) => vec![Part::Text(text.clone())],
@@ -33,10 +34,6 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     };
     let parts = parts.into_iter().filter(|part| !matches!(part, Part::Text(text) if text.is_empty()));
     Ok(Message { role: Role::Assistant, parts: parts.collect(), reply: Some(Box::new(reply)) })
-}
-
-fn failure(body: &Value) -> Error {
-    ProviderError::of(body).into_error(None)
 }
 
 fn part(block: &Value) -> Part {
@@ -113,10 +110,16 @@ pub(super) struct Decoder {
 
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
+        // Not always JSON.
+        if event.name == "error" {
+            return Err(ProviderError::read(event.data).into_error(VENDOR));
+        }
         let json = parse(event.data.as_bytes(), "event of a message")?;
+        if let Some(error) = failure::inside(&json, VENDOR) {
+            return Err(error);
+        }
         let index = count(&json["index"]) as u32;
         match json["type"].as_str().unwrap_or(event.name) {
-            "error" => return Err(failure(&json)),
             "message_start" => {
                 let message = &json["message"];
                 deltas.push(Delta::Started {

@@ -339,7 +339,7 @@ fn refusals_are_known_by_their_type() {
         (529, "", "", Overloaded),
     ] {
         let body = json!({ "type": "error", "error": { "type": name, "message": message } }).to_string();
-        let error = anthropic().error(StatusCode::from_u16(status).unwrap(), &body);
+        let error = anthropic().error(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &body);
         assert_eq!(error.kind(), kind, "{status} {name} {message}");
     }
 }

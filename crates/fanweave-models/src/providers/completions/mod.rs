@@ -8,9 +8,9 @@ mod tests;
 
 use bytes::Bytes;
 use fanweave_core::{Error, Message, Parameters, Result};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::failure::ProviderError;
+use super::failure::classify;
 use super::openai::Quirks;
 use crate::once::Reader;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
@@ -28,15 +28,15 @@ impl Protocol for Completions {
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {
-        read::messages(body, 1).map(|mut messages| messages.remove(0))
+        read::messages(body, 1, self.quirks.vendor).map(|mut messages| messages.remove(0))
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
-        Box::new(read::Decoder::new(self.quirks.no_done))
+        Box::new(read::Decoder::new(self.quirks))
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        ProviderError::read(body).into_error(Some(status))
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, self.quirks.vendor)
     }
 }
 
@@ -66,14 +66,19 @@ pub(crate) fn several(
 /// Reads the answer to so many prompts.
 pub(crate) struct Several(pub(crate) usize);
 
+impl Several {
+    /// Whose dialect it is, for refusals.
+    const VENDOR: &str = "openai";
+}
+
 impl Reader for Several {
     type Answer = Vec<Message>;
 
     fn response(&self, body: &[u8]) -> Result<Vec<Message>> {
-        read::messages(body, self.0)
+        read::messages(body, self.0, Self::VENDOR)
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        ProviderError::read(body).into_error(Some(status))
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, Self::VENDOR)
     }
 }

@@ -1,18 +1,19 @@
 //! What comes back: a choice for each prompt, or chunks of one.
 
-use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, Usage};
+use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Usage};
 use serde_json::Value;
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure::ProviderError;
+use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
+use crate::providers::openai::Quirks;
 
 /// Reads an answer to `prompts` prompts, in their order. The provider counts the tokens of all together: they stand
 /// on the first message.
-pub(super) fn messages(body: &[u8], prompts: usize) -> Result<Vec<Message>> {
+pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<Message>> {
     let answer = parse(body, "completion")?;
-    if !answer["error"].is_null() {
-        return Err(ProviderError::of(&answer).into_error(None));
+    if let Some(error) = failure::inside(&answer, vendor) {
+        return Err(error);
     }
     let choices = list(&answer["choices"]);
     // Of several candidates for each prompt, which stand together, the first one is the answer.
@@ -25,7 +26,7 @@ pub(super) fn messages(body: &[u8], prompts: usize) -> Result<Vec<Message>> {
         .map(|prompt| {
             let Some(choice) = choice(prompt) else {
                 let message = format!("the answer holds {} `choices` for {prompts} prompts", choices.len());
-                return Err(Error::new(ErrorKind::Decode, message));
+                return Err(failure::instead(&answer, vendor, &message));
             };
             let reply = Reply {
                 id: some_text(&answer["id"]),
@@ -64,16 +65,15 @@ fn usage(usage: &Value) -> Usage {
 
 /// Reads one stream.
 pub(super) struct Decoder {
-    /// A stream with a finish reason is whole.
-    no_done: bool,
+    quirks: Quirks,
     started: bool,
     finished: bool,
     done: bool,
 }
 
 impl Decoder {
-    pub(super) fn new(no_done: bool) -> Self {
-        Self { no_done, started: false, finished: false, done: false }
+    pub(super) fn new(quirks: Quirks) -> Self {
+        Self { quirks, started: false, finished: false, done: false }
     }
 }
 
@@ -83,9 +83,13 @@ impl StreamDecoder for Decoder {
             self.done = true;
             return Ok(());
         }
+        // Not always JSON.
+        if event.name == "error" {
+            return Err(ProviderError::read(event.data).into_error(self.quirks.vendor));
+        }
         let chunk = parse(event.data.as_bytes(), "completion")?;
-        if event.name == "error" || !chunk["error"].is_null() {
-            return Err(ProviderError::of(&chunk).into_error(None));
+        if let Some(error) = failure::inside(&chunk, self.quirks.vendor) {
+            return Err(error);
         }
         let (id, model) = (some_text(&chunk["id"]), some_text(&chunk["model"]));
         if !self.started && (id.is_some() || model.is_some()) {
@@ -113,6 +117,6 @@ impl StreamDecoder for Decoder {
     }
 
     fn is_complete(&self) -> bool {
-        self.done || (self.no_done && self.finished)
+        self.done || (self.quirks.no_done && self.finished)
     }
 }

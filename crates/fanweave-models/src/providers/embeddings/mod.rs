@@ -8,9 +8,9 @@ mod tests;
 
 use bytes::Bytes;
 use fanweave_core::{Embedded, Error, Result};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::failure::ProviderError;
+use super::failure::classify;
 use super::gemini;
 use crate::once::Reader;
 use crate::protocol::HttpRequest;
@@ -33,6 +33,15 @@ impl Dialect {
             Self::Gemini => (100, 1 << 20),
             // It has no limit, but works through a request as one.
             Self::Ollama => (256, 1 << 20),
+        }
+    }
+
+    /// The name of the vendor whose dialect it is, for refusals.
+    fn vendor(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
         }
     }
 
@@ -69,10 +78,7 @@ impl Reader for Vectors {
         read::vectors(self.dialect, body, self.texts)
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        match self.dialect {
-            Dialect::Gemini => gemini::error(status, body),
-            _ => ProviderError::read(body).into_error(Some(status)),
-        }
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, self.dialect.vendor())
     }
 }

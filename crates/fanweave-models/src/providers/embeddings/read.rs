@@ -6,8 +6,8 @@ use fanweave_core::{Embedded, Error, ErrorKind, Result, Usage};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::{Dialect, gemini};
-use crate::providers::failure::ProviderError;
+use super::Dialect;
+use crate::providers::failure;
 use crate::providers::json::count;
 
 /// The answers of all dialects: each uses its own fields. What is unknown is skipped, and null is missing.
@@ -19,7 +19,6 @@ struct Answer {
     /// Gemini's and Ollama's.
     embeddings: Option<Vec<Vector>>,
     prompt_eval_count: Option<Value>,
-    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -56,15 +55,13 @@ impl<'de> Deserialize<'de> for Vector {
 
 pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Embedded> {
     let decode = |message: String| Error::new(ErrorKind::Decode, message);
+    // A vector is long: a body is read a second time only where it holds none.
+    let instead = |message: String| match serde_json::from_slice::<Value>(body) {
+        Ok(body) => failure::instead(&body, dialect.vendor(), &message),
+        Err(_) => decode(message),
+    };
     let answer: Answer =
-        serde_json::from_slice(body).map_err(|e| decode(format!("the answer holds no embeddings: {e}")))?;
-    if let Some(error) = answer.error.filter(|error| !error.is_null()) {
-        let body = serde_json::json!({ "error": error });
-        return Err(match dialect {
-            Dialect::Gemini => gemini::error_of(&body),
-            _ => ProviderError::of(&body).into_error(None),
-        });
-    }
+        serde_json::from_slice(body).map_err(|e| instead(format!("the answer holds no embeddings: {e}")))?;
     let vectors: Vec<_> = match (answer.data, answer.embeddings) {
         (Some(mut data), _) => {
             // Stable: where there are no indices the order is the server's.
@@ -75,7 +72,7 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         (None, None) => Vec::new(),
     };
     if vectors.len() != texts {
-        return Err(decode(format!("the answer holds {} embeddings for {texts} texts", vectors.len())));
+        return Err(instead(format!("the answer holds {} embeddings for {texts} texts", vectors.len())));
     }
     if vectors.iter().any(Vec::is_empty) {
         return Err(decode("the answer holds an embedding without numbers".to_owned()));

@@ -6,7 +6,6 @@
 //! A thought signature belongs to the part that it stands on. In the neutral model it is a
 //! [`Part::Reasoning`](fanweave_core::Part::Reasoning) before that part, and goes back onto it.
 
-mod classify;
 mod read;
 mod write;
 
@@ -17,9 +16,10 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::failure::classify;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// What may stand in the name of a model as it is.
@@ -51,19 +51,9 @@ impl Protocol for GenerateContent {
         Box::<read::Decoder>::default()
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        classify::error(Some(status), body)
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, "gemini")
     }
-}
-
-/// The error of an answer that is none of success.
-pub(super) fn error(status: StatusCode, body: &str) -> Error {
-    classify::error(Some(status), body)
-}
-
-/// The error that a successful answer wraps.
-pub(super) fn error_of(body: &serde_json::Value) -> Error {
-    classify::of(None, body)
 }
 
 /// The path of a model and a verb. Tuned models have a collection of their own.

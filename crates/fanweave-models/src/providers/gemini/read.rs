@@ -3,9 +3,13 @@
 use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Fold, Message, Result, Usage};
 use serde_json::Value;
 
-use super::{MADE_UP, classify};
+use super::MADE_UP;
 use crate::protocol::{SseEvent, StreamDecoder};
+use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
+
+/// The name of the vendor, for its refusals.
+const VENDOR: &str = "gemini";
 
 /// Reads an answer that came whole: a stream of one piece.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
@@ -13,7 +17,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let mut deltas = Vec::new();
     Decoder::default().response(&response, &mut deltas)?;
     if response.get("candidates").is_none() {
-        return Err(Error::new(ErrorKind::Decode, "the answer holds no `candidates`"));
+        return Err(failure::instead(&response, VENDOR, "the answer holds no `candidates`"));
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
@@ -55,8 +59,11 @@ impl StreamDecoder for Decoder {
 
 impl Decoder {
     fn response(&mut self, response: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
-        if response["error"].is_object() || response.is_array() {
-            return Err(classify::of(None, response));
+        if response.is_array() {
+            return Err(ProviderError::of(response).into_error(VENDOR));
+        }
+        if let Some(error) = failure::inside(response, VENDOR) {
+            return Err(error);
         }
         let (id, model) = (some_text(&response["responseId"]), some_text(&response["modelVersion"]));
         if !self.started && (id.is_some() || model.is_some()) {

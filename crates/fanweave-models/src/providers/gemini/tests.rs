@@ -271,10 +271,10 @@ fn refusals_are_known_by_their_status_and_details() {
     ] {
         let body = json!({ "error": { "code": status, "message": "m", "status": name, "details": details } });
         let body = serde_json::to_string_pretty(&body).unwrap();
-        let error = GenerateContent.error(StatusCode::from_u16(status).unwrap(), &body);
+        let error = GenerateContent.error(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), &body);
         assert_eq!((error.kind(), error.message(), error.code()), (kind, "m", Some(name)), "{body}");
         assert_eq!(error.retry_after(), wait.map(Duration::from_secs_f64), "{body}");
     }
     let long = r#"{"error":{"code":400,"message":"The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).","status":"INVALID_ARGUMENT"}}"#;
-    assert_eq!(GenerateContent.error(StatusCode::BAD_REQUEST, long).kind(), ContextLength);
+    assert_eq!(GenerateContent.error(StatusCode::BAD_REQUEST, &HeaderMap::new(), long).kind(), ContextLength);
 }

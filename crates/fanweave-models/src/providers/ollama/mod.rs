@@ -11,9 +11,9 @@ mod tests;
 
 use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::failure::ProviderError;
+use super::failure::classify;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// What the ids of tool calls begin with that the server gave none. They mean nothing to it, and are not sent.
@@ -45,7 +45,7 @@ impl Protocol for Chat {
         Box::<read::Decoder>::default()
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        ProviderError::read(body).into_error(Some(status))
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, "ollama")
     }
 }

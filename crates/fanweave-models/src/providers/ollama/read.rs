@@ -1,20 +1,23 @@
 //! What comes back: one object, or one for each piece of a stream.
 
-use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Fold, Message, Result, Usage};
+use fanweave_core::{Delta, FinishReason, Fold, Message, Result, Usage};
 use serde_json::Value;
 
 use super::MADE_UP;
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure::ProviderError;
+use crate::providers::failure;
 use crate::providers::json::{count, list, parse, some_text, text};
+
+/// The name of the vendor, for its refusals.
+const VENDOR: &str = "ollama";
 
 /// Reads an answer that came whole: a stream of one piece.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let answer = parse(body, "answer of Ollama's")?;
     let mut deltas = Vec::new();
     Decoder::default().answer(&answer, &mut deltas)?;
-    if answer.get("message").is_none() {
-        return Err(Error::new(ErrorKind::Decode, "the answer holds no `message`"));
+    if answer.get("message").is_none_or(Value::is_string) {
+        return Err(failure::instead(&answer, VENDOR, "the answer holds no `message`"));
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));
@@ -42,8 +45,8 @@ impl StreamDecoder for Decoder {
 
 impl Decoder {
     fn answer(&mut self, answer: &Value, deltas: &mut Vec<Delta>) -> Result<()> {
-        if !answer["error"].is_null() {
-            return Err(ProviderError::of(answer).into_error(None));
+        if let Some(error) = failure::inside(answer, VENDOR) {
+            return Err(error);
         }
         if let Some(model) = some_text(&answer["model"])
             && !self.started

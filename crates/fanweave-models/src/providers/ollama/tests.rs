@@ -178,6 +178,6 @@ fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
 fn a_failure_is_told_in_the_servers_words() {
     let error = decode(&Chat, &[b"{\"error\":\"an error was encountered\"}\n"]).unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "an error was encountered"));
-    let error = Chat.error(StatusCode::NOT_FOUND, r#"{"error":"model 'x' not found"}"#);
+    let error = Chat.error(StatusCode::NOT_FOUND, &HeaderMap::new(), r#"{"error":"model 'x' not found"}"#);
     assert_eq!((error.kind(), error.message()), (ErrorKind::NotFound, "model 'x' not found"));
 }

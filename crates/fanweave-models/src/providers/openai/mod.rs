@@ -7,18 +7,20 @@ mod write;
 mod tests;
 
 use bytes::Bytes;
-use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
-use http::{Method, StatusCode};
+use fanweave_core::{Delta, Error, FinishReason, Message, Part, Reply, Result, Role, ToolCall};
+use http::{HeaderMap, Method, StatusCode};
 
 use self::read::{Completion, Content, Said, Text, WireToolCall};
 use self::write::Request;
-use super::failure::ProviderError;
+use super::failure::{self, ProviderError, classify};
 use super::json;
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
 /// Where a server departs from what OpenAI's own does. The default is what compatible servers have in common.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Quirks {
+    /// Name of the vendor, for refusals that mean something else there. Default none.
+    pub(crate) vendor: &'static str,
     /// The limit of the answer is called `max_completion_tokens`: OpenAI's newer models refuse `max_tokens`, and
     /// most other servers know nothing else.
     pub(crate) max_completion_tokens: bool,
@@ -56,7 +58,8 @@ impl Protocol for ChatCompletions {
                 Completion::parse_chunk(&mended)?
             }
         };
-        if let Some(error) = completion.failure(body) {
+        let vendor = self.quirks.vendor;
+        if let Some(error) = completion.failure(body, vendor) {
             return Err(error);
         }
         let mut reply = Reply {
@@ -69,23 +72,30 @@ impl Protocol for ChatCompletions {
         let mut choices = completion.choices.unwrap_or_default();
         let first = choices.iter().position(|choice| choice.index.0 == 0).unwrap_or_default();
         if choices.is_empty() {
-            return Err(Error::new(ErrorKind::Decode, "the answer holds no `choices`"));
+            let body = serde_json::from_slice(body).unwrap_or_default();
+            return Err(failure::instead(&body, vendor, "the answer holds no `choices`"));
         }
         let choice = choices.swap_remove(first);
+        let failed = choice.failure(vendor);
         reply.finish_reason = finish_reason(&choice.finish_reason);
         let said = choice.message.or(choice.delta).unwrap_or_default();
         if !said.refusal.is_empty() {
             reply.finish_reason = Some(FinishReason::Refusal);
         }
-        Ok(Message { role: Role::Assistant, parts: parts(said), reply: Some(Box::new(reply)) })
+        let message = Message { role: Role::Assistant, parts: parts(said), reply: Some(Box::new(reply)) };
+        match failed {
+            Some(error) if message.parts.is_empty() => Err(error),
+            Some(error) => Err(error.with_partial(message)),
+            None => Ok(message),
+        }
     }
 
     fn decoder(&self) -> Box<dyn StreamDecoder> {
         Box::new(Decoder { quirks: self.quirks, ..Decoder::default() })
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        ProviderError::read(body).into_error(Some(status))
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, self.quirks.vendor)
     }
 }
 
@@ -177,7 +187,7 @@ impl StreamDecoder for Decoder {
         }
         // Some servers name the event `error` and leave the wrapping object out, and some send no JSON then.
         if event.name == "error" {
-            return Err(ProviderError::read(event.data).into_error(None));
+            return Err(ProviderError::read(event.data).into_error(self.quirks.vendor));
         }
         let mended;
         let chunk = match Completion::parse_chunk(event.data) {
@@ -187,7 +197,7 @@ impl StreamDecoder for Decoder {
                 Completion::parse_chunk(&mended)?
             }
         };
-        if let Some(error) = chunk.failure(event.data.as_bytes()) {
+        if let Some(error) = chunk.failure(event.data.as_bytes(), self.quirks.vendor) {
             return Err(error);
         }
         let names_itself = !chunk.id.is_empty() || !chunk.model.is_empty();
@@ -197,8 +207,12 @@ impl StreamDecoder for Decoder {
         }
         // Of several candidates the first one is the answer.
         for choice in chunk.choices.unwrap_or_default().into_iter().filter(|choice| choice.index.0 == 0) {
+            let failed = choice.failure(self.quirks.vendor);
             if let Some(said) = choice.delta.or(choice.message) {
                 self.said(said, deltas);
+            }
+            if let Some(error) = failed {
+                return Err(error);
             }
             if let Some(reason) = finish_reason(&choice.finish_reason) {
                 self.finished = true;

@@ -14,7 +14,8 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::providers::failure::ProviderError;
+use crate::providers::failure;
+use crate::providers::json::parse;
 
 /// A whole answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
@@ -30,6 +31,9 @@ pub(super) struct Completion<'a> {
     /// Some servers wrap a failure into a success.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    /// MiniMax says here whether it failed.
+    #[serde(borrow, default)]
+    base_resp: Option<&'a RawValue>,
     /// And some send a failure as it is, which calls itself one here.
     #[serde(borrow, default)]
     object: Text<'a>,
@@ -46,13 +50,20 @@ impl<'a> Completion<'a> {
     }
 
     /// The failure that stands in the place of an answer. `json` is what this was read from.
-    pub(super) fn failure(&self, json: &[u8]) -> Option<Error> {
-        let said = match self.error {
-            Some(error) => Cow::Borrowed(error.get()),
-            None if self.object.as_str() == "error" => String::from_utf8_lossy(json),
-            None => return None,
-        };
-        Some(ProviderError::read(&said).into_error(None))
+    pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
+        let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
+        // A list is what Gemini's compatible endpoint wraps its failures into.
+        let is_nothing =
+            json.starts_with(b"[") || (self.choices.is_none() && self.usage.is_none() && self.id.is_empty());
+        if !says_so && !is_nothing {
+            return None;
+        }
+        let body = parse(json, "failure").ok()?;
+        if is_nothing {
+            return Some(failure::instead(&body, vendor, ""))
+                .filter(|error| error.kind() != ErrorKind::Decode);
+        }
+        failure::inside(&body, vendor)
     }
 }
 
@@ -79,6 +90,17 @@ pub(super) struct Choice<'a> {
     pub(super) delta: Option<Said<'a>>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Text<'a>,
+    /// OpenRouter, where a provider fails in the middle of an answer.
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+}
+
+impl Choice<'_> {
+    /// The failure that ended this choice.
+    pub(super) fn failure(&self, vendor: &str) -> Option<Error> {
+        let error = serde_json::from_str::<Value>(self.error?.get()).ok()?;
+        failure::inside(&serde_json::json!({ "error": error }), vendor)
+    }
 }
 
 /// What the model said, or more of it.

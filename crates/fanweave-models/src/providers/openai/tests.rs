@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use fanweave_core::{Fold, Media, Parameters, ResponseFormat, ToolChoice, ToolResult, ToolSpec, Usage};
+use fanweave_core::{
+    ErrorKind, Fold, Media, Parameters, ResponseFormat, ToolChoice, ToolResult, ToolSpec, Usage,
+};
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -453,7 +455,7 @@ mod refusals {
     use super::*;
 
     fn refused(status: u16, body: &str) -> Error {
-        openai().error(StatusCode::from_u16(status).expect("a status"), body)
+        openai().error(StatusCode::from_u16(status).expect("a status"), &HeaderMap::new(), body)
     }
 
     #[test]
@@ -515,6 +517,30 @@ mod refusals {
         let body = r#"{"error":{"message":"Request too large for gpt-4o","type":"tokens","code":"rate_limit_exceeded"}}"#;
         let error = refused(429, body);
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, false));
+    }
+
+    #[test]
+    fn a_choice_that_failed_keeps_what_had_arrived() {
+        let body = br#"{"id":"x","choices":[{"message":{"content":"Half"},"finish_reason":"error","error":{"message":"Slow down, try again in 2s","code":429}}]}"#;
+        let error = openai().response(body).unwrap_err();
+        assert_eq!(
+            (error.kind(), error.retry_after()),
+            (ErrorKind::RateLimited, Some(Duration::from_secs(2)))
+        );
+        assert_eq!(error.partial().map(Message::text).as_deref(), Some("Half"));
+        let event = SseEvent { name: "", data: std::str::from_utf8(body).expect("text") };
+        let mut deltas = Vec::new();
+        let error = openai().decoder().event(&event, &mut deltas).unwrap_err();
+        assert_eq!((error.kind(), deltas.len()), (ErrorKind::RateLimited, 2));
+    }
+
+    #[test]
+    fn a_stream_that_ends_with_a_refusal_of_minimax_is_one() {
+        let chunk = r#"data: {"id":"1","choices":null,"usage":{"total_tokens":0},"base_resp":{"status_code":1008,"status_msg":"insufficient balance"}}"#;
+        let error = decode(&openai(), chunk).unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::QuotaExhausted, "insufficient balance"));
+        let last = r#"data: {"id":"1","choices":[],"base_resp":{"status_code":0,"status_msg":""}}"#;
+        assert!(decode(&openai(), last).is_ok());
     }
 
     #[test]

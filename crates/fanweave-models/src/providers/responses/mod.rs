@@ -13,9 +13,9 @@ mod tests;
 
 use bytes::Bytes;
 use fanweave_core::{Error, Message, Result};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
-use super::failure::ProviderError;
+use super::failure::classify;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
 /// The dialect.
@@ -40,7 +40,7 @@ impl Protocol for Responses {
         Box::<read::Decoder>::default()
     }
 
-    fn error(&self, status: StatusCode, body: &str) -> Error {
-        ProviderError::read(body).into_error(Some(status))
+    fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
+        classify(status, headers, body, "openai")
     }
 }

@@ -2,23 +2,24 @@
 
 use std::collections::HashSet;
 
-use fanweave_core::{
-    Delta, Error, ErrorKind, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage,
-};
+use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
 use serde_json::{Value, json};
 
 use crate::protocol::{SseEvent, StreamDecoder};
-use crate::providers::failure::ProviderError;
+use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
+
+/// The name of the vendor, for its refusals.
+const VENDOR: &str = "openai";
 
 /// Reads an answer that came whole.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let response = parse(body, "response")?;
-    if !response["error"].is_null() {
-        return Err(failure(&response));
+    if let Some(error) = failure::inside(&response, VENDOR) {
+        return Err(error);
     }
     let Some(output) = response.get("output") else {
-        return Err(Error::new(ErrorKind::Decode, "the answer holds no `output`"));
+        return Err(failure::instead(&response, VENDOR, "the answer holds no `output`"));
     };
     let parts: Vec<_> = list(output).iter().flat_map(parts).collect();
     let asks = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
@@ -31,10 +32,6 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         ..Reply::default()
     };
     Ok(Message { role: Role::Assistant, parts, reply: Some(Box::new(reply)) })
-}
-
-fn failure(body: &Value) -> Error {
-    ProviderError::of(body).into_error(None)
 }
 
 fn is_refusal(content: &Value) -> bool {
@@ -128,11 +125,17 @@ impl StreamDecoder for Decoder {
         if event.data.trim() == "[DONE]" {
             return Ok(());
         }
+        // Not always JSON.
+        if event.name == "error" {
+            return Err(ProviderError::read(event.data).into_error(VENDOR));
+        }
         let json = parse(event.data.as_bytes(), "event of a response")?;
+        if let Some(error) = failure::inside(&json, VENDOR) {
+            return Err(error);
+        }
         let item = count(&json["output_index"]);
         match json["type"].as_str().unwrap_or(event.name) {
-            "error" => return Err(failure(&json)),
-            "response.failed" => return Err(failure(&json["response"])),
+            "response.failed" => return Err(ProviderError::of(&json["response"]).into_error(VENDOR)),
             "response.created" | "response.in_progress" if !self.started => {
                 self.started = true;
                 let response = &json["response"];

@@ -1,0 +1,343 @@
+//! The body of a refusal: the sentence, the names and the times in it, wherever a server puts them.
+
+use std::time::Duration;
+
+use fanweave_core::excerpt;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// Maximum bytes of a message that is not a sentence.
+const PLAIN_MESSAGE_BYTES: usize = 300;
+
+/// Maximum nesting depth that is read. Source: gateways that embed another server's body in their own.
+const DEPTH: u8 = 6;
+
+/// Fields that hold the message.
+const SENTENCES: [&str; 12] = [
+    "message",
+    "detail",
+    "msg",
+    "Message",
+    "error_msg",
+    "error_message",
+    "errorMessage",
+    "errmsg",
+    "status_msg",
+    "status_message",
+    "faultstring",
+    "error_description",
+];
+
+/// Fields that hold the message if none of [`SENTENCES`] does.
+const SPARE_SENTENCES: [&str; 4] = ["description", "title", "reason", "exception"];
+
+/// Fields that hold a name or a number.
+const CODES: [&str; 7] =
+    ["code", "error_code", "errorCode", "err_code", "errcode", "errorcode", "statusCode"];
+
+/// Fields that hold a coarse name.
+const TYPES: [&str; 3] = ["type", "error_type", "__type"];
+
+/// Fields that wrap an error.
+const AROUND: [&str; 4] = ["error", "errors", "fault", "Output"];
+
+/// Where a name stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Place {
+    Code,
+    Type,
+    /// Google's `status`: `RESOURCE_EXHAUSTED`.
+    Status,
+    /// A name in the details: Google's reasons and quotas, Azure's inner error.
+    Reason,
+    /// MiniMax's `base_resp`.
+    BaseResp,
+    /// An element of `errors`, as Cloudflare sends them.
+    Listed,
+}
+
+/// What a server says about a failure.
+#[derive(Debug, Default)]
+pub(crate) struct ProviderError {
+    /// The server's own sentence. Empty if there is none.
+    pub(super) message: String,
+    /// Message of the upstream provider, as a router quotes it.
+    pub(super) upstream: String,
+    pub(super) names: Vec<(Place, String)>,
+    /// The status in the body.
+    pub(super) status: Option<u16>,
+    /// Wait named by a field of the body.
+    pub(super) wait: Option<Duration>,
+    /// Headers that the body quotes, as OpenRouter's does.
+    pub(super) headers: HeaderMap,
+    /// The beginning of a body without a sentence.
+    beginning: String,
+}
+
+impl ProviderError {
+    /// Reads a body, or the error object inside one. Whatever it is, it is never a second failure.
+    pub(crate) fn read(body: &str) -> Self {
+        match serde_json::from_str::<Value>(body) {
+            Ok(json) => Self::of(&json),
+            Err(_) if body.trim_start().starts_with('<') => {
+                Self { message: excerpt(title(body), PLAIN_MESSAGE_BYTES), ..Self::default() }
+            }
+            Err(_) => Self { message: excerpt(body.trim(), PLAIN_MESSAGE_BYTES), ..Self::default() },
+        }
+    }
+
+    /// Reads a body that has been parsed.
+    pub(crate) fn of(json: &Value) -> Self {
+        let mut read = Self::default();
+        // Gemini wraps it into a list.
+        match json.as_array().and_then(|list| list.first()) {
+            Some(first @ Value::Object(_)) => read.add(first, Place::Code, DEPTH),
+            _ => read.add(json, Place::Code, DEPTH),
+        }
+        if read.message.is_empty() && !is_empty(json) {
+            read.beginning = excerpt(&json.to_string(), PLAIN_MESSAGE_BYTES);
+        }
+        read
+    }
+
+    /// The name that a person is shown: the finest one.
+    pub(super) fn code(&self) -> Option<&str> {
+        use Place::*;
+        let first = |places: &[Place]| self.names.iter().find(|(place, _)| places.contains(place));
+        let found = first(&[Status]).or_else(|| first(&[Code, BaseResp, Listed])).or_else(|| first(&[Type]));
+        found.map(|(_, name)| &**name)
+    }
+
+    /// What a person is told: the server's sentence, or what its status means and the beginning of its body.
+    pub(super) fn sentence(&self, status: Option<u16>) -> String {
+        if !self.message.is_empty() {
+            let said = self.message.contains(&self.upstream);
+            return if said { self.message.clone() } else { format!("{}: {}", self.message, self.upstream) };
+        }
+        let status = status.and_then(|status| StatusCode::from_u16(status).ok());
+        let reason = status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR).canonical_reason();
+        match (reason, &*self.beginning) {
+            (None, "") => "the provider gives no reason".to_owned(),
+            (Some(reason), "") => reason.to_owned(),
+            (None, body) => body.to_owned(),
+            (Some(reason), body) => format!("{reason}: {body}"),
+        }
+    }
+
+    fn add(&mut self, json: &Value, place: Place, depth: u8) {
+        if depth == 0 {
+            return;
+        }
+        match json {
+            Value::String(text) => self.add_text(text.trim(), place, depth),
+            Value::Array(list) => list.iter().take(5).for_each(|element| self.add(element, place, depth - 1)),
+            Value::Object(fields) => self.add_fields(fields, place, depth),
+            _ => {}
+        }
+    }
+
+    /// A sentence, or a body of its own in a text.
+    fn add_text(&mut self, text: &str, place: Place, depth: u8) {
+        if text.starts_with(['{', '['])
+            && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
+        {
+            let before = self.message.len();
+            self.add(&inner, place, depth - 1);
+            if self.message.len() > before {
+                return;
+            }
+        }
+        self.say(text);
+    }
+
+    fn say(&mut self, text: &str) {
+        if text.is_empty() || self.message.contains(text) {
+            return;
+        }
+        if !self.message.is_empty() {
+            self.message.push_str(": ");
+        }
+        self.message.push_str(text);
+    }
+
+    fn add_fields(&mut self, fields: &Map<String, Value>, place: Place, depth: u8) {
+        for name in AROUND {
+            let place = if name == "errors" { Place::Listed } else { place };
+            fields.get(name).into_iter().for_each(|inner| self.add(inner, place, depth - 1));
+        }
+        if let Some(base) = fields.get("base_resp").filter(|base| base_failed(base)) {
+            self.name(Place::BaseResp, &base["status_code"]);
+            self.add(&base["status_msg"], place, depth - 1);
+        }
+        for name in CODES {
+            fields.get(name).into_iter().for_each(|code| self.name(place, code));
+        }
+        for name in TYPES {
+            fields.get(name).into_iter().for_each(|name| self.name(Place::Type, name));
+        }
+        match fields.get("status") {
+            Some(Value::String(name)) => self.name(Place::Status, &Value::String(name.clone())),
+            Some(status) => self.status = self.status.or_else(|| error_status(status)),
+            None => {}
+        }
+        self.add_sentences(fields, place, depth);
+        self.add_details(fields);
+    }
+
+    fn add_sentences(&mut self, fields: &Map<String, Value>, place: Place, depth: u8) {
+        for field in SENTENCES.into_iter().filter_map(|name| fields.get(name)) {
+            match field {
+                Value::String(_) => self.add(field, place, depth - 1),
+                Value::Object(inner) if speaks(inner) => self.add(field, place, depth - 1),
+                _ => {}
+            }
+        }
+        // FastAPI and Mistral list what was wrong with each field.
+        let listed = || ["message", "detail", "msg"].into_iter().filter_map(|name| fields.get(name));
+        if self.message.is_empty()
+            && let Some(listed) = listed().find(|listed| !listed.is_string() && !is_empty(listed))
+        {
+            self.message = excerpt(&listed.to_string(), PLAIN_MESSAGE_BYTES);
+        }
+        if self.message.is_empty() {
+            let spare = SPARE_SENTENCES.into_iter().filter_map(|name| fields.get(name)?.as_str());
+            spare.into_iter().take(1).for_each(|text| self.say(text.trim()));
+        }
+    }
+
+    /// Details beside the message: reasons, quotas, waits, and the upstream error that a router quotes.
+    fn add_details(&mut self, fields: &Map<String, Value>) {
+        fields.get("reason").into_iter().for_each(|reason| self.name(Place::Reason, reason));
+        for inner in ["innererror", "inner_error", "detail"].into_iter().filter_map(|name| fields.get(name)) {
+            self.name(Place::Reason, &inner["code"]);
+            self.name(Place::Reason, &inner["errorcode"]);
+        }
+        for detail in fields.get("details").and_then(Value::as_array).into_iter().flatten() {
+            self.name(Place::Reason, &detail["reason"]);
+            self.wait = self.wait.or_else(|| google_seconds(&detail["retryDelay"]));
+            for violation in detail["violations"].as_array().into_iter().flatten() {
+                self.name(Place::Reason, &violation["quotaId"]);
+            }
+        }
+        // Hugging Face says when a model will be loaded.
+        let waits = [("retry_after", 1.0), ("estimated_time", 1.0), ("retry_after_ms", 1e-3)];
+        for (name, unit) in waits {
+            let wait = fields.get(name).and_then(Value::as_f64);
+            self.wait = self.wait.or_else(|| Duration::try_from_secs_f64(wait? * unit).ok());
+        }
+        let Some(metadata) = fields.get("metadata") else { return };
+        for (name, value) in metadata["headers"].as_object().into_iter().flatten() {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                self.headers.insert(name, value);
+            }
+        }
+        let raw = match &metadata["raw"] {
+            Value::Null => return,
+            Value::String(raw) => Self::read(raw),
+            raw => Self::of(raw),
+        };
+        let raw = if raw.message.is_empty() { raw.beginning } else { raw.message };
+        self.upstream = excerpt(&raw, PLAIN_MESSAGE_BYTES);
+    }
+
+    /// A name, which some servers send as a number.
+    fn name(&mut self, place: Place, value: &Value) {
+        self.status = self.status.or_else(|| error_status(value));
+        let name = match value {
+            Value::String(name) => name.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            _ => return,
+        };
+        // AWS writes the namespace before the name.
+        let name = name.rsplit('#').next().unwrap_or_default().to_owned();
+        let says_nothing = matches!(&*name, "" | "error" | "failed" | "fail");
+        if !says_nothing && !self.names.iter().any(|(_, known)| *known == name) {
+            self.names.push((place, name));
+        }
+    }
+}
+
+/// Whether a body stands for a failure, whatever else is in it. An `error` that is null, empty or false does not.
+pub(super) fn is_failure(body: &Value) -> bool {
+    // Gemini wraps it into a list.
+    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
+    let Some(fields) = body.as_object() else { return false };
+    let is = |name: &str| fields.get(name).is_some_and(|value| value == "error");
+    fields.get("error").is_some_and(|error| !is_empty(error) && *error != 0)
+        || is("object")
+        || is("type")
+        || fields.get("base_resp").is_some_and(base_failed)
+}
+
+/// Whether a body without an answer looks like a failure.
+pub(super) fn resembles_failure(body: &Value) -> bool {
+    let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
+    let Some(fields) = body.as_object() else { return false };
+    let has = |name: &&str| fields.get(*name).is_some_and(|value| !is_empty(value));
+    let names = [
+        "errors",
+        "fault",
+        "error_msg",
+        "error_message",
+        "error_code",
+        "errorCode",
+        "errorMessage",
+        "__type",
+    ];
+    is_failure(body)
+        || names.iter().any(has)
+        || ["message", "Message", "msg", "detail"]
+            .iter()
+            .any(|name| fields.get(*name).is_some_and(Value::is_string))
+        || fields.get("success") == Some(&Value::Bool(false))
+}
+
+fn base_failed(base: &Value) -> bool {
+    let code = &base["status_code"];
+    !is_empty(code) && *code != 0 && *code != "0"
+}
+
+/// Whether an object says something in a sentence, rather than in a list.
+fn speaks(fields: &Map<String, Value>) -> bool {
+    let is_text = |name: &str| fields.get(name).is_some_and(Value::is_string);
+    SENTENCES.into_iter().any(is_text)
+        || is_text("error")
+        || fields.get("error").is_some_and(Value::is_object)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(value) => !value,
+        Value::Number(_) => false,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+    }
+}
+
+/// A number that is the status of a failure.
+fn error_status(value: &Value) -> Option<u16> {
+    let number = match value {
+        Value::String(digits) => digits.trim().parse().ok()?,
+        other => u16::try_from(other.as_u64()?).ok()?,
+    };
+    (400..600).contains(&number).then_some(number)
+}
+
+/// A duration as Google writes it: `45.8s`.
+fn google_seconds(written: &Value) -> Option<Duration> {
+    let seconds = written.as_str()?.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// The title of an HTML page, or an empty text.
+fn title(page: &str) -> &str {
+    let Some(start) = page.to_ascii_lowercase().find("<title>").map(|at| at + "<title>".len()) else {
+        return "";
+    };
+    page[start..].split('<').next().unwrap_or_default().trim()
+}

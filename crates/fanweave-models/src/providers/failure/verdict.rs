@@ -1,0 +1,128 @@
+//! What a refusal means: the first row of the table that fits, and the wait.
+
+use std::time::{Duration, SystemTime};
+
+use fanweave_core::ErrorKind;
+use http::HeaderMap;
+
+use super::read::{Place, ProviderError};
+use super::table::{Daily, Row, Scope, Text, rows};
+use crate::transport::hints::{is_day_spent, prose, reset, retry_after};
+use crate::transport::limits::Report;
+
+/// A limit of a day whose wait is not longer is a rate limit. As [`Error::refuses_account`](fanweave_core::Error), and as long
+/// as a call waits for others by default.
+const SOON: Duration = Duration::from_secs(120);
+
+/// Maximum bytes of a message that are matched against rows: an echo of the prompt may follow.
+const COMPARED_BYTES: usize = 4096;
+
+/// The answer around a body.
+pub(super) struct Answer<'a> {
+    /// `None` inside a success.
+    pub(super) status: Option<u16>,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) vendor: &'a str,
+    /// By the clock of the server.
+    pub(super) now: SystemTime,
+}
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Verdict {
+    pub(super) kind: ErrorKind,
+    /// `None` where the kind says it.
+    pub(super) retryable: Option<bool>,
+    pub(super) scope: Scope,
+    pub(super) wait: Option<Duration>,
+}
+
+pub(super) fn verdict(said: &ProviderError, answer: &Answer<'_>) -> Verdict {
+    let row = Facts::new(said, answer).row();
+    let (mut kind, retryable, mut scope, mut daily) = match row {
+        Some(row) => (row.kind, row.retryable, row.scope, row.daily),
+        None => (ErrorKind::Server, None, Scope::Row, None),
+    };
+    if kind == ErrorKind::RateLimited && retryable.is_none() && is_day_spent(answer.headers) {
+        daily = daily.or(Some(Daily::UnlessSoon));
+    }
+    let ends = || reset(answer.headers, answer.now).or_else(|| reset(&said.headers, answer.now));
+    let asked = || {
+        let quoted = || retry_after(&said.headers, answer.now);
+        let spoken = || prose(&said.message, answer.now).or_else(|| prose(&said.upstream, answer.now));
+        retry_after(answer.headers, answer.now).or(said.wait).or_else(quoted).or_else(spoken)
+    };
+    let wait = match (daily, kind) {
+        (Some(Daily::Always), _) => ends(),
+        (Some(Daily::UnlessSoon), _) => asked().or_else(ends),
+        (None, ErrorKind::RateLimited) => {
+            let wait = asked().or_else(ends);
+            // Some servers ask for a day while the limits beside it are full again in seconds.
+            let limits = || Report::read(answer.headers, answer.now);
+            wait.filter(|wait| !limits().contradicts(*wait))
+        }
+        (None, kind) if kind.is_retryable() => asked(),
+        (None, _) => None,
+    };
+    match daily {
+        Some(Daily::UnlessSoon) if wait.is_some_and(|wait| wait <= SOON) => {
+            (kind, scope) = (ErrorKind::RateLimited, Scope::Row);
+        }
+        Some(_) => (kind, scope) = (ErrorKind::QuotaExhausted, Scope::Account),
+        None => {}
+    }
+    Verdict { kind, retryable, scope, wait }
+}
+
+/// What rows are compared with, in lower case.
+struct Facts<'a> {
+    vendor: &'a str,
+    /// Of the answer, or of the body.
+    status: Option<u16>,
+    names: Vec<(Place, String)>,
+    message: Text,
+    /// With that of a router's provider, if there is one: it says nothing about the account with the router.
+    all: Option<Text>,
+}
+
+impl<'a> Facts<'a> {
+    fn new(said: &ProviderError, answer: &'a Answer<'_>) -> Self {
+        let lower = |text: &str| {
+            let end = (0..=COMPARED_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+            text[..end.unwrap_or_default()].to_lowercase()
+        };
+        let mut names: Vec<_> = said.names.iter().map(|(place, name)| (*place, lower(name))).collect();
+        // Bedrock and Azure name it in a header too, Bedrock there alone.
+        for header in ["x-amzn-errortype", "x-ms-error-code"] {
+            let value = answer.headers.get(header).and_then(|value| value.to_str().ok());
+            names.extend(value.and_then(|name| Some((Place::Type, lower(name.split(':').next()?.trim())))));
+        }
+        let message = lower(&said.message);
+        let all =
+            (!said.upstream.is_empty()).then(|| Text::new(format!("{message}\n{}", lower(&said.upstream))));
+        let status = answer.status.or(said.status);
+        Self { vendor: answer.vendor, status, names, message: Text::new(message), all }
+    }
+
+    fn row(&self) -> Option<&'static Row> {
+        rows().iter().find(|row| self.fits(row))
+    }
+
+    fn fits(&self, row: &Row) -> bool {
+        let says_more = !row.name.is_empty() || !row.message.is_empty();
+        let status = match self.status {
+            Some(status) => row.status.is_empty() || row.status.iter().any(|range| range.contain(status)),
+            None => row.status.is_empty() || says_more,
+        };
+        let named = || {
+            let stands = |place: Place| row.place.is_none_or(|wanted| wanted == place);
+            let is_one = |name: &str| row.name.iter().any(|pattern| pattern.names(name));
+            row.name.is_empty() || self.names.iter().any(|(place, name)| stands(*place) && is_one(name))
+        };
+        let all = self.all.as_ref().filter(|_| row.scope != Scope::Account);
+        let text = all.unwrap_or(&self.message);
+        let said = || row.message.is_empty() || row.message.iter().any(|pattern| pattern.is_in(text));
+        let vendor = || row.vendor.is_empty() || row.vendor.iter().any(|vendor| vendor == self.vendor);
+        status && vendor() && named() && said()
+    }
+}

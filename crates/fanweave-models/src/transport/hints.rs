@@ -1,0 +1,275 @@
+//! When a server may be asked again: from headers, and from the sentences that say it.
+
+use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
+
+/// Waits beyond this are ignored: a server that sends them has its clock or its units wrong.
+const ABSURD: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// Longest time that is read from a header of limits or a sentence.
+const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+
+/// When an answer was written by the clock of its server, which is the one that the dates in it are of. `ours` if the answer
+/// does not say: an hour between two clocks must not become an hour's wait, or none.
+pub(crate) fn time_of(headers: &HeaderMap, ours: SystemTime) -> SystemTime {
+    let date = text(headers, "date");
+    date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(ours)
+}
+
+/// The wait that the headers ask for: `retry-after-ms`, or `Retry-After` in seconds, fractions, with a unit or as a date.
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    // The second name is that of the Azure SDKs.
+    let ms = ["retry-after-ms", "x-ms-retry-after-ms"].into_iter().find_map(|name| text(headers, name));
+    ms.and_then(|ms| seconds(ms, 1e-3)).or_else(|| {
+        let text = text(headers, "retry-after")?;
+        seconds(text, 1.0).or_else(|| time(text, now))
+    })
+}
+
+/// Value of `x-should-retry`, if valid.
+pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.as_bytes() {
+        b"true" => Some(true),
+        b"false" => Some(false),
+        _ => None,
+    }
+}
+
+/// Headers that name the end of a window, and what is left in it. OpenAI's `x-ratelimit-reset-requests` is not among them:
+/// it is the time to the full refill of a bucket, long after the next request may be sent.
+const RESETS: [(&str, &str); 9] = [
+    // OpenRouter: milliseconds of the epoch. Together, GitHub and others: seconds, of the epoch or from now.
+    ("x-ratelimit-reset", "x-ratelimit-remaining"),
+    // The drafts of the IETF: seconds from now.
+    ("ratelimit-reset", "ratelimit-remaining"),
+    ("x-rate-limit-reset", "x-rate-limit-remaining"),
+    // Mistral.
+    ("ratelimitbysize-reset", "ratelimitbysize-remaining"),
+    // GitHub Models.
+    ("x-ratelimit-timeremaining", "x-ratelimit-remaining"),
+    // Cerebras. The longest window is last, and holds if both are spent.
+    ("x-ratelimit-reset-requests-minute", "x-ratelimit-remaining-requests-minute"),
+    ("x-ratelimit-reset-tokens-minute", "x-ratelimit-remaining-tokens-minute"),
+    ("x-ratelimit-reset-requests-day", "x-ratelimit-remaining-requests-day"),
+    ("x-ratelimit-reset-tokens-day", "x-ratelimit-remaining-tokens-day"),
+];
+
+/// Time to the end of the window that a refused request has used up. A window with something left is not the one.
+pub(crate) fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let spent = RESETS.iter().filter_map(|(reset, remaining)| {
+        let left = text(headers, remaining).and_then(|left| left.parse::<f64>().ok());
+        // A name with a window stands beside those of other windows: it must say that it is the one.
+        let is_named = reset.ends_with("-minute") || reset.ends_with("-day");
+        let is_spent = left.map_or(!is_named, |left| left < 1.0);
+        text(headers, reset).filter(|_| is_spent).and_then(|reset| moment(reset, now))
+    });
+    spent.max().or_else(|| combined(text(headers, "ratelimit")?, now))
+}
+
+/// The one header of later drafts of the IETF: `limit=100, remaining=0, reset=50`, or `"default";r=0;t=50`.
+fn combined(value: &str, now: SystemTime) -> Option<Duration> {
+    let field = |names: [&str; 2]| {
+        let mut fields = value.split([',', ';']).filter_map(|field| field.trim().split_once('='));
+        fields.find(|(name, _)| names.contains(name)).map(|(_, value)| value.trim())
+    };
+    let is_spent = field(["remaining", "r"]).is_none_or(|left| left == "0");
+    field(["reset", "t"]).filter(|_| is_spent).and_then(|reset| moment(reset, now))
+}
+
+/// Whether the headers say that the quota of a day or a month is used up: `x-ratelimit-remaining-requests-day: 0`.
+pub(crate) fn is_day_spent(headers: &HeaderMap) -> bool {
+    headers.iter().any(|(name, left)| {
+        let name = name.as_str();
+        let is_long = ["-day", "-month"].iter().any(|window| name.ends_with(window));
+        let is_left = name.contains("ratelimit") && name.contains("-remaining-");
+        let left = left.to_str().ok().and_then(|left| left.trim().parse::<f64>().ok());
+        is_long && is_left && left.is_some_and(|left| (0.0..1.0).contains(&left))
+    })
+}
+
+/// A time from now. Numbers of the size of an epoch are one, in seconds or milliseconds.
+fn moment(text: &str, now: SystemTime) -> Option<Duration> {
+    let Ok(number) = text.parse::<f64>() else { return time(text, now) };
+    let epoch = match number {
+        1e9..1e11 => number,
+        1e12..1e14 => number * 1e-3,
+        _ => return seconds(text, 1.0),
+    };
+    let at = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(epoch).ok()?;
+    let wait = at.duration_since(now).unwrap_or_default().as_secs_f64();
+    // Milliseconds are what a person can read, and what servers mean.
+    Duration::try_from_secs_f64((wait * 1e3).ceil() * 1e-3).ok().filter(|wait| *wait < ABSURD)
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim)
+}
+
+fn seconds(text: &str, unit: f64) -> Option<Duration> {
+    let number = text.parse::<f64>().ok()? * unit;
+    Duration::try_from_secs_f64(number).ok().filter(|wait| *wait < ABSURD)
+}
+
+/// Maximum bytes of a sentence that are read: an echo of the prompt may follow.
+const SENTENCE_BYTES: usize = 2048;
+
+/// Words after which a sentence names a wait.
+const ANCHORS: [&str; 8] =
+    ["again", "retry", "retrying", "wait", "reset", "resets", "available", "replenished"];
+
+/// Words that may stand between an anchor and the time.
+const FILLERS: [&str; 27] = [
+    "in",
+    "after",
+    "for",
+    "at",
+    "about",
+    "approximately",
+    "around",
+    "another",
+    "least",
+    "again",
+    "your",
+    "the",
+    "this",
+    "request",
+    "requests",
+    "quota",
+    "limit",
+    "limits",
+    "it",
+    "is",
+    "will",
+    "be",
+    "on",
+    "until",
+    "up",
+    "to",
+    "next",
+];
+
+/// The wait that a sentence asks for: `try again in 2.3s`, `in 6m0s`, `retry after 20 seconds`, `wait 1 minute`.
+pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
+    let end = (0..=SENTENCE_BYTES.min(sentence.len())).rev().find(|at| sentence.is_char_boundary(*at));
+    let sentence = sentence[..end.unwrap_or_default()].to_ascii_lowercase();
+    if !ANCHORS.iter().any(|anchor| sentence.contains(anchor)) {
+        return None;
+    }
+    let words: Vec<&str> =
+        sentence.split([' ', '\n', '\t', ':', '-', '"', '`', '\'', '(', '*', '~']).collect();
+    // Dates keep their dashes and colons.
+    let whole: Vec<&str> = sentence.split_ascii_whitespace().collect();
+    let named =
+        (0..words.len()).filter(|at| ANCHORS.contains(&words[*at])).find_map(|at| spoken(&words[at + 1..]));
+    let dated = || {
+        let at = |at: &usize| ANCHORS.contains(&whole[*at]);
+        (0..whole.len()).filter(at).find_map(|at| {
+            let rest = whole[at + 1..].iter().find(|word| !FILLERS.contains(word))?;
+            let word = rest.trim_end_matches(['.', ',', ';', ')']);
+            clock(word).or_else(|| time(&word.to_ascii_uppercase(), now).filter(|_| word.len() > 9))
+        })
+    };
+    named.or_else(dated).filter(|wait| *wait <= LONGEST)
+}
+
+/// Numbers with units at the beginning of `words`, behind fillers: `about 1 minute and 30 seconds`.
+fn spoken(words: &[&str]) -> Option<Duration> {
+    let mut words =
+        words.iter().filter(|word| !word.is_empty()).skip_while(|word| FILLERS.contains(word)).peekable();
+    let (mut total, mut found) = (0.0, false);
+    while let Some(word) = words.next() {
+        let ends = word.ends_with(['.', ',', ';', ')', '!']);
+        let word = word.trim_end_matches(['.', ',', ';', ')', '!']);
+        if found && word == "and" {
+            continue;
+        }
+        let number = match word {
+            "a" | "an" | "one" => Some(1.0),
+            word => word.parse::<f64>().ok().filter(|number| number.is_finite() && *number >= 0.0),
+        };
+        let part = match number {
+            Some(number) => {
+                match words.peek().and_then(|next| unit(next.trim_end_matches(['.', ',', ';', ')', '!']))) {
+                    Some(unit) if !ends => {
+                        words.next();
+                        Some(number * unit)
+                    }
+                    // A bare number at the end of its sentence is seconds.
+                    _ if !found
+                        && word.starts_with(|c: char| c.is_ascii_digit())
+                        && (ends || words.peek().is_none()) =>
+                    {
+                        Some(number)
+                    }
+                    _ => None,
+                }
+            }
+            None => compound(word),
+        };
+        match part {
+            Some(part) => {
+                total += part;
+                found = true;
+            }
+            None => break,
+        }
+    }
+    if found { Duration::try_from_secs_f64(total).ok() } else { None }
+}
+
+/// A time from now in any form that is in use: `6m0s`, `88ms`, `23h18m29.144s`, seconds, an HTTP date, RFC 3339. Zero if it is
+/// over. `None` for what is no time, or more than 31 days.
+pub(crate) fn time(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    let date = |at: SystemTime| at.duration_since(now).unwrap_or_default();
+    let time = if let Ok(seconds) = text.parse::<f64>() {
+        Duration::try_from_secs_f64(seconds).ok()
+    } else {
+        let compound = || Duration::try_from_secs_f64(compound(text)?).ok();
+        compound()
+            .or_else(|| httpdate::parse_http_date(text).ok().map(date))
+            .or_else(|| humantime::parse_rfc3339_weak(text).ok().map(date))
+    };
+    time.filter(|time| *time <= LONGEST)
+}
+
+/// Seconds of numbers with units, one after the other, as Go prints durations.
+fn compound(text: &str) -> Option<f64> {
+    let (mut rest, mut total) = (text, 0.0);
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number = rest[..digits].parse::<f64>().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        total += number * unit(&rest[..letters])?;
+        rest = &rest[letters..];
+    }
+    (!text.is_empty()).then_some(total)
+}
+
+fn unit(word: &str) -> Option<f64> {
+    Some(match word {
+        "ns" => 1e-9,
+        "us" | "µs" => 1e-6,
+        "ms" | "msec" | "millisecond" | "milliseconds" => 1e-3,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1.0,
+        "m" | "min" | "mins" | "minute" | "minutes" => 60.0,
+        "h" | "hr" | "hrs" | "hour" | "hours" => 3600.0,
+        "d" | "day" | "days" => 86_400.0,
+        _ => return None,
+    })
+}
+
+/// `00:12:34` and `2.12:13:14`, as Azure's gateway writes a time.
+fn clock(word: &str) -> Option<Duration> {
+    let (days, time) = word.split_once('.').unwrap_or(("0", word));
+    let mut parts = time.splitn(3, ':').map(|part| part.parse::<u64>().ok());
+    let (hours, minutes, seconds) = (parts.next()??, parts.next()??, parts.next()??);
+    let days = days.parse::<u64>().ok().filter(|days| *days <= 31)?;
+    let is_time = hours < 24 && minutes < 60 && seconds < 60;
+    is_time.then(|| Duration::from_secs(((days * 24 + hours) * 60 + minutes) * 60 + seconds))
+}
+
+#[cfg(test)]
+mod tests;
