@@ -52,6 +52,7 @@ pub use prices::{Price, Prices};
 pub use providers::compatible::{key_variables, vendors};
 pub use transport::body::Body;
 pub use transport::client::{Client, ClientBuilder, Timeouts};
+pub use transport::descriptors::connection_notice;
 pub use transport::keys::KeyHeader;
 pub use transport::limits::{AccountState, AccountStatus, RateLimits, account_states};
 pub use transport::own::HttpTransport;

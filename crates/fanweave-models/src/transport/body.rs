@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
@@ -62,8 +62,12 @@ impl HttpBody for Body {
         match &mut self.0 {
             Inner::Pooled(body, lease) => {
                 let frame = Pin::new(body).poll_frame(task);
-                if matches!(frame, Poll::Ready(None)) {
+                if let (Poll::Ready(None), Some(held)) = (&frame, &mut *lease) {
+                    let verdict = ready!(held.poll_verdict(task));
                     *lease = None;
+                    if let Err(unfit) = verdict {
+                        return Poll::Ready(Some(Err(unfit.into())));
+                    }
                 }
                 frame.map_err(Into::into)
             }

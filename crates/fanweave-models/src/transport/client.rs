@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Result};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use super::body::Body;
 use super::connect::Connector;
 use super::own::{DynTransport, HttpTransport};
-use super::pool::Pool;
+use super::pool::{Lease, Pool};
 use super::proxy::Proxies;
 use super::sse::SseLimits;
 
@@ -103,19 +103,53 @@ impl Client {
         Self(Arc::new(Inner { settings, way }))
     }
 
-    /// Sends a request. The body of the answer is still to come.
+    /// Waits for what a request to `uri` needs: a connection, where the client has a pool.
+    ///
+    /// # Errors
+    /// As the request itself.
+    pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
+        match &self.0.way {
+            Way::Pool(pool) => pool.lease(uri).await.map(Some),
+            Way::Own(_) => Ok(None),
+            Way::None(error) => Err(error.clone()),
+        }
+    }
+
+    /// Sends a request on the connection of `lease`. The body of the answer is still to come.
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] where no answer comes, [`ErrorKind::Config`] where no certificates can be read for
     /// TLS or no proxy can be used.
-    pub(crate) async fn request(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+    pub(crate) async fn request(
+        &self,
+        request: Request<Bytes>,
+        lease: Option<Lease>,
+    ) -> Result<Response<Body>> {
         match &self.0.way {
             Way::Pool(pool) => {
-                let (answer, lease) = pool.send(request.map(Full::new)).await?;
+                let lease = match lease {
+                    Some(lease) => lease,
+                    None => pool.lease(request.uri()).await?,
+                };
+                let (answer, lease) = pool.send(request.map(Full::new), lease).await?;
                 Ok(answer.map(|body| Body::pooled(body, lease)))
             }
             Way::Own(transport) => transport.send(request).await,
             Way::None(error) => Err(error.clone()),
+        }
+    }
+
+    /// Opens a connection to the host of `uri` and keeps it for the next request. Sends nothing on it. `None` with a
+    /// transport of the caller's own.
+    ///
+    /// # Errors
+    /// As those of a request that was never sent: see [`never_sent`](super::unsent::never_sent).
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the outage logic of the account limiter"))]
+    pub(crate) async fn probe_connect(&self, uri: &Uri) -> Option<Result<()>> {
+        match &self.0.way {
+            Way::Pool(pool) => Some(pool.connect(uri).await),
+            Way::Own(_) => None,
+            Way::None(error) => Some(Err(error.clone())),
         }
     }
 
@@ -158,7 +192,7 @@ impl HttpTransport for Client {
         if uri.authority().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(Error::new(ErrorKind::Config, "a request needs a full http or https URL"));
         }
-        self.request(request).await
+        self.request(request, None).await
     }
 }
 

@@ -22,8 +22,11 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::exchange::broken;
+use super::descriptors::{self, Budget, Permit};
+use super::exchange::{broken, causes};
 use super::proxy::Proxies;
+use super::unsent::{unsent, without_descriptor};
+use super::wire::{Record, Socket, Trust, Wire, drive};
 
 /// The body of a request: whole from the beginning.
 pub(crate) type Sent = Full<Bytes>;
@@ -41,7 +44,7 @@ pub(crate) type Streams = Arc<dyn Fn() -> usize + Send + Sync>;
 /// What one end of a fresh connection can do.
 pub(crate) enum Opened {
     /// HTTP/1.1: one request at a time.
-    One(http1::SendRequest<Sent>),
+    One { sender: http1::SendRequest<Sent>, record: Arc<Record> },
     /// HTTP/2: many requests at once.
     Many { sender: http2::SendRequest<Sent>, streams: Streams },
 }
@@ -52,8 +55,9 @@ pub(crate) struct Connector {
     timeout: Duration,
     roots: Vec<CertificateDer<'static>>,
     pub(crate) proxies: Proxies,
+    pub(crate) budget: Arc<Budget>,
     /// Built with the first request over TLS: reading the certificates of the platform takes milliseconds.
-    tls: OnceLock<Result<TlsConnector>>,
+    tls: OnceLock<TlsConnector>,
 }
 
 impl Connector {
@@ -62,16 +66,26 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(timeout));
         tcp.enforce_http(false);
-        Self { tcp, timeout, roots, proxies, tls: OnceLock::new() }
+        Self { tcp, timeout, roots, proxies, budget: Budget::shared(), tls: OnceLock::new() }
     }
 
-    /// Opens a connection to the host of `uri`.
+    /// Opens a connection to the host of `uri`. It takes the permit; a failure leaves it.
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] where nobody answers or the certificate is not to be trusted,
     /// [`ErrorKind::Timeout`] where it takes too long, [`ErrorKind::Config`] where no certificates can be read or
-    /// the proxy does not let us through.
-    pub(crate) async fn open(&self, uri: &Uri) -> Result<Opened> {
+    /// the proxy does not let us through. All of them are marked as [unsent](super::unsent).
+    pub(crate) async fn open(
+        &self,
+        uri: &Uri,
+        permit: &mut Option<Permit>,
+        trust: &Arc<Trust>,
+    ) -> Result<Opened> {
+        let record = Record::new(trust.clone());
+        self.connect(uri, permit, record).await.map_err(unsent)
+    }
+
+    async fn connect(&self, uri: &Uri, permit: &mut Option<Permit>, record: Arc<Record>) -> Result<Opened> {
         let host = uri.authority().expect("a checked URL names a host");
         let socket = match self.proxies.of(uri) {
             None => self.limited(self.tcp(uri.clone()), host).await?,
@@ -82,32 +96,48 @@ impl Connector {
             Some(proxy) => self.limited(self.tcp(proxy.uri), host).await?,
         };
         if uri.scheme_str() != Some("https") {
-            return http1(TokioIo::new(socket)).await.map_err(|e| cannot(host, &e));
+            let socket = TokioIo::new(socket);
+            return http1(socket, permit, record).await.map_err(|e| cannot(host, &e));
         }
         // In a box: thousands of connections without TLS are opened at once, and need no room for its state.
-        Box::pin(self.secure(socket, host)).await
+        Box::pin(self.secure(socket, host, permit, record)).await
     }
 
-    async fn secure(&self, socket: TcpStream, host: &Authority) -> Result<Opened> {
+    async fn secure(
+        &self,
+        socket: TcpStream,
+        host: &Authority,
+        permit: &mut Option<Permit>,
+        record: Arc<Record>,
+    ) -> Result<Opened> {
         let name = host.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(name).map_err(|e| cannot(host, &e))?;
         let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot(host, &e)) };
         let stream = self.limited(secured, host).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = TokioIo::new(stream);
-        let opened = if http2 { self::http2(stream).await } else { http1(stream).await };
+        let opened =
+            if http2 { self::http2(stream, permit).await } else { http1(stream, permit, record).await };
         opened.map_err(|e| cannot(host, &e))
     }
 
     async fn tcp(&self, uri: Uri) -> Result<TcpStream> {
         let host = uri.authority().cloned();
-        let opened = self.tcp.clone().call(uri).await;
+        let opened = {
+            let _dial = self.budget.dial().await;
+            self.tcp.clone().call(uri).await
+        };
         let name = host.as_ref().map_or("the server", Authority::as_str);
-        opened.map(TokioIo::into_inner).map_err(|e| broken(&format!("cannot connect to {name}"), &e))
+        opened.map(TokioIo::into_inner).map_err(|e| failed(&format!("cannot connect to {name}"), &e))
     }
 
     fn tls(&self) -> Result<&TlsConnector> {
-        self.tls.get_or_init(|| tls(&self.roots)).as_ref().map_err(Error::clone)
+        if let Some(tls) = self.tls.get() {
+            return Ok(tls);
+        }
+        // A failure is not kept: files that cannot be read now may be readable later.
+        let tls = tls(&self.roots)?;
+        Ok(self.tls.get_or_init(|| tls))
     }
 
     /// Runs one part of opening a connection, which may take no longer than the timeout.
@@ -121,19 +151,41 @@ impl Connector {
 }
 
 fn cannot(host: &Authority, error: &(dyn StdError + 'static)) -> Error {
-    broken(&format!("cannot connect to {host}"), error)
+    failed(&format!("cannot connect to {host}"), error)
+}
+
+fn failed(what: &str, error: &(dyn StdError + 'static)) -> Error {
+    if descriptors::is_out_of_descriptors(causes(error)) {
+        let message = format!("{what}: this process has no file descriptor left (ulimit -n)");
+        return without_descriptor(Error::new(ErrorKind::Connection, message));
+    }
+    broken(what, error)
 }
 
 /// Every connection is driven by a task of its own, which ends with the connection: when the pool and all
 /// requests have let go of it, or the server has closed it.
-async fn http1<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result<Opened> {
-    let (mut sender, connection) = http1::handshake(io).await?;
-    tokio::spawn(connection);
+async fn http1<S: Socket>(
+    socket: S,
+    permit: &mut Option<Permit>,
+    record: Arc<Record>,
+) -> hyper::Result<Opened> {
+    let wire = Wire::new(socket, record.clone(), connected(permit));
+    let (mut sender, connection) = http1::handshake(wire).await?;
+    tokio::spawn(drive(connection, record.clone()));
     sender.ready().await?;
-    Ok(Opened::One(sender))
+    Ok(Opened::One { sender, record })
 }
 
-async fn http2<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result<Opened> {
+fn connected(permit: &mut Option<Permit>) -> Permit {
+    let mut permit = permit.take().expect("an attempt to connect has a permit");
+    permit.connected();
+    permit
+}
+
+async fn http2<T: Read + Write + Unpin + Send + 'static>(
+    io: T,
+    permit: &mut Option<Permit>,
+) -> hyper::Result<Opened> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         // Notices a connection that died silently; costs nothing while answers come.
@@ -144,6 +196,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result
         .await?;
     let connection = Arc::new(Mutex::new(Some(connection)));
     let driven = connection.clone();
+    let mut permit = Some(connected(permit));
     tokio::spawn(std::future::poll_fn(move |task| {
         let mut held = driven.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(connection) = &mut *held else { return Poll::Ready(()) };
@@ -151,6 +204,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(io: T) -> hyper::Result
         if done.is_ready() {
             // What it has not sent comes back only now.
             *held = None;
+            drop(permit.take());
         }
         done
     }));
@@ -183,6 +237,11 @@ fn roots(extra: &[CertificateDer<'static>]) -> Result<RootCertStore> {
             .map_err(|e| Error::new(ErrorKind::Config, format!("a root certificate cannot be used: {e}")))?;
     }
     if roots.is_empty() {
+        if platform.errors.iter().any(|error| descriptors::is_out_of_descriptors(causes(error))) {
+            let message =
+                "no root certificates could be read: this process has no file descriptor left (ulimit -n)";
+            return Err(without_descriptor(Error::new(ErrorKind::Connection, message)));
+        }
         let why = platform.errors.first().map(|e| format!(": {e}")).unwrap_or_default();
         let message = format!(
             "no root certificates found{why}: install the ca-certificates of the system, or set SSL_CERT_FILE"

@@ -10,7 +10,7 @@ use http::response::Parts;
 use http::{Request, header};
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
 use super::client::{Client, Timeouts};
@@ -42,9 +42,11 @@ impl Exchange {
         timeouts: Timeouts,
         deadline: Option<Instant>,
     ) -> Result<Self> {
+        // Connecting has its own timeout. Waiting for a connection that another call holds is no silence of the server.
+        let lease = until(deadline, client.lease(request.uri())).await??;
         let mut watch = Watch::start(timeouts, deadline);
         // Pinned here and lent: handed over, it would have room in two futures of every call.
-        let sent = pin!(client.request(request));
+        let sent = pin!(client.request(request, lease));
         let (head, body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
         Ok(Self { head, body, watch, most: client.max_body_bytes(), read: 0 })
     }
@@ -143,6 +145,15 @@ impl Exchange {
         }
         String::from_utf8_lossy(&all).into_owned()
     }
+}
+
+/// Waits for `work`, at most to the end of the run.
+async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> Result<T> {
+    let Some(deadline) = deadline else { return Ok(work.await) };
+    timeout_at(deadline, work).await.map_err(|_| {
+        let message = "the run ended before the request had a connection";
+        Error::new(ErrorKind::Timeout, message).with_retryable(false)
+    })
 }
 
 fn too_long(most: usize) -> Error {

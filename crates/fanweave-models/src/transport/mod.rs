@@ -9,7 +9,9 @@
 //!  ├ exchange  one request and its answer, under the timeouts of `watch`
 //!  │   └ client   settings, and the way to the server:
 //!  │       ├ pool     connections for the calls, as few as will do
-//!  │       │   └ connect   opening one: `proxy`, TLS, version of HTTP
+//!  │       │   ├ connect       opening one: `proxy`, TLS, version of HTTP
+//!  │       │   ├ descriptors   how many may be open
+//!  │       │   └ wire          connections that deliver more than was asked for
 //!  │       └ own      or a transport that somebody brings
 //!  ├ frames    the events of a streamed answer: `sse`, or `lines`
 //!  └ secret    keys, and texts without them; `keys` that change
@@ -20,6 +22,7 @@ pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;
 mod connect;
+pub(crate) mod descriptors;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
 pub(crate) mod frames;
@@ -33,7 +36,9 @@ mod proxy;
 pub(crate) mod retry;
 pub(crate) mod secret;
 pub(crate) mod sse;
+pub(crate) mod unsent;
 mod watch;
+mod wire;
 
 /// By this a server can tell a request that is sent again from another one. The name that the official SDKs use.
 const IDEMPOTENCY_KEY: http::HeaderName = http::HeaderName::from_static("idempotency-key");

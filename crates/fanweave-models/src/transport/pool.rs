@@ -6,10 +6,15 @@
 //!
 //! Until a server has shown which version it speaks, a burst waits for its first connection: opening one for each
 //! call would be a hundred times too many.
+//!
+//! All pools of the process share one budget of sockets (`descriptors`): calls beyond it wait for a connection. What a
+//! server sends beyond its answers closes a connection (`wire`).
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fanweave_core::{Error, ErrorKind, Result};
@@ -21,12 +26,15 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::IDEMPOTENCY_KEY;
 use super::connect::{Connector, Opened, Sent, Streams};
+use super::descriptors::{self, Share};
 use super::exchange::{broken, causes};
 use super::proxy::Proxy;
+use super::unsent::{is_out_of_descriptors, unsent};
+use super::wire::{Record, Trust, Unfit, is_unexpected};
 
 /// How long an unused connection is kept. Common load balancers close theirs after 100 s and more.
 const IDLE: Duration = Duration::from_secs(90);
@@ -40,6 +48,10 @@ const CROSSED: Duration = Duration::from_secs(1);
 
 /// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
 const RESENDS: usize = 3;
+
+/// Maximum wait, after the end of an answer, until the task of its connection says whether more has arrived. It takes
+/// microseconds, unless the server has answered without reading the request.
+const VERDICT: Duration = Duration::from_millis(50);
 
 /// Connections to every host that was called, with the settings of one client.
 pub(crate) struct Pool {
@@ -61,33 +73,80 @@ impl Pool {
         Self { connector: Arc::new(connector), hosts: Mutex::default() }
     }
 
-    /// Sends `request`, on a connection that is free or on a new one. The lease is to be kept until the body of
-    /// the answer has been read.
+    /// A connection for one call to the host of `uri`: one that is free or a new one.
+    ///
+    /// # Errors
+    /// As [`Connector::open`].
+    pub(crate) async fn lease(&self, uri: &Uri) -> Result<Lease> {
+        self.host(uri).lease().await
+    }
+
+    /// Opens a connection to the host of `uri` and keeps it as a free one. Sends no request.
+    ///
+    /// # Errors
+    /// As [`Connector::open`].
+    pub(crate) async fn connect(&self, uri: &Uri) -> Result<()> {
+        let host = self.host(uri);
+        let opened = host.dial(|| true).await.expect("always wanted")?;
+        host.state().take_in(opened);
+        host.sweep_later();
+        host.serve();
+        Ok(())
+    }
+
+    /// Sends `request` on the connection of `lease`, or on another one if that has ended. The lease of the answer is to
+    /// be kept until its body has been read.
     ///
     /// # Errors
     /// As [`Connector::open`], and [`ErrorKind::Connection`] where no answer comes.
-    pub(crate) async fn send(&self, mut request: Request<Sent>) -> Result<(Response<Incoming>, Lease)> {
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Sent>,
+        lease: Lease,
+    ) -> Result<(Response<Incoming>, Lease)> {
         let uri = request.uri().clone();
-        let host = self.host(&uri);
+        let host = lease.host.clone();
+        let mut lease = Some(lease);
         let mut sent = 0;
         loop {
-            let mut lease = host.lease().await?;
+            let mut lease = match lease.take() {
+                Some(lease) => lease,
+                None => host.lease().await?,
+            };
             sent += 1;
             let failed = match &mut lease.connection {
-                Some(Connection::One { sender, is_used }) => {
+                Some(Connection::One { sender, record, is_used }) => {
                     host.address_http1(&mut request, &uri);
                     let may_cross = *is_used && request.headers().contains_key(IDEMPOTENCY_KEY);
-                    let copy = may_cross.then(|| request.clone());
+                    let copy = request.clone();
                     let began = Instant::now();
-                    match (sender.try_send_request(request).await, copy) {
-                        (Ok(answer), _) => return Ok((answer, lease)),
-                        (Err(failed), Some(copy))
-                            if sent <= RESENDS && began.elapsed() < CROSSED && is_closed(failed.error()) =>
+                    record.arm();
+                    match sender.try_send_request(request).await {
+                        Ok(answer) => {
+                            lease.is_success = answer.status().is_success();
+                            return Ok((answer, lease));
+                        }
+                        Err(failed) if Unfit::of(failed.error()).is_some() => {
+                            // Nothing was written, and the connection has gone.
+                            sent -= 1;
+                            request = copy;
+                            continue;
+                        }
+                        Err(failed)
+                            if may_cross
+                                && sent <= RESENDS
+                                && began.elapsed() < CROSSED
+                                && is_closed(failed.error()) =>
                         {
                             request = copy;
                             continue;
                         }
-                        (Err(failed), _) => failed,
+                        Err(failed) => {
+                            if is_unexpected(failed.error()) {
+                                record.surplus();
+                            }
+                            failed
+                        }
                     }
                 }
                 Some(Connection::Many(shared)) => {
@@ -104,8 +163,7 @@ impl Pool {
                 }
                 None => unreachable!("a lease holds its connection until it is dropped"),
             };
-            request = resend(failed, sent)
-                .map_err(|error| broken(&format!("no answer from {}", host.authority), &error))?;
+            request = resend(failed, sent, &host.authority)?;
         }
     }
 
@@ -120,16 +178,21 @@ impl Pool {
         // Runtimes come and go.
         hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
         let host = Arc::new(Host::new(&self.connector, uri, &key.0, &key.1));
+        let weak: Weak<Host> = Arc::downgrade(&host);
+        self.connector.budget.register(weak);
         hosts.insert(key, host.clone());
         host
     }
 }
 
 /// The request, where it has not left this machine and may be sent once more.
-fn resend(mut failed: TrySendError<Request<Sent>>, sent: usize) -> Result<Request<Sent>, hyper::Error> {
-    match failed.take_message() {
+fn resend(mut failed: TrySendError<Request<Sent>>, sent: usize, host: &Authority) -> Result<Request<Sent>> {
+    let request = failed.take_message();
+    let broken = || broken(&format!("no answer from {host}"), failed.error());
+    match request {
         Some(request) if sent <= RESENDS => Ok(request),
-        _ => Err(failed.into_error()),
+        Some(_) => Err(unsent(broken())),
+        None => Err(broken()),
     }
 }
 
@@ -168,6 +231,9 @@ struct Host {
     name: HeaderValue,
     /// The proxy that requests without TLS are handed to.
     proxy: Option<Proxy>,
+    /// Its part of the budget of sockets.
+    share: Arc<Share>,
+    trust: Arc<Trust>,
     state: Mutex<State>,
 }
 
@@ -192,14 +258,15 @@ struct State {
 /// An HTTP/1.1 connection that nobody uses.
 struct Free {
     sender: http1::SendRequest<Sent>,
+    record: Arc<Record>,
     /// Whether it has carried a call: one that has not was opened just now.
     is_used: bool,
     since: Instant,
 }
 
 impl Free {
-    fn used(sender: http1::SendRequest<Sent>) -> Self {
-        Self { sender, is_used: true, since: Instant::now() }
+    fn used(sender: http1::SendRequest<Sent>, record: Arc<Record>) -> Self {
+        Self { sender, record, is_used: true, since: Instant::now() }
     }
 }
 
@@ -234,10 +301,16 @@ struct Shared {
 pub(crate) struct Lease {
     host: Arc<Host>,
     connection: Option<Connection>,
+    /// Breaches of trust of its host when it began.
+    breaches: usize,
+    /// Whether the status of the answer says so.
+    is_success: bool,
+    /// Ends the wait for the verdict on the connection.
+    verdict: Option<Pin<Box<Sleep>>>,
 }
 
 enum Connection {
-    One { sender: http1::SendRequest<Sent>, is_used: bool },
+    One { sender: http1::SendRequest<Sent>, record: Arc<Record>, is_used: bool },
     Many(Arc<Shared>),
 }
 
@@ -253,6 +326,8 @@ impl Host {
             authority: authority.clone(),
             name,
             proxy: connector.proxies.of(uri).filter(|_| !https),
+            share: Arc::default(),
+            trust: Arc::default(),
             state: Mutex::new(State { speaks, ..State::default() }),
         }
     }
@@ -292,11 +367,11 @@ impl Host {
         let (place, turn) = oneshot::channel();
         let missing = {
             let mut state = self.state();
-            if let Some(connection) = state.take() {
-                return Ok(Lease { host: self.clone(), connection: Some(connection) });
+            if let Some(connection) = state.take(&self.trust) {
+                return Ok(Lease::new(self, connection));
             }
             state.waiting.push_back(Waiting { place, runtime: Handle::current() });
-            state.missing()
+            state.missing(self.connector.budget.limit())
         };
         self.open(missing);
         turn.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Connection, "the pool was given up")))
@@ -308,7 +383,28 @@ impl Host {
         let Some((count, runtime)) = missing else { return };
         for _ in 0..count {
             // A task of its own, since others may get its connection: it ends within the connect timeouts.
-            runtime.spawn(Opening { host: self.clone(), outcome: None }.run());
+            runtime.spawn(Opening { host: self.clone(), outcome: None, is_over: false }.run());
+        }
+    }
+
+    /// Opens a connection as soon as the budget of sockets has room for it. `None` if it is no longer wanted then.
+    async fn dial(&self, is_wanted: impl Fn() -> bool) -> Option<Result<Opened>> {
+        let budget = &self.connector.budget;
+        loop {
+            let mut permit = Some(budget.acquire(&self.share).await);
+            if !is_wanted() {
+                return None;
+            }
+            let opened = self.connector.open(&self.uri, &mut permit, &self.trust).await;
+            match (&opened, permit) {
+                // No call fails by that: other connections will end, or files of this process.
+                (Err(error), Some(permit)) if is_out_of_descriptors(error) => {
+                    if !budget.ran_out(permit) {
+                        return Some(opened);
+                    }
+                }
+                _ => return Some(opened),
+            }
         }
     }
 
@@ -320,17 +416,8 @@ impl Host {
             // Those who would have got it hear of the failure; none is left without anybody to wait for.
             let share = state.waiting.len().div_ceil(state.opening.max(1));
             state.opening -= 1;
-            let now = Instant::now();
             match outcome {
-                Ok(Opened::One(sender)) => {
-                    state.speaks = Speaks::Http1;
-                    state.free.push(Free { sender, is_used: false, since: now });
-                }
-                Ok(Opened::Many { sender, streams }) => {
-                    state.speaks = Speaks::Http2(streams());
-                    let taken = AtomicUsize::new(0);
-                    state.shared.push((Arc::new(Shared { sender, streams, taken }), now));
-                }
+                Ok(opened) => state.take_in(opened),
                 Err(error) => {
                     let gone = state.waiting.drain(..share).map(|waiting| (waiting.place, error.clone()));
                     refused.extend(gone);
@@ -344,6 +431,16 @@ impl Host {
         self.serve();
     }
 
+    /// Ends an attempt to open a connection that no call waits for.
+    fn is_unneeded(&self) -> bool {
+        let mut state = self.state();
+        let is_unneeded = state.waiting.iter().all(|waiting| waiting.place.is_closed());
+        if is_unneeded {
+            state.opening -= 1;
+        }
+        is_unneeded
+    }
+
     /// Gives connections to those who wait, as far as there are any, and opens more.
     fn serve(self: &Arc<Self>) {
         loop {
@@ -353,15 +450,19 @@ impl Host {
                     state.waiting.pop_front();
                 }
                 if state.waiting.is_empty() {
+                    drop(state);
+                    if self.connector.budget.wants_back(&self.share, true) {
+                        descriptors::Host::close_idle(&**self);
+                    }
                     return;
                 }
-                let Some(connection) = state.take() else {
-                    let missing = state.missing();
+                let Some(connection) = state.take(&self.trust) else {
+                    let missing = state.missing(self.connector.budget.limit());
                     drop(state);
                     return self.open(missing);
                 };
                 let waiting = state.waiting.pop_front().expect("looked at just now");
-                (waiting.place, Lease { host: self.clone(), connection: Some(connection) })
+                (waiting.place, Lease::new(self, connection))
             };
             // Somebody who has gone in this moment lets go of it again: outside of the lock.
             drop(place.send(Ok(lease)));
@@ -388,6 +489,32 @@ impl Host {
     }
 }
 
+/// Gives up idle connections for hosts that have none.
+impl descriptors::Host for Host {
+    fn share(&self) -> &Arc<Share> {
+        &self.share
+    }
+
+    fn idle_since(&self) -> Option<Instant> {
+        let state = self.state();
+        let shared = state.shared.iter().filter(|(shared, _)| shared.is_idle()).map(|(_, since)| *since);
+        state.free.iter().map(|free| free.since).chain(shared).min()
+    }
+
+    fn close_idle(&self) {
+        let closed = {
+            let mut state = self.state();
+            if state.free.is_empty() {
+                let idle = state.shared.iter().position(|(shared, _)| shared.is_idle());
+                (None, idle.map(|at| state.shared.remove(at)))
+            } else {
+                (Some(state.free.remove(0)), None)
+            }
+        };
+        drop(closed);
+    }
+}
+
 impl Drop for Host {
     fn drop(&mut self) {
         // With the last handle on the client there is nothing left to look after.
@@ -399,8 +526,9 @@ impl Drop for Host {
 }
 
 impl State {
-    /// How many connections are to be opened for those who wait, and where. They count as being opened from now.
-    fn missing(&mut self) -> Option<(usize, Handle)> {
+    /// How many connections are to be opened for those who wait, and where. They count as being opened from now. No more
+    /// than `most` are opened at once: those that the budget has no room for would only wait as well.
+    fn missing(&mut self, most: usize) -> Option<(usize, Handle)> {
         // Calls that were given up since are not worth a connection.
         let first = self.waiting.iter().find(|waiting| !waiting.place.is_closed())?;
         let wanted = match self.speaks {
@@ -408,13 +536,28 @@ impl State {
             Speaks::Http1 => self.waiting.len(),
             Speaks::Http2(streams) => self.waiting.len().div_ceil(streams),
         };
-        let missing = wanted.saturating_sub(self.opening);
+        let missing = wanted.min(most.max(1)).saturating_sub(self.opening);
         self.opening += missing;
         (missing > 0).then(|| (missing, first.runtime.clone()))
     }
 
+    fn take_in(&mut self, opened: Opened) {
+        let now = Instant::now();
+        match opened {
+            Opened::One { sender, record } => {
+                self.speaks = Speaks::Http1;
+                self.free.push(Free { sender, record, is_used: false, since: now });
+            }
+            Opened::Many { sender, streams } => {
+                self.speaks = Speaks::Http2(streams());
+                let taken = AtomicUsize::new(0);
+                self.shared.push((Arc::new(Shared { sender, streams, taken }), now));
+            }
+        }
+    }
+
     /// A connection with room for a call.
-    fn take(&mut self) -> Option<Connection> {
+    fn take(&mut self, trust: &Trust) -> Option<Connection> {
         let before = self.shared.len();
         self.shared.retain(|(shared, _)| !shared.sender.is_closed());
         if before > 0 && self.shared.is_empty() && self.opening == 0 {
@@ -430,9 +573,9 @@ impl State {
                 return Some(Connection::Many(shared.clone()));
             }
         }
-        while let Some(Free { sender, is_used, since }) = self.free.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE {
-                return Some(Connection::One { sender, is_used });
+        while let Some(Free { sender, record, is_used, since }) = self.free.pop() {
+            if sender.is_ready() && since.elapsed() < IDLE && (!is_used || trust.is_kept()) {
+                return Some(Connection::One { sender, record, is_used });
             }
         }
         None
@@ -457,20 +600,68 @@ impl State {
     }
 }
 
+impl Shared {
+    fn is_idle(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) == 0
+    }
+}
+
+impl Lease {
+    fn new(host: &Arc<Host>, connection: Connection) -> Self {
+        let breaches = host.trust.breaches();
+        Self { host: host.clone(), connection: Some(connection), breaches, is_success: false, verdict: None }
+    }
+
+    /// Says, at the end of an answer, whether it is the answer to the request.
+    ///
+    /// That is certain for the first request of a connection, and over HTTP/2. After that, surplus bytes of an earlier
+    /// answer would have been taken for this one, and this one would follow.
+    pub(crate) fn poll_verdict(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Unfit>> {
+        let Some(Connection::One { sender, record, is_used: true }) = &mut self.connection else {
+            return Poll::Ready(Ok(()));
+        };
+        if record.is_early() && self.is_success {
+            record.surplus();
+        }
+        if self.host.trust.breaches() != self.breaches {
+            return Poll::Ready(Err(Unfit::Surplus));
+        }
+        let verdict = match sender.poll_ready(task) {
+            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => record.poll_ended(task),
+            Poll::Pending => Poll::Pending,
+        };
+        match verdict {
+            Poll::Ready(true) => Poll::Ready(Ok(())),
+            Poll::Ready(false) => Poll::Ready(Err(Unfit::Surplus)),
+            Poll::Pending => {
+                ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep(VERDICT))).as_mut().poll(task));
+                self.connection = None;
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
         match connection {
-            Connection::One { sender, .. } => {
+            Connection::One { sender, record, .. } => {
+                let budget = &self.host.connector.budget;
                 if sender.is_closed() {
                     return;
                 }
+                if !self.host.trust.is_kept() || budget.wants_back(&self.host.share, false) {
+                    drop(sender);
+                    return self.host.serve();
+                }
                 if !sender.is_ready() {
-                    return self.host.finish_later(sender);
+                    return self.host.finish_later(sender, record);
                 }
                 let is_swept = {
                     let mut state = self.host.state();
-                    state.free.push(Free::used(sender));
+                    state.free.push(Free::used(sender, record));
                     state.swept
                 };
                 if !is_swept {
@@ -494,12 +685,12 @@ impl Drop for Lease {
 impl Host {
     /// Takes back a connection that another thread is about to finish with. One whose answer was not read never
     /// becomes ready: it is closed.
-    fn finish_later(self: &Arc<Self>, mut sender: http1::SendRequest<Sent>) {
+    fn finish_later(self: &Arc<Self>, mut sender: http1::SendRequest<Sent>, record: Arc<Record>) {
         let Ok(runtime) = Handle::try_current() else { return };
         let host = self.clone();
         runtime.spawn(async move {
             if sender.ready().await.is_ok() {
-                host.state().free.push(Free::used(sender));
+                host.state().free.push(Free::used(sender, record));
                 host.sweep_later();
                 host.serve();
             }
@@ -511,19 +702,26 @@ impl Host {
 struct Opening {
     host: Arc<Host>,
     outcome: Option<Result<Opened>>,
+    /// Whether it is no longer counted.
+    is_over: bool,
 }
 
 impl Opening {
     async fn run(mut self) {
-        self.outcome = Some(self.host.connector.open(&self.host.uri).await);
+        let host = self.host.clone();
+        self.outcome = host.dial(|| !host.is_unneeded()).await;
+        self.is_over = self.outcome.is_none();
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         let outcome = self.outcome.take().unwrap_or_else(|| {
             let message = format!("cannot connect to {}: its runtime was shut down", self.host.authority);
-            Err(Error::new(ErrorKind::Connection, message))
+            Err(unsent(Error::new(ErrorKind::Connection, message)))
         });
         self.host.opened(outcome);
     }
@@ -555,3 +753,6 @@ impl Drop for Sweeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

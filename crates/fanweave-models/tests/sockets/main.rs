@@ -3,6 +3,7 @@
 
 mod calls;
 mod conformance;
+mod descriptors;
 mod faults;
 mod limits;
 mod network;

@@ -1,0 +1,430 @@
+//! The budget of sockets: the pools of a process never open more than the process may have.
+//!
+//! Every connection holds a [`Permit`] from before its socket is opened until the socket is closed. A caller that finds
+//! no permit left waits, and the idle connection of another host is closed for it. Permits go to the host with the
+//! fewest connections first, so that a busy host cannot keep them all.
+//!
+//! Other code of the process takes descriptors too. An attempt to connect that fails for want of one lowers the budget to
+//! what is open now ([`Budget::ran_out`]), and the budget is raised again one by one, after a pause.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::time::{Instant, timeout};
+
+/// Minimum number of descriptors kept for everything but connections: output, journals, three for each SQLite file, name
+/// lookups, and what the caller opens later.
+const RESERVE: usize = 16;
+
+/// Share of the limit that is kept where that is more than [`RESERVE`]: a larger program has more files.
+const RESERVE_SHARE: usize = 10;
+
+/// Pauses before the budget is raised again after it was too high: the first one and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// How long calls wait for a descriptor while no connection of the process is open, and so none will be closed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Says that open connections are limited by the limit of open files (`ulimit -n`). `None` unless a connection had to
+/// wait for that reason.
+///
+/// A program may print it once, since the limit costs time and no call fails by it:
+///
+/// ```
+/// if let Some(notice) = fanweave_models::connection_notice() {
+///     eprintln!("{notice}");
+/// }
+/// ```
+pub fn connection_notice() -> Option<String> {
+    SHARED.get()?.notice()
+}
+
+static SHARED: OnceLock<Arc<Budget>> = OnceLock::new();
+
+/// Permits for sockets, of one process.
+pub(crate) struct Budget {
+    state: Mutex<State>,
+    /// Soft limit of open files, where there is one.
+    soft: fn() -> Option<usize>,
+    /// Descriptors that were open before the first connection.
+    taken: usize,
+    /// Callers that wait for a permit.
+    queued: AtomicUsize,
+    /// Whether anybody has waited yet.
+    was_short: AtomicBool,
+    /// Permits to look up a name and connect: each may need a few descriptors more, for a moment.
+    dials: Semaphore,
+}
+
+struct State {
+    /// Sockets that are open or are being opened.
+    open: usize,
+    /// Those of them that became connections.
+    connected: usize,
+    /// Maximum for `open`, by the limit of open files.
+    limit: usize,
+    /// Lower maximum for `open`, since descriptors ran out.
+    lowered: Option<Lowered>,
+    queues: Vec<Queue>,
+    hosts: Vec<Weak<dyn Host>>,
+}
+
+struct Lowered {
+    limit: usize,
+    pause: Duration,
+    raise_at: Instant,
+    /// Since when there has been no connection at all.
+    none_since: Option<Instant>,
+}
+
+/// Callers of one host that wait for a permit.
+struct Queue {
+    share: Arc<Share>,
+    callers: VecDeque<oneshot::Sender<Permit>>,
+}
+
+/// Connections of one host, as the budget sees them.
+#[derive(Default)]
+pub(crate) struct Share {
+    /// Permits held. Changed only under the lock of the budget.
+    open: AtomicUsize,
+}
+
+/// A host of a pool, which can give up an idle connection.
+pub(crate) trait Host: Send + Sync {
+    fn share(&self) -> &Arc<Share>;
+    /// Since when the connection has been idle that was used longest ago.
+    fn idle_since(&self) -> Option<Instant>;
+    /// Closes that connection.
+    fn close_idle(&self);
+}
+
+/// The right to have one socket. Dropped after the socket.
+pub(crate) struct Permit {
+    budget: Arc<Budget>,
+    share: Arc<Share>,
+    is_connected: bool,
+}
+
+impl Budget {
+    /// The budget of the process.
+    pub(crate) fn shared() -> Arc<Self> {
+        SHARED.get_or_init(|| Arc::new(Self::new(soft_limit, open_descriptors()))).clone()
+    }
+
+    fn new(soft: fn() -> Option<usize>, taken: usize) -> Self {
+        let limit = soft();
+        let dials = limit.map_or(Semaphore::MAX_PERMITS, reserve).min(Semaphore::MAX_PERMITS);
+        let state = State {
+            open: 0,
+            connected: 0,
+            limit: sockets(limit, taken),
+            lowered: None,
+            queues: Vec::new(),
+            hosts: Vec::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            soft,
+            taken,
+            queued: AtomicUsize::new(0),
+            was_short: AtomicBool::new(false),
+            dials: Semaphore::new(dials),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn notice(&self) -> Option<String> {
+        let soft = (self.soft)().filter(|_| self.was_short.load(Ordering::Relaxed))?;
+        let limit = self.state().maximum();
+        Some(format!("open connections are limited to {limit} by the limit of open files (ulimit -n {soft})"))
+    }
+
+    /// Makes the idle connections of `host` available to others.
+    pub(crate) fn register(&self, host: Weak<dyn Host>) {
+        let mut state = self.state();
+        state.hosts.retain(|host| host.strong_count() > 0);
+        state.hosts.push(host);
+    }
+
+    /// Maximum number of connections now.
+    pub(crate) fn limit(&self) -> usize {
+        self.state().maximum()
+    }
+
+    /// Waits for a permit.
+    pub(crate) async fn acquire(self: &Arc<Self>, share: &Arc<Share>) -> Permit {
+        let mut turn = {
+            let mut state = self.state();
+            if state.is_full() {
+                // The process may have raised its limit since.
+                state.limit = sockets((self.soft)(), self.taken);
+            }
+            if !state.is_full() {
+                return state.permit(self, share);
+            }
+            let (caller, turn) = oneshot::channel();
+            state.queue(share).push_back(caller);
+            turn
+        };
+        self.was_short.store(true, Ordering::Relaxed);
+        let _queued = Queued::new(&self.queued);
+        self.make_room(share);
+        loop {
+            // A budget that was lowered is raised by those who wait.
+            let pause = self.state().lowered.as_ref().map_or(PAUSE.1, |lowered| {
+                lowered.raise_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+            });
+            match timeout(pause, &mut turn).await {
+                Ok(permit) => return permit.expect("the budget drops a caller only with its receiver"),
+                Err(_) => self.raise(),
+            }
+        }
+    }
+
+    /// Waits until a name may be looked up.
+    pub(crate) async fn dial(&self) -> SemaphorePermit<'_> {
+        self.dials.acquire().await.expect("never closed")
+    }
+
+    /// Whether a host should close a connection for another host that waits: one that `is_spare`, or that gives a host
+    /// with fewer its share.
+    ///
+    /// Asked for every call that ends: one load as long as nobody waits.
+    pub(crate) fn wants_back(&self, share: &Arc<Share>, is_spare: bool) -> bool {
+        if self.queued.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let state = self.state();
+        let mine = share.open();
+        state.queues.iter().any(|queue| {
+            let theirs = queue.share.open();
+            let is_other = !Arc::ptr_eq(&queue.share, share);
+            is_other && (is_spare || theirs == 0 || theirs + 1 < mine) && queue.is_waiting()
+        })
+    }
+
+    /// Lowers the budget to what is open: an attempt to connect has found no descriptor. `permit` is that of the attempt.
+    ///
+    /// Returns whether it is worth waiting for another: not after `PATIENCE` without any connection.
+    pub(crate) fn ran_out(&self, permit: Permit) -> bool {
+        let now = Instant::now();
+        self.was_short.store(true, Ordering::Relaxed);
+        let goes_on = {
+            let mut state = self.state();
+            let (limit, connected) = (state.open.saturating_sub(1), state.connected);
+            let lowered = state.lowered.get_or_insert_with(|| Lowered {
+                limit,
+                pause: PAUSE.0,
+                raise_at: now + PAUSE.0,
+                none_since: None,
+            });
+            lowered.limit = lowered.limit.min(limit);
+            if connected > 0 {
+                lowered.none_since = None;
+            }
+            let none_since = (connected == 0).then(|| *lowered.none_since.get_or_insert(now));
+            none_since.is_none_or(|since| since.elapsed() < PATIENCE)
+        };
+        drop(permit);
+        goes_on
+    }
+
+    /// Allows one socket more than before, if the pause is over.
+    fn raise(self: &Arc<Self>) {
+        let granted = {
+            let mut state = self.state();
+            let (now, full) = (Instant::now(), state.limit);
+            if let Some(lowered) = &mut state.lowered
+                && lowered.raise_at <= now
+            {
+                lowered.limit += 1;
+                lowered.pause = (lowered.pause * 2).min(PAUSE.1);
+                lowered.raise_at = now + lowered.pause;
+                if lowered.limit >= full {
+                    state.lowered = None;
+                }
+            }
+            state.grant(self)
+        };
+        hand_out(granted);
+    }
+
+    /// Closes the connection that has been idle longest, of another host.
+    fn make_room(&self, share: &Arc<Share>) {
+        // Each host has a lock of its own, which comes before that of the budget.
+        let hosts: Vec<_> = self.state().hosts.iter().filter_map(Weak::upgrade).collect();
+        let others = hosts.iter().filter(|host| !Arc::ptr_eq(host.share(), share));
+        let idle = others.filter_map(|host| Some((host.idle_since()?, host)));
+        if let Some((_, host)) = idle.min_by_key(|(since, _)| *since) {
+            host.close_idle();
+        }
+    }
+}
+
+impl State {
+    fn maximum(&self) -> usize {
+        self.lowered.as_ref().map_or(self.limit, |lowered| lowered.limit.min(self.limit))
+    }
+
+    fn is_full(&self) -> bool {
+        self.open >= self.maximum()
+    }
+
+    fn permit(&mut self, budget: &Arc<Budget>, share: &Arc<Share>) -> Permit {
+        self.open += 1;
+        share.open.fetch_add(1, Ordering::Relaxed);
+        Permit { budget: budget.clone(), share: share.clone(), is_connected: false }
+    }
+
+    fn queue(&mut self, share: &Arc<Share>) -> &mut VecDeque<oneshot::Sender<Permit>> {
+        let known = self.queues.iter().position(|queue| Arc::ptr_eq(&queue.share, share));
+        let at = known.unwrap_or_else(|| {
+            self.queues.push(Queue { share: share.clone(), callers: VecDeque::new() });
+            self.queues.len() - 1
+        });
+        &mut self.queues[at].callers
+    }
+
+    /// Permits for those who wait, as many as there are: to the hosts with the fewest first.
+    fn grant(&mut self, budget: &Arc<Budget>) -> Vec<(oneshot::Sender<Permit>, Permit)> {
+        let mut granted = Vec::new();
+        while !self.is_full() {
+            self.queues.retain_mut(Queue::is_waiting_after_pruning);
+            let Some(next) = self.queues.iter_mut().min_by_key(|queue| queue.share.open()) else { break };
+            let (share, caller) = (next.share.clone(), next.callers.pop_front());
+            let caller = caller.expect("empty queues were removed");
+            granted.push((caller, self.permit(budget, &share)));
+        }
+        granted
+    }
+}
+
+/// Never under the lock: the permit of a caller that has gone is dropped here.
+fn hand_out(granted: Vec<(oneshot::Sender<Permit>, Permit)>) {
+    for (caller, permit) in granted {
+        drop(caller.send(permit));
+    }
+}
+
+impl Queue {
+    fn is_waiting(&self) -> bool {
+        self.callers.iter().any(|caller| !caller.is_closed())
+    }
+
+    /// Removes callers that have gone from the front.
+    fn is_waiting_after_pruning(&mut self) -> bool {
+        while self.callers.front().is_some_and(oneshot::Sender::is_closed) {
+            self.callers.pop_front();
+        }
+        !self.callers.is_empty()
+    }
+}
+
+impl Share {
+    fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+impl Permit {
+    /// Says that the socket has become a connection.
+    pub(crate) fn connected(&mut self) {
+        if std::mem::replace(&mut self.is_connected, true) {
+            return;
+        }
+        let mut state = self.budget.state();
+        state.connected += 1;
+        if let Some(lowered) = &mut state.lowered {
+            // There are descriptors again.
+            (lowered.pause, lowered.none_since) = (PAUSE.0, None);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let granted = {
+            let mut state = self.budget.state();
+            state.open -= 1;
+            state.connected -= usize::from(self.is_connected);
+            self.share.open.fetch_sub(1, Ordering::Relaxed);
+            state.grant(&self.budget)
+        };
+        hand_out(granted);
+    }
+}
+
+/// Counts a caller that waits.
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn new(queued: &'a AtomicUsize) -> Self {
+        queued.fetch_add(1, Ordering::Relaxed);
+        Self(queued)
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Sockets that a process may have that has a limit of `soft` open files, `taken` of them already.
+fn sockets(soft: Option<usize>, taken: usize) -> usize {
+    let Some(soft) = soft else { return usize::MAX };
+    soft.saturating_sub(taken + reserve(soft)).max(1)
+}
+
+fn reserve(soft: usize) -> usize {
+    RESERVE.max(soft / RESERVE_SHARE)
+}
+
+#[cfg(unix)]
+fn soft_limit() -> Option<usize> {
+    let (soft, _) = rlimit::Resource::NOFILE.get().ok()?;
+    (soft != rlimit::INFINITY).then(|| usize::try_from(soft).unwrap_or(usize::MAX))
+}
+
+#[cfg(not(unix))]
+fn soft_limit() -> Option<usize> {
+    None
+}
+
+/// Descriptors that are open now, or the three of every process where nobody can say.
+fn open_descriptors() -> usize {
+    // The directory itself is one of its entries.
+    std::fs::read_dir("/dev/fd").map_or(3, |entries| entries.count().saturating_sub(1))
+}
+
+/// Whether an attempt to connect failed because this process or machine has no descriptor left.
+///
+/// A name lookup does not say so reliably: what it needs to open fails, and it reports an unknown name. Then it counts
+/// if there is no descriptor left now.
+pub(crate) fn is_out_of_descriptors<'a>(
+    mut causes: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
+) -> bool {
+    causes.any(|cause| match cause.downcast_ref::<std::io::Error>() {
+        Some(error) if is_limit(error) => true,
+        _ => cause.to_string().contains("failed to lookup address information") && has_none_left(),
+    })
+}
+
+fn is_limit(error: &std::io::Error) -> bool {
+    // EMFILE and ENFILE have these numbers on all Unix systems.
+    cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
+}
+
+fn has_none_left() -> bool {
+    std::fs::File::open("/dev/null").is_err_and(|error| is_limit(&error))
+}
+
+#[cfg(test)]
+mod tests;

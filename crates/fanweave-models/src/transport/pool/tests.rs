@@ -1,0 +1,107 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanweave_core::{Error, ErrorKind, Result};
+use http::{Request, Response, Uri};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::transport::body::Body;
+use crate::transport::client::{Client, Timeouts};
+use crate::transport::own::HttpTransport;
+use crate::transport::unsent::{is_unreachable, never_sent};
+
+fn client() -> Client {
+    let timeouts = Timeouts { connect: Duration::from_millis(100), ..Timeouts::default() };
+    Client::builder().timeouts(timeouts).no_proxy().build().unwrap()
+}
+
+fn request(uri: &Uri) -> Request<Bytes> {
+    Request::post(uri.clone()).body(Bytes::from_static(b"{}")).unwrap()
+}
+
+/// Hands the first connection to `serve`.
+async fn listen<F>(scheme: &str, serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> (Uri, JoinHandle<()>)
+where
+    F: Future<Output = ()> + Send,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("{scheme}://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    let task = tokio::spawn(async move {
+        let (socket, _) = listener.accept().await.unwrap();
+        drop(listener);
+        serve(socket).await;
+    });
+    (uri, task)
+}
+
+async fn probe(uri: &Uri) -> Error {
+    client().probe_connect(uri).await.expect("has a pool").unwrap_err()
+}
+
+#[tokio::test]
+async fn a_probe_sends_nothing_and_leaves_its_connection_for_the_next_request() {
+    let (uri, server) = listen("http", |mut socket| async move {
+        let mut begin = [0; 4];
+        socket.read_exact(&mut begin).await.unwrap();
+        assert_eq!(&begin, b"POST");
+        socket.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.unwrap();
+    })
+    .await;
+    let client = client();
+    client.probe_connect(&uri).await.unwrap().unwrap();
+    // The listener has gone: a second connection would be refused.
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(client.request(request(&uri), None).await.unwrap().status(), 204);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_with_a_transport_of_its_own_has_no_probe() {
+    struct Own;
+    impl HttpTransport for Own {
+        async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>> {
+            unreachable!("a probe sends nothing")
+        }
+    }
+    let client = Client::builder().transport(Own).build().unwrap();
+    assert!(client.probe_connect(&Uri::from_static("http://x")).await.is_none());
+}
+
+#[tokio::test]
+async fn hosts_that_cannot_be_reached_are_told_apart_from_requests_that_were_sent() {
+    let (refused, _) = listen("http", |_| async {}).await;
+    // Its only connection.
+    client().probe_connect(&refused).await.unwrap().unwrap();
+    let unknown = format!("http://{}.invalid/", "x".repeat(64)).parse().unwrap();
+    let (cut, _) = listen("https", |_| async {}).await;
+    let (silent, _) = listen("https", |_| std::future::pending()).await;
+    for uri in [refused, unknown, cut, silent] {
+        let error = probe(&uri).await;
+        assert!(never_sent(&error) && is_unreachable(&error), "{uri}: {error}");
+        assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout), "{error}");
+    }
+
+    let (closes, _) = listen("http", |mut socket| async move {
+        let _ = socket.read(&mut [0; 1024]).await;
+    })
+    .await;
+    let error = client().request(request(&closes), None).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Connection && !never_sent(&error), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_that_gives_no_tunnel_is_unreachable_and_one_that_wants_a_password_is_not() {
+    for (answer, unreachable) in [("502 X", true), ("407 X", false)] {
+        let (proxy, _) = listen("http", move |mut socket| async move {
+            let _ = socket.read(&mut [0; 1024]).await;
+            let _ = socket.write_all(format!("HTTP/1.1 {answer}\r\n\r\n").as_bytes()).await;
+        })
+        .await;
+        let client = Client::builder().proxy(&proxy.to_string()).build().unwrap();
+        let error = client.request(request(&Uri::from_static("https://x.test/")), None).await.unwrap_err();
+        assert!(never_sent(&error), "{error}");
+        assert_eq!(is_unreachable(&error), unreachable, "{error}");
+    }
+}

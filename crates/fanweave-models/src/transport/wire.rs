@@ -1,0 +1,296 @@
+//! Surplus bytes on HTTP/1.1 connections: answers that no request asked for.
+//!
+//! A server or gateway that sends more than it was asked for shifts all later answers of the connection: each request gets
+//! the answer to another one. Bytes alone do not tell, so that a connection is used again only if nothing arrived
+//! between its last answer and the next request:
+//!
+//! - hyper closes a connection with bytes left over after an answer, or that reads bytes while idle. [`Wire`] reports that.
+//! - hyper reads only what the runtime has already heard of. [`Wire`] asks the operating system in the moment before the
+//!   first byte of a request is written.
+//! - The answer to a second or later request counts only after the connection was seen to hold nothing more
+//!   ([`Record::verdict`]).
+//! - A host that has once sent surplus bytes gets one request a connection from then on ([`Trust`]).
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures::task::AtomicWaker;
+use hyper::client::conn::http1;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_rustls::client::TlsStream;
+
+use super::connect::Sent;
+use super::descriptors::Permit;
+use super::exchange::causes;
+
+/// How long a host gets one request a connection after it has sent surplus bytes.
+const DISTRUST: Duration = Duration::from_secs(600);
+
+/// Whether a host answers each request once.
+#[derive(Default)]
+pub(crate) struct Trust {
+    /// Times that it did not.
+    breaches: AtomicUsize,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Trust {
+    fn breach(&self) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.breaches.fetch_add(1, Ordering::Release);
+    }
+
+    /// Times that the host has sent surplus bytes.
+    pub(crate) fn breaches(&self) -> usize {
+        self.breaches.load(Ordering::Acquire)
+    }
+
+    /// Whether connections of this host may carry more than one request.
+    pub(crate) fn is_kept(&self) -> bool {
+        if self.breaches() == 0 {
+            return true;
+        }
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_none_or(|last| last.elapsed() > DISTRUST)
+    }
+}
+
+/// What is known of one connection, shared by its [`Wire`] and the pool.
+pub(crate) struct Record {
+    trust: Arc<Trust>,
+    /// Set before a request: the next write checks that nothing has arrived.
+    is_armed: AtomicBool,
+    /// Whether an answer began before its request had been written.
+    is_early: AtomicBool,
+    has_surplus: AtomicBool,
+    has_ended: AtomicBool,
+    ended: AtomicWaker,
+}
+
+impl Record {
+    pub(crate) fn new(trust: Arc<Trust>) -> Arc<Self> {
+        Arc::new(Self {
+            trust,
+            is_armed: AtomicBool::new(false),
+            is_early: AtomicBool::new(false),
+            has_surplus: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
+            ended: AtomicWaker::new(),
+        })
+    }
+
+    /// Expects a request.
+    pub(crate) fn arm(&self) {
+        self.is_early.store(false, Ordering::Relaxed);
+        self.is_armed.store(true, Ordering::Release);
+    }
+
+    /// Whether the answer began before its request had been written.
+    pub(crate) fn is_early(&self) -> bool {
+        self.is_early.load(Ordering::Acquire)
+    }
+
+    /// Reports that the connection has delivered bytes that nobody asked for.
+    pub(crate) fn surplus(&self) {
+        if !self.has_surplus.swap(true, Ordering::AcqRel) {
+            self.trust.breach();
+        }
+    }
+
+    /// Waits until the connection has ended: whether it ended without surplus bytes.
+    pub(crate) fn poll_ended(&self, task: &mut Context<'_>) -> Poll<bool> {
+        self.ended.register(task.waker());
+        if self.has_ended.load(Ordering::Acquire) {
+            Poll::Ready(!self.has_surplus.load(Ordering::Acquire))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn end(&self) {
+        self.has_ended.store(true, Ordering::Release);
+        self.ended.wake();
+    }
+}
+
+/// Runs a connection to its end, and records how it ended.
+pub(crate) async fn drive<S: Socket>(connection: http1::Connection<Wire<S>, Sent>, record: Arc<Record>) {
+    let ending = Ending(record);
+    match connection.without_shutdown().await {
+        Ok(mut parts) => {
+            // Where the server closes the connection after an answer, hyper does not look at what follows it.
+            if !parts.read_buf.is_empty() {
+                ending.0.surplus();
+            }
+            drop(ending);
+            let _ = std::future::poll_fn(|task| Pin::new(&mut parts.io).poll_shutdown(task)).await;
+        }
+        Err(error) if is_unexpected(&error) => ending.0.surplus(),
+        Err(_) => {}
+    }
+}
+
+/// Also where the runtime is shut down.
+struct Ending(Arc<Record>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// Whether hyper closed the connection because of bytes that no request asked for.
+pub(crate) fn is_unexpected(error: &hyper::Error) -> bool {
+    // It has no method for that. A test holds the words to what hyper says.
+    causes(error).any(|cause| {
+        cause.is::<hyper::Error>() && cause.to_string() == "received unexpected message from connection"
+    })
+}
+
+/// Why a connection could not take another request. Nothing of the request was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    /// The server has closed it.
+    Closed,
+    /// Bytes have arrived that nobody asked for.
+    Surplus,
+}
+
+impl Unfit {
+    /// The reason in an error of hyper's, if it is one of these.
+    pub(crate) fn of(error: &hyper::Error) -> Option<Self> {
+        causes(error).find_map(|cause| cause.downcast_ref::<Self>()).copied()
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the server had closed the connection",
+            Self::Surplus => "the server had sent more than one answer to a request",
+        })
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// A stream over a TCP socket.
+pub(crate) trait Socket: Read + Write + Unpin + Send + 'static {
+    fn tcp(&self) -> &TcpStream;
+    /// Whether bytes of the socket are bytes of HTTP. Those of TLS may be about TLS itself.
+    const IS_PLAIN: bool;
+}
+
+impl Socket for TokioIo<TcpStream> {
+    const IS_PLAIN: bool = true;
+
+    fn tcp(&self) -> &TcpStream {
+        self.inner()
+    }
+}
+
+impl Socket for TokioIo<TlsStream<TcpStream>> {
+    const IS_PLAIN: bool = false;
+
+    fn tcp(&self) -> &TcpStream {
+        self.inner().get_ref().0
+    }
+}
+
+/// The socket of an HTTP/1.1 connection, as hyper reads and writes it.
+pub(crate) struct Wire<S> {
+    socket: S,
+    record: Arc<Record>,
+    /// Whether bytes have been read since the current request began.
+    is_answered: bool,
+    /// Whether a request has been written.
+    is_used: bool,
+    _permit: Permit,
+}
+
+impl<S: Socket> Wire<S> {
+    pub(crate) fn new(socket: S, record: Arc<Record>, permit: Permit) -> Self {
+        Self { socket, record, is_answered: false, is_used: false, _permit: permit }
+    }
+
+    /// Checks what has to hold before more of a request is written.
+    fn check(&mut self) -> io::Result<()> {
+        if self.record.is_armed.load(Ordering::Acquire) {
+            self.record.is_armed.store(false, Ordering::Relaxed);
+            self.is_answered = false;
+            // With TLS the server speaks first: tickets for the next handshake.
+            if std::mem::replace(&mut self.is_used, true) || S::IS_PLAIN {
+                return self.check_silence();
+            }
+        } else if self.is_answered {
+            self.record.is_early.store(true, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Asks the operating system, which may know of bytes that the runtime has not yet heard of.
+    fn check_silence(&self) -> io::Result<()> {
+        let unfit = match SockRef::from(self.socket.tcp()).peek(&mut [MaybeUninit::uninit()]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Ok(1..) if S::IS_PLAIN => {
+                self.record.surplus();
+                Unfit::Surplus
+            }
+            _ => Unfit::Closed,
+        };
+        Err(io::Error::new(io::ErrorKind::ConnectionAborted, unfit))
+    }
+}
+
+impl<S: Socket> Read for Wire<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.socket).poll_read(task, buffer);
+        if read.is_ready() {
+            self.is_answered = true;
+        }
+        read
+    }
+}
+
+impl<S: Socket> Write for Wire<S> {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_write(task, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(task)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.socket).poll_write_vectored(task, bytes)
+    }
+}

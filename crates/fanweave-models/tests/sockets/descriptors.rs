@@ -1,0 +1,163 @@
+//! Calls in a process with few file descriptors. Each test runs its client in a process of its own.
+#![cfg(unix)]
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use fanweave_core::{Model, Result};
+use fanweave_models::{ModelBuilder, RetryPolicy, connection_notice};
+use futures::future::join_all;
+use nix::sys::resource::{Resource, setrlimit};
+use tokio::process::Command;
+
+use crate::server::{Act, Server, completion};
+
+/// Runs the ignored test `name` in another process, against these servers.
+async fn child(name: &str, servers: &[&Server]) {
+    let urls: Vec<_> = servers.iter().map(|server| server.address.port().to_string()).collect();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([&format!("descriptors::{name}"), "--exact", "--ignored", "--nocapture"])
+        .env("TEST_PORTS", urls.join(","))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+/// In the child: models on the servers, and no retries that would hide a failure. None outside of it, where a limit would
+/// hold for all other tests.
+fn models(host: &str) -> Vec<Model> {
+    let ports = std::env::var("TEST_PORTS").expect("run by the test of the same subject, not by itself");
+    let model = |port| {
+        let model = ModelBuilder::new("openai/test").base_url(format!("http://{host}:{port}/v1"));
+        model.retry(RetryPolicy::never()).build().unwrap()
+    };
+    ports.split(',').map(model).collect()
+}
+
+fn limit(files: u64) {
+    setrlimit(Resource::RLIMIT_NOFILE, files, files).unwrap();
+}
+
+async fn calls(model: &Model, count: usize) -> Vec<Result<()>> {
+    join_all((0..count).map(|_| async { model.invoke("x").await.map(drop) })).await
+}
+
+async fn slow() -> Server {
+    Server::start(|_| [vec![Act::Wait(Duration::from_millis(50))], completion("hi")].concat()).await
+}
+
+#[tokio::test]
+async fn a_limit_of_64_open_files_fails_none_of_256_calls() {
+    let server = slow().await;
+    child("with_64_files", &[&server]).await;
+    assert!((20..=48).contains(&server.connections()), "{}", server.connections());
+    assert_eq!(server.requests().len(), 256);
+}
+
+#[tokio::test]
+#[ignore = "run in a process of its own by the test above"]
+async fn with_64_files() {
+    let model = models("127.0.0.1").remove(0);
+    limit(64);
+    for answer in calls(&model, 256).await {
+        answer.unwrap();
+    }
+    let notice = connection_notice().unwrap();
+    assert!(notice.starts_with("open connections are limited to ") && notice.ends_with(" 64)"), "{notice}");
+}
+
+#[tokio::test]
+async fn descriptors_that_other_code_takes_delay_calls_and_fail_none() {
+    let server = slow().await;
+    child("with_files_taken_by_others", &[&server]).await;
+    assert_eq!(server.requests().len(), 128);
+}
+
+#[tokio::test]
+#[ignore = "run in a process of its own by the test above"]
+async fn with_files_taken_by_others() {
+    // By name: a lookup needs descriptors of its own, and hardly says why it failed.
+    let models = ["127.0.0.1", "localhost"].map(|host| models(host).remove(0));
+    limit(100);
+    for model in models {
+        model.invoke("x").await.unwrap();
+        let mut taken = Vec::new();
+        while let Ok(file) = File::open("/dev/null") {
+            taken.push(file);
+        }
+        let began = Instant::now();
+        let freed = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(400));
+            drop(taken);
+        });
+        for answer in calls(&model, 63).await {
+            answer.unwrap();
+        }
+        assert!(began.elapsed() > Duration::from_millis(400), "the calls had one connection till then");
+        freed.join().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn calls_wait_for_the_first_descriptor_too() {
+    let server = slow().await;
+    child("with_no_descriptor_at_first", &[&server]).await;
+    assert_eq!(server.requests().len(), 32);
+}
+
+#[tokio::test]
+#[ignore = "run in a process of its own by the test above"]
+async fn with_no_descriptor_at_first() {
+    let model = models("localhost").remove(0);
+    limit(100);
+    let mut taken = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        taken.push(file);
+    }
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(700));
+        drop(taken);
+    });
+    for answer in calls(&model, 32).await {
+        answer.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_busy_host_leaves_connections_to_another_one() {
+    let [busy, other] = [slow().await, slow().await];
+    child("with_two_hosts", &[&busy, &other]).await;
+}
+
+#[tokio::test]
+#[ignore = "run in a process of its own by the test above"]
+async fn with_two_hosts() {
+    let models = models("127.0.0.1");
+    limit(64);
+    let [busy, other] = [&models[0], &models[1]];
+    let began = Instant::now();
+    let late = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        for answer in calls(other, 8).await {
+            answer.unwrap();
+        }
+        began.elapsed()
+    };
+    let busy = async {
+        for answer in calls(busy, 1000).await {
+            answer.unwrap();
+        }
+        began.elapsed()
+    };
+    let (busy, late) = tokio::join!(busy, late);
+    assert!(late < busy / 2, "{late:?} of {busy:?}");
+
+    // What is idle of one is room for the other.
+    for answer in calls(other, 64).await {
+        answer.unwrap();
+    }
+}
