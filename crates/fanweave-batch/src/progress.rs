@@ -324,6 +324,11 @@ impl Progress {
         }
     }
 
+    /// Number of calls that wait for a permit, a limit, the end of an outage or their next attempt.
+    pub(crate) fn calls_held(&self) -> usize {
+        lock(&self.held).len()
+    }
+
     /// A call has ended, or was given up.
     pub(crate) fn forget(&self, run: RunId) {
         self.hold(run, None);
