@@ -234,6 +234,7 @@ async fn each_row(
         concurrency,
         retry_failed: args.retry_failed,
         hedge: !args.no_hedging,
+        keep_going: args.keep_going,
         fresh: args.fresh,
         ..Settings::default()
     };
@@ -257,6 +258,7 @@ async fn each_row(
         concurrency,
         json: args.json,
         reads_keys: rows != Path::new("-"),
+        fail_if_done: args.fail_if_done,
         stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
     };
     // Each step has one model: there are none to leave out.

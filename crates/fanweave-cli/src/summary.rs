@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use fanweave::Error;
 use fanweave::batch::Summary;
 use serde_json::{Value, json};
 
@@ -63,16 +64,26 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
         .collect();
     let stopped = match summary {
         Summary { refused: Some(_), .. } => Some("refused"),
+        Summary { unavailable: Some(_), .. } => Some("unavailable"),
         Summary { over_budget: true, .. } => Some("budget"),
         Summary { interrupted: true, .. } => Some("interrupted"),
         _ => None,
     };
+    let unavailable = summary.unavailable.as_ref().map(outage);
+    let reason = summary.refused.as_ref().map(ToString::to_string).or(unavailable);
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
-        "left": summary.left, "stopped": stopped, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
+        "left": summary.left, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
         "cost_usd": summary.cost_usd, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
     })
+}
+
+/// Why the provider was unavailable, with the last failure.
+pub(crate) fn outage(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let cause = cause.filter(|cause| !error.message().contains(cause.as_str()));
+    error.to_string() + &cause.map(|cause| format!("; last failure: {cause}")).unwrap_or_default()
 }
 
 fn figures(summary: &Summary) -> String {
