@@ -115,7 +115,15 @@ fn counts(error: &Error) -> bool {
     use ErrorKind::*;
     let kind = matches!(
         error.kind(),
-        Authentication | Permission | NotFound | BadRequest | QuotaExhausted | Config | Server | Connection
+        Authentication
+            | Permission
+            | NotFound
+            | BadRequest
+            | RateLimited
+            | QuotaExhausted
+            | Config
+            | Server
+            | Connection
     );
     kind && !error.is_retryable()
 }
@@ -175,7 +183,7 @@ mod tests {
             assert!(!counts(&Error::new(kind, "no")), "{kind}");
         }
         assert!(counts(&Error::new(BadRequest, "no")));
-        assert!(!counts(&Error::new(Server, "no")));
+        assert!(!counts(&Error::new(Server, "no")) && !counts(&Error::new(RateLimited, "no")));
         assert!(counts(&Error::new(Server, "not implemented").with_retryable(false)));
     }
 }
