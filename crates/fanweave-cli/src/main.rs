@@ -12,6 +12,7 @@ mod exit;
 mod index;
 mod keyring;
 mod keys;
+mod lane;
 mod list;
 mod live;
 mod logs;
