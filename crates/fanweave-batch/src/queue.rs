@@ -69,7 +69,15 @@ mod tests {
 
     fn job(index: u64) -> Job {
         let error = fanweave_core::Error::new(fanweave_core::ErrorKind::Input, "no");
-        Job { key: Key::of(&[b"row"]), index, line: 1, id: None, input: Err(error), put_back: 0 }
+        Job {
+            key: Key::of(&[b"row"]),
+            index,
+            line: 1,
+            id: None,
+            input: Err(error),
+            put_back: 0,
+            earlier: Default::default(),
+        }
     }
 
     async fn next(queue: &mut Queue) -> Option<u64> {

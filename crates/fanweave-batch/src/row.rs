@@ -90,8 +90,8 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
     pub(crate) async fn run(self, start: Start) -> Ended {
         let Start { job, mut permit, is_affordable, leads } = start;
         let again = (job.input.is_ok() && job.put_back < MAX_PUT_BACK).then(|| job.clone());
+        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
         let Job { key, index, line, id, input, .. } = job;
-        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
         let cx = self.cx.clone().with_observer(tally.clone());
         self.progress.row_started(index, line, id.clone());
         let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
@@ -133,12 +133,17 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         };
         let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
         let (cost_usd, time) = (tally.cost(), Some(tally.timeline()));
-        let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd, time, result });
+        let maybe_billed_usd = tally.maybe_billed();
+        let record =
+            Box::new(Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result });
         let is_paid = error.is_none() || tally.is_answered();
         let row = Finished { record, latency, permit, request, is_paid };
         match error {
             None => Ended::Answered(Entry::Finished(row)),
-            Some(error) => Ended::Failed(Box::new(Failed { row, error, job: again })),
+            Some(error) => {
+                let job = again.map(|job| Job { earlier: tally.calls(), ..job });
+                Ended::Failed(Box::new(Failed { row, error, job }))
+            }
         }
     }
 }

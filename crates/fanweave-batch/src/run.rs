@@ -245,6 +245,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             hedged: end.hedged,
             usage: end.usage,
             cost_usd: end.cost_usd,
+            unanswered: end.unanswered,
+            maybe_billed_usd: end.maybe_billed_usd,
             over_budget,
             wall: began.elapsed(),
             p50: end.p50,

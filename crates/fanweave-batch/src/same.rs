@@ -127,6 +127,7 @@ impl Twin {
             id: id.clone(),
             latency_ms: 0,
             cost_usd: None,
+            maybe_billed_usd: None,
             time: None,
             result,
         }

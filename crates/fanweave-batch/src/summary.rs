@@ -51,6 +51,11 @@ pub struct Summary {
     pub usage: Usage,
     /// US dollars that this run's rows cost, as far as prices are known. `None` where none is.
     pub cost_usd: Option<f64>,
+    /// Requests whose answers did not arrive whole: the provider may bill them all the same.
+    pub unanswered: u64,
+    /// US dollars for the input of those requests, as far as prices are known. Counts against the cap, and is not part of
+    /// `cost_usd`.
+    pub maybe_billed_usd: f64,
     /// Whether the run was stopped because more rows might have cost more than the cap.
     pub over_budget: bool,
     /// How long the run took.

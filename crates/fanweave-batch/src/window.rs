@@ -116,7 +116,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         };
         tokio::pin!(stopped, ended_early);
         while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
-            let is_affordable = self.purse.allows(self.flights.len());
+            let is_affordable = self.is_affordable();
             // One more row than can be paid for is taken if nothing in flight can come out cheaper than was feared: whether
             // there is one that costs anything decides how the run ended.
             let is_ready = self.free.is_some() && (is_affordable || self.flights.is_empty());
@@ -173,6 +173,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     fn start(&mut self, start: Start) {
         let row = self.row.clone().run(start);
         self.flights.spawn(carried::along(carried::here(), row));
+    }
+
+    fn is_affordable(&self) -> bool {
+        self.purse.allows(self.flights.len(), self.row.progress.maybe_billed_usd())
     }
 
     /// Starts no more rows.
@@ -245,7 +249,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         match row.request {
             // Rows that wait for its answer hold their permits: it keeps its own, or none might be left for it.
             Some(request) => {
-                let is_affordable = self.purse.allows(self.flights.len());
+                let is_affordable = self.is_affordable();
                 self.start(Start { job, permit: row.permit, is_affordable, leads: Some(request) });
             }
             None => self.queue.put_back(job),

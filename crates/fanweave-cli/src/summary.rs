@@ -74,7 +74,8 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
         "left": summary.left, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
-        "cost_usd": summary.cost_usd, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
+        "cost_usd": summary.cost_usd,
+        "maybe_billed": { "usd": summary.maybe_billed_usd, "requests": summary.unanswered }, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
     })
 }
@@ -95,6 +96,11 @@ fn figures(summary: &Summary) -> String {
         tokens(summary.usage.output_tokens)
     )];
     figures.extend(summary.cost_usd.filter(|usd| *usd > 0.0).map(|usd| format!("cost {}", dollars(usd))));
+    if summary.unanswered > 0 {
+        let usd = Some(summary.maybe_billed_usd).filter(|usd| *usd > 0.0).map(dollars);
+        let usd = usd.map(|usd| format!("{usd} for ")).unwrap_or_default();
+        figures.push(format!("maybe billed {usd}{} unanswered", requests(summary.unanswered)));
+    }
     for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
         figures.extend(time.map(|time| format!("{name} {}", rounded(time))));
     }
@@ -105,6 +111,10 @@ fn figures(summary: &Summary) -> String {
         figures.push(format!("{} sent twice", summary.hedged));
     }
     figures.join("   ")
+}
+
+fn requests(n: u64) -> String {
+    if n == 1 { "1 request".to_owned() } else { format!("{n} requests") }
 }
 
 fn rows(n: u64) -> String {
@@ -133,6 +143,8 @@ mod tests {
             resumed: 100,
             retries: 12,
             hedged: 3,
+            unanswered: 4,
+            maybe_billed_usd: 0.0123,
             cost_usd: Some(0.42),
             usage: Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() },
             wall: Duration::from_millis(3_100),
