@@ -64,7 +64,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         reads_keys: args.input != Path::new("-"),
         fail_if_done: args.fail_if_done,
         stopping: match args.via {
-            Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
+            Via::Calls => "stopping: no new rows, waiting for requests in flight (again to end at once)",
             Via::BatchApi => "stopping: what was submitted stays with the provider",
         },
     };

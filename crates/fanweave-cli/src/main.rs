@@ -32,6 +32,7 @@ mod spread;
 mod stop;
 mod summary;
 mod telemetry;
+mod why;
 
 use std::process::ExitCode;
 

@@ -259,7 +259,7 @@ async fn each_row(
         json: args.json,
         reads_keys: rows != Path::new("-"),
         fail_if_done: args.fail_if_done,
-        stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
+        stopping: "stopping: no new rows, waiting for requests in flight (again to end at once)",
     };
     // Each step has one model: there are none to leave out.
     let (_, mut notes) = mpsc::unbounded_channel();

@@ -97,9 +97,12 @@ fn figures(summary: &Summary) -> String {
     )];
     figures.extend(summary.cost_usd.filter(|usd| *usd > 0.0).map(|usd| format!("cost {}", dollars(usd))));
     if summary.unanswered > 0 {
-        let usd = Some(summary.maybe_billed_usd).filter(|usd| *usd > 0.0).map(dollars);
-        let usd = usd.map(|usd| format!("{usd} for ")).unwrap_or_default();
-        figures.push(format!("maybe billed {usd}{} unanswered", requests(summary.unanswered)));
+        let requests = requests(summary.unanswered);
+        let usd = Some(summary.maybe_billed_usd).filter(|usd| *usd > 0.0);
+        figures.push(match usd {
+            Some(usd) => format!("maybe billed {} ({requests})", dollars(usd)),
+            None => format!("maybe billed {requests}"),
+        });
     }
     for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
         figures.extend(time.map(|time| format!("{name} {}", rounded(time))));
@@ -157,7 +160,7 @@ mod tests {
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)
-        tokens 2.3k in, 14k out   cost $0.42   p50 612ms   p95 1.4s   12 retries   3 sent twice
+        tokens 2.3k in, 14k out   cost $0.42   maybe billed $0.01 (4 requests)   p50 612ms   p95 1.4s   12 retries   3 sent twice
         answers: answers.jsonl
         ");
     }

@@ -113,10 +113,8 @@ impl Figures {
         let (tokens_in, tokens_out) = (short(self.input_tokens as f64), short(self.output_tokens as f64));
         let _ = writeln!(text, "tokens     {tokens_in} in, {tokens_out} out");
         if let Some(cost) = self.cost_usd {
-            let _ = writeln!(text, "cost       {}", dollars(cost));
-        }
-        if let Some(usd) = self.maybe_billed_usd {
-            let _ = writeln!(text, "maybe      {} more, billed for requests without an answer", dollars(usd));
+            let maybe = self.maybe_billed_usd.map(|usd| format!(", maybe billed {} more", dollars(usd)));
+            let _ = writeln!(text, "cost       {}{}", dollars(cost), maybe.unwrap_or_default());
         }
         for (model, rows) in &self.models {
             let _ = writeln!(text, "model      {model}: {rows} rows");
