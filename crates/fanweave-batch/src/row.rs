@@ -92,7 +92,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let again = (job.input.is_ok() && job.put_back < MAX_PUT_BACK).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
         let Job { key, index, line, id, input, .. } = job;
-        let cx = self.cx.clone().with_observer(tally.clone());
+        let cx = self.cx.clone().with_observer(tally.clone()).driven();
         self.progress.row_started(index, line, id.clone());
         let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
         let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));

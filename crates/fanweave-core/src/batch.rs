@@ -90,6 +90,8 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         if let Some(n) = concurrency {
             cx = cx.with_concurrency(n);
         }
+        // Each row is a task, which polls its chain whether or not its results are read.
+        let cx = cx.driven();
         let mut inputs = inputs.enumerate();
         let carried = carried::here();
         let start = move |rows: &mut JoinSet<Row<O>>| {

@@ -1,5 +1,9 @@
 //! What a run is given from above: where its events and pieces go, when it must stop, how wide it may fan out.
 
+mod limit;
+mod permit;
+mod work;
+
 use std::future::Future;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -7,14 +11,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use limit::Limit;
+pub use limit::RunPermit;
+pub(crate) use work::Work;
+
 use crate::deadline::until;
-use crate::event::{Event, EventKind, Labels, Observer, Path, RunId, WaitReason};
+use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
 use crate::run::Pieces;
 use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
@@ -43,8 +50,12 @@ pub struct Context {
     pieces: Option<Pieces>,
     /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
     spoken: Option<Arc<Spoken>>,
+    /// The call in a task of its own that this context is used in.
+    work: Option<Arc<Work>>,
     /// How many steps around this place have decided on further steps.
     depth: u32,
+    /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events, which may block.
+    is_driven: bool,
 }
 
 /// What all steps of a run share.
@@ -52,11 +63,11 @@ pub struct Context {
 struct Shared {
     started: Instant,
     observers: Vec<Arc<dyn Observer>>,
-    channel: Option<mpsc::Sender<Event>>,
+    channel: Option<Channel>,
     cancel: Option<CancellationToken>,
     draining: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
-    slots: Option<Arc<Slots>>,
+    limit: Option<Arc<Limit>>,
     labels: Arc<Labels>,
     /// Alternatives that were chosen by the name of the part.
     choices: Vec<(Arc<str>, Arc<str>)>,
@@ -85,19 +96,12 @@ pub enum Priority {
     Batch,
 }
 
-/// How many calls may be in flight, within what the run around allows.
-struct Slots {
-    own: Arc<Semaphore>,
-    around: Option<Arc<Slots>>,
-}
-
-/// A place among the concurrent calls of a run, until it is dropped. Made by [`Context::slot`].
-#[must_use]
-#[derive(Debug)]
-pub struct Slot {
-    /// None where nobody has limited the calls.
-    _own: Option<OwnedSemaphorePermit>,
-    _around: Option<Box<Slot>>,
+/// Receives the events of a run.
+#[derive(Clone)]
+enum Channel {
+    Reader(mpsc::Sender<Event>),
+    /// The buffer of a call in a task of its own.
+    Work(Arc<Work>),
 }
 
 /// Decisions on further steps in one run, where nobody says otherwise. 25: what agents in the field are given.
@@ -136,7 +140,7 @@ impl Context {
             cancel: None,
             draining: None,
             deadline: None,
-            slots: None,
+            limit: None,
             labels: Arc::default(),
             choices: Vec::new(),
             parameters: Vec::new(),
@@ -151,7 +155,9 @@ impl Context {
             place: Place { run: None, parent: None, path: Path::default() },
             pieces: None,
             spoken: None,
+            work: None,
             depth: 0,
+            is_driven: false,
         }
     }
 
@@ -251,8 +257,7 @@ impl Context {
     /// At most `n` model calls of the run at once, however deep its fan-outs nest. A limit that already holds stays.
     #[must_use]
     pub fn with_concurrency(self, n: NonZeroUsize) -> Self {
-        let own = Arc::new(Semaphore::new(n.get().min(Semaphore::MAX_PERMITS)));
-        self.with(|s| s.slots = Some(Arc::new(Slots { own, around: s.slots.take() })))
+        self.with(|s| s.limit = Some(Arc::new(Limit::new(n.get(), s.limit.take()))))
     }
 
     /// Adds a tag for the run and all below it. Events carry it.
@@ -383,49 +388,12 @@ impl Context {
 
     /// Whether somebody has limited the calls of the run with [`with_concurrency`](Self::with_concurrency).
     pub fn is_limited(&self) -> bool {
-        self.shared.slots.is_some()
+        self.shared.limit.is_some()
     }
 
     /// Names of the steps around this place.
     pub fn path(&self) -> &Path {
         &self.place.path
-    }
-
-    /// A place among the run's concurrent calls, held until it is dropped. Waits for one to come free.
-    ///
-    /// Whoever calls a model takes one for the time of the request alone: never while it waits to try again, nor while it
-    /// waits for somebody else's leave.
-    ///
-    /// ```
-    /// use std::num::NonZeroUsize;
-    /// use fanweave_core::Context;
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() {
-    /// let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
-    /// let slot = cx.slot().await;
-    /// assert!(cx.try_slot().is_none());
-    /// drop(slot);
-    /// assert!(cx.try_slot().is_some());
-    /// # }
-    /// ```
-    pub async fn slot(&self) -> Slot {
-        if let Some(slot) = self.try_slot() {
-            return slot;
-        }
-        self.emit(EventKind::Waiting(WaitReason::Concurrency)).await;
-        match &self.shared.slots {
-            Some(slots) => slots.acquire().await,
-            None => Slot::unlimited(),
-        }
-    }
-
-    /// As [`slot`](Self::slot), if one is free now.
-    pub fn try_slot(&self) -> Option<Slot> {
-        match &self.shared.slots {
-            Some(slots) => slots.try_acquire(),
-            None => Some(Slot::unlimited()),
-        }
     }
 
     /// Whether anybody listens to events.
@@ -451,8 +419,7 @@ impl Context {
             let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
         }
         if let Some(channel) = &self.shared.channel {
-            // A reader that has gone has dropped the run, and this with it.
-            let _ = channel.send(event).await;
+            channel.send(event).await;
         }
     }
 
@@ -602,11 +569,11 @@ impl Context {
 
     /// The same run, for a reader of its own: the reader of the run around it hears nothing of these pieces.
     pub(crate) fn with_pieces(self, pieces: Pieces) -> Self {
-        Self { pieces: Some(pieces), spoken: None, ..self }
+        Self { pieces: Some(pieces), spoken: None, is_driven: false, ..self }
     }
 
     pub(crate) fn with_channel(self, channel: mpsc::Sender<Event>) -> Self {
-        self.with(|s| s.channel = Some(channel))
+        Self { is_driven: false, ..self.with(|s| s.channel = Some(Channel::Reader(channel))) }
     }
 
     /// Runs `work` until it ends, the deadline passes or the run is cancelled. The work is dropped then.
@@ -634,32 +601,13 @@ impl Context {
     }
 }
 
-impl Slot {
-    fn unlimited() -> Self {
-        Self { _own: None, _around: None }
-    }
-}
-
-impl Slots {
-    fn try_acquire(&self) -> Option<Slot> {
-        let _own = Some(self.own.clone().try_acquire_owned().ok()?);
-        let _around = match &self.around {
-            Some(around) => Some(Box::new(around.try_acquire()?)),
-            None => None,
-        };
-        Some(Slot { _own, _around })
-    }
-
-    fn acquire(&self) -> BoxFuture<'_, Slot> {
-        Box::pin(async move {
-            let own = self.own.clone().acquire_owned().await;
-            let _own = Some(own.expect("nobody closes the slots of a run"));
-            let _around = match &self.around {
-                Some(around) => Some(Box::new(around.acquire().await)),
-                None => None,
-            };
-            Slot { _own, _around }
-        })
+impl Channel {
+    async fn send(&self, event: Event) {
+        match self {
+            // A reader that has gone has dropped the run, and this with it.
+            Channel::Reader(reader) => _ = reader.send(event).await,
+            Channel::Work(work) => work.push_event(event).await,
+        }
     }
 }
 

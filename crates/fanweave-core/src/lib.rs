@@ -43,7 +43,7 @@ pub use compose::parallel_map::parallel_map;
 pub use compose::retry::RetryPolicy;
 pub use compose::router::router;
 pub use compose::step::step;
-pub use context::{Context, Priority, Slot};
+pub use context::{Context, Priority, RunPermit};
 pub use delta::{Delta, Fold};
 pub use embed::{Embedded, Embedder, Embeddings};
 pub use error::{EXCERPT_BYTES, Error, ErrorKind, Result, excerpt};

@@ -13,7 +13,8 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::runnable::{Chain, DeltaMap, Runnable, Streaming};
+use crate::context::Work;
+use crate::runnable::{Chain, DeltaMap, Runnable, Streaming, run_within};
 use crate::{Context, Delta, Event, Message, Result};
 
 /// Most pieces or events that wait for their reader. A slow reader then slows the socket.
@@ -23,7 +24,12 @@ const CHANNEL: usize = 64;
 #[derive(Clone)]
 pub(crate) enum Pieces {
     Reader(mpsc::Sender<Delta>),
-    Map { map: Arc<Mutex<Box<dyn DeltaMap>>>, next: Arc<Pieces> },
+    /// The buffer of a call in a task of its own. The call's owner hands its pieces on.
+    Work(Arc<Work>),
+    Map {
+        map: Arc<Mutex<Box<dyn DeltaMap>>>,
+        next: Arc<Pieces>,
+    },
 }
 
 impl Pieces {
@@ -41,6 +47,10 @@ impl Pieces {
                     let Some(mapped) = mapped else { return false };
                     delta = mapped;
                     pieces = next;
+                }
+                Pieces::Work(work) => {
+                    work.push_delta(delta).await;
+                    return false;
                 }
                 Pieces::Reader(reader) => {
                     // Nearly always there is room, and no wait to be set up.
@@ -144,19 +154,46 @@ pub struct Run<O> {
     /// Whether the answer comes in one piece, which is then still to be handed out.
     whole: bool,
     ended: bool,
+    cx: Context,
 }
 
 impl<O: Send + 'static> Run<O> {
     pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
         let whole = !matches!(chain.streaming(), Streaming::Pieces);
         let chain = chain.clone();
+        let own = cx.muted().lent();
         let drive = Drive::new(move |pieces| {
             Box::pin(async move {
-                let cx = if whole { cx } else { cx.with_pieces(Pieces::Reader(pieces)) };
+                let cx = if whole { cx.lent() } else { cx.with_pieces(Pieces::Reader(pieces)) };
                 cx.guard(chain.run(input, &cx)).await
             })
         });
-        Self { drive, whole, ended: false }
+        Self { drive, whole, ended: false, cx: own }
+    }
+
+    /// The context of the run, for chains that its reader runs: limits, deadline and events hold for them too.
+    ///
+    /// ```
+    /// use fanweave_core::{chain, model::fake::Fake, text};
+    /// use futures::StreamExt;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let echo = chain(Fake::echo()) | text();
+    /// let other = echo.clone();
+    /// let twice = echo.through(move |run| {
+    ///     let (other, cx) = (other.clone(), run.context().clone());
+    ///     run.then(move |piece| {
+    ///         let (other, cx) = (other.clone(), cx.clone());
+    ///         async move { other.invoke_in(piece?.to_string(), &cx).await }
+    ///     })
+    /// });
+    /// assert_eq!(twice.invoke("hello").await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn context(&self) -> &Context {
+        &self.cx
     }
 
     /// Reads what is left of the stream and gives the whole output.
@@ -201,9 +238,9 @@ impl<O> fmt::Debug for Run<O> {
 /// Runs a step so that its answer is handed out in any case: in pieces, or else in one.
 pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
     if !cx.has_pieces() || matches!(step.streaming(), Streaming::Pieces) {
-        return step.run(input, cx).await;
+        return run_within(step, input, cx).await;
     }
-    let output = step.run(input, &cx.muted()).await?;
+    let output = run_within(step, input, &cx.muted()).await?;
     if let Some(whole) = in_one_piece(&output) {
         cx.delta(whole).await;
     }

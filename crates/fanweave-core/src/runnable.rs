@@ -44,6 +44,11 @@ use crate::{Context, Delta, Graph, Node, Result};
     note = "or implement `Runnable` for the type"
 )]
 pub trait Runnable: Send + Sync + 'static {
+    /// Set if each poll of the step's future polls the futures of all calls that it makes. A call of a batch row can then
+    /// hold its permit in the task of the row. Always correct if not set.
+    #[doc(hidden)]
+    const DRIVES_CALLS: bool = false;
+
     /// What goes in.
     type Input: Send + 'static;
     /// What comes out.
@@ -98,6 +103,9 @@ trait DynRunnable<I, O>: Send + Sync {
 
 impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
     fn run<'a>(&'a self, input: R::Input, cx: &'a Context) -> BoxFuture<'a, Result<R::Output>> {
+        if !R::DRIVES_CALLS && cx.is_driven() {
+            return Box::pin(run_lent(self, input, cx));
+        }
         Box::pin(Runnable::run(self, input, cx))
     }
 
@@ -108,6 +116,18 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
     fn describe(&self) -> Node {
         Runnable::describe(self)
     }
+}
+
+/// Runs a step within the run of another one: see [`Runnable::DRIVES_CALLS`].
+pub(crate) async fn run_within<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+    if !R::DRIVES_CALLS && cx.is_driven() {
+        return Box::pin(run_lent(step, input, cx)).await;
+    }
+    step.run(input, cx).await
+}
+
+async fn run_lent<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+    step.run(input, &cx.clone().lent()).await
 }
 
 /// A chain of steps from `I` to `O`: named, stored, cloned and shared between tasks at will.
@@ -144,6 +164,8 @@ pub fn chain<R: Runnable>(step: R) -> Chain<R::Input, R::Output> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Chain<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 

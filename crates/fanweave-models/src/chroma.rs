@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fanweave_core::retrieve::{Document, Entry, Filter, Hit, Search, Store, VectorStore};
 use fanweave_core::{Context, Error, ErrorKind, Result};
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -119,17 +119,10 @@ impl Chroma {
         body: &Value,
         cx: &Context,
     ) -> Result<T> {
-        let _slot = cx.slot().await;
         let body = if method == Method::GET { String::new() } else { body.to_string() };
-        let mut request = Request::new(Bytes::from(body));
-        *request.method_mut() = method;
-        *request.uri_mut() = self.endpoint.uri(path);
-        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        request.headers_mut().extend(self.client.headers().clone());
-        let exchange = Exchange::begin(&self.client, request, self.client.timeouts(), cx.deadline());
-        let mut answer = exchange.await.map_err(|error| error.with_provider("chroma"))?;
-        let status = answer.head.status;
-        let body = answer.whole().await.map_err(|e| e.with_provider("chroma"))?;
+        let (chroma, path) = (self.clone(), path.to_owned());
+        let request = move |cx: Context| async move { chroma.exchange(method, &path, body, &cx).await };
+        let (status, body) = cx.permit(request).await?;
         if !status.is_success() {
             let kind = match status.as_u16() {
                 401 => ErrorKind::Authentication,
@@ -148,6 +141,26 @@ impl Chroma {
             failed(ErrorKind::Decode, "the answer is not what Chroma documents: is the URL right?")
                 .with_body(&self.redact(&String::from_utf8_lossy(&body)))
         })
+    }
+
+    /// Sends a request and reads the answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+        cx: &Context,
+    ) -> Result<(StatusCode, Bytes)> {
+        let mut request = Request::new(Bytes::from(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.endpoint.uri(path);
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request.headers_mut().extend(self.client.headers().clone());
+        let exchange = Exchange::begin(&self.client, request, self.client.timeouts(), cx.deadline());
+        let mut answer = exchange.await.map_err(|error| error.with_provider("chroma"))?;
+        let status = answer.head.status;
+        let body = answer.whole().await.map_err(|e| e.with_provider("chroma"))?;
+        Ok((status, body))
     }
 
     /// `text` without the tokens that the client sends.

@@ -78,14 +78,22 @@ impl Sim {
 }
 
 impl ChatModel for Sim {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.name
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let _slot = cx.slot().await;
+        let sim = self.clone();
+        cx.permit(move |cx| async move { sim.answer(&prompt, &cx).await }).await
+    }
+}
+
+impl Sim {
+    async fn answer(&self, prompt: &Prompt, cx: &Context) -> Result<Message> {
         cx.emit(EventKind::RequestStarted).await;
-        let reply = answer::answer(&ask(self.name, &prompt));
+        let reply = answer::answer(&ask(self.name, prompt));
         let usage = Usage {
             input_tokens: reply.input_tokens,
             output_tokens: reply.output_tokens,
@@ -129,9 +137,7 @@ impl ChatModel for Sim {
         };
         Ok(Message { role: Role::Assistant, parts, reply: Some(Box::new(reply)) })
     }
-}
 
-impl Sim {
     fn time_of(&self, tokens: u32) -> Duration {
         self.per_token.saturating_mul(tokens).min(LONGEST)
     }

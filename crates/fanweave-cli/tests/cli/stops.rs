@@ -98,7 +98,6 @@ fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
 }
 
 #[test]
-#[ignore = "until the transport ends its waits when the run winds down"]
 fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
     let wall = Wall::answering("429 Too Many Requests", "retry-after: 60\r\n", "slow down");
     let folder = Folder::new();
@@ -118,7 +117,6 @@ fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
 }
 
 #[test]
-#[ignore = "until the transport holds calls in an outage"]
 fn an_outage_that_does_not_end_stops_the_run_with_its_rows_left() {
     let wall = Wall::answering("502 Bad Gateway", "", "upstream is down");
     let folder = Folder::new();

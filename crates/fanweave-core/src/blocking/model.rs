@@ -97,22 +97,26 @@ struct OnThreads<M> {
 }
 
 impl<M: BlockingChatModel> ChatModel for OnThreads<M> {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.model.name()
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let _slot = cx.slot().await;
-        let (sender, mut pieces) = mpsc::channel(CHANNEL);
-        let mut speak = Speak { pieces: cx.wants_deltas().then_some(sender) };
-        let model = self.model.clone();
-        let work = self.pool.run(move || model.generate(prompt, &mut speak));
-        let hear = async {
-            while let Some(piece) = pieces.recv().await {
-                cx.delta(piece).await;
-            }
-        };
-        let (message, ()) = tokio::join!(work, hear);
-        message?
+        let (pool, model) = (self.pool.clone(), self.model.clone());
+        cx.permit(move |cx| async move {
+            let (sender, mut pieces) = mpsc::channel(CHANNEL);
+            let mut speak = Speak { pieces: cx.wants_deltas().then_some(sender) };
+            let work = pool.run(move || model.generate(prompt, &mut speak));
+            let hear = async {
+                while let Some(piece) = pieces.recv().await {
+                    cx.delta(piece).await;
+                }
+            };
+            let (message, ()) = tokio::join!(work, hear);
+            message?
+        })
+        .await
     }
 }

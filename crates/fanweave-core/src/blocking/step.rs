@@ -67,11 +67,13 @@ where
     I: Send + 'static,
     O: Send + 'static,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        let (function, cx) = (self.function.clone(), cx.clone());
+        let (function, cx) = (self.function.clone(), cx.clone().lent());
         self.pool.run(move || function(input, cx)).await?
     }
 

@@ -35,7 +35,7 @@ pub fn wait<F: Future>(future: F) -> F::Output {
 }
 
 /// The runtime in the background.
-pub(super) fn background() -> &'static Handle {
+pub(crate) fn background() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let start = || {
         Builder::new_multi_thread()

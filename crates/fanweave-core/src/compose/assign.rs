@@ -26,6 +26,8 @@ pub fn passthrough<T: Send + 'static>() -> Chain<T, T> {
 struct Passthrough<T>(std::marker::PhantomData<fn(T)>);
 
 impl<T: Send + 'static> Runnable for Passthrough<T> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = T;
     type Output = T;
 
@@ -81,6 +83,8 @@ impl Assign {
 }
 
 impl Runnable for Assign {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Vars;
     type Output = Vars;
 
@@ -116,6 +120,8 @@ impl<R: Runnable> Runnable for AsValue<R>
 where
     R::Output: Serialize + Sync,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = R::Input;
     type Output = Value;
 
@@ -225,6 +231,8 @@ where
     N: Send + 'static,
     F: Fn(I, O) -> N + Send + Sync + 'static,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = N;
 
@@ -250,6 +258,8 @@ where
     N: Send + 'static,
     F: Fn(O) -> N + Send + Sync + 'static,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = N;
 

@@ -62,6 +62,8 @@ struct Choice<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Choice<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 

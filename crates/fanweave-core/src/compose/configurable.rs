@@ -45,6 +45,8 @@ struct Configurable<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Configurable<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 
@@ -109,6 +111,8 @@ struct Tunable {
 }
 
 impl Runnable for Tunable {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = Message;
 

@@ -61,6 +61,8 @@ where
     I: Send + 'static,
     O: Send + 'static,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 
@@ -74,7 +76,7 @@ where
                 );
                 Error::new(ErrorKind::RecursionLimit, message)
             })?;
-            match (self.decide)(input, cx.muted()).await? {
+            match (self.decide)(input, cx.muted().lent()).await? {
                 Next::Done(output) => return Ok(output),
                 Next::Again(next) => input = next,
                 Next::Run(chain, input) => return heard(&chain, input, &cx).await,

@@ -45,11 +45,13 @@ where
     S: Stream<Item = Result<String>> + Send + 'static,
     I: Send + 'static,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = String;
 
     async fn run(&self, input: I, cx: &Context) -> Result<String> {
-        say((self.function)(input, cx.muted()), cx).await
+        say((self.function)(input, cx.muted().lent()), cx).await
     }
 
     fn streaming(&self) -> Streaming {
@@ -98,6 +100,8 @@ struct Described<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Described<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 

@@ -147,7 +147,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Listener<I, O> {
         cx: &Context,
     ) -> Result<()> {
         let Some(hook) = hook.cloned() else { return Ok(()) };
-        let (what, cx) = (what(), cx.muted());
+        let (what, cx) = (what(), cx.muted().lent());
         let told = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
         if self.0.is_awaited {
             return told.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
@@ -184,6 +184,8 @@ struct Heard<I, O> {
 }
 
 impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for Heard<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::runnable::run_within;
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs a step under a name: its events carry it, and its errors say where they happened.
@@ -30,12 +31,14 @@ impl<R> Named<R> {
 }
 
 impl<R: Runnable> Runnable for Named<R> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = R::Input;
     type Output = R::Output;
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
         let cx = cx.begin(&self.name).await;
-        let result = self.inner.run(input, &cx).await;
+        let result = run_within(&self.inner, input, &cx).await;
         cx.end(&self.name, result, |_| None).await
     }
 

@@ -57,6 +57,8 @@ macro_rules! tuples {
             $first::Input: Clone + Sync,
             $($more: Runnable<Input = $first::Input>),+
         {
+            const DRIVES_CALLS: bool = true;
+
             type Input = $first::Input;
             type Output = ($first::Output, $($more::Output),+);
 

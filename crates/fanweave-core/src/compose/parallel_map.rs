@@ -45,6 +45,8 @@ struct ParallelMap<I, O> {
 }
 
 impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Runnable for ParallelMap<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = BTreeMap<String, O>;
 

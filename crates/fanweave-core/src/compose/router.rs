@@ -45,6 +45,8 @@ struct Router<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Router<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 

@@ -12,11 +12,15 @@ pub struct Scoped<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Scoped<I, O> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        let cx = (self.change)(cx.clone());
+        let is_driven = cx.is_driven();
+        let cx = (self.change)(cx.clone().lent());
+        let cx = if is_driven { cx.driven() } else { cx };
         cx.guard(self.inner.run(input, &cx)).await
     }
 
@@ -101,7 +105,7 @@ mod tests {
         let call = step(move |_: u32, cx: Context| {
             let (n, p) = (n.clone(), p.clone());
             async move {
-                let _slot = cx.slot().await;
+                let _permit = cx.acquire().await?;
                 p.fetch_max(n.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 n.fetch_sub(1, Ordering::SeqCst);

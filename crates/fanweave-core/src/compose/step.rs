@@ -19,11 +19,13 @@ where
     I: Send + 'static,
     O: Send + 'static,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        (self.function)(input, cx.clone()).await
+        (self.function)(input, cx.clone().lent()).await
     }
 
     fn describe(&self) -> Node {

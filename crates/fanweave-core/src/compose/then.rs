@@ -1,6 +1,6 @@
 //! One step after another.
 
-use crate::runnable::DeltaMap;
+use crate::runnable::{DeltaMap, run_within};
 use crate::{Context, Delta, Node, Result, Runnable, Streaming};
 
 /// Hands the output of `A` to `B`.
@@ -38,11 +38,13 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Then<A, B> {
             // The pieces of the first step are not pieces of this answer.
             Streaming::Whole | Streaming::Pieces => cx.muted(),
         };
-        self.first.run(input, &cx).await
+        run_within(&self.first, input, &cx).await
     }
 }
 
 impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = A::Input;
     type Output = B::Output;
 
@@ -50,9 +52,9 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
         let middle = match cx.has_pieces() {
             // Boxed, because most runs do not stream, and need not be as large as those that do.
             true => Box::pin(self.heard_first(input, cx)).await?,
-            false => self.first.run(input, cx).await?,
+            false => run_within(&self.first, input, cx).await?,
         };
-        self.next.run(middle, cx).await
+        run_within(&self.next, middle, cx).await
     }
 
     fn streaming(&self) -> Streaming {

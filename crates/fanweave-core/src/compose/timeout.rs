@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::deadline::until;
-use crate::runnable::{Chain, chain};
+use crate::runnable::{Chain, chain, run_within};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
 /// Ends a step that takes too long.
@@ -31,6 +31,8 @@ pub struct Timeout<R> {
 }
 
 impl<R: Runnable> Runnable for Timeout<R> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = R::Input;
     type Output = R::Output;
 
@@ -42,7 +44,7 @@ impl<R: Runnable> Runnable for Timeout<R> {
             let message = format!("{} did not end within {:?}", self.name, self.limit);
             Error::new(ErrorKind::Timeout, message)
         };
-        until(end, late, self.inner.run(input, &cx)).await
+        until(end, late, run_within(&self.inner, input, &cx)).await
     }
 
     fn streaming(&self) -> Streaming {

@@ -11,8 +11,8 @@ use crate::many::AT_ONCE;
 
 /// What `work` makes of the items, in their order, at most [`AT_ONCE`] of them in work at once.
 ///
-/// The source is read on while all of them are in work: it may hold one of the run's places for calls until it has ended, and
-/// they may wait for that. Items that come early wait in line, which is never longer than what was answered.
+/// The source is read on while all of them are in work, so that its request ends at its own pace. Items that come early wait
+/// in a queue, which is never longer than what was answered.
 pub(super) fn ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
 where
     S: Stream,

@@ -56,11 +56,13 @@ where
     R::Input: From<T>,
     A: Runnable<Input = Vec<T>>,
 {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = (Vec<R::Output>, A::Output);
 
     async fn run(&self, input: I, cx: &Context) -> Result<Self::Output> {
-        let cx = &cx.muted();
+        let cx = &cx.muted().lent();
         let seen = Arc::new(Mutex::new(Some(Vec::new())));
         let (complete, list) = oneshot::channel();
 

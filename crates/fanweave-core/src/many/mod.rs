@@ -86,7 +86,8 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
 
     /// As [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
-        (self.start)(input, cx)
+        // Its reader decides when it is polled.
+        (self.start)(input, cx.lent())
     }
 
     /// Hands every item to a function.

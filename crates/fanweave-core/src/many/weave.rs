@@ -32,6 +32,8 @@ impl<I: Send + 'static> Many<I, String> {
 struct Collect<I, T>(Many<I, T>);
 
 impl<I: Send + 'static, T: Send + 'static> Runnable for Collect<I, T> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = Vec<T>;
 
@@ -50,6 +52,8 @@ struct Join<I> {
 }
 
 impl<I: Send + 'static> Runnable for Join<I> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = I;
     type Output = String;
 
@@ -133,9 +137,11 @@ pub(super) mod tests {
 
     fn article() -> crate::Chain<Prompt, String> {
         let section = step(|title: String, cx: Context| async move {
-            let _slot = cx.slot().await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-            Ok(title.to_uppercase())
+            cx.permit(|_| async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                Ok(title.to_uppercase())
+            })
+            .await
         });
         crate::chain(Model::new(Outline)).lines().each(section).join("|")
     }

@@ -12,8 +12,8 @@ use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
 impl Model {
     /// Remembers answers in `store`: an equal request, parameters included, is answered from there.
     ///
-    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it. A call
-    /// that is read as a stream goes at the pace of its reader, and so do those that wait for it.
+    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it. The call
+    /// does not wait for the reader of its stream, unless that is more than about 4 MiB behind.
     /// An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and comes in one piece.
     /// Errors are not remembered. [`Context::with_fresh_answers`] passes the store by.
     ///
@@ -35,18 +35,21 @@ impl Model {
     /// As [`cached`](Self::cached), in a store that several models share.
     #[must_use]
     pub fn cached_in(self, store: Arc<impl CacheStore>) -> Self {
-        Self::new(Cached { model: self, store, calls: Mutex::default() })
+        Self::new(Cached { model: self, store, calls: Arc::default() })
     }
 }
 
+#[derive(Clone)]
 struct Cached {
     model: Model,
     store: Arc<dyn DynCacheStore>,
     /// Whose turn it is to make the call, for each request in flight.
-    calls: Mutex<HashMap<CacheKey, Weak<Turn<()>>>>,
+    calls: Arc<Mutex<HashMap<CacheKey, Weak<Turn<()>>>>>,
 }
 
 impl ChatModel for Cached {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.model.name()
     }
@@ -64,6 +67,18 @@ impl ChatModel for Cached {
         if let Some(answer) = self.remembered(&key).await? {
             return Ok(answer);
         }
+        if cx.is_driven() {
+            return self.call(key, prompt, cx).await;
+        }
+        // In a task: a reader that is away must not keep the turn from others, which may be calls of its own.
+        let cached = self.clone();
+        Box::pin(cx.in_task(move |cx| async move { cached.call(key, prompt, &cx).await })).await
+    }
+}
+
+impl Cached {
+    /// Makes the call, unless another one brings the answer meanwhile.
+    async fn call(&self, key: CacheKey, prompt: Prompt, cx: &Context) -> Result<Message> {
         let turn = self.turn(key);
         let _turn = turn.lock().await;
         // Whoever had the turn before may have brought the answer.
@@ -75,9 +90,7 @@ impl ChatModel for Cached {
         let _ = self.store.put(&key, &answer).await;
         Ok(answer)
     }
-}
 
-impl Cached {
     async fn remembered(&self, key: &CacheKey) -> Result<Option<Message>> {
         let mut answer = self.store.get(key).await?;
         if let Some(answer) = &mut answer {

@@ -1,6 +1,7 @@
 //! Models for tests: scripted answers, errors and delays, without a network.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,12 +29,61 @@ pub struct Fake {
     script: Option<Arc<Mutex<VecDeque<Result<String>>>>>,
     latency: Duration,
     per_word: Duration,
+    load: Option<Load>,
+}
+
+/// Counts the calls of fake models that are in flight. Clones count together. See [`Fake::count_in`].
+#[derive(Debug, Clone, Default)]
+pub struct Load(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    now: AtomicUsize,
+    max: AtomicUsize,
+    all: AtomicUsize,
+}
+
+/// A call that is in flight until this is dropped.
+#[derive(Debug)]
+pub struct Flight(Load);
+
+impl Load {
+    /// Counts a call of a model of your own as in flight until the result is dropped.
+    #[must_use = "the call has ended when this is dropped"]
+    pub fn enter(&self) -> Flight {
+        let now = self.0.now.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.max.fetch_max(now, Ordering::SeqCst);
+        self.0.all.fetch_add(1, Ordering::SeqCst);
+        Flight(self.clone())
+    }
+
+    /// Calls in flight now.
+    pub fn in_flight(&self) -> usize {
+        self.0.now.load(Ordering::SeqCst)
+    }
+
+    /// Maximum number of calls that were in flight at once.
+    pub fn max_in_flight(&self) -> usize {
+        self.0.max.load(Ordering::SeqCst)
+    }
+
+    /// Total number of calls.
+    pub fn calls(&self) -> usize {
+        self.0.all.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.0.0.now.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Fake {
     /// A model that answers with the last user message.
     pub fn echo() -> Self {
-        Self { name: "fake/echo", script: None, latency: Duration::ZERO, per_word: Duration::ZERO }
+        let latency = Duration::ZERO;
+        Self { name: "fake/echo", script: None, latency, per_word: Duration::ZERO, load: None }
     }
 
     /// A model that gives these answers, one a call, and then [`ErrorKind::Config`].
@@ -56,6 +106,26 @@ impl Fake {
         self
     }
 
+    /// Counts the calls of the model in `load` while they are in flight.
+    ///
+    /// ```
+    /// use fanweave_core::{chain, model::fake::{Fake, Load}};
+    /// use std::time::Duration;
+    ///
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() {
+    /// let load = Load::default();
+    /// let slow = chain(Fake::echo().latency(Duration::from_secs(1)).count_in(&load));
+    /// slow.batch(["a", "b", "c"]).concurrency(2).collect().await;
+    /// assert_eq!((load.max_in_flight(), load.calls()), (2, 3));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn count_in(mut self, load: &Load) -> Self {
+        self.load = Some(load.clone());
+        self
+    }
+
     /// The model.
     pub fn model(self) -> Model {
         Model::new(self)
@@ -69,12 +139,25 @@ impl Fake {
 }
 
 impl ChatModel for Fake {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.name
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let _slot = cx.slot().await;
+        if cx.needs_task() {
+            let fake = self.clone();
+            return Box::pin(cx.permit(move |cx| async move { fake.answer(prompt, &cx).await })).await;
+        }
+        let _permit = cx.acquire().await?;
+        self.answer(prompt, cx).await
+    }
+}
+
+impl Fake {
+    async fn answer(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let _flight = self.load.as_ref().map(Load::enter);
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
@@ -118,6 +201,8 @@ fn words(text: &str) -> u64 {
 
 /// A fake model is used like any other: `prompt("..") | Fake::echo()`.
 impl crate::Runnable for Fake {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = Message;
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use futures::StreamExt;
 
 use super::Model;
-use crate::{Context, Error, Message, Prompt, Result, Row, Usage, chain};
+use crate::{Context, Error, Message, Prompt, Result, Row, Runnable, Usage, chain};
 
 /// Prompts for one model, each answered by one candidate or by several. Made by [`Model::generate`].
 #[derive(Debug)]
@@ -119,15 +119,7 @@ impl Generate {
         let calls = prompts
             .into_iter()
             .flat_map(move |prompt| (0..each).map(move |n| (n, prompt.clone())).collect::<Vec<_>>());
-        let answer = crate::step(move |(n, prompt): (usize, Prompt), cx: Context| {
-            let model = model.clone();
-            async move {
-                // A model that remembers its answers would give the same one again.
-                let cx = if n == 0 { cx } else { cx.with_fresh_answers() };
-                chain(model).invoke_in(prompt, &cx).await
-            }
-        });
-        let mut rows = answer.batch(calls).concurrency(concurrency).within(cx).run();
+        let mut rows = chain(Candidate(model)).batch(calls).concurrency(concurrency).within(cx).run();
         let mut usage = Usage::default();
         while let Some(Row { index, result }) = rows.next().await {
             let generation = &mut generations[index / each];
@@ -138,6 +130,24 @@ impl Generate {
             generation.candidates.push(result);
         }
         Generations { prompts: generations, usage }
+    }
+}
+
+/// Answers a prompt as its candidate of that number.
+struct Candidate(Model);
+
+impl Runnable for Candidate {
+    const DRIVES_CALLS: bool = true;
+
+    type Input = (usize, Prompt);
+    type Output = Message;
+
+    async fn run(&self, (n, prompt): (usize, Prompt), cx: &Context) -> Result<Message> {
+        if n == 0 {
+            return self.0.run(prompt, cx).await;
+        }
+        // A model that remembers its answers would give the same one again.
+        self.0.run(prompt, &cx.clone().with_fresh_answers()).await
     }
 }
 

@@ -31,8 +31,7 @@ use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 ///     }
 ///
 ///     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-///         let _slot = cx.slot().await;
-///         Ok(Message::assistant(prompt.last_user_text()))
+///         cx.permit(|_cx| async move { Ok(Message::assistant(prompt.last_user_text())) }).await
 ///     }
 /// }
 ///
@@ -43,6 +42,10 @@ use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 /// # }
 /// ```
 pub trait ChatModel: Send + Sync + 'static {
+    /// As [`Runnable::DRIVES_CALLS`].
+    #[doc(hidden)]
+    const DRIVES_CALLS: bool = false;
+
     /// `provider/model`, as in `openai/gpt-5-mini`.
     fn name(&self) -> &str;
 
@@ -55,8 +58,8 @@ pub trait ChatModel: Send + Sync + 'static {
     /// Answers `prompt`.
     ///
     /// Hands out pieces with [`Context::delta`] where [`Context::wants_deltas`] asks for them; where a model
-    /// hands out none, its [`Model`] hands out the whole answer as one. Takes a [`Context::slot`] for the
-    /// time of each request.
+    /// hands out none, its [`Model`] hands out the whole answer as one. Makes each request with a
+    /// [`Context::permit`].
     fn generate(&self, prompt: Prompt, cx: &Context) -> impl Future<Output = Result<Message>> + Send;
 }
 
@@ -72,6 +75,9 @@ impl<M: ChatModel> DynChatModel for M {
     }
 
     fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>> {
+        if !M::DRIVES_CALLS && cx.is_driven() {
+            return Box::pin(async move { ChatModel::generate(self, prompt, &cx.clone().lent()).await });
+        }
         Box::pin(ChatModel::generate(self, prompt, cx))
     }
 }
@@ -169,6 +175,8 @@ impl Model {
 }
 
 impl Runnable for Model {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = Message;
 

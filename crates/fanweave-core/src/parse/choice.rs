@@ -72,6 +72,8 @@ where
 }
 
 impl Runnable for Choice {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = String;
 

@@ -62,6 +62,8 @@ pub fn json_as<T: DeserializeOwned + Send + 'static>() -> Json<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = T;
 

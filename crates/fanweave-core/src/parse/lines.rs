@@ -26,6 +26,8 @@ pub fn lines() -> Lines {
 }
 
 impl Runnable for Lines {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = Vec<String>;
 

@@ -24,6 +24,8 @@ pub fn list() -> List {
 }
 
 impl Runnable for List {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = Vec<String>;
 

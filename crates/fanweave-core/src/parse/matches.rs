@@ -41,6 +41,8 @@ pub fn matches(pattern: &str) -> Result<Matches> {
 }
 
 impl Runnable for Matches {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = Vars;
 

@@ -1,6 +1,6 @@
 //! Another try where an answer cannot be read.
 
-use crate::runnable::{Chain, chain};
+use crate::runnable::{Chain, chain, run_within};
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
 
 /// The step that [`repair`] makes.
@@ -36,6 +36,8 @@ pub fn repair<P: Runnable<Input = Message>>(parser: P, model: &Model, times: usi
 }
 
 impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = P::Output;
 
@@ -43,14 +45,14 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
         // Pieces of a repaired answer are text, not pieces of what the parser gives.
         let muted = cx.muted();
         for _ in 0..self.times {
-            let error = match self.parser.run(message.clone(), &muted).await {
+            let error = match run_within(&self.parser, message.clone(), &muted).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
             let prompt = Prompt::new(turns(message.text(), &error).collect::<Vec<_>>());
             message = self.model.run(prompt, &muted).await?;
         }
-        self.parser.run(message, &muted).await
+        run_within(&self.parser, message, &muted).await
     }
 
     fn describe(&self) -> Node {
@@ -90,6 +92,8 @@ struct Repaired<P> {
 }
 
 impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = P::Output;
 
@@ -99,14 +103,14 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
         for _ in 0..self.times {
             let message = self.model.run(prompt.clone(), &muted).await?;
             let answer = message.text();
-            let error = match self.parser.run(message, &muted).await {
+            let error = match run_within(&self.parser, message, &muted).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
             prompt.messages.extend(turns(answer, &error));
         }
         let message = self.model.run(prompt, &muted).await?;
-        self.parser.run(message, &muted).await
+        run_within(&self.parser, message, &muted).await
     }
 
     fn describe(&self) -> Node {

@@ -227,6 +227,8 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = T;
 

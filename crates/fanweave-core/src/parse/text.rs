@@ -22,6 +22,8 @@ pub fn text() -> Text {
 }
 
 impl Runnable for Text {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = String;
 

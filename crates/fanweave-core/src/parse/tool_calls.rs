@@ -33,6 +33,8 @@ pub fn tool_calls() -> ToolCalls {
 }
 
 impl Runnable for ToolCalls {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Message;
     type Output = Vec<ParsedToolCall>;
 

@@ -231,6 +231,8 @@ impl Chat {
 }
 
 impl Runnable for Chat {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Vars;
     type Output = Prompt;
 

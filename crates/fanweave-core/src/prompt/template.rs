@@ -181,6 +181,8 @@ fn list(names: &[impl AsRef<str>]) -> String {
 }
 
 impl Runnable for Template {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Vars;
     type Output = Prompt;
 
@@ -228,6 +230,8 @@ pub(super) fn or_broken(template: Result<Template>) -> Chain<Vars, Prompt> {
 struct Broken(Error);
 
 impl Runnable for Broken {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Vars;
     type Output = Prompt;
 

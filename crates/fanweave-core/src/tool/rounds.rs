@@ -164,6 +164,8 @@ impl RunTools {
 }
 
 impl Runnable for RunTools {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = Message;
 

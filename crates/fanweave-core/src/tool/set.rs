@@ -229,7 +229,7 @@ impl Tools {
             .get(&call.name)
             .map_or_else(|| excerpt(&call.name, LONGEST_NAME).into(), |entry| entry.name.clone());
         // What a tool streams is no piece of the answer.
-        let cx = cx.muted().begin(&name).await;
+        let cx = cx.muted().lent().begin(&name).await;
         let result = self.outcome(call, &cx).await;
         let (content, is_error) = match &result {
             Ok(content) => (content.clone(), false),

@@ -26,6 +26,8 @@ impl WithTools {
 }
 
 impl Runnable for WithTools {
+    const DRIVES_CALLS: bool = true;
+
     type Input = Prompt;
     type Output = Message;
 

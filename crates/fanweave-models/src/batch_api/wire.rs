@@ -3,14 +3,14 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use fanweave_core::{ErrorKind, Result};
+use fanweave_core::{Context, Error, Priority, Result, RetryPolicy};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
-use tokio::time::sleep;
 
+use crate::transport::again::{self as transport, Attempt, Manner};
 use crate::transport::call::HttpModel;
 use crate::transport::exchange::Exchange;
-use crate::transport::retry::Tries;
+use crate::transport::limits::{AccountPermit, Ask};
 
 /// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
 const BOUNDARY: &str = "----fanweave-7d1f8a53c2e94b60";
@@ -74,10 +74,10 @@ pub(super) async fn send(
 }
 
 /// The lines of what stands at `path`, as `read` reads them. However many there are: each alone may be as long as a body.
-pub(super) async fn lines<T>(
+pub(super) async fn lines<T: Send>(
     model: &HttpModel,
     path: &str,
-    read: impl Fn(&[u8]) -> Result<T>,
+    read: impl Fn(&[u8]) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
     let once = || async {
         let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
@@ -106,28 +106,45 @@ fn read_line<T>(line: &[u8], read: impl Fn(&[u8]) -> Result<T>, all: &mut Vec<T>
     Ok(())
 }
 
-/// Does `once` until it succeeds or there is no use.
-async fn again<T, F: Future<Output = Result<T>>>(
+/// Does `once` until it succeeds or there is no use, in the one retry loop that all requests of an account go through.
+async fn again<T: Send, F: Future<Output = Result<T>> + Send>(
     model: &HttpModel,
     repeat: Repeat,
-    once: impl Fn() -> F,
+    once: impl Fn() -> F + Sync,
 ) -> Result<T> {
-    let mut tries = Tries::new(model.retry, &model.account.budget);
-    loop {
-        let attempt = tries.begin();
-        match once().await {
-            Ok(done) => {
-                tries.succeeded();
-                return Ok(done);
-            }
-            Err(error) => {
-                let error = model.named(error);
-                if repeat == Repeat::No && error.kind() != ErrorKind::RateLimited {
-                    return Err(error.with_attempts(attempt));
-                }
-                sleep(tries.after(error, None)?).await;
-            }
-        }
+    let retry = match repeat {
+        Repeat::Yes => model.retry,
+        // A rate limit alone says that nothing was done.
+        Repeat::No => RetryPolicy { patience: model.retry.patience, ..RetryPolicy::never() },
+    };
+    let manner = Manner { retry, ask: Ask::default(), hedge: false };
+    let cx = Context::new().with_priority(Priority::Batch);
+    let (done, _) = transport::again(&Once { model, once }, &model.account, manner, &cx).await?;
+    Ok(done)
+}
+
+/// A request, as often as it takes.
+struct Once<'a, O> {
+    model: &'a HttpModel,
+    once: O,
+}
+
+impl<T: Send, F: Future<Output = Result<T>> + Send, O: Fn() -> F + Sync> Attempt for Once<'_, O> {
+    type Ready = ();
+    type Answer = T;
+
+    async fn prepare(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<T> {
+        let done = (self.once)().await?;
+        permit.succeeded(None);
+        Ok(done)
+    }
+
+    fn named(&self, error: Error) -> Error {
+        self.model.named(error)
     }
 }
 

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanweave_core::{Context, Error, EventKind, Result, RetryPolicy, Slot, WaitReason};
+use fanweave_core::{Context, Error, ErrorKind, EventKind, Result, RetryPolicy, RunPermit};
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::limits::{Account, Ask, Place};
-use super::retry::Tries;
+use super::limits::{Account, AccountPermit, Ask, Waiter};
+use super::retry::{Failed, Tries};
 
 /// What is tried: a request, as often as it takes.
 pub(crate) trait Attempt: Sync {
-    /// What a request needs before it is in line.
+    /// What a request needs before it is queued.
     type Ready: Send;
     /// What comes of it.
     type Answer: Send;
@@ -23,17 +23,22 @@ pub(crate) trait Attempt: Sync {
     /// Makes ready what does not belong into the time of the request.
     fn prepare(&self) -> impl Future<Output = Result<Self::Ready>> + Send;
 
-    /// Sends the request once, and tells `place` how it ended. Sets `spoken` when a piece has been handed out.
+    /// Sends the request once, and tells `permit` how it ended. Sets `spoken` when a piece has been handed out.
     fn send(
         &self,
         ready: Self::Ready,
-        place: &mut Place,
+        permit: &mut AccountPermit,
         spoken: &mut bool,
         cx: &Context,
     ) -> impl Future<Output = Result<Self::Answer>> + Send;
 
     /// An error with the name of the provider.
     fn named(&self, error: Error) -> Error;
+
+    /// Whether a request that failed so had not left this machine: nobody bills it.
+    fn never_sent(&self, _: &Error) -> bool {
+        false
+    }
 }
 
 /// How a call is sent.
@@ -53,47 +58,66 @@ pub(crate) async fn again<A: Attempt>(
     manner: Manner,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    let mut tries = Tries::new(manner.retry, &account.budget);
+    let mut tries = Tries::new(manner.retry, cx.priority(), account);
     loop {
         let attempt = tries.begin();
-        let mut spoken = false;
-        match once(call, account, manner, &mut spoken, cx).await {
-            Ok(answer) => {
-                tries.succeeded();
-                return Ok((answer, attempt));
-            }
-            // What has been handed out cannot be taken back.
-            Err(error) if spoken => return Err(call.named(error).with_attempts(attempt)),
+        let (mut spoken, mut failed) = (false, Failed::default());
+        let waiter = tries.waiter(manner.ask, cx);
+        match once(call, account, waiter, manner.hedge, &mut spoken, &mut failed, cx).await {
+            Ok(answer) => return Ok((answer, attempt)),
             Err(error) => {
+                use ErrorKind::*;
+                let is_answered = !matches!(error.kind(), Timeout | Connection | StreamIncomplete);
+                let may_be_billed = !is_answered && failed.was_sent && !call.never_sent(&error);
                 let error = call.named(error);
+                if may_be_billed {
+                    cx.emit(EventKind::Unanswered(manner.ask.usage())).await;
+                }
+                if spoken {
+                    // What has been handed out cannot be taken back.
+                    return Err(error.with_attempts(attempt));
+                }
                 let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-                let wait = tries.after(error.clone(), left)?;
+                let wait = tries.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
                 cx.emit(EventKind::Retrying { attempt, wait, error }).await;
-                sleep(wait).await;
+                tokio::select! {
+                    () = sleep(wait) => {}
+                    stopping = cx.draining() => return Err(call.named(stopping)),
+                }
             }
         }
     }
 }
 
-/// Sends the request once. Slot and place are held until the answer has been read, and no longer.
+/// Sends the request once. Permits are held until the answer has been read, and no longer. Notes in `failed` what is known of
+/// a failure.
 async fn once<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
-    manner: Manner,
+    waiter: Waiter,
+    hedge: bool,
     spoken: &mut bool,
+    failed: &mut Failed,
     cx: &Context,
 ) -> Result<A::Answer> {
+    let ask = waiter.ask;
     let ready = call.prepare().await?;
-    let (slot, mut place) = enter(account, manner.ask, cx).await?;
-    let began = place.sent();
+    let (run, mut permit) = tokio::select! {
+        biased;
+        stopping = cx.draining() => return Err(stopping),
+        entered = enter(account, waiter, cx) => entered?,
+    };
+    let began = permit.sent();
     cx.emit(EventKind::RequestStarted).await;
-    if !manner.hedge {
-        return call.send(ready, &mut place, spoken, cx).await;
+    if !hedge {
+        let done = call.send(ready, &mut permit, spoken, cx).await;
+        return judged(done, &permit, failed);
     }
     let first = pin!(async {
         // Held no longer than it takes, also where the second one takes longer.
-        let (_slot, mut place) = (slot, place);
-        call.send(ready, &mut place, spoken, cx).await
+        let (_run, mut permit) = (run, permit);
+        let done = call.send(ready, &mut permit, spoken, cx).await;
+        judged(done, &permit, failed)
     });
     let first = match select(first, pin!(late(account, began))).await {
         Either::Left((done, _)) => return done,
@@ -103,14 +127,15 @@ async fn once<A: Attempt>(
     // Rare: its room is taken when it is needed. One that fails leaves the field to the first, and to another one.
     let second = Box::pin(async {
         loop {
-            if let Ok(ready) = call.prepare().await
+            if !cx.is_draining()
+                && let Ok(ready) = call.prepare().await
                 // As the first: a run makes no more calls at once than it may.
-                && let Some(_slot) = cx.try_slot()
-                && let Some(mut place) = account.try_hedge(manner.ask)
+                && let Some(_slot) = cx.try_permit()
+                && let Some(mut permit) = account.try_hedge(ask)
             {
                 cx.emit(EventKind::Hedged).await;
                 on_its_way.store(true, Ordering::Relaxed);
-                let done = call.send(ready, &mut place, &mut false, cx).await;
+                let done = call.send(ready, &mut permit, &mut false, cx).await;
                 on_its_way.store(false, Ordering::Relaxed);
                 if done.is_ok() || is_alone.load(Ordering::Relaxed) {
                     return done;
@@ -131,22 +156,35 @@ async fn once<A: Attempt>(
     }
 }
 
-/// Waits for a slot of the run and a place on the account, and holds neither while it waits for the other: calls to an account
-/// that is slow keep no slot from those to another one, and a run with few slots keeps no place from other runs.
-async fn enter(account: &Arc<Account>, ask: Ask, cx: &Context) -> Result<(Slot, Place)> {
-    let priority = cx.priority();
+/// Tells the account how a request ended, and `failed` what the account makes of it.
+fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Result<T> {
+    if let Err(error) = &done {
+        *failed = Failed {
+            run: permit.judge(error),
+            is_alone: permit.is_alone(),
+            is_unanswered: matches!(error.kind(), ErrorKind::Timeout | ErrorKind::StreamIncomplete),
+            was_sent: true,
+        };
+    }
+    done
+}
+
+/// Waits for a permit of the run and one of the account, and holds neither while it waits for the other: calls to an account
+/// that is slow keep no permit from those to another one, and a run with few permits keeps none of the account from other
+/// runs.
+async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(RunPermit, AccountPermit)> {
     let mut has_waited = false;
     loop {
-        let slot = cx.slot().await;
-        if let Some(place) = account.try_admit(ask, priority) {
-            return Ok((slot, place));
+        let run = cx.acquire().await?;
+        if let Some(permit) = account.try_admit(&waiter) {
+            return Ok((run, permit));
         }
-        drop(slot);
+        drop(run);
         if !has_waited {
-            cx.emit(EventKind::Waiting(WaitReason::Limit)).await;
+            cx.emit(EventKind::Waiting(account.wait_reason())).await;
             has_waited = true;
         }
-        if let Some(both) = account.admit(ask, priority, || cx.try_slot()).await? {
+        if let Some(both) = account.admit(waiter.clone(), || cx.try_permit()).await? {
             return Ok(both);
         }
     }

@@ -19,7 +19,7 @@ use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
 use super::keys::{KeyInUse, KeySource};
-use super::limits::{Account, Ask, Place, Refusal, Report};
+use super::limits::{Account, AccountPermit, Ask, Refusal, Report};
 use super::retry::{retry_after, should_retry, time_of};
 use super::secret::Secret;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
@@ -103,7 +103,7 @@ impl Attempt for Sending<'_> {
     async fn send(
         &self,
         key: Self::Ready,
-        place: &mut Place,
+        permit: &mut AccountPermit,
         spoken: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
@@ -115,12 +115,12 @@ impl Attempt for Sending<'_> {
 
         let request_id = model.request_id(&answer.head.headers);
         let message = if !answer.head.status.is_success() {
-            Err(model.refusal(&mut answer, Some(place)).await)
+            Err(model.refusal(&mut answer, Some(permit)).await)
         } else if let Err(compressed) = answer.check_coding() {
             Err(compressed)
         } else {
             let headers = &answer.head.headers;
-            place.report(&Report::read(headers, time_of(headers, SystemTime::now())));
+            permit.report(&Report::read(headers, time_of(headers, SystemTime::now())));
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
                 model.streamed(&mut answer, spoken, cx).await
             } else {
@@ -130,7 +130,7 @@ impl Attempt for Sending<'_> {
         };
         match (message, request_id) {
             (Ok(mut message), id) => {
-                place.succeeded(message.reply.as_ref().map(|reply| reply.usage));
+                permit.succeeded(message.reply.as_ref().map(|reply| reply.usage));
                 reply(&mut message).request_id = id;
                 Ok(message)
             }
@@ -255,7 +255,7 @@ impl HttpModel {
     }
 
     /// The error that an answer stands for whose status is none of success.
-    pub(crate) async fn refusal(&self, answer: &mut Exchange, place: Option<&mut Place>) -> Error {
+    pub(crate) async fn refusal(&self, answer: &mut Exchange, permit: Option<&mut AccountPermit>) -> Error {
         let status = answer.head.status;
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
@@ -280,8 +280,8 @@ impl HttpModel {
         // Not only this call was asked to wait. Beyond the longest wait, each one hears it for itself.
         let shared = hint.map(|wait| wait.min(self.retry.max_retry_after));
         let refusal = Refusal::new(Report::read(headers, now), shared, is_rate);
-        match place {
-            Some(place) => place.refused(&refusal),
+        match permit {
+            Some(permit) => permit.refused(&refusal),
             None => refusal.hint().into_iter().for_each(|wait| self.account.close_for(wait)),
         }
         match hint.filter(|_| refusal.hint().is_some()) {

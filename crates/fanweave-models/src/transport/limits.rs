@@ -3,6 +3,8 @@
 //! ```text
 //! Account   who waits, and wakes whom: the only part that is asynchronous
 //!  └ line      when the next one may go, and what an answer teaches: pure, with the time brought along
+//!     ├ queue     who waits, and who is next
+//!     ├ outage    failures that are no call's own: hold, probe, reopen
 //!     ├ bucket    a rate: requests or tokens
 //!     ├ tokens    what a request will cost
 //!     ├ capacity  how many the server takes at once
@@ -10,26 +12,29 @@
 //!     └ recent    what happened lately
 //! ```
 //!
-//! Calls are admitted in the order in which they asked, those that somebody waits for before those of a batch. The
-//! first in line alone watches the clock and the places that come free; all others wait for their turn, so that a
-//! thousand waiting calls cost one timer. A call that is dropped while it waits leaves the line, and nothing else.
-//! There is no task behind an account.
+//! Calls are admitted in the order in which they asked, interactive ones before those of a batch. One of the queued calls
+//! watches the clock and the permits that come free; all others wait to be woken, so that a thousand waiting calls cost
+//! one timer. A call that is dropped while it waits leaves the queue, and nothing else. There is no task behind an account.
 
 use std::collections::HashMap;
+use std::future::{Future, poll_fn};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
-use fanweave_core::{Error, ErrorKind, Priority, Result, Usage};
-use tokio::sync::{Mutex as Turn, Notify};
+use fanweave_core::{Error, ErrorKind, Result, Usage, WaitReason};
 use tokio::time::{Instant, sleep_until};
 
-use self::line::{Admission, Line, Ticket};
+use self::line::{Line, Ticket, Turn};
+use self::queue::Seat;
 use self::tokens::Need;
-use super::retry::Budget;
+use super::retry::Patience;
 
 pub(crate) use self::headers::Report;
 pub(crate) use self::line::Refusal;
+pub(crate) use self::outage::{RunOfFailures, Verdict};
+pub(crate) use self::queue::Waiter;
 pub use self::state::{AccountState, account_states};
 pub(crate) use self::tokens::Ask;
 
@@ -37,6 +42,8 @@ mod bucket;
 mod capacity;
 mod headers;
 mod line;
+mod outage;
+mod queue;
 mod recent;
 mod state;
 mod tokens;
@@ -77,13 +84,7 @@ pub(crate) struct AccountKey {
 /// The limiter of one account.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// Held by the first in line of each priority. They are fair: whoever asked first has one first.
-    turns: [Turn<()>; 2],
     line: Mutex<Line>,
-    /// Something changed that the first in line may wait for.
-    changed: [Notify; 2],
-    /// What retries of this account may cost.
-    pub(crate) budget: Budget,
 }
 
 type Accounts = Mutex<HashMap<AccountKey, Arc<Account>>>;
@@ -106,10 +107,22 @@ impl Account {
         accounts.entry(key).or_default().clone()
     }
 
+    /// Changes the state, and wakes the call that may go because of it.
+    fn change<T>(&self, change: impl FnOnce(&mut Line) -> T) -> T {
+        let (changed, leader) = {
+            let mut line = lock(&self.line);
+            let changed = change(&mut line);
+            (changed, line.elect())
+        };
+        if let Some(leader) = leader {
+            leader.wake();
+        }
+        changed
+    }
+
     /// Sets ceilings, in place of those set before.
     pub(crate) fn set_limits(&self, limits: RateLimits) {
-        lock(&self.line).set_limits(limits, Instant::now());
-        self.changed.iter().for_each(Notify::notify_one);
+        self.change(|line| line.set_limits(limits, Instant::now()));
     }
 
     /// Admits nothing for `wait`, because the server asked for it.
@@ -117,67 +130,95 @@ impl Account {
         lock(&self.line).close(wait, Instant::now());
     }
 
-    /// A place right now, if nobody is waiting for one.
-    pub(crate) fn try_admit(self: &Arc<Self>, ask: Ask, priority: Priority) -> Option<Place> {
-        let mut line = lock(&self.line);
-        if line.waiting[..=class(priority)].iter().any(|waiting| *waiting > 0) {
-            return None;
-        }
-        match line.admit(ask, Instant::now()) {
-            Admission::Now(ticket) => Some(self.place(ticket)),
-            _ => None,
-        }
+    /// The number of a call that begins.
+    pub(crate) fn begin_call(&self) -> u64 {
+        lock(&self.line).begin_call()
     }
 
-    /// Waits in line for a place, and takes it together with a slot of the caller's run. `None`, and out of the line, where
-    /// that run has none free when its turn has come: others shall not wait for it.
+    /// A permit right now, if no other call is queued for one.
+    pub(crate) fn try_admit(self: &Arc<Self>, waiter: &Waiter) -> Option<AccountPermit> {
+        let ticket = lock(&self.line).try_admit(waiter, Instant::now())?;
+        Some(self.permit(ticket))
+    }
+
+    /// Queues for a permit, and takes it together with a permit of the caller's run. `None`, and out of the queue, where
+    /// that run has none left when its turn has come: others shall not wait for it.
     ///
     /// # Errors
     /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute, or of the day: it would never be
-    /// sent.
+    /// sent. [`ErrorKind::Unavailable`] where an outage has lasted for longer than the waiter's patience, and at once in an
+    /// outage for a waiter with alternatives.
     ///
     /// # Cancellation
-    /// Dropping the future leaves the line.
+    /// Dropping the future leaves the queue.
     pub(crate) async fn admit<S>(
         self: &Arc<Self>,
-        ask: Ask,
-        priority: Priority,
-        slot: impl Fn() -> Option<S>,
-    ) -> Result<Option<(S, Place)>> {
-        let class = class(priority);
-        let _waiting = Waiting::enter(self, class);
-        let _turn = self.turns[class].lock().await;
-        loop {
-            let Some(slot) = slot() else { return Ok(None) };
-            let admission = {
-                let mut line = lock(&self.line);
-                // Batches wait until nobody else does.
-                if class > 0 && line.waiting[0] > 0 {
-                    Admission::Later
-                } else {
-                    line.admit(ask, Instant::now())
+        waiter: Waiter,
+        permit: impl Fn() -> Option<S>,
+    ) -> Result<Option<(S, AccountPermit)>> {
+        let queued = Queued { seat: lock(&self.line).enter(waiter), account: self };
+        let mut timer = None;
+        poll_fn(|task| {
+            loop {
+                let turn = lock(&self.line).turn(queued.seat, task.waker(), &permit, Instant::now());
+                match turn {
+                    Turn::Now(run, ticket) => return Poll::Ready(Ok(Some((run, self.permit(ticket))))),
+                    Turn::NoPermit => return Poll::Ready(Ok(None)),
+                    Turn::Never { need, limit } => return Poll::Ready(Err(too_large(need, limit))),
+                    Turn::Unavailable(error) => return Poll::Ready(Err(error)),
+                    Turn::Wait(None) => return Poll::Pending,
+                    Turn::Wait(Some(when)) => {
+                        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(when)));
+                        timer.as_mut().reset(when);
+                        ready!(timer.as_mut().poll(task));
+                    }
                 }
-            };
-            let changed = self.changed[class].notified();
-            let when = match admission {
-                Admission::Now(ticket) => return Ok(Some((slot, self.place(ticket)))),
-                Admission::Never { need, limit } => return Err(too_large(need, limit)),
-                Admission::At(when) => Some(when),
-                Admission::Later => None,
-            };
-            drop(slot);
-            match when {
-                Some(when) => tokio::select! {
-                    () = sleep_until(when) => {}
-                    () = changed => {}
-                },
-                None => changed.await,
             }
+        })
+        .await
+    }
+
+    fn permit(self: &Arc<Self>, ticket: Ticket) -> AccountPermit {
+        AccountPermit { account: self.clone(), ticket, is_settled: false }
+    }
+
+    /// What a run of failures turned out to be.
+    pub(crate) fn verdict(&self, run: RunOfFailures) -> Verdict {
+        lock(&self.line).outage.verdict(run)
+    }
+
+    /// What is known of failures right now.
+    pub(crate) fn health(&self) -> Health {
+        let now = Instant::now();
+        let line = lock(&self.line);
+        Health {
+            answers: line.outage.answers(),
+            sole: line.outage.sole(),
+            is_flaky: line.outage.is_flaky(),
+            answers_most: !line.outage.holds() && line.outage.answered_within(LATELY, now),
         }
     }
 
-    fn place(self: &Arc<Self>, ticket: Ticket) -> Place {
-        Place { account: self.clone(), ticket, is_settled: false }
+    /// The reason why calls wait right now.
+    pub(crate) fn wait_reason(&self) -> WaitReason {
+        let line = lock(&self.line);
+        match line.outage.last().filter(|_| line.outage.holds()) {
+            Some(error) => WaitReason::Outage(error.clone()),
+            None => WaitReason::Limit,
+        }
+    }
+
+    /// The error of a call that does not wait for the end of an outage. `None` without one.
+    pub(crate) fn unavailable(&self) -> Option<Error> {
+        let line = lock(&self.line);
+        line.outage.holds().then(|| line.outage.unavailable(Instant::now()))
+    }
+
+    /// The error of a call that has failed since `since` and has waited long enough for the end of an outage.
+    pub(crate) fn gives_up(&self, patience: Patience, since: Instant) -> Option<Error> {
+        let now = Instant::now();
+        let line = lock(&self.line);
+        line.expires(patience, since).filter(|at| *at <= now).map(|_| line.outage.unavailable(now))
     }
 
     /// When a request that was sent at `sent` is so late that another one may overtake it.
@@ -190,18 +231,27 @@ impl Account {
         lock(&self.line).may_hedge()
     }
 
-    /// A place for a late request that is sent a second time, if there is one right now.
-    pub(crate) fn try_hedge(self: &Arc<Self>, ask: Ask) -> Option<Place> {
+    /// A permit for a late request that is sent a second time, if there is one right now.
+    pub(crate) fn try_hedge(self: &Arc<Self>, ask: Ask) -> Option<AccountPermit> {
         let ticket = lock(&self.line).hedge(ask, Instant::now())?;
-        Some(self.place(ticket))
+        Some(self.permit(ticket))
     }
 }
 
-fn class(priority: Priority) -> usize {
-    match priority {
-        Priority::Interactive => 0,
-        Priority::Batch => 1,
-    }
+/// How long after an answer an account counts as one that answers.
+const LATELY: Duration = Duration::from_secs(2);
+
+/// What is known of the failures of an account.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Health {
+    /// Answers so far.
+    pub(crate) answers: u64,
+    /// Whether other calls are answered at present.
+    pub(crate) answers_most: bool,
+    /// The only call that has failed since the last answer.
+    pub(crate) sole: Option<u64>,
+    /// Whether calls fail often, and are answered in between.
+    pub(crate) is_flaky: bool,
 }
 
 fn too_large(need: u64, limit: u64) -> Error {
@@ -211,44 +261,42 @@ fn too_large(need: u64, limit: u64) -> Error {
     Error::new(ErrorKind::RateLimited, message).with_retryable(false)
 }
 
-/// One in line.
-struct Waiting<'a> {
+/// A call in the queue.
+struct Queued<'a> {
     account: &'a Account,
-    class: usize,
+    seat: Seat,
 }
 
-impl<'a> Waiting<'a> {
-    fn enter(account: &'a Account, class: usize) -> Self {
-        lock(&account.line).waiting[class] += 1;
-        Self { account, class }
-    }
-}
-
-impl Drop for Waiting<'_> {
+impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let batch_is_next = {
-            let waiting = &mut lock(&self.account.line).waiting;
-            waiting[self.class] -= 1;
-            self.class == 0 && waiting[0] == 0 && waiting[1] > 0
-        };
-        if batch_is_next {
-            self.account.changed[1].notify_one();
-        }
+        self.account.change(|line| line.queue.leave(self.seat));
     }
 }
 
-/// A place in flight on an account, until it is dropped: when the answer has been read to its end.
+/// A request in flight on an account, until it is dropped: when the answer has been read to its end.
 ///
 /// One that is dropped without a word on how it ended has failed, or was cancelled.
 #[must_use]
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct AccountPermit {
     account: Arc<Account>,
     ticket: Ticket,
     is_settled: bool,
 }
 
-impl Place {
+impl AccountPermit {
+    /// Takes note of how the request failed. Gives the run of failures that it is part of, where it may not have been its
+    /// own fault.
+    pub(crate) fn judge(&self, error: &Error) -> Option<RunOfFailures> {
+        self.account.change(|line| line.judge(&self.ticket, error, Instant::now()))
+    }
+
+    /// Whether no other request is in flight beside it, because it may be the cause of outages, and the server was answering
+    /// when it was sent.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.ticket.is_alone && self.ticket.is_fair
+    }
+
     /// When the request was admitted.
     pub(crate) fn sent(&self) -> Instant {
         self.ticket.sent
@@ -266,7 +314,14 @@ impl Place {
         let counted =
             usage.map(|usage| Need { input: usage.input_tokens as f64, output: usage.output_tokens as f64 });
         self.is_settled = true;
-        lock(&self.account.line).succeeded(&self.ticket, counted, Instant::now());
+        let now = Instant::now();
+        let mut line = lock(&self.account.line);
+        let was_held = line.outage.holds();
+        line.succeeded(&self.ticket, counted, now);
+        let leader = if was_held { line.elect() } else { None };
+        drop(line);
+        // The end of an outage is what all wait for.
+        leader.into_iter().for_each(Waker::wake);
     }
 
     /// Takes note of a refusal.
@@ -276,18 +331,22 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for AccountPermit {
     fn drop(&mut self) {
-        let next = {
+        let leader = {
+            let now = Instant::now();
             let mut line = lock(&self.account.line);
             if !self.is_settled {
-                line.failed(&self.ticket, Instant::now());
+                line.failed(&self.ticket, now);
             }
-            line.ended();
-            line.waiting.iter().position(|waiting| *waiting > 0).filter(|_| line.waits_for_answers())
+            line.ended(&self.ticket, now);
+            let leader = line.queue.leader();
+            let next = line.elect();
+            // The leader of before wakes by itself where only the clock is in its way.
+            next.filter(|_| line.queue.leader() != leader || line.waits_for_answers())
         };
-        if let Some(next) = next {
-            self.account.changed[next].notify_one();
+        if let Some(leader) = leader {
+            leader.wake();
         }
     }
 }
@@ -297,6 +356,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[cfg(test)]
+mod outage_simulation;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -14,7 +14,7 @@
 //!  └ secret    keys, and texts without them; `keys` that change
 //! ```
 
-mod again;
+pub(crate) mod again;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;

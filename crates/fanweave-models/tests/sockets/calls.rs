@@ -157,7 +157,7 @@ async fn a_refusal_is_told_in_the_providers_words() {
     assert_eq!(
         error.to_string(),
         "step openai/test: openai answered 429 (request req_9), asked to wait 500s: Rate limit reached; \
-         not tried again: the wait asked for is longer than 120s"
+         not retried: the wait asked for is longer than 120s"
     );
     assert_eq!(error.code(), Some("rate_limit_exceeded"));
     assert!(error.body().unwrap().contains("Rate limit reached"));

@@ -15,7 +15,11 @@ use http::{Request, Response};
 const CANARY: &str = "sk-canary-5f3a9c+/=";
 
 fn hasty() -> RetryPolicy {
-    RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() }
+    RetryPolicy {
+        base: Duration::from_millis(1),
+        outage_timeout: Some(Duration::ZERO),
+        ..RetryPolicy::default()
+    }
 }
 
 fn impatient(timeouts: Timeouts) -> Client {

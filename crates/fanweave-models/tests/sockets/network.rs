@@ -15,7 +15,11 @@ const MIB: usize = 1 << 20;
 const IN_SOCKETS: usize = 16 * MIB;
 
 fn hasty() -> RetryPolicy {
-    RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() }
+    RetryPolicy {
+        base: Duration::from_millis(1),
+        outage_timeout: Some(Duration::ZERO),
+        ..RetryPolicy::default()
+    }
 }
 
 /// The plain and the streamed end of a call.

@@ -18,7 +18,7 @@ impl ChatModel for Scribe {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let _slot = cx.slot().await;
+        let _permit = cx.acquire().await?;
         let text = (self.0)(&prompt.last_user_text())?;
         for line in text.split_inclusive('\n') {
             sleep(Duration::from_millis(100)).await;

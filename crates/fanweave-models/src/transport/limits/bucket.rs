@@ -13,9 +13,20 @@ const BURST: f64 = 1.0;
 /// How long nothing may be refused before a rate that was cut grows again.
 const CLEAN: Duration = Duration::from_secs(2);
 
+/// How long nothing may be refused before a limit that nobody names is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(60);
+
 /// Growth a second of a rate that was cut: where the limit is known, and where it is not.
 const GROWTH: f64 = 0.05;
 const CAREFUL_GROWTH: f64 = 0.02;
+
+/// Rate right after a first refusal whose limit nobody names, and the time in which it doubles: 500 a second after 1.25 s.
+/// One refusal tells neither a limit nor whether it still holds.
+const SLOW_START: f64 = 16.0;
+const DOUBLES: f64 = 0.25;
+
+/// How long a rate may double. By then nothing is left of the limit.
+const SLOW_START_LASTS: Duration = Duration::from_secs(3);
 
 /// Lowest rate: a bucket that stood still would never learn better.
 const SLOWEST: f64 = 1.0 / 120.0;
@@ -36,8 +47,10 @@ pub(super) struct Bucket {
     burst: f64,
     level: f64,
     at: Instant,
-    /// When the rate was last cut.
+    /// When the rate was last cut, or when a slow start began.
     cut: Option<Instant>,
+    /// Whether the rate doubles, because one refusal alone has told of a limit.
+    is_slow_start: bool,
 }
 
 impl Bucket {
@@ -46,15 +59,23 @@ impl Bucket {
         let rate = (USED_SHARE * limit / window).max(f64::MIN_POSITIVE);
         // A quota of a day is there to be used at any time of the day.
         let burst = if is_long(window) { window } else { BURST };
-        let mut bucket = Self { ceiling: rate, rate, burst, level: 0.0, at: now, cut: None };
+        let mut bucket =
+            Self { ceiling: rate, rate, burst, level: 0.0, at: now, cut: None, is_slow_start: false };
         bucket.level = bucket.most();
         bucket
     }
 
-    /// An empty bucket for a limit that nobody has named, found at about `rate` a second.
-    pub(super) fn found(rate: f64, now: Instant) -> Self {
-        let rate = rate.max(SLOWEST);
-        Self { ceiling: f64::INFINITY, rate, burst: BURST, level: 0.0, at: now, cut: Some(now) }
+    /// An empty bucket for a limit that nobody has named, and that one refusal tells of. From `opens` on its rate doubles,
+    /// beginning with at least `rate` a second, until the next refusal or until nothing limits it any more.
+    pub(super) fn slow_start(rate: f64, opens: Instant, now: Instant) -> Self {
+        let rate = rate.max(SLOW_START);
+        let cut = Some(opens.max(now));
+        Self { ceiling: f64::INFINITY, rate, burst: BURST, level: 0.0, at: now, cut, is_slow_start: true }
+    }
+
+    /// Whether one refusal alone has told of the limit.
+    pub(super) fn is_slow_start(&self) -> bool {
+        self.is_slow_start
     }
 
     /// The same, with nothing in it.
@@ -72,7 +93,8 @@ impl Bucket {
         if (fresh.ceiling / self.ceiling - 1.0).abs() < 0.02 {
             return;
         }
-        let is_cut = self.rate < self.ceiling;
+        let is_cut = self.rate < self.ceiling && !self.is_slow_start;
+        self.is_slow_start = false;
         let is_quota = fresh.burst > self.burst;
         self.burst = fresh.burst;
         self.rate = if is_cut { self.rate.min(fresh.rate) } else { fresh.rate };
@@ -119,6 +141,7 @@ impl Bucket {
         self.rate = rate.max(floor).min(self.rate);
         self.level = self.level.min(self.most());
         self.cut = Some(now);
+        self.is_slow_start = false;
     }
 
     pub(super) fn rate(&self) -> f64 {
@@ -151,7 +174,8 @@ impl Bucket {
 
     /// Whether nothing says any more that there is a limit.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
-        self.ceiling.is_infinite() && self.cut.is_none_or(|cut| now.duration_since(cut).as_secs() >= 60)
+        let lasts = if self.is_slow_start { SLOW_START_LASTS } else { FORGOTTEN };
+        self.ceiling.is_infinite() && self.cut.is_none_or(|cut| now.duration_since(cut) >= lasts)
     }
 
     fn most(&self) -> f64 {
@@ -164,7 +188,10 @@ impl Bucket {
             return;
         }
         self.level = (self.level + passed * self.rate).min(self.most());
-        if let Some(cut) = self.cut {
+        if let Some(opens) = self.cut.filter(|_| self.is_slow_start) {
+            let open = now.saturating_duration_since(opens.max(self.at)).as_secs_f64();
+            self.rate *= 2f64.powf(open.min(SLOW_START_LASTS.as_secs_f64()) / DOUBLES);
+        } else if let Some(cut) = self.cut {
             let clean = now.saturating_duration_since((cut + CLEAN).max(self.at)).as_secs_f64();
             let growth = if self.ceiling.is_finite() { GROWTH } else { CAREFUL_GROWTH };
             self.rate = (self.rate * (1.0 + growth).powf(clean.min(600.0))).min(self.ceiling);

@@ -34,7 +34,7 @@ const SLOW: f64 = 2.0;
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The search for a server's capacity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Capacity {
     /// Most requests in flight.
     most: f64,
@@ -76,7 +76,7 @@ enum Mode {
     Probe { back: f64, rate: f64, settled: bool },
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Round {
     began: Option<Instant>,
     done: usize,
@@ -106,6 +106,11 @@ impl Default for Capacity {
 impl Capacity {
     pub(super) fn epoch(&self) -> u32 {
         self.epoch
+    }
+
+    /// The same, for requests of that epoch.
+    pub(super) fn at_epoch(self, epoch: u32) -> Self {
+        Self { epoch, full: None, round: Round::default(), ..self }
     }
 
     /// Most requests in flight. `None` as long as no bound is known.

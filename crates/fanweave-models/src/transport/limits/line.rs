@@ -1,16 +1,22 @@
 //! What decides on the next admission. Pure: whoever asks brings the time, so that a simulation is as good as the
 //! real thing.
 
+use std::num::NonZeroUsize;
+use std::task::Waker;
 use std::time::Duration;
 
+use fanweave_core::Error;
 use tokio::time::Instant;
 
 use super::RateLimits;
 use super::bucket::{Bucket, is_long};
 use super::capacity::Capacity;
 use super::headers::Report;
+use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures, Verdict};
+use super::queue::{ALONE, Queue, Seat, Waiter};
 use super::recent::{Latencies, Recent};
 use super::tokens::{Ask, Need, Tokens};
+use crate::transport::retry::Patience;
 
 /// Longest time that all calls of an account are held back at once.
 const LONGEST_GATE: Duration = Duration::from_secs(3600);
@@ -19,7 +25,13 @@ const LONGEST_GATE: Duration = Duration::from_secs(3600);
 const IN_VAIN: u32 = 3;
 
 /// Longest pause between such requests where the server asks for less. It is back at full rate soon after the server.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+const LONGEST_PAUSE: Duration = MAX_PAUSE;
+
+/// Outages that a call takes part in before it runs alone: it may be their cause.
+const MARKS: u32 = 3;
+
+/// Share of the requests that may be retries while first attempts wait.
+const RETRIES: f64 = 0.25;
 
 /// Most extra requests for those that are late, as a share of all.
 const HEDGES: f64 = 0.05;
@@ -34,8 +46,18 @@ const OUTPUT: usize = 3;
 pub(super) struct Line {
     limits: RateLimits,
     pub(super) in_flight: usize,
-    /// Calls in line, by priority.
-    pub(super) waiting: [usize; 2],
+    /// Requests in flight that are retries.
+    retries: usize,
+    /// Whether a call that runs alone is in flight.
+    runs_alone: bool,
+    pub(super) queue: Queue,
+    /// The call that is admitted next.
+    next: Option<Seat>,
+    pub(super) outage: Outage,
+    /// What was known of the capacity when the present run of failures began. An outage says nothing of it.
+    capacity_before: Option<Capacity>,
+    /// Calls so far.
+    calls: u64,
     /// Nothing is admitted before, because the server asked to wait.
     gate: Option<Instant>,
     /// When the last of such waits ended or will end.
@@ -57,14 +79,28 @@ pub(super) struct Line {
     hedged: u64,
 }
 
-/// When the first in line may go.
+/// What keeps a request from being sent.
 #[derive(Debug, PartialEq)]
-pub(super) enum Admission {
-    Now(Ticket),
-    At(Instant),
-    /// When a place comes free.
-    Later,
+pub(super) enum Obstacle {
+    /// Nothing, from then on.
+    Until(Instant),
+    /// Something that only an answer or another setting changes.
+    Change,
     /// It needs more than a whole window of its limit: these tokens, of that limit.
+    Size { need: u64, limit: u64 },
+}
+
+/// What a waiting call is told.
+#[derive(Debug)]
+pub(super) enum Turn<S> {
+    /// It is admitted, with a permit of its run.
+    Now(S, Ticket),
+    /// It would be, and its run has no permit left.
+    NoPermit,
+    /// It waits until it is woken, and no longer than that where it says so.
+    Wait(Option<Instant>),
+    /// The outage has lasted for longer than it waits.
+    Unavailable(Error),
     Never {
         need: u64,
         limit: u64,
@@ -82,6 +118,13 @@ pub(super) struct Ticket {
     crowd: usize,
     rate_epoch: u32,
     capacity_epoch: u32,
+    pub(super) call: u64,
+    is_retry: bool,
+    pub(super) is_probe: bool,
+    pub(super) is_alone: bool,
+    /// Whether the server was answering when it was sent.
+    pub(super) is_fair: bool,
+    is_hedge: bool,
 }
 
 /// How a request was refused.
@@ -117,48 +160,237 @@ impl Line {
             && self.capacity.has_room(self.in_flight)
     }
 
-    /// Admits a call, or says when to ask again.
-    pub(super) fn admit(&mut self, ask: Ask, now: Instant) -> Admission {
+    /// The number of a call that begins.
+    pub(super) fn begin_call(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+
+    /// Admits a call that has not queued, if it may go before all that do.
+    pub(super) fn try_admit(&mut self, waiter: &Waiter, now: Instant) -> Option<Ticket> {
+        let class = super::queue::class(waiter.priority);
+        let is_queued = self.queue.waiting()[..=class].iter().any(|waiting| *waiting > 0);
+        let is_held = (self.outage.holds() && !waiter.patience.is_none())
+            || self.runs_alone
+            || self.marks(waiter) >= MARKS;
+        if is_queued || is_held || self.outage.reopens(self.in_flight, now).is_some() {
+            return None;
+        }
+        match self.admit(waiter.ask, now) {
+            Ok(ticket) => Some(self.mark(ticket, waiter)),
+            Err(_) => None,
+        }
+    }
+
+    /// Notes whose request was admitted.
+    fn mark(&mut self, ticket: Ticket, waiter: &Waiter) -> Ticket {
+        self.retries += usize::from(waiter.is_retry);
+        Ticket { call: waiter.call, is_retry: waiter.is_retry, ..ticket }
+    }
+
+    /// Puts a call into the queue.
+    pub(super) fn enter(&mut self, waiter: Waiter) -> Seat {
+        let is_alone = self.marks(&waiter) >= MARKS;
+        self.queue.enter(waiter, is_alone)
+    }
+
+    /// Outages that a call took part in.
+    fn marks(&self, waiter: &Waiter) -> u32 {
+        let last = waiter.failed_in.is_some_and(|run| self.outage.verdict(run) == Verdict::Outage);
+        waiter.marks + u32::from(last)
+    }
+
+    /// Decides which call is admitted next. Returns the waker of the call that watches for its turn.
+    pub(super) fn elect(&mut self) -> Option<Waker> {
+        if self.queue.waiting() == [0, 0] {
+            self.next = None;
+            return None;
+        }
+        self.next = if self.outage.holds() {
+            let cost = |ask| {
+                let need = self.tokens.estimate(ask);
+                need.input + need.output
+            };
+            if self.outage.is_probing() { None } else { self.queue.probe(self.outage.last_failed(), cost) }
+        } else if self.runs_alone {
+            None
+        } else {
+            let bound = self.limits.concurrency.map(NonZeroUsize::get).or_else(|| self.capacity.bound());
+            let capacity = bound.unwrap_or(self.in_flight) as f64;
+            let brakes = self.retries as f64 >= (RETRIES * capacity).max(1.0);
+            let outage = &self.outage;
+            self.queue.next(brakes, self.in_flight == 0, |waiter| {
+                let last = waiter.failed_in.is_some_and(|run| outage.verdict(run) == Verdict::Outage);
+                waiter.marks + u32::from(last) >= MARKS
+            })
+        };
+        self.queue.lead(self.next)
+    }
+
+    /// Admits the call at `seat`, or says what it waits for.
+    pub(super) fn turn<S>(
+        &mut self,
+        seat: Seat,
+        waker: &Waker,
+        permit: impl Fn() -> Option<S>,
+        now: Instant,
+    ) -> Turn<S> {
+        if let Some(error) = self.expired(seat, now) {
+            return Turn::Unavailable(error);
+        }
+        let old = self.queue.leader();
+        let woken = self.elect();
+        if self.queue.leader() != old && self.queue.leader() != Some(seat) {
+            woken.into_iter().for_each(Waker::wake);
+        }
+        let Some(entry) = self.queue.get(seat) else { return Turn::Wait(None) };
+        if entry.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            entry.waker = Some(waker.clone());
+        }
+        let waiter = entry.waiter.clone();
+        if self.queue.leader() != Some(seat) {
+            return Turn::Wait(None);
+        }
+        let expires = self.outage.holds().then(|| self.wake_expired(now)).flatten();
+        let at = |when: Option<Instant>| Turn::Wait(when.into_iter().chain(expires).min());
+        if self.next != Some(seat) {
+            self.holds_back = true;
+            return at(None);
+        }
+        let is_probe = self.outage.holds();
+        let held = match self.outage.next_probe() {
+            Some(probe) => Some(probe).filter(|probe| *probe > now),
+            None => self.outage.reopens(self.in_flight, now),
+        };
+        if held.is_some() {
+            return at(held);
+        }
+        let need = self.tokens.estimate(waiter.ask);
+        match self.obstacle(waiter.ask, need, now) {
+            None => {
+                // Only now: a permit that is taken and put back wakes others of the run for nothing.
+                let Some(permit) = permit() else { return Turn::NoPermit };
+                let ticket = self.send(waiter.ask, need, now);
+                let is_alone = self.queue.is_in(seat, ALONE);
+                self.queue.leave(seat);
+                self.runs_alone = is_alone;
+                if is_probe {
+                    self.outage.probe_sent();
+                }
+                let ticket = self.mark(ticket, &waiter);
+                Turn::Now(permit, Ticket { is_probe, is_alone, ..ticket })
+            }
+            Some(Obstacle::Until(when)) => at(Some(when)),
+            Some(Obstacle::Change) => at(None),
+            Some(Obstacle::Size { need, limit }) => Turn::Never { need, limit },
+        }
+    }
+
+    /// The error of a call that has waited long enough for the end of an outage, or has somewhere else to go.
+    fn expired(&mut self, seat: Seat, now: Instant) -> Option<Error> {
+        if !self.outage.holds() {
+            return None;
+        }
+        let entry = self.queue.get(seat)?;
+        let (has_alternatives, patience, since) =
+            (entry.waiter.has_alternatives, entry.waiter.patience, entry.waiter.since);
+        let is_over = has_alternatives || self.expires(patience, since).is_some_and(|at| at <= now);
+        is_over.then(|| self.outage.unavailable(now))
+    }
+
+    /// When a call that has waited since `since` has waited long enough. `None` for never.
+    pub(super) fn expires(&self, patience: Patience, since: Instant) -> Option<Instant> {
+        let began = self.outage.began()?.max(since);
+        began.checked_add(patience.of(self.outage.answers() > 0))
+    }
+
+    /// Wakes the calls that have waited long enough, and gives the moment at which the next one has.
+    pub(super) fn wake_expired(&mut self, now: Instant) -> Option<Instant> {
+        let (began, has_answered) = (self.outage.began()?, self.outage.answers() > 0);
+        let mut next: Option<Instant> = None;
+        for entry in self.queue.entries() {
+            let waiter = &entry.waiter;
+            let at = began.max(waiter.since).checked_add(waiter.patience.of(has_answered));
+            if waiter.has_alternatives || at.is_some_and(|at| at <= now) {
+                entry.waker.take().into_iter().for_each(Waker::wake);
+            } else {
+                next = next.into_iter().chain(at).min();
+            }
+        }
+        next
+    }
+
+    /// Takes note of how a request failed. Gives the run of failures that it is part of, where it may not have been its own
+    /// fault. Called before it [has ended](Self::ended).
+    pub(super) fn judge(&mut self, ticket: &Ticket, error: &Error, now: Instant) -> Option<RunOfFailures> {
+        let evidence = Evidence::of(error);
+        match evidence {
+            Evidence::Answer => self.answered(ticket, now),
+            // Both requests of a call that is hedged say the same.
+            Evidence::Failure | Evidence::Overload if !ticket.is_hedge => {
+                let was_held = self.outage.holds();
+                let is_outage = evidence == Evidence::Failure || self.in_flight <= 1;
+                let run = self.outage.failed(ticket.call, error, ticket.sent, is_outage, now);
+                if ticket.is_probe {
+                    self.outage.probe_ended(now);
+                }
+                if self.outage.holds() && !was_held {
+                    self.wake_expired(now);
+                }
+                return Some(run);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Sends a request, if nothing keeps it.
+    fn admit(&mut self, ask: Ask, now: Instant) -> Result<Ticket, Obstacle> {
         let need = self.tokens.estimate(ask);
+        match self.obstacle(ask, need, now) {
+            None => Ok(self.send(ask, need, now)),
+            Some(obstacle) => Err(obstacle),
+        }
+    }
+
+    /// What keeps a request from being sent right now, if anything does.
+    fn obstacle(&mut self, ask: Ask, need: Need, now: Instant) -> Option<Obstacle> {
         if self.is_open() {
-            return Admission::Now(self.send(ask, need, now));
+            return None;
         }
         if let Some((need, limit)) = self.too_large(ask) {
-            return Admission::Never { need, limit };
+            return Some(Obstacle::Size { need, limit });
         }
         match self.gate {
-            Some(gate) if gate > now => return Admission::At(gate),
+            Some(gate) if gate > now => return Some(Obstacle::Until(gate)),
             _ => self.gate = None,
         }
         let is_full = self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get());
         self.holds_back = is_full || (self.in_vain > IN_VAIN && self.in_flight > 0);
         if self.holds_back {
-            return Admission::Later;
+            return Some(Obstacle::Change);
         }
         if !self.capacity.has_room(self.in_flight) {
             match self.capacity.grow(self.in_flight, now) {
                 Some(Ok(())) => {}
-                Some(Err(when)) => return Admission::At(when),
-                None => return Admission::Later,
+                Some(Err(when)) => return Some(Obstacle::Until(when)),
+                None => return Some(Obstacle::Change),
             }
         }
         if self.buckets[REQUESTS].as_ref().is_some_and(|bucket| bucket.is_forgotten(now)) {
             self.buckets[REQUESTS] = None;
         }
-        let needs = needs(need);
         let blocked = |(bucket, need): (&mut Option<Bucket>, f64)| bucket.as_mut()?.ready(need, now).err();
-        if let Some(when) = self.buckets.iter_mut().zip(needs).filter_map(blocked).max() {
-            return Admission::At(when);
-        }
-        for (bucket, need) in self.buckets.iter_mut().zip(needs) {
+        let when = self.buckets.iter_mut().zip(needs(need)).filter_map(blocked).max();
+        when.map(Obstacle::Until)
+    }
+
+    fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
+        for (bucket, need) in self.buckets.iter_mut().zip(needs(need)) {
             if let Some(bucket) = bucket {
                 bucket.take(need);
             }
         }
-        Admission::Now(self.send(ask, need, now))
-    }
-
-    fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
         self.in_flight += 1;
         self.admitted += 1;
         self.recent.admitted(now);
@@ -170,12 +402,19 @@ impl Line {
             crowd: self.in_flight,
             rate_epoch: self.epoch,
             capacity_epoch: self.capacity.epoch(),
+            call: 0,
+            is_retry: false,
+            is_probe: false,
+            is_alone: false,
+            is_fair: self.outage.is_answering(),
+            is_hedge: false,
         }
     }
 
     /// Whether the first in line may go because of an answer, and not only because of the time.
     pub(super) fn waits_for_answers(&self) -> bool {
         self.holds_back
+            || self.outage.holds()
             || self.capacity.waits_for_answers()
             || self.buckets[TOKENS..].iter().any(Option::is_some)
     }
@@ -191,8 +430,13 @@ impl Line {
     }
 
     /// A request has ended, in whatever way.
-    pub(super) fn ended(&mut self) {
+    pub(super) fn ended(&mut self, ticket: &Ticket, now: Instant) {
         self.in_flight -= 1;
+        self.retries -= usize::from(ticket.is_retry);
+        self.runs_alone &= !ticket.is_alone;
+        if ticket.is_probe {
+            self.outage.probe_ended(now);
+        }
     }
 
     /// Takes note of limits that an answer names.
@@ -220,6 +464,7 @@ impl Line {
     /// A request has succeeded, and came to `counted` tokens where the provider says so.
     pub(super) fn succeeded(&mut self, ticket: &Ticket, counted: Option<Need>, now: Instant) {
         let latency = now.duration_since(ticket.sent);
+        self.answered(ticket, now);
         if self.is_after_gate(ticket) {
             self.in_vain = 0;
         }
@@ -229,6 +474,20 @@ impl Line {
             self.tokens.learn(ticket.ask, counted);
             self.recent.spent(counted.input + counted.output, now);
             self.settle(ticket, counted, now);
+        }
+    }
+
+    /// A request was answered, in whatever way.
+    fn answered(&mut self, ticket: &Ticket, now: Instant) {
+        let was_held = self.outage.holds();
+        self.outage.answered(ticket.sent, now);
+        if self.outage.holds() {
+            return;
+        }
+        if let Some(before) = self.capacity_before.take()
+            && was_held
+        {
+            self.capacity = before.at_epoch(self.capacity.epoch() + 1);
         }
     }
 
@@ -270,10 +529,15 @@ impl Line {
             if self.in_vain <= IN_VAIN {
                 self.cut(ticket, &refusal.report, now);
             }
-        } else if refusal.hint.is_none()
-            && let Some(pause) = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1)
-        {
-            self.close(pause, now);
+        } else if refusal.hint.is_none() {
+            if self.outage.is_answering() {
+                self.capacity_before = Some(self.capacity.clone());
+            }
+            let pause = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1);
+            // Probes have pauses of their own.
+            if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
+                self.close(pause, now);
+            }
         }
     }
 
@@ -307,6 +571,14 @@ impl Line {
         let taken = self.recent.rate(now);
         let known = report.quotas()[which].is_some();
         match &mut self.buckets[which] {
+            Some(bucket) if bucket.is_slow_start() => {
+                if is_new && self.in_vain < 2 {
+                    // The second one, behind answers, says that there is a limit, and what was taken shows it.
+                    bucket.cut(0.95 * taken, 0.0, now);
+                } else {
+                    *bucket = Bucket::slow_start(taken, self.gate.unwrap_or(now), now);
+                }
+            }
             Some(bucket) => {
                 let rate = if is_new { 0.95 * bucket.rate() } else { bucket.rate() };
                 let rate = if which == REQUESTS { rate.min(taken.max(0.5 * rate)) } else { rate };
@@ -316,7 +588,8 @@ impl Line {
                     *bucket = bucket.clone().drained();
                 }
             }
-            none => *none = Some(Bucket::found(taken.max(1.0), now)),
+            // One refusal says little: many a server refuses at first and takes all later.
+            none => *none = Some(Bucket::slow_start(taken, self.gate.unwrap_or(now), now)),
         }
     }
 
@@ -335,6 +608,7 @@ impl Line {
     /// Whether forgetting the account would change nothing.
     pub(super) fn is_at_rest(&self, now: Instant) -> bool {
         self.in_flight == 0
+            && !self.outage.holds()
             && self.gate.is_none_or(|gate| gate <= now)
             && self.buckets.iter().flatten().all(|bucket| bucket.is_full(now))
     }
@@ -346,18 +620,16 @@ impl Line {
 
     /// Whether a late request may be sent a second time: nobody waits, and few have been.
     pub(super) fn may_hedge(&self) -> bool {
-        self.waiting == [0, 0] && (self.hedged as f64) < HEDGES * self.admitted as f64
+        self.queue.waiting() == [0, 0]
+            && !self.outage.holds()
+            && (self.hedged as f64) < HEDGES * self.admitted as f64
     }
 
     /// Admits a late request for the second time, where it may go now.
     pub(super) fn hedge(&mut self, ask: Ask, now: Instant) -> Option<Ticket> {
-        match self.may_hedge().then(|| self.admit(ask, now))? {
-            Admission::Now(ticket) => {
-                self.hedged += 1;
-                Some(ticket)
-            }
-            _ => None,
-        }
+        let ticket = self.may_hedge().then(|| self.admit(ask, now))?.ok()?;
+        self.hedged += 1;
+        Some(Ticket { is_hedge: true, ..ticket })
     }
 
     pub(super) fn gate(&self) -> Option<Instant> {
@@ -414,7 +686,7 @@ mod tests {
             for (wait, bytes, what, factor) in steps {
                 now += Duration::from_millis(wait);
                 if what > 3 || out.is_empty() {
-                    if let Admission::Now(ticket) = line.admit(Ask { bytes, max_tokens: Some(100) }, now) {
+                    if let Ok(ticket) = line.admit(Ask { bytes, max_tokens: Some(100) }, now) {
                         out.push(ticket);
                     }
                 } else {
@@ -432,7 +704,7 @@ mod tests {
                             spent += counted.input + counted.output;
                         }
                     }
-                    line.ended();
+                    line.ended(&ticket, now);
                 }
                 let held = line.buckets[TOKENS].as_mut().expect("it was set").level(now);
                 let reserved: f64 = out.iter().map(|ticket| ticket.need.input + ticket.need.output).sum();
@@ -472,7 +744,7 @@ mod tests {
             let ask = Ask { bytes: 4, max_tokens: Some(1) };
             for (report, what, millis, is_rate) in steps {
                 now += Duration::from_millis(millis / 100);
-                if let Admission::Now(ticket) = line.admit(ask, now) {
+                if let Ok(ticket) = line.admit(ask, now) {
                     out.push(ticket);
                 }
                 let Some(ticket) = out.pop() else { continue };
@@ -487,18 +759,18 @@ mod tests {
                         line.refused(&ticket, &Refusal::new(report, hint, is_rate), now);
                     }
                 }
-                line.ended();
+                line.ended(&ticket, now);
             }
             // All that is out comes back, and nothing is heard any more.
             for ticket in out.drain(..) {
                 line.failed(&ticket, now);
-                line.ended();
+                line.ended(&ticket, now);
             }
             let began = now;
             loop {
                 match line.admit(ask, now) {
-                    Admission::Now(_) => break,
-                    Admission::At(when) => {
+                    Ok(_) => break,
+                    Err(Obstacle::Until(when)) => {
                         prop_assert!(when > now);
                         now = when;
                     }
@@ -522,7 +794,7 @@ mod tests {
         let ask = Ask { bytes: 400, max_tokens: Some(4000) };
         let sent: Vec<_> = (0..50)
             .map(|_| match line.admit(ask, now) {
-                Admission::Now(ticket) => ticket,
+                Ok(ticket) => ticket,
                 other => panic!("nothing is known of a limit: {other:?}"),
             })
             .collect();
@@ -531,8 +803,8 @@ mod tests {
         let mut admitted = 0;
         for ticket in &sent {
             line.succeeded(ticket, Some(Need { input: 100.0, output: 100.0 }), now);
-            line.ended();
-            while let Admission::Now(_) = line.admit(ask, now) {
+            line.ended(ticket, now);
+            while let Ok(_) = line.admit(ask, now) {
                 admitted += 1;
             }
         }
@@ -550,11 +822,11 @@ mod tests {
         let mut admitted = 0;
         while now < end && admitted < 100_000 {
             match line.admit(Ask::default(), now) {
-                Admission::Now(_) => {
+                Ok(ticket) => {
                     admitted += 1;
-                    line.ended();
+                    line.ended(&ticket, now);
                 }
-                Admission::At(when) => now = when,
+                Err(Obstacle::Until(when)) => now = when,
                 other => panic!("{other:?}"),
             }
         }
@@ -591,8 +863,8 @@ mod tests {
         line.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
         // 5,000 tokens, where a minute's share of the day is 1,041.
         let ask = |bytes| Ask { bytes, max_tokens: Some(100) };
-        assert!(matches!(line.admit(ask(20_000), now), Admission::Now(_)));
+        assert!(matches!(line.admit(ask(20_000), now), Ok(_)));
         let too_much = line.admit(ask(4 * 1_600_000), now);
-        assert_eq!(too_much, Admission::Never { need: 1_600_000, limit: 1_500_000 });
+        assert_eq!(too_much, Err(Obstacle::Size { need: 1_600_000, limit: 1_500_000 }));
     }
 }

@@ -245,13 +245,13 @@ impl Attempt for Request<'_> {
         Ok(())
     }
 
-    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+    async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<()> {
         let taken = self.server.take((self.input + self.output) as f64);
         let latency = match taken {
             Ok(latency) => latency,
             Err(refusal) => {
                 sleep(TRIP).await;
-                place.refused(&refusal);
+                permit.refused(&refusal);
                 let error = Error::new(ErrorKind::RateLimited, "refused");
                 return Err(match refusal.hint() {
                     Some(hint) => error.with_retry_after(hint),
@@ -272,8 +272,8 @@ impl Attempt for Request<'_> {
         drop(inside);
         let now = Instant::now();
         let levels = lock(&self.server.state).levels;
-        place.report(&self.server.report(levels, now));
-        place.succeeded(Some(Usage {
+        permit.report(&self.server.report(levels, now));
+        permit.succeeded(Some(Usage {
             input_tokens: self.input,
             output_tokens: self.output,
             ..Usage::default()

@@ -42,8 +42,6 @@ pub struct AccountState {
     pub requests: u64,
     /// Requests so far that were refused with 429, or because the server was too busy.
     pub refused: u64,
-    /// Share of the budget for retries that is left, from 0 to 1.
-    pub retry_budget: f64,
 }
 
 /// All accounts that calls of this process have used, in no order.
@@ -71,14 +69,13 @@ pub fn account_states() -> Vec<AccountState> {
             tokens_last_minute,
             in_flight: line.in_flight,
             capacity: line.capacity.bound(),
-            waiting: line.waiting.iter().sum(),
+            waiting: line.queue.waiting().iter().sum(),
             closed_for: line
                 .gate()
                 .map(|gate| gate.saturating_duration_since(now))
                 .filter(|left| !left.is_zero()),
             requests: line.admitted,
             refused: line.refused,
-            retry_budget: account.budget.left(),
         }
     };
     accounts().iter().map(state).collect()

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fanweave_core::{Context, Event, EventKind, RetryPolicy};
+use fanweave_core::{Context, Event, EventKind, Priority, RetryPolicy};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
@@ -19,9 +19,29 @@ fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
     account
 }
 
-/// Waits for a place without a run around it.
-async fn admitted(account: &Arc<Account>, ask: Ask, priority: Priority) -> Result<Place> {
-    Ok(account.admit(ask, priority, || Some(())).await?.expect("there are slots without end").1)
+fn waiter(ask: Ask, priority: Priority) -> Waiter {
+    let policy = RetryPolicy::default();
+    Waiter {
+        ask,
+        priority,
+        call: 0,
+        is_retry: false,
+        marks: 0,
+        failed_in: None,
+        has_alternatives: false,
+        patience: Patience::new(&policy, priority),
+        since: Instant::now(),
+    }
+}
+
+/// A permit right now, if no other call is queued for one.
+fn tried(account: &Arc<Account>) -> Option<AccountPermit> {
+    account.try_admit(&waiter(Ask::default(), Priority::Interactive))
+}
+
+/// Waits for a permit without a run around it.
+async fn admitted(account: &Arc<Account>, ask: Ask, priority: Priority) -> Result<AccountPermit> {
+    Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
 }
 
 /// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of their
@@ -33,7 +53,7 @@ async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<
     for i in 0..n {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _place = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
+            let _permit = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
             lock(&order).push((i, began.elapsed()));
             sleep(lasting).await;
         });
@@ -78,7 +98,7 @@ async fn concurrency_holds_until_places_are_dropped() {
     for _ in 0..2000 {
         let account = account.clone();
         calls.spawn(async move {
-            let _place = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
+            let _permit = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
             MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             sleep(SECOND / 100).await;
             NOW.fetch_sub(1, Ordering::SeqCst);
@@ -94,26 +114,24 @@ async fn a_closed_gate_holds_all_calls_of_the_account() {
     let account = account(0, 0);
     account.close_for(SECOND * 20);
     account.close_for(SECOND * 5);
-    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
+    assert!(tried(&account).is_none());
     let order = admissions(&account, 50, Duration::ZERO).await;
     assert!(order.iter().all(|(_, at)| *at >= SECOND * 20 && *at < SECOND * 21));
-    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_some());
+    assert!(tried(&account).is_some());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_waiter_leaves_no_trace() {
     let account = account(60, 1);
-    let first = account.try_admit(Ask::default(), Priority::Interactive).expect("nobody is there");
-    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
+    let first = tried(&account).expect("nobody is there");
+    assert!(tried(&account).is_none());
     for patience in [1, 10, 100] {
         let waiting = admitted(&account, Ask::default(), Priority::Interactive);
         assert!(tokio::time::timeout(Duration::from_millis(patience), waiting).await.is_err());
     }
     drop(first);
     sleep(SECOND * 2).await;
-    let second = account
-        .try_admit(Ask::default(), Priority::Interactive)
-        .expect("those who left take nothing with them");
+    let second = tried(&account).expect("those who left take nothing with them");
     assert_eq!(lock(&account.line).in_flight, 1);
     drop(second);
 }
@@ -121,7 +139,7 @@ async fn a_cancelled_waiter_leaves_no_trace() {
 #[tokio::test(start_paused = true)]
 async fn nobody_overtakes_the_line() {
     let account = account(60, 0);
-    drop(account.try_admit(Ask::default(), Priority::Interactive));
+    drop(tried(&account));
     let waiting = tokio::spawn({
         let account = account.clone();
         async move { admitted(&account, Ask::default(), Priority::Interactive).await }
@@ -129,14 +147,14 @@ async fn nobody_overtakes_the_line() {
     tokio::task::yield_now().await;
     // A request may go out again, and it belongs to the one who waits: nobody else gets it before.
     tokio::time::advance(SECOND * 2).await;
-    assert!(account.try_admit(Ask::default(), Priority::Interactive).is_none());
+    assert!(tried(&account).is_none());
     drop(waiting.await);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_new_ceiling_reaches_those_who_wait() {
     let account = account(1, 0);
-    drop(account.try_admit(Ask::default(), Priority::Interactive));
+    drop(tried(&account));
     let began = Instant::now();
     let waiting = tokio::spawn({
         let account = account.clone();
@@ -159,13 +177,13 @@ fn one_key_is_one_account() {
 #[tokio::test(start_paused = true)]
 async fn those_that_somebody_waits_for_go_before_a_batch() {
     let account = account(60, 0);
-    drop(account.try_admit(Ask::default(), Priority::Interactive));
+    drop(tried(&account));
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut calls = JoinSet::new();
     for priority in [Priority::Batch, Priority::Batch, Priority::Interactive, Priority::Interactive] {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _place = admitted(&account, Ask::default(), priority).await.expect("it fits");
+            let _permit = admitted(&account, Ask::default(), priority).await.expect("it fits");
             lock(&order).push(priority);
         });
         tokio::task::yield_now().await;
@@ -173,7 +191,7 @@ async fn those_that_somebody_waits_for_go_before_a_batch() {
     calls.join_all().await;
     use Priority::*;
     assert_eq!(*lock(&order), [Interactive, Interactive, Batch, Batch]);
-    assert_eq!(lock(&account.line).waiting, [0, 0]);
+    assert_eq!(lock(&account.line).queue.waiting(), [0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -213,12 +231,12 @@ impl Attempt for Crowded {
         Ok(())
     }
 
-    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+    async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<()> {
         let nth = self.sent.fetch_add(1, Ordering::SeqCst);
         self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _leaves = Leaves(self);
         sleep(if nth % 50 == 49 { SECOND * 60 } else { SECOND / 10 }).await;
-        place.succeeded(None);
+        permit.succeeded(None);
         Ok(())
     }
 
@@ -270,8 +288,8 @@ async fn a_count_that_no_request_can_have_holds_nobody_up() {
     let began = Instant::now();
     for output_tokens in [u64::MAX, 1 << 50, 10] {
         let ask = Ask { bytes: 400, max_tokens: Some(u64::from(u32::MAX)) };
-        let mut place = admitted(&account, ask, Priority::Interactive).await.expect("it fits");
-        place.succeeded(Some(Usage { input_tokens: 100, output_tokens, ..Usage::default() }));
+        let mut permit = admitted(&account, ask, Priority::Interactive).await.expect("it fits");
+        permit.succeeded(Some(Usage { input_tokens: 100, output_tokens, ..Usage::default() }));
     }
     assert!(began.elapsed() < SECOND * 60, "{:?}", began.elapsed());
 }
@@ -283,9 +301,9 @@ async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
     // Of an image only the words beside it are counted before.
     let image = Ask { bytes: 40, max_tokens: None };
-    let mut place = admitted(&account, image, Priority::Interactive).await.expect("it fits");
-    place.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
-    drop(place);
+    let mut permit = admitted(&account, image, Priority::Interactive).await.expect("it fits");
+    permit.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
+    drop(permit);
     let text = Ask { bytes: 20_000, max_tokens: None };
     assert!(admitted(&account, text, Priority::Interactive).await.is_ok(), "about 5,000 tokens");
     let error = admitted(&account, Ask { bytes: 1 << 20, max_tokens: None }, Priority::Interactive).await;
@@ -309,13 +327,14 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                     sleep(Duration::from_millis(begins)).await;
                     let call = async {
                         let slot = || has_slot.then_some(());
-                        let Ok(Some((_, mut place))) = account.admit(Ask::default(), priority, slot).await
+                        let Ok(Some((_, mut permit))) =
+                            account.admit(waiter(Ask::default(), priority), slot).await
                         else {
                             return;
                         };
                         sleep(lasts).await;
                         if is_refused {
-                            place.refused(&Refusal::new(
+                            permit.refused(&Refusal::new(
                                 Report::default(),
                                 Some(Duration::from_millis(5)),
                                 false,
@@ -329,7 +348,7 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
             let all = tokio::time::timeout(SECOND * 3600, calls.join_all()).await;
             assert!(all.is_ok(), "seed {seed}: somebody waits for ever");
             let line = lock(&account.line);
-            assert_eq!((line.in_flight, line.waiting), (0, [0, 0]), "seed {seed}");
+            assert_eq!((line.in_flight, line.queue.waiting()), (0, [0, 0]), "seed {seed}");
         });
     }
 }
@@ -348,10 +367,10 @@ impl Attempt for Refuses {
         Ok(())
     }
 
-    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<()> {
+    async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<()> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         sleep(SECOND / 10).await;
-        place.refused(&Refusal::new(Report::default(), Some(self.wait), true));
+        permit.refused(&Refusal::new(Report::default(), Some(self.wait), true));
         Err(Error::new(ErrorKind::RateLimited, "no").with_retry_after(self.wait))
     }
 
@@ -388,7 +407,7 @@ impl Attempt for Overtaken {
         Ok(())
     }
 
-    async fn send(&self, (): (), place: &mut Place, _: &mut bool, _: &Context) -> Result<usize> {
+    async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<usize> {
         let nth = self.sent.fetch_add(1, Ordering::SeqCst);
         match nth {
             40 => sleep(SECOND).await,
@@ -398,7 +417,7 @@ impl Attempt for Overtaken {
         if nth == 40 || (nth == 41 && self.second_fails) {
             return Err(Error::new(ErrorKind::Overloaded, "busy"));
         }
-        place.succeeded(None);
+        permit.succeeded(None);
         Ok(nth)
     }
 

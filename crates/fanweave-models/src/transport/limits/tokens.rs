@@ -1,5 +1,7 @@
 //! What a request will cost in tokens, before anybody has counted.
 
+use fanweave_core::Usage;
+
 /// What a request asks for, as far as it is known before it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Ask {
@@ -7,6 +9,13 @@ pub(crate) struct Ask {
     pub(crate) bytes: usize,
     /// Most tokens of its answer, where it says so.
     pub(crate) max_tokens: Option<u64>,
+}
+
+impl Ask {
+    /// The estimate of its input tokens, for prices.
+    pub(crate) fn usage(self) -> Usage {
+        Usage { input_tokens: (self.bytes as f64 / BYTES).ceil() as u64, ..Usage::default() }
+    }
 }
 
 /// Tokens of one request: estimated, or counted by the provider.

@@ -1,8 +1,14 @@
 use std::collections::HashSet;
+use std::sync::Arc;
 
+use super::super::limits::AccountPermit;
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn tries_of(policy: RetryPolicy, account: &Account) -> Tries<'_> {
+    Tries::new(policy, Priority::Batch, account)
+}
 
 fn failure(kind: ErrorKind) -> Error {
     Error::new(kind, "it failed")
@@ -14,11 +20,11 @@ fn limited(wait: Duration) -> Error {
 
 #[test]
 fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
-    let budget = Budget::default();
-    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    let account = Account::default();
+    let mut tries = tries_of(RetryPolicy::default(), &account);
     let error = loop {
         tries.begin();
-        if let Err(error) = tries.after(failure(ErrorKind::Server), None) {
+        if let Err(error) = tries.after(failure(ErrorKind::Server), Failed::default(), None) {
             break error;
         }
     };
@@ -41,79 +47,55 @@ fn waits_double_up_to_the_cap_and_are_spread_over_all_of_it() {
 
 #[test]
 fn a_rate_limit_uses_up_patience_and_no_attempts() {
-    let budget = Budget::default();
-    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    let account = Account::default();
+    let mut tries = tries_of(RetryPolicy::default(), &account);
     for _ in 0..30 {
         tries.begin();
-        assert_eq!(tries.after(limited(SECOND * 20), None).unwrap(), SECOND * 20);
+        assert_eq!(tries.after(limited(SECOND * 20), Failed::default(), None).unwrap(), SECOND * 20);
     }
     tries.begin();
-    let error = tries.after(limited(SECOND * 20), None).unwrap_err();
-    assert!(
-        error.message().ends_with("not tried again: its waits for rate limits would exceed 600s"),
-        "{error}"
-    );
-    assert_eq!(budget.0.load(Ordering::Relaxed), Budget::FULL);
+    let error = tries.after(limited(SECOND * 20), Failed::default(), None).unwrap_err();
+    assert!(error.message().ends_with("not retried: its waits for rate limits would exceed 600s"), "{error}");
 }
 
 #[test]
 fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
-    let budget = Budget::default();
-    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    let account = Account::default();
+    let mut tries = tries_of(RetryPolicy::default(), &account);
     tries.begin();
-    let error = tries.after(limited(SECOND * 121), None).unwrap_err();
+    let error = tries.after(limited(SECOND * 121), Failed::default(), None).unwrap_err();
     assert_eq!(error.to_string().matches("the wait asked for is longer than 120s").count(), 1);
     assert_eq!(error.retry_after(), Some(SECOND * 121));
 }
 
 #[test]
 fn nothing_is_waited_for_that_comes_after_the_deadline() {
-    let budget = Budget::default();
-    let mut tries = Tries::new(RetryPolicy::default(), &budget);
+    let account = Account::default();
+    let mut tries = tries_of(RetryPolicy::default(), &account);
     tries.begin();
-    let error = tries.after(limited(SECOND * 20), Some(SECOND * 10)).unwrap_err();
+    let error = tries.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
     assert!(error.message().contains("the run ends before the wait of 20s does"));
 }
 
 #[test]
 fn what_will_not_change_is_not_sent_again() {
-    let budget = Budget::default();
+    let account = Account::default();
     let overruled = failure(ErrorKind::Server).with_retryable(false);
     for error in [failure(ErrorKind::Authentication), failure(ErrorKind::QuotaExhausted), overruled] {
-        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        let mut tries = tries_of(RetryPolicy::default(), &account);
         tries.begin();
-        assert!(tries.after(error, None).is_err());
+        assert!(tries.after(error, Failed::default(), None).is_err());
     }
-}
-
-#[test]
-fn an_account_whose_calls_all_fail_runs_out_of_retries() {
-    let budget = Budget::default();
-    let retry = || {
-        let mut tries = Tries::new(RetryPolicy::default(), &budget);
-        tries.begin();
-        tries.after(failure(ErrorKind::Timeout), None)
-    };
-    let retries = (0..1000).filter(|_| retry().is_ok()).count();
-    assert_eq!(retries, 35);
-    let error = retry().unwrap_err();
-    assert!(error.message().ends_with("too many calls of this account fail"), "{error}");
-    for _ in 0..14 {
-        let mut tries = Tries::new(RetryPolicy::default(), &budget);
-        tries.begin();
-        tries.succeeded();
-    }
-    assert!(retry().is_ok(), "successes earn retries");
 }
 
 #[test]
 fn never_means_one_request_also_for_rate_limits() {
-    let budget = Budget::default();
+    let account = Account::default();
     for error in [failure(ErrorKind::Server), failure(ErrorKind::RateLimited), limited(SECOND)] {
-        let mut tries = Tries::new(RetryPolicy::never(), &budget);
+        let mut tries = tries_of(RetryPolicy::never(), &account);
         tries.begin();
-        assert!(tries.after(error, None).is_err());
+        assert!(tries.after(error, Failed::default(), None).is_err());
     }
 }
 
@@ -147,51 +129,19 @@ fn milliseconds_win_over_seconds() {
 
 #[test]
 fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
-    let budget = Budget::default();
-    let mut tries = Tries::new(RetryPolicy::never(), &budget);
+    let account = Account::default();
+    let mut tries = tries_of(RetryPolicy::never(), &account);
     tries.begin();
-    assert!(tries.after(limited(Duration::ZERO), None).is_err(), "never means never");
+    assert!(tries.after(limited(Duration::ZERO), Failed::default(), None).is_err(), "never means never");
 
     for hint in [Duration::ZERO, Duration::from_millis(1)] {
-        let mut tries = Tries::new(RetryPolicy::default(), &budget);
+        let mut tries = tries_of(RetryPolicy::default(), &account);
         let given_up = (0..10_000).any(|_| {
             tries.begin();
-            tries.after(limited(hint), None).is_err()
+            tries.after(limited(hint), Failed::default(), None).is_err()
         });
         assert!(given_up, "asked 10,000 times with a hint of {hint:?}");
     }
-}
-
-#[test]
-fn a_call_that_went_well_at_once_earns_a_fourteenth_of_a_retry_and_no_more() {
-    let budget = Budget::default();
-    let failed = || {
-        let mut tries = Tries::new(RetryPolicy::default(), &budget);
-        tries.begin();
-        tries.after(failure(ErrorKind::Server), None)
-    };
-    while failed().is_ok() {}
-    let empty = budget.0.load(Ordering::Relaxed);
-    for _ in 0..5 {
-        let mut tries = Tries::new(RetryPolicy::default(), &budget);
-        // One that first had to wait for a rate limit has not failed either.
-        tries.begin();
-        tries.after(limited(SECOND), None).unwrap();
-        tries.begin();
-        tries.succeeded();
-    }
-    assert_eq!(budget.0.load(Ordering::Relaxed), empty + 5 * Budget::FIRST_SUCCESS);
-}
-
-#[test]
-fn a_success_after_a_failure_gives_its_retry_back() {
-    let budget = Budget::default();
-    let mut tries = Tries::new(RetryPolicy::default(), &budget);
-    tries.begin();
-    tries.after(failure(ErrorKind::Server), None).unwrap();
-    tries.begin();
-    tries.succeeded();
-    assert_eq!(budget.0.load(Ordering::Relaxed), Budget::FULL);
 }
 
 #[test]
@@ -207,4 +157,92 @@ fn a_date_is_read_by_the_clock_of_the_server() {
     for headers in [HeaderMap::new(), HeaderMap::from_iter([(http::header::DATE, "soon".parse().unwrap())])] {
         assert_eq!(time_of(&headers, ours), ours);
     }
+}
+
+fn admitted(account: &Arc<Account>, tries: &mut Tries<'_>) -> AccountPermit {
+    tries.begin();
+    let waiter = tries.waiter(Ask::default(), &Context::new());
+    account.try_admit(&waiter).expect("nothing limits the account")
+}
+
+fn fails(permit: &AccountPermit) -> Failed {
+    Failed { run: permit.judge(&failure(ErrorKind::Server)), ..Failed::default() }
+}
+
+fn answers(account: &Arc<Account>) {
+    let mut other = tries_of(RetryPolicy::default(), account);
+    admitted(account, &mut other).succeeded(None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_are_charged_once_the_account_answers_somebody_else() {
+    let account = Arc::new(Account::default());
+    let mut tries = tries_of(RetryPolicy::default(), &account);
+    for failed in 1..=5 {
+        let permit = admitted(&account, &mut tries);
+        let outcome = tries.after(failure(ErrorKind::Server), fails(&permit), None);
+        assert!(outcome.is_ok(), "the {failed}th is undecided");
+        answers(&account);
+    }
+    let permit = admitted(&account, &mut tries);
+    assert_eq!(tries.charged, 5);
+    let error = tries.after(failure(ErrorKind::Server), fails(&permit), None).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::Server, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends() {
+    let account = Arc::new(Account::default());
+    answers(&account);
+    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let began = Instant::now();
+    let permits: Vec<_> = (0..7).map(|_| admitted(&account, &mut tries)).collect();
+    for permit in &permits {
+        assert!(tries.after(failure(ErrorKind::Server), fails(permit), None).is_ok());
+    }
+    tokio::time::advance(SECOND * 601 - began.elapsed()).await;
+    let error = tries.after(failure(ErrorKind::Server), Failed { run: Some(0), ..Failed::default() }, None);
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().starts_with("the provider has been failing for 10m 1s: it failed"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_charges_no_call_but_what_it_may_have_to_pay_for_more_than_twice() {
+    let account = Arc::new(Account::default());
+    for (is_unanswered, charged) in [(false, 0), (true, 6)] {
+        let mut tries = tries_of(RetryPolicy::default(), &account);
+        let permits: Vec<_> = (0..8).map(|_| admitted(&account, &mut tries)).collect();
+        for permit in &permits {
+            let failed = Failed { is_unanswered, ..fails(permit) };
+            let _ = tries.after(failure(ErrorKind::Server), failed, None);
+        }
+        permits.into_iter().for_each(|mut permit| permit.succeeded(None));
+        tries.settle();
+        assert_eq!((tries.charged, tries.marks), (charged, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
+    let account = Arc::new(Account::default());
+    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let alone = |run| Failed { run: Some(run), is_alone: true, ..Failed::default() };
+    assert!(tries.after(failure(ErrorKind::Server), alone(0), None).is_ok());
+    assert!(tries.after(failure(ErrorKind::Server), alone(0), None).is_ok(), "nobody was answered between");
+    answers(&account);
+    assert_eq!(
+        tries.after(failure(ErrorKind::Server), alone(0), None).unwrap_err().kind(),
+        ErrorKind::Server
+    );
+}
+
+#[test]
+fn a_call_with_an_alternative_waits_for_no_verdict() {
+    let account = Arc::new(Account::default());
+    let mut tries = tries_of(RetryPolicy::default(), &account);
+    tries.waiter(Ask::default(), &Context::new().with_alternatives(true));
+    let failed = Failed { run: Some(0), ..Failed::default() };
+    let tried = (0..20).take_while(|_| tries.after(failure(ErrorKind::Server), failed, None).is_ok()).count();
+    assert_eq!(tried, 5);
 }

@@ -37,7 +37,7 @@ impl ChatModel for Clerk {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let _slot = cx.slot().await;
+        let _permit = cx.acquire().await?;
         let text = prompt.last_user_text();
         self.asked.lock().unwrap().push(text.clone());
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,0 +1,212 @@
+//! Permits of a run: how a call takes one, and how it returns it whether or not anybody reads its answer.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use super::work::{Item, Owned, Work};
+use super::{Channel, Context, RunPermit};
+use crate::Result;
+use crate::event::{EventKind, WaitReason};
+use crate::run::Pieces;
+
+impl Context {
+    /// Makes a request with a permit of the run, if its calls are [limited](Self::with_concurrency): waits for one, runs
+    /// `request`, and returns the permit when `request` has ended.
+    ///
+    /// A future that is not polled makes no progress, and would keep its permit from the very call that its caller waits
+    /// for. `request` therefore runs in a task of its own, unless the run has no limit. Deltas and events that it emits
+    /// through the context it is given are buffered, up to about 4 MiB. If the buffer is full and another call waits for a
+    /// permit, the permit is returned early, and [`over_limit`](Self::over_limit) counts it.
+    ///
+    /// A call within `request` that uses the given context takes the permit over. One that uses another context of the
+    /// same run may wait for ever for a second permit.
+    ///
+    /// ```
+    /// use std::num::NonZeroUsize;
+    /// use fanweave_core::{ChatModel, Context, Delta, Message, Model, Prompt, Result, chain, text};
+    ///
+    /// struct Parrot;
+    ///
+    /// impl ChatModel for Parrot {
+    ///     fn name(&self) -> &str {
+    ///         "birds/parrot"
+    ///     }
+    ///
+    ///     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+    ///         cx.permit(|cx| async move {
+    ///             let words = prompt.last_user_text();
+    ///             cx.delta(Delta::text(&*words)).await;
+    ///             Ok(Message::assistant(words))
+    ///         })
+    ///         .await
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<()> {
+    /// let parrot = chain(Model::new(Parrot)) | text();
+    /// let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
+    /// // The first answer is not read while the second call runs.
+    /// let first = parrot.stream_in("hello", &cx);
+    /// assert_eq!(parrot.invoke_in("bye", &cx).await?, "bye");
+    /// assert_eq!(first.output().await?, "hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// That of `request`, or [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) if the run
+    /// [winds down](Self::with_draining) before there is a permit.
+    ///
+    /// # Cancellation
+    /// Dropping the future drops `request` and returns the permit.
+    pub async fn permit<T, F, Fut>(&self, request: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        if !self.needs_task() {
+            let _permit = self.acquire().await?;
+            return request(self.clone()).await;
+        }
+        let held = |cx: Context| async move {
+            cx.hold(cx.acquire().await?);
+            request(cx.lent()).await
+        };
+        Box::pin(self.in_task(held)).await
+    }
+
+    /// Permits that were returned while their calls were still in flight, because the reader was far behind and another
+    /// call waited. Counts all calls of the run, and those of limits around it.
+    pub fn over_limit(&self) -> u64 {
+        self.shared.limit.as_ref().map_or(0, |limit| limit.over_limit())
+    }
+
+    /// Whether the call's future is polled by a task of its own for as long as it runs, as that of a batch row is. A call
+    /// may then hold permits in place. Otherwise somebody else decides when it is polled.
+    #[doc(hidden)]
+    pub fn is_driven(&self) -> bool {
+        self.is_driven
+    }
+
+    /// The context for a future that a task of its own polls for as long as it runs. Has no effect if the run has a
+    /// reader of its deltas or events, which may block it.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn driven(self) -> Self {
+        Self { is_driven: !self.wants_deltas(), ..self }
+    }
+
+    /// The context for code that decides by itself when the futures of its calls are polled.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn lent(self) -> Self {
+        Self { is_driven: false, ..self }
+    }
+
+    /// Whether a call that takes a permit of the run must run [in a task](Self::in_task).
+    #[doc(hidden)]
+    pub fn needs_task(&self) -> bool {
+        self.is_limited() && !self.is_driven
+    }
+
+    /// Waits for a permit of the run, which is held until it is dropped. For calls that are [driven](Self::is_driven) or
+    /// run [in a task](Self::in_task): a permit is never held by a future that somebody else has to poll.
+    ///
+    /// A permit is held for the time of one request: not while waiting to retry, and not while waiting for another permit.
+    #[doc(hidden)]
+    pub async fn acquire(&self) -> Result<RunPermit> {
+        if self.is_draining() {
+            return Err(self.draining().await);
+        }
+        let Some(limit) = &self.shared.limit else { return Ok(RunPermit::unlimited()) };
+        // A call within a call takes over its permit. One of fewer limits is returned first.
+        if let Some(held) = self.work.as_ref().and_then(|work| work.take_permit())
+            && held.is_of(limit)
+        {
+            return Ok(held);
+        }
+        if let Some(permit) = limit.try_acquire() {
+            return Ok(permit);
+        }
+        Box::pin(async {
+            self.emit(EventKind::Waiting(WaitReason::Concurrency)).await;
+            tokio::select! {
+                biased;
+                error = self.draining() => Err(error),
+                permit = limit.acquire() => Ok(permit),
+            }
+        })
+        .await
+    }
+
+    /// As [`acquire`](Self::acquire), if a permit is free now.
+    #[doc(hidden)]
+    pub fn try_permit(&self) -> Option<RunPermit> {
+        match &self.shared.limit {
+            Some(limit) => limit.try_acquire(),
+            None => Some(RunPermit::unlimited()),
+        }
+    }
+
+    /// Holds `permit` until the work [in this task](Self::in_task) ends, a call within it takes it over, or its buffer is
+    /// full and another call waits.
+    #[doc(hidden)]
+    pub fn hold(&self, permit: RunPermit) {
+        if let Some(work) = &self.work {
+            work.hold(permit);
+        }
+    }
+
+    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and events
+    /// that `work` emits through the context it is given are buffered, and the returned future hands them on. That context is
+    /// [driven](Self::is_driven) unless they are read. A permit that is taken in `work` itself belongs into
+    /// [`hold`](Self::hold), so that it is returned if the buffer is full.
+    ///
+    /// # Errors
+    /// That of `work`.
+    #[doc(hidden)]
+    pub async fn in_task<T, F, Fut>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Context) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<T>> + Send + 'static,
+    {
+        let shared = Work::new(self.work.clone());
+        let task = Owned::start(shared.clone(), work(self.for_task(&shared)));
+        if self.wants_deltas() {
+            while let Some(item) = shared.next().await {
+                self.hand_on(item).await;
+            }
+        }
+        task.await
+    }
+
+    fn for_task(&self, work: &Arc<Work>) -> Self {
+        let mut cx = self.clone();
+        cx.pieces = cx.pieces.map(|_| Pieces::Work(work.clone()));
+        if cx.shared.channel.is_some() {
+            cx = cx.with(|s| s.channel = Some(Channel::Work(work.clone())));
+        }
+        Self { work: Some(work.clone()), ..cx }.driven()
+    }
+
+    /// Hands on what the task has emitted. It has marked what it knows; what the reader has been handed is known here.
+    async fn hand_on(&self, item: Item) {
+        match item {
+            Item::Event(event) => {
+                if let Some(channel) = &self.shared.channel {
+                    channel.send(event).await;
+                }
+            }
+            Item::Delta(delta) => {
+                if let Some(pieces) = &self.pieces
+                    && pieces.send(delta).await
+                {
+                    self.mark(|step| &step.heard);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Every verb within every other, in every style.
+
+use std::sync::Arc;
+
+use fanweave_core::model::fake::Load;
+use fanweave_core::{Context, chain, step};
+use futures::{FutureExt, StreamExt};
+
+use crate::styles::{STYLES, Style};
+use crate::verbs::{ASKED, Inside, Models, VERBS, Verb, drain, nothing, start};
+use crate::{ends, limited, styles};
+
+/// One verb beside another, within `cx`.
+async fn beside(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
+    let models = Models::of(load);
+    let run_inner = || drain(start(inner, &models, &nothing(), cx)).boxed();
+    styles::run(style, || start(outer, &models, &nothing(), cx), run_inner).await;
+}
+
+/// One verb in the step, the tool or the generator of another, in that style.
+fn inside(inner: Verb, style: Style, load: &Load) -> Inside {
+    let load = load.clone();
+    Arc::new(move |cx| {
+        let load = load.clone();
+        async move { beside(inner, inner, style, &load, &cx).await }.boxed()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_verb_beside_every_other_ends() {
+    for (outer, inner) in VERBS.into_iter().flat_map(|outer| VERBS.map(|inner| (outer, inner))) {
+        for (style, n) in STYLES.into_iter().flat_map(|style| [(style, 1), (style, 2)]) {
+            let (cx, load) = limited(n);
+            let what = format!("{outer:?} beside {inner:?}, {style:?}, concurrency {n}");
+            ends(&what, n, &cx, &load, beside(outer, inner, style, &load, &cx)).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_verb_in_the_code_of_every_other_ends() {
+    for (outer, inner) in VERBS.into_iter().flat_map(|outer| VERBS.map(|inner| (outer, inner))) {
+        for (style, n) in STYLES.into_iter().flat_map(|style| [(style, 1), (style, 2)]) {
+            let (cx, load) = limited(n);
+            let what = format!("{inner:?} in {outer:?}, {style:?}, concurrency {n}");
+            let work = drain(start(outer, &Models::of(&load), &inside(inner, style, &load), &cx));
+            ends(&what, n, &cx, &load, work).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_whose_step_calls_a_model_while_it_reads_a_stream_end() {
+    for (style, concurrency) in STYLES.into_iter().flat_map(|style| [(style, 64), (style, 1)]) {
+        let (cx, load) = limited(64);
+        let row = {
+            let load = load.clone();
+            step(move |_: u32, cx: Context| {
+                let load = load.clone();
+                async move {
+                    beside(Verb::Stream, Verb::Invoke, style, &load, &cx).await;
+                    Ok(())
+                }
+            })
+        };
+        let rows = row.batch(0..200u32).concurrency(concurrency).within(cx.clone());
+        let work = rows.run().for_each(|row| async move { row.result.unwrap() });
+        ends(&format!("200 rows, {style:?}"), 64, &cx, &load, work).await;
+        assert!(load.max_in_flight() <= concurrency);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others() {
+    let (cx, load) = limited(1);
+    let cached = fanweave_core::model::fake::Fake::echo().count_in(&load).model();
+    let cached = chain(cached.cached(fanweave_core::MemoryCache::default()));
+    let work = async {
+        let mut left = cached.stream_in(ASKED, &cx);
+        left.next().await;
+        cached.invoke_in(ASKED, &cx).await.unwrap();
+        assert!(cached.invoke(ASKED).await.unwrap().reply.unwrap().cached);
+        left.output().await.unwrap();
+    };
+    ends("a cached stream", 1, &cx, &load, work).await;
+    assert_eq!(load.calls(), 1);
+}

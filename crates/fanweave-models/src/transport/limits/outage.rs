@@ -1,0 +1,420 @@
+//! Outages of a provider: failures that say nothing about the calls that met them. Pure: the caller brings the time.
+//!
+//! ```text
+//!          8 failures in a row             an answer
+//! Answers ────────────────────▶ Holding ──────────────▶ Reopening ──2 s──▶ Answers
+//!    ▲  an answer                 │   ▲
+//!    └──────────── failures       ▼   │ the probe fails
+//!                               Probing
+//! ```
+//!
+//! Failures in a row form a *run*, which ends with the next answer. Until then the run is undecided. A run of fewer than 8
+//! is charged to its calls. A longer one is an outage: no call is charged, and each that took part gets a mark.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use fanweave_core::{Error, ErrorKind};
+use tokio::time::Instant;
+
+/// Failures in a row that make an outage, and are charged to no call.
+const OUTAGE: u32 = 8;
+
+/// An account that fails often anyway is held only after as many failures in a row as such a share of its runs has: held too
+/// soon, it would stand still half of the time.
+const BAD_LUCK: f64 = 1e-5;
+
+/// Weight of the latest request in the share of those that fail.
+const WEIGHT: f64 = 0.005;
+
+/// Share of failures from which on an account counts as one that fails often.
+const FLAKY: f64 = 0.15;
+
+/// Pause before the first probe. It doubles with each probe that fails.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+
+/// Maximum pause between probes, in the first [`SOON`] of an outage: the time that an outage of seconds may cost behind its
+/// end.
+pub(super) const MAX_PAUSE: Duration = Duration::from_millis(2500);
+
+/// How long probes follow each other that quickly.
+const SOON: Duration = Duration::from_secs(120);
+
+/// Maximum pause between probes of a longer outage.
+const MAX_LATER_PAUSE: Duration = Duration::from_secs(30);
+
+/// Requests in flight at the end of an outage, and the time in which that number doubles: a thousand after 1.2 s.
+const REOPEN_WITH: f64 = 16.0;
+const REOPEN_DOUBLES: Duration = Duration::from_millis(200);
+
+/// When the limit on reopening ends.
+const REOPENED: Duration = Duration::from_secs(2);
+
+/// An outage of less than this is reopened at once: it was a streak of bad luck.
+const STREAK: Duration = Duration::from_millis(500);
+
+/// Outages that are remembered. The calls of an older one are not charged either.
+const MAX_REMEMBERED: usize = 1024;
+
+/// A run of failures.
+pub(crate) type RunOfFailures = u64;
+
+/// What a run of failures turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// No answer has come since.
+    Undecided,
+    /// The calls' own failures: others were answered meanwhile.
+    Charged,
+    /// An outage: no call's own failure.
+    Outage,
+}
+
+/// What an error says of the account that the request was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Evidence {
+    /// The provider answered, whatever it said of the request.
+    Answer,
+    /// It failed, or could not be reached.
+    Failure,
+    /// It says that it is too busy: a failure only where it takes no request at all.
+    Overload,
+    /// Nothing: a rate limit, or an error of the caller's own.
+    Nothing,
+}
+
+impl Evidence {
+    pub(super) fn of(error: &Error) -> Self {
+        use ErrorKind::*;
+        match error.kind() {
+            Server | Timeout | Connection | StreamIncomplete if error.is_retryable() => Self::Failure,
+            Overloaded if error.is_retryable() => Self::Overload,
+            Authentication | Permission | NotFound | BadRequest | ContextLength | ContentFilter
+            | QuotaExhausted | Decode | Server | Overloaded => Self::Answer,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// The failures of one account.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    run: RunOfFailures,
+    /// Failures in a row.
+    failures: u32,
+    /// When the first of them came.
+    began: Option<Instant>,
+    last: Option<Error>,
+    /// The call that failed last: not the one to probe with.
+    last_failed: Option<u64>,
+    /// Whether no other call has failed in this run.
+    is_sole: bool,
+    hold: Option<Hold>,
+    /// Runs that were outages.
+    past: VecDeque<RunOfFailures>,
+    /// The last of them, and when it ended.
+    ended: Option<(RunOfFailures, Instant)>,
+    /// When the account was reopened after an outage that was no streak of bad luck.
+    reopened: Option<Instant>,
+    /// Share of the requests that failed, outages apart.
+    share: f64,
+    /// Failures that no answer to a later request has followed yet, and when the last came: what is answered at the beginning
+    /// of an outage was asked before it.
+    doubtful: Option<(u32, Instant)>,
+    answers: u64,
+    answered_at: Option<Instant>,
+}
+
+/// Nothing is sent but probes.
+#[derive(Debug)]
+struct Hold {
+    since: Instant,
+    /// Probes so far.
+    probes: u32,
+    pause: Duration,
+    next: Instant,
+    is_probing: bool,
+}
+
+impl Outage {
+    /// Takes note of a failure of `call`, whose request was sent at `sent`. `is_outage` tells whether a run that is long
+    /// enough is one. Returns the run that the failure belongs to.
+    pub(super) fn failed(
+        &mut self,
+        call: u64,
+        error: &Error,
+        sent: Instant,
+        is_outage: bool,
+        now: Instant,
+    ) -> RunOfFailures {
+        if let Some((run, ended)) = self.ended
+            && sent <= ended
+            && self.hold.is_none()
+        {
+            // It was in flight during that outage.
+            return run;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.began.get_or_insert(now);
+        self.is_sole = self.failures == 1 || (self.is_sole && self.last_failed == Some(call));
+        self.last_failed = Some(call);
+        self.last = Some(error.clone());
+        if self.failures >= self.needed() && is_outage && self.hold.is_none() {
+            let next = now + FIRST_PAUSE;
+            self.hold = Some(Hold { since: now, probes: 0, pause: FIRST_PAUSE, next, is_probing: false });
+        }
+        self.run
+    }
+
+    /// Failures in a row from which on nothing is sent but probes.
+    fn needed(&self) -> u32 {
+        let unlikely = BAD_LUCK.ln() / self.share.clamp(0.01, 0.75).ln();
+        OUTAGE.max(unlikely.ceil() as u32)
+    }
+
+    /// Takes note of an answer, of whatever kind, to a request that was sent at `sent`.
+    pub(super) fn answered(&mut self, sent: Instant, now: Instant) {
+        self.answers += 1;
+        self.answered_at = Some(now);
+        self.share *= 1.0 - WEIGHT;
+        if let Some((failures, _)) = self.doubtful.filter(|(_, since)| *since <= sent) {
+            let answered = (1.0 - WEIGHT).powi(failures.min(1000) as i32);
+            self.share = 1.0 - (1.0 - self.share) * answered;
+            self.doubtful = None;
+        }
+        // What was asked before it began says nothing of its end.
+        if self.failures == 0 || self.hold.as_ref().is_some_and(|hold| sent < hold.since) {
+            return;
+        }
+        let was_held = self.hold.take().is_some();
+        self.doubtful = match self.doubtful {
+            _ if was_held => None,
+            Some((failures, _)) => Some((failures + self.failures, now)),
+            None => Some((self.failures, now)),
+        };
+        if was_held || self.failures >= OUTAGE {
+            if self.past.len() == MAX_REMEMBERED {
+                self.past.pop_front();
+            }
+            self.past.push_back(self.run);
+            self.ended = Some((self.run, now));
+            if was_held && self.began.is_some_and(|began| now.duration_since(began) >= STREAK) {
+                self.reopened = Some(now);
+            }
+        }
+        self.run += 1;
+        self.failures = 0;
+        self.began = None;
+        self.last = None;
+        self.last_failed = None;
+    }
+
+    pub(super) fn verdict(&self, run: RunOfFailures) -> Verdict {
+        if run == self.run {
+            return if self.hold.is_some() { Verdict::Outage } else { Verdict::Undecided };
+        }
+        let is_forgotten =
+            self.past.len() == MAX_REMEMBERED && self.past.front().is_some_and(|first| run < *first);
+        if is_forgotten || self.past.binary_search(&run).is_ok() { Verdict::Outage } else { Verdict::Charged }
+    }
+
+    /// Whether nothing is sent but probes.
+    pub(super) fn holds(&self) -> bool {
+        self.hold.is_some()
+    }
+
+    /// When the next probe may be sent. `None` while one is in flight, or where nothing is held.
+    pub(super) fn next_probe(&self) -> Option<Instant> {
+        self.hold.as_ref().filter(|hold| !hold.is_probing).map(|hold| hold.next)
+    }
+
+    pub(super) fn is_probing(&self) -> bool {
+        self.hold.as_ref().is_some_and(|hold| hold.is_probing)
+    }
+
+    pub(super) fn probe_sent(&mut self) {
+        if let Some(hold) = &mut self.hold {
+            hold.is_probing = true;
+            hold.probes += 1;
+        }
+    }
+
+    /// The probe has ended, and the outage has not.
+    pub(super) fn probe_ended(&mut self, now: Instant) {
+        let lasted = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
+        if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_probing) {
+            hold.is_probing = false;
+            let most = if lasted < SOON { MAX_PAUSE } else { MAX_LATER_PAUSE };
+            hold.pause = (hold.pause * 2).min(most);
+            hold.next = now + hold.pause;
+        }
+    }
+
+    /// The maximum number of requests in flight right after an outage. `None` at all other times.
+    pub(super) fn reopening(&self, now: Instant) -> Option<usize> {
+        let passed = now.duration_since(self.reopened?);
+        (passed < REOPENED)
+            .then(|| (REOPEN_WITH * 2f64.powf(passed.div_duration_f64(REOPEN_DOUBLES))) as usize)
+    }
+
+    /// When the next request may be in flight beside `in_flight`, right after an outage.
+    pub(super) fn reopens(&self, in_flight: usize, now: Instant) -> Option<Instant> {
+        let most = self.reopening(now)?;
+        (in_flight >= most).then(|| now + REOPEN_DOUBLES / 8)
+    }
+
+    /// The only call that has failed in this run.
+    pub(super) fn sole(&self) -> Option<u64> {
+        self.last_failed.filter(|_| self.is_sole)
+    }
+
+    /// Whether the last request that has ended was answered.
+    pub(super) fn is_answering(&self) -> bool {
+        self.failures == 0
+    }
+
+    /// The call that failed last, in this run.
+    pub(super) fn last_failed(&self) -> Option<u64> {
+        self.last_failed
+    }
+
+    /// Answers so far.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers
+    }
+
+    /// Whether the account has answered within `time`, as one does that answers most calls.
+    pub(super) fn answered_within(&self, time: Duration, now: Instant) -> bool {
+        self.answered_at.is_some_and(|at| now.duration_since(at) < time)
+    }
+
+    /// Whether it fails often, and answers in between.
+    pub(super) fn is_flaky(&self) -> bool {
+        self.share > FLAKY
+    }
+
+    /// When the first failure of the present run came.
+    pub(super) fn began(&self) -> Option<Instant> {
+        self.began
+    }
+
+    /// The last failure of the present run.
+    pub(super) fn last(&self) -> Option<&Error> {
+        self.last.as_ref()
+    }
+
+    /// The error of a call that has waited long enough.
+    pub(super) fn unavailable(&self, now: Instant) -> Error {
+        let lasted = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
+        let error = Error::new(ErrorKind::Unavailable, "the provider is unavailable");
+        match &self.last {
+            Some(last) => {
+                let what = match last.status() {
+                    Some(status) => format!("status {status}: {}", last.message()),
+                    None => last.message().to_owned(),
+                };
+                error
+                    .with_message(format!("the provider has been failing for {}: {what}", rounded(lasted)))
+                    .with_source(last.clone())
+            }
+            None => error,
+        }
+    }
+}
+
+/// A time as a person says it: `1.4s`, `12s`, `3m 20s`.
+pub(super) fn rounded(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1}s", time.as_secs_f64()),
+        10..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        _ => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn down() -> Error {
+        Error::new(ErrorKind::Server, "Bad Gateway").with_status(502)
+    }
+
+    fn fail(outage: &mut Outage, times: u32, now: Instant) -> RunOfFailures {
+        (0..times).map(|call| outage.failed(call.into(), &down(), now, true, now)).last().expect("some")
+    }
+
+    #[test]
+    fn a_run_is_undecided_until_an_answer_and_charged_where_it_is_short() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        let run = fail(&mut outage, 7, now);
+        assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Undecided, false));
+        outage.answered(now, now);
+        assert_eq!(outage.verdict(run), Verdict::Charged);
+    }
+
+    #[test]
+    fn eight_failures_in_a_row_are_an_outage_that_charges_nobody() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        let run = fail(&mut outage, 8, now);
+        assert!(outage.holds());
+        outage.answered(now + MAX_PAUSE, now + MAX_PAUSE);
+        assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Outage, false));
+        // What was in flight meanwhile, and fails only now, was part of it.
+        assert_eq!(outage.failed(1, &down(), now, true, now + MAX_PAUSE * 2), run);
+        let later = now + MAX_PAUSE * 2;
+        assert_eq!(outage.verdict(outage.run), Verdict::Undecided);
+        let next = outage.failed(1, &down(), later, true, later);
+        outage.answered(later, later);
+        assert_eq!(outage.verdict(next), Verdict::Charged);
+    }
+
+    #[test]
+    fn probes_follow_each_other_within_three_seconds_for_two_minutes_and_then_within_thirty() {
+        let (mut outage, began) = (Outage::default(), Instant::now());
+        fail(&mut outage, 8, began);
+        let (mut now, mut pauses) = (began, Vec::new());
+        while now < began + Duration::from_secs(600) {
+            let next = outage.next_probe().expect("none is in flight");
+            pauses.push(next.duration_since(now));
+            now = next;
+            outage.probe_sent();
+            assert_eq!(outage.next_probe(), None);
+            outage.probe_ended(now);
+        }
+        assert_eq!(pauses[..5].iter().map(|p| p.as_millis()).collect::<Vec<_>>(), [100, 200, 400, 800, 1600]);
+        assert_eq!(pauses.last().expect("some").as_secs(), 30);
+        assert!(pauses.len() < 80, "{} probes in ten minutes", pauses.len());
+    }
+
+    #[test]
+    fn an_account_reopens_in_steps_and_is_open_after_two_seconds() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        assert_eq!(outage.reopening(now), None);
+        fail(&mut outage, 8, now);
+        outage.answered(now, now);
+        assert_eq!(outage.reopening(now), None, "a streak of bad luck");
+        let now = now + Duration::from_secs(1);
+        fail(&mut outage, 8, now);
+        let now = now + Duration::from_secs(3);
+        outage.answered(now, now);
+        assert_eq!(outage.reopening(now), Some(16));
+        assert_eq!(outage.reopening(now + Duration::from_secs(1)), Some(512));
+        assert_eq!(outage.reopening(now + Duration::from_secs(2)), None);
+    }
+
+    #[test]
+    fn old_outages_are_forgotten_in_favour_of_their_calls() {
+        let (mut outage, now) = (Outage::default(), Instant::now());
+        let first = fail(&mut outage, 8, now);
+        outage.answered(now, now);
+        for second in 1..2000 {
+            let now = now + Duration::from_secs(second);
+            fail(&mut outage, 8, now);
+            outage.answered(now, now);
+        }
+        assert_eq!(outage.verdict(first), Verdict::Outage);
+        assert!(outage.past.len() <= MAX_REMEMBERED);
+    }
+}

@@ -1,0 +1,299 @@
+//! The calls that wait for one account, in the order in which they are admitted. Pure but for the wakers it keeps.
+//!
+//! Interactive calls come before those of batches. Within a class, first attempts and retries are queued apart, so that
+//! retries can be held back while first attempts wait; else the earlier one goes first. Calls that run alone come last.
+//!
+//! One call is the *leader*: it watches the clock for all others, and is admitted next. The others are woken as they become
+//! the leader.
+
+use std::collections::VecDeque;
+use std::task::Waker;
+
+use fanweave_core::Priority;
+use tokio::time::Instant;
+
+use super::outage::RunOfFailures;
+use super::tokens::Ask;
+use crate::transport::retry::Patience;
+
+/// Calls that a probe is chosen from.
+const PROBES_FROM: usize = 64;
+
+/// A call that wants to be admitted.
+#[derive(Debug, Clone)]
+pub(crate) struct Waiter {
+    pub(crate) ask: Ask,
+    pub(crate) priority: Priority,
+    /// The same for all attempts of a call.
+    pub(crate) call: u64,
+    /// Whether it has failed before, while others were answered.
+    pub(crate) is_retry: bool,
+    /// Outages that it took part in, but for the last one.
+    pub(crate) marks: u32,
+    /// The last run of failures that it took part in.
+    pub(crate) failed_in: Option<RunOfFailures>,
+    pub(crate) has_alternatives: bool,
+    pub(crate) patience: Patience,
+    /// Since when it has waited for the end of an outage, or could have.
+    pub(crate) since: Instant,
+}
+
+/// The place of a call in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seat {
+    lane: usize,
+    id: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    id: u64,
+    pub(super) waiter: Waiter,
+    pub(super) waker: Option<Waker>,
+    has_left: bool,
+}
+
+/// Lanes by priority, first attempts before retries; the last one is for calls that run alone.
+const LANES: usize = 5;
+pub(super) const ALONE: usize = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    next: u64,
+    lanes: [VecDeque<Entry>; LANES],
+    /// Entries of each lane whose calls have left.
+    left: [usize; LANES],
+    /// Calls by priority.
+    waiting: [usize; 2],
+    leader: Option<Seat>,
+}
+
+pub(super) fn class(priority: Priority) -> usize {
+    match priority {
+        Priority::Interactive => 0,
+        Priority::Batch => 1,
+    }
+}
+
+impl Queue {
+    /// Calls that wait, by priority.
+    pub(super) fn waiting(&self) -> [usize; 2] {
+        self.waiting
+    }
+
+    /// Puts a call at the end of its lane.
+    pub(super) fn enter(&mut self, waiter: Waiter, is_alone: bool) -> Seat {
+        let class = class(waiter.priority);
+        let lane = if is_alone { ALONE } else { class * 2 + usize::from(waiter.is_retry) };
+        self.waiting[class] += 1;
+        self.next += 1;
+        let id = self.next;
+        self.lanes[lane].push_back(Entry { id, waiter, waker: None, has_left: false });
+        Seat { lane, id }
+    }
+
+    /// Takes a call out. Nothing where it has been taken out.
+    pub(super) fn leave(&mut self, seat: Seat) {
+        let Some(lane) = self.lane_of(seat) else { return };
+        let at = self.lanes[lane].partition_point(|entry| entry.id < seat.id);
+        let entry = &mut self.lanes[lane][at];
+        entry.has_left = true;
+        entry.waker = None;
+        self.waiting[class(entry.waiter.priority)] -= 1;
+        self.left[lane] += 1;
+        self.trim(lane);
+        if self.leader == Some(seat) {
+            self.leader = None;
+        }
+    }
+
+    /// Drops entries of calls that have left: at the front at once, since the front is looked at, and others once they are
+    /// half of the lane, so that each costs a constant time.
+    fn trim(&mut self, lane: usize) {
+        let (entries, left) = (&mut self.lanes[lane], &mut self.left[lane]);
+        while entries.front().is_some_and(|entry| entry.has_left) {
+            entries.pop_front();
+            *left -= 1;
+        }
+        if *left > 64 && *left * 2 > entries.len() {
+            entries.retain(|entry| !entry.has_left);
+            *left = 0;
+        }
+    }
+
+    pub(super) fn get(&mut self, seat: Seat) -> Option<&mut Entry> {
+        let lane = self.lane_of(seat)?;
+        let at = self.lanes[lane].partition_point(|entry| entry.id < seat.id);
+        self.lanes[lane].get_mut(at)
+    }
+
+    /// The lane that a call is in: it may have been put into the last one.
+    fn lane_of(&self, seat: Seat) -> Option<usize> {
+        let is_in = |lane: usize| {
+            let lane = &self.lanes[lane];
+            let at = lane.partition_point(|entry| entry.id < seat.id);
+            lane.get(at).is_some_and(|entry| entry.id == seat.id && !entry.has_left)
+        };
+        [seat.lane, ALONE].into_iter().find(|lane| is_in(*lane))
+    }
+
+    /// Whether a call is in that lane.
+    pub(super) fn is_in(&self, seat: Seat, lane: usize) -> bool {
+        self.lane_of(seat) == Some(lane)
+    }
+
+    /// Puts a call into the lane of those that run alone.
+    fn set_apart(&mut self, seat: Seat) {
+        let at = self.lanes[seat.lane].partition_point(|entry| entry.id < seat.id);
+        let entry = self.lanes[seat.lane].remove(at);
+        if let Some(entry) = entry {
+            let at = self.lanes[ALONE].partition_point(|other| other.id < entry.id);
+            self.lanes[ALONE].insert(at, entry);
+        }
+        self.trim(seat.lane);
+    }
+
+    fn front(&self, lane: usize) -> Option<Seat> {
+        // It has not left: see `trim`.
+        self.lanes[lane].front().map(|entry| Seat { lane, id: entry.id })
+    }
+
+    /// The call that is admitted next. `runs_alone` tells of a call whether it is to be set apart, `brakes` whether retries
+    /// are held back while first attempts wait, and `is_empty` whether nothing is in flight.
+    pub(super) fn next(
+        &mut self,
+        brakes: bool,
+        is_empty: bool,
+        runs_alone: impl Fn(&Waiter) -> bool,
+    ) -> Option<Seat> {
+        for class in 0..2 {
+            loop {
+                let (first, retry) = (self.front(class * 2), self.front(class * 2 + 1));
+                let seat = match (first, retry) {
+                    (Some(first), Some(retry)) if brakes || first.id < retry.id => first,
+                    (Some(first), None) => first,
+                    (_, Some(retry)) => retry,
+                    (None, None) => break,
+                };
+                match self.lanes[seat.lane].front() {
+                    Some(entry) if runs_alone(&entry.waiter) => self.set_apart(seat),
+                    _ => return Some(seat),
+                }
+            }
+        }
+        self.front(ALONE).filter(|_| is_empty)
+    }
+
+    /// The call to probe with: the smallest of the first ones, and not the one that failed last.
+    pub(super) fn probe(&self, failed_last: Option<u64>, cost: impl Fn(Ask) -> f64) -> Option<Seat> {
+        let all = (0..LANES).flat_map(|lane| self.lanes[lane].iter().map(move |entry| (lane, entry)));
+        let waiting = all.filter(|(_, entry)| !entry.has_left).take(PROBES_FROM);
+        let rank = |(lane, entry): &(usize, &Entry)| {
+            (*lane == ALONE, Some(entry.waiter.call) == failed_last, cost(entry.waiter.ask), entry.id)
+        };
+        let best = waiting.min_by(|a, b| {
+            let ((a_alone, a_last, a_cost, a_id), (b_alone, b_last, b_cost, b_id)) = (rank(a), rank(b));
+            (a_last, a_alone).cmp(&(b_last, b_alone)).then(a_cost.total_cmp(&b_cost)).then(a_id.cmp(&b_id))
+        });
+        best.map(|(lane, entry)| Seat { lane, id: entry.id })
+    }
+
+    /// The call that watches the clock.
+    pub(super) fn leader(&self) -> Option<Seat> {
+        self.leader
+    }
+
+    /// Makes `seat`, or else the first call that waits, the leader. Returns the waker of the leader.
+    pub(super) fn lead(&mut self, seat: Option<Seat>) -> Option<Waker> {
+        self.leader = seat.or_else(|| (0..LANES).find_map(|lane| self.front(lane)));
+        self.get(self.leader?)?.waker.clone()
+    }
+
+    /// All calls that wait.
+    pub(super) fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
+        self.lanes.iter_mut().flatten().filter(|entry| !entry.has_left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(call: u64, bytes: usize, priority: Priority, is_retry: bool) -> Waiter {
+        let ask = Ask { bytes, max_tokens: None };
+        let since = Instant::now();
+        Waiter {
+            ask,
+            priority,
+            call,
+            is_retry,
+            marks: 0,
+            failed_in: None,
+            has_alternatives: false,
+            patience: Patience::default(),
+            since,
+        }
+    }
+
+    fn order(queue: &mut Queue, brakes: bool, alone: u64) -> Vec<u64> {
+        let mut order = Vec::new();
+        while let Some(seat) = queue.next(brakes, true, |waiter| waiter.call == alone) {
+            order.push(queue.get(seat).expect("it waits").waiter.call);
+            queue.leave(seat);
+        }
+        assert_eq!(queue.waiting(), [0, 0]);
+        order
+    }
+
+    #[test]
+    fn interactive_calls_come_first_and_those_that_run_alone_last() {
+        let mut queue = Queue::default();
+        for (call, priority) in [(1, Priority::Batch), (2, Priority::Batch), (3, Priority::Interactive)] {
+            queue.enter(waiter(call, 1, priority, false), false);
+        }
+        assert_eq!(order(&mut queue, false, 1), [3, 2, 1]);
+    }
+
+    #[test]
+    fn retries_wait_for_first_attempts_only_while_they_are_braked() {
+        for (brakes, expected) in [(false, [1, 2, 3]), (true, [2, 3, 1])] {
+            let mut queue = Queue::default();
+            for (call, is_retry) in [(1, true), (2, false), (3, false)] {
+                queue.enter(waiter(call, 1, Priority::Batch, is_retry), false);
+            }
+            assert_eq!(order(&mut queue, brakes, 0), expected);
+        }
+    }
+
+    #[test]
+    fn a_probe_is_the_smallest_of_the_first_and_not_the_one_that_failed_last() {
+        let mut queue = Queue::default();
+        for (call, bytes) in [(1, 30), (2, 10), (3, 20)] {
+            queue.enter(waiter(call, bytes, Priority::Batch, false), false);
+        }
+        for call in 4..200 {
+            queue.enter(waiter(call, if call > 100 { 1 } else { 50 }, Priority::Batch, false), false);
+        }
+        let mut probe = |last| {
+            let seat = queue.probe(last, |ask| ask.bytes as f64).expect("many wait");
+            queue.get(seat).expect("it waits").waiter.call
+        };
+        assert_eq!([probe(None), probe(Some(2)), probe(Some(3))], [2, 3, 2]);
+        // The only one there is has to do.
+        let mut queue = Queue::default();
+        let only = queue.enter(waiter(7, 1, Priority::Batch, false), false);
+        assert_eq!(queue.probe(Some(7), |ask| ask.bytes as f64), Some(only));
+    }
+
+    #[test]
+    fn a_hundred_thousand_calls_leave_from_the_middle_without_a_walk_over_the_others() {
+        let mut queue = Queue::default();
+        let seats: Vec<_> =
+            (0..100_000).map(|call| queue.enter(waiter(call, 1, Priority::Batch, false), false)).collect();
+        for seat in seats.iter().rev() {
+            queue.leave(*seat);
+            queue.leave(*seat);
+        }
+        assert_eq!((queue.waiting(), queue.entries().count()), ([0, 0], 0));
+    }
+}
