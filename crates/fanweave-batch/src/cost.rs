@@ -38,8 +38,8 @@ impl Costs {
     ///
     /// The sum is that of all runs in the journal. A row in flight counts as the dearest that has ended, or as
     /// `row` as long as none was dearer: so many dollars a row is expected to cost at most. A row whose cost is
-    /// unknown counts as much. Under a cap no request is sent a second time because it is late. What providers bill for
-    /// requests that failed, or that lost against a second one, is in no sum.
+    /// unknown counts as much. Under a cap no request is sent a second time because it is late. A
+    /// request whose answer did not arrive whole counts with the price of its input: the provider may bill it.
     #[must_use]
     pub fn cap(mut self, usd: f64, row: f64) -> Self {
         self.cap = Some(usd);
@@ -105,11 +105,11 @@ impl Purse {
         self.dearest = self.dearest.max(cost.unwrap_or_default());
     }
 
-    /// Whether another row may start beside those in flight.
-    pub(crate) fn allows(&self, in_flight: usize) -> bool {
+    /// Whether another row may start beside those in flight, when `maybe_billed` dollars may be billed besides.
+    pub(crate) fn allows(&self, in_flight: usize, maybe_billed: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "rows in flight are few")]
         let held = (in_flight + 1) as f64 * self.dearest;
-        self.cap.is_none_or(|cap| self.spent + held <= cap)
+        self.cap.is_none_or(|cap| self.spent + maybe_billed + held <= cap)
     }
 }
 
@@ -120,18 +120,18 @@ mod tests {
     #[test]
     fn a_row_starts_only_where_all_in_flight_can_be_paid() {
         let mut purse = Costs::default().cap(1.0, 0.25).purse(0.25, 0);
-        assert!(purse.allows(2) && !purse.allows(3));
+        assert!(purse.allows(2, 0.0) && !purse.allows(2, 0.25) && !purse.allows(3, 0.0));
         purse.pay(Some(0.375));
         // The dearest row is the measure from now on.
-        assert!(purse.allows(0) && !purse.allows(1));
+        assert!(purse.allows(0, 0.0) && !purse.allows(1, 0.0));
         purse.pay(None);
-        assert!(!purse.allows(0));
+        assert!(!purse.allows(0, 0.0));
     }
 
     #[test]
     fn without_a_cap_everything_is_allowed() {
         let mut purse = Costs::default().purse(1e9, 0);
         purse.pay(Some(1e9));
-        assert!(purse.allows(1_000_000));
+        assert!(purse.allows(1_000_000, 1.0));
     }
 }

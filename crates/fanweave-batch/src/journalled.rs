@@ -157,8 +157,17 @@ impl Shared {
         let value = serde_json::to_value(&output).map_err(RowError::step)?;
         let latency_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let result = Outcome::Answer(Box::new(value.into_answer()));
-        let record =
-            Record { key, index, line: index + 1, id: None, latency_ms, cost_usd: None, time: None, result };
+        let record = Record {
+            key,
+            index,
+            line: index + 1,
+            id: None,
+            latency_ms,
+            cost_usd: None,
+            maybe_billed_usd: None,
+            time: None,
+            result,
+        };
         // Journal before yielding: a crash in between must not repeat a paid call.
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         journal.append(&record).map_err(RowError::step)?;

@@ -44,6 +44,10 @@ pub struct Progress {
     cost: AtomicU64,
     /// Rows whose cost is known.
     priced: AtomicU64,
+    /// Requests whose answers did not arrive whole.
+    unanswered: AtomicU64,
+    /// What the provider may bill for them, in billionths of a US dollar.
+    maybe_billed: AtomicU64,
     /// The cap in billionths, and 1 more so that 0 means none.
     cap: AtomicU64,
     latency: Histogram,
@@ -123,6 +127,11 @@ pub struct Snapshot {
     pub usage: Usage,
     /// US dollars that this run's rows cost. `None` where no price is known.
     pub cost_usd: Option<f64>,
+    /// Requests whose answers did not arrive whole, so far.
+    pub unanswered: u64,
+    /// US dollars for the input of those requests: the provider may bill it. Not part of `cost_usd`. 0 where no price is
+    /// known.
+    pub maybe_billed_usd: f64,
     /// Most US dollars that the batch may cost. `None` without a cap.
     pub cap_usd: Option<f64>,
     /// Calls that were answered from a [store](fanweave_core::Model::cached), without a request.
@@ -180,6 +189,8 @@ impl Progress {
             hedged: self.hedged.load(Relaxed),
             usage: self.usage(),
             cost_usd: (self.priced.load(Relaxed) > 0).then(|| dollars(self.cost.load(Relaxed))),
+            unanswered: self.unanswered.load(Relaxed),
+            maybe_billed_usd: self.maybe_billed_usd(),
             cap_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
             cached: self.stored.load(Relaxed),
             first_byte: self.first_byte.percentile(0.5),
@@ -255,6 +266,16 @@ impl Progress {
         self.priced.fetch_add(1, Relaxed);
     }
 
+    /// A request was sent, and its answer did not arrive whole.
+    pub(crate) fn unanswered(&self, usd: Option<f64>) {
+        self.unanswered.fetch_add(1, Relaxed);
+        self.maybe_billed.fetch_add(billionths(usd.unwrap_or_default()), Relaxed);
+    }
+
+    pub(crate) fn maybe_billed_usd(&self) -> f64 {
+        dollars(self.maybe_billed.load(Relaxed))
+    }
+
     /// Tokens of a call, or of a row whose calls tell of nothing.
     pub(crate) fn add_usage(&self, usage: &Usage) {
         self.input_tokens.fetch_add(usage.input_tokens, Relaxed);
@@ -322,6 +343,11 @@ impl Progress {
             }
             _ => {}
         }
+    }
+
+    /// Number of calls that wait for a permit, a limit, the end of an outage or their next attempt.
+    pub(crate) fn calls_held(&self) -> usize {
+        lock(&self.held).len()
     }
 
     /// A call has ended, or was given up.

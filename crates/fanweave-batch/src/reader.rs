@@ -10,15 +10,21 @@ use crate::journal::Place;
 use crate::key::{Key, Occurrences};
 use crate::recorder::Entry;
 use crate::source::{Format, Input, Item, Source, refuse};
+use crate::tally::Calls;
 use crate::{Error, ErrorKind, Result};
 
 /// A row that is to be run.
+#[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) key: Key,
     pub(crate) index: u64,
     pub(crate) line: u64,
     pub(crate) id: Option<String>,
     pub(crate) input: fanweave_core::Result<Input>,
+    /// Number of times that it was put back after a broken stream.
+    pub(crate) put_back: u8,
+    /// What its calls came to before.
+    pub(crate) earlier: Calls,
 }
 
 /// Takes rows from the source: finished ones to the recorder, the others to the window.
@@ -98,7 +104,8 @@ impl Reader {
         let Item { index, line, id, input, .. } = item;
         let input = if self.strict { refuse(input).map(Ok) } else { Ok(input) };
         let refused = input.is_err();
-        let job = input.map(|input| Job { key, index, line, id, input });
+        let job =
+            input.map(|input| Job { key, index, line, id, input, put_back: 0, earlier: Calls::default() });
         self.jobs.blocking_send(job).is_ok() && !refused
     }
 }

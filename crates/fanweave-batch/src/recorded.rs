@@ -70,6 +70,9 @@ pub struct RecordedRow {
     pub usage: Usage,
     /// US dollars, where the prices are known.
     pub cost_usd: Option<f64>,
+    /// US dollars for the input of its requests whose answers did not arrive whole: the provider may bill them. Not part of
+    /// `cost_usd`.
+    pub maybe_billed_usd: Option<f64>,
     /// The model that answered, in the provider's words.
     pub model: Option<String>,
     /// The beginning of its answer.
@@ -151,10 +154,11 @@ fn no_run(path: &Path) -> Error {
 
 impl RecordedRow {
     fn of(record: Record, shown: usize) -> Self {
-        let Record { index, line, id, latency_ms, cost_usd, time, result, .. } = record;
+        let Record { index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result, .. } = record;
         let began = time.as_ref().map(|time| time.at);
         let calls = time.map(|time| time.calls).unwrap_or_default();
-        let row = Self { index, line, id, began, latency_ms, cost_usd, calls, ..Self::default() };
+        let row =
+            Self { index, line, id, began, latency_ms, cost_usd, maybe_billed_usd, calls, ..Self::default() };
         match result {
             Outcome::Answer(answer) => {
                 let text = match &answer.content {

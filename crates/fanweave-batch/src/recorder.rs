@@ -25,15 +25,8 @@ const QUEUE: usize = 256;
 pub(crate) enum Entry {
     /// A row has its result from an earlier run.
     Resumed { index: u64, line: u64, place: Place },
-    /// A row has ended, after so long.
-    Finished {
-        record: Box<Record>,
-        latency: Duration,
-        /// Among the rows in flight, until the record is in the journal: a kill repeats no more calls than that.
-        place: OwnedSemaphorePermit,
-        /// What it asked, where other rows may have asked the same.
-        request: Option<Key>,
-    },
+    /// A row has ended.
+    Finished(Finished),
     /// A row asks what another one was answered.
     Again { twin: Twin, of: Place },
     /// A row has its result from a provider's batch API.
@@ -43,6 +36,19 @@ pub(crate) enum Entry {
     /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
     /// did not come to.
     End { cut_short: bool },
+}
+
+/// A row that has ended with a result.
+pub(crate) struct Finished {
+    pub(crate) record: Box<Record>,
+    pub(crate) latency: Duration,
+    /// Its row permit, held until the record is in the journal: a kill repeats at most as many calls as there are
+    /// permits. `None` once it was released for other rows.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
+    /// Key of its request, if other rows may ask the same.
+    pub(crate) request: Option<Key>,
+    /// Whether any of its calls was answered. If not, it costs nothing that is known of.
+    pub(crate) is_paid: bool,
 }
 
 /// The recorder's other end: tells it what happened.
@@ -99,7 +105,7 @@ impl Desk {
                     }
                     self.put(index, place)?;
                 }
-                Some(Entry::Finished { record, latency, place: _place, request }) => {
+                Some(Entry::Finished(Finished { record, latency, permit: _permit, request, .. })) => {
                     if let Err(error) = self.record_all(&record, latency, request.as_ref()) {
                         // Before places come free: no other row is to start, for it could not be written down.
                         entries.close();

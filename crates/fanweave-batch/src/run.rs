@@ -16,11 +16,12 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
+use crate::row::{Prepare, RequestKey, RowRun};
 use crate::same::Same;
 use crate::settings::Settings;
 use crate::source::{Input, Source};
 use crate::summary::Summary;
-use crate::window::{Prepare, RequestKey, RowRun, Window};
+use crate::window::{Stopped, Terms, Window};
 use crate::{Costs, Render, Result};
 
 /// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
@@ -114,7 +115,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         self
     }
 
-    /// Starts no more rows once `stop` is cancelled. Those in flight go on to their end.
+    /// Starts no more rows once `stop` is cancelled. Requests in flight end; rows that only wait, for a limit, a retry or the
+    /// end of an outage, end at once without a result, and run when the job is resumed.
     #[must_use]
     pub fn stop(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
@@ -148,7 +150,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
     /// part of the summary, not an error. Where the account itself is refused (a wrong key, no credit or no quota of the day left, a model
     /// that is not there), no more rows are started, and those that heard it stay undone: see
-    /// [`Summary::refused`].
+    /// [`Summary::refused`]. The same holds where the first rows, at least 8, are all refused for the same reason, and where the
+    /// provider fails for longer than the outage timeout: see [`Summary::unavailable`].
     ///
     /// # Errors
     /// What made it impossible to start or to go on: see [`ErrorKind`](crate::ErrorKind). What had been
@@ -175,6 +178,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         } = self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
         let (desk, left, source) = open.run(source).await?;
+        let was_answered = left.done.values().any(|place| place.ok);
         let same = (settings.dedupe && request_key.is_some()).then(Arc::<Same>::default);
         let desk = desk.with_same(same.clone());
         let recorder = Recorder::spawn(desk)?;
@@ -190,6 +194,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         };
         let read = reader.spawn()?;
 
+        let drain = stop.child_token();
+        let around = cx.clone();
         let row = RowRun {
             prepare,
             chain,
@@ -197,6 +203,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             cx: cx
                 .with_concurrency(settings.concurrency)
                 .with_priority(Priority::Batch)
+                .with_draining(drain.clone())
                 // A cap that is nearly reached has no room for requests that are sent twice.
                 .with_hedging(settings.hedge && costs.most().is_none()),
             progress,
@@ -206,15 +213,22 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         if let Some(most) = row.costs.most() {
             row.progress.set_cap(most);
         }
-        let purse = row.costs.purse(left.spent_usd, left.unpriced);
-        let mut window = Window::new(row, recorder, inbox, settings.concurrency.get(), purse);
-        window.run(&stop).await?;
+        let terms = Terms {
+            concurrency: settings.concurrency.get(),
+            purse: row.costs.purse(left.spent_usd, left.unpriced),
+            drain,
+            keeps_going: settings.keep_going,
+            is_answered: was_answered,
+        };
+        let mut window = Window::new(row, recorder, inbox, terms);
+        window.run(&stop, &around).await?;
         if is_file {
             // Finished rows behind the place where it was stopped belong into the output too.
             let _ = read.await;
         }
-        let Window { row, recorder, cut_short, refused, over_budget, .. } = window;
-        let failures = recorder.end(cut_short).await?;
+        let Window { row, recorder, stopped, .. } = window;
+        let Stopped { refused, refused_rows, unavailable, over_budget, is_cut_short } = stopped;
+        let failures = recorder.end(is_cut_short).await?;
 
         let end = row.progress.snapshot();
         Ok(Summary {
@@ -223,12 +237,16 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             failed: end.failed,
             resumed: end.resumed,
             left: end.total.map(|total| total.saturating_sub(end.done)),
-            interrupted: cut_short,
+            interrupted: is_cut_short,
             refused,
+            refused_rows,
+            unavailable,
             retries: end.retries,
             hedged: end.hedged,
             usage: end.usage,
             cost_usd: end.cost_usd,
+            unanswered: end.unanswered,
+            maybe_billed_usd: end.maybe_billed_usd,
             over_budget,
             wall: began.elapsed(),
             p50: end.p50,

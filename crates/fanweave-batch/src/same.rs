@@ -26,14 +26,14 @@ pub(crate) struct Twin {
     pub(crate) index: u64,
     pub(crate) line: u64,
     pub(crate) id: Option<String>,
-    /// Among the rows in flight, until it has its result.
-    pub(crate) place: OwnedSemaphorePermit,
+    /// Its row permit, held until it has its result. `None` once it was released for other rows.
+    pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What a row does about its request.
 pub(crate) enum Role {
     /// It makes the request, for itself and for others.
-    Leads(OwnedSemaphorePermit),
+    Leads(Option<OwnedSemaphorePermit>),
     /// Another row's answer, which is on its way, will be its own.
     Waits,
     /// The answer is there.
@@ -50,7 +50,7 @@ impl Same {
         match self.lock().entry(request) {
             Entry::Vacant(free) => {
                 free.insert(State::Running(Vec::new()));
-                Role::Leads(row.place)
+                Role::Leads(row.permit)
             }
             Entry::Occupied(mut taken) => match taken.get_mut() {
                 State::Running(twins) => {
@@ -79,6 +79,32 @@ impl Same {
         }
     }
 
+    /// Number of rows that wait for `request`.
+    pub(crate) fn followers(&self, request: &Key) -> usize {
+        match self.lock().get(request) {
+            Some(State::Running(twins)) => twins.len(),
+            _ => 0,
+        }
+    }
+
+    /// Number of row permits that rows hold while they wait for `request`.
+    pub(crate) fn permits(&self, request: &Key) -> usize {
+        match self.lock().get(request) {
+            Some(State::Running(twins)) => twins.iter().filter(|twin| twin.permit.is_some()).count(),
+            _ => 0,
+        }
+    }
+
+    /// Releases up to `max` row permits of rows that wait for `request`. Returns how many were released.
+    pub(crate) fn release(&self, request: &Key, max: usize) -> usize {
+        match self.lock().get_mut(request) {
+            Some(State::Running(twins)) => {
+                twins.iter_mut().filter_map(|twin| twin.permit.take()).take(max).count()
+            }
+            _ => 0,
+        }
+    }
+
     /// A request has ended without a result: rows that waited for it stay undone as well.
     pub(crate) fn undone(&self, request: &Key) -> Vec<Twin> {
         match self.lock().remove(request) {
@@ -101,6 +127,7 @@ impl Twin {
             id: id.clone(),
             latency_ms: 0,
             cost_usd: None,
+            maybe_billed_usd: None,
             time: None,
             result,
         }

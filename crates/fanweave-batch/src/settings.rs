@@ -41,6 +41,10 @@ pub struct Settings {
     /// provider forgot. At most one call in twenty is sent twice, within the concurrency, and both are paid for. Default
     /// yes, and never where [`Costs`](crate::Costs) have a cap.
     pub hedge: bool,
+    /// Runs all rows, even if the first ones are all refused for the same reason. Default no: if the first rows, at least 8 and
+    /// as many as are in flight, get the same refusal that a retry cannot mend and no row has been answered, the run stops
+    /// and those rows stay left. See [`Summary::refused`](crate::Summary::refused).
+    pub keep_going: bool,
     /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
     /// an OpenAI batch where the input is one, and JSON objects.
     pub output_format: Option<OutputFormat>,
@@ -58,6 +62,7 @@ impl Default for Settings {
             limit: None,
             dedupe: false,
             hedge: true,
+            keep_going: false,
             output_format: None,
         }
     }

@@ -34,9 +34,14 @@ pub struct Summary {
     pub left: Option<u64>,
     /// Whether the run was stopped before all rows had been started.
     pub interrupted: bool,
-    /// Why the account was refused, where that ended the run. The rows that heard it have no result, and run when
-    /// the job is resumed.
+    /// The refusal that ended the run: of the account, or the same one for each of the first rows. The rows that got it have
+    /// no result, and run when the job is resumed.
     pub refused: Option<Error>,
+    /// Number of rows that got the same refusal, if that ended the run. 0 where the account itself was refused.
+    pub refused_rows: u64,
+    /// Set when the run stopped because the provider was failing for longer than the outage timeout. The rows that waited
+    /// for it have no result, and run when the job is resumed.
+    pub unavailable: Option<Error>,
     /// Tries after the first one.
     pub retries: u64,
     /// Requests that were sent beside one that was late: see [`Settings::hedge`](crate::Settings::hedge). Of each such pair
@@ -46,6 +51,11 @@ pub struct Summary {
     pub usage: Usage,
     /// US dollars that this run's rows cost, as far as prices are known. `None` where none is.
     pub cost_usd: Option<f64>,
+    /// Requests whose answers did not arrive whole: the provider may bill them all the same.
+    pub unanswered: u64,
+    /// US dollars for the input of those requests, as far as prices are known. Counts against the cap, and is not part of
+    /// `cost_usd`.
+    pub maybe_billed_usd: f64,
     /// Whether the run was stopped because more rows might have cost more than the cap.
     pub over_budget: bool,
     /// How long the run took.

@@ -17,8 +17,9 @@ pub(crate) struct Tally {
     times: Mutex<Stopwatch>,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Calls {
+/// Sums over the calls of a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Calls {
     answered: u32,
     attempts: u32,
     usage: Usage,
@@ -26,21 +27,34 @@ struct Calls {
     cost: f64,
     /// Calls whose price is unknown.
     unpriced: u32,
+    /// US dollars for the input of requests whose answers did not arrive whole.
+    maybe_billed: f64,
 }
 
 impl Tally {
-    pub(crate) fn new(progress: Arc<Progress>, costs: Costs) -> Self {
-        Self { progress, costs, calls: Mutex::default(), times: Mutex::new(Stopwatch::start()) }
+    /// Adds to what the row's calls came to before it was put back.
+    pub(crate) fn new(progress: Arc<Progress>, costs: Costs, earlier: Calls) -> Self {
+        Self { progress, costs, calls: Mutex::new(earlier), times: Mutex::new(Stopwatch::start()) }
+    }
+
+    /// What its calls came to so far.
+    pub(crate) fn calls(&self) -> Calls {
+        *self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// US dollars that the provider may bill besides. `None` for none.
+    pub(crate) fn maybe_billed(&self) -> Option<f64> {
+        Some(self.calls().maybe_billed).filter(|usd| *usd > 0.0)
     }
 
     /// Whether any of its calls was answered.
     pub(crate) fn is_answered(&self) -> bool {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner).answered > 0
+        self.calls().answered > 0
     }
 
     /// What the row cost. `None` where the price of a call is unknown, or where none was answered.
     pub(crate) fn cost(&self) -> Option<f64> {
-        let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = self.calls();
         (calls.answered > 0 && calls.unpriced == 0).then_some(calls.cost)
     }
 
@@ -57,7 +71,7 @@ impl Tally {
 
     /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.
     pub(crate) fn add_to(&self, answer: &mut Answer) {
-        let calls = *self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = self.calls();
         if calls.answered > 0 {
             answer.usage = calls.usage;
             answer.attempts = calls.attempts;
@@ -77,6 +91,11 @@ impl Observer for Tally {
             calls.usage += reply.usage;
             calls.cost += cost.unwrap_or_default();
             calls.unpriced += u32::from(cost.is_none());
+        }
+        if let EventKind::Unanswered(usage) = &event.kind {
+            let usd = self.costs.of(event.path.name().unwrap_or_default(), usage);
+            self.progress.unanswered(usd);
+            self.calls.lock().unwrap_or_else(PoisonError::into_inner).maybe_billed += usd.unwrap_or_default();
         }
     }
 }

@@ -1,173 +1,75 @@
-//! Rows in flight: never more than the concurrency, started as places come free.
+//! Rows in flight: never more than the concurrency, started as row permits come free.
 //!
-//! Not [`Chain::batch`]: that takes its rows from an iterator, which would hold up every finished row while it
-//! waits for the next line of a pipe. Here rows arrive on a channel, and answers are written down meanwhile.
+//! Not [`Chain::batch`](fanweave_core::Chain::batch): that takes its rows from an iterator, which would hold up every
+//! finished row while it waits for the next line of a pipe. Here rows arrive on a channel, and answers are written down
+//! meanwhile.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use fanweave_core::__private::carried;
-use fanweave_core::{Chain, Context, Error, ErrorKind};
-use futures::FutureExt;
+use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Result;
 use crate::answer::IntoAnswer;
 use crate::cost::Purse;
-use crate::journal::{Outcome, Record};
-use crate::key::Key;
-use crate::progress::Progress;
+use crate::journal::Outcome;
+use crate::queue::Queue;
 use crate::reader::Job;
-use crate::recorder::{Entry, Recorder};
-use crate::same::{Role, Same, Twin};
-use crate::source::Input;
-use crate::tally::Tally;
-use crate::{Costs, Result};
-
-/// Makes a chain's input of what a row holds.
-pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
-
-/// What a request is known by.
-pub(crate) type RequestKey<I> = fn(&I) -> Key;
-
-/// How one row is run.
-pub(crate) struct RowRun<I, O> {
-    pub(crate) prepare: Arc<Prepare<I>>,
-    pub(crate) chain: Chain<I, O>,
-    pub(crate) cx: Context,
-    pub(crate) progress: Arc<Progress>,
-    pub(crate) costs: Costs,
-    /// Where equal requests are called once.
-    pub(crate) same: Option<(Arc<Same>, RequestKey<I>)>,
-}
-
-impl<I, O> Clone for RowRun<I, O> {
-    fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress, costs, same } = self;
-        Self {
-            prepare: prepare.clone(),
-            chain: chain.clone(),
-            cx: cx.clone(),
-            progress: progress.clone(),
-            costs: costs.clone(),
-            same: same.clone(),
-        }
-    }
-}
-
-impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
-    /// Runs a row to its end. One that is not `affordable` may not ask anything.
-    async fn run(self, job: Job, mut place: OwnedSemaphorePermit, affordable: bool) -> Ended {
-        let Job { key, index, line, id, input } = job;
-        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone()));
-        let cx = self.cx.clone().with_observer(tally.clone()).driven();
-        self.progress.row_started(index, line, id.clone());
-        let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
-        let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
-        let mut request = None;
-        if let (Some((same, request_key)), Ok(input)) = (&self.same, &input) {
-            let asked = request_key(input);
-            match same.join(asked, Twin { key, index, line, id: id.clone(), place }) {
-                Role::Leads(back) => place = back,
-                Role::Waits => return Ended::Waits,
-                Role::Answered(twin, of) => return Ended::Done(Entry::Again { twin, of }),
-            }
-            request = Some(asked);
-        }
-        if input.is_ok() && !affordable {
-            // The request that it was to share has failed meanwhile.
-            self.progress.row_cancelled(index);
-            self.leave_undone(request.as_ref());
-            return Ended::Unaffordable;
-        }
-        let work = async {
-            let input = input?;
-            let mut answer = self.chain.invoke_in(input, &cx).await?.into_answer();
-            tally.add_to(&mut answer);
-            Ok(answer)
-        };
-        let began = Instant::now();
-        let result = AssertUnwindSafe(work).catch_unwind().await;
-        let latency = began.elapsed();
-        tally.close();
-        let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
-        let error = result.as_ref().err().cloned();
-        if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
-            self.progress.row_cancelled(index);
-            self.leave_undone(request.as_ref());
-            return Ended::Cancelled;
-        }
-        let result = match result {
-            Ok(answer) => Outcome::Answer(Box::new(answer)),
-            Err(error) => Outcome::Error(Box::new((&error).into())),
-        };
-        let latency_ms = u64::try_from(latency.as_millis()).unwrap_or(u64::MAX);
-        let (cost_usd, time) = (tally.cost(), Some(tally.timeline()));
-        let record = Box::new(Record { key, index, line, id, latency_ms, cost_usd, time, result });
-        let entry = Entry::Finished { record, latency, place, request };
-        match error {
-            Some(error) if is_about_all_rows(&error) => Ended::Refused { entry, error },
-            Some(_) if !tally.is_answered() => Ended::Unanswered(entry),
-            _ => Ended::Done(entry),
-        }
-    }
-}
-
-impl<I, O> RowRun<I, O> {
-    /// Whether a row costs nothing: it cannot be asked, or asks what another one does.
-    fn is_free(&self, job: &Job) -> bool {
-        let Ok(input) = &job.input else { return true };
-        let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input.clone())));
-        let Ok(Ok(input)) = prepared else { return true };
-        self.same.as_ref().is_some_and(|(same, request_key)| same.knows(&request_key(&input)))
-    }
-
-    /// Rows that wait for a request that has no result stay undone.
-    fn leave_undone(&self, request: Option<&Key>) {
-        if let (Some((same, _)), Some(request)) = (&self.same, request) {
-            same.undone(request).into_iter().for_each(|twin| self.progress.row_cancelled(twin.index));
-        }
-    }
-}
-
-/// How a row ended.
-enum Ended {
-    /// Not yet: it gets the answer of another row.
-    Waits,
-    /// With a result.
-    Done(Entry),
-    /// With an error, before anything was answered: it costs nothing that is known of.
-    Unanswered(Entry),
-    /// Not at all: that says nothing about the row, which is to run another time.
-    Cancelled,
-    /// Not at all: there is no money left for it.
-    Unaffordable,
-    /// With an error that may well be that of every row.
-    Refused { entry: Entry, error: Error },
-}
-
-/// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
-fn is_about_all_rows(error: &Error) -> bool {
-    error.refuses_account() || error.kind() == ErrorKind::NotFound
-}
+use crate::recorder::{Entry, Finished, Recorder};
+use crate::refusals::{MIN_ROWS, Refusals};
+use crate::row::{Ended, Failed, RowRun, Start};
 
 /// Rows in flight.
 pub(crate) struct Window<I, O> {
     pub(crate) row: RowRun<I, O>,
     pub(crate) recorder: Recorder,
-    jobs: mpsc::Receiver<Result<Job>>,
+    queue: Queue,
     flights: JoinSet<Ended>,
-    /// Free places among the rows in flight.
-    places: Arc<Semaphore>,
-    /// What the account was refused with. The rows that heard it stay undone.
-    pub(crate) refused: Option<Error>,
+    /// Maximum of rows in flight.
+    concurrency: usize,
+    /// A permit for each row that may be in flight.
+    permits: Arc<Semaphore>,
+    /// A permit for the next row.
+    free: Option<OwnedSemaphorePermit>,
+    /// Cancelled when the run stops: rows that only wait end at once.
+    drain: CancellationToken,
+    is_admitting: bool,
+    keeps_going: bool,
+    /// Whether any row was answered, in this run or an earlier one.
+    is_answered: bool,
+    refusals: Refusals,
+    /// The last row in flight, which the provider is failing for: whether it is the last one of the run is not known yet.
+    suspect: Option<Box<Failed>>,
     purse: Purse,
-    /// Whether rows were left out because they might have cost more than the cap.
+    pub(crate) stopped: Stopped,
+}
+
+/// Why the run stopped before its end.
+#[derive(Default)]
+pub(crate) struct Stopped {
+    /// The refusal that ended it. The rows that got it have no result.
+    pub(crate) refused: Option<Error>,
+    /// Number of rows that got the same refusal. 0 for a refusal of the account.
+    pub(crate) refused_rows: u64,
+    /// Set when the provider was failing for longer than the outage timeout.
+    pub(crate) unavailable: Option<Error>,
+    /// Set when more rows might have cost more than the budget.
     pub(crate) over_budget: bool,
-    /// Whether rows were left out, because the run was stopped or a row was cancelled.
-    pub(crate) cut_short: bool,
+    /// Set when rows are left, for whatever reason.
+    pub(crate) is_cut_short: bool,
+}
+
+/// How a window starts.
+pub(crate) struct Terms {
+    pub(crate) concurrency: usize,
+    pub(crate) purse: Purse,
+    pub(crate) drain: CancellationToken,
+    pub(crate) keeps_going: bool,
+    /// Whether an earlier run answered any row.
+    pub(crate) is_answered: bool,
 }
 
 impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
@@ -175,119 +77,294 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         row: RowRun<I, O>,
         recorder: Recorder,
         jobs: mpsc::Receiver<Result<Job>>,
-        most: usize,
-        purse: Purse,
+        terms: Terms,
     ) -> Self {
+        let Terms { concurrency, purse, drain, keeps_going, is_answered } = terms;
+        let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
-            purse,
-            over_budget: false,
             row,
             recorder,
-            jobs,
+            queue: Queue::new(jobs, concurrency),
             flights: JoinSet::new(),
-            places: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
-            refused: None,
-            cut_short: false,
+            concurrency,
+            permits: Arc::new(Semaphore::new(concurrency)),
+            free: None,
+            drain,
+            is_admitting: true,
+            keeps_going,
+            is_answered,
+            refusals: Refusals::new(!keeps_going && !is_answered),
+            suspect: None,
+            purse,
+            stopped: Stopped::default(),
         }
     }
 
-    /// Runs rows until there are no more, or `stop` is cancelled; then until none is in flight.
+    /// Runs rows until there are no more, or until `stop` is cancelled or the run `around` winds down; then until none is in
+    /// flight.
     ///
     /// # Errors
     /// Where the source cannot be read on. The rows in flight have ended by then.
-    pub(crate) async fn run(&mut self, stop: &CancellationToken) -> Result<()> {
-        let mut admitting = true;
-        let mut free = None;
+    pub(crate) async fn run(&mut self, stop: &CancellationToken, around: &Context) -> Result<()> {
         let mut broken = Ok(());
-        let stopped = stop.cancelled();
         let ended_early = self.recorder.ended_early();
+        let stopped = async {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                _ = around.draining() => {}
+            }
+        };
         tokio::pin!(stopped, ended_early);
-        while admitting || !self.flights.is_empty() {
-            let affordable = self.purse.allows(self.flights.len());
-            // One more row than can be paid for is asked for where nothing in flight can come out cheaper than was
-            // feared: whether there is one that costs anything decides how the run ended.
-            let ready = free.is_some() && (affordable || self.flights.is_empty());
+        while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
+            let is_affordable = self.is_affordable();
+            // One more row than can be paid for is taken if nothing in flight can come out cheaper than was feared: whether
+            // there is one that costs anything decides how the run ended.
+            let is_ready = self.free.is_some() && (is_affordable || self.flights.is_empty());
+            let takes = self.may_start() && (is_ready || self.suspect.is_some());
             tokio::select! {
                 biased;
                 () = &mut ended_early => {
                     // Nothing that runs now could be written down.
-                    self.jobs.close();
+                    self.queue.close();
                     self.flights.abort_all();
                     return Ok(());
                 }
-                () = &mut stopped, if admitting => {
-                    admitting = false;
-                    self.cut_short = true;
-                    // The reader learns of it by its next row.
-                    self.jobs.close();
-                }
+                () = &mut stopped, if self.is_admitting => self.stop(),
                 Some(ended) = self.flights.join_next() => {
-                    let ended = ended.expect("a row catches its panics, and only a drop aborts it");
-                    if matches!(ended, Ended::Waits) {
-                        continue;
-                    }
-                    if matches!(ended, Ended::Unaffordable) {
-                        (admitting, self.cut_short, self.over_budget) = (false, true, true);
-                        self.jobs.close();
-                        continue;
-                    }
-                    let is_answered = matches!(ended, Ended::Done(_));
-                    let Some(entry) = self.entry_of(ended) else {
-                        self.cut_short = true;
-                        if self.refused.is_some() && admitting {
-                            admitting = false;
-                            self.jobs.close();
-                        }
-                        continue;
-                    };
-                    if let Entry::Finished { record, .. } = &entry
-                        && (is_answered || record.cost_usd.is_some())
-                    {
-                        self.purse.pay(record.cost_usd);
-                    }
-                    // Where it has ended, the next turn of this loop does too.
-                    self.recorder.tell(entry).await;
+                    self.settle(ended.expect("a row catches its panics, and only a drop aborts it")).await;
                 }
-                place = self.places.clone().acquire_owned(), if admitting && free.is_none() => {
-                    free = Some(place.expect("nobody closes the places"));
+                permit = self.permits.clone().acquire_owned(), if self.may_start() && self.free.is_none() => {
+                    self.free = Some(permit.expect("nobody closes the permits"));
                 }
-                job = self.jobs.recv(), if admitting && ready => match job {
-                    Some(Ok(job)) if !affordable && !self.row.is_free(&job) => {
-                        (admitting, self.cut_short, self.over_budget) = (false, true, true);
-                        self.jobs.close();
+                job = self.queue.next(), if takes => match job {
+                    // It is not the last row that cannot be answered.
+                    Some(Ok(_)) if self.suspect.is_some() => self.unavailable(),
+                    Some(Ok(job)) if !is_affordable && !self.row.is_free(&job) => {
+                        self.stopped.over_budget = true;
+                        self.stop_admitting();
                     }
                     Some(Ok(job)) => {
-                        let place = free.take().expect("a job is taken only with a place for it");
-                        let row = self.row.clone().run(job, place, affordable);
-                        self.flights.spawn(carried::along(carried::here(), row));
+                        let permit = self.free.take();
+                        self.start(Start { job, permit, is_affordable, leads: None });
                     }
                     Some(Err(error)) => {
-                        admitting = false;
+                        self.is_admitting = false;
                         broken = Err(error);
                     }
-                    None => admitting = false,
+                    None => {}
                 },
             }
+            if !self.may_start()
+                && let Some(suspect) = self.suspect.take()
+            {
+                self.settle_suspect(suspect).await;
+            }
+            self.judge_refusals();
         }
+        self.end_refusals().await;
         broken
     }
 
-    /// What is to be written down of a row. Nothing where it stays undone.
-    fn entry_of(&mut self, ended: Ended) -> Option<Entry> {
-        let (entry, error) = match ended {
-            Ended::Done(entry) | Ended::Unanswered(entry) => return Some(entry),
-            Ended::Cancelled | Ended::Waits | Ended::Unaffordable => return None,
-            Ended::Refused { entry, error } => (entry, error),
-        };
-        // Where another row has been answered, what was not found was this row's own.
-        if error.kind() == ErrorKind::NotFound && self.row.progress.any_answered() {
-            return Some(entry);
-        }
-        if let Entry::Finished { record, request, .. } = &entry {
-            self.row.progress.row_cancelled(record.index);
-            self.row.leave_undone(request.as_ref());
-        }
-        self.refused.get_or_insert(error);
-        None
+    /// Whether rows may still be started, as far as is known.
+    fn may_start(&self) -> bool {
+        self.is_admitting && !self.queue.is_exhausted()
     }
+
+    fn start(&mut self, start: Start) {
+        let row = self.row.clone().run(start);
+        self.flights.spawn(carried::along(carried::here(), row));
+    }
+
+    fn is_affordable(&self) -> bool {
+        self.purse.allows(self.flights.len(), self.row.progress.maybe_billed_usd())
+    }
+
+    /// Starts no more rows.
+    fn stop_admitting(&mut self) {
+        self.is_admitting = false;
+        self.stopped.is_cut_short = true;
+        self.queue.close();
+    }
+
+    /// Starts no more rows, and ends those that only wait.
+    fn stop(&mut self) {
+        self.stop_admitting();
+        self.drain.cancel();
+    }
+
+    /// Takes note of how a row ended.
+    async fn settle(&mut self, ended: Ended) {
+        match ended {
+            Ended::Waits => {}
+            Ended::Cancelled => self.stopped.is_cut_short = true,
+            Ended::Unaffordable => {
+                self.stopped.over_budget = true;
+                self.stop_admitting();
+            }
+            Ended::Answered(entry) => {
+                self.is_answered = true;
+                self.refusals.end();
+                self.flush_refusals().await;
+                match entry {
+                    Entry::Finished(row) => self.record(row).await,
+                    entry => self.tell(entry).await,
+                }
+            }
+            Ended::Failed(failed) => self.settle_failed(failed).await,
+        }
+    }
+
+    async fn settle_failed(&mut self, failed: Box<Failed>) {
+        if failed.error.kind() == ErrorKind::Unavailable {
+            self.suspect = Some(failed);
+            if !self.flights.is_empty() || self.stopped.is_cut_short || !self.is_poison() {
+                self.unavailable();
+            }
+            return;
+        }
+        if failed.job.is_some() && is_broken_off(&failed.error) {
+            return self.put_back(*failed);
+        }
+        if self.is_about_all_rows(&failed.error) {
+            self.stop();
+            self.leave(&failed.row);
+            self.stopped.refused.get_or_insert(failed.error);
+            return;
+        }
+        if let Some(row) = self.refusals.withhold(failed.row, &failed.error) {
+            if !self.refusals.is_watching() {
+                self.flush_refusals().await;
+            }
+            self.record(row).await;
+        }
+    }
+
+    /// Runs a row another time, whose answer broke off after its reader had some of it: no model could send the request
+    /// again by itself.
+    fn put_back(&mut self, failed: Failed) {
+        let Failed { row, job, .. } = failed;
+        let Some(mut job) = job.filter(|_| self.is_admitting) else { return self.leave(&row) };
+        job.put_back += 1;
+        self.row.progress.row_cancelled(row.record.index);
+        match row.request {
+            // Rows that wait for its answer hold their permits: it keeps its own, or none might be left for it.
+            Some(request) => {
+                let is_affordable = self.is_affordable();
+                self.start(Start { job, permit: row.permit, is_affordable, leads: Some(request) });
+            }
+            None => self.queue.put_back(job),
+        }
+    }
+
+    /// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
+    fn is_about_all_rows(&self, error: &Error) -> bool {
+        // If another row has been answered, what was not found was this row's own.
+        error.refuses_account()
+            || error.kind() == ErrorKind::NotFound && !self.keeps_going && !self.row.progress.any_answered()
+    }
+
+    /// Whether the suspect may be the cause of the provider's failures itself: others were answered, and it gets an HTTP
+    /// answer.
+    fn is_poison(&self) -> bool {
+        let cause = self.suspect.as_ref().and_then(|failed| last_failure(&failed.error));
+        self.is_answered && cause.is_some_and(|cause| cause.status().is_some())
+    }
+
+    /// Stops the run because the provider is failing for longer than the outage timeout.
+    fn unavailable(&mut self) {
+        if let Some(failed) = self.suspect.take() {
+            self.leave(&failed.row);
+            self.stopped.unavailable.get_or_insert(failed.error);
+        }
+        self.stop();
+    }
+
+    /// The suspect is the last row of the run, or the run was stopped meanwhile.
+    async fn settle_suspect(&mut self, mut failed: Box<Failed>) {
+        match last_failure(&failed.error) {
+            // Left, it would fail every later run in the same way, and none could finish.
+            Some(cause) if !self.stopped.is_cut_short => {
+                failed.row.record.result = Outcome::Error(Box::new(cause.into()));
+                self.record(failed.row).await;
+            }
+            _ => {
+                self.suspect = Some(failed);
+                self.unavailable();
+            }
+        }
+    }
+
+    async fn record(&mut self, row: Finished) {
+        if row.is_paid || row.record.cost_usd.is_some() {
+            self.purse.pay(row.record.cost_usd);
+        }
+        self.tell(Entry::Finished(row)).await;
+    }
+
+    async fn tell(&mut self, entry: Entry) {
+        // If the recorder has ended, the next turn of the loop ends the run.
+        self.recorder.tell(entry).await;
+    }
+
+    /// Leaves a row without a result.
+    fn leave(&mut self, row: &Finished) {
+        self.row.leave_undone(row.record.index, row.request.as_ref());
+        self.stopped.is_cut_short = true;
+    }
+
+    /// Stops the run if the first rows all got the same refusal, and makes room for more rows if they are too few to tell.
+    fn judge_refusals(&mut self) {
+        if self.refusals.is_empty() || !self.is_admitting {
+            return;
+        }
+        let rows = self.refusals.rows(self.row.same());
+        let in_flight = self.flights.len().saturating_sub(self.row.progress.calls_held());
+        if rows >= MIN_ROWS && in_flight == 0 {
+            self.stop_refused(rows);
+        } else if rows < MIN_ROWS && self.refusals.permits(self.row.same()) >= self.concurrency {
+            self.refusals.release(MIN_ROWS - rows, self.row.same());
+        }
+    }
+
+    fn stop_refused(&mut self, rows: usize) {
+        self.stopped.refused = self.refusals.error().cloned();
+        self.stopped.refused_rows = rows as u64;
+        self.stop();
+        self.drop_refusals();
+    }
+
+    fn drop_refusals(&mut self) {
+        for row in self.refusals.take() {
+            self.leave(&row);
+        }
+    }
+
+    /// No row runs any more: what is withheld is dropped or recorded.
+    async fn end_refusals(&mut self) {
+        let rows = self.refusals.rows(self.row.same());
+        if self.stopped.is_cut_short {
+            self.drop_refusals();
+        } else if rows >= MIN_ROWS {
+            self.stop_refused(rows);
+        } else {
+            self.flush_refusals().await;
+        }
+    }
+
+    async fn flush_refusals(&mut self) {
+        for row in self.refusals.take() {
+            self.record(row).await;
+        }
+    }
+}
+
+/// Whether an answer broke off after its reader had some of it.
+fn is_broken_off(error: &Error) -> bool {
+    error.is_retryable() && error.partial().is_some()
+}
+
+/// The failure behind an error of the kind [`Unavailable`](ErrorKind::Unavailable).
+fn last_failure(error: &Error) -> Option<&Error> {
+    let source = std::error::Error::source(error)?.downcast_ref::<Error>()?;
+    if source.kind() == ErrorKind::Unavailable { last_failure(source) } else { Some(source) }
 }

@@ -6,9 +6,10 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
-use fanweave_batch::{BatchJob, Output, Render, Source, Summary};
-use fanweave_core::{Error, ErrorKind, Prompt, step};
+use fanweave_batch::{BatchJob, Output, Render, Settings, Source, Summary};
+use fanweave_core::{Context, Error, ErrorKind, EventKind, Prompt, WaitReason, step};
 use support::{Place, settings, text_rows};
 
 /// Runs 100 rows, four at once, of which the calls from number `from` up to `to` fail with `kind`.
@@ -99,4 +100,164 @@ async fn a_quota_of_the_day_stops_the_run_also_where_another_model_was_asked_in_
     let summary =
         BatchJob::new(source, Render::default(), chain, output).settings(settings(4)).run().await.unwrap();
     assert_eq!((summary.refused.is_some(), summary.failed, summary.left), (true, 0, Some(100)));
+}
+
+/// Runs `rows` rows, each answered with what `answer` says of the row and of the number of the call.
+async fn watched(
+    place: &Place,
+    rows: u64,
+    settings: Settings,
+    answer: impl Fn(u64, usize) -> fanweave_core::Result<String> + Send + Sync + 'static,
+) -> (Summary, usize) {
+    let input = place.write("in.txt", text_rows(rows));
+    let (calls, answer) = (Arc::new(AtomicUsize::new(0)), Arc::new(answer));
+    let counted = calls.clone();
+    // The first ones end together, also if the reader takes a while.
+    let together = settings.concurrency.get().min(usize::try_from(rows).unwrap());
+    let all = Arc::new(tokio::sync::Barrier::new(together));
+    let chain = step(move |prompt: Prompt, _| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        let (all, answer) = (all.clone(), answer.clone());
+        async move {
+            if call < together {
+                all.wait().await;
+            }
+            answer(prompt.last_user_text().trim_start_matches("row ").parse().unwrap(), call)
+        }
+    });
+    let source = Source::open(&input, None).unwrap();
+    let output = Output::File(place.path("out.jsonl"));
+    let job = BatchJob::new(source, Render::default(), chain, output).settings(settings);
+    (job.run().await.unwrap(), calls.load(Ordering::SeqCst))
+}
+
+fn bad_request(row: u64) -> Error {
+    Error::new(ErrorKind::BadRequest, format!("Invalid model name in request \"req-{row}\" of {row}"))
+        .with_status(400)
+        .with_code("invalid_model")
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_same_refusal_of_the_first_rows_stops_the_run_and_its_rows_are_left() {
+    for (concurrency, expected) in [(1, 8), (3, 8), (4, 8), (7, 8), (8, 8), (64, 64)] {
+        let place = Place::new();
+        let (summary, calls) =
+            watched(&place, 200, settings(concurrency), |row, _| Err(bad_request(row))).await;
+        assert_eq!(calls, expected, "{concurrency} at once");
+        assert_eq!((summary.rows, summary.failed, summary.left), (0, 0, Some(200)));
+        assert_eq!(summary.refused_rows, expected as u64);
+        assert_eq!(summary.refused.unwrap().kind(), ErrorKind::BadRequest);
+        let (mended, _) = watched(&place, 200, settings(concurrency), |_, _| Ok("ok".to_owned())).await;
+        assert_eq!((mended.ok, mended.resumed), (200, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_or_another_refusal_among_the_first_rows_records_the_others() {
+    let odd = Error::new(ErrorKind::BadRequest, "no such parameter").with_status(400);
+    for (concurrency, decisive) in [(4, 0), (4, 3), (4, 7), (64, 0), (64, 63)] {
+        for other in [Ok("ok".to_owned()), Err(odd.clone())] {
+            let is_ok = u64::from(other.is_ok());
+            let answer = move |row, _| if row == decisive { other.clone() } else { Err(bad_request(row)) };
+            let (summary, calls) = watched(&Place::new(), 200, settings(concurrency), answer).await;
+            assert_eq!(
+                (calls, summary.refused.is_some()),
+                (200, false),
+                "{concurrency} at once, row {decisive}"
+            );
+            assert_eq!((summary.ok, summary.failed, summary.left), (is_ok, 200 - is_ok, Some(0)));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn fewer_than_eight_rows_are_failures_and_eight_are_left() {
+    for (rows, failed) in [(1, 1), (7, 7), (8, 0), (30, 0)] {
+        let (summary, calls) =
+            watched(&Place::new(), rows, settings(64), |row, _| Err(bad_request(row))).await;
+        assert_eq!((summary.failed, calls as u64), (failed, rows), "{rows} rows");
+        assert_eq!(summary.left, Some(rows - failed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_keeps_going_calls_all_rows() {
+    let keeping = Settings { keep_going: true, ..settings(4) };
+    let (summary, calls) = watched(&Place::new(), 50, keeping.clone(), |row, _| Err(bad_request(row))).await;
+    assert_eq!((summary.failed, calls), (50, 50));
+    let not_found = |_, _| Err(Error::new(ErrorKind::NotFound, "no such file"));
+    let (summary, calls) = watched(&Place::new(), 50, keeping, not_found).await;
+    assert_eq!((summary.failed, calls), (50, 50));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_answered_before_calls_all_rows() {
+    let place = Place::new();
+    let answer = |row, _| if row < 3 { Ok("ok".to_owned()) } else { Err(bad_request(row)) };
+    let first = watched(&place, 200, Settings { limit: Some(3), ..settings(3) }, answer).await.0;
+    assert_eq!(first.ok, 3);
+    let (summary, calls) = watched(&place, 200, settings(4), answer).await;
+    assert_eq!((summary.ok, summary.failed, calls), (3, 197, 197));
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_about_rows_themselves_are_recorded_and_end_no_watch() {
+    let too_long = Error::new(ErrorKind::ContextLength, "too long").with_status(400);
+    let answer = move |row, _| if row % 2 == 0 { Err(too_long.clone()) } else { Err(bad_request(row)) };
+    let (summary, calls) = watched(&Place::new(), 200, settings(4), answer).await;
+    assert_eq!((summary.refused_rows, summary.failed), (8, calls as u64 - 8));
+    assert!(calls <= 20, "{calls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn equal_rows_of_a_refused_request_are_left_with_it() {
+    for (concurrency, distinct) in [(4, 1), (4, 3), (64, 1), (64, 100)] {
+        let place = Place::new();
+        let rows: String = (0..200).map(|row| format!("row {}\n", row % distinct)).collect();
+        let input = place.write("in.txt", rows);
+        let chain = step(|_: Prompt, _| async {
+            tokio::task::yield_now().await;
+            Err::<String, _>(bad_request(1))
+        });
+        let source = Source::open(&input, None).unwrap();
+        let output = Output::File(place.path("out.jsonl"));
+        let dedupe = Settings { dedupe: true, ..settings(concurrency) };
+        let job = BatchJob::new(source, Render::default(), chain, output).settings(dedupe);
+        let summary = job.run().await.unwrap();
+        assert_eq!(
+            (summary.failed, summary.left),
+            (0, Some(200)),
+            "{concurrency} at once, {distinct} distinct"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_wait_for_a_limit_do_not_delay_the_judgement() {
+    let place = Place::new();
+    let input = place.write("in.txt", text_rows(200));
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    // One request every six seconds.
+    let chain = step(move |_: Prompt, cx: Context| {
+        let call = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if call > 0 {
+                cx.emit(EventKind::Waiting(WaitReason::Limit)).await;
+                tokio::select! {
+                    () = tokio::time::sleep(Duration::from_secs(6 * call as u64)) => {}
+                    error = cx.draining() => return Err(error),
+                }
+            }
+            cx.emit(EventKind::RequestStarted).await;
+            Err::<String, _>(bad_request(call as u64))
+        }
+    });
+    let source = Source::open(&input, None).unwrap();
+    let output = Output::File(place.path("out.jsonl"));
+    let began = tokio::time::Instant::now();
+    let job = BatchJob::new(source, Render::default(), chain, output).settings(settings(64));
+    let summary = job.run().await.unwrap();
+    assert_eq!((summary.refused_rows, began.elapsed().as_secs()), (8, 42));
+    assert_eq!((summary.failed, summary.left), (0, Some(200)));
 }

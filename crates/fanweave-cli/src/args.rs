@@ -96,8 +96,8 @@ Examples:
 
 Exit codes:
   0  every row was answered        3  some rows failed
-  1  the work could not be done    4  nothing to do: all rows were answered before
-  2  wrong usage, nothing called   5  stopped; the same command goes on
+  1  the work could not be done    4  --fail-if-done: all rows had a result before
+  2  wrong usage, nothing called   5  stopped; the same command resumes
 
 While it runs, the key t or SIGUSR1 lists what is in flight and for how long.
 
@@ -151,6 +151,11 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) dedupe: bool,
 
+    /// Call all rows, even if the first ones are all refused for the same reason. Otherwise the run stops then, and its rows
+    /// are left
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) keep_going: bool,
+
     /// Never send a late row a second time. Otherwise at most one call in twenty is, when no other row waits
     #[arg(long, help_heading = "Rows")]
     pub(crate) no_hedging: bool,
@@ -163,9 +168,17 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) fresh: bool,
 
+    /// End with exit code 4 if every row had a result before the run
+    #[arg(long, help_heading = "Rows")]
+    pub(crate) fail_if_done: bool,
+
     /// Call this model where the one before it fails. May be given several times
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub(crate) fallback_model: Vec<String>,
+
+    /// Wait for a model whose provider is failing, instead of calling the other models and keys meanwhile
+    #[arg(long, help_heading = "Model")]
+    pub(crate) no_fallback_on_outage: bool,
 
     /// Environment variable that holds a key. Given several times, rows are spread over the keys, and each key has
     /// limits of its own. One that is refused for good leaves its rows to the others
@@ -174,7 +187,7 @@ pub(crate) struct BatchArgs {
 
     /// How rows reach the provider: a call each, or by the file through its batch API, which takes up to a day and
     /// costs half. What is about single calls is refused there: --concurrency, --max-in-flight, --tpm, --cache, --dedupe,
-    /// --no-hedging, --budget-usd, --fallback-model and a second key
+    /// --keep-going, --no-hedging, --budget-usd, --fallback-model and a second key
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 
@@ -372,6 +385,11 @@ pub(crate) struct RunArgs {
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 
+    /// Call all rows, even if the first ones are all refused for the same reason. Otherwise the run stops then, and its rows
+    /// are left
+    #[arg(long, requires = "rows", help_heading = "Rows")]
+    pub(crate) keep_going: bool,
+
     /// Never send a late row a second time. Otherwise at most one call in twenty is, when no other row waits
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) no_hedging: bool,
@@ -379,6 +397,10 @@ pub(crate) struct RunArgs {
     /// Start over: forget the journal and replace the output of an earlier run
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) fresh: bool,
+
+    /// End with exit code 4 if every row had a result before the run
+    #[arg(long, requires = "rows", help_heading = "Rows")]
+    pub(crate) fail_if_done: bool,
 
     /// Call nothing: show what the first run would ask, and what all of them may take and cost, with a simulated model in
     /// place of each. Needs no key
@@ -573,8 +595,8 @@ pub(crate) enum KeysCommand {
 /// Show the settings that hold, and where each comes from
 ///
 /// A flag comes first, then FANWEAVE_MODEL and FANWEAVE_BASE_URL, then fanweave.toml in this folder or the nearest one around it,
-/// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, cache, temperature, max-tokens,
-/// log and a table aliases; base-url stands in your own alone. A cache lies beside the file that names it.
+/// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, outage-timeout, cache,
+/// temperature, max-tokens, log and a table aliases; base-url stands in your own alone. A cache lies beside the file that names it.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave config show\n  \
@@ -645,9 +667,14 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Tries after a failed one; 429 answers do not count [default: 5]
+    /// Maximum retries per request, not counting 429 responses [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
+
+    /// Maximum time to wait for a provider that is failing, as in 90s or 1h. No retry is used up meanwhile. [default: 10m for
+    /// rows and 30s for one question; 30s and 5s as long as the provider has answered nothing]
+    #[arg(long, value_name = "DURATION", value_parser = duration_or_zero)]
+    pub(crate) outage_timeout: Option<Duration>,
 
     /// Remember answers in this file, and answer equal requests from it
     #[arg(long, value_name = "FILE")]
@@ -680,10 +707,15 @@ pub(crate) fn temperature(text: &str) -> Result<f64, String> {
     freedom.ok_or_else(|| format!("{text} is no temperature from 0 to 2"))
 }
 
+/// A time that may be 0.
+pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text)
+        .map_err(|_| format!("{text:?} is not a duration: write it as in 500ms, 30s or 2m"))
+}
+
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err("a time of 0 is none".to_owned()),
-        Ok(time) => Ok(time),
-        Err(_) => Err(format!("{text:?} is not a duration: write it as in 500ms, 30s or 2m")),
+    match duration_or_zero(text)? {
+        Duration::ZERO => Err("a time of 0 is none".to_owned()),
+        time => Ok(time),
     }
 }

@@ -62,8 +62,9 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         concurrency: settings.concurrency,
         json: args.json,
         reads_keys: args.input != Path::new("-"),
+        fail_if_done: args.fail_if_done,
         stopping: match args.via {
-            Via::Calls => "stopping: no new rows, waiting for those in flight (again to end at once)",
+            Via::Calls => "stopping: no new rows, waiting for requests in flight (again to end at once)",
             Via::BatchApi => "stopping: what was submitted stays with the provider",
         },
     };
@@ -98,6 +99,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) json: bool,
     /// Whether the keyboard is free for commands.
     pub(crate) reads_keys: bool,
+    /// Whether a run that had nothing to do ends with an exit code of its own.
+    pub(crate) fail_if_done: bool,
     /// What is said at the first Ctrl-C.
     pub(crate) stopping: &'a str,
 }
@@ -167,31 +170,46 @@ impl Watch<'_> {
             if summary.rows > 0 {
                 told();
             }
-            return Err(Failure::new(error.to_string())
-                .with_hint(format!("{left} rows are left; once that is mended, go on with: {}", again())));
+            let resume = format!("{left} rows are left; fix the problem, then resume with: {}", again());
+            let hint = match summary.refused_rows {
+                0 => resume,
+                n => format!(
+                    "the first {n} rows were all refused for this reason, and none was answered; --keep-going calls all rows\n  \
+                     {resume}"
+                ),
+            };
+            return Err(Failure::new(error.to_string()).with_hint(hint));
+        }
+        if let Some(error) = &summary.unavailable {
+            told();
+            tell!("stopped with {left} rows left: {}", summary::outage(error));
+            tell!("  fix the problem, then resume with: {}", again());
+            return Ok(Exit::Stopped);
         }
         if summary.over_budget {
             told();
             tell!(
                 "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
-                 go on with: {}",
+                 resume with: {}",
                 again()
             );
             return Ok(Exit::Stopped);
         }
         if summary.interrupted {
             told();
-            tell!("stopped with {left} rows left; go on with: {}", again());
+            tell!("stopped with {left} rows left; resume with: {}", again());
             return Ok(Exit::Stopped);
         }
         if summary.nothing_to_do() {
-            tell!(
-                "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts over{}",
-                summary.rows,
-                summary.failed,
-                if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
-            );
-            return Ok(Exit::NothingToDo);
+            if !self.quiet {
+                tell!(
+                    "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts over{}",
+                    summary.rows,
+                    summary.failed,
+                    if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
+                );
+            }
+            return Ok(if self.fail_if_done { Exit::NothingToDo } else { Exit::Ok });
         }
         if !self.quiet {
             told();
@@ -223,7 +241,9 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
         ("--tpm", args.model.tpm.is_some()),
         ("--cache", args.model.cache.is_some()),
         ("--dedupe", args.dedupe),
+        ("--keep-going", args.keep_going),
         ("--no-hedging", args.no_hedging),
+        ("--no-fallback-on-outage", args.no_fallback_on_outage),
     ];
     let given: Vec<_> = idle.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect();
     if given.is_empty() {
@@ -319,6 +339,7 @@ fn settings(args: &BatchArgs) -> Result<Settings, Failure> {
         changed_input: args.resume_changed,
         dedupe: args.dedupe,
         hedge: !args.no_hedging,
+        keep_going: args.keep_going,
         ..Settings::default()
     })
 }

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::args::{ConfigArgs, ConfigCommand, ModelArgs, duration, temperature};
+use crate::args::{ConfigArgs, ConfigCommand, ModelArgs, duration, duration_or_zero, temperature};
 use crate::exit::{Exit, Failure};
 use crate::misplaced::line_with_key;
 use crate::out::print;
@@ -28,6 +28,7 @@ struct Settings {
     max_in_flight: Option<NonZeroUsize>,
     timeout: Option<String>,
     retries: Option<u32>,
+    outage_timeout: Option<String>,
     cache: Option<PathBuf>,
     temperature: Option<f64>,
     max_tokens: Option<NonZeroU32>,
@@ -95,6 +96,10 @@ pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(),
         or(&mut args.max_tokens, &settings.max_tokens);
         if let (None, Some(text)) = (args.timeout, &settings.timeout) {
             args.timeout = Some(duration(text).map_err(|e| unfit(path, "timeout", &e))?);
+        }
+        if let (None, Some(text)) = (args.outage_timeout, &settings.outage_timeout) {
+            let time = duration_or_zero(text).map_err(|e| unfit(path, "outage-timeout", &e))?;
+            args.outage_timeout = Some(time);
         }
     }
     if let Some(models) = &mut args.model {
@@ -165,6 +170,7 @@ fn shown() -> Vec<(String, Value, String)> {
         add("max-in-flight", settings.max_in_flight.map(|n| n.get().into()), from());
         add("timeout", settings.timeout.clone().map(Value::from), from());
         add("retries", settings.retries.map(Value::from), from());
+        add("outage-timeout", settings.outage_timeout.clone().map(Value::from), from());
         add("cache", settings.cache.as_ref().map(|path| path.display().to_string().into()), from());
         add("temperature", settings.temperature.map(Value::from), from());
         add("max-tokens", settings.max_tokens.map(|n| n.get().into()), from());
@@ -238,6 +244,8 @@ fn read(path: &Path) -> Result<Layer, Failure> {
     })?;
     // Said before anything is asked for: what is shown holds.
     settings.timeout.as_deref().map(duration).transpose().map_err(|e| unfit(path, "timeout", &e))?;
+    let patience = settings.outage_timeout.as_deref().map(duration_or_zero);
+    patience.transpose().map_err(|e| unfit(path, "outage-timeout", &e))?;
     let warmth = settings.temperature.map(|warmth| temperature(&warmth.to_string()));
     warmth.transpose().map_err(|e| unfit(path, "temperature", &e))?;
     // Beside the file that names it, wherever the program is started: elsewhere it would remember nothing.

@@ -19,9 +19,9 @@ pub(crate) enum Exit {
     Usage = 2,
     /// The batch ran to its end, and some rows failed.
     RowsFailed = 3,
-    /// Every row was answered by an earlier run.
+    /// There was nothing to do, and the caller asked to be told of it.
     NothingToDo = 4,
-    /// Stopped before the end. The same command goes on.
+    /// Stopped before the end. The same command resumes.
     Stopped = 5,
     /// Ended at once by a second signal.
     Interrupted = 130,

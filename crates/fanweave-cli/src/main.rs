@@ -12,6 +12,7 @@ mod exit;
 mod index;
 mod keyring;
 mod keys;
+mod lane;
 mod list;
 mod live;
 mod logs;
@@ -31,6 +32,7 @@ mod spread;
 mod stop;
 mod summary;
 mod telemetry;
+mod why;
 
 use std::process::ExitCode;
 

@@ -13,8 +13,8 @@ const EXIT_STATUS: &str = "\
 .TP\n\\fB1\\fR\nThe work could not be done.
 .TP\n\\fB2\\fR\nThe command line, a file or a setting is wrong; nothing was called.
 .TP\n\\fB3\\fR\nA batch ran to its end, and some rows failed.
-.TP\n\\fB4\\fR\nThere was nothing to do: every row was answered by an earlier run.
-.TP\n\\fB5\\fR\nStopped before the end; the same command goes on.
+.TP\n\\fB4\\fR\nEvery row had a result before the run, and \\-\\-fail\\-if\\-done was given.
+.TP\n\\fB5\\fR\nStopped before the end; the same command resumes.
 .TP\n\\fB130\\fR\nEnded at once by a second signal.
 ";
 

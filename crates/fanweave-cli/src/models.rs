@@ -172,11 +172,12 @@ fn builder(
     if let Some(timeout) = args.timeout {
         builder = builder.timeout(timeout);
     }
-    if let Some(retries) = args.retries {
-        builder = builder.retry(RetryPolicy {
-            attempts: NonZeroU32::MIN.saturating_add(retries),
-            ..RetryPolicy::default()
-        });
+    if args.retries.is_some() || args.outage_timeout.is_some() {
+        let mut policy = RetryPolicy { outage_timeout: args.outage_timeout, ..RetryPolicy::default() };
+        if let Some(retries) = args.retries {
+            policy.attempts = NonZeroU32::MIN.saturating_add(retries);
+        }
+        builder = builder.retry(policy);
     }
     let limits = limits(args);
     if limits != RateLimits::default() {

@@ -12,11 +12,15 @@ use crate::args::ShowProgress;
 use crate::cost::dollars;
 use crate::out::tell;
 use crate::panel::Panel;
+use crate::why::{self, Standstill};
 
 /// How often the panel is drawn. Fast enough to look alive, slow enough to read.
 const DRAW: Duration = Duration::from_millis(100);
 /// How often a line is written where there is no terminal.
 const LINE: Duration = Duration::from_secs(10);
+
+/// How often it is looked at whether anything moves, where there is no terminal.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Shows the progress of a batch until it is told that the batch has ended.
 pub(crate) struct Display {
@@ -48,24 +52,31 @@ impl Display {
 
     /// Draws until dropped.
     pub(crate) async fn draw(&self) {
-        let mut ticks = interval(if matches!(self.form, Form::Lines) { LINE } else { DRAW });
+        let mut ticks = interval(if matches!(self.form, Form::Lines) { LOOK } else { DRAW });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut still, mut next) = (Standstill::new(), self.started + LINE);
         // The first tick comes at once: it starts the clock of the rate, and draws an empty panel.
         loop {
             ticks.tick().await;
             let now = self.progress.snapshot();
             match &self.form {
                 Form::Panel(panel) => panel.draw(|width| {
-                    let mut text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
-                    let limits = limits_text(&now, &fanweave::models::account_states());
-                    for line in [limits.as_ref(), self.notice.get()].into_iter().flatten() {
-                        text.push('\n');
-                        text.push_str(&clip(line, width));
-                    }
-                    text
+                    let text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
+                    let accounts = fanweave::models::account_states();
+                    let limits = limits_text(&now, &accounts);
+                    text + &notices(limits, why::reasons(&accounts), self.notice.get(), width)
                 }),
-                Form::Lines if self.started.elapsed() >= LINE / 2 => tell!("{}", line(&now)),
-                Form::Lines | Form::Nothing => {}
+                Form::Lines => {
+                    if Instant::now() >= next {
+                        next += LINE;
+                        tell!("{}", line(&now));
+                    }
+                    let reasons = why::reasons(&fanweave::models::account_states());
+                    if let Some(reason) = still.line(now.done, &reasons) {
+                        tell!("{reason}");
+                    }
+                }
+                Form::Nothing => {}
             }
         }
     }
@@ -189,13 +200,18 @@ fn limits_text(now: &Snapshot, accounts: &[AccountState]) -> Option<String> {
     facts.extend(
         all(|a| a.capacity.map(|n| n as f64)).filter(|n| *n > 0.0).map(|n| format!("at most {n} at once")),
     );
-    let paused = used.iter().filter_map(|account| account.closed_for).max();
-    facts.extend(paused.map(|wait| format!("paused for {}", rounded(wait))));
     let refused = sum(|a| a.refused);
     if refused > 0 {
         facts.push(format!("refused {}", count(refused)));
     }
     (!facts.is_empty()).then(|| format!(" {}", facts.join("   ")))
+}
+
+/// The lines below the figures: what limits the run, why nothing moves, and what holds from now on.
+fn notices(limits: Option<String>, reasons: Vec<String>, notice: Option<&String>, width: usize) -> String {
+    let reasons = reasons.into_iter().map(|reason| format!(" {reason}"));
+    let lines = limits.into_iter().chain(reasons).chain(notice.cloned());
+    lines.map(|line| format!("\n{}", clip(&line, width))).collect()
 }
 
 /// One line, for logs.
@@ -330,15 +346,33 @@ mod tests {
         });
         let full = account(|account| {
             (account.capacity, account.refused) = (Some(64), 3);
-            account.closed_for = Some(Duration::from_millis(12_400));
         });
         let idle = AccountState::default();
         let lines = [vec![paced.clone()], vec![full], vec![paced.clone(), paced, idle]]
             .map(|all| limits_text(&half_way(), &all));
         insta::assert_snapshot!(lines.map(Option::unwrap).join("\n"), @r"
         $0.42 of about $0.66, at most $2.00   rpm 1,480 of 1,500   tpm 840k of 900k, slowed to 630k
-        $0.42 of about $0.66, at most $2.00   at most 64 at once   paused for 12s   refused 3
+        $0.42 of about $0.66, at most $2.00   at most 64 at once   refused 3
         $0.42 of about $0.66, at most $2.00   rpm 2,960 of 3,000   tpm 1.7M of 1.8M, slowed to 1.3M
+        ");
+    }
+
+    #[test]
+    fn the_panel_says_why_nothing_moves() {
+        let still = Snapshot { rate: 0.0, waiting: 64, retrying: 0, ..half_way() };
+        let failing =
+            "provider is failing: 502 Bad Gateway for 14s; 312 calls wait; next probe in 2s".to_owned();
+        let stopping = " stopping: no new rows, waiting for requests in flight".to_owned();
+        let limits = limits_text(&still, &[]);
+        let text = panel_text(&still, 64, Duration::from_secs(70), 80)
+            + &notices(limits, vec![failing], Some(&stopping), 80);
+        insta::assert_snapshot!(text, @r"
+        ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
+        ok 140   cached 12   failed 2   waiting 64   in flight 64/64
+        0.0 rows/s   300 tokens/s   ttft 310ms   p50 612ms   p95 1.4s
+        $0.42 of about $0.66, at most $2.00
+        provider is failing: 502 Bad Gateway for 14s; 312 calls wait; next probe in 2s
+        stopping: no new rows, waiting for requests in flight
         ");
     }
 

@@ -6,8 +6,9 @@ use tokio::sync::mpsc;
 
 use crate::args::BatchArgs;
 use crate::exit::Failure;
+use crate::lane::Lane;
 use crate::models::{Connected, Terms, connect, no_model};
-use crate::spread::{Lane, spread};
+use crate::spread::{Spreading, spread};
 
 /// A model as it was written on the command line, and its share of the rows.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,9 +65,14 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
     #[expect(clippy::cast_precision_loss, reason = "weights are small")]
     let most = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
     let (say, notes) = mpsc::unbounded_channel();
-    let mut routed = spread(lanes, &say);
+    let how = Spreading { say, on_outage: !args.no_fallback_on_outage };
+    let mut routed = spread(lanes, how.clone());
     if !fallbacks.is_empty() {
-        routed = routed.fallback(fallbacks.into_iter().map(|lanes| spread(lanes, &say)));
+        let fallbacks = fallbacks.into_iter().map(|lanes| spread(lanes, how.clone()));
+        routed = match how.on_outage {
+            true => routed.fallback(fallbacks),
+            false => routed.fallback_except_outages(fallbacks),
+        };
     }
     Ok(Routed { chain: routed, names, most, notes, _connected: connected })
 }

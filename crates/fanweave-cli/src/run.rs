@@ -234,6 +234,7 @@ async fn each_row(
         concurrency,
         retry_failed: args.retry_failed,
         hedge: !args.no_hedging,
+        keep_going: args.keep_going,
         fresh: args.fresh,
         ..Settings::default()
     };
@@ -257,7 +258,8 @@ async fn each_row(
         concurrency,
         json: args.json,
         reads_keys: rows != Path::new("-"),
-        stopping: "stopping: no new rows, waiting for those in flight (again to end at once)",
+        fail_if_done: args.fail_if_done,
+        stopping: "stopping: no new rows, waiting for requests in flight (again to end at once)",
     };
     // Each step has one model: there are none to leave out.
     let (_, mut notes) = mpsc::unbounded_channel();

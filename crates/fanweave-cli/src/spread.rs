@@ -1,65 +1,47 @@
-//! Calls spread over several models or keys. One that is refused for good leaves the rotation, and the others go on.
+//! Calls spread over several models or keys. One that is refused for good is disabled; one whose provider is failing is
+//! suspended until it recovers. The others take its calls.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use fanweave::{Chain, Context, Error, ErrorKind, Message, Model, Prompt, Runnable, Streaming, chain};
+use fanweave::{Chain, Context, Error, ErrorKind, Message, Prompt, Runnable, Streaming, chain};
 use tokio::sync::mpsc::UnboundedSender;
 
-/// A model with one of the keys that it may be called with.
-pub(crate) struct Lane {
-    model: Model,
-    weight: u64,
-    /// The environment variable of the key, where it comes from one.
-    variable: Option<String>,
-    is_out: AtomicBool,
-    has_answered: AtomicBool,
+use crate::lane::Lane;
+
+/// How calls are spread.
+#[derive(Clone)]
+pub(crate) struct Spreading {
+    /// Takes what is to be said of lanes while the calls run.
+    pub(crate) say: UnboundedSender<String>,
+    /// Whether the other lanes take the calls of one whose provider is failing. If not, its calls wait.
+    pub(crate) on_outage: bool,
 }
 
-impl Lane {
-    pub(crate) fn new(model: Model, weight: u64, variable: Option<String>) -> Self {
-        Self { model, weight, variable, is_out: AtomicBool::new(false), has_answered: AtomicBool::new(false) }
-    }
-
-    /// Its share of the calls, beside those of the others.
-    pub(crate) fn weight(&self) -> u64 {
-        self.weight
-    }
-
-    fn is_out(&self) -> bool {
-        self.is_out.load(Ordering::Relaxed)
-    }
-
-    fn has_answered(&self) -> bool {
-        self.has_answered.load(Ordering::Relaxed)
-    }
-
-    /// What it is called, as a note names it. Never the key.
-    fn name(&self) -> String {
-        let key = self.variable.as_ref().map(|variable| format!(" with the key in {variable}"));
-        format!("{}{}", self.model.name(), key.unwrap_or_default())
-    }
-}
-
-/// One step for all lanes. What is to be told of them while it runs goes to `say`.
-pub(crate) fn spread(mut lanes: Vec<Lane>, say: &UnboundedSender<String>) -> Chain<Prompt, Message> {
+/// One step for all lanes.
+pub(crate) fn spread(mut lanes: Vec<Lane>, how: Spreading) -> Chain<Prompt, Message> {
     match (lanes.len(), lanes.pop()) {
         (1, Some(lane)) => chain(lane.model),
         (_, last) => {
             lanes.extend(last);
-            chain(Spread::new(lanes, say.clone()))
+            chain(Spread(Arc::new(Lanes::new(lanes, how))))
         }
     }
 }
 
 /// Spreads calls over lanes by weight.
-struct Spread {
+struct Spread(Arc<Lanes>);
+
+struct Lanes {
     lanes: Vec<Lane>,
     next: AtomicU64,
-    /// How many lanes are in the rotation: never none.
+    /// Number of lanes that are not disabled: at least one.
     left: Mutex<usize>,
-    say: UnboundedSender<String>,
+    how: Spreading,
 }
+
+/// A call to one lane.
+struct Call(Arc<Lanes>, usize);
 
 /// What an error says of the lane that it came from.
 enum Verdict {
@@ -67,6 +49,8 @@ enum Verdict {
     Refused,
     /// Either that, or something about this one request: a model that is not there, or a file that it names.
     Doubtful,
+    /// Its provider is failing for now.
+    Failing,
     /// Nothing: the error is the call's own.
     Fine,
 }
@@ -76,47 +60,96 @@ impl Verdict {
         match error.kind() {
             _ if error.refuses_account() => Self::Refused,
             ErrorKind::NotFound => Self::Doubtful,
+            ErrorKind::Unavailable => Self::Failing,
             _ => Self::Fine,
         }
     }
 }
 
-impl Spread {
-    fn new(lanes: Vec<Lane>, say: UnboundedSender<String>) -> Self {
+impl Lanes {
+    fn new(lanes: Vec<Lane>, how: Spreading) -> Self {
         let left = Mutex::new(lanes.len());
-        Self { lanes, next: AtomicU64::new(0), left, say }
+        Self { lanes, next: AtomicU64::new(0), left, how }
     }
 
-    /// Takes a lane out of the rotation, and says so once. `false` where it is the last one, which stays.
-    fn leave_out(&self, lane: &Lane, error: &Error) -> bool {
+    /// Disables a lane, and says so once. `false` for the last one, which stays.
+    fn disable(&self, lane: usize, error: &Error) -> bool {
+        let lane = &self.lanes[lane];
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        if lane.is_out() {
+        if lane.is_disabled() {
             return true;
         }
         if *left == 1 {
             return false;
         }
         *left -= 1;
-        lane.is_out.store(true, Ordering::Relaxed);
-        // Nobody listens to a rehearsal.
-        let _ = self.say.send(format!(
-            "note: {} is left out from here on, and its calls go to the others: {error}",
-            lane.name()
-        ));
+        lane.disable();
+        self.say(format!("{} is disabled for this run; using the remaining models: {error}", lane.name()));
         true
+    }
+
+    fn say(&self, note: String) {
+        // Nobody listens to a rehearsal.
+        let _ = self.how.say.send(format!("note: {note}"));
+    }
+
+    /// Calls one lane, and notes what that says of it.
+    async fn call(&self, lane: usize, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
+        let lane = &self.lanes[lane];
+        let done = lane.model.run(prompt, cx).await;
+        match &done {
+            Ok(_) => {
+                if lane.answered() {
+                    self.say(format!("{} has recovered", lane.name()));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::Unavailable && self.how.on_outage => {
+                if lane.suspend() {
+                    let why = std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
+                    self.say(format!("{} is suspended, its provider is failing: {why}", lane.name()));
+                }
+            }
+            Err(_) => {}
+        }
+        done
     }
 }
 
-/// The lane of call number `n`. The calls of each are spread evenly rather than sent in runs.
-fn lane_of<'l>(n: u64, lanes: &[&'l Lane]) -> Option<&'l Lane> {
-    let whole = lanes.iter().map(|lane| lane.weight).sum::<u64>();
+/// All lanes are suspended: waits for whichever recovers first.
+async fn whichever_recovers(
+    lanes: &Arc<Lanes>,
+    suspended: &[usize],
+    prompt: Prompt,
+    cx: &Context,
+) -> fanweave::Result<Message> {
+    let mut calls = suspended.iter().map(|lane| chain(Call(lanes.clone(), *lane)));
+    let first = calls.next().expect("a lane is suspended");
+    first.fallback(calls).run(prompt, cx).await
+}
+
+impl Runnable for Call {
+    type Input = Prompt;
+    type Output = Message;
+
+    async fn run(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
+        self.0.call(self.1, prompt, cx).await
+    }
+
+    fn streaming(&self) -> Streaming {
+        Streaming::Pieces
+    }
+}
+
+/// The lane of call number `n`, among those of `open`. The calls of each are spread evenly rather than sent in runs.
+fn lane_of(n: u64, lanes: &[Lane], open: &[usize]) -> Option<usize> {
+    let whole = open.iter().map(|lane| lanes[*lane].weight()).sum::<u64>();
     // A step of about the golden ratio of the whole, and no divisor of it, visits every place once.
     let step = (1..=whole).rev().find(|s| *s * 1000 <= whole * 618 && coprime(*s, whole));
     let mut place = n.checked_rem(whole)? * step.unwrap_or(1) % whole;
-    for lane in lanes {
-        match place.checked_sub(lane.weight) {
+    for lane in open {
+        match place.checked_sub(lanes[*lane].weight()) {
             Some(rest) => place = rest,
-            None => return Some(lane),
+            None => return Some(*lane),
         }
     }
     unreachable!("a place is less than all weights together")
@@ -135,30 +168,45 @@ impl Runnable for Spread {
     type Output = Message;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut doubts: Vec<(&Lane, Error)> = Vec::new();
+        let all = &self.0;
+        let turn = all.next.fetch_add(1, Ordering::Relaxed);
+        let mut doubts: Vec<(usize, Error)> = Vec::new();
+        let mut unavailable = Vec::new();
         loop {
-            let is_doubted = |lane: &Lane| doubts.iter().any(|(other, _)| std::ptr::eq(*other, lane));
-            let free: Vec<_> = self.lanes.iter().filter(|lane| !lane.is_out() && !is_doubted(lane)).collect();
-            let Some(lane) = lane_of(turn, &free) else {
+            let is_left = |lane: &usize| {
+                !all.lanes[*lane].is_disabled() && !doubts.iter().any(|(doubted, _)| doubted == lane)
+            };
+            let left: Vec<_> = (0..all.lanes.len()).filter(is_left).collect();
+            let untried = || left.iter().copied().filter(|lane| !unavailable.contains(lane));
+            let probe = untried().find_map(|lane| Some((lane, all.lanes[lane].try_probe()?)));
+            // With the flag that keeps calls with their lane, none is ever suspended.
+            let open: Vec<_> = untried().filter(|lane| all.lanes[*lane].is_open()).collect();
+            let lane = probe.as_ref().map(|(lane, _)| *lane).or_else(|| lane_of(turn, &all.lanes, &open));
+            let Some(lane) = lane else {
+                if !left.is_empty() {
+                    return whichever_recovers(all, &left, prompt, cx).await;
+                }
                 let (_, error) = doubts.swap_remove(0);
                 return Err(error);
             };
-            let error = match lane.model.run(prompt.clone(), cx).await {
+            let has_others = all.how.on_outage && left.len() > 1;
+            let own = cx.clone().with_alternatives(has_others || cx.has_alternatives());
+            let error = match all.call(lane, prompt.clone(), &own).await {
                 Ok(message) => {
-                    lane.has_answered.store(true, Ordering::Relaxed);
                     // The request was not at fault.
-                    for (lane, error) in doubts.iter().filter(|(lane, _)| !lane.has_answered()) {
-                        self.leave_out(lane, error);
+                    for (lane, error) in doubts.iter().filter(|(lane, _)| !all.lanes[*lane].has_answered()) {
+                        all.disable(*lane, error);
                     }
                     return Ok(message);
                 }
                 Err(error) => error,
             };
+            drop(probe);
             // Refusals come before the first piece: no reader has heard anything of an answer.
             match Verdict::of(&error) {
-                Verdict::Refused if self.leave_out(lane, &error) => {}
-                Verdict::Doubtful if !lane.has_answered() => doubts.push((lane, error)),
+                Verdict::Refused if all.disable(lane, &error) => {}
+                Verdict::Doubtful if !all.lanes[lane].has_answered() => doubts.push((lane, error)),
+                Verdict::Failing if has_others => unavailable.push(lane),
                 _ => return Err(error),
             }
         }
@@ -170,12 +218,14 @@ impl Runnable for Spread {
 }
 
 #[cfg(test)]
+mod outages;
+
+#[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
-    use fanweave::ChatModel;
+    use fanweave::{ChatModel, Model};
     use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
     use super::*;
@@ -212,7 +262,7 @@ mod tests {
         };
         let lanes = all.iter().map(lane).collect();
         let (say, said) = unbounded_channel();
-        (Spread::new(lanes, say), counts, said)
+        (Spread(Arc::new(Lanes::new(lanes, Spreading { say, on_outage: true }))), counts, said)
     }
 
     fn lines(said: &mut UnboundedReceiver<String>) -> Vec<String> {
@@ -241,7 +291,10 @@ mod tests {
             assert!(calls[1] >= 14 && calls[2] >= 14, "the others share its calls: {calls:?}");
             let said = lines(&mut said);
             assert_eq!(said.len(), 1);
-            assert!(said[0].starts_with("note: a/a with the key in KEY is left out"), "{said:?}");
+            assert!(
+                said[0].starts_with("note: a/a with the key in KEY is disabled for this run"),
+                "{said:?}"
+            );
         }
     }
 
@@ -293,8 +346,7 @@ mod tests {
         let lane = |name: &str, weight| Lane::new(fanweave::model(name).unwrap(), weight, None);
         for (a, b) in [(1, 1), (3, 1), (7, 5), (100, 1), (1, 1000)] {
             let lanes = [lane("sim/writer", a), lane("sim/echo", b)];
-            let lanes: Vec<_> = lanes.iter().collect();
-            let is_writer = |n| lane_of(n, &lanes).unwrap().model.name() == "sim/writer";
+            let is_writer = |n| lane_of(n, &lanes, &[0, 1]).unwrap() == 0;
             assert_eq!((0..(a + b)).filter(|n| is_writer(*n)).count() as u64, a, "{a}:{b}");
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use fanweave::Error;
 use fanweave::batch::Summary;
 use serde_json::{Value, json};
 
@@ -63,16 +64,27 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
         .collect();
     let stopped = match summary {
         Summary { refused: Some(_), .. } => Some("refused"),
+        Summary { unavailable: Some(_), .. } => Some("unavailable"),
         Summary { over_budget: true, .. } => Some("budget"),
         Summary { interrupted: true, .. } => Some("interrupted"),
         _ => None,
     };
+    let unavailable = summary.unavailable.as_ref().map(outage);
+    let reason = summary.refused.as_ref().map(ToString::to_string).or(unavailable);
     json!({
         "rows": summary.rows, "ok": summary.ok, "failed": summary.failed, "resumed": summary.resumed,
-        "left": summary.left, "stopped": stopped, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
-        "cost_usd": summary.cost_usd, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
+        "left": summary.left, "stopped": stopped, "reason": reason, "retries": summary.retries, "hedged": summary.hedged, "usage": summary.usage,
+        "cost_usd": summary.cost_usd,
+        "maybe_billed": { "usd": summary.maybe_billed_usd, "requests": summary.unanswered }, "wall_ms": ms(summary.wall), "p50_ms": summary.p50.map(ms),
         "p95_ms": summary.p95.map(ms), "failures": failures, "notes": summary.notes, "output": output,
     })
+}
+
+/// Why the provider was unavailable, with the last failure.
+pub(crate) fn outage(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    let cause = cause.filter(|cause| !error.message().contains(cause.as_str()));
+    error.to_string() + &cause.map(|cause| format!("; last failure: {cause}")).unwrap_or_default()
 }
 
 fn figures(summary: &Summary) -> String {
@@ -84,6 +96,14 @@ fn figures(summary: &Summary) -> String {
         tokens(summary.usage.output_tokens)
     )];
     figures.extend(summary.cost_usd.filter(|usd| *usd > 0.0).map(|usd| format!("cost {}", dollars(usd))));
+    if summary.unanswered > 0 {
+        let requests = requests(summary.unanswered);
+        let usd = Some(summary.maybe_billed_usd).filter(|usd| *usd > 0.0);
+        figures.push(match usd {
+            Some(usd) => format!("maybe billed {} ({requests})", dollars(usd)),
+            None => format!("maybe billed {requests}"),
+        });
+    }
     for (name, time) in [("p50", summary.p50), ("p95", summary.p95)] {
         figures.extend(time.map(|time| format!("{name} {}", rounded(time))));
     }
@@ -94,6 +114,10 @@ fn figures(summary: &Summary) -> String {
         figures.push(format!("{} sent twice", summary.hedged));
     }
     figures.join("   ")
+}
+
+fn requests(n: u64) -> String {
+    if n == 1 { "1 request".to_owned() } else { format!("{n} requests") }
 }
 
 fn rows(n: u64) -> String {
@@ -122,6 +146,8 @@ mod tests {
             resumed: 100,
             retries: 12,
             hedged: 3,
+            unanswered: 4,
+            maybe_billed_usd: 0.0123,
             cost_usd: Some(0.42),
             usage: Usage { input_tokens: 2_345, output_tokens: 14_000, ..Usage::default() },
             wall: Duration::from_millis(3_100),
@@ -134,7 +160,7 @@ mod tests {
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)
-        tokens 2.3k in, 14k out   cost $0.42   p50 612ms   p95 1.4s   12 retries   3 sent twice
+        tokens 2.3k in, 14k out   cost $0.42   maybe billed $0.01 (4 requests)   p50 612ms   p95 1.4s   12 retries   3 sent twice
         answers: answers.jsonl
         ");
     }

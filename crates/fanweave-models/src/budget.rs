@@ -4,7 +4,9 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanweave_core::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Result, Usage};
+use fanweave_core::{
+    ChatModel, Context, Error, ErrorKind, Event, EventKind, Message, Model, Observer, Prompt, Result, Usage,
+};
 use tokio::sync::Notify;
 
 use crate::{Price, Prices};
@@ -15,7 +17,8 @@ use crate::{Price, Prices};
 /// answer, or as many as the longest answer so far had, and at least 500. A call for which too little is left waits while
 /// others hold some of it, and fails with [`ErrorKind::QuotaExhausted`] where none does. So the sum is passed by no more
 /// than answers are longer than they were expected to be. An answer whose use is not told costs as much as its prompt and
-/// its text have at four bytes a token. No request is sent a second time because it is late. What a provider bills for requests that failed is not known here, and not counted.
+/// its text have at four bytes a token. No request is sent a second time because it is late. A
+/// request whose answer did not arrive whole costs the price of its input: the provider may bill it.
 ///
 /// ```
 /// use fanweave_core::{ErrorKind, Usage, model::fake::Fake};
@@ -169,6 +172,20 @@ struct Paid {
     longest: AtomicU64,
 }
 
+/// Pays for requests whose answers did not arrive whole.
+struct Unanswered {
+    purse: Arc<Purse>,
+    price: Price,
+}
+
+impl Observer for Unanswered {
+    fn on_event(&self, event: &Event) {
+        if let EventKind::Unanswered(usage) = &event.kind {
+            self.purse.sums().spent += self.price.cost(usage);
+        }
+    }
+}
+
 impl ChatModel for Paid {
     fn name(&self) -> &str {
         self.model.name()
@@ -186,7 +203,9 @@ impl ChatModel for Paid {
         }
         let held = self.purse.hold(self.price.cost(&expected)).await?;
         // What is held pays for one request.
-        let answer = self.model.generate_in(prompt, &cx.clone().with_hedging(false)).await?;
+        let unanswered = Unanswered { purse: self.purse.clone(), price: self.price.clone() };
+        let cx = cx.clone().with_hedging(false).with_observer(Arc::new(unanswered));
+        let answer = self.model.generate_in(prompt, &cx).await?;
         if answer.reply.as_ref().is_some_and(|reply| reply.cached) {
             return Ok(answer);
         }
@@ -286,6 +305,33 @@ mod tests {
         assert_eq!(budget.spent(), 2.0, "a token for every four bytes");
         model.invoke("a").await.unwrap();
         assert_eq!(budget.spent(), 4.0);
+    }
+
+    /// Sends its request three times before the answer arrives whole.
+    struct Flaky;
+
+    impl ChatModel for Flaky {
+        fn name(&self) -> &str {
+            "fake/echo"
+        }
+
+        async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+            for _ in 0..2 {
+                cx.emit(EventKind::Unanswered(Usage { input_tokens: 7, ..Usage::default() })).await;
+            }
+            Fake::echo().model().generate_in(prompt, cx).await
+        }
+    }
+
+    #[tokio::test]
+    async fn requests_that_may_be_billed_cost_the_price_of_their_input() {
+        let table = "date = '2026-01-31'\n[models.'fake/echo']\ninput = 1000000.0\noutput = 1000000.0\n";
+        let budget = Budget::new(1_000.0, Prices::parse(table).unwrap());
+        let plain = budget.wrap(Fake::echo().model()).unwrap();
+        plain.invoke("a").await.unwrap();
+        let once = budget.spent();
+        budget.wrap(Model::new(Flaky)).unwrap().invoke("a").await.unwrap();
+        assert_eq!(budget.spent(), 2.0 * once + 14.0);
     }
 
     /// A model that says whether it may send a request twice.

@@ -332,6 +332,8 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, Option<f64>)> {
         key: Key,
         #[serde(default)]
         cost_usd: Option<f64>,
+        #[serde(default)]
+        maybe_billed_usd: f64,
         /// A row that got another one's answer has none.
         #[serde(default)]
         time: Option<IgnoredAny>,
@@ -347,6 +349,6 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, Option<f64>)> {
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
     let ok = matches!(row.result, Ended::Answer(_));
     let is_unknown = ok && row.time.is_some();
-    let cost = row.cost_usd.or((!is_unknown).then_some(0.0));
+    let cost = row.cost_usd.or((!is_unknown).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
     Some((row.key, Place { offset, length, ok }, cost))
 }

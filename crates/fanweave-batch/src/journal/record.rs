@@ -24,6 +24,10 @@ pub(crate) struct Record {
     /// US dollars that its calls cost, where their prices are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cost_usd: Option<f64>,
+    /// US dollars for the input of its requests whose answers did not arrive whole: the provider may bill them. Not part of
+    /// `cost_usd`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) maybe_billed_usd: Option<f64>,
     /// When its calls happened. `None` in journals of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time: Option<Timeline>,
@@ -210,6 +214,7 @@ mod tests {
             id: Some("a".into()),
             latency_ms: 12,
             cost_usd: Some(0.25),
+            maybe_billed_usd: Some(0.125),
             time: None,
             result,
         }

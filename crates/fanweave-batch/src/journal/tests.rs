@@ -11,7 +11,17 @@ fn manifest() -> Manifest {
 fn record(n: u64) -> Record {
     let result = Outcome::Answer(Box::<Answer>::default());
     let key = Key::of(&[&n.to_le_bytes()]);
-    Record { key, index: n, line: n + 1, id: None, latency_ms: 1, cost_usd: None, time: None, result }
+    Record {
+        key,
+        index: n,
+        line: n + 1,
+        id: None,
+        latency_ms: 1,
+        cost_usd: None,
+        maybe_billed_usd: None,
+        time: None,
+        result,
+    }
 }
 
 fn open(path: &Path) -> Result<(Journal, Left)> {

@@ -168,6 +168,8 @@ impl BatchJob<Prompt, Message> {
             interrupted: !complete,
             usage: end.usage,
             cost_usd: end.cost_usd,
+            unanswered: end.unanswered,
+            maybe_billed_usd: end.maybe_billed_usd,
             wall: began.elapsed(),
             failures,
             notes,
@@ -423,7 +425,17 @@ impl<A: BatchApi> Run<'_, A> {
             }
             Err(error) => Outcome::Error(Box::new(Failure::from(&error))),
         };
-        let record = Box::new(Record { key, index, line, id, latency_ms: 0, cost_usd, time: None, result });
+        let record = Box::new(Record {
+            key,
+            index,
+            line,
+            id,
+            latency_ms: 0,
+            cost_usd,
+            maybe_billed_usd: None,
+            time: None,
+            result,
+        });
         if self.recorder.tell(Entry::Collected { record }).await {
             return Ok(());
         }

@@ -28,6 +28,9 @@ pub(super) struct Figures {
     pub(super) output_tokens: u64,
     /// `None` where no price is known.
     pub(super) cost_usd: Option<f64>,
+    /// US dollars for requests whose answers did not arrive whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) maybe_billed_usd: Option<f64>,
     pub(super) latency_p50_ms: Option<u64>,
     pub(super) latency_p95_ms: Option<u64>,
     /// From the last try of a call to the first byte of its answer.
@@ -72,6 +75,7 @@ impl Figures {
             input_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.input_tokens)),
             output_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.output_tokens)),
             cost_usd: (!costs.is_empty()).then(|| costs.iter().sum()),
+            maybe_billed_usd: rows.iter().filter_map(|row| row.maybe_billed_usd).reduce(|a, b| a + b),
             latency_p50_ms: percentile(called().map(|row| row.latency_ms).collect(), 50),
             latency_p95_ms: percentile(called().map(|row| row.latency_ms).collect(), 95),
             first_byte_p50_ms: percentile(
@@ -109,7 +113,8 @@ impl Figures {
         let (tokens_in, tokens_out) = (short(self.input_tokens as f64), short(self.output_tokens as f64));
         let _ = writeln!(text, "tokens     {tokens_in} in, {tokens_out} out");
         if let Some(cost) = self.cost_usd {
-            let _ = writeln!(text, "cost       {}", dollars(cost));
+            let maybe = self.maybe_billed_usd.map(|usd| format!(", maybe billed {} more", dollars(usd)));
+            let _ = writeln!(text, "cost       {}{}", dollars(cost), maybe.unwrap_or_default());
         }
         for (model, rows) in &self.models {
             let _ = writeln!(text, "model      {model}: {rows} rows");

@@ -257,7 +257,7 @@ fn a_standard_error_that_takes_nothing_changes_no_result() {
     };
     with_full(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
     assert_eq!(folder.rows("out.jsonl").len(), 3);
-    with_full(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(4);
+    with_full(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
     with_full(&["run", "nowhere.yaml"]).expect_code(2);
     let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
     let mut dry = folder.command(&["batch", "in.jsonl", "-o", "x.jsonl", "-m", "sim/echo", "--dry-run"]);
@@ -284,7 +284,7 @@ fn a_name_that_is_no_text_can_be_pasted_back_too() {
 fn to_go_on_after_a_fresh_start_is_not_to_start_afresh() {
     let provider = Provider::start(Settings { api_key: Some("sk-right".to_owned()), ..Settings::default() });
     let ran = good_rows().batch(&provider.url(), &["--fresh"]).expect_code(1);
-    assert!(ran.stderr.contains("go on with: fanweave batch in.jsonl"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("resume with: fanweave batch in.jsonl"), "{}", ran.stderr);
     assert!(!ran.stderr.contains("--fresh"), "{}", ran.stderr);
 }
 

@@ -21,7 +21,8 @@ fn with(project: &str, user: &str) -> Folder {
 
 #[test]
 fn a_flag_goes_before_the_environment_that_before_the_project_and_that_before_the_user() {
-    let folder = with("model = 'sim/echo'\n", "model = 'sim/writer'\nmax-tokens = 2\n");
+    let folder =
+        with("model = 'sim/echo'\n", "model = 'sim/writer'\nmax-tokens = 2\noutage-timeout = '90s'\n");
     let said = |env: &[(&str, &str)], words: &[&str]| run(&folder, env, words).expect_code(0).stdout;
     let short = said(&[], &["ask", "one two three four five six seven eight"]);
     assert!(!short.contains("eight"), "cut after two tokens: {short}");
@@ -41,7 +42,7 @@ fn a_flag_goes_before_the_environment_that_before_the_project_and_that_before_th
         "{shown}"
     );
     let json: serde_json::Value = serde_json::from_str(&said(&[], &["config", "show", "--json"])).unwrap();
-    assert_eq!(json["max-tokens"]["value"], 2);
+    assert_eq!((&json["max-tokens"]["value"], &json["outage-timeout"]["value"]), (&2.into(), &"90s".into()));
     assert_eq!(said(&[], &["config", "path"]).lines().count(), 2);
 }
 
@@ -96,6 +97,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
         ("", "rpm = 0\n", &["config.toml", "line 1"]),
         ("temperature = 77.0\n", "", &["fanweave.toml", "temperature: 77 is no temperature from 0 to 2"]),
         ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["timeout", "is not a duration"]),
+        ("outage-timeout = 'soon'\n", "", &["outage-timeout", "is not a duration"]),
         ("model = 'sim/echo\n", "", &["fanweave.toml", "line 1"]),
         ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is no setting of a project"]),
         (

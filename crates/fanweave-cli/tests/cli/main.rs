@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod shells;
 mod signals;
+mod stops;
 mod support;
 #[cfg(feature = "telemetry")]
 mod telemetry;

@@ -1,10 +1,20 @@
 //! Another step where the first one fails.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use crate::run::heard;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
+
+/// Pause before the alternatives that are unavailable are tried again, while all of them are. It doubles up to
+/// [`MAX_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Tries one chain after the other until one succeeds.
 ///
@@ -25,6 +35,8 @@ pub struct Fallback<I, O> {
     /// The first one and what follows it.
     chains: Vec<Chain<I, O>>,
     falls_back: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
+    /// Whether an outage is a reason to fall back. If not, the chain waits for its end.
+    on_outage: bool,
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
@@ -32,23 +44,45 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        let mut errors = Vec::new();
-        for chain in &self.chains {
-            let cx = cx.clone().listened_to();
-            match heard(chain, input.clone(), &cx).await {
+        let (mut errors, mut unavailable) = (Vec::new(), Vec::new());
+        let last = self.chains.len() - 1;
+        for (i, chain) in self.chains.iter().enumerate() {
+            // The last one waits for the end of its outage, unless there is another one that may end sooner.
+            let has_others = self.on_outage && (i < last || !unavailable.is_empty());
+            let mut own = cx.clone().with_alternatives(has_others || cx.has_alternatives()).listened_to();
+            let mut done = heard(chain, input.clone(), &own).await;
+            if own.has_alternatives()
+                && !cx.has_alternatives()
+                && done
+                    .as_ref()
+                    .is_err_and(|error| error.kind() == ErrorKind::Unavailable && !self.falls_back(error))
+            {
+                // It has no other to use after all.
+                own = cx.clone().listened_to();
+                done = heard(chain, input.clone(), &own).await;
+            }
+            match done {
                 Ok(output) => return Ok(output),
                 // What the reader has heard cannot be taken back.
-                Err(error) if cx.was_heard() || error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) if own.was_heard() || error.kind() == ErrorKind::Cancelled => return Err(error),
                 Err(error) => {
-                    let goes_on = (self.falls_back)(&error);
+                    let falls_back = self.falls_back(&error);
+                    if error.kind() == ErrorKind::Unavailable && falls_back {
+                        unavailable.push(i);
+                    }
                     errors.push(error);
-                    if !goes_on {
+                    if !falls_back {
                         break;
                     }
                 }
             }
         }
-        Err(all_failed(&errors))
+        let waits = unavailable.len() > 1 && unavailable.last() == Some(&last) && !cx.has_alternatives();
+        if waits {
+            self.whichever_recovers(input, cx, unavailable, errors).await
+        } else {
+            Err(all_failed(&errors))
+        }
     }
 
     fn streaming(&self) -> Streaming {
@@ -59,6 +93,81 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
         let chains = self.chains.iter().enumerate();
         let name = |i: usize| if i == 0 { "first".to_owned() } else { format!("else {i}") };
         Node::one_of("fallback", chains.map(|(i, chain)| (name(i), chain.describe())))
+    }
+}
+
+impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
+    fn falls_back(&self, error: &Error) -> bool {
+        if error.kind() != ErrorKind::Unavailable {
+            return (self.falls_back)(error);
+        }
+        // A caller that falls back from the failure does so from an outage of such failures.
+        let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
+        self.on_outage && ((self.falls_back)(error) || cause.is_some_and(|cause| (self.falls_back)(cause)))
+    }
+
+    /// Waits for the last alternative, and tries the others meanwhile, where all are unavailable. The first success wins, and
+    /// what else is in flight is dropped.
+    async fn whichever_recovers(
+        &self,
+        input: I,
+        cx: &Context,
+        mut unavailable: Vec<usize>,
+        mut errors: Vec<Error>,
+    ) -> Result<O> {
+        let last = unavailable.pop().and_then(|last| self.chains.get(last)).expect("it was unavailable");
+        let waiting_cx = cx.clone().listened_to();
+        let others_cx = cx.clone().with_alternatives(true).listened_to();
+        let mut waiting = Some(Box::pin(heard(last, input.clone(), &waiting_cx)));
+        let mut others = Some(Box::pin(self.try_again(input, &others_cx, unavailable)));
+        let done = poll_fn(|task| {
+            if let Some(Poll::Ready(done)) = waiting.as_mut().map(|waiting| waiting.as_mut().poll(task)) {
+                return Poll::Ready(done);
+            }
+            // The reader hears one of them: the pieces of two answers would be mixed up.
+            if waiting_cx.was_heard() {
+                others = None;
+            }
+            if let Some(Poll::Ready(done)) = others.as_mut().map(|others| others.as_mut().poll(task)) {
+                return Poll::Ready(done);
+            }
+            if others_cx.was_heard() {
+                waiting = None;
+            }
+            Poll::Pending
+        });
+        match done.await {
+            Err(error)
+                if !waiting_cx.was_heard()
+                    && !others_cx.was_heard()
+                    && error.kind() != ErrorKind::Cancelled =>
+            {
+                errors.pop();
+                errors.push(error);
+                Err(all_failed(&errors))
+            }
+            done => done,
+        }
+    }
+
+    /// Tries alternatives again and again, until one succeeds. One that fails for another reason is not tried again.
+    async fn try_again(&self, input: I, cx: &Context, mut unavailable: Vec<usize>) -> Result<O> {
+        let mut pause = FIRST_PAUSE;
+        while !unavailable.is_empty() {
+            sleep(pause).await;
+            pause = MAX_PAUSE.min(pause * 2);
+            let mut still = Vec::new();
+            for i in unavailable {
+                match heard(&self.chains[i], input.clone(), cx).await {
+                    Err(error) if !cx.was_heard() && error.kind() != ErrorKind::Cancelled => {
+                        still.extend((error.kind() == ErrorKind::Unavailable).then_some(i));
+                    }
+                    done => return done,
+                }
+            }
+            unavailable = still;
+        }
+        std::future::pending().await
     }
 }
 
@@ -78,13 +187,36 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     ///
     /// A stream falls back until its first piece has been handed out, not after. A cancelled run does not fall
     /// back.
+    ///
+    /// A model whose provider is failing is not waited for: its call ends with
+    /// [`Unavailable`](ErrorKind::Unavailable), and the next chain is run. Where all are unavailable, the first one to recover
+    /// answers. See [`fallback_except_outages`](Self::fallback_except_outages).
     #[must_use]
     pub fn fallback(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
         self.fallback_if(others, |_| true)
     }
 
+    /// As [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next chain.
+    ///
+    /// ```
+    /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing for 10m"))]);
+    /// let answer = chain(failing()).fallback_except_outages([chain(Fake::echo())]);
+    /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn fallback_except_outages(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
+        let chains = std::iter::once(self).chain(others).collect();
+        chain(Fallback { chains, falls_back: Arc::new(|_| true), on_outage: false })
+    }
+
     /// As [`fallback`](Self::fallback), after the errors that `falls_back` accepts: any other one is the error of the
-    /// run at once.
+    /// run at once. Of an outage it is asked twice: about the error of the kind [`Unavailable`](ErrorKind::Unavailable), and
+    /// about the failure behind it.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
@@ -103,9 +235,12 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
         falls_back: impl Fn(&Error) -> bool + Send + Sync + 'static,
     ) -> Self {
         let chains = std::iter::once(self).chain(others).collect();
-        chain(Fallback { chains, falls_back: Arc::new(falls_back) })
+        chain(Fallback { chains, falls_back: Arc::new(falls_back), on_outage: true })
     }
 }
+
+#[cfg(test)]
+mod outages;
 
 #[cfg(test)]
 mod tests {

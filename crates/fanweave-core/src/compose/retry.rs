@@ -106,7 +106,11 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
                 return Err(error);
             }
             cx.emit(EventKind::Retrying { attempt, wait, error }).await;
-            sleep(wait).await;
+            tokio::select! {
+                biased;
+                stopping = cx.draining() => return Err(stopping),
+                () = sleep(wait) => {}
+            }
             attempt += 1;
         }
     }
@@ -248,6 +252,24 @@ mod tests {
         };
         assert_eq!(stream(false).await, [Ok("well".to_owned())]);
         assert_eq!(stream(true).await, [Ok("half ".to_owned()), Err(ErrorKind::StreamIncomplete)]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_run_that_winds_down_ends_the_wait() {
+        let drain = tokio_util::sync::CancellationToken::new();
+        let cx = Context::new().with_draining(drain.clone());
+        let busy = step(|(): (), _| async {
+            let limited = Error::new(ErrorKind::RateLimited, "slow down");
+            Err::<(), _>(limited.with_retry_after(Duration::from_secs(100)))
+        });
+        let started = Instant::now();
+        let chain = busy.retry(hasty(9));
+        let stopping = async {
+            sleep(Duration::from_secs(7)).await;
+            drain.cancel();
+        };
+        let (done, ()) = tokio::join!(chain.invoke_in((), &cx), stopping);
+        assert_eq!((done.unwrap_err().kind(), started.elapsed().as_secs()), (ErrorKind::Cancelled, 7));
     }
 
     proptest! {

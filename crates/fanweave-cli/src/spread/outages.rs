@@ -1,0 +1,154 @@
+//! Lanes whose providers are failing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fanweave::{ChatModel, Context, Error, ErrorKind, Message, Model, Prompt, Runnable};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, sleep};
+
+use super::{Lane, Lanes, Spread, Spreading};
+
+/// A model whose provider fails for some seconds, as the transport treats it: calls with alternatives are probes or fail.
+struct Vendor {
+    name: &'static str,
+    began: Instant,
+    /// From when until when it fails, in seconds.
+    fails: (AtomicU64, AtomicU64),
+    calls: AtomicUsize,
+}
+
+impl Vendor {
+    fn is_failing(&self) -> bool {
+        let now = self.began.elapsed().as_secs();
+        (self.fails.0.load(Ordering::Relaxed)..self.fails.1.load(Ordering::Relaxed)).contains(&now)
+    }
+}
+
+struct Shared(Arc<Vendor>);
+
+impl ChatModel for Shared {
+    fn name(&self) -> &str {
+        self.0.name
+    }
+
+    async fn generate(&self, _: Prompt, cx: &Context) -> fanweave::Result<Message> {
+        self.0.calls.fetch_add(1, Ordering::Relaxed);
+        while self.0.is_failing() {
+            if cx.has_alternatives() {
+                let cause = Error::new(ErrorKind::Server, "Bad Gateway").with_status(502);
+                return Err(Error::new(ErrorKind::Unavailable, "failing").with_source(cause));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(Message::assistant(self.0.name))
+    }
+}
+
+fn of<const N: usize>(
+    fails: [(u64, u64); N],
+    on_outage: bool,
+) -> (Spread, Vec<Arc<Vendor>>, UnboundedReceiver<String>) {
+    let vendor = |(name, (from, until)): (&'static str, (u64, u64))| {
+        let fails = (AtomicU64::new(from), AtomicU64::new(until));
+        Arc::new(Vendor { name, began: Instant::now(), fails, calls: AtomicUsize::new(0) })
+    };
+    let vendors: Vec<_> = ["a/a", "b/b", "c/c"].into_iter().zip(fails).map(vendor).collect();
+    let lanes = vendors.iter().map(|vendor| Lane::new(Model::new(Shared(vendor.clone())), 1, None)).collect();
+    let (say, said) = unbounded_channel();
+    (Spread(Arc::new(Lanes::new(lanes, Spreading { say, on_outage }))), vendors, said)
+}
+
+async fn ask(spread: &Spread, cx: &Context) -> Result<String, ErrorKind> {
+    let answer = spread.run(Prompt::from("hi"), cx).await;
+    answer.map(|message| message.text()).map_err(|error| error.kind())
+}
+
+fn notes(said: &mut UnboundedReceiver<String>) -> Vec<String> {
+    std::iter::from_fn(|| said.try_recv().ok()).collect()
+}
+
+const SUSPENDED: &str = "note: a/a is suspended, its provider is failing: status 502: Bad Gateway";
+const RECOVERED: &str = "note: a/a has recovered";
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_is_probed_now_and_then_and_comes_back() {
+    let (spread, vendors, mut said) = of([(0, 100), (0, 0)], true);
+    let cx = Context::new();
+    for second in 0..200 {
+        let answer = ask(&spread, &cx).await.unwrap();
+        assert!(second >= 100 || answer == "b/b", "{second}");
+        sleep(Duration::from_secs(1)).await;
+    }
+    // The first call, probes 3, 6, 12, 24, 30 and 30 s after each other, and then half of the calls.
+    let calls = vendors[0].calls.load(Ordering::Relaxed);
+    assert!((45..=60).contains(&calls), "{calls}");
+    assert_eq!(notes(&mut said), [SUSPENDED, RECOVERED]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_one_call_at_a_time_is_a_probe() {
+    let (spread, vendors, _said) = of([(0, 100), (0, 0)], true);
+    let cx = Context::new();
+    let _ = ask(&spread, &cx).await;
+    let _ = ask(&spread, &cx).await;
+    assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 1);
+    sleep(Duration::from_secs(3)).await;
+    let calls = (0..50).map(|_| ask(&spread, &cx));
+    for answer in futures::future::join_all(calls).await {
+        assert_eq!(answer.unwrap(), "b/b");
+    }
+    assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_fail_the_first_to_recover_answers() {
+    for (fails, wanted, from) in [([(0, 60), (0, 20)], "b/b", 20), ([(0, 20), (0, 60)], "a/a", 20)] {
+        let (spread, _, mut said) = of(fails, true);
+        let began = Instant::now();
+        assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
+        let took = began.elapsed().as_secs();
+        assert!((from..=from + 5).contains(&took), "{took}");
+        assert_eq!(notes(&mut said).len(), 3, "two are suspended, and one has recovered");
+        // What has recovered takes the calls.
+        assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
+        assert!(began.elapsed().as_secs() <= took);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_all_fail_and_the_caller_has_another_model_it_is_told_at_once() {
+    let (spread, _, _said) = of([(0, 60), (0, 60)], true);
+    let (cx, began) = (Context::new().with_alternatives(true), Instant::now());
+    assert_eq!(ask(&spread, &cx).await, Err(ErrorKind::Unavailable));
+    assert_eq!(began.elapsed().as_secs(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_is_dropped_leaves_the_next_one_to_others() {
+    let (spread, vendors, _said) = of([(0, 2), (0, 0)], true);
+    let cx = Context::new();
+    for _ in 0..2 {
+        let _ = ask(&spread, &cx).await;
+    }
+    sleep(Duration::from_secs(3)).await;
+    let probe = spread.0.lanes[0].try_probe().unwrap();
+    assert!(spread.0.lanes[0].try_probe().is_none());
+    drop(probe);
+    assert_eq!(ask(&spread, &cx).await.unwrap(), "a/a");
+    assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_wait_for_their_lane_where_they_are_to() {
+    let (spread, vendors, mut said) = of([(0, 60), (0, 0)], false);
+    let began = Instant::now();
+    let mut answers =
+        [ask(&spread, &Context::new()).await.unwrap(), ask(&spread, &Context::new()).await.unwrap()];
+    answers.sort();
+    assert_eq!(answers, ["a/a", "b/b"]);
+    assert_eq!(began.elapsed().as_secs(), 60);
+    assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 1);
+    assert_eq!(notes(&mut said), Vec::<String>::new());
+}

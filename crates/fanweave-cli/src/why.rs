@@ -1,0 +1,140 @@
+//! Why nothing moves: what the accounts of a run wait for.
+
+use std::time::Duration;
+
+use fanweave::models::AccountState;
+use tokio::time::Instant;
+
+use crate::progress::rounded;
+
+/// Maximum number of reasons that are shown at once.
+const MAX_REASONS: usize = 3;
+/// Time without a finished row after which nothing moves.
+const STILL: Duration = Duration::from_secs(2);
+/// Pause before an unchanged reason is printed again.
+const REPEAT: Duration = Duration::from_secs(10);
+
+/// What the accounts in use wait for, with their models where there are several.
+pub(crate) fn reasons(accounts: &[AccountState]) -> Vec<String> {
+    let used = || accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0);
+    let is_one = used().count() == 1;
+    let reason = |account: &AccountState| {
+        let reason = reason(account)?;
+        Some(if is_one { reason } else { format!("{}: {reason}", account.model) })
+    };
+    used().filter_map(reason).take(MAX_REASONS).collect()
+}
+
+/// What an account waits for. `None` if it takes calls as they come.
+fn reason(account: &AccountState) -> Option<String> {
+    let wait = account.closed_for?;
+    let calls = match account.waiting {
+        0 => String::new(),
+        1 => "; 1 call waits".to_owned(),
+        n => format!("; {n} calls wait"),
+    };
+    Some(format!("waiting {} as the provider asked{calls}", rounded(wait)))
+}
+
+/// Decides when a line of a log says why nothing moves.
+pub(crate) struct Standstill {
+    done: u64,
+    since: Instant,
+    /// What was said last, and when.
+    said: Option<(String, Instant)>,
+}
+
+impl Standstill {
+    pub(crate) fn new() -> Self {
+        Self { done: 0, since: Instant::now(), said: None }
+    }
+
+    /// The line to print now, if any, where so many rows are done: when no row has finished for a while, and the reason is
+    /// another one or was printed some time ago.
+    pub(crate) fn line(&mut self, done: u64, reasons: &[String]) -> Option<String> {
+        let now = Instant::now();
+        if done != self.done {
+            (self.done, self.since, self.said) = (done, now, None);
+        }
+        if reasons.is_empty() || now.duration_since(self.since) < STILL {
+            return None;
+        }
+        let reason = reasons.join("; ");
+        let kind = without_figures(&reason);
+        let is_known =
+            self.said.as_ref().is_some_and(|(said, at)| *said == kind && now.duration_since(*at) < REPEAT);
+        if is_known {
+            return None;
+        }
+        self.said = Some((kind, now));
+        Some(reason)
+    }
+}
+
+/// A reason without times and counts, which change all the time.
+fn without_figures(reason: &str) -> String {
+    let words = reason.split_whitespace().filter(|word| !word.starts_with(|c: char| c.is_ascii_digit()));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_named_where_there_are_several() {
+        let account = |model: &str, waiting, wait: Option<u64>| {
+            let mut account = AccountState::default();
+            (account.model, account.waiting, account.requests) = (model.to_owned(), waiting, 5);
+            account.closed_for = wait.map(Duration::from_secs);
+            account
+        };
+        let idle = AccountState::default();
+        assert_eq!(
+            reasons(&[account("a", 12, Some(12)), idle.clone()]),
+            ["waiting 12s as the provider asked; 12 calls wait"]
+        );
+        let all = [account("a", 1, Some(80)), account("b", 3, None), account("c", 0, Some(2)), idle];
+        assert_eq!(
+            reasons(&all),
+            [
+                "a: waiting 1m 20s as the provider asked; 1 call waits",
+                "c: waiting 2.0s as the provider asked"
+            ]
+        );
+        assert!(reasons(&[account("a", 3, None)]).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_says_why_nothing_moves_when_that_changes_and_every_ten_seconds() {
+        let began = Instant::now();
+        let mut still = Standstill::new();
+        let mut lines = Vec::new();
+        for second in 0..60 {
+            let (done, reason) = match second {
+                // Rows finish.
+                0..10 => (second, Some("paced to 60 requests/min".to_owned())),
+                10..35 => {
+                    let failing =
+                        format!("provider is failing: 502 Bad Gateway for {}s; 64 calls wait", second - 9);
+                    (9, Some(failing))
+                }
+                35..40 => (9, Some("waiting 5s as the provider asked (429)".to_owned())),
+                40..45 => (9, None),
+                _ => (10, Some("waiting 5s as the provider asked (429)".to_owned())),
+            };
+            let reasons: Vec<_> = reason.into_iter().collect();
+            let line = still.line(done, &reasons);
+            lines.extend(line.map(|line| format!("{:>2} {line}", began.elapsed().as_secs())));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        11 provider is failing: 502 Bad Gateway for 2s; 64 calls wait
+        21 provider is failing: 502 Bad Gateway for 12s; 64 calls wait
+        31 provider is failing: 502 Bad Gateway for 22s; 64 calls wait
+        35 waiting 5s as the provider asked (429)
+        47 waiting 5s as the provider asked (429)
+        57 waiting 5s as the provider asked (429)
+        ");
+    }
+}

@@ -1,0 +1,135 @@
+//! Runs that stop by themselves or at a signal, with their rows left.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Folder, Ran, batch_args, prompts};
+
+/// A server that gives the same answer to every request, and counts them. Its thread ends with the process.
+struct Wall {
+    url: String,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Wall {
+    fn answering(status: &str, headers: &str, message: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let url = format!("http://{}/v1", listener.local_addr().expect("an address"));
+        let body = serde_json::json!({ "error": { "message": message } }).to_string();
+        let length = body.len();
+        let answer = format!(
+            "HTTP/1.1 {status}\r\n{headers}content-type: application/json\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n{body}"
+        );
+        let requests = Arc::<AtomicUsize>::default();
+        let counted = requests.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (answer, counted) = (answer.clone(), counted.clone());
+                std::thread::spawn(move || stream.map(|stream| reply(stream, &answer, &counted)));
+            }
+        });
+        Self { url, requests }
+    }
+
+    fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// Reads one request whole, and answers it.
+fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
+    let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+    let is_whole = |request: &[u8]| {
+        let text = String::from_utf8_lossy(request);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+        let head = head.to_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+        body.len() >= length.unwrap_or(0)
+    };
+    while !is_whole(&request) {
+        match stream.read(&mut buffer) {
+            Ok(n @ 1..) => request.extend_from_slice(&buffer[..n]),
+            _ => return,
+        }
+    }
+    counted.fetch_add(1, Ordering::SeqCst);
+    let _ = stream.write_all(answer.as_bytes());
+}
+
+#[test]
+fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
+    let wall = Wall::answering("400 Bad Request", "", "Invalid model name passed in model=echo");
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(200));
+    let ran = folder.batch(&wall.url, &["-c", "16"]).expect_code(1);
+    assert_eq!(wall.requests(), 16);
+    insta::assert_snapshot!(ran.stderr.replace(&wall.url, "URL"), @r"
+    error: step openai/echo: openai answered 400: Invalid model name passed in model=echo
+      the first 16 rows were all refused for this reason, and none was answered; --keep-going calls all rows
+      200 rows are left; fix the problem, then resume with: fanweave batch in.jsonl -o out.jsonl -m openai/echo --base-url URL -c 16
+    ");
+    let told: serde_json::Value =
+        serde_json::from_str(&folder.batch(&wall.url, &["-c", "16", "--json"]).expect_code(1).stdout)
+            .expect("a JSON object");
+    assert_eq!((&told["stopped"], &told["left"]), (&"refused".into(), &200.into()));
+    assert!(told["reason"].as_str().is_some_and(|reason| reason.contains("Invalid model name")), "{told}");
+
+    let before = wall.requests();
+    let ran = folder.batch(&wall.url, &["-c", "16", "--keep-going"]).expect_code(3);
+    assert_eq!(wall.requests() - before, 200);
+    assert!(ran.stderr.contains("200 x bad_request"), "{}", ran.stderr);
+}
+
+#[test]
+fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
+    let wall = Wall::answering("400 Bad Request", "", "Invalid model name passed in model=echo");
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(5));
+    folder.batch(&wall.url, &[]).expect_code(3);
+    assert_eq!(folder.rows("out.jsonl").len(), 5);
+}
+
+#[test]
+fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
+    let wall = Wall::answering("429 Too Many Requests", "retry-after: 60\r\n", "slow down");
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(100));
+    let mut command = folder.command(&batch_args(&wall.url, &["-c", "16"]));
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+    while wall.requests() < 16 {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(500));
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    let began = Instant::now();
+    kill(pid, Signal::SIGTERM).expect("the program runs");
+    let ran = Ran::of(child.wait_with_output().expect("the program ends")).expect_code(5);
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(ran.stderr.contains("stopped with 100 rows left"), "{}", ran.stderr);
+}
+
+#[test]
+fn an_outage_that_does_not_end_stops_the_run_with_its_rows_left() {
+    let wall = Wall::answering("502 Bad Gateway", "", "upstream is down");
+    let folder = Folder::new();
+    folder.write("in.jsonl", prompts(100));
+    let ran = folder.batch(&wall.url, &["-c", "16", "--outage-timeout", "2s"]).expect_code(5);
+    assert!(ran.stderr.contains("stopped with 100 rows left"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("502") && ran.stderr.contains("resume with: fanweave batch"),
+        "{}",
+        ran.stderr
+    );
+    let told =
+        folder.batch(&wall.url, &["-c", "16", "--outage-timeout", "2s", "--json"]).expect_code(5).stdout;
+    let told: serde_json::Value = serde_json::from_str(&told).expect("a JSON object");
+    assert_eq!((&told["stopped"], &told["failed"]), (&"unavailable".into(), &0.into()));
+}
