@@ -63,6 +63,8 @@ pub(super) enum Place {
 pub(crate) struct ProviderError {
     /// The server's own sentence. Empty if there is none.
     pub(super) message: String,
+    /// Set if the message is a list of invalid fields, which may quote the request.
+    pub(super) is_listed: bool,
     /// Message of the upstream provider, as a router quotes it.
     pub(super) upstream: String,
     pub(super) names: Vec<(Place, String)>,
@@ -200,6 +202,7 @@ impl ProviderError {
             && let Some(listed) = listed().find(|listed| !listed.is_string() && !is_empty(listed))
         {
             self.message = excerpt(&listed.to_string(), PLAIN_MESSAGE_BYTES);
+            self.is_listed = true;
         }
         if self.message.is_empty() {
             let spare = SPARE_SENTENCES.into_iter().filter_map(|name| fields.get(name)?.as_str());

@@ -81,7 +81,8 @@ struct Facts<'a> {
     status: Option<u16>,
     names: Vec<(Place, String)>,
     message: Text,
-    /// With that of a router's provider, if there is one: it says nothing about the account with the router.
+    /// With the message of a router's provider and with quotes of the request, if there are any: neither says anything about
+    /// the account.
     all: Option<Text>,
 }
 
@@ -97,11 +98,13 @@ impl<'a> Facts<'a> {
             let value = answer.headers.get(header).and_then(|value| value.to_str().ok());
             names.extend(value.and_then(|name| Some((Place::Type, lower(name.split(':').next()?.trim())))));
         }
-        let message = lower(&said.message);
-        let all =
-            (!said.upstream.is_empty()).then(|| Text::new(format!("{message}\n{}", lower(&said.upstream))));
+        let own = lower(&said.message);
+        let all = (said.is_listed || !said.upstream.is_empty())
+            .then(|| Text::new(format!("{own}\n{}", lower(&said.upstream))));
+        // A request that is quoted must not stop a run by what stands in it.
+        let own = if said.is_listed { String::new() } else { own };
         let status = answer.status.or(said.status);
-        Self { vendor: answer.vendor, status, names, message: Text::new(message), all }
+        Self { vendor: answer.vendor, status, names, message: Text::new(own), all }
     }
 
     fn row(&self) -> Option<&'static Row> {
@@ -119,7 +122,7 @@ impl<'a> Facts<'a> {
             let is_one = |name: &str| row.name.iter().any(|pattern| pattern.names(name));
             row.name.is_empty() || self.names.iter().any(|(place, name)| stands(*place) && is_one(name))
         };
-        let all = self.all.as_ref().filter(|_| row.scope != Scope::Account);
+        let all = self.all.as_ref().filter(|_| row.scope != Scope::Account && row.daily.is_none());
         let text = all.unwrap_or(&self.message);
         let said = || row.message.is_empty() || row.message.iter().any(|pattern| pattern.is_in(text));
         let vendor = || row.vendor.is_empty() || row.vendor.iter().any(|vendor| vendor == self.vendor);
