@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use fanweave_core::{Chain, Context, Priority, Prompt};
 use tokio::sync::mpsc;
@@ -196,6 +197,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
 
         let drain = stop.child_token();
         let around = cx.clone();
+        let is_last = Arc::new(AtomicBool::new(false));
         let row = RowRun {
             prepare,
             chain,
@@ -204,6 +206,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
                 .with_concurrency(settings.concurrency)
                 .with_priority(Priority::Batch)
                 .with_draining(drain.clone())
+                .with_last_call(is_last.clone())
                 // A cap that is nearly reached has no room for requests that are sent twice.
                 .with_hedging(settings.hedge && costs.most().is_none()),
             progress,
@@ -219,6 +222,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             drain,
             keeps_going: settings.keep_going,
             is_answered: was_answered,
+            is_last,
         };
         let mut window = Window::new(row, recorder, inbox, terms);
         window.run(&stop, &around).await?;

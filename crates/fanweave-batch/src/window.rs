@@ -5,6 +5,7 @@
 //! meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fanweave_core::__private::carried;
 use fanweave_core::{Context, Error, ErrorKind};
@@ -43,6 +44,8 @@ pub(crate) struct Window<I, O> {
     refusals: Refusals,
     /// The last row in flight, which the provider is failing for: whether it is the last one of the run is not known yet.
     suspect: Option<Box<Failed>>,
+    /// Set while a single row of the run is left. Its calls know of it.
+    is_last: Arc<AtomicBool>,
     purse: Purse,
     pub(crate) stopped: Stopped,
 }
@@ -70,6 +73,8 @@ pub(crate) struct Terms {
     pub(crate) keeps_going: bool,
     /// Whether an earlier run answered any row.
     pub(crate) is_answered: bool,
+    /// Set while a single row of the run is left.
+    pub(crate) is_last: Arc<AtomicBool>,
 }
 
 impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
@@ -79,7 +84,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         jobs: mpsc::Receiver<Result<Job>>,
         terms: Terms,
     ) -> Self {
-        let Terms { concurrency, purse, drain, keeps_going, is_answered } = terms;
+        let Terms { concurrency, purse, drain, keeps_going, is_answered, is_last } = terms;
         let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
             row,
@@ -95,6 +100,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             is_answered,
             refusals: Refusals::new(!keeps_going && !is_answered),
             suspect: None,
+            is_last,
             purse,
             stopped: Stopped::default(),
         }
@@ -160,6 +166,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 self.settle_suspect(suspect).await;
             }
             self.judge_refusals();
+            self.is_last.store(!self.may_start() && self.flights.len() == 1, Ordering::Relaxed);
         }
         self.end_refusals().await;
         broken

@@ -5,8 +5,6 @@ use std::time::Duration;
 use fanweave::models::AccountState;
 use tokio::time::Instant;
 
-use crate::progress::rounded;
-
 /// Maximum number of reasons that are shown at once.
 const MAX_REASONS: usize = 3;
 /// Time without a finished row after which nothing moves.
@@ -27,13 +25,15 @@ pub(crate) fn reasons(accounts: &[AccountState]) -> Vec<String> {
 
 /// What an account waits for. `None` if it takes calls as they come.
 fn reason(account: &AccountState) -> Option<String> {
-    let wait = account.closed_for?;
+    if !account.status.is_closed() {
+        return None;
+    }
     let calls = match account.waiting {
         0 => String::new(),
         1 => "; 1 call waits".to_owned(),
         n => format!("; {n} calls wait"),
     };
-    Some(format!("waiting {} as the provider asked{calls}", rounded(wait)))
+    Some(format!("{}{calls}", account.status))
 }
 
 /// Decides when a line of a log says why nothing moves.
@@ -79,6 +79,8 @@ fn without_figures(reason: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fanweave::models::AccountStatus;
+
     use super::*;
 
     #[test]
@@ -86,20 +88,22 @@ mod tests {
         let account = |model: &str, waiting, wait: Option<u64>| {
             let mut account = AccountState::default();
             (account.model, account.waiting, account.requests) = (model.to_owned(), waiting, 5);
-            account.closed_for = wait.map(Duration::from_secs);
+            if let Some(wait) = wait {
+                account.status = AccountStatus::Waiting { left: Duration::from_secs(wait) };
+            }
             account
         };
         let idle = AccountState::default();
         assert_eq!(
             reasons(&[account("a", 12, Some(12)), idle.clone()]),
-            ["waiting 12s as the provider asked; 12 calls wait"]
+            ["the provider asked to wait: 12s left; 12 calls wait"]
         );
         let all = [account("a", 1, Some(80)), account("b", 3, None), account("c", 0, Some(2)), idle];
         assert_eq!(
             reasons(&all),
             [
-                "a: waiting 1m 20s as the provider asked; 1 call waits",
-                "c: waiting 2.0s as the provider asked"
+                "a: the provider asked to wait: 1m 20s left; 1 call waits",
+                "c: the provider asked to wait: 2s left"
             ]
         );
         assert!(reasons(&[account("a", 3, None)]).is_empty());

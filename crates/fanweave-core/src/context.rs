@@ -78,6 +78,7 @@ struct Shared {
     priority: Priority,
     hedges: bool,
     has_alternatives: bool,
+    is_last: Option<Arc<AtomicBool>>,
 }
 
 /// Whose calls go first where several wait for the same account. Set by [`Context::with_priority`].
@@ -151,6 +152,7 @@ impl Context {
             priority: Priority::default(),
             hedges: false,
             has_alternatives: false,
+            is_last: None,
         };
         Self {
             shared: Arc::new(shared),
@@ -229,6 +231,18 @@ impl Context {
             return self;
         }
         self.with(|s| s.has_alternatives = has_alternatives)
+    }
+
+    /// States through `flag` that no other call of the run is left: nothing else can then prove that the provider answers,
+    /// and an outage is waited for only for a minute. Default never.
+    #[must_use]
+    pub fn with_last_call(self, flag: Arc<AtomicBool>) -> Self {
+        self.with(|s| s.is_last = Some(flag))
+    }
+
+    /// The flag that is set when no other call of the run is left.
+    pub fn last_call(&self) -> Option<&Arc<AtomicBool>> {
+        self.shared.is_last.as_ref()
     }
 
     /// Whether the caller has another model to use where this one is unavailable.

@@ -12,6 +12,7 @@ use crate::transport::call::HttpModel;
 use crate::transport::exchange::Exchange;
 use crate::transport::limits::{AccountPermit, Ask};
 use crate::transport::retry::Tries;
+use crate::transport::unsent::never_sent;
 
 /// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
 const BOUNDARY: &str = "----fanweave-7d1f8a53c2e94b60";
@@ -148,6 +149,10 @@ impl<T: Send, F: Future<Output = Result<T>> + Send, O: Fn() -> F + Sync> Attempt
 
     fn named(&self, error: Error) -> Error {
         self.model.named(error)
+    }
+
+    fn never_sent(&self, error: &Error) -> bool {
+        never_sent(error)
     }
 }
 

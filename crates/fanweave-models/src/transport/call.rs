@@ -22,6 +22,7 @@ use super::hints::{retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountPermit, Ask, Refusal, Report};
 use super::secret::Secret;
+use super::unsent::never_sent;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
@@ -154,6 +155,10 @@ impl Attempt for Sending {
 
     fn named(&self, error: Error) -> Error {
         self.model.named(error)
+    }
+
+    fn never_sent(&self, error: &Error) -> bool {
+        never_sent(error)
     }
 }
 

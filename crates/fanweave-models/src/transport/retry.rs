@@ -150,6 +150,7 @@ impl Tries {
             has_alternatives: self.has_alternatives,
             patience: self.patience,
             since: self.since.unwrap_or_else(Instant::now),
+            is_last: cx.last_call().cloned(),
         }
     }
 

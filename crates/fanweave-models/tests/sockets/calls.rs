@@ -12,7 +12,11 @@ use tokio::task::JoinSet;
 
 /// Retries at once: these tests use real time.
 fn hasty() -> RetryPolicy {
-    RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() }
+    RetryPolicy {
+        base: Duration::from_millis(1),
+        outage_timeout: Some(Duration::ZERO),
+        ..RetryPolicy::default()
+    }
 }
 
 #[tokio::test]

@@ -337,9 +337,10 @@ impl Line {
             return None;
         }
         let entry = self.queue.get(seat)?;
-        let (has_alternatives, patience, since) =
-            (entry.waiter.has_alternatives, entry.waiter.patience, entry.waiter.since);
-        let is_over = has_alternatives || self.expires(patience, since).is_some_and(|at| at <= now);
+        let waiter = &entry.waiter;
+        let began = self.outage.began()?.max(waiter.since);
+        let ends = began.checked_add(waiter.patience(self.outage.answers() > 0));
+        let is_over = waiter.has_alternatives || ends.is_some_and(|at| at <= now);
         is_over.then(|| self.outage.unavailable(now))
     }
 
@@ -355,7 +356,7 @@ impl Line {
         let mut next: Option<Instant> = None;
         for entry in self.queue.entries() {
             let waiter = &entry.waiter;
-            let at = began.max(waiter.since).checked_add(waiter.patience.of(has_answered));
+            let at = began.max(waiter.since).checked_add(waiter.patience(has_answered));
             if waiter.has_alternatives || at.is_some_and(|at| at <= now) {
                 entry.waker.take().into_iter().for_each(Waker::wake);
             } else {

@@ -17,6 +17,8 @@ use std::time::Duration;
 use fanweave_core::{Error, ErrorKind};
 use tokio::time::Instant;
 
+use crate::transport::unsent::is_out_of_descriptors;
+
 /// Failures in a row that make an outage, and are charged to no call.
 const OUTAGE: u32 = 8;
 
@@ -86,6 +88,9 @@ pub(super) enum Evidence {
 impl Evidence {
     pub(super) fn of(error: &Error) -> Self {
         use ErrorKind::*;
+        if is_out_of_descriptors(error) {
+            return Self::Nothing;
+        }
         match error.kind() {
             Server | Timeout | Connection | StreamIncomplete if error.is_retryable() => Self::Failure,
             Overloaded if error.is_retryable() => Self::Overload,

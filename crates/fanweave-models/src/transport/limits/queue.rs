@@ -7,7 +7,10 @@
 //! the leader.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use fanweave_core::Priority;
 use tokio::time::Instant;
@@ -36,6 +39,20 @@ pub(crate) struct Waiter {
     pub(crate) patience: Patience,
     /// Since when it has waited for the end of an outage, or could have.
     pub(crate) since: Instant,
+    /// Set when no other call of its run is left.
+    pub(crate) is_last: Option<Arc<AtomicBool>>,
+}
+
+/// How long the last call of a run waits for the end of an outage: it may be its only cause.
+const LAST: Duration = Duration::from_secs(60);
+
+impl Waiter {
+    /// How long it waits for the end of an outage.
+    pub(super) fn patience(&self, has_answered: bool) -> Duration {
+        let is_last = self.is_last.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
+        let patience = self.patience.of(has_answered);
+        if is_last { patience.min(LAST) } else { patience }
+    }
 }
 
 /// The place of a call in the queue.
@@ -232,6 +249,7 @@ mod tests {
             has_alternatives: false,
             patience: Patience::default(),
             since,
+            is_last: None,
         }
     }
 

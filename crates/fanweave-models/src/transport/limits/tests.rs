@@ -42,6 +42,7 @@ fn waiter(ask: Ask, priority: Priority) -> Waiter {
         has_alternatives: false,
         patience: Patience::new(&policy, priority),
         since: Instant::now(),
+        is_last: None,
     }
 }
 
