@@ -54,7 +54,7 @@ async fn they_are_counted_beside_the_cost_and_kept_in_the_journal() {
     place.write("in.txt", text_rows(3));
     let summary = run(&place, false, dollars()).await;
     assert_eq!((summary.unanswered, summary.maybe_billed_usd, summary.cost_usd), (3, 6.0, Some(15.0)));
-    let recorded = Recorded::open(&place.path("out.jsonl"), 100).unwrap();
+    let recorded = Recorded::open(place.path("out.jsonl"), 100).unwrap();
     assert!(recorded.rows.iter().all(|row| (row.maybe_billed_usd, row.cost_usd) == (Some(2.0), Some(5.0))));
 
     let unpriced = Place::new();
@@ -82,6 +82,6 @@ async fn a_row_that_is_put_back_keeps_what_it_has_cost() {
     place.write("in.txt", text_rows(1));
     let summary = run(&place, true, dollars()).await;
     assert_eq!((summary.ok, summary.unanswered, summary.maybe_billed_usd), (1, 2, 4.0));
-    let recorded = Recorded::open(&place.path("out.jsonl"), 100).unwrap();
+    let recorded = Recorded::open(place.path("out.jsonl"), 100).unwrap();
     assert_eq!((recorded.rows[0].maybe_billed_usd, recorded.rows[0].cost_usd), (Some(4.0), Some(5.0)));
 }

@@ -82,8 +82,8 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
 
 /// Why the provider was unavailable, with the last failure.
 pub(crate) fn outage(error: &Error) -> String {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    let cause = cause.filter(|cause| !error.message().contains(cause.as_str()));
+    let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
+    let cause = cause.filter(|cause| !error.message().contains(cause.message()));
     error.to_string() + &cause.map(|cause| format!("; last failure: {cause}")).unwrap_or_default()
 }
 

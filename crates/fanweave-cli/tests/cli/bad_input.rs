@@ -156,10 +156,13 @@ fn an_unreachable_server() {
         "openai/x",
         "--base-url",
         "http://127.0.0.1:1/v1",
-        "--retries",
-        "0",
+        "--outage-timeout",
     ];
-    let said = batch_in(&folder, &args);
+    // It may be there again soon: no row fails for it, unless nothing is to be waited for.
+    let said = batch_in(&folder, &[&args[..], &["1s"]].concat());
+    assert!(said.starts_with("exit 5") && said.contains("stopped with 3 rows left"), "{said}");
+    assert!(said.contains("cannot connect to 127.0.0.1:1") && said.contains("resume with"), "{said}");
+    let said = batch_in(&folder, &[&args[..], &["0s", "--retries", "0"]].concat());
     assert!(said.starts_with("exit 3"), "{said}");
     insta::assert_snapshot!(folder.rows("out.jsonl")[0]["error"].to_string());
 }

@@ -158,7 +158,9 @@ fn failed_rows_are_called_again_when_asked_to() {
     let failing = Provider::start(Settings { error_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(3));
-    let run = |url: &str, more: &[&str]| folder.batch(url, &[&["--retries", "0"], more].concat());
+    let run = |url: &str, more: &[&str]| {
+        folder.batch(url, &[&["--retries", "0", "--outage-timeout", "0s"], more].concat())
+    };
     run(&failing.url(), &[]).expect_code(3);
     assert!(folder.rows("out.jsonl").iter().all(|row| row["answer"].is_null() && !row["error"].is_null()));
 
@@ -334,7 +336,7 @@ fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
     let (folder, ran) = run("openai/echo", ["sk-canary-111111", good], &[]);
     let ran = ran.expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 40);
-    let left_out = "note: openai/echo with the key in KEY_A is left out from here on";
+    let left_out = "note: openai/echo with the key in KEY_A is disabled for this run";
     assert_eq!(ran.stderr.matches("note: ").count(), 1, "{}", ran.stderr);
     assert!(ran.stderr.contains(left_out) && ran.stderr.contains("401"), "{}", ran.stderr);
 
@@ -490,7 +492,11 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_refused_there() {
 
     // The limits of requests hold for those that carry the file.
     let silent = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
-    let words = via_args("openai", &silent, &["--fresh", "--timeout", "200ms", "--retries", "0"]);
+    let words = via_args(
+        "openai",
+        &silent,
+        &["--fresh", "--timeout", "200ms", "--retries", "0", "--outage-timeout", "0s"],
+    );
     let ran = folder.run(&words).expect_code(1);
     assert!(ran.stderr.contains("200ms"), "{}", ran.stderr);
 }

@@ -39,8 +39,16 @@ fn calls_of_ask_and_run_are_noted_listed_searched_and_forgotten() {
         "name: two\nsteps:\n  a: { prompt: first }\n  b: { prompt: 'second {{ steps.a.output }}' }\n",
     );
     run(&folder, &[&["run", "chain.yaml"], &model[..]].concat()).expect_code(0);
-    let dead =
-        ["ask", "lost", "--model", "openai/echo", "--base-url", "http://127.0.0.1:1/v1", "--retries", "0"];
+    let dead = [
+        "ask",
+        "lost",
+        "--model",
+        "openai/echo",
+        "--base-url",
+        "http://127.0.0.1:1/v1",
+        "--outage-timeout",
+        "0s",
+    ];
     run(&folder, &dead).expect_code(1);
 
     let list = run(&folder, &["logs"]).expect_code(0).stdout;
