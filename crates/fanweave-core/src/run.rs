@@ -23,13 +23,15 @@ const CHANNEL: usize = 64;
 /// Where the pieces of an answer go, and what they pass through on the way.
 #[derive(Clone)]
 pub(crate) enum Pieces {
-    Reader(mpsc::Sender<Delta>),
+    Reader(Reader),
+    Map { map: Arc<Mutex<Box<dyn DeltaMap>>>, next: Arc<Pieces> },
+}
+
+#[derive(Clone)]
+pub(crate) enum Reader {
+    Run(mpsc::Sender<Delta>),
     /// The buffer of a call in a task of its own. The call's owner hands its pieces on.
     Work(Arc<Work>),
-    Map {
-        map: Arc<Mutex<Box<dyn DeltaMap>>>,
-        next: Arc<Pieces>,
-    },
 }
 
 impl Pieces {
@@ -48,21 +50,28 @@ impl Pieces {
                     delta = mapped;
                     pieces = next;
                 }
-                Pieces::Work(work) => {
-                    if let Some(full) = work.push_delta(delta) {
-                        full.await;
-                    }
-                    return false;
-                }
                 Pieces::Reader(reader) => {
                     // Nearly always there is room, and no wait to be set up.
-                    if let Err(TrySendError::Full(delta)) = reader.try_send(delta) {
-                        // A reader that has gone has dropped the run, and this with it.
-                        let _ = reader.send(delta).await;
+                    if let Some(full) = reader.push(delta) {
+                        full.await;
                     }
-                    return true;
+                    return matches!(reader, Reader::Run(_));
                 }
             }
+        }
+    }
+}
+
+impl Reader {
+    /// Adds a piece. If there is no room, the returned future adds it.
+    fn push(&self, delta: Delta) -> Option<BoxFuture<'_, ()>> {
+        match self {
+            Reader::Run(run) => {
+                let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return None };
+                // A reader that has gone has dropped the run, and this with it.
+                Some(Box::pin(async move { _ = run.send(delta).await }))
+            }
+            Reader::Work(work) => work.push_delta(delta),
         }
     }
 }
@@ -166,7 +175,7 @@ impl<O: Send + 'static> Run<O> {
         let own = cx.muted().lent();
         let drive = Drive::new(move |pieces| {
             Box::pin(async move {
-                let cx = if whole { cx.lent() } else { cx.with_pieces(Pieces::Reader(pieces)) };
+                let cx = if whole { cx.lent() } else { cx.with_pieces(Pieces::Reader(Reader::Run(pieces))) };
                 cx.guard(chain.run(input, &cx)).await
             })
         });

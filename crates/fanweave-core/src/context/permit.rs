@@ -7,7 +7,7 @@ use super::work::{Item, Owned, Work};
 use super::{Channel, Context, RunPermit};
 use crate::Result;
 use crate::event::{EventKind, WaitReason};
-use crate::run::Pieces;
+use crate::run::{Pieces, Reader};
 
 impl Context {
     /// Makes a request with a permit of the run, if its calls are [limited](Self::with_concurrency): waits for one, runs
@@ -197,7 +197,7 @@ impl Context {
 
     fn for_task(&self, work: &Arc<Work>) -> Self {
         let mut cx = self.clone();
-        cx.pieces = cx.pieces.map(|_| Pieces::Work(work.clone()));
+        cx.pieces = cx.pieces.map(|_| Pieces::Reader(Reader::Work(work.clone())));
         let changed = cx.with(|s| {
             s.channel = s.channel.take().map(|_| Channel::Work(work.clone()));
             s.work = Some(work.clone());
