@@ -74,17 +74,16 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         Via::Calls => None,
         Via::BatchApi => Some(batch_api(&args, keep_raw)?),
     };
-    let done = watch
-        .over(&mut routed.notes, |progress, stop| {
-            let job = job.progress(progress).stop(stop);
-            async move {
-                match &api {
-                    Some(api) => job.run_via(api).await,
-                    None => job.run().await,
-                }
+    let work = watch.over(&mut routed.notes, |progress, stop| {
+        let job = job.progress(progress).stop(stop);
+        async move {
+            match &api {
+                Some(api) => job.run_via(api).await,
+                None => job.run().await,
             }
-        })
-        .await;
+        }
+    });
+    let done = Box::pin(work).await;
     telemetry.end().await;
     done
 }

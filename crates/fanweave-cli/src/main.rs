@@ -79,7 +79,7 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         _ => {}
     }
     match command {
-        Command::Batch(args) => batch::run(args).await,
+        Command::Batch(args) => Box::pin(batch::run(args)).await,
         Command::Ask(args) => ask::run(args).await,
         Command::Run(args) => run::run(args).await,
         Command::Config(args) => config::run(&args),

@@ -84,11 +84,11 @@ impl Lanes {
         }
         *left -= 1;
         lane.disable();
-        self.say(format!("{} is disabled for this run; using the remaining models: {error}", lane.name()));
+        self.say(&format!("{} is disabled for this run; using the remaining models: {error}", lane.name()));
         true
     }
 
-    fn say(&self, note: String) {
+    fn say(&self, note: &str) {
         // Nobody listens to a rehearsal.
         let _ = self.how.say.send(format!("note: {note}"));
     }
@@ -100,13 +100,13 @@ impl Lanes {
         match &done {
             Ok(_) => {
                 if lane.answered() {
-                    self.say(format!("{} has recovered", lane.name()));
+                    self.say(&format!("{} has recovered", lane.name()));
                 }
             }
             Err(error) if error.kind() == ErrorKind::Unavailable && self.how.on_outage => {
                 if lane.suspend() {
                     let why = std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
-                    self.say(format!("{} is suspended, its provider is failing: {why}", lane.name()));
+                    self.say(&format!("{} is suspended, its provider is failing: {why}", lane.name()));
                 }
             }
             Err(_) => {}

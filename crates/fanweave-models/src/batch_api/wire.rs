@@ -119,7 +119,9 @@ async fn again<T: Send, F: Future<Output = Result<T>> + Send>(
         // A rate limit alone says that nothing was done.
         Repeat::No => RetryPolicy { patience: model.retry.patience, ..RetryPolicy::never() },
     };
-    let manner = Manner { retry, ask: Ask::default(), hedge: false };
+    // Its tokens are counted by the provider's limits of batches.
+    let ask = Ask { bytes: 0, max_tokens: Some(0) };
+    let manner = Manner { retry, ask, hedge: false };
     // Nothing else of the caller's waits while it waits for this.
     let cx = Context::new().with_priority(Priority::Batch).driven();
     let tries = Tries::new(retry, Priority::Batch, model.account.clone());

@@ -207,7 +207,7 @@ impl Account {
         let line = lock(&self.line);
         Health {
             answers: line.outage.answers(),
-            sole: line.outage.sole(),
+            are_bad: line.outage.are_bad(),
             is_flaky: line.outage.is_flaky(),
             answers_most: !line.outage.holds() && line.outage.answered_within(LATELY, now),
         }
@@ -262,8 +262,8 @@ pub(crate) struct Health {
     pub(crate) answers: u64,
     /// Whether other calls are answered at present.
     pub(crate) answers_most: bool,
-    /// The only call that has failed since the last answer.
-    pub(crate) sole: Option<u64>,
+    /// Whether all calls that have failed since the last answer are to blame themselves.
+    pub(crate) are_bad: bool,
     /// Whether calls fail often, and are answered in between.
     pub(crate) is_flaky: bool,
 }

@@ -144,6 +144,7 @@ impl Tries {
             ask,
             priority: cx.priority(),
             call: self.call,
+            failed_at: self.since,
             is_retry: self.charged > 0,
             marks: self.marks,
             failed_in,
@@ -173,7 +174,7 @@ impl Tries {
         let wait =
             if is_limited { self.after_limit(error.clone())? } else { self.after_failure(&error, failed)? };
         if left.is_some_and(|left| wait >= left) {
-            return self.give_up(error, format!("the run ends before the wait of {wait:?} does"));
+            return self.give_up(error, &format!("the run ends before the wait of {wait:?} does"));
         }
         if is_limited {
             self.waited += wait.max(LEAST);
@@ -181,7 +182,7 @@ impl Tries {
         Ok(wait)
     }
 
-    fn give_up(&self, error: Error, why: String) -> Result<Duration, Error> {
+    fn give_up(&self, error: Error, why: &str) -> Result<Duration, Error> {
         let message = format!("{}; not retried: {why}", error.message());
         Err(error.with_message(message).with_attempts(self.sent))
     }
@@ -190,7 +191,7 @@ impl Tries {
         let wait = match error.retry_after() {
             Some(asked) if asked > self.policy.max_retry_after => {
                 let most = self.policy.max_retry_after;
-                return self.give_up(error, format!("the wait asked for is longer than {most:?}"));
+                return self.give_up(error, &format!("the wait asked for is longer than {most:?}"));
             }
             Some(asked) => asked,
             None => self.policy.backoff(self.limited - 1),
@@ -198,7 +199,7 @@ impl Tries {
         if self.waited + wait.max(LEAST) > self.policy.patience {
             return match self.policy.patience {
                 Duration::ZERO => Err(error.with_attempts(self.sent)),
-                most => self.give_up(error, format!("its waits for rate limits would exceed {most:?}")),
+                most => self.give_up(error, &format!("its waits for rate limits would exceed {most:?}")),
             };
         }
         Ok(wait)
@@ -223,8 +224,8 @@ impl Tries {
         let undecided = u32::try_from(self.undecided.len()).unwrap_or(u32::MAX);
         // Who has another model to use, or no patience, does not wait for the verdict.
         let is_hasty = self.has_alternatives || self.patience.is_none();
-        // Others were answered while it failed, and nobody else has failed since: there may be none left to prove it.
-        let is_bad = self.charged > 0 && health.sole == Some(self.call);
+        // Others were asked after it had failed, and answered. There may be none left to prove it once more.
+        let is_bad = health.are_bad;
         let counted = if is_hasty || is_bad { self.charged + undecided } else { self.charged };
         if counted >= self.policy.attempts.get() {
             return Err(error.clone().with_attempts(self.sent));
@@ -243,7 +244,7 @@ impl Tries {
         match error.retry_after() {
             Some(asked) if asked > self.policy.max_retry_after => {
                 let most = self.policy.max_retry_after;
-                self.give_up(error.clone(), format!("the wait asked for is longer than {most:?}"))
+                self.give_up(error.clone(), &format!("the wait asked for is longer than {most:?}"))
             }
             Some(asked) => Ok(asked),
             None => {
@@ -271,7 +272,6 @@ impl Tries {
             Verdict::Undecided => true,
             Verdict::Charged => {
                 self.charged += 1;
-                self.since = None;
                 false
             }
             // Who wants no patience wants to hear of each failure.

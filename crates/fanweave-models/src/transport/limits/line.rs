@@ -127,6 +127,8 @@ pub(super) struct Ticket {
     rate_epoch: u32,
     capacity_epoch: u32,
     pub(super) call: u64,
+    /// When the call failed for the first time.
+    failed_at: Option<Instant>,
     is_retry: bool,
     pub(super) is_probe: bool,
     pub(super) is_alone: bool,
@@ -226,7 +228,7 @@ impl Line {
     /// Notes whose request was admitted.
     fn mark(&mut self, ticket: Ticket, waiter: &Waiter) -> Ticket {
         self.retries += usize::from(waiter.is_retry);
-        Ticket { call: waiter.call, is_retry: waiter.is_retry, ..ticket }
+        Ticket { call: waiter.call, is_retry: waiter.is_retry, failed_at: waiter.failed_at, ..ticket }
     }
 
     /// Puts a call into the queue.
@@ -276,13 +278,13 @@ impl Line {
         permit: impl Fn() -> Option<S>,
         now: Instant,
     ) -> Turn<S> {
-        if let Some(error) = self.expired(seat, now) {
-            return Turn::Unavailable(error);
-        }
         let old = self.queue.leader();
         let woken = self.elect();
         if self.queue.leader() != old && self.queue.leader() != Some(seat) {
             woken.into_iter().for_each(Waker::wake);
+        }
+        if let Some(error) = self.expired(seat, now) {
+            return Turn::Unavailable(error);
         }
         let Some(entry) = self.queue.get(seat) else { return Turn::Wait(None) };
         if entry.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
@@ -340,7 +342,9 @@ impl Line {
         let waiter = &entry.waiter;
         let began = self.outage.began()?.max(waiter.since);
         let ends = began.checked_add(waiter.patience(self.outage.answers() > 0));
-        let is_over = waiter.has_alternatives || ends.is_some_and(|at| at <= now);
+        // The first to come when a probe is due finds out whether there is still a need for alternatives.
+        let is_probe = self.next == Some(seat) && self.outage.next_probe().is_some_and(|at| at <= now);
+        let is_over = (waiter.has_alternatives && !is_probe) || ends.is_some_and(|at| at <= now);
         is_over.then(|| self.outage.unavailable(now))
     }
 
@@ -376,7 +380,8 @@ impl Line {
             Evidence::Failure | Evidence::Overload if !ticket.is_hedge => {
                 let was_held = self.outage.holds();
                 let is_outage = evidence == Evidence::Failure || self.in_flight <= 1;
-                let run = self.outage.failed(ticket.call, error, ticket.sent, is_outage, now);
+                let is_bad = ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
+                let run = self.outage.failed(ticket.call, error, ticket.sent, (is_outage, is_bad), now);
                 if ticket.is_probe {
                     self.outage.probe_ended(now);
                 }
@@ -449,6 +454,7 @@ impl Line {
             rate_epoch: self.epoch,
             capacity_epoch: self.capacity.epoch(),
             call: 0,
+            failed_at: None,
             is_retry: false,
             is_probe: false,
             is_alone: false,
@@ -875,7 +881,7 @@ mod tests {
         for ticket in &sent {
             line.succeeded(ticket, Some(Need { input: 100.0, output: 100.0 }), now);
             line.ended(ticket, now);
-            while let Ok(_) = line.admit(ask, now) {
+            while line.admit(ask, now).is_ok() {
                 admitted += 1;
             }
         }
@@ -934,7 +940,7 @@ mod tests {
         line.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
         // 5,000 tokens, where a minute's share of the day is 1,041.
         let ask = |bytes| Ask { bytes, max_tokens: Some(100) };
-        assert!(matches!(line.admit(ask(20_000), now), Ok(_)));
+        assert!(line.admit(ask(20_000), now).is_ok());
         let too_much = line.admit(ask(4 * 1_600_000), now);
         assert_eq!(too_much, Err(Obstacle::Size { need: 1_600_000, limit: 1_500_000 }));
     }

@@ -112,8 +112,10 @@ pub(super) struct Outage {
     last: Option<Error>,
     /// The call that failed last: not the one to probe with.
     last_failed: Option<u64>,
-    /// Whether no other call has failed in this run.
-    is_sole: bool,
+    /// Whether all calls of this run have failed before, and others were asked and answered since.
+    are_bad: bool,
+    /// When the last request was sent that has been answered, of all that have.
+    answered_sent: Option<Instant>,
     hold: Option<Hold>,
     /// Runs that were outages.
     past: VecDeque<RunOfFailures>,
@@ -143,13 +145,13 @@ struct Hold {
 
 impl Outage {
     /// Takes note of a failure of `call`, whose request was sent at `sent`. `is_outage` tells whether a run that is long
-    /// enough is one. Returns the run that the failure belongs to.
+    /// enough is one, and `is_bad` whether the call [was bad](Self::was_bad) before. Returns the run that the failure belongs to.
     pub(super) fn failed(
         &mut self,
         call: u64,
         error: &Error,
         sent: Instant,
-        is_outage: bool,
+        (is_outage, is_bad): (bool, bool),
         now: Instant,
     ) -> RunOfFailures {
         if let Some((run, ended)) = self.ended
@@ -161,10 +163,10 @@ impl Outage {
         }
         self.failures = self.failures.saturating_add(1);
         self.began.get_or_insert(now);
-        self.is_sole = self.failures == 1 || (self.is_sole && self.last_failed == Some(call));
+        self.are_bad = is_bad && (self.failures == 1 || self.are_bad);
         self.last_failed = Some(call);
         self.last = Some(error.clone());
-        if self.failures >= self.needed() && is_outage && self.hold.is_none() {
+        if self.failures >= self.needed() && is_outage && !self.are_bad && self.hold.is_none() {
             let next = now + FIRST_PAUSE;
             self.hold = Some(Hold { since: now, probes: 0, pause: FIRST_PAUSE, next, is_probing: false });
         }
@@ -181,6 +183,7 @@ impl Outage {
     pub(super) fn answered(&mut self, sent: Instant, now: Instant) {
         self.answers += 1;
         self.answered_at = Some(now);
+        self.answered_sent = self.answered_sent.max(Some(sent));
         self.share *= 1.0 - WEIGHT;
         if let Some((failures, _)) = self.doubtful.filter(|(_, since)| *since <= sent) {
             let answered = (1.0 - WEIGHT).powi(failures.min(1000) as i32);
@@ -197,7 +200,7 @@ impl Outage {
             Some((failures, _)) => Some((failures + self.failures, now)),
             None => Some((self.failures, now)),
         };
-        if was_held || self.failures >= OUTAGE {
+        if was_held || (self.failures >= OUTAGE && !self.are_bad) {
             if self.past.len() == MAX_REMEMBERED {
                 self.past.pop_front();
             }
@@ -268,9 +271,14 @@ impl Outage {
         (in_flight >= most).then(|| now + REOPEN_DOUBLES / 8)
     }
 
-    /// The only call that has failed in this run.
-    pub(super) fn sole(&self) -> Option<u64> {
-        self.last_failed.filter(|_| self.is_sole)
+    /// Whether a call is to blame itself that failed for the first time at `at`: others were asked later, and answered.
+    pub(super) fn was_bad(&self, at: Instant) -> bool {
+        self.answered_sent.is_some_and(|sent| sent > at)
+    }
+
+    /// Whether all calls that have failed since the last answer are to blame themselves.
+    pub(super) fn are_bad(&self) -> bool {
+        self.failures > 0 && self.are_bad
     }
 
     /// Whether the last request that has ended was answered.
@@ -352,7 +360,10 @@ mod tests {
     }
 
     fn fail(outage: &mut Outage, times: u32, now: Instant) -> RunOfFailures {
-        (0..times).map(|call| outage.failed(call.into(), &down(), now, true, now)).last().expect("some")
+        (0..times)
+            .map(|call| outage.failed(call.into(), &down(), now, (true, false), now))
+            .last()
+            .expect("some")
     }
 
     #[test]
@@ -372,10 +383,10 @@ mod tests {
         outage.answered(now + MAX_PAUSE, now + MAX_PAUSE);
         assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Outage, false));
         // What was in flight meanwhile, and fails only now, was part of it.
-        assert_eq!(outage.failed(1, &down(), now, true, now + MAX_PAUSE * 2), run);
+        assert_eq!(outage.failed(1, &down(), now, (true, false), now + MAX_PAUSE * 2), run);
         let later = now + MAX_PAUSE * 2;
         assert_eq!(outage.verdict(outage.run), Verdict::Undecided);
-        let next = outage.failed(1, &down(), later, true, later);
+        let next = outage.failed(1, &down(), later, (true, false), later);
         outage.answered(later, later);
         assert_eq!(outage.verdict(next), Verdict::Charged);
     }
@@ -393,7 +404,10 @@ mod tests {
             assert_eq!(outage.next_probe(), None);
             outage.probe_ended(now);
         }
-        assert_eq!(pauses[..5].iter().map(|p| p.as_millis()).collect::<Vec<_>>(), [100, 200, 400, 800, 1600]);
+        assert_eq!(
+            pauses[..5].iter().map(Duration::as_millis).collect::<Vec<_>>(),
+            [100, 200, 400, 800, 1600]
+        );
         assert_eq!(pauses.last().expect("some").as_secs(), 30);
         assert!(pauses.len() < 80, "{} probes in ten minutes", pauses.len());
     }

@@ -29,6 +29,8 @@ pub(crate) struct Waiter {
     pub(crate) priority: Priority,
     /// The same for all attempts of a call.
     pub(crate) call: u64,
+    /// When it failed for the first time.
+    pub(crate) failed_at: Option<Instant>,
     /// Whether it has failed before, while others were answered.
     pub(crate) is_retry: bool,
     /// Outages that it took part in, but for the last one.
@@ -243,6 +245,7 @@ mod tests {
             ask,
             priority,
             call,
+            failed_at: None,
             is_retry,
             marks: 0,
             failed_in: None,

@@ -36,6 +36,7 @@ fn waiter(ask: Ask, priority: Priority) -> Waiter {
         ask,
         priority,
         call: 0,
+        failed_at: None,
         is_retry: false,
         marks: 0,
         failed_in: None,
