@@ -161,7 +161,7 @@ impl<T: Send, F: Future<Output = Result<T>> + Send, O: Fn() -> F + Sync> Attempt
 /// The first bytes of what stands at `path`, as text.
 pub(super) async fn beginning(model: &HttpModel, path: &str, most: usize) -> Result<String> {
     let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
-    Ok(answer.beginning(most).await)
+    answer.beginning(most).await
 }
 
 /// Sends a request once, and reads the head of an answer that is a success.

@@ -79,7 +79,7 @@ impl LogSink for PromptLayer {
         let mut answer = Exchange::begin(&self.client, request, self.client.timeouts(), None).await?;
         let status = answer.head.status;
         // To its end, so that the connection can be used again.
-        answer.beginning(REASON_BYTES).await;
+        answer.beginning(REASON_BYTES).await?;
         if status.is_success() {
             return Ok(());
         }

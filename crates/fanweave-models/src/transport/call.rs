@@ -249,8 +249,7 @@ impl HttpModel {
             // What came before a failure is handed out before it.
             stream.hand_out(permit, spoken, cx).await;
             if stream.decoder.is_done() {
-                answer.finish().await;
-                break Ok(());
+                break answer.finish().await;
             }
             if let Err(error) = read {
                 break Err(error);
@@ -284,7 +283,10 @@ impl HttpModel {
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
         }
-        let body = answer.beginning(ERROR_BODY_BYTES).await;
+        let body = match answer.beginning(ERROR_BODY_BYTES).await {
+            Ok(body) => body,
+            Err(foreign) => return foreign,
+        };
         let body = self.redact(&body);
         let headers = &answer.head.headers;
         let mut error = self.scrub(self.protocol.error(status, headers, &body));

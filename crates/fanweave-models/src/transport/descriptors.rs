@@ -50,13 +50,13 @@ pub(crate) struct Budget {
     /// Soft limit of open files, where there is one.
     soft: fn() -> Option<usize>,
     /// Descriptors that were open before the first connection.
-    taken: usize,
+    taken: OnceLock<usize>,
     /// Callers that wait for a permit.
     queued: AtomicUsize,
     /// Whether anybody has waited yet.
     was_short: AtomicBool,
     /// Permits to look up a name and connect: each may need a few descriptors more, for a moment.
-    dials: Semaphore,
+    dials: OnceLock<Semaphore>,
 }
 
 struct State {
@@ -112,28 +112,26 @@ pub(crate) struct Permit {
 impl Budget {
     /// The budget of the process.
     pub(crate) fn shared() -> Arc<Self> {
-        SHARED.get_or_init(|| Arc::new(Self::new(soft_limit, open_descriptors()))).clone()
+        SHARED.get_or_init(|| Arc::new(Self::new(soft_limit))).clone()
     }
 
-    fn new(soft: fn() -> Option<usize>, taken: usize) -> Self {
-        let limit = soft();
-        let dials = limit.map_or(Semaphore::MAX_PERMITS, reserve).min(Semaphore::MAX_PERMITS);
-        let state = State {
-            open: 0,
-            connected: 0,
-            limit: sockets(limit, taken),
-            lowered: None,
-            queues: Vec::new(),
-            hosts: Vec::new(),
-        };
+    fn new(soft: fn() -> Option<usize>) -> Self {
+        let (queues, hosts) = (Vec::new(), Vec::new());
+        let state = State { open: 0, connected: 0, limit: usize::MAX, lowered: None, queues, hosts };
         Self {
             state: Mutex::new(state),
             soft,
-            taken,
+            taken: OnceLock::new(),
             queued: AtomicUsize::new(0),
             was_short: AtomicBool::new(false),
-            dials: Semaphore::new(dials),
+            dials: OnceLock::new(),
         }
+    }
+
+    /// Maximum number of sockets by the limit of open files, which the process may change at any time.
+    fn allowed(&self) -> usize {
+        let taken = *self.taken.get_or_init(open_descriptors);
+        sockets((self.soft)(), taken)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -158,14 +156,20 @@ impl Budget {
         self.state().maximum()
     }
 
+    /// A permit, if there is one.
+    pub(crate) fn try_acquire(self: &Arc<Self>, share: &Arc<Share>) -> Option<Permit> {
+        let allowed = self.allowed();
+        let mut state = self.state();
+        state.limit = allowed;
+        (!state.is_full()).then(|| state.permit(self, share))
+    }
+
     /// Waits for a permit.
     pub(crate) async fn acquire(self: &Arc<Self>, share: &Arc<Share>) -> Permit {
+        let allowed = self.allowed();
         let mut turn = {
             let mut state = self.state();
-            if state.is_full() {
-                // The process may have raised its limit since.
-                state.limit = sockets((self.soft)(), self.taken);
-            }
+            state.limit = allowed;
             if !state.is_full() {
                 return state.permit(self, share);
             }
@@ -190,7 +194,11 @@ impl Budget {
 
     /// Waits until a name may be looked up.
     pub(crate) async fn dial(&self) -> SemaphorePermit<'_> {
-        self.dials.acquire().await.expect("never closed")
+        let dials = self.dials.get_or_init(|| {
+            let permits = (self.soft)().map_or(Semaphore::MAX_PERMITS, reserve);
+            Semaphore::new(permits.min(Semaphore::MAX_PERMITS))
+        });
+        dials.acquire().await.expect("never closed")
     }
 
     /// Whether a host should close a connection for another host that waits: one that `is_spare`, or that gives a host
@@ -328,7 +336,8 @@ impl Queue {
 }
 
 impl Share {
-    fn open(&self) -> usize {
+    /// Connections of the host that are open or being opened.
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 }

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::Body;
 use super::client::{Client, Timeouts};
 use super::watch::{Phase, Watch};
+use super::wire::Unfit;
 
 /// Longest wait for the end of a body of which nothing more is expected.
 const FINISH: Duration = Duration::from_millis(50);
@@ -88,7 +89,7 @@ impl Exchange {
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
             let Some(frame) = frame else { return Ok(None) };
             // Trailers say nothing that we read.
-            if let Ok(bytes) = frame.map_err(|e| broken("the answer broke off", &*e))?.into_data() {
+            if let Ok(bytes) = frame.map_err(|e| broken_off(&*e))?.into_data() {
                 self.read += bytes.len();
                 if self.read > self.most {
                     return Err(too_long(self.most));
@@ -129,21 +130,36 @@ impl Exchange {
 
     /// Reads what is left of a body that has said everything, so that its connection can be used again. Gives up
     /// soon: a server that keeps the stream open only loses the connection.
-    pub(crate) async fn finish(&mut self) {
-        let rest = async { while let Ok(Some(_)) = self.chunk().await {} };
-        let _ = tokio::time::timeout(FINISH, rest).await;
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] where the answer may be that to another request.
+    pub(crate) async fn finish(&mut self) -> Result<()> {
+        let rest = async {
+            loop {
+                match self.chunk().await {
+                    Ok(Some(_)) => {}
+                    Err(error) if is_foreign(&error) => return Err(error),
+                    _ => return Ok(()),
+                }
+            }
+        };
+        tokio::time::timeout(FINISH, rest).await.unwrap_or(Ok(()))
     }
 
     /// The beginning of the body, as much of it as comes, for an answer whose status has said the most already.
-    pub(crate) async fn beginning(&mut self, most: usize) -> String {
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] where the answer may be that to another request.
+    pub(crate) async fn beginning(&mut self, most: usize) -> Result<String> {
         let mut all = Vec::new();
-        while self.coding().is_none()
-            && all.len() < most
-            && let Ok(Some(more)) = self.chunk().await
-        {
-            all.extend_from_slice(&more[..more.len().min(most - all.len())]);
+        while self.coding().is_none() && all.len() < most {
+            match self.chunk().await {
+                Ok(Some(more)) => all.extend_from_slice(&more[..more.len().min(most - all.len())]),
+                Err(error) if is_foreign(&error) => return Err(error),
+                _ => break,
+            }
         }
-        String::from_utf8_lossy(&all).into_owned()
+        Ok(String::from_utf8_lossy(&all).into_owned())
     }
 }
 
@@ -159,6 +175,19 @@ async fn until<T>(deadline: Option<Instant>, work: impl Future<Output = T>) -> R
 fn too_long(most: usize) -> Error {
     let message = format!("the answer is longer than {most} bytes");
     Error::new(ErrorKind::Decode, message).with_retryable(false)
+}
+
+fn broken_off(error: &(dyn StdError + 'static)) -> Error {
+    let broken = broken("the answer broke off", error);
+    match error.downcast_ref::<Unfit>() {
+        Some(unfit) => broken.with_source(*unfit),
+        None => broken,
+    }
+}
+
+/// Whether an answer was refused since it may be that to another request.
+fn is_foreign(error: &Error) -> bool {
+    StdError::source(error).is_some_and(<dyn StdError>::is::<Unfit>)
 }
 
 /// A failure of the network, in the words of its innermost cause.

@@ -11,7 +11,7 @@
 //!  │       ├ pool     connections for the calls, as few as will do
 //!  │       │   ├ connect       opening one: `proxy`, TLS, version of HTTP
 //!  │       │   ├ descriptors   how many may be open
-//!  │       │   └ wire          connections that deliver more than was asked for
+//!  │       │   └ wire, pace    connections that deliver more than was asked for
 //!  │       └ own      or a transport that somebody brings
 //!  ├ frames    the events of a streamed answer: `sse`, or `lines`
 //!  └ secret    keys, and texts without them; `keys` that change
@@ -31,6 +31,7 @@ pub(crate) mod keys;
 pub(crate) mod limits;
 mod lines;
 pub(crate) mod own;
+mod pace;
 mod pool;
 mod proxy;
 pub(crate) mod retry;

@@ -20,18 +20,19 @@ use std::time::Duration;
 use fanweave_core::{Error, ErrorKind, Result};
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri, Version};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::IDEMPOTENCY_KEY;
 use super::connect::{Connector, Opened, Sent, Streams};
 use super::descriptors::{self, Share};
 use super::exchange::{broken, causes};
+use super::pace::Pace;
 use super::proxy::Proxy;
 use super::unsent::{is_out_of_descriptors, unsent};
 use super::wire::{Record, Trust, Unfit, is_unexpected};
@@ -48,6 +49,9 @@ const CROSSED: Duration = Duration::from_secs(1);
 
 /// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
 const RESENDS: usize = 3;
+
+/// Connections of a host with many calls at once.
+const MANY: usize = 8;
 
 /// Maximum wait, after the end of an answer, until the task of its connection says whether more has arrived. It takes
 /// microseconds, unless the server has answered without reading the request.
@@ -123,7 +127,7 @@ impl Pool {
                     record.arm();
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
-                            lease.is_success = answer.status().is_success();
+                            lease.answered(answer.status(), began);
                             return Ok((answer, lease));
                         }
                         Err(failed) if Unfit::of(failed.error()).is_some() => {
@@ -234,6 +238,7 @@ struct Host {
     /// Its part of the budget of sockets.
     share: Arc<Share>,
     trust: Arc<Trust>,
+    pace: Pace,
     state: Mutex<State>,
 }
 
@@ -305,6 +310,8 @@ pub(crate) struct Lease {
     breaches: usize,
     /// Whether the status of the answer says so.
     is_success: bool,
+    /// For an answer that is held: the time it took, and when it counts.
+    held: Option<(Duration, Instant)>,
     /// Ends the wait for the verdict on the connection.
     verdict: Option<Pin<Box<Sleep>>>,
 }
@@ -328,6 +335,7 @@ impl Host {
             proxy: connector.proxies.of(uri).filter(|_| !https),
             share: Arc::default(),
             trust: Arc::default(),
+            pace: Pace::default(),
             state: Mutex::new(State { speaks, ..State::default() }),
         }
     }
@@ -390,13 +398,16 @@ impl Host {
     /// Opens a connection as soon as the budget of sockets has room for it. `None` if it is no longer wanted then.
     async fn dial(&self, is_wanted: impl Fn() -> bool) -> Option<Result<Opened>> {
         let budget = &self.connector.budget;
+        let mut permit = budget.try_acquire(&self.share);
         loop {
-            let mut permit = Some(budget.acquire(&self.share).await);
-            if !is_wanted() {
-                return None;
+            if permit.is_none() {
+                permit = Some(budget.acquire(&self.share).await);
+                if !is_wanted() {
+                    return None;
+                }
             }
             let opened = self.connector.open(&self.uri, &mut permit, &self.trust).await;
-            match (&opened, permit) {
+            match (&opened, permit.take()) {
                 // No call fails by that: other connections will end, or files of this process.
                 (Err(error), Some(permit)) if is_out_of_descriptors(error) => {
                     if !budget.ran_out(permit) {
@@ -609,7 +620,25 @@ impl Shared {
 impl Lease {
     fn new(host: &Arc<Host>, connection: Connection) -> Self {
         let breaches = host.trust.breaches();
-        Self { host: host.clone(), connection: Some(connection), breaches, is_success: false, verdict: None }
+        let (is_success, held, verdict) = (false, None, None);
+        Self { host: host.clone(), connection: Some(connection), breaches, is_success, held, verdict }
+    }
+
+    /// Notes the head of the answer to a request over HTTP/1.1 that was sent at `began`.
+    fn answered(&mut self, status: StatusCode, began: Instant) {
+        self.is_success = status.is_success();
+        // A refusal takes no time.
+        if !self.is_success {
+            return;
+        }
+        let took = began.elapsed();
+        match &self.connection {
+            Some(Connection::One { is_used: true, .. }) => {
+                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY);
+                self.held = hold.map(|hold| (took, began + took + hold));
+            }
+            _ => self.host.pace.add(took),
+        }
     }
 
     /// Says, at the end of an answer, whether it is the answer to the request.
@@ -626,20 +655,24 @@ impl Lease {
         if self.host.trust.breaches() != self.breaches {
             return Poll::Ready(Err(Unfit::Surplus));
         }
-        let verdict = match sender.poll_ready(task) {
-            Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-            Poll::Ready(Err(_)) => record.poll_ended(task),
-            Poll::Pending => Poll::Pending,
+        let is_over = match sender.poll_ready(task) {
+            Poll::Ready(Ok(())) if self.held.is_none() => return Poll::Ready(Ok(())),
+            Poll::Pending if !sender.is_closed() => Poll::Pending,
+            _ => record.poll_ended(task),
         };
-        match verdict {
-            Poll::Ready(true) => Poll::Ready(Ok(())),
-            Poll::Ready(false) => Poll::Ready(Err(Unfit::Surplus)),
-            Poll::Pending => {
-                ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep(VERDICT))).as_mut().poll(task));
-                self.connection = None;
-                Poll::Ready(Ok(()))
-            }
+        if let Poll::Ready(is_clean) = is_over {
+            return Poll::Ready(if is_clean { Ok(()) } else { Err(Unfit::Surplus) });
         }
+        let now = Instant::now();
+        let end = self.held.map_or(now + VERDICT, |(_, end)| end.max(now));
+        ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(task));
+        if let Some((took, _)) = self.held.take() {
+            self.host.pace.add_proven(took);
+        }
+        if !sender.is_ready() {
+            self.connection = None;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -10,4 +10,5 @@ mod network;
 mod own;
 mod proxies;
 mod server;
+mod surplus;
 mod tls;

@@ -4,7 +4,13 @@ use super::*;
 
 fn of_five() -> Arc<Budget> {
     // 3 open already, 16 in reserve.
-    Arc::new(Budget::new(|| Some(24), 3))
+    with_three_open(|| Some(24))
+}
+
+fn with_three_open(soft: fn() -> Option<usize>) -> Arc<Budget> {
+    let budget = Budget::new(soft);
+    budget.taken.set(3).unwrap();
+    Arc::new(budget)
 }
 
 /// Polls once what may have to wait.
@@ -154,7 +160,7 @@ async fn calls_give_up_only_if_no_connection_was_open_for_30_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_the_process_raises_is_used() {
     static SOFT: AtomicUsize = AtomicUsize::new(20);
-    let budget = Arc::new(Budget::new(|| Some(SOFT.load(Ordering::Relaxed)), 3));
+    let budget = with_three_open(|| Some(SOFT.load(Ordering::Relaxed)));
     let share = Arc::<Share>::default();
     let _first = budget.acquire(&share).await;
     SOFT.store(21, Ordering::Relaxed);

@@ -1,0 +1,152 @@
+//! How soon a host begins its answers: a sign of answers that belong to an earlier request.
+//!
+//! A surplus answer that arrives after the next request was written looks like the answer to that. It differs in its time:
+//! the host cannot have worked on the request. [`Pace`] keeps the times of answers that are certain, those to the first
+//! request of a connection. An answer that comes far sooner is held for a moment, until the real one would have come.
+//!
+//! So are the first answers on used connections, where many calls run at once: a host that often answers twice is found
+//! out by them, and the run loses a few milliseconds once.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Hosts that answer sooner show no difference: a timer is no more exact.
+const MIN: Duration = Duration::from_millis(2);
+
+/// An answer is early that took less than this part of the fastest certain one. A model's answers differ by less, and one
+/// from a cache is held once.
+const PART: u32 = 8;
+
+/// Number of certain answers that show whether a host always takes the same time.
+const SAMPLES: usize = 8;
+
+/// Maximum time that an early answer is held.
+const HOLD: Duration = Duration::from_millis(500);
+
+/// Number of answers on used connections that are held whenever they come. Of a host that answers every tenth request
+/// twice, one in a thousand passes.
+const PROBATION: usize = 64;
+
+/// Maximum time that these are held.
+const PROBATION_HOLD: Duration = Duration::from_millis(25);
+
+/// Times of a host, from the request to the first byte of its answer.
+#[derive(Default)]
+pub(crate) struct Pace {
+    certain: Mutex<Certain>,
+    /// What is sooner is early: microseconds.
+    early: AtomicU64,
+    /// Answers on used connections that were held, and were right.
+    proven: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Certain {
+    count: usize,
+    fastest: Duration,
+    slowest: Duration,
+}
+
+impl Pace {
+    /// Adds the time of a certain answer.
+    pub(crate) fn add(&self, took: Duration) {
+        let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        certain.add(took);
+        let early = u64::try_from(certain.early().as_micros()).unwrap_or(u64::MAX);
+        self.early.store(early, Ordering::Relaxed);
+    }
+
+    /// How long to hold an answer on a used connection that took this time, while the host has many calls or few. `None`
+    /// for nearly all.
+    pub(crate) fn hold(&self, took: Duration, has_many: bool) -> Option<Duration> {
+        let is_early = took.as_micros() < u128::from(self.early.load(Ordering::Relaxed));
+        let is_proven = !has_many || self.proven.load(Ordering::Relaxed) >= PROBATION;
+        if is_proven && !is_early {
+            return None;
+        }
+        let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
+        // A quarter more than the slowest: few answers are slower still.
+        let rest = (certain.slowest * 5 / 4).saturating_sub(took);
+        Some(if is_early { rest.min(HOLD) } else { rest.clamp(MIN, PROBATION_HOLD) })
+    }
+
+    /// Adds the time of an answer that was held and was right.
+    pub(crate) fn add_proven(&self, took: Duration) {
+        self.proven.fetch_add(1, Ordering::Relaxed);
+        self.add(took);
+    }
+}
+
+impl Certain {
+    fn add(&mut self, took: Duration) {
+        self.fastest = if self.count == 0 { took } else { self.fastest.min(took) };
+        self.slowest = self.slowest.max(took);
+        self.count += 1;
+    }
+
+    fn early(&self) -> Duration {
+        if self.fastest < MIN {
+            return Duration::ZERO;
+        }
+        let is_steady = self.count >= SAMPLES && self.slowest <= self.fastest * 3 / 2;
+        let steady =
+            if is_steady { self.fastest - (self.slowest - self.fastest) / 2 } else { Duration::ZERO };
+        steady.max(self.fastest / PART)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn pace(times: &[u32]) -> Pace {
+        let pace = Pace::default();
+        for time in times {
+            pace.add(MS * *time);
+        }
+        pace
+    }
+
+    #[test]
+    fn an_answer_far_sooner_than_all_others_is_held_until_the_real_one_would_have_come() {
+        let pace = pace(&[300, 400]);
+        assert_eq!(pace.hold(MS * 38, false), None);
+        assert_eq!(pace.hold(MS * 5, false), Some(MS * 495));
+    }
+
+    #[test]
+    fn a_host_that_always_takes_the_same_time_allows_a_narrow_limit() {
+        let pace = pace(&[20, 20, 21, 22, 21, 20, 20, 22]);
+        assert_eq!(pace.hold(MS * 19, false), None);
+        assert_eq!(pace.hold(MS * 10, false), Some(Duration::from_micros(17_500)));
+    }
+
+    #[test]
+    fn an_early_answer_that_was_right_is_held_once() {
+        let pace = pace(&[4_000]);
+        assert_eq!(pace.hold(MS * 10, false), Some(HOLD));
+        pace.add_proven(MS * 10);
+        assert_eq!(pace.hold(MS * 9, false), None);
+    }
+
+    #[test]
+    fn nothing_is_held_that_a_fast_or_unknown_host_answers() {
+        assert_eq!(pace(&[]).hold(Duration::ZERO, false), None);
+        assert_eq!(pace(&[1, 1, 1, 1, 1, 1, 1, 1]).hold(Duration::ZERO, false), None);
+    }
+
+    #[test]
+    fn the_first_answers_of_a_busy_host_are_held_for_a_moment() {
+        let pace = pace(&[4, 8]);
+        for _ in 0..PROBATION {
+            assert_eq!(pace.hold(MS * 5, true), Some(MS * 5));
+            assert_eq!(pace.hold(MS * 20, true), Some(MIN));
+            assert_eq!(pace.hold(MS * 5, false), None);
+            pace.add_proven(MS * 5);
+        }
+        assert_eq!(pace.hold(MS * 5, true), None);
+    }
+}

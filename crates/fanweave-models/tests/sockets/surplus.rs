@@ -1,0 +1,298 @@
+//! A gateway that sends answers that nobody asked for. No call may get the answer to another one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use fanweave_core::{ErrorKind, chain};
+use fanweave_models::{Client, ModelBuilder, RetryPolicy};
+use futures::StreamExt;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use crate::server::{Act, Server, completion, refusal, stream};
+
+/// When the gateway sends an answer too much.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum When {
+    /// In the same write as an answer.
+    WithAnswer,
+    /// This long after an answer, whatever the client does in the meantime.
+    After(Duration),
+    /// As soon as the next request begins to arrive.
+    WithRequest,
+    /// Right after the next request has arrived.
+    AfterRequest,
+}
+
+struct Gateway {
+    url: String,
+    surplus: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Gateway {
+    /// Thinks for `think` about each answer; every tenth one is followed by one too much.
+    async fn start(when: When, think: Duration) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let (surplus, connections) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (counted, opened) = (surplus.clone(), connections.clone());
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                opened.fetch_add(1, Ordering::SeqCst);
+                let surplus = counted.clone();
+                tokio::spawn(async move {
+                    let _ = serve(socket, when, think, &surplus).await;
+                });
+            }
+        });
+        Self { url, surplus, connections }
+    }
+}
+
+async fn serve(socket: TcpStream, when: When, think: Duration, surplus: &AtomicUsize) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let (mut reader, writer) = socket.into_split();
+    let writer = Arc::new(tokio::sync::Mutex::new(writer));
+    let (mut read, mut owed) = (Vec::new(), None::<Vec<u8>>);
+    loop {
+        if reader.read_buf(&mut read).await? == 0 {
+            return Ok(());
+        }
+        if when == When::WithRequest
+            && let Some(too_much) = owed.take()
+        {
+            writer.lock().await.write_all(&too_much).await?;
+        }
+        let body = loop {
+            if let Some(body) = body_of(&mut read) {
+                break body;
+            }
+            reader.read_buf(&mut read).await?;
+        };
+        if let Some(too_much) = owed.take() {
+            writer.lock().await.write_all(&too_much).await?;
+        }
+        sleep(think).await;
+        let prompt = body["messages"][0]["content"].as_str().unwrap().lines().next().unwrap();
+        let mut bytes = echo(prompt);
+        if fastrand::usize(..10) == 0 {
+            surplus.fetch_add(1, Ordering::SeqCst);
+            let too_much = echo(prompt);
+            match when {
+                When::WithAnswer => bytes.extend(too_much),
+                When::After(time) => {
+                    let writer = writer.clone();
+                    tokio::spawn(async move {
+                        sleep(time).await;
+                        let _ = writer.lock().await.write_all(&too_much).await;
+                    });
+                }
+                When::WithRequest | When::AfterRequest => owed = Some(too_much),
+            }
+        }
+        writer.lock().await.write_all(&bytes).await?;
+    }
+}
+
+/// Takes a whole request out of what was read.
+fn body_of(read: &mut Vec<u8>) -> Option<Value> {
+    let end = read.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
+    let length: usize = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok())?;
+    let body = read.get(end..end + length)?;
+    let body = serde_json::from_slice(body).unwrap();
+    read.drain(..end + length);
+    Some(body)
+}
+
+fn echo(prompt: &str) -> Vec<u8> {
+    let Act::Send(bytes) = completion(&format!("echo {prompt}")).remove(0) else { unreachable!() };
+    bytes
+}
+
+/// Asks 1,000 questions, `at_once` at the same time, with a pause after each. Counts the answers to other questions.
+async fn foreign(gateway: &Gateway, at_once: usize, pause: Duration, padding: usize) -> usize {
+    let policy = RetryPolicy {
+        attempts: 20.try_into().unwrap(),
+        base: Duration::from_millis(1),
+        ..RetryPolicy::default()
+    };
+    let client = Client::builder().no_proxy().build().unwrap();
+    let model = ModelBuilder::new("openai/test").base_url(&gateway.url).client(client).retry(policy);
+    let model = model.build().unwrap();
+    let padding = "x".repeat(padding);
+    let calls = futures::stream::iter(0..1000).map(|row| {
+        let prompt = format!("row {row}\n{padding}");
+        let model = &model;
+        async move {
+            let message = model.invoke(prompt.as_str()).await.unwrap();
+            sleep(pause).await;
+            message.text() != format!("echo row {row}")
+        }
+    });
+    let foreign =
+        calls.buffer_unordered(at_once).filter(|foreign| std::future::ready(*foreign)).count().await;
+    let (surplus, connections) = (&gateway.surplus, &gateway.connections);
+    assert!(surplus.load(Ordering::SeqCst) >= 50, "{surplus:?}");
+    eprintln!("{foreign} foreign, {surplus:?} too many, {connections:?} connections");
+    foreign
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_surplus_answer_in_the_same_write_reaches_no_call() {
+    for think in [0, 2] {
+        let gateway = Gateway::start(When::WithAnswer, MS * think).await;
+        assert_eq!(foreign(&gateway, 16, Duration::ZERO, 0).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_surplus_answer_on_an_idle_connection_reaches_no_call() {
+    for late in [1, 5, 50] {
+        let gateway = Gateway::start(When::After(MS * late), MS).await;
+        assert_eq!(foreign(&gateway, 32, MS * (late + 5), 0).await, 0, "{late} ms");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_surplus_answer_while_a_request_is_written_reaches_no_call() {
+    let gateway = Gateway::start(When::WithRequest, MS * 5).await;
+    assert_eq!(foreign(&gateway, 16, Duration::ZERO, 192 << 10).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_surplus_answer_right_after_the_next_request_reaches_no_call() {
+    for think in [0, 2, 50] {
+        let gateway = Gateway::start(When::AfterRequest, MS * think).await;
+        assert_eq!(foreign(&gateway, 32, Duration::ZERO, 0).await, 0, "{think} ms");
+    }
+}
+
+/// Nothing tells it from the real answer but its time, and only if that is far too early.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn surplus_answers_on_connections_that_are_always_busy_reach_few_calls_before_the_host_is_known() {
+    for late in [1, 5, 50] {
+        let gateway = Gateway::start(When::After(MS * late), MS * 20).await;
+        let foreign = foreign(&gateway, 16, Duration::ZERO, 0).await;
+        assert!(foreign <= 10, "{late} ms: {foreign}");
+    }
+}
+
+fn bytes(acts: &[Act]) -> Vec<u8> {
+    let each = acts.iter().map(|act| match act {
+        Act::Send(bytes) => &bytes[..],
+        _ => unreachable!("answers are only sent"),
+    });
+    each.collect::<Vec<_>>().concat()
+}
+
+fn once_more() -> RetryPolicy {
+    RetryPolicy { base: MS, ..RetryPolicy::default() }
+}
+
+/// The first answer of a connection is certain. The second one is not, if another follows.
+#[tokio::test]
+async fn an_answer_with_another_one_behind_it_is_refused_and_asked_for_again() {
+    for foreign in [completion("foreign"), refusal(400, "", "x", "foreign")] {
+        let server = Server::start(move |seen| match seen.number {
+            1 => vec![Act::Send([bytes(&foreign), bytes(&completion("right"))].concat())],
+            _ => completion("right"),
+        })
+        .await;
+        let model = server.model().retry(once_more()).build().unwrap();
+        for _ in 0..2 {
+            assert_eq!(model.invoke("x").await.unwrap().text(), "right");
+        }
+        assert_eq!((server.connections(), server.requests().len()), (2, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_with_another_one_behind_it_fails() {
+    let server = Server::start(|seen| match seen.number {
+        0 => completion("hi"),
+        _ => vec![Act::Send([bytes(&stream(&["foreign"])), bytes(&stream(&["right"]))].concat())],
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    model.invoke("x").await.unwrap();
+    // Its pieces have been handed out.
+    let error = chain(model).stream("x").output().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
+    assert!(error.message().ends_with("the server had sent more than one answer to a request"), "{error}");
+}
+
+#[tokio::test]
+async fn a_host_with_surplus_bytes_gets_one_request_a_connection_from_then_on() {
+    let long = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let body = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
+    let length = body.len();
+    for (name, surplus) in [
+        ("a second answer", [bytes(&completion("hi")), bytes(&completion("foreign"))].concat()),
+        ("a body longer than announced", format!("{long}content-length: {length}\r\n\r\n{body}   ").into()),
+        (
+            "bytes after the last answer",
+            format!("{long}connection: close\r\ncontent-length: {length}\r\n\r\n{body}HTTP/1.1 200 OK\r\n")
+                .into(),
+        ),
+        (
+            "bytes after the last chunk",
+            format!("{long}transfer-encoding: chunked\r\n\r\n{length:x}\r\n{body}\r\n0\r\n\r\nHTTP").into(),
+        ),
+    ] {
+        let server = Server::start(move |seen| match seen.number {
+            0 => vec![Act::Send(surplus.clone())],
+            _ => completion("hi"),
+        })
+        .await;
+        let client = Client::builder().no_proxy().build().unwrap();
+        let model = server.model().client(client).retry(RetryPolicy::never()).build().unwrap();
+        for _ in 0..5 {
+            assert_eq!(model.invoke("x").await.unwrap().text(), "hi", "{name}");
+            sleep(MS * 5).await;
+        }
+        assert_eq!((server.connections(), server.requests().len()), (5, 5), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_interim_answer_before_the_answer_is_no_surplus() {
+    let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
+    let server = Server::start(|_| {
+        let parts = [Act::Send(interim.to_vec()), Act::Wait(MS * 5)];
+        [parts.to_vec(), completion("hi")].concat()
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    for _ in 0..5 {
+        assert_eq!(model.invoke("x").await.unwrap().text(), "hi");
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+/// Some servers say why they close a connection that nobody uses.
+#[tokio::test]
+async fn bytes_on_a_connection_that_has_not_been_used_are_no_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (socket, _) = listener.accept().await.unwrap();
+            let (mut reader, mut writer) = socket.into_split();
+            if number < 2 {
+                writer.write_all(&echo("foreign")).await.unwrap();
+            }
+            let mut read = Vec::new();
+            while body_of(&mut read).is_none() && reader.read_buf(&mut read).await.unwrap() > 0 {}
+            let _ = writer.write_all(&echo("right")).await;
+        }
+    });
+    let model = ModelBuilder::new("openai/test").base_url(url).retry(once_more()).build().unwrap();
+    assert_eq!(model.invoke("x").await.unwrap().text(), "echo right");
+}
