@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -23,7 +24,7 @@ pub(crate) use work::Work;
 
 use crate::deadline::until;
 use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
-use crate::run::Pieces;
+use crate::run::{Pieces, Sent};
 use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 
@@ -465,11 +466,22 @@ impl Context {
         if self.shared.channel.is_some() {
             self.emit(EventKind::Delta(delta.clone())).await;
         }
-        if let Some(pieces) = &self.pieces
-            && pieces.send(delta).await
+        if let Some(full) = self.hand_to_reader(delta)
+            && full.await
         {
             self.mark(|step| &step.heard);
         }
+    }
+
+    /// Hands a piece to the reader of the stream, if there is one. If there is no room, the returned future waits for it, and
+    /// gives whether the piece has come to the reader.
+    fn hand_to_reader(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
+        match self.pieces.as_ref()?.send(delta) {
+            Sent::Heard => self.mark(|step| &step.heard),
+            Sent::Dropped => {}
+            Sent::Full(full) => return Some(full),
+        }
+        None
     }
 
     /// Notes something for all steps around that want to know.

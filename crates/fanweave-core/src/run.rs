@@ -39,41 +39,39 @@ impl Pieces {
         Pieces::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
     }
 
-    /// Whether it has come to the reader.
-    pub(crate) async fn send(&self, mut delta: Delta) -> bool {
+    /// Hands a piece on. Nearly always there is room, and no wait to be set up.
+    #[inline]
+    pub(crate) fn send(&self, mut delta: Delta) -> Sent<'_> {
         let mut pieces = self;
         loop {
             match pieces {
                 Pieces::Map { map, next } => {
                     let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
-                    let Some(mapped) = mapped else { return false };
+                    let Some(mapped) = mapped else { return Sent::Dropped };
                     delta = mapped;
                     pieces = next;
                 }
-                Pieces::Reader(reader) => {
-                    // Nearly always there is room, and no wait to be set up.
-                    if let Some(full) = reader.push(delta) {
-                        full.await;
-                    }
-                    return matches!(reader, Reader::Run(_));
+                Pieces::Reader(Reader::Work(work)) => {
+                    return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
+                }
+                Pieces::Reader(Reader::Run(run)) => {
+                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Heard };
+                    // A reader that has gone has dropped the run, and this with it.
+                    return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
                 }
             }
         }
     }
 }
 
-impl Reader {
-    /// Adds a piece. If there is no room, the returned future adds it.
-    fn push(&self, delta: Delta) -> Option<BoxFuture<'_, ()>> {
-        match self {
-            Reader::Run(run) => {
-                let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return None };
-                // A reader that has gone has dropped the run, and this with it.
-                Some(Box::pin(async move { _ = run.send(delta).await }))
-            }
-            Reader::Work(work) => work.push_delta(delta),
-        }
-    }
+/// How a piece was handed on.
+pub(crate) enum Sent<'a> {
+    /// It has come to the reader.
+    Heard,
+    /// It has not, or not yet.
+    Dropped,
+    /// There is no room: this waits for it, and gives whether the piece has come to the reader.
+    Full(BoxFuture<'a, bool>),
 }
 
 /// Drives a run and its channel in the reader's own task: no task is spawned, and a drop ends the work.

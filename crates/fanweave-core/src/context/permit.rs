@@ -214,8 +214,8 @@ impl Context {
                 }
             }
             Item::Delta(delta) => {
-                if let Some(pieces) = &self.pieces
-                    && pieces.send(delta).await
+                if let Some(full) = self.hand_to_reader(delta)
+                    && full.await
                 {
                     self.mark(|step| &step.heard);
                 }

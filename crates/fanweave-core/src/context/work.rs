@@ -75,8 +75,13 @@ impl Work {
 
     // Kept out of the futures of streams without a task.
     #[inline(never)]
-    pub(crate) fn push_delta(&self, delta: Delta) -> Option<BoxFuture<'_, ()>> {
-        self.push(Item::Delta(delta))
+    pub(crate) fn push_delta(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
+        let full = self.push(Item::Delta(delta))?;
+        Some(Box::pin(async move {
+            full.await;
+            // The owner hands it on.
+            false
+        }))
     }
 
     /// Adds an item. If the buffer is full, the returned future adds it.
