@@ -129,6 +129,8 @@ async fn whichever_recovers(
 
 impl Runnable for Call {
     type Input = Prompt;
+
+    const DRIVES_CALLS: bool = true;
     type Output = Message;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
@@ -165,6 +167,8 @@ fn coprime(a: u64, b: u64) -> bool {
 
 impl Runnable for Spread {
     type Input = Prompt;
+
+    const DRIVES_CALLS: bool = true;
     type Output = Message;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {

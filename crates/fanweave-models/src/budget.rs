@@ -187,6 +187,8 @@ impl Observer for Unanswered {
 }
 
 impl ChatModel for Paid {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.model.name()
     }

@@ -41,6 +41,8 @@ pub struct Fallback<I, O> {
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
     type Input = I;
+
+    const DRIVES_CALLS: bool = true;
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {

@@ -84,6 +84,8 @@ pub struct Retry<I, O> {
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
     type Input = I;
+
+    const DRIVES_CALLS: bool = true;
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {

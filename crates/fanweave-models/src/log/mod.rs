@@ -202,6 +202,8 @@ struct Logged {
 }
 
 impl ChatModel for Logged {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         self.model.name()
     }

@@ -64,6 +64,8 @@ impl std::ops::Deref for SharedModel {
 }
 
 impl ChatModel for SharedModel {
+    const DRIVES_CALLS: bool = true;
+
     fn name(&self) -> &str {
         &self.name
     }

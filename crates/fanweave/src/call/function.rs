@@ -125,6 +125,8 @@ struct Bounded<F>(PhantomData<fn() -> F>);
 
 impl<F: Function> Runnable for Bounded<F> {
     type Input = Bound;
+
+    const DRIVES_CALLS: bool = true;
     type Output = F::Output;
 
     async fn run(&self, bound: Bound, cx: &Context) -> Result<F::Output> {
@@ -148,6 +150,8 @@ struct Whole<F>(PhantomData<fn() -> F>);
 
 impl<F: Function> Runnable for Whole<F> {
     type Input = F::Input;
+
+    const DRIVES_CALLS: bool = true;
     type Output = F::Output;
 
     async fn run(&self, input: F::Input, cx: &Context) -> Result<F::Output> {

@@ -148,6 +148,8 @@ struct Respond {
 
 impl Runnable for Respond {
     type Input = Prompt;
+
+    const DRIVES_CALLS: bool = true;
     type Output = Response;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Response> {

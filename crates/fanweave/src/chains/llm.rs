@@ -103,6 +103,8 @@ struct Fields<I>(PhantomData<fn(I)>);
 
 impl<I: Serialize + Send + 'static> Runnable for Fields<I> {
     type Input = I;
+
+    const DRIVES_CALLS: bool = true;
     type Output = Vars;
 
     async fn run(&self, input: I, _: &Context) -> Result<Vars> {

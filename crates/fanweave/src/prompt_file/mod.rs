@@ -104,6 +104,8 @@ impl PromptFile {
 
 impl Runnable for PromptFile {
     type Input = Vars;
+
+    const DRIVES_CALLS: bool = true;
     type Output = Prompt;
 
     async fn run(&self, mut vars: Vars, _: &Context) -> Result<Prompt> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use fanweave_core::{Error, excerpt};
+use fanweave_core::{Error, ErrorKind, excerpt};
 use tokio::time::Instant;
 
 use super::RateLimits;
@@ -380,7 +380,9 @@ impl Line {
             Evidence::Failure | Evidence::Overload if !ticket.is_hedge => {
                 let was_held = self.outage.holds();
                 let is_outage = evidence == Evidence::Failure || self.in_flight <= 1;
-                let is_bad = ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
+                // A server that is gone answers nobody, whoever took it down.
+                let is_there = error.status().is_some() || error.kind() == ErrorKind::Timeout;
+                let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
                 let run = self.outage.failed(ticket.call, error, ticket.sent, (is_outage, is_bad), now);
                 if ticket.is_probe {
                     self.outage.probe_ended(now);

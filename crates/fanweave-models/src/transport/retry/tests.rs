@@ -11,7 +11,7 @@ fn tries_of(policy: RetryPolicy, account: &Arc<Account>) -> Tries {
 }
 
 fn failure(kind: ErrorKind) -> Error {
-    Error::new(kind, "it failed")
+    Error::new(kind, "it failed").with_status(500)
 }
 
 fn limited(wait: Duration) -> Error {
@@ -29,7 +29,7 @@ fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
         }
     };
     assert_eq!(error.attempts(), 6);
-    assert_eq!(error.to_string(), "it failed (after 6 attempts)");
+    assert_eq!(error.to_string(), "status 500: it failed (after 6 attempts)");
 }
 
 #[test]
@@ -126,7 +126,8 @@ fn fails(permit: &AccountPermit) -> Failed {
     Failed { run: permit.judge(&failure(ErrorKind::Server)), ..Failed::default() }
 }
 
-fn answers(account: &Arc<Account>) {
+async fn answers(account: &Arc<Account>) {
+    tokio::time::advance(Duration::from_millis(1)).await;
     let mut other = tries_of(RetryPolicy::default(), account);
     admitted(account, &mut other).succeeded(None);
 }
@@ -139,7 +140,7 @@ async fn failures_are_charged_once_the_account_answers_somebody_else() {
         let permit = admitted(&account, &mut tries);
         let outcome = tries.after(failure(ErrorKind::Server), fails(&permit), None);
         assert!(outcome.is_ok(), "the {failed}th is undecided");
-        answers(&account);
+        answers(&account).await;
     }
     let permit = admitted(&account, &mut tries);
     assert_eq!(tries.charged, 5);
@@ -150,7 +151,7 @@ async fn failures_are_charged_once_the_account_answers_somebody_else() {
 #[tokio::test(start_paused = true)]
 async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends() {
     let account = Arc::new(Account::default());
-    answers(&account);
+    answers(&account).await;
     let mut tries = tries_of(RetryPolicy::default(), &account);
     let began = Instant::now();
     let permits: Vec<_> = (0..7).map(|_| admitted(&account, &mut tries)).collect();
@@ -161,7 +162,7 @@ async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends(
     let error = tries.after(failure(ErrorKind::Server), Failed { run: Some(0), ..Failed::default() }, None);
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().starts_with("the provider has been failing for 10m 1s: it failed"), "{error}");
+    assert!(error.to_string().starts_with("the provider has been failing for 10m 1s: status 500: it failed"), "{error}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,7 +188,7 @@ async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
     let alone = |run| Failed { run: Some(run), is_alone: true, ..Failed::default() };
     assert!(tries.after(failure(ErrorKind::Server), alone(0), None).is_ok());
     assert!(tries.after(failure(ErrorKind::Server), alone(0), None).is_ok(), "nobody was answered between");
-    answers(&account);
+    answers(&account).await;
     assert_eq!(
         tries.after(failure(ErrorKind::Server), alone(0), None).unwrap_err().kind(),
         ErrorKind::Server
