@@ -47,6 +47,10 @@ const RESTED: Duration = Duration::from_millis(10);
 /// came. Later the server has worked on it.
 const CROSSED: Duration = Duration::from_secs(1);
 
+/// Requests of a host that are sent again in a second because of that. More of them are no coincidence: the server resets
+/// what it is asked.
+const MAX_CROSSED: u32 = 2;
+
 /// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
 const RESENDS: usize = 3;
 
@@ -140,7 +144,8 @@ impl Pool {
                             if may_cross
                                 && sent <= RESENDS
                                 && began.elapsed() < CROSSED
-                                && is_closed(failed.error()) =>
+                                && is_closed(failed.error())
+                                && host.state().may_resend(Instant::now()) =>
                         {
                             request = copy;
                             continue;
@@ -254,6 +259,8 @@ struct State {
     opening: usize,
     /// What is known of the server.
     speaks: Speaks,
+    /// Requests that were sent again in the second that began then.
+    crossed: Option<(Instant, u32)>,
     /// Whether a task looks after connections that nobody uses.
     swept: bool,
     /// The last such task.
@@ -537,6 +544,15 @@ impl Drop for Host {
 }
 
 impl State {
+    /// Whether a request whose connection was closed may be sent again as one that crossed the closing.
+    fn may_resend(&mut self, now: Instant) -> bool {
+        let second = Duration::from_secs(1);
+        let (since, count) =
+            self.crossed.filter(|(at, _)| now.duration_since(*at) < second).unwrap_or((now, 0));
+        self.crossed = Some((since, count + 1));
+        count < MAX_CROSSED
+    }
+
     /// How many connections are to be opened for those who wait, and where. They count as being opened from now. No more
     /// than `most` are opened at once: those that the budget has no room for would only wait as well.
     fn missing(&mut self, most: usize) -> Option<(usize, Handle)> {

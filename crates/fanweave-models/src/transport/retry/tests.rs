@@ -162,7 +162,10 @@ async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends(
     let error = tries.after(failure(ErrorKind::Server), Failed { run: Some(0), ..Failed::default() }, None);
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().starts_with("the provider has been failing for 10m 1s: status 500: it failed"), "{error}");
+    assert!(
+        error.to_string().starts_with("the provider has been failing for 10m 1s: status 500: it failed"),
+        "{error}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
