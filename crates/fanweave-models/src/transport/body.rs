@@ -40,8 +40,8 @@ impl Body {
         Self(Inner::Own(body.map_err(Into::into).boxed_unsync()))
     }
 
-    pub(crate) fn pooled(body: Incoming, lease: Lease) -> Self {
-        Self(Inner::Pooled(body, Some(lease)))
+    pub(crate) fn pooled(body: Incoming, lease: Option<Lease>) -> Self {
+        Self(Inner::Pooled(body, lease))
     }
 }
 

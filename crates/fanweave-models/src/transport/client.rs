@@ -103,6 +103,14 @@ impl Client {
         Self(Arc::new(Inner { settings, way }))
     }
 
+    /// A free connection for a request to `uri`, if there is one.
+    pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
+        match &self.0.way {
+            Way::Pool(pool) => pool.free_lease(uri),
+            _ => None,
+        }
+    }
+
     /// Waits for what a request to `uri` needs: a connection, where the client has a pool.
     ///
     /// # Errors
@@ -115,7 +123,7 @@ impl Client {
         }
     }
 
-    /// Sends a request on the connection of `lease`. The body of the answer is still to come.
+    /// Sends a request on the connection of the lease `held`, or on another one. The body of the answer is still to come.
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] where no answer comes, [`ErrorKind::Config`] where no certificates can be read for
@@ -123,16 +131,12 @@ impl Client {
     pub(crate) async fn request(
         &self,
         request: Request<Bytes>,
-        lease: Option<Lease>,
+        held: &mut Option<Lease>,
     ) -> Result<Response<Body>> {
         match &self.0.way {
             Way::Pool(pool) => {
-                let lease = match lease {
-                    Some(lease) => lease,
-                    None => pool.lease(request.uri()).await?,
-                };
-                let (answer, lease) = pool.send(request.map(Full::new), lease).await?;
-                Ok(answer.map(|body| Body::pooled(body, lease)))
+                let answer = pool.send(request.map(Full::new), held).await?;
+                Ok(answer.map(|body| Body::pooled(body, held.take())))
             }
             Way::Own(transport) => transport.send(request).await,
             Way::None(error) => Err(error.clone()),
@@ -192,7 +196,7 @@ impl HttpTransport for Client {
         if uri.authority().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(Error::new(ErrorKind::Config, "a request needs a full http or https URL"));
         }
-        self.request(request, None).await
+        self.request(request, &mut None).await
     }
 }
 

@@ -37,19 +37,29 @@ impl Exchange {
     ///
     /// # Errors
     /// [`ErrorKind::Connection`] or [`ErrorKind::Timeout`].
-    pub(crate) async fn begin(
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an `async fn` keeps a second copy of each argument across an await"
+    )]
+    pub(crate) fn begin(
         client: &Client,
         request: Request<Bytes>,
         timeouts: Timeouts,
         deadline: Option<Instant>,
-    ) -> Result<Self> {
-        // Connecting has its own timeout. Waiting for a connection that another call holds is no silence of the server.
-        let lease = until(deadline, client.lease(request.uri())).await??;
-        let mut watch = Watch::start(timeouts, deadline);
-        // Pinned here and lent: handed over, it would have room in two futures of every call.
-        let sent = pin!(client.request(request, lease));
-        let (head, body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
-        Ok(Self { head, body, watch, most: client.max_body_bytes(), read: 0 })
+    ) -> impl Future<Output = Result<Self>> {
+        async move {
+            // Connecting has its own timeout. Waiting for a connection that another call holds is no silence of the server.
+            let mut lease = match client.free_lease(request.uri()) {
+                Some(lease) => Some(lease),
+                // In a box: most calls find a free connection, and need no room for this.
+                None => Box::pin(until(deadline, client.lease(request.uri()))).await??,
+            };
+            let mut watch = Watch::start(timeouts, deadline);
+            // Pinned here and lent: handed over, it would have room in two futures of every call.
+            let sent = pin!(client.request(request, &mut lease));
+            let (head, body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
+            Ok(Self { head, body, watch, most: client.max_body_bytes(), read: 0 })
+        }
     }
 
     /// The media type of the body, in lower case. Empty where the server does not say.

@@ -81,6 +81,11 @@ impl Pool {
         Self { connector: Arc::new(connector), hosts: Mutex::default() }
     }
 
+    /// A connection that is free, for one call to the host of `uri`.
+    pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
+        self.host(uri).free_lease()
+    }
+
     /// A connection for one call to the host of `uri`: one that is free or a new one.
     ///
     /// # Errors
@@ -102,24 +107,24 @@ impl Pool {
         Ok(())
     }
 
-    /// Sends `request` on the connection of `lease`, or on another one if that has ended. The lease of the answer is to
-    /// be kept until its body has been read.
+    /// Sends `request` on the connection of the lease `held`, or on another one if that has ended or there is none. Leaves
+    /// the lease of the answer in `held`, to be kept until its body has been read.
     ///
     /// # Errors
     /// As [`Connector::open`], and [`ErrorKind::Connection`] where no answer comes.
     pub(crate) async fn send(
         &self,
         mut request: Request<Sent>,
-        lease: Lease,
-    ) -> Result<(Response<Incoming>, Lease)> {
+        held: &mut Option<Lease>,
+    ) -> Result<Response<Incoming>> {
         let uri = request.uri().clone();
-        let host = lease.host.clone();
-        let mut lease = Some(lease);
+        let host = held.as_ref().map_or_else(|| self.host(&uri), |lease| lease.host.clone());
         let mut sent = 0;
         loop {
-            let mut lease = match lease.take() {
+            let lease = match &mut *held {
                 Some(lease) => lease,
-                None => host.lease().await?,
+                // In a box, for it is rare, and each call would have room for it.
+                None => held.insert(Box::pin(host.lease()).await?),
             };
             sent += 1;
             let failed = match &mut lease.connection {
@@ -132,12 +137,13 @@ impl Pool {
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
                             lease.answered(answer.status(), began);
-                            return Ok((answer, lease));
+                            return Ok(answer);
                         }
                         Err(failed) if Unfit::of(failed.error()).is_some() => {
                             // Nothing was written, and the connection has gone.
                             sent -= 1;
                             request = copy;
+                            *held = None;
                             continue;
                         }
                         Err(failed)
@@ -148,6 +154,7 @@ impl Pool {
                                 && host.state().may_resend(Instant::now()) =>
                         {
                             request = copy;
+                            *held = None;
                             continue;
                         }
                         Err(failed) => {
@@ -162,9 +169,10 @@ impl Pool {
                     address_http2(&mut request, &uri);
                     let copy = request.clone();
                     match shared.sender.clone().try_send_request(request).await {
-                        Ok(answer) => return Ok((answer, lease)),
+                        Ok(answer) => return Ok(answer),
                         Err(failed) if sent <= RESENDS && is_unprocessed(failed.error()) => {
                             request = copy;
+                            *held = None;
                             continue;
                         }
                         Err(failed) => failed,
@@ -172,6 +180,7 @@ impl Pool {
                 }
                 None => unreachable!("a lease holds its connection until it is dropped"),
             };
+            *held = None;
             request = resend(failed, sent, &host.authority)?;
         }
     }
@@ -318,7 +327,7 @@ pub(crate) struct Lease {
     /// Whether the status of the answer says so.
     is_success: bool,
     /// For an answer that is held: the time it took, and when it counts.
-    held: Option<(Duration, Instant)>,
+    held: Option<Box<(Duration, Instant)>>,
     /// Ends the wait for the verdict on the connection.
     verdict: Option<Pin<Box<Sleep>>>,
 }
@@ -368,6 +377,15 @@ impl Host {
                 *request.uri_mut() = path.into();
             }
         }
+    }
+
+    /// A connection that is free and was used just now.
+    fn free_lease(self: &Arc<Self>) -> Option<Lease> {
+        let mut state = self.state();
+        if state.has_rested() {
+            return None;
+        }
+        state.take(&self.trust).map(|connection| Lease::new(self, connection))
     }
 
     /// A connection for one call.
@@ -651,7 +669,7 @@ impl Lease {
         match &self.connection {
             Some(Connection::One { is_used: true, .. }) => {
                 let hold = self.host.pace.hold(took, self.host.share.open() >= MANY);
-                self.held = hold.map(|hold| (took, began + took + hold));
+                self.held = hold.map(|hold| Box::new((took, began + took + hold)));
             }
             _ => self.host.pace.add(took),
         }
@@ -680,10 +698,10 @@ impl Lease {
             return Poll::Ready(if is_clean { Ok(()) } else { Err(Unfit::Surplus) });
         }
         let now = Instant::now();
-        let end = self.held.map_or(now + VERDICT, |(_, end)| end.max(now));
+        let end = self.held.as_ref().map_or(now + VERDICT, |held| held.1.max(now));
         ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(task));
-        if let Some((took, _)) = self.held.take() {
-            self.host.pace.add_proven(took);
+        if let Some(held) = self.held.take() {
+            self.host.pace.add_proven(held.0);
         }
         if !sender.is_ready() {
             self.connection = None;

@@ -53,7 +53,7 @@ async fn a_probe_sends_nothing_and_leaves_its_connection_for_the_next_request() 
     client.probe_connect(&uri).await.unwrap().unwrap();
     // The listener has gone: a second connection would be refused.
     tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(client.request(request(&uri), None).await.unwrap().status(), 204);
+    assert_eq!(client.request(request(&uri), &mut None).await.unwrap().status(), 204);
     server.await.unwrap();
 }
 
@@ -87,7 +87,7 @@ async fn hosts_that_cannot_be_reached_are_told_apart_from_requests_that_were_sen
         let _ = socket.read(&mut [0; 1024]).await;
     })
     .await;
-    let error = client().request(request(&closes), None).await.unwrap_err();
+    let error = client().request(request(&closes), &mut None).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Connection && !never_sent(&error), "{error}");
 }
 
@@ -100,7 +100,8 @@ async fn a_proxy_that_gives_no_tunnel_is_unreachable_and_one_that_wants_a_passwo
         })
         .await;
         let client = Client::builder().proxy(&proxy.to_string()).build().unwrap();
-        let error = client.request(request(&Uri::from_static("https://x.test/")), None).await.unwrap_err();
+        let error =
+            client.request(request(&Uri::from_static("https://x.test/")), &mut None).await.unwrap_err();
         assert!(never_sent(&error), "{error}");
         assert_eq!(is_unreachable(&error), unreachable, "{error}");
     }
