@@ -66,13 +66,13 @@ fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
 
 #[test]
 fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
-    let wall = Wall::answering("400 Bad Request", "", "Invalid model name passed in model=echo");
+    let wall = Wall::answering("400 Bad Request", "", "this gateway is closed on weekends");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(200));
     let ran = folder.batch(&wall.url, &["-c", "16"]).expect_code(1);
     assert_eq!(wall.requests(), 16);
     insta::assert_snapshot!(ran.stderr.replace(&wall.url, "URL"), @r"
-    error: step openai/echo: openai answered 400: Invalid model name passed in model=echo
+    error: step openai/echo: openai answered 400: this gateway is closed on weekends
       the first 16 rows were all refused for this reason, and none was answered; --keep-going calls all rows
       200 rows are left; fix the problem, then resume with: fanweave batch in.jsonl -o out.jsonl -m openai/echo --base-url URL -c 16
     ");
@@ -80,7 +80,7 @@ fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
         serde_json::from_str(&folder.batch(&wall.url, &["-c", "16", "--json"]).expect_code(1).stdout)
             .expect("a JSON object");
     assert_eq!((&told["stopped"], &told["left"]), (&"refused".into(), &200.into()));
-    assert!(told["reason"].as_str().is_some_and(|reason| reason.contains("Invalid model name")), "{told}");
+    assert!(told["reason"].as_str().is_some_and(|reason| reason.contains("closed on weekends")), "{told}");
 
     let before = wall.requests();
     let ran = folder.batch(&wall.url, &["-c", "16", "--keep-going"]).expect_code(3);
@@ -90,7 +90,7 @@ fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
 
 #[test]
 fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
-    let wall = Wall::answering("400 Bad Request", "", "Invalid model name passed in model=echo");
+    let wall = Wall::answering("400 Bad Request", "", "this gateway is closed on weekends");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(5));
     folder.batch(&wall.url, &[]).expect_code(3);
