@@ -128,6 +128,8 @@ pub(super) struct Outage {
     /// Failures that no answer to a later request has followed yet, and when the last came: what is answered at the beginning
     /// of an outage was asked before it.
     doubtful: Option<(u32, Instant)>,
+    /// Failures that came after those.
+    more_doubtful: u32,
     answers: u64,
     answered_at: Option<Instant>,
 }
@@ -188,18 +190,19 @@ impl Outage {
         if let Some((failures, _)) = self.doubtful.filter(|(_, since)| *since <= sent) {
             let answered = (1.0 - WEIGHT).powi(failures.min(1000) as i32);
             self.share = 1.0 - (1.0 - self.share) * answered;
-            self.doubtful = None;
+            self.doubtful = (self.more_doubtful > 0).then_some((self.more_doubtful, now));
+            self.more_doubtful = 0;
         }
         // What was asked before it began says nothing of its end.
         if self.failures == 0 || self.hold.as_ref().is_some_and(|hold| sent < hold.since) {
             return;
         }
         let was_held = self.hold.take().is_some();
-        self.doubtful = match self.doubtful {
-            _ if was_held => None,
-            Some((failures, _)) => Some((failures + self.failures, now)),
-            None => Some((self.failures, now)),
-        };
+        match self.doubtful {
+            _ if was_held => (self.doubtful, self.more_doubtful) = (None, 0),
+            Some(_) => self.more_doubtful += self.failures,
+            None => self.doubtful = Some((self.failures, now)),
+        }
         if was_held || (self.failures >= OUTAGE && !self.are_bad) {
             if self.past.len() == MAX_REMEMBERED {
                 self.past.pop_front();
