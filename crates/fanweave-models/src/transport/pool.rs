@@ -11,22 +11,20 @@
 //! server sends beyond its answers closes a connection (`wire`).
 
 use std::collections::{HashMap, VecDeque};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fanweave_core::{Error, ErrorKind, Result};
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use tokio::runtime::{self, Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
 use super::IDEMPOTENCY_KEY;
 use super::connect::{Connector, Opened, Sent, Streams};
@@ -36,6 +34,11 @@ use super::pace::Pace;
 use super::proxy::Proxy;
 use super::unsent::{is_out_of_descriptors, unsent};
 use super::wire::{Record, Trust, Unfit, is_unexpected};
+
+mod lease;
+
+use lease::Connection;
+pub(crate) use lease::Lease;
 
 /// How long an unused connection is kept. Common load balancers close theirs after 100 s and more.
 const IDLE: Duration = Duration::from_secs(90);
@@ -53,13 +56,6 @@ const MAX_CROSSED: u32 = 2;
 
 /// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
 const RESENDS: usize = 3;
-
-/// Connections of a host with many calls at once.
-const MANY: usize = 8;
-
-/// Maximum wait, after the end of an answer, until the task of its connection says whether more has arrived. It takes
-/// microseconds, unless the server has answered without reading the request.
-const VERDICT: Duration = Duration::from_millis(50);
 
 /// Connections to every host that was called, with the settings of one client.
 pub(crate) struct Pool {
@@ -313,28 +309,6 @@ struct Shared {
     streams: Streams,
     /// Changed only under the lock of the host.
     taken: AtomicUsize,
-}
-
-/// A call's hold on a connection.
-///
-/// # Cancellation
-/// Dropped before its answer has been read, it closes an HTTP/1.1 connection, and a single stream over HTTP/2.
-pub(crate) struct Lease {
-    host: Arc<Host>,
-    connection: Option<Connection>,
-    /// Breaches of trust of its host when it began.
-    breaches: usize,
-    /// Whether the status of the answer says so.
-    is_success: bool,
-    /// For an answer that is held: the time it took, and when it counts.
-    held: Option<Box<(Duration, Instant)>>,
-    /// Ends the wait for the verdict on the connection.
-    verdict: Option<Pin<Box<Sleep>>>,
-}
-
-enum Connection {
-    One { sender: http1::SendRequest<Sent>, record: Arc<Record>, is_used: bool },
-    Many(Arc<Shared>),
 }
 
 impl Host {
@@ -648,120 +622,6 @@ impl State {
 impl Shared {
     fn is_idle(&self) -> bool {
         self.taken.load(Ordering::Relaxed) == 0
-    }
-}
-
-impl Lease {
-    fn new(host: &Arc<Host>, connection: Connection) -> Self {
-        let breaches = host.trust.breaches();
-        let (is_success, held, verdict) = (false, None, None);
-        Self { host: host.clone(), connection: Some(connection), breaches, is_success, held, verdict }
-    }
-
-    /// Notes the head of the answer to a request over HTTP/1.1 that was sent at `began`.
-    fn answered(&mut self, status: StatusCode, began: Instant) {
-        self.is_success = status.is_success();
-        // A refusal takes no time.
-        if !self.is_success {
-            return;
-        }
-        let took = began.elapsed();
-        match &self.connection {
-            Some(Connection::One { is_used: true, .. }) => {
-                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY);
-                self.held = hold.map(|hold| Box::new((took, began + took + hold)));
-            }
-            _ => self.host.pace.add(took),
-        }
-    }
-
-    /// Says, at the end of an answer, whether it is the answer to the request.
-    ///
-    /// That is certain for the first request of a connection, and over HTTP/2. After that, surplus bytes of an earlier
-    /// answer would have been taken for this one, and this one would follow.
-    pub(crate) fn poll_verdict(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Unfit>> {
-        let Some(Connection::One { sender, record, is_used: true }) = &mut self.connection else {
-            return Poll::Ready(Ok(()));
-        };
-        if record.is_early() && self.is_success {
-            record.surplus();
-        }
-        if self.host.trust.breaches() != self.breaches {
-            return Poll::Ready(Err(Unfit::Surplus));
-        }
-        let is_over = match sender.poll_ready(task) {
-            Poll::Ready(Ok(())) if self.held.is_none() => return Poll::Ready(Ok(())),
-            Poll::Pending if !sender.is_closed() => Poll::Pending,
-            _ => record.poll_ended(task),
-        };
-        if let Poll::Ready(is_clean) = is_over {
-            return Poll::Ready(if is_clean { Ok(()) } else { Err(Unfit::Surplus) });
-        }
-        let now = Instant::now();
-        let end = self.held.as_ref().map_or(now + VERDICT, |held| held.1.max(now));
-        ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(task));
-        if let Some(held) = self.held.take() {
-            self.host.pace.add_proven(held.0);
-        }
-        if !sender.is_ready() {
-            self.connection = None;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        match connection {
-            Connection::One { sender, record, .. } => {
-                let budget = &self.host.connector.budget;
-                if sender.is_closed() {
-                    return;
-                }
-                if !self.host.trust.is_kept() || budget.wants_back(&self.host.share, false) {
-                    drop(sender);
-                    return self.host.serve();
-                }
-                if !sender.is_ready() {
-                    return self.host.finish_later(sender, record);
-                }
-                let is_swept = {
-                    let mut state = self.host.state();
-                    state.free.push(Free::used(sender, record));
-                    state.swept
-                };
-                if !is_swept {
-                    self.host.sweep_later();
-                }
-            }
-            Connection::Many(shared) => {
-                let mut state = self.host.state();
-                shared.taken.fetch_sub(1, Ordering::Relaxed);
-                if let Some((_, since)) =
-                    state.shared.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &shared))
-                {
-                    *since = Instant::now();
-                }
-            }
-        }
-        self.host.serve();
-    }
-}
-
-impl Host {
-    /// Takes back a connection that another thread is about to finish with. One whose answer was not read never
-    /// becomes ready: it is closed.
-    fn finish_later(self: &Arc<Self>, mut sender: http1::SendRequest<Sent>, record: Arc<Record>) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let host = self.clone();
-        runtime.spawn(async move {
-            if sender.ready().await.is_ok() {
-                host.state().free.push(Free::used(sender, record));
-                host.sweep_later();
-                host.serve();
-            }
-        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! A gateway that sends answers that nobody asked for. No call may get the answer to another one.
 
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -297,4 +298,30 @@ async fn bytes_on_a_connection_that_has_not_been_used_are_no_answer() {
     });
     let model = ModelBuilder::new("openai/test").base_url(url).retry(once_more()).build().unwrap();
     assert_eq!(model.invoke("x").await.unwrap().text(), "echo right");
+}
+
+/// The runtime hears of bytes only when it asks the operating system, and a busy thread does not ask.
+#[tokio::test]
+async fn a_surplus_answer_that_the_runtime_has_not_heard_of_reaches_no_call() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let mut read = vec![0; 16 << 10];
+            let length = socket.read(&mut read).unwrap();
+            read.truncate(length);
+            let body = body_of(&mut read).unwrap();
+            let answer = echo(body["messages"][0]["content"].as_str().unwrap());
+            socket.write_all(&answer).unwrap();
+            std::thread::sleep(MS * 2);
+            let _ = socket.write_all(&answer);
+            let _ = socket.read(&mut read);
+        }
+    });
+    let model = ModelBuilder::new("openai/test").base_url(url).retry(RetryPolicy::never()).build().unwrap();
+    for row in ["a", "b", "c"] {
+        assert_eq!(model.invoke(row).await.unwrap().text(), format!("echo {row}"));
+        std::thread::sleep(MS * 6);
+    }
 }
