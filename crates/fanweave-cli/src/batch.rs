@@ -140,6 +140,9 @@ impl Watch<'_> {
         while let Ok(note) = notes.try_recv() {
             self.note(&display, &note);
         }
+        if let Some(notice) = fanweave::models::connection_notice() {
+            self.note(&display, &format!("note: {notice}"));
+        }
         match done {
             Ok(summary) => self.finish(&summary),
             Err(error) if error.is_broken_pipe() => Ok(Exit::Ok),

@@ -39,7 +39,7 @@ pub trait Embeddings: Send + Sync + 'static {
 
     /// Embeds `texts`: one vector for each, in their order, all of the same length.
     ///
-    /// Any number of texts: whoever calls a provider cuts them into requests. Takes a [`Context::slot`] for the time
+    /// Any number of texts: whoever calls a provider cuts them into requests. Takes a [`Context::permit`] for the time
     /// of each request.
     fn embed(&self, texts: Vec<String>, cx: &Context) -> impl Future<Output = Result<Embedded>> + Send;
 }
