@@ -184,6 +184,23 @@ def poison(rows, together):
     return f"poison prompts {'together' if together else 'apart'}, {rows} rows", case
 
 
+def poison_fills_the_window(rows, concurrency):
+    """As many poison prompts one after the other as rows are in flight: they fail, and the run goes past them."""
+    is_poisoned = lambda row: 10 <= row < 10 + concurrency
+
+    def case(programs, folder):
+        with Run(programs, folder, rows, [*SIM, "--poison", "poison"], is_poisoned) as run:
+            code, seconds = run.run("-c", str(concurrency), limit=60)
+            stats = run.sim.stats()
+            lost = run.lost()
+        expected = {row for row in range(rows) if is_poisoned(row)}
+        run.check(lost == expected, f"rows {sorted(lost ^ expected)} ended otherwise than expected")
+        run.check(code == 3, f"exit code {code}, not 3")
+        return Report(run.problems, len(lost - expected), stats["requests"], seconds)
+
+    return f"{concurrency} poison prompts fill the window, {rows} rows", case
+
+
 def kills(times, rows=300, concurrency=16):
     """SIGKILL at a random moment of an outage, and the same command again: one result a row, few repeats."""
 
@@ -248,6 +265,7 @@ def cases(is_full):
         matrix = [outage(kind, 3, c, 120 if c == 4 else 1000) for c in (4, 64) for kind in ("502", "refuse", "reset")]
         rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), surplus(300)]
         rest.append(poison(500, together=False))
+        rest += [poison_fills_the_window(40, concurrency) for concurrency in (1, 4)]
         return rest[:2] + matrix + stops + rest[2:]
     matrix = [
         outage(kind, length, c, 400 if c == 4 else 2000)
@@ -260,6 +278,7 @@ def cases(is_full):
     edges += [outage_under_rpm(400, 3000), fallback(500)]
     rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300), surplus(2000)]
     rest += [poison(1000, together) for together in (False, True)]
+    rest += [poison_fills_the_window(200, concurrency) for concurrency in (1, 4, 64)]
     return [kills(50)] + matrix + edges + stops + rest
 
 

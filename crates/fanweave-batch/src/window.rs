@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fanweave_core::__private::carried;
 use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
@@ -22,6 +24,10 @@ use crate::reader::Job;
 use crate::recorder::{Entry, Finished, Recorder};
 use crate::refusals::{MIN_ROWS, Refusals};
 use crate::row::{Ended, Failed, RowRun, Start};
+
+/// Rows that fill the window and all wait for so long, twice, may be what the provider fails for: one more row is started, by
+/// which it can show that it answers others.
+const STANDSTILL: Duration = Duration::from_secs(2);
 
 /// Rows in flight.
 pub(crate) struct Window<I, O> {
@@ -35,6 +41,8 @@ pub(crate) struct Window<I, O> {
     permits: Arc<Semaphore>,
     /// A permit for the next row.
     free: Option<OwnedSemaphorePermit>,
+    /// Rows that may be in flight beyond the concurrency: see [`STANDSTILL`].
+    extra: usize,
     /// Cancelled when the run stops: rows that only wait end at once.
     drain: CancellationToken,
     is_admitting: bool,
@@ -94,6 +102,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             concurrency,
             permits: Arc::new(Semaphore::new(concurrency)),
             free: None,
+            extra: 0,
             drain,
             is_admitting: true,
             keeps_going,
@@ -120,6 +129,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 _ = around.draining() => {}
             }
         };
+        let mut ticks = interval(STANDSTILL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut stands_still = false;
         tokio::pin!(stopped, ended_early);
         while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
             let is_affordable = self.is_affordable();
@@ -137,10 +149,26 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 }
                 () = &mut stopped, if self.is_admitting => self.stop(),
                 Some(ended) = self.flights.join_next() => {
+                    stands_still = false;
                     self.settle(ended.expect("a row catches its panics, and only a drop aborts it")).await;
                 }
                 permit = self.permits.clone().acquire_owned(), if self.may_start() && self.free.is_none() => {
-                    self.free = Some(permit.expect("nobody closes the permits"));
+                    let permit = permit.expect("nobody closes the permits");
+                    if self.extra > 0 && !stands_still {
+                        // Rows end again: as many as before are enough.
+                        permit.forget();
+                        self.extra -= 1;
+                    } else {
+                        self.free = Some(permit);
+                    }
+                }
+                _ = ticks.tick(), if self.extra == 0 && self.may_start() && self.is_full() => {
+                    let all_wait = self.all_are_held();
+                    if all_wait && stands_still {
+                        self.permits.add_permits(1);
+                        self.extra += 1;
+                    }
+                    stands_still = all_wait;
                 }
                 job = self.queue.next(), if takes => match job {
                     // It is not the last row that cannot be answered.
@@ -170,6 +198,15 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
         self.end_refusals().await;
         broken
+    }
+
+    fn is_full(&self) -> bool {
+        self.flights.len() >= self.concurrency
+    }
+
+    /// Whether no row in flight has a request in flight.
+    fn all_are_held(&self) -> bool {
+        self.row.progress.calls_held() >= self.flights.len()
     }
 
     /// Whether rows may still be started, as far as is known.

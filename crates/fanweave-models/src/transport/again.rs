@@ -118,7 +118,7 @@ async fn retry<A: Attempt>(
 ) -> Result<()> {
     use ErrorKind::*;
     let is_answered = !matches!(error.kind(), Timeout | Connection | StreamIncomplete);
-    let may_be_billed = !is_answered && failed.was_sent && !call.never_sent(&error);
+    let may_be_billed = !is_answered && failed.sent.is_some() && !call.never_sent(&error);
     let error = call.named(error);
     if may_be_billed {
         cx.emit(EventKind::Unanswered(manner.ask.usage())).await;
@@ -223,7 +223,7 @@ fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Re
             run: permit.judge(error),
             is_alone: permit.is_alone(),
             is_unanswered: matches!(error.kind(), ErrorKind::Timeout | ErrorKind::StreamIncomplete),
-            was_sent: true,
+            sent: Some(permit.sent()),
         };
     }
     done

@@ -82,6 +82,8 @@ pub(crate) struct Tries {
     failed_alone_at: Option<u64>,
     /// When it failed for the first time since the last answer.
     since: Option<Instant>,
+    /// When its first request was sent that failed.
+    failed_at: Option<Instant>,
     has_alternatives: bool,
 }
 
@@ -100,8 +102,8 @@ pub(crate) struct Failed {
     pub(crate) is_alone: bool,
     /// Whether the server had time to work on it, and the provider may bill it.
     pub(crate) is_unanswered: bool,
-    /// Whether a request was admitted at all.
-    pub(crate) was_sent: bool,
+    /// When it was sent. `None` where no request was admitted.
+    pub(crate) sent: Option<Instant>,
 }
 
 impl Tries {
@@ -121,6 +123,7 @@ impl Tries {
             marked_for: None,
             failed_alone_at: None,
             since: None,
+            failed_at: None,
             has_alternatives: false,
         }
     }
@@ -144,7 +147,7 @@ impl Tries {
             ask,
             priority: cx.priority(),
             call: self.call,
-            failed_at: self.since,
+            failed_at: self.failed_at,
             is_retry: self.charged > 0,
             marks: self.marks,
             failed_in,
@@ -208,6 +211,7 @@ impl Tries {
     fn after_failure(&mut self, error: &Error, failed: Failed) -> Result<Duration, Error> {
         let now = Instant::now();
         let since = *self.since.get_or_insert(now);
+        self.failed_at = self.failed_at.or(failed.sent);
         match failed.run {
             Some(run) => self.undecided.push(Failure { run, is_unanswered: failed.is_unanswered }),
             None => self.charged += 1,

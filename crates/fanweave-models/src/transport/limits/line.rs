@@ -127,7 +127,7 @@ pub(super) struct Ticket {
     rate_epoch: u32,
     capacity_epoch: u32,
     pub(super) call: u64,
-    /// When the call failed for the first time.
+    /// When the call's first request was sent that failed.
     failed_at: Option<Instant>,
     is_retry: bool,
     pub(super) is_probe: bool,

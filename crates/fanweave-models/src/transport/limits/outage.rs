@@ -274,7 +274,7 @@ impl Outage {
         (in_flight >= most).then(|| now + REOPEN_DOUBLES / 8)
     }
 
-    /// Whether a call is to blame itself that failed for the first time at `at`: others were asked later, and answered.
+    /// Whether a call is to blame itself whose first request that failed was sent at `at`: others were asked later, and answered.
     pub(super) fn was_bad(&self, at: Instant) -> bool {
         self.answered_sent.is_some_and(|sent| sent > at)
     }

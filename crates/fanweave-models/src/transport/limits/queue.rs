@@ -29,7 +29,7 @@ pub(crate) struct Waiter {
     pub(crate) priority: Priority,
     /// The same for all attempts of a call.
     pub(crate) call: u64,
-    /// When it failed for the first time.
+    /// When its first request was sent that failed.
     pub(crate) failed_at: Option<Instant>,
     /// Whether it has failed before, while others were answered.
     pub(crate) is_retry: bool,

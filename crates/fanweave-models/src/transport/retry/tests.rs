@@ -123,7 +123,7 @@ fn admitted(account: &Arc<Account>, tries: &mut Tries) -> AccountPermit {
 }
 
 fn fails(permit: &AccountPermit) -> Failed {
-    Failed { run: permit.judge(&failure(ErrorKind::Server)), ..Failed::default() }
+    Failed { run: permit.judge(&failure(ErrorKind::Server)), sent: Some(permit.sent()), ..Failed::default() }
 }
 
 async fn answers(account: &Arc<Account>) {
