@@ -232,7 +232,10 @@ impl Account {
     pub(crate) fn gives_up(&self, patience: Patience, since: Instant) -> Option<Error> {
         let now = Instant::now();
         let line = lock(&self.line);
-        line.expires(patience, since).filter(|at| *at <= now).map(|_| line.outage.unavailable(now))
+        line.outage
+            .expires(since, |has_answered| patience.of(has_answered))
+            .filter(|at| *at <= now)
+            .map(|_| line.outage.unavailable(now))
     }
 
     /// When a request that was sent at `sent` is so late that another one may overtake it.

@@ -14,13 +14,12 @@ use super::RateLimits;
 use super::bucket::{Bucket, is_long};
 use super::capacity::Capacity;
 use super::headers::Report;
-use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures, Verdict};
+use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures};
 use super::presence::{ABSENT, Presence};
 use super::queue::{ALONE, Queue, Seat, Waiter};
 use super::recent::{Latencies, Recent};
 use super::state::AccountStatus;
 use super::tokens::{Ask, Need, Tokens};
-use crate::transport::retry::Patience;
 
 /// Longest time that all calls of an account are held back at once.
 const LONGEST_GATE: Duration = Duration::from_secs(3600);
@@ -184,7 +183,7 @@ impl Line {
         let is_queued = self.queue.waiting()[..=class].iter().any(|waiting| *waiting > 0);
         let is_held = (self.outage.holds() && !waiter.patience.is_none())
             || self.runs_alone
-            || self.marks(waiter) >= MARKS;
+            || waiter.marks(&self.outage) >= MARKS;
         if is_queued || is_held || self.outage.reopens(self.in_flight, now).is_some() {
             return None;
         }
@@ -233,14 +232,8 @@ impl Line {
 
     /// Puts a call into the queue.
     pub(super) fn enter(&mut self, waiter: Waiter) -> Seat {
-        let is_alone = self.marks(&waiter) >= MARKS;
+        let is_alone = waiter.marks(&self.outage) >= MARKS;
         self.queue.enter(waiter, is_alone)
-    }
-
-    /// Outages that a call took part in.
-    fn marks(&self, waiter: &Waiter) -> u32 {
-        let last = waiter.failed_in.is_some_and(|run| self.outage.verdict(run) == Verdict::Outage);
-        waiter.marks + u32::from(last)
     }
 
     /// Decides which call is admitted next. Returns the waker of the call that watches for its turn.
@@ -262,10 +255,7 @@ impl Line {
             let capacity = bound.unwrap_or(self.in_flight) as f64;
             let brakes = self.retries as f64 >= (RETRIES * capacity).max(1.0);
             let outage = &self.outage;
-            self.queue.next(brakes, self.in_flight == 0, |waiter| {
-                let last = waiter.failed_in.is_some_and(|run| outage.verdict(run) == Verdict::Outage);
-                waiter.marks + u32::from(last) >= MARKS
-            })
+            self.queue.next(brakes, self.in_flight == 0, |waiter| waiter.marks(outage) >= MARKS)
         };
         self.queue.lead(self.next)
     }
@@ -340,27 +330,19 @@ impl Line {
         }
         let entry = self.queue.get(seat)?;
         let waiter = &entry.waiter;
-        let began = self.outage.began()?.max(waiter.since);
-        let ends = began.checked_add(waiter.patience(self.outage.answers() > 0));
+        let ends = self.outage.expires(waiter.since, |has_answered| waiter.patience(has_answered));
         // The first to come when a probe is due finds out whether there is still a need for alternatives.
         let is_probe = self.next == Some(seat) && self.outage.next_probe().is_some_and(|at| at <= now);
         let is_over = (waiter.has_alternatives && !is_probe) || ends.is_some_and(|at| at <= now);
         is_over.then(|| self.outage.unavailable(now))
     }
 
-    /// When a call that has waited since `since` has waited long enough. `None` for never.
-    pub(super) fn expires(&self, patience: Patience, since: Instant) -> Option<Instant> {
-        let began = self.outage.began()?.max(since);
-        began.checked_add(patience.of(self.outage.answers() > 0))
-    }
-
     /// Wakes the calls that have waited long enough, and gives the moment at which the next one has.
     pub(super) fn wake_expired(&mut self, now: Instant) -> Option<Instant> {
-        let (began, has_answered) = (self.outage.began()?, self.outage.answers() > 0);
         let mut next: Option<Instant> = None;
         for entry in self.queue.entries() {
             let waiter = &entry.waiter;
-            let at = began.max(waiter.since).checked_add(waiter.patience(has_answered));
+            let at = self.outage.expires(waiter.since, |has_answered| waiter.patience(has_answered));
             if waiter.has_alternatives || at.is_some_and(|at| at <= now) {
                 entry.waker.take().into_iter().for_each(Waker::wake);
             } else {

@@ -138,8 +138,6 @@ pub(super) struct Outage {
 #[derive(Debug)]
 struct Hold {
     since: Instant,
-    /// Probes so far.
-    probes: u32,
     pause: Duration,
     next: Instant,
     is_probing: bool,
@@ -170,7 +168,7 @@ impl Outage {
         self.last = Some(error.clone());
         if self.failures >= self.needed() && is_outage && !self.are_bad && self.hold.is_none() {
             let next = now + FIRST_PAUSE;
-            self.hold = Some(Hold { since: now, probes: 0, pause: FIRST_PAUSE, next, is_probing: false });
+            self.hold = Some(Hold { since: now, pause: FIRST_PAUSE, next, is_probing: false });
         }
         self.run
     }
@@ -246,7 +244,6 @@ impl Outage {
     pub(super) fn probe_sent(&mut self) {
         if let Some(hold) = &mut self.hold {
             hold.is_probing = true;
-            hold.probes += 1;
         }
     }
 
@@ -307,6 +304,11 @@ impl Outage {
     /// Whether it fails often, and answers in between.
     pub(super) fn is_flaky(&self) -> bool {
         self.share > FLAKY
+    }
+
+    /// When a call has waited long enough for the end of the present run, which has waited since `since`. `None` for never.
+    pub(super) fn expires(&self, since: Instant, patience: impl FnOnce(bool) -> Duration) -> Option<Instant> {
+        self.began?.max(since).checked_add(patience(self.answers > 0))
     }
 
     /// When the first failure of the present run came.

@@ -12,21 +12,12 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::tests::again;
 use super::*;
-use crate::transport::again::{Attempt, Manner, drive};
-use crate::transport::retry::Tries;
+use crate::transport::again::{Attempt, Manner};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A call in the test's own task.
-async fn again<A: Attempt>(
-    call: &A,
-    account: &Arc<Account>,
-    manner: Manner,
-    cx: &Context,
-) -> Result<(A::Answer, u32)> {
-    drive(call, Tries::new(manner.retry, cx.priority(), account.clone()), manner, cx).await
-}
 /// A round trip: what a refusal takes.
 const TRIP: Duration = Duration::from_millis(20);
 const LATENCY: Duration = Duration::from_millis(100);

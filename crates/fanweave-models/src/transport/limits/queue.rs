@@ -15,7 +15,7 @@ use std::time::Duration;
 use fanweave_core::Priority;
 use tokio::time::Instant;
 
-use super::outage::RunOfFailures;
+use super::outage::{Outage, RunOfFailures, Verdict};
 use super::tokens::Ask;
 use crate::transport::retry::Patience;
 
@@ -49,6 +49,12 @@ pub(crate) struct Waiter {
 const LAST: Duration = Duration::from_secs(60);
 
 impl Waiter {
+    /// Outages that it took part in.
+    pub(super) fn marks(&self, outage: &Outage) -> u32 {
+        let last = self.failed_in.is_some_and(|run| outage.verdict(run) == Verdict::Outage);
+        self.marks + u32::from(last)
+    }
+
     /// How long it waits for the end of an outage.
     pub(super) fn patience(&self, has_answered: bool) -> Duration {
         let is_last = self.is_last.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));

@@ -7,9 +7,9 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use super::tests::again;
 use super::*;
-use crate::transport::again::{Attempt, Manner, drive};
-use crate::transport::retry::Tries;
+use crate::transport::again::{Attempt, Manner};
 
 /// What the server is like.
 #[derive(Debug, Clone)]
@@ -64,15 +64,6 @@ impl Default for Setup {
 const TRIP: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A call in the test's own task.
-async fn again<A: Attempt>(
-    call: &A,
-    account: &Arc<Account>,
-    manner: Manner,
-    cx: &Context,
-) -> Result<(A::Answer, u32)> {
-    drive(call, Tries::new(manner.retry, cx.priority(), account.clone()), manner, cx).await
-}
 /// Of a server at rest, in the middle.
 const LATENCY: f64 = 0.8;
 const SPREAD: f64 = 0.3;

@@ -11,7 +11,7 @@ use crate::transport::retry::Tries;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A call in the test's own task.
-async fn again<A: Attempt>(
+pub(super) async fn again<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     manner: Manner,
