@@ -258,6 +258,10 @@ async fn rows_that_wait_for_a_limit_do_not_delay_the_judgement() {
     let began = tokio::time::Instant::now();
     let job = BatchJob::new(source, Render::default(), chain, output).settings(settings(64));
     let summary = job.run().await.unwrap();
-    assert_eq!((summary.refused_rows, began.elapsed().as_secs()), (8, 42));
+    // The eighth request starts at 42 s, or some turns later: the reader is another thread, which paused time does not wait
+    // for. The last of the 64 in flight would start at 378 s.
+    let seconds = began.elapsed().as_secs();
+    assert_eq!(summary.refused_rows, 8);
+    assert!((42..=120).contains(&seconds), "{seconds} s");
     assert_eq!((summary.failed, summary.left), (0, Some(200)));
 }
