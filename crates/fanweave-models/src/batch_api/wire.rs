@@ -125,7 +125,7 @@ async fn again<T: Send, F: Future<Output = Result<T>> + Send>(
     // Nothing else of the caller's waits while it waits for this.
     let cx = Context::new().with_priority(Priority::Batch).driven();
     let tries = Tries::new(retry, Priority::Batch, model.account.clone());
-    let (done, _) = drive(&Once { model, once }, tries, manner, &cx).await?;
+    let (done, _) = drive(&Once { model, once }, tries, &manner, &cx).await?;
     Ok(done)
 }
 

@@ -61,31 +61,44 @@ pub(crate) async fn again<A: Attempt + Clone + Send + 'static>(
     manner: Manner,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    let mut tries = Tries::new(manner.retry, cx.priority(), account.clone());
+    // Two functions: the future of one would have room for the variables of both.
     if cx.is_driven() {
-        return drive(&call, tries, manner, cx).await;
+        let tries = Tries::new(manner.retry, cx.priority(), account.clone());
+        drive(&call, tries, &manner, cx).await
+    } else {
+        undriven(call, account, manner, cx).await
     }
+}
+
+/// As [`again`], for a future that may be left without being polled.
+async fn undriven<A: Attempt + Clone + Send + 'static>(
+    call: A,
+    account: &Arc<Account>,
+    manner: Manner,
+    cx: &Context,
+) -> Result<(A::Answer, u32)> {
+    let mut tries = Tries::new(manner.retry, cx.priority(), account.clone());
     if !cx.is_limited()
         && let Some((permit, presence)) = account.admit_in_place(&tries.waiter(manner.ask, cx))
     {
         let attempt = tries.begin();
         let (mut spoken, mut failed) = (false, Failed::default());
         let ready = call.prepare().await?;
-        let sent = send(&call, ready, permit, manner, &mut spoken, &mut failed, cx);
+        let sent = send(&call, ready, permit, &manner, &mut spoken, &mut failed, cx);
         // In a box: the few who call without a task of their own have room for it.
         match presence.of(Box::pin(sent)).await {
             Ok(answer) => return Ok((answer, attempt)),
-            Err(error) => retry(&call, &mut tries, attempt, manner, error, spoken, failed, cx).await?,
+            Err(error) => retry(&call, &mut tries, attempt, &manner, error, spoken, failed, cx).await?,
         }
     }
-    cx.in_task(move |cx| async move { drive(&call, tries, manner, &cx).await }).await
+    cx.in_task(move |cx| async move { drive(&call, tries, &manner, &cx).await }).await
 }
 
 /// Sends a request until it succeeds or there is no use, in the caller's own task.
 pub(crate) async fn drive<A: Attempt>(
     call: &A,
     mut tries: Tries,
-    manner: Manner,
+    manner: &Manner,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
     loop {
@@ -110,7 +123,7 @@ async fn retry<A: Attempt>(
     call: &A,
     tries: &mut Tries,
     attempt: u32,
-    manner: Manner,
+    manner: &Manner,
     error: Error,
     spoken: bool,
     failed: Failed,
@@ -140,7 +153,7 @@ async fn retry<A: Attempt>(
 async fn once<A: Attempt>(
     call: &A,
     tries: &mut Tries,
-    manner: Manner,
+    manner: &Manner,
     spoken: &mut bool,
     failed: &mut Failed,
     cx: &Context,
@@ -161,24 +174,23 @@ async fn send<A: Attempt>(
     call: &A,
     ready: A::Ready,
     mut permit: AccountPermit,
-    manner: Manner,
+    manner: &Manner,
     spoken: &mut bool,
     failed: &mut Failed,
     cx: &Context,
 ) -> Result<A::Answer> {
     let (account, began) = (permit.account().clone(), permit.sent());
-    permit.while_held(cx.emit(EventKind::RequestStarted)).await;
-    if !manner.hedge {
-        let done = call.send(ready, &mut permit, spoken, cx).await;
-        return judged(done, &permit, failed);
-    }
-    let (account, ask) = (&account, manner.ask);
-    let first = pin!(async {
+    permit.while_held(pin!(cx.emit(EventKind::RequestStarted))).await;
+    let mut first = pin!(async {
         // Held no longer than it takes, also where the second one takes longer.
         let mut permit = permit;
         let done = call.send(ready, &mut permit, spoken, cx).await;
         judged(done, &permit, failed)
     });
+    if !manner.hedge {
+        return first.as_mut().await;
+    }
+    let (account, ask) = (&account, manner.ask);
     let first = match select(first, pin!(late(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,

@@ -1,6 +1,7 @@
 //! A model behind HTTP: one call, from the prompt to the message.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -75,6 +76,17 @@ impl ChatModel for SharedModel {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let (sending, manner) = self.sending(prompt, cx)?;
+        let (mut message, attempts) = again(sending, &self.account, manner, cx).await?;
+        reply(&mut message).attempts = attempts;
+        Ok(message)
+    }
+}
+
+impl SharedModel {
+    /// The request for a prompt, and how it is sent. Takes the prompt: thousands of calls may wait with theirs, and one copy
+    /// of each is enough.
+    fn sending(&self, prompt: Prompt, cx: &Context) -> Result<(Sending, Manner)> {
         // Its raw body is of a whole answer only.
         let Timeouts { first_byte, total, .. } = self.timeouts;
         let patience = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
@@ -89,15 +101,10 @@ impl ChatModel for SharedModel {
             request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
         }
         let ask = ask(&prompt, &request);
-        // Thousands of calls may wait with their prompts: one copy of each is enough.
-        drop(prompt);
         // Whoever wants no retries wants one request.
         let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
         let manner = Manner { retry: self.retry, ask, hedge };
-        let sending = Sending { model: self.clone(), request };
-        let (mut message, attempts) = again(sending, &self.account, manner, cx).await?;
-        reply(&mut message).attempts = attempts;
-        Ok(message)
+        Ok((Sending { model: self.clone(), request }, manner))
     }
 }
 
@@ -443,7 +450,7 @@ impl Streamed {
             // A stream that only the transport asked for can be asked for again.
             *spoken = cx.wants_deltas();
             self.fold.push(&delta);
-            permit.while_held(cx.delta(delta)).await;
+            permit.while_held(pin!(cx.delta(delta))).await;
         }
     }
 }

@@ -20,7 +20,7 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
@@ -332,15 +332,14 @@ impl AccountPermit {
     }
 
     /// Does `work` that waits for the reader of an answer. Permits that other calls wait for meanwhile are given up.
-    pub(crate) async fn while_held(&mut self, work: impl Future<Output = ()>) {
-        let mut work = pin!(work);
-        if futures::poll!(&mut work).is_ready() {
+    pub(crate) async fn while_held(&mut self, mut work: Pin<&mut impl Future<Output = ()>>) {
+        if futures::poll!(work.as_mut()).is_ready() {
             return;
         }
         loop {
             tokio::select! {
                 biased;
-                () = &mut work => return,
+                () = work.as_mut() => return,
                 () = sleep(BEHIND) => self.give_up(),
             }
         }

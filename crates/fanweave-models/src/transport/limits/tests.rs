@@ -17,7 +17,7 @@ pub(super) async fn again<A: Attempt>(
     manner: Manner,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    drive(call, Tries::new(manner.retry, cx.priority(), account.clone()), manner, cx).await
+    drive(call, Tries::new(manner.retry, cx.priority(), account.clone()), &manner, cx).await
 }
 
 fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
