@@ -20,7 +20,7 @@
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
