@@ -7,12 +7,12 @@ use fanweave_core::{Context, chain, step};
 use futures::{FutureExt, StreamExt};
 
 use crate::styles::{STYLES, Style};
-use crate::verbs::{ASKED, Inside, Models, VERBS, Verb, drain, nothing, start};
-use crate::{ends, limited, styles};
+use crate::verbs::{ASKED, Inside, VERBS, Verb, drain, nothing, start};
+use crate::{ends, fakes, limited, styles};
 
 /// One verb beside another, within `cx`.
 pub(crate) async fn beside(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
-    let models = Models::of(load);
+    let models = fakes::models(load);
     let run_inner = || drain(start(inner, &models, &nothing(), cx)).boxed();
     styles::run(style, || start(outer, &models, &nothing(), cx), run_inner).await;
 }
@@ -43,7 +43,7 @@ async fn every_verb_in_the_code_of_every_other_ends() {
         for (style, n) in STYLES.into_iter().flat_map(|style| [(style, 1), (style, 2)]) {
             let (cx, load) = limited(n);
             let what = format!("{inner:?} in {outer:?}, {style:?}, concurrency {n}");
-            let work = drain(start(outer, &Models::of(&load), &inside(inner, style, &load), &cx));
+            let work = drain(start(outer, &fakes::models(&load), &inside(inner, style, &load), &cx));
             ends(&what, n, &cx, &load, work).await;
         }
     }
