@@ -1,5 +1,6 @@
 //! An account at a simulated server, with the most requests in flight that server and client have seen.
 
+use std::fmt::Debug;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,9 +73,9 @@ impl Account {
         Self { server, ceiling, sent, model, echo }
     }
 
-    /// Requests that have arrived.
-    pub(crate) fn requests(&self) -> u64 {
-        self.server.stats().requests
+    /// What changes while calls go on.
+    pub(crate) fn progress(&self) -> impl PartialEq + Debug + use<> {
+        (self.server.stats(), self.state())
     }
 
     fn state(&self) -> AccountState {

@@ -91,24 +91,29 @@ impl Setup {
             });
             figures.lock().unwrap().add(&found);
         };
-        watched(&what, || watched_account.requests(), work);
+        watched(&what, || watched_account.progress(), work);
         std::mem::take(&mut *found.lock().unwrap())
     }
 }
 
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 #[test]
 fn random_compositions_end_and_keep_to_the_limit_of_their_account() {
-    let runs = std::env::var("FANWEAVE_ACCOUNT_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
+    let runs = setting("FANWEAVE_ACCOUNT_RUNS").unwrap_or(RUNS);
+    let only = setting("FANWEAVE_ACCOUNT_SEED");
     let (next, total, began) = (AtomicU64::new(0), Mutex::new(Figures::default()), Instant::now());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= runs {
+                    let run = next.fetch_add(1, Ordering::Relaxed);
+                    if run >= runs {
                         return;
                     }
-                    let figures = Setup::random(seed).run();
+                    let figures = Setup::random(only.unwrap_or(run)).run();
                     total.lock().unwrap().add(&figures);
                 }
             });

@@ -44,7 +44,7 @@ fn batch(style: Style, n: usize) {
             println!("{style:?}, {n}: {:?} in {:?}", account.held(&cx, None), began.elapsed());
         });
     };
-    watched(&format!("200 rows, {style:?}, an account of {n}"), || watched_account.requests(), work);
+    watched(&format!("200 rows, {style:?}, an account of {n}"), || watched_account.progress(), work);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Time without a request after which a run counts as hung. Permits that are given up cost up to 100 ms each.
+/// Time without progress after which a run counts as hung. Permits that are given up cost up to 100 ms each.
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// Maximum time of a run that goes on sending requests.
