@@ -112,7 +112,8 @@ async fn a_call_that_waits_for_the_answer_of_another_one_returns_the_permit_arou
     let holds = Model::new(HoldsPermit(cached.clone()));
     // The second one has begun to make the answer, and waits for the permit that the first one holds.
     let work = async {
-        _ = tokio::join!(holds.generate_in(ASKED.into(), &cx), cached.generate_in(ASKED.into(), &cx))
+        let calls = [holds.generate_in(ASKED.into(), &cx), cached.generate_in(ASKED.into(), &cx)];
+        futures::future::try_join_all(calls).await.unwrap();
     };
     ends("a permit around a cached answer", 1, &cx, &load, work).await;
     assert_eq!(load.calls(), 1);

@@ -1,6 +1,7 @@
 //! Random compositions of verbs, each at an account of its own.
 
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -105,6 +106,7 @@ fn random_compositions_end_and_keep_to_the_limit_of_their_account() {
     let runs = setting("FANWEAVE_ACCOUNT_RUNS").unwrap_or(RUNS);
     let only = setting("FANWEAVE_ACCOUNT_SEED");
     let (next, total, began) = (AtomicU64::new(0), Mutex::new(Figures::default()), Instant::now());
+    let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..AT_ONCE {
             scope.spawn(|| {
@@ -113,11 +115,17 @@ fn random_compositions_end_and_keep_to_the_limit_of_their_account() {
                     if run >= runs {
                         return;
                     }
-                    let figures = Setup::random(only.unwrap_or(run)).run();
-                    total.lock().unwrap().add(&figures);
+                    let setup = Setup::random(only.unwrap_or(run));
+                    let seed = setup.seed;
+                    match catch_unwind(AssertUnwindSafe(|| setup.run())) {
+                        Ok(figures) => total.lock().unwrap().add(&figures),
+                        Err(_) => failed.lock().unwrap().push(seed),
+                    }
                 }
             });
         }
     });
     println!("{:?} in {:?}", total.lock().unwrap(), began.elapsed());
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "failed, each told above: the seeds {failed:?}");
 }
