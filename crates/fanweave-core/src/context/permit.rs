@@ -171,6 +171,14 @@ impl Context {
         }
     }
 
+    /// Returns the permit that a call around this one [holds](Self::hold), before a wait for another call of the run. The next
+    /// call takes one of its own.
+    #[doc(hidden)]
+    pub fn return_permit(&self) {
+        let held = self.shared.work.as_ref().and_then(|work| work.take_permit());
+        drop(held);
+    }
+
     /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and events
     /// that `work` emits through the context it is given are buffered, and the returned future hands them on. That context is
     /// [driven](Self::is_driven) unless they are read. A permit that is taken in `work` itself belongs into

@@ -80,7 +80,14 @@ impl Cached {
     /// Makes the call, unless another one brings the answer meanwhile.
     async fn call(&self, key: CacheKey, prompt: Prompt, cx: &Context) -> Result<Message> {
         let turn = self.turn(key);
-        let _turn = turn.lock().await;
+        let _turn = match turn.try_lock() {
+            Ok(turn) => turn,
+            Err(_) => {
+                // The call that has the turn may wait for the permit that a call around this one holds.
+                cx.return_permit();
+                turn.lock().await
+            }
+        };
         // Whoever had the turn before may have brought the answer.
         if let Some(answer) = self.remembered(&key).await? {
             return Ok(answer);

@@ -4,6 +4,7 @@
 //! compositions run: 2,000 unless it is set.
 
 mod buffer;
+mod fakes;
 mod outsiders;
 mod pairs;
 mod plan;

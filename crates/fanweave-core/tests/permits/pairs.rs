@@ -1,18 +1,19 @@
 //! Every verb within every other, in every style.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use fanweave_core::model::fake::Load;
-use fanweave_core::{Context, chain, step};
+use fanweave_core::model::fake::{Fake, Load};
+use fanweave_core::{ChatModel, Context, MemoryCache, Message, Model, Prompt, Result, chain, step};
 use futures::{FutureExt, StreamExt};
 
 use crate::styles::{STYLES, Style};
-use crate::verbs::{ASKED, Inside, Models, VERBS, Verb, drain, nothing, start};
-use crate::{ends, limited, styles};
+use crate::verbs::{ASKED, Inside, VERBS, Verb, drain, nothing, start};
+use crate::{ends, fakes, limited, styles};
 
 /// One verb beside another, within `cx`.
 pub(crate) async fn beside(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
-    let models = Models::of(load);
+    let models = fakes::models(load);
     let run_inner = || drain(start(inner, &models, &nothing(), cx)).boxed();
     styles::run(style, || start(outer, &models, &nothing(), cx), run_inner).await;
 }
@@ -43,7 +44,7 @@ async fn every_verb_in_the_code_of_every_other_ends() {
         for (style, n) in STYLES.into_iter().flat_map(|style| [(style, 1), (style, 2)]) {
             let (cx, load) = limited(n);
             let what = format!("{inner:?} in {outer:?}, {style:?}, concurrency {n}");
-            let work = drain(start(outer, &Models::of(&load), &inside(inner, style, &load), &cx));
+            let work = drain(start(outer, &fakes::models(&load), &inside(inner, style, &load), &cx));
             ends(&what, n, &cx, &load, work).await;
         }
     }
@@ -73,8 +74,8 @@ async fn rows_whose_step_calls_a_model_while_it_reads_a_stream_end() {
 #[tokio::test(start_paused = true)]
 async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others() {
     let (cx, load) = limited(1);
-    let cached = fanweave_core::model::fake::Fake::echo().count_in(&load).model();
-    let cached = chain(cached.cached(fanweave_core::MemoryCache::default()));
+    let cached = Fake::echo().count_in(&load).model();
+    let cached = chain(cached.cached(MemoryCache::default()));
     let work = async {
         let mut left = cached.stream_in(ASKED, &cx);
         left.next().await;
@@ -83,5 +84,37 @@ async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others(
         left.output().await.unwrap();
     };
     ends("a cached stream", 1, &cx, &load, work).await;
+    assert_eq!(load.calls(), 1);
+}
+
+/// Calls a model after a second, within a permit of its own.
+struct HoldsPermit(Model);
+
+impl ChatModel for HoldsPermit {
+    fn name(&self) -> &str {
+        "test/holds-permit"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let model = self.0.clone();
+        cx.permit(move |cx| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            model.generate_in(prompt, &cx).await
+        })
+        .await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_waits_for_the_answer_of_another_one_returns_the_permit_around_it() {
+    let (cx, load) = limited(1);
+    let cached = Fake::echo().count_in(&load).model().cached(MemoryCache::default());
+    let holds = Model::new(HoldsPermit(cached.clone()));
+    // The second one has begun to make the answer, and waits for the permit that the first one holds.
+    let work = async {
+        let calls = [holds.generate_in(ASKED.into(), &cx), cached.generate_in(ASKED.into(), &cx)];
+        futures::future::try_join_all(calls).await.unwrap();
+    };
+    ends("a permit around a cached answer", 1, &cx, &load, work).await;
     assert_eq!(load.calls(), 1);
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanweave_core::Context;
-use fanweave_core::model::fake::Load;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use crate::styles::{self, STYLES, Style};
 use crate::verbs::{Inside, Models, VERBS, Verb, drain, nothing, start};
+
+/// Makes the models of one part of a plan, given the time that an answer takes to begin and the time for each word.
+pub(crate) type MakeModels = Arc<dyn Fn(Duration, Duration) -> Models + Send + Sync>;
 
 /// A verb, what runs beside it and in which style, and what runs in its step, tool or generator.
 #[derive(Debug)]
@@ -36,20 +38,20 @@ impl Plan {
         Arc::new(Self { verb, style, latency, per_word, beside, inside })
     }
 
-    pub(crate) fn run(self: Arc<Self>, load: Load, cx: Context) -> BoxFuture<'static, ()> {
+    pub(crate) fn run(self: Arc<Self>, make: MakeModels, cx: Context) -> BoxFuture<'static, ()> {
         async move {
-            let models = Models { load: load.clone(), latency: self.latency, per_word: self.per_word };
+            let models = make(self.latency, self.per_word);
             let inside: Inside = match self.inside.clone() {
                 None => nothing(),
                 Some(plan) => {
-                    let load = load.clone();
-                    Arc::new(move |cx| plan.clone().run(load.clone(), cx))
+                    let make = make.clone();
+                    Arc::new(move |cx| plan.clone().run(make.clone(), cx))
                 }
             };
             let outer = || start(self.verb, &models, &inside, &cx);
             let beside = || match self.beside.clone() {
                 None => drain(start(self.verb, &models, &nothing(), &cx)).boxed(),
-                Some(plan) => plan.run(load.clone(), cx.clone()),
+                Some(plan) => plan.run(make.clone(), cx.clone()),
             };
             styles::run(self.style, outer, beside).await;
         }

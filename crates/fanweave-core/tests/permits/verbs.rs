@@ -1,13 +1,12 @@
 //! The verbs: each makes calls within a context, and gives what it reads as a stream that nobody polls but its reader.
+//! The tests of other crates include this file, `styles.rs` and `plan.rs`, with models of their own.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use fanweave_core::model::fake::{Fake, Load};
 use fanweave_core::tool::{Tool, Tools};
 use fanweave_core::{
-    Chain, ChatModel, Context, Delta, Message, Model, Part, Prompt, Result, Role, ToolCall, ToolSpec, chain,
-    generator, parallel, step, text,
+    Chain, Context, Message, Model, Part, Prompt, Result, Role, ToolCall, ToolSpec, chain, generator,
+    parallel, step, text,
 };
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -53,25 +52,18 @@ pub(crate) fn nothing() -> Inside {
     Arc::new(|_| async {}.boxed())
 }
 
-/// The models of one run, which count their calls.
+/// The models that the verbs call.
 #[derive(Clone)]
 pub(crate) struct Models {
-    pub(crate) load: Load,
-    pub(crate) latency: Duration,
-    pub(crate) per_word: Duration,
+    /// Answers with its prompt.
+    pub(crate) echo: Model,
+    /// [Asks for tools](ask_for_tools), and then answers.
+    pub(crate) agent: Model,
 }
 
 impl Models {
-    pub(crate) fn of(load: &Load) -> Self {
-        Self { load: load.clone(), latency: Duration::from_millis(100), per_word: Duration::from_millis(10) }
-    }
-
-    fn fake(&self) -> Model {
-        Fake::echo().latency(self.latency).per_word(self.per_word).count_in(&self.load).model()
-    }
-
     fn words(&self) -> Chain<Prompt, String> {
-        chain(self.fake()) | text()
+        chain(self.echo.clone()) | text()
     }
 
     /// The words, and then the user's code.
@@ -106,10 +98,10 @@ pub(crate) fn start(verb: Verb, models: &Models, inside: &Inside, cx: &Context) 
             let rows = models.then(inside).batch([ASKED, ASKED, ASKED]).concurrency(2).within(cx);
             rows.run().map(|row| check(row.result)).boxed()
         }
-        Verb::ManyStream => chain(models.fake()).lines().stream_in(ASKED.into(), cx).map(check).boxed(),
+        Verb::ManyStream => chain(models.echo.clone()).lines().stream_in(ASKED.into(), cx).map(check).boxed(),
         Verb::Each => {
             let each = user_step(inside) | step(|line: String, _| async move { Ok(Prompt::from(line)) });
-            let lines = chain(models.fake()).lines().each(each | &models.fake() | text());
+            let lines = chain(models.echo.clone()).lines().each(each | &models.echo | text());
             lines.stream_in(ASKED.into(), cx).map(check).boxed()
         }
         Verb::Generator => {
@@ -128,7 +120,7 @@ pub(crate) fn start(verb: Verb, models: &Models, inside: &Inside, cx: &Context) 
         }
         Verb::ToolLoop => {
             let tools = Tools::new().tool(Does(inside.clone()));
-            let agent = Model::new(Agent(models.clone())).with_tools(tools).run_tools(5);
+            let agent = models.agent.clone().with_tools(tools).run_tools(5);
             chain(agent).stream_in(ASKED, &cx).map(check).boxed()
         }
         Verb::Parallel => {
@@ -149,33 +141,13 @@ pub(crate) async fn drain(mut items: Items) {
     while items.next().await.is_some() {}
 }
 
-/// A model of an outsider, which asks for two tools and then answers.
-struct Agent(Models);
-
-impl ChatModel for Agent {
-    fn name(&self) -> &str {
-        "test/agent"
-    }
-
-    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let models = self.0.clone();
-        cx.permit(move |cx| async move {
-            let _flight = models.load.enter();
-            tokio::time::sleep(models.latency).await;
-            for word in ["one ", "two ", "three"] {
-                tokio::time::sleep(models.per_word).await;
-                cx.delta(Delta::text(word)).await;
-            }
-            let mut message = Message::assistant("one two three");
-            if prompt.messages.last().is_some_and(|last| last.role != Role::Tool) {
-                let call = |id: &str| {
-                    Part::ToolCall(ToolCall { id: id.into(), name: "does".into(), arguments: "{}".into() })
-                };
-                message.parts.extend([call("1"), call("2")]);
-            }
-            Ok(message)
-        })
-        .await
+/// Adds two tool calls to the answer of an agent, unless `prompt` ends with results of tools.
+pub(crate) fn ask_for_tools(prompt: &Prompt, answer: &mut Message) {
+    if prompt.messages.last().is_some_and(|last| last.role != Role::Tool) {
+        let call = |id: &str| {
+            Part::ToolCall(ToolCall { id: id.into(), name: "does".into(), arguments: "{}".into() })
+        };
+        answer.parts.extend([call("1"), call("2")]);
     }
 }
 

@@ -83,8 +83,10 @@ async fn undriven<A: Attempt + Clone + Send + 'static>(
     {
         let attempt = tries.begin();
         let (mut spoken, mut failed) = (false, Failed::default());
-        let ready = call.prepare().await?;
-        let sent = send(&call, ready, permit, &manner, &mut spoken, &mut failed, cx);
+        let sent = async {
+            let ready = call.prepare().await?;
+            send(&call, ready, permit, &manner, &mut spoken, &mut failed, cx).await
+        };
         // In a box: the few who call without a task of their own have room for it.
         match presence.of(Box::pin(sent)).await {
             Ok(answer) => return Ok((answer, attempt)),

@@ -193,7 +193,7 @@ impl Account {
     }
 
     fn permit(self: &Arc<Self>, ticket: Ticket) -> AccountPermit {
-        AccountPermit { account: self.clone(), run: None, ticket, is_settled: false, has_ended: false }
+        AccountPermit { account: self.clone(), run: None, ticket, is_settled: false }
     }
 
     /// What a run of failures turned out to be.
@@ -301,8 +301,6 @@ pub(crate) struct AccountPermit {
     run: Option<RunPermit>,
     ticket: Ticket,
     is_settled: bool,
-    /// Whether it was given up before the end of the request.
-    has_ended: bool,
 }
 
 /// How long the reader of an answer may be behind before permits are given up for calls that wait.
@@ -350,9 +348,8 @@ impl AccountPermit {
             run.give_up();
         }
         let is_wanted = |line: &Line| line.queue.waiting() != [0, 0];
-        if !self.has_ended && is_wanted(&lock(&self.account.line)) {
-            self.has_ended = true;
-            self.account.change(|line| line.give_up(&self.ticket, Instant::now()));
+        if !self.ticket.is_given_up && is_wanted(&lock(&self.account.line)) {
+            self.account.change(|line| line.give_up(&mut self.ticket, Instant::now()));
         }
     }
 
@@ -398,9 +395,7 @@ impl Drop for AccountPermit {
             if !self.is_settled {
                 line.failed(&self.ticket, now);
             }
-            if !self.has_ended {
-                line.ended(&self.ticket, now);
-            }
+            line.ended(&self.ticket, now);
             let leader = line.queue.leader();
             let next = line.elect();
             // The leader of before wakes by itself where only the clock is in its way.

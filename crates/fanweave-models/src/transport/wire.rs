@@ -72,6 +72,10 @@ pub(crate) struct Record {
     is_armed: AtomicBool,
     /// Whether an answer began before its request had been written.
     is_early: AtomicBool,
+    /// Whether the answer to the current request has been read to its end. Set before the first request.
+    is_read: AtomicBool,
+    /// Whether bytes were left over when the connection ended.
+    has_rest: AtomicBool,
     has_surplus: AtomicBool,
     has_ended: AtomicBool,
     ended: AtomicWaker,
@@ -83,6 +87,8 @@ impl Record {
             trust,
             is_armed: AtomicBool::new(false),
             is_early: AtomicBool::new(false),
+            is_read: AtomicBool::new(true),
+            has_rest: AtomicBool::new(false),
             has_surplus: AtomicBool::new(false),
             has_ended: AtomicBool::new(false),
             ended: AtomicWaker::new(),
@@ -92,12 +98,30 @@ impl Record {
     /// Expects a request.
     pub(crate) fn arm(&self) {
         self.is_early.store(false, Ordering::Relaxed);
+        self.is_read.store(false, Ordering::SeqCst);
         self.is_armed.store(true, Ordering::Release);
     }
 
     /// Whether the answer began before its request had been written.
     pub(crate) fn is_early(&self) -> bool {
         self.is_early.load(Ordering::Acquire)
+    }
+
+    /// Reports that the answer has been read to its end: bytes left over are not part of it.
+    pub(crate) fn read(&self) {
+        self.is_read.store(true, Ordering::SeqCst);
+        if self.has_rest.load(Ordering::SeqCst) {
+            self.surplus();
+        }
+    }
+
+    /// Reports that the connection has ended with bytes left over. They are the rest of an answer if that was dropped before
+    /// its end.
+    fn rest(&self) {
+        self.has_rest.store(true, Ordering::SeqCst);
+        if self.is_read.load(Ordering::SeqCst) {
+            self.surplus();
+        }
     }
 
     /// Reports that the connection has delivered bytes that nobody asked for.
@@ -130,7 +154,7 @@ pub(crate) async fn drive<S: Socket>(connection: http1::Connection<Wire<S>, Sent
         Ok(mut parts) => {
             // Where the server closes the connection after an answer, hyper does not look at what follows it.
             if !parts.read_buf.is_empty() {
-                ending.0.surplus();
+                ending.0.rest();
             }
             drop(ending);
             let _ = std::future::poll_fn(|task| Pin::new(&mut parts.io).poll_shutdown(task)).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fanweave_core::{ErrorKind, chain};
+use fanweave_core::{ErrorKind, chain, text};
 use fanweave_models::{Client, ModelBuilder, RetryPolicy};
 use futures::StreamExt;
 use serde_json::Value;
@@ -324,4 +324,30 @@ async fn a_surplus_answer_that_the_runtime_has_not_heard_of_reaches_no_call() {
         assert_eq!(model.invoke(row).await.unwrap().text(), format!("echo {row}"));
         std::thread::sleep(MS * 6);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_rest_of_an_answer_that_was_dropped_is_no_surplus() {
+    let settings = fanweave_sim::Settings { chunks: 50, ..fanweave_sim::Settings::default() };
+    let server = fanweave_sim::Server::start(settings).unwrap();
+    let model = ModelBuilder::new("openai/echo-dropped")
+        .base_url(server.base_url())
+        .api_key("sk-test")
+        .client(Client::builder().no_proxy().build().unwrap())
+        .build()
+        .unwrap();
+    let echo = chain(model) | text();
+    let words = "word ".repeat(200);
+    for _ in 0..100 {
+        let mut left = echo.stream(&*words);
+        left.next().await.unwrap().unwrap();
+        drop(left);
+        echo.stream(&*words).output().await.unwrap();
+    }
+    let opened = server.stats().connections_opened;
+    for _ in 0..20 {
+        echo.invoke("x").await.unwrap();
+    }
+    let opened = server.stats().connections_opened - opened;
+    assert!(opened <= 1, "{opened} connections for 20 calls one after the other");
 }

@@ -136,6 +136,8 @@ pub(super) struct Ticket {
     is_hedge: bool,
     /// Whether somebody else polls the call.
     is_in_place: bool,
+    /// Whether the permit was given up before the end of the request.
+    pub(super) is_given_up: bool,
 }
 
 /// How a request was refused.
@@ -208,20 +210,35 @@ impl Line {
         Some((ticket, presence))
     }
 
-    /// Gives up the permits of calls that nobody polls, because others wait for them. Tells whether there were any.
-    fn give_up_absent(&mut self, now: Instant) -> bool {
+    /// Gives up the permits of calls that nobody polls, because others wait for them. Gives the time to do so again: now,
+    /// if there were any.
+    fn give_up_absent(&mut self, now: Instant) -> Option<Instant> {
+        if self.in_place.is_empty() {
+            return None;
+        }
         let before = self.in_place.len();
         self.in_place.retain(|_, presence| !presence.is_absent(now));
         let absent = before - self.in_place.len();
         self.in_flight -= absent;
         self.over_limit += absent as u64;
-        absent > 0
+        Some(if absent > 0 { now } else { now + ABSENT })
     }
 
-    /// A permit is given up before the end of its request, because others wait for it.
-    pub(super) fn give_up(&mut self, ticket: &Ticket, now: Instant) {
-        self.over_limit += 1;
+    /// A permit is given up before the end of its request, because others wait for it. No effect if it has been.
+    pub(super) fn give_up(&mut self, ticket: &mut Ticket, now: Instant) {
+        self.over_limit += u64::from(self.holds_permit(ticket));
         self.ended(ticket, now);
+        ticket.is_given_up = true;
+    }
+
+    /// Whether the request counts as one in flight.
+    fn holds_permit(&self, ticket: &Ticket) -> bool {
+        !ticket.is_given_up && (!ticket.is_in_place || self.in_place.contains_key(&ticket.call))
+    }
+
+    /// Requests in flight beside that of `ticket`.
+    fn others(&self, ticket: &Ticket) -> usize {
+        self.in_flight - usize::from(self.holds_permit(ticket))
     }
 
     /// Notes whose request was admitted.
@@ -284,13 +301,15 @@ impl Line {
         if self.queue.leader() != Some(seat) {
             return Turn::Wait(None);
         }
-        let expires = self.outage.holds().then(|| self.wake_expired(now)).flatten();
+        let is_held = self.outage.holds();
+        let expires = is_held.then(|| self.wake_expired(now)).flatten();
         let at = |when: Option<Instant>| Turn::Wait(when.into_iter().chain(expires).min());
         if self.next != Some(seat) {
             self.holds_back = true;
-            return at(None);
+            // One that runs alone waits for the end of all others.
+            let waits_for_all = self.queue.is_in(seat, ALONE) && !self.runs_alone && !is_held;
+            return at(if waits_for_all { self.give_up_absent(now) } else { None });
         }
-        let is_probe = self.outage.holds();
         let held = match self.outage.next_probe() {
             Some(probe) => Some(probe).filter(|probe| *probe > now),
             None => self.outage.reopens(self.in_flight, now),
@@ -307,18 +326,14 @@ impl Line {
                 let is_alone = self.queue.is_in(seat, ALONE);
                 self.queue.leave(seat);
                 self.runs_alone = is_alone;
-                if is_probe {
+                if is_held {
                     self.outage.probe_sent();
                 }
                 let ticket = self.mark(ticket, &waiter);
-                Turn::Now(permit, Ticket { is_probe, is_alone, ..ticket })
+                Turn::Now(permit, Ticket { is_probe: is_held, is_alone, ..ticket })
             }
             Some(Obstacle::Until(when)) => at(Some(when)),
-            Some(Obstacle::Change) if !self.in_place.is_empty() => {
-                let is_any = self.give_up_absent(now);
-                at(Some(if is_any { now } else { now + ABSENT }))
-            }
-            Some(Obstacle::Change) => at(None),
+            Some(Obstacle::Change) => at(self.give_up_absent(now)),
             Some(Obstacle::Size { need, limit }) => Turn::Never { need, limit },
         }
     }
@@ -361,7 +376,7 @@ impl Line {
             // Both requests of a call that is hedged say the same.
             Evidence::Failure | Evidence::Overload if !ticket.is_hedge => {
                 let was_held = self.outage.holds();
-                let is_outage = evidence == Evidence::Failure || self.in_flight <= 1;
+                let is_outage = evidence == Evidence::Failure || self.others(ticket) == 0;
                 // A server that is gone answers nobody, whoever took it down.
                 let is_there = error.status().is_some() || error.kind() == ErrorKind::Timeout;
                 let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
@@ -445,6 +460,7 @@ impl Line {
             is_fair: self.outage.is_answering(),
             is_hedge: false,
             is_in_place: false,
+            is_given_up: false,
         }
     }
 
@@ -466,11 +482,14 @@ impl Line {
         (input > limit).then_some((input as u64, limit as u64))
     }
 
-    /// A request has ended, in whatever way.
+    /// A request has ended, in whatever way. No effect if its permit was given up.
     pub(super) fn ended(&mut self, ticket: &Ticket, now: Instant) {
-        // One that was absent has been counted out.
-        if !ticket.is_in_place || self.in_place.remove(&ticket.call).is_some() {
-            self.in_flight -= 1;
+        if ticket.is_given_up {
+            return;
+        }
+        self.in_flight = self.others(ticket);
+        if ticket.is_in_place {
+            self.in_place.remove(&ticket.call);
         }
         self.retries -= usize::from(ticket.is_retry);
         self.runs_alone &= !ticket.is_alone;
@@ -573,7 +592,7 @@ impl Line {
             if self.outage.is_answering() {
                 self.capacity_before = Some(self.capacity.clone());
             }
-            let pause = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1);
+            let pause = self.capacity.refused(ticket.capacity_epoch, self.others(ticket));
             // Probes have pauses of their own.
             if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
                 self.close(pause, now);

@@ -72,3 +72,6 @@ impl<F: Future + Unpin> Future for Watched<F> {
         Pin::new(&mut this.work).poll(&mut Context::from_waker(&this.waker))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
     account
 }
 
-fn waiter(ask: Ask, priority: Priority) -> Waiter {
+pub(super) fn waiter(ask: Ask, priority: Priority) -> Waiter {
     let policy = RetryPolicy::default();
     Waiter {
         ask,
@@ -53,7 +53,7 @@ fn tried(account: &Arc<Account>) -> Option<AccountPermit> {
 }
 
 /// Waits for a permit without a run around it.
-async fn admitted(account: &Arc<Account>, ask: Ask, priority: Priority) -> Result<AccountPermit> {
+pub(super) async fn admitted(account: &Arc<Account>, ask: Ask, priority: Priority) -> Result<AccountPermit> {
     Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
 }
 

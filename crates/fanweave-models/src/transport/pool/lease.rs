@@ -73,6 +73,9 @@ impl Lease {
     /// That is certain for the first request of a connection, and over HTTP/2. After that, surplus bytes of an earlier
     /// answer would have been taken for this one, and this one would follow.
     pub(crate) fn poll_verdict(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Unfit>> {
+        if let Some(Connection::One { record, .. }) = &self.connection {
+            record.read();
+        }
         let Some(Connection::One { sender, record, is_used: true }) = &mut self.connection else {
             return Poll::Ready(Ok(()));
         };

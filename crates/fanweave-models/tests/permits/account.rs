@@ -1,0 +1,171 @@
+//! An account at a simulated server, with the most requests in flight that server and client have seen.
+
+use std::fmt::Debug;
+use std::num::NonZeroUsize;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanweave_core::model::fake::Load;
+use fanweave_core::{Context, Model, Result, RetryPolicy};
+use fanweave_models::{AccountState, Body, Client, HttpTransport, ModelBuilder, RateLimits, account_states};
+use fanweave_sim::{Server, Settings};
+use http::{Request, Response};
+use http_body_util::BodyExt;
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+
+/// How many requests an account takes at once.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Ceiling {
+    /// The client knows it.
+    Set(usize),
+    /// The server refuses more, and the client finds out. Calls run in place until then.
+    Learnt(usize),
+}
+
+/// The runtime of all servers: it goes on while a test is stuck.
+fn servers() -> &'static Runtime {
+    static SERVERS: OnceLock<Runtime> = OnceLock::new();
+    let start = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    SERVERS.get_or_init(|| start().unwrap())
+}
+
+pub(crate) struct Account {
+    server: Server,
+    ceiling: Ceiling,
+    /// Requests in flight as the client sees them.
+    sent: Load,
+    /// No other account has one of that name.
+    model: String,
+    /// The model that answers with its prompt. Keeps the state of the account alive.
+    pub(crate) echo: Model,
+}
+
+impl Account {
+    /// An account of its own at a server of its own. With `counts`, its requests pass through a transport that counts them.
+    pub(crate) fn start(ceiling: Ceiling, counts: bool, settings: Settings) -> Self {
+        let (concurrency, max_in_flight) = match ceiling {
+            Ceiling::Set(n) => (NonZeroUsize::new(n), None),
+            Ceiling::Learnt(n) => (None, Some(n)),
+        };
+        let guard = servers().enter();
+        let server = Server::start(Settings { max_in_flight, ..settings }).unwrap();
+        drop(guard);
+        let sent = Load::default();
+        let mut client = Client::builder().no_proxy().build().unwrap();
+        if counts {
+            let counted = Counted { client, sent: sent.clone() };
+            client = Client::builder().transport(counted).build().unwrap();
+        }
+        // A server may get the port of an earlier one, whose account would be the same.
+        static ACCOUNTS: AtomicUsize = AtomicUsize::new(0);
+        let model = format!("echo-{}", ACCOUNTS.fetch_add(1, Ordering::Relaxed));
+        let echo = ModelBuilder::new(format!("openai/{model}"))
+            .base_url(server.base_url())
+            .api_key("sk-test")
+            .client(client)
+            .retry(RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() })
+            .limits(RateLimits { concurrency, ..RateLimits::default() })
+            .build()
+            .unwrap();
+        Self { server, ceiling, sent, model, echo }
+    }
+
+    /// What changes while calls go on.
+    pub(crate) fn progress(&self) -> impl PartialEq + Debug + use<> {
+        (self.server.stats(), self.state())
+    }
+
+    fn state(&self) -> AccountState {
+        account_states().into_iter().find(|state| state.model == self.model).unwrap()
+    }
+
+    /// Checks that nothing is left in flight, that no call waits and that all permits of `cx` are free.
+    pub(crate) async fn is_at_rest(&self, cx: &Context, run: Option<usize>) {
+        let has_permits = || {
+            let n = run.unwrap_or(1);
+            (0..n).map_while(|_| cx.try_permit()).collect::<Vec<_>>().len() == n
+        };
+        // Tasks whose owners were dropped end with their next turn, and the server finds out later.
+        for _ in 0..2000 {
+            let state = self.state();
+            let left = self.server.stats().in_flight;
+            if (left, state.in_flight, state.waiting, self.sent.in_flight()) == (0, 0, 0, 0) && has_permits()
+            {
+                return;
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        panic!("left behind, permits free: {}: {:?}, {:?}", has_permits(), self.state(), self.server.stats());
+    }
+
+    /// Checks that no more requests were in flight than the account and the run allow.
+    ///
+    /// The server sees a request for a while after its call was dropped. The count of the client is exact.
+    pub(crate) fn held(&self, cx: &Context, run: Option<usize>) -> Figures {
+        let (stats, state) = (self.server.stats(), self.state());
+        let run = run.map(|n| n as u64 + cx.over_limit());
+        let account = match self.ceiling {
+            Ceiling::Set(n) => Some(n as u64 + state.over_limit),
+            Ceiling::Learnt(_) => None,
+        };
+        if let Some(allowed) = run.into_iter().chain(account).min() {
+            let (peak, sent) = (stats.peak_in_flight, self.sent.max_in_flight() as u64);
+            assert!(sent <= allowed, "{sent} in flight at the client, {allowed} allowed");
+            let dropped = stats.client_disconnects;
+            assert!(peak <= allowed + dropped, "{peak} at the server, {allowed} allowed, {dropped} dropped");
+        }
+        Figures {
+            runs: 1,
+            requests: stats.requests,
+            refused: stats.rejected_429,
+            dropped: stats.client_disconnects,
+            over_limit: state.over_limit,
+            peak: stats.peak_in_flight,
+        }
+    }
+}
+
+/// What runs came to.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) runs: u64,
+    pub(crate) requests: u64,
+    pub(crate) refused: u64,
+    pub(crate) dropped: u64,
+    pub(crate) over_limit: u64,
+    /// Most requests in flight that a server saw.
+    pub(crate) peak: u64,
+}
+
+impl Figures {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.requests += other.requests;
+        self.refused += other.refused;
+        self.dropped += other.dropped;
+        self.over_limit += other.over_limit;
+        self.peak = self.peak.max(other.peak);
+    }
+}
+
+/// Counts requests from their first byte to the end of the answer.
+struct Counted {
+    client: Client,
+    sent: Load,
+}
+
+impl HttpTransport for Counted {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+        let flight = self.sent.enter();
+        let answer = HttpTransport::send(&self.client, request).await?;
+        Ok(answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let _in_flight = &flight;
+                frame
+            }))
+        }))
+    }
+}

@@ -1,0 +1,106 @@
+//! Models around the one behind HTTP: who polls its calls, and what they hold.
+
+use std::pin::pin;
+
+use fanweave_core::{ChatModel, Context, MemoryCache, Message, Model, Prompt, Result};
+
+use crate::verbs::{Models, ask_for_tools};
+
+/// What stands between a chain and the model behind HTTP.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Around {
+    Nothing,
+    /// A model that awaits the call in place, as it promises with `DRIVES_CALLS`.
+    Driving,
+    /// A model of an outsider, which promises nothing.
+    Outsider,
+    /// A model of an outsider that leaves a call alone while it awaits another one.
+    Juggler,
+    /// A model of an outsider that holds a permit of the run.
+    Permit,
+    Cache,
+}
+
+pub(crate) const AROUND: [Around; 6] =
+    [Around::Nothing, Around::Driving, Around::Outsider, Around::Juggler, Around::Permit, Around::Cache];
+
+pub(crate) fn models(echo: &Model, around: Around) -> Models {
+    let echo = match around {
+        Around::Nothing => echo.clone(),
+        Around::Driving => Model::new(Driving(echo.clone())),
+        Around::Outsider => Model::new(Outsider(echo.clone())),
+        Around::Juggler => Model::new(Juggler(echo.clone())),
+        Around::Permit => Model::new(Permit { model: echo.clone(), asks_for_tools: false }),
+        Around::Cache => echo.clone().cached(MemoryCache::default()),
+    };
+    let agent = Model::new(Permit { model: echo.clone(), asks_for_tools: true });
+    Models { echo, agent }
+}
+
+struct Driving(Model);
+
+impl ChatModel for Driving {
+    const DRIVES_CALLS: bool = true;
+
+    fn name(&self) -> &str {
+        "test/driving"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.0.generate_in(prompt, cx).await
+    }
+}
+
+struct Outsider(Model);
+
+impl ChatModel for Outsider {
+    fn name(&self) -> &str {
+        "test/outsider"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        self.0.generate_in(prompt, cx).await
+    }
+}
+
+struct Juggler(Model);
+
+impl ChatModel for Juggler {
+    fn name(&self) -> &str {
+        "test/juggler"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let mut left_alone = pin!(self.0.generate_in(prompt.clone(), cx));
+        let is_done = futures::poll!(&mut left_alone).is_ready();
+        let answer = self.0.generate_in(prompt, cx).await?;
+        if !is_done {
+            left_alone.await?;
+        }
+        Ok(answer)
+    }
+}
+
+/// Calls the model within a permit of its own, which the call takes over.
+struct Permit {
+    model: Model,
+    asks_for_tools: bool,
+}
+
+impl ChatModel for Permit {
+    fn name(&self) -> &str {
+        "test/permit"
+    }
+
+    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
+        let (model, asks_for_tools) = (self.model.clone(), self.asks_for_tools);
+        cx.permit(move |cx| async move {
+            let mut answer = model.generate_in(prompt.clone(), &cx).await?;
+            if asks_for_tools {
+                ask_for_tools(&prompt, &mut answer);
+            }
+            Ok(answer)
+        })
+        .await
+    }
+}
