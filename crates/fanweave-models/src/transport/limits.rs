@@ -10,6 +10,7 @@
 //!     ├ tokens    what a request will cost
 //!     ├ capacity  how many the server takes at once
 //!     ├ headers   limits in the words of all vendors
+//!     ├ unnamed   a rate that the server enforces and does not name
 //!     └ recent    what happened lately
 //! ```
 //!
@@ -51,6 +52,7 @@ mod queue;
 mod recent;
 mod state;
 mod tokens;
+mod unnamed;
 
 /// Ceilings that the caller sets for one account: a base URL, a key and a model.
 ///

@@ -20,6 +20,7 @@ use super::queue::{ALONE, Queue, Seat, Waiter};
 use super::recent::{Latencies, Recent};
 use super::state::AccountStatus;
 use super::tokens::{Ask, Need, Tokens};
+use super::unnamed::{Cause, Probe, Sent, Unnamed};
 
 /// Longest time that all calls of an account are held back at once.
 const LONGEST_GATE: Duration = Duration::from_secs(3600);
@@ -77,6 +78,7 @@ pub(super) struct Line {
     buckets: [Option<Bucket>; 4],
     tokens: Tokens,
     pub(super) capacity: Capacity,
+    unnamed: Unnamed,
     /// Grows with each cut of a rate.
     epoch: u32,
     recent: Recent,
@@ -123,6 +125,7 @@ pub(super) struct Ticket {
     taken: [bool; 4],
     pub(super) sent: Instant,
     crowd: usize,
+    nth: u64,
     rate_epoch: u32,
     capacity_epoch: u32,
     pub(super) call: u64,
@@ -170,6 +173,7 @@ impl Line {
             && self.in_vain <= IN_VAIN
             && self.limits.concurrency.is_none_or(|most| self.in_flight < most.get())
             && self.buckets.iter().all(Option::is_none)
+            && !self.unnamed.is_active()
             && self.capacity.has_room(self.in_flight)
     }
 
@@ -424,7 +428,12 @@ impl Line {
             match self.capacity.grow(self.in_flight, now) {
                 Some(Ok(())) => {}
                 Some(Err(when)) => return Some(Obstacle::Until(when)),
-                None => return Some(Obstacle::Change),
+                None => match self.unnamed.probe(self.in_flight, now) {
+                    Probe::No => return Some(Obstacle::Change),
+                    Probe::Wait(until) => return Some(Obstacle::Until(until)),
+                    Probe::Go => {}
+                    Probe::Free => self.restore_capacity(),
+                },
             }
         }
         if self.buckets[REQUESTS].as_ref().is_some_and(|bucket| bucket.is_forgotten(now)) {
@@ -432,7 +441,7 @@ impl Line {
         }
         let blocked = |(bucket, need): (&mut Option<Bucket>, f64)| bucket.as_mut()?.ready(need, now).err();
         let when = self.buckets.iter_mut().zip(needs(need)).filter_map(blocked).max();
-        when.map(Obstacle::Until)
+        when.max(self.unnamed.ready(now)).map(Obstacle::Until)
     }
 
     fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
@@ -441,6 +450,7 @@ impl Line {
                 bucket.take(need);
             }
         }
+        self.unnamed.sent(now);
         self.in_flight += 1;
         self.admitted += 1;
         self.recent.admitted(now);
@@ -450,6 +460,7 @@ impl Line {
             taken: self.buckets.each_ref().map(Option::is_some),
             sent: now,
             crowd: self.in_flight,
+            nth: self.admitted,
             rate_epoch: self.epoch,
             capacity_epoch: self.capacity.epoch(),
             call: 0,
@@ -527,6 +538,8 @@ impl Line {
         if self.is_after_gate(ticket) {
             self.in_vain = 0;
         }
+        let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
+        self.unnamed.succeeded(sent, self.admitted);
         self.capacity.succeeded(ticket.capacity_epoch, latency, ticket.crowd, self.in_flight, now);
         self.latencies.push(latency);
         if let Some(counted) = counted {
@@ -588,6 +601,11 @@ impl Line {
             if self.in_vain <= IN_VAIN {
                 self.cut(ticket, &refusal.report, now);
             }
+        } else if refusal.hint.is_none() && refusal.is_rate && self.is_unnamed_rate(ticket, now) {
+            self.restore_capacity();
+            if let Some(pause) = self.unnamed.pause(self.in_flight - 1).filter(|_| !self.outage.holds()) {
+                self.close(pause, now);
+            }
         } else if refusal.hint.is_none() {
             if self.outage.is_answering() {
                 self.capacity_before = Some(self.capacity.clone());
@@ -597,6 +615,20 @@ impl Line {
             if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
                 self.close(pause, now);
             }
+        }
+    }
+
+    /// Whether a refusal without a reason is for a rate, as far as anybody can tell.
+    fn is_unnamed_rate(&mut self, ticket: &Ticket, now: Instant) -> bool {
+        let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
+        let in_flight = self.in_flight - 1;
+        self.unnamed.refused(sent, in_flight, self.admitted, &self.capacity, now) == Cause::Rate
+    }
+
+    /// Forgets a bound on concurrency that was searched for because of a rate.
+    fn restore_capacity(&mut self) {
+        if let Some(before) = self.unnamed.capacity() {
+            self.capacity = before.at_epoch(self.capacity.epoch() + 1);
         }
     }
 
@@ -611,6 +643,7 @@ impl Line {
     pub(super) fn close(&mut self, wait: Duration, now: Instant) {
         self.gate = self.gate.max(Some(now + wait.min(LONGEST_GATE)));
         self.reopened = self.gate;
+        self.unnamed.hold(self.gate.unwrap_or(now));
     }
 
     /// Whether a request was sent after the last wait that the server asked for.

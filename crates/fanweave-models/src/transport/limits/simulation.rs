@@ -11,6 +11,8 @@ use super::tests::again;
 use super::*;
 use crate::transport::again::{Attempt, Manner};
 
+mod unnamed;
+
 /// What the server is like.
 #[derive(Debug, Clone)]
 struct Setup {
@@ -19,6 +21,8 @@ struct Setup {
     tokens_per_minute: Option<f64>,
     /// Refused beyond.
     capacity: Option<usize>,
+    /// Whether that is refused with 429, as a rate limit is.
+    capacity_is_rate: bool,
     /// Slower beyond: latency grows with the power of this.
     knee: Option<(usize, f64)>,
     failures: f64,
@@ -36,6 +40,11 @@ struct Setup {
     says_limits: bool,
     own: RateLimits,
     hedge: bool,
+    /// A limit of requests whose refusals say nothing of it.
+    unnamed: Option<unnamed::Limit>,
+    /// Of a server at rest, in the middle, in seconds.
+    latency: f64,
+    spread: f64,
 }
 
 impl Default for Setup {
@@ -45,6 +54,7 @@ impl Default for Setup {
             requests_per_minute: None,
             tokens_per_minute: None,
             capacity: None,
+            capacity_is_rate: false,
             knee: None,
             failures: 0.0,
             stragglers: 0.0,
@@ -56,6 +66,9 @@ impl Default for Setup {
             says_limits: true,
             own: RateLimits::default(),
             hedge: false,
+            unnamed: None,
+            latency: LATENCY,
+            spread: SPREAD,
         }
     }
 }
@@ -64,7 +77,6 @@ impl Default for Setup {
 const TRIP: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Of a server at rest, in the middle.
 const LATENCY: f64 = 0.8;
 const SPREAD: f64 = 0.3;
 
@@ -95,6 +107,7 @@ struct State {
     too_early: u64,
     /// When it was as busy as it can be for the first time after the storm.
     full_again: Option<Instant>,
+    unnamed: unnamed::Spent,
 }
 
 impl Server {
@@ -116,6 +129,7 @@ impl Server {
             closed_until: began,
             too_early: 0,
             full_again: None,
+            unnamed: unnamed::Spent::default(),
         };
         let server = Self { setup, began, state: Mutex::new(state) };
         lock(&server.state).levels = server.rates(began).map(|rate| rate.max(1.0));
@@ -193,8 +207,13 @@ impl Server {
             let wait = (-state.levels[1] / rates[1]).max(0.01);
             return refuse(Some(wait), true);
         }
+        if let Some(limit) = self.setup.unnamed
+            && !state.unnamed.take(limit, now.duration_since(self.began))
+        {
+            return refuse(None, true);
+        }
         if self.setup.capacity.is_some_and(|most| state.in_flight >= most) {
-            return refuse(None, false);
+            return refuse(None, self.setup.capacity_is_rate);
         }
         if rates[0].is_finite() {
             state.levels[0] -= 1.0;
@@ -210,7 +229,7 @@ impl Server {
             state.full_again.get_or_insert(now);
         }
         let gauss: f64 = (0..12).map(|_| state.rng.f64()).sum::<f64>() - 6.0;
-        let mut latency = LATENCY * (SPREAD * gauss).exp();
+        let mut latency = self.setup.latency * (self.setup.spread * gauss).exp();
         if state.rng.f64() < self.setup.stragglers {
             latency = 60.0;
         }
@@ -341,6 +360,13 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
     if let Some(most) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
         bound = bound.max(state.work / most as f64);
     }
+    if let Some(limit) = setup.unnamed {
+        let most = setup.own.concurrency.map_or(f64::INFINITY, |most| most.get() as f64);
+        bound = bound.max(limit.shortest(setup.prompts, n * most / state.work));
+    }
+    if let Some(most) = setup.own.concurrency {
+        bound = bound.max(state.work / most.get() as f64);
+    }
     let mut recovery = None;
     if let Some((from, until)) = setup.storm {
         let over = (began + until).max(state.closed_until);
@@ -374,7 +400,12 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         assert_eq!(outcome.lost, 0, "{name}, seed {seed}: lost");
         assert!(ratio <= gate, "{name}, seed {seed}: {ratio:.3} of the bound");
         let is_bounded = setup.capacity.is_some() || setup.knee.is_some();
-        assert_eq!(outcome.most_bound.is_some(), is_bounded, "{name}, seed {seed}: {:?}", outcome.most_bound);
+        let may_be_bounded = setup.unnamed.is_some();
+        assert!(
+            may_be_bounded || outcome.most_bound.is_some() == is_bounded,
+            "{name}, seed {seed}: {:?}",
+            outcome.most_bound
+        );
         assert!(outcome.in_vain <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
         assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: asked although it was told to wait");
         if setup.storm.is_some() {
@@ -416,6 +447,9 @@ fn tokens_of_a_minute_that_nobody_knows_before() {
 fn a_hidden_limit_of_concurrency() {
     let setup = Setup { capacity: Some(64), prompts: 6000, ..Setup::default() };
     holds("64 at once", &setup, 1.08);
+    let says_rate = Setup { capacity_is_rate: true, ..setup };
+    holds("64 at once, refused with 429", &says_rate, 1.08);
+    holds("8 at once, refused with 429", &Setup { capacity: Some(8), prompts: 4000, ..says_rate }, 1.08);
 }
 
 #[test]
@@ -483,6 +517,8 @@ fn a_storm_of_ten_minutes() {
         ..Setup::default()
     };
     holds("a storm", &setup, 1.08);
+    let is_rate = Setup { capacity_is_rate: true, storm_is_rate: true, ..setup.clone() };
+    holds("a storm of 429", &is_rate, 1.08);
     let asks = Setup { storm_hint: Some(SECOND * 30), ..setup };
     holds("a storm that asks for 30 s", &asks, 1.08);
     holds("a storm that says it is a rate limit", &Setup { storm_is_rate: true, ..asks.clone() }, 1.08);

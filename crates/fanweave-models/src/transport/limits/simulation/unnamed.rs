@@ -1,0 +1,149 @@
+//! Limits of requests that a server enforces with 429 and says nothing of, however it counts.
+
+use std::collections::VecDeque;
+
+use super::*;
+
+/// Requests of a minute, and how the server counts them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) a_minute: f64,
+    pub(super) kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    /// A bucket that fills evenly, and holds so many seconds' worth.
+    Bucket { burst: f64 },
+    /// Minutes of the clock.
+    FixedWindow,
+    /// The last minute.
+    SlidingWindow,
+}
+
+/// What is used up of a limit.
+#[derive(Debug, Default)]
+pub(super) struct Spent {
+    /// Missing in the bucket, or taken in the minute.
+    amount: f64,
+    at: f64,
+    /// When each request of the last minute was taken.
+    taken: VecDeque<f64>,
+}
+
+impl Limit {
+    /// The shortest time for so many requests, with so many answered a second.
+    pub(super) fn shortest(self, prompts: usize, answered: f64) -> f64 {
+        let n = prompts as f64;
+        match self.kind {
+            Kind::Bucket { burst } => {
+                let rate = self.a_minute / 60.0;
+                (n - (rate * burst).max(1.0)) / rate
+            }
+            Kind::FixedWindow | Kind::SlidingWindow => {
+                let minutes = ((n - 1.0) / self.a_minute.min(answered * 60.0)).floor();
+                minutes * 60.0 + (n - minutes * self.a_minute).max(0.0) / answered
+            }
+        }
+    }
+}
+
+impl Spent {
+    /// Takes one request, if the limit allows it.
+    pub(super) fn take(&mut self, limit: Limit, now: Duration) -> bool {
+        let now = now.as_secs_f64();
+        let rate = limit.a_minute / 60.0;
+        match limit.kind {
+            Kind::Bucket { burst } => {
+                self.amount = (self.amount - rate * (now - self.at)).max(0.0);
+                self.at = now;
+                let has_room = self.amount + 1.0 <= (rate * burst).max(1.0) + 1e-6;
+                self.amount += f64::from(has_room);
+                has_room
+            }
+            Kind::FixedWindow => {
+                let minute = (now / 60.0).floor();
+                if minute > self.at {
+                    (self.at, self.amount) = (minute, 0.0);
+                }
+                let has_room = self.amount < limit.a_minute;
+                self.amount += f64::from(has_room);
+                has_room
+            }
+            Kind::SlidingWindow => {
+                while self.taken.front().is_some_and(|at| *at <= now - 60.0) {
+                    self.taken.pop_front();
+                }
+                let has_room = (self.taken.len() as f64) < limit.a_minute;
+                if has_room {
+                    self.taken.push_back(now);
+                }
+                has_room
+            }
+        }
+    }
+}
+
+/// The limit of 64 rows in flight that a batch has by default.
+const IN_FLIGHT: Option<NonZeroUsize> = NonZeroUsize::new(64);
+
+fn measure(rows: &[(usize, f64, Kind)]) {
+    let mut failed = Vec::new();
+    for (prompts, a_minute, kind) in rows {
+        let found = measured(*prompts, *a_minute, *kind);
+        failed.extend(found.into_iter().map(|found| (*prompts, *a_minute, *kind, found)));
+    }
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+fn measured(prompts: usize, a_minute: f64, kind: Kind) -> Vec<(f64, u64, f64, f64, usize)> {
+    let mut failed = Vec::new();
+    for (latency, spread) in [(0.05, 0.3), (0.1, 0.0), (0.8, 0.3), (2.0, 0.3)] {
+        let own = RateLimits { concurrency: IN_FLIGHT, ..RateLimits::default() };
+        let limit = Some(Limit { a_minute, kind });
+        let setup =
+            Setup { prompts, unnamed: limit, says_limits: false, own, latency, spread, ..Setup::default() };
+        for seed in [1, 2, 3] {
+            fastrand::seed(seed);
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+            let outcome = runtime.expect("a runtime").block_on(run(&setup, seed));
+            // The last answer takes its time as well.
+            let ratio = outcome.seconds / (outcome.bound + latency);
+            let in_vain = outcome.refused as f64 / prompts as f64;
+            let is_good = outcome.lost == 0 && ratio <= 1.15 && in_vain <= 0.1;
+            println!(
+                "ROW {prompts} {a_minute}/min {kind:?} {latency} s, seed {seed}: {:.1} s, ratio {ratio:.3}, in vain {:.3} ({}), lost {} {}",
+                outcome.seconds,
+                in_vain,
+                outcome.refused,
+                outcome.lost,
+                if is_good { "" } else { "BAD" }
+            );
+            if !is_good {
+                failed.push((latency, seed, ratio, in_vain, outcome.lost));
+            }
+        }
+    }
+    failed
+}
+
+#[test]
+fn three_thousand_a_minute_in_a_bucket() {
+    measure(&[(1000, 3000.0, Kind::Bucket { burst: 1.0 })]);
+}
+
+#[test]
+fn six_hundred_a_minute_in_a_bucket() {
+    measure(&[(1000, 600.0, Kind::Bucket { burst: 1.0 })]);
+}
+
+#[test]
+fn buckets_that_hold_a_whole_minute() {
+    measure(&[(6000, 3000.0, Kind::Bucket { burst: 60.0 }), (1500, 600.0, Kind::Bucket { burst: 60.0 })]);
+}
+
+#[test]
+fn minutes_of_the_clock() {
+    measure(&[(8000, 3000.0, Kind::FixedWindow), (2500, 600.0, Kind::FixedWindow)]);
+}
