@@ -156,7 +156,8 @@ async fn a_permit_that_an_absent_call_has_lost_is_not_given_up_a_second_time() {
     let _admitted = full.admits_within(HOUR).await.expect("the call was left alone");
     let account = full.account.clone();
     let waits = admitted(&account, Ask::default(), Priority::Interactive);
-    let held = full.permit.while_held(sleep(MS * 500));
+    let work = std::pin::pin!(sleep(MS * 500));
+    let held = full.permit.while_held(work);
     assert!(timeout(HOUR, async { tokio::join!(held, waits) }).await.is_err());
     assert_eq!(counts(&account), (2, 1));
 }
