@@ -64,10 +64,17 @@ impl Waiter {
 }
 
 /// The place of a call in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Seat {
+    /// Where the call was put at first. It may have been [set apart](Queue::set_apart) since.
     lane: usize,
     id: u64,
+}
+
+impl PartialEq for Seat {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 #[derive(Debug)]
@@ -290,6 +297,17 @@ mod tests {
             }
             assert_eq!(order(&mut queue, brakes, 0), expected);
         }
+    }
+
+    #[test]
+    fn a_call_that_is_set_apart_while_it_waits_is_still_itself() {
+        let mut queue = Queue::default();
+        let entered = queue.enter(waiter(1, 1, Priority::Batch, false), false);
+        let next = queue.next(false, true, |_| true);
+        assert!(queue.is_in(entered, ALONE));
+        assert_eq!(next, Some(entered));
+        queue.lead(next);
+        assert_eq!(queue.leader(), Some(entered));
     }
 
     #[test]
