@@ -9,6 +9,7 @@
 //!     ├ bucket    a rate: requests or tokens
 //!     ├ tokens    what a request will cost
 //!     ├ capacity  how many the server takes at once
+//!     ├ chance    refusals that strike at random
 //!     ├ headers   limits in the words of all vendors
 //!     ├ unnamed   a rate that the server enforces and does not name
 //!     └ recent    what happened lately
@@ -44,6 +45,7 @@ pub(crate) use self::tokens::Ask;
 
 mod bucket;
 mod capacity;
+mod chance;
 mod headers;
 mod line;
 mod outage;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::RateLimits;
 use super::bucket::{Bucket, is_long};
 use super::capacity::Capacity;
+use super::chance::Chance;
 use super::headers::Report;
 use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures};
 use super::presence::{ABSENT, Presence};
@@ -74,11 +75,14 @@ pub(super) struct Line {
     in_vain: u32,
     /// Whether the first in line was last told to wait until a request has ended.
     holds_back: bool,
+    /// Set while the first of the queue waits without a timer. What it waited for may be gone when the next request ends.
+    waits_for_change: bool,
     /// Limits of requests, tokens, input and output that are known.
     buckets: [Option<Bucket>; 4],
     tokens: Tokens,
     pub(super) capacity: Capacity,
     unnamed: Unnamed,
+    chance: Chance,
     /// Grows with each cut of a rate.
     epoch: u32,
     recent: Recent,
@@ -309,6 +313,7 @@ impl Line {
         let expires = is_held.then(|| self.wake_expired(now)).flatten();
         let at = |when: Option<Instant>| Turn::Wait(when.into_iter().chain(expires).min());
         if self.next != Some(seat) {
+            self.waits_for_change = true;
             self.holds_back = true;
             // One that runs alone waits for the end of all others.
             let waits_for_all = self.queue.is_in(seat, ALONE) && !self.runs_alone && !is_held;
@@ -322,7 +327,9 @@ impl Line {
             return at(held);
         }
         let need = self.tokens.estimate(waiter.ask);
-        match self.obstacle(waiter.ask, need, now) {
+        let obstacle = self.obstacle(waiter.ask, need, now);
+        self.waits_for_change = matches!(obstacle, Some(Obstacle::Change));
+        match obstacle {
             None => {
                 // Only now: a permit that is taken and put back wakes others of the run for nothing.
                 let Some(permit) = permit() else { return Turn::NoPermit };
@@ -477,7 +484,8 @@ impl Line {
 
     /// Whether the first in line may go because of an answer, and not only because of the time.
     pub(super) fn waits_for_answers(&self) -> bool {
-        self.holds_back
+        self.waits_for_change
+            || self.holds_back
             || self.outage.holds()
             || self.capacity.waits_for_answers()
             || self.buckets[TOKENS..].iter().any(Option::is_some)
@@ -541,6 +549,7 @@ impl Line {
         let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
         self.unnamed.succeeded(sent, self.admitted);
         self.capacity.succeeded(ticket.capacity_epoch, latency, ticket.crowd, self.in_flight, now);
+        self.chance.succeeded(ticket.crowd);
         self.latencies.push(latency);
         if let Some(counted) = counted {
             self.tokens.learn(ticket.ask, counted);
@@ -610,6 +619,9 @@ impl Line {
             if self.outage.is_answering() {
                 self.capacity_before = Some(self.capacity.clone());
             }
+            if !refusal.is_rate && self.chance.refused(ticket.crowd, &self.capacity, now) {
+                return self.restore_capacity();
+            }
             let pause = self.capacity.refused(ticket.capacity_epoch, self.others(ticket));
             // Probes have pauses of their own.
             if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
@@ -625,9 +637,9 @@ impl Line {
         self.unnamed.refused(sent, in_flight, self.admitted, &self.capacity, now) == Cause::Rate
     }
 
-    /// Forgets a bound on concurrency that was searched for because of a rate.
+    /// Forgets a bound on concurrency that was searched for in error.
     fn restore_capacity(&mut self) {
-        if let Some(before) = self.unnamed.capacity() {
+        if let Some(before) = self.unnamed.capacity().or_else(|| self.chance.capacity()) {
             self.capacity = before.at_epoch(self.capacity.epoch() + 1);
         }
     }

@@ -11,6 +11,7 @@ use super::tests::again;
 use super::*;
 use crate::transport::again::{Attempt, Manner};
 
+mod chance;
 mod unnamed;
 
 /// What the server is like.
@@ -26,6 +27,8 @@ struct Setup {
     /// Slower beyond: latency grows with the power of this.
     knee: Option<(usize, f64)>,
     failures: f64,
+    /// Share of requests that are refused without a reason, whatever is in flight.
+    overloads: f64,
     stragglers: f64,
     /// When the limit is halved.
     halved: Option<Duration>,
@@ -57,6 +60,7 @@ impl Default for Setup {
             capacity_is_rate: false,
             knee: None,
             failures: 0.0,
+            overloads: 0.0,
             stragglers: 0.0,
             halved: None,
             lies: None,
