@@ -520,7 +520,9 @@ impl Line {
             self.in_vain = 0;
         }
         let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
-        self.unnamed.succeeded(sent, self.admitted);
+        if self.unnamed.succeeded(sent, self.admitted) {
+            self.restore_capacity();
+        }
         self.capacity.succeeded(ticket.capacity_epoch, latency, ticket.crowd, self.in_flight, now);
         self.latencies.push(latency);
         if let Some(counted) = counted {
@@ -591,7 +593,10 @@ impl Line {
             if self.outage.is_answering() {
                 self.capacity_before = Some(self.capacity.clone());
             }
-            let pause = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1);
+            let mut pause = self.capacity.refused(ticket.capacity_epoch, self.in_flight - 1);
+            if refusal.is_rate {
+                pause = pause.max(self.unnamed.pause(self.in_flight - 1));
+            }
             // Probes have pauses of their own.
             if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
                 self.close(pause, now);
@@ -610,6 +615,8 @@ impl Line {
     fn restore_capacity(&mut self) {
         if let Some(before) = self.unnamed.capacity() {
             self.capacity = before.at_epoch(self.capacity.epoch() + 1);
+            // The first in line may still wait for an answer, which the capacity needs no more.
+            self.holds_back = true;
         }
     }
 
@@ -721,7 +728,9 @@ impl Line {
             Some(gate) => AccountStatus::Waiting { left: gate - now },
             None if !waits => AccountStatus::Open,
             None if self.holds_back || !self.capacity.has_room(self.in_flight) => AccountStatus::Full,
-            None if self.buckets.iter().any(Option::is_some) => AccountStatus::Paced,
+            None if self.unnamed.is_active() || self.buckets.iter().any(Option::is_some) => {
+                AccountStatus::Paced
+            }
             None => AccountStatus::Open,
         }
     }
@@ -742,7 +751,8 @@ impl Line {
     /// Rate and limit of requests and tokens a minute.
     pub(super) fn rates(&self) -> [Option<(f64, Option<f64>)>; 2] {
         let rate = |which: usize| {
-            let bucket = self.buckets[which].as_ref()?;
+            let unnamed = self.unnamed.rate().filter(|_| which == REQUESTS).map(|rate| (rate * 60.0, None));
+            let Some(bucket) = self.buckets[which].as_ref() else { return unnamed };
             Some((bucket.rate() * 60.0, bucket.ceiling().map(|ceiling| ceiling * 60.0 / 0.995)))
         };
         [rate(REQUESTS), rate(TOKENS)]
