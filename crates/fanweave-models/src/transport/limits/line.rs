@@ -547,7 +547,9 @@ impl Line {
             self.in_vain = 0;
         }
         let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
-        self.unnamed.succeeded(sent, self.admitted);
+        if self.unnamed.succeeded(sent, self.admitted) {
+            self.restore_capacity();
+        }
         self.capacity.succeeded(ticket.capacity_epoch, latency, ticket.crowd, self.in_flight, now);
         self.chance.succeeded(ticket.crowd);
         self.latencies.push(latency);
@@ -612,7 +614,7 @@ impl Line {
             }
         } else if refusal.hint.is_none() && refusal.is_rate && self.is_unnamed_rate(ticket, now) {
             self.restore_capacity();
-            if let Some(pause) = self.unnamed.pause(self.in_flight - 1).filter(|_| !self.outage.holds()) {
+            if let Some(pause) = self.unnamed.pause(self.others(ticket)).filter(|_| !self.outage.holds()) {
                 self.close(pause, now);
             }
         } else if refusal.hint.is_none() {
@@ -622,7 +624,10 @@ impl Line {
             if !refusal.is_rate && self.chance.refused(ticket.crowd, &self.capacity, now) {
                 return self.restore_capacity();
             }
-            let pause = self.capacity.refused(ticket.capacity_epoch, self.others(ticket));
+            let mut pause = self.capacity.refused(ticket.capacity_epoch, self.others(ticket));
+            if refusal.is_rate {
+                pause = pause.max(self.unnamed.pause(self.others(ticket)));
+            }
             // Probes have pauses of their own.
             if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
                 self.close(pause, now);
@@ -633,7 +638,7 @@ impl Line {
     /// Whether a refusal without a reason is for a rate, as far as anybody can tell.
     fn is_unnamed_rate(&mut self, ticket: &Ticket, now: Instant) -> bool {
         let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
-        let in_flight = self.in_flight - 1;
+        let in_flight = self.others(ticket);
         self.unnamed.refused(sent, in_flight, self.admitted, &self.capacity, now) == Cause::Rate
     }
 
@@ -752,7 +757,9 @@ impl Line {
             Some(gate) => AccountStatus::Waiting { left: gate - now },
             None if !waits => AccountStatus::Open,
             None if self.holds_back || !self.capacity.has_room(self.in_flight) => AccountStatus::Full,
-            None if self.buckets.iter().any(Option::is_some) => AccountStatus::Paced,
+            None if self.unnamed.is_active() || self.buckets.iter().any(Option::is_some) => {
+                AccountStatus::Paced
+            }
             None => AccountStatus::Open,
         }
     }
@@ -773,7 +780,8 @@ impl Line {
     /// Rate and limit of requests and tokens a minute.
     pub(super) fn rates(&self) -> [Option<(f64, Option<f64>)>; 2] {
         let rate = |which: usize| {
-            let bucket = self.buckets[which].as_ref()?;
+            let unnamed = self.unnamed.rate().filter(|_| which == REQUESTS).map(|rate| (rate * 60.0, None));
+            let Some(bucket) = self.buckets[which].as_ref() else { return unnamed };
             Some((bucket.rate() * 60.0, bucket.ceiling().map(|ceiling| ceiling * 60.0 / 0.995)))
         };
         [rate(REQUESTS), rate(TOKENS)]

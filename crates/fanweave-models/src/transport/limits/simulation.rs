@@ -24,6 +24,8 @@ struct Setup {
     capacity: Option<usize>,
     /// Whether that is refused with 429, as a rate limit is.
     capacity_is_rate: bool,
+    /// When it is halved.
+    capacity_halved: Option<Duration>,
     /// Slower beyond: latency grows with the power of this.
     knee: Option<(usize, f64)>,
     failures: f64,
@@ -58,6 +60,7 @@ impl Default for Setup {
             tokens_per_minute: None,
             capacity: None,
             capacity_is_rate: false,
+            capacity_halved: None,
             knee: None,
             failures: 0.0,
             overloads: 0.0,
@@ -216,7 +219,9 @@ impl Server {
         {
             return refuse(None, true);
         }
-        if self.setup.capacity.is_some_and(|most| state.in_flight >= most) {
+        let is_halved = self.setup.capacity_halved.is_some_and(|at| now.duration_since(self.began) >= at);
+        let capacity = self.setup.capacity.map(|most| if is_halved { most / 2 } else { most });
+        if capacity.is_some_and(|most| state.in_flight >= most) {
             return refuse(None, self.setup.capacity_is_rate);
         }
         if rates[0].is_finite() {
@@ -362,7 +367,11 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         bound = bound.max(time(state.tokens - rate, rate));
     }
     if let Some(most) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
-        bound = bound.max(state.work / most as f64);
+        let (most, halved) = (most as f64, setup.capacity_halved.map(|at| at.as_secs_f64()));
+        bound = bound.max(match halved {
+            Some(at) if state.work > at * most => at + (state.work - at * most) / (most / 2.0),
+            _ => state.work / most,
+        });
     }
     if let Some(limit) = setup.unnamed {
         let most = setup.own.concurrency.map_or(f64::INFINITY, |most| most.get() as f64);
@@ -453,7 +462,32 @@ fn a_hidden_limit_of_concurrency() {
     holds("64 at once", &setup, 1.08);
     let says_rate = Setup { capacity_is_rate: true, ..setup };
     holds("64 at once, refused with 429", &says_rate, 1.08);
+    holds(
+        "2 at once, refused with 429",
+        &Setup { capacity: Some(2), prompts: 2000, ..says_rate.clone() },
+        1.08,
+    );
+    holds(
+        "1 at once, refused with 429",
+        &Setup { capacity: Some(1), prompts: 2000, ..says_rate.clone() },
+        1.08,
+    );
     holds("8 at once, refused with 429", &Setup { capacity: Some(8), prompts: 4000, ..says_rate }, 1.08);
+}
+
+#[test]
+fn a_hidden_limit_of_concurrency_that_is_halved() {
+    for is_rate in [false, true] {
+        let setup = Setup {
+            capacity: Some(64),
+            capacity_is_rate: is_rate,
+            capacity_halved: Some(SECOND * 20),
+            prompts: 6000,
+            ..Setup::default()
+        };
+        holds("64 at once, then 32", &setup, 1.08);
+        holds("8 at once, then 4", &Setup { capacity: Some(8), prompts: 3000, ..setup }, 1.08);
+    }
 }
 
 #[test]

@@ -87,17 +87,21 @@ impl Spent {
 /// The limit of 64 rows in flight that a batch has by default.
 const IN_FLIGHT: Option<NonZeroUsize> = NonZeroUsize::new(64);
 
-fn measure(rows: &[(usize, f64, Kind)]) {
-    let mut failed = Vec::new();
+/// Maximum time, in the shortest possible one, and maximum requests in vain, as a share of the rows.
+type Gates = (f64, f64);
+const GATES: Gates = (1.15, 0.10);
+
+/// At one a second, a latency of two seconds looks like room for two: that costs time, or requests, until it is told apart.
+const GATES_OF_SLOW: Gates = (1.35, 0.14);
+
+/// Runs each row with latencies of 50 ms to 2 s, and three seeds each.
+fn hold(rows: &[(usize, f64, Kind)], gates: Gates) {
     for (prompts, a_minute, kind) in rows {
-        let found = measured(*prompts, *a_minute, *kind);
-        failed.extend(found.into_iter().map(|found| (*prompts, *a_minute, *kind, found)));
+        row(*prompts, *a_minute, *kind, gates);
     }
-    assert!(failed.is_empty(), "{failed:#?}");
 }
 
-fn measured(prompts: usize, a_minute: f64, kind: Kind) -> Vec<(f64, u64, f64, f64, usize)> {
-    let mut failed = Vec::new();
+fn row(prompts: usize, a_minute: f64, kind: Kind, (most_time, most_in_vain): Gates) {
     for (latency, spread) in [(0.05, 0.3), (0.1, 0.0), (0.8, 0.3), (2.0, 0.3)] {
         let own = RateLimits { concurrency: IN_FLIGHT, ..RateLimits::default() };
         let limit = Some(Limit { a_minute, kind });
@@ -111,39 +115,37 @@ fn measured(prompts: usize, a_minute: f64, kind: Kind) -> Vec<(f64, u64, f64, f6
             // The last answer takes its time as well.
             let ratio = outcome.seconds / (outcome.bound + latency);
             let in_vain = outcome.refused as f64 / prompts as f64;
-            let is_good = outcome.lost == 0 && ratio <= 1.15 && in_vain <= 0.1;
-            println!(
-                "ROW {prompts} {a_minute}/min {kind:?} {latency} s, seed {seed}: {:.1} s, ratio {ratio:.3}, in vain {:.3} ({}), lost {} {}",
-                outcome.seconds,
-                in_vain,
-                outcome.refused,
-                outcome.lost,
-                if is_good { "" } else { "BAD" }
-            );
-            if !is_good {
-                failed.push((latency, seed, ratio, in_vain, outcome.lost));
-            }
+            let name = format!("{prompts} prompts, {a_minute} a minute, {kind:?}, {latency} s, seed {seed}");
+            println!("{name}: {:.1} s, {ratio:.3} of the bound; {in_vain:.3} in vain", outcome.seconds);
+            assert_eq!(outcome.lost, 0, "{name}: lost");
+            assert!(ratio <= most_time, "{name}: {ratio:.3} of the bound");
+            assert!(in_vain <= most_in_vain, "{name}: {in_vain:.3} in vain");
         }
     }
-    failed
 }
 
 #[test]
-fn three_thousand_a_minute_in_a_bucket() {
-    measure(&[(1000, 3000.0, Kind::Bucket { burst: 1.0 })]);
+fn requests_of_a_minute_in_a_bucket_of_a_second() {
+    let bucket = Kind::Bucket { burst: 1.0 };
+    hold(&[(1000, 3000.0, bucket), (1000, 600.0, bucket)], GATES);
+    hold(&[(1000, 60.0, bucket)], GATES_OF_SLOW);
 }
 
 #[test]
-fn six_hundred_a_minute_in_a_bucket() {
-    measure(&[(1000, 600.0, Kind::Bucket { burst: 1.0 })]);
+fn requests_of_a_minute_in_a_bucket_of_a_minute() {
+    let bucket = Kind::Bucket { burst: 60.0 };
+    hold(&[(6000, 3000.0, bucket), (1500, 600.0, bucket), (1000, 60.0, bucket)], GATES);
 }
 
 #[test]
-fn buckets_that_hold_a_whole_minute() {
-    measure(&[(6000, 3000.0, Kind::Bucket { burst: 60.0 }), (1500, 600.0, Kind::Bucket { burst: 60.0 })]);
+fn requests_of_a_minute_of_the_clock() {
+    let window = Kind::FixedWindow;
+    hold(&[(8000, 3000.0, window), (2500, 600.0, window), (1000, 60.0, window)], GATES);
 }
 
 #[test]
-fn minutes_of_the_clock() {
-    measure(&[(8000, 3000.0, Kind::FixedWindow), (2500, 600.0, Kind::FixedWindow)]);
+fn requests_of_the_last_minute() {
+    let window = Kind::SlidingWindow;
+    hold(&[(8000, 3000.0, window), (2500, 600.0, window)], GATES);
+    hold(&[(1000, 60.0, window)], GATES_OF_SLOW);
 }
