@@ -12,7 +12,7 @@ use crate::Result;
 use crate::reader::Job;
 
 /// Maximum number of rows that are skipped and wait.
-const MAX_SKIPPED: usize = 1024;
+const MAX_SKIPPED: usize = 256;
 
 /// Time that the reader has for the next of the rows to skip.
 const SKIP_TIME: Duration = Duration::from_millis(250);

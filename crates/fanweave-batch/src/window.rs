@@ -11,11 +11,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use fanweave_core::__private::carried;
 use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
@@ -29,7 +31,10 @@ use crate::refusals::{MIN_ROWS, Refusals};
 use crate::row::{AskedAgain, Ended, Failed, RowRun, Start};
 
 /// Maximum number of rows in flight beyond the concurrency. They wait as all others do: calls at once are limited apart.
-const MAX_EXTRA: usize = 64;
+const MAX_EXTRA: usize = 16;
+
+/// Pause before a row is asked again that has just failed. Source: the pauses between probes are as long.
+const ASK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Rows in flight.
 pub(crate) struct Window<I, O> {
@@ -198,7 +203,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         self.is_admitting = false;
                         broken = Err(error);
                     }
-                    None => {}
+                    // There was no row to start.
+                    None => self.look_ahead(),
                 },
             }
             if !self.may_start()
@@ -225,8 +231,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         {
             return;
         }
-        if self.may_start() && self.free.is_none() && self.extra < MAX_EXTRA {
-            if !self.looks_ahead {
+        if self.may_start() && self.extra < MAX_EXTRA {
+            // With a free permit the next row starts as soon as the reader has it.
+            if self.free.is_none() && !self.looks_ahead {
                 self.looks_ahead = true;
                 self.permits.add_permits(1);
                 self.extra += 1;
@@ -237,7 +244,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         } else if self.asked.is_empty()
             && let Some(job) = self.sample().cloned()
         {
-            let row = self.row.clone().ask_again(job);
+            // A model without an account does not pace it.
+            let pause = if self.is_down { ASK_PAUSE } else { Duration::ZERO };
+            let row = self.row.clone();
+            let row = async move {
+                sleep(pause).await;
+                row.ask_again(job).await
+            };
             self.asked.spawn(carried::along(carried::here(), row));
         }
     }
@@ -266,7 +279,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
         self.is_down = has_failed;
         if has_failed {
-            // The next probe is another one: rows that have failed say nothing.
+            // Rows that have failed say nothing, so the next probe is another answered one.
             self.look_ahead();
         }
     }

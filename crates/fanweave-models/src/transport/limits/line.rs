@@ -20,6 +20,7 @@ use super::queue::{ALONE, Queue, Seat, Waiter};
 use super::recent::{Latencies, Recent};
 use super::state::AccountStatus;
 use super::tokens::{Ask, Need, Tokens};
+use crate::transport::unsent::is_unreachable;
 
 /// Longest time that all calls of an account are held back at once.
 const LONGEST_GATE: Duration = Duration::from_secs(3600);
@@ -369,6 +370,7 @@ impl Line {
                 let is_outage = evidence == Evidence::Failure || self.in_flight <= 1;
                 // A server that is gone answers nobody, whoever took it down.
                 let is_there = error.status().is_some() || error.kind() == ErrorKind::Timeout;
+                let is_there = is_there && !is_unreachable(error);
                 let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
                 let run = self.outage.failed(ticket.call, error, ticket.sent, (is_outage, is_bad), now);
                 if ticket.is_probe {
