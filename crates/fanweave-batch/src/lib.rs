@@ -20,6 +20,7 @@ mod answer;
 mod cost;
 mod disk;
 mod error;
+mod failing;
 mod histogram;
 mod journal;
 mod journalled;

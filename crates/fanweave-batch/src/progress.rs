@@ -9,6 +9,7 @@ use fanweave_core::event::RunId;
 use fanweave_core::{Event, EventKind, Usage};
 use tokio::time::Instant;
 
+use crate::failing::Failing;
 use crate::histogram::Histogram;
 
 /// How long back the rate looks.
@@ -58,6 +59,7 @@ pub struct Progress {
     asked: Mutex<HashMap<RunId, Duration>>,
     /// Steps that wait for their turn or for their next try.
     held: Mutex<HashMap<RunId, Held>>,
+    failing: Failing,
     /// Rows in flight by their index.
     flights: Mutex<BTreeMap<u64, Flight>>,
     /// Rows done by the run itself at earlier snapshots.
@@ -316,10 +318,15 @@ impl Progress {
     /// Takes note of an event of any row.
     pub(crate) fn on_event(&self, event: &Event) {
         match &event.kind {
-            EventKind::Waiting(_) => self.hold(event.run, Some(Held::Waiting)),
-            EventKind::Retrying { .. } => {
+            EventKind::Waiting(why) => {
+                self.hold(event.run, Some(Held::Waiting));
+                self.failing.waits(event.run, why);
+            }
+            EventKind::Retrying { error, .. } => {
                 self.retries.fetch_add(1, Relaxed);
                 self.hold(event.run, Some(Held::Retrying));
+                lock(&self.asked).remove(&event.run);
+                self.failing.failed(event.run, error);
             }
             EventKind::Hedged => {
                 self.hedged.fetch_add(1, Relaxed);
@@ -327,6 +334,7 @@ impl Progress {
             EventKind::RequestStarted => {
                 self.hold(event.run, None);
                 lock(&self.asked).insert(event.run, event.at);
+                self.failing.sent(event.run);
             }
             EventKind::FirstByte => {
                 if let Some(asked) = lock(&self.asked).remove(&event.run) {
@@ -350,9 +358,20 @@ impl Progress {
         lock(&self.held).len()
     }
 
+    /// The calls that have failed and are to be retried.
+    pub(crate) fn failing(&self) -> &Failing {
+        &self.failing
+    }
+
+    /// Number of requests whose answers have not begun.
+    pub(crate) fn requests_unanswered(&self) -> usize {
+        lock(&self.asked).len()
+    }
+
     /// A call has ended, or was given up.
     pub(crate) fn forget(&self, run: RunId) {
         self.hold(run, None);
+        self.failing.ended(run);
         lock(&self.asked).remove(&run);
     }
 

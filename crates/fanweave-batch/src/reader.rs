@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,8 @@ pub(crate) struct Reader {
     pub(crate) strict: bool,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
     pub(crate) recorder: mpsc::WeakSender<Entry>,
+    /// Gets the first row that an earlier run answered.
+    pub(crate) answered: Arc<OnceLock<Job>>,
 }
 
 impl Reader {
@@ -71,6 +74,9 @@ impl Reader {
                     let key = self.key(&mut seen, &item);
                     if let Some(place) = self.done.remove(&key) {
                         let entry = Entry::Resumed { index: item.index, line: item.line, place };
+                        if place.ok && item.input.is_ok() && self.answered.get().is_none() {
+                            let _ = self.answered.set(job(key, item));
+                        }
                         let Some(recorder) = self.recorder.upgrade() else { return };
                         if recorder.blocking_send(entry).is_err() {
                             return;
@@ -101,11 +107,20 @@ impl Reader {
 
     /// Hands a row over to be run. `false` where no more are taken.
     fn admit(&self, key: Key, item: Item) -> bool {
-        let Item { index, line, id, input, .. } = item;
-        let input = if self.strict { refuse(input).map(Ok) } else { Ok(input) };
-        let refused = input.is_err();
-        let job =
-            input.map(|input| Job { key, index, line, id, input, put_back: 0, earlier: Calls::default() });
+        let job = job(key, item);
+        let job = if self.strict { strict(job) } else { Ok(job) };
+        let refused = job.is_err();
         self.jobs.blocking_send(job).is_ok() && !refused
     }
+}
+
+/// Refuses a row whose input is invalid.
+fn strict(job: Job) -> Result<Job> {
+    let Job { key, index, line, id, input, put_back, earlier } = job;
+    Ok(Job { key, index, line, id, input: Ok(refuse(input)?), put_back, earlier })
+}
+
+fn job(key: Key, item: Item) -> Job {
+    let Item { index, line, id, input, .. } = item;
+    Job { key, index, line, id, input, put_back: 0, earlier: Calls::default() }
 }

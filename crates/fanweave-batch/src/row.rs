@@ -3,9 +3,9 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use fanweave_core::{Chain, Context, Error, ErrorKind};
+use fanweave_core::{Chain, Context, Error, ErrorKind, Event, EventKind, Observer};
 use futures::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::Instant;
 
 use crate::Costs;
@@ -17,7 +17,7 @@ use crate::reader::Job;
 use crate::recorder::{Entry, Finished};
 use crate::same::{Role, Same, Twin};
 use crate::source::Input;
-use crate::tally::Tally;
+use crate::tally::{Calls, Tally};
 
 /// Makes a chain's input of what a row holds.
 pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
@@ -67,8 +67,8 @@ pub(crate) struct Start {
 pub(crate) enum Ended {
     /// Not yet: it gets the answer of another row.
     Waits,
-    /// With an answer.
-    Answered(Entry),
+    /// With an answer. The row, if it can be asked again.
+    Answered(Entry, Option<Job>),
     /// With an error.
     Failed(Box<Failed>),
     /// Not at all: that says nothing about the row, which is to run another time.
@@ -102,7 +102,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
             match same.join(asked, Twin { key, index, line, id: id.clone(), permit }) {
                 Role::Leads(back) => permit = back,
                 Role::Waits => return Ended::Waits,
-                Role::Answered(twin, of) => return Ended::Answered(Entry::Again { twin, of }),
+                Role::Answered(twin, of) => return Ended::Answered(Entry::Again { twin, of }, None),
             }
             request = Some(asked);
         }
@@ -139,11 +139,57 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let is_paid = error.is_none() || tally.is_answered();
         let row = Finished { record, latency, permit, request, is_paid };
         match error {
-            None => Ended::Answered(Entry::Finished(row)),
+            None => Ended::Answered(Entry::Finished(row), again),
             Some(error) => {
                 let job = again.map(|job| Job { earlier: tally.calls(), ..job });
                 Ended::Failed(Box::new(Failed { row, error, job }))
             }
+        }
+    }
+}
+
+impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
+    /// Asks an answered row again, to see whether the provider answers anybody, and drops the answer. Ends with the first
+    /// request that fails.
+    pub(crate) async fn ask_again(self, job: Job) -> AskedAgain {
+        let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), Calls::default()));
+        let failed = Arc::new(FirstFailure::default());
+        let cx = self.cx.clone().with_observer(tally.clone()).with_observer(failed.clone());
+        let cx = cx.with_fresh_answers().driven();
+        let work = async {
+            let input = (self.prepare)(job.input?)?;
+            self.chain.invoke_in(input, &cx).await
+        };
+        let work = AssertUnwindSafe(work).catch_unwind();
+        let has_failed = tokio::select! {
+            _ = work => false,
+            () = failed.0.notified() => true,
+        };
+        tally.close();
+        let cost_usd = tally.cost();
+        self.progress.row_cost(cost_usd);
+        AskedAgain { has_failed, is_paid: tally.is_answered(), cost_usd }
+    }
+}
+
+/// What became of a row that was [asked again](RowRun::ask_again).
+pub(crate) struct AskedAgain {
+    /// Whether the provider failed for it, too.
+    pub(crate) has_failed: bool,
+    pub(crate) is_paid: bool,
+    pub(crate) cost_usd: Option<f64>,
+}
+
+/// Notified when a request fails and is to be retried.
+#[derive(Default)]
+struct FirstFailure(Notify);
+
+impl Observer for FirstFailure {
+    fn on_event(&self, event: &Event) {
+        // A rate limit is no failure.
+        if matches!(&event.kind, EventKind::Retrying { error, .. } if error.kind() != ErrorKind::RateLimited)
+        {
+            self.0.notify_one();
         }
     }
 }

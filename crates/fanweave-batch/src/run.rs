@@ -1,8 +1,8 @@
 //! The batch itself: rows in, calls at once, results written down.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use fanweave_core::{Chain, Context, Priority, Prompt};
 use tokio::sync::mpsc;
@@ -185,6 +185,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let recorder = Recorder::spawn(desk)?;
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
+        let answered = Arc::new(OnceLock::new());
         let reader = Reader {
             source,
             done: left.done,
@@ -192,6 +193,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             strict: settings.strict,
             jobs,
             recorder: recorder.weak(),
+            answered: answered.clone(),
         };
         let read = reader.spawn()?;
 
@@ -222,6 +224,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             drain,
             keeps_going: settings.keep_going,
             is_answered: was_answered,
+            answered,
             is_last,
         };
         let mut window = Window::new(row, recorder, inbox, terms);

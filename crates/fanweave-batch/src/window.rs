@@ -3,16 +3,21 @@
 //! Not [`Chain::batch`](fanweave_core::Chain::batch): that takes its rows from an iterator, which would hold up every
 //! finished row while it waits for the next line of a pipe. Here rows arrive on a channel, and answers are written down
 //! meanwhile.
+//!
+//! A provider that fails for all rows in flight may be down, or these rows are what it fails for. As soon as they all wait, and
+//! probes fail, one more row is started, and further ones from further behind, as long as each fails too. Where no row is left
+//! to start, one that was answered before is asked again. If it is answered, the account charges the failures to the rows that
+//! failed; if not, the provider is down.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use fanweave_core::__private::carried;
 use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::Result;
@@ -23,11 +28,13 @@ use crate::queue::Queue;
 use crate::reader::Job;
 use crate::recorder::{Entry, Finished, Recorder};
 use crate::refusals::{MIN_ROWS, Refusals};
-use crate::row::{Ended, Failed, RowRun, Start};
+use crate::row::{AskedAgain, Ended, Failed, RowRun, Start};
 
-/// Rows that fill the window and all wait for so long, twice, may be what the provider fails for: one more row is started, by
-/// which it can show that it answers others.
-const STANDSTILL: Duration = Duration::from_secs(2);
+/// Maximum number of rows in flight beyond the concurrency. They wait as all others do: calls at once are limited apart.
+const MAX_EXTRA: usize = 16;
+
+/// Pause before a row is asked again that has just failed. Source: the pauses between probes are as long.
+const ASK_PAUSE: Duration = Duration::from_secs(2);
 
 /// Rows in flight.
 pub(crate) struct Window<I, O> {
@@ -41,8 +48,20 @@ pub(crate) struct Window<I, O> {
     permits: Arc<Semaphore>,
     /// A permit for the next row.
     free: Option<OwnedSemaphorePermit>,
-    /// Rows that may be in flight beyond the concurrency: see [`STANDSTILL`].
+    /// Rows that may be in flight beyond the concurrency.
     extra: usize,
+    /// Whether the next permit is for one of them.
+    looks_ahead: bool,
+    /// Rows that were started so since the last answer.
+    looked_ahead: u32,
+    /// The answered row that used the fewest tokens, and their number.
+    sample: Option<(Job, u64)>,
+    /// A row that an earlier run answered.
+    answered: Arc<OnceLock<Job>>,
+    /// The answered row that is asked again, while it is.
+    asked: JoinSet<AskedAgain>,
+    /// Set when the last answered row that was asked again got no answer.
+    is_down: bool,
     /// Cancelled when the run stops: rows that only wait end at once.
     drain: CancellationToken,
     is_admitting: bool,
@@ -81,6 +100,8 @@ pub(crate) struct Terms {
     pub(crate) keeps_going: bool,
     /// Whether an earlier run answered any row.
     pub(crate) is_answered: bool,
+    /// Gets a row that an earlier run answered.
+    pub(crate) answered: Arc<OnceLock<Job>>,
     /// Set while a single row of the run is left.
     pub(crate) is_last: Arc<AtomicBool>,
 }
@@ -92,7 +113,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         jobs: mpsc::Receiver<Result<Job>>,
         terms: Terms,
     ) -> Self {
-        let Terms { concurrency, purse, drain, keeps_going, is_answered, is_last } = terms;
+        let Terms { concurrency, purse, drain, keeps_going, is_answered, answered, is_last } = terms;
         let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
             row,
@@ -103,6 +124,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             permits: Arc::new(Semaphore::new(concurrency)),
             free: None,
             extra: 0,
+            looks_ahead: false,
+            looked_ahead: 0,
+            sample: None,
+            answered,
+            asked: JoinSet::new(),
+            is_down: false,
             drain,
             is_admitting: true,
             keeps_going,
@@ -129,9 +156,6 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 _ = around.draining() => {}
             }
         };
-        let mut ticks = interval(STANDSTILL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut stands_still = false;
         tokio::pin!(stopped, ended_early);
         while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
             let is_affordable = self.is_affordable();
@@ -149,27 +173,21 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 }
                 () = &mut stopped, if self.is_admitting => self.stop(),
                 Some(ended) = self.flights.join_next() => {
-                    stands_still = false;
                     self.settle(ended.expect("a row catches its panics, and only a drop aborts it")).await;
                 }
                 permit = self.permits.clone().acquire_owned(), if self.may_start() && self.free.is_none() => {
                     let permit = permit.expect("nobody closes the permits");
-                    if self.extra > 0 && !stands_still {
+                    if self.extra > 0 && !self.looks_ahead {
                         // Rows end again: as many as before are enough.
                         permit.forget();
                         self.extra -= 1;
                     } else {
+                        self.looks_ahead = false;
                         self.free = Some(permit);
                     }
                 }
-                _ = ticks.tick(), if self.extra == 0 && self.may_start() && self.is_full() => {
-                    let all_wait = self.all_are_held();
-                    if all_wait && stands_still {
-                        self.permits.add_permits(1);
-                        self.extra += 1;
-                    }
-                    stands_still = all_wait;
-                }
+                Some(asked) = self.asked.join_next() => self.settle_asked(asked.ok()),
+                () = self.row.progress.failing().changed(), if self.is_admitting => self.look_ahead(),
                 job = self.queue.next(), if takes => match job {
                     // It is not the last row that cannot be answered.
                     Some(Ok(_)) if self.suspect.is_some() => self.unavailable(),
@@ -185,7 +203,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         self.is_admitting = false;
                         broken = Err(error);
                     }
-                    None => {}
+                    // There was no row to start.
+                    None => self.look_ahead(),
                 },
             }
             if !self.may_start()
@@ -194,19 +213,75 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 self.settle_suspect(suspect).await;
             }
             self.judge_refusals();
-            self.is_last.store(!self.may_start() && self.flights.len() == 1, Ordering::Relaxed);
+            let is_last = !self.may_start() && self.flights.len() == 1 && self.sample().is_none();
+            self.is_last.store(is_last, Ordering::Relaxed);
         }
         self.end_refusals().await;
         broken
     }
 
-    fn is_full(&self) -> bool {
-        self.flights.len() >= self.concurrency
+    /// Starts another row if all in flight stand still: see the [module](self).
+    fn look_ahead(&mut self) {
+        let progress = &self.row.progress;
+        let rows = self.flights.len();
+        if !self.is_admitting
+            || rows == 0
+            || progress.requests_unanswered() > 0
+            || !progress.failing().stand_still(rows)
+        {
+            return;
+        }
+        if self.may_start() && self.extra < MAX_EXTRA {
+            // With a free permit the next row starts as soon as the reader has it.
+            if self.free.is_none() && !self.looks_ahead {
+                self.looks_ahead = true;
+                self.permits.add_permits(1);
+                self.extra += 1;
+                // Rows that the provider fails for may come in blocks of any length.
+                self.queue.skip((1 << self.looked_ahead.min(16)) / 2);
+                self.looked_ahead += 1;
+            }
+        } else if self.asked.is_empty()
+            && let Some(job) = self.sample().cloned()
+        {
+            // A model without an account does not pace it.
+            let pause = if self.is_down { ASK_PAUSE } else { Duration::ZERO };
+            let row = self.row.clone();
+            let row = async move {
+                sleep(pause).await;
+                row.ask_again(job).await
+            };
+            self.asked.spawn(carried::along(carried::here(), row));
+        }
     }
 
-    /// Whether no row in flight has a request in flight.
-    fn all_are_held(&self) -> bool {
-        self.row.progress.calls_held() >= self.flights.len()
+    /// An answered row that can be asked again, and paid.
+    fn sample(&self) -> Option<&Job> {
+        let sample = self.sample.as_ref().map(|(job, _)| job).or_else(|| self.answered.get());
+        sample.filter(|_| self.is_affordable())
+    }
+
+    /// Keeps a row that was answered for few tokens.
+    fn keep_sample(&mut self, entry: &Entry, job: Option<Job>) {
+        let (Some(job), Entry::Finished(row)) = (job, entry) else { return };
+        let Outcome::Answer(answer) = &row.record.result else { return };
+        let tokens = answer.usage.total_tokens();
+        if self.sample.as_ref().is_none_or(|(_, fewest)| tokens < *fewest) {
+            self.sample = Some((job, tokens));
+        }
+    }
+
+    /// Takes note of what became of a row that was asked again. `None` where it panicked.
+    fn settle_asked(&mut self, asked: Option<AskedAgain>) {
+        let Some(AskedAgain { has_failed, is_paid, cost_usd }) = asked else { return };
+        if is_paid {
+            self.purse.pay(cost_usd);
+        }
+        self.is_down = has_failed;
+        if has_failed {
+            // Rows that have failed say nothing, so the next probe is another answered one.
+            self.look_ahead();
+        }
     }
 
     /// Whether rows may still be started, as far as is known.
@@ -215,7 +290,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     }
 
     fn start(&mut self, start: Start) {
-        let row = self.row.clone().run(start);
+        let (row, held) = (self.row.clone().run(start), self.queue.hold());
+        let row = async move {
+            let ended = row.await;
+            drop(held);
+            ended
+        };
         self.flights.spawn(carried::along(carried::here(), row));
     }
 
@@ -245,8 +325,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 self.stopped.over_budget = true;
                 self.stop_admitting();
             }
-            Ended::Answered(entry) => {
+            Ended::Answered(entry, job) => {
                 self.is_answered = true;
+                self.is_down = false;
+                self.looked_ahead = 0;
+                self.keep_sample(&entry, job);
                 self.refusals.end();
                 self.flush_refusals().await;
                 match entry {
@@ -311,7 +394,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// answer.
     fn is_poison(&self) -> bool {
         let cause = self.suspect.as_ref().and_then(|failed| last_failure(&failed.error));
-        self.is_answered && cause.is_some_and(|cause| cause.status().is_some())
+        self.is_answered && !self.is_down && cause.is_some_and(|cause| cause.status().is_some())
     }
 
     /// Stops the run because the provider is failing for longer than the outage timeout.

@@ -259,3 +259,139 @@ async fn a_row_whose_stream_breaks_while_the_run_stops_is_left() {
     let summary = batch(&place, 20, chain).stop(stop).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (0, 0, Some(20)));
 }
+
+/// A provider behind an account in an outage, as the transport shows it: it fails for some rows whenever they are asked, and
+/// their failures are decided once it has answered another row since.
+#[derive(Clone)]
+struct Partial {
+    fails: fn(u64) -> bool,
+    answers: Arc<AtomicUsize>,
+    answered: Arc<tokio::sync::Notify>,
+    /// Failures of a row before it waits for the end of the outage. 0 for an outage that is never declared.
+    until_held: u32,
+}
+
+impl Partial {
+    fn new(fails: fn(u64) -> bool, until_held: u32) -> Self {
+        Self { fails, answers: Arc::default(), answered: Arc::default(), until_held }
+    }
+
+    fn chain(&self) -> Chain<Prompt, String> {
+        let provider = self.clone();
+        step(move |prompt: Prompt, cx: Context| {
+            let provider = provider.clone();
+            async move {
+                for attempt in 1.. {
+                    let row = number(&prompt);
+                    // The clock stands still meanwhile, and the reader's thread has time to read.
+                    let read = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(2)));
+                    read.await.unwrap();
+                    let answered = provider.answered.notified();
+                    tokio::pin!(answered);
+                    answered.as_mut().enable();
+                    cx.emit(EventKind::RequestStarted).await;
+                    sleep(Duration::from_millis(20)).await;
+                    if !(provider.fails)(row) {
+                        sleep(Duration::from_millis(80)).await;
+                        provider.answers.fetch_add(1, Ordering::SeqCst);
+                        provider.answered.notify_waiters();
+                        return Ok("ok".to_owned());
+                    }
+                    let error = Error::new(ErrorKind::Server, "crashed").with_status(500);
+                    let wait = Duration::from_millis(100);
+                    cx.emit(EventKind::Retrying { attempt, wait, error: error.clone() }).await;
+                    sleep(wait).await;
+                    let is_held = provider.until_held > 0 && attempt >= provider.until_held;
+                    if is_held {
+                        cx.emit(EventKind::Waiting(WaitReason::Outage(error.clone()))).await;
+                    }
+                    tokio::select! {
+                        () = &mut answered, if is_held || attempt >= 3 => return Err(error),
+                        () = sleep(Duration::from_secs(if is_held { 600 } else { 1 })) => {}
+                    }
+                    if attempt >= 100 {
+                        return Err(unavailable(error));
+                    }
+                }
+                unreachable!("it ends with an attempt")
+            }
+        })
+        .named("call")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_that_the_provider_fails_for_do_not_keep_the_others_from_being_asked() {
+    for fails in [
+        (|row| (8..16).contains(&row)) as fn(u64) -> bool,
+        |row| (8..80).contains(&row),
+        |row| row < 8,
+        |row| row < 40,
+    ] {
+        let (provider, place) = (Partial::new(fails, 1), Place::new());
+        let began = tokio::time::Instant::now();
+        let summary = batch(&place, 200, provider.chain()).run().await.unwrap();
+        let failing = (0..200).filter(|row| fails(*row)).count() as u64;
+        assert_eq!((summary.ok, summary.failed, summary.left), (200 - failing, failing, Some(0)));
+        assert!(began.elapsed() < Duration::from_secs(60), "{failing} rows: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_rows_fail_once_an_answered_one_is_answered_again() {
+    // In a declared outage, and where too few failures came for one: rows that time out.
+    for until_held in [1, 0] {
+        let (provider, place) = (Partial::new(|row| row >= 80, until_held), Place::new());
+        let began = tokio::time::Instant::now();
+        let summary = batch(&place, 100, provider.chain()).run().await.unwrap();
+        assert_eq!((summary.ok, summary.failed, summary.left), (80, 20, Some(0)));
+        assert!(began.elapsed() < Duration::from_secs(60), "{:?}", began.elapsed());
+        let repeated = provider.answers.load(Ordering::SeqCst) - 80;
+        assert!((1..=4).contains(&repeated), "{repeated} answers were paid twice");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_rows_fail_also_where_an_earlier_run_answered_the_others() {
+    let place = Place::new();
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    let first = step(move |prompt: Prompt, cx: Context| {
+        let stopping = stopping.clone();
+        async move {
+            if number(&prompt) >= 16 {
+                stopping.cancel();
+                return Err(hold(&cx).await);
+            }
+            Ok("ok".to_owned())
+        }
+    });
+    let summary = batch(&place, 20, first).stop(stop).run().await.unwrap();
+    assert_eq!((summary.ok, summary.left), (16, Some(4)));
+    let provider = Partial::new(|row| row >= 16, 1);
+    let summary = batch(&place, 20, provider.chain()).run().await.unwrap();
+    assert_eq!((summary.ok, summary.failed, summary.left), (16, 4, Some(0)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_rows_are_left_where_answered_ones_are_not_answered_again() {
+    let (down, place) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Place::new());
+    let chain = step(move |prompt: Prompt, cx: Context| {
+        let down = down.clone();
+        async move {
+            if !down.fetch_or(number(&prompt) == 15, Ordering::SeqCst) && number(&prompt) < 15 {
+                return Ok("ok".to_owned());
+            }
+            let error = Error::new(ErrorKind::Server, "crashed").with_status(500);
+            cx.emit(EventKind::RequestStarted).await;
+            let retrying = EventKind::Retrying { attempt: 1, wait: Duration::ZERO, error: error.clone() };
+            cx.emit(retrying).await;
+            cx.emit(EventKind::Waiting(WaitReason::Outage(error.clone()))).await;
+            sleep(Duration::from_secs(600)).await;
+            Err::<String, _>(unavailable(error))
+        }
+    });
+    let summary = batch(&place, 16, chain.named("call")).settings(settings(1)).run().await.unwrap();
+    assert_eq!((summary.ok, summary.failed, summary.left), (15, 0, Some(1)));
+    assert!(summary.unavailable.is_some());
+}

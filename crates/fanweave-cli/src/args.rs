@@ -667,7 +667,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Maximum retries per request, not counting 429 responses [default: 5]
+    /// Maximum retries per request, not counting 429 responses. During an outage of the provider, held requests are still
+    /// sent as probes, also with 0; --outage-timeout 0 turns that off. [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
 

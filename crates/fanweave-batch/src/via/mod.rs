@@ -14,6 +14,7 @@ mod setbacks;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanweave_core::{ErrorKind as RowErrorKind, Message, Prompt};
@@ -113,6 +114,7 @@ impl BatchJob<Prompt, Message> {
             strict: settings.strict,
             jobs,
             recorder: recorder.weak(),
+            answered: Arc::default(),
         };
         let read = reader.spawn()?;
         let (waiting, parts) = (HashMap::new(), Parts::new(parts));

@@ -143,20 +143,6 @@ impl Client {
         }
     }
 
-    /// Opens a connection to the host of `uri` and keeps it for the next request. Sends nothing on it. `None` with a
-    /// transport of the caller's own.
-    ///
-    /// # Errors
-    /// As those of a request that was never sent: see [`never_sent`](super::unsent::never_sent).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the outage logic of the account limiter"))]
-    pub(crate) async fn probe_connect(&self, uri: &Uri) -> Option<Result<()>> {
-        match &self.0.way {
-            Way::Pool(pool) => Some(pool.connect(uri).await),
-            Way::Own(_) => None,
-            Way::None(error) => Some(Err(error.clone())),
-        }
-    }
-
     pub(crate) fn timeouts(&self) -> Timeouts {
         self.0.settings.timeouts
     }

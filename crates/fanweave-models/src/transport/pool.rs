@@ -90,19 +90,6 @@ impl Pool {
         self.host(uri).lease().await
     }
 
-    /// Opens a connection to the host of `uri` and keeps it as a free one. Sends no request.
-    ///
-    /// # Errors
-    /// As [`Connector::open`].
-    pub(crate) async fn connect(&self, uri: &Uri) -> Result<()> {
-        let host = self.host(uri);
-        let opened = host.dial(|| true).await.expect("always wanted")?;
-        host.state().take_in(opened);
-        host.sweep_later();
-        host.serve();
-        Ok(())
-    }
-
     /// Sends `request` on the connection of the lease `held`, or on another one if that has ended or there is none. Leaves
     /// the lease of the answer in `held`, to be kept until its body has been read.
     ///

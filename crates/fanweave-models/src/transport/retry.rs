@@ -78,6 +78,8 @@ pub(crate) struct Tries {
     marks: u32,
     /// The last of them, which it is marked for.
     marked_for: Option<RunOfFailures>,
+    /// The last run of failures that it took part in.
+    last_run: Option<RunOfFailures>,
     /// Answers of the account when the call failed without any other beside it.
     failed_alone_at: Option<u64>,
     /// When it failed for the first time since the last answer.
@@ -121,6 +123,7 @@ impl Tries {
             unanswered: 0,
             marks: 0,
             marked_for: None,
+            last_run: None,
             failed_alone_at: None,
             since: None,
             failed_at: None,
@@ -151,6 +154,7 @@ impl Tries {
             is_retry: self.charged > 0,
             marks: self.marks,
             failed_in,
+            last_run: self.last_run,
             has_alternatives: self.has_alternatives,
             patience: self.patience,
             since: self.since.unwrap_or_else(Instant::now),
@@ -213,7 +217,10 @@ impl Tries {
         let since = *self.since.get_or_insert(now);
         self.failed_at = self.failed_at.or(failed.sent);
         match failed.run {
-            Some(run) => self.undecided.push(Failure { run, is_unanswered: failed.is_unanswered }),
+            Some(run) => {
+                self.last_run = Some(run);
+                self.undecided.push(Failure { run, is_unanswered: failed.is_unanswered });
+            }
             None => self.charged += 1,
         }
         self.settle();

@@ -49,7 +49,6 @@ pub(crate) fn never_sent(error: &Error) -> bool {
 
 /// Whether the host or its proxy could not be reached: evidence of an outage. An untrusted certificate, a wrong setting
 /// and a process without descriptors are not.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the outage logic of the account limiter"))]
 pub(crate) fn is_unreachable(error: &Error) -> bool {
     why(error) == Some(Unsent::Unreachable)
 }

@@ -22,6 +22,7 @@ use super::recent::{Latencies, Recent};
 use super::state::AccountStatus;
 use super::tokens::{Ask, Need, Tokens};
 use super::unnamed::{Cause, Probe, Sent, Unnamed};
+use crate::transport::unsent::is_unreachable;
 
 /// Longest time that all calls of an account are held back at once.
 const LONGEST_GATE: Duration = Duration::from_secs(3600);
@@ -135,6 +136,8 @@ pub(super) struct Ticket {
     pub(super) call: u64,
     /// When the call's first request was sent that failed.
     failed_at: Option<Instant>,
+    /// When that request failed.
+    failed_since: Option<Instant>,
     is_retry: bool,
     pub(super) is_probe: bool,
     pub(super) is_alone: bool,
@@ -252,7 +255,9 @@ impl Line {
     /// Notes whose request was admitted.
     fn mark(&mut self, ticket: Ticket, waiter: &Waiter) -> Ticket {
         self.retries += usize::from(waiter.is_retry);
-        Ticket { call: waiter.call, is_retry: waiter.is_retry, failed_at: waiter.failed_at, ..ticket }
+        let failed_since = waiter.failed_at.map(|_| waiter.since);
+        let Waiter { call, is_retry, failed_at, .. } = *waiter;
+        Ticket { call, is_retry, failed_at, failed_since, ..ticket }
     }
 
     /// Puts a call into the queue.
@@ -272,7 +277,8 @@ impl Line {
                 let need = self.tokens.estimate(ask);
                 need.input + need.output
             };
-            if self.outage.is_probing() { None } else { self.queue.probe(self.outage.last_failed(), cost) }
+            let (run, last_failed) = (self.outage.run(), self.outage.last_failed());
+            if self.outage.is_probing() { None } else { self.queue.probe(run, last_failed, cost) }
         } else if self.runs_alone {
             None
         } else {
@@ -390,6 +396,7 @@ impl Line {
                 let is_outage = evidence == Evidence::Failure || self.others(ticket) == 0;
                 // A server that is gone answers nobody, whoever took it down.
                 let is_there = error.status().is_some() || error.kind() == ErrorKind::Timeout;
+                let is_there = is_there && !is_unreachable(error);
                 let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
                 let run = self.outage.failed(ticket.call, error, ticket.sent, (is_outage, is_bad), now);
                 if ticket.is_probe {
@@ -398,7 +405,10 @@ impl Line {
                 if self.outage.holds() && !was_held {
                     self.wake_expired(now);
                 }
-                return Some(run);
+                // Others were asked after it had failed, and were answered: nothing is left to decide.
+                let is_charged = is_there && ticket.failed_since.is_some_and(|at| self.outage.was_bad(at));
+                let is_decided = is_charged && !was_held && run == self.outage.run();
+                return (!is_decided).then_some(run);
             }
             _ => {}
         }
@@ -472,6 +482,7 @@ impl Line {
             capacity_epoch: self.capacity.epoch(),
             call: 0,
             failed_at: None,
+            failed_since: None,
             is_retry: false,
             is_probe: false,
             is_alone: false,

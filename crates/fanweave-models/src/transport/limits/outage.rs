@@ -286,6 +286,11 @@ impl Outage {
         self.failures == 0
     }
 
+    /// The present run of failures.
+    pub(super) fn run(&self) -> RunOfFailures {
+        self.run
+    }
+
     /// The call that failed last, in this run.
     pub(super) fn last_failed(&self) -> Option<u64> {
         self.last_failed

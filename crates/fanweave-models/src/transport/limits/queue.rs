@@ -35,8 +35,10 @@ pub(crate) struct Waiter {
     pub(crate) is_retry: bool,
     /// Outages that it took part in, but for the last one.
     pub(crate) marks: u32,
-    /// The last run of failures that it took part in.
+    /// The last run of failures that it took part in, if that is undecided.
     pub(crate) failed_in: Option<RunOfFailures>,
+    /// The last run of failures that it took part in.
+    pub(crate) last_run: Option<RunOfFailures>,
     pub(crate) has_alternatives: bool,
     pub(crate) patience: Patience,
     /// Since when it has waited for the end of an outage, or could have.
@@ -216,16 +218,30 @@ impl Queue {
         self.front(ALONE).filter(|_| is_empty)
     }
 
-    /// The call to probe with: the smallest of the first ones, and not the one that failed last.
-    pub(super) fn probe(&self, failed_last: Option<u64>, cost: impl Fn(Ask) -> f64) -> Option<Seat> {
-        let all = (0..LANES).flat_map(|lane| self.lanes[lane].iter().map(move |entry| (lane, entry)));
-        let waiting = all.filter(|(_, entry)| !entry.has_left).take(PROBES_FROM);
+    /// The call to probe with in a run of failures: the latest that has not failed in that run, or else the smallest of the first
+    /// and the latest ones, but for the one that failed last.
+    ///
+    /// A call that has failed says little, and calls that came together may be alike: they may be what the provider fails for.
+    pub(super) fn probe(
+        &self,
+        run: RunOfFailures,
+        failed_last: Option<u64>,
+        cost: impl Fn(Ask) -> f64,
+    ) -> Option<Seat> {
+        let in_lane = |lane: usize| self.lanes[lane].iter().map(move |entry| (lane, entry));
+        let first = (0..LANES).flat_map(in_lane).filter(|(_, entry)| !entry.has_left).take(PROBES_FROM);
+        let last = (0..LANES).flat_map(|lane| in_lane(lane).rev().take(PROBES_FROM));
+        let waiting = first.chain(last.filter(|(_, entry)| !entry.has_left));
         let rank = |(lane, entry): &(usize, &Entry)| {
-            (*lane == ALONE, Some(entry.waiter.call) == failed_last, cost(entry.waiter.ask), entry.id)
+            let waiter = &entry.waiter;
+            let has_failed = waiter.last_run == Some(run);
+            let latest = if has_failed { 0 } else { u64::MAX - entry.id };
+            let failed_last = Some(waiter.call) == failed_last;
+            ((has_failed, failed_last, *lane == ALONE, latest), cost(waiter.ask), entry.id)
         };
         let best = waiting.min_by(|a, b| {
-            let ((a_alone, a_last, a_cost, a_id), (b_alone, b_last, b_cost, b_id)) = (rank(a), rank(b));
-            (a_last, a_alone).cmp(&(b_last, b_alone)).then(a_cost.total_cmp(&b_cost)).then(a_id.cmp(&b_id))
+            let ((a, a_cost, a_id), (b, b_cost, b_id)) = (rank(a), rank(b));
+            a.cmp(&b).then(a_cost.total_cmp(&b_cost)).then(a_id.cmp(&b_id))
         });
         best.map(|(lane, entry)| Seat { lane, id: entry.id })
     }
@@ -262,6 +278,7 @@ mod tests {
             is_retry,
             marks: 0,
             failed_in: None,
+            last_run: None,
             has_alternatives: false,
             patience: Patience::default(),
             since,
@@ -311,23 +328,45 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_is_the_smallest_of_the_first_and_not_the_one_that_failed_last() {
+    fn a_probe_of_calls_that_all_failed_is_the_smallest_of_the_first_and_not_the_one_that_failed_last() {
         let mut queue = Queue::default();
+        let failed =
+            |call, bytes| Waiter { last_run: Some(1), ..waiter(call, bytes, Priority::Batch, false) };
         for (call, bytes) in [(1, 30), (2, 10), (3, 20)] {
-            queue.enter(waiter(call, bytes, Priority::Batch, false), false);
+            queue.enter(failed(call, bytes), false);
         }
-        for call in 4..200 {
-            queue.enter(waiter(call, if call > 100 { 1 } else { 50 }, Priority::Batch, false), false);
+        for call in 4..300 {
+            let is_far = (100..200).contains(&call);
+            queue.enter(failed(call, if is_far { 1 } else { 50 }), false);
         }
         let mut probe = |last| {
-            let seat = queue.probe(last, |ask| ask.bytes as f64).expect("many wait");
+            let seat = queue.probe(1, last, |ask| ask.bytes as f64).expect("many wait");
             queue.get(seat).expect("it waits").waiter.call
         };
         assert_eq!([probe(None), probe(Some(2)), probe(Some(3))], [2, 3, 2]);
         // The only one there is has to do.
         let mut queue = Queue::default();
         let only = queue.enter(waiter(7, 1, Priority::Batch, false), false);
-        assert_eq!(queue.probe(Some(7), |ask| ask.bytes as f64), Some(only));
+        assert_eq!(queue.probe(1, Some(7), |ask| ask.bytes as f64), Some(only));
+    }
+
+    #[test]
+    fn a_probe_is_the_latest_call_that_has_not_failed_in_the_run() {
+        let mut queue = Queue::default();
+        let failed = |call, run| Waiter { last_run: Some(run), ..waiter(call, 1, Priority::Batch, false) };
+        for call in 0..1000 {
+            queue.enter(failed(call, 3), false);
+        }
+        let mut enter_and_probe = |waiter: Waiter| {
+            queue.enter(waiter, false);
+            let seat = queue.probe(3, Some(5), |ask| ask.bytes as f64).expect("many wait");
+            queue.get(seat).expect("it waits").waiter.call
+        };
+        assert_eq!(enter_and_probe(failed(1000, 3)), 0);
+        // What failed in an earlier run has not failed in this one.
+        let earlier = Waiter { ask: Ask { bytes: 900, max_tokens: None }, ..failed(1001, 2) };
+        assert_eq!(enter_and_probe(earlier), 1001);
+        assert_eq!(enter_and_probe(waiter(1002, 500, Priority::Batch, true)), 1002);
     }
 
     #[test]

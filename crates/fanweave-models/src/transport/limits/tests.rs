@@ -40,6 +40,7 @@ pub(super) fn waiter(ask: Ask, priority: Priority) -> Waiter {
         is_retry: false,
         marks: 0,
         failed_in: None,
+        last_run: None,
         has_alternatives: false,
         patience: Patience::new(&policy, priority),
         since: Instant::now(),

@@ -1,15 +1,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanweave_core::{Error, ErrorKind, Result};
-use http::{Request, Response, Uri};
+use fanweave_core::{Error, ErrorKind};
+use http::{Request, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::transport::body::Body;
 use crate::transport::client::{Client, Timeouts};
-use crate::transport::own::HttpTransport;
 use crate::transport::unsent::{is_unreachable, never_sent};
 
 fn client() -> Client {
@@ -36,49 +34,20 @@ where
     (uri, task)
 }
 
-async fn probe(uri: &Uri) -> Error {
-    client().probe_connect(uri).await.expect("has a pool").unwrap_err()
-}
-
-#[tokio::test]
-async fn a_probe_sends_nothing_and_leaves_its_connection_for_the_next_request() {
-    let (uri, server) = listen("http", |mut socket| async move {
-        let mut begin = [0; 4];
-        socket.read_exact(&mut begin).await.unwrap();
-        assert_eq!(&begin, b"POST");
-        socket.write_all(b"HTTP/1.1 204 X\r\n\r\n").await.unwrap();
-    })
-    .await;
-    let client = client();
-    client.probe_connect(&uri).await.unwrap().unwrap();
-    // The listener has gone: a second connection would be refused.
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    assert_eq!(client.request(request(&uri), &mut None).await.unwrap().status(), 204);
-    server.await.unwrap();
-}
-
-#[tokio::test]
-async fn a_client_with_a_transport_of_its_own_has_no_probe() {
-    struct Own;
-    impl HttpTransport for Own {
-        async fn send(&self, _: Request<Bytes>) -> Result<Response<Body>> {
-            unreachable!("a probe sends nothing")
-        }
-    }
-    let client = Client::builder().transport(Own).build().unwrap();
-    assert!(client.probe_connect(&Uri::from_static("http://x")).await.is_none());
+async fn failure(uri: &Uri) -> Error {
+    client().lease(uri).await.map(drop).unwrap_err()
 }
 
 #[tokio::test]
 async fn hosts_that_cannot_be_reached_are_told_apart_from_requests_that_were_sent() {
     let (refused, _) = listen("http", |_| async {}).await;
     // Its only connection.
-    client().probe_connect(&refused).await.unwrap().unwrap();
+    client().lease(&refused).await.unwrap();
     let unknown = format!("http://{}.invalid/", "x".repeat(64)).parse().unwrap();
     let (cut, _) = listen("https", |_| async {}).await;
     let (silent, _) = listen("https", |_| std::future::pending()).await;
     for uri in [refused, unknown, cut, silent] {
-        let error = probe(&uri).await;
+        let error = failure(&uri).await;
         assert!(never_sent(&error) && is_unreachable(&error), "{uri}: {error}");
         assert!(matches!(error.kind(), ErrorKind::Connection | ErrorKind::Timeout), "{error}");
     }
