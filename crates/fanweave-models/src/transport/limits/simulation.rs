@@ -224,6 +224,9 @@ impl Server {
         if capacity.is_some_and(|most| state.in_flight >= most) {
             return refuse(None, self.setup.capacity_is_rate);
         }
+        if self.setup.overloads > 0.0 && state.rng.f64() < self.setup.overloads {
+            return refuse(None, false);
+        }
         if rates[0].is_finite() {
             state.levels[0] -= 1.0;
         }
