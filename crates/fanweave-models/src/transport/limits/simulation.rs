@@ -285,7 +285,9 @@ impl Attempt for Request<'_> {
             Err(refusal) => {
                 sleep(TRIP).await;
                 permit.refused(&refusal);
-                let error = Error::new(ErrorKind::RateLimited, "refused");
+                let is_random = self.server.setup.overloads > 0.0;
+                let kind = if is_random { ErrorKind::Overloaded } else { ErrorKind::RateLimited };
+                let error = Error::new(kind, "refused").with_status(503);
                 return Err(match refusal.hint() {
                     Some(hint) => error.with_retry_after(hint),
                     None => error,
