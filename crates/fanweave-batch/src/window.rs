@@ -278,7 +278,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             self.purse.pay(cost_usd);
         }
         self.is_down = has_failed;
-        if has_failed {
+        if !has_failed {
+            // The account can decide now. Only further failures say that it could not.
+            self.row.progress.failing().start_over();
+        } else {
             // Rows that have failed say nothing, so the next probe is another answered one.
             self.look_ahead();
         }
