@@ -34,12 +34,37 @@ class Report:
         self.seconds, self.allowed = seconds, allowed
 
 
+def run_batch(programs, folder, rows, trouble, *arguments, allowed=None, limit=None, code=None, poison=None, files=None):
+    """Runs a batch against a provider in trouble, with the checks that most cases share. Returns the run, with the rows lost,
+    the exit code, the seconds and the provider's figures in it.
+
+    `allowed` bounds the seconds but for SLACK. `code` is the exit code to expect, or else that of the rows lost. `poison`
+    tells which rows the provider fails for: they are to be lost, and no other one."""
+    with Run(programs, folder, rows, [*SIM, *trouble], poison or (lambda row: False)) as run:
+        limit = limit or allowed + SLACK + 30
+        run.code, run.seconds = run.run(*map(str, arguments), limit=limit, open_files=files)
+        run.stats = run.sim.stats()
+        lost = run.lost()
+    expected = set(filter(poison, range(rows))) if poison else set()
+    run.check(lost >= expected, f"{len(expected - lost)} poison rows were answered")
+    run.lost_rows = len(lost - expected)
+    expected_code = code if code is not None else 3 if lost else 0
+    run.check(run.code == expected_code, f"exit code {run.code}, not {expected_code}")
+    if allowed is not None:
+        run.check(run.seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+    return run
+
+
+def report(run, allowed=None, most_lost=0):
+    run.check(run.lost_rows <= most_lost, f"{run.lost_rows} rows lost, more than {most_lost:.0f}")
+    return Report(run.problems, run.lost_rows, run.stats["requests"], run.seconds, allowed)
+
+
 def outage(kind, length, concurrency, rows, begin=0.3):
     """An outage loses no row, ends with the provider's, and sends little while it lasts."""
 
     def case(programs, folder):
-        sim = [*SIM, "--outage", f"{begin}s..{begin + length}s={kind}"]
-        arguments = ["-c", str(concurrency)]
+        arguments = ["-c", concurrency]
         counts_requests = kind in ("502", "reset", "refuse")
         if counts_requests:
             # Hedged requests are extra load of another cause.
@@ -47,17 +72,12 @@ def outage(kind, length, concurrency, rows, begin=0.3):
         if kind == "silence":
             arguments += ["--timeout", f"{TIMEOUT:.0f}s"]
         allowed = length + 1.1 * bound(rows, concurrency) + 3 + (TIMEOUT if kind == "silence" else 0)
-        with Run(programs, folder, rows, sim) as run:
-            code, seconds = run.run(*arguments, limit=allowed + SLACK + 30)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(lost == 0, f"{lost} rows lost")
-        run.check(code == 0, f"exit code {code}")
-        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
+        trouble = ["--outage", f"{begin}s..{begin + length}s={kind}"]
+        run = run_batch(programs, folder, rows, trouble, *arguments, allowed=allowed)
         # One probe every three seconds, and a dozen while the first pauses grow.
         most = rows + concurrency + length / 3 + 12
-        run.check(not counts_requests or stats["requests"] <= most, f"more than {most:.0f} requests")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        run.check(not counts_requests or run.stats["requests"] <= most, f"more than {most:.0f} requests")
+        return report(run, allowed)
 
     return f"outage {kind} {begin}..{begin + length} s, c={concurrency}, {rows} rows", case
 
@@ -66,16 +86,11 @@ def outage_under_rpm(rows, rpm):
     """An outage of an account whose limit the client is told."""
 
     def case(programs, folder):
-        sim = [*SIM, "--rpm", str(rpm), "--outage", "1s..4s=502"]
         allowed = 3 + 1.1 * rows / rpm * 60 + 3
-        with Run(programs, folder, rows, sim) as run:
-            code, seconds = run.run("--rpm", str(rpm), "--no-hedging", limit=allowed + SLACK + 30)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(lost == 0, f"{lost} rows lost")
-        run.check(code == 0, f"exit code {code}")
-        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        trouble = ["--rpm", str(rpm), "--outage", "1s..4s=502"]
+        return report(
+            run_batch(programs, folder, rows, trouble, "--rpm", rpm, "--no-hedging", allowed=allowed), allowed
+        )
 
     return f"outage 502 1..4 s under --rpm {rpm}, {rows} rows", case
 
@@ -85,14 +100,9 @@ def fallback(rows):
 
     def case(programs, folder):
         allowed = 1.1 * rows / DEFAULT_CONCURRENCY * FALLBACK_LATENCY + 3
-        with Run(programs, folder, rows, [*SIM, "--outage", "300ms..15s=502"]) as run:
-            code, seconds = run.run("--fallback-model", "sim/echo", limit=60)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(lost == 0, f"{lost} rows lost")
-        run.check(code == 0, f"exit code {code}")
-        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        trouble = ["--outage", "300ms..15s=502"]
+        arguments = ["--fallback-model", "sim/echo"]
+        return report(run_batch(programs, folder, rows, trouble, *arguments, allowed=allowed), allowed)
 
     return f"outage 502 0.3..15 s with a fallback, {rows} rows", case
 
@@ -101,14 +111,8 @@ def few_files(rows):
     """64 file descriptors for 256 rows in flight: connections wait for each other, and no row fails."""
 
     def case(programs, folder):
-        allowed = 1.1 * bound(rows, 40) + 3
-        with Run(programs, folder, rows, SIM) as run:
-            code, seconds = run.run("-c", "256", limit=allowed + 30, open_files=64)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(lost == 0, f"{lost} rows lost")
-        run.check(code == 0, f"exit code {code}")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        limit = 1.1 * bound(rows, 40) + 33
+        return report(run_batch(programs, folder, rows, [], "-c", 256, limit=limit, files=64))
 
     return f"64 file descriptors, c=256, {rows} rows", case
 
@@ -119,15 +123,8 @@ def flaky(rate, rows):
     def case(programs, folder):
         allowed = 1.1 * bound(rows, DEFAULT_CONCURRENCY) / (1 - rate) + 20
         expected = rows * rate**6
-        most = expected + 4 * expected**0.5
-        with Run(programs, folder, rows, [*SIM, "--flaky", str(rate)]) as run:
-            code, seconds = run.run("--retries", "5", limit=allowed + SLACK + 30)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(lost <= most, f"{lost} rows lost, more than {most:.0f}")
-        run.check(code == (3 if lost else 0), f"exit code {code}")
-        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        run = run_batch(programs, folder, rows, ["--flaky", str(rate)], "--retries", 5, allowed=allowed)
+        return report(run, allowed, most_lost=expected + 4 * expected**0.5)
 
     return f"flaky {rate}, {rows} rows", case
 
@@ -137,14 +134,9 @@ def surplus(rows):
 
     def case(programs, folder):
         allowed = 1.1 * bound(rows, DEFAULT_CONCURRENCY) + 3
-        with Run(programs, folder, rows, [*SIM, "--surplus", "0.2"]) as run:
-            code, seconds = run.run(limit=allowed + SLACK + 30)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(stats["surplus"] > 0, "no surplus answer was sent")
-        run.check(lost == 0, f"{lost} rows lost")
-        run.check(code == 0, f"exit code {code}")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        run = run_batch(programs, folder, rows, ["--surplus", "0.2"], limit=allowed + SLACK + 30)
+        run.check(run.stats["surplus"] > 0, "no surplus answer was sent")
+        return report(run, allowed)
 
     return f"surplus answers 0.2, {rows} rows", case
 
@@ -154,51 +146,36 @@ def first_429(rows):
 
     def case(programs, folder):
         allowed = 5 + bound(rows, DEFAULT_CONCURRENCY)
-        with Run(programs, folder, rows, [*SIM, "--first-429", "2s"]) as run:
-            code, seconds = run.run(limit=allowed + 90)
-            stats = run.sim.stats()
-            lost = len(run.lost())
-        run.check(lost == 0, f"{lost} rows lost")
-        run.check(code == 0, f"exit code {code}")
-        run.check(seconds <= allowed + SLACK, f"took longer than {allowed:.1f} s + {SLACK:.0f} s")
-        return Report(run.problems, lost, stats["requests"], seconds, allowed)
+        run = run_batch(programs, folder, rows, ["--first-429", "2s"], allowed=allowed, limit=allowed + 90)
+        return report(run, allowed)
 
     return f"first 429 asks for 2 s, {rows} rows", case
 
 
-def poison(rows, together):
-    """Prompts that crash the server fail, and only they: as one row in a hundred, or ten rows in a row."""
-    is_poisoned = (lambda row: 100 <= row < 110) if together else (lambda row: row % 100 == 50)
+def poison(rows, apart):
+    """Prompts that crash the server fail, and only they: every hundredth row."""
 
     def case(programs, folder):
-        with Run(programs, folder, rows, [*SIM, "--poison", "poison"], is_poisoned) as run:
-            code, seconds = run.run(limit=120)
-            stats = run.sim.stats()
-            lost = run.lost()
-        expected = {row for row in range(rows) if is_poisoned(row)}
-        run.check(lost >= expected, f"{len(expected - lost)} poison rows were answered")
-        run.check(lost <= expected, f"{len(lost - expected)} other rows lost")
-        run.check(code == 3, f"exit code {code}, not 3")
-        return Report(run.problems, len(lost - expected), stats["requests"], seconds)
+        is_poisoned = lambda row: row % apart == apart // 2
+        trouble = ["--poison", "poison"]
+        return report(run_batch(programs, folder, rows, trouble, limit=120, code=3, poison=is_poisoned))
 
-    return f"poison prompts {'together' if together else 'apart'}, {rows} rows", case
+    return f"poison prompts apart, {rows} rows", case
 
 
-def poison_fills_the_window(rows, concurrency):
-    """As many poison prompts one after the other as rows are in flight: they fail, and the run goes past them."""
-    is_poisoned = lambda row: 10 <= row < 10 + concurrency
+def poison_block(rows, first, length, concurrency=DEFAULT_CONCURRENCY):
+    """Poison prompts one after the other, also more than rows are in flight: they fail, and the run goes past them."""
 
     def case(programs, folder):
-        with Run(programs, folder, rows, [*SIM, "--poison", "poison"], is_poisoned) as run:
-            code, seconds = run.run("-c", str(concurrency), limit=60)
-            stats = run.sim.stats()
-            lost = run.lost()
-        expected = {row for row in range(rows) if is_poisoned(row)}
-        run.check(lost == expected, f"rows {sorted(lost ^ expected)} ended otherwise than expected")
-        run.check(code == 3, f"exit code {code}, not 3")
-        return Report(run.problems, len(lost - expected), stats["requests"], seconds)
+        is_poisoned = lambda row: first <= row < first + length
+        trouble, arguments = ["--poison", "poison"], ["-c", concurrency]
+        # Each window of them takes six attempts a row.
+        limit = 60 + length / concurrency * 10
+        return report(
+            run_batch(programs, folder, rows, trouble, *arguments, limit=limit, code=3, poison=is_poisoned)
+        )
 
-    return f"{concurrency} poison prompts fill the window, {rows} rows", case
+    return f"{length} poison prompts from row {first} on, c={concurrency}, {rows} rows", case
 
 
 def kills(times, rows=300, concurrency=16):
@@ -264,8 +241,9 @@ def cases(is_full):
     if not is_full:
         matrix = [outage(kind, 3, c, 120 if c == 4 else 1000) for c in (4, 64) for kind in ("502", "refuse", "reset")]
         rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), surplus(300)]
-        rest.append(poison(500, together=False))
-        rest += [poison_fills_the_window(40, concurrency) for concurrency in (1, 4)]
+        rest.append(poison(500, apart=100))
+        rest += [poison_block(40, 10, c, c) for c in (1, 4)]
+        rest += [poison_block(200, 10, 64), poison_block(200, 136, 64)]
         return rest[:2] + matrix + stops + rest[2:]
     matrix = [
         outage(kind, length, c, 400 if c == 4 else 2000)
@@ -277,8 +255,11 @@ def cases(is_full):
     edges = [outage("502", 3, 64, 2000, begin) for begin in (0, 2.9)]
     edges += [outage_under_rpm(400, 3000), fallback(500)]
     rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300), surplus(2000)]
-    rest += [poison(1000, together) for together in (False, True)]
-    rest += [poison_fills_the_window(200, concurrency) for concurrency in (1, 4, 64)]
+    rest += [poison(1000, apart=100), poison_block(1000, 100, 10)]
+    rest += [poison_block(200, 10, c, c) for c in (1, 4, 64)]
+    rest += [poison_block(1000, first, 64) for first in (0, 500, 936)]
+    rest += [poison_block(1000, 500, length) for length in (65, 128, 200)]
+    rest += [poison_block(1000, 500, 200, 16), poison_block(200, 10, 4, 1)]
     return [kills(50)] + matrix + edges + stops + rest
 
 

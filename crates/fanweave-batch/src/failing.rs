@@ -79,6 +79,11 @@ impl Failing {
         }
     }
 
+    /// Counts the failures of all calls from 0 again: the provider has answered another call since.
+    pub(crate) fn start_over(&self) {
+        self.lock().values_mut().for_each(|call| call.failures = 0);
+    }
+
     /// Whether the calls of `rows` rows, the only ones in flight, all wait, and a probe of an outage has failed since this was
     /// last true, or all of them have failed: in an outage, or several times each.
     pub(crate) fn stand_still(&self, rows: usize) -> bool {

@@ -55,8 +55,7 @@ pub struct Progress {
     first_byte: Histogram,
     /// Answers out of a store.
     stored: AtomicU64,
-    /// When requests were sent that have not been answered, counted from the beginning of their runs.
-    asked: Mutex<HashMap<RunId, Duration>>,
+    asked: Mutex<Asked>,
     /// Steps that wait for their turn or for their next try.
     held: Mutex<HashMap<RunId, Held>>,
     failing: Failing,
@@ -64,6 +63,15 @@ pub struct Progress {
     flights: Mutex<BTreeMap<u64, Flight>>,
     /// Rows done by the run itself at earlier snapshots.
     samples: Mutex<VecDeque<(Instant, u64)>>,
+}
+
+/// Requests whose answers have not begun.
+#[derive(Default)]
+struct Asked {
+    /// When they were sent: counted from the beginning of their runs, and by the clock.
+    requests: HashMap<RunId, (Duration, Instant)>,
+    /// When the last answer began.
+    heard: Option<Instant>,
 }
 
 /// A row that has begun.
@@ -141,6 +149,8 @@ pub struct Snapshot {
     /// Half of the requests had the beginning of their answer no later. Of one that is not streamed, the beginning comes
     /// when all of it has been written. `None` for models that tell of none.
     pub first_byte: Option<Duration>,
+    /// Time for which requests have waited while no answer began. `None` without such requests.
+    pub silent_for: Option<Duration>,
     /// Rows a second, over the last five.
     pub rate: f64,
     /// Half of the rows took no longer.
@@ -196,6 +206,7 @@ impl Progress {
             cap_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
             cached: self.stored.load(Relaxed),
             first_byte: self.first_byte.percentile(0.5),
+            silent_for: lock(&self.asked).silent_for(),
             rate: self.rate((ok + failed).saturating_sub(resumed)),
             p50: self.latency.percentile(0.5),
             p95: self.latency.percentile(0.95),
@@ -325,7 +336,7 @@ impl Progress {
             EventKind::Retrying { error, .. } => {
                 self.retries.fetch_add(1, Relaxed);
                 self.hold(event.run, Some(Held::Retrying));
-                lock(&self.asked).remove(&event.run);
+                lock(&self.asked).requests.remove(&event.run);
                 self.failing.failed(event.run, error);
             }
             EventKind::Hedged => {
@@ -333,11 +344,11 @@ impl Progress {
             }
             EventKind::RequestStarted => {
                 self.hold(event.run, None);
-                lock(&self.asked).insert(event.run, event.at);
+                lock(&self.asked).requests.insert(event.run, (event.at, Instant::now()));
                 self.failing.sent(event.run);
             }
             EventKind::FirstByte => {
-                if let Some(asked) = lock(&self.asked).remove(&event.run) {
+                if let Some(asked) = lock(&self.asked).began(event.run) {
                     self.first_byte.record(event.at.saturating_sub(asked));
                 }
             }
@@ -365,14 +376,14 @@ impl Progress {
 
     /// Number of requests whose answers have not begun.
     pub(crate) fn requests_unanswered(&self) -> usize {
-        lock(&self.asked).len()
+        lock(&self.asked).requests.len()
     }
 
     /// A call has ended, or was given up.
     pub(crate) fn forget(&self, run: RunId) {
         self.hold(run, None);
         self.failing.ended(run);
-        lock(&self.asked).remove(&run);
+        lock(&self.asked).requests.remove(&run);
     }
 
     fn hold(&self, run: RunId, why: Option<Held>) {
@@ -381,6 +392,19 @@ impl Progress {
             Some(why) => held.insert(run, why),
             None => held.remove(&run),
         };
+    }
+}
+
+impl Asked {
+    /// Takes out a request whose answer begins. Returns when it was sent.
+    fn began(&mut self, run: RunId) -> Option<Duration> {
+        self.heard = Some(Instant::now());
+        self.requests.remove(&run).map(|(sent, _)| sent)
+    }
+
+    fn silent_for(&self) -> Option<Duration> {
+        let oldest = self.requests.values().map(|(_, sent)| *sent).min()?;
+        Some(self.heard.map_or(oldest, |heard| heard.max(oldest)).elapsed())
     }
 }
 
@@ -474,7 +498,34 @@ mod tests {
         assert_eq!((now.cached, now.cap_usd), (2, Some(2.5)));
         let first = now.first_byte.unwrap();
         assert!((280..=320).contains(&first.as_millis()), "{first:?}");
-        assert!(lock(&progress.asked).is_empty());
+        assert!(lock(&progress.asked).requests.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_the_last_answer_or_the_oldest_request_that_waits() {
+        let progress = Arc::new(Progress::default());
+        let own = progress.clone();
+        let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
+        let call = |first_byte: u64| {
+            let call = step(move |(), cx: Context| async move {
+                cx.emit(EventKind::RequestStarted).await;
+                tokio::time::sleep(Duration::from_secs(first_byte)).await;
+                cx.emit(EventKind::FirstByte).await;
+                Ok(())
+            });
+            call.named("call")
+        };
+        let silent_for = || progress.snapshot().silent_for.map(|time| time.as_secs());
+        let watch = async {
+            assert_eq!(silent_for(), Some(0));
+            tokio::time::sleep(Duration::from_secs(15)).await;
+            assert_eq!(silent_for(), Some(15));
+            tokio::time::sleep(Duration::from_secs(10)).await;
+            assert_eq!(silent_for(), Some(5), "another one was answered after 20 s");
+        };
+        let (long, short) = (call(60), call(20));
+        let (_, _, ()) = tokio::join!(long.invoke_in((), &cx), short.invoke_in((), &cx), watch);
+        assert_eq!(silent_for(), None);
     }
 
     #[tokio::test]
@@ -488,7 +539,7 @@ mod tests {
         let own = progress.clone();
         let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
         silent.named("call").invoke_in((), &cx).await.unwrap();
-        assert!(lock(&progress.asked).is_empty());
+        assert!(lock(&progress.asked).requests.is_empty());
     }
 
     #[tokio::test]

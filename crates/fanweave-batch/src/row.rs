@@ -68,7 +68,7 @@ pub(crate) enum Ended {
     /// Not yet: it gets the answer of another row.
     Waits,
     /// With an answer. The row, if it can be asked again.
-    Answered(Entry, Option<Job>),
+    Answered(Entry, Option<Box<Job>>),
     /// With an error.
     Failed(Box<Failed>),
     /// Not at all: that says nothing about the row, which is to run another time.
@@ -139,7 +139,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let is_paid = error.is_none() || tally.is_answered();
         let row = Finished { record, latency, permit, request, is_paid };
         match error {
-            None => Ended::Answered(Entry::Finished(row), again),
+            None => Ended::Answered(Entry::Finished(row), again.map(Box::new)),
             Some(error) => {
                 let job = again.map(|job| Job { earlier: tally.calls(), ..job });
                 Ended::Failed(Box::new(Failed { row, error, job }))
@@ -173,6 +173,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
 }
 
 /// What became of a row that was [asked again](RowRun::ask_again).
+#[derive(Clone, Copy)]
 pub(crate) struct AskedAgain {
     /// Whether the provider failed for it, too.
     pub(crate) has_failed: bool,

@@ -55,7 +55,7 @@ pub(crate) struct Window<I, O> {
     /// Rows that were started so since the last answer.
     looked_ahead: u32,
     /// The answered row that used the fewest tokens, and their number.
-    sample: Option<(Job, u64)>,
+    sample: Option<(Box<Job>, u64)>,
     /// A row that an earlier run answered.
     answered: Arc<OnceLock<Job>>,
     /// The answered row that is asked again, while it is.
@@ -257,12 +257,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     /// An answered row that can be asked again, and paid.
     fn sample(&self) -> Option<&Job> {
-        let sample = self.sample.as_ref().map(|(job, _)| job).or_else(|| self.answered.get());
+        let sample = self.sample.as_ref().map(|(job, _)| &**job).or_else(|| self.answered.get());
         sample.filter(|_| self.is_affordable())
     }
 
     /// Keeps a row that was answered for few tokens.
-    fn keep_sample(&mut self, entry: &Entry, job: Option<Job>) {
+    fn keep_sample(&mut self, entry: &Entry, job: Option<Box<Job>>) {
         let (Some(job), Entry::Finished(row)) = (job, entry) else { return };
         let Outcome::Answer(answer) = &row.record.result else { return };
         let tokens = answer.usage.total_tokens();
@@ -278,7 +278,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             self.purse.pay(cost_usd);
         }
         self.is_down = has_failed;
-        if has_failed {
+        if !has_failed {
+            // The account can decide now. Only further failures say that it could not.
+            self.row.progress.failing().start_over();
+        } else {
             // Rows that have failed say nothing, so the next probe is another answered one.
             self.look_ahead();
         }

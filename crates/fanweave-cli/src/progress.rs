@@ -64,14 +64,14 @@ impl Display {
                     let text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
                     let accounts = fanweave::models::account_states();
                     let limits = limits_text(&now, &accounts);
-                    text + &notices(limits, why::reasons(&accounts), self.notice.get(), width)
+                    text + &notices(limits, why::reasons(&accounts, now.silent_for), self.notice.get(), width)
                 }),
                 Form::Lines => {
                     if Instant::now() >= next {
                         next += LINE;
                         tell!("{}", line(&now));
                     }
-                    let reasons = why::reasons(&fanweave::models::account_states());
+                    let reasons = why::reasons(&fanweave::models::account_states(), now.silent_for);
                     if let Some(reason) = still.line(now.done, &reasons) {
                         tell!("{reason}");
                     }

@@ -1,5 +1,6 @@
 //! Why nothing moves: what the accounts of a run wait for.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use fanweave::models::AccountState;
@@ -9,18 +10,41 @@ use tokio::time::Instant;
 const MAX_REASONS: usize = 3;
 /// Time without a finished row after which nothing moves.
 const STILL: Duration = Duration::from_secs(2);
+/// Time without the beginning of an answer that counts as a reason: models that think for long take as much.
+const SILENT: Duration = Duration::from_secs(10);
 /// Pause before an unchanged reason is printed again.
 const REPEAT: Duration = Duration::from_secs(10);
 
-/// What the accounts in use wait for, with their models where there are several.
-pub(crate) fn reasons(accounts: &[AccountState]) -> Vec<String> {
+/// What the accounts in use wait for, with their models where there are several. Without any such reason, that no answer has
+/// begun for `silent_for`.
+pub(crate) fn reasons(accounts: &[AccountState], silent_for: Option<Duration>) -> Vec<String> {
     let used = || accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0);
     let is_one = used().count() == 1;
     let reason = |account: &AccountState| {
         let reason = reason(account)?;
         Some(if is_one { reason } else { format!("{}: {reason}", account.model) })
     };
-    used().filter_map(reason).take(MAX_REASONS).collect()
+    let reasons: Vec<_> = used().filter_map(reason).take(MAX_REASONS).collect();
+    if reasons.is_empty() { silence(accounts, silent_for).into_iter().collect() } else { reasons }
+}
+
+/// That servers have answered nothing for long, and which.
+fn silence(accounts: &[AccountState], silent_for: Option<Duration>) -> Option<String> {
+    let seconds = silent_for.filter(|time| *time >= SILENT)?.as_secs();
+    let asked = || accounts.iter().filter(|account| account.in_flight > 0);
+    let hosts: BTreeSet<_> = asked().filter_map(|account| host(&account.base_url)).collect();
+    let hosts: Vec<_> = hosts.into_iter().take(MAX_REASONS).collect();
+    let requests: usize = asked().map(|account| account.in_flight).sum();
+    let s = if requests == 1 { "" } else { "s" };
+    let from = if hosts.is_empty() { String::new() } else { format!(" from {}", hosts.join(", ")) };
+    Some(format!("no answer has begun for {seconds}s{from}; {requests} request{s} in flight"))
+}
+
+/// The host and port of a URL.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    authority.rsplit('@').next()
 }
 
 /// What an account waits for. `None` if it takes calls as they come.
@@ -95,18 +119,31 @@ mod tests {
         };
         let idle = AccountState::default();
         assert_eq!(
-            reasons(&[account("a", 12, Some(12)), idle.clone()]),
+            reasons(&[account("a", 12, Some(12)), idle.clone()], None),
             ["the provider asked to wait: 12s left; 12 calls wait"]
         );
         let all = [account("a", 1, Some(80)), account("b", 3, None), account("c", 0, Some(2)), idle];
         assert_eq!(
-            reasons(&all),
+            reasons(&all, Some(Duration::from_secs(60))),
             [
                 "a: the provider asked to wait: 1m 20s left; 1 call waits",
                 "c: the provider asked to wait: 2s left"
             ]
         );
-        assert!(reasons(&[account("a", 3, None)]).is_empty());
+        assert!(reasons(&[account("a", 3, None)], None).is_empty());
+    }
+
+    #[test]
+    fn a_server_that_accepts_requests_and_answers_none_is_named_after_ten_seconds() {
+        let mut account = AccountState::default();
+        account.base_url = "https://name:secret@api.example.com:8443/v1".to_owned();
+        (account.requests, account.in_flight) = (12, 12);
+        let accounts = [account, AccountState::default()];
+        assert!(reasons(&accounts, Some(Duration::from_secs(9))).is_empty());
+        assert_eq!(
+            reasons(&accounts, Some(Duration::from_secs(30))),
+            ["no answer has begun for 30s from api.example.com:8443; 12 requests in flight"]
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,6 +149,24 @@ async fn failures_are_charged_once_the_account_answers_somebody_else() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failure_is_charged_at_once_where_others_were_asked_and_answered_since_the_first_one() {
+    let account = Arc::new(Account::default());
+    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let permit = admitted(&account, &mut tries);
+    assert!(tries.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
+    drop(permit);
+    tokio::time::advance(SECOND).await;
+    answers(&account).await;
+    let permit = admitted(&account, &mut tries);
+    assert!(tries.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
+    assert_eq!(tries.charged, 2, "no later answer is needed");
+    // A server that is gone answers nobody.
+    let refused = Error::new(ErrorKind::Connection, "connection refused");
+    let run = permit.judge(&refused);
+    assert!(run.is_some_and(|run| account.verdict(run) == Verdict::Undecided));
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends() {
     let account = Arc::new(Account::default());
     answers(&account).await;
