@@ -76,7 +76,9 @@ impl ChatModel for SharedModel {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let (sending, manner) = self.sending(prompt, cx)?;
+        let (sending, manner) = self.sending(&prompt, cx)?;
+        // Thousands of calls may wait with their prompts: one copy of each is enough.
+        drop(prompt);
         let (mut message, attempts) = again(sending, &self.account, manner, cx).await?;
         reply(&mut message).attempts = attempts;
         Ok(message)
@@ -84,9 +86,8 @@ impl ChatModel for SharedModel {
 }
 
 impl SharedModel {
-    /// The request for a prompt, and how it is sent. Takes the prompt: thousands of calls may wait with theirs, and one copy
-    /// of each is enough.
-    fn sending(&self, prompt: Prompt, cx: &Context) -> Result<(Sending, Manner)> {
+    /// The request for a prompt, and how it is sent.
+    fn sending(&self, prompt: &Prompt, cx: &Context) -> Result<(Sending, Manner)> {
         // Its raw body is of a whole answer only.
         let Timeouts { first_byte, total, .. } = self.timeouts;
         let patience = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
@@ -100,7 +101,7 @@ impl SharedModel {
         if !self.headers.contains_key(IDEMPOTENCY_KEY) {
             request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
         }
-        let ask = ask(&prompt, &request);
+        let ask = ask(prompt, &request);
         // Whoever wants no retries wants one request.
         let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
         let manner = Manner { retry: self.retry, ask, hedge };

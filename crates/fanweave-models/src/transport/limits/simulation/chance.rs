@@ -17,7 +17,11 @@ fn holds_at(prompts: usize, concurrency: usize, overloads: f64) {
             "{name}: {:.1} s of {limit:.1} s, {} refused, {} lost",
             outcome.seconds, outcome.refused, outcome.lost
         );
-        assert!(outcome.refused as f64 >= prompts as f64 * overloads / 2.0, "{name}: {} refused", outcome.refused);
+        assert!(
+            outcome.refused as f64 >= prompts as f64 * overloads / 2.0,
+            "{name}: {} refused",
+            outcome.refused
+        );
         assert!(outcome.seconds <= limit, "{name}: {:.1} s, more than {limit:.1} s", outcome.seconds);
         let lost = prompts as f64 * overloads.powi(6);
         assert!(outcome.lost as f64 <= lost + 4.0 * lost.sqrt(), "{name}: {} lost", outcome.lost);
