@@ -11,9 +11,9 @@ use fanweave_core::event::RunId;
 use fanweave_core::{Error, ErrorKind, WaitReason};
 use tokio::sync::Notify;
 
-/// Failures of each call in flight from which on they count as a standstill without an outage: fewer happen by chance, and
-/// soon end with an answer.
-const MIN_FAILURES: u32 = 3;
+/// Failures of each call in flight from which on they count as a standstill without an outage. Fewer happen by chance, and
+/// soon end with an answer: a call has six attempts by default.
+const MIN_FAILURES: u32 = 6;
 
 /// The calls that have failed or have waited for the end of an outage, until they end or are given up.
 #[derive(Default)]
