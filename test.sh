@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs every test, after installing what they need and this machine lacks.
+# Runs all tests, after installing their missing dependencies.
 #
-# Needs Rust and, for the tests against the official SDKs and in a browser, Python 3, Node.js and Chromium; they come from
-# Debian's packages where apt-get is at hand and allowed.
+# Needs Rust and, for the tests against the official SDKs and in a browser, Python 3, Node.js and Chromium; they are
+# installed from Debian packages if apt-get is available.
 set -euo pipefail
 cd "$(dirname "$0")"
 
 step() { printf '\n== %s\n' "$*"; }
 
-# Installs Debian packages where a command is missing, if that is possible here.
+# Installs Debian packages if a command is missing.
 need() {
     local command=$1
     shift
@@ -35,6 +35,9 @@ need gnome-keyring-daemon gnome-keyring dbus dbus-daemon
 step 'build'
 cargo build --workspace --all-targets --locked
 
+step 'the table of flags'
+python3 tests/docs/flags.py target/debug/fanweave --check
+
 step 'tests'
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --workspace --locked --no-fail-fast
@@ -52,14 +55,14 @@ cargo test --workspace --doc --locked
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
 
-step 'the picture of a run in a browser'
+step 'the report in a browser'
 tests/report/run.sh target/debug/fanweave
 
-step 'a server of models that others wrote'
+step 'a llama.cpp server'
 tests/real/run.sh target/debug/fanweave
 
-step 'a server of vectors that others wrote'
+step 'a Chroma server'
 tests/chroma/run.sh
 
-step 'a batch against a provider in trouble'
+step 'a batch against a failing provider'
 tests/outage/run.sh target/debug/fanweave

@@ -8,8 +8,8 @@ use fanweave::chains::qa::Qa;
 use fanweave::chains::{Conversational, FollowUp, RetrievalQa};
 use fanweave::retrieve::{Document, TextSplitter};
 use fanweave::splitters::Splitter;
-use fanweave::stores::{Library, Memory, MemorySessions};
-use fanweave::words::Words;
+use fanweave::stores::{MemorySessions, MemoryStore, VectorIndex};
+use fanweave::words::HashEmbedder;
 use fanweave::{Context, Error, Message, Result, model};
 use futures::StreamExt;
 
@@ -23,7 +23,7 @@ async fn main() -> Result<()> {
     let model = model(&name)?;
 
     // `Words` needs no key; `fanweave::embedder("openai/text-embedding-3-small")?` finds by meaning.
-    let library = Library::new(Memory::store(), Words::embedder()).limit(2);
+    let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2);
     let pieces = Splitter::recursive(120).split_documents([Document::new(TEXT).with("source", "notes.txt")]);
     library.add(pieces, &Context::new()).await?;
 

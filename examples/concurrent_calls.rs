@@ -33,14 +33,14 @@ async fn main() -> Result<()> {
     for answer in all_at_once(&model).await? {
         println!("{}", answer.text());
     }
-    let at_once = started.elapsed();
+    let without_latency = started.elapsed();
 
     let started = Instant::now();
     one_after_another(&model).await?;
     let serial = started.elapsed();
 
-    println!("all at once: {:.2} s", at_once.as_secs_f64());
+    println!("all at once: {:.2} s", without_latency.as_secs_f64());
     println!("one after another: {:.2} s", serial.as_secs_f64());
-    println!("{:.1} times as fast", serial.as_secs_f64() / at_once.as_secs_f64());
+    println!("{:.1} times as fast", serial.as_secs_f64() / without_latency.as_secs_f64());
     Ok(())
 }

@@ -27,7 +27,7 @@ async fn main() -> Result<()> {
         .base_url(server.base_url())
         .api_key("any-key-will-do-here")
         .client(client)
-        .retry(RetryPolicy { base: Duration::from_millis(100), ..RetryPolicy::default() })
+        .retry(RetryPolicy { initial_backoff: Duration::from_millis(100), ..RetryPolicy::default() })
         .limits(RateLimits { requests_per_minute: std::num::NonZeroU32::new(600), ..RateLimits::default() })
         .build()?;
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use fanweave::{Result, model, parallel, prompt, text, vars};
 use futures::StreamExt;
 
-const AT_ONCE: usize = 5;
+const CONCURRENCY: usize = 5;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -23,11 +23,11 @@ async fn main() -> Result<()> {
 
     let topics = ["tides", "wind", "rain", "snow", "frost", "fog", "hail", "thunder", "dew", "drought"];
     let started = Instant::now();
-    let mut rows = both.batch(topics.map(|topic| vars! { topic: topic })).concurrency(AT_ONCE).run();
+    let mut rows = both.batch(topics.map(|topic| vars! { topic: topic })).concurrency(CONCURRENCY).run();
     while let Some(row) = rows.next().await {
         let (title, summary) = row.result?;
         println!("{}. {title}\n   {summary}", row.index + 1);
     }
-    println!("20 calls, {AT_ONCE} at a time, in {:.2} s", started.elapsed().as_secs_f64());
+    println!("20 calls, {CONCURRENCY} at a time, in {:.2} s", started.elapsed().as_secs_f64());
     Ok(())
 }

@@ -54,10 +54,10 @@ impl Costs {
     /// use fanweave_batch::Costs;
     ///
     /// static SPENT: Mutex<f64> = Mutex::new(0.0);
-    /// let costs = Costs::default().tell_earlier(|usd| *SPENT.lock().unwrap() += usd);
+    /// let costs = Costs::default().on_earlier_cost(|usd| *SPENT.lock().unwrap() += usd);
     /// ```
     #[must_use]
-    pub fn tell_earlier(mut self, earlier: impl Fn(f64) + Send + Sync + 'static) -> Self {
+    pub fn on_earlier_cost(mut self, earlier: impl Fn(f64) + Send + Sync + 'static) -> Self {
         self.earlier = Some(Arc::new(earlier));
         self
     }
@@ -73,13 +73,13 @@ impl Costs {
     }
 
     /// The cap as it is watched, when so much had been spent before, and on so many rows nobody knows how much.
-    pub(crate) fn purse(&self, spent: f64, unpriced: u64) -> Purse {
+    pub(crate) fn budget(&self, spent: f64, unpriced: u64) -> RemainingBudget {
         if let Some(earlier) = &self.earlier {
             earlier(spent);
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of rows")]
         let spent = spent + unpriced as f64 * self.row;
-        Purse { cap: self.cap, spent, dearest: self.row }
+        RemainingBudget { cap: self.cap, spent, max_row_cost: self.row }
     }
 }
 
@@ -91,24 +91,24 @@ impl fmt::Debug for Costs {
 
 /// What is left of a cap.
 #[derive(Debug)]
-pub(crate) struct Purse {
+pub(crate) struct RemainingBudget {
     cap: Option<f64>,
     spent: f64,
     /// What a row in flight may cost.
-    dearest: f64,
+    max_row_cost: f64,
 }
 
-impl Purse {
+impl RemainingBudget {
     /// Pays for a row that has ended.
     pub(crate) fn pay(&mut self, cost: Option<f64>) {
-        self.spent += cost.unwrap_or(self.dearest);
-        self.dearest = self.dearest.max(cost.unwrap_or_default());
+        self.spent += cost.unwrap_or(self.max_row_cost);
+        self.max_row_cost = self.max_row_cost.max(cost.unwrap_or_default());
     }
 
     /// Whether another row may start beside those in flight, when `maybe_billed` dollars may be billed besides.
     pub(crate) fn allows(&self, in_flight: usize, maybe_billed: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "rows in flight are few")]
-        let held = (in_flight + 1) as f64 * self.dearest;
+        let held = (in_flight + 1) as f64 * self.max_row_cost;
         self.cap.is_none_or(|cap| self.spent + maybe_billed + held <= cap)
     }
 }
@@ -119,19 +119,19 @@ mod tests {
 
     #[test]
     fn a_row_starts_only_where_all_in_flight_can_be_paid() {
-        let mut purse = Costs::default().cap(1.0, 0.25).purse(0.25, 0);
-        assert!(purse.allows(2, 0.0) && !purse.allows(2, 0.25) && !purse.allows(3, 0.0));
-        purse.pay(Some(0.375));
+        let mut budget = Costs::default().cap(1.0, 0.25).budget(0.25, 0);
+        assert!(budget.allows(2, 0.0) && !budget.allows(2, 0.25) && !budget.allows(3, 0.0));
+        budget.pay(Some(0.375));
         // The dearest row is the measure from now on.
-        assert!(purse.allows(0, 0.0) && !purse.allows(1, 0.0));
-        purse.pay(None);
-        assert!(!purse.allows(0, 0.0));
+        assert!(budget.allows(0, 0.0) && !budget.allows(1, 0.0));
+        budget.pay(None);
+        assert!(!budget.allows(0, 0.0));
     }
 
     #[test]
     fn without_a_cap_everything_is_allowed() {
-        let mut purse = Costs::default().purse(1e9, 0);
-        purse.pay(Some(1e9));
-        assert!(purse.allows(1_000_000, 1.0));
+        let mut budget = Costs::default().budget(1e9, 0);
+        budget.pay(Some(1e9));
+        assert!(budget.allows(1_000_000, 1.0));
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::answer::{Answer, Content, IntoAnswer};
 use crate::disk::Disk;
-use crate::journal::{Journal, Left, Manifest, Outcome, Place, Record};
+use crate::journal::{Journal, Location, Manifest, Outcome, PreviousRun, Record};
 use crate::key::{Key, Occurrences};
 use crate::{Error, ErrorKind, Result};
 
@@ -116,7 +116,7 @@ where
         Rows::IntoIter: Send + 'static,
     {
         let manifest = Manifest::new(self.fingerprint.clone(), None);
-        let (journal, Left { done, .. }) =
+        let (journal, PreviousRun { done, .. }) =
             Journal::open(&Disk::default(), &self.path, &manifest, false, false)?;
         let shared = Arc::new(Shared { done, journal: Mutex::new(journal) });
         let chain = self.chain.clone();
@@ -138,7 +138,7 @@ where
 
 /// What the rows of one batch share.
 struct Shared {
-    done: HashMap<Key, Place>,
+    done: HashMap<Key, Location>,
     journal: Mutex<Journal>,
 }
 
@@ -149,8 +149,8 @@ impl Shared {
         O: Serialize + DeserializeOwned + Send + 'static,
     {
         let (key, index) = row.key?;
-        if let Some(place) = self.done.get(&key).filter(|place| place.ok) {
-            return self.read(*place).map_err(RowError::step);
+        if let Some(location) = self.done.get(&key).filter(|location| location.ok) {
+            return self.read(*location).map_err(RowError::step);
         }
         let began = Instant::now();
         let output = chain.invoke_in(row.input, cx).await?;
@@ -175,8 +175,8 @@ impl Shared {
     }
 
     /// The result of an earlier run.
-    fn read<O: DeserializeOwned>(&self, place: Place) -> Result<O> {
-        let record = self.journal.lock().unwrap_or_else(PoisonError::into_inner).read(place)?;
+    fn read<O: DeserializeOwned>(&self, location: Location) -> Result<O> {
+        let record = self.journal.lock().unwrap_or_else(PoisonError::into_inner).read(location)?;
         let Outcome::Answer(answer) = record.result else {
             return Err(Error::new(ErrorKind::Journal, "the journal was changed by somebody else"));
         };

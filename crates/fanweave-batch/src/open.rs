@@ -8,13 +8,13 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::disk::Disk;
-use crate::journal::{Journal, Left, Manifest};
+use crate::journal::{Journal, Manifest, PreviousRun};
 use crate::key::Key;
 use crate::output::{self, Output, OutputFormat, Sink};
 use crate::progress::Progress;
-use crate::recorder::Desk;
+use crate::recorder::JournalWriter;
 use crate::settings::Settings;
-use crate::source::{Source, Survey};
+use crate::source::{InputScan, Source};
 use crate::{Error, Result};
 
 /// What opening needs to know.
@@ -40,10 +40,10 @@ impl Drop for Opening {
 
 impl Open {
     /// Does all of it on a thread of its own, and hands the source back.
-    pub(crate) async fn run(self, source: Source) -> Result<(Desk, Left, Source)> {
+    pub(crate) async fn run(self, source: Source) -> Result<(JournalWriter, PreviousRun, Source)> {
         let (tell, opened) = oneshot::channel();
         let work = move || {
-            let opened = self.open(&source).map(|(desk, left)| (desk, left, source));
+            let opened = self.open(&source).map(|(writer, left)| (writer, left, source));
             // Nobody listens where the run was dropped.
             let _ = tell.send(opened);
         };
@@ -53,18 +53,18 @@ impl Open {
     }
 
     /// Looks through the input, opens the journal and the output, and finds what an earlier run left.
-    fn open(self, source: &Source) -> Result<(Desk, Left)> {
+    fn open(self, source: &Source) -> Result<(JournalWriter, PreviousRun)> {
         let Self { output, settings, .. } = &self;
         if let Output::File(path) = output {
             output::check(path, source.path(), settings.fresh)?;
         }
-        let hash = self.survey(source)?;
+        let hash = self.scan(source)?;
         let (journal, mut left) = match output {
             Output::File(path) => self.journal(&output::journal_path(path), source, hash)?,
-            _ => (Journal::temporary(&self.disk)?, Left::default()),
+            _ => (Journal::temporary(&self.disk)?, PreviousRun::default()),
         };
         if settings.retry_failed {
-            left.done.retain(|_, place| place.ok);
+            left.done.retain(|_, location| location.ok);
         }
         let unordered = settings.unordered;
         let path = match &self.output {
@@ -73,16 +73,16 @@ impl Open {
         };
         let form = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
         let sink = Sink::open(&self.disk, self.output, form)?;
-        Ok((Desk::new(journal, sink, unordered, self.progress), left))
+        Ok((JournalWriter::new(journal, sink, unordered, self.progress), left))
     }
 
     /// Counts the rows of a file and hashes it. Standard input can be read only once, and has neither.
-    fn survey(&self, source: &Source) -> Result<Option<Key>> {
+    fn scan(&self, source: &Source) -> Result<Option<Key>> {
         let Some(path) = source.path() else { return Ok(None) };
         let limit = self.settings.limit.unwrap_or(u64::MAX);
         // Rows that are not run need not be readable.
         let strict = if self.settings.strict { limit } else { 0 };
-        let Survey { rows, hash } = Survey::of(path, source.format(), strict)?;
+        let InputScan { rows, hash } = InputScan::of(path, source.format(), strict)?;
         if rows == 0 {
             return Err(Error::usage(format!(
                 "{}: no rows: there is nothing behind the header",
@@ -93,7 +93,7 @@ impl Open {
         Ok(Some(hash))
     }
 
-    fn journal(&self, path: &Path, source: &Source, hash: Option<Key>) -> Result<(Journal, Left)> {
+    fn journal(&self, path: &Path, source: &Source, hash: Option<Key>) -> Result<(Journal, PreviousRun)> {
         let mut fingerprint = self.fingerprint.clone();
         fingerprint.insert("input format".to_owned(), source.format().to_string());
         let manifest = Manifest::new(fingerprint, hash).of_file(source.path());

@@ -2,37 +2,37 @@
 
 use std::collections::VecDeque;
 
-use crate::journal::Place;
+use crate::journal::Location;
 
 /// Results that wait for an earlier row. 16 bytes for each row behind the first that is missing.
 #[derive(Default)]
 pub(crate) struct Order {
     next: u64,
     /// Where row `next + i` is, once it is finished.
-    waiting: VecDeque<Option<Place>>,
+    waiting: VecDeque<Option<Location>>,
     held: usize,
 }
 
 impl Order {
-    pub(crate) fn insert(&mut self, index: u64, place: Place) {
+    pub(crate) fn insert(&mut self, index: u64, location: Location) {
         let ahead = index.checked_sub(self.next).expect("a row has one result");
         let at = usize::try_from(ahead).expect("as many rows wait as fit into memory");
         if self.waiting.len() <= at {
             self.waiting.resize(at + 1, None);
         }
-        let before = self.waiting[at].replace(place);
+        let before = self.waiting[at].replace(location);
         debug_assert!(before.is_none(), "a row has one result");
         self.held += 1;
     }
 
     /// The next row in order, if it is finished.
-    pub(crate) fn pop(&mut self) -> Option<(u64, Place)> {
-        let place = (*self.waiting.front()?)?;
+    pub(crate) fn pop(&mut self) -> Option<(u64, Location)> {
+        let location = (*self.waiting.front()?)?;
         self.waiting.pop_front();
         self.held -= 1;
         let index = self.next;
         self.next += 1;
-        Some((index, place))
+        Some((index, location))
     }
 
     /// Takes the next row's turn, for a row that is at hand. `false` where it is another row's.
@@ -47,7 +47,7 @@ impl Order {
 
     /// Gives up on the rows before the next finished one. `false` where nothing is held.
     pub(crate) fn skip_gap(&mut self) -> bool {
-        let gap = self.waiting.iter().take_while(|place| place.is_none()).count();
+        let gap = self.waiting.iter().take_while(|location| location.is_none()).count();
         self.waiting.drain(..gap);
         self.next += gap as u64;
         !self.waiting.is_empty()

@@ -143,7 +143,7 @@ pub struct Snapshot {
     /// known.
     pub maybe_billed_usd: f64,
     /// Most US dollars that the batch may cost. `None` without a cap.
-    pub cap_usd: Option<f64>,
+    pub budget_usd: Option<f64>,
     /// Calls that were answered from a [store](fanweave_core::Model::cached), without a request.
     pub cached: u64,
     /// Half of the requests had the beginning of their answer no later. Of one that is not streamed, the beginning comes
@@ -203,7 +203,7 @@ impl Progress {
             cost_usd: (self.priced.load(Relaxed) > 0).then(|| dollars(self.cost.load(Relaxed))),
             unanswered: self.unanswered.load(Relaxed),
             maybe_billed_usd: self.maybe_billed_usd(),
-            cap_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
+            budget_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
             cached: self.stored.load(Relaxed),
             first_byte: self.first_byte.percentile(0.5),
             silent_for: lock(&self.asked).silent_for(),
@@ -495,7 +495,7 @@ mod tests {
             watched.invoke_in(stored, &cx).await.unwrap();
         }
         let now = progress.snapshot();
-        assert_eq!((now.cached, now.cap_usd), (2, Some(2.5)));
+        assert_eq!((now.cached, now.budget_usd), (2, Some(2.5)));
         let first = now.first_byte.unwrap();
         assert!((280..=320).contains(&first.as_millis()), "{first:?}");
         assert!(lock(&progress.asked).requests.is_empty());

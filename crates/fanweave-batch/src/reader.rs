@@ -7,10 +7,10 @@ use std::thread;
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::journal::Place;
+use crate::journal::Location;
 use crate::key::{Key, Occurrences};
 use crate::recorder::Entry;
-use crate::source::{Format, Input, Item, Source, refuse};
+use crate::source::{Input, InputFormat, Item, Source, refuse};
 use crate::tally::Calls;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,7 +31,7 @@ pub(crate) struct Job {
 /// Takes rows from the source: finished ones to the recorder, the others to the window.
 pub(crate) struct Reader {
     pub(crate) source: Source,
-    pub(crate) done: HashMap<Key, Place>,
+    pub(crate) done: HashMap<Key, Location>,
     pub(crate) limit: u64,
     pub(crate) strict: bool,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
@@ -72,9 +72,9 @@ impl Reader {
                 Ok(item) if item.index >= self.limit => return,
                 Ok(item) => {
                     let key = self.key(&mut seen, &item);
-                    if let Some(place) = self.done.remove(&key) {
-                        let entry = Entry::Resumed { index: item.index, line: item.line, place };
-                        if place.ok && item.input.is_ok() && self.answered.get().is_none() {
+                    if let Some(location) = self.done.remove(&key) {
+                        let entry = Entry::Resumed { index: item.index, line: item.line, location };
+                        if location.ok && item.input.is_ok() && self.answered.get().is_none() {
                             let _ = self.answered.set(job(key, item));
                         }
                         let Some(recorder) = self.recorder.upgrade() else { return };
@@ -98,9 +98,9 @@ impl Reader {
     fn key(&self, seen: &mut Occurrences, item: &Item) -> Key {
         match (self.source.format(), &item.input) {
             // Rows of a batch have ids of their own, so no two are equal, and no table of them is needed.
-            (Format::OpenAi, Ok(_)) => item.content,
+            (InputFormat::OpenAi, Ok(_)) => item.content,
             // But a refused one may be the same as one that is not.
-            (Format::OpenAi, Err(_)) => seen.next(item.content.and(&Key::of(&[b"refused"]))),
+            (InputFormat::OpenAi, Err(_)) => seen.next(item.content.and(&Key::of(&[b"refused"]))),
             _ => seen.next(item.content),
         }
     }

@@ -24,20 +24,20 @@ const LONGEST: u64 = 6 * MAX_LINE as u64;
 /// Memory holds about 300 bytes for each row, and the beginnings of its texts.
 ///
 /// ```no_run
-/// use fanweave_batch::Recorded;
+/// use fanweave_batch::RunRecord;
 ///
-/// let run = Recorded::open("answers.jsonl", 100)?;
+/// let run = RunRecord::open("answers.jsonl", 100)?;
 /// let failed = run.rows.iter().filter(|row| row.error.is_some()).count();
 /// println!("{failed} of {} failed", run.rows.len());
 /// # Ok::<_, fanweave_batch::Error>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
-pub struct Recorded {
+pub struct RunRecord {
     /// The journal.
     pub path: PathBuf,
     /// In input order.
-    pub rows: Vec<RecordedRow>,
+    pub rows: Vec<RowRecord>,
     /// What was not as it should be, each a sentence.
     pub notes: Vec<String>,
     /// Where the input was, and the hash of its bytes.
@@ -47,12 +47,12 @@ pub struct Recorded {
 /// One row of a run.
 ///
 /// ```
-/// let row = fanweave_batch::RecordedRow::default();
+/// let row = fanweave_batch::RowRecord::default();
 /// assert_eq!((row.calls.len(), row.error), (0, None));
 /// ```
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
-pub struct RecordedRow {
+pub struct RowRecord {
     /// Which row it is, from 0.
     pub index: u64,
     /// The line of the input that it begins on.
@@ -83,7 +83,7 @@ pub struct RecordedRow {
     pub calls: Vec<CallTimes>,
 }
 
-impl Recorded {
+impl RunRecord {
     /// Reads the journal of an output, or a journal itself. Texts are kept up to `shown` bytes. Takes no lock: a run may be
     /// looked at while it goes on.
     ///
@@ -99,7 +99,7 @@ impl Recorded {
             _ => Error::io("open it", &path, e),
         })?;
         let mut reader = BufReader::with_capacity(1 << 16, file);
-        let mut rows: HashMap<Key, RecordedRow> = HashMap::new();
+        let mut rows: HashMap<Key, RowRecord> = HashMap::new();
         let (mut notes, mut line, mut n, mut is_run) = (Vec::new(), Vec::new(), 0_u64, false);
         let mut origin = None;
         // One line without an end would be read whole before it was known for what it is not.
@@ -122,7 +122,7 @@ impl Recorded {
                 // A later one is that of an input that had changed.
                 origin = journal::manifest(&line).and_then(Manifest::origin);
             } else if let Some(record) = journal::row(&line) {
-                rows.insert(record.key, RecordedRow::of(record, shown));
+                rows.insert(record.key, RowRecord::of(record, shown));
             } else if !journal::is_sound(&line) {
                 notes.push(format!("line {n} of the journal is damaged, and left out"));
             }
@@ -152,7 +152,7 @@ fn no_run(path: &Path) -> Error {
     Error::usage(format!("{}: {message}", path.display()))
 }
 
-impl RecordedRow {
+impl RowRecord {
     fn of(record: Record, shown: usize) -> Self {
         let Record { index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result, .. } = record;
         let began = time.as_ref().map(|time| time.at);

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use crate::journal::{Journal, Outcome, Part, Place, Record};
+use crate::dedupe::{Dedupe, Follower};
+use crate::journal::{Journal, Location, Outcome, Part, Record};
 use crate::key::Key;
 use crate::order::Order;
 use crate::output::Sink;
 use crate::progress::Progress;
-use crate::same::{Same, Twin};
 use crate::summary::{FailureGroup, Failures};
 use crate::{Error, Result};
 
@@ -24,11 +24,11 @@ const QUEUE: usize = 256;
 /// What a recorder is told.
 pub(crate) enum Entry {
     /// A row has its result from an earlier run.
-    Resumed { index: u64, line: u64, place: Place },
+    Resumed { index: u64, line: u64, location: Location },
     /// A row has ended.
     Finished(Finished),
     /// A row asks what another one was answered.
-    Again { twin: Twin, of: Place },
+    Duplicate { follower: Follower, of: Location },
     /// A row has its result from a provider's batch API.
     Collected { record: Box<Record> },
     /// Something became of a part that goes to a provider's batch API. Answered once the disk knows.
@@ -62,29 +62,29 @@ pub(crate) struct Recorder {
 }
 
 /// What writes it down, and in which order.
-pub(crate) struct Desk {
+pub(crate) struct JournalWriter {
     pub(crate) journal: Journal,
     pub(crate) sink: Sink,
     /// As rows finish, rather than in input order.
     pub(crate) unordered: bool,
     pub(crate) progress: Arc<Progress>,
     /// Requests that several rows make.
-    same: Option<Arc<Same>>,
+    dedupe: Option<Arc<Dedupe>>,
     order: Order,
     /// The lines that failures of earlier runs are on now, until these are written.
     lines: HashMap<u64, u64>,
     failures: Failures,
 }
 
-impl Desk {
+impl JournalWriter {
     pub(crate) fn new(journal: Journal, sink: Sink, unordered: bool, progress: Arc<Progress>) -> Self {
         let (order, lines, failures) = (Order::default(), HashMap::new(), Failures::default());
-        Self { journal, sink, unordered, progress, same: None, order, lines, failures }
+        Self { journal, sink, unordered, progress, dedupe: None, order, lines, failures }
     }
 
     /// The same desk, where equal requests are called once.
-    pub(crate) fn with_same(self, same: Option<Arc<Same>>) -> Self {
-        Self { same, ..self }
+    pub(crate) fn with_dedupe(self, dedupe: Option<Arc<Dedupe>>) -> Self {
+        Self { dedupe, ..self }
     }
 
     fn run(mut self, mut entries: mpsc::Receiver<Entry>) -> Result<Vec<FailureGroup>> {
@@ -98,12 +98,12 @@ impl Desk {
                 }
             };
             match entry {
-                Some(Entry::Resumed { index, line, place }) => {
-                    self.progress.row_resumed(place.ok);
-                    if !place.ok {
+                Some(Entry::Resumed { index, line, location }) => {
+                    self.progress.row_resumed(location.ok);
+                    if !location.ok {
                         self.lines.insert(index, line);
                     }
-                    self.put(index, place)?;
+                    self.put(index, location)?;
                 }
                 Some(Entry::Finished(Finished { record, latency, permit: _permit, request, .. })) => {
                     if let Err(error) = self.record_all(&record, latency, request.as_ref()) {
@@ -112,8 +112,8 @@ impl Desk {
                         return Err(error);
                     }
                 }
-                Some(Entry::Again { twin, of }) => {
-                    let record = twin.record(&self.journal.read(of)?);
+                Some(Entry::Duplicate { follower, of }) => {
+                    let record = follower.record(&self.journal.read(of)?);
                     self.record(&record, Duration::ZERO)?;
                 }
                 Some(Entry::Collected { record }) => {
@@ -141,50 +141,50 @@ impl Desk {
 
     /// Records a row, and those that asked the same.
     fn record_all(&mut self, record: &Record, latency: Duration, request: Option<&Key>) -> Result<()> {
-        let place = self.record(record, latency)?;
-        let twins = match (&self.same, request) {
-            (Some(same), Some(request)) => same.ended(request, place),
+        let location = self.record(record, latency)?;
+        let followers = match (&self.dedupe, request) {
+            (Some(dedupe), Some(request)) => dedupe.ended(request, location),
             _ => return Ok(()),
         };
-        for twin in twins {
-            self.record(&twin.record(record), Duration::ZERO)?;
+        for follower in followers {
+            self.record(&follower.record(record), Duration::ZERO)?;
         }
         Ok(())
     }
 
-    fn record(&mut self, record: &Record, latency: Duration) -> Result<Place> {
+    fn record(&mut self, record: &Record, latency: Duration) -> Result<Location> {
         // Journal before anybody hears of it: a crash in between must not repeat a paid call.
-        let place = self.journal.append(record)?;
+        let location = self.journal.append(record)?;
         self.progress.row_finished(record.index, record.result.is_ok(), latency);
         self.progress.row_cost(record.cost_usd);
         if self.unordered || self.order.take_turn(record.index) {
             self.emit(record)?;
             self.emit_ready()?;
         } else {
-            self.put(record.index, place)?;
+            self.put(record.index, location)?;
         }
-        Ok(place)
+        Ok(location)
     }
 
     /// Gives a row that is in the journal its place in the output.
-    fn put(&mut self, index: u64, place: Place) -> Result<()> {
+    fn put(&mut self, index: u64, location: Location) -> Result<()> {
         if self.unordered {
-            return self.emit_from_journal(index, place);
+            return self.emit_from_journal(index, location);
         }
-        self.order.insert(index, place);
+        self.order.insert(index, location);
         self.emit_ready()
     }
 
     fn emit_ready(&mut self) -> Result<()> {
-        while let Some((index, place)) = self.order.pop() {
-            self.emit_from_journal(index, place)?;
+        while let Some((index, location)) = self.order.pop() {
+            self.emit_from_journal(index, location)?;
         }
         self.progress.set_reorder(self.order.held());
         Ok(())
     }
 
-    fn emit_from_journal(&mut self, index: u64, place: Place) -> Result<()> {
-        let mut record = self.journal.read(place)?;
+    fn emit_from_journal(&mut self, index: u64, location: Location) -> Result<()> {
+        let mut record = self.journal.read(location)?;
         // Rows may have been added to the input before it.
         record.index = index;
         if let Some(line) = self.lines.remove(&index) {
@@ -212,12 +212,12 @@ impl Desk {
 }
 
 impl Recorder {
-    pub(crate) fn spawn(desk: Desk) -> Result<Self> {
+    pub(crate) fn spawn(writer: JournalWriter) -> Result<Self> {
         let (entries, inbox) = mpsc::channel(QUEUE);
         let (tell, ended) = oneshot::channel();
         let work = move || {
             // Nobody listens where the run was dropped.
-            let _ = tell.send(desk.run(inbox));
+            let _ = tell.send(writer.run(inbox));
         };
         let thread = std::thread::Builder::new().name("fanweave-recorder".into()).spawn(work);
         let thread = thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?;

@@ -5,8 +5,8 @@
 
 use fanweave_core::{Error, ErrorKind};
 
+use crate::dedupe::Dedupe;
 use crate::recorder::Finished;
-use crate::same::Same;
 
 /// Minimum of distinct rows that must be refused before the run stops.
 pub(crate) const MIN_ROWS: usize = 8;
@@ -66,27 +66,27 @@ impl Refusals {
     }
 
     /// Number of rows that got the refusal, those included that wait for an equal request.
-    pub(crate) fn rows(&self, same: Option<&Same>) -> usize {
-        let followers = |row: &Finished| Some(same?.followers(row.request.as_ref()?));
+    pub(crate) fn rows(&self, dedupe: Option<&Dedupe>) -> usize {
+        let followers = |row: &Finished| Some(dedupe?.followers(row.request.as_ref()?));
         self.withheld.iter().map(|row| 1 + followers(row).unwrap_or_default()).sum()
     }
 
     /// Number of row permits that they hold.
-    pub(crate) fn permits(&self, same: Option<&Same>) -> usize {
-        let followers = |row: &Finished| Some(same?.permits(row.request.as_ref()?));
+    pub(crate) fn permits(&self, dedupe: Option<&Dedupe>) -> usize {
+        let followers = |row: &Finished| Some(dedupe?.permits(row.request.as_ref()?));
         let held = |row: &Finished| usize::from(row.permit.is_some()) + followers(row).unwrap_or_default();
         self.withheld.iter().map(held).sum()
     }
 
     /// Releases up to `max` row permits, so that as many further rows can run.
-    pub(crate) fn release(&mut self, max: usize, same: Option<&Same>) {
+    pub(crate) fn release(&mut self, max: usize, dedupe: Option<&Dedupe>) {
         let mut left = max;
         for row in &mut self.withheld {
             if left > 0 && row.permit.take().is_some() {
                 left -= 1;
             }
-            if let (Some(same), Some(request)) = (same, &row.request) {
-                left -= same.release(request, left);
+            if let (Some(dedupe), Some(request)) = (dedupe, &row.request) {
+                left -= dedupe.release(request, left);
             }
         }
     }

@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use crate::Costs;
 use crate::answer::IntoAnswer;
+use crate::dedupe::{Dedupe, Follower, Role};
 use crate::journal::{Outcome, Record};
 use crate::key::Key;
 use crate::progress::Progress;
 use crate::reader::Job;
 use crate::recorder::{Entry, Finished};
-use crate::same::{Role, Same, Twin};
 use crate::source::Input;
 use crate::tally::{Calls, Tally};
 
@@ -36,19 +36,19 @@ pub(crate) struct RowRun<I, O> {
     pub(crate) progress: Arc<Progress>,
     pub(crate) costs: Costs,
     /// Where equal requests are called once.
-    pub(crate) same: Option<(Arc<Same>, RequestKey<I>)>,
+    pub(crate) dedupe: Option<(Arc<Dedupe>, RequestKey<I>)>,
 }
 
 impl<I, O> Clone for RowRun<I, O> {
     fn clone(&self) -> Self {
-        let Self { prepare, chain, cx, progress, costs, same } = self;
+        let Self { prepare, chain, cx, progress, costs, dedupe } = self;
         Self {
             prepare: prepare.clone(),
             chain: chain.clone(),
             cx: cx.clone(),
             progress: progress.clone(),
             costs: costs.clone(),
-            same: same.clone(),
+            dedupe: dedupe.clone(),
         }
     }
 }
@@ -97,18 +97,20 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let input = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input?)));
         let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let mut request = leads;
-        if let (None, Some((same, request_key)), Ok(input)) = (request, &self.same, &input) {
+        if let (None, Some((dedupe, request_key)), Ok(input)) = (request, &self.dedupe, &input) {
             let asked = request_key(input);
-            match same.join(asked, Twin { key, index, line, id: id.clone(), permit }) {
+            match dedupe.join(asked, Follower { key, index, line, id: id.clone(), permit }) {
                 Role::Leads(back) => permit = back,
                 Role::Waits => return Ended::Waits,
-                Role::Answered(twin, of) => return Ended::Answered(Entry::Again { twin, of }, None),
+                Role::Answered(follower, of) => {
+                    return Ended::Answered(Entry::Duplicate { follower, of }, None);
+                }
             }
             request = Some(asked);
         }
         if input.is_ok() && !is_affordable {
             // The request that it was to share has failed meanwhile.
-            self.leave_undone(index, request.as_ref());
+            self.leave_unfinished(index, request.as_ref());
             return Ended::Unaffordable;
         }
         let work = async {
@@ -124,7 +126,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let result = result.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
-            self.leave_undone(index, request.as_ref());
+            self.leave_unfinished(index, request.as_ref());
             return Ended::Cancelled;
         }
         let result = match result {
@@ -201,18 +203,21 @@ impl<I, O> RowRun<I, O> {
         let Ok(input) = &job.input else { return true };
         let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input.clone())));
         let Ok(Ok(input)) = prepared else { return true };
-        self.same.as_ref().is_some_and(|(same, request_key)| same.knows(&request_key(&input)))
+        self.dedupe.as_ref().is_some_and(|(dedupe, request_key)| dedupe.knows(&request_key(&input)))
     }
 
     /// Leaves a row without a result, and those that wait for its request.
-    pub(crate) fn leave_undone(&self, index: u64, request: Option<&Key>) {
+    pub(crate) fn leave_unfinished(&self, index: u64, request: Option<&Key>) {
         self.progress.row_cancelled(index);
-        if let (Some(same), Some(request)) = (self.same(), request) {
-            same.undone(request).into_iter().for_each(|twin| self.progress.row_cancelled(twin.index));
+        if let (Some(dedupe), Some(request)) = (self.dedupe(), request) {
+            dedupe
+                .unfinished(request)
+                .into_iter()
+                .for_each(|follower| self.progress.row_cancelled(follower.index));
         }
     }
 
-    pub(crate) fn same(&self) -> Option<&Same> {
-        self.same.as_ref().map(|(same, _)| &**same)
+    pub(crate) fn dedupe(&self) -> Option<&Dedupe> {
+        self.dedupe.as_ref().map(|(dedupe, _)| &**dedupe)
     }
 }

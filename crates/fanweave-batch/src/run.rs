@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer::IntoAnswer;
+use crate::dedupe::Dedupe;
 use crate::disk::Disk;
 use crate::key::Key;
 use crate::open::Open;
@@ -18,7 +19,6 @@ use crate::progress::Progress;
 use crate::reader::Reader;
 use crate::recorder::Recorder;
 use crate::row::{Prepare, RequestKey, RowRun};
-use crate::same::Same;
 use crate::settings::Settings;
 use crate::source::{Input, Source};
 use crate::summary::Summary;
@@ -178,11 +178,11 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             disk,
         } = self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (desk, left, source) = open.run(source).await?;
-        let was_answered = left.done.values().any(|place| place.ok);
-        let same = (settings.dedupe && request_key.is_some()).then(Arc::<Same>::default);
-        let desk = desk.with_same(same.clone());
-        let recorder = Recorder::spawn(desk)?;
+        let (writer, left, source) = open.run(source).await?;
+        let was_answered = left.done.values().any(|location| location.ok);
+        let dedupe = (settings.dedupe && request_key.is_some()).then(Arc::<Dedupe>::default);
+        let writer = writer.with_dedupe(dedupe.clone());
+        let recorder = Recorder::spawn(writer)?;
         let (jobs, inbox) = mpsc::channel(settings.concurrency.get().min(AHEAD));
         let is_file = source.path().is_some();
         let answered = Arc::new(OnceLock::new());
@@ -213,14 +213,14 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
                 .with_hedging(settings.hedge && costs.most().is_none()),
             progress,
             costs,
-            same: same.zip(request_key),
+            dedupe: dedupe.zip(request_key),
         };
         if let Some(most) = row.costs.most() {
             row.progress.set_cap(most);
         }
         let terms = Terms {
             concurrency: settings.concurrency.get(),
-            purse: row.costs.purse(left.spent_usd, left.unpriced),
+            budget: row.costs.budget(left.spent_usd, left.unpriced),
             drain,
             keeps_going: settings.keep_going,
             is_answered: was_answered,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 /// Most calls of a row whose times are kept. A picture shows no more.
-const MOST_CALLS: usize = 256;
+const MAX_CALLS: usize = 256;
 
 /// When the calls of a row happened.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -22,7 +22,7 @@ pub(crate) struct Timeline {
 ///
 /// ```
 /// let call = fanweave_batch::CallTimes { sent_ms: 12, ended_ms: 512, ..Default::default() };
-/// assert!(call.failed_tries.is_empty());
+/// assert!(call.failed_attempts.is_empty());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Line", into = "Line")]
@@ -38,21 +38,21 @@ pub struct CallTimes {
     /// When it had ended.
     pub ended_ms: u64,
     /// Each try that failed and was followed by another: when it was sent, when it had failed, and why in one word.
-    pub failed_tries: Vec<(u64, u64, String)>,
+    pub failed_attempts: Vec<(u64, u64, String)>,
 }
 
 /// The same as a list: names would be most of the bytes.
 type Line = (String, u64, u64, Option<u64>, u64, Vec<(u64, u64, String)>);
 
 impl From<Line> for CallTimes {
-    fn from((step, ready_ms, sent_ms, first_byte_ms, ended_ms, failed_tries): Line) -> Self {
-        Self { step, ready_ms, sent_ms, first_byte_ms, ended_ms, failed_tries }
+    fn from((step, ready_ms, sent_ms, first_byte_ms, ended_ms, failed_attempts): Line) -> Self {
+        Self { step, ready_ms, sent_ms, first_byte_ms, ended_ms, failed_attempts }
     }
 }
 
 impl From<CallTimes> for Line {
     fn from(call: CallTimes) -> Self {
-        (call.step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms, call.failed_tries)
+        (call.step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms, call.failed_attempts)
     }
 }
 
@@ -94,7 +94,7 @@ impl Stopwatch {
                 let (now, why) = (now(), error.kind().as_str().to_owned());
                 let call = self.call(event, now);
                 call.first_byte_ms = None;
-                call.failed_tries.push((call.sent_ms, now, why));
+                call.failed_attempts.push((call.sent_ms, now, why));
             }
             EventKind::StepFinished { reply: Some(_) } => self.end(event, true),
             EventKind::StepFailed(_) => self.end(event, false),
@@ -123,7 +123,7 @@ impl Stopwatch {
             None => return,
         };
         call.ended_ms = now;
-        if self.done.len() < MOST_CALLS {
+        if self.done.len() < MAX_CALLS {
             self.done.push(call);
         }
     }
@@ -142,7 +142,7 @@ impl Stopwatch {
         });
         let mut calls = std::mem::take(&mut self.done);
         calls.extend(cut_short);
-        calls.truncate(MOST_CALLS);
+        calls.truncate(MAX_CALLS);
         let at = self.at.duration_since(UNIX_EPOCH).unwrap_or_default();
         Timeline { at: milliseconds(at), calls }
     }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use fanweave_core::__private::carried;
+use fanweave_core::__private::task_locals;
 use fanweave_core::{Context, Error, ErrorKind};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 use crate::answer::IntoAnswer;
-use crate::cost::Purse;
+use crate::cost::RemainingBudget;
 use crate::journal::Outcome;
 use crate::queue::Queue;
 use crate::reader::Job;
@@ -73,7 +73,7 @@ pub(crate) struct Window<I, O> {
     suspect: Option<Box<Failed>>,
     /// Set while a single row of the run is left. Its calls know of it.
     is_last: Arc<AtomicBool>,
-    purse: Purse,
+    budget: RemainingBudget,
     pub(crate) stopped: Stopped,
 }
 
@@ -95,7 +95,7 @@ pub(crate) struct Stopped {
 /// How a window starts.
 pub(crate) struct Terms {
     pub(crate) concurrency: usize,
-    pub(crate) purse: Purse,
+    pub(crate) budget: RemainingBudget,
     pub(crate) drain: CancellationToken,
     pub(crate) keeps_going: bool,
     /// Whether an earlier run answered any row.
@@ -113,7 +113,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         jobs: mpsc::Receiver<Result<Job>>,
         terms: Terms,
     ) -> Self {
-        let Terms { concurrency, purse, drain, keeps_going, is_answered, answered, is_last } = terms;
+        let Terms { concurrency, budget, drain, keeps_going, is_answered, answered, is_last } = terms;
         let concurrency = concurrency.min(Semaphore::MAX_PERMITS);
         Self {
             row,
@@ -137,7 +137,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             refusals: Refusals::new(!keeps_going && !is_answered),
             suspect: None,
             is_last,
-            purse,
+            budget,
             stopped: Stopped::default(),
         }
     }
@@ -251,7 +251,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 sleep(pause).await;
                 row.ask_again(job).await
             };
-            self.asked.spawn(carried::along(carried::here(), row));
+            self.asked.spawn(task_locals::propagate(task_locals::here(), row));
         }
     }
 
@@ -275,7 +275,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     fn settle_asked(&mut self, asked: Option<AskedAgain>) {
         let Some(AskedAgain { has_failed, is_paid, cost_usd }) = asked else { return };
         if is_paid {
-            self.purse.pay(cost_usd);
+            self.budget.pay(cost_usd);
         }
         self.is_down = has_failed;
         if !has_failed {
@@ -299,11 +299,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             drop(held);
             ended
         };
-        self.flights.spawn(carried::along(carried::here(), row));
+        self.flights.spawn(task_locals::propagate(task_locals::here(), row));
     }
 
     fn is_affordable(&self) -> bool {
-        self.purse.allows(self.flights.len(), self.row.progress.maybe_billed_usd())
+        self.budget.allows(self.flights.len(), self.row.progress.maybe_billed_usd())
     }
 
     /// Starts no more rows.
@@ -389,7 +389,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     /// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
     fn is_about_all_rows(&self, error: &Error) -> bool {
         // If another row has been answered, what was not found was this row's own.
-        error.refuses_account()
+        error.is_account_level()
             || error.kind() == ErrorKind::NotFound && !self.keeps_going && !self.row.progress.any_answered()
     }
 
@@ -426,7 +426,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     async fn record(&mut self, row: Finished) {
         if row.is_paid || row.record.cost_usd.is_some() {
-            self.purse.pay(row.record.cost_usd);
+            self.budget.pay(row.record.cost_usd);
         }
         self.tell(Entry::Finished(row)).await;
     }
@@ -438,7 +438,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     /// Leaves a row without a result.
     fn leave(&mut self, row: &Finished) {
-        self.row.leave_undone(row.record.index, row.request.as_ref());
+        self.row.leave_unfinished(row.record.index, row.request.as_ref());
         self.stopped.is_cut_short = true;
     }
 
@@ -447,12 +447,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         if self.refusals.is_empty() || !self.is_admitting {
             return;
         }
-        let rows = self.refusals.rows(self.row.same());
+        let rows = self.refusals.rows(self.row.dedupe());
         let in_flight = self.flights.len().saturating_sub(self.row.progress.calls_held());
         if rows >= MIN_ROWS && in_flight == 0 {
             self.stop_refused(rows);
-        } else if rows < MIN_ROWS && self.refusals.permits(self.row.same()) >= self.concurrency {
-            self.refusals.release(MIN_ROWS - rows, self.row.same());
+        } else if rows < MIN_ROWS && self.refusals.permits(self.row.dedupe()) >= self.concurrency {
+            self.refusals.release(MIN_ROWS - rows, self.row.dedupe());
         }
     }
 
@@ -471,7 +471,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
 
     /// No row runs any more: what is withheld is dropped or recorded.
     async fn end_refusals(&mut self) {
-        let rows = self.refusals.rows(self.row.same());
+        let rows = self.refusals.rows(self.row.dedupe());
         if self.stopped.is_cut_short {
             self.drop_refusals();
         } else if rows >= MIN_ROWS {

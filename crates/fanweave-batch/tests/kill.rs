@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use support::{Place, Rows, job, settings, text_rows};
+use support::{Rows, TempRun, job, settings, text_rows};
 
 const ROWS: u64 = 2000;
 const CONCURRENCY: usize = 16;
@@ -28,7 +28,7 @@ async fn victim() {
         .unwrap();
 }
 
-fn spawn(place: &Place) -> Child {
+fn spawn(place: &TempRun) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "victim"])
         .env(FOLDER, place.folder.path())
@@ -43,7 +43,7 @@ fn lines(path: &Path) -> usize {
 
 #[test]
 fn a_run_that_is_killed_again_and_again_ends_with_one_result_for_each_row() {
-    let place = Place::new();
+    let place = TempRun::new();
     place.write("in.txt", text_rows(ROWS));
     let journal = place.path("out.jsonl.journal");
     for kill in 1..=KILLS {

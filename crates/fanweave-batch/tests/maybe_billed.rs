@@ -6,11 +6,11 @@ mod support;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanweave_batch::{BatchJob, Costs, Output, Recorded, Render, Source, Summary};
+use fanweave_batch::{BatchJob, Costs, Output, Render, RunRecord, Source, Summary};
 use fanweave_core::{
     ChatModel, Context, Error, ErrorKind, EventKind, Message, Model, Prompt, Reply, Result, Usage, chain,
 };
-use support::{Place, settings, text_rows};
+use support::{TempRun, settings, text_rows};
 
 /// Sends each request twice, of which the first one is lost. With `breaks_off`, its first answer breaks off besides.
 struct Flaky {
@@ -40,7 +40,7 @@ fn dollars() -> Costs {
     Costs::new(|model, usage| (model == "test/flaky").then(|| usage.total_tokens() as f64))
 }
 
-async fn run(place: &Place, breaks_off: bool, costs: Costs) -> Summary {
+async fn run(place: &TempRun, breaks_off: bool, costs: Costs) -> Summary {
     let source = Source::open(place.path("in.txt"), None).unwrap();
     let output = Output::File(place.path("out.jsonl"));
     let model = Model::new(Flaky { breaks_off: AtomicBool::new(breaks_off) });
@@ -50,14 +50,14 @@ async fn run(place: &Place, breaks_off: bool, costs: Costs) -> Summary {
 
 #[tokio::test]
 async fn they_are_counted_beside_the_cost_and_kept_in_the_journal() {
-    let place = Place::new();
+    let place = TempRun::new();
     place.write("in.txt", text_rows(3));
     let summary = run(&place, false, dollars()).await;
     assert_eq!((summary.unanswered, summary.maybe_billed_usd, summary.cost_usd), (3, 6.0, Some(15.0)));
-    let recorded = Recorded::open(place.path("out.jsonl"), 100).unwrap();
+    let recorded = RunRecord::open(place.path("out.jsonl"), 100).unwrap();
     assert!(recorded.rows.iter().all(|row| (row.maybe_billed_usd, row.cost_usd) == (Some(2.0), Some(5.0))));
 
-    let unpriced = Place::new();
+    let unpriced = TempRun::new();
     unpriced.write("in.txt", text_rows(3));
     let summary = run(&unpriced, false, Costs::default()).await;
     assert_eq!((summary.unanswered, summary.maybe_billed_usd, summary.cost_usd), (3, 0.0, None));
@@ -65,7 +65,7 @@ async fn they_are_counted_beside_the_cost_and_kept_in_the_journal() {
 
 #[tokio::test]
 async fn they_count_against_the_cap_in_this_run_and_the_next() {
-    let place = Place::new();
+    let place = TempRun::new();
     place.write("in.txt", text_rows(100));
     // A row costs 5 and maybe 2 more: the third one starts with 14 spent, the fourth would with 21.
     let summary = run(&place, false, dollars().cap(20.0, 5.0)).await;
@@ -78,10 +78,10 @@ async fn they_count_against_the_cap_in_this_run_and_the_next() {
 
 #[tokio::test]
 async fn a_row_that_is_put_back_keeps_what_it_has_cost() {
-    let place = Place::new();
+    let place = TempRun::new();
     place.write("in.txt", text_rows(1));
     let summary = run(&place, true, dollars()).await;
     assert_eq!((summary.ok, summary.unanswered, summary.maybe_billed_usd), (1, 2, 4.0));
-    let recorded = Recorded::open(place.path("out.jsonl"), 100).unwrap();
+    let recorded = RunRecord::open(place.path("out.jsonl"), 100).unwrap();
     assert_eq!((recorded.rows[0].maybe_billed_usd, recorded.rows[0].cost_usd), (Some(4.0), Some(5.0)));
 }

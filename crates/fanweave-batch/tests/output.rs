@@ -13,7 +13,7 @@ use fanweave_core::{
     Chain, ChatModel, Context, Error, ErrorKind as ErrorKindOfRow, EventKind, FinishReason, Message, Model,
     Part, Prompt, Reply, Role, ToolCall, Tools, Usage, chain, model::fake::Fake, step,
 };
-use support::{Place, Rows, job, settings, text_rows};
+use support::{Rows, TempRun, job, settings, text_rows};
 
 /// A writer whose bytes the test can read.
 #[derive(Clone, Default)]
@@ -129,7 +129,7 @@ async fn rows_of_an_openai_batch_become_lines_of_its_output() {
 
 #[tokio::test(start_paused = true)]
 async fn results_come_in_input_order_whatever_their_latency() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(300));
     let out = place.path("out.jsonl");
     job(&input, &out, Rows::new(7, 5)).settings(settings(50)).run().await.unwrap();
@@ -142,7 +142,7 @@ async fn results_come_in_input_order_whatever_their_latency() {
 
 #[tokio::test(start_paused = true)]
 async fn unordered_results_come_as_they_finish_and_none_is_lost() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(300));
     let out = place.path("out.jsonl");
     let unordered = Settings { unordered: true, ..settings(50) };
@@ -177,7 +177,7 @@ async fn two_hundred_thousand_results_behind_a_slow_row_wait_in_the_journal() {
             Ok(text)
         }
     });
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(ROWS));
     let out = Output::File(place.path("out.jsonl"));
     let source = Source::open(&input, None).unwrap();
@@ -198,7 +198,7 @@ async fn a_full_output_ends_the_run_and_says_what_to_do() {
             Ok(())
         }
     }
-    let place = Place::new();
+    let place = TempRun::new();
     let source = Source::open(place.write("in.txt", text_rows(5000)), None).unwrap();
     let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(Full)));
     let error = job.run().await.unwrap_err();
@@ -217,7 +217,7 @@ async fn a_reader_that_has_gone_is_told_apart() {
 
 #[tokio::test]
 async fn a_strict_run_stops_before_any_call() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n");
     let model = Rows::new(1, 0);
     let calls = model.calls.clone();
@@ -229,7 +229,7 @@ async fn a_strict_run_stops_before_any_call() {
 
 #[tokio::test]
 async fn a_strict_run_of_some_rows_asks_nothing_of_those_behind_them() {
-    let place = Place::new();
+    let place = TempRun::new();
     for (name, text) in [
         ("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n"),
         ("in.csv", "prompt\nrow 1\nrow 2\no,o,p,s\n"),
@@ -247,7 +247,7 @@ async fn a_strict_run_of_some_rows_asks_nothing_of_those_behind_them() {
 
 #[tokio::test]
 async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(2));
     let mut refusals = String::new();
     for out in
@@ -271,7 +271,7 @@ async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
 #[tokio::test]
 async fn an_input_that_lies_where_a_run_writes_is_left_as_it_is() {
     for (name, fresh) in [("out.jsonl.partial", false), ("out.jsonl.journal", true)] {
-        let place = Place::new();
+        let place = TempRun::new();
         let input = place.write(name, text_rows(3));
         let settings = Settings { fresh, ..Settings::default() };
         let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings).run();
@@ -359,7 +359,7 @@ async fn requests_that_are_sent_twice_are_counted_and_change_no_result() {
 async fn a_byte_order_mark_is_no_row_that_is_left() {
     for (name, text) in [("in.txt", "\u{feff}\nrow 1\nrow 2"), ("in.jsonl", "\u{feff}\n\"row 1\"\n\"row 2\"")]
     {
-        let place = Place::new();
+        let place = TempRun::new();
         let input = place.write(name, text);
         let summary = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).run().await.unwrap();
         assert_eq!((summary.ok, summary.left), (2, Some(0)), "{name}");
@@ -408,7 +408,7 @@ fn prices() -> Costs {
 
 #[tokio::test(start_paused = true)]
 async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(20));
     let out = place.path("out.jsonl");
     // Half a dollar a row: five rows, whatever is in flight.
@@ -434,7 +434,7 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn rows_that_cost_nothing_go_on_when_the_budget_is_spent() {
     for concurrency in [1, 4, 64] {
-        let place = Place::new();
+        let place = TempRun::new();
         let repeated = text_rows(5).repeat(4);
         let input = place.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
         let dedupe = Settings { dedupe: true, ..settings(concurrency) };
@@ -452,7 +452,7 @@ async fn rows_that_cost_nothing_go_on_when_the_budget_is_spent() {
 #[tokio::test(start_paused = true)]
 async fn a_request_that_failed_is_not_made_again_with_money_that_is_not_there() {
     for concurrency in [1, 4, 64] {
-        let place = Place::new();
+        let place = TempRun::new();
         let input = place.write("in.txt", "row 1\n".repeat(200));
         let model = Rows::new(1, 0);
         let calls = model.calls.clone();
@@ -469,7 +469,7 @@ async fn a_request_that_failed_is_not_made_again_with_money_that_is_not_there() 
 
 #[tokio::test(start_paused = true)]
 async fn rows_whose_requests_fail_take_nothing_out_of_the_budget() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(20));
     let job = job(&input, &place.path("out.jsonl"), Rows::new(1, 1)).settings(settings(4));
     let summary = job.costs(prices().cap(2.75, 0.5)).run().await.unwrap();
@@ -492,7 +492,7 @@ async fn under_a_cap_no_request_is_sent_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
-    let place = Place::new();
+    let place = TempRun::new();
     let unreadable = b"\xff\n".repeat(50);
     let input = place.write("in.txt", [&unreadable, text_rows(5).as_bytes()].concat());
     let costs = prices().cap(2.75, 0.5);
@@ -505,7 +505,7 @@ async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
 
 #[tokio::test(start_paused = true)]
 async fn a_cap_holds_over_all_runs_also_where_no_price_is_known() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(20));
     for _ in 0..3 {
         let unknown = Costs::new(|_, _| None).cap(1.0, 0.25);
@@ -517,7 +517,7 @@ async fn a_cap_holds_over_all_runs_also_where_no_price_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_called_csv_is_written_as_csv() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", "say \"hi\", twice\nrefuse\n");
     let source = Source::open(&input, None).unwrap();
     BatchJob::new(source, Render::default(), every_kind(), Output::File(place.path("out.csv")))
@@ -539,7 +539,7 @@ async fn a_source_that_panics_ends_the_run_with_an_error_and_not_early() {
             Ok(4)
         }
     }
-    let source = Source::from_reader("rows", Breaks(0), Some(fanweave_batch::Format::Text)).unwrap();
+    let source = Source::from_reader("rows", Breaks(0), Some(fanweave_batch::InputFormat::Text)).unwrap();
     let job = BatchJob::new(
         source,
         Render::default(),
@@ -572,7 +572,7 @@ mod parquet {
         rows.map(object).collect()
     }
 
-    async fn run(place: &Place, input: &str, output: &str) {
+    async fn run(place: &TempRun, input: &str, output: &str) {
         let source = Source::open(place.path(input), None).unwrap();
         let job = BatchJob::new(source, Render::default(), every_kind(), Output::File(place.path(output)));
         job.run().await.unwrap();
@@ -580,7 +580,7 @@ mod parquet {
 
     #[tokio::test]
     async fn a_file_called_parquet_has_the_columns_of_csv_and_is_read_again() {
-        let place = Place::new();
+        let place = TempRun::new();
         place.write("in.txt", "hello\nrefuse\ncall\n");
         run(&place, "in.txt", "out.parquet").await;
         let rows = objects(&place.path("out.parquet"));
@@ -606,7 +606,7 @@ mod parquet {
 
     #[tokio::test]
     async fn many_rows_come_in_several_groups_and_stay_in_order() {
-        let place = Place::new();
+        let place = TempRun::new();
         place.write("in.txt", (0..25_000).map(|n| format!("row {n}\n")).collect::<String>());
         run(&place, "in.txt", "out.parquet").await;
         let rows = objects(&place.path("out.parquet"));
@@ -616,7 +616,7 @@ mod parquet {
 
     #[tokio::test]
     async fn a_damaged_file_is_an_error_and_never_a_panic() {
-        let place = Place::new();
+        let place = TempRun::new();
         place.write("in.txt", "hello\nrefuse\n");
         run(&place, "in.txt", "out.parquet").await;
         let whole = std::fs::read(place.path("out.parquet")).unwrap();

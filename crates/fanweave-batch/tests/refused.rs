@@ -10,15 +10,15 @@ use std::time::Duration;
 
 use fanweave_batch::{BatchJob, Output, Render, Settings, Source, Summary};
 use fanweave_core::{Context, Error, ErrorKind, EventKind, Prompt, WaitReason, step};
-use support::{Place, settings, text_rows};
+use support::{TempRun, settings, text_rows};
 
 /// Runs 100 rows, four at once, of which the calls from number `from` up to `to` fail with `kind`.
-async fn run(place: &Place, kind: ErrorKind, from: usize, to: usize) -> (Summary, usize) {
+async fn run(place: &TempRun, kind: ErrorKind, from: usize, to: usize) -> (Summary, usize) {
     failing(place, Error::new(kind, "no"), from, to).await
 }
 
 /// As [`run`], with this error.
-async fn failing(place: &Place, error: Error, from: usize, to: usize) -> (Summary, usize) {
+async fn failing(place: &TempRun, error: Error, from: usize, to: usize) -> (Summary, usize) {
     let input = place.write("in.txt", text_rows(100));
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
@@ -38,7 +38,7 @@ async fn failing(place: &Place, error: Error, from: usize, to: usize) -> (Summar
 
 #[tokio::test]
 async fn a_wrong_key_stops_the_run_and_its_rows_run_again() {
-    let place = Place::new();
+    let place = TempRun::new();
     let (summary, calls) = run(&place, ErrorKind::Authentication, 0, usize::MAX).await;
     assert_eq!(summary.refused.expect("why it stopped").kind(), ErrorKind::Authentication);
     assert_eq!((summary.rows, summary.failed, summary.left), (0, 0, Some(100)));
@@ -50,7 +50,7 @@ async fn a_wrong_key_stops_the_run_and_its_rows_run_again() {
 
 #[tokio::test]
 async fn an_empty_account_keeps_what_was_answered() {
-    let place = Place::new();
+    let place = TempRun::new();
     let (summary, calls) = run(&place, ErrorKind::QuotaExhausted, 50, usize::MAX).await;
     assert!(summary.refused.is_some() && summary.interrupted);
     assert_eq!((summary.ok, summary.failed), (50, 0));
@@ -62,10 +62,10 @@ async fn an_empty_account_keeps_what_was_answered() {
 
 #[tokio::test]
 async fn a_model_that_is_not_there_stops_the_run_only_where_no_row_was_answered() {
-    let (summary, _) = run(&Place::new(), ErrorKind::NotFound, 0, usize::MAX).await;
+    let (summary, _) = run(&TempRun::new(), ErrorKind::NotFound, 0, usize::MAX).await;
     assert_eq!((summary.refused.is_some(), summary.rows), (true, 0));
 
-    let (summary, calls) = run(&Place::new(), ErrorKind::NotFound, 50, 53).await;
+    let (summary, calls) = run(&TempRun::new(), ErrorKind::NotFound, 50, 53).await;
     assert_eq!((summary.refused.is_some(), summary.ok, summary.failed, calls), (false, 97, 3, 100));
 }
 
@@ -74,7 +74,7 @@ async fn a_quota_of_the_day_stops_the_run_and_a_short_wait_fails_its_row_alone()
     let limited = |seconds| {
         Error::new(ErrorKind::RateLimited, "no").with_retry_after(std::time::Duration::from_secs(seconds))
     };
-    let place = Place::new();
+    let place = TempRun::new();
     let (summary, calls) = failing(&place, limited(3_600), 50, usize::MAX).await;
     assert_eq!(summary.refused.map(|error| error.kind()), Some(ErrorKind::RateLimited));
     assert_eq!((summary.ok, summary.failed, summary.left), (50, 0, Some(50)));
@@ -82,7 +82,7 @@ async fn a_quota_of_the_day_stops_the_run_and_a_short_wait_fails_its_row_alone()
     let (next_day, calls) = run(&place, ErrorKind::RateLimited, 0, 0).await;
     assert_eq!((next_day.ok, next_day.resumed, calls), (100, 50, 50));
 
-    let (summary, calls) = failing(&Place::new(), limited(20), 50, 53).await;
+    let (summary, calls) = failing(&TempRun::new(), limited(20), 50, 53).await;
     assert_eq!((summary.refused.is_some(), summary.ok, summary.failed, calls), (false, 97, 3, 100));
 }
 
@@ -92,7 +92,7 @@ async fn a_quota_of_the_day_stops_the_run_also_where_another_model_was_asked_in_
         let hour = std::time::Duration::from_secs(3_600);
         Err::<String, _>(Error::new(ErrorKind::RateLimited, "no").with_retry_after(hour))
     };
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(100));
     let source = Source::open(&input, None).unwrap();
     let output = Output::File(place.path("out.jsonl"));
@@ -104,7 +104,7 @@ async fn a_quota_of_the_day_stops_the_run_also_where_another_model_was_asked_in_
 
 /// Runs `rows` rows, each answered with what `answer` says of the row and of the number of the call.
 async fn watched(
-    place: &Place,
+    place: &TempRun,
     rows: u64,
     settings: Settings,
     answer: impl Fn(u64, usize) -> fanweave_core::Result<String> + Send + Sync + 'static,
@@ -140,7 +140,7 @@ fn bad_request(row: u64) -> Error {
 #[tokio::test(start_paused = true)]
 async fn the_same_refusal_of_the_first_rows_stops_the_run_and_its_rows_are_left() {
     for (concurrency, expected) in [(1, 8), (3, 8), (4, 8), (7, 8), (8, 8), (64, 64)] {
-        let place = Place::new();
+        let place = TempRun::new();
         let (summary, calls) =
             watched(&place, 200, settings(concurrency), |row, _| Err(bad_request(row))).await;
         assert_eq!(calls, expected, "{concurrency} at once");
@@ -159,7 +159,7 @@ async fn an_answer_or_another_refusal_among_the_first_rows_records_the_others() 
         for other in [Ok("ok".to_owned()), Err(odd.clone())] {
             let is_ok = u64::from(other.is_ok());
             let answer = move |row, _| if row == decisive { other.clone() } else { Err(bad_request(row)) };
-            let (summary, calls) = watched(&Place::new(), 200, settings(concurrency), answer).await;
+            let (summary, calls) = watched(&TempRun::new(), 200, settings(concurrency), answer).await;
             assert_eq!(
                 (calls, summary.refused.is_some()),
                 (200, false),
@@ -174,7 +174,7 @@ async fn an_answer_or_another_refusal_among_the_first_rows_records_the_others() 
 async fn fewer_than_eight_rows_are_failures_and_eight_are_left() {
     for (rows, failed) in [(1, 1), (7, 7), (8, 0), (30, 0)] {
         let (summary, calls) =
-            watched(&Place::new(), rows, settings(64), |row, _| Err(bad_request(row))).await;
+            watched(&TempRun::new(), rows, settings(64), |row, _| Err(bad_request(row))).await;
         assert_eq!((summary.failed, calls as u64), (failed, rows), "{rows} rows");
         assert_eq!(summary.left, Some(rows - failed));
     }
@@ -183,16 +183,17 @@ async fn fewer_than_eight_rows_are_failures_and_eight_are_left() {
 #[tokio::test(start_paused = true)]
 async fn a_run_that_keeps_going_calls_all_rows() {
     let keeping = Settings { keep_going: true, ..settings(4) };
-    let (summary, calls) = watched(&Place::new(), 50, keeping.clone(), |row, _| Err(bad_request(row))).await;
+    let (summary, calls) =
+        watched(&TempRun::new(), 50, keeping.clone(), |row, _| Err(bad_request(row))).await;
     assert_eq!((summary.failed, calls), (50, 50));
     let not_found = |_, _| Err(Error::new(ErrorKind::NotFound, "no such file"));
-    let (summary, calls) = watched(&Place::new(), 50, keeping, not_found).await;
+    let (summary, calls) = watched(&TempRun::new(), 50, keeping, not_found).await;
     assert_eq!((summary.failed, calls), (50, 50));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_was_answered_before_calls_all_rows() {
-    let place = Place::new();
+    let place = TempRun::new();
     let answer = |row, _| if row < 3 { Ok("ok".to_owned()) } else { Err(bad_request(row)) };
     let first = watched(&place, 200, Settings { limit: Some(3), ..settings(3) }, answer).await.0;
     assert_eq!(first.ok, 3);
@@ -204,7 +205,7 @@ async fn a_run_that_was_answered_before_calls_all_rows() {
 async fn errors_about_rows_themselves_are_recorded_and_end_no_watch() {
     let too_long = Error::new(ErrorKind::ContextLength, "too long").with_status(400);
     let answer = move |row, _| if row % 2 == 0 { Err(too_long.clone()) } else { Err(bad_request(row)) };
-    let (summary, calls) = watched(&Place::new(), 200, settings(4), answer).await;
+    let (summary, calls) = watched(&TempRun::new(), 200, settings(4), answer).await;
     assert_eq!((summary.refused_rows, summary.failed), (8, calls as u64 - 8));
     assert!(calls <= 20, "{calls}");
 }
@@ -212,7 +213,7 @@ async fn errors_about_rows_themselves_are_recorded_and_end_no_watch() {
 #[tokio::test(start_paused = true)]
 async fn equal_rows_of_a_refused_request_are_left_with_it() {
     for (concurrency, distinct) in [(4, 1), (4, 3), (64, 1), (64, 100)] {
-        let place = Place::new();
+        let place = TempRun::new();
         let rows: String = (0..200).map(|row| format!("row {}\n", row % distinct)).collect();
         let input = place.write("in.txt", rows);
         let chain = step(|_: Prompt, _| async {
@@ -234,7 +235,7 @@ async fn equal_rows_of_a_refused_request_are_left_with_it() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_wait_for_a_limit_do_not_delay_the_judgement() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(200));
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();

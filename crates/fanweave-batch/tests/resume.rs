@@ -9,12 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanweave_batch::{
-    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, OutputFormat, Progress, Recorded, Render,
+    BatchJob, CancellationToken, ErrorKind, JournalExt, Output, OutputFormat, Progress, Render, RunRecord,
     Settings, Source, Summary,
 };
 use fanweave_core::{Message, Prompt, step};
 use proptest::prelude::*;
-use support::{Place, Rows, job, settings, text_rows};
+use support::{Rows, TempRun, job, settings, text_rows};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
     // Paused time: delays order the rows, and cost nothing.
@@ -32,7 +32,7 @@ async fn killed(kills: &[u64], job: impl Fn() -> BatchJob<Prompt, Message>) -> S
 }
 
 /// The output without latencies, which depend on the clock.
-fn output(place: &Place, name: &str) -> Vec<serde_json::Value> {
+fn output(place: &TempRun, name: &str) -> Vec<serde_json::Value> {
     let rows = place.read(name);
     let read = |line: &str| {
         let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -53,7 +53,7 @@ proptest! {
         concurrency in 1_usize..40,
         kills in prop::collection::vec(0_u64..1000, 0..4),
     ) {
-        let place = Place::new();
+        let place = TempRun::new();
         let input = place.write("in.txt", text_rows(rows));
         block_on(job(&input, &place.path("whole.jsonl"), Rows::new(seed, failing)).run()).unwrap();
 
@@ -74,7 +74,7 @@ proptest! {
 #[test]
 fn a_journal_cut_at_any_byte_resumes_to_the_same_bytes() {
     const ROWS: u64 = 4;
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(ROWS));
     let whole = place.path("whole.jsonl");
     block_on(job(&input, &whole, Rows::new(1, 3)).run()).unwrap();
@@ -153,7 +153,7 @@ proptest! {
         unordered in any::<bool>(),
         retry_failed in any::<bool>(),
     ) {
-        let place = Place::new();
+        let place = TempRun::new();
         let input = place.write("in.txt", text_rows(rows));
         block_on(job(&input, &place.path("out.jsonl"), Rows::new(7, failing)).run()).unwrap();
         let whole = output(&place, "out.jsonl");
@@ -184,7 +184,7 @@ proptest! {
 
 #[tokio::test]
 async fn a_damaged_line_is_noted_and_its_row_runs_again() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(5));
     let out = place.path("out.jsonl");
     job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
@@ -205,7 +205,7 @@ async fn a_damaged_line_is_noted_and_its_row_runs_again() {
 
 #[tokio::test]
 async fn a_stopped_run_drains_writes_what_is_finished_and_goes_on_later() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(100));
     let out = place.path("out.jsonl");
     let (stop, waiting) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
@@ -242,7 +242,7 @@ async fn a_stopped_run_drains_writes_what_is_finished_and_goes_on_later() {
 
 #[tokio::test]
 async fn a_stopped_resume_keeps_every_finished_row_in_the_output() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(50));
     let out = place.path("out.jsonl");
     job(&input, &out, Rows::new(1, 4)).run().await.unwrap();
@@ -260,7 +260,7 @@ async fn a_stopped_resume_keeps_every_finished_row_in_the_output() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_run_has_nothing_to_do_and_writes_the_same_bytes() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(20));
     let out = place.path("out.jsonl");
     let first = job(&input, &out, Rows::new(1, 4)).run().await.unwrap();
@@ -278,7 +278,7 @@ async fn a_second_run_has_nothing_to_do_and_writes_the_same_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_finished_run_is_written_anew_in_another_form() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(5));
     let out = place.path("out.jsonl");
     let calls = Arc::<AtomicUsize>::default();
@@ -299,7 +299,7 @@ async fn a_finished_run_is_written_anew_in_another_form() {
 
 #[tokio::test]
 async fn failed_rows_run_again_only_when_asked_to() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(30));
     let out = place.path("out.jsonl");
     let failed = job(&input, &out, Rows::new(1, 3)).run().await.unwrap().failed;
@@ -317,7 +317,7 @@ async fn failed_rows_run_again_only_when_asked_to() {
 
 #[tokio::test]
 async fn another_model_or_input_is_refused_and_what_differs_is_named() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(3));
     let out = place.path("out.jsonl");
     job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
@@ -343,7 +343,7 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
 
     // From here on the journal is that of the changed input, and a report finds its prompts there.
     assert!(job(&input, &out, Rows::new(1, 0)).run().await.unwrap().nothing_to_do());
-    assert_eq!(Recorded::open(&out, 80).unwrap().input(), Some(&*input));
+    assert_eq!(RunRecord::open(&out, 80).unwrap().input(), Some(&*input));
     place.write("in.txt", text_rows(3));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
@@ -352,7 +352,7 @@ async fn another_model_or_input_is_refused_and_what_differs_is_named() {
 #[tokio::test(start_paused = true)]
 async fn a_failure_of_an_earlier_run_names_the_line_that_its_row_is_on_now() {
     for unordered in [false, true] {
-        let place = Place::new();
+        let place = TempRun::new();
         let out = place.path("out.jsonl");
         let rows = |first: &[u8]| [first, text_rows(2).as_bytes(), b"\xff\n"].concat();
         job(&place.write("in.txt", rows(b"")), &out, Rows::new(1, 1)).run().await.unwrap();
@@ -370,7 +370,7 @@ async fn a_failure_of_an_earlier_run_names_the_line_that_its_row_is_on_now() {
 
 #[tokio::test]
 async fn equal_rows_each_have_their_own_call_and_result() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", "row 1\nrow 1\nrow 1\n");
     let out = place.path("out.jsonl");
     job(&input, &out, Rows::new(1, 0))
@@ -385,7 +385,7 @@ async fn equal_rows_each_have_their_own_call_and_result() {
 
 #[tokio::test]
 async fn a_repeated_line_of_a_batch_fails_and_leaves_the_first_one_its_answer() {
-    let place = Place::new();
+    let place = TempRun::new();
     let line = r#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"row 1"}]}}"#;
     let input = place.write("in.jsonl", [line, line, line].join("\n"));
     let out = place.path("out.jsonl");
@@ -399,7 +399,7 @@ async fn a_repeated_line_of_a_batch_fails_and_leaves_the_first_one_its_answer() 
 
 #[tokio::test]
 async fn fresh_forgets_no_file_that_is_not_a_journal() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(3));
     place.write("out.jsonl.journal", "Dear diary, today I went to see the tides.\n");
     let fresh = Settings { fresh: true, ..Settings::default() };
@@ -411,7 +411,7 @@ async fn fresh_forgets_no_file_that_is_not_a_journal() {
 
 #[tokio::test]
 async fn fresh_forgets_what_was() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(3));
     let out = place.write("out.jsonl", "somebody's work");
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
@@ -426,7 +426,7 @@ async fn fresh_forgets_what_was() {
 
 #[tokio::test(start_paused = true)]
 async fn a_second_process_is_kept_out_while_the_first_one_runs() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", text_rows(3));
     let out = place.path("out.jsonl");
     let progress = Arc::new(Progress::default());
@@ -441,7 +441,7 @@ async fn a_second_process_is_kept_out_while_the_first_one_runs() {
 
 #[tokio::test]
 async fn rows_of_a_pipe_are_recognised_when_they_come_again() {
-    let place = Place::new();
+    let place = TempRun::new();
     let run = |rows: u64| {
         let source = Source::from_reader("pipe", std::io::Cursor::new(text_rows(rows)), None).unwrap();
         let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
@@ -458,7 +458,7 @@ async fn rows_of_a_pipe_are_recognised_when_they_come_again() {
 
 #[tokio::test]
 async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_again() {
-    let place = Place::new();
+    let place = TempRun::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let chain = |failing: bool| {
         let calls = calls.clone();
@@ -484,7 +484,7 @@ async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_again() {
 
 #[tokio::test]
 async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
-    let place = Place::new();
+    let place = TempRun::new();
     let chain = || step(|n: u64, _| async move { Ok(n) }).journal(place.path("journal"));
     let first = chain().fingerprint("model", "a").batch([1_u64]).unwrap();
     let locked = chain().fingerprint("model", "a").batch([1_u64]).expect_err("it is open");
@@ -500,7 +500,7 @@ async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
 
 #[tokio::test(start_paused = true)]
 async fn equal_requests_are_called_once_where_that_is_asked_for() {
-    let place = Place::new();
+    let place = TempRun::new();
     // Row 1 comes while the first one is in flight, and long after it.
     let mut rows = "row 1\nrow 2\nrow 1\nrow 1\n".to_owned();
     rows.push_str(&text_rows(40));
@@ -523,7 +523,7 @@ async fn equal_requests_are_called_once_where_that_is_asked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn rows_that_wait_for_a_cancelled_request_stay_undone_and_hold_no_place() {
-    let place = Place::new();
+    let place = TempRun::new();
     let input = place.write("in.txt", "row 6\nrow 6\nrow 6\n".repeat(20));
     let out = place.path("out.jsonl");
     let token = CancellationToken::new();

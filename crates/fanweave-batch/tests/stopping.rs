@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use fanweave_batch::{BatchJob, CancellationToken, Output, Progress, Render, Settings, Source, Summary};
 use fanweave_core::{Chain, Context, Error, ErrorKind, EventKind, Message, Prompt, WaitReason, step};
-use support::{Place, settings, text_rows};
+use support::{TempRun, settings, text_rows};
 use tokio::sync::Barrier;
 use tokio::time::sleep;
 
@@ -19,7 +19,7 @@ fn number(prompt: &Prompt) -> u64 {
     prompt.last_user_text().trim_start_matches("row ").parse().unwrap()
 }
 
-fn batch(place: &Place, rows: u64, chain: Chain<Prompt, String>) -> BatchJob<Prompt, String> {
+fn batch(place: &TempRun, rows: u64, chain: Chain<Prompt, String>) -> BatchJob<Prompt, String> {
     let input = place.write("in.txt", text_rows(rows));
     let source = Source::open(&input, None).unwrap();
     BatchJob::new(source, Render::default(), chain, Output::File(place.path("out.jsonl")))
@@ -41,7 +41,7 @@ fn bad_gateway() -> Error {
     unavailable(Error::new(ErrorKind::Server, "Bad Gateway").with_status(502))
 }
 
-async fn all_answered(place: &Place, rows: u64) -> Summary {
+async fn all_answered(place: &TempRun, rows: u64) -> Summary {
     batch(place, rows, step(|prompt: Prompt, _| async move { Ok(prompt.last_user_text()) }))
         .run()
         .await
@@ -50,7 +50,7 @@ async fn all_answered(place: &Place, rows: u64) -> Summary {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_ends_rows_that_only_wait_and_lets_requests_in_flight_end() {
-    let (place, stop, progress) = (Place::new(), CancellationToken::new(), Arc::new(Progress::default()));
+    let (place, stop, progress) = (TempRun::new(), CancellationToken::new(), Arc::new(Progress::default()));
     let (stopping, watched) = (stop.clone(), progress.clone());
     let all = Arc::new(Barrier::new(8));
     let chain = step(move |prompt: Prompt, cx: Context| {
@@ -80,7 +80,7 @@ async fn a_stop_ends_rows_that_only_wait_and_lets_requests_in_flight_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stop_starts_no_next_call_of_a_chain_row() {
-    let (place, stop) = (Place::new(), CancellationToken::new());
+    let (place, stop) = (TempRun::new(), CancellationToken::new());
     let calls = Arc::new(AtomicUsize::new(0));
     let (counted, stopping, all) = (calls.clone(), stop.clone(), Arc::new(Barrier::new(8)));
     // As the transport does before each request.
@@ -107,7 +107,7 @@ async fn a_stop_starts_no_next_call_of_a_chain_row() {
 #[tokio::test(start_paused = true)]
 async fn the_context_around_a_job_stops_it_as_its_token_does() {
     let chain = step(|_: Prompt, cx: Context| async move { Err::<String, _>(hold(&cx).await) });
-    let (place, drain) = (Place::new(), CancellationToken::new());
+    let (place, drain) = (TempRun::new(), CancellationToken::new());
     let run = batch(&place, 100, chain).within(Context::new().with_draining(drain.clone())).run();
     let stopping = async {
         sleep(Duration::from_secs(1)).await;
@@ -132,7 +132,7 @@ async fn an_unavailable_provider_stops_the_run_and_its_rows_are_left() {
             _ => Err(hold(&cx).await),
         }
     });
-    let place = Place::new();
+    let place = TempRun::new();
     let summary = batch(&place, 100, chain).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (20, 0, Some(80)));
     let error = summary.unavailable.unwrap();
@@ -149,7 +149,7 @@ async fn with_poison(rows: u64, poison: u64, cause: Error) -> Summary {
         async move { if number(&prompt) == poison { Err(unavailable(cause)) } else { Ok("ok".to_owned()) } }
     });
     let one = Settings { concurrency: std::num::NonZeroUsize::MIN, ..Settings::default() };
-    batch(&Place::new(), rows, chain).settings(one).run().await.unwrap()
+    batch(&TempRun::new(), rows, chain).settings(one).run().await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,7 +185,7 @@ async fn the_only_row_left_fails_also_where_the_others_were_answered_by_an_earli
             }
         })
     };
-    let place = Place::new();
+    let place = TempRun::new();
     let first = batch(&place, 5, chain(false)).settings(settings(1)).run().await.unwrap();
     assert!(first.unavailable.is_some());
     assert_eq!((first.ok, first.left), (3, Some(2)));
@@ -222,7 +222,7 @@ fn breaks_off(breaks: usize) -> Chain<Prompt, String> {
 async fn a_row_whose_stream_breaks_is_put_back_three_times() {
     for concurrency in [1, 2, 8] {
         let run = async |breaks| {
-            let place = Place::new();
+            let place = TempRun::new();
             let job = batch(&place, 20, breaks_off(breaks)).settings(settings(concurrency));
             job.run().await.unwrap()
         };
@@ -237,7 +237,7 @@ async fn a_row_whose_stream_breaks_is_put_back_three_times() {
 #[tokio::test(start_paused = true)]
 async fn equal_rows_wait_for_one_that_is_put_back() {
     for concurrency in [1, 3, 8] {
-        let place = Place::new();
+        let place = TempRun::new();
         let input = place.write("in.txt", "row 1\n".repeat(10) + &text_rows(5));
         let source = Source::open(&input, None).unwrap();
         let output = Output::File(place.path("out.jsonl"));
@@ -250,7 +250,7 @@ async fn equal_rows_wait_for_one_that_is_put_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_row_whose_stream_breaks_while_the_run_stops_is_left() {
-    let (place, stop) = (Place::new(), CancellationToken::new());
+    let (place, stop) = (TempRun::new(), CancellationToken::new());
     let stopping = stop.clone();
     let chain = step(move |_: Prompt, _| {
         stopping.cancel();
@@ -328,7 +328,7 @@ async fn rows_that_the_provider_fails_for_do_not_keep_the_others_from_being_aske
         |row| row < 8,
         |row| row < 40,
     ] {
-        let (provider, place) = (Partial::new(fails, 1), Place::new());
+        let (provider, place) = (Partial::new(fails, 1), TempRun::new());
         let began = tokio::time::Instant::now();
         let summary = batch(&place, 200, provider.chain()).run().await.unwrap();
         let failing = (0..200).filter(|row| fails(*row)).count() as u64;
@@ -341,7 +341,7 @@ async fn rows_that_the_provider_fails_for_do_not_keep_the_others_from_being_aske
 async fn the_last_rows_fail_once_an_answered_one_is_answered_again() {
     // In a declared outage, and where too few failures came for one: rows that time out.
     for until_held in [1, 0] {
-        let (provider, place) = (Partial::new(|row| row >= 80, until_held), Place::new());
+        let (provider, place) = (Partial::new(|row| row >= 80, until_held), TempRun::new());
         let began = tokio::time::Instant::now();
         let summary = batch(&place, 100, provider.chain()).run().await.unwrap();
         assert_eq!((summary.ok, summary.failed, summary.left), (80, 20, Some(0)));
@@ -353,7 +353,7 @@ async fn the_last_rows_fail_once_an_answered_one_is_answered_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_rows_fail_also_where_an_earlier_run_answered_the_others() {
-    let place = Place::new();
+    let place = TempRun::new();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let first = step(move |prompt: Prompt, cx: Context| {
@@ -375,7 +375,7 @@ async fn the_last_rows_fail_also_where_an_earlier_run_answered_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn the_last_rows_are_left_where_answered_ones_are_not_answered_again() {
-    let (down, place) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), Place::new());
+    let (down, place) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), TempRun::new());
     let chain = step(move |prompt: Prompt, cx: Context| {
         let down = down.clone();
         async move {

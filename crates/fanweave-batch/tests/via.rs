@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use fanweave_batch::{BatchApi, BatchJob, BatchLimits, BatchState, ErrorKind, Settings, Summary};
 use fanweave_core::{Error, ErrorKind as RowErrorKind, Message, Prompt, Reply, Result, Usage};
-use support::{Place, Rows, job, text_rows};
+use support::{Rows, TempRun, job, text_rows};
 use tokio::sync::Notify;
 
 const ROWS: u64 = 10;
@@ -173,13 +173,13 @@ impl BatchApi for Api {
     }
 }
 
-fn via(place: &Place) -> BatchJob<Prompt, Message> {
+fn via(place: &TempRun) -> BatchJob<Prompt, Message> {
     let input = place.write("in.txt", text_rows(ROWS));
     job(&input, &place.path("out.jsonl"), Rows::new(1, 0))
 }
 
 /// A run that is killed once it hangs.
-fn killed_when_it_hangs(place: &Place, api: &Api) -> Option<Summary> {
+fn killed_when_it_hangs(place: &TempRun, api: &Api) -> Option<Summary> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         tokio::select! {
@@ -189,7 +189,7 @@ fn killed_when_it_hangs(place: &Place, api: &Api) -> Option<Summary> {
     })
 }
 
-fn assert_whole(place: &Place, case: &str) {
+fn assert_whole(place: &TempRun, case: &str) {
     let text = place.read("out.jsonl");
     let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len() as u64, ROWS, "{case}");
@@ -206,7 +206,7 @@ fn assert_whole(place: &Place, case: &str) {
 
 #[test]
 fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     let summary = killed_when_it_hangs(&place, &api).unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (7, 3, Some(0)));
     let usage = Usage { input_tokens: 21, output_tokens: 14, ..Usage::default() };
@@ -220,13 +220,13 @@ fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
 #[test]
 fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
     let undisturbed = Api::default();
-    killed_when_it_hangs(&Place::new(), &undisturbed).unwrap();
+    killed_when_it_hangs(&TempRun::new(), &undisturbed).unwrap();
     let steps = undisturbed.provider.lock().unwrap().steps;
     assert!(steps > 12, "three parts are submitted, polled three times each and collected");
     for step in 0..steps {
         for after in [false, true] {
             let case = format!("killed {} step {step}", if after { "after" } else { "before" });
-            let place = Place::new();
+            let place = TempRun::new();
             let api = Api { hang: Some((step, after)), ..Api::default() };
             assert!(killed_when_it_hangs(&place, &api).is_none(), "{case}: it ended");
             let again = Api { hang: None, ..api };
@@ -244,7 +244,7 @@ fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().refused.push("batch_1".to_owned());
     let error = via(&place).run_via(&api).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Provider);
@@ -257,7 +257,7 @@ async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
 }
 
 /// The indices of the rows in the output.
-fn written(place: &Place) -> Vec<u64> {
+fn written(place: &TempRun) -> Vec<u64> {
     let index =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
     place.read("out.jsonl").lines().map(index).collect()
@@ -266,7 +266,7 @@ fn written(place: &Place) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn a_part_that_is_refused_holds_up_no_other_and_its_lines_are_named() {
     // When it is handed over.
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().taboo = Some("row 1".to_owned());
     for run in ["first", "second"] {
         let error = via(&place).run_via(&api).await.unwrap_err();
@@ -284,7 +284,7 @@ async fn a_part_that_is_refused_holds_up_no_other_and_its_lines_are_named() {
     assert_eq!(parts(), [4, 1, 4]);
 
     // When it has been looked through.
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().refused.push("batch_0".to_owned());
     let message = via(&place).run_via(&api).await.unwrap_err().to_string();
     assert!(message.contains("batch_0 with lines 1-4: too many tokens are enqueued"), "{message}");
@@ -294,7 +294,7 @@ async fn a_part_that_is_refused_holds_up_no_other_and_its_lines_are_named() {
 #[tokio::test(start_paused = true)]
 async fn a_batch_that_is_gone_holds_up_no_other_and_is_paid_for_again_only_when_that_is_asked_for() {
     for results_alone in [false, true] {
-        let (place, api) = (Place::new(), Api::default());
+        let (place, api) = (TempRun::new(), Api::default());
         let gone = vec!["batch_1".to_owned()];
         {
             let mut provider = api.provider.lock().unwrap();
@@ -330,12 +330,12 @@ async fn a_batch_that_is_gone_holds_up_no_other_and_is_paid_for_again_only_when_
 
 #[tokio::test(start_paused = true)]
 async fn a_provider_that_is_out_of_reach_for_a_while_is_waited_for_and_no_longer_than_that() {
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().outage = 20;
     via(&place).run_via(&api).await.unwrap();
     assert_whole(&place, "after an outage");
 
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().outage = u32::MAX;
     let began = tokio::time::Instant::now();
     let error = via(&place).run_via(&api).await.unwrap_err();
@@ -349,7 +349,7 @@ async fn a_provider_that_is_out_of_reach_for_a_while_is_waited_for_and_no_longer
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_throws_away_nothing_that_was_submitted_without_it() {
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     // Three parts are submitted, and nothing is heard of them.
     let hangs = Api { hang: Some((3, false)), ..api.clone() };
     tokio::select! {
@@ -368,7 +368,7 @@ async fn a_limit_throws_away_nothing_that_was_submitted_without_it() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_rows_are_submitted_again_when_asked_to() {
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     via(&place).run_via(&api).await.unwrap();
     let retry = Settings { retry_failed: true, ..Settings::default() };
     let summary = via(&place).settings(retry).run_via(&api).await.unwrap();
@@ -378,7 +378,7 @@ async fn failed_rows_are_submitted_again_when_asked_to() {
 
 #[tokio::test]
 async fn what_a_batch_api_cannot_keep_is_refused_before_anything_is_submitted() {
-    let (place, api) = (Place::new(), Api::default());
+    let (place, api) = (TempRun::new(), Api::default());
     let dedupe = via(&place).settings(Settings { dedupe: true, ..Settings::default() });
     let capped = via(&place).costs(fanweave_batch::Costs::default().cap(1.0, 0.01));
     for (job, says) in [(dedupe, "equal requests"), (capped, "a cap")] {

@@ -52,7 +52,7 @@ pub(crate) enum Color {
 impl Color {
     /// What the words of the command line say, before it is known whether they can be read: clap colours what it says of
     /// them.
-    pub(crate) fn of_words() -> Self {
+    pub(crate) fn from_raw_args() -> Self {
         let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
         let after = |i: usize| match words[i].strip_prefix("--color")? {
             "" => words.get(i + 1).map(String::as_str),

@@ -7,7 +7,7 @@ use fanweave::{Chain, Context, Message, Model, Prompt, chain};
 use serde_json::json;
 
 use crate::args::AskArgs;
-use crate::cut::Cuts;
+use crate::cut::TruncatedAnswers;
 use crate::documents;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
@@ -32,7 +32,7 @@ pub(crate) async fn run(args: AskArgs) -> Result<Exit, Failure> {
 }
 
 async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Exporter) -> Result<Exit, Failure> {
-    let cuts = Arc::<Cuts>::default();
+    let cuts = Arc::<TruncatedAnswers>::default();
     let cx = cuts.watch();
     let done = if let Some(docs) = &args.docs {
         documents::answer(docs, prompt.last_user_text(), args, model, telemetry, &cx).await

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fanweave::batch::{
-    BatchJob, Error, ErrorKind, Format, Output, Progress, Render, Settings, Source, Summary,
+    BatchJob, Error, ErrorKind, InputFormat, Output, Progress, Render, Settings, Source, Summary,
 };
 use fanweave::batch_api::ProviderBatches;
 use fanweave::{Chain, Prompt, Template, step};
@@ -29,7 +29,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         args.model.cache = None;
     }
     let source = open(&args.input, args.input_format.as_deref())?;
-    if source.format() == Format::OpenAi && args.prompt.is_some() {
+    if source.format() == InputFormat::OpenAi && args.prompt.is_some() {
         return Err(Failure::usage(
             "--prompt has no use: the rows of an OpenAI batch file are whole requests",
         )
@@ -38,7 +38,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
     if args.json {
         one_on_stdout(&args.output)?;
     }
-    let keep_raw = source.format() == Format::OpenAi;
+    let keep_raw = source.format() == InputFormat::OpenAi;
     let mut routed = route(&args, keep_raw)?;
     let (render, mut fingerprint) = templates(&args)?;
     let prices = cost::prices(args.prices.as_deref())?;
@@ -276,7 +276,7 @@ pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
 
 /// The rows in a file, or on stdin.
 pub(crate) fn open(path: &Path, format: Option<&str>) -> Result<Source, Failure> {
-    let format = format.map(str::parse::<Format>).transpose().map_err(|e| failure(&e))?;
+    let format = format.map(str::parse::<InputFormat>).transpose().map_err(|e| failure(&e))?;
     let source = if path == Path::new("-") { Source::stdin(format) } else { Source::open(path, format) };
     source.map_err(|e| failure(&e))
 }

@@ -8,7 +8,7 @@ use crate::out::tell;
 
 /// Notes which answers were cut.
 #[derive(Debug, Default)]
-pub(crate) struct Cuts {
+pub(crate) struct TruncatedAnswers {
     /// Whether the steps are those of a file, which can be named to whoever wrote it.
     has_steps: bool,
     found: Mutex<Vec<Cut>>,
@@ -23,7 +23,7 @@ struct Cut {
     answers: u64,
 }
 
-impl Cuts {
+impl TruncatedAnswers {
     pub(crate) fn of_chain() -> Self {
         Self { has_steps: true, ..Self::default() }
     }
@@ -41,7 +41,7 @@ impl Cuts {
     }
 }
 
-impl Observer for Cuts {
+impl Observer for TruncatedAnswers {
     fn on_event(&self, event: &Event) {
         let EventKind::StepFinished { reply: Some(reply) } = &event.kind else { return };
         let Some(why) = &reply.finish_reason else { return };

@@ -6,7 +6,7 @@ use std::path::Path;
 use fanweave::chains::RetrievalQa;
 use fanweave::chains::qa::{Answer, Qa};
 use fanweave::models::ModelBuilder;
-use fanweave::stores::{Library, Sqlite};
+use fanweave::stores::{SqliteStore, VectorIndex};
 use fanweave::{Context, Embedder, Model};
 use serde_json::json;
 
@@ -41,13 +41,13 @@ pub(crate) async fn answer(
         return Err(Failure::usage(format!("there is no store {}", docs.display()))
             .with_hint(format!("make it with fanweave index DOCS --store {}", docs.display())));
     }
-    let store = Sqlite::open(docs).await?;
-    let name = store.fact(EMBEDDINGS).await?.ok_or_else(|| {
+    let store = SqliteStore::open(docs).await?;
+    let name = store.meta(EMBEDDINGS).await?.ok_or_else(|| {
         Failure::usage(format!("{} holds no documents", docs.display()))
             .with_hint(format!("fill it with fanweave index DOCS --store {}", docs.display()))
     })?;
     let embedder = embedder(&name, args.embeddings_url.as_deref())?;
-    let library = Library::new(store.store(), embedder).limit(args.top.get());
+    let library = VectorIndex::new(store.store(), embedder).limit(args.top.get());
     let ask = telemetry.watch("ask", RetrievalQa::new(library, Qa::stuff(model)).chain());
     if args.json {
         let answer = ask.invoke_in(question, cx).await?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use fanweave::retrieve::{Document, TextSplitter};
 use fanweave::splitters::{Markdown, Splitter};
-use fanweave::stores::{Library, Sqlite};
+use fanweave::stores::{SqliteStore, VectorIndex};
 use fanweave::{Context, Embedded, Embedder, Embeddings, Error, ErrorKind, Runnable, Usage, loaders};
 use serde_json::json;
 
@@ -32,8 +32,8 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
             .with_hint("name files, or folders that hold text, Markdown, CSV or JSON"));
     }
 
-    let store = Sqlite::open(&args.store).await?;
-    match store.fact(EMBEDDINGS).await? {
+    let store = SqliteStore::open(&args.store).await?;
+    match store.meta(EMBEDDINGS).await? {
         Some(other) if other != args.embeddings => {
             let message = format!("{} was filled with the embedding model {other}", args.store.display());
             return Err(
@@ -53,7 +53,7 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
     let embedded = Embedder::new(Done::new(&embedder, &pieces, &cx).await?);
     store.note(EMBEDDINGS, &args.embeddings).await?;
     store.forget(sources.into_iter().collect()).await?;
-    Library::new(store.store(), embedded).add(pieces, &cx).await?;
+    VectorIndex::new(store.store(), embedded).add(pieces, &cx).await?;
     if args.json {
         let done = json!({ "pieces": count, "files": files, "store": args.store.display().to_string() });
         print(format!("{done}\n").as_bytes())?;

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::args::{LogsArgs, LogsCommand};
 use crate::config;
 use crate::exit::{Exit, Failure};
-use crate::out::{harmless, print, tell};
+use crate::out::{escape_controls, print, tell};
 use crate::progress::rounded;
 use crate::stop;
 
@@ -73,7 +73,7 @@ struct Inner {
 }
 
 impl LogSink for Sink {
-    const AT_ONCE: NonZeroUsize = SqliteLog::AT_ONCE;
+    const CONCURRENCY: NonZeroUsize = SqliteLog::CONCURRENCY;
 
     async fn tell(&self, record: CallRecord) -> fanweave::Result<()> {
         let inner = &*self.0;
@@ -118,7 +118,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
             let which = id.map_or_else(|| "a call".to_owned(), |id| format!("call {id}"));
             let none = || Failure::usage(format!("the history has not noted {which}"));
             let call = call.ok_or_else(|| none().with_hint("`fanweave logs` lists what it has"))?;
-            if json { as_json(&call) } else { harmless(&whole(&call)).into_owned() }
+            if json { as_json(&call) } else { escape_controls(&whole(&call)).into_owned() }
         }
         Some(LogsCommand::Forget { older_than, all: _ }) => {
             let now = SystemTime::now();
@@ -128,7 +128,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
                 None => now + Duration::from_secs(366 * 86_400),
             };
             let gone = match open(&path).await? {
-                Some(log) => log.forget_before(at).await?,
+                Some(log) => log.delete_before(at).await?,
                 None => 0,
             };
             tell!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });

@@ -42,7 +42,7 @@ use exit::{Exit, Failure};
 
 fn main() -> ExitCode {
     quiet_panics();
-    Color::of_words().apply();
+    Color::from_raw_args().apply();
     let cli = Cli::parse();
     let done = runtime().and_then(|runtime| {
         // On a worker of the runtime: what it spawns and wakes then need not cross from this thread to another.

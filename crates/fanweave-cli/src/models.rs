@@ -175,7 +175,7 @@ fn builder(
     if args.retries.is_some() || args.outage_timeout.is_some() {
         let mut policy = RetryPolicy { outage_timeout: args.outage_timeout, ..RetryPolicy::default() };
         if let Some(retries) = args.retries {
-            policy.attempts = NonZeroU32::MIN.saturating_add(retries);
+            policy.max_attempts = NonZeroU32::MIN.saturating_add(retries);
         }
         builder = builder.retry(policy);
     }

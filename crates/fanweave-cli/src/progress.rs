@@ -12,7 +12,7 @@ use crate::args::ShowProgress;
 use crate::cost::dollars;
 use crate::out::tell;
 use crate::panel::Panel;
-use crate::why::{self, Standstill};
+use crate::why::{self, StallReport};
 
 /// How often the panel is drawn. Fast enough to look alive, slow enough to read.
 const DRAW: Duration = Duration::from_millis(100);
@@ -25,14 +25,14 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Shows the progress of a batch until it is told that the batch has ended.
 pub(crate) struct Display {
     progress: Arc<Progress>,
-    form: Form,
+    form: DisplayMode,
     concurrency: usize,
     started: Instant,
     /// What stands under the panel.
     notice: OnceLock<String>,
 }
 
-enum Form {
+enum DisplayMode {
     Panel(Panel),
     Lines,
     Nothing,
@@ -42,31 +42,31 @@ impl Display {
     pub(crate) fn new(show: ShowProgress, progress: Arc<Progress>, concurrency: usize) -> Self {
         let terminal = std::io::stderr().is_terminal();
         let form = match show {
-            ShowProgress::None => Form::Nothing,
-            ShowProgress::Bar => Form::Panel(Panel::new()),
-            ShowProgress::Auto if terminal => Form::Panel(Panel::new()),
-            ShowProgress::Auto | ShowProgress::Counter => Form::Lines,
+            ShowProgress::None => DisplayMode::Nothing,
+            ShowProgress::Bar => DisplayMode::Panel(Panel::new()),
+            ShowProgress::Auto if terminal => DisplayMode::Panel(Panel::new()),
+            ShowProgress::Auto | ShowProgress::Counter => DisplayMode::Lines,
         };
         Self { progress, form, concurrency, started: Instant::now(), notice: OnceLock::new() }
     }
 
     /// Draws until dropped.
     pub(crate) async fn draw(&self) {
-        let mut ticks = interval(if matches!(self.form, Form::Lines) { LOOK } else { DRAW });
+        let mut ticks = interval(if matches!(self.form, DisplayMode::Lines) { LOOK } else { DRAW });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut still, mut next) = (Standstill::new(), self.started + LINE);
+        let (mut still, mut next) = (StallReport::new(), self.started + LINE);
         // The first tick comes at once: it starts the clock of the rate, and draws an empty panel.
         loop {
             ticks.tick().await;
             let now = self.progress.snapshot();
             match &self.form {
-                Form::Panel(panel) => panel.draw(|width| {
+                DisplayMode::Panel(panel) => panel.draw(|width| {
                     let text = panel_text(&now, self.concurrency, self.started.elapsed(), width);
                     let accounts = fanweave::models::account_states();
                     let limits = limits_text(&now, &accounts);
                     text + &notices(limits, why::reasons(&accounts, now.silent_for), self.notice.get(), width)
                 }),
-                Form::Lines => {
+                DisplayMode::Lines => {
                     if Instant::now() >= next {
                         next += LINE;
                         tell!("{}", line(&now));
@@ -76,21 +76,21 @@ impl Display {
                         tell!("{reason}");
                     }
                 }
-                Form::Nothing => {}
+                DisplayMode::Nothing => {}
             }
         }
     }
 
     /// Takes the panel away, so that what comes next has the terminal to itself.
     pub(crate) fn clear(&self) {
-        if let Form::Panel(panel) = &self.form {
+        if let DisplayMode::Panel(panel) = &self.form {
             panel.clear();
         }
     }
 
     /// Whether a panel is drawn.
     pub(crate) fn has_panel(&self) -> bool {
-        matches!(self.form, Form::Panel(_))
+        matches!(self.form, DisplayMode::Panel(_))
     }
 
     /// The rows in flight.
@@ -108,8 +108,8 @@ impl Display {
     pub(crate) fn say(&self, text: &str) {
         match &self.form {
             // Once is all that is ever needed, and the first word stands.
-            Form::Panel(_) => drop(self.notice.set(format!(" {text}"))),
-            Form::Lines | Form::Nothing => tell!("{text}"),
+            DisplayMode::Panel(_) => drop(self.notice.set(format!(" {text}"))),
+            DisplayMode::Lines | DisplayMode::Nothing => tell!("{text}"),
         }
     }
 }
@@ -176,7 +176,7 @@ fn limits_text(now: &Snapshot, accounts: &[AccountState]) -> Option<String> {
     let mut facts = Vec::new();
     if let Some(usd) = now.cost_usd.filter(|usd| *usd > 0.0) {
         let end = now.cost_at_the_end().map(|all| format!(" of about {}", dollars(all))).unwrap_or_default();
-        let cap = now.cap_usd.map(|cap| format!(", at most {}", dollars(cap))).unwrap_or_default();
+        let cap = now.budget_usd.map(|cap| format!(", at most {}", dollars(cap))).unwrap_or_default();
         facts.push(format!("{}{end}{cap}", dollars(usd)));
     }
     let mut add = |name: &str, used: u64, rate: Option<f64>, limit: Option<f64>, say: fn(f64) -> String| {
@@ -291,7 +291,7 @@ mod tests {
             rate: 21.4,
             usage: Usage { input_tokens: 3_000, output_tokens: 18_000, ..Usage::default() },
             cached: 12,
-            cap_usd: Some(2.0),
+            budget_usd: Some(2.0),
             first_byte: Some(Duration::from_millis(310)),
             p50: Some(Duration::from_millis(612)),
             p95: Some(Duration::from_millis(1_420)),

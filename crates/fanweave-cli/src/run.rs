@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
-use crate::cut::Cuts;
+use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
 use crate::models::{Connected, Terms, connect, text_or_file};
@@ -64,17 +64,17 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             if let Some(budget) = &budget {
                 let most = args.model.max_tokens;
                 let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), most);
-                let dearest = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
+                let max_row_cost = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
                 #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
-                let row = dearest * file.calls() as f64;
+                let row = max_row_cost * file.calls() as f64;
                 let calls = budget.clone();
-                costs = costs.cap(budget.most(), row).tell_earlier(move |usd| calls.spend(usd));
+                costs = costs.cap(budget.limit(), row).on_earlier_cost(move |usd| calls.spend(usd));
             }
             each_row(&args, &file, rows, chain, inputs, costs).await
         }
         None => {
             given_all(&file, &inputs)?;
-            let cuts = Arc::new(Cuts::of_chain());
+            let cuts = Arc::new(TruncatedAnswers::of_chain());
             let cx = match args.concurrency {
                 Some(most) => cuts.watch().with_concurrency(most),
                 None => cuts.watch(),
@@ -110,7 +110,7 @@ async fn rehearse(
     budget: Option<&Budget>,
 ) -> Result<Exit, Failure> {
     let terms = Terms { dry: true, budget, ..Terms::default() };
-    let rehearsal = dry_run::chain::Rehearsal {
+    let rehearsal = dry_run::chain::DryRunChain {
         chain: chain(file, &args.model, terms, &RefCell::default())?,
         prices,
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),

@@ -30,12 +30,12 @@ enum Kept {
     /// In the file itself.
     Here(String),
     /// In another place, and the file says in which.
-    Elsewhere { r#in: Place },
+    Elsewhere { r#in: KeyLocation },
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Place {
+enum KeyLocation {
     /// The keyring of the system.
     Keyring,
 }
@@ -71,7 +71,7 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
             let key = ask(&provider)?;
             let kept = if in_keyring {
                 keyring::set(&provider, &key)?;
-                Kept::Elsewhere { r#in: Place::Keyring }
+                Kept::Elsewhere { r#in: KeyLocation::Keyring }
             } else {
                 Kept::Here(key)
             };

@@ -58,7 +58,7 @@ enum Verdict {
 impl Verdict {
     fn of(error: &Error) -> Self {
         match error.kind() {
-            _ if error.refuses_account() => Self::Refused,
+            _ if error.is_account_level() => Self::Refused,
             ErrorKind::NotFound => Self::Doubtful,
             ErrorKind::Unavailable => Self::Failing,
             _ => Self::Fine,
@@ -138,7 +138,7 @@ impl Runnable for Call {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
@@ -217,7 +217,7 @@ impl Runnable for Spread {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 

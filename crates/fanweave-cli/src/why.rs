@@ -61,14 +61,14 @@ fn reason(account: &AccountState) -> Option<String> {
 }
 
 /// Decides when a line of a log says why nothing moves.
-pub(crate) struct Standstill {
+pub(crate) struct StallReport {
     done: u64,
     since: Instant,
     /// What was said last, and when.
     said: Option<(String, Instant)>,
 }
 
-impl Standstill {
+impl StallReport {
     pub(crate) fn new() -> Self {
         Self { done: 0, since: Instant::now(), said: None }
     }
@@ -149,7 +149,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_log_says_why_nothing_moves_when_that_changes_and_every_ten_seconds() {
         let began = Instant::now();
-        let mut still = Standstill::new();
+        let mut still = StallReport::new();
         let mut lines = Vec::new();
         for second in 0..60 {
             let (done, reason) = match second {

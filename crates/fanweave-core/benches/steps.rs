@@ -124,7 +124,7 @@ impl Runnable for Speaker {
     }
 
     fn streaming(&self) -> fanweave_core::Streaming {
-        fanweave_core::Streaming::Pieces
+        fanweave_core::Streaming::Deltas
     }
 }
 
@@ -153,7 +153,7 @@ fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
             Ok(Message::assistant(whole))
         }
         fn streaming(&self) -> fanweave_core::Streaming {
-            fanweave_core::Streaming::Pieces
+            fanweave_core::Streaming::Deltas
         }
     }
     let reader = chain(Pieces(pieces.to_vec())) | json();

@@ -10,7 +10,7 @@ use std::task::{Context as TaskContext, Poll};
 use futures::{FutureExt, Stream, StreamExt};
 use tokio::task::{Id, JoinSet};
 
-use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, carried};
+use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, task_locals};
 
 /// Rows in flight where nobody says otherwise. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
@@ -93,7 +93,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         // Each row is a task, which polls its chain whether or not its results are read.
         let cx = cx.driven();
         let mut inputs = inputs.enumerate();
-        let carried = carried::here();
+        let task_locals = task_locals::here();
         let start = move |rows: &mut JoinSet<Row<O>>| {
             let Some((index, input)) = inputs.next() else { return Started::NoMore };
             let Some(_) = concurrency else {
@@ -108,7 +108,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
                 let result = work.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
                 Row { index, result }
             };
-            let task = rows.spawn(carried::along(carried.clone(), row)).id();
+            let task = rows.spawn(task_locals::propagate(task_locals.clone(), row)).id();
             Started::Running(task, index)
         };
         let most = concurrency.map_or(1, NonZeroUsize::get);

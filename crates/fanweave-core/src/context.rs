@@ -24,7 +24,7 @@ pub(crate) use work::Work;
 
 use crate::deadline::until;
 use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
-use crate::run::{Pieces, Sent};
+use crate::run::{DeltaSink, Sent};
 use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 
@@ -48,10 +48,10 @@ use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
-    place: Place,
-    pieces: Option<Pieces>,
+    place: Position,
+    pieces: Option<DeltaSink>,
     /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
-    spoken: Option<Arc<Spoken>>,
+    emitted: Option<Arc<EmittedFlag>>,
     /// How many steps around this place have decided on further steps.
     depth: u32,
     /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events, which may block.
@@ -112,16 +112,16 @@ const RECURSION_LIMIT: u32 = 25;
 
 /// Whether a step has handed out a piece.
 #[derive(Default)]
-struct Spoken {
+struct EmittedFlag {
     yet: AtomicBool,
     /// Whether the reader may know of it.
     heard: AtomicBool,
-    around: Option<Arc<Spoken>>,
+    around: Option<Arc<EmittedFlag>>,
 }
 
 /// Where in the chain a step runs.
 #[derive(Clone)]
-struct Place {
+struct Position {
     run: Option<RunId>,
     parent: Option<RunId>,
     path: Path,
@@ -157,9 +157,9 @@ impl Context {
         };
         Self {
             shared: Arc::new(shared),
-            place: Place { run: None, parent: None, path: Path::default() },
+            place: Position { run: None, parent: None, path: Path::default() },
             pieces: None,
-            spoken: None,
+            emitted: None,
             depth: 0,
             is_driven: false,
         }
@@ -413,13 +413,13 @@ impl Context {
     }
 
     /// Whether anybody listens to events.
-    pub fn has_listeners(&self) -> bool {
+    pub fn has_observers(&self) -> bool {
         !self.shared.observers.is_empty() || self.shared.channel.is_some()
     }
 
     /// Reports an event. Waits where a slow reader of [`events`](crate::Chain::events) asks for it.
     pub async fn emit(&self, kind: EventKind) {
-        if !self.has_listeners() {
+        if !self.has_observers() {
             return;
         }
         let event = Event {
@@ -440,8 +440,8 @@ impl Context {
     }
 
     /// Reports `what` as an event, and gives it back: a copy is made only for listeners that keep theirs.
-    pub(crate) async fn tell<T: Clone>(&self, what: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
-        if !self.has_listeners() {
+    pub(crate) async fn emit_value<T: Clone>(&self, what: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
+        if !self.has_observers() {
             return what;
         }
         let what = Arc::new(what);
@@ -460,7 +460,7 @@ impl Context {
         // What is said before an answer begins leaves nothing behind on its way, where it does not arrive. What only
         // those who watch the events are told is not on its way to the reader.
         let is_answer = !matches!(delta, Delta::Started { .. } | Delta::Usage(_));
-        if is_answer && self.has_pieces() {
+        if is_answer && self.has_delta_reader() {
             self.mark(|step| &step.heard);
         }
         if self.shared.channel.is_some() {
@@ -485,19 +485,19 @@ impl Context {
     }
 
     /// Notes something for all steps around that want to know.
-    fn mark(&self, what: impl Fn(&Spoken) -> &AtomicBool) {
-        let mut spoken = &self.spoken;
-        while let Some(step) = spoken {
+    fn mark(&self, what: impl Fn(&EmittedFlag) -> &AtomicBool) {
+        let mut emitted = &self.emitted;
+        while let Some(step) = emitted {
             what(step).store(true, Ordering::Relaxed);
-            spoken = &step.around;
+            emitted = &step.around;
         }
     }
 
     /// Enters the step `name`, and reports that it started.
     pub(crate) async fn begin(&self, name: &Arc<str>) -> Self {
         let mut cx = self.clone();
-        if self.has_listeners() {
-            cx.place = Place {
+        if self.has_observers() {
+            cx.place = Position {
                 run: Some(RunId::next()),
                 parent: self.place.run,
                 path: self.place.path.join(name.clone()),
@@ -515,7 +515,7 @@ impl Context {
         reply: impl FnOnce(&T) -> Option<Arc<Reply>>,
     ) -> Result<T> {
         match result {
-            Ok(output) if self.has_listeners() => {
+            Ok(output) if self.has_observers() => {
                 let reply = reply(&output);
                 self.emit(EventKind::StepFinished { reply }).await;
                 Ok(output)
@@ -529,30 +529,32 @@ impl Context {
         }
     }
 
-    /// The same place, which then knows whether it [has spoken](Self::has_spoken).
-    pub(crate) fn listened_to(self) -> Self {
+    /// The same place, which then knows whether it [has spoken](Self::has_emitted).
+    pub(crate) fn track_emitted(self) -> Self {
         if !self.wants_deltas() {
             return self;
         }
-        let spoken = Some(Arc::new(Spoken {
+        let emitted = Some(Arc::new(EmittedFlag {
             yet: AtomicBool::new(false),
             heard: AtomicBool::new(false),
-            around: self.spoken.clone(),
+            around: self.emitted.clone(),
         }));
-        Self { spoken, ..self }
+        Self { emitted, ..self }
     }
 
     /// Whether a model has nothing left to hand out. Yes where nobody wants pieces.
-    pub(crate) fn has_spoken(&self) -> bool {
-        !self.wants_deltas() || self.spoken.as_ref().is_some_and(|spoken| spoken.yet.load(Ordering::Relaxed))
+    pub(crate) fn has_emitted(&self) -> bool {
+        !self.wants_deltas()
+            || self.emitted.as_ref().is_some_and(|emitted| emitted.yet.load(Ordering::Relaxed))
     }
 
-    /// Whether the reader of a stream has been handed a piece since [`listened_to`](Self::listened_to).
-    pub(crate) fn was_heard(&self) -> bool {
-        self.has_pieces() && self.spoken.as_ref().is_some_and(|spoken| spoken.heard.load(Ordering::Relaxed))
+    /// Whether the reader of a stream has been handed a piece since [`track_emitted`](Self::track_emitted).
+    pub(crate) fn reader_got_delta(&self) -> bool {
+        self.has_delta_reader()
+            && self.emitted.as_ref().is_some_and(|emitted| emitted.heard.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn has_pieces(&self) -> bool {
+    pub(crate) fn has_delta_reader(&self) -> bool {
         self.pieces.is_some()
     }
 
@@ -567,14 +569,14 @@ impl Context {
     /// let twice = step(move |question: Prompt, cx| {
     ///     let model = model.clone();
     ///     async move {
-    ///         let draft = model.run(question, &cx.muted()).await?;
+    ///         let draft = model.run(question, &cx.without_deltas()).await?;
     ///         model.run(draft.text().into(), &cx).await
     ///     }
     /// });
     /// assert_eq!(twice.invoke("hello").await.unwrap().text(), "hello");
     /// # }
     /// ```
-    pub fn muted(&self) -> Self {
+    pub fn without_deltas(&self) -> Self {
         Self { pieces: None, ..self.clone() }
     }
 
@@ -595,8 +597,8 @@ impl Context {
     }
 
     /// The same run, for a reader of its own: the reader of the run around it hears nothing of these pieces.
-    pub(crate) fn with_pieces(self, pieces: Pieces) -> Self {
-        Self { pieces: Some(pieces), spoken: None, is_driven: false, ..self }
+    pub(crate) fn with_delta_reader(self, pieces: DeltaSink) -> Self {
+        Self { pieces: Some(pieces), emitted: None, is_driven: false, ..self }
     }
 
     pub(crate) fn with_channel(self, channel: mpsc::Sender<Event>) -> Self {

@@ -117,7 +117,7 @@ impl Runnable for Embedder {
         let result = if texts.is_empty() {
             Ok(Embedded::default())
         } else {
-            cx.emit(EventKind::Embeds(texts.len())).await;
+            cx.emit(EventKind::EmbeddingRequested(texts.len())).await;
             self.inner.embed(texts, &cx).await
         };
         let reply = |answer: &Embedded| Some(Arc::new(Reply { usage: answer.usage, ..Reply::default() }));

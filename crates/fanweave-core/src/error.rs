@@ -215,10 +215,10 @@ impl Error {
     /// use fanweave_core::{Error, ErrorKind};
     ///
     /// let limited = Error::new(ErrorKind::RateLimited, "slow down");
-    /// assert!(!limited.clone().with_retry_after(Duration::from_secs(20)).refuses_account());
-    /// assert!(limited.with_retry_after(Duration::from_secs(3600)).refuses_account());
+    /// assert!(!limited.clone().with_retry_after(Duration::from_secs(20)).is_account_level());
+    /// assert!(limited.with_retry_after(Duration::from_secs(3600)).is_account_level());
     /// ```
-    pub fn refuses_account(&self) -> bool {
+    pub fn is_account_level(&self) -> bool {
         match self.kind() {
             ErrorKind::Authentication | ErrorKind::QuotaExhausted => true,
             ErrorKind::RateLimited => self.wait().is_some_and(|wait| wait > LONG),

@@ -78,9 +78,9 @@ pub enum EventKind {
     /// A step began.
     StepStarted,
     /// What a model is asked, with all parameters. Follows its [`StepStarted`](Self::StepStarted).
-    Asked(Arc<Prompt>),
+    PromptSent(Arc<Prompt>),
     /// How many texts an [`Embedder`](crate::Embedder) turns into vectors. Follows its [`StepStarted`](Self::StepStarted).
-    Embeds(usize),
+    EmbeddingRequested(usize),
     /// A model sent a piece of its answer.
     Delta(Delta),
     /// A call waits before its request is sent.
@@ -95,7 +95,7 @@ pub enum EventKind {
     /// The first byte of an answer arrived.
     FirstByte,
     /// The first piece of an answer arrived that is streamed.
-    FirstPiece,
+    FirstChunk,
     /// A try failed and another one follows.
     Retrying {
         /// The number of the try that failed, from 1.

@@ -6,7 +6,6 @@
 pub mod batch;
 pub mod blocking;
 mod cache;
-mod carried;
 mod closest;
 pub mod compose;
 pub mod context;
@@ -25,6 +24,7 @@ pub mod retrieve;
 mod run;
 pub mod runnable;
 pub mod session;
+mod task_locals;
 pub mod tool;
 mod vars;
 
@@ -37,7 +37,7 @@ pub use compose::branch::{Branch, branch};
 pub use compose::configurable::configurable;
 pub use compose::dynamic::{Next, dynamic};
 pub use compose::generator::generator;
-pub use compose::listen::Listener;
+pub use compose::hooks::Hooks;
 pub use compose::parallel::parallel;
 pub use compose::parallel_map::parallel_map;
 pub use compose::retry::RetryPolicy;
@@ -72,8 +72,8 @@ pub mod __private {
     //! What the macros of this crate expand to.
     pub use serde_json::{Value, json};
 
-    pub mod carried {
+    pub mod task_locals {
         //! What holds for all that runs within a future.
-        pub use crate::carried::{Carried, along, here, within};
+        pub use crate::task_locals::{TaskLocals, here, propagate, within};
     }
 }

@@ -22,9 +22,9 @@ const CHANNEL: usize = 64;
 
 /// Where the pieces of an answer go, and what they pass through on the way.
 #[derive(Clone)]
-pub(crate) enum Pieces {
+pub(crate) enum DeltaSink {
     Reader(Reader),
-    Map { map: Arc<Mutex<Box<dyn DeltaMap>>>, next: Arc<Pieces> },
+    Map { map: Arc<Mutex<Box<dyn DeltaMap>>>, next: Arc<DeltaSink> },
 }
 
 #[derive(Clone)]
@@ -34,9 +34,9 @@ pub(crate) enum Reader {
     Work(Arc<Work>),
 }
 
-impl Pieces {
+impl DeltaSink {
     pub(crate) fn through(self, map: Box<dyn DeltaMap>) -> Self {
-        Pieces::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
+        DeltaSink::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
     }
 
     /// Hands a piece on. Nearly always there is room, and no wait to be set up.
@@ -45,16 +45,16 @@ impl Pieces {
         let mut pieces = self;
         loop {
             match pieces {
-                Pieces::Map { map, next } => {
+                DeltaSink::Map { map, next } => {
                     let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
                     let Some(mapped) = mapped else { return Sent::Dropped };
                     delta = mapped;
                     pieces = next;
                 }
-                Pieces::Reader(Reader::Work(work)) => {
+                DeltaSink::Reader(Reader::Work(work)) => {
                     return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
                 }
-                Pieces::Reader(Reader::Run(run)) => {
+                DeltaSink::Reader(Reader::Run(run)) => {
                     let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Heard };
                     // A reader that has gone has dropped the run, and this with it.
                     return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
@@ -75,11 +75,11 @@ pub(crate) enum Sent<'a> {
 }
 
 /// Drives a run and its channel in the reader's own task: no task is spawned, and a drop ends the work.
-struct Drive<T, O> {
+struct RunDriver<T, O> {
     items: mpsc::Receiver<T>,
     work: Option<BoxFuture<'static, Result<O>>>,
     output: Option<Result<O>>,
-    bell: Arc<Bell>,
+    bell: Arc<ReaderWaker>,
     /// Rings the bell.
     ring: Waker,
 }
@@ -87,12 +87,12 @@ struct Drive<T, O> {
 /// Wakes the reader for an item, but not for one that its own poll of the work has just sent: it looks for those
 /// anyway, and would be polled a second time for every piece.
 #[derive(Default)]
-struct Bell {
+struct ReaderWaker {
     working: AtomicBool,
     reader: AtomicWaker,
 }
 
-impl Wake for Bell {
+impl Wake for ReaderWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -105,10 +105,10 @@ impl Wake for Bell {
     }
 }
 
-impl<T, O> Drive<T, O> {
+impl<T, O> RunDriver<T, O> {
     fn new(work: impl FnOnce(mpsc::Sender<T>) -> BoxFuture<'static, Result<O>>) -> Self {
         let (sender, items) = mpsc::channel(CHANNEL);
-        let bell = Arc::<Bell>::default();
+        let bell = Arc::<ReaderWaker>::default();
         let ring = Waker::from(bell.clone());
         Self { items, work: Some(work(sender)), output: None, bell, ring }
     }
@@ -159,7 +159,7 @@ impl<T, O> Drive<T, O> {
 /// # Cancellation
 /// Dropping it drops the work and closes its sockets. The provider may still bill the call.
 pub struct Run<O> {
-    drive: Drive<Delta, O>,
+    drive: RunDriver<Delta, O>,
     /// Whether the answer comes in one piece, which is then still to be handed out.
     whole: bool,
     ended: bool,
@@ -168,12 +168,16 @@ pub struct Run<O> {
 
 impl<O: Send + 'static> Run<O> {
     pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
-        let whole = !matches!(chain.streaming(), Streaming::Pieces);
+        let whole = !matches!(chain.streaming(), Streaming::Deltas);
         let chain = chain.clone();
-        let own = cx.muted().lent();
-        let drive = Drive::new(move |pieces| {
+        let own = cx.without_deltas().undriven();
+        let drive = RunDriver::new(move |pieces| {
             Box::pin(async move {
-                let cx = if whole { cx.lent() } else { cx.with_pieces(Pieces::Reader(Reader::Run(pieces))) };
+                let cx = if whole {
+                    cx.undriven()
+                } else {
+                    cx.with_delta_reader(DeltaSink::Reader(Reader::Run(pieces)))
+                };
                 cx.guard(chain.run(input, &cx)).await
             })
         });
@@ -230,7 +234,7 @@ impl<O: Send + 'static> Stream for Run<O> {
         this.ended = true;
         Poll::Ready(match &this.drive.output {
             Some(Err(error)) => Some(Err(error.clone())),
-            Some(Ok(output)) if this.whole => in_one_piece(output).map(Ok),
+            Some(Ok(output)) if this.whole => as_single_delta(output).map(Ok),
             _ => None,
         })
     }
@@ -246,18 +250,18 @@ impl<O> fmt::Debug for Run<O> {
 
 /// Runs a step so that its answer is handed out in any case: in pieces, or else in one.
 pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
-    if !cx.has_pieces() || matches!(step.streaming(), Streaming::Pieces) {
+    if !cx.has_delta_reader() || matches!(step.streaming(), Streaming::Deltas) {
         return run_within(step, input, cx).await;
     }
-    let output = run_within(step, input, &cx.muted()).await?;
-    if let Some(whole) = in_one_piece(&output) {
+    let output = run_within(step, input, &cx.without_deltas()).await?;
+    if let Some(whole) = as_single_delta(&output) {
         cx.delta(whole).await;
     }
     Ok(output)
 }
 
 /// An answer that came in one piece, as that piece. `None` for types that are no text.
-pub(crate) fn in_one_piece<O: 'static>(output: &O) -> Option<Delta> {
+pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
     let output = output as &dyn Any;
     let text = output
         .downcast_ref::<String>()
@@ -288,13 +292,13 @@ pub(crate) fn in_one_piece<O: 'static>(output: &O) -> Option<Delta> {
 /// # Cancellation
 /// Dropping it drops the work.
 pub struct EventRun<O> {
-    drive: Drive<Event, O>,
+    drive: RunDriver<Event, O>,
 }
 
 impl<O: Send + 'static> EventRun<O> {
     pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
         let chain = chain.clone();
-        let drive = Drive::new(move |events| {
+        let drive = RunDriver::new(move |events| {
             Box::pin(async move {
                 let cx = cx.with_channel(events);
                 cx.guard(chain.run(input, &cx)).await

@@ -77,7 +77,7 @@ pub enum Streaming {
     /// Its answer comes in one piece, and nothing before it can be part of that answer.
     Whole,
     /// It hands out pieces of its answer with [`Context::delta`] while it runs.
-    Pieces,
+    Deltas,
     /// It turns pieces of the step before into pieces of its own answer, one by one.
     Through(Box<dyn DeltaMap>),
 }
@@ -104,7 +104,7 @@ trait DynRunnable<I, O>: Send + Sync {
 impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
     fn run<'a>(&'a self, input: R::Input, cx: &'a Context) -> BoxFuture<'a, Result<R::Output>> {
         if !R::DRIVES_CALLS && cx.is_driven() {
-            return Box::pin(run_lent(self, input, cx));
+            return Box::pin(run_undriven(self, input, cx));
         }
         Box::pin(Runnable::run(self, input, cx))
     }
@@ -125,13 +125,13 @@ pub(crate) fn run_within<'a, R: Runnable>(
     cx: &'a Context,
 ) -> impl Future<Output = Result<R::Output>> + Send + 'a {
     match !R::DRIVES_CALLS && cx.is_driven() {
-        true => Either::Left(Box::pin(run_lent(step, input, cx))),
+        true => Either::Left(Box::pin(run_undriven(step, input, cx))),
         false => Either::Right(step.run(input, cx)),
     }
 }
 
-async fn run_lent<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
-    step.run(input, &cx.clone().lent()).await
+async fn run_undriven<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+    step.run(input, &cx.clone().undriven()).await
 }
 
 /// A chain of steps from `I` to `O`: named, stored, cloned and shared between tasks at will.

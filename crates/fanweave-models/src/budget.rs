@@ -31,7 +31,7 @@ use crate::{Price, Prices};
 /// let model = budget.wrap(Fake::echo().model())?;
 ///
 /// model.invoke("hello").await?;
-/// println!("${:.4} of ${}", budget.spent(), budget.most());
+/// println!("${:.4} of ${}", budget.spent(), budget.limit());
 ///
 /// // A long answer for which too little is left: nothing is sent.
 /// let mut essay = fanweave_core::Prompt::from("Write an essay.");
@@ -45,16 +45,16 @@ use crate::{Price, Prices};
 pub struct Budget(Arc<Purse>);
 
 struct Purse {
-    most: f64,
+    limit: f64,
     prices: Prices,
-    sums: Mutex<Sums>,
+    sums: Mutex<Spending>,
     /// Told whenever a call has ended.
     ended: Notify,
 }
 
 /// US dollars.
 #[derive(Debug, Clone, Copy, Default)]
-struct Sums {
+struct Spending {
     spent: f64,
     /// What the calls in flight are expected to cost.
     held: f64,
@@ -65,7 +65,7 @@ struct Sums {
 impl Budget {
     /// A budget of `usd` US dollars, at these prices.
     pub fn new(usd: f64, prices: Prices) -> Self {
-        Self(Arc::new(Purse { most: usd, prices, sums: Mutex::default(), ended: Notify::new() }))
+        Self(Arc::new(Purse { limit: usd, prices, sums: Mutex::default(), ended: Notify::new() }))
     }
 
     /// Takes `usd` dollars out, for what is spent elsewhere or was before.
@@ -74,8 +74,8 @@ impl Budget {
     }
 
     /// The whole sum, in US dollars.
-    pub fn most(&self) -> f64 {
-        self.0.most
+    pub fn limit(&self) -> f64 {
+        self.0.limit
     }
 
     /// What the calls that have ended cost, in US dollars.
@@ -94,25 +94,25 @@ impl Budget {
                 format!("a budget needs the price of {name}, which is unknown (prices as of {date})");
             return Err(Error::new(ErrorKind::Config, message));
         };
-        Ok(Model::new(Paid { model, price, purse: self.0.clone(), longest: AtomicU64::default() }))
+        Ok(Model::new(BudgetedModel { model, price, purse: self.0.clone(), longest: AtomicU64::default() }))
     }
 }
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Sums { spent, held, .. } = *self.0.sums();
+        let Spending { spent, held, .. } = *self.0.sums();
         let mut shown = f.debug_struct("Budget");
-        shown.field("most", &self.0.most).field("spent", &spent).field("held", &held).finish_non_exhaustive()
+        shown.field("most", &self.0.limit).field("spent", &spent).field("held", &held).finish_non_exhaustive()
     }
 }
 
 impl Purse {
-    fn sums(&self) -> MutexGuard<'_, Sums> {
+    fn sums(&self) -> MutexGuard<'_, Spending> {
         self.sums.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Holds `usd` back for a call.
-    async fn hold(&self, usd: f64) -> Result<Held<'_>> {
+    async fn hold(&self, usd: f64) -> Result<Reservation<'_>> {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
@@ -120,16 +120,16 @@ impl Purse {
             ended.as_mut().enable();
             {
                 let mut sums = self.sums();
-                if sums.spent + sums.held + usd <= self.most {
+                if sums.spent + sums.held + usd <= self.limit {
                     sums.held += usd;
                     sums.flights += 1;
-                    return Ok(Held { purse: self, usd });
+                    return Ok(Reservation { purse: self, usd });
                 }
                 if sums.flights == 0 || sums.held <= 0.0 {
-                    let left = (self.most - sums.spent).max(0.0);
+                    let left = (self.limit - sums.spent).max(0.0);
                     let message = format!(
                         "the budget of ${:.4} allows no further call: ${left:.4} are left, and this one may cost ${usd:.4}",
-                        self.most
+                        self.limit
                     );
                     return Err(Error::new(ErrorKind::QuotaExhausted, message));
                 }
@@ -140,19 +140,19 @@ impl Purse {
 }
 
 /// What is held back for a call in flight.
-struct Held<'a> {
+struct Reservation<'a> {
     purse: &'a Purse,
     usd: f64,
 }
 
-impl Held<'_> {
+impl Reservation<'_> {
     /// Pays for the call.
     fn pay(self, usd: f64) {
         self.purse.sums().spent += usd;
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for Reservation<'_> {
     fn drop(&mut self) {
         let mut sums = self.purse.sums();
         sums.flights -= 1;
@@ -164,7 +164,7 @@ impl Drop for Held<'_> {
 }
 
 /// A model with a budget.
-struct Paid {
+struct BudgetedModel {
     model: Model,
     price: Price,
     purse: Arc<Purse>,
@@ -186,7 +186,7 @@ impl Observer for Unanswered {
     }
 }
 
-impl ChatModel for Paid {
+impl ChatModel for BudgetedModel {
     const DRIVES_CALLS: bool = true;
 
     fn name(&self) -> &str {
@@ -200,7 +200,7 @@ impl ChatModel for Paid {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let mut expected = Usage::expected_of(&prompt);
         match prompt.parameters.max_tokens.or(self.model.parameters().max_tokens) {
-            Some(most) => expected.output_tokens = most.into(),
+            Some(limit) => expected.output_tokens = limit.into(),
             None => expected.output_tokens = expected.output_tokens.max(self.longest.load(Relaxed)),
         }
         let held = self.purse.hold(self.price.cost(&expected)).await?;
@@ -237,8 +237,8 @@ mod tests {
         Prices::parse("date = '2026-01-31'\n[models.'fake/echo']\ninput = 0.0\noutput = 1000000.0\n").unwrap()
     }
 
-    fn echo(most: u32) -> Model {
-        let parameters = Parameters { max_tokens: Some(most), ..Parameters::default() };
+    fn echo(limit: u32) -> Model {
+        let parameters = Parameters { max_tokens: Some(limit), ..Parameters::default() };
         Fake::echo().latency(Duration::from_secs(1)).with(parameters)
     }
 

@@ -19,7 +19,7 @@ use crate::transport::secret::Secret;
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
 
 /// Entries in one request. Source: a fifth of the server's own limit of 5,461.
-const TOGETHER: usize = 1000;
+const BATCH_SIZE: usize = 1000;
 
 /// The field that holds all metadata: those of Chroma itself are plain values only.
 const WHOLE: &str = "_fanweave";
@@ -181,7 +181,7 @@ impl VectorStore for Chroma {
         entries.reverse();
         entries.retain(|entry| seen.insert(entry.id.clone()));
         entries.reverse();
-        for some in entries.chunks(TOGETHER) {
+        for some in entries.chunks(BATCH_SIZE) {
             let body = json!({
                 "ids": some.iter().map(|entry| &entry.id).collect::<Vec<_>>(),
                 "embeddings": some.iter().map(|entry| &entry.vector).collect::<Vec<_>>(),
@@ -211,7 +211,7 @@ impl VectorStore for Chroma {
     }
 
     async fn delete(&self, ids: Vec<String>, cx: &Context) -> Result<()> {
-        for some in ids.chunks(TOGETHER) {
+        for some in ids.chunks(BATCH_SIZE) {
             let _: Value = self.post("delete", &json!({ "ids": some }), cx).await?;
         }
         Ok(())

@@ -15,7 +15,7 @@ use crate::transport::call::HttpModel;
 const PROMPTS: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not 0");
 
 /// Requests of one call that run at once. The account's limits hold all the same.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// A model of completions that takes several prompts in one request, for servers where requests cost more than prompts.
 ///
@@ -70,7 +70,7 @@ impl Completer {
         let prompts: Vec<_> = prompts.into_iter().collect();
         let requests: Vec<_> = prompts.chunks(self.prompts.get()).map(<[_]>::to_vec).collect();
         let answers = stream::iter(requests).map(|prompts| self.complete_at_once(prompts, parameters, cx));
-        let answers: Vec<_> = answers.buffered(AT_ONCE).try_collect().await?;
+        let answers: Vec<_> = answers.buffered(CONCURRENCY).try_collect().await?;
         Ok(answers.into_iter().flatten().collect())
     }
 

@@ -9,7 +9,7 @@ use crate::providers::embeddings::{Dialect, Vectors};
 use crate::transport::call::HttpModel;
 
 /// Requests of one call that run at once. The account's limits hold all the same.
-const AT_ONCE: usize = 16;
+const CONCURRENCY: usize = 16;
 
 /// An embedder by its name, with key and base URL from the environment.
 ///
@@ -44,7 +44,7 @@ impl Embeddings for HttpEmbedder {
         let all = texts.len();
         let answers = stream::iter(requests(texts, self.dialect))
             .map(|texts| self.embed_at_once(texts, cx))
-            .buffered(AT_ONCE);
+            .buffered(CONCURRENCY);
         let whole = Embedded { vectors: Vec::with_capacity(all), usage: Usage::default() };
         answers
             .try_fold(whole, |mut whole, answer| async move {
@@ -67,13 +67,13 @@ impl HttpEmbedder {
 
 /// The texts of each request, in order.
 fn requests(texts: Vec<String>, dialect: Dialect) -> impl Iterator<Item = Vec<String>> {
-    let (most_texts, most_bytes) = dialect.limits();
+    let (most_texts, max_bytes) = dialect.limits();
     let mut texts = texts.into_iter().peekable();
     std::iter::from_fn(move || {
         let mut bytes = texts.peek()?.len();
         let mut request: Vec<_> = texts.next().into_iter().collect();
         while request.len() < most_texts
-            && let Some(text) = texts.next_if(|text| bytes + text.len() <= most_bytes)
+            && let Some(text) = texts.next_if(|text| bytes + text.len() <= max_bytes)
         {
             bytes += text.len();
             request.push(text);

@@ -32,7 +32,7 @@ pub(crate) async fn send<R: Reader>(
     reader: R,
     cx: &Context,
 ) -> Result<(R::Answer, Reply)> {
-    let once = Arc::new(Once { request: Mutex::new(Some(request)), reader, answer: Mutex::new(None) });
+    let once = Arc::new(OneShot { request: Mutex::new(Some(request)), reader, answer: Mutex::new(None) });
     let http = SharedModel(Arc::new(HttpModel { protocol: once.clone(), ..http.clone() }));
     let message = http.generate(Prompt::default(), cx).await?;
     let answer = take(&once.answer).expect("a call that succeeds has read its answer");
@@ -40,7 +40,7 @@ pub(crate) async fn send<R: Reader>(
 }
 
 /// The dialect of one request.
-struct Once<R: Reader> {
+struct OneShot<R: Reader> {
     request: Mutex<Option<HttpRequest>>,
     reader: R,
     answer: Mutex<Option<R::Answer>>,
@@ -50,7 +50,7 @@ fn take<T>(slot: &Mutex<Option<T>>) -> Option<T> {
     slot.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
-impl<R: Reader> Protocol for Once<R> {
+impl<R: Reader> Protocol for OneShot<R> {
     fn request(&self, _: &Call<'_>) -> Result<HttpRequest> {
         Ok(take(&self.request).expect("the request of a call is written once"))
     }

@@ -92,7 +92,7 @@ pub(crate) struct Call<'a> {
     pub(crate) stream: bool,
     /// How long the transport waits for the first byte. A dialect whose servers say nothing until the answer is
     /// whole asks for a stream where the answer may take longer, and nobody sees its pieces.
-    pub(crate) patience: Duration,
+    pub(crate) idle_timeout: Duration,
 }
 
 /// A request, without what only the transport knows: host, key and connection.

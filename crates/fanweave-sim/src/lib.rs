@@ -22,4 +22,4 @@ mod trouble;
 pub use latency::{Latency, ParseLatencyError, parse_duration};
 pub use server::{Server, Stats};
 pub use settings::{Settings, SettingsError};
-pub use trouble::{First429, Flake, Flaky, Outage, OutageKind, ParseTroubleError};
+pub use trouble::{First429, Flake, Flaky, Outage, OutageKind, ParseFaultError};

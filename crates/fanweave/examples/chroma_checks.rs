@@ -3,8 +3,8 @@
 //!     cargo run -p fanweave --example chroma_checks -- http://localhost:8000
 
 use fanweave::retrieve::{Document, Entry, Filter, Hit, Search};
-use fanweave::stores::{Chroma, Library};
-use fanweave::words::Words;
+use fanweave::stores::{Chroma, VectorIndex};
+use fanweave::words::HashEmbedder;
 use fanweave::{Context, ErrorKind, Result};
 
 fn entry(id: usize, vector: Vec<f32>) -> Entry {
@@ -65,8 +65,11 @@ async fn main() -> Result<()> {
     assert!(found.iter().all(|hit| filter.allows(&hit.document.metadata)));
     println!("ok: filters mean the same on the server: {} of 2,500 entries", found.len());
 
-    let library =
-        Library::new(Chroma::open(&url, &format!("{name}-words")).await?.store(), Words::embedder()).limit(1);
+    let library = VectorIndex::new(
+        Chroma::open(&url, &format!("{name}-words")).await?.store(),
+        HashEmbedder::embedder(),
+    )
+    .limit(1);
     library.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], cx).await?;
     assert_eq!(library.search("When do bears sleep?", cx).await?[0].document.text, "Bears sleep in winter.");
     println!("ok: questions find their documents");

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use fanweave::retrieve::{Document, Entry, Search, Store};
-use fanweave::stores::{Memory, Sqlite};
+use fanweave::stores::{MemoryStore, SqliteStore};
 use fanweave::{Context, Error, Result};
 
 const ROWS: usize = 100_000;
@@ -63,9 +63,9 @@ async fn main() -> Result<()> {
         }
         file.flush().map_err(Error::step)?;
     }
-    time("memory", Memory::store(), &all).await?;
+    time("memory", MemoryStore::store(), &all).await?;
     let path = std::env::temp_dir().join(format!("vector_scan-{}.db", std::process::id()));
-    time("sqlite", Sqlite::open(&path).await?.store(), &all).await?;
+    time("sqlite", SqliteStore::open(&path).await?.store(), &all).await?;
     for ending in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(format!("{}{ending}", path.display()));
     }

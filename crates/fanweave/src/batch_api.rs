@@ -39,7 +39,7 @@ impl BatchApi for ProviderBatches {
     }
 
     fn limits(&self) -> BatchLimits {
-        BatchLimits { requests: BatchClient::MOST_REQUESTS, bytes: BatchClient::MOST_BYTES }
+        BatchLimits { requests: BatchClient::MAX_REQUESTS, bytes: BatchClient::MAX_BYTES }
     }
 
     fn line(&self, id: &str, mut prompt: Prompt) -> Result<Vec<u8>> {

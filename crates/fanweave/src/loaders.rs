@@ -19,7 +19,7 @@ use crate::retrieve::Document;
 use crate::{Error, ErrorKind, Result};
 
 /// Largest file that is read: it is held in memory whole.
-const MOST_BYTES: u64 = 1 << 30;
+const MAX_BYTES: u64 = 1 << 30;
 
 /// Endings of files that [`load`] takes from a folder.
 const ENDINGS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "json", "jsonl", "ndjson"];
@@ -76,8 +76,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn load_file(path: &Path) -> Result<Vec<Document>> {
     let size = std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.len();
-    if size > MOST_BYTES {
-        return Err(wrong(path, &format!("has {size} bytes, more than {MOST_BYTES}: split it")));
+    if size > MAX_BYTES {
+        return Err(wrong(path, &format!("has {size} bytes, more than {MAX_BYTES}: split it")));
     }
     let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
     let text = String::from_utf8(bytes)

@@ -1,7 +1,7 @@
 //! From the name of a model to the model.
 
 use crate::sim::Sim;
-use crate::words::Words;
+use crate::words::HashEmbedder;
 use crate::{Embedder, Error, ErrorKind, Model, Result, closest};
 
 /// The model called `name`: `provider/model`, as in `openai/gpt-5-mini`, or one of the simulated ones,
@@ -39,13 +39,13 @@ pub fn model(name: &str) -> Result<Model> {
 /// # Errors
 /// As [`model`].
 pub fn embedder(name: &str) -> Result<Embedder> {
-    if name == Words::NAME {
-        return Ok(Words::embedder());
+    if name == HashEmbedder::NAME {
+        return Ok(HashEmbedder::embedder());
     }
     if name.starts_with("sim/") || !name.contains('/') {
         let message = format!(
             "`{name}` is no embedding model: one is written provider/model, as in openai/text-embedding-3-small or {}",
-            Words::NAME
+            HashEmbedder::NAME
         );
         return Err(Error::new(ErrorKind::Config, message));
     }

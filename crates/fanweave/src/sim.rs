@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use fanweave_sim::Latency;
-use fanweave_sim::answer::{self, Ask, Content, Finish, Turn};
+use fanweave_sim::answer::{self, ChatMessage, ChatRequest, Content, Finish};
 
 use crate::{
     ChatModel, Context, Delta, EventKind, FinishReason, Message, Parameters, Part, Prompt, Reply,
@@ -21,7 +21,7 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let model = Model::new(Sim::writer().at_once());
+/// let model = Model::new(Sim::writer().without_latency());
 /// let answer = model.invoke("List 3 titles for an article about tidal power.").await?;
 /// assert_eq!(answer.text().lines().count(), 3);
 /// # Ok(())
@@ -66,7 +66,7 @@ impl Sim {
 
     /// The same model, without any delay.
     #[must_use]
-    pub fn at_once(self) -> Self {
+    pub fn without_latency(self) -> Self {
         Self { latency: Latency::ZERO, per_token: Duration::ZERO, ..self }
     }
 
@@ -152,7 +152,7 @@ impl Sim {
         for (n, piece) in pieces.into_iter().enumerate() {
             nap(pause).await;
             if n == 0 {
-                cx.emit(EventKind::FirstPiece).await;
+                cx.emit(EventKind::FirstChunk).await;
             }
             cx.delta(Delta::text(piece)).await;
         }
@@ -166,10 +166,10 @@ async fn nap(time: Duration) {
 }
 
 /// The prompt as the simulated provider reads it.
-fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> Ask<'a> {
-    let turns = prompt.messages.iter().flat_map(turns).collect();
+fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> ChatRequest<'a> {
+    let messages = prompt.messages.iter().flat_map(messages).collect();
     let Parameters { max_tokens, stop, seed, tools, tool_choice, format, extra, .. } = &prompt.parameters;
-    let mut ask = Ask::of_turns(model, turns);
+    let mut ask = ChatRequest::from_messages(model, messages);
     ask.max_tokens = max_tokens.map(u64::from);
     ask.stop = stop.iter().map(Into::into).collect();
     ask.seed = seed.map(i64::cast_unsigned);
@@ -199,7 +199,7 @@ fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> Ask<'a> {
 }
 
 /// A message as turns: each result of a tool is one, and all else that the message says.
-fn turns(message: &Message) -> Vec<Turn<'_>> {
+fn messages(message: &Message) -> Vec<ChatMessage<'_>> {
     let role = match message.role {
         Role::System => answer::Role::System,
         Role::Assistant => answer::Role::Assistant,
@@ -210,16 +210,16 @@ fn turns(message: &Message) -> Vec<Turn<'_>> {
         Part::ToolResult(result) => Some(result.content.as_str()),
         _ => None,
     });
-    let mut turns: Vec<_> =
-        results.map(|result| Turn { role: answer::Role::Tool, text: Cow::Borrowed(result) }).collect();
+    let mut messages: Vec<_> =
+        results.map(|result| ChatMessage { role: answer::Role::Tool, text: Cow::Borrowed(result) }).collect();
     let text = match message.parts.as_slice() {
         [Part::Text(text)] => Cow::Borrowed(text.as_str()),
         _ => Cow::Owned(message.text()),
     };
-    if turns.is_empty() || !text.is_empty() {
-        turns.push(Turn { role, text });
+    if messages.is_empty() || !text.is_empty() {
+        messages.push(ChatMessage { role, text });
     }
-    turns
+    messages
 }
 
 #[cfg(test)]

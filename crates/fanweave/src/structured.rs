@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::{Message, Prompt, Runnable, Structured, structured_as};
 
 /// Longest name of a schema. Source: OpenAI's limit.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 /// A model whose answers are values of `T`: a step from [`Prompt`]. The schema comes from the type and its doc comments.
 ///
@@ -124,7 +124,7 @@ fn spread(object: &mut Map<String, Value>) {
 fn name_of<T: JsonSchema>() -> String {
     let name = T::schema_name();
     let plain = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' });
-    plain.take(LONGEST_NAME).collect()
+    plain.take(MAX_NAME_LEN).collect()
 }
 
 #[cfg(test)]

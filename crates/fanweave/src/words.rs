@@ -15,20 +15,20 @@ const PLACES: usize = 4;
 /// cut off, so that `tides` finds `tide`.
 ///
 /// ```
-/// use fanweave::words::Words;
+/// use fanweave::words::HashEmbedder;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let vectors = Words::embedder().embed(["the tides turn", "a turning tide", "bears sleep"]).await?.vectors;
+/// let vectors = HashEmbedder::embedder().embed(["the tides turn", "a turning tide", "bears sleep"]).await?.vectors;
 /// let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
 /// assert!(dot(&vectors[0], &vectors[1]) > dot(&vectors[0], &vectors[2]));
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Words;
+pub struct HashEmbedder;
 
-impl Words {
+impl HashEmbedder {
     /// What it is called: `sim/words`.
     pub const NAME: &str = "sim/words";
 
@@ -38,7 +38,7 @@ impl Words {
     }
 }
 
-impl Embeddings for Words {
+impl Embeddings for HashEmbedder {
     fn name(&self) -> &str {
         Self::NAME
     }

@@ -14,12 +14,12 @@ const ROWS: usize = 12;
 const CONCURRENCY: usize = 3;
 
 /// A folder with rows in it, and a chain that counts how often it is called.
-struct Place {
+struct TempRun {
     folder: tempfile::TempDir,
     calls: Arc<AtomicUsize>,
 }
 
-impl Place {
+impl TempRun {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let rows: String = (0..ROWS).map(|row| format!("row {row}\n")).collect();
@@ -70,7 +70,7 @@ fn rows(path: &Path) -> Vec<String> {
 
 #[test]
 fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
-    let whole = Place::new();
+    let whole = TempRun::new();
     let (disk, counted) = failing(u64::MAX, Fault::Io);
     whole.run(Output::File(whole.output()), disk).unwrap();
     let expected = rows(&whole.output());
@@ -79,7 +79,7 @@ fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
     let mut met = std::collections::BTreeSet::new();
     for fault in [Fault::Full, Fault::Torn, Fault::Io] {
         for at in 0..counted.steps() {
-            let place = Place::new();
+            let place = TempRun::new();
             let (disk, faults) = failing(at, fault);
             let ended = place.run(Output::File(place.output()), disk);
             // How many times the journal is synced depends on the clock: the last steps may not be reached.
@@ -119,7 +119,7 @@ fn journalled(path: &Path) -> u64 {
 #[test]
 fn a_full_disk_under_a_temporary_journal_is_an_error_too() {
     for at in 0..ROWS as u64 {
-        let place = Place::new();
+        let place = TempRun::new();
         let (disk, faults) = failing(at, Fault::Torn);
         let error = place.run(Output::Writer(Box::new(std::io::sink())), disk).unwrap_err();
         assert!(faults.hit().is_some());

@@ -31,7 +31,7 @@ use sync::Syncer;
 
 /// Where in the journal a row's line is, and how the row ended. 16 bytes, also as an `Option`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     offset: u64,
     length: NonZeroU32,
     /// Whether the row has an answer.
@@ -40,9 +40,9 @@ pub(crate) struct Place {
 
 /// What an earlier run left.
 #[derive(Debug, Default)]
-pub(crate) struct Left {
+pub(crate) struct PreviousRun {
     /// The rows that are finished.
-    pub(crate) done: HashMap<Key, Place>,
+    pub(crate) done: HashMap<Key, Location>,
     /// US dollars that all of its calls cost, as far as that is known. Calls that failed and were repeated count.
     pub(crate) spent_usd: f64,
     /// Answers whose cost is unknown.
@@ -73,7 +73,7 @@ impl Journal {
         now: &Manifest,
         fresh: bool,
         changed_input: bool,
-    ) -> Result<(Self, Left)> {
+    ) -> Result<(Self, PreviousRun)> {
         let failed = |doing: &'static str| move |e| Error::io(doing, path, e);
         let mut file = disk.open(path).map_err(failed("open the journal"))?;
         file.try_lock().map_err(|e| match e {
@@ -120,19 +120,19 @@ impl Journal {
     ///
     /// # Errors
     /// [`ErrorKind::Io`], after which all lines before are as they were.
-    pub(crate) fn append(&mut self, record: &Record) -> Result<Place> {
+    pub(crate) fn append(&mut self, record: &Record) -> Result<Location> {
         record::encode(Kind::Row, record, &mut self.line);
         let length = u32::try_from(self.line.len()).ok().and_then(NonZeroU32::new);
         let length = length.ok_or_else(|| {
             let message = format!("the result of line {} is longer than 4 GiB", record.line);
             Error::new(ErrorKind::Io, message)
         })?;
-        let place = Place { offset: self.length, length, ok: record.result.is_ok() };
+        let location = Location { offset: self.length, length, ok: record.result.is_ok() };
         self.write()?;
         if let Some(sync) = &self.sync {
             sync.row_written().map_err(|e| Error::io("sync the journal", &self.path, e))?;
         }
-        Ok(place)
+        Ok(location)
     }
 
     /// Writes down what became of a part, and waits until the disk has it: what is submitted is paid for.
@@ -164,10 +164,10 @@ impl Journal {
     ///
     /// # Errors
     /// [`ErrorKind::Io`], and [`ErrorKind::Journal`] where somebody changed the file meanwhile.
-    pub(crate) fn read(&self, place: Place) -> Result<Record> {
-        let mut line = vec![0; place.length.get() as usize];
+    pub(crate) fn read(&self, location: Location) -> Result<Record> {
+        let mut line = vec![0; location.length.get() as usize];
         self.file
-            .read_exact_at(&mut line, place.offset)
+            .read_exact_at(&mut line, location.offset)
             .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
         let record = record::decode(Kind::Row, &line).and_then(record::parse);
         record.ok_or_else(|| {
@@ -227,7 +227,7 @@ fn recover(
     path: &Path,
     now: &Manifest,
     changed_input: bool,
-) -> Result<(Option<Manifest>, Left)> {
+) -> Result<(Option<Manifest>, PreviousRun)> {
     let failed = |e| Error::io("read the journal", path, e);
     let mut reader = BufReader::with_capacity(1 << 16, &*file);
     let mut line = Vec::new();
@@ -240,11 +240,11 @@ fn recover(
     if line.last() != Some(&b'\n') {
         // Nothing, or the first line torn: a run that was killed before it had asked anything.
         file.set_len(0).map_err(failed)?;
-        return Ok((None, Left::default()));
+        return Ok((None, PreviousRun::default()));
     }
     let mut manifest = first_manifest(&line, path)?;
 
-    let mut left = Left::default();
+    let mut left = PreviousRun::default();
     let mut offset = line.len() as u64;
     for number in 2_u64.. {
         line.clear();
@@ -253,10 +253,10 @@ fn recover(
             break;
         }
         match read_row(&line, offset) {
-            Some((key, place, cost)) => {
+            Some((key, location, cost)) => {
                 left.spent_usd += cost.unwrap_or_default();
                 left.unpriced += u64::from(cost.is_none());
-                left.done.insert(key, place);
+                left.done.insert(key, location);
             }
             None if let Some(part) = read_part(&line) => left.parts.push(part),
             None if let Some(changed) = self::manifest(&line) => manifest = changed,
@@ -326,7 +326,7 @@ fn read_part(line: &[u8]) -> Option<Part> {
 }
 
 /// What resuming needs to know of a row: of its cost nothing where it has called something, and nobody knows the price.
-fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, Option<f64>)> {
+fn read_row(line: &[u8], offset: u64) -> Option<(Key, Location, Option<f64>)> {
     #[derive(Deserialize)]
     struct Row {
         key: Key,
@@ -350,5 +350,5 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Place, Option<f64>)> {
     let ok = matches!(row.result, Ended::Answer(_));
     let is_unknown = ok && row.time.is_some();
     let cost = row.cost_usd.or((!is_unknown).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
-    Some((row.key, Place { offset, length, ok }, cost))
+    Some((row.key, Location { offset, length, ok }, cost))
 }

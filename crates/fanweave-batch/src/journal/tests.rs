@@ -24,7 +24,7 @@ fn record(n: u64) -> Record {
     }
 }
 
-fn open(path: &Path) -> Result<(Journal, Left)> {
+fn open(path: &Path) -> Result<(Journal, PreviousRun)> {
     Journal::open(&Disk::default(), path, &manifest(), false, false)
 }
 
@@ -115,7 +115,7 @@ fn a_long_line_of_somebody_else_is_not_read_to_its_end() {
 
 #[test]
 fn a_place_takes_no_more_than_sixteen_bytes() {
-    assert_eq!(size_of::<Option<Place>>(), 16);
+    assert_eq!(size_of::<Option<Location>>(), 16);
 }
 
 #[test]
@@ -150,8 +150,8 @@ fn an_answer_that_is_nested_as_deeply_as_json_may_be_is_read_back() {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let answer = Answer { content: Content::Json(value.clone()), raw: Some(value), ..Answer::default() };
         let deep = Record { result: Outcome::Answer(Box::new(answer)), ..record(depth as u64) };
-        let place = journal.append(&deep).unwrap();
-        assert_eq!(journal.read(place).unwrap(), deep, "{depth} levels");
+        let location = journal.append(&deep).unwrap();
+        assert_eq!(journal.read(location).unwrap(), deep, "{depth} levels");
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use crate::{Error, Format, Result};
+use crate::{Error, InputFormat, Result};
 use fanweave_core::closest;
 
 /// The form that results are written in.
@@ -44,13 +44,13 @@ impl OutputFormat {
     }
 
     /// The form that a file's name speaks for, or else the form of the input.
-    pub(crate) fn detect(output: Option<&Path>, input: Format) -> Self {
+    pub(crate) fn detect(output: Option<&Path>, input: InputFormat) -> Self {
         let extension =
             output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
             Some("csv") => OutputFormat::Csv,
             Some("parquet") => OutputFormat::Parquet,
-            _ if input == Format::OpenAi => OutputFormat::OpenAi,
+            _ if input == InputFormat::OpenAi => OutputFormat::OpenAi,
             _ => OutputFormat::Jsonl,
         }
     }

@@ -13,18 +13,18 @@ use crate::{Error, Result};
 /// The format of an input file.
 ///
 /// ```
-/// use fanweave_batch::Format;
+/// use fanweave_batch::InputFormat;
 ///
-/// assert_eq!("csv".parse::<Format>()?, Format::Csv);
+/// assert_eq!("csv".parse::<InputFormat>()?, InputFormat::Csv);
 /// assert_eq!(
-///     "jsnl".parse::<Format>().unwrap_err().to_string(),
+///     "jsnl".parse::<InputFormat>().unwrap_err().to_string(),
 ///     "`jsnl` is no input format; did you mean `jsonl`? The formats are openai, jsonl, csv, parquet, text",
 /// );
 /// # Ok::<_, fanweave_batch::Error>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Format {
+pub enum InputFormat {
     /// Lines of an OpenAI batch: `custom_id`, `method`, `url`, `body`.
     OpenAi,
     /// A JSON object a line: `prompt`, `messages`, or variables of a template. A JSON string is a prompt.
@@ -37,18 +37,19 @@ pub enum Format {
     Text,
 }
 
-impl Format {
+impl InputFormat {
     /// All formats.
-    pub const ALL: [Format; 5] = [Format::OpenAi, Format::Jsonl, Format::Csv, Format::Parquet, Format::Text];
+    pub const ALL: [InputFormat; 5] =
+        [InputFormat::OpenAi, InputFormat::Jsonl, InputFormat::Csv, InputFormat::Parquet, InputFormat::Text];
 
     /// The name on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
-            Format::OpenAi => "openai",
-            Format::Jsonl => "jsonl",
-            Format::Csv => "csv",
-            Format::Parquet => "parquet",
-            Format::Text => "text",
+            InputFormat::OpenAi => "openai",
+            InputFormat::Jsonl => "jsonl",
+            InputFormat::Csv => "csv",
+            InputFormat::Parquet => "parquet",
+            InputFormat::Text => "text",
         }
     }
 
@@ -56,19 +57,19 @@ impl Format {
     pub(super) fn detect(path: Option<&Path>, first: &[u8]) -> Self {
         let extension = path.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
-            Some("csv") => return Format::Csv,
-            Some("parquet") => return Format::Parquet,
-            Some("txt" | "md") => return Format::Text,
-            _ if first.starts_with(b"PAR1") => return Format::Parquet,
+            Some("csv") => return InputFormat::Csv,
+            Some("parquet") => return InputFormat::Parquet,
+            Some("txt" | "md") => return InputFormat::Text,
+            _ if first.starts_with(b"PAR1") => return InputFormat::Parquet,
             _ => {}
         }
         let is_json = serde_json::from_slice::<IgnoredAny>(first).is_ok();
         if serde_json::from_slice::<BatchLine>(first).is_ok() || (!is_json && names_a_batch(first)) {
-            return Format::OpenAi;
+            return InputFormat::OpenAi;
         }
         let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
         let looks = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
-        if named || looks { Format::Jsonl } else { Format::Text }
+        if named || looks { InputFormat::Jsonl } else { InputFormat::Text }
     }
 }
 
@@ -87,20 +88,20 @@ struct BatchLine {
     body: IgnoredAny,
 }
 
-impl fmt::Display for Format {
+impl fmt::Display for InputFormat {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Format {
+impl FromStr for InputFormat {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
         if let Some(format) = Self::ALL.into_iter().find(|f| f.as_str().eq_ignore_ascii_case(name)) {
             return Ok(format);
         }
-        let names = Self::ALL.map(Format::as_str);
+        let names = Self::ALL.map(InputFormat::as_str);
         let meant = closest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
         let stop = if meant.is_empty() { "." } else { "" };
         let all = names.join(", ");
@@ -114,22 +115,22 @@ mod tests {
 
     #[test]
     fn the_name_and_the_first_line_speak_for_the_format() {
-        let detect = |path: &str, first: &str| Format::detect(Some(Path::new(path)), first.as_bytes());
+        let detect = |path: &str, first: &str| InputFormat::detect(Some(Path::new(path)), first.as_bytes());
         let batch = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}"#;
-        assert_eq!(detect("a.CSV", "x,y"), Format::Csv);
-        assert_eq!(detect("a.md", r#"{"a":1}"#), Format::Text);
-        assert_eq!(detect("a.jsonl", batch), Format::OpenAi);
-        assert_eq!(detect("a.jsonl", "oops"), Format::Jsonl);
-        assert_eq!(detect("a.jsonl", &batch[..batch.len() - 1]), Format::OpenAi);
-        assert_eq!(detect("a.jsonl", r#"{"custom_id":"a","bo"#), Format::Jsonl);
-        assert_eq!(detect("a", r#"{"a":1}"#), Format::Jsonl);
-        assert_eq!(detect("a", r#""a prompt""#), Format::Jsonl);
-        assert_eq!(detect("a", r#""Quoted," she said"#), Format::Text);
+        assert_eq!(detect("a.CSV", "x,y"), InputFormat::Csv);
+        assert_eq!(detect("a.md", r#"{"a":1}"#), InputFormat::Text);
+        assert_eq!(detect("a.jsonl", batch), InputFormat::OpenAi);
+        assert_eq!(detect("a.jsonl", "oops"), InputFormat::Jsonl);
+        assert_eq!(detect("a.jsonl", &batch[..batch.len() - 1]), InputFormat::OpenAi);
+        assert_eq!(detect("a.jsonl", r#"{"custom_id":"a","bo"#), InputFormat::Jsonl);
+        assert_eq!(detect("a", r#"{"a":1}"#), InputFormat::Jsonl);
+        assert_eq!(detect("a", r#""a prompt""#), InputFormat::Jsonl);
+        assert_eq!(detect("a", r#""Quoted," she said"#), InputFormat::Text);
     }
 
     #[test]
     fn a_name_far_from_all_gets_no_guess() {
-        let error = "spreadsheet".parse::<Format>().unwrap_err();
+        let error = "spreadsheet".parse::<InputFormat>().unwrap_err();
         assert_eq!(
             error.to_string(),
             "`spreadsheet` is no input format. The formats are openai, jsonl, csv, parquet, text"

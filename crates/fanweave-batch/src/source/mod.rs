@@ -10,7 +10,7 @@ mod lines;
 mod openai;
 #[cfg(feature = "parquet")]
 mod parquet;
-mod survey;
+mod scan;
 mod table;
 
 #[cfg(test)]
@@ -27,9 +27,9 @@ use fanweave_core::{ErrorKind as RowErrorKind, Prompt, Vars, closest};
 use serde_json::{Map, Value};
 
 pub(crate) use chat::Body;
-pub use format::Format;
+pub use format::InputFormat;
 pub use lines::MAX_LINE;
-pub(crate) use survey::{Survey, refuse};
+pub(crate) use scan::{InputScan, refuse};
 
 use crate::key::Key;
 use crate::{Error, Result};
@@ -46,10 +46,10 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// or UTF-32, and what is no text, is refused.
 ///
 /// ```
-/// use fanweave_batch::{Format, Input, Source};
+/// use fanweave_batch::{InputFormat, Input, Source};
 ///
 /// let mut rows = Source::from_reader("example", "What is rain?\n\nAnd snow?".as_bytes(), None)?;
-/// assert_eq!(rows.format(), Format::Text);
+/// assert_eq!(rows.format(), InputFormat::Text);
 /// let row = rows.nth(1).expect("two rows")?;
 /// assert_eq!((row.index, row.line), (1, 3));
 /// assert_eq!(row.input.unwrap(), Input::Text("And snow?".into()));
@@ -58,7 +58,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 pub struct Source {
     name: String,
     path: Option<PathBuf>,
-    format: Format,
+    format: InputFormat,
     rows: Rows,
     index: u64,
     /// Hash and line of each `custom_id` seen. Hashes of 64 bits with a random key: a million ids are taken
@@ -128,12 +128,12 @@ impl Source {
     /// # Errors
     /// [`Usage`](crate::ErrorKind::Usage) where there is no such file, it is a folder, it is empty, it is not in UTF-8 as
     /// its first bytes tell, or its CSV header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
-    pub fn open(path: impl AsRef<Path>, format: Option<Format>) -> Result<Self> {
+    pub fn open(path: impl AsRef<Path>, format: Option<InputFormat>) -> Result<Self> {
         let path = path.as_ref();
         let mut file = open_file(path)?;
         // A pipe gives its rows once: it cannot be read ahead of the run, and again in it.
         let is_file = file.metadata().is_ok_and(|file| file.is_file());
-        if is_file && format.is_none_or(|format| format == Format::Parquet) {
+        if is_file && format.is_none_or(|format| format == InputFormat::Parquet) {
             let mut magic = [0; 4];
             let is_parquet = format.is_some() || (file.read(&mut magic).is_ok() && magic == *b"PAR1");
             file.rewind().map_err(|e| Error::io("read it", path, e))?;
@@ -149,7 +149,7 @@ impl Source {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn stdin(format: Option<Format>) -> Result<Self> {
+    pub fn stdin(format: Option<InputFormat>) -> Result<Self> {
         Self::new(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), format)
     }
 
@@ -160,7 +160,7 @@ impl Source {
     pub fn from_reader(
         name: impl Into<String>,
         reader: impl Read + Send + 'static,
-        format: Option<Format>,
+        format: Option<InputFormat>,
     ) -> Result<Self> {
         Self::new(name.into(), None, Box::new(BufReader::new(reader)), format)
     }
@@ -170,7 +170,7 @@ impl Source {
         let rows = Rows::Parquet(Box::new(parquet::Rows::open(file, path)?));
         let (ids, hasher) = (HashMap::new(), RandomState::new());
         let (name, path) = (path.display().to_string(), Some(path.to_owned()));
-        Ok(Self { name, path, format: Format::Parquet, rows, index: 0, ids, hasher })
+        Ok(Self { name, path, format: InputFormat::Parquet, rows, index: 0, ids, hasher })
     }
 
     #[cfg(not(feature = "parquet"))]
@@ -182,7 +182,7 @@ impl Source {
         name: String,
         path: Option<PathBuf>,
         mut reader: Box<dyn BufRead + Send>,
-        format: Option<Format>,
+        format: Option<InputFormat>,
     ) -> Result<Self> {
         let failed = |e| Error::io("read it", Path::new(&name), e);
         let refusal = encoding::look_ahead(&mut reader).map_err(failed)?;
@@ -191,8 +191,8 @@ impl Source {
         if first.is_empty() {
             return Err(Error::usage(format!("{name}: no rows: the input is empty")));
         }
-        let format = format.unwrap_or_else(|| Format::detect(path.as_deref(), first));
-        if format == Format::Parquet {
+        let format = format.unwrap_or_else(|| InputFormat::detect(path.as_deref(), first));
+        if format == InputFormat::Parquet {
             let message = "a Parquet file is read from its end on: give a file in that format, and no pipe";
             return Err(Error::usage(format!("{name}: {message}")));
         }
@@ -200,14 +200,14 @@ impl Source {
         if let Some(why) = refusal.or_else(|| encoding::refusal(&begin)) {
             return Err(Error::usage(format!("{name}: {why}")));
         }
-        if matches!(format, Format::OpenAi | Format::Jsonl) && matches!(first, b"[" | b"{") {
+        if matches!(format, InputFormat::OpenAi | InputFormat::Jsonl) && matches!(first, b"[" | b"{") {
             let message = "this is one JSON value over many lines, and a row a line is expected; \
                            `jq -c .` writes it in one line, `jq -c '.[]'` a list in one line for each item";
             return Err(Error::usage(format!("{name}: {message}")));
         }
         let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(begin).chain(reader));
         let rows = match format {
-            Format::Csv => {
+            InputFormat::Csv => {
                 let table = Table::new(reader, MAX_LINE).map_err(|e| Error::usage(format!("{name}: {e}")))?;
                 Rows::Table(Box::new(table))
             }
@@ -218,7 +218,7 @@ impl Source {
     }
 
     /// The format that its rows are read in.
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> InputFormat {
         self.format
     }
 
@@ -272,7 +272,7 @@ impl Source {
         self.index += 1;
         let input = input.and_then(|input| self.check_id(id.as_deref(), line).map(|()| input));
         let input = input.map_err(|e| {
-            let place = if self.format == Format::Parquet { "row" } else { "line" };
+            let place = if self.format == InputFormat::Parquet { "row" } else { "line" };
             let message = format!("{} {place} {line}: {e}", self.name);
             fanweave_core::Error::new(RowErrorKind::Input, message)
         });
@@ -281,7 +281,7 @@ impl Source {
 
     /// Refuses a `custom_id` that an earlier line had: results are told apart by it, and OpenAI refuses it too.
     fn check_id(&mut self, id: Option<&str>, line: u64) -> Result<(), String> {
-        let (Format::OpenAi, Some(id)) = (self.format, id) else { return Ok(()) };
+        let (InputFormat::OpenAi, Some(id)) = (self.format, id) else { return Ok(()) };
         match self.ids.entry(self.hasher.hash_one(id)) {
             Entry::Vacant(free) => {
                 free.insert(line);
@@ -339,12 +339,17 @@ fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
 }
 
 /// What a line is known by: what it asks and its `custom_id`, or its bytes where they cannot be read.
-fn content_of(format: Format, bytes: Option<&[u8]>, id: Option<&str>, input: &Result<Input, String>) -> Key {
+fn content_of(
+    format: InputFormat,
+    bytes: Option<&[u8]>,
+    id: Option<&str>,
+    input: &Result<Input, String>,
+) -> Key {
     match input {
         Ok(Input::Prompt(prompt)) => {
             Key::of(&[id.unwrap_or_default().as_bytes()]).and(&Key::of_prompt(prompt))
         }
-        Ok(Input::Vars(vars)) if format != Format::Csv => Key::of_object(vars.as_map()),
+        Ok(Input::Vars(vars)) if format != InputFormat::Csv => Key::of_object(vars.as_map()),
         _ => Key::of(&[bytes.unwrap_or_default()]),
     }
 }
@@ -353,7 +358,7 @@ fn table_names(header: &csv::StringRecord) -> Vec<&[u8]> {
     header.iter().map(str::as_bytes).collect()
 }
 
-fn read_line(format: Format, bytes: Option<&[u8]>) -> (Option<String>, Result<Input, String>) {
+fn read_line(format: InputFormat, bytes: Option<&[u8]>) -> (Option<String>, Result<Input, String>) {
     let Some(bytes) = bytes else {
         return (None, Err(format!("the line is longer than {} MiB", MAX_LINE >> 20)));
     };
@@ -361,12 +366,12 @@ fn read_line(format: Format, bytes: Option<&[u8]>) -> (Option<String>, Result<In
         return (None, Err("the line is not valid UTF-8".to_owned()));
     };
     match format {
-        Format::OpenAi => {
+        InputFormat::OpenAi => {
             let (id, prompt) = openai::read(line);
             (id, prompt.map(|prompt| Input::Prompt(Box::new(prompt))))
         }
-        Format::Text => (None, Ok(Input::Text(line.to_owned()))),
-        Format::Jsonl | Format::Csv | Format::Parquet => match serde_json::from_str(line) {
+        InputFormat::Text => (None, Ok(Input::Text(line.to_owned()))),
+        InputFormat::Jsonl | InputFormat::Csv | InputFormat::Parquet => match serde_json::from_str(line) {
             Ok(Value::Object(map)) => (id_of(&map), Ok(Input::Vars(map.into()))),
             Ok(Value::String(text)) => (None, Ok(Input::Text(text))),
             Ok(_) => (None, Err("expected a JSON object or string".to_owned())),

@@ -1,7 +1,7 @@
 use super::*;
 
 /// What each row of a text comes to: its line, its id, and its input or what is wrong with it.
-fn rows(text: impl AsRef<[u8]>, format: Option<Format>) -> Vec<String> {
+fn rows(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> Vec<String> {
     let text = text.as_ref().to_vec();
     let source = Source::from_reader("q", Cursor::new(text), format).expect("a source");
     source.map(|row| show(&row.expect("it can be read"))).collect()
@@ -18,7 +18,7 @@ fn show(item: &Item) -> String {
     format!("{index} @{line} {}: {input}", id.as_deref().unwrap_or("-"))
 }
 
-fn refused(text: impl AsRef<[u8]>, format: Option<Format>) -> String {
+fn refused(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> String {
     let text = text.as_ref().to_vec();
     Source::from_reader("q", Cursor::new(text), format).expect_err("it is refused").to_string()
 }
@@ -33,7 +33,7 @@ fn chat(id: &str, text: &str) -> String {
 fn a_byte_order_mark_cr_lf_and_blank_lines_are_taken_in_stride() {
     assert_eq!(rows("\u{feff}\r\none\r\n\r\n two ", None), ["0 @2 -: text one", "1 @4 -: text two"]);
     assert_eq!(
-        rows("\u{feff}a,b\r\n1,2\r\n\r\n3,4", Some(Format::Csv)),
+        rows("\u{feff}a,b\r\n1,2\r\n\r\n3,4", Some(InputFormat::Csv)),
         [r#"0 @2 -: {"a":"1","b":"2"}"#, r#"1 @4 -: {"a":"3","b":"4"}"#]
     );
 }
@@ -73,7 +73,7 @@ fn a_row_that_cannot_be_read_fails_alone_and_names_its_line() {
 #[test]
 fn a_record_of_another_length_fails_with_both_lengths() {
     assert_eq!(
-        rows("a,b\n1\n\"x\ny\",2\n1,2,3\n", Some(Format::Csv)),
+        rows("a,b\n1\n\"x\ny\",2\n1,2,3\n", Some(InputFormat::Csv)),
         [
             "0 @2 -: failed: q line 2: expected 2 fields as in the header, found 1 field",
             r#"1 @3 -: {"a":"x\ny","b":"2"}"#,
@@ -95,9 +95,9 @@ fn a_custom_id_that_came_before_fails_and_names_both_lines() {
 fn an_input_without_rows_or_with_a_bad_header_is_refused() {
     assert_eq!(refused("", None), "q: no rows: the input is empty");
     assert_eq!(refused("\n \r\n", None), "q: no rows: the input is empty");
-    assert_eq!(refused("a,,c\n", Some(Format::Csv)), "q: column 2 of the header has no name");
-    assert_eq!(refused("a,b,a\n", Some(Format::Csv)), "q: the header names the column `a` twice");
-    assert!(refused("[\n  {\"a\": 1}\n]\n", Some(Format::Jsonl)).contains("`jq -c '.[]'`"));
+    assert_eq!(refused("a,,c\n", Some(InputFormat::Csv)), "q: column 2 of the header has no name");
+    assert_eq!(refused("a,b,a\n", Some(InputFormat::Csv)), "q: the header names the column `a` twice");
+    assert!(refused("[\n  {\"a\": 1}\n]\n", Some(InputFormat::Jsonl)).contains("`jq -c '.[]'`"));
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_input_that_is_not_in_utf_8_is_refused_with_what_converts_it() {
         |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
     let marked = "\u{feff}{\"prompt\":\"one\"}\r\n{\"prompt\":\"two\"}\n";
     for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
-        for format in [None, Some(Format::Text), Some(Format::Csv)] {
+        for format in [None, Some(InputFormat::Text), Some(InputFormat::Csv)] {
             assert_eq!(
                 refused(wide(marked, bytes), format),
                 "q: the input is in UTF-16, and UTF-8 is expected; `iconv -f UTF-16 -t UTF-8` converts it"
@@ -123,7 +123,7 @@ fn an_input_that_is_not_in_utf_8_is_refused_with_what_converts_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("questions.jsonl");
     std::fs::write(&path, wide(marked, u16::to_le_bytes)).unwrap();
-    for format in [None, Some(Format::OpenAi)] {
+    for format in [None, Some(InputFormat::OpenAi)] {
         let error = Source::open(&path, format).expect_err("it is refused");
         assert!(error.to_string().contains("iconv"), "{error}");
     }
@@ -147,9 +147,9 @@ fn equal_rows_have_equal_content_and_a_header_is_part_of_it() {
         let source = Source::from_reader("q", text.as_bytes(), Some(format)).unwrap();
         source.map(|row| row.unwrap().content).collect()
     };
-    let text = content("a\nb\na \r\n", Format::Text);
+    let text = content("a\nb\na \r\n", InputFormat::Text);
     assert!(text[0] == text[2] && text[0] != text[1]);
-    assert_ne!(content("x\n1\n", Format::Csv), content("y\n1\n", Format::Csv));
+    assert_ne!(content("x\n1\n", InputFormat::Csv), content("y\n1\n", InputFormat::Csv));
 }
 
 #[test]
@@ -164,21 +164,21 @@ fn an_open_quote_does_not_take_the_file_into_memory() {
 fn a_quote_that_is_never_closed_makes_no_prompt_of_the_rest_of_the_file() {
     for end in ["", "\n", "\n\n", "\r\n"] {
         assert_eq!(
-            rows(format!("name\nann\n\n\"bob\ncarl\ndave{end}"), Some(Format::Csv)),
+            rows(format!("name\nann\n\n\"bob\ncarl\ndave{end}"), Some(InputFormat::Csv)),
             [
                 r#"0 @2 -: {"name":"ann"}"#,
                 "1 @4 -: failed: q line 4: a quote that begins here is never closed; nothing after it can be read",
             ]
         );
         let closed = format!("name\n\"bob\ncarl\n\"{end}");
-        assert_eq!(rows(closed, Some(Format::Csv)), [r#"0 @2 -: {"name":"bob\ncarl\n"}"#]);
+        assert_eq!(rows(closed, Some(InputFormat::Csv)), [r#"0 @2 -: {"name":"bob\ncarl\n"}"#]);
     }
     // Wherever the last record lies in what is read at once.
     for length in (8150..8250).chain(16_350..16_400) {
         let text = "x".repeat(length);
         for (last, fails) in [("y", false), ("\"y\"", false), ("\"y", true)] {
             for end in ["", "\n"] {
-                let rows = rows(format!("a\n{text}\n{last}{end}"), Some(Format::Csv));
+                let rows = rows(format!("a\n{text}\n{last}{end}"), Some(InputFormat::Csv));
                 assert_eq!(
                     (rows.len(), rows[1].contains("never closed")),
                     (2, fails),

@@ -9,8 +9,8 @@
 //! never submits a part twice: where the intent is there and the id is not, it asks the provider first.
 
 mod api;
+mod failed_parts;
 mod parts;
-mod setbacks;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 pub use api::{BatchApi, BatchLimits, BatchState};
 
 use crate::answer::IntoAnswer;
-use crate::journal::{Failure, Left, Outcome, Part, PartState, Record};
+use crate::journal::{Failure, Outcome, Part, PartState, PreviousRun, Record};
 use crate::key::Key;
 use crate::open::Open;
 use crate::reader::{Job, Reader};
@@ -33,15 +33,15 @@ use crate::recorder::{Entry, Recorder};
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
 use crate::{Costs, Error, ErrorKind, Result};
-use parts::{OpenPart, Parts};
-use setbacks::{Setbacks, places};
+use failed_parts::{FailedParts, places};
+use parts::{Parts, PendingPart};
 
 /// First wait between two looks at what the provider has done; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// Longest such wait. Source: batches take minutes to hours, and providers ask for no more than a look a minute.
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Longest that a provider may be out of reach before the run gives up: of the day that a batch may take, not all of it.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(3600);
+const MAX_OUTAGE: Duration = Duration::from_secs(3600);
 
 /// What of a row is needed once its answer comes. The prompt itself is the provider's to keep.
 struct Waiting {
@@ -102,9 +102,9 @@ impl BatchJob<Prompt, Message> {
             ));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (desk, left, source) = open.run(source).await?;
-        let Left { done, mut notes, parts, .. } = left;
-        let recorder = Recorder::spawn(desk)?;
+        let (writer, left, source) = open.run(source).await?;
+        let PreviousRun { done, mut notes, parts, .. } = left;
+        let recorder = Recorder::spawn(writer)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
         let reader = Reader {
@@ -125,8 +125,8 @@ impl BatchJob<Prompt, Message> {
             waiting,
             parts,
             is_limited: settings.limit.is_some(),
-            lets_go: settings.retry_failed,
-            setbacks: Setbacks::default(),
+            drop_lost: settings.retry_failed,
+            failed_parts: FailedParts::default(),
         };
         let prepare = |job: &mut Job| {
             let input = std::mem::replace(&mut job.input, Ok(crate::Input::Text(String::new())));
@@ -137,7 +137,7 @@ impl BatchJob<Prompt, Message> {
             Ok(run.submit_all(inbox, prepare, &stop).await? && run.collect_all(&stop).await?)
         };
         let collected: Result<bool> = work.await;
-        let Run { recorder, setbacks, .. } = run;
+        let Run { recorder, failed_parts, .. } = run;
         let complete = match collected {
             Ok(complete) => complete,
             // The recorder's own error says more than that it has gone.
@@ -145,20 +145,20 @@ impl BatchJob<Prompt, Message> {
                 recorder.end(true).await?;
                 return Err(error);
             }
-            Err(error) if setbacks.is_empty() => return Err(error),
-            Err(error) => return Err(error.adding(&setbacks.told())),
+            Err(error) if failed_parts.is_empty() => return Err(error),
+            Err(error) => return Err(error.adding(&failed_parts.told())),
         };
         if is_file {
             // Rows behind the place where it was stopped may have results of an earlier run.
             let _ = read.await;
         }
         // Parts that came to nothing left their rows without a result.
-        let failures = recorder.end(!complete || !setbacks.is_empty()).await?;
-        match setbacks.is_empty() {
+        let failures = recorder.end(!complete || !failed_parts.is_empty()).await?;
+        match failed_parts.is_empty() {
             true => {}
-            false if complete => return Err(setbacks.error()),
+            false if complete => return Err(failed_parts.error()),
             // Stopped meanwhile: the end of the run is another one.
-            false => notes.push(setbacks.told()),
+            false => notes.push(failed_parts.told()),
         }
         let end = progress.snapshot();
         Ok(Summary {
@@ -190,8 +190,8 @@ struct Run<'a, A> {
     /// Whether rows may have been left unread, which the provider has from an earlier run.
     is_limited: bool,
     /// Whether batches are let go of that the provider no longer has.
-    lets_go: bool,
-    setbacks: Setbacks,
+    drop_lost: bool,
+    failed_parts: FailedParts,
 }
 
 /// What became of a batch that was waited for.
@@ -281,7 +281,7 @@ impl<A: BatchApi> Run<'_, A> {
             Err(error) if blames_the_rows(&error) => {
                 // Its intent stays: the next run asks the provider, rather than believe that nothing arrived.
                 let rows = self.places(&keys);
-                self.setbacks.add(format!(
+                self.failed_parts.add(format!(
                     "the provider refused the part with {rows}: {error}; run the same command again to submit it anew, \
                      or mend its rows first and go on with --resume-changed"
                 ));
@@ -290,7 +290,7 @@ impl<A: BatchApi> Run<'_, A> {
             Err(error) => return Err(failed(error)),
         };
         self.note(Part { tag: tag.clone(), state: PartState::Submitted { batch: batch.clone() } }).await?;
-        self.parts.add(OpenPart { tag, keys, batch: Some(batch) });
+        self.parts.add(PendingPart { tag, keys, batch: Some(batch) });
         Ok(())
     }
 
@@ -307,8 +307,8 @@ impl<A: BatchApi> Run<'_, A> {
     }
 
     /// Waits for one part and records what comes of it.
-    async fn collect(&mut self, part: OpenPart) -> Result<()> {
-        let OpenPart { tag, keys, batch } = part;
+    async fn collect(&mut self, part: PendingPart) -> Result<()> {
+        let PendingPart { tag, keys, batch } = part;
         let batch = batch.expect("parts without an id were confirmed or dropped before");
         let is_wanted = |key| self.waiting.contains_key(key);
         let is_for_later = self.is_limited && !keys.iter().all(is_wanted);
@@ -321,7 +321,7 @@ impl<A: BatchApi> Run<'_, A> {
                 // It will not change its mind about this batch: the next run submits these rows anew.
                 self.note(Part { tag, state: PartState::Dropped }).await?;
                 let rows = self.places(&keys);
-                self.setbacks.add(format!(
+                self.failed_parts.add(format!(
                     "the provider refused batch {batch} with {rows}: {why}; run the same command again to submit it anew, \
                      or mend its rows first and go on with --resume-changed"
                 ));
@@ -329,16 +329,16 @@ impl<A: BatchApi> Run<'_, A> {
             }
             End::Gone(error) => {
                 // A wrong address knows no batches either. That there are others, and not this one, is known by asking.
-                let is_gone = self.lets_go && matches!(self.api.find(&tag, keys.len()).await, Ok(None));
+                let is_gone = self.drop_lost && matches!(self.api.find(&tag, keys.len()).await, Ok(None));
                 return self.gone(tag, &batch, &keys, &error, is_gone).await;
             }
         }
-        let mut looks = Looks::default();
+        let mut looks = PollInterval::default();
         let results = loop {
             match self.api.collect(&batch).await {
                 Ok(results) => break results,
                 Err(error) if error.kind() == RowErrorKind::NotFound => {
-                    return self.gone(tag, &batch, &keys, &error, self.lets_go).await;
+                    return self.gone(tag, &batch, &keys, &error, self.drop_lost).await;
                 }
                 Err(error) => looks.failed(error).await?,
             }
@@ -373,17 +373,17 @@ impl<A: BatchApi> Run<'_, A> {
         batch: &str,
         keys: &[Key],
         error: &fanweave_core::Error,
-        lets_go: bool,
+        drop_lost: bool,
     ) -> Result<()> {
         let rows = self.places(keys);
         let what = format!("the provider does not have batch {batch} with {rows}: {error}");
-        if lets_go {
+        if drop_lost {
             self.note(Part { tag, state: PartState::Dropped }).await?;
-            self.setbacks.add(format!(
+            self.failed_parts.add(format!(
                 "{what}; it was let go of: run the same command again to submit its rows anew, which pays for them again"
             ));
         } else {
-            self.setbacks.add(format!(
+            self.failed_parts.add(format!(
                 "{what}; run the same command again with the key and address that it was submitted with, or, where it is \
                  gone for good, with --retry-failed, which lets go of it"
             ));
@@ -397,7 +397,7 @@ impl<A: BatchApi> Run<'_, A> {
     }
 
     async fn wait_for(&self, batch: &str) -> Result<End> {
-        let mut looks = Looks::default();
+        let mut looks = PollInterval::default();
         loop {
             match self.api.poll(batch).await {
                 Ok(BatchState::Ended) => return Ok(End::Ended),
@@ -446,19 +446,19 @@ impl<A: BatchApi> Run<'_, A> {
 }
 
 /// The waits between looks at what the provider has done.
-struct Looks {
+struct PollInterval {
     wait: Duration,
     /// Since when it has been out of reach.
     down: Option<Instant>,
 }
 
-impl Default for Looks {
+impl Default for PollInterval {
     fn default() -> Self {
         Self { wait: FIRST_WAIT, down: None }
     }
 }
 
-impl Looks {
+impl PollInterval {
     /// Waits after a look that showed nothing new.
     async fn succeeded(&mut self) {
         self.down = None;
@@ -471,7 +471,7 @@ impl Looks {
     /// Where it will not pass, or has lasted too long.
     async fn failed(&mut self, error: fanweave_core::Error) -> Result<()> {
         let down = *self.down.get_or_insert_with(Instant::now);
-        if !error.is_retryable() || down.elapsed() >= LONGEST_OUTAGE {
+        if !error.is_retryable() || down.elapsed() >= MAX_OUTAGE {
             return Err(failed(error));
         }
         self.pause().await;
@@ -480,7 +480,7 @@ impl Looks {
 
     async fn pause(&mut self) {
         tokio::time::sleep(self.wait).await;
-        self.wait = (self.wait * 2).min(LONGEST_WAIT);
+        self.wait = (self.wait * 2).min(MAX_WAIT);
     }
 }
 

@@ -7,12 +7,12 @@ use crate::key::Key;
 
 /// Parts that have not been collected, in the order in which they were submitted.
 pub(super) struct Parts {
-    open: VecDeque<OpenPart>,
+    open: VecDeque<PendingPart>,
     keys: HashSet<Key>,
 }
 
 /// A part that has not been collected.
-pub(super) struct OpenPart {
+pub(super) struct PendingPart {
     pub(super) tag: String,
     pub(super) keys: Vec<Key>,
     /// The provider's id. `None` where it never came back.
@@ -22,10 +22,10 @@ pub(super) struct OpenPart {
 impl Parts {
     /// What the notes of a journal come to.
     pub(super) fn new(notes: Vec<Part>) -> Self {
-        let mut open: Vec<OpenPart> = Vec::new();
+        let mut open: Vec<PendingPart> = Vec::new();
         for Part { tag, state } in notes {
             match state {
-                PartState::Intended { keys } => open.push(OpenPart { tag, keys, batch: None }),
+                PartState::Intended { keys } => open.push(PendingPart { tag, keys, batch: None }),
                 PartState::Submitted { batch } => {
                     if let Some(part) = open.iter_mut().find(|part| part.tag == tag) {
                         part.batch = Some(batch);
@@ -44,13 +44,13 @@ impl Parts {
         self.keys.contains(key)
     }
 
-    pub(super) fn add(&mut self, part: OpenPart) {
+    pub(super) fn add(&mut self, part: PendingPart) {
         self.keys.extend(&part.keys);
         self.open.push_back(part);
     }
 
     /// The next part. Its rows count as the provider's no more.
-    pub(super) fn next(&mut self) -> Option<OpenPart> {
+    pub(super) fn next(&mut self) -> Option<PendingPart> {
         let part = self.open.pop_front()?;
         part.keys.iter().for_each(|key| _ = self.keys.remove(key));
         Some(part)

@@ -16,11 +16,11 @@ use fanweave_core::{
 };
 
 /// A folder with an input and an output in it.
-pub(crate) struct Place {
+pub(crate) struct TempRun {
     pub(crate) folder: tempfile::TempDir,
 }
 
-impl Place {
+impl TempRun {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
     }

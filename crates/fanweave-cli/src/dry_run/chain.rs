@@ -13,14 +13,14 @@ use super::{END, cost, show, time, tokens};
 use crate::args::{ModelArgs, Via};
 use crate::cost::expected;
 use crate::exit::{Exit, Failure};
-use crate::out::{harmless, print};
+use crate::out::{escape_controls, print};
 use crate::progress::short;
 
 /// Most rows that are rehearsed: the others are taken to be like them.
-const REHEARSED: u64 = 100;
+const MAX_DRY_RUN_ROWS: u64 = 100;
 
 /// A chain whose models are stand-ins, and what is known of its runs.
-pub(crate) struct Rehearsal<'a> {
+pub(crate) struct DryRunChain<'a> {
     pub(crate) chain: Chain<Vars, Value>,
     pub(crate) prices: &'a Prices,
     pub(crate) model: &'a ModelArgs,
@@ -29,7 +29,7 @@ pub(crate) struct Rehearsal<'a> {
 
 /// What rehearsed runs asked.
 #[derive(Default)]
-struct Asked {
+struct RehearsedPrompts {
     /// The steps in the order in which they asked.
     steps: Vec<Step>,
     /// How many calls and tokens each model had.
@@ -53,7 +53,7 @@ struct Failed {
 }
 
 /// Rehearses the chain once with `inputs`.
-pub(crate) async fn once(rehearsal: Rehearsal<'_>, inputs: Vars) -> Result<Exit, Failure> {
+pub(crate) async fn once(rehearsal: DryRunChain<'_>, inputs: Vars) -> Result<Exit, Failure> {
     let (asked, done) = rehearsal.run(inputs).await;
     let mut text = String::new();
     show_steps(&mut text, "", &asked.steps);
@@ -67,18 +67,18 @@ pub(crate) async fn once(rehearsal: Rehearsal<'_>, inputs: Vars) -> Result<Exit,
 
 /// Rehearses the chain for the first rows, and takes the others to be like them.
 pub(crate) async fn for_rows(
-    rehearsal: Rehearsal<'_>,
+    rehearsal: DryRunChain<'_>,
     source: Source,
     inputs: impl Fn(Input) -> fanweave::Result<Vars>,
 ) -> Result<Exit, Failure> {
     let mut text = String::new();
-    let (mut rows, mut rehearsed, mut asked) = (0, 0, Asked::default());
+    let (mut rows, mut dry_run_chain, mut asked) = (0, 0, RehearsedPrompts::default());
     let (mut unfit, mut cut_short) = (Failed::default(), Failed::default());
     for item in source {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         rows += 1;
         let vars = match item.input.and_then(&inputs) {
-            Ok(vars) if rehearsed < REHEARSED => vars,
+            Ok(vars) if dry_run_chain < MAX_DRY_RUN_ROWS => vars,
             Ok(_) => continue,
             Err(error) => {
                 unfit.note(item.line, &error);
@@ -89,16 +89,16 @@ pub(crate) async fn for_rows(
         if let Err(error) = done {
             cut_short.note(item.line, &error);
         }
-        if rehearsed == 0 {
+        if dry_run_chain == 0 {
             let _ = writeln!(text, "line {}:", item.line);
             show_steps(&mut text, "  ", &of_row.steps);
         }
-        rehearsed += 1;
+        dry_run_chain += 1;
         asked.add(of_row);
     }
     let _ = writeln!(text, "rows: {rows}");
-    if rehearsed > 0 {
-        rehearsal.figures(&mut text, asked, rows - unfit.rows, rehearsed);
+    if dry_run_chain > 0 {
+        rehearsal.figures(&mut text, asked, rows - unfit.rows, dry_run_chain);
     }
     if unfit.rows > 0 {
         let _ = writeln!(text, "cannot be run: {unfit}");
@@ -113,16 +113,16 @@ pub(crate) async fn for_rows(
 fn end(mut text: String) -> Result<(), Failure> {
     text.push_str("a simulated model stood in for each: real answers may lead to other prompts and calls\n");
     text.push_str(END);
-    print(harmless(&text).as_bytes())
+    print(escape_controls(&text).as_bytes())
 }
 
-impl Rehearsal<'_> {
+impl DryRunChain<'_> {
     /// What a run asks, and how it ends.
-    async fn run(&self, vars: Vars) -> (Asked, fanweave::Result<Value>) {
-        let asked = Arc::new(Mutex::new(Asked::default()));
+    async fn run(&self, vars: Vars) -> (RehearsedPrompts, fanweave::Result<Value>) {
+        let asked = Arc::new(Mutex::new(RehearsedPrompts::default()));
         let seen = asked.clone();
         let observer = move |event: &Event| {
-            if let EventKind::Asked(prompt) = &event.kind {
+            if let EventKind::PromptSent(prompt) = &event.kind {
                 lock(&seen).note(event, prompt);
             }
         };
@@ -131,8 +131,8 @@ impl Rehearsal<'_> {
     }
 
     /// What `rows` come to where so many of them were rehearsed.
-    fn figures(&self, text: &mut String, asked: Asked, rows: u64, rehearsed: u64) {
-        let scaled = |n: u64| (u128::from(n) * u128::from(rows)).div_ceil(u128::from(rehearsed));
+    fn figures(&self, text: &mut String, asked: RehearsedPrompts, rows: u64, dry_run_chain: u64) {
+        let scaled = |n: u64| (u128::from(n) * u128::from(rows)).div_ceil(u128::from(dry_run_chain));
         let scaled = |n: u64| u64::try_from(scaled(n)).unwrap_or(u64::MAX);
         let limited = !asked.unlimited;
         let models: Vec<_> = asked
@@ -148,8 +148,8 @@ impl Rehearsal<'_> {
         let calls: u64 = models.iter().map(|(_, calls, _)| calls).sum();
         #[expect(clippy::cast_precision_loss, reason = "a count for people")]
         let shown = short(calls as f64);
-        let basis = if rehearsed < rows {
-            format!(", as the first {rehearsed} rows make them")
+        let basis = if dry_run_chain < rows {
+            format!(", as the first {dry_run_chain} rows make them")
         } else {
             String::new()
         };
@@ -166,7 +166,7 @@ impl Rehearsal<'_> {
     }
 }
 
-impl Asked {
+impl RehearsedPrompts {
     fn note(&mut self, event: &Event, prompt: &Arc<Prompt>) {
         self.unlimited |= prompt.parameters.max_tokens.is_none();
         self.count(event.path.name().unwrap_or_default(), 1, expected(Some(prompt), None));
@@ -210,7 +210,7 @@ impl fmt::Display for Failed {
     }
 }
 
-fn lock(asked: &Mutex<Asked>) -> MutexGuard<'_, Asked> {
+fn lock(asked: &Mutex<RehearsedPrompts>) -> MutexGuard<'_, RehearsedPrompts> {
     asked.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

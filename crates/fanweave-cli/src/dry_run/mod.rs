@@ -38,7 +38,8 @@ pub(crate) fn stand_in(name: &str) -> Model {
         }
     }
 
-    let simulated = name.strip_prefix("sim/").and_then(Sim::named).unwrap_or_else(Sim::writer).at_once();
+    let simulated =
+        name.strip_prefix("sim/").and_then(Sim::named).unwrap_or_else(Sim::writer).without_latency();
     Model::new(StandIn { name: name.to_owned(), simulated })
 }
 

@@ -10,7 +10,7 @@ use super::{END, cost, show, time, tokens};
 use crate::args::{BatchArgs, Via};
 use crate::cost::expected;
 use crate::exit::{Exit, Failure};
-use crate::out::{harmless, print};
+use crate::out::{escape_controls, print};
 use crate::route::Routed;
 
 /// Prompts that are shown whole, or nearly so.
@@ -60,6 +60,6 @@ pub(crate) fn run(
         text.push_str(&cost(model, " alone", usage, prices, args.via));
     }
     text.push_str(END);
-    print(harmless(&text).as_bytes())?;
+    print(escape_controls(&text).as_bytes())?;
     Ok(if rows > 0 && bad == rows { Exit::Usage } else { Exit::Ok })
 }

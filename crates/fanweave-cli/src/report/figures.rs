@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
-use fanweave::batch::{CallTimes, Recorded};
+use fanweave::batch::{CallTimes, RunRecord};
 use serde::Serialize;
 
 use crate::cost::dollars;
@@ -53,7 +53,7 @@ pub(super) struct FailureGroup {
 }
 
 impl Figures {
-    pub(super) fn of(run: &Recorded) -> Self {
+    pub(super) fn of(run: &RunRecord) -> Self {
         let rows = &run.rows;
         let calls: Vec<&CallTimes> = rows.iter().flat_map(|row| &row.calls).collect();
         let began = rows.iter().filter_map(|row| row.began).min();
@@ -70,7 +70,7 @@ impl Figures {
             ok: rows.len() - failed,
             failed,
             calls: calls.len(),
-            retries: calls.iter().map(|call| call.failed_tries.len()).sum(),
+            retries: calls.iter().map(|call| call.failed_attempts.len()).sum(),
             wall_ms: began.zip(ended).map(|(began, ended)| ended - began),
             input_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.input_tokens)),
             output_tokens: rows.iter().fold(0, |sum, row| sum.saturating_add(row.usage.output_tokens)),
@@ -131,7 +131,7 @@ impl Figures {
 }
 
 fn waited(call: &CallTimes) -> u64 {
-    let first_try = call.failed_tries.first().map_or(call.sent_ms, |(sent, ..)| *sent);
+    let first_try = call.failed_attempts.first().map_or(call.sent_ms, |(sent, ..)| *sent);
     first_try.saturating_sub(call.ready_ms)
 }
 
@@ -141,7 +141,7 @@ fn percentile(mut values: Vec<u64>, of_a_hundred: usize) -> Option<u64> {
     values.get((values.len() * of_a_hundred).div_ceil(100).max(1) - 1).copied()
 }
 
-fn failures(run: &Recorded) -> Vec<FailureGroup> {
+fn failures(run: &RunRecord) -> Vec<FailureGroup> {
     let mut groups: BTreeMap<(String, String), FailureGroup> = BTreeMap::new();
     for row in &run.rows {
         let Some((kind, message)) = &row.error else { continue };

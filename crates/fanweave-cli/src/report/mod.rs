@@ -7,11 +7,11 @@ mod trace;
 use std::collections::HashMap;
 use std::path::Path;
 
-use fanweave::batch::{Input, Recorded, Source};
+use fanweave::batch::{Input, RunRecord, Source};
 
 use crate::args::ReportArgs;
 use crate::exit::{Exit, Failure};
-use crate::out::{harmless, print, tell};
+use crate::out::{escape_controls, print, tell};
 use figures::Figures;
 
 /// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
@@ -20,7 +20,7 @@ const SHOWN_OF_MANY: usize = 80;
 const MANY: usize = 4_000;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let mut run = Recorded::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
+    let mut run = RunRecord::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
     // What the run was given, where that is still there. To know it takes reading all of it, and figures do not need it.
     let is_written = args.html.is_some() || args.chrome_trace.is_some();
     let found = if args.input.is_none() && is_written { run.input().map(Path::to_owned) } else { None };
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
         let json = serde_json::to_string_pretty(&figures).expect("figures have string keys");
         print(format!("{json}\n").as_bytes())?;
     } else if args.html.is_none() && args.chrome_trace.is_none() {
-        print(harmless(&figures.text()).as_bytes())?;
+        print(escape_controls(&figures.text()).as_bytes())?;
     }
     Ok(if run.rows.is_empty() { Exit::NothingToDo } else { Exit::Ok })
 }
@@ -77,7 +77,7 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
 }
 
 /// Refuses to write over what the report is made from, for answers cost money, or over the page.
-fn spare(args: &ReportArgs, run: &Recorded, input: Option<&Path>) -> Result<(), Failure> {
+fn spare(args: &ReportArgs, run: &RunRecord, input: Option<&Path>) -> Result<(), Failure> {
     let whole = (run.path.extension() == Some("journal".as_ref())).then(|| run.path.with_extension(""));
     let read = [Some(&*args.run), Some(&*run.path), whole.as_deref(), input];
     let read: Vec<_> = read.into_iter().flatten().filter_map(|path| path.canonicalize().ok()).collect();

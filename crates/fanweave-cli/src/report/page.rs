@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use fanweave::batch::{Recorded, RecordedRow};
+use fanweave::batch::{RowRecord, RunRecord};
 use serde_json::{Value, json};
 
 use super::figures::Figures;
@@ -13,7 +13,12 @@ const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// The page of a run. `prompts` are the beginnings of its rows' inputs, by index.
-pub(super) fn html(name: &Path, run: &Recorded, prompts: &HashMap<u64, String>, figures: &Figures) -> String {
+pub(super) fn html(
+    name: &Path,
+    run: &RunRecord,
+    prompts: &HashMap<u64, String>,
+    figures: &Figures,
+) -> String {
     let start = run.rows.iter().filter_map(|row| row.began).min();
     let mut steps: Vec<&str> =
         run.rows.iter().flat_map(|row| &row.calls).map(|call| call.step.as_str()).collect();
@@ -37,13 +42,20 @@ pub(super) fn html(name: &Path, run: &Recorded, prompts: &HashMap<u64, String>, 
 }
 
 /// A list instead of an object: the names of ten thousand rows would be most of the page.
-fn of_row(row: &RecordedRow, start: Option<u64>, prompt: Option<&String>, steps: &[&str]) -> Value {
+fn of_row(row: &RowRecord, start: Option<u64>, prompt: Option<&String>, steps: &[&str]) -> Value {
     let calls: Vec<_> = row
         .calls
         .iter()
         .map(|call| {
             let step = steps.binary_search(&call.step.as_str()).unwrap_or_default();
-            json!([step, call.ready_ms, call.sent_ms, call.first_byte_ms, call.ended_ms, call.failed_tries])
+            json!([
+                step,
+                call.ready_ms,
+                call.sent_ms,
+                call.first_byte_ms,
+                call.ended_ms,
+                call.failed_attempts
+            ])
         })
         .collect();
     json!([
@@ -76,8 +88,8 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn row(index: u64, answer: &str) -> RecordedRow {
-        let mut row = RecordedRow::default();
+    fn row(index: u64, answer: &str) -> RowRecord {
+        let mut row = RowRecord::default();
         (row.index, row.line, row.began, row.latency_ms, row.attempts) =
             (index, index + 1, Some(1_000 + index), 800, 1);
         row.usage.output_tokens = 250;
@@ -89,8 +101,8 @@ mod tests {
         row
     }
 
-    fn page(rows: Vec<RecordedRow>, name: &str) -> String {
-        let mut run = Recorded::default();
+    fn page(rows: Vec<RowRecord>, name: &str) -> String {
+        let mut run = RunRecord::default();
         run.rows = rows;
         html(Path::new(name), &run, &HashMap::new(), &Figures::of(&run))
     }
@@ -110,10 +122,10 @@ mod tests {
         let mut vast = row(1, "a");
         (vast.latency_ms, vast.usage.input_tokens, vast.cost_usd) = (u64::MAX, u64::MAX, Some(f64::INFINITY));
         vast.calls[0].ended_ms = u64::MAX;
-        vast.calls[0].failed_tries = vec![(u64::MAX, 0, "x".to_owned())];
+        vast.calls[0].failed_attempts = vec![(u64::MAX, 0, "x".to_owned())];
         let mut first = vast.clone();
         (first.index, first.began) = (0, Some(u64::MAX));
-        let mut run = Recorded::default();
+        let mut run = RunRecord::default();
         run.rows = vec![first, vast];
         let figures = Figures::of(&run);
         assert_eq!((figures.input_tokens, figures.rows), (u64::MAX, 2));

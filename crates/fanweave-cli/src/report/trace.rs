@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use fanweave::batch::Recorded;
+use fanweave::batch::RunRecord;
 use serde_json::{Value, json};
 
 /// Lanes of what overlaps: each gets the lowest one that is free.
@@ -36,7 +36,7 @@ impl Lanes {
 }
 
 /// Rows as slices on lanes, their calls within them.
-pub(super) fn chrome(run: &Recorded) -> String {
+pub(super) fn chrome(run: &RunRecord) -> String {
     let mut rows: Vec<_> = run.rows.iter().filter_map(|row| Some((row.began?, row))).collect();
     rows.sort_by_key(|(began, row)| (*began, row.index));
     let start = rows.first().map_or(0, |(began, _)| *began);
@@ -57,7 +57,7 @@ pub(super) fn chrome(run: &Recorded) -> String {
         events.push(slice(&name, 0, row.latency_ms, args));
         for call in &row.calls {
             // Each try, and the waits before them.
-            let tries = call.failed_tries.iter().map(|(sent, failed, why)| (*sent, *failed, Some(why)));
+            let tries = call.failed_attempts.iter().map(|(sent, failed, why)| (*sent, *failed, Some(why)));
             let mut free = call.ready_ms;
             for (sent, ended, why) in tries.chain([(call.sent_ms, call.ended_ms, None)]) {
                 if sent > free {

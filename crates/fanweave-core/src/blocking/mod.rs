@@ -13,7 +13,7 @@ mod wait;
 
 use futures::StreamExt;
 
-pub use model::{BlockingChatModel, Speak};
+pub use model::{BlockingChatModel, DeltaSender};
 pub use pool::{DEFAULT_THREADS, Pool};
 pub use step::{blocking_step, blocking_step_on};
 pub(crate) use wait::background;
@@ -78,7 +78,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
     }
 
     /// As [`Chain::stream`]: an iterator of pieces.
-    pub fn stream(&self, input: impl Into<I>) -> Pieces<O> {
+    pub fn stream(&self, input: impl Into<I>) -> DeltaIter<O> {
         Iter(self.0.stream(input))
     }
 
@@ -137,7 +137,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 pub struct Iter<S>(S);
 
 /// The pieces of an answer.
-pub type Pieces<O> = Iter<Run<O>>;
+pub type DeltaIter<O> = Iter<Run<O>>;
 
 /// The events of a run.
 pub type Events<O> = Iter<EventRun<O>>;
@@ -172,7 +172,7 @@ impl<O: Send + 'static> Iter<EventRun<O>> {
 
 const _: () = {
     const fn iterates<T: Iterator<Item = I>, I>() {}
-    iterates::<Pieces<String>, Result<Delta>>();
+    iterates::<DeltaIter<String>, Result<Delta>>();
     iterates::<Events<String>, Event>();
     iterates::<Iter<Rows<String>>, Row<String>>();
 };

@@ -13,7 +13,7 @@ const CHANNEL: usize = 64;
 /// A chat model whose author has no async code: a library that blocks, or a model in this process.
 ///
 /// ```
-/// use fanweave_core::blocking::{BlockingChatModel, Speak};
+/// use fanweave_core::blocking::{BlockingChatModel, DeltaSender};
 /// use fanweave_core::{Message, Model, Prompt, Result, chain, text};
 ///
 /// struct Parrot;
@@ -23,7 +23,7 @@ const CHANNEL: usize = 64;
 ///         "birds/parrot"
 ///     }
 ///
-///     fn generate(&self, prompt: Prompt, speak: &mut Speak) -> Result<Message> {
+///     fn generate(&self, prompt: Prompt, speak: &mut DeltaSender) -> Result<Message> {
 ///         let words = prompt.last_user_text();
 ///         for word in words.split_inclusive(' ') {
 ///             std::thread::sleep(std::time::Duration::from_millis(1));
@@ -45,19 +45,19 @@ pub trait BlockingChatModel: Send + Sync + 'static {
     fn name(&self) -> &str;
 
     /// Answers `prompt`. Hands out pieces with `speak` where it can; where it hands out none, the whole answer is one.
-    fn generate(&self, prompt: Prompt, speak: &mut Speak) -> Result<Message>;
+    fn generate(&self, prompt: Prompt, speak: &mut DeltaSender) -> Result<Message>;
 }
 
 /// Hands out pieces of an answer from a thread that blocks.
 #[derive(Debug)]
-pub struct Speak {
+pub struct DeltaSender {
     /// `None` where nobody wants pieces.
     pieces: Option<mpsc::Sender<Delta>>,
 }
 
-impl Speak {
+impl DeltaSender {
     /// Whether anybody wants pieces.
-    pub fn is_heard(&self) -> bool {
+    pub fn wants_deltas(&self) -> bool {
         self.pieces.is_some()
     }
 
@@ -107,7 +107,7 @@ impl<M: BlockingChatModel> ChatModel for OnThreads<M> {
         let (pool, model) = (self.pool.clone(), self.model.clone());
         cx.permit(move |cx| async move {
             let (sender, mut pieces) = mpsc::channel(CHANNEL);
-            let mut speak = Speak { pieces: cx.wants_deltas().then_some(sender) };
+            let mut speak = DeltaSender { pieces: cx.wants_deltas().then_some(sender) };
             let work = pool.run(move || model.generate(prompt, &mut speak));
             let hear = async {
                 while let Some(piece) = pieces.recv().await {

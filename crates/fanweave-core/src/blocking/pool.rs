@@ -91,7 +91,7 @@ impl Pool {
     /// to its end, and its result is dropped.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (done, result) = oneshot::channel();
-        let work = crate::carried::along_thread(work);
+        let work = crate::task_locals::propagate_to_thread(work);
         self.inner().submit(Box::new(move || {
             // Whoever wanted it may be gone by now.
             if !done.is_closed() {

@@ -73,7 +73,7 @@ where
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        let (function, cx) = (self.function.clone(), cx.clone().lent());
+        let (function, cx) = (self.function.clone(), cx.clone().undriven());
         self.pool.run(move || function(input, cx)).await?
     }
 

@@ -21,7 +21,7 @@ impl BlockingChatModel for Sleeper {
         "test/sleeper"
     }
 
-    fn generate(&self, prompt: Prompt, _: &mut Speak) -> Result<Message> {
+    fn generate(&self, prompt: Prompt, _: &mut DeltaSender) -> Result<Message> {
         std::thread::sleep(Duration::from_millis(100));
         Ok(Message::assistant(prompt.last_user_text()))
     }
@@ -191,8 +191,8 @@ async fn a_blocking_model_is_heard_while_it_speaks_and_stops_when_nobody_listens
         fn name(&self) -> &str {
             "test/counter"
         }
-        fn generate(&self, _: Prompt, speak: &mut Speak) -> Result<Message> {
-            if !speak.is_heard() {
+        fn generate(&self, _: Prompt, speak: &mut DeltaSender) -> Result<Message> {
+            if !speak.wants_deltas() {
                 return Ok(Message::assistant("all at once"));
             }
             for n in 0..100_000 {

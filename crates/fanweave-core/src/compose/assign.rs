@@ -89,7 +89,7 @@ impl Runnable for Assign {
     type Output = Vars;
 
     async fn run(&self, mut vars: Vars, cx: &Context) -> Result<Vars> {
-        let is_heard = cx.has_pieces();
+        let is_heard = cx.has_delta_reader();
         if is_heard {
             cx.delta(Delta::Value(Value::Object(vars.as_map().clone()))).await;
         }
@@ -105,7 +105,7 @@ impl Runnable for Assign {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {
@@ -132,7 +132,7 @@ where
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {
@@ -191,13 +191,16 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
     /// let count = step(|article: String, _| async move { Ok(article.split(' ').count()) });
-    /// let report = count.beside(|article, words| Report { article, words }).invoke("tides turn").await?;
+    /// let report = count.keep_input(|article, words| Report { article, words }).invoke("tides turn").await?;
     /// assert_eq!((report.article.as_str(), report.words), ("tides turn", 2));
     /// # Ok(())
     /// # }
     /// ```
-    pub fn beside<N: Send + 'static>(self, join: impl Fn(I, O) -> N + Send + Sync + 'static) -> Chain<I, N> {
-        chain(Beside { inner: self, join })
+    pub fn keep_input<N: Send + 'static>(
+        self,
+        join: impl Fn(I, O) -> N + Send + Sync + 'static,
+    ) -> Chain<I, N> {
+        chain(KeepInput { inner: self, join })
     }
 }
 
@@ -219,12 +222,12 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     }
 }
 
-struct Beside<I, O, F> {
+struct KeepInput<I, O, F> {
     inner: Chain<I, O>,
     join: F,
 }
 
-impl<I, O, N, F> Runnable for Beside<I, O, F>
+impl<I, O, N, F> Runnable for KeepInput<I, O, F>
 where
     I: Clone + Send + 'static,
     O: Send + 'static,

@@ -73,7 +73,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Choice<I, O> {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

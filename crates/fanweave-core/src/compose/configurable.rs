@@ -65,7 +65,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Configurable<I, O> {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

@@ -76,7 +76,7 @@ where
                 );
                 Error::new(ErrorKind::RecursionLimit, message)
             })?;
-            match (self.decide)(input, cx.muted().lent()).await? {
+            match (self.decide)(input, cx.without_deltas().undriven()).await? {
                 Next::Done(output) => return Ok(output),
                 Next::Again(next) => input = next,
                 Next::Run(chain, input) => return heard(&chain, input, &cx).await,

@@ -51,7 +51,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
         for (i, chain) in self.chains.iter().enumerate() {
             // The last one waits for the end of its outage, unless there is another one that may end sooner.
             let has_others = self.on_outage && (i < last || !unavailable.is_empty());
-            let mut own = cx.clone().with_alternatives(has_others || cx.has_alternatives()).listened_to();
+            let mut own = cx.clone().with_alternatives(has_others || cx.has_alternatives()).track_emitted();
             let mut done = heard(chain, input.clone(), &own).await;
             if own.has_alternatives()
                 && !cx.has_alternatives()
@@ -60,13 +60,15 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
                     .is_err_and(|error| error.kind() == ErrorKind::Unavailable && !self.falls_back(error))
             {
                 // It has no other to use after all.
-                own = cx.clone().listened_to();
+                own = cx.clone().track_emitted();
                 done = heard(chain, input.clone(), &own).await;
             }
             match done {
                 Ok(output) => return Ok(output),
                 // What the reader has heard cannot be taken back.
-                Err(error) if own.was_heard() || error.kind() == ErrorKind::Cancelled => return Err(error),
+                Err(error) if own.reader_got_delta() || error.kind() == ErrorKind::Cancelled => {
+                    return Err(error);
+                }
                 Err(error) => {
                     let falls_back = self.falls_back(&error);
                     if error.kind() == ErrorKind::Unavailable && falls_back {
@@ -88,7 +90,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {
@@ -118,8 +120,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         mut errors: Vec<Error>,
     ) -> Result<O> {
         let last = unavailable.pop().and_then(|last| self.chains.get(last)).expect("it was unavailable");
-        let waiting_cx = cx.clone().listened_to();
-        let others_cx = cx.clone().with_alternatives(true).listened_to();
+        let waiting_cx = cx.clone().track_emitted();
+        let others_cx = cx.clone().with_alternatives(true).track_emitted();
         let mut waiting = Some(Box::pin(heard(last, input.clone(), &waiting_cx)));
         let mut others = Some(Box::pin(self.try_again(input, &others_cx, unavailable)));
         let done = poll_fn(|task| {
@@ -127,21 +129,21 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
                 return Poll::Ready(done);
             }
             // The reader hears one of them: the pieces of two answers would be mixed up.
-            if waiting_cx.was_heard() {
+            if waiting_cx.reader_got_delta() {
                 others = None;
             }
             if let Some(Poll::Ready(done)) = others.as_mut().map(|others| others.as_mut().poll(task)) {
                 return Poll::Ready(done);
             }
-            if others_cx.was_heard() {
+            if others_cx.reader_got_delta() {
                 waiting = None;
             }
             Poll::Pending
         });
         match done.await {
             Err(error)
-                if !waiting_cx.was_heard()
-                    && !others_cx.was_heard()
+                if !waiting_cx.reader_got_delta()
+                    && !others_cx.reader_got_delta()
                     && error.kind() != ErrorKind::Cancelled =>
             {
                 errors.pop();
@@ -161,7 +163,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
             let mut still = Vec::new();
             for i in unavailable {
                 match heard(&self.chains[i], input.clone(), cx).await {
-                    Err(error) if !cx.was_heard() && error.kind() != ErrorKind::Cancelled => {
+                    Err(error) if !cx.reader_got_delta() && error.kind() != ErrorKind::Cancelled => {
                         still.extend((error.kind() == ErrorKind::Unavailable).then_some(i));
                     }
                     done => return done,
@@ -271,7 +273,10 @@ mod tests {
         let breaks = || chain(Model::new(Breaks));
         let other = breaks().fallback([chain(Fake::echo())]) | crate::text();
         assert_eq!(other.stream("x").output().await.unwrap(), "x");
-        let policy = crate::RetryPolicy { base: std::time::Duration::ZERO, ..crate::RetryPolicy::default() };
+        let policy = crate::RetryPolicy {
+            initial_backoff: std::time::Duration::ZERO,
+            ..crate::RetryPolicy::default()
+        };
         let tries = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
         let counted = tries.clone();
         let again = breaks().retry_if(policy, move |_| {

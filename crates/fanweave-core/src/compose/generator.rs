@@ -51,11 +51,11 @@ where
     type Output = String;
 
     async fn run(&self, input: I, cx: &Context) -> Result<String> {
-        say((self.function)(input, cx.muted().lent()), cx).await
+        say((self.function)(input, cx.without_deltas().undriven()), cx).await
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

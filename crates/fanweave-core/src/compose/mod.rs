@@ -6,7 +6,7 @@ pub mod configurable;
 pub mod dynamic;
 pub mod fallback;
 pub mod generator;
-pub mod listen;
+pub mod hooks;
 pub mod named;
 pub mod parallel;
 pub mod parallel_map;

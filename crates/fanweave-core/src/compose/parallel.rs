@@ -67,7 +67,7 @@ macro_rules! tuples {
             }
 
             fn streaming(&self) -> Streaming {
-                Streaming::Pieces
+                Streaming::Deltas
             }
 
             fn describe(&self) -> Node {

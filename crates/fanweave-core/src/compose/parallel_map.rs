@@ -61,7 +61,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Runnable for ParallelM
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

@@ -15,26 +15,26 @@ use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 /// use std::time::Duration;
 /// use fanweave_core::RetryPolicy;
 ///
-/// let hasty = RetryPolicy { base: Duration::from_millis(50), ..RetryPolicy::default() };
-/// assert_eq!(hasty.attempts.get(), 6);
+/// let hasty = RetryPolicy { initial_backoff: Duration::from_millis(50), ..RetryPolicy::default() };
+/// assert_eq!(hasty.max_attempts.get(), 6);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Most tries, the first one included. Default 6.
-    pub attempts: NonZeroU32,
+    pub max_attempts: NonZeroU32,
     /// Longest wait before the second try; it doubles with each further one. The wait is drawn evenly between
     /// nothing and that. Default 500 ms.
-    pub base: Duration,
+    pub initial_backoff: Duration,
     /// Longest wait that the doubling leads to. Default 30 s.
-    pub cap: Duration,
+    pub max_backoff: Duration,
     /// Longest wait that a server may ask for. Where it asks for more, the call fails at once. Default 120 s.
     pub max_retry_after: Duration,
     /// Longest time that one model call spends waiting for rate limits, all its waits together. A rate limit
-    /// (429) is no failure of the request: it uses up none of the `attempts`. A wait counts as at least 250 ms, also where
+    /// (429) is no failure of the request: it uses up none of the `max_attempts`. A wait counts as at least 250 ms, also where
     /// the server asks for less. Default 10 minutes.
-    pub patience: Duration,
+    pub max_rate_limit_wait: Duration,
     /// Maximum time that a call waits for the end of a provider outage before it fails with
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Waiting for an outage uses up none of the `attempts`.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Waiting for an outage uses up none of the `max_attempts`.
     ///
     /// Default `None`: 10 minutes for calls of batches, 30 s or the deadline of the run, whichever is earlier, for others;
     /// as long as the account has answered nothing yet, 30 s for calls of batches and 5 s for others.
@@ -44,11 +44,11 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            attempts: NonZeroU32::new(6).expect("6 is not 0"),
-            base: Duration::from_millis(500),
-            cap: Duration::from_secs(30),
+            max_attempts: NonZeroU32::new(6).expect("6 is not 0"),
+            initial_backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(30),
             max_retry_after: Duration::from_secs(120),
-            patience: Duration::from_secs(600),
+            max_rate_limit_wait: Duration::from_secs(600),
             outage_timeout: None,
         }
     }
@@ -61,16 +61,16 @@ impl RetryPolicy {
     /// and models behind HTTP send it again.
     pub fn never() -> Self {
         Self {
-            attempts: NonZeroU32::MIN,
-            patience: Duration::ZERO,
+            max_attempts: NonZeroU32::MIN,
+            max_rate_limit_wait: Duration::ZERO,
             outage_timeout: Some(Duration::ZERO),
             ..Self::default()
         }
     }
 
-    /// The wait before try `n + 2`, with full jitter: anything from nothing to `base` doubled `n` times.
+    /// The wait before try `n + 2`, with full jitter: anything from nothing to `initial_backoff` doubled `n` times.
     pub fn backoff(&self, n: u32) -> Duration {
-        let most = self.base.saturating_mul(2u32.saturating_pow(n)).min(self.cap);
+        let most = self.initial_backoff.saturating_mul(2u32.saturating_pow(n)).min(self.max_backoff);
         most.mul_f64(fastrand::f64())
     }
 }
@@ -91,17 +91,17 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let mut attempt = 1;
         loop {
-            let listened = cx.clone().listened_to();
+            let listened = cx.clone().track_emitted();
             let error = match self.inner.run(input.clone(), &listened).await {
                 // What the reader has heard cannot be taken back.
-                Err(error) if !listened.was_heard() && (self.again)(&error) => error,
+                Err(error) if !listened.reader_got_delta() && (self.again)(&error) => error,
                 done => return done,
             };
             let asked = error.retry_after();
             let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
             let too_late =
                 cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
-            if attempt >= self.policy.attempts.get()
+            if attempt >= self.policy.max_attempts.get()
                 || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
                 || too_late
             {
@@ -122,7 +122,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
     }
 
     fn describe(&self) -> Node {
-        Node::around(format!("retry, at most {} times", self.policy.attempts), [self.inner.describe()])
+        Node::around(format!("retry, at most {} times", self.policy.max_attempts), [self.inner.describe()])
     }
 }
 
@@ -175,9 +175,9 @@ mod tests {
     use super::*;
     use crate::{Delta, ErrorKind, Message, Model, Prompt, step};
 
-    fn hasty(attempts: u32) -> RetryPolicy {
-        let attempts = NonZeroU32::new(attempts).unwrap();
-        RetryPolicy { attempts, base: Duration::from_millis(1), ..RetryPolicy::default() }
+    fn hasty(max_attempts: u32) -> RetryPolicy {
+        let max_attempts = NonZeroU32::new(max_attempts).unwrap();
+        RetryPolicy { max_attempts, initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() }
     }
 
     /// Fails so many times for each input before it answers with it.

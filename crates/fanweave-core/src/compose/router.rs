@@ -59,7 +59,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Router<I, O> {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

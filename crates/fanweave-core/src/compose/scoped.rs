@@ -19,7 +19,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Scoped<I, O> {
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let is_driven = cx.is_driven();
-        let cx = (self.change)(cx.clone().lent());
+        let cx = (self.change)(cx.clone().undriven());
         let cx = if is_driven { cx.driven() } else { cx };
         cx.guard(self.inner.run(input, &cx)).await
     }

@@ -25,7 +25,7 @@ where
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        (self.function)(input, cx.clone().lent()).await
+        (self.function)(input, cx.clone().undriven()).await
     }
 
     fn describe(&self) -> Node {

@@ -32,11 +32,11 @@ impl<A, B> Then<A, B> {
 
 impl<A: Runnable, B: Runnable<Input = A::Output>> Then<A, B> {
     /// Runs the first step of a stream.
-    async fn heard_first(&self, input: A::Input, cx: &Context) -> Result<A::Output> {
+    async fn stream_first(&self, input: A::Input, cx: &Context) -> Result<A::Output> {
         let cx = match self.next.streaming() {
             Streaming::Through(map) => cx.mapped(map),
             // The pieces of the first step are not pieces of this answer.
-            Streaming::Whole | Streaming::Pieces => cx.muted(),
+            Streaming::Whole | Streaming::Deltas => cx.without_deltas(),
         };
         self.first.run(input, &cx).await
     }
@@ -49,9 +49,9 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
     type Output = B::Output;
 
     async fn run(&self, input: A::Input, cx: &Context) -> Result<B::Output> {
-        let middle = match cx.has_pieces() {
+        let middle = match cx.has_delta_reader() {
             // Boxed, because most runs do not stream, and need not be as large as those that do.
-            true => Box::pin(self.heard_first(input, cx)).await?,
+            true => Box::pin(self.stream_first(input, cx)).await?,
             false => self.first.run(input, cx).await?,
         };
         // As `run_within`, in this future: nearly all steps drive their calls.

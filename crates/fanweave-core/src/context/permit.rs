@@ -7,7 +7,7 @@ use super::work::{Item, Owned, Work};
 use super::{Channel, Context, RunPermit};
 use crate::Result;
 use crate::event::{EventKind, WaitReason};
-use crate::run::{Pieces, Reader};
+use crate::run::{DeltaSink, Reader};
 
 impl Context {
     /// Makes a request with a permit of the run, if its calls are [limited](Self::with_concurrency): waits for one, runs
@@ -72,7 +72,7 @@ impl Context {
         }
         let held = |cx: Context| async move {
             cx.hold(cx.acquire().await?);
-            request(cx.lent()).await
+            request(cx.undriven()).await
         };
         Box::pin(self.in_task(held)).await
     }
@@ -102,7 +102,7 @@ impl Context {
     /// The context for code that decides by itself when the futures of its calls are polled.
     #[doc(hidden)]
     #[must_use]
-    pub fn lent(mut self) -> Self {
+    pub fn undriven(mut self) -> Self {
         self.is_driven = false;
         self
     }
@@ -205,7 +205,7 @@ impl Context {
 
     fn for_task(&self, work: &Arc<Work>) -> Self {
         let mut cx = self.clone();
-        cx.pieces = cx.pieces.map(|_| Pieces::Reader(Reader::Work(work.clone())));
+        cx.pieces = cx.pieces.map(|_| DeltaSink::Reader(Reader::Work(work.clone())));
         let changed = cx.with(|s| {
             s.channel = s.channel.take().map(|_| Channel::Work(work.clone()));
             s.work = Some(work.clone());

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::RunPermit;
-use crate::{Delta, Error, ErrorKind, Event, EventKind, Result, blocking, carried};
+use crate::{Delta, Error, ErrorKind, Event, EventKind, Result, blocking, task_locals};
 
 /// Maximum bytes that wait for a reader, approximately. A reader that is further behind slows the work down. 4 MiB: more
 /// than nearly all answers have, so that a request ends at the server's pace.
@@ -203,7 +203,7 @@ impl<T: Send + 'static> Owned<Result<T>> {
     /// Starts `future` in a task of the current runtime, or of the one in the background if there is none.
     pub(super) fn start(work: Arc<Work>, future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         let end = End(work);
-        let future = carried::along(carried::here(), async move {
+        let future = task_locals::propagate(task_locals::here(), async move {
             let _end = end;
             future.await
         });

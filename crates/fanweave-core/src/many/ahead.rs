@@ -7,9 +7,9 @@ use std::task::Poll;
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt, stream};
 
-use crate::many::AT_ONCE;
+use crate::many::CONCURRENCY;
 
-/// What `work` makes of the items, in their order, at most [`AT_ONCE`] of them in work at once.
+/// What `work` makes of the items, in their order, at most [`CONCURRENCY`] of them in work at once.
 ///
 /// The source is read on while all of them are in work, so that its request ends at its own pace. Items that come early wait
 /// in a queue, which is never longer than what was answered.
@@ -26,7 +26,7 @@ where
         while let Poll::Ready(Some(item)) = items.poll_next_unpin(task) {
             in_line.push_back(item);
         }
-        while in_work.len() < AT_ONCE
+        while in_work.len() < CONCURRENCY
             && let Some(item) = in_line.pop_front()
         {
             in_work.push_back(work(item));

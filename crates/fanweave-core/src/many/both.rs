@@ -62,7 +62,7 @@ where
     type Output = (Vec<R::Output>, A::Output);
 
     async fn run(&self, input: I, cx: &Context) -> Result<Self::Output> {
-        let cx = &cx.muted().lent();
+        let cx = &cx.without_deltas().undriven();
         let seen = Arc::new(Mutex::new(Some(Vec::new())));
         let (complete, list) = oneshot::channel();
 

@@ -21,9 +21,9 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         let node = Node::sequence([self.node.clone(), Node::around("each", [step.describe()])]);
         Many::new(node, move |input, cx| {
             let step = step.clone();
-            let muted = cx.muted();
+            let without_deltas = cx.without_deltas();
             let results = ahead(self.stream_in(input, cx), move |item: Result<T>| {
-                let (step, cx) = (step.clone(), muted.clone());
+                let (step, cx) = (step.clone(), without_deltas.clone());
                 async move { step.run(item?.into(), &cx).await }
             });
             until_error(results)

@@ -27,7 +27,7 @@ fn until_error<T>(items: impl Stream<Item = Result<T>>) -> impl Stream<Item = Re
 }
 
 /// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
-const AT_ONCE: usize = 64;
+const CONCURRENCY: usize = 64;
 
 /// A chain whose answer is a stream of items: each is handed on while the rest is still being written.
 ///
@@ -87,7 +87,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// As [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
         // Its reader decides when it is polled.
-        (self.start)(input, cx.lent())
+        (self.start)(input, cx.undriven())
     }
 
     /// Hands every item to a function.
@@ -119,7 +119,7 @@ impl<I: Send + 'static, T: Send + 'static> Chain<I, Vec<T>> {
     pub fn many(self) -> Many<I, T> {
         Many::new(self.describe(), move |input, cx| {
             let chain = self.clone();
-            let list = async move { chain.run(input, &cx.muted()).await };
+            let list = async move { chain.run(input, &cx.without_deltas()).await };
             stream::once(list).flat_map(|list| match list {
                 Ok(items) => stream::iter(items).map(Ok).left_stream(),
                 Err(error) => stream::once(async { Err(error) }).right_stream(),

@@ -38,7 +38,7 @@ impl<I: Send + 'static, T: Send + 'static> Runnable for Collect<I, T> {
     type Output = Vec<T>;
 
     async fn run(&self, input: I, cx: &Context) -> Result<Vec<T>> {
-        self.0.stream_in(input, cx.muted()).try_collect().await
+        self.0.stream_in(input, cx.without_deltas()).try_collect().await
     }
 
     fn describe(&self) -> Node {
@@ -58,7 +58,7 @@ impl<I: Send + 'static> Runnable for Join<I> {
     type Output = String;
 
     async fn run(&self, input: I, cx: &Context) -> Result<String> {
-        let mut items = self.items.stream_in(input, cx.muted());
+        let mut items = self.items.stream_in(input, cx.without_deltas());
         let mut whole = String::new();
         let mut first = true;
         while let Some(item) = items.next().await {
@@ -78,7 +78,7 @@ impl<I: Send + 'static> Runnable for Join<I> {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
@@ -234,7 +234,7 @@ pub(super) mod tests {
         let other = step(|_: Prompt, _| async move { Ok("another".to_owned()) });
         assert_eq!(broken.clone().fallback([other]).stream("x").output().await.unwrap(), "another");
 
-        let policy = RetryPolicy { base: Duration::ZERO, ..RetryPolicy::default() };
+        let policy = RetryPolicy { initial_backoff: Duration::ZERO, ..RetryPolicy::default() };
         let tries = Arc::new(AtomicUsize::new(0));
         let seen = tries.clone();
         let counted = step(move |prompt: Prompt, _| {

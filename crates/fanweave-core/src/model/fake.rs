@@ -211,7 +211,7 @@ impl crate::Runnable for Fake {
     }
 
     fn streaming(&self) -> crate::Streaming {
-        crate::Streaming::Pieces
+        crate::Streaming::Deltas
     }
 
     fn describe(&self) -> crate::Node {

@@ -76,7 +76,7 @@ impl<M: ChatModel> DynChatModel for M {
 
     fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>> {
         if !M::DRIVES_CALLS && cx.is_driven() {
-            return Box::pin(async move { ChatModel::generate(self, prompt, &cx.clone().lent()).await });
+            return Box::pin(async move { ChatModel::generate(self, prompt, &cx.clone().undriven()).await });
         }
         Box::pin(ChatModel::generate(self, prompt, cx))
     }
@@ -181,14 +181,14 @@ impl Runnable for Model {
     type Output = Message;
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let cx = cx.begin(&self.name).await.listened_to();
-        let prompt = cx.tell(self.filled(prompt), EventKind::Asked).await;
+        let cx = cx.begin(&self.name).await.track_emitted();
+        let prompt = cx.emit_value(self.filled(prompt), EventKind::PromptSent).await;
         let mut result = self.inner.generate(prompt, &cx).await;
         if let Ok(message) = result {
-            result = Ok(cx.tell(message, EventKind::Answered).await);
+            result = Ok(cx.emit_value(message, EventKind::Answered).await);
         }
         if let Ok(message) = &result
-            && !cx.has_spoken()
+            && !cx.has_emitted()
         {
             for delta in delta::of_message(message) {
                 cx.delta(delta).await;
@@ -198,7 +198,7 @@ impl Runnable for Model {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

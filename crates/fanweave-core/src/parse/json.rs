@@ -6,12 +6,12 @@ use std::marker::PhantomData;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::parse::complaint;
+use crate::parse::parse_message;
 use crate::parse::partial::Partial;
 use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
 /// Most bytes of an answer that the message of an error shows. 200: three lines.
-const SHOWN_BYTES: usize = 200;
+const MAX_EXCERPT_BYTES: usize = 200;
 
 /// The step that [`json`] and [`json_as`] make.
 #[derive(Debug)]
@@ -91,9 +91,9 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     });
     found.map_err(|error| {
         let (line, column) = place(text, start, &error);
-        let shown = excerpt(text.trim(), SHOWN_BYTES);
+        let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
         let wanted = wanted::<T>();
-        let why = complaint(&error);
+        let why = parse_message(&error);
         let why = why.split(" at line ").next().unwrap_or_default();
         let message = format!("expected {wanted}: {why} at line {line}, column {column} of {shown:?}");
         Error::new(ErrorKind::Parse, message).with_body(text).with_source(error)

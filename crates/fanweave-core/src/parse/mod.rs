@@ -15,23 +15,23 @@ pub mod tool_calls;
 use crate::{Error, ErrorKind, excerpt};
 
 /// Most bytes of an answer that the message of an error shows. 200: three lines.
-const SHOWN_BYTES: usize = 200;
+const MAX_EXCERPT_BYTES: usize = 200;
 
 /// The error of an answer that is not what was expected.
 fn unreadable(expected: &str, found: &str) -> Error {
-    let shown = excerpt(found.trim(), SHOWN_BYTES);
+    let shown = excerpt(found.trim(), MAX_EXCERPT_BYTES);
     Error::new(ErrorKind::Parse, format!("expected {expected}, found {shown:?}")).with_body(found)
 }
 
 /// What a parser says about a value, which it may quote in full: its beginning and its end, which says what was expected.
-pub(crate) fn complaint(error: &serde_json::Error) -> String {
+pub(crate) fn parse_message(error: &serde_json::Error) -> String {
     let why = error.to_string();
-    if why.len() <= 2 * SHOWN_BYTES {
+    if why.len() <= 2 * MAX_EXCERPT_BYTES {
         return why;
     }
-    let mut from = why.len() - SHOWN_BYTES;
+    let mut from = why.len() - MAX_EXCERPT_BYTES;
     while !why.is_char_boundary(from) {
         from += 1;
     }
-    excerpt(&why, SHOWN_BYTES) + &why[from..]
+    excerpt(&why, MAX_EXCERPT_BYTES) + &why[from..]
 }

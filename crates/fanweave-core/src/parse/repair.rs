@@ -43,16 +43,16 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 
     async fn run(&self, mut message: Message, cx: &Context) -> Result<P::Output> {
         // Pieces of a repaired answer are text, not pieces of what the parser gives.
-        let muted = cx.muted();
+        let without_deltas = cx.without_deltas();
         for _ in 0..self.times {
-            let error = match run_within(&self.parser, message.clone(), &muted).await {
+            let error = match run_within(&self.parser, message.clone(), &without_deltas).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
             let prompt = Prompt::new(turns(message.text(), &error).collect::<Vec<_>>());
-            message = self.model.run(prompt, &muted).await?;
+            message = self.model.run(prompt, &without_deltas).await?;
         }
-        run_within(&self.parser, message, &muted).await
+        run_within(&self.parser, message, &without_deltas).await
     }
 
     fn describe(&self) -> Node {
@@ -99,18 +99,18 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
 
     async fn run(&self, mut prompt: Prompt, cx: &Context) -> Result<P::Output> {
         // A partial value could belong to an answer that is then replaced.
-        let muted = cx.muted();
+        let without_deltas = cx.without_deltas();
         for _ in 0..self.times {
-            let message = self.model.run(prompt.clone(), &muted).await?;
+            let message = self.model.run(prompt.clone(), &without_deltas).await?;
             let answer = message.text();
-            let error = match run_within(&self.parser, message, &muted).await {
+            let error = match run_within(&self.parser, message, &without_deltas).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
             prompt.messages.extend(turns(answer, &error));
         }
-        let message = self.model.run(prompt, &muted).await?;
-        run_within(&self.parser, message, &muted).await
+        let message = self.model.run(prompt, &without_deltas).await?;
+        run_within(&self.parser, message, &without_deltas).await
     }
 
     fn describe(&self) -> Node {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::partial::Partial;
 use super::repair::turns;
-use super::{SHOWN_BYTES, complaint, nulls};
+use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
 use crate::runnable::{Chain, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Further tries where nobody says otherwise. 2: models that fail three times do not learn from a fourth.
-const AGAIN: u32 = 2;
+const DEFAULT_MAX_RETRIES: u32 = 2;
 
 /// What an answer stands under where its type is no object: providers take schemas of objects alone.
 const ANSWER: &str = "answer";
@@ -47,7 +47,7 @@ pub struct Structured<T> {
     schema: Arc<Value>,
     /// Whether the schema is one of an object with the answer in it.
     is_wrapped: bool,
-    again: u32,
+    max_retries: u32,
     checks: Vec<Check<T>>,
 }
 
@@ -95,7 +95,7 @@ where
         name: name.into(),
         schema: Arc::new(schema),
         is_wrapped: !is_object,
-        again: AGAIN,
+        max_retries: DEFAULT_MAX_RETRIES,
         checks: Vec::new(),
     }
 }
@@ -162,8 +162,8 @@ fn refer(schema: &mut Value) -> bool {
 impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     /// Asks at most `times` times again. Default 2.
     #[must_use]
-    pub fn again(self, times: u32) -> Self {
-        Self { again: times, ..self }
+    pub fn max_retries(self, times: u32) -> Self {
+        Self { max_retries: times, ..self }
     }
 
     /// Refuses values that fit the type and are wrong all the same: `check` says what is wrong, and the model gets to read it.
@@ -176,7 +176,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     fn read(&self, message: &Message) -> Result<T> {
         let text = message.text();
         let wrong = |what: String| {
-            let shown = excerpt(text.trim(), SHOWN_BYTES);
+            let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
             Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
         };
         let value = self.value(message, &text, wrong)?;
@@ -204,7 +204,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             }
             Some(FinishReason::Refusal | FinishReason::ContentFilter) => {
                 let message =
-                    format!("the model declined to answer: {:?}", excerpt(text.trim(), SHOWN_BYTES));
+                    format!("the model declined to answer: {:?}", excerpt(text.trim(), MAX_EXCERPT_BYTES));
                 Error::new(ErrorKind::Parse, message).with_body(text)
             }
             _ => error,
@@ -216,7 +216,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
             (_, value) => value,
         };
         let of_answer = if self.is_wrapped { &self.schema["properties"][ANSWER] } else { &*self.schema };
-        nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(complaint(&error)))
+        nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(parse_message(&error)))
     }
 
     /// Whether another answer may be better than this one.
@@ -249,29 +249,29 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
             let value = delta.as_text().and_then(|text| partial.push(text))?;
             Some(Delta::Value(if is_wrapped { value.get(ANSWER)?.clone() } else { value }))
         }));
-        let muted = cx.muted();
+        let without_deltas = cx.without_deltas();
         let mut cx = &first;
-        let mut left = self.again;
+        let mut left = self.max_retries;
         loop {
             // The last time nothing is asked after it.
             let kept = (left > 0).then(|| prompt.clone());
             let message = self.model.run(prompt, cx).await?;
             let error = match (self.read(&message), kept) {
                 (Ok(value), _) => return Ok(value),
-                (Err(error), Some(again)) if Self::may_improve(&message) => {
-                    prompt = again;
+                (Err(error), Some(max_retries)) if Self::may_improve(&message) => {
+                    prompt = max_retries;
                     error
                 }
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
             prompt.messages.extend(turns(message.text(), &error));
             left -= 1;
-            cx = &muted;
+            cx = &without_deltas;
         }
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {
@@ -286,7 +286,7 @@ impl<T> Clone for Structured<T> {
             name: self.name.clone(),
             schema: self.schema.clone(),
             is_wrapped: self.is_wrapped,
-            again: self.again,
+            max_retries: self.max_retries,
             checks: self.checks.clone(),
         }
     }
@@ -296,7 +296,7 @@ impl<T> fmt::Debug for Structured<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Structured")
             .field("name", &self.name)
-            .field("again", &self.again)
+            .field("again", &self.max_retries)
             .finish_non_exhaustive()
     }
 }
@@ -324,7 +324,7 @@ mod tests {
         let number = structured_as::<Number>(answers(), "number", schema());
         assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 3 });
 
-        let number = structured_as::<Number>(answers(), "number", schema()).again(1);
+        let number = structured_as::<Number>(answers(), "number", schema()).max_retries(1);
         let error = chain(number).invoke("?").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
         assert!(error.message().starts_with("invalid value: integer `300`, expected u8"), "{error}");
@@ -383,17 +383,19 @@ mod tests {
         });
         // What strict modes make of a property that is not required.
         let model = Fake::script([Ok(r#"{"lines": null, "note": null}"#)]);
-        let read = chain(structured_as::<Page>(model, "page", page.clone()).again(0)).invoke("?").await;
+        let read = chain(structured_as::<Page>(model, "page", page.clone()).max_retries(0)).invoke("?").await;
         assert_eq!(read.unwrap(), Page { lines: 0, note: None });
         let model = Fake::script([Ok(r#"{"answer": [{"lines": null, "note": 1}]}"#)]);
         let pages =
             json!({ "type": "array", "items": { "$ref": "#/$defs/page" }, "$defs": { "page": page } });
-        let read = chain(structured_as::<Vec<Page>>(model, "pages", pages).again(0)).invoke("?").await;
+        let read = chain(structured_as::<Vec<Page>>(model, "pages", pages).max_retries(0)).invoke("?").await;
         assert_eq!(read.unwrap(), [Page { lines: 0, note: Some(1) }]);
         // What is required is still missing.
         let model = Fake::script([Ok(r#"{"n": null}"#)]);
-        let error =
-            chain(structured_as::<Number>(model, "number", schema()).again(0)).invoke("?").await.unwrap_err();
+        let error = chain(structured_as::<Number>(model, "number", schema()).max_retries(0))
+            .invoke("?")
+            .await
+            .unwrap_err();
         assert!(error.message().starts_with("invalid type: null, expected u8"), "{error}");
     }
 
@@ -418,17 +420,17 @@ mod tests {
                 r#"{"n": 340282366920938463463374607431768211455, "answer": -36893488147419103232}"#,
             )])
         };
-        let read = chain(structured_as::<Large>(model(), "large", schema()).again(0)).invoke("?").await;
+        let read = chain(structured_as::<Large>(model(), "large", schema()).max_retries(0)).invoke("?").await;
         assert_eq!(read.unwrap(), Large { n: u128::MAX });
         let integer = json!({ "type": "integer" });
-        let read = chain(structured_as::<i128>(model(), "large", integer).again(0)).invoke("?").await;
+        let read = chain(structured_as::<i128>(model(), "large", integer).max_retries(0)).invoke("?").await;
         assert_eq!(read.unwrap(), -(1 << 65));
     }
 
     #[tokio::test]
     async fn what_is_wrong_with_a_huge_answer_is_said_in_a_few_lines() {
         let huge: &'static str = format!(r#"{{"n": "{}"}}"#, "x".repeat(1_000_000)).leak();
-        let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).again(0);
+        let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).max_retries(0);
         let error = chain(number).invoke("?").await.unwrap_err();
         assert!(error.to_string().len() < 1000, "{} bytes", error.to_string().len());
         assert!(error.message().contains("expected u8"), "{error}");

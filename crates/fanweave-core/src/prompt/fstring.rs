@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
 /// # }
 /// ```
 pub fn fstring(text: &str) -> Chain<Vars, Prompt> {
-    super::template::or_broken(Template::fstring(text))
+    super::template::or_invalid(Template::fstring(text))
 }
 
 impl Template {

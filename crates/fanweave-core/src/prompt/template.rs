@@ -215,11 +215,11 @@ impl Runnable for Template {
 /// # }
 /// ```
 pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
-    or_broken(Template::parse(text))
+    or_invalid(Template::parse(text))
 }
 
 /// A chain that begins with a template, or fails for lack of one.
-pub(super) fn or_broken(template: Result<Template>) -> Chain<Vars, Prompt> {
+pub(super) fn or_invalid(template: Result<Template>) -> Chain<Vars, Prompt> {
     match template {
         Ok(template) => chain(template),
         Err(error) => chain(Broken(error)),

@@ -113,10 +113,10 @@ impl RunTools {
         let parts = Arc::new(AtomicU32::new(0));
         loop {
             let ask = Prompt { messages: said.messages.clone(), parameters: parameters.clone() };
-            let heard_as = cx.mapped(Box::new(Round::new(&said, parts.clone())));
-            let message = match heard(&self.with.model, ask, &heard_as).await {
+            let streams_as = cx.mapped(Box::new(Round::new(&said, parts.clone())));
+            let message = match heard(&self.with.model, ask, &streams_as).await {
                 Ok(message) => message,
-                Err(error) => return Err(said.broken_off(error)),
+                Err(error) => return Err(said.tool_loop_error(error)),
             };
             said.rounds += 1;
             said.usage += message.usage();
@@ -150,7 +150,7 @@ impl RunTools {
             said.summary()
         );
         let error = Error::new(ErrorKind::RecursionLimit, message).with_partial(said.answer().clone());
-        said.broken_off(error)
+        said.tool_loop_error(error)
     }
 
     fn too_many_failures(&self, said: Transcript) -> Error {
@@ -159,7 +159,7 @@ impl RunTools {
             self.max_failures,
             said.summary()
         );
-        said.broken_off(Error::new(ErrorKind::Step, message))
+        said.tool_loop_error(Error::new(ErrorKind::Step, message))
     }
 }
 
@@ -174,7 +174,7 @@ impl Runnable for RunTools {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

@@ -11,14 +11,14 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::Tool;
-use crate::parse::{complaint, nulls};
+use crate::parse::{nulls, parse_message};
 use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
 /// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
 /// Longest name of a tool. Source: OpenAI's and Anthropic's references.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 /// The tools that a call offers to its model. Cheap to clone.
 ///
@@ -104,11 +104,11 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
     }
     let arguments = call.parse_arguments().map_err(|error| {
         let message =
-            format!("the arguments are not valid JSON ({}); send one JSON object", complaint(&error));
+            format!("the arguments are not valid JSON ({}); send one JSON object", parse_message(&error));
         Error::new(kind, message).with_source(error)
     })?;
     nulls::read(arguments, schema, schema).map_err(|error| {
-        let message = format!("the arguments do not fit the schema: {}", complaint(&error));
+        let message = format!("the arguments do not fit the schema: {}", parse_message(&error));
         Error::new(kind, message).with_source(error)
     })
 }
@@ -144,9 +144,9 @@ impl Tools {
     /// Why a tool of that name cannot be part of the set.
     fn refuses(&self, name: &str) -> Option<Error> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-        let message = if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(is_plain) {
+        let message = if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(is_plain) {
             format!(
-                "`{name}` cannot be the name of a tool: use 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-`"
+                "`{name}` cannot be the name of a tool: use 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-`"
             )
         } else if self.get(name).is_some() {
             format!("there are two tools of the name `{name}`: rename one of them")
@@ -227,9 +227,9 @@ impl Tools {
     async fn call(&self, call: &ToolCall, cx: &Context) -> ToolResult {
         let name = self
             .get(&call.name)
-            .map_or_else(|| excerpt(&call.name, LONGEST_NAME).into(), |entry| entry.name.clone());
+            .map_or_else(|| excerpt(&call.name, MAX_NAME_LEN).into(), |entry| entry.name.clone());
         // What a tool streams is no piece of the answer.
-        let cx = cx.muted().lent().begin(&name).await;
+        let cx = cx.without_deltas().undriven().begin(&name).await;
         let result = self.outcome(call, &cx).await;
         let (content, is_error) = match &result {
             Ok(content) => (content.clone(), false),
@@ -263,7 +263,7 @@ impl Tools {
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let mut message = format!("there is no tool `{}`", excerpt(name, LONGEST_NAME));
+        let mut message = format!("there is no tool `{}`", excerpt(name, MAX_NAME_LEN));
         if let Some(near) = closest(name, self.names()) {
             message += &format!("; did you mean `{near}`?");
         } else if !self.is_empty() {

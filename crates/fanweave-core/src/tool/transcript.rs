@@ -44,7 +44,7 @@ impl Transcript {
     pub fn of(error: &Error) -> Option<&Transcript> {
         let mut source = StdError::source(error);
         while let Some(error) = source {
-            if let Some(broken) = error.downcast_ref::<BrokenOff>() {
+            if let Some(broken) = error.downcast_ref::<ToolLoopError>() {
                 return Some(&broken.transcript);
             }
             source = error.source();
@@ -78,8 +78,8 @@ impl Transcript {
     }
 
     /// `error`, with this transcript.
-    pub(super) fn broken_off(self, error: Error) -> Error {
-        error.clone().with_source(BrokenOff { transcript: self, error })
+    pub(super) fn tool_loop_error(self, error: Error) -> Error {
+        error.clone().with_source(ToolLoopError { transcript: self, error })
     }
 }
 
@@ -129,18 +129,18 @@ impl Transcript {
 
 /// A loop that failed.
 #[derive(Debug)]
-struct BrokenOff {
+struct ToolLoopError {
     transcript: Transcript,
     error: Error,
 }
 
-impl fmt::Display for BrokenOff {
+impl fmt::Display for ToolLoopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the tools' loop broke off after {} rounds: {}", self.transcript.rounds, self.error)
     }
 }
 
-impl StdError for BrokenOff {
+impl StdError for ToolLoopError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         self.error.source()
     }

@@ -7,7 +7,7 @@ use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
 use crate::krate;
 
 /// Longest name that providers take. `Tools` says the same at run time.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 pub(super) struct Options {
     /// By which path fanweave is named.
@@ -88,11 +88,11 @@ fn name(name: LitStr) -> Result<LitStr> {
 
 fn is_name(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    !text.is_empty() && text.len() <= LONGEST_NAME && text.chars().all(is_plain)
+    !text.is_empty() && text.len() <= MAX_NAME_LEN && text.chars().all(is_plain)
 }
 
 fn rule() -> String {
-    format!("providers take 1 to {LONGEST_NAME} ASCII letters, digits, `_` and `-` as a name")
+    format!("providers take 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-` as a name")
 }
 
 impl Options {

@@ -20,7 +20,7 @@ use crate::transport::call::HttpModel;
 const OPENING: &str = r#"{"custom_id":""#;
 
 /// Most characters of a request's name. Source: Anthropic's limit.
-const LONGEST_NAME: usize = 64;
+const MAX_NAME_LEN: usize = 64;
 
 /// Sixteen digits and a dash.
 const FINGERPRINT: usize = 17;
@@ -69,7 +69,7 @@ pub(super) struct Anthropic;
 impl Batches for Anthropic {
     fn line(&self, id: &str, request: &HttpRequest) -> Result<Vec<u8>> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let most = LONGEST_NAME - FINGERPRINT;
+        let most = MAX_NAME_LEN - FINGERPRINT;
         if id.is_empty() || id.len() > most || !id.chars().all(is_plain) {
             let message = format!(
                 "{id:?} cannot name a request of Anthropic's batches: write up to {most} letters, digits, - and _"

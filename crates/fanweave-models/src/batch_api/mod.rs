@@ -42,13 +42,13 @@ use openai::OpenAi;
 /// ```
 pub struct BatchClient {
     model: HttpModel,
-    form: Form,
+    form: BatchDialect,
     parameters: Parameters,
 }
 
 /// Whose words are spoken.
 #[derive(Debug, Clone, Copy)]
-enum Form {
+enum BatchDialect {
     OpenAi,
     Anthropic,
 }
@@ -85,15 +85,15 @@ pub enum BatchStatus {
 
 impl BatchClient {
     /// Most requests of a batch that this crate makes. Providers take more; results are held in memory by the batch.
-    pub const MOST_REQUESTS: usize = 10_000;
+    pub const MAX_REQUESTS: usize = 10_000;
     /// Most bytes of a batch that this crate makes.
-    pub const MOST_BYTES: usize = 48 << 20;
+    pub const MAX_BYTES: usize = 48 << 20;
 
     /// `None` for a dialect whose batch API is not known here.
     pub(crate) fn new(mut model: HttpModel, dialect: Dialect) -> Option<Self> {
         let form = match dialect {
-            Dialect::Chat => Form::OpenAi,
-            Dialect::Anthropic => Form::Anthropic,
+            Dialect::Chat => BatchDialect::OpenAi,
+            Dialect::Anthropic => BatchDialect::Anthropic,
             _ => return None,
         };
         let parameters = Parameters::default();
@@ -103,7 +103,7 @@ impl BatchClient {
             messages: &[],
             parameters: &parameters,
             stream: false,
-            patience: std::time::Duration::MAX,
+            idle_timeout: std::time::Duration::MAX,
         };
         let headers = model.protocol.request(&call).map(|request| request.headers).unwrap_or_default();
         for (name, value) in headers {
@@ -135,11 +135,11 @@ impl BatchClient {
             messages: &prompt.messages,
             parameters: &parameters,
             stream: false,
-            patience: std::time::Duration::MAX,
+            idle_timeout: std::time::Duration::MAX,
         })?;
         match self.form {
-            Form::OpenAi => OpenAi.line(id, &request),
-            Form::Anthropic => Anthropic.line(id, &request),
+            BatchDialect::OpenAi => OpenAi.line(id, &request),
+            BatchDialect::Anthropic => Anthropic.line(id, &request),
         }
     }
 
@@ -152,8 +152,8 @@ impl BatchClient {
     /// The provider's, or the transport's. Whether the batch was taken is then to be asked with `find`.
     pub async fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> Result<String> {
         match self.form {
-            Form::OpenAi => OpenAi.submit(&self.model, tag, lines).await,
-            Form::Anthropic => Anthropic.submit(&self.model, tag, lines).await,
+            BatchDialect::OpenAi => OpenAi.submit(&self.model, tag, lines).await,
+            BatchDialect::Anthropic => Anthropic.submit(&self.model, tag, lines).await,
         }
     }
 
@@ -165,8 +165,8 @@ impl BatchClient {
     /// The provider's, or the transport's.
     pub async fn find(&self, tag: &str, requests: usize) -> Result<Option<String>> {
         match self.form {
-            Form::OpenAi => OpenAi.find(&self.model, tag, requests).await,
-            Form::Anthropic => Anthropic.find(&self.model, tag, requests).await,
+            BatchDialect::OpenAi => OpenAi.find(&self.model, tag, requests).await,
+            BatchDialect::Anthropic => Anthropic.find(&self.model, tag, requests).await,
         }
     }
 
@@ -176,8 +176,8 @@ impl BatchClient {
     /// The provider's, or the transport's.
     pub async fn poll(&self, batch: &str) -> Result<BatchStatus> {
         match self.form {
-            Form::OpenAi => OpenAi.poll(&self.model, batch).await,
-            Form::Anthropic => Anthropic.poll(&self.model, batch).await,
+            BatchDialect::OpenAi => OpenAi.poll(&self.model, batch).await,
+            BatchDialect::Anthropic => Anthropic.poll(&self.model, batch).await,
         }
     }
 
@@ -187,8 +187,8 @@ impl BatchClient {
     /// The provider's, or the transport's. What failed in one line is that line's result.
     pub async fn collect(&self, batch: &str) -> Result<Vec<(String, Result<Message>)>> {
         match self.form {
-            Form::OpenAi => OpenAi.collect(&self.model, batch).await,
-            Form::Anthropic => Anthropic.collect(&self.model, batch).await,
+            BatchDialect::OpenAi => OpenAi.collect(&self.model, batch).await,
+            BatchDialect::Anthropic => Anthropic.collect(&self.model, batch).await,
         }
     }
 }

@@ -7,11 +7,11 @@ use fanweave_core::{Context, Error, Priority, Result, RetryPolicy};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 
-use crate::transport::again::{Attempt, Manner, drive};
+use crate::transport::again::{Attempt, CallOptions, drive};
 use crate::transport::call::HttpModel;
 use crate::transport::exchange::Exchange;
-use crate::transport::limits::{AccountPermit, Ask};
-use crate::transport::retry::Tries;
+use crate::transport::limits::{AccountPermit, RequestSize};
+use crate::transport::retry::Attempts;
 use crate::transport::unsent::never_sent;
 
 /// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
@@ -117,15 +117,17 @@ async fn again<T: Send, F: Future<Output = Result<T>> + Send>(
     let retry = match repeat {
         Repeat::Yes => model.retry,
         // A rate limit alone says that nothing was done.
-        Repeat::No => RetryPolicy { patience: model.retry.patience, ..RetryPolicy::never() },
+        Repeat::No => {
+            RetryPolicy { max_rate_limit_wait: model.retry.max_rate_limit_wait, ..RetryPolicy::never() }
+        }
     };
     // Its tokens are counted by the provider's limits of batches.
-    let ask = Ask { bytes: 0, max_tokens: Some(0) };
-    let manner = Manner { retry, ask, hedge: false };
+    let ask = RequestSize { bytes: 0, max_tokens: Some(0) };
+    let options = CallOptions { retry, ask, hedge: false };
     // Nothing else of the caller's waits while it waits for this.
     let cx = Context::new().with_priority(Priority::Batch).driven();
-    let tries = Tries::new(retry, Priority::Batch, model.account.clone());
-    let (done, _) = drive(&Once { model, once }, tries, &manner, &cx).await?;
+    let attempts = Attempts::new(retry, Priority::Batch, model.account.clone());
+    let (done, _) = drive(&Once { model, once }, attempts, &options, &cx).await?;
     Ok(done)
 }
 

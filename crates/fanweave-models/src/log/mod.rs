@@ -70,7 +70,7 @@ pub struct CallRecord {
 /// ```
 pub trait LogSink: Send + Sync + 'static {
     /// Most calls that it is told of at the same time. Default 8. A sink of 1 is told of them in the order of their ends.
-    const AT_ONCE: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
+    const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
     /// Tells of one call. An error is counted, and the call is not told again.
     fn tell(&self, record: CallRecord) -> impl Future<Output = Result<()>> + Send;
@@ -180,7 +180,7 @@ impl Counts {
 
 async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, counts: Arc<Counts>) {
     let records = stream::poll_fn(move |cx| waiting.poll_recv(cx));
-    let told = records.for_each_concurrent(S::AT_ONCE.get(), |record| async {
+    let told = records.for_each_concurrent(S::CONCURRENCY.get(), |record| async {
         // One that panics must not end the log of all others.
         let told = AssertUnwindSafe(async { sink.tell(record).await }).catch_unwind();
         let count = match told.await {

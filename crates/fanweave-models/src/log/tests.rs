@@ -65,7 +65,7 @@ async fn a_sink_of_one_at_a_time_is_told_in_order() {
     struct Ordered(Arc<Mutex<Vec<String>>>);
 
     impl LogSink for Ordered {
-        const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN;
+        const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN;
 
         async fn tell(&self, record: CallRecord) -> Result<()> {
             let asked = record.prompt.last_user_text();

@@ -17,7 +17,7 @@ pub(super) fn request(
     parameters: &Parameters,
     stream: bool,
 ) -> Result<(HttpRequest, Value)> {
-    let call = Call { model: "m", messages, parameters, stream, patience: Duration::MAX };
+    let call = Call { model: "m", messages, parameters, stream, idle_timeout: Duration::MAX };
     let request = protocol.request(&call)?;
     let body = serde_json::from_slice(&request.body).expect("a request is JSON");
     Ok((request, body))

@@ -10,8 +10,8 @@ use fanweave_core::{Context, Error, ErrorKind, EventKind, Result, RetryPolicy, R
 use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::limits::{Account, AccountPermit, Ask, Waiter};
-use super::retry::{Failed, Tries};
+use super::limits::{Account, AccountPermit, RequestSize, Waiter};
+use super::retry::{Attempts, Failed};
 
 /// What is tried: a request, as often as it takes.
 pub(crate) trait Attempt: Sync {
@@ -23,12 +23,12 @@ pub(crate) trait Attempt: Sync {
     /// Makes ready what does not belong into the time of the request.
     fn prepare(&self) -> impl Future<Output = Result<Self::Ready>> + Send;
 
-    /// Sends the request once, and tells `permit` how it ended. Sets `spoken` when a piece has been handed out.
+    /// Sends the request once, and tells `permit` how it ended. Sets `emitted` when a piece has been handed out.
     fn send(
         &self,
         ready: Self::Ready,
         permit: &mut AccountPermit,
-        spoken: &mut bool,
+        emitted: &mut bool,
         cx: &Context,
     ) -> impl Future<Output = Result<Self::Answer>> + Send;
 
@@ -43,9 +43,9 @@ pub(crate) trait Attempt: Sync {
 
 /// How a call is sent.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Manner {
+pub(crate) struct CallOptions {
     pub(crate) retry: RetryPolicy,
-    pub(crate) ask: Ask,
+    pub(crate) ask: RequestSize,
     /// Whether a late request may be sent a second time.
     pub(crate) hedge: bool,
 }
@@ -58,15 +58,15 @@ pub(crate) struct Manner {
 pub(crate) async fn again<A: Attempt + Clone + Send + 'static>(
     call: A,
     account: &Arc<Account>,
-    manner: Manner,
+    options: CallOptions,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
     // Two functions: the future of one would have room for the variables of both.
     if cx.is_driven() {
-        let tries = Tries::new(manner.retry, cx.priority(), account.clone());
-        drive(&call, tries, &manner, cx).await
+        let attempts = Attempts::new(options.retry, cx.priority(), account.clone());
+        drive(&call, attempts, &options, cx).await
     } else {
-        undriven(call, account, manner, cx).await
+        undriven(call, account, options, cx).await
     }
 }
 
@@ -74,41 +74,41 @@ pub(crate) async fn again<A: Attempt + Clone + Send + 'static>(
 async fn undriven<A: Attempt + Clone + Send + 'static>(
     call: A,
     account: &Arc<Account>,
-    manner: Manner,
+    options: CallOptions,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    let mut tries = Tries::new(manner.retry, cx.priority(), account.clone());
+    let mut attempts = Attempts::new(options.retry, cx.priority(), account.clone());
     if !cx.is_limited()
-        && let Some((permit, presence)) = account.admit_in_place(&tries.waiter(manner.ask, cx))
+        && let Some((permit, poll_watch)) = account.admit_in_place(&attempts.waiter(options.ask, cx))
     {
-        let attempt = tries.begin();
-        let (mut spoken, mut failed) = (false, Failed::default());
+        let attempt = attempts.begin();
+        let (mut emitted, mut failed) = (false, Failed::default());
         let sent = async {
             let ready = call.prepare().await?;
-            send(&call, ready, permit, &manner, &mut spoken, &mut failed, cx).await
+            send(&call, ready, permit, &options, &mut emitted, &mut failed, cx).await
         };
         // In a box: the few who call without a task of their own have room for it.
-        match presence.of(Box::pin(sent)).await {
+        match poll_watch.of(Box::pin(sent)).await {
             Ok(answer) => return Ok((answer, attempt)),
-            Err(error) => retry(&call, &mut tries, attempt, &manner, error, spoken, failed, cx).await?,
+            Err(error) => retry(&call, &mut attempts, attempt, &options, error, emitted, failed, cx).await?,
         }
     }
-    cx.in_task(move |cx| async move { drive(&call, tries, &manner, &cx).await }).await
+    cx.in_task(move |cx| async move { drive(&call, attempts, &options, &cx).await }).await
 }
 
 /// Sends a request until it succeeds or there is no use, in the caller's own task.
 pub(crate) async fn drive<A: Attempt>(
     call: &A,
-    mut tries: Tries,
-    manner: &Manner,
+    mut attempts: Attempts,
+    options: &CallOptions,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
     loop {
-        let attempt = tries.begin();
-        let (mut spoken, mut failed) = (false, Failed::default());
-        match once(call, &mut tries, manner, &mut spoken, &mut failed, cx).await {
+        let attempt = attempts.begin();
+        let (mut emitted, mut failed) = (false, Failed::default());
+        match once(call, &mut attempts, options, &mut emitted, &mut failed, cx).await {
             Ok(answer) => return Ok((answer, attempt)),
-            Err(error) => retry(call, &mut tries, attempt, manner, error, spoken, failed, cx).await?,
+            Err(error) => retry(call, &mut attempts, attempt, options, error, emitted, failed, cx).await?,
         }
     }
 }
@@ -123,11 +123,11 @@ pub(crate) async fn drive<A: Attempt>(
 )]
 async fn retry<A: Attempt>(
     call: &A,
-    tries: &mut Tries,
+    attempts: &mut Attempts,
     attempt: u32,
-    manner: &Manner,
+    options: &CallOptions,
     error: Error,
-    spoken: bool,
+    emitted: bool,
     failed: Failed,
     cx: &Context,
 ) -> Result<()> {
@@ -136,14 +136,14 @@ async fn retry<A: Attempt>(
     let may_be_billed = !is_answered && failed.sent.is_some() && !call.never_sent(&error);
     let error = call.named(error);
     if may_be_billed {
-        cx.emit(EventKind::Unanswered(manner.ask.usage())).await;
+        cx.emit(EventKind::Unanswered(options.ask.usage())).await;
     }
-    if spoken {
+    if emitted {
         // What has been handed out cannot be taken back.
         return Err(error.with_attempts(attempt));
     }
     let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
-    let wait = tries.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
+    let wait = attempts.after(error.clone(), failed, left).map_err(|error| call.named(error))?;
     cx.emit(EventKind::Retrying { attempt, wait, error }).await;
     tokio::select! {
         () = sleep(wait) => Ok(()),
@@ -154,20 +154,20 @@ async fn retry<A: Attempt>(
 /// Waits for permits and sends the request once. Notes in `failed` what is known of a failure.
 async fn once<A: Attempt>(
     call: &A,
-    tries: &mut Tries,
-    manner: &Manner,
-    spoken: &mut bool,
+    attempts: &mut Attempts,
+    options: &CallOptions,
+    emitted: &mut bool,
     failed: &mut Failed,
     cx: &Context,
 ) -> Result<A::Answer> {
-    let waiter = tries.waiter(manner.ask, cx);
+    let waiter = attempts.waiter(options.ask, cx);
     let ready = call.prepare().await?;
     let (run, permit) = tokio::select! {
         biased;
         stopping = cx.draining() => return Err(stopping),
-        entered = enter(tries.account(), waiter, cx) => entered?,
+        entered = enter(attempts.account(), waiter, cx) => entered?,
     };
-    send(call, ready, permit.with_run(run), manner, spoken, failed, cx).await
+    send(call, ready, permit.with_run(run), options, emitted, failed, cx).await
 }
 
 /// Sends the request once, with its permit and that of its run. They are held until the answer has been read, and no longer. Notes in `failed`
@@ -176,8 +176,8 @@ async fn send<A: Attempt>(
     call: &A,
     ready: A::Ready,
     mut permit: AccountPermit,
-    manner: &Manner,
-    spoken: &mut bool,
+    options: &CallOptions,
+    emitted: &mut bool,
     failed: &mut Failed,
     cx: &Context,
 ) -> Result<A::Answer> {
@@ -186,13 +186,13 @@ async fn send<A: Attempt>(
     let mut first = pin!(async {
         // Held no longer than it takes, also where the second one takes longer.
         let mut permit = permit;
-        let done = call.send(ready, &mut permit, spoken, cx).await;
+        let done = call.send(ready, &mut permit, emitted, cx).await;
         judged(done, &permit, failed)
     });
-    if !manner.hedge {
+    if !options.hedge {
         return first.as_mut().await;
     }
-    let (account, ask) = (&account, manner.ask);
+    let (account, ask) = (&account, options.ask);
     let first = match select(first, pin!(late(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,

@@ -14,14 +14,14 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
-use super::again::{Attempt, Manner, again};
+use super::again::{Attempt, CallOptions, again};
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
 use super::hints::{retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
-use super::limits::{Account, AccountPermit, Ask, Refusal, Report};
+use super::limits::{Account, AccountPermit, Refusal, Report, RequestSize};
 use super::secret::Secret;
 use super::unsent::never_sent;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
@@ -76,10 +76,10 @@ impl ChatModel for SharedModel {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let (sending, manner) = self.sending(&prompt, cx)?;
+        let (sending, options) = self.sending(&prompt, cx)?;
         // Thousands of calls may wait with their prompts: one copy of each is enough.
         drop(prompt);
-        let (mut message, attempts) = again(sending, &self.account, manner, cx).await?;
+        let (mut message, attempts) = again(sending, &self.account, options, cx).await?;
         reply(&mut message).attempts = attempts;
         Ok(message)
     }
@@ -87,25 +87,25 @@ impl ChatModel for SharedModel {
 
 impl SharedModel {
     /// The request for a prompt, and how it is sent.
-    fn sending(&self, prompt: &Prompt, cx: &Context) -> Result<(Sending, Manner)> {
+    fn sending(&self, prompt: &Prompt, cx: &Context) -> Result<(Sending, CallOptions)> {
         // Its raw body is of a whole answer only.
         let Timeouts { first_byte, total, .. } = self.timeouts;
-        let patience = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
+        let idle_timeout = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
         let mut request = self.protocol.request(&Call {
             model: prompt.parameters.model.as_deref().unwrap_or(&self.model),
             messages: &prompt.messages,
             parameters: &prompt.parameters,
             stream: cx.wants_deltas(),
-            patience,
+            idle_timeout,
         })?;
         if !self.headers.contains_key(IDEMPOTENCY_KEY) {
             request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
         }
         let ask = ask(prompt, &request);
         // Whoever wants no retries wants one request.
-        let hedge = cx.hedges() && !request.streams && self.retry.attempts.get() > 1;
-        let manner = Manner { retry: self.retry, ask, hedge };
-        Ok((Sending { model: self.clone(), request }, manner))
+        let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
+        let options = CallOptions { retry: self.retry, ask, hedge };
+        Ok((Sending { model: self.clone(), request }, options))
     }
 }
 
@@ -128,7 +128,7 @@ impl Attempt for Sending {
         &self,
         key: Self::Ready,
         permit: &mut AccountPermit,
-        spoken: &mut bool,
+        emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
         let Self { model, request } = self;
@@ -146,7 +146,7 @@ impl Attempt for Sending {
             let headers = &answer.head.headers;
             permit.report(&Report::read(headers, time_of(headers, SystemTime::now())));
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
-                model.streamed(&mut answer, permit, spoken, cx).await
+                model.streamed(&mut answer, permit, emitted, cx).await
             } else {
                 // Also where a server does not know how to stream: the whole answer is then its only piece.
                 model.plain(&mut answer).await
@@ -173,12 +173,12 @@ impl Attempt for Sending {
 }
 
 /// What a request asks for. Images and the like are bytes, and hardly tokens.
-fn ask(prompt: &Prompt, request: &HttpRequest) -> Ask {
+fn ask(prompt: &Prompt, request: &HttpRequest) -> RequestSize {
     let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
     let has_media = parts().any(|part| matches!(part, Part::Image(_) | Part::Audio(_) | Part::File(_)));
     let bytes =
         if has_media { parts().filter_map(Part::as_text).map(str::len).sum() } else { request.body.len() };
-    Ask { bytes, max_tokens: prompt.parameters.max_tokens.map(Into::into) }
+    RequestSize { bytes, max_tokens: prompt.parameters.max_tokens.map(Into::into) }
 }
 
 impl HttpModel {
@@ -226,7 +226,7 @@ impl HttpModel {
         &self,
         answer: &mut Exchange,
         permit: &mut AccountPermit,
-        spoken: &mut bool,
+        emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
         let mut stream = Streamed {
@@ -242,7 +242,7 @@ impl HttpModel {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     let read = stream.read_last(|error, event| self.unreadable(answer, error, event));
-                    stream.hand_out(permit, spoken, cx).await;
+                    stream.hand_out(permit, emitted, cx).await;
                     if stream.decoder.is_complete() {
                         break Ok(());
                     }
@@ -257,7 +257,7 @@ impl HttpModel {
             };
             let read = stream.read(&chunk, |error, event| self.unreadable(answer, error, event));
             // What came before a failure is handed out before it.
-            stream.hand_out(permit, spoken, cx).await;
+            stream.hand_out(permit, emitted, cx).await;
             if stream.decoder.is_done() {
                 break answer.finish().await;
             }
@@ -267,7 +267,7 @@ impl HttpModel {
         };
         match ended {
             Ok(()) => {
-                stream.hand_out_all(permit, spoken, cx).await;
+                stream.hand_out_all(permit, emitted, cx).await;
                 Ok(stream.fold.into_message())
             }
             Err(error) => Err(match stream.fold.into_message() {
@@ -432,24 +432,24 @@ impl Streamed {
 
     /// Hands out what waits, once there is something that the answer consists of: a stream that breaks before
     /// can be asked for again, and nobody has seen two beginnings.
-    async fn hand_out(&mut self, permit: &mut AccountPermit, spoken: &mut bool, cx: &Context) {
+    async fn hand_out(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
         let is_piece = |delta: &Delta| {
             use Delta::*;
             matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. })
         };
         if !self.begun && self.waiting.iter().any(is_piece) {
             self.begun = true;
-            cx.emit(EventKind::FirstPiece).await;
+            cx.emit(EventKind::FirstChunk).await;
         }
         if self.begun {
-            self.hand_out_all(permit, spoken, cx).await;
+            self.hand_out_all(permit, emitted, cx).await;
         }
     }
 
-    async fn hand_out_all(&mut self, permit: &mut AccountPermit, spoken: &mut bool, cx: &Context) {
+    async fn hand_out_all(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
         for delta in self.waiting.drain(..) {
             // A stream that only the transport asked for can be asked for again.
-            *spoken = cx.wants_deltas();
+            *emitted = cx.wants_deltas();
             self.fold.push(&delta);
             permit.while_held(pin!(cx.delta(delta))).await;
         }

@@ -72,11 +72,11 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    way: Way,
+    way: TransportKind,
 }
 
 /// How requests reach their servers.
-enum Way {
+enum TransportKind {
     Pool(Pool),
     Own(Arc<dyn DynTransport>),
     /// What the environment says of proxies cannot be followed. Reported by the first request: nobody has built
@@ -99,14 +99,14 @@ impl Client {
         ClientBuilder::default()
     }
 
-    fn new(settings: Settings, way: Way) -> Self {
+    fn new(settings: Settings, way: TransportKind) -> Self {
         Self(Arc::new(Inner { settings, way }))
     }
 
     /// A free connection for a request to `uri`, if there is one.
     pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
         match &self.0.way {
-            Way::Pool(pool) => pool.free_lease(uri),
+            TransportKind::Pool(pool) => pool.free_lease(uri),
             _ => None,
         }
     }
@@ -117,9 +117,9 @@ impl Client {
     /// As the request itself.
     pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
         match &self.0.way {
-            Way::Pool(pool) => pool.lease(uri).await.map(Some),
-            Way::Own(_) => Ok(None),
-            Way::None(error) => Err(error.clone()),
+            TransportKind::Pool(pool) => pool.lease(uri).await.map(Some),
+            TransportKind::Own(_) => Ok(None),
+            TransportKind::None(error) => Err(error.clone()),
         }
     }
 
@@ -134,12 +134,12 @@ impl Client {
         held: &mut Option<Lease>,
     ) -> Result<Response<Body>> {
         match &self.0.way {
-            Way::Pool(pool) => {
+            TransportKind::Pool(pool) => {
                 let answer = pool.send(request.map(Full::new), held).await?;
                 Ok(answer.map(|body| Body::pooled(body, held.take())))
             }
-            Way::Own(transport) => transport.send(request).await,
-            Way::None(error) => Err(error.clone()),
+            TransportKind::Own(transport) => transport.send(request).await,
+            TransportKind::None(error) => Err(error.clone()),
         }
     }
 
@@ -167,7 +167,9 @@ impl Default for Client {
         let shared = || {
             let settings = ClientBuilder::default().settings;
             let way = Proxies::from_env(&|name| std::env::var(name).ok())
-                .map_or_else(Way::None, |proxies| Way::Pool(pool(&settings, Vec::new(), proxies)));
+                .map_or_else(TransportKind::None, |proxies| {
+                    TransportKind::Pool(pool(&settings, Vec::new(), proxies))
+                });
             Client::new(settings, way)
         };
         SHARED.get_or_init(shared).clone()
@@ -307,14 +309,14 @@ impl ClientBuilder {
             None => {
                 let from_env = || Proxies::from_env(&|name| std::env::var(name).ok());
                 let proxies = proxies.map_or_else(from_env, Ok)?;
-                Way::Pool(pool(&settings, roots, proxies))
+                TransportKind::Pool(pool(&settings, roots, proxies))
             }
             Some(_) if proxies.is_some() || !roots.is_empty() => {
                 let message = "a client with a transport of its own has neither proxy nor root certificates: \
                                set them there";
                 return Err(Error::new(ErrorKind::Config, message));
             }
-            Some(transport) => Way::Own(transport),
+            Some(transport) => TransportKind::Own(transport),
         };
         Ok(Client::new(settings, way))
     }

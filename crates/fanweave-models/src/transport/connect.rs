@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-use super::descriptors::{self, Budget, Permit};
+use super::descriptors::{self, DescriptorBudget, Permit};
 use super::exchange::{broken, causes};
 use super::proxy::Proxies;
 use super::unsent::{unsent, without_descriptor};
@@ -36,7 +36,7 @@ pub(crate) type Sent = Full<Bytes>;
 const STREAMS: usize = 100;
 
 /// Most requests at once on one HTTP/2 connection, whatever the server takes: one lost packet stops all of them.
-const MOST_STREAMS: usize = 256;
+const MAX_STREAMS: usize = 256;
 
 /// Says how many requests at once a server takes on a connection. It may change its mind.
 pub(crate) type Streams = Arc<dyn Fn() -> usize + Send + Sync>;
@@ -55,7 +55,7 @@ pub(crate) struct Connector {
     timeout: Duration,
     roots: Vec<CertificateDer<'static>>,
     pub(crate) proxies: Proxies,
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<DescriptorBudget>,
     /// Built with the first request over TLS: reading the certificates of the platform takes milliseconds.
     tls: OnceLock<TlsConnector>,
 }
@@ -66,7 +66,7 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(timeout));
         tcp.enforce_http(false);
-        Self { tcp, timeout, roots, proxies, budget: Budget::shared(), tls: OnceLock::new() }
+        Self { tcp, timeout, roots, proxies, budget: DescriptorBudget::shared(), tls: OnceLock::new() }
     }
 
     /// Opens a connection to the host of `uri`. It takes the permit; a failure leaves it.
@@ -211,7 +211,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(
     let streams = Arc::new(move || {
         let held = connection.lock().unwrap_or_else(PoisonError::into_inner);
         let told = held.as_ref().map_or(1, http2::Connection::current_max_send_streams);
-        told.clamp(1, MOST_STREAMS)
+        told.clamp(1, MAX_STREAMS)
     });
     Ok(Opened::Many { sender, streams })
 }

@@ -5,7 +5,7 @@
 //! fewest connections first, so that a busy host cannot keep them all.
 //!
 //! Other code of the process takes descriptors too. An attempt to connect that fails for want of one lowers the budget to
-//! what is open now ([`Budget::ran_out`]), and the budget is raised again one by one, after a pause.
+//! what is open now ([`DescriptorBudget::ran_out`]), and the budget is raised again one by one, after a pause.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -42,10 +42,10 @@ pub fn connection_notice() -> Option<String> {
     SHARED.get()?.notice()
 }
 
-static SHARED: OnceLock<Arc<Budget>> = OnceLock::new();
+static SHARED: OnceLock<Arc<DescriptorBudget>> = OnceLock::new();
 
 /// Permits for sockets, of one process.
-pub(crate) struct Budget {
+pub(crate) struct DescriptorBudget {
     state: Mutex<State>,
     /// Soft limit of open files, where there is one.
     soft: fn() -> Option<usize>,
@@ -104,12 +104,12 @@ pub(crate) trait Host: Send + Sync {
 
 /// The right to have one socket. Dropped after the socket.
 pub(crate) struct Permit {
-    budget: Arc<Budget>,
+    budget: Arc<DescriptorBudget>,
     share: Arc<Share>,
     is_connected: bool,
 }
 
-impl Budget {
+impl DescriptorBudget {
     /// The budget of the process.
     pub(crate) fn shared() -> Arc<Self> {
         SHARED.get_or_init(|| Arc::new(Self::new(soft_limit))).clone()
@@ -224,7 +224,7 @@ impl Budget {
     pub(crate) fn ran_out(&self, permit: Permit) -> bool {
         let now = Instant::now();
         self.was_short.store(true, Ordering::Relaxed);
-        let goes_on = {
+        let continues = {
             let mut state = self.state();
             let (limit, connected) = (state.open.saturating_sub(1), state.connected);
             let lowered = state.lowered.get_or_insert_with(|| Lowered {
@@ -241,7 +241,7 @@ impl Budget {
             none_since.is_none_or(|since| since.elapsed() < PATIENCE)
         };
         drop(permit);
-        goes_on
+        continues
     }
 
     /// Allows one socket more than before, if the pause is over.
@@ -285,7 +285,7 @@ impl State {
         self.open >= self.maximum()
     }
 
-    fn permit(&mut self, budget: &Arc<Budget>, share: &Arc<Share>) -> Permit {
+    fn permit(&mut self, budget: &Arc<DescriptorBudget>, share: &Arc<Share>) -> Permit {
         self.open += 1;
         share.open.fetch_add(1, Ordering::Relaxed);
         Permit { budget: budget.clone(), share: share.clone(), is_connected: false }
@@ -301,7 +301,7 @@ impl State {
     }
 
     /// Permits for those who wait, as many as there are: to the hosts with the fewest first.
-    fn grant(&mut self, budget: &Arc<Budget>) -> Vec<(oneshot::Sender<Permit>, Permit)> {
+    fn grant(&mut self, budget: &Arc<DescriptorBudget>) -> Vec<(oneshot::Sender<Permit>, Permit)> {
         let mut granted = Vec::new();
         while !self.is_full() {
             self.queues.retain_mut(Queue::is_waiting_after_pruning);

@@ -160,8 +160,9 @@ pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
         sentence.split([' ', '\n', '\t', ':', '-', '"', '`', '\'', '(', '*', '~']).collect();
     // Dates keep their dashes and colons.
     let whole: Vec<&str> = sentence.split_ascii_whitespace().collect();
-    let named =
-        (0..words.len()).filter(|at| ANCHORS.contains(&words[*at])).find_map(|at| spoken(&words[at + 1..]));
+    let named = (0..words.len())
+        .filter(|at| ANCHORS.contains(&words[*at]))
+        .find_map(|at| duration_in_sentence(&words[at + 1..]));
     let dated = || {
         let at = |at: &usize| ANCHORS.contains(&whole[*at]);
         (0..whole.len()).filter(at).find_map(|at| {
@@ -174,7 +175,7 @@ pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
 }
 
 /// Numbers with units at the beginning of `words`, behind fillers: `about 1 minute and 30 seconds`.
-fn spoken(words: &[&str]) -> Option<Duration> {
+fn duration_in_sentence(words: &[&str]) -> Option<Duration> {
     let mut words =
         words.iter().filter(|word| !word.is_empty()).skip_while(|word| FILLERS.contains(word)).peekable();
     let (mut total, mut found) = (0.0, false);

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! Account   who waits, and wakes whom: the only part that is asynchronous
-//!  └ line      when the next one may go, and what an answer teaches: pure, with the time brought along
+//!  └ limiter      when the next one may go, and what an answer teaches: pure, with the time brought along
 //!     ├ queue     who waits, and who is next
-//!     ├ presence  calls that hold a permit and are not polled
+//!     ├ poll_watch  calls that hold a permit and are not polled
 //!     ├ outage    failures that are no call's own: hold, probe, reopen
 //!     ├ bucket    a rate: requests or tokens
 //!     ├ tokens    what a request will cost
@@ -30,26 +30,26 @@ use std::time::Duration;
 use fanweave_core::{Error, ErrorKind, Result, RunPermit, Usage, WaitReason};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use self::line::{Line, Ticket, Turn};
-use self::presence::Presence;
-use self::queue::Seat;
-use self::tokens::Need;
-use super::retry::Patience;
+use self::limiter::{Admission, AdmittedRequest, Limiter};
+use self::poll_watch::PollWatch;
+use self::queue::QueueKey;
+use self::tokens::TokenCount;
+use super::retry::OutageTimeout;
 
 pub(crate) use self::headers::Report;
-pub(crate) use self::line::Refusal;
+pub(crate) use self::limiter::Refusal;
 pub(crate) use self::outage::{RunOfFailures, Verdict};
 pub(crate) use self::queue::Waiter;
 pub use self::state::{AccountState, AccountStatus, account_states};
-pub(crate) use self::tokens::Ask;
+pub(crate) use self::tokens::RequestSize;
 
 mod bucket;
 mod capacity;
 mod chance;
 mod headers;
-mod line;
+mod limiter;
 mod outage;
-mod presence;
+mod poll_watch;
 mod queue;
 mod recent;
 mod state;
@@ -92,7 +92,7 @@ pub(crate) struct AccountKey {
 /// The limiter of one account.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    line: Mutex<Line>,
+    limiter: Mutex<Limiter>,
 }
 
 type Accounts = Mutex<HashMap<AccountKey, Arc<Account>>>;
@@ -109,18 +109,19 @@ impl Account {
         // Whoever makes new keys for ever must not fill the memory with accounts that nobody uses.
         if accounts.len() == accounts.capacity() && !accounts.contains_key(&key) {
             let now = Instant::now();
-            accounts
-                .retain(|_, account| Arc::strong_count(account) > 1 || !lock(&account.line).is_at_rest(now));
+            accounts.retain(|_, account| {
+                Arc::strong_count(account) > 1 || !lock(&account.limiter).is_at_rest(now)
+            });
         }
         accounts.entry(key).or_default().clone()
     }
 
     /// Changes the state, and wakes the call that may go because of it.
-    fn change<T>(&self, change: impl FnOnce(&mut Line) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Limiter) -> T) -> T {
         let (changed, leader) = {
-            let mut line = lock(&self.line);
-            let changed = change(&mut line);
-            (changed, line.elect())
+            let mut limiter = lock(&self.limiter);
+            let changed = change(&mut limiter);
+            (changed, limiter.elect())
         };
         if let Some(leader) = leader {
             leader.wake();
@@ -130,22 +131,22 @@ impl Account {
 
     /// Sets ceilings, in place of those set before.
     pub(crate) fn set_limits(&self, limits: RateLimits) {
-        self.change(|line| line.set_limits(limits, Instant::now()));
+        self.change(|limiter| limiter.set_limits(limits, Instant::now()));
     }
 
     /// Admits nothing for `wait`, because the server asked for it.
     pub(crate) fn close_for(&self, wait: Duration) {
-        lock(&self.line).close(wait, Instant::now());
+        lock(&self.limiter).close(wait, Instant::now());
     }
 
     /// The number of a call that begins.
     pub(crate) fn begin_call(&self) -> u64 {
-        lock(&self.line).begin_call()
+        lock(&self.limiter).begin_call()
     }
 
     /// A permit right now, if no other call is queued for one.
     pub(crate) fn try_admit(self: &Arc<Self>, waiter: &Waiter) -> Option<AccountPermit> {
-        let ticket = lock(&self.line).try_admit(waiter, Instant::now())?;
+        let ticket = lock(&self.limiter).try_admit(waiter, Instant::now())?;
         Some(self.permit(ticket))
     }
 
@@ -164,18 +165,18 @@ impl Account {
         waiter: Waiter,
         permit: impl Fn() -> Option<S>,
     ) -> Result<Option<(S, AccountPermit)>> {
-        let queued = Queued { seat: lock(&self.line).enter(waiter), account: self };
+        let queued = Queued { queue_key: lock(&self.limiter).enter(waiter), account: self };
         let mut timer = None;
         poll_fn(|task| {
             loop {
-                let turn = lock(&self.line).turn(queued.seat, task.waker(), &permit, Instant::now());
+                let turn = lock(&self.limiter).turn(queued.queue_key, task.waker(), &permit, Instant::now());
                 match turn {
-                    Turn::Now(run, ticket) => return Poll::Ready(Ok(Some((run, self.permit(ticket))))),
-                    Turn::NoPermit => return Poll::Ready(Ok(None)),
-                    Turn::Never { need, limit } => return Poll::Ready(Err(too_large(need, limit))),
-                    Turn::Unavailable(error) => return Poll::Ready(Err(error)),
-                    Turn::Wait(None) => return Poll::Pending,
-                    Turn::Wait(Some(when)) => {
+                    Admission::Now(run, ticket) => return Poll::Ready(Ok(Some((run, self.permit(ticket))))),
+                    Admission::NoPermit => return Poll::Ready(Ok(None)),
+                    Admission::Never { need, limit } => return Poll::Ready(Err(too_large(need, limit))),
+                    Admission::Unavailable(error) => return Poll::Ready(Err(error)),
+                    Admission::Wait(None) => return Poll::Pending,
+                    Admission::Wait(Some(when)) => {
                         let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(when)));
                         timer.as_mut().reset(when);
                         ready!(timer.as_mut().poll(task));
@@ -191,36 +192,36 @@ impl Account {
     pub(crate) fn admit_in_place(
         self: &Arc<Self>,
         waiter: &Waiter,
-    ) -> Option<(AccountPermit, Arc<Presence>)> {
-        let (ticket, presence) = lock(&self.line).admit_in_place(waiter, Instant::now())?;
-        Some((self.permit(ticket), presence))
+    ) -> Option<(AccountPermit, Arc<PollWatch>)> {
+        let (ticket, poll_watch) = lock(&self.limiter).admit_in_place(waiter, Instant::now())?;
+        Some((self.permit(ticket), poll_watch))
     }
 
-    fn permit(self: &Arc<Self>, ticket: Ticket) -> AccountPermit {
+    fn permit(self: &Arc<Self>, ticket: AdmittedRequest) -> AccountPermit {
         AccountPermit { account: self.clone(), run: None, ticket, is_settled: false }
     }
 
     /// What a run of failures turned out to be.
     pub(crate) fn verdict(&self, run: RunOfFailures) -> Verdict {
-        lock(&self.line).outage.verdict(run)
+        lock(&self.limiter).outage.verdict(run)
     }
 
     /// What is known of failures right now.
     pub(crate) fn health(&self) -> Health {
         let now = Instant::now();
-        let line = lock(&self.line);
+        let limiter = lock(&self.limiter);
         Health {
-            answers: line.outage.answers(),
-            are_bad: line.outage.are_bad(),
-            is_flaky: line.outage.is_flaky(),
-            answers_most: !line.outage.holds() && line.outage.answered_within(LATELY, now),
+            answers: limiter.outage.answers(),
+            are_bad: limiter.outage.are_bad(),
+            is_flaky: limiter.outage.is_flaky(),
+            answers_most: !limiter.outage.holds() && limiter.outage.answered_within(LATELY, now),
         }
     }
 
     /// The reason why calls wait right now.
     pub(crate) fn wait_reason(&self) -> WaitReason {
-        let line = lock(&self.line);
-        match line.outage.last().filter(|_| line.outage.holds()) {
+        let limiter = lock(&self.limiter);
+        match limiter.outage.last().filter(|_| limiter.outage.holds()) {
             Some(error) => WaitReason::Outage(error.clone()),
             None => WaitReason::Limit,
         }
@@ -228,33 +229,34 @@ impl Account {
 
     /// The error of a call that does not wait for the end of an outage. `None` without one.
     pub(crate) fn unavailable(&self) -> Option<Error> {
-        let line = lock(&self.line);
-        line.outage.holds().then(|| line.outage.unavailable(Instant::now()))
+        let limiter = lock(&self.limiter);
+        limiter.outage.holds().then(|| limiter.outage.unavailable(Instant::now()))
     }
 
     /// The error of a call that has failed since `since` and has waited long enough for the end of an outage.
-    pub(crate) fn gives_up(&self, patience: Patience, since: Instant) -> Option<Error> {
+    pub(crate) fn gives_up(&self, outage_timeout: OutageTimeout, since: Instant) -> Option<Error> {
         let now = Instant::now();
-        let line = lock(&self.line);
-        line.outage
-            .expires(since, |has_answered| patience.of(has_answered))
+        let limiter = lock(&self.limiter);
+        limiter
+            .outage
+            .expires(since, |has_answered| outage_timeout.of(has_answered))
             .filter(|at| *at <= now)
-            .map(|_| line.outage.unavailable(now))
+            .map(|_| limiter.outage.unavailable(now))
     }
 
     /// When a request that was sent at `sent` is so late that another one may overtake it.
     pub(crate) fn late(&self, sent: Instant) -> Option<Instant> {
-        lock(&self.line).late(sent)
+        lock(&self.limiter).late(sent)
     }
 
     /// Whether a late request may be sent a second time.
     pub(crate) fn may_hedge(&self) -> bool {
-        lock(&self.line).may_hedge()
+        lock(&self.limiter).may_hedge()
     }
 
     /// A permit for a late request that is sent a second time, if there is one right now.
-    pub(crate) fn try_hedge(self: &Arc<Self>, ask: Ask) -> Option<AccountPermit> {
-        let ticket = lock(&self.line).hedge(ask, Instant::now())?;
+    pub(crate) fn try_hedge(self: &Arc<Self>, ask: RequestSize) -> Option<AccountPermit> {
+        let ticket = lock(&self.limiter).hedge(ask, Instant::now())?;
         Some(self.permit(ticket))
     }
 }
@@ -285,12 +287,12 @@ fn too_large(need: u64, limit: u64) -> Error {
 /// A call in the queue.
 struct Queued<'a> {
     account: &'a Account,
-    seat: Seat,
+    queue_key: QueueKey,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.account.change(|line| line.queue.leave(self.seat));
+        self.account.change(|limiter| limiter.queue.leave(self.queue_key));
     }
 }
 
@@ -303,7 +305,7 @@ pub(crate) struct AccountPermit {
     account: Arc<Account>,
     /// The permit of the run, which lasts as long.
     run: Option<RunPermit>,
-    ticket: Ticket,
+    ticket: AdmittedRequest,
     is_settled: bool,
 }
 
@@ -314,7 +316,7 @@ impl AccountPermit {
     /// Takes note of how the request failed. Gives the run of failures that it is part of, where it may not have been its
     /// own fault.
     pub(crate) fn judge(&self, error: &Error) -> Option<RunOfFailures> {
-        self.account.change(|line| line.judge(&self.ticket, error, Instant::now()))
+        self.account.change(|limiter| limiter.judge(&self.ticket, error, Instant::now()))
     }
 
     /// Whether no other request is in flight beside it, because it may be the cause of outages, and the server was answering
@@ -351,9 +353,9 @@ impl AccountPermit {
         if let Some(run) = self.run.take_if(|run| run.is_wanted()) {
             run.give_up();
         }
-        let is_wanted = |line: &Line| line.queue.waiting() != [0, 0];
-        if !self.ticket.is_given_up && is_wanted(&lock(&self.account.line)) {
-            self.account.change(|line| line.give_up(&mut self.ticket, Instant::now()));
+        let is_wanted = |limiter: &Limiter| limiter.queue.waiting() != [0, 0];
+        if !self.ticket.is_given_up && is_wanted(&lock(&self.account.limiter)) {
+            self.account.change(|limiter| limiter.give_up(&mut self.ticket, Instant::now()));
         }
     }
 
@@ -364,22 +366,22 @@ impl AccountPermit {
 
     /// Takes note of what the head of an answer says.
     pub(crate) fn report(&self, report: &Report) {
-        lock(&self.account.line).sync(report, Instant::now());
+        lock(&self.account.limiter).sync(report, Instant::now());
     }
 
     /// Takes note of a success, and of the tokens it came to.
     pub(crate) fn succeeded(&mut self, usage: Option<Usage>) {
         // Some servers count nothing, and some anything.
         let usage = usage.filter(|usage| (1..=tokens::MOST).contains(&usage.total_tokens()));
-        let counted =
-            usage.map(|usage| Need { input: usage.input_tokens as f64, output: usage.output_tokens as f64 });
+        let counted = usage
+            .map(|usage| TokenCount { input: usage.input_tokens as f64, output: usage.output_tokens as f64 });
         self.is_settled = true;
         let now = Instant::now();
-        let mut line = lock(&self.account.line);
-        let was_held = line.outage.holds();
-        line.succeeded(&self.ticket, counted, now);
-        let leader = if was_held { line.elect() } else { None };
-        drop(line);
+        let mut limiter = lock(&self.account.limiter);
+        let was_held = limiter.outage.holds();
+        limiter.succeeded(&self.ticket, counted, now);
+        let leader = if was_held { limiter.elect() } else { None };
+        drop(limiter);
         // The end of an outage is what all wait for.
         leader.into_iter().for_each(Waker::wake);
     }
@@ -387,7 +389,7 @@ impl AccountPermit {
     /// Takes note of a refusal.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         self.is_settled = true;
-        lock(&self.account.line).refused(&self.ticket, refusal, Instant::now());
+        lock(&self.account.limiter).refused(&self.ticket, refusal, Instant::now());
     }
 }
 
@@ -395,15 +397,15 @@ impl Drop for AccountPermit {
     fn drop(&mut self) {
         let leader = {
             let now = Instant::now();
-            let mut line = lock(&self.account.line);
+            let mut limiter = lock(&self.account.limiter);
             if !self.is_settled {
-                line.failed(&self.ticket, now);
+                limiter.failed(&self.ticket, now);
             }
-            line.ended(&self.ticket, now);
-            let leader = line.queue.leader();
-            let next = line.elect();
+            limiter.ended(&self.ticket, now);
+            let leader = limiter.queue.leader();
+            let next = limiter.elect();
             // The leader of before wakes by itself where only the clock is in its way.
-            next.filter(|_| line.queue.leader() != leader || line.waits_for_answers())
+            next.filter(|_| limiter.queue.leader() != leader || limiter.waits_for_answers())
         };
         if let Some(leader) = leader {
             leader.wake();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanweave_core::{Context, Error, ErrorKind, Priority, RetryPolicy};
 use tokio::time::Instant;
 
-use super::limits::{Account, Ask, RunOfFailures, Verdict, Waiter};
+use super::limits::{Account, RequestSize, RunOfFailures, Verdict, Waiter};
 
 /// What a wait for a rate limit counts as at least: a server that always asks to wait for no time, or until a date
 /// that is over, would otherwise be asked for ever.
@@ -23,14 +23,14 @@ const MAX_UNANSWERED: u32 = 2;
 
 /// How long a call waits for the end of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Patience {
+pub(crate) struct OutageTimeout {
     /// Once the account has answered anything.
     after_answers: Duration,
     /// Before that: the address or the network may be wrong.
     before_answers: Duration,
 }
 
-impl Patience {
+impl OutageTimeout {
     /// That of `policy`, or what calls of that priority have.
     pub(crate) fn new(policy: &RetryPolicy, priority: Priority) -> Self {
         let seconds = |after, before| Self {
@@ -57,9 +57,9 @@ impl Patience {
 
 /// The requests of one call.
 #[derive(Debug)]
-pub(crate) struct Tries {
+pub(crate) struct Attempts {
     policy: RetryPolicy,
-    patience: Patience,
+    outage_timeout: OutageTimeout,
     account: Arc<Account>,
     /// The number of the call on its account.
     call: u64,
@@ -108,11 +108,11 @@ pub(crate) struct Failed {
     pub(crate) sent: Option<Instant>,
 }
 
-impl Tries {
+impl Attempts {
     pub(crate) fn new(policy: RetryPolicy, priority: Priority, account: Arc<Account>) -> Self {
         Self {
             policy,
-            patience: Patience::new(&policy, priority),
+            outage_timeout: OutageTimeout::new(&policy, priority),
             call: account.begin_call(),
             account,
             sent: 0,
@@ -142,7 +142,7 @@ impl Tries {
     }
 
     /// The call as its account queues it.
-    pub(crate) fn waiter(&mut self, ask: Ask, cx: &Context) -> Waiter {
+    pub(crate) fn waiter(&mut self, ask: RequestSize, cx: &Context) -> Waiter {
         self.settle();
         self.has_alternatives = cx.has_alternatives();
         let failed_in = self.undecided.last().map(|failure| failure.run);
@@ -156,7 +156,7 @@ impl Tries {
             failed_in,
             last_run: self.last_run,
             has_alternatives: self.has_alternatives,
-            patience: self.patience,
+            outage_timeout: self.outage_timeout,
             since: self.since.unwrap_or_else(Instant::now),
             is_last: cx.last_call().cloned(),
         }
@@ -203,8 +203,8 @@ impl Tries {
             Some(asked) => asked,
             None => self.policy.backoff(self.limited - 1),
         };
-        if self.waited + wait.max(LEAST) > self.policy.patience {
-            return match self.policy.patience {
+        if self.waited + wait.max(LEAST) > self.policy.max_rate_limit_wait {
+            return match self.policy.max_rate_limit_wait {
                 Duration::ZERO => Err(error.with_attempts(self.sent)),
                 most => self.give_up(error, &format!("its waits for rate limits would exceed {most:?}")),
             };
@@ -234,16 +234,16 @@ impl Tries {
         }
         let undecided = u32::try_from(self.undecided.len()).unwrap_or(u32::MAX);
         // Who has another model to use, or no patience, does not wait for the verdict.
-        let is_hasty = self.has_alternatives || self.patience.is_none();
+        let is_hasty = self.has_alternatives || self.outage_timeout.is_none();
         // Others were asked after it had failed, and answered. There may be none left to prove it once more.
         let is_bad = health.are_bad;
         let counted = if is_hasty || is_bad { self.charged + undecided } else { self.charged };
-        if counted >= self.policy.attempts.get() {
+        if counted >= self.policy.max_attempts.get() {
             return Err(error.clone().with_attempts(self.sent));
         }
-        if !self.patience.is_none()
+        if !self.outage_timeout.is_none()
             && undecided > 0
-            && let Some(unavailable) = self.account.gives_up(self.patience, since)
+            && let Some(unavailable) = self.account.gives_up(self.outage_timeout, since)
         {
             return Err(unavailable.with_attempts(self.sent));
         }
@@ -263,15 +263,21 @@ impl Tries {
                 let billed = self.undecided.iter().filter(|failure| failure.is_unanswered).count();
                 if billed > MAX_UNANSWERED as usize {
                     // More of them would be charged, and may be paid for.
-                    let most = self.policy.base.saturating_mul(2u32.saturating_pow(n)).min(self.policy.cap);
+                    let most = self
+                        .policy
+                        .initial_backoff
+                        .saturating_mul(2u32.saturating_pow(n))
+                        .min(self.policy.max_backoff);
                     return Ok(most / 2 + (most / 2).mul_f64(fastrand::f64()));
                 }
                 if health.answers_most && error.kind() != ErrorKind::Overloaded {
                     // Where others are answered, nobody is helped by a long wait.
-                    let most = self.policy.base.min(self.policy.cap) / if health.is_flaky { 8 } else { 1 };
+                    let most = self.policy.initial_backoff.min(self.policy.max_backoff)
+                        / if health.is_flaky { 8 } else { 1 };
                     return Ok(most / 2 + (most / 2).mul_f64(fastrand::f64()));
                 }
-                Ok(RetryPolicy { cap: self.policy.cap.min(MAX_BACKOFF), ..self.policy }.backoff(n))
+                Ok(RetryPolicy { max_backoff: self.policy.max_backoff.min(MAX_BACKOFF), ..self.policy }
+                    .backoff(n))
             }
         }
     }
@@ -286,7 +292,7 @@ impl Tries {
                 false
             }
             // Who wants no patience wants to hear of each failure.
-            Verdict::Outage if self.patience.is_none() => {
+            Verdict::Outage if self.outage_timeout.is_none() => {
                 self.charged += 1;
                 false
             }

@@ -15,7 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 const REDACTED: &str = "[redacted]";
 
 /// Shorter texts are placeholders such as `test` or `x`, which would be found in any sentence.
-const SHORTEST_KEY: usize = 8;
+const MIN_KEY_LEN: usize = 8;
 
 /// An API key. Cheap to clone.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ impl fmt::Debug for Secret {
 }
 
 fn forms(key: &str) -> Vec<SecretString> {
-    if key.len() < SHORTEST_KEY {
+    if key.len() < MIN_KEY_LEN {
         return Vec::new();
     }
     let mut forms = Vec::new();
@@ -112,7 +112,7 @@ fn forms(key: &str) -> Vec<SecretString> {
 
 /// `text` without `key`, where it holds it, whichever of its characters are escaped.
 fn without_key(text: &str, key: &str) -> Option<String> {
-    if key.len() < SHORTEST_KEY {
+    if key.len() < MIN_KEY_LEN {
         return None;
     }
     let (mut rest, mut at) = (0, 0);

@@ -66,7 +66,7 @@ impl Account {
             .base_url(server.base_url())
             .api_key("sk-test")
             .client(client)
-            .retry(RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() })
+            .retry(RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() })
             .limits(RateLimits { concurrency, ..RateLimits::default() })
             .build()
             .unwrap();

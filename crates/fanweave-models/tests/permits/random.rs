@@ -19,7 +19,7 @@ use crate::watchdog::watched;
 const RUNS: u64 = 300;
 
 /// Compositions at the same time: they wait for their servers nearly always.
-const AT_ONCE: usize = 8;
+const CONCURRENCY: usize = 8;
 
 #[derive(Debug)]
 struct Setup {
@@ -108,7 +108,7 @@ fn random_compositions_end_and_keep_to_the_limit_of_their_account() {
     let (next, total, began) = (AtomicU64::new(0), Mutex::new(Figures::default()), Instant::now());
     let failed = Mutex::new(Vec::new());
     thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
+        for _ in 0..CONCURRENCY {
             scope.spawn(|| {
                 loop {
                     let run = next.fetch_add(1, Ordering::Relaxed);

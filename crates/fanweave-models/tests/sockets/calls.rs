@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 /// Retries at once: these tests use real time.
 fn hasty() -> RetryPolicy {
     RetryPolicy {
-        base: Duration::from_millis(1),
+        initial_backoff: Duration::from_millis(1),
         outage_timeout: Some(Duration::ZERO),
         ..RetryPolicy::default()
     }

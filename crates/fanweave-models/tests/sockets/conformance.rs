@@ -538,7 +538,7 @@ async fn a_long_answer_of_anthropics_is_streamed_inside_and_may_be_asked_for_aga
         streamed(anthropic, sent)
     })
     .await;
-    let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+    let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
     let model = anthropic.on(&format!("http://{}", server.address), "m").retry(hasty).build().unwrap();
     let long = Parameters { max_tokens: Some(64_000), ..Parameters::default() };
     let message = model.invoke(with("x", long)).await.unwrap();
@@ -632,7 +632,7 @@ async fn an_embedding_is_asked_for_again_and_an_error_names_its_model() {
     })
     .await;
     let url = format!("http://{}", server.address);
-    let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+    let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
     let embedder = OPENAI.on(&url, "e").retry(hasty).build_embedder().unwrap();
     assert_eq!(embedder.embed(["x"]).await.unwrap().vectors, [[1.0]]);
     let error = embedder.embed(["x"]).await.unwrap_err();

@@ -16,7 +16,7 @@ const CANARY: &str = "sk-canary-5f3a9c+/=";
 
 fn hasty() -> RetryPolicy {
     RetryPolicy {
-        base: Duration::from_millis(1),
+        initial_backoff: Duration::from_millis(1),
         outage_timeout: Some(Duration::ZERO),
         ..RetryPolicy::default()
     }

@@ -16,7 +16,7 @@ const IN_SOCKETS: usize = 16 * MIB;
 
 fn hasty() -> RetryPolicy {
     RetryPolicy {
-        base: Duration::from_millis(1),
+        initial_backoff: Duration::from_millis(1),
         outage_timeout: Some(Duration::ZERO),
         ..RetryPolicy::default()
     }
@@ -148,7 +148,7 @@ async fn a_server_that_never_answers_the_tls_greeting_ends_with_the_connect_time
 async fn a_host_without_an_address_is_tried_again_within_the_policy() {
     // Longer than a label may be: refused before anybody is asked.
     let url = format!("http://{}.invalid/v1", "x".repeat(64));
-    let policy = RetryPolicy { attempts: 3.try_into().unwrap(), ..hasty() };
+    let policy = RetryPolicy { max_attempts: 3.try_into().unwrap(), ..hasty() };
     let model = ModelBuilder::new("vllm/x").base_url(url).retry(policy).build().unwrap();
     let error = model.invoke("x").await.unwrap_err();
     assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, true, 3));

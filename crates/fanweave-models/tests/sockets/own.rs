@@ -32,7 +32,7 @@ impl HttpTransport for Recorded {
 }
 
 fn model(client: Client) -> ModelBuilder {
-    let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+    let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
     ModelBuilder::new("vllm/x").base_url("http://recorded/v1").client(client).retry(hasty)
 }
 

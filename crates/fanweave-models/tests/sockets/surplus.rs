@@ -118,8 +118,8 @@ fn echo(prompt: &str) -> Vec<u8> {
 /// Asks 1,000 questions, `at_once` at the same time, with a pause after each. Counts the answers to other questions.
 async fn foreign(gateway: &Gateway, at_once: usize, pause: Duration, padding: usize) -> usize {
     let policy = RetryPolicy {
-        attempts: 20.try_into().unwrap(),
-        base: Duration::from_millis(1),
+        max_attempts: 20.try_into().unwrap(),
+        initial_backoff: Duration::from_millis(1),
         ..RetryPolicy::default()
     };
     let client = Client::builder().no_proxy().build().unwrap();
@@ -196,7 +196,7 @@ fn bytes(acts: &[Act]) -> Vec<u8> {
 }
 
 fn once_more() -> RetryPolicy {
-    RetryPolicy { base: MS, ..RetryPolicy::default() }
+    RetryPolicy { initial_backoff: MS, ..RetryPolicy::default() }
 }
 
 /// The first answer of a connection is certain. The second one is not, if another follows.

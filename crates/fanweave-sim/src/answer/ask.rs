@@ -9,13 +9,13 @@ use crate::draw::Fingerprint;
 
 /// What a model is asked, whichever dialect the request came in.
 ///
-/// Build one with [`Ask::new`] and set what differs.
+/// Build one with [`ChatRequest::new`] and set what differs.
 ///
 /// ```
-/// use fanweave_sim::answer::{Ask, Content, Tool, answer};
+/// use fanweave_sim::answer::{ChatRequest, Content, Tool, answer};
 /// use serde_json::json;
 ///
-/// let mut ask = Ask::new("sim/writer", "What is the weather in Paris?");
+/// let mut ask = ChatRequest::new("sim/writer", "What is the weather in Paris?");
 /// ask.tools = vec![Tool {
 ///     name: "get_weather".into(),
 ///     description: "Current weather of a city".into(),
@@ -25,11 +25,11 @@ use crate::draw::Fingerprint;
 /// assert_eq!(calls[0].arguments, r#"{"city":"Paris"}"#);
 /// ```
 #[derive(Clone, Debug)]
-pub struct Ask<'a> {
+pub struct ChatRequest<'a> {
     /// Name of the model, which also chooses its [`Kind`](super::Kind).
     pub model: Cow<'a, str>,
     /// The conversation so far, oldest first.
-    pub turns: Vec<Turn<'a>>,
+    pub messages: Vec<ChatMessage<'a>>,
     /// What the text of the answer must look like. Default [`Format::Text`].
     pub format: Format,
     /// The tools on offer. Default none.
@@ -50,7 +50,7 @@ pub struct Ask<'a> {
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn<'a> {
+pub struct ChatMessage<'a> {
     /// Who speaks.
     pub role: Role,
     /// What is said; for a tool, its result.
@@ -73,10 +73,10 @@ pub enum Role {
 /// What the text of an answer must look like.
 ///
 /// ```
-/// use fanweave_sim::answer::{Ask, Content, Format, answer};
+/// use fanweave_sim::answer::{ChatRequest, Content, Format, answer};
 /// use serde_json::json;
 ///
-/// let mut ask = Ask::new("sim/writer", "How old is the speaker, who says she is 42?");
+/// let mut ask = ChatRequest::new("sim/writer", "How old is the speaker, who says she is 42?");
 /// let properties = json!({ "age": { "type": "integer" } });
 /// ask.format = Format::Schema(json!({ "type": "object", "properties": properties, "required": ["age"] }));
 /// assert_eq!(answer(&ask).answers[0].content, Content::Text(r#"{"age":42}"#.into()));
@@ -118,19 +118,19 @@ pub enum ToolChoice {
     Named(String),
 }
 
-impl<'a> Ask<'a> {
+impl<'a> ChatRequest<'a> {
     /// Asks `model` a single question.
     #[must_use]
     pub fn new(model: impl Into<Cow<'a, str>>, prompt: impl Into<Cow<'a, str>>) -> Self {
-        Self::of_turns(model, vec![Turn { role: Role::User, text: prompt.into() }])
+        Self::from_messages(model, vec![ChatMessage { role: Role::User, text: prompt.into() }])
     }
 
     /// Asks `model` to continue a conversation.
     #[must_use]
-    pub fn of_turns(model: impl Into<Cow<'a, str>>, turns: Vec<Turn<'a>>) -> Self {
+    pub fn from_messages(model: impl Into<Cow<'a, str>>, messages: Vec<ChatMessage<'a>>) -> Self {
         Self {
             model: model.into(),
-            turns,
+            messages,
             format: Format::Text,
             tools: Vec::new(),
             tool_choice: ToolChoice::Auto,
@@ -145,21 +145,21 @@ impl<'a> Ask<'a> {
     /// The text of the last turn of a user, or of the last turn at all if no user spoke.
     #[must_use]
     pub fn last_user_text(&self) -> &str {
-        let last_user = self.turns.iter().rfind(|turn| turn.role == Role::User);
-        last_user.or(self.turns.last()).map_or("", |turn| &turn.text)
+        let last_user = self.messages.iter().rfind(|turn| turn.role == Role::User);
+        last_user.or(self.messages.last()).map_or("", |turn| &turn.text)
     }
 
     /// Tokens of all turns, counted turn by turn.
     #[must_use]
     pub fn input_tokens(&self) -> u64 {
-        self.turns.iter().map(|turn| count_tokens(&turn.text)).sum::<u64>().max(1)
+        self.messages.iter().map(|turn| count_tokens(&turn.text)).sum::<u64>().max(1)
     }
 
     /// A number that differs with the model, any turn, the seed and the candidate.
     pub(super) fn fingerprint(&self, candidate: usize) -> u64 {
         let mut hash = Fingerprint::default();
         hash.add(self.model.as_bytes());
-        for turn in &self.turns {
+        for turn in &self.messages {
             hash.add(&[turn.role as u8]);
             hash.add(turn.text.as_bytes());
         }

@@ -1,6 +1,6 @@
 //! What the simulated model says: a pure function of the request, without sockets, clocks or chance.
 //!
-//! [`answer`] takes an [`Ask`], which is what every dialect boils down to, and gives a [`Reply`]. The same ask always
+//! [`answer`] takes an [`ChatRequest`], which is what every dialect boils down to, and gives a [`Reply`]. The same ask always
 //! gets the same reply. How long it takes, what it costs in limits and how it fails is decided elsewhere.
 
 mod ask;
@@ -19,7 +19,7 @@ mod topic;
 mod words;
 mod writer;
 
-pub use ask::{Ask, Format, Role, Tool, ToolChoice, Turn};
+pub use ask::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 pub use embedding::{default_dimensions, embed};
 pub use pieces::pieces;
 pub use tokens::count_tokens;
@@ -29,11 +29,11 @@ use crate::draw::Rng;
 /// How a simulated model answers, which its name decides.
 ///
 /// ```
-/// use fanweave_sim::answer::{Ask, Content, Kind, answer};
+/// use fanweave_sim::answer::{ChatRequest, Content, Kind, answer};
 ///
 /// assert_eq!(Kind::of_model("sim/echo"), Kind::Echo);
 /// assert_eq!(Kind::of_model("gpt-5-mini"), Kind::Writer);
-/// let echo = answer(&Ask::new("echo", "123456789"));
+/// let echo = answer(&ChatRequest::new("echo", "123456789"));
 /// assert_eq!(echo.answers[0].content, Content::Text("cbf43926 123456789".into()));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,15 +111,15 @@ pub enum Finish {
 /// Answers a request.
 ///
 /// ```
-/// use fanweave_sim::answer::{Ask, Content, answer};
+/// use fanweave_sim::answer::{ChatRequest, Content, answer};
 ///
-/// let reply = answer(&Ask::new("sim/writer", "List 3 titles for an article about tidal power."));
+/// let reply = answer(&ChatRequest::new("sim/writer", "List 3 titles for an article about tidal power."));
 /// let Content::Text(text) = &reply.answers[0].content else { unreachable!("no tools were offered") };
 /// assert_eq!(text.lines().count(), 3);
 /// assert!(text.contains("Tidal Power"));
 /// ```
 #[must_use]
-pub fn answer(ask: &Ask<'_>) -> Reply {
+pub fn answer(ask: &ChatRequest<'_>) -> Reply {
     let answers: Vec<Answer> = match Kind::of_model(&ask.model) {
         Kind::Echo => {
             let text = echo::answer(ask.last_user_text());
@@ -135,7 +135,7 @@ pub fn answer(ask: &Ask<'_>) -> Reply {
 }
 
 /// The writer's answer: tool calls where they are due, else an instance of the schema, else prose.
-fn write(ask: &Ask<'_>, candidate: usize) -> Answer {
+fn write(ask: &ChatRequest<'_>, candidate: usize) -> Answer {
     let mut rng = Rng::new(ask.fingerprint(candidate));
     if let Some(calls) = tools::calls(ask, &mut rng) {
         let tokens = calls.iter().map(|call| count_tokens(&call.name) + count_tokens(&call.arguments)).sum();

@@ -6,17 +6,17 @@ use serde_json::json;
 use super::*;
 
 fn text(prompt: &str) -> String {
-    text_of(&Ask::new("sim/writer", prompt))
+    text_of(&ChatRequest::new("sim/writer", prompt))
 }
 
-fn text_of(ask: &Ask<'_>) -> String {
+fn text_of(ask: &ChatRequest<'_>) -> String {
     match answer(ask).answers.remove(0).content {
         Content::Text(text) => text,
         Content::Calls(calls) => panic!("calls instead of text: {calls:?}"),
     }
 }
 
-fn calls_of(ask: &Ask<'_>) -> Vec<ToolCall> {
+fn calls_of(ask: &ChatRequest<'_>) -> Vec<ToolCall> {
     match answer(ask).answers.remove(0).content {
         Content::Calls(calls) => calls,
         Content::Text(text) => panic!("text instead of calls: {text}"),
@@ -31,8 +31,8 @@ fn weather_tool() -> Tool {
     }
 }
 
-fn turn(role: Role, text: &str) -> Turn<'_> {
-    Turn { role, text: text.into() }
+fn turn(role: Role, text: &str) -> ChatMessage<'_> {
+    ChatMessage { role, text: text.into() }
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_name_starting_with_echo_echoes() {
         assert_eq!(Kind::of_model(model), Kind::Echo, "{model}");
     }
     assert_eq!(Kind::of_model("openai/gpt-5-mini"), Kind::Writer);
-    assert_eq!(text_of(&Ask::new("echo", "123456789")), "cbf43926 123456789");
+    assert_eq!(text_of(&ChatRequest::new("echo", "123456789")), "cbf43926 123456789");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn counts_are_obeyed() {
 
 #[test]
 fn the_instructions_of_the_system_count_where_the_user_gives_none() {
-    let outline = Ask::of_turns(
+    let outline = ChatRequest::from_messages(
         "sim/writer",
         vec![
             turn(Role::System, "You are a technical writer. Return a numbered list of 3 section titles."),
@@ -102,7 +102,7 @@ fn the_instructions_of_the_system_count_where_the_user_gives_none() {
 
 #[test]
 fn a_related_tool_is_called_with_arguments_from_the_prompt() {
-    let mut ask = Ask::new("sim/writer", "What is the weather in Paris?");
+    let mut ask = ChatRequest::new("sim/writer", "What is the weather in Paris?");
     ask.tools = vec![weather_tool()];
     let calls = calls_of(&ask);
     assert_eq!((&*calls[0].name, &*calls[0].arguments), ("get_weather", r#"{"city":"Paris"}"#));
@@ -110,7 +110,7 @@ fn a_related_tool_is_called_with_arguments_from_the_prompt() {
 
 #[test]
 fn an_unrelated_tool_is_not_called_unless_it_must_be() {
-    let mut ask = Ask::new("sim/writer", "Tell a joke about bears.");
+    let mut ask = ChatRequest::new("sim/writer", "Tell a joke about bears.");
     ask.tools = vec![weather_tool()];
     text_of(&ask);
     for choice in [ToolChoice::Required, ToolChoice::Named("get_weather".into())] {
@@ -121,7 +121,7 @@ fn an_unrelated_tool_is_not_called_unless_it_must_be() {
 
 #[test]
 fn both_cities_get_a_call_each() {
-    let mut ask = Ask::new("sim/writer", "Compare the weather in both Paris and Oslo.");
+    let mut ask = ChatRequest::new("sim/writer", "Compare the weather in both Paris and Oslo.");
     ask.tools = vec![weather_tool()];
     let calls = calls_of(&ask);
     let arguments: Vec<_> = calls.iter().map(|call| &*call.arguments).collect();
@@ -133,7 +133,7 @@ fn both_cities_get_a_call_each() {
 
 #[test]
 fn a_tools_result_is_reported_in_words() {
-    let mut ask = Ask::of_turns(
+    let mut ask = ChatRequest::from_messages(
         "sim/writer",
         vec![
             turn(Role::User, "What is the weather in Paris?"),
@@ -147,7 +147,7 @@ fn a_tools_result_is_reported_in_words() {
 
 #[test]
 fn stop_sequences_and_limits_end_the_text() {
-    let mut ask = Ask::new("echo", "one two three four");
+    let mut ask = ChatRequest::new("echo", "one two three four");
     ask.stop = vec!["four".into(), "three".into()];
     let answer = answer(&ask).answers.remove(0);
     assert_eq!(answer.finish, Finish::Sequence("three".into()));
@@ -164,7 +164,7 @@ fn stop_sequences_and_limits_end_the_text() {
 
 #[test]
 fn candidates_and_seeds_differ_but_repeat() {
-    let mut ask = Ask::new("sim/writer", "Write a paragraph about lighthouses.");
+    let mut ask = ChatRequest::new("sim/writer", "Write a paragraph about lighthouses.");
     ask.candidates = 2;
     let reply = answer(&ask);
     assert_ne!(reply.answers[0], reply.answers[1]);
@@ -175,7 +175,8 @@ fn candidates_and_seeds_differ_but_repeat() {
 
 #[test]
 fn json_mode_gives_an_object_with_the_keys_asked_for() {
-    let mut ask = Ask::new("sim/writer", "Describe a person as JSON with the keys name, age and city.");
+    let mut ask =
+        ChatRequest::new("sim/writer", "Describe a person as JSON with the keys name, age and city.");
     ask.format = Format::JsonObject;
     let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text_of(&ask)).unwrap();
     assert_eq!(object.keys().collect::<Vec<_>>(), ["name", "age", "city"]);
@@ -184,7 +185,7 @@ fn json_mode_gives_an_object_with_the_keys_asked_for() {
 proptest! {
     #[test]
     fn any_prompt_gets_an_answer_within_its_limit(prompt in "(?s).{0,200}", limit in 1u64..40) {
-        let mut ask = Ask::new("sim/writer", &*prompt);
+        let mut ask = ChatRequest::new("sim/writer", &*prompt);
         ask.max_tokens = Some(limit);
         let reply = answer(&ask);
         prop_assert!(reply.output_tokens <= limit);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::schema::{self, Hints};
-use super::{Ask, Role, Tool, ToolCall, ToolChoice, extract, words};
+use super::{ChatRequest, Role, Tool, ToolCall, ToolChoice, extract, words};
 use crate::draw::Rng;
 
 /// Words that ask for the same thing twice.
@@ -13,7 +13,7 @@ const PLURAL_WORDS: [&str; 4] = ["both", "each", "two", "every"];
 ///
 /// A call that must be made is made, whatever came before. In [`ToolChoice::Auto`] a user's message is
 /// answered with a call of the tool whose name and description share most words with it, if any does.
-pub(super) fn calls(ask: &Ask<'_>, rng: &mut Rng) -> Option<Vec<ToolCall>> {
+pub(super) fn calls(ask: &ChatRequest<'_>, rng: &mut Rng) -> Option<Vec<ToolCall>> {
     let tool = chosen(ask)?;
     let prompt = ask.last_user_text();
     let wants_several = words::words(prompt).any(|word| PLURAL_WORDS.contains(&&*word.to_lowercase()));
@@ -31,8 +31,8 @@ pub(super) fn calls(ask: &Ask<'_>, rng: &mut Rng) -> Option<Vec<ToolCall>> {
     Some((0..count).map(call).collect())
 }
 
-fn chosen<'a>(ask: &'a Ask<'_>) -> Option<&'a Tool> {
-    let has_results = ask.turns.last().is_some_and(|turn| turn.role != Role::User);
+fn chosen<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
+    let has_results = ask.messages.last().is_some_and(|turn| turn.role != Role::User);
     match &ask.tool_choice {
         ToolChoice::None => None,
         ToolChoice::Named(name) => ask.tools.iter().find(|tool| tool.name == *name),
@@ -43,7 +43,7 @@ fn chosen<'a>(ask: &'a Ask<'_>) -> Option<&'a Tool> {
 }
 
 /// The tool that shares most words with the last message, the first of several.
-fn related<'a>(ask: &'a Ask<'_>) -> Option<&'a Tool> {
+fn related<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
     let asked: HashSet<String> = words::telling_words(ask.last_user_text()).map(extract::stem).collect();
     let shared = |tool: &Tool| {
         let named = words::telling_words(&tool.name.replace('_', " ")).collect::<Vec<_>>();

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 use super::form::{self, Form, Layout, Noun};
 use super::prose::{self, Topic};
 use super::schema::{self, Hints};
-use super::{Ask, Role, extract, steps, stock, topic, words};
+use super::{ChatRequest, Role, extract, steps, stock, topic, words};
 use crate::draw::Rng;
 
 /// The writer's text for `ask`.
-pub(super) fn write(ask: &Ask<'_>, rng: &mut Rng) -> String {
+pub(super) fn write(ask: &ChatRequest<'_>, rng: &mut Rng) -> String {
     let results = tool_results(ask);
     if !results.is_empty() {
         return extract::from_tools(&results);
@@ -33,7 +33,7 @@ pub(super) fn write(ask: &Ask<'_>, rng: &mut Rng) -> String {
 }
 
 /// A JSON object with the keys that the prompt names, or with the text under `answer`.
-pub(super) fn write_json_object(ask: &Ask<'_>, rng: &mut Rng) -> String {
+pub(super) fn write_json_object(ask: &ChatRequest<'_>, rng: &mut Rng) -> String {
     let keys = named_keys(ask.last_user_text());
     if keys.is_empty() {
         return json!({ "answer": write(ask, rng) }).to_string();
@@ -44,29 +44,29 @@ pub(super) fn write_json_object(ask: &Ask<'_>, rng: &mut Rng) -> String {
 }
 
 /// The results of the tools called last, if they have not been answered yet.
-fn tool_results<'a>(ask: &'a Ask<'_>) -> Vec<&'a str> {
-    let trailing = ask.turns.iter().rev().take_while(|turn| turn.role == Role::Tool).count();
-    ask.turns[ask.turns.len() - trailing..].iter().map(|turn| &*turn.text).collect()
+fn tool_results<'a>(ask: &'a ChatRequest<'_>) -> Vec<&'a str> {
+    let trailing = ask.messages.iter().rev().take_while(|turn| turn.role == Role::Tool).count();
+    ask.messages[ask.messages.len() - trailing..].iter().map(|turn| &*turn.text).collect()
 }
 
 /// What the last message is about, or else the instructions.
-pub(super) fn topic_of(ask: &Ask<'_>) -> Topic {
-    let system = ask.turns.iter().find(|turn| turn.role == Role::System);
+pub(super) fn topic_of(ask: &ChatRequest<'_>) -> Topic {
+    let system = ask.messages.iter().find(|turn| turn.role == Role::System);
     Topic::new(topic::topic(ask.last_user_text()).or_else(|| topic::topic(&system?.text)))
 }
 
 /// What the last message asks for, or else the instructions.
-pub(super) fn form_of(ask: &Ask<'_>) -> Option<Form> {
-    let system = ask.turns.iter().find(|turn| turn.role == Role::System);
+pub(super) fn form_of(ask: &ChatRequest<'_>) -> Option<Form> {
+    let system = ask.messages.iter().find(|turn| turn.role == Role::System);
     form::recognise(&instruction(ask.last_user_text()), &instruction(system.map_or("", |turn| &turn.text)))
 }
 
 /// The part of `prompt` that says what to do: its first paragraph and a short last line, but not the material between.
 fn instruction(prompt: &str) -> String {
-    const LONGEST_LINE: usize = 300;
+    const MAX_LINE_BYTES: usize = 300;
     let prompt = prompt.trim();
     let Some((first, rest)) = prompt.split_once("\n\n") else { return prompt.to_owned() };
-    let last = rest.lines().last().filter(|line| line.len() <= LONGEST_LINE).unwrap_or_default();
+    let last = rest.lines().last().filter(|line| line.len() <= MAX_LINE_BYTES).unwrap_or_default();
     format!("{first}\n{last}")
 }
 

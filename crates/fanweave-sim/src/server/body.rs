@@ -10,7 +10,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 use super::outage::Hold;
-use super::provider::Ticket;
+use super::provider::InFlightRequest;
 use super::wire::Breaker;
 
 /// Bytes that are still to be sent, and how.
@@ -27,7 +27,7 @@ pub(super) struct Payload {
     surplus: Option<(Breaker, Bytes)>,
     ending: Ending,
     /// Keeps the request in flight until the last byte is handed over.
-    ticket: Option<Ticket>,
+    ticket: Option<InFlightRequest>,
 }
 
 /// Pauses between pieces.
@@ -75,7 +75,7 @@ impl Payload {
     }
 
     /// Keeps the request of `ticket` in flight until this is sent.
-    pub(super) fn hold(mut self, ticket: Ticket) -> Self {
+    pub(super) fn hold(mut self, ticket: InFlightRequest) -> Self {
         self.ticket = Some(ticket);
         self
     }
@@ -114,7 +114,7 @@ impl Payload {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        self.ticket.iter_mut().for_each(Ticket::complete);
+        self.ticket.iter_mut().for_each(InFlightRequest::complete);
         Poll::Ready(match self.ending {
             Ending::Complete | Ending::Early => None,
             Ending::Broken { .. } => {
@@ -154,7 +154,7 @@ impl Body for Payload {
         }
         if this.rest.is_empty() && matches!(this.ending, Ending::Complete) {
             // The connection need not ask for the end of a body whose length it knows.
-            this.ticket.iter_mut().for_each(Ticket::complete);
+            this.ticket.iter_mut().for_each(InFlightRequest::complete);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -17,7 +17,7 @@ use hyper::{Method, Response, StatusCode, Version};
 use super::body::Payload;
 use super::outage::{self, Aborted, Hold};
 use super::problem::Problem;
-use super::provider::{Provider, Ticket};
+use super::provider::{InFlightRequest, Provider};
 use super::route::{Dialect, Route};
 use super::stats::count;
 use super::wire::Breaker;
@@ -50,12 +50,12 @@ pub(super) trait Request {
     fn estimate(&self) -> (u64, Option<u64>);
 
     /// Makes the answer.
-    fn answer(&self, making: &Making) -> Made;
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse;
 }
 
 /// What goes into an answer besides the request.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Making {
+pub(super) struct ResponseContext {
     /// Makes the identifiers of this answer different from others.
     pub(super) id: u64,
     /// Seconds since 1970.
@@ -68,7 +68,7 @@ pub(super) struct Making {
 
 /// An answer, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Made {
+pub(super) struct PreparedResponse {
     pub(super) bytes: Bytes,
     /// Lengths of the events of a stream; `None` for a plain answer.
     pub(super) events: Option<Vec<usize>>,
@@ -90,7 +90,7 @@ pub(super) async fn handle(
     let exchange = Exchange {
         arrived: Instant::now(),
         dialect: Dialect::of(request.uri(), request.headers()),
-        ticket: Ticket::new(Arc::clone(&provider)),
+        ticket: InFlightRequest::new(Arc::clone(&provider)),
         provider,
         is_http2: request.version() == Version::HTTP_2,
         limits: limits::State::default(),
@@ -103,7 +103,7 @@ pub(super) struct Exchange {
     arrived: Instant,
     pub(super) dialect: Dialect,
     pub(super) provider: Arc<Provider>,
-    pub(super) ticket: Ticket,
+    pub(super) ticket: InFlightRequest,
     /// Whether the connection carries other requests at the same time.
     is_http2: bool,
     /// The account's limits after this request, for the headers.
@@ -170,7 +170,7 @@ impl Exchange {
         route: Result<Route, Problem>,
         head: &Parts,
         body: Result<Bytes, Problem>,
-    ) -> Result<Made, Problem> {
+    ) -> Result<PreparedResponse, Problem> {
         self.check_key(&head.headers)?;
         let (route, body) = (route?, body?);
         match route {
@@ -183,46 +183,52 @@ impl Exchange {
             Route::Generate { model, is_stream } => self.serve(&gemini::generate(model, is_stream, &body)?),
             Route::BatchEmbed { model } => self.serve(&gemini::embeddings(model, &body)?),
             Route::Messages => self.call::<anthropic::Messages<'_>>(&head.headers, &body),
-            Route::Models => Ok(Made::free(match self.dialect {
+            Route::Models => Ok(PreparedResponse::free(match self.dialect {
                 Dialect::Anthropic => anthropic::models(&self.provider.settings.models),
                 _ => openai::models(&self.provider.settings.models),
             })),
             Route::Model(name) if !self.provider.knows_model(&name) => Err(Problem::UnknownModel(name)),
-            Route::Model(name) => Ok(Made::free(match self.dialect {
+            Route::Model(name) => Ok(PreparedResponse::free(match self.dialect {
                 Dialect::Anthropic => anthropic::model(&name),
                 _ => openai::model(&name),
             })),
-            Route::Upload => self.provider.batches.upload(&head.headers, &body).map(Made::free),
-            Route::File(id) => self.provider.batches.file(&id).map(Made::free),
-            Route::Content(id) => self.provider.batches.content(&id).map(Made::free),
+            Route::Upload => self.provider.batches.upload(&head.headers, &body).map(PreparedResponse::free),
+            Route::File(id) => self.provider.batches.file(&id).map(PreparedResponse::free),
+            Route::Content(id) => self.provider.batches.content(&id).map(PreparedResponse::free),
             Route::Batches if head.method == Method::GET => {
-                self.provider.batches.list(&head.uri, &self.provider.settings).map(Made::free)
+                self.provider.batches.list(&head.uri, &self.provider.settings).map(PreparedResponse::free)
             }
             Route::Batches => {
                 let created = self.provider.batches.create(&body, &self.provider.settings)?;
                 count(&self.provider.counters.batches);
-                Ok(Made::free(created))
+                Ok(PreparedResponse::free(created))
             }
-            Route::Batch(id) => self.provider.batches.batch(&id, &self.provider.settings).map(Made::free),
+            Route::Batch(id) => {
+                self.provider.batches.batch(&id, &self.provider.settings).map(PreparedResponse::free)
+            }
             Route::CancelBatch(id) => {
-                self.provider.batches.cancel(&id, &self.provider.settings).map(Made::free)
+                self.provider.batches.cancel(&id, &self.provider.settings).map(PreparedResponse::free)
             }
-            Route::MessageBatches if head.method == Method::GET => {
-                self.provider.message_batches.list(&head.uri, &self.provider.settings).map(Made::free)
-            }
+            Route::MessageBatches if head.method == Method::GET => self
+                .provider
+                .message_batches
+                .list(&head.uri, &self.provider.settings)
+                .map(PreparedResponse::free),
             Route::MessageBatches => {
                 let created = self.provider.message_batches.create(&body, &self.provider.settings)?;
                 count(&self.provider.counters.batches);
-                Ok(Made::free(created))
+                Ok(PreparedResponse::free(created))
             }
             Route::MessageBatch(id) => {
-                self.provider.message_batches.batch(&id, &self.provider.settings).map(Made::free)
+                self.provider.message_batches.batch(&id, &self.provider.settings).map(PreparedResponse::free)
             }
-            Route::MessageResults(id) => {
-                self.provider.message_batches.results(&id, &self.provider.settings).map(Made::free)
-            }
+            Route::MessageResults(id) => self
+                .provider
+                .message_batches
+                .results(&id, &self.provider.settings)
+                .map(PreparedResponse::free),
             Route::CancelMessageBatch(id) => {
-                self.provider.message_batches.cancel(&id, &self.provider.settings).map(Made::free)
+                self.provider.message_batches.cancel(&id, &self.provider.settings).map(PreparedResponse::free)
             }
             Route::Home | Route::Stats | Route::Reset => {
                 unreachable!("the simulator's own routes were answered before")
@@ -231,18 +237,22 @@ impl Exchange {
     }
 
     /// Reads, admits and answers a request that costs tokens.
-    fn call<'a, E: Endpoint<'a>>(&mut self, headers: &HeaderMap, body: &'a [u8]) -> Result<Made, Problem> {
+    fn call<'a, E: Endpoint<'a>>(
+        &mut self,
+        headers: &HeaderMap,
+        body: &'a [u8],
+    ) -> Result<PreparedResponse, Problem> {
         self.serve(&E::read(headers, body)?)
     }
 
-    fn serve(&mut self, request: &impl Request) -> Result<Made, Problem> {
+    fn serve(&mut self, request: &impl Request) -> Result<PreparedResponse, Problem> {
         if !self.provider.knows_model(request.model()) {
             return Err(Problem::UnknownModel(request.model().to_owned()));
         }
         let (input_tokens, max_tokens) = request.estimate();
         self.limits = self.ticket.admit(input_tokens, max_tokens)?;
         let settings = &self.provider.settings;
-        Ok(request.answer(&Making {
+        Ok(request.answer(&ResponseContext {
             id: draw::bits(settings.seed, self.ticket.seq, Purpose::RequestId),
             created: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs(),
             chunks: settings.chunks,
@@ -261,7 +271,7 @@ impl Exchange {
     }
 
     /// Sends the answer, or as much of it as the fault allows.
-    fn send(self, made: Made, fault: Option<Fault>, breaker: &Breaker) -> Response<Payload> {
+    fn send(self, made: PreparedResponse, fault: Option<Fault>, breaker: &Breaker) -> Response<Payload> {
         let counters = &self.provider.counters;
         let (body, content_type) = match made.events {
             Some(events) => {
@@ -336,7 +346,7 @@ impl Exchange {
     }
 }
 
-impl Made {
+impl PreparedResponse {
     /// A plain answer that costs no tokens.
     fn free(bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), events: None, input_tokens: 0, output_tokens: 0 }

@@ -5,22 +5,22 @@
 use serde_json::{Value, json};
 
 use super::events::Events;
-use super::exchange::{Made, Making, Request};
+use super::exchange::{PreparedResponse, Request, ResponseContext};
 use super::openai::parse;
 use super::problem::Problem;
 use super::schema_rules;
 use crate::answer::{
-    Answer, Ask, Content, Finish, Format, Role, Tool, ToolChoice, Turn, answer, count_tokens,
+    Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, ToolChoice, answer, count_tokens,
     default_dimensions, embed, pieces,
 };
 
 /// Most texts in one request. Source: Gemini's limit.
-const MOST_TEXTS: usize = 100;
+const MAX_TEXTS: usize = 100;
 
 /// A request to `:generateContent` or `:streamGenerateContent`.
 #[derive(Debug)]
 pub(super) struct Generate {
-    ask: Ask<'static>,
+    ask: ChatRequest<'static>,
     is_stream: bool,
 }
 
@@ -30,15 +30,15 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
     let Some(contents) = request["contents"].as_array().filter(|contents| !contents.is_empty()) else {
         return Err(Problem::invalid("* GenerateContentRequest.contents: contents is not specified", None));
     };
-    let mut turns = Vec::new();
+    let mut messages = Vec::new();
     if request["systemInstruction"].is_object() {
-        turns.push(Turn { role: Role::System, text: texts(&request["systemInstruction"]).into() });
+        messages.push(ChatMessage { role: Role::System, text: texts(&request["systemInstruction"]).into() });
     }
     for content in contents {
-        push_turns(content, &mut turns)?;
+        push_messages(content, &mut messages)?;
     }
     let config = &request["generationConfig"];
-    let mut ask = Ask::of_turns(model, turns);
+    let mut ask = ChatRequest::from_messages(model, messages);
     ask.max_tokens = config["maxOutputTokens"].as_u64();
     let stop = config["stopSequences"].as_array().into_iter().flatten();
     ask.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
@@ -84,7 +84,7 @@ fn texts(content: &Value) -> String {
     content["parts"].as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect()
 }
 
-fn push_turns(content: &Value, turns: &mut Vec<Turn<'static>>) -> Result<(), Problem> {
+fn push_messages(content: &Value, messages: &mut Vec<ChatMessage<'static>>) -> Result<(), Problem> {
     let role = match content["role"].as_str() {
         Some("model") => Role::Assistant,
         None | Some("user") => Role::User,
@@ -95,15 +95,15 @@ fn push_turns(content: &Value, turns: &mut Vec<Turn<'static>>) -> Result<(), Pro
     };
     let parts = content["parts"].as_array().into_iter().flatten();
     let results = parts.filter_map(|part| part["functionResponse"]["response"].as_object());
-    let before = turns.len();
+    let before = messages.len();
     for result in results {
         let values: Vec<_> =
             result.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
-        turns.push(Turn { role: Role::Tool, text: values.join(" ").into() });
+        messages.push(ChatMessage { role: Role::Tool, text: values.join(" ").into() });
     }
     let said = texts(content);
-    if turns.len() == before || !said.is_empty() {
-        turns.push(Turn { role, text: said.into() });
+    if messages.len() == before || !said.is_empty() {
+        messages.push(ChatMessage { role, text: said.into() });
     }
     Ok(())
 }
@@ -117,7 +117,7 @@ impl Request for Generate {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &Making) -> Made {
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let usage = |output: u64| {
@@ -154,7 +154,12 @@ impl Request for Generate {
             let body = response(whole(first), finish, reply.output_tokens);
             (body.to_string().into_bytes().into(), None)
         };
-        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+        PreparedResponse {
+            bytes,
+            events,
+            input_tokens: reply.input_tokens,
+            output_tokens: reply.output_tokens,
+        }
     }
 }
 
@@ -201,10 +206,9 @@ pub(super) struct Embed {
 pub(super) fn embeddings(model: String, body: &[u8]) -> Result<Embed, Problem> {
     let request: Value = parse(body)?;
     let requests = request["requests"].as_array().cloned().unwrap_or_default();
-    if requests.is_empty() || requests.len() > MOST_TEXTS {
-        let message = format!(
-            "* BatchEmbedContentsRequest.requests: at most {MOST_TEXTS} requests can be in one batch"
-        );
+    if requests.is_empty() || requests.len() > MAX_TEXTS {
+        let message =
+            format!("* BatchEmbedContentsRequest.requests: at most {MAX_TEXTS} requests can be in one batch");
         return Err(Problem::invalid(message, None));
     }
     let dimensions = requests[0]["outputDimensionality"].as_u64().map(|n| n as usize);
@@ -224,10 +228,15 @@ impl Request for Embed {
         (self.texts.iter().map(|text| count_tokens(text)).sum(), Some(0))
     }
 
-    fn answer(&self, _making: &Making) -> Made {
+    fn answer(&self, _making: &ResponseContext) -> PreparedResponse {
         let (input_tokens, _) = self.estimate();
         let embedding = |text: &String| json!({ "values": embed(text, self.dimensions) });
         let body = json!({ "embeddings": self.texts.iter().map(embedding).collect::<Value>() });
-        Made { bytes: body.to_string().into_bytes().into(), events: None, input_tokens, output_tokens: 0 }
+        PreparedResponse {
+            bytes: body.to_string().into_bytes().into(),
+            events: None,
+            input_tokens,
+            output_tokens: 0,
+        }
     }
 }

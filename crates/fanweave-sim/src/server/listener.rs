@@ -23,7 +23,7 @@ use crate::trouble::OutageKind;
 const BACKLOG: i32 = 8192;
 
 /// Most requests at once on a connection that speaks HTTP/2. Source: the usual cap of providers.
-const MOST_STREAMS: u32 = 100;
+const MAX_STREAMS: u32 = 100;
 
 /// Pause after a failed accept, which usually means that there are no file descriptors left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -110,7 +110,7 @@ async fn serve(stream: TcpStream, provider: Arc<Provider>) {
     };
     let service = service_fn(|request| exchange::handle(Arc::clone(&provider), breaker.clone(), request));
     let mut http = auto::Builder::new(TokioExecutor::new());
-    http.http2().max_concurrent_streams(MOST_STREAMS);
+    http.http2().max_concurrent_streams(MAX_STREAMS);
     // An error means that the client went away or that a fault broke the connection: both are counted elsewhere.
     tokio::select! {
         _ended = http.serve_connection(wire, service) => {}

@@ -4,18 +4,18 @@ use hyper::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::events::Events;
-use super::exchange::{Endpoint, Made, Making, Request};
+use super::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::openai::parse;
 use super::problem::Problem;
 use crate::answer::{
-    Answer, Ask, Content, Finish, Format, Role, Tool, Turn, answer, count_tokens, default_dimensions, embed,
-    pieces,
+    Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, answer, count_tokens,
+    default_dimensions, embed, pieces,
 };
 
 /// A request to `POST /api/chat`.
 #[derive(Debug)]
 pub(super) struct Chat {
-    ask: Ask<'static>,
+    ask: ChatRequest<'static>,
     is_stream: bool,
 }
 
@@ -25,8 +25,8 @@ impl<'a> Endpoint<'a> for Chat {
         let model = request["model"].as_str().filter(|model| !model.is_empty());
         let model = model.ok_or_else(|| Problem::invalid("model is required", None))?;
         let messages = request["messages"].as_array().into_iter().flatten();
-        let turns = messages.map(turn).collect::<Result<Vec<_>, _>>()?;
-        let mut ask = Ask::of_turns(model.to_owned(), turns);
+        let messages = messages.map(turn).collect::<Result<Vec<_>, _>>()?;
+        let mut ask = ChatRequest::from_messages(model.to_owned(), messages);
         let options = &request["options"];
         ask.max_tokens = options["num_predict"].as_u64();
         let stop = options["stop"].as_array().into_iter().flatten();
@@ -45,7 +45,7 @@ impl<'a> Endpoint<'a> for Chat {
     }
 }
 
-fn turn(message: &Value) -> Result<Turn<'static>, Problem> {
+fn turn(message: &Value) -> Result<ChatMessage<'static>, Problem> {
     let role = match message["role"].as_str() {
         Some("system") => Role::System,
         Some("user") => Role::User,
@@ -53,7 +53,7 @@ fn turn(message: &Value) -> Result<Turn<'static>, Problem> {
         Some("tool") => Role::Tool,
         _ => return Err(Problem::invalid("invalid role: it is none of system, user, assistant, tool", None)),
     };
-    Ok(Turn { role, text: message["content"].as_str().unwrap_or_default().to_owned().into() })
+    Ok(ChatMessage { role, text: message["content"].as_str().unwrap_or_default().to_owned().into() })
 }
 
 fn tool(function: &Value) -> Tool {
@@ -75,7 +75,7 @@ impl Request for Chat {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &Making) -> Made {
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let piece = |message: Value| json!({ "model": self.ask.model, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": false });
@@ -97,7 +97,12 @@ impl Request for Chat {
         } else {
             (end(piece(whole(first))).to_string().into_bytes().into(), None)
         };
-        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+        PreparedResponse {
+            bytes,
+            events,
+            input_tokens: reply.input_tokens,
+            output_tokens: reply.output_tokens,
+        }
     }
 }
 
@@ -162,11 +167,16 @@ impl Request for Embed {
         (self.texts.iter().map(|text| count_tokens(text)).sum(), Some(0))
     }
 
-    fn answer(&self, _making: &Making) -> Made {
+    fn answer(&self, _making: &ResponseContext) -> PreparedResponse {
         let (input_tokens, _) = self.estimate();
         let embeddings: Value = self.texts.iter().map(|text| json!(embed(text, self.dimensions))).collect();
         let body =
             json!({ "model": self.model, "embeddings": embeddings, "prompt_eval_count": input_tokens });
-        Made { bytes: body.to_string().into_bytes().into(), events: None, input_tokens, output_tokens: 0 }
+        PreparedResponse {
+            bytes: body.to_string().into_bytes().into(),
+            events: None,
+            input_tokens,
+            output_tokens: 0,
+        }
     }
 }

@@ -10,20 +10,20 @@ use super::{anthropic, openai};
 use crate::faults::FaultRates;
 use crate::limits::{self, Exhausted, Limits, Verdict};
 use crate::settings::Settings;
-use crate::trouble::{OutageKind, Trouble};
+use crate::trouble::{FaultSchedule, OutageKind};
 
 /// The account that everybody calls.
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) settings: Settings,
     pub(super) faults: FaultRates,
-    pub(super) trouble: Trouble,
+    pub(super) trouble: FaultSchedule,
     pub(super) counters: Counters,
     pub(super) batches: openai::Batches,
     pub(super) message_batches: anthropic::Batches,
     limits: Limits,
     /// Requests that hold one of `max_in_flight` places.
-    places_taken: AtomicUsize,
+    permits_taken: AtomicUsize,
 }
 
 impl Provider {
@@ -31,11 +31,11 @@ impl Provider {
         Self {
             limits: Limits::new(settings.rpm, settings.tpm, settings.quantum, Instant::now()),
             faults: settings.fault_rates(),
-            trouble: Trouble::new(&settings),
+            trouble: FaultSchedule::new(&settings),
             counters: Counters::default(),
             batches: openai::Batches::default(),
             message_batches: anthropic::Batches::default(),
-            places_taken: AtomicUsize::new(0),
+            permits_taken: AtomicUsize::new(0),
             settings,
         }
     }
@@ -54,22 +54,22 @@ impl Provider {
 
 /// A request in flight: lives until its answer is handed over completely, or its client is gone.
 #[derive(Debug)]
-pub(super) struct Ticket {
+pub(super) struct InFlightRequest {
     provider: Arc<Provider>,
     /// Number of the request, which decides its latency and fault.
     pub(super) seq: u64,
-    holds_place: bool,
+    holds_permit: bool,
     is_complete: bool,
     tokens_charged: u64,
     /// Tokens of the answer that was made. Default: as charged.
     tokens_used: u64,
 }
 
-impl Ticket {
+impl InFlightRequest {
     pub(super) fn new(provider: Arc<Provider>) -> Self {
         let seq = provider.counters.requests.fetch_add(1, Relaxed);
         provider.counters.in_flight.enter();
-        Self { provider, seq, holds_place: false, is_complete: false, tokens_charged: 0, tokens_used: 0 }
+        Self { provider, seq, holds_permit: false, is_complete: false, tokens_charged: 0, tokens_used: 0 }
     }
 
     /// Takes a place and pays for the request, or says why not.
@@ -84,8 +84,8 @@ impl Ticket {
             return Err(Problem::RateLimited { exhausted: Exhausted::Start, retry_after, state });
         }
         if let Some(places) = self.provider.settings.max_in_flight {
-            let taken = self.provider.places_taken.fetch_add(1, Relaxed);
-            self.holds_place = true;
+            let taken = self.provider.permits_taken.fetch_add(1, Relaxed);
+            self.holds_permit = true;
             if taken >= places {
                 return Err(Problem::Overloaded);
             }
@@ -116,12 +116,12 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
-        let Provider { counters, limits, places_taken, trouble, .. } = &*self.provider;
+        let Provider { counters, limits, permits_taken, trouble, .. } = &*self.provider;
         counters.in_flight.leave();
-        if self.holds_place {
-            places_taken.fetch_sub(1, Relaxed);
+        if self.holds_permit {
+            permits_taken.fetch_sub(1, Relaxed);
         }
         if self.tokens_charged != self.tokens_used {
             limits.settle(self.tokens_charged, self.tokens_used);

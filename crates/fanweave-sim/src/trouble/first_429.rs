@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::ParseTroubleError;
+use super::ParseFaultError;
 use crate::latency::parse_duration;
 
 /// A rate limit at the start: the first requests get a 429 that asks them to wait; there is no limit afterwards.
@@ -25,19 +25,19 @@ pub struct First429 {
 }
 
 impl FromStr for First429 {
-    type Err = ParseTroubleError;
+    type Err = ParseFaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (requests, wait) = match text.split_once(':') {
             Some((requests, wait)) => {
                 let requests = requests.trim().parse().map_err(|_| {
-                    ParseTroubleError::new(text, "must be WAIT or REQUESTS:WAIT, as in 2s or 20:2s")
+                    ParseFaultError::new(text, "must be WAIT or REQUESTS:WAIT, as in 2s or 20:2s")
                 })?;
                 (Some(requests), wait)
             }
             None => (None, text),
         };
-        let wait = parse_duration(wait).map_err(|error| ParseTroubleError::new(text, error.to_string()))?;
+        let wait = parse_duration(wait).map_err(|error| ParseFaultError::new(text, error.to_string()))?;
         Ok(Self { wait, requests })
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::ParseTroubleError;
+use super::ParseFaultError;
 use crate::draw::{self, Purpose};
 
 /// A share of requests that fail in one way. Written `0.3`, `0.3=503` or `0.3=reset`.
@@ -61,21 +61,21 @@ impl fmt::Display for Flake {
 }
 
 impl FromStr for Flaky {
-    type Err = ParseTroubleError;
+    type Err = ParseFaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (rate, how) = text.split_once('=').unwrap_or((text, "500"));
         let how = match how.trim() {
             "reset" => Flake::Reset,
             status => Flake::Status(status.parse().map_err(|_| {
-                ParseTroubleError::new(text, "must be RATE, RATE=STATUS or RATE=reset, as in 0.3=503")
+                ParseFaultError::new(text, "must be RATE, RATE=STATUS or RATE=reset, as in 0.3=503")
             })?),
         };
         let rate = rate.trim().parse().map_err(|_| {
-            ParseTroubleError::new(text, "the rate must be a share from 0 to 1, as in 0.3 or 0.3=503")
+            ParseFaultError::new(text, "the rate must be a share from 0 to 1, as in 0.3 or 0.3=503")
         })?;
         let flaky = Self { rate, how };
-        flaky.check().map_err(|why| ParseTroubleError::new(text, why))?;
+        flaky.check().map_err(|why| ParseFaultError::new(text, why))?;
         Ok(flaky)
     }
 }

@@ -22,7 +22,7 @@ use crate::settings::Settings;
 
 /// The trouble of one server and the clock that it follows.
 #[derive(Debug)]
-pub(crate) struct Trouble {
+pub(crate) struct FaultSchedule {
     outages: Vec<Outage>,
     first_429: Option<First429>,
     /// When the first request arrived. `None` before it, and after a reset.
@@ -32,7 +32,7 @@ pub(crate) struct Trouble {
     poison: Option<String>,
 }
 
-impl Trouble {
+impl FaultSchedule {
     pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             outages: settings.outages.clone(),
@@ -138,24 +138,24 @@ fn contains(value: &Value, text: &str) -> bool {
 
 /// An invalid description of an outage, of flaky requests or of a limit at the start.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseTroubleError {
+pub struct ParseFaultError {
     text: String,
     advice: String,
 }
 
-impl ParseTroubleError {
+impl ParseFaultError {
     fn new(text: &str, advice: impl Into<String>) -> Self {
         Self { text: text.to_owned(), advice: advice.into() }
     }
 }
 
-impl std::fmt::Display for ParseTroubleError {
+impl std::fmt::Display for ParseFaultError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "invalid value `{}`: {}", self.text, self.advice)
     }
 }
 
-impl std::error::Error for ParseTroubleError {}
+impl std::error::Error for ParseFaultError {}
 
 #[cfg(test)]
 mod tests;

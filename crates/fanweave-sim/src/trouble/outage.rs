@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::ParseTroubleError;
+use super::ParseFaultError;
 use crate::latency::parse_duration;
 
 /// A time during which the provider fails in one way. Written `5s..8s=502`.
@@ -16,7 +16,7 @@ use crate::latency::parse_duration;
 /// let outage: Outage = "5s..8s=refuse".parse()?;
 /// assert_eq!(outage, Outage::new(Duration::from_secs(5), Duration::from_secs(8), OutageKind::Refuse));
 /// assert_eq!(outage.to_string(), "5s..8s=refuse");
-/// # Ok::<(), fanweave_sim::ParseTroubleError>(())
+/// # Ok::<(), fanweave_sim::ParseFaultError>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outage {
@@ -86,15 +86,14 @@ impl fmt::Display for Outage {
 }
 
 impl FromStr for Outage {
-    type Err = ParseTroubleError;
+    type Err = ParseFaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('=').and_then(|(times, kind)| Some((times.split_once("..")?, kind)));
         let Some(((from, until), kind)) = parts else {
-            return Err(ParseTroubleError::new(text, "must be FROM..UNTIL=KIND, as in 5s..8s=502"));
+            return Err(ParseFaultError::new(text, "must be FROM..UNTIL=KIND, as in 5s..8s=502"));
         };
-        let time =
-            |part| parse_duration(part).map_err(|error| ParseTroubleError::new(text, error.to_string()));
+        let time = |part| parse_duration(part).map_err(|error| ParseFaultError::new(text, error.to_string()));
         Ok(Self { from: time(from)?, until: time(until)?, kind: kind.parse()? })
     }
 }
@@ -113,7 +112,7 @@ impl fmt::Display for OutageKind {
 }
 
 impl FromStr for OutageKind {
-    type Err = ParseTroubleError;
+    type Err = ParseFaultError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         Ok(match text.trim() {
@@ -125,7 +124,7 @@ impl FromStr for OutageKind {
             status => match status.parse() {
                 Ok(status) if (400..600).contains(&status) => Self::Status(status),
                 _ => {
-                    return Err(ParseTroubleError::new(
+                    return Err(ParseFaultError::new(
                         text,
                         "must be a status from 400 to 599, refuse, reset, hang, silence or garbage",
                     ));

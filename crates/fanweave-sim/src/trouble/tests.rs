@@ -2,9 +2,9 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn trouble(outages: &[&str]) -> Trouble {
+fn trouble(outages: &[&str]) -> FaultSchedule {
     let outages = outages.iter().map(|text| text.parse().unwrap()).collect();
-    Trouble::new(&Settings { outages, ..Settings::default() })
+    FaultSchedule::new(&Settings { outages, ..Settings::default() })
 }
 
 #[test]
@@ -87,7 +87,7 @@ async fn waiting_for_an_outage_ends_at_its_start_its_end_or_a_reset() {
 #[tokio::test(start_paused = true)]
 async fn a_limit_at_the_start_ends_after_its_requests_or_its_wait() {
     let limit = |text: &str| {
-        Trouble::new(&Settings { first_429: Some(text.parse().unwrap()), ..Settings::default() })
+        FaultSchedule::new(&Settings { first_429: Some(text.parse().unwrap()), ..Settings::default() })
     };
     let counted = limit("2:5s");
     assert_eq!([(); 3].map(|()| counted.first_429()), [Some(5 * SECOND), Some(5 * SECOND), None]);
@@ -100,7 +100,8 @@ async fn a_limit_at_the_start_ends_after_its_requests_or_its_wait() {
 
 #[test]
 fn poison_is_found_in_any_text_however_it_is_escaped() {
-    let trouble = Trouble::new(&Settings { poison: Some("naïve \"x\"".to_owned()), ..Settings::default() });
+    let trouble =
+        FaultSchedule::new(&Settings { poison: Some("naïve \"x\"".to_owned()), ..Settings::default() });
     let body = |text: &str| format!(r#"{{"messages":[{{"content":[{{"text":"{text}"}}]}}]}}"#);
     assert!(trouble.is_poisoned(body(r#"a na\u00efve \"x\"."#).as_bytes()));
     assert!(!trouble.is_poisoned(body("a naive one").as_bytes()) && !trouble.is_poisoned(b"no JSON"));

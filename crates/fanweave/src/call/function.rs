@@ -132,13 +132,13 @@ impl<F: Function> Runnable for Bounded<F> {
     async fn run(&self, bound: Bound, cx: &Context) -> Result<F::Output> {
         let Bound { ask, overrides } = bound;
         // What a function asks meanwhile is no piece of its own answer.
-        let config = ask(cx.muted()).await?;
+        let config = ask(cx.without_deltas()).await?;
         let (chain, prompt) = assemble::<F>(config, overrides)?;
         chain.run(prompt, cx).await
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {
@@ -159,7 +159,7 @@ impl<F: Function> Runnable for Whole<F> {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 
     fn describe(&self) -> Node {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use fanweave_core::__private::carried;
+use fanweave_core::__private::task_locals;
 
 use super::IntoModel;
 use crate::models::Client;
@@ -78,13 +78,13 @@ impl Overrides {
     /// batch, and for what blocks on a thread. A task that is spawned there by other means is another one, and not changed.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         let all = self.or(Self::here());
-        carried::within(Arc::new(all), future).await
+        task_locals::within(Arc::new(all), future).await
     }
 
     /// What holds where this is asked.
     pub(super) fn here() -> Self {
-        let carried = carried::here().and_then(|carried| carried.downcast::<Self>().ok());
-        carried.map(Arc::unwrap_or_clone).unwrap_or_default()
+        let task_locals = task_locals::here().and_then(|task_locals| task_locals.downcast::<Self>().ok());
+        task_locals.map(Arc::unwrap_or_clone).unwrap_or_default()
     }
 
     /// These, and `outer` where these say nothing.

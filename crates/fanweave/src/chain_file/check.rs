@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::problem::{Problem, Problems};
-use super::spec::{Action, Placed, Spec, Step, unknown_step};
+use super::spec::{Action, Spanned, Spec, Step, unknown_step};
 use crate::{Template, closest};
 
 /// A step with its templates read and its edges found.
@@ -53,14 +53,14 @@ struct Checker<'a> {
 impl Checker<'_> {
     fn step(&mut self, step: &Step) -> Checked {
         let mut reads = Vec::new();
-        let texts: Vec<&Placed<String>> = match &step.action {
+        let texts: Vec<&Spanned<String>> = match &step.action {
             Action::Call { messages, .. } => messages.iter().map(|(_, text)| text).collect(),
             Action::Template(text) => vec![text],
         };
         let templates =
             texts.into_iter().filter_map(|text| self.template(step, text, true, &mut reads)).collect();
         let when = step.when.as_ref().and_then(|when| {
-            let condition = Placed::new(when.at, as_condition(&when.value));
+            let condition = Spanned::new(when.at, as_condition(&when.value));
             self.template(step, &condition, false, &mut reads)
         });
         let source = step.for_each.as_ref().and_then(|path| self.source(step, path));
@@ -79,7 +79,7 @@ impl Checker<'_> {
     fn template(
         &mut self,
         step: &Step,
-        text: &Placed<String>,
+        text: &Spanned<String>,
         in_tags: bool,
         reads: &mut Vec<usize>,
     ) -> Option<Template> {
@@ -101,7 +101,7 @@ impl Checker<'_> {
     fn path(
         &mut self,
         step: &Step,
-        text: &Placed<String>,
+        text: &Spanned<String>,
         in_tags: bool,
         path: &str,
         reads: &mut Vec<usize>,
@@ -174,7 +174,7 @@ impl Checker<'_> {
         format!("there is no variable `{name}`: {hint}")
     }
 
-    fn source(&mut self, step: &Step, path: &Placed<String>) -> Option<Source> {
+    fn source(&mut self, step: &Step, path: &Spanned<String>) -> Option<Source> {
         let bare = path.value.trim();
         let bare = bare.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")).unwrap_or(bare).trim();
         let words: Vec<_> = bare.split('.').map(str::to_owned).collect();

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::Problem;
-use super::spec::Placed;
+use super::spec::Spanned;
 use super::tree::{Key, Node, Tree};
 use crate::closest;
 
@@ -51,14 +51,14 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.fields.iter().any(|(key, _)| names.contains(&key.name.as_str()))
     }
 
-    pub(crate) fn text(&mut self, name: &'static str) -> Option<Placed<String>> {
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<Spanned<String>> {
         let node = self.take(name)?;
         self.as_text(name, node)
     }
 
-    pub(crate) fn as_text(&mut self, name: &str, node: &Node) -> Option<Placed<String>> {
+    pub(crate) fn as_text(&mut self, name: &str, node: &Node) -> Option<Spanned<String>> {
         match &node.value {
-            Tree::Text(text) => Some(Placed::new(node.at, text.clone())),
+            Tree::Text(text) => Some(Spanned::new(node.at, text.clone())),
             _ => {
                 let hint = match node.value {
                     Tree::Number(_) | Tree::Bool(_) => ": put it in quotes",

@@ -43,9 +43,9 @@ use crate::{
 };
 use check::Source;
 pub use problem::{Problem, Problems};
-use run::{Planned, Weave, Work};
+use run::{CompiledChain, PlannedStep, StepAction};
 use segment::{Segment, segments};
-use spec::{Action, Placed, Shape, Spec, Step};
+use spec::{Action, Shape, Spanned, Spec, Step};
 use tree::{Language, Node};
 
 /// The place of what does not stand in the file.
@@ -62,13 +62,13 @@ const ELSEWHERE: usize = usize::MAX;
 /// inputs: { name: World }
 /// steps:
 ///   greeting:
-///     prompt: Say hello to {{ name }}.
+///     prompt: ConversationInput hello to {{ name }}.
 /// ",
 /// )?;
 /// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
 /// let greet = file.chain(|name| model(name.unwrap_or("sim/echo")))?;
 /// let answer = greet.invoke(vars! { name: "Ada" }).await?;
-/// assert!(answer.as_str().unwrap().contains("Say hello to Ada."));
+/// assert!(answer.as_str().unwrap().contains("ConversationInput hello to Ada."));
 /// # Ok::<_, fanweave::Error>(())
 /// # })?;
 /// # Ok::<_, fanweave::Error>(())
@@ -142,7 +142,7 @@ impl ChainFile {
     /// The same file with another model for the steps that name none of their own.
     #[must_use]
     pub fn with_model(mut self, name: impl Into<String>) -> Self {
-        self.spec.model = Some(Placed::new(ELSEWHERE, name.into()));
+        self.spec.model = Some(Spanned::new(ELSEWHERE, name.into()));
         self
     }
 
@@ -235,7 +235,7 @@ impl ChainFile {
         let checked = self.checked();
         let mut found = Vec::new();
         let mut made: Vec<(Option<String>, Model)> = Vec::new();
-        let mut model = |step: &Step, named: Option<&Placed<String>>| {
+        let mut model = |step: &Step, named: Option<&Spanned<String>>| {
             let named = named.or(self.spec.model.as_ref());
             let name = named.map(|name| name.value.clone());
             if let Some((_, model)) = made.iter().find(|(known, _)| *known == name) {
@@ -253,11 +253,11 @@ impl ChainFile {
                 }
             }
         };
-        let speech = self.speech();
+        let streamed_text = self.streamed_text();
         let heard = |index: usize| {
             let name = &self.spec.steps[index].name.value;
             checked.iter().any(|other| matches!(&other.source, Some(Source::Step(i, w)) if *i == index && w.is_empty()))
-                || speech.iter().flatten().any(|segment| {
+                || streamed_text.iter().flatten().any(|segment| {
                     matches!(segment, Segment::Output { step, .. } | Segment::Joined { step, .. } if step == name)
                 })
         };
@@ -272,7 +272,7 @@ impl ChainFile {
                         work(ask | model, spec, output)
                     }),
             };
-            steps.extend(work.map(|work| Planned {
+            steps.extend(work.map(|work| PlannedStep {
                 name: spec.name.value.as_str().into(),
                 work,
                 source: checked.source.clone(),
@@ -280,7 +280,7 @@ impl ChainFile {
                 when: checked.when.clone(),
                 reads: checked.templates.iter().chain(&checked.when).flat_map(Template::paths).collect(),
                 on_error: spec.on_error,
-                is_heard: heard(index),
+                is_streamed: heard(index),
             }));
         }
         if let Some((_, error)) = found.iter().find(|(at, _)| *at == ELSEWHERE) {
@@ -293,12 +293,12 @@ impl ChainFile {
             let problems = Problems::check(problems).expect_err("there is at least one");
             return Err(Error::new(kind, problems.placed(&self.file, &self.text).to_string()));
         }
-        let weave = Weave {
+        let weave = CompiledChain {
             inputs: self.spec.inputs.clone(),
             limits: self.spec.limits,
             steps,
             output: self.output,
-            speech,
+            streamed_text,
         };
         let weave = chain(weave);
         Ok(match self.spec.limits.timeout {
@@ -308,7 +308,7 @@ impl ChainFile {
     }
 
     /// How the text of the chain can be handed out while it grows.
-    fn speech(&self) -> Option<Vec<Segment>> {
+    fn streamed_text(&self) -> Option<Vec<Segment>> {
         let step = &self.spec.steps[self.output];
         if step.for_each.is_some() || step.when.is_some() {
             return None;
@@ -317,7 +317,7 @@ impl ChainFile {
             Action::Template(text) => segments(text),
             Action::Call { output: Shape::Text, .. } => {
                 let name = &step.name.value;
-                segments(&Placed::new(0, format!("{{{{ steps.{name}.output }}}}")))
+                segments(&Spanned::new(0, format!("{{{{ steps.{name}.output }}}}")))
             }
             Action::Call { .. } => None,
         }
@@ -363,7 +363,7 @@ fn ask(
 }
 
 /// What becomes of the answers of a call.
-fn work(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> Work {
+fn work(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> StepAction {
     let name = spec.name.value.clone();
     let call = match spec.timeout {
         Some(limit) => call.timeout(limit),
@@ -371,15 +371,15 @@ fn work(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> Work {
     }
     .named(name);
     match output {
-        Shape::Text => Work::Text(call | text()),
-        Shape::Lines => Work::Items(call.clone().lines().map(Value::String), call | lines() | texts()),
-        Shape::Json => Work::Value(call | json_value()),
+        Shape::Text => StepAction::Text(call | text()),
+        Shape::Lines => StepAction::Items(call.clone().lines().map(Value::String), call | lines() | texts()),
+        Shape::Json => StepAction::Value(call | json_value()),
         Shape::Schema(schema) => {
             let (_, field) = wrapped(schema);
             let whole = call.clone() | json_value() | unwrapped(field);
             match output.is_list() {
-                Some(true) => Work::Items(call.items::<Value>(), whole),
-                _ => Work::Value(whole),
+                Some(true) => StepAction::Items(call.items::<Value>(), whole),
+                _ => StepAction::Value(whole),
             }
         }
     }
@@ -416,9 +416,9 @@ fn unwrapped(field: Option<&'static str>) -> Chain<Value, Value> {
 }
 
 /// A template step.
-fn filled(template: &Template) -> Work {
+fn filled(template: &Template) -> StepAction {
     let template = template.clone();
-    Work::Value(step(move |vars: Vars, _| {
+    StepAction::Value(step(move |vars: Vars, _| {
         let text = template.render(&vars);
         async move { text.map(Value::String) }
     }))

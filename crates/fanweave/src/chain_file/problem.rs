@@ -11,12 +11,12 @@ use crate::{Error, ErrorKind};
 pub struct Problem {
     message: String,
     at: usize,
-    place: Option<Place>,
+    place: Option<Location>,
 }
 
 /// A place in a file, and its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Place {
+struct Location {
     file: String,
     line: usize,
     column: usize,
@@ -53,7 +53,7 @@ impl Problem {
         }
         let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[start..].lines().next().unwrap_or_default();
-        self.place = Some(Place {
+        self.place = Some(Location {
             file: file.to_owned(),
             line: text[..at].matches('\n').count() + 1,
             column: text[start..at].chars().count() + 1,
@@ -64,7 +64,9 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Place { file, line, column, text }) = &self.place else { return f.write_str(&self.message) };
+        let Some(Location { file, line, column, text }) = &self.place else {
+            return f.write_str(&self.message);
+        };
         writeln!(f, "{file}:{line}:{column}: {}", self.message)?;
         let number = line.to_string();
         let gutter = " ".repeat(number.len());

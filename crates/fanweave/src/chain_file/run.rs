@@ -19,19 +19,19 @@ use crate::{
 const WINDOW: usize = 64;
 
 /// A chain file with its models.
-pub(super) struct Weave {
+pub(super) struct CompiledChain {
     pub(super) inputs: Vec<Input>,
     pub(super) limits: Limits,
-    pub(super) steps: Vec<Planned>,
+    pub(super) steps: Vec<PlannedStep>,
     /// The step whose output is that of the chain.
     pub(super) output: usize,
     /// How its text can be handed out while it grows. `None` where it cannot.
-    pub(super) speech: Option<Vec<Segment>>,
+    pub(super) streamed_text: Option<Vec<Segment>>,
 }
 
-pub(super) struct Planned {
+pub(super) struct PlannedStep {
     pub(super) name: Arc<str>,
-    pub(super) work: Work,
+    pub(super) work: StepAction,
     pub(super) source: Option<Source>,
     pub(super) waits_for: Vec<usize>,
     pub(super) when: Option<Template>,
@@ -39,11 +39,11 @@ pub(super) struct Planned {
     pub(super) reads: Vec<String>,
     pub(super) on_error: OnError,
     /// Whether somebody wants its items, or its text, while they arrive.
-    pub(super) is_heard: bool,
+    pub(super) is_streamed: bool,
 }
 
 /// What a step does with its variables.
-pub(super) enum Work {
+pub(super) enum StepAction {
     /// A call whose answer is a text.
     Text(Chain<Vars, String>),
     /// A call whose answer is a list that can be read item by item.
@@ -52,7 +52,7 @@ pub(super) enum Work {
     Value(Chain<Vars, Value>),
 }
 
-impl Runnable for Weave {
+impl Runnable for CompiledChain {
     type Input = Vars;
     type Output = Value;
 
@@ -62,11 +62,11 @@ impl Runnable for Weave {
             Some(most) if !cx.is_limited() => cx.clone().with_concurrency(most),
             _ => cx.clone(),
         };
-        let run = One {
+        let run = ChainRun {
             weave: self,
             inputs: inputs(&self.inputs, &vars)?,
             outcomes: self.steps.iter().map(|_| Outcome::default()).collect(),
-            quiet: cx.muted(),
+            quiet: cx.without_deltas(),
         };
         let work = async { try_join_all((0..self.steps.len()).map(|step| run.step(step))).await };
         tokio::try_join!(work, run.speak(&cx))?;
@@ -77,7 +77,7 @@ impl Runnable for Weave {
     }
 
     fn streaming(&self) -> Streaming {
-        if self.speech.is_some() { Streaming::Pieces } else { Streaming::Whole }
+        if self.streamed_text.is_some() { Streaming::Deltas } else { Streaming::Whole }
     }
 }
 
@@ -107,14 +107,14 @@ fn inputs(inputs: &[Input], vars: &Vars) -> Result<Map<String, Value>> {
 type Numbered = Result<(usize, Value)>;
 
 /// One run of the chain.
-struct One<'a> {
-    weave: &'a Weave,
+struct ChainRun<'a> {
+    weave: &'a CompiledChain,
     inputs: Map<String, Value>,
     outcomes: Vec<Outcome>,
     quiet: Context,
 }
 
-impl One<'_> {
+impl ChainRun<'_> {
     fn step(&self, index: usize) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.step_now(index))
     }
@@ -174,7 +174,7 @@ impl One<'_> {
         }
         let outcome = &self.outcomes[index];
         let value = match &step.work {
-            Work::Text(chain) if step.is_heard => {
+            StepAction::Text(chain) if step.is_streamed => {
                 let mut run = chain.stream_in(vars, &self.quiet);
                 while let Some(piece) = run.next().await {
                     if let Some(text) = piece?.as_text() {
@@ -183,15 +183,15 @@ impl One<'_> {
                 }
                 Value::String(run.output().await?)
             }
-            Work::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
-            Work::Items(items, _) if step.is_heard => {
+            StepAction::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
+            StepAction::Items(items, _) if step.is_streamed => {
                 let mut items = items.stream_in(vars, self.quiet.clone());
                 while let Some(item) = items.next().await {
                     outcome.push(item?);
                 }
                 Value::Array(outcome.take_items())
             }
-            Work::Items(_, chain) | Work::Value(chain) => chain.run(vars, &self.quiet).await?,
+            StepAction::Items(_, chain) | StepAction::Value(chain) => chain.run(vars, &self.quiet).await?,
         };
         Ok(End::Done(value.into()))
     }
@@ -259,7 +259,7 @@ impl One<'_> {
     /// One item of a fan-out. `None` where it is left out.
     fn one_of_many<'a>(
         &'a self,
-        step: &'a Planned,
+        step: &'a PlannedStep,
         base: &'a Vars,
         item: Numbered,
     ) -> BoxFuture<'a, Result<Option<Value>>> {
@@ -273,8 +273,10 @@ impl One<'_> {
                     return Ok::<_, Error>(None);
                 }
                 Ok(Some(match &step.work {
-                    Work::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
-                    Work::Items(_, chain) | Work::Value(chain) => chain.run(vars, &self.quiet).await?,
+                    StepAction::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
+                    StepAction::Items(_, chain) | StepAction::Value(chain) => {
+                        chain.run(vars, &self.quiet).await?
+                    }
                 }))
             };
             match (made.await, step.on_error) {
@@ -289,10 +291,12 @@ impl One<'_> {
 
     /// Hands out the text of the chain while its parts arrive.
     async fn speak(&self, cx: &Context) -> Result<()> {
-        let Some(speech) = self.weave.speech.as_ref().filter(|_| cx.wants_deltas()) else { return Ok(()) };
+        let Some(streamed_text) = self.weave.streamed_text.as_ref().filter(|_| cx.wants_deltas()) else {
+            return Ok(());
+        };
         let index: HashMap<&str, usize> =
             self.weave.steps.iter().enumerate().map(|(i, step)| (&*step.name, i)).collect();
-        for segment in speech {
+        for segment in streamed_text {
             match segment {
                 Segment::Literal(text) if text.is_empty() => {}
                 Segment::Literal(text) => cx.delta(Delta::text(text.as_str())).await,
@@ -346,7 +350,7 @@ impl One<'_> {
 }
 
 /// Whether the condition of a step holds.
-fn holds(step: &Planned, vars: &Vars) -> Result<bool> {
+fn holds(step: &PlannedStep, vars: &Vars) -> Result<bool> {
     match &step.when {
         Some(condition) => Ok(!condition.render(vars)?.is_empty()),
         None => Ok(true),

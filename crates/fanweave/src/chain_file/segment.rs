@@ -1,6 +1,6 @@
 //! The last template of a chain in segments, so that its text can be handed out while its parts arrive.
 
-use super::spec::Placed;
+use super::spec::Spanned;
 use crate::Template;
 
 /// A piece of a template.
@@ -18,7 +18,7 @@ pub(super) enum Segment {
 
 /// Cuts a template into segments that give its text one after the other. `None` where it has statements, comments
 /// or trimmed blanks, which reach over more than their own place.
-pub(super) fn segments(text: &Placed<String>) -> Option<Vec<Segment>> {
+pub(super) fn segments(text: &Spanned<String>) -> Option<Vec<Segment>> {
     // Jinja drops one line break at the end, also one of Windows.
     let mut rest = text.value.strip_suffix('\n').unwrap_or(&text.value);
     rest = rest.strip_suffix('\r').unwrap_or(rest);

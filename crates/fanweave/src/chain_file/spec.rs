@@ -14,24 +14,24 @@ use crate::{Parameters, Role, closest};
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) name: Option<String>,
-    pub(super) model: Option<Placed<String>>,
+    pub(super) model: Option<Spanned<String>>,
     pub(super) inputs: Vec<Input>,
     pub(super) limits: Limits,
     pub(super) steps: Vec<Step>,
     /// The step whose output is that of the chain. The last one where the file does not say.
-    pub(super) output: Option<Placed<String>>,
+    pub(super) output: Option<Spanned<String>>,
 }
 
 /// Something and where it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct Placed<T> {
+pub(crate) struct Spanned<T> {
     pub(crate) at: usize,
     pub(crate) value: T,
     /// The file that holds it, where it is another one than the chain's. Then `at` is where that is named.
     pub(crate) file: Option<String>,
 }
 
-impl<T> Placed<T> {
+impl<T> Spanned<T> {
     pub(crate) fn new(at: usize, value: T) -> Self {
         Self { at, value, file: None }
     }
@@ -57,11 +57,11 @@ pub(super) struct Limits {
 
 #[derive(Debug)]
 pub(super) struct Step {
-    pub(super) name: Placed<String>,
+    pub(super) name: Spanned<String>,
     pub(super) action: Action,
-    pub(super) for_each: Option<Placed<String>>,
-    pub(super) needs: Vec<Placed<String>>,
-    pub(super) when: Option<Placed<String>>,
+    pub(super) for_each: Option<Spanned<String>>,
+    pub(super) needs: Vec<Spanned<String>>,
+    pub(super) when: Option<Spanned<String>>,
     pub(super) on_error: OnError,
     pub(super) timeout: Option<Duration>,
 }
@@ -71,13 +71,13 @@ pub(super) struct Step {
 pub(super) enum Action {
     /// Asks a model.
     Call {
-        messages: Vec<(Role, Placed<String>)>,
-        model: Option<Placed<String>>,
+        messages: Vec<(Role, Spanned<String>)>,
+        model: Option<Spanned<String>>,
         parameters: Box<Parameters>,
         output: Shape,
     },
     /// Fills a template, without a call.
-    Template(Placed<String>),
+    Template(Spanned<String>),
 }
 
 /// What a step makes of an answer.
@@ -229,7 +229,7 @@ fn step(
     };
     let needs = needs(&mut fields, names);
     let when = match fields.take("when") {
-        Some(Node { at, value: Tree::Bool(b) }) => Some(Placed::new(*at, b.to_string())),
+        Some(Node { at, value: Tree::Bool(b) }) => Some(Spanned::new(*at, b.to_string())),
         Some(node) => fields.as_text("when", node),
         None => None,
     };
@@ -238,7 +238,7 @@ fn step(
         .unwrap_or_default();
     let timeout = fields.duration("timeout");
     fields.end();
-    let name = Placed::new(key.at, key.name.clone());
+    let name = Spanned::new(key.at, key.name.clone());
     Some(Step { name, action: action?, for_each, needs, when, on_error, timeout })
 }
 
@@ -293,7 +293,7 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
     Some(Action::Call { messages: all, model, parameters, output: output? })
 }
 
-fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> Vec<(Role, Placed<String>)> {
+fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> Vec<(Role, Spanned<String>)> {
     let Tree::List(items) = &node.value else {
         let message = format!("`messages` is a list of roles and texts, and this is {}", node.kind());
         fields.problem(node.at, message);
@@ -326,7 +326,7 @@ fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> 
     messages
 }
 
-fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Placed<String>> {
+fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Spanned<String>> {
     let Some(node) = fields.take("needs") else { return Vec::new() };
     let items: Vec<&Node> = match &node.value {
         Tree::List(items) => items.iter().collect(),
@@ -396,7 +396,7 @@ fn text_or_file(
     name: &str,
     node: &Node,
     folder: Option<&Path>,
-) -> Option<Placed<String>> {
+) -> Option<Spanned<String>> {
     let Tree::Map(pairs) = &node.value else { return fields.as_text(name, node) };
     let [(key, file)] = pairs.as_slice() else {
         fields.problem(node.at, format!("`{name}` is a text, or `{{ file: PATH }}`"));
@@ -409,7 +409,7 @@ fn text_or_file(
     }
     let path = fields.as_text("file", file)?;
     match below(folder, &path.value) {
-        Ok(value) => Some(Placed { at: file.at, value, file: Some(path.value) }),
+        Ok(value) => Some(Spanned { at: file.at, value, file: Some(path.value) }),
         Err(why) => {
             fields.problem(file.at, why);
             None

@@ -86,7 +86,7 @@ impl<I: Serialize + Send + 'static> Llm<I> {
     /// As [`generate`](Self::generate), with a deadline, cancellation, observers or tags of the caller's.
     pub async fn generate_in(&self, inputs: impl IntoIterator<Item = I>, cx: &Context) -> Generated {
         let inputs: Vec<_> = inputs.into_iter().collect();
-        let mut rows = self.chain().batch(inputs).within(cx.muted()).run();
+        let mut rows = self.chain().batch(inputs).within(cx.without_deltas()).run();
         let mut generated = Generated { results: Vec::new(), usage: Usage::default() };
         while let Some(row) = rows.next().await {
             if let Ok(message) = &row.result {

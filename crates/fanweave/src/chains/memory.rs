@@ -19,18 +19,18 @@ Conversation since:
 New summary:";
 
 /// Tokens of messages that go into one summary.
-const MOST_SUMMARISED: usize = 8000;
+const MAX_SUMMARY_TOKENS: usize = 8000;
 
 /// How much of a conversation is remembered.
 ///
 /// ```
-/// use fanweave::chains::Memory;
+/// use fanweave::chains::ConversationMemory;
 ///
-/// let short = Memory::window(3);
+/// let short = ConversationMemory::window(3);
 /// # let _ = short;
 /// ```
 #[derive(Debug, Clone)]
-pub struct Memory(Kind);
+pub struct ConversationMemory(Kind);
 
 #[derive(Debug, Clone)]
 enum Kind {
@@ -39,7 +39,7 @@ enum Kind {
     Summary { model: Model, keep: usize, prompt: Chain<Vars, Prompt> },
 }
 
-impl Memory {
+impl ConversationMemory {
     /// All of it.
     pub fn buffer() -> Self {
         Self(Kind::Buffer)
@@ -83,7 +83,7 @@ impl Memory {
             return Ok(());
         }
         old.messages.truncate(old.messages.len() - keep * 2);
-        let lines = written(&old.messages, MOST_SUMMARISED);
+        let lines = written(&old.messages, MAX_SUMMARY_TOKENS);
         let summary = old.summary.as_deref().unwrap_or("none");
         let message = model.run(prompt.run(vars! { summary: summary, lines: lines }, cx).await?, cx).await?;
         // Of turns at the same time, the first one that has summarised counts.
@@ -94,20 +94,20 @@ impl Memory {
 /// Something said in a session.
 ///
 /// ```
-/// use fanweave::chains::Say;
+/// use fanweave::chains::ConversationInput;
 ///
-/// let say = Say::new("ada", "hello");
+/// let say = ConversationInput::new("ada", "hello");
 /// assert_eq!(say.session, "ada");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Say {
+pub struct ConversationInput {
     /// In which session.
     pub session: String,
     /// What the user says.
     pub text: String,
 }
 
-impl Say {
+impl ConversationInput {
     /// `text`, said in `session`.
     pub fn new(session: impl Into<String>, text: impl Into<String>) -> Self {
         Self { session: session.into(), text: text.into() }
@@ -120,15 +120,15 @@ impl Say {
 /// does one that is dropped.
 ///
 /// ```
-/// use fanweave::chains::{Memory, Say, Talk};
+/// use fanweave::chains::{ConversationMemory, ConversationInput, Conversation};
 /// use fanweave::{model::fake::Fake, stores::MemorySessions};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
 /// let sessions = MemorySessions::sessions();
-/// let talk = Talk::new(Fake::echo().model(), sessions.clone(), Memory::window(10)).chain();
-/// talk.invoke(Say::new("ada", "hello")).await?;
-/// talk.invoke(Say::new("ada", "again")).await?;
+/// let talk = Conversation::new(Fake::echo().model(), sessions.clone(), ConversationMemory::window(10)).chain();
+/// talk.invoke(ConversationInput::new("ada", "hello")).await?;
+/// talk.invoke(ConversationInput::new("ada", "again")).await?;
 /// assert_eq!(sessions.load("ada").await?.messages.len(), 4);
 /// # Ok(())
 /// # }
@@ -138,16 +138,16 @@ impl Say {
 /// The model's, and those of the store. Where a summary cannot be written, the answer has been saved already, and the
 /// next call tries again.
 #[derive(Debug, Clone)]
-pub struct Talk {
+pub struct Conversation {
     model: Model,
     sessions: Sessions,
-    memory: Memory,
+    memory: ConversationMemory,
     system: Option<String>,
 }
 
-impl Talk {
+impl Conversation {
     /// A conversation with `model`, kept in `sessions` and remembered as `memory` says.
-    pub fn new(model: Model, sessions: Sessions, memory: Memory) -> Self {
+    pub fn new(model: Model, sessions: Sessions, memory: ConversationMemory) -> Self {
         Self { model, sessions, memory, system: None }
     }
 
@@ -158,17 +158,17 @@ impl Talk {
     }
 
     /// The chain, to invoke, stream, batch and compose.
-    pub fn chain(self) -> Chain<Say, String> {
+    pub fn chain(self) -> Chain<ConversationInput, String> {
         chain(self).named("talk")
     }
 }
 
-impl Runnable for Talk {
-    type Input = Say;
+impl Runnable for Conversation {
+    type Input = ConversationInput;
     type Output = String;
 
-    async fn run(&self, say: Say, cx: &Context) -> Result<String> {
-        let Say { session, text } = say;
+    async fn run(&self, say: ConversationInput, cx: &Context) -> Result<String> {
+        let ConversationInput { session, text } = say;
         let remembered = self.memory.recall(self.sessions.load(&session).await?);
         let system = self.system.iter().map(Message::system);
         let said = Message::user(text);
@@ -176,13 +176,13 @@ impl Runnable for Talk {
         let answer = self.model.run(Prompt::new(messages), cx).await?.into_text();
         self.sessions
             .append(&session, vec![said, Message::assistant(&*answer)])
-            .and_then(|()| async { self.memory.tidy(&self.sessions, &session, &cx.muted()).await })
+            .and_then(|()| async { self.memory.tidy(&self.sessions, &session, &cx.without_deltas()).await })
             .await?;
         Ok(answer)
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
@@ -216,13 +216,14 @@ mod tests {
         }
     }
 
-    async fn heard(memory: Memory, says: &[&str]) -> (Vec<Vec<String>>, Session) {
+    async fn heard(memory: ConversationMemory, says: &[&str]) -> (Vec<Vec<String>>, Session) {
         let listener = Listener::default();
         let sessions = MemorySessions::sessions();
-        let talk =
-            Talk::new(Model::new(listener.clone()), sessions.clone(), memory).system("be kind").chain();
+        let talk = Conversation::new(Model::new(listener.clone()), sessions.clone(), memory)
+            .system("be kind")
+            .chain();
         for say in says {
-            let _ = talk.invoke(Say::new("s", *say)).await;
+            let _ = talk.invoke(ConversationInput::new("s", *say)).await;
         }
         let heard = listener.0.lock().unwrap().clone();
         (heard, sessions.load("s").await.unwrap())
@@ -230,14 +231,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_buffer_remembers_everything() {
-        let (heard, session) = heard(Memory::buffer(), &["1", "2", "3"]).await;
+        let (heard, session) = heard(ConversationMemory::buffer(), &["1", "2", "3"]).await;
         assert_eq!(heard[2], ["be kind", "1", "a2", "2", "a4", "3"]);
         assert_eq!(session.messages.len(), 6);
     }
 
     #[tokio::test]
     async fn a_window_remembers_the_last_turns_and_keeps_all() {
-        let (heard, session) = heard(Memory::window(1), &["1", "2", "3"]).await;
+        let (heard, session) = heard(ConversationMemory::window(1), &["1", "2", "3"]).await;
         assert_eq!(heard[2], ["be kind", "2", "a4", "3"]);
         assert_eq!(session.messages.len(), 6);
     }
@@ -245,7 +246,8 @@ mod tests {
     #[tokio::test]
     async fn a_summary_takes_the_place_of_what_came_before() {
         let writer = Fake::script([Ok("they counted")]).model();
-        let memory = Memory::summary(writer, 1).summary_prompt(prompt("{{ summary }}: {{ lines }}"));
+        let memory =
+            ConversationMemory::summary(writer, 1).summary_prompt(prompt("{{ summary }}: {{ lines }}"));
         let (heard, session) = heard(memory, &["1", "2", "3"]).await;
         assert_eq!(heard[2], ["be kind", "What was said before: they counted", "2", "a4", "3"]);
         assert_eq!(session.summary.as_deref(), Some("they counted"));
@@ -254,11 +256,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_turns_at_the_same_time_nothing_is_forgotten_that_no_summary_has() {
         let writer = Fake::echo().latency(Duration::from_secs(1)).model();
-        let memory = Memory::summary(writer, 1).summary_prompt(prompt("{{ summary }}; {{ lines }}"));
+        let memory =
+            ConversationMemory::summary(writer, 1).summary_prompt(prompt("{{ summary }}; {{ lines }}"));
         let sessions = MemorySessions::sessions();
         sessions.append("s", vec![Message::user("one"), Message::assistant("1")]).await.unwrap();
-        let talk = Talk::new(Fake::echo().model(), sessions.clone(), memory).chain();
-        let say = |text| talk.invoke(Say::new("s", text));
+        let talk = Conversation::new(Fake::echo().model(), sessions.clone(), memory).chain();
+        let say = |text| talk.invoke(ConversationInput::new("s", text));
         tokio::try_join!(say("two"), say("three")).unwrap();
         let Session { summary, messages } = sessions.load("s").await.unwrap();
         let kept = messages.iter().map(Message::text).chain(summary).collect::<Vec<_>>().join("; ");
@@ -270,13 +273,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_window_of_any_width_is_one() {
-        let (heard, _) = heard(Memory::window(usize::MAX), &["1", "2"]).await;
+        let (heard, _) = heard(ConversationMemory::window(usize::MAX), &["1", "2"]).await;
         assert_eq!(heard[1], ["be kind", "1", "a2", "2"]);
     }
 
     #[tokio::test]
     async fn a_failed_call_leaves_no_trace() {
-        let (heard, session) = heard(Memory::buffer(), &["1", "fail", "2"]).await;
+        let (heard, session) = heard(ConversationMemory::buffer(), &["1", "fail", "2"]).await;
         assert_eq!(heard[1], ["be kind", "1", "a2", "2"]);
         assert_eq!(session.messages.len(), 4);
     }
@@ -285,8 +288,9 @@ mod tests {
     async fn sessions_are_apart() {
         let listener = Listener::default();
         let model = Model::new(listener.clone());
-        let talk = Talk::new(model, MemorySessions::sessions(), Memory::buffer()).chain();
-        let rows = talk.batch((0..20).map(|n| Say::new(n.to_string(), "hello"))).collect().await;
+        let talk = Conversation::new(model, MemorySessions::sessions(), ConversationMemory::buffer()).chain();
+        let rows =
+            talk.batch((0..20).map(|n| ConversationInput::new(n.to_string(), "hello"))).collect().await;
         assert!(rows.iter().all(|row| row.as_ref().unwrap() == "a1"));
     }
 }

@@ -9,5 +9,5 @@ pub mod qa;
 mod retrieval;
 
 pub use llm::{Generated, Llm};
-pub use memory::{Memory, SUMMARY_PROMPT, Say, Talk};
-pub use retrieval::{Answered, CONDENSE_PROMPT, Conversational, FollowUp, History, RetrievalQa};
+pub use memory::{Conversation, ConversationInput, ConversationMemory, SUMMARY_PROMPT};
+pub use retrieval::{CONDENSE_PROMPT, Conversational, ConversationalAnswer, FollowUp, History, RetrievalQa};

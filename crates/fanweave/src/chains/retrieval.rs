@@ -13,11 +13,11 @@ use crate::{
 ///
 /// ```
 /// use fanweave::chains::{RetrievalQa, qa::Qa};
-/// use fanweave::{Context, model::fake::Fake, stores::{Library, Memory}, words::Words};
+/// use fanweave::{Context, model::fake::Fake, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let library = Library::new(Memory::store(), Words::embedder()).limit(1);
+/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
 /// library.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("The moon.")]).model();
@@ -50,12 +50,12 @@ impl Runnable for RetrievalQa {
     type Output = Answer;
 
     async fn run(&self, question: String, cx: &Context) -> Result<Answer> {
-        let documents = self.retrieve.run(question.clone(), &cx.muted()).await?;
+        let documents = self.retrieve.run(question.clone(), &cx.without_deltas()).await?;
         self.qa.run(Question { question, documents }, cx).await
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
@@ -72,7 +72,7 @@ Follow-up: {{ question }}
 Standalone question:";
 
 /// Tokens of history that go into the prompt.
-const MOST_HISTORY: usize = 2000;
+const MAX_HISTORY_TOKENS: usize = 2000;
 
 /// A question, and what was said before it.
 ///
@@ -137,7 +137,7 @@ impl<Q: Into<String>, A: Into<String>, const N: usize> From<[(Q, A); N]> for His
 /// What [`Conversational`] answers.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
-pub struct Answered {
+pub struct ConversationalAnswer {
     /// The answer.
     pub text: String,
     /// The question as it was put to the retriever and the model.
@@ -155,11 +155,11 @@ pub struct Answered {
 ///
 /// ```
 /// use fanweave::chains::{Conversational, FollowUp, RetrievalQa, qa::Qa};
-/// use fanweave::{Context, model::fake::Fake, stores::{Library, Memory}, words::Words};
+/// use fanweave::{Context, model::fake::Fake, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let library = Library::new(Memory::store(), Words::embedder()).limit(1);
+/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
 /// library.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("How many turbines has the Rance station?"), Ok("24.")]).model();
@@ -176,13 +176,13 @@ pub struct Conversational {
     condense: Chain<Vars, Prompt>,
     model: Model,
     answer: RetrievalQa,
-    most_history: usize,
+    max_history_tokens: usize,
 }
 
 impl Conversational {
     /// Answers with `answer`; `model` makes the questions that stand on their own.
     pub fn new(model: Model, answer: RetrievalQa) -> Self {
-        Self { condense: prompt(CONDENSE_PROMPT), model, answer, most_history: MOST_HISTORY }
+        Self { condense: prompt(CONDENSE_PROMPT), model, answer, max_history_tokens: MAX_HISTORY_TOKENS }
     }
 
     /// Another prompt in place of [`CONDENSE_PROMPT`]. Its variables are `history` and `question`.
@@ -194,17 +194,17 @@ impl Conversational {
     /// Most tokens of history in the prompt, of four bytes each; the oldest messages are left out first. Default 2,000.
     #[must_use]
     pub fn history_tokens(self, tokens: usize) -> Self {
-        Self { most_history: tokens, ..self }
+        Self { max_history_tokens: tokens, ..self }
     }
 
     /// The chain, to invoke, stream, batch and compose.
-    pub fn chain(self) -> Chain<FollowUp, Answered> {
+    pub fn chain(self) -> Chain<FollowUp, ConversationalAnswer> {
         chain(self).named("conversation")
     }
 
     /// The question as it stands on its own, and what it took to make it.
     async fn standalone(&self, asked: FollowUp, cx: &Context) -> Result<(String, Usage)> {
-        let history = written(&asked.history, self.most_history);
+        let history = written(&asked.history, self.max_history_tokens);
         if history.is_empty() {
             return Ok((asked.question, Usage::default()));
         }
@@ -220,17 +220,17 @@ impl Conversational {
 
 impl Runnable for Conversational {
     type Input = FollowUp;
-    type Output = Answered;
+    type Output = ConversationalAnswer;
 
-    async fn run(&self, asked: FollowUp, cx: &Context) -> Result<Answered> {
-        let (question, mut usage) = self.standalone(asked, &cx.muted()).await?;
+    async fn run(&self, asked: FollowUp, cx: &Context) -> Result<ConversationalAnswer> {
+        let (question, mut usage) = self.standalone(asked, &cx.without_deltas()).await?;
         let answer = self.answer.run(question.clone(), cx).await?;
         usage += answer.usage;
-        Ok(Answered { text: answer.text, question, sources: answer.sources, usage })
+        Ok(ConversationalAnswer { text: answer.text, question, sources: answer.sources, usage })
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
@@ -260,8 +260,8 @@ mod tests {
 
     use super::*;
     use crate::model::fake::Fake;
-    use crate::stores::{Library, Memory};
-    use crate::words::Words;
+    use crate::stores::{MemoryStore, VectorIndex};
+    use crate::words::HashEmbedder;
 
     const FACTS: [&str; 5] = [
         "The Rance station opened in 1966.",
@@ -271,13 +271,14 @@ mod tests {
         "Tides turn every six hours.",
     ];
 
-    async fn library() -> Library {
-        let library = Library::new(Memory::store(), Words::embedder()).limit(2).threshold(0.2);
+    async fn library() -> VectorIndex {
+        let library =
+            VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2).threshold(0.2);
         library.add(FACTS.map(Document::from), &Context::new()).await.unwrap();
         library
     }
 
-    fn talk(library: Library, model: &Model) -> Chain<FollowUp, Answered> {
+    fn talk(library: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
         let qa = Qa::stuff(model.clone()).prompt(prompt("{{ context }}"));
         Conversational::new(model.clone(), RetrievalQa::new(library, qa))
             .condense_prompt(prompt("{{ history }}|{{ question }}"))
@@ -287,7 +288,7 @@ mod tests {
     #[tokio::test]
     async fn five_turns_find_what_each_one_is_about() {
         let library = library().await;
-        let model = Model::new(crate::sim::Sim::writer().at_once());
+        let model = Model::new(crate::sim::Sim::writer().without_latency());
         let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
         let turns = [
             ("When did the Rance station open?", FACTS[0]),

@@ -15,11 +15,11 @@ use crate::{Context, Message, Result};
 ///
 /// ```
 /// use fanweave::retrieve::{Entry, Search};
-/// use fanweave::{Context, stores::Memory};
+/// use fanweave::{Context, stores::MemoryStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let (store, cx) = (Memory::store(), Context::new());
+/// let (store, cx) = (MemoryStore::store(), Context::new());
 /// let entry = |id: &str, vector| Entry { id: id.into(), vector, document: id.into() };
 /// store.upsert(vec![entry("north", vec![0.0, 1.0]), entry("east", vec![1.0, 0.0])], &cx).await?;
 /// let hits = store.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
@@ -28,7 +28,7 @@ use crate::{Context, Message, Result};
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct Memory(Arc<RwLock<Kept>>);
+pub struct MemoryStore(Arc<RwLock<Kept>>);
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -38,14 +38,14 @@ struct Kept {
     rows: HashMap<String, usize>,
 }
 
-impl Memory {
+impl MemoryStore {
     /// An empty store.
     pub fn store() -> Store {
         Store::new(Self::default())
     }
 }
 
-impl VectorStore for Memory {
+impl VectorStore for MemoryStore {
     async fn upsert(&self, entries: Vec<Entry>, _: &Context) -> Result<()> {
         let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
         let dimensions = match kept.index.dimensions() {

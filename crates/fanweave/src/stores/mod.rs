@@ -2,8 +2,8 @@
 //!
 //! | store | keeps | searches |
 //! |---|---|---|
-//! | [`Memory`] | in memory | exactly: every vector is looked at |
-//! | [`Sqlite`] | in one file, shared by processes | exactly, in a copy of the vectors in memory |
+//! | [`MemoryStore`] | in memory | exactly: every vector is looked at |
+//! | [`SqliteStore`] | in one file, shared by processes | exactly, in a copy of the vectors in memory |
 //! | [`Chroma`] | on a Chroma server | as the server does, which is nearly exact |
 //!
 //! Others implement [`VectorStore`](crate::retrieve::VectorStore).
@@ -18,10 +18,10 @@ mod sqlite;
 mod tests;
 
 pub use fanweave_models::Chroma;
-pub use memory::{Memory, MemorySessions};
-pub use retriever::Library;
+pub use memory::{MemorySessions, MemoryStore};
+pub use retriever::VectorIndex;
 #[cfg(feature = "sqlite")]
-pub use sqlite::{LogFilter, LoggedCall, LoggedMessage, Sqlite, SqliteCache, SqliteLog, SqliteSessions};
+pub use sqlite::{LogFilter, LoggedCall, LoggedMessage, SqliteCache, SqliteLog, SqliteSessions, SqliteStore};
 
 use crate::Result;
 use crate::blocking::Pool;

@@ -9,18 +9,18 @@ use crate::retrieve::{Document, Entry, Filter, Hit, Retriever, Search, Store};
 use crate::{Context, Embedder, Error, ErrorKind, Result, Runnable};
 
 /// Documents that are embedded and written together: enough for several calls at once, and little memory.
-const TOGETHER: usize = 1024;
+const BATCH_SIZE: usize = 1024;
 
 /// A store and the embedding model that it is filled and searched with. Cheap to clone.
 ///
 /// ```
 /// use fanweave::retrieve::Retriever;
-/// use fanweave::{Context, stores::{Library, Memory}, words::Words};
+/// use fanweave::{Context, stores::{VectorIndex, MemoryStore}, words::HashEmbedder};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
 /// let cx = Context::new();
-/// let library = Library::new(Memory::store(), Words::embedder()).limit(1);
+/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
 /// library.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
 /// let found = library.retrieve("When do bears sleep?", &cx).await?;
 /// assert_eq!(found[0].text, "Bears sleep in winter.");
@@ -28,7 +28,7 @@ const TOGETHER: usize = 1024;
 /// # }
 /// ```
 #[derive(Debug, Clone)]
-pub struct Library {
+pub struct VectorIndex {
     store: Store,
     embedder: Embedder,
     limit: usize,
@@ -44,7 +44,7 @@ struct Diversity {
     relevance: f32,
 }
 
-impl Library {
+impl VectorIndex {
     /// The texts of `store`, by the vectors of `embedder`.
     pub fn new(store: Store, embedder: Embedder) -> Self {
         Self { store, embedder, limit: 4, threshold: None, filter: None, diversity: None }
@@ -94,7 +94,7 @@ impl Library {
     ) -> Result<()> {
         let mut documents: Vec<_> = documents.into_iter().collect();
         while !documents.is_empty() {
-            let rest = documents.split_off(TOGETHER.min(documents.len()));
+            let rest = documents.split_off(BATCH_SIZE.min(documents.len()));
             let some = std::mem::replace(&mut documents, rest);
             let texts: Vec<_> = some.iter().map(|document| document.text.clone()).collect();
             let vectors = self.embed(texts, cx).await?;
@@ -135,7 +135,7 @@ impl Library {
     }
 }
 
-impl Retriever for Library {
+impl Retriever for VectorIndex {
     async fn retrieve(&self, question: &str, cx: &Context) -> Result<Vec<Document>> {
         Ok(self.search(question, cx).await?.into_iter().map(|hit| hit.document).collect())
     }
@@ -175,17 +175,17 @@ fn choose(mut hits: Vec<Hit>, limit: usize, relevance: f32) -> Vec<Hit> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stores::Memory;
-    use crate::words::Words;
+    use crate::stores::MemoryStore;
+    use crate::words::HashEmbedder;
 
-    async fn library(texts: &[&str]) -> Library {
-        let library = Library::new(Memory::store(), Words::embedder());
+    async fn library(texts: &[&str]) -> VectorIndex {
+        let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
         let documents: Vec<_> = texts.iter().map(|text| Document::from(*text)).collect();
         library.add(documents, &Context::new()).await.unwrap();
         library
     }
 
-    async fn found(library: Library, question: &str) -> Vec<String> {
+    async fn found(library: VectorIndex, question: &str) -> Vec<String> {
         let documents = library.retrieve(question, &Context::new()).await.unwrap();
         documents.into_iter().map(|document| document.text).collect()
     }
@@ -216,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_filter_holds_for_what_is_found() {
-        let library = Library::new(Memory::store(), Words::embedder());
+        let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
         let documents = (0..10).map(|n| Document::new("tides").with("n", n));
         library.add(documents, &Context::new()).await.unwrap();
         let found = library.filter(Filter::eq("n", 7)).search("tides", &Context::new()).await.unwrap();

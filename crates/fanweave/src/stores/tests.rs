@@ -114,8 +114,8 @@ async fn remembers_conversations(sessions: Sessions) {
 
 #[tokio::test]
 async fn memory_keeps_finds_and_remembers() {
-    keeps_what_it_is_given(Memory::store()).await;
-    finds_what_a_plain_scan_finds(Memory::store()).await;
+    keeps_what_it_is_given(MemoryStore::store()).await;
+    finds_what_a_plain_scan_finds(MemoryStore::store()).await;
     remembers_conversations(MemorySessions::sessions()).await;
 }
 
@@ -125,7 +125,7 @@ mod sqlite {
     use crate::ErrorKind;
 
     async fn store(folder: &tempfile::TempDir, name: &str) -> Store {
-        Sqlite::open(folder.path().join(name)).await.unwrap().store()
+        SqliteStore::open(folder.path().join(name)).await.unwrap().store()
     }
 
     #[tokio::test]
@@ -139,13 +139,13 @@ mod sqlite {
     #[tokio::test]
     async fn entries_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Sqlite::open(folder.path().join("s.db")).await.unwrap();
+        let first = SqliteStore::open(folder.path().join("s.db")).await.unwrap();
         first.store().upsert(vec![entry(1, vec![1.0, 0.0])], &cx()).await.unwrap();
         first.note("embeddings", "words").await.unwrap();
         drop(first);
-        let second = Sqlite::open(folder.path().join("s.db")).await.unwrap();
-        assert_eq!(second.fact("embeddings").await.unwrap().as_deref(), Some("words"));
-        assert_eq!(second.fact("other").await.unwrap(), None);
+        let second = SqliteStore::open(folder.path().join("s.db")).await.unwrap();
+        assert_eq!(second.meta("embeddings").await.unwrap().as_deref(), Some("words"));
+        assert_eq!(second.meta("other").await.unwrap(), None);
         let hits = second.store().search(Search::new(vec![1.0, 0.0]), &cx()).await.unwrap();
         assert_eq!(hits[0].document.metadata["number"], json!(1));
     }
@@ -177,7 +177,7 @@ mod sqlite {
         for _ in 0..4 {
             let path = path.clone();
             readers.spawn(async move {
-                let store = Sqlite::open(path).await.unwrap().store();
+                let store = SqliteStore::open(path).await.unwrap().store();
                 let mut seen = 0;
                 while seen < 200 {
                     let hits = store.search(Search::new(vec![1.0, 0.0]).limit(1000), &cx()).await.unwrap();
@@ -204,15 +204,15 @@ mod sqlite {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "this is a text, and a long one at that".repeat(100)).unwrap();
-        let error = Sqlite::open(&path).await.err().unwrap();
+        let error = SqliteStore::open(&path).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().ends_with("notes.txt is no store: name another file"), "{error}");
 
         let path = folder.path().join("other.db");
         rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
-        let error = Sqlite::open(&path).await.err().unwrap();
+        let error = SqliteStore::open(&path).await.err().unwrap();
         assert!(error.to_string().contains("is a database of another program"), "{error}");
-        assert!(Sqlite::open(folder.path().join("no/such/folder.db")).await.is_err());
+        assert!(SqliteStore::open(folder.path().join("no/such/folder.db")).await.is_err());
     }
 
     #[tokio::test]
@@ -220,7 +220,7 @@ mod sqlite {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
         {
-            let store = Sqlite::open(&path).await.unwrap().store();
+            let store = SqliteStore::open(&path).await.unwrap().store();
             let entries = vectors(500, 64).into_iter().enumerate().map(|(id, v)| entry(id, v)).collect();
             store.upsert(entries, &cx()).await.unwrap();
         }
@@ -229,7 +229,7 @@ mod sqlite {
         bytes[8192..40_000].fill(0xa5);
         std::fs::write(&path, bytes).unwrap();
         let damaged = async {
-            let store = Sqlite::open(&path).await?.store();
+            let store = SqliteStore::open(&path).await?.store();
             store.search(Search::new(vec![1.0; 64]), &cx()).await
         };
         let error = damaged.await.unwrap_err();

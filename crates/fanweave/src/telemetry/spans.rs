@@ -13,7 +13,7 @@ use crate::event::RunId;
 use crate::{Error, Event, EventKind, Reply};
 
 /// Most spans that are open at once. Beyond them the oldest one ends: its run has most likely been dropped.
-pub(super) const MOST_OPEN: usize = 65_536;
+pub(super) const MAX_OPEN: usize = 65_536;
 
 /// The open spans of all runs.
 #[derive(Default)]
@@ -54,7 +54,7 @@ impl Spans {
     pub(super) fn on_event(&mut self, event: &Event, tracer: &dyn DynTracer, meters: &Meters, content: bool) {
         match &event.kind {
             EventKind::StepStarted => self.begin(event, tracer),
-            EventKind::Asked(prompt) => {
+            EventKind::PromptSent(prompt) => {
                 let Some(open) = self.open.get_mut(&event.run) else { return };
                 let span = open.call("chat", tracer).span();
                 span.set_attributes(attributes::request(&prompt.parameters));
@@ -62,7 +62,7 @@ impl Spans {
                     span.set_attributes(attributes::asked(prompt));
                 }
             }
-            EventKind::Embeds(_) => {
+            EventKind::EmbeddingRequested(_) => {
                 if let Some(open) = self.open.get_mut(&event.run) {
                     open.call("embeddings", tracer);
                 }
@@ -74,7 +74,7 @@ impl Spans {
                     call.sent = Instant::now();
                 }
             }
-            EventKind::FirstPiece => {
+            EventKind::FirstChunk => {
                 if let Some(call) = self.open.get_mut(&event.run).and_then(|open| open.call.as_mut()) {
                     call.first_chunk = Some(call.sent.elapsed());
                 }
@@ -120,7 +120,7 @@ impl Spans {
             call: None,
         };
         self.open.insert(event.run, open);
-        while self.open.len() > MOST_OPEN {
+        while self.open.len() > MAX_OPEN {
             let Some((&oldest, _)) = self.open.first_key_value() else { break };
             self.end(oldest, tracer, Open::abandon);
         }

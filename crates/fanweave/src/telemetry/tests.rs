@@ -194,9 +194,9 @@ async fn runs_that_are_forgotten_hold_no_memory_for_ever() {
     let endless =
         step(|(): (), _cx| async { std::future::pending::<crate::Result<()>>().await }).named("endless");
     let watched = endless.scoped(move |cx| cx.with_observer(Arc::new(seen.clone())));
-    for _ in 0..spans::MOST_OPEN + 10 {
+    for _ in 0..spans::MAX_OPEN + 10 {
         let _ = futures::poll!(std::pin::pin!(watched.invoke(())));
     }
-    assert_eq!(telemetry.inner.spans.lock().unwrap().len(), spans::MOST_OPEN);
+    assert_eq!(telemetry.inner.spans.lock().unwrap().len(), spans::MAX_OPEN);
     assert_eq!(kept.spans.get_finished_spans().unwrap().len(), 10);
 }

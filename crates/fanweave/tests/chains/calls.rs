@@ -499,7 +499,7 @@ mod shapes {
 
     /// Everything that a type may be made of.
     #[derive(Debug, serde::Deserialize, schemars::JsonSchema)]
-    pub(super) struct Library {
+    pub(super) struct VectorIndex {
         pub(super) name: String,
         /// When it was opened.
         #[schemars(extend("format" = "date"))]
@@ -588,7 +588,7 @@ mod shapes {
     }
 }
 
-use shapes::{Book, Figure, Folder, Index, Kind, Library, Sum};
+use shapes::{Book, Figure, Folder, Index, Kind, Sum, VectorIndex};
 
 #[tokio::test]
 async fn every_provider_takes_the_schema_of_a_type_and_its_answer_is_read() {
@@ -603,13 +603,13 @@ async fn every_provider_takes_the_schema_of_a_type_and_its_answer_is_read() {
     ] {
         let model =
             ModelBuilder::new(format!("{vendor}/writer")).base_url(base).api_key("sk-test").build().unwrap();
-        let library = chain(structured::<Library>(model.clone())).invoke("Describe a library.").await;
+        let library = chain(structured::<VectorIndex>(model.clone())).invoke("Describe a library.").await;
         let library = library.unwrap_or_else(|error| panic!("{vendor}: {error}"));
         assert_eq!(library.opened.len(), "2026-11-21".len(), "{vendor}: {library:?}");
         let index = chain(structured::<Index>(model.clone())).invoke("Index a library.").await.map(drop);
         let folder = chain(structured::<Folder>(model.clone())).invoke("A folder.").await.map(drop);
         let sum = chain(structured::<Sum>(model.clone())).invoke("A sum.").await.map(drop);
-        let figure = chain(structured::<Figure>(model.clone()).again(0)).invoke("A figure.").await;
+        let figure = chain(structured::<Figure>(model.clone()).max_retries(0)).invoke("A figure.").await;
         // What Anthropic is told of the length of a list is in words.
         let is_long = |error: &Error| vendor == "anthropic" && error.message().starts_with("invalid length");
         assert!(figure.as_ref().map_or_else(is_long, |_| true), "{vendor}: {figure:?}");

@@ -64,8 +64,8 @@ async fn retry_keeps_order_and_never_mixes_rows() {
     let provider = Provider::start(settings);
     // Six tries would not be enough for each of 150 rows where one in three fails.
     let patient = RetryPolicy {
-        attempts: NonZeroU32::new(30).unwrap(),
-        base: Duration::from_millis(1),
+        max_attempts: NonZeroU32::new(30).unwrap(),
+        initial_backoff: Duration::from_millis(1),
         ..RetryPolicy::default()
     };
     let model = provider.model("echo").retry(patient).build().unwrap();
@@ -133,7 +133,7 @@ async fn event_order_for_a_three_deep_chain() {
                 format!("finished, {} tokens", reply.as_ref().map_or(0, |reply| reply.usage.output_tokens))
             }
             EventKind::StepFailed(error) => format!("failed: {error}"),
-            EventKind::Asked(prompt) => format!("asked {:?}", prompt.last_user_text()),
+            EventKind::PromptSent(prompt) => format!("asked {:?}", prompt.last_user_text()),
             EventKind::Answered(message) => format!("answered {:?}", message.text()),
             kind => format!("{kind:?}").to_lowercase(),
         };

@@ -38,7 +38,7 @@ impl Provider {
 
     /// A model at this provider, with a connection pool of its own.
     pub(crate) fn model(&self, name: &str) -> ModelBuilder {
-        let hasty = RetryPolicy { base: Duration::from_millis(1), ..RetryPolicy::default() };
+        let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
         ModelBuilder::new(format!("openai/{name}"))
             .base_url(self.server.as_ref().unwrap().base_url())
             .api_key("sk-test")

@@ -5,8 +5,8 @@ use fanweave::chains::qa::{Qa, Question};
 use fanweave::chains::{Conversational, FollowUp, Llm, RetrievalQa};
 use fanweave::retrieve::Document;
 use fanweave::sim::Sim;
-use fanweave::stores::{Library, Memory};
-use fanweave::words::Words;
+use fanweave::stores::{MemoryStore, VectorIndex};
+use fanweave::words::HashEmbedder;
 use fanweave::{Chain, Context, Model, Vars, prompt, vars};
 use futures::StreamExt;
 
@@ -35,7 +35,7 @@ fn assert_all_the_same(said: &[String]) {
 }
 
 fn model() -> Model {
-    Model::new(Sim::writer().at_once())
+    Model::new(Sim::writer().without_latency())
 }
 
 fn documents() -> [&'static str; 3] {
@@ -75,7 +75,7 @@ async fn questions_about_documents_in_all_four_ways() {
 
 #[tokio::test]
 async fn retrieval_and_conversations() {
-    let library = Library::new(Memory::store(), Words::embedder()).limit(2);
+    let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2);
     library.add(documents().map(Document::new).to_vec(), &Context::new()).await.unwrap();
     let retrieval = RetrievalQa::new(library, Qa::stuff(model()));
     let question = "When did the Rance station open?".to_owned();

@@ -16,7 +16,7 @@ struct Failing {
     name: &'static str,
     until: Instant,
     /// How long it waits for the end.
-    patience: Duration,
+    outage_timeout: Duration,
     calls: Arc<AtomicUsize>,
 }
 
@@ -27,7 +27,7 @@ impl ChatModel for Failing {
 
     async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        let gives_up = Instant::now() + self.patience;
+        let gives_up = Instant::now() + self.outage_timeout;
         if Instant::now() < self.until && (cx.has_alternatives() || gives_up < self.until) {
             if !cx.has_alternatives() {
                 sleep_until(gives_up).await;
@@ -50,7 +50,7 @@ impl ChatModel for Failing {
 fn failing(name: &'static str, seconds: u64) -> (Chain<Prompt, Message>, Arc<AtomicUsize>) {
     let calls = Arc::<AtomicUsize>::default();
     let until = Instant::now() + Duration::from_secs(seconds);
-    let model = Failing { name, until, patience: Duration::from_secs(600), calls: calls.clone() };
+    let model = Failing { name, until, outage_timeout: Duration::from_secs(600), calls: calls.clone() };
     (chain(Model::new(model)), calls)
 }
 

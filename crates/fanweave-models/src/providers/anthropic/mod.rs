@@ -28,7 +28,7 @@ pub(crate) struct Messages {
 
 impl Protocol for Messages {
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest> {
-        let streams = call.stream || write::expected_time(call.parameters) > call.patience;
+        let streams = call.stream || write::expected_time(call.parameters) > call.idle_timeout;
         let body = write::request(call, self.version.to_str().unwrap_or_default(), streams)?;
         let version = (HeaderName::from_static("anthropic-version"), self.version.clone());
         Ok(HttpRequest {

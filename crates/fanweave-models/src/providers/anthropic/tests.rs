@@ -111,8 +111,9 @@ mod requests {
     fn an_answer_that_may_outlast_the_patience_is_asked_for_as_a_stream() {
         let streams = |max_tokens, seconds| {
             let parameters = Parameters { max_tokens: Some(max_tokens), ..Parameters::default() };
-            let patience = Duration::from_secs(seconds);
-            let call = Call { model: "m", messages: &[], parameters: &parameters, stream: false, patience };
+            let idle_timeout = Duration::from_secs(seconds);
+            let call =
+                Call { model: "m", messages: &[], parameters: &parameters, stream: false, idle_timeout };
             let request = anthropic().request(&call).unwrap();
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             assert_eq!(request.streams, body["stream"] == true);

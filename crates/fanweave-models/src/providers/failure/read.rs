@@ -45,7 +45,7 @@ const AROUND: [&str; 4] = ["error", "errors", "fault", "Output"];
 /// Where a name stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Place {
+pub(super) enum Field {
     Code,
     Type,
     /// Google's `status`: `RESOURCE_EXHAUSTED`.
@@ -67,7 +67,7 @@ pub(crate) struct ProviderError {
     pub(super) is_listed: bool,
     /// Message of the upstream provider, as a router quotes it.
     pub(super) upstream: String,
-    pub(super) names: Vec<(Place, String)>,
+    pub(super) names: Vec<(Field, String)>,
     /// The status in the body.
     pub(super) status: Option<u16>,
     /// Wait named by a field of the body.
@@ -95,8 +95,8 @@ impl ProviderError {
         let mut read = Self::default();
         // Gemini wraps it into a list.
         match json.as_array().and_then(|list| list.first()) {
-            Some(first @ Value::Object(_)) => read.add(first, Place::Code, DEPTH),
-            _ => read.add(json, Place::Code, DEPTH),
+            Some(first @ Value::Object(_)) => read.add(first, Field::Code, DEPTH),
+            _ => read.add(json, Field::Code, DEPTH),
         }
         if read.message.is_empty() && !is_empty(json) {
             read.beginning = excerpt(&json.to_string(), PLAIN_MESSAGE_BYTES);
@@ -106,8 +106,8 @@ impl ProviderError {
 
     /// The name that a person is shown: the finest one.
     pub(super) fn code(&self) -> Option<&str> {
-        use Place::*;
-        let first = |places: &[Place]| self.names.iter().find(|(place, _)| places.contains(place));
+        use Field::*;
+        let first = |places: &[Field]| self.names.iter().find(|(place, _)| places.contains(place));
         let found = first(&[Status]).or_else(|| first(&[Code, BaseResp, Listed])).or_else(|| first(&[Type]));
         found.map(|(_, name)| &**name)
     }
@@ -128,7 +128,7 @@ impl ProviderError {
         }
     }
 
-    fn add(&mut self, json: &Value, place: Place, depth: u8) {
+    fn add(&mut self, json: &Value, place: Field, depth: u8) {
         if depth == 0 {
             return;
         }
@@ -141,7 +141,7 @@ impl ProviderError {
     }
 
     /// A sentence, or a body of its own in a text.
-    fn add_text(&mut self, text: &str, place: Place, depth: u8) {
+    fn add_text(&mut self, text: &str, place: Field, depth: u8) {
         if text.starts_with(['{', '['])
             && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
         {
@@ -164,23 +164,23 @@ impl ProviderError {
         self.message.push_str(text);
     }
 
-    fn add_fields(&mut self, fields: &Map<String, Value>, place: Place, depth: u8) {
+    fn add_fields(&mut self, fields: &Map<String, Value>, place: Field, depth: u8) {
         for name in AROUND {
-            let place = if name == "errors" { Place::Listed } else { place };
+            let place = if name == "errors" { Field::Listed } else { place };
             fields.get(name).into_iter().for_each(|inner| self.add(inner, place, depth - 1));
         }
         if let Some(base) = fields.get("base_resp").filter(|base| base_failed(base)) {
-            self.name(Place::BaseResp, &base["status_code"]);
+            self.name(Field::BaseResp, &base["status_code"]);
             self.add(&base["status_msg"], place, depth - 1);
         }
         for name in CODES {
             fields.get(name).into_iter().for_each(|code| self.name(place, code));
         }
         for name in TYPES {
-            fields.get(name).into_iter().for_each(|name| self.name(Place::Type, name));
+            fields.get(name).into_iter().for_each(|name| self.name(Field::Type, name));
         }
         match fields.get("status") {
-            Some(Value::String(name)) => self.name(Place::Status, &Value::String(name.clone())),
+            Some(Value::String(name)) => self.name(Field::Status, &Value::String(name.clone())),
             Some(status) => self.status = self.status.or_else(|| error_status(status)),
             None => {}
         }
@@ -188,7 +188,7 @@ impl ProviderError {
         self.add_details(fields);
     }
 
-    fn add_sentences(&mut self, fields: &Map<String, Value>, place: Place, depth: u8) {
+    fn add_sentences(&mut self, fields: &Map<String, Value>, place: Field, depth: u8) {
         for field in SENTENCES.into_iter().filter_map(|name| fields.get(name)) {
             match field {
                 Value::String(_) => self.add(field, place, depth - 1),
@@ -212,16 +212,16 @@ impl ProviderError {
 
     /// Details beside the message: reasons, quotas, waits, and the upstream error that a router quotes.
     fn add_details(&mut self, fields: &Map<String, Value>) {
-        fields.get("reason").into_iter().for_each(|reason| self.name(Place::Reason, reason));
+        fields.get("reason").into_iter().for_each(|reason| self.name(Field::Reason, reason));
         for inner in ["innererror", "inner_error", "detail"].into_iter().filter_map(|name| fields.get(name)) {
-            self.name(Place::Reason, &inner["code"]);
-            self.name(Place::Reason, &inner["errorcode"]);
+            self.name(Field::Reason, &inner["code"]);
+            self.name(Field::Reason, &inner["errorcode"]);
         }
         for detail in fields.get("details").and_then(Value::as_array).into_iter().flatten() {
-            self.name(Place::Reason, &detail["reason"]);
+            self.name(Field::Reason, &detail["reason"]);
             self.wait = self.wait.or_else(|| google_seconds(&detail["retryDelay"]));
             for violation in detail["violations"].as_array().into_iter().flatten() {
-                self.name(Place::Reason, &violation["quotaId"]);
+                self.name(Field::Reason, &violation["quotaId"]);
             }
         }
         // Hugging Face says when a model will be loaded.
@@ -247,7 +247,7 @@ impl ProviderError {
     }
 
     /// A name, which some servers send as a number.
-    fn name(&mut self, place: Place, value: &Value) {
+    fn name(&mut self, place: Field, value: &Value) {
         self.status = self.status.or_else(|| error_status(value));
         let name = match value {
             Value::String(name) => name.trim().to_owned(),

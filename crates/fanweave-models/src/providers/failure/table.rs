@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use fanweave_core::ErrorKind;
 use serde::Deserialize;
 
-use super::read::Place;
+use super::read::Field;
 
 /// A row: every condition that it names must hold, and of several values of a condition any.
 #[derive(Debug, Deserialize)]
@@ -21,7 +21,7 @@ pub(super) struct Row {
     #[serde(default)]
     pub(super) name: Vec<Pattern>,
     /// Where the name has to stand. Default anywhere.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<Field>,
     /// Parts of the sentence, without regard to case. `*` stands for anything.
     #[serde(default)]
     pub(super) message: Vec<Pattern>,

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use fanweave_core::ErrorKind;
 use http::HeaderMap;
 
-use super::read::{Place, ProviderError};
+use super::read::{Field, ProviderError};
 use super::table::{Daily, Row, Scope, Text, rows};
 use crate::transport::hints::{is_day_spent, prose, reset, retry_after};
 use crate::transport::limits::Report;
 
-/// A limit of a day whose wait is not longer is a rate limit. As [`Error::refuses_account`](fanweave_core::Error), and as long
+/// A limit of a day whose wait is not longer is a rate limit. As [`Error::is_account_level`](fanweave_core::Error), and as long
 /// as a call waits for others by default.
 const SOON: Duration = Duration::from_secs(120);
 
@@ -79,7 +79,7 @@ struct Facts<'a> {
     vendor: &'a str,
     /// Of the answer, or of the body.
     status: Option<u16>,
-    names: Vec<(Place, String)>,
+    names: Vec<(Field, String)>,
     message: Text,
     /// With the message of a router's provider and with quotes of the request, if there are any: neither says anything about
     /// the account.
@@ -96,7 +96,7 @@ impl<'a> Facts<'a> {
         // Bedrock and Azure name it in a header too, Bedrock there alone.
         for header in ["x-amzn-errortype", "x-ms-error-code"] {
             let value = answer.headers.get(header).and_then(|value| value.to_str().ok());
-            names.extend(value.and_then(|name| Some((Place::Type, lower(name.split(':').next()?.trim())))));
+            names.extend(value.and_then(|name| Some((Field::Type, lower(name.split(':').next()?.trim())))));
         }
         let own = lower(&said.message);
         let all = (said.is_listed || !said.upstream.is_empty())
@@ -118,7 +118,7 @@ impl<'a> Facts<'a> {
             None => row.status.is_empty() || says_more,
         };
         let named = || {
-            let stands = |place: Place| row.place.is_none_or(|wanted| wanted == place);
+            let stands = |place: Field| row.place.is_none_or(|wanted| wanted == place);
             let is_one = |name: &str| row.name.iter().any(|pattern| pattern.names(name));
             row.name.is_empty() || self.names.iter().any(|(place, name)| stands(*place) && is_one(name))
         };

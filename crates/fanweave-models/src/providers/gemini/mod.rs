@@ -26,7 +26,7 @@ use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 const NAME: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// What the ids of tool calls begin with that the provider gave none. They mean nothing to it, and are not sent.
-const MADE_UP: &str = "unnamed_call_";
+const GENERATED: &str = "unnamed_call_";
 
 /// The dialect.
 pub(crate) struct GenerateContent;

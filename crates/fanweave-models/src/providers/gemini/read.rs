@@ -3,7 +3,7 @@
 use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Fold, Message, Result, Usage};
 use serde_json::Value;
 
-use super::MADE_UP;
+use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
@@ -108,7 +108,7 @@ impl Decoder {
             let index = self.next();
             deltas.push(Delta::ToolCall {
                 part: index,
-                id: some_text(&call["id"]).or_else(|| Some(format!("{MADE_UP}{index}"))),
+                id: some_text(&call["id"]).or_else(|| Some(format!("{GENERATED}{index}"))),
                 name: some_text(&call["name"]),
                 arguments: text(&call["args"]),
             });

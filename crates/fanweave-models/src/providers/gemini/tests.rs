@@ -93,7 +93,7 @@ fn every_parameter_has_its_field() {
 #[test]
 fn a_round_of_tools_goes_back_with_signatures_where_they_stood() {
     let answer = GenerateContent.response(TOOLS.as_bytes()).unwrap();
-    let made_up = answer.tool_calls().next().unwrap().id.clone();
+    let generated = answer.tool_calls().next().unwrap().id.clone();
     let plain = GenerateContent.response(PLAIN.as_bytes()).unwrap();
     let late = with_parts(
         Role::Assistant,
@@ -102,7 +102,7 @@ fn a_round_of_tools_goes_back_with_signatures_where_they_stood() {
     let messages = [
         Message::user("weather?"),
         answer,
-        with_parts(Role::Tool, vec![result(&made_up, false)]),
+        with_parts(Role::Tool, vec![result(&generated, false)]),
         with_parts(Role::Tool, vec![result("abc", true)]),
         plain,
         late,

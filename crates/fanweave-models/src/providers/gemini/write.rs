@@ -5,7 +5,7 @@ use fanweave_core::{
 };
 use serde_json::{Map, Value, json};
 
-use super::MADE_UP;
+use super::GENERATED;
 use crate::protocol::Call;
 use crate::providers::schema::{self, Subset};
 use crate::providers::{json, media};
@@ -162,7 +162,7 @@ fn response(result: &ToolResult, before: &[Message]) -> Result<Value> {
 }
 
 fn name_itself(function: &mut Value, id: &str) {
-    if !id.starts_with(MADE_UP) {
+    if !id.starts_with(GENERATED) {
         function["id"] = id.into();
     }
 }

@@ -17,7 +17,7 @@ use super::failure::classify;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// What the ids of tool calls begin with that the server gave none. They mean nothing to it, and are not sent.
-const MADE_UP: &str = "unnamed_call_";
+const GENERATED: &str = "unnamed_call_";
 
 /// The dialect.
 pub(crate) struct Chat;

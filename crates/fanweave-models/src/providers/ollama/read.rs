@@ -3,7 +3,7 @@
 use fanweave_core::{Delta, FinishReason, Fold, Message, Result, Usage};
 use serde_json::Value;
 
-use super::MADE_UP;
+use super::GENERATED;
 use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure;
 use crate::providers::json::{count, list, parse, some_text, text};
@@ -66,7 +66,7 @@ impl Decoder {
             self.calls += 1;
             deltas.push(Delta::ToolCall {
                 part,
-                id: some_text(&call["id"]).or_else(|| Some(format!("{MADE_UP}{part}"))),
+                id: some_text(&call["id"]).or_else(|| Some(format!("{GENERATED}{part}"))),
                 name: some_text(&call["function"]["name"]),
                 arguments: text(&call["function"]["arguments"]),
             });

@@ -3,7 +3,7 @@
 use fanweave_core::{Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice};
 use serde_json::{Map, Value, json};
 
-use super::MADE_UP;
+use super::GENERATED;
 use crate::protocol::Call;
 use crate::providers::{json, media};
 
@@ -76,7 +76,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
                 Part::ToolCall(call) => {
                     let arguments = json::arguments(&call.arguments);
                     let mut wire = json!({ "function": { "name": call.name, "arguments": arguments } });
-                    if !call.id.starts_with(MADE_UP) {
+                    if !call.id.starts_with(GENERATED) {
                         wire["id"] = call.id.as_str().into();
                     }
                     calls.push(wire);
@@ -89,7 +89,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
                     if let Some(call) = before.into_iter().find(|call| call.id == result.id) {
                         answer["tool_name"] = call.name.as_str().into();
                     }
-                    if !result.id.starts_with(MADE_UP) {
+                    if !result.id.starts_with(GENERATED) {
                         answer["tool_call_id"] = result.id.as_str().into();
                     }
                     wire.push(answer);

@@ -117,7 +117,7 @@ fn parts(said: Said<'_>) -> Vec<Part> {
     for (i, call) in said.tool_calls.unwrap_or_default().into_iter().enumerate() {
         let function = call.function.unwrap_or_default();
         parts.push(Part::ToolCall(ToolCall {
-            id: call.id.into_option().unwrap_or_else(|| made_up_id(i)),
+            id: call.id.into_option().unwrap_or_else(|| generated_id(i)),
             name: function.name.into_string(),
             arguments: function.arguments.into_string(),
         }));
@@ -126,7 +126,7 @@ fn parts(said: Said<'_>) -> Vec<Part> {
 }
 
 /// An id for a call that the server gave none, so that its result can name it.
-fn made_up_id(n: usize) -> String {
+fn generated_id(n: usize) -> String {
     format!("call_{n}")
 }
 
@@ -161,7 +161,7 @@ struct Started {
     index: Option<u32>,
     id: String,
     /// Whether the provider has given no id so far.
-    is_made_up: bool,
+    is_generated: bool,
     name: String,
 }
 
@@ -170,11 +170,11 @@ impl Started {
     ///
     /// An index that comes again with another name, or with a name and another id, is a second call: some servers send
     /// 0 for all of them. Another id alone is none: some give every piece an id of its own.
-    fn goes_on(&self, id: &str, name: &str) -> bool {
+    fn continues(&self, id: &str, name: &str) -> bool {
         match (id, name) {
             (_, "") => true,
             ("", name) => self.name.is_empty() || self.name == name,
-            _ => self.is_made_up && self.name.is_empty(),
+            _ => self.is_generated && self.name.is_empty(),
         }
     }
 }
@@ -262,16 +262,16 @@ impl Decoder {
         let same_index = |started: &Started| index.is_none() || index == started.index;
         let by_id = || self.calls.iter().rposition(|started| same_index(started) && started.id == id);
         let continued =
-            || self.calls.iter().rposition(|started| same_index(started) && started.goes_on(id, name));
+            || self.calls.iter().rposition(|started| same_index(started) && started.continues(id, name));
         let part = by_id().or_else(continued).unwrap_or_else(|| {
             self.calls.push(Started { index, ..Started::default() });
             self.calls.len() - 1
         });
         let started = &mut self.calls[part];
         let mut named = None;
-        if started.id.is_empty() || (started.is_made_up && !id.is_empty()) {
-            started.is_made_up = id.is_empty();
-            started.id = if id.is_empty() { made_up_id(part) } else { id.to_owned() };
+        if started.id.is_empty() || (started.is_generated && !id.is_empty()) {
+            started.is_generated = id.is_empty();
+            started.id = if id.is_empty() { generated_id(part) } else { id.to_owned() };
             named = Some(started.id.clone());
         }
         if started.name.is_empty() {

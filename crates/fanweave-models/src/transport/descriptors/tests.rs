@@ -2,13 +2,13 @@ use std::sync::atomic::AtomicUsize;
 
 use super::*;
 
-fn of_five() -> Arc<Budget> {
+fn of_five() -> Arc<DescriptorBudget> {
     // 3 open already, 16 in reserve.
     with_three_open(|| Some(24))
 }
 
-fn with_three_open(soft: fn() -> Option<usize>) -> Arc<Budget> {
-    let budget = Budget::new(soft);
+fn with_three_open(soft: fn() -> Option<usize>) -> Arc<DescriptorBudget> {
+    let budget = DescriptorBudget::new(soft);
     budget.taken.set(3).unwrap();
     Arc::new(budget)
 }

@@ -48,7 +48,7 @@ pub(super) struct Capacity {
     /// What was reached before nothing got through any more.
     before: f64,
     /// Rounds until more is tried, after it went wrong.
-    patience: u32,
+    remaining_rounds: u32,
     /// Refusals since the last success.
     refusals: u32,
     /// Since when the first wave has filled its step.
@@ -94,7 +94,7 @@ impl Default for Capacity {
             done_since_cut: 0,
             good: 0.0,
             before: 0.0,
-            patience: 4,
+            remaining_rounds: 4,
             refusals: 0,
             full: None,
             rest: (0.0, 0),
@@ -196,11 +196,11 @@ impl Capacity {
             let was_proven = self.good > 0.0 && self.most > self.good;
             if was_proven {
                 self.most = self.good;
-                self.patience = (self.patience * 2).min(64);
-                self.mode = Mode::Rest { rounds: self.patience };
+                self.remaining_rounds = (self.remaining_rounds * 2).min(64);
+                self.mode = Mode::Rest { rounds: self.remaining_rounds };
             } else {
                 self.good = 0.0;
-                self.patience = 4;
+                self.remaining_rounds = 4;
                 self.bisect(in_flight as f64);
             }
         } else if let Mode::Bisect { .. } = self.mode
@@ -243,7 +243,7 @@ impl Capacity {
             Mode::Bisect { too_much } => {
                 self.good = self.most;
                 if self.most + 1.0 >= too_much {
-                    self.mode = Mode::Rest { rounds: self.patience };
+                    self.mode = Mode::Rest { rounds: self.remaining_rounds };
                 } else {
                     self.most = ((self.most + too_much) / 2.0).floor().max(self.most + 1.0);
                 }

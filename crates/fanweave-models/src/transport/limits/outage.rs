@@ -312,8 +312,12 @@ impl Outage {
     }
 
     /// When a call has waited long enough for the end of the present run, which has waited since `since`. `None` for never.
-    pub(super) fn expires(&self, since: Instant, patience: impl FnOnce(bool) -> Duration) -> Option<Instant> {
-        self.began?.max(since).checked_add(patience(self.answers > 0))
+    pub(super) fn expires(
+        &self,
+        since: Instant,
+        outage_timeout: impl FnOnce(bool) -> Duration,
+    ) -> Option<Instant> {
+        self.began?.max(since).checked_add(outage_timeout(self.answers > 0))
     }
 
     /// When the first failure of the present run came.

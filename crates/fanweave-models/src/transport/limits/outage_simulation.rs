@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::tests::again;
 use super::*;
-use crate::transport::again::{Attempt, Manner};
+use crate::transport::again::{Attempt, CallOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -216,11 +216,11 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
                 if row >= server.setup.rows {
                     return lost;
                 }
-                let ask = Ask { bytes: 100 + row % 50, max_tokens: None };
-                let manner = Manner { retry: RetryPolicy::default(), ask, hedge: false };
+                let ask = RequestSize { bytes: 100 + row % 50, max_tokens: None };
+                let options = CallOptions { retry: RetryPolicy::default(), ask, hedge: false };
                 for _ in 0..steps {
                     let request = Request { server: &server, row };
-                    let done = again(&request, &accounts[row % accounts.len()], manner, &cx).await;
+                    let done = again(&request, &accounts[row % accounts.len()], options, &cx).await;
                     if let Err(error) = done {
                         lost.push((row, error));
                         break;
@@ -386,13 +386,13 @@ fn a_prompt_that_crashes_the_server_fails_alone() {
 
 #[test]
 fn an_outage_without_end_leaves_the_rows_and_says_so_when_patience_ends() {
-    for (from, patience) in [(SECOND, 600.0), (Duration::ZERO, 30.0)] {
+    for (from, outage_timeout) in [(SECOND, 600.0), (Duration::ZERO, 30.0)] {
         let setup = Setup { rows: 64, down: down(from, SECOND * 3000, Down::Status), ..Setup::default() };
         let setup = Setup { rows: if from.is_zero() { 64 } else { 5000 }, concurrency: 64, ..setup };
         with_seeds("no end", &setup, |outcome| {
             assert_eq!(outcome.lost.len(), outcome.unavailable, "no row is charged");
             assert!(outcome.unavailable > 0);
-            assert!(outcome.seconds >= patience, "{}", outcome.seconds);
+            assert!(outcome.seconds >= outage_timeout, "{}", outcome.seconds);
         });
     }
 }

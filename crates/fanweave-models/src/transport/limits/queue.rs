@@ -16,8 +16,8 @@ use fanweave_core::Priority;
 use tokio::time::Instant;
 
 use super::outage::{Outage, RunOfFailures, Verdict};
-use super::tokens::Ask;
-use crate::transport::retry::Patience;
+use super::tokens::RequestSize;
+use crate::transport::retry::OutageTimeout;
 
 /// Calls that a probe is chosen from.
 const PROBES_FROM: usize = 64;
@@ -25,7 +25,7 @@ const PROBES_FROM: usize = 64;
 /// A call that wants to be admitted.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
-    pub(crate) ask: Ask,
+    pub(crate) ask: RequestSize,
     pub(crate) priority: Priority,
     /// The same for all attempts of a call.
     pub(crate) call: u64,
@@ -40,7 +40,7 @@ pub(crate) struct Waiter {
     /// The last run of failures that it took part in.
     pub(crate) last_run: Option<RunOfFailures>,
     pub(crate) has_alternatives: bool,
-    pub(crate) patience: Patience,
+    pub(crate) outage_timeout: OutageTimeout,
     /// Since when it has waited for the end of an outage, or could have.
     pub(crate) since: Instant,
     /// Set when no other call of its run is left.
@@ -58,22 +58,22 @@ impl Waiter {
     }
 
     /// How long it waits for the end of an outage.
-    pub(super) fn patience(&self, has_answered: bool) -> Duration {
+    pub(super) fn outage_timeout(&self, has_answered: bool) -> Duration {
         let is_last = self.is_last.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
-        let patience = self.patience.of(has_answered);
-        if is_last { patience.min(LAST) } else { patience }
+        let outage_timeout = self.outage_timeout.of(has_answered);
+        if is_last { outage_timeout.min(LAST) } else { outage_timeout }
     }
 }
 
 /// The place of a call in the queue.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seat {
+pub(super) struct QueueKey {
     /// Where the call was put at first. It may have been [set apart](Queue::set_apart) since.
     lane: usize,
     id: u64,
 }
 
-impl PartialEq for Seat {
+impl PartialEq for QueueKey {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
     }
@@ -99,7 +99,7 @@ pub(super) struct Queue {
     left: [usize; LANES],
     /// Calls by priority.
     waiting: [usize; 2],
-    leader: Option<Seat>,
+    leader: Option<QueueKey>,
 }
 
 pub(super) fn class(priority: Priority) -> usize {
@@ -116,27 +116,27 @@ impl Queue {
     }
 
     /// Puts a call at the end of its lane.
-    pub(super) fn enter(&mut self, waiter: Waiter, is_alone: bool) -> Seat {
+    pub(super) fn enter(&mut self, waiter: Waiter, is_alone: bool) -> QueueKey {
         let class = class(waiter.priority);
         let lane = if is_alone { ALONE } else { class * 2 + usize::from(waiter.is_retry) };
         self.waiting[class] += 1;
         self.next += 1;
         let id = self.next;
         self.lanes[lane].push_back(Entry { id, waiter, waker: None, has_left: false });
-        Seat { lane, id }
+        QueueKey { lane, id }
     }
 
     /// Takes a call out. Nothing where it has been taken out.
-    pub(super) fn leave(&mut self, seat: Seat) {
-        let Some(lane) = self.lane_of(seat) else { return };
-        let at = self.lanes[lane].partition_point(|entry| entry.id < seat.id);
+    pub(super) fn leave(&mut self, queue_key: QueueKey) {
+        let Some(lane) = self.lane_of(queue_key) else { return };
+        let at = self.lanes[lane].partition_point(|entry| entry.id < queue_key.id);
         let entry = &mut self.lanes[lane][at];
         entry.has_left = true;
         entry.waker = None;
         self.waiting[class(entry.waiter.priority)] -= 1;
         self.left[lane] += 1;
         self.trim(lane);
-        if self.leader == Some(seat) {
+        if self.leader == Some(queue_key) {
             self.leader = None;
         }
     }
@@ -155,41 +155,41 @@ impl Queue {
         }
     }
 
-    pub(super) fn get(&mut self, seat: Seat) -> Option<&mut Entry> {
-        let lane = self.lane_of(seat)?;
-        let at = self.lanes[lane].partition_point(|entry| entry.id < seat.id);
+    pub(super) fn get(&mut self, queue_key: QueueKey) -> Option<&mut Entry> {
+        let lane = self.lane_of(queue_key)?;
+        let at = self.lanes[lane].partition_point(|entry| entry.id < queue_key.id);
         self.lanes[lane].get_mut(at)
     }
 
     /// The lane that a call is in: it may have been put into the last one.
-    fn lane_of(&self, seat: Seat) -> Option<usize> {
+    fn lane_of(&self, queue_key: QueueKey) -> Option<usize> {
         let is_in = |lane: usize| {
             let lane = &self.lanes[lane];
-            let at = lane.partition_point(|entry| entry.id < seat.id);
-            lane.get(at).is_some_and(|entry| entry.id == seat.id && !entry.has_left)
+            let at = lane.partition_point(|entry| entry.id < queue_key.id);
+            lane.get(at).is_some_and(|entry| entry.id == queue_key.id && !entry.has_left)
         };
-        [seat.lane, ALONE].into_iter().find(|lane| is_in(*lane))
+        [queue_key.lane, ALONE].into_iter().find(|lane| is_in(*lane))
     }
 
     /// Whether a call is in that lane.
-    pub(super) fn is_in(&self, seat: Seat, lane: usize) -> bool {
-        self.lane_of(seat) == Some(lane)
+    pub(super) fn is_in(&self, queue_key: QueueKey, lane: usize) -> bool {
+        self.lane_of(queue_key) == Some(lane)
     }
 
     /// Puts a call into the lane of those that run alone.
-    fn set_apart(&mut self, seat: Seat) {
-        let at = self.lanes[seat.lane].partition_point(|entry| entry.id < seat.id);
-        let entry = self.lanes[seat.lane].remove(at);
+    fn set_apart(&mut self, queue_key: QueueKey) {
+        let at = self.lanes[queue_key.lane].partition_point(|entry| entry.id < queue_key.id);
+        let entry = self.lanes[queue_key.lane].remove(at);
         if let Some(entry) = entry {
             let at = self.lanes[ALONE].partition_point(|other| other.id < entry.id);
             self.lanes[ALONE].insert(at, entry);
         }
-        self.trim(seat.lane);
+        self.trim(queue_key.lane);
     }
 
-    fn front(&self, lane: usize) -> Option<Seat> {
+    fn front(&self, lane: usize) -> Option<QueueKey> {
         // It has not left: see `trim`.
-        self.lanes[lane].front().map(|entry| Seat { lane, id: entry.id })
+        self.lanes[lane].front().map(|entry| QueueKey { lane, id: entry.id })
     }
 
     /// The call that is admitted next. `runs_alone` tells of a call whether it is to be set apart, `brakes` whether retries
@@ -199,19 +199,19 @@ impl Queue {
         brakes: bool,
         is_empty: bool,
         runs_alone: impl Fn(&Waiter) -> bool,
-    ) -> Option<Seat> {
+    ) -> Option<QueueKey> {
         for class in 0..2 {
             loop {
                 let (first, retry) = (self.front(class * 2), self.front(class * 2 + 1));
-                let seat = match (first, retry) {
+                let queue_key = match (first, retry) {
                     (Some(first), Some(retry)) if brakes || first.id < retry.id => first,
                     (Some(first), None) => first,
                     (_, Some(retry)) => retry,
                     (None, None) => break,
                 };
-                match self.lanes[seat.lane].front() {
-                    Some(entry) if runs_alone(&entry.waiter) => self.set_apart(seat),
-                    _ => return Some(seat),
+                match self.lanes[queue_key.lane].front() {
+                    Some(entry) if runs_alone(&entry.waiter) => self.set_apart(queue_key),
+                    _ => return Some(queue_key),
                 }
             }
         }
@@ -226,8 +226,8 @@ impl Queue {
         &self,
         run: RunOfFailures,
         failed_last: Option<u64>,
-        cost: impl Fn(Ask) -> f64,
-    ) -> Option<Seat> {
+        cost: impl Fn(RequestSize) -> f64,
+    ) -> Option<QueueKey> {
         let in_lane = |lane: usize| self.lanes[lane].iter().map(move |entry| (lane, entry));
         let first = (0..LANES).flat_map(in_lane).filter(|(_, entry)| !entry.has_left).take(PROBES_FROM);
         let last = (0..LANES).flat_map(|lane| in_lane(lane).rev().take(PROBES_FROM));
@@ -243,17 +243,17 @@ impl Queue {
             let ((a, a_cost, a_id), (b, b_cost, b_id)) = (rank(a), rank(b));
             a.cmp(&b).then(a_cost.total_cmp(&b_cost)).then(a_id.cmp(&b_id))
         });
-        best.map(|(lane, entry)| Seat { lane, id: entry.id })
+        best.map(|(lane, entry)| QueueKey { lane, id: entry.id })
     }
 
     /// The call that watches the clock.
-    pub(super) fn leader(&self) -> Option<Seat> {
+    pub(super) fn leader(&self) -> Option<QueueKey> {
         self.leader
     }
 
-    /// Makes `seat`, or else the first call that waits, the leader. Returns the waker of the leader.
-    pub(super) fn lead(&mut self, seat: Option<Seat>) -> Option<Waker> {
-        self.leader = seat.or_else(|| (0..LANES).find_map(|lane| self.front(lane)));
+    /// Makes `queue_key`, or else the first call that waits, the leader. Returns the waker of the leader.
+    pub(super) fn lead(&mut self, queue_key: Option<QueueKey>) -> Option<Waker> {
+        self.leader = queue_key.or_else(|| (0..LANES).find_map(|lane| self.front(lane)));
         self.get(self.leader?)?.waker.clone()
     }
 
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     fn waiter(call: u64, bytes: usize, priority: Priority, is_retry: bool) -> Waiter {
-        let ask = Ask { bytes, max_tokens: None };
+        let ask = RequestSize { bytes, max_tokens: None };
         let since = Instant::now();
         Waiter {
             ask,
@@ -280,7 +280,7 @@ mod tests {
             failed_in: None,
             last_run: None,
             has_alternatives: false,
-            patience: Patience::default(),
+            outage_timeout: OutageTimeout::default(),
             since,
             is_last: None,
         }
@@ -288,9 +288,9 @@ mod tests {
 
     fn order(queue: &mut Queue, brakes: bool, alone: u64) -> Vec<u64> {
         let mut order = Vec::new();
-        while let Some(seat) = queue.next(brakes, true, |waiter| waiter.call == alone) {
-            order.push(queue.get(seat).expect("it waits").waiter.call);
-            queue.leave(seat);
+        while let Some(queue_key) = queue.next(brakes, true, |waiter| waiter.call == alone) {
+            order.push(queue.get(queue_key).expect("it waits").waiter.call);
+            queue.leave(queue_key);
         }
         assert_eq!(queue.waiting(), [0, 0]);
         order
@@ -340,8 +340,8 @@ mod tests {
             queue.enter(failed(call, if is_far { 1 } else { 50 }), false);
         }
         let mut probe = |last| {
-            let seat = queue.probe(1, last, |ask| ask.bytes as f64).expect("many wait");
-            queue.get(seat).expect("it waits").waiter.call
+            let queue_key = queue.probe(1, last, |ask| ask.bytes as f64).expect("many wait");
+            queue.get(queue_key).expect("it waits").waiter.call
         };
         assert_eq!([probe(None), probe(Some(2)), probe(Some(3))], [2, 3, 2]);
         // The only one there is has to do.
@@ -359,12 +359,12 @@ mod tests {
         }
         let mut enter_and_probe = |waiter: Waiter| {
             queue.enter(waiter, false);
-            let seat = queue.probe(3, Some(5), |ask| ask.bytes as f64).expect("many wait");
-            queue.get(seat).expect("it waits").waiter.call
+            let queue_key = queue.probe(3, Some(5), |ask| ask.bytes as f64).expect("many wait");
+            queue.get(queue_key).expect("it waits").waiter.call
         };
         assert_eq!(enter_and_probe(failed(1000, 3)), 0);
         // What failed in an earlier run has not failed in this one.
-        let earlier = Waiter { ask: Ask { bytes: 900, max_tokens: None }, ..failed(1001, 2) };
+        let earlier = Waiter { ask: RequestSize { bytes: 900, max_tokens: None }, ..failed(1001, 2) };
         assert_eq!(enter_and_probe(earlier), 1001);
         assert_eq!(enter_and_probe(waiter(1002, 500, Priority::Batch, true)), 1002);
     }
@@ -374,9 +374,9 @@ mod tests {
         let mut queue = Queue::default();
         let seats: Vec<_> =
             (0..100_000).map(|call| queue.enter(waiter(call, 1, Priority::Batch, false), false)).collect();
-        for seat in seats.iter().rev() {
-            queue.leave(*seat);
-            queue.leave(*seat);
+        for queue_key in seats.iter().rev() {
+            queue.leave(*queue_key);
+            queue.leave(*queue_key);
         }
         assert_eq!((queue.waiting(), queue.entries().count()), ([0, 0], 0));
     }

@@ -14,12 +14,12 @@ const LATELY: u64 = 5;
 #[derive(Debug)]
 pub(super) struct Recent {
     began: Option<Instant>,
-    slots: [Slot; SECONDS as usize + 1],
+    slots: [Second; SECONDS as usize + 1],
 }
 
 /// What happened in one second.
 #[derive(Debug, Clone, Copy, Default)]
-struct Slot {
+struct Second {
     /// Seconds since the beginning.
     second: u64,
     sent: u32,
@@ -29,7 +29,7 @@ struct Slot {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { began: None, slots: [Slot::default(); SECONDS as usize + 1] }
+        Self { began: None, slots: [Second::default(); SECONDS as usize + 1] }
     }
 }
 
@@ -49,7 +49,7 @@ impl Recent {
     /// Requests a second, lately, that were not refused.
     pub(super) fn rate(&self, now: Instant) -> f64 {
         let Some(began) = self.began else { return 0.0 };
-        let of = |slot: &Slot| f64::from(slot.sent) - f64::from(slot.refused);
+        let of = |slot: &Second| f64::from(slot.sent) - f64::from(slot.refused);
         let taken: f64 = self.since(LATELY, now).map(of).sum();
         taken.max(0.0) / now.duration_since(began).as_secs_f64().clamp(1.0, LATELY as f64 + 0.5)
     }
@@ -60,16 +60,16 @@ impl Recent {
         (slots().map(|slot| u64::from(slot.sent)).sum(), slots().map(|slot| slot.tokens).sum::<f64>() as u64)
     }
 
-    fn since(&self, seconds: u64, now: Instant) -> impl Iterator<Item = &Slot> {
+    fn since(&self, seconds: u64, now: Instant) -> impl Iterator<Item = &Second> {
         let passed = self.began.map_or(0, |began| now.duration_since(began).as_secs());
         self.slots.iter().filter(move |slot| slot.second + seconds >= passed)
     }
 
-    fn slot(&mut self, now: Instant) -> &mut Slot {
+    fn slot(&mut self, now: Instant) -> &mut Second {
         let second = now.duration_since(*self.began.get_or_insert(now)).as_secs();
         let slot = &mut self.slots[(second % (SECONDS + 1)) as usize];
         if slot.second != second {
-            *slot = Slot { second, ..Slot::default() };
+            *slot = Second { second, ..Second::default() };
         }
         slot
     }

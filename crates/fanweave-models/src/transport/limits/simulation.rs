@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::tests::again;
 use super::*;
-use crate::transport::again::{Attempt, Manner};
+use crate::transport::again::{Attempt, CallOptions};
 
 mod chance;
 mod unnamed;
@@ -346,11 +346,11 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         let (server, account, hedge) = (server.clone(), account.clone(), setup.hedge);
         let (input, output) = (rng.u64(100..400), rng.u64(50..550));
         calls.spawn(async move {
-            let retry = RetryPolicy { patience: SECOND * 3600, ..RetryPolicy::default() };
+            let retry = RetryPolicy { max_rate_limit_wait: SECOND * 3600, ..RetryPolicy::default() };
             // Four and a half bytes a token: not what is assumed at first.
-            let ask = Ask { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
+            let ask = RequestSize { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
             let request = Request { server: &server, input, output };
-            again(&request, &account, Manner { retry, ask, hedge }, &Context::new()).await
+            again(&request, &account, CallOptions { retry, ask, hedge }, &Context::new()).await
         });
     }
     let results = calls.join_all().await;
@@ -400,7 +400,7 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         in_vain: state.in_vain,
         too_early: state.too_early,
         recovery,
-        most_bound: lock(&account.line).capacity.bound(),
+        most_bound: lock(&account.limiter).capacity.bound(),
     }
 }
 

@@ -135,30 +135,30 @@ pub struct AccountState {
 pub fn account_states() -> Vec<AccountState> {
     let now = Instant::now();
     let state = |(key, account): (&super::AccountKey, &std::sync::Arc<super::Account>)| {
-        let line = lock(&account.line);
-        let [requests, tokens] = line.rates();
-        let (requests_last_minute, tokens_last_minute) = line.minute(now);
+        let limiter = lock(&account.limiter);
+        let [requests, tokens] = limiter.rates();
+        let (requests_last_minute, tokens_last_minute) = limiter.minute(now);
         AccountState {
             base_url: key.base_url.clone(),
             model: key.model.clone(),
-            status: line.status(now),
-            limits: line.limits(),
+            status: limiter.status(now),
+            limits: limiter.limits(),
             requests_per_minute: requests.map(|(rate, _)| rate),
             request_limit: requests.and_then(|(_, limit)| limit),
             tokens_per_minute: tokens.map(|(rate, _)| rate),
             token_limit: tokens.and_then(|(_, limit)| limit),
             requests_last_minute,
             tokens_last_minute,
-            in_flight: line.in_flight,
-            capacity: line.capacity.bound(),
-            waiting: line.queue.waiting().iter().sum(),
-            closed_for: line
+            in_flight: limiter.in_flight,
+            capacity: limiter.capacity.bound(),
+            waiting: limiter.queue.waiting().iter().sum(),
+            closed_for: limiter
                 .gate()
                 .map(|gate| gate.saturating_duration_since(now))
                 .filter(|left| !left.is_zero()),
-            requests: line.admitted,
-            over_limit: line.over_limit,
-            refused: line.refused,
+            requests: limiter.admitted,
+            over_limit: limiter.over_limit,
+            refused: limiter.refused,
         }
     };
     accounts().iter().map(state).collect()

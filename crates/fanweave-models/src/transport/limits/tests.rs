@@ -5,8 +5,8 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
-use crate::transport::again::{Attempt, Manner, drive};
-use crate::transport::retry::Tries;
+use crate::transport::again::{Attempt, CallOptions, drive};
+use crate::transport::retry::Attempts;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -14,10 +14,10 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) async fn again<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
-    manner: Manner,
+    options: CallOptions,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    drive(call, Tries::new(manner.retry, cx.priority(), account.clone()), &manner, cx).await
+    drive(call, Attempts::new(options.retry, cx.priority(), account.clone()), &options, cx).await
 }
 
 fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
@@ -30,7 +30,7 @@ fn account(requests_per_minute: u32, concurrency: usize) -> Arc<Account> {
     account
 }
 
-pub(super) fn waiter(ask: Ask, priority: Priority) -> Waiter {
+pub(super) fn waiter(ask: RequestSize, priority: Priority) -> Waiter {
     let policy = RetryPolicy::default();
     Waiter {
         ask,
@@ -42,7 +42,7 @@ pub(super) fn waiter(ask: Ask, priority: Priority) -> Waiter {
         failed_in: None,
         last_run: None,
         has_alternatives: false,
-        patience: Patience::new(&policy, priority),
+        outage_timeout: OutageTimeout::new(&policy, priority),
         since: Instant::now(),
         is_last: None,
     }
@@ -50,11 +50,15 @@ pub(super) fn waiter(ask: Ask, priority: Priority) -> Waiter {
 
 /// A permit right now, if no other call is queued for one.
 fn tried(account: &Arc<Account>) -> Option<AccountPermit> {
-    account.try_admit(&waiter(Ask::default(), Priority::Interactive))
+    account.try_admit(&waiter(RequestSize::default(), Priority::Interactive))
 }
 
 /// Waits for a permit without a run around it.
-pub(super) async fn admitted(account: &Arc<Account>, ask: Ask, priority: Priority) -> Result<AccountPermit> {
+pub(super) async fn admitted(
+    account: &Arc<Account>,
+    ask: RequestSize,
+    priority: Priority,
+) -> Result<AccountPermit> {
     Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
 }
 
@@ -67,7 +71,8 @@ async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<
     for i in 0..n {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _permit = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
+            let _permit =
+                admitted(&account, RequestSize::default(), Priority::Interactive).await.expect("it fits");
             lock(&order).push((i, began.elapsed()));
             sleep(lasting).await;
         });
@@ -112,7 +117,8 @@ async fn concurrency_holds_until_places_are_dropped() {
     for _ in 0..2000 {
         let account = account.clone();
         calls.spawn(async move {
-            let _permit = admitted(&account, Ask::default(), Priority::Interactive).await.expect("it fits");
+            let _permit =
+                admitted(&account, RequestSize::default(), Priority::Interactive).await.expect("it fits");
             MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             sleep(SECOND / 100).await;
             NOW.fetch_sub(1, Ordering::SeqCst);
@@ -120,7 +126,7 @@ async fn concurrency_holds_until_places_are_dropped() {
     }
     calls.join_all().await;
     assert_eq!(MOST.load(Ordering::SeqCst), 8);
-    assert_eq!(lock(&account.line).in_flight, 0);
+    assert_eq!(lock(&account.limiter).in_flight, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -139,14 +145,14 @@ async fn a_cancelled_waiter_leaves_no_trace() {
     let account = account(60, 1);
     let first = tried(&account).expect("nobody is there");
     assert!(tried(&account).is_none());
-    for patience in [1, 10, 100] {
-        let waiting = admitted(&account, Ask::default(), Priority::Interactive);
-        assert!(tokio::time::timeout(Duration::from_millis(patience), waiting).await.is_err());
+    for outage_timeout in [1, 10, 100] {
+        let waiting = admitted(&account, RequestSize::default(), Priority::Interactive);
+        assert!(tokio::time::timeout(Duration::from_millis(outage_timeout), waiting).await.is_err());
     }
     drop(first);
     sleep(SECOND * 2).await;
     let second = tried(&account).expect("those who left take nothing with them");
-    assert_eq!(lock(&account.line).in_flight, 1);
+    assert_eq!(lock(&account.limiter).in_flight, 1);
     drop(second);
 }
 
@@ -156,7 +162,7 @@ async fn nobody_overtakes_the_line() {
     drop(tried(&account));
     let waiting = tokio::spawn({
         let account = account.clone();
-        async move { admitted(&account, Ask::default(), Priority::Interactive).await }
+        async move { admitted(&account, RequestSize::default(), Priority::Interactive).await }
     });
     tokio::task::yield_now().await;
     // A request may go out again, and it belongs to the one who waits: nobody else gets it before.
@@ -172,7 +178,7 @@ async fn a_new_ceiling_reaches_those_who_wait() {
     let began = Instant::now();
     let waiting = tokio::spawn({
         let account = account.clone();
-        async move { admitted(&account, Ask::default(), Priority::Interactive).await }
+        async move { admitted(&account, RequestSize::default(), Priority::Interactive).await }
     });
     sleep(SECOND).await;
     account.set_limits(RateLimits::default());
@@ -197,7 +203,7 @@ async fn those_that_somebody_waits_for_go_before_a_batch() {
     for priority in [Priority::Batch, Priority::Batch, Priority::Interactive, Priority::Interactive] {
         let (account, order) = (account.clone(), order.clone());
         calls.spawn(async move {
-            let _permit = admitted(&account, Ask::default(), priority).await.expect("it fits");
+            let _permit = admitted(&account, RequestSize::default(), priority).await.expect("it fits");
             lock(&order).push(priority);
         });
         tokio::task::yield_now().await;
@@ -205,7 +211,7 @@ async fn those_that_somebody_waits_for_go_before_a_batch() {
     calls.join_all().await;
     use Priority::*;
     assert_eq!(*lock(&order), [Interactive, Interactive, Batch, Batch]);
-    assert_eq!(lock(&account.line).queue.waiting(), [0, 0]);
+    assert_eq!(lock(&account.limiter).queue.waiting(), [0, 0]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +220,7 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
     let limits = RateLimits { tokens_per_minute: NonZeroU32::new(1000), ..RateLimits::default() };
     account.set_limits(limits);
     let began = Instant::now();
-    let ask = Ask { bytes: 40_000, max_tokens: None };
+    let ask = RequestSize { bytes: 40_000, max_tokens: None };
     let error = admitted(&account, ask, Priority::Interactive).await.expect_err("it can never be sent");
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
@@ -273,14 +279,14 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
     let cx = Context::new()
         .with_concurrency(NonZeroUsize::new(MOST).expect("not 0"))
         .with_observer(Arc::new(observer));
-    let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+    let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
     let mut rows = JoinSet::new();
     let began = Instant::now();
     for _ in 0..MOST {
         let (server, account, cx) = (server.clone(), account.clone(), cx.clone());
         rows.spawn(async move {
             for _ in 0..100 {
-                let ((), attempts) = again(&*server, &account, manner, &cx).await.expect("it never fails");
+                let ((), attempts) = again(&*server, &account, options, &cx).await.expect("it never fails");
                 // What was sent twice was tried once: the same row, in a run without haste, has the same result.
                 assert_eq!(attempts, 1);
             }
@@ -301,7 +307,7 @@ async fn a_count_that_no_request_can_have_holds_nobody_up() {
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
     let began = Instant::now();
     for output_tokens in [u64::MAX, 1 << 50, 10] {
-        let ask = Ask { bytes: 400, max_tokens: Some(u64::from(u32::MAX)) };
+        let ask = RequestSize { bytes: 400, max_tokens: Some(u64::from(u32::MAX)) };
         let mut permit = admitted(&account, ask, Priority::Interactive).await.expect("it fits");
         permit.succeeded(Some(Usage { input_tokens: 100, output_tokens, ..Usage::default() }));
     }
@@ -314,13 +320,14 @@ async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
     let tokens_per_minute = NonZeroU32::new(30_000);
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
     // Of an image only the words beside it are counted before.
-    let image = Ask { bytes: 40, max_tokens: None };
+    let image = RequestSize { bytes: 40, max_tokens: None };
     let mut permit = admitted(&account, image, Priority::Interactive).await.expect("it fits");
     permit.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
     drop(permit);
-    let text = Ask { bytes: 20_000, max_tokens: None };
+    let text = RequestSize { bytes: 20_000, max_tokens: None };
     assert!(admitted(&account, text, Priority::Interactive).await.is_ok(), "about 5,000 tokens");
-    let error = admitted(&account, Ask { bytes: 1 << 20, max_tokens: None }, Priority::Interactive).await;
+    let error =
+        admitted(&account, RequestSize { bytes: 1 << 20, max_tokens: None }, Priority::Interactive).await;
     assert!(error.is_err(), "about 260,000 tokens");
 }
 
@@ -333,7 +340,7 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
             let account = account(if seed % 3 == 0 { 6000 } else { 0 }, rng.usize(1..4));
             let mut calls = JoinSet::new();
             for _ in 0..60 {
-                let (account, patience) = (account.clone(), Duration::from_millis(rng.u64(0..40)));
+                let (account, outage_timeout) = (account.clone(), Duration::from_millis(rng.u64(0..40)));
                 let (begins, lasts) = (rng.u64(0..30), Duration::from_millis(rng.u64(0..6)));
                 let priority = if rng.bool() { Priority::Interactive } else { Priority::Batch };
                 let (is_patient, is_refused, has_slot) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
@@ -342,7 +349,7 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                     let call = async {
                         let slot = || has_slot.then_some(());
                         let Ok(Some((_, mut permit))) =
-                            account.admit(waiter(Ask::default(), priority), slot).await
+                            account.admit(waiter(RequestSize::default(), priority), slot).await
                         else {
                             return;
                         };
@@ -356,13 +363,17 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                         }
                     };
                     // Without a timer of their own, the patient ones hang where a wake-up is lost.
-                    if is_patient { call.await } else { drop(tokio::time::timeout(patience, call).await) }
+                    if is_patient {
+                        call.await
+                    } else {
+                        drop(tokio::time::timeout(outage_timeout, call).await)
+                    }
                 });
             }
             let all = tokio::time::timeout(SECOND * 3600, calls.join_all()).await;
             assert!(all.is_ok(), "seed {seed}: somebody waits for ever");
-            let line = lock(&account.line);
-            assert_eq!((line.in_flight, line.queue.waiting()), (0, [0, 0]), "seed {seed}");
+            let limiter = lock(&account.limiter);
+            assert_eq!((limiter.in_flight, limiter.queue.waiting()), (0, [0, 0]), "seed {seed}");
         });
     }
 }
@@ -397,9 +408,10 @@ impl Attempt for Refuses {
 async fn patience_ends_also_with_a_server_that_refuses_everything() {
     for (wait, most) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
         let (server, account) = (Refuses { wait, asked: AtomicUsize::default() }, Arc::default());
-        let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: false };
+        let options =
+            CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
         let began = Instant::now();
-        assert!(again(&server, &account, manner, &Context::new()).await.is_err());
+        assert!(again(&server, &account, options, &Context::new()).await.is_err());
         let (took, asked) = (began.elapsed().as_secs(), server.asked.load(Ordering::SeqCst));
         assert!(took <= most, "asks for {wait:?}: {took} s");
         assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
@@ -444,12 +456,12 @@ impl Attempt for Overtaken {
 async fn a_second_request_that_is_on_its_way_is_waited_for_when_the_first_one_fails() {
     for (second_fails, answered_by, attempts) in [(false, 41, 1), (true, 42, 2)] {
         let (server, account) = (Overtaken { sent: AtomicUsize::new(0), second_fails }, Arc::default());
-        let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: true };
+        let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
         for _ in 0..40 {
-            again(&server, &account, manner, &Context::new()).await.expect("it is quick");
+            again(&server, &account, options, &Context::new()).await.expect("it is quick");
         }
-        let done = again(&server, &account, manner, &Context::new()).await.expect("one of them answers");
+        let done = again(&server, &account, options, &Context::new()).await.expect("one of them answers");
         assert_eq!(done, (answered_by, attempts));
-        assert_eq!(lock(&account.line).in_flight, 0);
+        assert_eq!(lock(&account.limiter).in_flight, 0);
     }
 }

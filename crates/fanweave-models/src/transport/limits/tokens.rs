@@ -4,14 +4,14 @@ use fanweave_core::Usage;
 
 /// What a request asks for, as far as it is known before it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(crate) struct Ask {
+pub(crate) struct RequestSize {
     /// Bytes of its text.
     pub(crate) bytes: usize,
     /// Most tokens of its answer, where it says so.
     pub(crate) max_tokens: Option<u64>,
 }
 
-impl Ask {
+impl RequestSize {
     /// The estimate of its input tokens, for prices.
     pub(crate) fn usage(self) -> Usage {
         Usage { input_tokens: (self.bytes as f64 / BYTES).ceil() as u64, ..Usage::default() }
@@ -20,7 +20,7 @@ impl Ask {
 
 /// Tokens of one request: estimated, or counted by the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub(super) struct Need {
+pub(super) struct TokenCount {
     pub(super) input: f64,
     pub(super) output: f64,
 }
@@ -51,24 +51,24 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub(super) fn estimate(&self, ask: Ask) -> Need {
+    pub(super) fn estimate(&self, ask: RequestSize) -> TokenCount {
         let most = ask.max_tokens.filter(|most| *most <= LONGEST).map_or(f64::INFINITY, |most| most as f64);
         let (bytes, output) = if self.answers == 0 {
             (BYTES, if most.is_finite() { most } else { OUTPUT })
         } else {
             (self.bytes_per_token, self.output.min(most))
         };
-        Need { input: (ask.bytes as f64 / bytes).ceil(), output }
+        TokenCount { input: (ask.bytes as f64 / bytes).ceil(), output }
     }
 
     /// The input that a request has at least, as far as anybody can tell before it is counted: what was learned from
     /// images and the like counts for no text.
-    pub(super) fn least_input(&self, ask: Ask) -> f64 {
+    pub(super) fn least_input(&self, ask: RequestSize) -> f64 {
         (ask.bytes as f64 / self.bytes_per_token.max(BYTES)).ceil()
     }
 
     /// Learns from what a request came to.
-    pub(super) fn learn(&mut self, ask: Ask, counted: Need) {
+    pub(super) fn learn(&mut self, ask: RequestSize, counted: TokenCount) {
         self.answers = self.answers.saturating_add(1);
         let weight = WEIGHT.max(1.0 / f64::from(self.answers));
         self.output += weight * (counted.output - self.output);

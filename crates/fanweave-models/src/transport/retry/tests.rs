@@ -6,8 +6,8 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn tries_of(policy: RetryPolicy, account: &Arc<Account>) -> Tries {
-    Tries::new(policy, Priority::Batch, account.clone())
+fn attempts_of(policy: RetryPolicy, account: &Arc<Account>) -> Attempts {
+    Attempts::new(policy, Priority::Batch, account.clone())
 }
 
 fn failure(kind: ErrorKind) -> Error {
@@ -21,10 +21,10 @@ fn limited(wait: Duration) -> Error {
 #[test]
 fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
     let error = loop {
-        tries.begin();
-        if let Err(error) = tries.after(failure(ErrorKind::Server), Failed::default(), None) {
+        attempts.begin();
+        if let Err(error) = attempts.after(failure(ErrorKind::Server), Failed::default(), None) {
             break error;
         }
     };
@@ -48,22 +48,22 @@ fn waits_double_up_to_the_cap_and_are_spread_over_all_of_it() {
 #[test]
 fn a_rate_limit_uses_up_patience_and_no_attempts() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
     for _ in 0..30 {
-        tries.begin();
-        assert_eq!(tries.after(limited(SECOND * 20), Failed::default(), None).unwrap(), SECOND * 20);
+        attempts.begin();
+        assert_eq!(attempts.after(limited(SECOND * 20), Failed::default(), None).unwrap(), SECOND * 20);
     }
-    tries.begin();
-    let error = tries.after(limited(SECOND * 20), Failed::default(), None).unwrap_err();
+    attempts.begin();
+    let error = attempts.after(limited(SECOND * 20), Failed::default(), None).unwrap_err();
     assert!(error.message().ends_with("not retried: its waits for rate limits would exceed 600s"), "{error}");
 }
 
 #[test]
 fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
-    tries.begin();
-    let error = tries.after(limited(SECOND * 121), Failed::default(), None).unwrap_err();
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
+    attempts.begin();
+    let error = attempts.after(limited(SECOND * 121), Failed::default(), None).unwrap_err();
     assert_eq!(error.to_string().matches("the wait asked for is longer than 120s").count(), 1);
     assert_eq!(error.retry_after(), Some(SECOND * 121));
 }
@@ -71,9 +71,9 @@ fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
 #[test]
 fn nothing_is_waited_for_that_comes_after_the_deadline() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
-    tries.begin();
-    let error = tries.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
+    attempts.begin();
+    let error = attempts.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
     assert!(error.message().contains("the run ends before the wait of 20s does"));
 }
@@ -83,9 +83,9 @@ fn what_will_not_change_is_not_sent_again() {
     let account = Arc::new(Account::default());
     let overruled = failure(ErrorKind::Server).with_retryable(false);
     for error in [failure(ErrorKind::Authentication), failure(ErrorKind::QuotaExhausted), overruled] {
-        let mut tries = tries_of(RetryPolicy::default(), &account);
-        tries.begin();
-        assert!(tries.after(error, Failed::default(), None).is_err());
+        let mut attempts = attempts_of(RetryPolicy::default(), &account);
+        attempts.begin();
+        assert!(attempts.after(error, Failed::default(), None).is_err());
     }
 }
 
@@ -93,32 +93,32 @@ fn what_will_not_change_is_not_sent_again() {
 fn never_means_one_request_also_for_rate_limits() {
     let account = Arc::new(Account::default());
     for error in [failure(ErrorKind::Server), failure(ErrorKind::RateLimited), limited(SECOND)] {
-        let mut tries = tries_of(RetryPolicy::never(), &account);
-        tries.begin();
-        assert!(tries.after(error, Failed::default(), None).is_err());
+        let mut attempts = attempts_of(RetryPolicy::never(), &account);
+        attempts.begin();
+        assert!(attempts.after(error, Failed::default(), None).is_err());
     }
 }
 
 #[test]
 fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::never(), &account);
-    tries.begin();
-    assert!(tries.after(limited(Duration::ZERO), Failed::default(), None).is_err(), "never means never");
+    let mut attempts = attempts_of(RetryPolicy::never(), &account);
+    attempts.begin();
+    assert!(attempts.after(limited(Duration::ZERO), Failed::default(), None).is_err(), "never means never");
 
     for hint in [Duration::ZERO, Duration::from_millis(1)] {
-        let mut tries = tries_of(RetryPolicy::default(), &account);
+        let mut attempts = attempts_of(RetryPolicy::default(), &account);
         let given_up = (0..10_000).any(|_| {
-            tries.begin();
-            tries.after(limited(hint), Failed::default(), None).is_err()
+            attempts.begin();
+            attempts.after(limited(hint), Failed::default(), None).is_err()
         });
         assert!(given_up, "asked 10,000 times with a hint of {hint:?}");
     }
 }
 
-fn admitted(account: &Arc<Account>, tries: &mut Tries) -> AccountPermit {
-    tries.begin();
-    let waiter = tries.waiter(Ask::default(), &Context::new());
+fn admitted(account: &Arc<Account>, attempts: &mut Attempts) -> AccountPermit {
+    attempts.begin();
+    let waiter = attempts.waiter(RequestSize::default(), &Context::new());
     account.try_admit(&waiter).expect("nothing limits the account")
 }
 
@@ -128,38 +128,38 @@ fn fails(permit: &AccountPermit) -> Failed {
 
 async fn answers(account: &Arc<Account>) {
     tokio::time::advance(Duration::from_millis(1)).await;
-    let mut other = tries_of(RetryPolicy::default(), account);
+    let mut other = attempts_of(RetryPolicy::default(), account);
     admitted(account, &mut other).succeeded(None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn failures_are_charged_once_the_account_answers_somebody_else() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
     for failed in 1..=5 {
-        let permit = admitted(&account, &mut tries);
-        let outcome = tries.after(failure(ErrorKind::Server), fails(&permit), None);
+        let permit = admitted(&account, &mut attempts);
+        let outcome = attempts.after(failure(ErrorKind::Server), fails(&permit), None);
         assert!(outcome.is_ok(), "the {failed}th is undecided");
         answers(&account).await;
     }
-    let permit = admitted(&account, &mut tries);
-    assert_eq!(tries.charged, 5);
-    let error = tries.after(failure(ErrorKind::Server), fails(&permit), None).unwrap_err();
+    let permit = admitted(&account, &mut attempts);
+    assert_eq!(attempts.charged, 5);
+    let error = attempts.after(failure(ErrorKind::Server), fails(&permit), None).unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::Server, 6));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_is_charged_at_once_where_others_were_asked_and_answered_since_the_first_one() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
-    let permit = admitted(&account, &mut tries);
-    assert!(tries.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
+    let permit = admitted(&account, &mut attempts);
+    assert!(attempts.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
     drop(permit);
     tokio::time::advance(SECOND).await;
     answers(&account).await;
-    let permit = admitted(&account, &mut tries);
-    assert!(tries.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
-    assert_eq!(tries.charged, 2, "no later answer is needed");
+    let permit = admitted(&account, &mut attempts);
+    assert!(attempts.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
+    assert_eq!(attempts.charged, 2, "no later answer is needed");
     // A server that is gone answers nobody.
     let refused = Error::new(ErrorKind::Connection, "connection refused");
     let run = permit.judge(&refused);
@@ -170,14 +170,15 @@ async fn a_failure_is_charged_at_once_where_others_were_asked_and_answered_since
 async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends() {
     let account = Arc::new(Account::default());
     answers(&account).await;
-    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
     let began = Instant::now();
-    let permits: Vec<_> = (0..7).map(|_| admitted(&account, &mut tries)).collect();
+    let permits: Vec<_> = (0..7).map(|_| admitted(&account, &mut attempts)).collect();
     for permit in &permits {
-        assert!(tries.after(failure(ErrorKind::Server), fails(permit), None).is_ok());
+        assert!(attempts.after(failure(ErrorKind::Server), fails(permit), None).is_ok());
     }
     tokio::time::advance(SECOND * 601 - began.elapsed()).await;
-    let error = tries.after(failure(ErrorKind::Server), Failed { run: Some(0), ..Failed::default() }, None);
+    let error =
+        attempts.after(failure(ErrorKind::Server), Failed { run: Some(0), ..Failed::default() }, None);
     let error = error.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(
@@ -190,28 +191,31 @@ async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends(
 async fn an_outage_charges_no_call_but_what_it_may_have_to_pay_for_more_than_twice() {
     let account = Arc::new(Account::default());
     for (is_unanswered, charged) in [(false, 0), (true, 6)] {
-        let mut tries = tries_of(RetryPolicy::default(), &account);
-        let permits: Vec<_> = (0..8).map(|_| admitted(&account, &mut tries)).collect();
+        let mut attempts = attempts_of(RetryPolicy::default(), &account);
+        let permits: Vec<_> = (0..8).map(|_| admitted(&account, &mut attempts)).collect();
         for permit in &permits {
             let failed = Failed { is_unanswered, ..fails(permit) };
-            let _ = tries.after(failure(ErrorKind::Server), failed, None);
+            let _ = attempts.after(failure(ErrorKind::Server), failed, None);
         }
         permits.into_iter().for_each(|mut permit| permit.succeeded(None));
-        tries.settle();
-        assert_eq!((tries.charged, tries.marks), (charged, 1));
+        attempts.settle();
+        assert_eq!((attempts.charged, attempts.marks), (charged, 1));
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
     let alone = |run| Failed { run: Some(run), is_alone: true, ..Failed::default() };
-    assert!(tries.after(failure(ErrorKind::Server), alone(0), None).is_ok());
-    assert!(tries.after(failure(ErrorKind::Server), alone(0), None).is_ok(), "nobody was answered between");
+    assert!(attempts.after(failure(ErrorKind::Server), alone(0), None).is_ok());
+    assert!(
+        attempts.after(failure(ErrorKind::Server), alone(0), None).is_ok(),
+        "nobody was answered between"
+    );
     answers(&account).await;
     assert_eq!(
-        tries.after(failure(ErrorKind::Server), alone(0), None).unwrap_err().kind(),
+        attempts.after(failure(ErrorKind::Server), alone(0), None).unwrap_err().kind(),
         ErrorKind::Server
     );
 }
@@ -219,9 +223,10 @@ async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
 #[test]
 fn a_call_with_an_alternative_waits_for_no_verdict() {
     let account = Arc::new(Account::default());
-    let mut tries = tries_of(RetryPolicy::default(), &account);
-    tries.waiter(Ask::default(), &Context::new().with_alternatives(true));
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
+    attempts.waiter(RequestSize::default(), &Context::new().with_alternatives(true));
     let failed = Failed { run: Some(0), ..Failed::default() };
-    let tried = (0..20).take_while(|_| tries.after(failure(ErrorKind::Server), failed, None).is_ok()).count();
+    let tried =
+        (0..20).take_while(|_| attempts.after(failure(ErrorKind::Server), failed, None).is_ok()).count();
     assert_eq!(tried, 5);
 }

@@ -8,7 +8,7 @@ use crate::answer::words::number;
 const MOST: usize = 200;
 
 /// Most words given, whatever a prompt asks for.
-const MOST_WORDS: usize = 5_000;
+const MAX_WORDS: usize = 5_000;
 
 /// `five lines`, `3 section titles`, `a two-sentence intro`, `50 words`.
 pub(super) fn counted(words: &[&str], lower: &str) -> Option<Form> {
@@ -44,7 +44,7 @@ fn measure(noun: &str, count: usize, lower: &str) -> Option<Form> {
     Some(match noun {
         "sentence" | "sentences" => Form::Sentences(few),
         "paragraph" | "paragraphs" => Form::Paragraphs(few),
-        "word" | "words" => Form::Words(count.min(MOST_WORDS)),
+        "word" | "words" => Form::Words(count.min(MAX_WORDS)),
         _ => items(few, item_noun(noun, lower)?, lower),
     })
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::form::Form;
 use super::prose::Topic;
-use super::{Ask, words, writer};
+use super::{ChatRequest, words, writer};
 use crate::draw::Rng;
 
 /// Where nesting becomes frugal: deeper than this, optional properties and items are left out.
@@ -50,7 +50,7 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    pub(super) fn of(ask: &Ask<'_>) -> Self {
+    pub(super) fn of(ask: &ChatRequest<'_>) -> Self {
         let count = match writer::form_of(ask) {
             Some(Form::Items { count, .. }) if count > 1 => Some(count),
             _ => None,

@@ -49,13 +49,15 @@ fn integer(keywords: &Map<String, Value>, key: &str, rng: &mut Rng) -> Option<Va
     let least = whole("minimum", f64::ceil).max(whole("exclusiveMinimum", f64::floor).map(|bound| bound + 1));
     let upper = [whole("maximum", f64::floor), whole("exclusiveMaximum", f64::ceil).map(|bound| bound - 1)];
     let most = upper.into_iter().flatten().min();
-    let (usual_least, usual_most) = usual_range(key);
+    let (usual_least, default_max) = usual_range(key);
     let (least, most) = match (least, most) {
-        (None, None) => (usual_least, usual_most),
+        (None, None) => (usual_least, default_max),
         (Some(least), None) => (least.max(usual_least), least.max(usual_least) + USUAL_RANGE),
         (None, Some(most)) => (most.min(usual_least), most),
         // Where the range has room for what is usual, prefer that.
-        (Some(least), Some(most)) if least <= usual_least && usual_most <= most => (usual_least, usual_most),
+        (Some(least), Some(most)) if least <= usual_least && default_max <= most => {
+            (usual_least, default_max)
+        }
         (Some(least), Some(most)) => (least, most),
     };
     (least <= most).then(|| {
@@ -68,9 +70,9 @@ fn real(keywords: &Map<String, Value>, key: &str, rng: &mut Rng) -> Option<Value
     let bound = |name: &str| keywords.get(name).and_then(Value::as_f64);
     let least = bound("minimum").into_iter().chain(bound("exclusiveMinimum")).reduce(f64::max);
     let most = bound("maximum").into_iter().chain(bound("exclusiveMaximum")).reduce(f64::min);
-    let (usual_least, usual_most) = usual_range(key);
+    let (usual_least, default_max) = usual_range(key);
     let (least, most) = match (least, most) {
-        (None, None) => (usual_least as f64, usual_most as f64),
+        (None, None) => (usual_least as f64, default_max as f64),
         (Some(least), None) => (least, least + USUAL_RANGE as f64),
         (None, Some(most)) => (most - USUAL_RANGE as f64, most),
         (Some(least), Some(most)) => (least, most),

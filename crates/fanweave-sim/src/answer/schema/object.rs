@@ -10,7 +10,7 @@ use super::{FUEL, Maker, ROOMY_DEPTH};
 const USUAL_ITEMS: usize = 3;
 
 /// Most items of an array, unless its schema insists on more.
-const MOST_ITEMS: usize = 50;
+const MAX_ITEMS: usize = 50;
 
 /// Keys of an object that may have any.
 const ANY_KEYS: [&str; 2] = ["first", "second"];
@@ -81,7 +81,7 @@ impl<'a> Maker<'a> {
         let wanted = match self.hints.count {
             _ if depth >= ROOMY_DEPTH => 0,
             // An outer list is what the prompt counts; lists inside it are not.
-            Some(count) if depth <= 1 => count.min(MOST_ITEMS),
+            Some(count) if depth <= 1 => count.min(MAX_ITEMS),
             _ => USUAL_ITEMS,
         };
         let is_unique = keywords.get("uniqueItems") == Some(&Value::Bool(true));

@@ -4,11 +4,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Hints, instance};
-use crate::answer::Ask;
+use crate::answer::ChatRequest;
 use crate::draw::Rng;
 
 fn make(schema: &Value, prompt: &str, seed: u64) -> Value {
-    instance(schema, &Hints::of(&Ask::new("sim/writer", prompt)), &mut Rng::new(seed))
+    instance(schema, &Hints::of(&ChatRequest::new("sim/writer", prompt)), &mut Rng::new(seed))
 }
 
 fn assert_conforms(schema: &Value, made: &Value) {

@@ -13,14 +13,14 @@ use serde_json::{Value, json};
 use super::Messages;
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
-use crate::server::exchange::{Endpoint, Making, Request as _};
+use crate::server::exchange::{Endpoint, Request as _, ResponseContext};
 use crate::server::openai::{find, parse, query};
 use crate::server::problem::Problem;
 use crate::server::route::Dialect;
 use crate::settings::Settings;
 
 /// Most requests of one batch. Source: Anthropic's limit.
-const MOST_REQUESTS: usize = 100_000;
+const MAX_REQUESTS: usize = 100_000;
 /// Batches on one page of the list, where nobody says otherwise. Source: Anthropic's default.
 const PAGE: usize = 20;
 
@@ -70,8 +70,8 @@ impl Batches {
     /// `POST /v1/messages/batches`.
     pub(in crate::server) fn create(&self, body: &Bytes, settings: &Settings) -> Result<Vec<u8>, Problem> {
         let requests = read(body)?;
-        if requests.is_empty() || requests.len() > MOST_REQUESTS {
-            let message = format!("requests: a batch holds from 1 to {MOST_REQUESTS} requests");
+        if requests.is_empty() || requests.len() > MAX_REQUESTS {
+            let message = format!("requests: a batch holds from 1 to {MAX_REQUESTS} requests");
             return Err(Problem::invalid(&message, Some("requests")));
         }
         let mut names: Vec<_> = requests.iter().map(|request| request.custom_id.as_str()).collect();
@@ -229,9 +229,9 @@ fn answer(params: &[u8], seq: u64, settings: &Settings) -> Result<Value, Value> 
     };
     let known = |model: &str| settings.models.is_empty() || settings.models.iter().any(|name| name == model);
     match request {
-        Ok(request) if known(request.model()) => {
-            Ok(json(&request.answer(&Making { id, created: 0, chunks: 0, interleaved_calls: false }).bytes))
-        }
+        Ok(request) if known(request.model()) => Ok(json(
+            &request.answer(&ResponseContext { id, created: 0, chunks: 0, interleaved_calls: false }).bytes,
+        )),
         Ok(request) => {
             let problem = Problem::UnknownModel(request.model().to_owned());
             Err(json(&problem.body(Dialect::Anthropic, &format!("req_{id:016x}"))))

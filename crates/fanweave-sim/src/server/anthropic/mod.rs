@@ -12,14 +12,14 @@ pub(super) use models::{model, models};
 use hyper::header::HeaderMap;
 use serde::Serialize;
 
-use super::exchange::{Endpoint, Made, Making, Request};
+use super::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::problem::Problem;
-use crate::answer::{Ask, Finish, answer};
+use crate::answer::{ChatRequest, Finish, answer};
 
 /// A request to `POST /v1/messages`.
 #[derive(Debug)]
 pub(super) struct Messages<'a> {
-    ask: Ask<'a>,
+    ask: ChatRequest<'a>,
     is_stream: bool,
 }
 
@@ -41,7 +41,7 @@ impl Request for Messages<'_> {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &Making) -> Made {
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let usage = Usage {
             input_tokens: reply.input_tokens,
@@ -57,7 +57,12 @@ impl Request for Messages<'_> {
         } else {
             (plain::write(&id, &self.ask.model, first, usage).into(), None)
         };
-        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+        PreparedResponse {
+            bytes,
+            events,
+            input_tokens: reply.input_tokens,
+            output_tokens: reply.output_tokens,
+        }
     }
 }
 

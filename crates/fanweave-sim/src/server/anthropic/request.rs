@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor, value::SeqA
 use serde_json::Value;
 
 use super::Messages;
-use crate::answer::{Ask, Format, Role, Tool, ToolChoice, Turn};
+use crate::answer::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::parse;
 use crate::server::problem::Problem;
@@ -100,12 +100,12 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
     if max_tokens == 0 {
         return Err(Problem::invalid("max_tokens: must be greater than or equal to 1", Some("max_tokens")));
     }
-    let system = request.system.map(|text| Turn { role: Role::System, text: text.0 });
-    let mut turns: Vec<Turn<'_>> = system.into_iter().collect();
+    let system = request.system.map(|text| ChatMessage { role: Role::System, text: text.0 });
+    let mut chat_messages: Vec<ChatMessage<'_>> = system.into_iter().collect();
     for message in messages {
-        push_turns(message, &mut turns)?;
+        push_messages(message, &mut chat_messages)?;
     }
-    let mut ask = Ask::of_turns(model.0, turns);
+    let mut ask = ChatRequest::from_messages(model.0, chat_messages);
     ask.max_tokens = Some(max_tokens);
     ask.stop = request.stop_sequences.map(|stop| stop.0).unwrap_or_default();
     ask.tools = request.tools.into_iter().flatten().filter_map(tool).collect();
@@ -125,7 +125,7 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
 }
 
 /// Adds a message's turns: the results of tools first, then its text.
-fn push_turns<'a>(message: Message<'a>, turns: &mut Vec<Turn<'a>>) -> Result<(), Problem> {
+fn push_messages<'a>(message: Message<'a>, chat_messages: &mut Vec<ChatMessage<'a>>) -> Result<(), Problem> {
     let role = match message.role {
         Speaker::System => Role::System,
         Speaker::User => Role::User,
@@ -136,14 +136,14 @@ fn push_turns<'a>(message: Message<'a>, turns: &mut Vec<Turn<'a>>) -> Result<(),
     for block in message.content.0 {
         if block.r#type == "tool_result" {
             let result = block.content.map(|raw| parse::<Text<'a>>(raw.get().as_bytes())).transpose()?;
-            turns.push(Turn { role: Role::Tool, text: result.unwrap_or_default().0 });
+            chat_messages.push(ChatMessage { role: Role::Tool, text: result.unwrap_or_default().0 });
         } else {
             is_only_results = false;
             text += block.text.unwrap_or_default().0;
         }
     }
     if !is_only_results {
-        turns.push(Turn { role, text });
+        chat_messages.push(ChatMessage { role, text });
     }
     Ok(())
 }

@@ -14,13 +14,13 @@ use serde_json::{Value, json};
 use super::{Chat, parse};
 use crate::draw::{self, Purpose};
 use crate::faults::{Fault, FaultRates};
-use crate::server::exchange::{Endpoint, Making, Request};
+use crate::server::exchange::{Endpoint, Request, ResponseContext};
 use crate::server::problem::Problem;
 use crate::server::route::Dialect;
 use crate::settings::Settings;
 
 /// Most requests of one batch. Source: OpenAI's limit.
-const MOST_REQUESTS: usize = 50_000;
+const MAX_REQUESTS: usize = 50_000;
 /// Batches on one page of the list, where nobody says otherwise. Source: OpenAI's default.
 const PAGE: usize = 20;
 
@@ -305,8 +305,8 @@ fn answer_all(input: &[u8], batch: u64, settings: &Settings) -> Result<Answered,
         }
         requests.push(serde_json::from_slice(line).map_err(|e| format!("line {}: {e}", i + 1))?);
     }
-    if requests.is_empty() || requests.len() > MOST_REQUESTS {
-        return Err(format!("a batch holds from 1 to {MOST_REQUESTS} requests"));
+    if requests.is_empty() || requests.len() > MAX_REQUESTS {
+        return Err(format!("a batch holds from 1 to {MAX_REQUESTS} requests"));
     }
     let faults = settings.fault_rates();
     let mut answered = Answered::default();
@@ -354,9 +354,10 @@ fn result(
         if known(&chat) { Ok(chat) } else { Err(Problem::UnknownModel(chat.model().to_owned())) }
     });
     let (status, body) = match answer {
-        Ok(chat) => {
-            (200, chat.answer(&Making { id, created: now(), chunks: 0, interleaved_calls: false }).bytes)
-        }
+        Ok(chat) => (
+            200,
+            chat.answer(&ResponseContext { id, created: now(), chunks: 0, interleaved_calls: false }).bytes,
+        ),
         Err(problem) => {
             (problem.status(Dialect::OpenAi).as_u16(), problem.body(Dialect::OpenAi, &request_id).into())
         }

@@ -6,17 +6,17 @@ use hyper::header::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::{StreamOptions, Usage, candidates, finish_reason, parse};
-use crate::answer::{Answer, Ask, Content, answer, pieces};
+use crate::answer::{Answer, ChatRequest, Content, answer, pieces};
 use crate::server::content::{Text, Texts};
 use crate::server::events::Events;
-use crate::server::exchange::{Endpoint, Made, Making, Request as Call};
+use crate::server::exchange::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
 use crate::server::problem::Problem;
 
 /// A completions request.
 #[derive(Debug)]
 pub(in crate::server) struct Completions<'a> {
     /// One per prompt, at least one.
-    asks: Vec<Ask<'a>>,
+    asks: Vec<ChatRequest<'a>>,
     is_stream: bool,
     wants_usage: bool,
 }
@@ -75,7 +75,7 @@ impl<'a> Endpoint<'a> for Completions<'a> {
         let stop = request.stop.map(|stop| stop.0).unwrap_or_default();
         let candidates = candidates(request.n)?;
         let ask = |prompt: Cow<'a, str>| {
-            let mut ask = Ask::new(model.0.clone(), prompt);
+            let mut ask = ChatRequest::new(model.0.clone(), prompt);
             ask.max_tokens = request.max_tokens;
             ask.stop.clone_from(&stop);
             ask.candidates = candidates;
@@ -96,13 +96,13 @@ impl Call for Completions<'_> {
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        let input = self.asks.iter().map(Ask::input_tokens).sum();
-        let output = |ask: &Ask<'_>| Some(ask.max_tokens?.saturating_mul(ask.candidates as u64));
+        let input = self.asks.iter().map(ChatRequest::input_tokens).sum();
+        let output = |ask: &ChatRequest<'_>| Some(ask.max_tokens?.saturating_mul(ask.candidates as u64));
         let sum = |sum: Option<u64>, ask| Some(sum?.saturating_add(output(ask)?));
         (input, self.asks.iter().fold(Some(0), sum))
     }
 
-    fn answer(&self, making: &Making) -> Made {
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
         let replies: Vec<_> = self.asks.iter().map(answer).collect();
         let input_tokens = replies.iter().map(|reply| reply.input_tokens).sum();
         let output_tokens = replies.iter().map(|reply| reply.output_tokens).sum();
@@ -118,13 +118,18 @@ impl Call for Completions<'_> {
             let completion = self.completion(&id, making, choices, Some(usage));
             (serde_json::to_vec(&completion).expect("an answer has string keys only").into(), None)
         };
-        Made { bytes, events, input_tokens, output_tokens }
+        PreparedResponse { bytes, events, input_tokens, output_tokens }
     }
 }
 
 impl Completions<'_> {
     /// The pieces of all answers in turns, each answer's last one empty and with the reason for its end.
-    fn stream(&self, answers: &[Answer], usage: Usage, making: &Making) -> (bytes::Bytes, Vec<usize>) {
+    fn stream(
+        &self,
+        answers: &[Answer],
+        usage: Usage,
+        making: &ResponseContext,
+    ) -> (bytes::Bytes, Vec<usize>) {
         let id = id(making);
         let mut events = Events::default();
         let mut texts: Vec<_> =
@@ -152,7 +157,7 @@ impl Completions<'_> {
     fn completion<'a>(
         &'a self,
         id: &'a str,
-        making: &Making,
+        making: &ResponseContext,
         choices: Vec<Choice<'a>>,
         usage: Option<Usage>,
     ) -> Completion<'a> {
@@ -167,7 +172,7 @@ impl Completions<'_> {
     }
 }
 
-fn id(making: &Making) -> String {
+fn id(making: &ResponseContext) -> String {
     format!("cmpl-{:016x}", making.id)
 }
 

@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::parse;
 use crate::answer::{count_tokens, default_dimensions, embed};
 use crate::server::content::{Text, Texts};
-use crate::server::exchange::{Endpoint, Made, Making, Request as Call};
+use crate::server::exchange::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
 use crate::server::problem::Problem;
 
 /// Longest vector. Source: that of OpenAI's `text-embedding-3-large`, with room for larger models.
-const MOST_DIMENSIONS: usize = 8192;
+const MAX_DIMENSIONS: usize = 8192;
 
 /// Most texts per request. Source: OpenAI's limit.
-const MOST_INPUTS: usize = 2048;
+const MAX_INPUTS: usize = 2048;
 
 /// An embeddings request.
 #[derive(Debug)]
@@ -83,13 +83,13 @@ impl<'a> Endpoint<'a> for Embeddings<'a> {
         let model =
             request.model.filter(|model| !model.0.is_empty()).ok_or(Problem::Missing { param: "model" })?.0;
         let inputs = request.input.ok_or(Problem::Missing { param: "input" })?.0;
-        if inputs.is_empty() || inputs.len() > MOST_INPUTS {
-            let message = format!("Invalid 'input': there must be from 1 to {MOST_INPUTS} texts.");
+        if inputs.is_empty() || inputs.len() > MAX_INPUTS {
+            let message = format!("Invalid 'input': there must be from 1 to {MAX_INPUTS} texts.");
             return Err(Problem::invalid(message, Some("input")));
         }
         let dimensions = request.dimensions.unwrap_or_else(|| default_dimensions(&model));
-        if !(1..=MOST_DIMENSIONS).contains(&dimensions) {
-            let message = format!("Invalid 'dimensions': {dimensions} is not from 1 to {MOST_DIMENSIONS}.");
+        if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            let message = format!("Invalid 'dimensions': {dimensions} is not from 1 to {MAX_DIMENSIONS}.");
             return Err(Problem::invalid(message, Some("dimensions")));
         }
         Ok(Self { model, inputs, dimensions, encoding: request.encoding_format.unwrap_or_default() })
@@ -105,7 +105,7 @@ impl Call for Embeddings<'_> {
         (self.inputs.iter().map(|input| count_tokens(input)).sum(), Some(0))
     }
 
-    fn answer(&self, _making: &Making) -> Made {
+    fn answer(&self, _making: &ResponseContext) -> PreparedResponse {
         let (tokens, _) = self.estimate();
         let embedding = |(index, input): (usize, &Cow<'_, str>)| {
             let vector = embed(input, self.dimensions);
@@ -118,7 +118,7 @@ impl Call for Embeddings<'_> {
             usage: Usage { prompt_tokens: tokens, total_tokens: tokens },
         };
         let bytes = serde_json::to_vec(&list).expect("an answer has string keys and finite numbers only");
-        Made { bytes: bytes.into(), events: None, input_tokens: tokens, output_tokens: 0 }
+        PreparedResponse { bytes: bytes.into(), events: None, input_tokens: tokens, output_tokens: 0 }
     }
 }
 

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use crate::answer::Finish;
 
 /// Most candidates per prompt. Source: OpenAI's limit on `n`.
-const MOST_CANDIDATES: usize = 128;
+const MAX_CANDIDATES: usize = 128;
 
 /// Reads a body, or says what is wrong with it.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
@@ -37,10 +37,8 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
 /// How many candidates `n` asks for.
 fn candidates(n: Option<usize>) -> Result<usize, Problem> {
     match n.unwrap_or(1) {
-        n @ 1..=MOST_CANDIDATES => Ok(n),
-        n => {
-            Err(Problem::invalid(format!("Invalid 'n': {n} is not from 1 to {MOST_CANDIDATES}."), Some("n")))
-        }
+        n @ 1..=MAX_CANDIDATES => Ok(n),
+        n => Err(Problem::invalid(format!("Invalid 'n': {n} is not from 1 to {MAX_CANDIDATES}."), Some("n"))),
     }
 }
 

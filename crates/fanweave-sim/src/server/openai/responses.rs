@@ -4,16 +4,18 @@ use hyper::header::HeaderMap;
 use serde_json::{Value, json};
 
 use super::parse;
-use crate::answer::{Answer, Ask, Content, Finish, Format, Role, Tool, ToolChoice, Turn, answer, pieces};
+use crate::answer::{
+    Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, ToolChoice, answer, pieces,
+};
 use crate::server::events::Events;
-use crate::server::exchange::{Endpoint, Made, Making, Request};
+use crate::server::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::problem::Problem;
 use crate::server::schema_rules;
 
 /// A responses request.
 #[derive(Debug)]
 pub(in crate::server) struct Responses {
-    ask: Ask<'static>,
+    ask: ChatRequest<'static>,
     is_stream: bool,
 }
 
@@ -22,16 +24,16 @@ impl<'a> Endpoint<'a> for Responses {
         let request: Value = parse(body)?;
         let model = request["model"].as_str().filter(|model| !model.is_empty());
         let model = model.ok_or(Problem::Missing { param: "model" })?;
-        let mut turns = Vec::new();
+        let mut messages = Vec::new();
         if let Some(instructions) = request["instructions"].as_str() {
-            turns.push(Turn { role: Role::System, text: instructions.to_owned().into() });
+            messages.push(ChatMessage { role: Role::System, text: instructions.to_owned().into() });
         }
         match &request["input"] {
-            Value::String(text) => turns.push(Turn { role: Role::User, text: text.clone().into() }),
-            Value::Array(items) => turns.extend(items.iter().filter_map(turn)),
+            Value::String(text) => messages.push(ChatMessage { role: Role::User, text: text.clone().into() }),
+            Value::Array(items) => messages.extend(items.iter().filter_map(turn)),
             _ => return Err(Problem::Missing { param: "input" }),
         }
-        let mut ask = Ask::of_turns(model.to_owned(), turns);
+        let mut ask = ChatRequest::from_messages(model.to_owned(), messages);
         ask.max_tokens = request["max_output_tokens"].as_u64();
         ask.parallel_tool_calls = request["parallel_tool_calls"] != false;
         let format = &request["text"]["format"];
@@ -58,7 +60,7 @@ impl<'a> Endpoint<'a> for Responses {
 }
 
 /// What an item says. Calls and thoughts say nothing that decides the answer.
-fn turn(item: &Value) -> Option<Turn<'static>> {
+fn turn(item: &Value) -> Option<ChatMessage<'static>> {
     let text = |content: &Value| match content {
         Value::String(text) => text.clone(),
         parts => parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
@@ -70,7 +72,7 @@ fn turn(item: &Value) -> Option<Turn<'static>> {
         (_, Some("user")) => (Role::User, text(&item["content"])),
         _ => return None,
     };
-    Some(Turn { role, text: text.into() })
+    Some(ChatMessage { role, text: text.into() })
 }
 
 fn tool(tool: &Value) -> Tool {
@@ -92,7 +94,7 @@ impl Request for Responses {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &Making) -> Made {
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let items = items(first, making.id);
@@ -132,7 +134,12 @@ impl Request for Responses {
         } else {
             (whole.to_string().into_bytes().into(), None)
         };
-        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+        PreparedResponse {
+            bytes,
+            events,
+            input_tokens: reply.input_tokens,
+            output_tokens: reply.output_tokens,
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub struct Math {
 /// What [`Math`] came to. `Display` writes `Answer: 84`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
-pub struct Computed {
+pub struct MathAnswer {
     /// The number, written out. Empty digits are never added.
     pub answer: String,
     /// The expression that the model wrote. `None` where it gave an answer of its own.
@@ -57,7 +57,7 @@ pub struct Computed {
     pub usage: Usage,
 }
 
-impl std::fmt::Display for Computed {
+impl std::fmt::Display for MathAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Answer: {}", self.answer)
     }
@@ -77,17 +77,17 @@ impl Math {
     }
 
     /// The chain, to invoke, stream, batch and compose.
-    pub fn chain(self) -> Chain<String, Computed> {
+    pub fn chain(self) -> Chain<String, MathAnswer> {
         chain(self).named("math")
     }
 }
 
 impl Runnable for Math {
     type Input = String;
-    type Output = Computed;
+    type Output = MathAnswer;
 
-    async fn run(&self, question: String, cx: &Context) -> Result<Computed> {
-        let quiet = cx.muted();
+    async fn run(&self, question: String, cx: &Context) -> Result<MathAnswer> {
+        let quiet = cx.without_deltas();
         let prompt = self.prompt.run(vars! { question: question }, &quiet).await?;
         let message = self.model.run(prompt, &quiet).await?;
         let computed = read(message)?;
@@ -99,12 +99,12 @@ impl Runnable for Math {
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
 /// The value of the expression in a model's answer: in a fence, after `Answer:`, or all there is.
-fn read(message: Message) -> Result<Computed> {
+fn read(message: Message) -> Result<MathAnswer> {
     let usage = message.usage();
     let text = message.into_text();
     if let Some(expression) = fenced(&text) {
@@ -113,7 +113,7 @@ fn read(message: Message) -> Result<Computed> {
     if let Some((_, answer)) = text.rsplit_once("Answer:") {
         let answer = answer.trim().trim_end_matches('.');
         return match evaluate(answer) {
-            Ok(number) => Ok(Computed { answer: number.to_string(), expression: None, usage }),
+            Ok(number) => Ok(MathAnswer { answer: number.to_string(), expression: None, usage }),
             Err(_) => Err(no_expression(&text)),
         };
     }
@@ -124,10 +124,10 @@ fn read(message: Message) -> Result<Computed> {
     if begins && !bare.contains('\n') { value(bare, usage) } else { Err(no_expression(&text)) }
 }
 
-fn value(expression: &str, usage: Usage) -> Result<Computed> {
+fn value(expression: &str, usage: Usage) -> Result<MathAnswer> {
     let number =
         evaluate(expression).map_err(|e| Error::new(ErrorKind::Parse, e.to_string()).with_source(e))?;
-    Ok(Computed { answer: number.to_string(), expression: Some(expression.trim().to_owned()), usage })
+    Ok(MathAnswer { answer: number.to_string(), expression: Some(expression.trim().to_owned()), usage })
 }
 
 /// What stands between the first two fences.

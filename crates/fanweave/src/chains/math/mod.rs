@@ -15,18 +15,18 @@ mod tests;
 use std::cmp::Ordering;
 use std::fmt;
 
-pub use chain::{Computed, MATH_PROMPT, Math};
+pub use chain::{MATH_PROMPT, Math, MathAnswer};
 pub use number::Number;
 use parse::{Expr, Op};
 
 /// Most bytes of an expression.
-pub const LONGEST_INPUT: usize = 4096;
+pub const MAX_INPUT_BYTES: usize = 4096;
 
 /// Most levels of nesting.
-pub const MOST_DEPTH: usize = 64;
+pub const MAX_DEPTH: usize = 64;
 
 /// Most numbers, operators and calls in one expression.
-pub const MOST_NODES: usize = 256;
+pub const MAX_NODES: usize = 256;
 
 /// Why a text is no expression, or comes to nothing. `Display` shows the text.
 ///
@@ -82,8 +82,8 @@ const SHOWN: usize = 120;
 /// ```
 ///
 /// # Errors
-/// Where the text is no expression, where it is beyond the limits ([`LONGEST_INPUT`], [`MOST_DEPTH`],
-/// [`MOST_NODES`]), and where the result is no finite real number.
+/// Where the text is no expression, where it is beyond the limits ([`MAX_INPUT_BYTES`], [`MAX_DEPTH`],
+/// [`MAX_NODES`]), and where the result is no finite real number.
 pub fn evaluate(text: &str) -> Result<Number, MathError> {
     let text = text.trim_ascii();
     let shown = |error: MathError| MathError { text: shorten(text), ..error };
@@ -98,7 +98,7 @@ fn shorten(text: &str) -> String {
     text[..end].chars().map(plain).chain(more.chars()).collect()
 }
 
-/// Recursion is bounded: a tree has at most [`MOST_NODES`].
+/// Recursion is bounded: a tree has at most [`MAX_NODES`].
 fn value(expr: &Expr) -> number::Outcome {
     match expr {
         Expr::Number(number) => Ok(number.clone()),

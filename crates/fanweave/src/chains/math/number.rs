@@ -7,8 +7,8 @@ use num_bigint::{BigInt, Sign};
 use num_integer::Integer;
 use num_traits::{FromPrimitive, One, Signed, ToPrimitive, Zero};
 
-/// Longest whole number in bits. Source: the digits that [`LONGEST_INPUT`](super::LONGEST_INPUT) can hold, with room.
-const MOST_BITS: u64 = 16_384;
+/// Longest whole number in bits. Source: the digits that [`MAX_INPUT_BYTES`](super::MAX_INPUT_BYTES) can hold, with room.
+const MAX_BITS: u64 = 16_384;
 
 /// What an expression comes to.
 ///
@@ -98,7 +98,7 @@ pub(super) fn float(x: f64) -> Outcome {
 
 /// A whole number that an operation came to.
 fn whole(n: BigInt) -> Outcome {
-    if n.bits() > MOST_BITS { Err("the result is too large".to_owned()) } else { Ok(Whole(n)) }
+    if n.bits() > MAX_BITS { Err("the result is too large".to_owned()) } else { Ok(Whole(n)) }
 }
 
 /// A literal as it stands in the text: digits, perhaps with a point or an exponent.
@@ -220,7 +220,7 @@ pub(super) fn power(base: &Number, exponent: &Number) -> Outcome {
         if *base == -BigInt::one() {
             return whole(if exponent.is_even() { BigInt::one() } else { -BigInt::one() });
         }
-        let small = exponent.to_u32().filter(|n| u64::from(*n).saturating_mul(base.bits() - 1) <= MOST_BITS);
+        let small = exponent.to_u32().filter(|n| u64::from(*n).saturating_mul(base.bits() - 1) <= MAX_BITS);
         let Some(small) = small else { return Err("the result is too large".to_owned()) };
         return whole(base.pow(small));
     }

@@ -1,7 +1,7 @@
 //! From text to an expression, by operator precedence, within limits.
 
 use super::number::{self, Number};
-use super::{LONGEST_INPUT, MOST_DEPTH, MOST_NODES, MathError};
+use super::{MAX_DEPTH, MAX_INPUT_BYTES, MAX_NODES, MathError};
 
 /// An expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,8 +69,8 @@ impl Op {
 
 /// Reads `text` as one expression.
 pub(super) fn parse(text: &str) -> Result<Expr, MathError> {
-    if text.len() > LONGEST_INPUT {
-        let message = format!("it has {} bytes, and at most {LONGEST_INPUT} are read", text.len());
+    if text.len() > MAX_INPUT_BYTES {
+        let message = format!("it has {} bytes, and at most {MAX_INPUT_BYTES} are read", text.len());
         return Err(MathError::new(0, message));
     }
     let mut parser = Parser { text, at: 0, nodes: 0, depth: 0 };
@@ -93,8 +93,8 @@ impl<'a> Parser<'a> {
     /// An expression whose operators bind more tightly than `least`.
     fn expression(&mut self, least: u8) -> Result<Expr, MathError> {
         self.depth += 1;
-        if self.depth > MOST_DEPTH {
-            return Err(self.error(format!("it is nested more than {MOST_DEPTH} deep")));
+        if self.depth > MAX_DEPTH {
+            return Err(self.error(format!("it is nested more than {MAX_DEPTH} deep")));
         }
         let mut left = self.operand()?;
         let mut compared = false;
@@ -223,8 +223,8 @@ impl<'a> Parser<'a> {
 
     fn node(&mut self, expr: Expr) -> Result<Expr, MathError> {
         self.nodes += 1;
-        if self.nodes > MOST_NODES {
-            return Err(self.error(format!("it has more than {MOST_NODES} parts")));
+        if self.nodes > MAX_NODES {
+            return Err(self.error(format!("it has more than {MAX_NODES} parts")));
         }
         Ok(expr)
     }

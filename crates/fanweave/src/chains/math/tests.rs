@@ -253,7 +253,7 @@ proptest! {
     }
 }
 
-async fn compute(answer: &str) -> RunResult<Computed> {
+async fn compute(answer: &str) -> RunResult<MathAnswer> {
     Math::new(Fake::script([Ok(answer)]).model()).chain().invoke("how much?").await
 }
 

@@ -37,7 +37,7 @@ Question: {{ question }}
 Answer:";
 
 /// Rounds of collapsing. Each leaves at most half of the texts, so that this is enough for any list.
-const MOST_ROUNDS: usize = 64;
+const MAX_ROUNDS: usize = 64;
 
 #[derive(Clone)]
 pub(super) struct MapReduce {
@@ -55,7 +55,7 @@ impl Default for MapReduce {
 impl MapReduce {
     pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
         let Question { question, documents } = question;
-        let quiet = &cx.muted();
+        let quiet = &cx.without_deltas();
         let mut usage = Usage::default();
         let said = parts.call_each(&self.map, &question, &documents, quiet).await?;
         let mut found: Vec<_> = said.into_iter().map(|said| note(&mut usage, said)).collect();
@@ -63,7 +63,7 @@ impl MapReduce {
         let mut round = 0;
         while parts.tokens(&join(found.iter().map(String::as_str))) > parts.max_tokens {
             round += 1;
-            if round > MOST_ROUNDS {
+            if round > MAX_ROUNDS {
                 return Err(Error::new(ErrorKind::Parse, "what was found does not get shorter"));
             }
             found = self.collapse(parts, &question, found, &mut usage, quiet).await?;

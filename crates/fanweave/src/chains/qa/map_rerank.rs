@@ -32,7 +32,7 @@ impl Default for MapRerank {
 impl MapRerank {
     pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
         let Question { question, mut documents } = question;
-        let said = parts.call_each(&self.prompt, &question, &documents, &cx.muted()).await?;
+        let said = parts.call_each(&self.prompt, &question, &documents, &cx.without_deltas()).await?;
 
         let mut answer = Answer::default();
         let mut winner = None;

@@ -27,10 +27,10 @@ use crate::{
 };
 
 /// Tokens of documents in one prompt. Source: a context of 4,096 with room for question and answer.
-const MOST_TOKENS: usize = 3000;
+const MAX_TOKENS: usize = 3000;
 
 /// Documents in work at once. One round of calls for as many as a retriever is likely to find.
-const AT_ONCE: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
+const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
 /// What is answered where there are no documents, and no call is made.
 pub const NO_DOCUMENTS: &str = "I do not know: no documents were found.";
@@ -107,7 +107,7 @@ pub struct Skipped {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let model = fanweave::Model::new(fanweave::sim::Sim::writer().at_once());
+/// let model = fanweave::Model::new(fanweave::sim::Sim::writer().without_latency());
 /// let qa = Qa::stuff(model).chain();
 /// let documents = ["The Rance station opened in 1966.", "Bears hibernate in winter."];
 /// let answer = qa.invoke(Question::new("When did the Rance station open?", documents)).await?;
@@ -123,24 +123,24 @@ pub struct Skipped {
 /// the document that it was about.
 #[derive(Clone)]
 pub struct Qa {
-    way: Way,
+    way: Strategy,
     parts: Parts,
 }
 
 impl fmt::Debug for Qa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let way = match self.way {
-            Way::Stuff(_) => "stuff",
-            Way::MapReduce(_) => "map_reduce",
-            Way::Refine(_) => "refine",
-            Way::MapRerank(_) => "map_rerank",
+            Strategy::Stuff(_) => "stuff",
+            Strategy::MapReduce(_) => "map_reduce",
+            Strategy::Refine(_) => "refine",
+            Strategy::MapRerank(_) => "map_rerank",
         };
         f.debug_struct("Qa").field("way", &way).field("model", &self.parts.model).finish_non_exhaustive()
     }
 }
 
 #[derive(Clone)]
-enum Way {
+enum Strategy {
     Stuff(stuff::Stuff),
     MapReduce(map_reduce::MapReduce),
     Refine(refine::Refine),
@@ -158,12 +158,12 @@ struct Parts {
 }
 
 impl Qa {
-    fn new(model: Model, way: Way) -> Self {
+    fn new(model: Model, way: Strategy) -> Self {
         let count = Arc::new(|text: &str| text.len().div_ceil(4));
         let parts = Parts {
             model,
-            max_tokens: MOST_TOKENS,
-            concurrency: AT_ONCE,
+            max_tokens: MAX_TOKENS,
+            concurrency: CONCURRENCY,
             count,
             no_documents: NO_DOCUMENTS.into(),
         };
@@ -172,23 +172,23 @@ impl Qa {
 
     /// All documents in one prompt. An error where they do not fit.
     pub fn stuff(model: Model) -> Self {
-        Self::new(model, Way::Stuff(stuff::Stuff::default()))
+        Self::new(model, Strategy::Stuff(stuff::Stuff::default()))
     }
 
     /// One call for each document, all at once; then one for what they found. Where that is too much for one prompt, it
     /// is first collapsed, in groups that fit, all groups at once.
     pub fn map_reduce(model: Model) -> Self {
-        Self::new(model, Way::MapReduce(map_reduce::MapReduce::default()))
+        Self::new(model, Strategy::MapReduce(map_reduce::MapReduce::default()))
     }
 
     /// An answer from the first document, refined with each other one in turn.
     pub fn refine(model: Model) -> Self {
-        Self::new(model, Way::Refine(refine::Refine::default()))
+        Self::new(model, Strategy::Refine(refine::Refine::default()))
     }
 
     /// One scored answer for each document, all at once. The highest score wins, and of equals the first.
     pub fn map_rerank(model: Model) -> Self {
-        Self::new(model, Way::MapRerank(map_rerank::MapRerank::default()))
+        Self::new(model, Strategy::MapRerank(map_rerank::MapRerank::default()))
     }
 
     /// The prompt that gives the answer. Its variables are `question` and
@@ -200,10 +200,10 @@ impl Qa {
     #[must_use]
     pub fn prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
         match &mut self.way {
-            Way::Stuff(way) => way.prompt = prompt,
-            Way::MapReduce(way) => way.reduce = prompt,
-            Way::Refine(way) => way.refine = prompt,
-            Way::MapRerank(way) => way.prompt = prompt,
+            Strategy::Stuff(way) => way.prompt = prompt,
+            Strategy::MapReduce(way) => way.reduce = prompt,
+            Strategy::Refine(way) => way.refine = prompt,
+            Strategy::MapRerank(way) => way.prompt = prompt,
         }
         self
     }
@@ -214,9 +214,9 @@ impl Qa {
     #[must_use]
     pub fn document_prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
         match &mut self.way {
-            Way::MapReduce(way) => way.map = prompt,
-            Way::Refine(way) => way.first = prompt,
-            Way::Stuff(_) | Way::MapRerank(_) => return self.prompt(prompt),
+            Strategy::MapReduce(way) => way.map = prompt,
+            Strategy::Refine(way) => way.first = prompt,
+            Strategy::Stuff(_) | Strategy::MapRerank(_) => return self.prompt(prompt),
         }
         self
     }
@@ -225,7 +225,7 @@ impl Qa {
     /// Only `map_reduce` has it.
     #[must_use]
     pub fn collapse_prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
-        if let Way::MapReduce(way) = &mut self.way {
+        if let Strategy::MapReduce(way) = &mut self.way {
             way.collapse = prompt;
         }
         self
@@ -278,22 +278,22 @@ impl Runnable for Qa {
             return Ok(Answer { text, ..Answer::default() });
         }
         match &self.way {
-            Way::Stuff(way) => way.run(&self.parts, question, cx).await,
-            Way::MapReduce(way) => way.run(&self.parts, question, cx).await,
-            Way::Refine(way) => way.run(&self.parts, question, cx).await,
-            Way::MapRerank(way) => way.run(&self.parts, question, cx).await,
+            Strategy::Stuff(way) => way.run(&self.parts, question, cx).await,
+            Strategy::MapReduce(way) => way.run(&self.parts, question, cx).await,
+            Strategy::Refine(way) => way.run(&self.parts, question, cx).await,
+            Strategy::MapRerank(way) => way.run(&self.parts, question, cx).await,
         }
     }
 
     fn streaming(&self) -> Streaming {
-        Streaming::Pieces
+        Streaming::Deltas
     }
 }
 
 impl Parts {
     /// One call of the model. Its pieces are heard where `cx` is not muted.
     async fn call(&self, prompt: &Chain<Vars, Prompt>, vars: Vars, cx: &Context) -> Result<Said> {
-        let prompt = prompt.run(vars, &cx.muted()).await?;
+        let prompt = prompt.run(vars, &cx.without_deltas()).await?;
         let message = self.model.run(prompt, cx).await?;
         Ok(Said::from(message))
     }

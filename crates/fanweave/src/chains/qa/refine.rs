@@ -36,7 +36,7 @@ impl Refine {
     pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
         let Question { question, documents } = question;
         parts.check_documents(&documents)?;
-        let quiet = cx.muted();
+        let quiet = cx.without_deltas();
         let mut answer = Answer::default();
         for (index, document) in documents.iter().enumerate() {
             let (prompt, vars) = if index == 0 {

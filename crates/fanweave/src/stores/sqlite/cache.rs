@@ -33,7 +33,7 @@ const LOOK: u32 = 256;
 /// Answers in an SQLite file. They survive the process, and several processes may share them.
 ///
 /// The answers used longest ago go where the file grows beyond its limit, 1 GiB unless
-/// [`with_most_bytes`](Self::with_most_bytes) says otherwise.
+/// [`with_max_bytes`](Self::with_max_bytes) says otherwise.
 ///
 /// ```
 /// use fanweave::{model::fake::Fake, stores::SqliteCache};
@@ -43,11 +43,11 @@ const LOOK: u32 = 256;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("answers.db");
 /// let model = Fake::script([Ok("only once")]).model().cached(SqliteCache::open(&path).await?);
-/// model.invoke("Say something.").await?;
+/// model.invoke("ConversationInput something.").await?;
 ///
 /// // Another process, or the same one tomorrow: the script has ended, and the answer is there.
 /// let again = Fake::script::<&str>([]).model().cached(SqliteCache::open(&path).await?);
-/// assert_eq!(again.invoke("Say something.").await?.text(), "only once");
+/// assert_eq!(again.invoke("ConversationInput something.").await?.text(), "only once");
 /// # Ok(())
 /// # }
 /// ```
@@ -57,7 +57,7 @@ const LOOK: u32 = 256;
 #[derive(Debug, Clone)]
 pub struct SqliteCache {
     file: Arc<File>,
-    most_bytes: u64,
+    max_bytes: u64,
     kept: Arc<AtomicU32>,
 }
 
@@ -73,13 +73,13 @@ impl SqliteCache {
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = aside(move || File::open(&path, &LAYOUT)).await?;
-        Ok(Self { file: Arc::new(file), most_bytes: Self::DEFAULT_BYTES, kept: Arc::default() })
+        Ok(Self { file: Arc::new(file), max_bytes: Self::DEFAULT_BYTES, kept: Arc::default() })
     }
 
     /// Lets the file grow to about that many bytes.
     #[must_use]
-    pub fn with_most_bytes(self, most_bytes: u64) -> Self {
-        Self { most_bytes, ..self }
+    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
+        Self { max_bytes, ..self }
     }
 
     /// How many answers it holds.
@@ -121,7 +121,7 @@ impl CacheStore for SqliteCache {
     }
 
     async fn put(&self, key: &CacheKey, answer: &Message) -> Result<()> {
-        let (file, key, most_bytes) = (self.file.clone(), *key, self.most_bytes);
+        let (file, key, max_bytes) = (self.file.clone(), *key, self.max_bytes);
         let look = self.kept.fetch_add(1, Ordering::Relaxed) % LOOK == LOOK - 1;
         let answer =
             serde_json::to_string(answer).map_err(|e| file.refuse(&format!("cannot hold an answer: {e}")))?;
@@ -129,7 +129,7 @@ impl CacheStore for SqliteCache {
             file.write(|rows| {
                 let keep = "INSERT OR REPLACE INTO answers VALUES (?1, ?2, ?3)";
                 rows.execute(keep, params![key.as_bytes(), answer, this_hour()])?;
-                if look { fit(rows, most_bytes) } else { Ok(()) }
+                if look { fit(rows, max_bytes) } else { Ok(()) }
             })
         })
         .await
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(error.to_string().contains("is no store"), "{error}");
         let notes = folder.path().join("notes.db");
-        crate::stores::Sqlite::open(&notes).await.unwrap();
+        crate::stores::SqliteStore::open(&notes).await.unwrap();
         let error = SqliteCache::open(&notes).await.err().unwrap();
         assert!(error.to_string().contains("another program"), "{error}");
     }
@@ -192,7 +192,7 @@ mod tests {
     async fn the_file_stays_about_as_large_as_it_may_be() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("answers.db");
-        let cache = SqliteCache::open(&path).await.unwrap().with_most_bytes(300_000);
+        let cache = SqliteCache::open(&path).await.unwrap().with_max_bytes(300_000);
         let model = Fake::echo().model().cached(cache.clone());
         let long = "word ".repeat(200);
         chain(model).batch((0..2_000).map(move |n| format!("{n} {long}"))).concurrency(8).collect().await;

@@ -51,7 +51,7 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 ///
 /// Of prompts and answers the texts are kept, up to 256 KiB each, and of pictures and other parts what they are. No key is
 /// part of a call. A file that is made here can be read by its owner alone. The oldest calls go where it grows beyond its
-/// limit, 256 MiB unless [`with_most_bytes`](Self::with_most_bytes) says otherwise.
+/// limit, 256 MiB unless [`with_max_bytes`](Self::with_max_bytes) says otherwise.
 ///
 /// ```
 /// use fanweave::model::fake::Fake;
@@ -78,7 +78,7 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 #[derive(Debug, Clone)]
 pub struct SqliteLog {
     file: Arc<File>,
-    most_bytes: u64,
+    max_bytes: u64,
     written: Arc<AtomicU32>,
 }
 
@@ -178,13 +178,13 @@ impl SqliteLog {
             Ok(file)
         };
         let file = Arc::new(aside(open).await?);
-        Ok(Self { file, most_bytes: Self::DEFAULT_BYTES, written: Arc::default() })
+        Ok(Self { file, max_bytes: Self::DEFAULT_BYTES, written: Arc::default() })
     }
 
     /// Lets the file grow to about that many bytes.
     #[must_use]
-    pub fn with_most_bytes(self, most_bytes: u64) -> Self {
-        Self { most_bytes, ..self }
+    pub fn with_max_bytes(self, max_bytes: u64) -> Self {
+        Self { max_bytes, ..self }
     }
 
     /// The calls that `filter` wants, the latest one first.
@@ -227,7 +227,7 @@ impl SqliteLog {
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub async fn forget_before(&self, at: SystemTime) -> Result<usize> {
+    pub async fn delete_before(&self, at: SystemTime) -> Result<usize> {
         let (file, at) = (self.file.clone(), millis(at));
         aside(move || file.write(|rows| rows.execute("DELETE FROM calls WHERE began < ?1", [at]))).await
     }
@@ -291,11 +291,11 @@ fn text(message: &Message) -> String {
 
 impl LogSink for SqliteLog {
     /// The numbers of calls say in which order they ended.
-    const AT_ONCE: NonZeroUsize = NonZeroUsize::MIN;
+    const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN;
 
     async fn tell(&self, record: CallRecord) -> Result<()> {
         let look = self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK);
-        let (file, most_bytes) = (self.file.clone(), self.most_bytes);
+        let (file, max_bytes) = (self.file.clone(), self.max_bytes);
         aside(move || {
             let messages: Vec<_> = record
                 .prompt
@@ -333,7 +333,7 @@ impl LogSink for SqliteLog {
                 if !look {
                     return Ok(());
                 }
-                let drop = surplus(rows, "calls", most_bytes)?;
+                let drop = surplus(rows, "calls", max_bytes)?;
                 let oldest = "DELETE FROM calls WHERE id IN (SELECT id FROM calls ORDER BY id LIMIT ?1)";
                 rows.execute(oldest, [drop]).map(|_| ())
             })
@@ -389,14 +389,14 @@ mod tests {
         assert_eq!(call.messages[0], LoggedMessage { role: Role::System, text: "Be short.".into() });
         assert_eq!(call.answer.as_deref(), Some("It is \"100 %\"\nsure"));
         assert_eq!(history.call(9).await.unwrap(), None);
-        assert_eq!(history.forget_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 2);
+        assert_eq!(history.delete_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 2);
         assert!(find(LogFilter::default()).await.is_empty());
     }
 
     #[tokio::test]
     async fn the_oldest_calls_go_where_the_file_is_full() {
         let (_folder, history) = history().await;
-        let history = history.with_most_bytes(200_000);
+        let history = history.with_max_bytes(200_000);
         let log = RequestLog::new(history.clone()).unwrap();
         let model = log.wrap(Fake::echo().model());
         let long = "word ".repeat(200);
@@ -418,7 +418,7 @@ mod tests {
             model.invoke(format!("a secret of {n} {}", "words ".repeat(n * 20))).await.unwrap();
         }
         log.close().await;
-        assert_eq!(history.forget_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 50);
+        assert_eq!(history.delete_before(SystemTime::now() + Duration::from_secs(1)).await.unwrap(), 50);
         drop(history);
         for entry in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();

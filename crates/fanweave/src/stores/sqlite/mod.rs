@@ -63,7 +63,7 @@ CREATE INDEX messages_of_session ON messages (session, number);
 ///
 /// ```
 /// use fanweave::retrieve::{Entry, Search};
-/// use fanweave::{Context, stores::Sqlite};
+/// use fanweave::{Context, stores::SqliteStore};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
@@ -71,11 +71,11 @@ CREATE INDEX messages_of_session ON messages (session, number);
 /// # let path = folder.path().join("notes.db");
 /// let cx = Context::new();
 /// let entry = |id: &str, vector| Entry { id: id.into(), vector, document: id.into() };
-/// let store = Sqlite::open(&path).await?.store();
+/// let store = SqliteStore::open(&path).await?.store();
 /// store.upsert(vec![entry("north", vec![0.0, 1.0]), entry("east", vec![1.0, 0.0])], &cx).await?;
 ///
 /// // Another process, or the same one tomorrow.
-/// let again = Sqlite::open(&path).await?.store();
+/// let again = SqliteStore::open(&path).await?.store();
 /// let hits = again.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
 /// assert_eq!(hits[0].document.text, "east");
 /// # Ok(())
@@ -85,14 +85,14 @@ CREATE INDEX messages_of_session ON messages (session, number);
 /// # Cancellation
 /// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
 #[derive(Clone)]
-pub struct Sqlite(Arc<Shared>);
+pub struct SqliteStore(Arc<Shared>);
 
 struct Shared {
     file: File,
     copy: RwLock<Copy>,
 }
 
-impl std::fmt::Debug for Sqlite {
+impl std::fmt::Debug for SqliteStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Sqlite").field(&self.0.file).finish()
     }
@@ -110,7 +110,7 @@ struct Copy {
     removals: i64,
 }
 
-impl Sqlite {
+impl SqliteStore {
     /// The store in the file at `path`, which is made where there is none.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Sqlite {
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be read.
-    pub async fn fact(&self, name: &str) -> Result<Option<String>> {
+    pub async fn meta(&self, name: &str) -> Result<Option<String>> {
         let (shared, name) = (self.0.clone(), format!("note:{name}"));
         aside(move || {
             shared.file.read(|file| {
@@ -180,7 +180,7 @@ impl Sqlite {
     }
 }
 
-impl VectorStore for Sqlite {
+impl VectorStore for SqliteStore {
     async fn upsert(&self, entries: Vec<Entry>, _: &Context) -> Result<()> {
         let shared = self.0.clone();
         aside(move || shared.upsert(&entries)).await
@@ -225,7 +225,7 @@ fn note_removals(file: &Transaction<'_>, removed: usize) -> rusqlite::Result<()>
     Ok(())
 }
 
-fn fact(file: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
+fn meta(file: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
     file.query_row("SELECT value FROM facts WHERE name = ?1", [name], |row| row.get(0))
 }
 
@@ -234,7 +234,7 @@ impl Shared {
         let Some(first) = entries.first() else { return Ok(()) };
         self.file.transact(TransactionBehavior::Immediate, |file| {
             let failed = |e| self.file.explain(e);
-            let dimensions = fact(file, "dimensions").map_err(failed)?;
+            let dimensions = meta(file, "dimensions").map_err(failed)?;
             let dimensions = usize::try_from(dimensions).unwrap_or_default();
             let wanted = if dimensions == 0 { first.vector.len() } else { dimensions };
             entries.iter().try_for_each(|entry| check(&entry.vector, wanted))?;
@@ -282,7 +282,7 @@ impl Shared {
         // One connection: whoever holds it is the only one that catches up.
         self.file.transact(TransactionBehavior::Deferred, |file| {
             let failed = |e| self.file.explain(e);
-            let removals = fact(file, "removals").map_err(failed)?;
+            let removals = meta(file, "removals").map_err(failed)?;
             let newest = "SELECT coalesce(max(change), 0) FROM entries";
             let newest: i64 = file.query_row(newest, [], |row| row.get(0)).map_err(failed)?;
             {
@@ -383,7 +383,7 @@ impl Copy {
 pub struct SqliteSessions(Arc<File>);
 
 impl SqliteSessions {
-    /// The conversations in the file at `path`, which is made where there is none. It may be that of a [`Sqlite`] store.
+    /// The conversations in the file at `path`, which is made where there is none. It may be that of a [`SqliteStore`] store.
     ///
     /// # Errors
     /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or is no store.

@@ -7,8 +7,8 @@ mod stream;
 use hyper::header::HeaderMap;
 use serde::Serialize;
 
-use crate::answer::{Ask, ToolCall, answer};
-use crate::server::exchange::{Endpoint, Made, Making, Request};
+use crate::answer::{ChatRequest, ToolCall, answer};
+use crate::server::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::problem::Problem;
 
 /// The build that made an answer, as OpenAI would name it.
@@ -17,7 +17,7 @@ const FINGERPRINT: &str = "fp_sim";
 /// A chat request.
 #[derive(Debug)]
 pub(in crate::server) struct Chat<'a> {
-    ask: Ask<'a>,
+    ask: ChatRequest<'a>,
     is_stream: bool,
     wants_usage: bool,
 }
@@ -37,7 +37,7 @@ impl Request for Chat<'_> {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &Making) -> Made {
+    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let (bytes, events) = if self.is_stream {
             let (bytes, lengths) = stream::write(self, &reply, making);
@@ -45,7 +45,12 @@ impl Request for Chat<'_> {
         } else {
             (plain::write(self, &reply, making).into(), None)
         };
-        Made { bytes, events, input_tokens: reply.input_tokens, output_tokens: reply.output_tokens }
+        PreparedResponse {
+            bytes,
+            events,
+            input_tokens: reply.input_tokens,
+            output_tokens: reply.output_tokens,
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Call, Chat, FINGERPRINT};
 use crate::answer::{Answer, Content, Reply};
-use crate::server::exchange::Making;
+use crate::server::exchange::ResponseContext;
 use crate::server::openai::{Usage, finish_reason};
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct Message<'a> {
     tool_calls: Vec<Call<'a>>,
 }
 
-pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &Making) -> Vec<u8> {
+pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &ResponseContext) -> Vec<u8> {
     let completion = Completion {
         id: format!("chatcmpl-{:016x}", making.id),
         object: "chat.completion",

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Chat;
-use crate::answer::{Ask, Format, Role, Tool, ToolChoice, Turn};
+use crate::answer::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 use crate::server::content::{Text, Texts};
 use crate::server::openai::{StreamOptions, candidates, parse};
 use crate::server::problem::Problem;
@@ -92,7 +92,7 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
             Some("messages"),
         ));
     }
-    let mut ask = Ask::of_turns(model.0, messages.into_iter().map(turn).collect());
+    let mut ask = ChatRequest::from_messages(model.0, messages.into_iter().map(turn).collect());
     ask.max_tokens = request.max_completion_tokens.or(request.max_tokens);
     ask.stop = request.stop.map(|stop| stop.0).unwrap_or_default();
     ask.candidates = candidates(request.n)?;
@@ -114,14 +114,14 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
     Ok(Chat { ask, is_stream: request.stream.unwrap_or(false), wants_usage })
 }
 
-fn turn(message: Message<'_>) -> Turn<'_> {
+fn turn(message: Message<'_>) -> ChatMessage<'_> {
     let role = match message.role {
         Speaker::System | Speaker::Developer => Role::System,
         Speaker::User => Role::User,
         Speaker::Assistant => Role::Assistant,
         Speaker::Tool | Speaker::Function => Role::Tool,
     };
-    Turn { role, text: message.content.0 }
+    ChatMessage { role, text: message.content.0 }
 }
 
 fn tool(entry: FunctionEntry) -> Tool {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Call, Chat, FINGERPRINT, Function};
 use crate::answer::{Answer, Content, Reply, ToolCall, pieces};
 use crate::server::events::Events;
-use crate::server::exchange::Making;
+use crate::server::exchange::ResponseContext;
 use crate::server::openai::{Usage, finish_reason};
 
 #[derive(Serialize)]
@@ -59,7 +59,7 @@ struct Arguments<'a> {
     arguments: &'a str,
 }
 
-pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &Making) -> (Bytes, Vec<usize>) {
+pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &ResponseContext) -> (Bytes, Vec<usize>) {
     let id = format!("chatcmpl-{:016x}", making.id);
     let mut events = Events::default();
     let mut push = |choices: &[Choice<'_>], usage: Option<Usage>| {
@@ -96,7 +96,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &Making) -> (Bytes, 
 }
 
 /// What the chunks of a candidate add, the last with the reason for its end.
-fn deltas<'a>(answer: &'a Answer, making: &Making) -> Vec<(Delta<'a>, Option<&'static str>)> {
+fn deltas<'a>(answer: &'a Answer, making: &ResponseContext) -> Vec<(Delta<'a>, Option<&'static str>)> {
     let chunks = making.chunks;
     let begin = |content| Delta {
         role: Some("assistant"),
@@ -142,14 +142,14 @@ fn one(call: CallDelta<'_>) -> Vec<CallDelta<'_>> {
 
 /// A chunk for the first piece of each call, one for the second of each, and so on.
 fn in_turns<'a>(calls: impl Iterator<Item = impl Iterator<Item = CallDelta<'a>>>) -> Vec<Vec<CallDelta<'a>>> {
-    let mut turns: Vec<Vec<_>> = Vec::new();
+    let mut messages: Vec<Vec<_>> = Vec::new();
     for call in calls {
         for (turn, piece) in call.enumerate() {
-            match turns.get_mut(turn) {
+            match messages.get_mut(turn) {
                 Some(others) => others.push(piece),
-                None => turns.push(vec![piece]),
+                None => messages.push(vec![piece]),
             }
         }
     }
-    turns
+    messages
 }

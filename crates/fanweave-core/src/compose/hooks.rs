@@ -12,43 +12,43 @@ use crate::runnable::{Chain, chain};
 use crate::{Context, Error, Node, Result, Runnable, Streaming};
 
 /// Most hooks of one listener that are at work at once. What comes while they are is dropped, and counted.
-const AT_ONCE: usize = 1024;
+const CONCURRENCY: usize = 1024;
 
-/// Hooks on the start, the end and the failure of a chain. See [`Chain::listen`].
+/// Hooks on the start, the end and the failure of a chain. See [`Chain::with_hooks`].
 ///
 /// A hook is an async function. It never delays or fails the run that it is told of, however slow it is and even if it
-/// panics, unless the listener is [`awaited`](Self::awaited). Hooks at work belong to the listener: dropping its last
+/// panics, unless the listener is [`wait_for_hooks`](Self::wait_for_hooks). Hooks at work belong to the listener: dropping its last
 /// handle ends them, and [`finish`](Self::finish) waits for them.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
-/// use fanweave_core::{Error, Listener, chain, model::fake::Fake, text};
+/// use fanweave_core::{Error, Hooks, chain, model::fake::Fake, text};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave_core::Result<()> {
 /// let log = Arc::new(Mutex::new(Vec::new()));
 /// let noted = log.clone();
-/// let listener = Listener::new().on_end(move |answer: String, _cx| {
+/// let hooks = Hooks::new().on_end(move |answer: String, _cx| {
 ///     let noted = noted.clone();
 ///     async move {
 ///         noted.lock().unwrap().push(answer);
 ///         Ok(())
 ///     }
 /// });
-/// let answer = (chain(Fake::echo()) | text()).listen(&listener);
+/// let answer = (chain(Fake::echo()) | text()).with_hooks(&hooks);
 /// answer.invoke("hello").await?;
-/// listener.finish().await;
+/// hooks.finish().await;
 /// assert_eq!(*log.lock().unwrap(), ["hello"]);
 /// # Ok(())
 /// # }
 /// ```
-pub struct Listener<I, O>(Arc<Hooks<I, O>>);
+pub struct Hooks<I, O>(Arc<HooksInner<I, O>>);
 
-struct Hooks<I, O> {
+struct HooksInner<I, O> {
     start: Option<Hook<I>>,
     end: Option<Hook<O>>,
     error: Option<Hook<Error>>,
-    is_awaited: bool,
+    waits_for_hooks: bool,
     at_work: Mutex<AtWork>,
 }
 
@@ -60,33 +60,38 @@ struct AtWork {
     dropped: u64,
 }
 
-impl<I, O> Clone for Listener<I, O> {
+impl<I, O> Clone for Hooks<I, O> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Default for Listener<I, O> {
+impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Default for Hooks<I, O> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Listener<I, O> {
+impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
     /// A listener without hooks.
     pub fn new() -> Self {
-        let hooks =
-            Hooks { start: None, end: None, error: None, is_awaited: false, at_work: Mutex::default() };
+        let hooks = HooksInner {
+            start: None,
+            end: None,
+            error: None,
+            waits_for_hooks: false,
+            at_work: Mutex::default(),
+        };
         Self(Arc::new(hooks))
     }
 
-    fn with(self, change: impl FnOnce(&mut Hooks<I, O>)) -> Self {
-        let Hooks { start, end, error, is_awaited, .. } = &*self.0;
-        let mut hooks = Hooks {
+    fn with(self, change: impl FnOnce(&mut HooksInner<I, O>)) -> Self {
+        let HooksInner { start, end, error, waits_for_hooks, .. } = &*self.0;
+        let mut hooks = HooksInner {
             start: start.clone(),
             end: end.clone(),
             error: error.clone(),
-            is_awaited: *is_awaited,
+            waits_for_hooks: *waits_for_hooks,
             at_work: Mutex::default(),
         };
         change(&mut hooks);
@@ -125,8 +130,8 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Listener<I, O> {
 
     /// Runs wait for their hooks, and fail where a hook of a start or an end fails.
     #[must_use]
-    pub fn awaited(self) -> Self {
-        self.with(|hooks| hooks.is_awaited = true)
+    pub fn wait_for_hooks(self) -> Self {
+        self.with(|hooks| hooks.waits_for_hooks = true)
     }
 
     /// How many calls of hooks were dropped because 1,024 others were at work.
@@ -147,14 +152,14 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Listener<I, O> {
         cx: &Context,
     ) -> Result<()> {
         let Some(hook) = hook.cloned() else { return Ok(()) };
-        let (what, cx) = (what(), cx.muted().lent());
+        let (what, cx) = (what(), cx.without_deltas().undriven());
         let told = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
-        if self.0.is_awaited {
+        if self.0.waits_for_hooks {
             return told.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         }
         let mut at_work = lock(&self.0.at_work);
         while at_work.tasks.try_join_next().is_some() {}
-        if at_work.tasks.len() >= AT_ONCE || tokio::runtime::Handle::try_current().is_err() {
+        if at_work.tasks.len() >= CONCURRENCY || tokio::runtime::Handle::try_current().is_err() {
             at_work.dropped += 1;
         } else {
             at_work.tasks.spawn(async move {
@@ -178,30 +183,30 @@ fn lock(at_work: &Mutex<AtWork>) -> MutexGuard<'_, AtWork> {
     at_work.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Heard<I, O> {
+struct WithHooks<I, O> {
     inner: Chain<I, O>,
-    listener: Listener<I, O>,
+    hooks: Hooks<I, O>,
 }
 
-impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for Heard<I, O> {
+impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for WithHooks<I, O> {
     const DRIVES_CALLS: bool = true;
 
     type Input = I;
     type Output = O;
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        let Hooks { start, end, error, .. } = &*self.listener.0;
+        let HooksInner { start, end, error, .. } = &*self.hooks.0;
         if start.is_some() {
             let given = input.clone();
-            self.listener.tell(start.as_ref(), move || given, cx).await?;
+            self.hooks.tell(start.as_ref(), move || given, cx).await?;
         }
         match self.inner.run(input, cx).await {
             Ok(output) => {
-                self.listener.tell(end.as_ref(), || output.clone(), cx).await?;
+                self.hooks.tell(end.as_ref(), || output.clone(), cx).await?;
                 Ok(output)
             }
             Err(failure) => {
-                let told = self.listener.tell(error.as_ref(), || failure.clone(), cx).await;
+                let told = self.hooks.tell(error.as_ref(), || failure.clone(), cx).await;
                 // The failure of the run says more than that of its hook.
                 drop(told);
                 Err(failure)
@@ -219,16 +224,16 @@ impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for H
 }
 
 impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Chain<I, O> {
-    /// Tells the hooks of `listener` of every run of this chain.
+    /// Tells the hooks of `hooks` of every run of this chain.
     #[must_use]
-    pub fn listen(self, listener: &Listener<I, O>) -> Self {
-        chain(Heard { inner: self, listener: listener.clone() })
+    pub fn with_hooks(self, hooks: &Hooks<I, O>) -> Self {
+        chain(WithHooks { inner: self, hooks: hooks.clone() })
     }
 }
 
-impl<I, O> std::fmt::Debug for Listener<I, O> {
+impl<I, O> std::fmt::Debug for Hooks<I, O> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Listener").field("is_awaited", &self.0.is_awaited).finish_non_exhaustive()
+        f.debug_struct("Listener").field("is_awaited", &self.0.waits_for_hooks).finish_non_exhaustive()
     }
 }
 
@@ -252,7 +257,7 @@ mod tests {
     async fn a_slow_a_failing_and_a_panicking_hook_neither_delay_nor_fail_the_run() {
         let ended = Arc::new(AtomicUsize::new(0));
         let noted = ended.clone();
-        let listener = Listener::new()
+        let hooks = Hooks::new()
             .on_start(|_: u32, _| async { panic!("boom") })
             .on_end(move |_: u32, _| {
                 let noted = noted.clone();
@@ -263,23 +268,23 @@ mod tests {
                 }
             })
             .on_error(|_, _| async { Err(Error::new(ErrorKind::Step, "the hook fails too")) });
-        let chain = half().listen(&listener);
+        let chain = half().with_hooks(&hooks);
         let started = Instant::now();
         assert_eq!(chain.invoke(4u32).await.unwrap(), 2);
         assert_eq!(chain.invoke(3u32).await.unwrap_err().to_string(), "odd");
         assert_eq!((started.elapsed().as_secs(), ended.load(Ordering::SeqCst)), (0, 0));
-        listener.finish().await;
+        hooks.finish().await;
         assert_eq!((started.elapsed().as_secs(), ended.load(Ordering::SeqCst)), (60, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_awaited_hook_does_both() {
-        let listener = Listener::new().awaited().on_end(|_: u32, _| async {
+        let hooks = Hooks::new().wait_for_hooks().on_end(|_: u32, _| async {
             sleep(Duration::from_secs(1)).await;
             Err(Error::new(ErrorKind::Step, "the log is full"))
         });
         let started = Instant::now();
-        let error = half().listen(&listener).invoke(4u32).await.unwrap_err();
+        let error = half().with_hooks(&hooks).invoke(4u32).await.unwrap_err();
         assert_eq!((error.to_string().as_str(), started.elapsed().as_secs()), ("the log is full", 1));
     }
 
@@ -287,7 +292,7 @@ mod tests {
     async fn hooks_end_with_their_listener() {
         let alive = Arc::new(());
         let held = alive.clone();
-        let listener = Listener::new().on_end(move |_: u32, _| {
+        let hooks = Hooks::new().on_end(move |_: u32, _| {
             let held = held.clone();
             async move {
                 sleep(Duration::from_secs(3600)).await;
@@ -295,9 +300,9 @@ mod tests {
                 Ok(())
             }
         });
-        half().listen(&listener).invoke(4u32).await.unwrap();
+        half().with_hooks(&hooks).invoke(4u32).await.unwrap();
         tokio::task::yield_now().await;
-        drop(listener);
+        drop(hooks);
         tokio::task::yield_now().await;
         assert_eq!(Arc::strong_count(&alive), 1);
     }

@@ -16,19 +16,19 @@ use super::capacity::Capacity;
 use super::chance::Chance;
 use super::headers::Report;
 use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures};
-use super::presence::{ABSENT, Presence};
-use super::queue::{ALONE, Queue, Seat, Waiter};
+use super::poll_watch::{MAX_UNPOLLED, PollWatch};
+use super::queue::{ALONE, Queue, QueueKey, Waiter};
 use super::recent::{Latencies, Recent};
 use super::state::AccountStatus;
-use super::tokens::{Ask, Need, Tokens};
+use super::tokens::{RequestSize, TokenCount, Tokens};
 use super::unnamed::{Cause, Probe, Sent, Unnamed};
 use crate::transport::unsent::is_unreachable;
 
 /// Longest time that all calls of an account are held back at once.
-const LONGEST_GATE: Duration = Duration::from_secs(3600);
+const MAX_GATE: Duration = Duration::from_secs(3600);
 
 /// After more waits than these in vain, one request alone finds out whether it is over: whole waves would feed a storm.
-const IN_VAIN: u32 = 3;
+const FAILED_WAITS: u32 = 3;
 
 /// Longest pause between such requests where the server asks for less. It is back at full rate soon after the server.
 const LONGEST_PAUSE: Duration = MAX_PAUSE;
@@ -49,7 +49,7 @@ const OUTPUT: usize = 3;
 
 /// What decides on the next admission.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub(super) struct Limiter {
     limits: RateLimits,
     pub(super) in_flight: usize,
     /// Requests in flight that are retries.
@@ -58,14 +58,14 @@ pub(super) struct Line {
     runs_alone: bool,
     pub(super) queue: Queue,
     /// The call that is admitted next.
-    next: Option<Seat>,
+    next: Option<QueueKey>,
     pub(super) outage: Outage,
     /// What was known of the capacity when the present run of failures began. An outage says nothing of it.
     capacity_before: Option<Capacity>,
     /// Calls so far.
     calls: u64,
     /// Requests in flight whose calls somebody else polls, by the number of the call.
-    in_place: HashMap<u64, Arc<Presence>>,
+    in_place: HashMap<u64, Arc<PollWatch>>,
     /// Permits that were given up before the end of their requests.
     pub(super) over_limit: u64,
     /// Nothing is admitted before, because the server asked to wait.
@@ -95,7 +95,7 @@ pub(super) struct Line {
 
 /// What keeps a request from being sent.
 #[derive(Debug, PartialEq)]
-pub(super) enum Obstacle {
+pub(super) enum Blocked {
     /// Nothing, from then on.
     Until(Instant),
     /// Something that only an answer or another setting changes.
@@ -106,9 +106,9 @@ pub(super) enum Obstacle {
 
 /// What a waiting call is told.
 #[derive(Debug)]
-pub(super) enum Turn<S> {
+pub(super) enum Admission<S> {
     /// It is admitted, with a permit of its run.
-    Now(S, Ticket),
+    Now(S, AdmittedRequest),
     /// It would be, and its run has no permit left.
     NoPermit,
     /// It waits until it is woken, and no longer than that where it says so.
@@ -123,9 +123,9 @@ pub(super) enum Turn<S> {
 
 /// What is remembered of an admitted request until it has ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Ticket {
-    ask: Ask,
-    need: Need,
+pub(super) struct AdmittedRequest {
+    ask: RequestSize,
+    need: TokenCount,
     /// Which buckets it was taken out of. Others may have come since.
     taken: [bool; 4],
     pub(super) sent: Instant,
@@ -173,11 +173,11 @@ impl Refusal {
     }
 }
 
-impl Line {
+impl Limiter {
     /// Whether there is nothing to wait for, and nothing to count but what is in flight.
     fn is_open(&self) -> bool {
         self.gate.is_none()
-            && self.in_vain <= IN_VAIN
+            && self.in_vain <= FAILED_WAITS
             && self.limits.concurrency.is_none_or(|most| self.in_flight < most.get())
             && self.buckets.iter().all(Option::is_none)
             && !self.unnamed.is_active()
@@ -191,10 +191,10 @@ impl Line {
     }
 
     /// Admits a call that has not queued, if it may go before all that do.
-    pub(super) fn try_admit(&mut self, waiter: &Waiter, now: Instant) -> Option<Ticket> {
+    pub(super) fn try_admit(&mut self, waiter: &Waiter, now: Instant) -> Option<AdmittedRequest> {
         let class = super::queue::class(waiter.priority);
         let is_queued = self.queue.waiting()[..=class].iter().any(|waiting| *waiting > 0);
-        let is_held = (self.outage.holds() && !waiter.patience.is_none())
+        let is_held = (self.outage.holds() && !waiter.outage_timeout.is_none())
             || self.runs_alone
             || waiter.marks(&self.outage) >= MARKS;
         if is_queued || is_held || self.outage.reopens(self.in_flight, now).is_some() {
@@ -211,14 +211,14 @@ impl Line {
         &mut self,
         waiter: &Waiter,
         now: Instant,
-    ) -> Option<(Ticket, Arc<Presence>)> {
+    ) -> Option<(AdmittedRequest, Arc<PollWatch>)> {
         if self.limits.concurrency.is_some() || self.capacity.waits_for_answers() {
             return None;
         }
-        let ticket = Ticket { is_in_place: true, ..self.try_admit(waiter, now)? };
-        let presence = Presence::new(now);
-        self.in_place.insert(ticket.call, presence.clone());
-        Some((ticket, presence))
+        let ticket = AdmittedRequest { is_in_place: true, ..self.try_admit(waiter, now)? };
+        let poll_watch = PollWatch::new(now);
+        self.in_place.insert(ticket.call, poll_watch.clone());
+        Some((ticket, poll_watch))
     }
 
     /// Gives up the permits of calls that nobody polls, because others wait for them. Gives the time to do so again: now,
@@ -228,40 +228,40 @@ impl Line {
             return None;
         }
         let before = self.in_place.len();
-        self.in_place.retain(|_, presence| !presence.is_absent(now));
+        self.in_place.retain(|_, poll_watch| !poll_watch.is_absent(now));
         let absent = before - self.in_place.len();
         self.in_flight -= absent;
         self.over_limit += absent as u64;
-        Some(if absent > 0 { now } else { now + ABSENT })
+        Some(if absent > 0 { now } else { now + MAX_UNPOLLED })
     }
 
     /// A permit is given up before the end of its request, because others wait for it. No effect if it has been.
-    pub(super) fn give_up(&mut self, ticket: &mut Ticket, now: Instant) {
+    pub(super) fn give_up(&mut self, ticket: &mut AdmittedRequest, now: Instant) {
         self.over_limit += u64::from(self.holds_permit(ticket));
         self.ended(ticket, now);
         ticket.is_given_up = true;
     }
 
     /// Whether the request counts as one in flight.
-    fn holds_permit(&self, ticket: &Ticket) -> bool {
+    fn holds_permit(&self, ticket: &AdmittedRequest) -> bool {
         !ticket.is_given_up && (!ticket.is_in_place || self.in_place.contains_key(&ticket.call))
     }
 
     /// Requests in flight beside that of `ticket`.
-    fn others(&self, ticket: &Ticket) -> usize {
+    fn others(&self, ticket: &AdmittedRequest) -> usize {
         self.in_flight - usize::from(self.holds_permit(ticket))
     }
 
     /// Notes whose request was admitted.
-    fn mark(&mut self, ticket: Ticket, waiter: &Waiter) -> Ticket {
+    fn mark(&mut self, ticket: AdmittedRequest, waiter: &Waiter) -> AdmittedRequest {
         self.retries += usize::from(waiter.is_retry);
         let failed_since = waiter.failed_at.map(|_| waiter.since);
         let Waiter { call, is_retry, failed_at, .. } = *waiter;
-        Ticket { call, is_retry, failed_at, failed_since, ..ticket }
+        AdmittedRequest { call, is_retry, failed_at, failed_since, ..ticket }
     }
 
     /// Puts a call into the queue.
-    pub(super) fn enter(&mut self, waiter: Waiter) -> Seat {
+    pub(super) fn enter(&mut self, waiter: Waiter) -> QueueKey {
         let is_alone = waiter.marks(&self.outage) >= MARKS;
         self.queue.enter(waiter, is_alone)
     }
@@ -291,38 +291,38 @@ impl Line {
         self.queue.lead(self.next)
     }
 
-    /// Admits the call at `seat`, or says what it waits for.
+    /// Admits the call at `queue_key`, or says what it waits for.
     pub(super) fn turn<S>(
         &mut self,
-        seat: Seat,
+        queue_key: QueueKey,
         waker: &Waker,
         permit: impl Fn() -> Option<S>,
         now: Instant,
-    ) -> Turn<S> {
+    ) -> Admission<S> {
         let old = self.queue.leader();
         let woken = self.elect();
-        if self.queue.leader() != old && self.queue.leader() != Some(seat) {
+        if self.queue.leader() != old && self.queue.leader() != Some(queue_key) {
             woken.into_iter().for_each(Waker::wake);
         }
-        if let Some(error) = self.expired(seat, now) {
-            return Turn::Unavailable(error);
+        if let Some(error) = self.expired(queue_key, now) {
+            return Admission::Unavailable(error);
         }
-        let Some(entry) = self.queue.get(seat) else { return Turn::Wait(None) };
+        let Some(entry) = self.queue.get(queue_key) else { return Admission::Wait(None) };
         if entry.waker.as_ref().is_none_or(|known| !known.will_wake(waker)) {
             entry.waker = Some(waker.clone());
         }
         let waiter = entry.waiter.clone();
-        if self.queue.leader() != Some(seat) {
-            return Turn::Wait(None);
+        if self.queue.leader() != Some(queue_key) {
+            return Admission::Wait(None);
         }
         let is_held = self.outage.holds();
         let expires = is_held.then(|| self.wake_expired(now)).flatten();
-        let at = |when: Option<Instant>| Turn::Wait(when.into_iter().chain(expires).min());
-        if self.next != Some(seat) {
+        let at = |when: Option<Instant>| Admission::Wait(when.into_iter().chain(expires).min());
+        if self.next != Some(queue_key) {
             self.waits_for_change = true;
             self.holds_back = true;
             // One that runs alone waits for the end of all others.
-            let waits_for_all = self.queue.is_in(seat, ALONE) && !self.runs_alone && !is_held;
+            let waits_for_all = self.queue.is_in(queue_key, ALONE) && !self.runs_alone && !is_held;
             return at(if waits_for_all { self.give_up_absent(now) } else { None });
         }
         let held = match self.outage.next_probe() {
@@ -334,37 +334,37 @@ impl Line {
         }
         let need = self.tokens.estimate(waiter.ask);
         let obstacle = self.obstacle(waiter.ask, need, now);
-        self.waits_for_change = matches!(obstacle, Some(Obstacle::Change));
+        self.waits_for_change = matches!(obstacle, Some(Blocked::Change));
         match obstacle {
             None => {
                 // Only now: a permit that is taken and put back wakes others of the run for nothing.
-                let Some(permit) = permit() else { return Turn::NoPermit };
+                let Some(permit) = permit() else { return Admission::NoPermit };
                 let ticket = self.send(waiter.ask, need, now);
-                let is_alone = self.queue.is_in(seat, ALONE);
-                self.queue.leave(seat);
+                let is_alone = self.queue.is_in(queue_key, ALONE);
+                self.queue.leave(queue_key);
                 self.runs_alone = is_alone;
                 if is_held {
                     self.outage.probe_sent();
                 }
                 let ticket = self.mark(ticket, &waiter);
-                Turn::Now(permit, Ticket { is_probe: is_held, is_alone, ..ticket })
+                Admission::Now(permit, AdmittedRequest { is_probe: is_held, is_alone, ..ticket })
             }
-            Some(Obstacle::Until(when)) => at(Some(when)),
-            Some(Obstacle::Change) => at(self.give_up_absent(now)),
-            Some(Obstacle::Size { need, limit }) => Turn::Never { need, limit },
+            Some(Blocked::Until(when)) => at(Some(when)),
+            Some(Blocked::Change) => at(self.give_up_absent(now)),
+            Some(Blocked::Size { need, limit }) => Admission::Never { need, limit },
         }
     }
 
     /// The error of a call that has waited long enough for the end of an outage, or has somewhere else to go.
-    fn expired(&mut self, seat: Seat, now: Instant) -> Option<Error> {
+    fn expired(&mut self, queue_key: QueueKey, now: Instant) -> Option<Error> {
         if !self.outage.holds() {
             return None;
         }
-        let entry = self.queue.get(seat)?;
+        let entry = self.queue.get(queue_key)?;
         let waiter = &entry.waiter;
-        let ends = self.outage.expires(waiter.since, |has_answered| waiter.patience(has_answered));
+        let ends = self.outage.expires(waiter.since, |has_answered| waiter.outage_timeout(has_answered));
         // The first to come when a probe is due finds out whether there is still a need for alternatives.
-        let is_probe = self.next == Some(seat) && self.outage.next_probe().is_some_and(|at| at <= now);
+        let is_probe = self.next == Some(queue_key) && self.outage.next_probe().is_some_and(|at| at <= now);
         let is_over = (waiter.has_alternatives && !is_probe) || ends.is_some_and(|at| at <= now);
         is_over.then(|| self.outage.unavailable(now))
     }
@@ -374,7 +374,7 @@ impl Line {
         let mut next: Option<Instant> = None;
         for entry in self.queue.entries() {
             let waiter = &entry.waiter;
-            let at = self.outage.expires(waiter.since, |has_answered| waiter.patience(has_answered));
+            let at = self.outage.expires(waiter.since, |has_answered| waiter.outage_timeout(has_answered));
             if waiter.has_alternatives || at.is_some_and(|at| at <= now) {
                 entry.waker.take().into_iter().for_each(Waker::wake);
             } else {
@@ -386,7 +386,12 @@ impl Line {
 
     /// Takes note of how a request failed. Gives the run of failures that it is part of, where it may not have been its own
     /// fault. Called before it [has ended](Self::ended).
-    pub(super) fn judge(&mut self, ticket: &Ticket, error: &Error, now: Instant) -> Option<RunOfFailures> {
+    pub(super) fn judge(
+        &mut self,
+        ticket: &AdmittedRequest,
+        error: &Error,
+        now: Instant,
+    ) -> Option<RunOfFailures> {
         let evidence = Evidence::of(error);
         match evidence {
             Evidence::Answer => self.answered(ticket, now),
@@ -416,7 +421,7 @@ impl Line {
     }
 
     /// Sends a request, if nothing keeps it.
-    fn admit(&mut self, ask: Ask, now: Instant) -> Result<Ticket, Obstacle> {
+    fn admit(&mut self, ask: RequestSize, now: Instant) -> Result<AdmittedRequest, Blocked> {
         let need = self.tokens.estimate(ask);
         match self.obstacle(ask, need, now) {
             None => Ok(self.send(ask, need, now)),
@@ -425,29 +430,29 @@ impl Line {
     }
 
     /// What keeps a request from being sent right now, if anything does.
-    fn obstacle(&mut self, ask: Ask, need: Need, now: Instant) -> Option<Obstacle> {
+    fn obstacle(&mut self, ask: RequestSize, need: TokenCount, now: Instant) -> Option<Blocked> {
         if self.is_open() {
             return None;
         }
         if let Some((need, limit)) = self.too_large(ask) {
-            return Some(Obstacle::Size { need, limit });
+            return Some(Blocked::Size { need, limit });
         }
         match self.gate {
-            Some(gate) if gate > now => return Some(Obstacle::Until(gate)),
+            Some(gate) if gate > now => return Some(Blocked::Until(gate)),
             _ => self.gate = None,
         }
         let is_full = self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get());
-        self.holds_back = is_full || (self.in_vain > IN_VAIN && self.in_flight > 0);
+        self.holds_back = is_full || (self.in_vain > FAILED_WAITS && self.in_flight > 0);
         if self.holds_back {
-            return Some(Obstacle::Change);
+            return Some(Blocked::Change);
         }
         if !self.capacity.has_room(self.in_flight) {
             match self.capacity.grow(self.in_flight, now) {
                 Some(Ok(())) => {}
-                Some(Err(when)) => return Some(Obstacle::Until(when)),
+                Some(Err(when)) => return Some(Blocked::Until(when)),
                 None => match self.unnamed.probe(self.in_flight, now) {
-                    Probe::No => return Some(Obstacle::Change),
-                    Probe::Wait(until) => return Some(Obstacle::Until(until)),
+                    Probe::No => return Some(Blocked::Change),
+                    Probe::Wait(until) => return Some(Blocked::Until(until)),
                     Probe::Go => {}
                     Probe::Free => self.restore_capacity(),
                 },
@@ -458,10 +463,10 @@ impl Line {
         }
         let blocked = |(bucket, need): (&mut Option<Bucket>, f64)| bucket.as_mut()?.ready(need, now).err();
         let when = self.buckets.iter_mut().zip(needs(need)).filter_map(blocked).max();
-        when.max(self.unnamed.ready(now)).map(Obstacle::Until)
+        when.max(self.unnamed.ready(now)).map(Blocked::Until)
     }
 
-    fn send(&mut self, ask: Ask, need: Need, now: Instant) -> Ticket {
+    fn send(&mut self, ask: RequestSize, need: TokenCount, now: Instant) -> AdmittedRequest {
         for (bucket, need) in self.buckets.iter_mut().zip(needs(need)) {
             if let Some(bucket) = bucket {
                 bucket.take(need);
@@ -471,7 +476,7 @@ impl Line {
         self.in_flight += 1;
         self.admitted += 1;
         self.recent.admitted(now);
-        Ticket {
+        AdmittedRequest {
             ask,
             need,
             taken: self.buckets.each_ref().map(Option::is_some),
@@ -503,7 +508,7 @@ impl Line {
     }
 
     /// The tokens that `ask` needs at least and the limit of a window, where it can never be kept.
-    fn too_large(&self, ask: Ask) -> Option<(u64, u64)> {
+    fn too_large(&self, ask: RequestSize) -> Option<(u64, u64)> {
         let input = self.tokens.least_input(ask);
         let limit =
             [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.limit_of_window());
@@ -513,7 +518,7 @@ impl Line {
     }
 
     /// A request has ended, in whatever way. No effect if its permit was given up.
-    pub(super) fn ended(&mut self, ticket: &Ticket, now: Instant) {
+    pub(super) fn ended(&mut self, ticket: &AdmittedRequest, now: Instant) {
         if ticket.is_given_up {
             return;
         }
@@ -551,7 +556,7 @@ impl Line {
     }
 
     /// A request has succeeded, and came to `counted` tokens where the provider says so.
-    pub(super) fn succeeded(&mut self, ticket: &Ticket, counted: Option<Need>, now: Instant) {
+    pub(super) fn succeeded(&mut self, ticket: &AdmittedRequest, counted: Option<TokenCount>, now: Instant) {
         let latency = now.duration_since(ticket.sent);
         self.answered(ticket, now);
         if self.is_after_gate(ticket) {
@@ -572,7 +577,7 @@ impl Line {
     }
 
     /// A request was answered, in whatever way.
-    fn answered(&mut self, ticket: &Ticket, now: Instant) {
+    fn answered(&mut self, ticket: &AdmittedRequest, now: Instant) {
         let was_held = self.outage.holds();
         self.outage.answered(ticket.sent, now);
         if self.outage.holds() {
@@ -586,11 +591,11 @@ impl Line {
     }
 
     /// A request has failed without a word on limits: its answer was not written.
-    pub(super) fn failed(&mut self, ticket: &Ticket, now: Instant) {
-        self.settle(ticket, Need { output: 0.0, ..ticket.need }, now);
+    pub(super) fn failed(&mut self, ticket: &AdmittedRequest, now: Instant) {
+        self.settle(ticket, TokenCount { output: 0.0, ..ticket.need }, now);
     }
 
-    fn settle(&mut self, ticket: &Ticket, counted: Need, now: Instant) {
+    fn settle(&mut self, ticket: &AdmittedRequest, counted: TokenCount, now: Instant) {
         let taken = self.buckets.iter_mut().zip(ticket.taken);
         for (((bucket, taken), need), counted) in
             taken.zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
@@ -603,10 +608,10 @@ impl Line {
     }
 
     /// A request was refused for a limit. Called before it [has ended](Self::ended).
-    pub(super) fn refused(&mut self, ticket: &Ticket, refusal: &Refusal, now: Instant) {
+    pub(super) fn refused(&mut self, ticket: &AdmittedRequest, refusal: &Refusal, now: Instant) {
         self.refused += 1;
         self.recent.refused(now);
-        self.settle(ticket, Need::default(), now);
+        self.settle(ticket, TokenCount::default(), now);
         self.sync(&refusal.report, now);
         if refusal.is_doubtful {
             return;
@@ -620,7 +625,7 @@ impl Line {
         let exhausted = refusal.report.is_exhausted() == Some(true);
         if refusal.is_rate && (refusal.hint.is_some() || exhausted) {
             // Whoever refuses everything says nothing of a rate, which would be cut down to nothing.
-            if self.in_vain <= IN_VAIN {
+            if self.in_vain <= FAILED_WAITS {
                 self.cut(ticket, &refusal.report, now);
             }
         } else if refusal.hint.is_none() && refusal.is_rate && self.is_unnamed_rate(ticket, now) {
@@ -647,7 +652,7 @@ impl Line {
     }
 
     /// Whether a refusal without a reason is for a rate, as far as anybody can tell.
-    fn is_unnamed_rate(&mut self, ticket: &Ticket, now: Instant) -> bool {
+    fn is_unnamed_rate(&mut self, ticket: &AdmittedRequest, now: Instant) -> bool {
         let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
         let in_flight = self.others(ticket);
         self.unnamed.refused(sent, in_flight, self.admitted, &self.capacity, now) == Cause::Rate
@@ -662,24 +667,24 @@ impl Line {
 
     /// Between requests that find out whether a wait is over: a server may ask for none, and refuse for an hour.
     fn least_pause(&self) -> Duration {
-        match self.in_vain.saturating_sub(IN_VAIN) {
+        match self.in_vain.saturating_sub(FAILED_WAITS) {
             0 => Duration::ZERO,
             n => (Duration::from_millis(50) * 2u32.pow(n.min(6))).min(LONGEST_PAUSE),
         }
     }
 
     pub(super) fn close(&mut self, wait: Duration, now: Instant) {
-        self.gate = self.gate.max(Some(now + wait.min(LONGEST_GATE)));
+        self.gate = self.gate.max(Some(now + wait.min(MAX_GATE)));
         self.reopened = self.gate;
         self.unnamed.hold(self.gate.unwrap_or(now));
     }
 
     /// Whether a request was sent after the last wait that the server asked for.
-    fn is_after_gate(&self, ticket: &Ticket) -> bool {
+    fn is_after_gate(&self, ticket: &AdmittedRequest) -> bool {
         self.reopened.is_none_or(|at| ticket.sent >= at)
     }
 
-    fn cut(&mut self, ticket: &Ticket, report: &Report, now: Instant) {
+    fn cut(&mut self, ticket: &AdmittedRequest, report: &Report, now: Instant) {
         let is_used_up =
             |which: &usize| report.quotas()[*which].is_some_and(|q| q.remaining.is_some_and(|r| r < 1.0));
         let which = [TOKENS, INPUT, OUTPUT].into_iter().find(is_used_up).unwrap_or(REQUESTS);
@@ -746,10 +751,10 @@ impl Line {
     }
 
     /// Admits a late request for the second time, where it may go now.
-    pub(super) fn hedge(&mut self, ask: Ask, now: Instant) -> Option<Ticket> {
+    pub(super) fn hedge(&mut self, ask: RequestSize, now: Instant) -> Option<AdmittedRequest> {
         let ticket = self.may_hedge().then(|| self.admit(ask, now))?.ok()?;
         self.hedged += 1;
-        Some(Ticket { is_hedge: true, ..ticket })
+        Some(AdmittedRequest { is_hedge: true, ..ticket })
     }
 
     /// Whether requests are sent, and if not, why.
@@ -800,7 +805,7 @@ impl Line {
 }
 
 /// What a request takes out of each bucket.
-fn needs(need: Need) -> [f64; 4] {
+fn needs(need: TokenCount) -> [f64; 4] {
     [1.0, need.input + need.output, need.input, need.output]
 }
 
@@ -822,35 +827,35 @@ mod tests {
             steps in prop::collection::vec((0_u64..2000, 4..4000_usize, 0_u8..6, 0.0..3.0_f64), 1..300),
         ) {
             let began = Instant::now();
-            let mut line = Line::default();
+            let mut limiter = Limiter::default();
             let limits = RateLimits { tokens_per_minute: NonZeroU32::new(limit), ..RateLimits::default() };
-            line.set_limits(limits, began);
+            limiter.set_limits(limits, began);
             let rate = 0.995 * f64::from(limit) / 60.0;
             let (mut now, mut out, mut spent) = (began, Vec::new(), 0.0);
             for (wait, bytes, what, factor) in steps {
                 now += Duration::from_millis(wait);
                 if what > 3 || out.is_empty() {
-                    if let Ok(ticket) = line.admit(Ask { bytes, max_tokens: Some(100) }, now) {
+                    if let Ok(ticket) = limiter.admit(RequestSize { bytes, max_tokens: Some(100) }, now) {
                         out.push(ticket);
                     }
                 } else {
                     let ticket = out.swap_remove(bytes % out.len());
-                    let Need { input, output } = ticket.need;
+                    let TokenCount { input, output } = ticket.need;
                     match what {
                         0 => {
-                            line.failed(&ticket, now);
+                            limiter.failed(&ticket, now);
                             spent += input;
                         }
-                        1 => line.refused(&ticket, &Refusal::new(Report::default(), None, false), now),
+                        1 => limiter.refused(&ticket, &Refusal::new(Report::default(), None, false), now),
                         _ => {
-                            let counted = Need { input: input * factor, output: output * factor };
-                            line.succeeded(&ticket, Some(counted), now);
+                            let counted = TokenCount { input: input * factor, output: output * factor };
+                            limiter.succeeded(&ticket, Some(counted), now);
                             spent += counted.input + counted.output;
                         }
                     }
-                    line.ended(&ticket, now);
+                    limiter.ended(&ticket, now);
                 }
-                let held = line.buckets[TOKENS].as_mut().expect("it was set").level(now);
+                let held = limiter.buckets[TOKENS].as_mut().expect("it was set").level(now);
                 let reserved: f64 = out.iter().map(|ticket| ticket.need.input + ticket.need.output).sum();
                 let flowed = rate * now.duration_since(began).as_secs_f64() + rate.max(1.0);
                 prop_assert!(held <= rate.max(1.0) + 1e-6);
@@ -883,45 +888,45 @@ mod tests {
         fn limits_that_change_with_every_answer_hold_nobody_up_for_ever(
             steps in prop::collection::vec((any_report(), 0_u8..4, 0_u64..5_000_000, any::<bool>()), 1..60),
         ) {
-            let mut line = Line::default();
+            let mut limiter = Limiter::default();
             let (mut now, mut out) = (Instant::now(), Vec::new());
-            let ask = Ask { bytes: 4, max_tokens: Some(1) };
+            let ask = RequestSize { bytes: 4, max_tokens: Some(1) };
             for (report, what, millis, is_rate) in steps {
                 now += Duration::from_millis(millis / 100);
-                if let Ok(ticket) = line.admit(ask, now) {
+                if let Ok(ticket) = limiter.admit(ask, now) {
                     out.push(ticket);
                 }
                 let Some(ticket) = out.pop() else { continue };
                 match what {
-                    0 => line.failed(&ticket, now),
+                    0 => limiter.failed(&ticket, now),
                     1 => {
-                        line.sync(&report, now);
-                        line.succeeded(&ticket, Some(Need { input: 1.0, output: 1.0 }), now);
+                        limiter.sync(&report, now);
+                        limiter.succeeded(&ticket, Some(TokenCount { input: 1.0, output: 1.0 }), now);
                     }
                     _ => {
                         let hint = (what == 2).then(|| Duration::from_millis(millis));
-                        line.refused(&ticket, &Refusal::new(report, hint, is_rate), now);
+                        limiter.refused(&ticket, &Refusal::new(report, hint, is_rate), now);
                     }
                 }
-                line.ended(&ticket, now);
+                limiter.ended(&ticket, now);
             }
             // All that is out comes back, and nothing is heard any more.
             for ticket in out.drain(..) {
-                line.failed(&ticket, now);
-                line.ended(&ticket, now);
+                limiter.failed(&ticket, now);
+                limiter.ended(&ticket, now);
             }
             let began = now;
             loop {
-                match line.admit(ask, now) {
+                match limiter.admit(ask, now) {
                     Ok(_) => break,
-                    Err(Obstacle::Until(when)) => {
+                    Err(Blocked::Until(when)) => {
                         prop_assert!(when > now);
                         now = when;
                     }
                     other => prop_assert!(false, "{other:?}"),
                 }
                 // A quota of one a day.
-                prop_assert!(now.duration_since(began).as_secs() < 3 * 86_400, "{line:?}");
+                prop_assert!(now.duration_since(began).as_secs() < 3 * 86_400, "{limiter:?}");
             }
         }
     }
@@ -934,21 +939,21 @@ mod tests {
     #[test]
     fn what_was_never_taken_out_of_a_bucket_is_not_put_into_it() {
         let now = Instant::now();
-        let mut line = Line::default();
-        let ask = Ask { bytes: 400, max_tokens: Some(4000) };
+        let mut limiter = Limiter::default();
+        let ask = RequestSize { bytes: 400, max_tokens: Some(4000) };
         let sent: Vec<_> = (0..50)
-            .map(|_| match line.admit(ask, now) {
+            .map(|_| match limiter.admit(ask, now) {
                 Ok(ticket) => ticket,
                 other => panic!("nothing is known of a limit: {other:?}"),
             })
             .collect();
         // The first answer tells the limit, and the others come to less than was feared for them.
-        line.sync(&tokens_a_minute(60_000.0), now);
+        limiter.sync(&tokens_a_minute(60_000.0), now);
         let mut admitted = 0;
         for ticket in &sent {
-            line.succeeded(ticket, Some(Need { input: 100.0, output: 100.0 }), now);
-            line.ended(ticket, now);
-            while line.admit(ask, now).is_ok() {
+            limiter.succeeded(ticket, Some(TokenCount { input: 100.0, output: 100.0 }), now);
+            limiter.ended(ticket, now);
+            while limiter.admit(ask, now).is_ok() {
                 admitted += 1;
             }
         }
@@ -961,16 +966,16 @@ mod tests {
     }
 
     /// How many go out in a minute, as early as they may.
-    fn in_a_minute(line: &mut Line, mut now: Instant) -> usize {
+    fn in_a_minute(limiter: &mut Limiter, mut now: Instant) -> usize {
         let end = now + Duration::from_secs(60);
         let mut admitted = 0;
         while now < end && admitted < 100_000 {
-            match line.admit(Ask::default(), now) {
+            match limiter.admit(RequestSize::default(), now) {
                 Ok(ticket) => {
                     admitted += 1;
-                    line.ended(&ticket, now);
+                    limiter.ended(&ticket, now);
                 }
-                Err(Obstacle::Until(when)) => now = when,
+                Err(Blocked::Until(when)) => now = when,
                 other => panic!("{other:?}"),
             }
         }
@@ -980,35 +985,35 @@ mod tests {
     #[test]
     fn a_quota_of_a_day_takes_nothing_from_the_callers_own_of_a_minute() {
         let now = Instant::now();
-        let mut line = Line::default();
+        let mut limiter = Limiter::default();
         let own = RateLimits { requests_per_minute: NonZeroU32::new(30), ..RateLimits::default() };
-        line.set_limits(own, now);
-        line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
-        let admitted = in_a_minute(&mut line, now);
+        limiter.set_limits(own, now);
+        limiter.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
+        let admitted = in_a_minute(&mut limiter, now);
         assert!((29..=31).contains(&admitted), "{admitted} of 30");
     }
 
     #[test]
     fn what_is_left_of_a_day_can_be_used_also_where_the_first_answer_did_not_tell_the_window() {
         let now = Instant::now();
-        let mut line = Line::default();
+        let mut limiter = Limiter::default();
         // Nothing had been counted yet, so that a minute was assumed.
-        line.sync(&requests(14_400.0, 14_400.0, 60.0), now);
-        line.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
-        let admitted = in_a_minute(&mut line, now);
+        limiter.sync(&requests(14_400.0, 14_400.0, 60.0), now);
+        limiter.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
+        let admitted = in_a_minute(&mut limiter, now);
         assert!((13_900..=14_050).contains(&admitted), "{admitted} of 14,000");
     }
 
     #[test]
     fn a_request_may_be_larger_than_a_minute_of_a_quota_of_a_day_but_not_than_the_day() {
         let now = Instant::now();
-        let mut line = Line::default();
+        let mut limiter = Limiter::default();
         let quota = Quota { limit: 1_500_000.0, remaining: Some(1_495_621.0), reset: None, window: 86_400.0 };
-        line.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
+        limiter.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
         // 5,000 tokens, where a minute's share of the day is 1,041.
-        let ask = |bytes| Ask { bytes, max_tokens: Some(100) };
-        assert!(line.admit(ask(20_000), now).is_ok());
-        let too_much = line.admit(ask(4 * 1_600_000), now);
-        assert_eq!(too_much, Err(Obstacle::Size { need: 1_600_000, limit: 1_500_000 }));
+        let ask = |bytes| RequestSize { bytes, max_tokens: Some(100) };
+        assert!(limiter.admit(ask(20_000), now).is_ok());
+        let too_much = limiter.admit(ask(4 * 1_600_000), now);
+        assert_eq!(too_much, Err(Blocked::Size { need: 1_600_000, limit: 1_500_000 }));
     }
 }

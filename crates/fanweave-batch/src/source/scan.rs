@@ -4,27 +4,27 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use super::lines::{Lines, MAX_LINE};
-use super::{BYTE_ORDER_MARK, Format, Source, open_file};
+use super::{BYTE_ORDER_MARK, InputFormat, Source, open_file};
 use crate::key::{Digest, Key};
 use crate::{Error, ErrorKind, Result};
 
 /// What a first pass over a file found.
-pub(crate) struct Survey {
+pub(crate) struct InputScan {
     /// Rows, blank lines not counted.
     pub(crate) rows: u64,
     /// Hash of all bytes.
     pub(crate) hash: Key,
 }
 
-impl Survey {
+impl InputScan {
     /// Reads all of the file. Its first `strict` rows must be readable; 0 asks for none.
-    pub(crate) fn of(path: &Path, format: Format, strict: u64) -> Result<Self> {
+    pub(crate) fn of(path: &Path, format: InputFormat, strict: u64) -> Result<Self> {
         let failed = |e| Error::io("read it", path, e);
         let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
         let rows = match format {
-            Format::Csv => Self::count_good(path, format, strict)?,
+            InputFormat::Csv => Self::count_good(path, format, strict)?,
             #[cfg(feature = "parquet")]
-            Format::Parquet if strict == 0 => super::parquet::count(open_file(path)?, path)?,
+            InputFormat::Parquet if strict == 0 => super::parquet::count(open_file(path)?, path)?,
             _ if strict > 0 => Self::count_good(path, format, strict)?,
             _ => {
                 let mut reader = BufReader::with_capacity(1 << 16, tee);
@@ -46,7 +46,7 @@ impl Survey {
     }
 
     /// Counts the rows, and refuses one of the first `strict` that cannot be read.
-    fn count_good(path: &Path, format: Format, strict: u64) -> Result<u64> {
+    fn count_good(path: &Path, format: InputFormat, strict: u64) -> Result<u64> {
         let mut rows = 0;
         for row in Source::open(path, Some(format))? {
             let row = row?;

@@ -15,18 +15,18 @@ use tokio::time::Instant;
 
 /// How long a call may be left alone that could go on, before its permit is given up for one that waits: longer than a busy
 /// runtime takes to poll it.
-pub(super) const ABSENT: Duration = Duration::from_millis(100);
+pub(super) const MAX_UNPOLLED: Duration = Duration::from_millis(100);
 
 /// When a call was woken and by whom it is polled.
 #[derive(Debug)]
-pub(crate) struct Presence {
+pub(crate) struct PollWatch {
     began: Instant,
     /// Microseconds from `began` to the first waking since the last poll, and 1 more. 0 for none.
     woken: AtomicU64,
     reader: AtomicWaker,
 }
 
-impl Presence {
+impl PollWatch {
     pub(super) fn new(now: Instant) -> Arc<Self> {
         Arc::new(Self { began: now, woken: AtomicU64::new(0), reader: AtomicWaker::new() })
     }
@@ -34,16 +34,16 @@ impl Presence {
     /// Whether it could have gone on for so long that nobody seems to poll it.
     pub(super) fn is_absent(&self, now: Instant) -> bool {
         let woken = self.woken.load(Ordering::Acquire);
-        woken > 0 && now.duration_since(self.began + Duration::from_micros(woken - 1)) >= ABSENT
+        woken > 0 && now.duration_since(self.began + Duration::from_micros(woken - 1)) >= MAX_UNPOLLED
     }
 
     /// `work`, with note taken of when it is polled.
     pub(crate) fn of<F: Future + Unpin>(self: Arc<Self>, work: F) -> Watched<F> {
-        Watched { work, waker: Waker::from(self.clone()), presence: self }
+        Watched { work, waker: Waker::from(self.clone()), poll_watch: self }
     }
 }
 
-impl Wake for Presence {
+impl Wake for PollWatch {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -59,7 +59,7 @@ impl Wake for Presence {
 pub(crate) struct Watched<F> {
     work: F,
     waker: Waker,
-    presence: Arc<Presence>,
+    poll_watch: Arc<PollWatch>,
 }
 
 impl<F: Future + Unpin> Future for Watched<F> {
@@ -67,8 +67,8 @@ impl<F: Future + Unpin> Future for Watched<F> {
 
     fn poll(self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.get_mut();
-        this.presence.woken.store(0, Ordering::Release);
-        this.presence.reader.register(task.waker());
+        this.poll_watch.woken.store(0, Ordering::Release);
+        this.poll_watch.reader.register(task.waker());
         Pin::new(&mut this.work).poll(&mut Context::from_waker(&this.waker))
     }
 }

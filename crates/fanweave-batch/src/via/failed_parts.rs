@@ -9,12 +9,12 @@ const RANGES: usize = 8;
 
 /// Parts that came to nothing.
 #[derive(Default)]
-pub(super) struct Setbacks {
+pub(super) struct FailedParts {
     said: Vec<String>,
     more: usize,
 }
 
-impl Setbacks {
+impl FailedParts {
     /// Takes note of one. `what` is a sentence without its end.
     pub(super) fn add(&mut self, what: String) {
         if self.said.len() < PARTS {
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn many_setbacks_make_no_long_error() {
-        let mut setbacks = Setbacks::default();
-        (0..50).for_each(|n| setbacks.add(format!("part {n} was refused")));
+        let mut failed_parts = FailedParts::default();
+        (0..50).for_each(|n| failed_parts.add(format!("part {n} was refused")));
         assert_eq!(
-            setbacks.error().to_string(),
+            failed_parts.error().to_string(),
             "part 0 was refused; part 1 was refused; part 2 was refused; and 47 more parts went the same way; \
              all other rows are in the output"
         );

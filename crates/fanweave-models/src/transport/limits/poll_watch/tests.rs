@@ -8,9 +8,11 @@ use tokio::sync::oneshot;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::transport::again::{Attempt, Manner, again};
+use crate::transport::again::{Attempt, CallOptions, again};
 use crate::transport::limits::tests::{admitted, waiter};
-use crate::transport::limits::{Account, AccountPermit, Ask, RateLimits, Refusal, Report, Waiter, lock};
+use crate::transport::limits::{
+    Account, AccountPermit, RateLimits, Refusal, Report, RequestSize, Waiter, lock,
+};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,38 +22,38 @@ const HOUR: Duration = Duration::from_secs(3600);
 struct Full {
     account: Arc<Account>,
     permit: AccountPermit,
-    presence: Arc<Presence>,
+    poll_watch: Arc<PollWatch>,
     _other: AccountPermit,
 }
 
 impl Full {
     fn new() -> Self {
         let account = Arc::new(Account::default());
-        let (permit, presence) = in_place(&account).expect("no limit");
+        let (permit, poll_watch) = in_place(&account).expect("no limit");
         let (other, _) = in_place(&account).expect("no limit");
         limit(&account, 2);
-        Self { account, permit, presence, _other: other }
+        Self { account, permit, poll_watch, _other: other }
     }
 
     /// The call is polled, and then woken.
     async fn wake(&self) -> (Watched<oneshot::Receiver<()>>, oneshot::Sender<()>) {
         let (answer, body) = oneshot::channel();
-        let mut call = self.presence.clone().of(body);
+        let mut call = self.poll_watch.clone().of(body);
         assert!(poll!(&mut call).is_pending());
-        self.presence.wake_by_ref();
+        self.poll_watch.wake_by_ref();
         (call, answer)
     }
 
     /// Whether a call that waits is admitted within that time.
     async fn admits_within(&self, time: Duration) -> Option<AccountPermit> {
-        let waits = admitted(&self.account, Ask::default(), Priority::Interactive);
+        let waits = admitted(&self.account, RequestSize::default(), Priority::Interactive);
         timeout(time, waits).await.ok().map(|admitted| admitted.expect("it fits"))
     }
 }
 
-fn in_place(account: &Arc<Account>) -> Option<(AccountPermit, Arc<Presence>)> {
+fn in_place(account: &Arc<Account>) -> Option<(AccountPermit, Arc<PollWatch>)> {
     let call = account.begin_call();
-    account.admit_in_place(&Waiter { call, ..waiter(Ask::default(), Priority::Interactive) })
+    account.admit_in_place(&Waiter { call, ..waiter(RequestSize::default(), Priority::Interactive) })
 }
 
 fn limit(account: &Account, n: usize) {
@@ -60,42 +62,42 @@ fn limit(account: &Account, n: usize) {
 
 /// Requests in flight, and permits that were given up.
 fn counts(account: &Account) -> (usize, u64) {
-    let line = lock(&account.line);
-    (line.in_flight, line.over_limit)
+    let limiter = lock(&account.limiter);
+    (limiter.in_flight, limiter.over_limit)
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_absent_100_ms_after_it_was_woken_until_it_is_polled() {
-    let presence = Presence::new(Instant::now());
+    let poll_watch = PollWatch::new(Instant::now());
     let (_answer, body) = oneshot::channel::<()>();
-    let mut call = presence.clone().of(body);
+    let mut call = poll_watch.clone().of(body);
     let _ = poll!(&mut call);
     advance(HOUR).await;
-    assert!(!presence.is_absent(Instant::now()), "nothing has woken it");
-    presence.wake_by_ref();
+    assert!(!poll_watch.is_absent(Instant::now()), "nothing has woken it");
+    poll_watch.wake_by_ref();
     advance(MS * 60).await;
     // The first waking counts.
-    presence.wake_by_ref();
+    poll_watch.wake_by_ref();
     advance(MS * 39).await;
-    assert!(!presence.is_absent(Instant::now()));
+    assert!(!poll_watch.is_absent(Instant::now()));
     advance(MS).await;
-    assert!(presence.is_absent(Instant::now()));
+    assert!(poll_watch.is_absent(Instant::now()));
     let _ = poll!(&mut call);
-    assert!(!presence.is_absent(Instant::now()));
+    assert!(!poll_watch.is_absent(Instant::now()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_call_that_wakes_itself_within_a_poll_is_absent_unless_it_is_polled_again() {
-    let presence = Presence::new(Instant::now());
-    let mut call = presence.clone().of(poll_fn(|task| {
+    let poll_watch = PollWatch::new(Instant::now());
+    let mut call = poll_watch.clone().of(poll_fn(|task| {
         task.waker().wake_by_ref();
         Poll::<()>::Pending
     }));
     for _ in 0..2 {
         let _ = poll!(&mut call);
-        assert!(!presence.is_absent(Instant::now()));
-        advance(ABSENT).await;
-        assert!(presence.is_absent(Instant::now()));
+        assert!(!poll_watch.is_absent(Instant::now()));
+        advance(MAX_UNPOLLED).await;
+        assert!(poll_watch.is_absent(Instant::now()));
     }
 }
 
@@ -122,7 +124,7 @@ async fn a_call_that_is_polled_or_waits_for_its_server_keeps_its_permit() {
     let polls = async {
         loop {
             let _ = poll!(&mut call);
-            full.presence.wake_by_ref();
+            full.poll_watch.wake_by_ref();
             sleep(MS * 90).await;
         }
     };
@@ -155,7 +157,7 @@ async fn a_permit_that_an_absent_call_has_lost_is_not_given_up_a_second_time() {
     let _call = full.wake().await;
     let _admitted = full.admits_within(HOUR).await.expect("the call was left alone");
     let account = full.account.clone();
-    let waits = admitted(&account, Ask::default(), Priority::Interactive);
+    let waits = admitted(&account, RequestSize::default(), Priority::Interactive);
     let work = std::pin::pin!(sleep(MS * 500));
     let held = full.permit.while_held(work);
     assert!(timeout(HOUR, async { tokio::join!(held, waits) }).await.is_err());
@@ -165,13 +167,17 @@ async fn a_permit_that_an_absent_call_has_lost_is_not_given_up_a_second_time() {
 #[tokio::test(start_paused = true)]
 async fn a_refusal_of_an_absent_call_counts_those_in_flight_beside_it() {
     let account = Arc::new(Account::default());
-    let (mut permit, presence) = in_place(&account).expect("no limit");
+    let (mut permit, poll_watch) = in_place(&account).expect("no limit");
     limit(&account, 1);
-    presence.wake_by_ref();
-    drop(timeout(HOUR, admitted(&account, Ask::default(), Priority::Interactive)).await.expect("left alone"));
+    poll_watch.wake_by_ref();
+    drop(
+        timeout(HOUR, admitted(&account, RequestSize::default(), Priority::Interactive))
+            .await
+            .expect("left alone"),
+    );
     assert_eq!(counts(&account), (0, 1));
     permit.refused(&Refusal::new(Report::default(), None, false));
-    assert_eq!(lock(&account.line).capacity.bound(), Some(1));
+    assert_eq!(lock(&account.limiter).capacity.bound(), Some(1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,11 +195,11 @@ async fn calls_run_in_place_only_where_no_limit_needs_an_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_runs_alone_does_not_wait_for_one_that_nobody_polls() {
     let account = Arc::new(Account::default());
-    let (_permit, presence) = in_place(&account).expect("no limit");
-    let suspect = Waiter { marks: 3, ..waiter(Ask::default(), Priority::Batch) };
+    let (_permit, poll_watch) = in_place(&account).expect("no limit");
+    let suspect = Waiter { marks: 3, ..waiter(RequestSize::default(), Priority::Batch) };
     let mut alone = pin!(account.admit(suspect, || Some(())));
     assert!(timeout(HOUR, &mut alone).await.is_err(), "the other one may end");
-    presence.wake_by_ref();
+    poll_watch.wake_by_ref();
     timeout(MS * 201, alone).await.expect("nobody polls the other one").expect("it fits");
     assert_eq!(counts(&account).1, 1);
 }
@@ -224,12 +230,12 @@ impl Attempt for SlowKey {
 #[tokio::test(start_paused = true)]
 async fn a_call_that_is_left_alone_before_it_is_sent_gives_its_permit_up() {
     let account = Arc::new(Account::default());
-    let manner = Manner { retry: RetryPolicy::default(), ask: Ask::default(), hedge: false };
+    let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
     let cx = Context::new();
-    let mut left_alone = pin!(again(SlowKey, &account, manner, &cx));
+    let mut left_alone = pin!(again(SlowKey, &account, options, &cx));
     assert!(poll!(&mut left_alone).is_pending());
     limit(&account, 1);
-    let waits = admitted(&account, Ask::default(), Priority::Interactive);
+    let waits = admitted(&account, RequestSize::default(), Priority::Interactive);
     drop(timeout(HOUR, waits).await.expect("nobody polls the other one").expect("it fits"));
     assert_eq!(counts(&account), (0, 1));
     left_alone.await.expect("it goes on");

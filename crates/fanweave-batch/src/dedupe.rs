@@ -6,22 +6,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::journal::{Place, Record};
+use crate::journal::{Location, Record};
 use crate::key::Key;
 
 /// Which requests a run has made, and which rows wait for them. About 50 bytes for each that is answered.
 #[derive(Default)]
-pub(crate) struct Same(Mutex<HashMap<Key, State>>);
+pub(crate) struct Dedupe(Mutex<HashMap<Key, State>>);
 
 enum State {
     /// It is in flight, and these rows want its answer too.
-    Running(Vec<Twin>),
+    Running(Vec<Follower>),
     /// Where its answer is.
-    Answered(Place),
+    Answered(Location),
 }
 
 /// A row that asks what another one asks.
-pub(crate) struct Twin {
+pub(crate) struct Follower {
     pub(crate) key: Key,
     pub(crate) index: u64,
     pub(crate) line: u64,
@@ -37,27 +37,27 @@ pub(crate) enum Role {
     /// Another row's answer, which is on its way, will be its own.
     Waits,
     /// The answer is there.
-    Answered(Twin, Place),
+    Answered(Follower, Location),
 }
 
-impl Same {
+impl Dedupe {
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, State>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a row that makes `request` is to do.
-    pub(crate) fn join(&self, request: Key, row: Twin) -> Role {
+    pub(crate) fn join(&self, request: Key, row: Follower) -> Role {
         match self.lock().entry(request) {
             Entry::Vacant(free) => {
                 free.insert(State::Running(Vec::new()));
                 Role::Leads(row.permit)
             }
             Entry::Occupied(mut taken) => match taken.get_mut() {
-                State::Running(twins) => {
-                    twins.push(row);
+                State::Running(followers) => {
+                    followers.push(row);
                     Role::Waits
                 }
-                State::Answered(place) => Role::Answered(row, *place),
+                State::Answered(location) => Role::Answered(row, *location),
             },
         }
     }
@@ -67,14 +67,14 @@ impl Same {
         self.lock().contains_key(request)
     }
 
-    /// A request has ended with what is at `place`: the rows that waited for it. One that failed is made again by
+    /// A request has ended with what is at `location`: the rows that waited for it. One that failed is made again by
     /// the next row that asks for it.
-    pub(crate) fn ended(&self, request: &Key, place: Place) -> Vec<Twin> {
+    pub(crate) fn ended(&self, request: &Key, location: Location) -> Vec<Follower> {
         let mut rows = self.lock();
         let before =
-            if place.ok { rows.insert(*request, State::Answered(place)) } else { rows.remove(request) };
+            if location.ok { rows.insert(*request, State::Answered(location)) } else { rows.remove(request) };
         match before {
-            Some(State::Running(twins)) => twins,
+            Some(State::Running(followers)) => followers,
             _ => Vec::new(),
         }
     }
@@ -82,7 +82,7 @@ impl Same {
     /// Number of rows that wait for `request`.
     pub(crate) fn followers(&self, request: &Key) -> usize {
         match self.lock().get(request) {
-            Some(State::Running(twins)) => twins.len(),
+            Some(State::Running(followers)) => followers.len(),
             _ => 0,
         }
     }
@@ -90,7 +90,9 @@ impl Same {
     /// Number of row permits that rows hold while they wait for `request`.
     pub(crate) fn permits(&self, request: &Key) -> usize {
         match self.lock().get(request) {
-            Some(State::Running(twins)) => twins.iter().filter(|twin| twin.permit.is_some()).count(),
+            Some(State::Running(followers)) => {
+                followers.iter().filter(|follower| follower.permit.is_some()).count()
+            }
             _ => 0,
         }
     }
@@ -98,23 +100,23 @@ impl Same {
     /// Releases up to `max` row permits of rows that wait for `request`. Returns how many were released.
     pub(crate) fn release(&self, request: &Key, max: usize) -> usize {
         match self.lock().get_mut(request) {
-            Some(State::Running(twins)) => {
-                twins.iter_mut().filter_map(|twin| twin.permit.take()).take(max).count()
+            Some(State::Running(followers)) => {
+                followers.iter_mut().filter_map(|follower| follower.permit.take()).take(max).count()
             }
             _ => 0,
         }
     }
 
     /// A request has ended without a result: rows that waited for it stay undone as well.
-    pub(crate) fn undone(&self, request: &Key) -> Vec<Twin> {
+    pub(crate) fn unfinished(&self, request: &Key) -> Vec<Follower> {
         match self.lock().remove(request) {
-            Some(State::Running(twins)) => twins,
+            Some(State::Running(followers)) => followers,
             _ => Vec::new(),
         }
     }
 }
 
-impl Twin {
+impl Follower {
     /// The row's own record of what another row was answered: it took no time, no request and no token.
     pub(crate) fn record(&self, of: &Record) -> Record {
         let mut result = of.result.clone();

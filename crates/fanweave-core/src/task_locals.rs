@@ -1,0 +1,41 @@
+//! What holds for all that runs within a future: also for the tasks and threads that the engine gives parts of it to.
+
+use std::any::Any;
+use std::future::Future;
+use std::sync::Arc;
+
+use futures::future::Either;
+
+/// Whatever it is: this crate only carries it.
+pub type TaskLocals = Arc<dyn Any + Send + Sync>;
+
+tokio::task_local! {
+    static TASK_LOCALS: TaskLocals;
+}
+
+/// What holds where this is asked.
+pub fn here() -> Option<TaskLocals> {
+    TASK_LOCALS.try_with(Arc::clone).ok()
+}
+
+/// Lets `task_locals` hold within `future`.
+pub fn within<F: Future>(task_locals: TaskLocals, future: F) -> impl Future<Output = F::Output> {
+    TASK_LOCALS.scope(task_locals, future)
+}
+
+/// `future` for a task of its own, within what holds here.
+pub fn propagate<F: Future>(task_locals: Option<TaskLocals>, future: F) -> impl Future<Output = F::Output> {
+    match task_locals {
+        Some(task_locals) => Either::Left(TASK_LOCALS.scope(task_locals, future)),
+        None => Either::Right(future),
+    }
+}
+
+/// `work` for a thread of its own, within what holds here.
+pub(crate) fn propagate_to_thread<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
+    let task_locals = here();
+    move || match task_locals {
+        Some(task_locals) => TASK_LOCALS.sync_scope(task_locals, work),
+        None => work(),
+    }
+}
