@@ -364,9 +364,9 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                     };
                     // Without a timer of their own, the patient ones hang where a wake-up is lost.
                     if is_patient {
-                        call.await
+                        call.await;
                     } else {
-                        drop(tokio::time::timeout(outage_timeout, call).await)
+                        drop(tokio::time::timeout(outage_timeout, call).await);
                     }
                 });
             }
