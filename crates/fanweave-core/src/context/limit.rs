@@ -237,14 +237,8 @@ impl RunPermit {
     }
 
     /// Resolves when another call of the run waits for a permit that this one holds. Never resolves if the run has no
-    /// limit.
-    pub async fn wanted(&self) {
-        let Some(limit) = &self.limit else { return std::future::pending().await };
-        wanted(limit).await;
-    }
-
-    /// Resolves as [`wanted`](Self::wanted), without a borrow of the permit.
-    pub(super) fn wanted_owned(&self) -> impl Future<Output = ()> + Send + use<> {
+    /// limit. Does not borrow the permit.
+    pub(super) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
         let limit = self.limit.clone();
         async move {
             match limit {

@@ -112,7 +112,7 @@ impl Work {
                 None => return,
                 Some(item) => item,
             };
-            let wanted = lock(&self.permit).as_ref().map(RunPermit::wanted_owned);
+            let wanted = lock(&self.permit).as_ref().map(RunPermit::wanted);
             let Some(wanted) = wanted else {
                 drained.await;
                 continue;

@@ -194,13 +194,18 @@ impl Attempts {
         Err(error.with_message(message).with_attempts(self.sent))
     }
 
+    /// The wait that the server asked for, if it is not longer than the policy allows.
+    fn within_limit(&self, error: &Error, asked: Duration) -> Result<Duration, Error> {
+        let max = self.policy.max_retry_after;
+        if asked > max {
+            return self.give_up(error.clone(), &format!("the wait asked for is longer than {max:?}"));
+        }
+        Ok(asked)
+    }
+
     fn after_limit(&self, error: Error) -> Result<Duration, Error> {
         let wait = match error.retry_after() {
-            Some(asked) if asked > self.policy.max_retry_after => {
-                let most = self.policy.max_retry_after;
-                return self.give_up(error, &format!("the wait asked for is longer than {most:?}"));
-            }
-            Some(asked) => asked,
+            Some(asked) => self.within_limit(&error, asked)?,
             None => self.policy.backoff(self.limited - 1),
         };
         if self.waited + wait.max(LEAST) > self.policy.max_rate_limit_wait {
@@ -253,11 +258,7 @@ impl Attempts {
             return Err(unavailable.with_attempts(self.sent));
         }
         match error.retry_after() {
-            Some(asked) if asked > self.policy.max_retry_after => {
-                let most = self.policy.max_retry_after;
-                self.give_up(error.clone(), &format!("the wait asked for is longer than {most:?}"))
-            }
-            Some(asked) => Ok(asked),
+            Some(asked) => self.within_limit(error, asked),
             None => {
                 let n = (self.charged + undecided).saturating_sub(1);
                 let billed = self.undecided.iter().filter(|failure| failure.is_unanswered).count();
@@ -268,13 +269,13 @@ impl Attempts {
                         .initial_backoff
                         .saturating_mul(2u32.saturating_pow(n))
                         .min(self.policy.max_backoff);
-                    return Ok(most / 2 + (most / 2).mul_f64(fastrand::f64()));
+                    return Ok(upper_half(most));
                 }
                 if health.answers_most && error.kind() != ErrorKind::Overloaded {
                     // Where others are answered, nobody is helped by a long wait.
                     let most = self.policy.initial_backoff.min(self.policy.max_backoff)
                         / if health.is_flaky { 8 } else { 1 };
-                    return Ok(most / 2 + (most / 2).mul_f64(fastrand::f64()));
+                    return Ok(upper_half(most));
                 }
                 Ok(RetryPolicy { max_backoff: self.policy.max_backoff.min(MAX_BACKOFF), ..self.policy }
                     .backoff(n))
@@ -309,6 +310,11 @@ impl Attempts {
         });
         self.undecided = undecided;
     }
+}
+
+/// A random wait between half of `most` and all of it.
+fn upper_half(most: Duration) -> Duration {
+    most / 2 + (most / 2).mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

@@ -27,8 +27,8 @@ pub(crate) const AROUND: [Around; 6] =
 pub(crate) fn models(echo: &Model, around: Around) -> Models {
     let echo = match around {
         Around::Nothing => echo.clone(),
-        Around::Driving => Model::new(Driving(echo.clone())),
-        Around::Outsider => Model::new(Outsider(echo.clone())),
+        Around::Driving => Model::new(InPlace::<true>(echo.clone())),
+        Around::Outsider => Model::new(InPlace::<false>(echo.clone())),
         Around::Juggler => Model::new(Juggler(echo.clone())),
         Around::Permit => Model::new(Permit { model: echo.clone(), asks_for_tools: false }),
         Around::Cache => echo.clone().cached(MemoryCache::default()),
@@ -37,25 +37,14 @@ pub(crate) fn models(echo: &Model, around: Around) -> Models {
     Models { echo, agent }
 }
 
-struct Driving(Model);
+/// Awaits the call in place, and promises so or not.
+struct InPlace<const DRIVES: bool>(Model);
 
-impl ChatModel for Driving {
-    const DRIVES_CALLS: bool = true;
+impl<const DRIVES: bool> ChatModel for InPlace<DRIVES> {
+    const DRIVES_CALLS: bool = DRIVES;
 
     fn name(&self) -> &str {
-        "test/driving"
-    }
-
-    async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        self.0.generate_in(prompt, cx).await
-    }
-}
-
-struct Outsider(Model);
-
-impl ChatModel for Outsider {
-    fn name(&self) -> &str {
-        "test/outsider"
+        if DRIVES { "test/driving" } else { "test/outsider" }
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {

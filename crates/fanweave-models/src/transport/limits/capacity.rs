@@ -30,8 +30,8 @@ const ROUND: usize = 16;
 /// Mean latency of a round, in that of a server at rest, which makes it look full.
 const SLOW: f64 = 2.0;
 
-/// The longest pause of an account that nothing gets through on. It is back at full rate soon after the server.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// Maximum pause of an account that nothing gets through on. It is back at full rate soon after the server.
+pub(super) const MAX_PAUSE: Duration = Duration::from_secs(3);
 
 /// The search for a server's capacity.
 #[derive(Debug, Clone)]
@@ -56,6 +56,11 @@ pub(super) struct Capacity {
     /// Sum and number of the latencies of a server at rest.
     rest: (f64, u32),
     round: Round,
+}
+
+/// Pause between requests that find out whether anything gets through: 50 ms, doubled so many times, at most `max`.
+pub(super) fn pause(doublings: u32, max: Duration) -> Duration {
+    (Duration::from_millis(50) * 2u32.pow(doublings.min(6))).min(max)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -210,10 +215,7 @@ impl Capacity {
         }
         self.round = Round { refused: true, ..Round::default() };
         // A few may be refused at once. When all have been, the next one is to find out.
-        (self.refusals > 1 && in_flight == 0).then(|| {
-            let doublings = self.refusals.min(12) / 2;
-            (Duration::from_millis(50) * 2u32.pow(doublings)).min(LONGEST_PAUSE)
-        })
+        (self.refusals > 1 && in_flight == 0).then(|| pause(self.refusals / 2, MAX_PAUSE))
     }
 
     fn bisect(&mut self, taken: f64) {

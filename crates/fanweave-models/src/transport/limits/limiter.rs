@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::RateLimits;
 use super::bucket::{Bucket, is_long};
-use super::capacity::Capacity;
+use super::capacity::{self, Capacity};
 use super::chance::Chance;
 use super::headers::Report;
 use super::outage::{Evidence, MAX_PAUSE, Outage, RunOfFailures};
@@ -29,9 +29,6 @@ const MAX_GATE: Duration = Duration::from_secs(3600);
 
 /// After more waits than these in vain, one request alone finds out whether it is over: whole waves would feed a storm.
 const FAILED_WAITS: u32 = 3;
-
-/// Longest pause between such requests where the server asks for less. It is back at full rate soon after the server.
-const LONGEST_PAUSE: Duration = MAX_PAUSE;
 
 /// Outages that a call takes part in before it runs alone: it may be their cause.
 const MARKS: u32 = 3;
@@ -148,6 +145,12 @@ pub(super) struct AdmittedRequest {
     is_in_place: bool,
     /// Whether the permit was given up before the end of the request.
     pub(super) is_given_up: bool,
+}
+
+impl AdmittedRequest {
+    fn as_sent(&self) -> Sent {
+        Sent { nth: self.nth, at: self.sent, crowd: self.crowd }
+    }
 }
 
 /// How a request was refused.
@@ -400,8 +403,8 @@ impl Limiter {
                 let was_held = self.outage.holds();
                 let is_outage = evidence == Evidence::Failure || self.others(ticket) == 0;
                 // A server that is gone answers nobody, whoever took it down.
-                let is_there = error.status().is_some() || error.kind() == ErrorKind::Timeout;
-                let is_there = is_there && !is_unreachable(error);
+                let is_there = (error.status().is_some() || error.kind() == ErrorKind::Timeout)
+                    && !is_unreachable(error);
                 let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
                 let run = self.outage.failed(ticket.call, error, ticket.sent, (is_outage, is_bad), now);
                 if ticket.is_probe {
@@ -562,8 +565,7 @@ impl Limiter {
         if self.is_after_gate(ticket) {
             self.in_vain = 0;
         }
-        let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
-        if self.unnamed.succeeded(sent, self.admitted) {
+        if self.unnamed.succeeded(ticket.as_sent(), self.admitted) {
             self.restore_capacity();
         }
         self.capacity.succeeded(ticket.capacity_epoch, latency, ticket.crowd, self.in_flight, now);
@@ -586,7 +588,7 @@ impl Limiter {
         if let Some(before) = self.capacity_before.take()
             && was_held
         {
-            self.capacity = before.at_epoch(self.capacity.epoch() + 1);
+            self.go_back_to(before);
         }
     }
 
@@ -653,23 +655,26 @@ impl Limiter {
 
     /// Whether a refusal without a reason is for a rate, as far as anybody can tell.
     fn is_unnamed_rate(&mut self, ticket: &AdmittedRequest, now: Instant) -> bool {
-        let sent = Sent { nth: ticket.nth, at: ticket.sent, crowd: ticket.crowd };
         let in_flight = self.others(ticket);
-        self.unnamed.refused(sent, in_flight, self.admitted, &self.capacity, now) == Cause::Rate
+        self.unnamed.refused(ticket.as_sent(), in_flight, self.admitted, &self.capacity, now) == Cause::Rate
     }
 
     /// Forgets a bound on concurrency that was searched for in error.
     fn restore_capacity(&mut self) {
         if let Some(before) = self.unnamed.capacity().or_else(|| self.chance.capacity()) {
-            self.capacity = before.at_epoch(self.capacity.epoch() + 1);
+            self.go_back_to(before);
         }
+    }
+
+    fn go_back_to(&mut self, before: Capacity) {
+        self.capacity = before.at_epoch(self.capacity.epoch() + 1);
     }
 
     /// Between requests that find out whether a wait is over: a server may ask for none, and refuse for an hour.
     fn least_pause(&self) -> Duration {
         match self.in_vain.saturating_sub(FAILED_WAITS) {
             0 => Duration::ZERO,
-            n => (Duration::from_millis(50) * 2u32.pow(n.min(6))).min(LONGEST_PAUSE),
+            n => capacity::pause(n, MAX_PAUSE),
         }
     }
 

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use self::minute::{Minute, Openings};
 use self::pace::{Growth, Pace};
-use super::capacity::Capacity;
+use super::capacity::{Capacity, MAX_PAUSE, pause};
 
 mod minute;
 mod pace;
@@ -56,9 +56,6 @@ const PROOF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_
 
 /// Tries that are refused, after which concurrency is the limit.
 const PROBES: u32 = 3;
-
-/// Maximum pause where nothing gets through.
-const MAX_PAUSE: Duration = Duration::from_secs(3);
 
 /// A request that was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -357,10 +354,7 @@ impl Unnamed {
 
     /// How long to send nothing, where nothing gets through beside `in_flight`.
     pub(super) fn pause(&self, in_flight: usize) -> Option<Duration> {
-        (self.in_a_row > 1 && in_flight == 0).then(|| {
-            let doublings = (self.in_a_row / 2).min(6).max(self.shut.min(6));
-            (Duration::from_millis(50) * 2u32.pow(doublings)).min(MAX_PAUSE)
-        })
+        (self.in_a_row > 1 && in_flight == 0).then(|| pause((self.in_a_row / 2).max(self.shut), MAX_PAUSE))
     }
 
     /// Counts what was accepted before a refused request, and gives what was since the one before.
