@@ -161,11 +161,11 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 }
 
 fn none_at_once() -> Error {
-    Error::new(ErrorKind::Config, "concurrency is 0: nothing could ever run; set it to 1 or more")
+    Error::new(ErrorKind::Config, "concurrency must be at least 1 (got 0)")
 }
 
 fn no_runtime() -> Error {
-    Error::new(ErrorKind::Config, "a batch runs on a Tokio runtime, and this thread is in none")
+    Error::new(ErrorKind::Config, "a batch needs a Tokio runtime: call this from within one")
 }
 
 enum Started<O> {

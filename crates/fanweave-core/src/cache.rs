@@ -214,7 +214,7 @@ impl CacheStore for MemoryCache {
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Decode, format!("a cached answer is unreadable: {error}")).with_source(error)
+    Error::new(ErrorKind::Decode, format!("a cached answer cannot be read: {error}")).with_source(error)
 }
 
 #[cfg(test)]

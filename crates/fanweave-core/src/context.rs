@@ -619,7 +619,7 @@ impl Context {
         };
         let late = || {
             let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
-            let message = format!("the run did not end within {limit:?}");
+            let message = format!("the run timed out after {limit:?}");
             Error::new(ErrorKind::Timeout, message).with_retryable(false)
         };
         tokio::select! {

@@ -388,7 +388,7 @@ mod tests {
         let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
         let error = chain.stream_in(vars! { x: 1 }, &cx).output().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert_eq!(error.to_string(), "the run did not end within 1s");
+        assert_eq!(error.to_string(), "the run timed out after 1s");
         Ok(())
     }
 }

@@ -35,7 +35,7 @@ impl Vars {
             Ok(Value::Object(map)) => Ok(Self(map)),
             Ok(other) => Err(Error::new(
                 ErrorKind::Input,
-                format!("template variables come from a struct or a map, not from {}", kind_of(&other)),
+                format!("template variables must be a struct or a map (got {})", kind_of(&other)),
             )),
             Err(e) => Err(Error::new(ErrorKind::Input, "cannot read template variables").with_source(e)),
         }
@@ -130,6 +130,6 @@ mod tests {
         let vars = Vars::from_serialize(Row { topic: "bears" }).unwrap();
         assert_eq!(vars.get("topic").unwrap(), "bears");
         let error = Vars::from_serialize(3).unwrap_err();
-        assert_eq!(error.to_string(), "template variables come from a struct or a map, not from a number");
+        assert_eq!(error.to_string(), "template variables must be a struct or a map (got a number)");
     }
 }

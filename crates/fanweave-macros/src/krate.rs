@@ -13,8 +13,7 @@ pub(crate) fn plain() -> Path {
 /// The path of `crate = ".."`, whose first word is next.
 pub(crate) fn parse(input: ParseStream<'_>) -> Result<Path> {
     let option = input.parse::<Token![crate]>()?;
-    let wanted =
-        |span| Error::new(span, "write `crate = \"..\"`, with the path under which fanweave is known here");
+    let wanted = |span| Error::new(span, "expected `crate = \"..\"`, with the path of the fanweave crate");
     input.parse::<Token![=]>().map_err(|_| wanted(option.span))?;
     let path: LitStr = input.parse().map_err(|error| wanted(error.span()))?;
     path.parse().map_err(|_| wanted(path.span()))

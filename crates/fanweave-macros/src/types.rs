@@ -57,7 +57,7 @@ pub(crate) fn conditional(parameter: &FnArg) -> Option<Error> {
         .find(|attribute| ["cfg", "cfg_attr"].iter().any(|name| attribute.path().is_ident(name)))?;
     Some(Error::new(
         cfg.span(),
-        "an argument cannot depend on `cfg`: put it on the function, and write two of them",
+        "arguments cannot have `cfg` attributes: write two functions with `cfg` instead",
     ))
 }
 

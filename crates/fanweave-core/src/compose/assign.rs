@@ -127,8 +127,9 @@ where
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<Value> {
         let output = heard(&self.0, input, cx).await?;
-        serde_json::to_value(output)
-            .map_err(|e| Error::new(ErrorKind::Step, format!("the output is no JSON: {e}")).with_source(e))
+        serde_json::to_value(output).map_err(|e| {
+            Error::new(ErrorKind::Step, format!("the output is not valid JSON: {e}")).with_source(e)
+        })
     }
 
     fn streaming(&self) -> Streaming {
@@ -164,9 +165,9 @@ pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, 
                 None => {
                     let given = vars.names().collect::<Vec<_>>().join(", ");
                     let given = if given.is_empty() {
-                        "there are none".to_owned()
+                        "there are no variables".to_owned()
                     } else {
-                        format!("there are {given}")
+                        format!("the variables are {given}")
                     };
                     Err(Error::new(ErrorKind::Input, format!("there is no variable `{name}`: {given}")))
                 }
@@ -305,6 +306,6 @@ mod tests {
     #[tokio::test]
     async fn a_variable_that_cannot_be_picked_is_named() {
         let error = pick(["b"]).invoke(vars! { a: 1 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "step pick: there is no variable `b`: there are a");
+        assert_eq!(error.to_string(), "step pick: there is no variable `b`: the variables are a");
     }
 }

@@ -71,8 +71,8 @@ where
         loop {
             cx = cx.deeper().map_err(|limit| {
                 let message = format!(
-                    "steps have decided on further steps {limit} times, and it did not come to an end; \
-                     Context::with_recursion_limit allows more"
+                    "dynamic steps returned further steps {limit} times without finishing; raise the limit with \
+                     Context::with_recursion_limit"
                 );
                 Error::new(ErrorKind::RecursionLimit, message)
             })?;

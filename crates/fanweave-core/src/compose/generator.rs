@@ -129,7 +129,7 @@ async fn say(texts: impl Stream<Item = Result<String>>, cx: &Context) -> Result<
         cx.delta(Delta::text(text)).await;
     }
     if is_empty {
-        return Err(Error::new(ErrorKind::Empty, "the stream ended without a single piece"));
+        return Err(Error::new(ErrorKind::Empty, "the stream ended without a delta"));
     }
     Ok(whole)
 }

@@ -41,7 +41,7 @@ impl<R: Runnable> Runnable for Timeout<R> {
         let cx = cx.clone().with_timeout(self.limit);
         let end = Instant::now().checked_add(self.limit);
         let late = || {
-            let message = format!("{} did not end within {:?}", self.name, self.limit);
+            let message = format!("{} timed out after {:?}", self.name, self.limit);
             Error::new(ErrorKind::Timeout, message)
         };
         until(end, late, run_within(&self.inner, input, &cx)).await
@@ -81,11 +81,11 @@ mod tests {
         let says = async |chain: crate::Chain<_, crate::Message>| {
             chain.timeout(Duration::from_secs(5)).invoke("x").await.unwrap_err().to_string()
         };
-        assert_eq!(says(slow()).await, "fake/echo did not end within 5s");
-        assert_eq!(says(slow().named("outline")).await, "outline did not end within 5s");
+        assert_eq!(says(slow()).await, "fake/echo timed out after 5s");
+        assert_eq!(says(slow().named("outline")).await, "outline timed out after 5s");
         let long = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60)) | text();
         let error = long.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "prompt | fake/echo | text did not end within 5s");
+        assert_eq!(error.to_string(), "prompt | fake/echo | text timed out after 5s");
     }
 
     #[tokio::test(start_paused = true)]
@@ -109,11 +109,11 @@ mod tests {
         });
         let limited = slow.named("slow").scoped(|cx| cx.with_tag("x")).timeout(Duration::from_secs(5));
         let error = limited.clone().retry(crate::RetryPolicy::default()).invoke(1u32).await.unwrap_err();
-        assert_eq!(error.to_string(), "slow did not end within 5s");
+        assert_eq!(error.to_string(), "slow timed out after 5s");
         assert_eq!(tries.load(Ordering::SeqCst), 6);
         // A shorter one from further out is not this one's.
         let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
         let error = limited.invoke_in(1u32, &cx).await.unwrap_err();
-        assert_eq!(error.to_string(), "the run did not end within 1s");
+        assert_eq!(error.to_string(), "the run timed out after 1s");
     }
 }

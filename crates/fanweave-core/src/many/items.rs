@@ -57,7 +57,7 @@ impl Reader {
             }
             None => self.ended = true,
         }
-        let cut_off = || Error::new(ErrorKind::Parse, "expected a JSON array that is complete");
+        let cut_off = || Error::new(ErrorKind::Parse, "expected a complete JSON array");
         (!self.partial.items_ended()).then(|| vec![Err(cut_off())])
     }
 }

@@ -66,7 +66,7 @@ where
     let names: Vec<String> = values.iter().map(ToString::to_string).collect();
     let known = names.clone();
     chain(choice(names)).map(move |name| {
-        let at = known.iter().position(|known| *known == name).expect("a choice gives one of its options");
+        let at = known.iter().position(|known| *known == name).expect("a choice returns one of its options");
         values[at].clone()
     })
 }

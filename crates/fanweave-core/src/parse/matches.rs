@@ -35,7 +35,8 @@ pub struct Matches {
 /// matches.
 pub fn matches(pattern: &str) -> Result<Matches> {
     let regex = Regex::new(pattern).map_err(|e| {
-        Error::new(ErrorKind::Config, format!("`{pattern}` is no regular expression: {e}")).with_source(e)
+        Error::new(ErrorKind::Config, format!("`{pattern}` is not a valid regular expression: {e}"))
+            .with_source(e)
     })?;
     Ok(Matches { regex: Arc::new(regex) })
 }
@@ -49,7 +50,7 @@ impl Runnable for Matches {
     async fn run(&self, message: Message, _: &Context) -> Result<Vars> {
         let text = message.into_text();
         let Some(found) = self.regex.captures(&text) else {
-            return Err(unreadable(&format!("something that matches `{}`", self.regex), &text));
+            return Err(unreadable(&format!("text that matches `{}`", self.regex), &text));
         };
         let named = self.regex.capture_names().flatten();
         let groups: Vars = named.filter_map(|name| Some((name, found.name(name)?.as_str()))).collect();
@@ -73,7 +74,7 @@ mod tests {
         assert_eq!(year.invoke(Message::assistant("in 1888.")).await.unwrap(), vars! { match: "1888" });
         let error = year.invoke(Message::assistant("long ago")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
-        assert_eq!(error.to_string(), r#"expected something that matches `\d{4}`, found "long ago""#);
+        assert_eq!(error.to_string(), r#"expected text that matches `\d{4}`, found "long ago""#);
         assert_eq!(matches("(").unwrap_err().kind(), ErrorKind::Config);
     }
 }

@@ -126,7 +126,7 @@ pub(super) fn turns(answer: String, error: &Error) -> impl Iterator<Item = Messa
 
 /// What a model is told of an answer that does not fit.
 fn again(error: &Error) -> String {
-    format!("This answer could not be read: {error}. Write it again so that it can, and nothing else.")
+    format!("This answer could not be parsed: {error}. Reply with the corrected answer only.")
 }
 
 #[cfg(test)]

@@ -199,7 +199,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         let reason = reply.and_then(|reply| reply.finish_reason.as_ref());
         let value = super::json::parse::<Value>(text).map_err(|error| match reason {
             Some(FinishReason::Length) => {
-                let message = "the answer was cut off at the token limit: raise `max_tokens`";
+                let message = "the answer was truncated at the token limit: raise `max_tokens`";
                 Error::new(ErrorKind::Parse, message).with_body(text)
             }
             Some(FinishReason::Refusal | FinishReason::ContentFilter) => {

@@ -216,7 +216,7 @@ impl Chat {
                         None if *optional => Vec::new(),
                         None => {
                             let message =
-                                format!("the prompt needs the messages `{name}`, and they are not given");
+                                format!("the prompt needs the messages `{name}`, which are missing");
                             return Err(Error::new(ErrorKind::Input, message));
                         }
                     };
@@ -262,13 +262,14 @@ fn conversation(name: &str, value: &Value) -> Result<Vec<Message>> {
         return Ok(vec![Message::user(text)]);
     }
     let wrong = |what: &str| {
-        let message =
-            format!("the messages `{name}` {what}: each is a role and a text, as in [\"user\", \"Hello\"]");
+        let message = format!(
+            "the messages `{name}` {what}: each must be a role and a text, such as [\"user\", \"Hello\"]"
+        );
         Error::new(ErrorKind::Input, message)
     };
-    let Value::Array(items) = value else { return Err(wrong("are no list")) };
+    let Value::Array(items) = value else { return Err(wrong("must be a list")) };
     let read = items.iter().enumerate().map(|(i, item)| {
-        let form = Form::deserialize(item).map_err(|_| wrong(&format!("cannot be read at index {i}")))?;
+        let form = Form::deserialize(item).map_err(|_| wrong(&format!("are not valid at index {i}")))?;
         Ok(match form {
             Form::Whole(message) => message,
             Form::Plain { role, content } | Form::Pair(role, content) => Message::new(role, content),
@@ -313,11 +314,8 @@ mod tests {
         let ask = chat().messages("past").user("{{ q }}");
         assert_eq!(ask.variables(), ["past", "q"]);
         let says = async |vars: Vars| ask.render(&vars).await.unwrap_err().to_string();
-        assert_eq!(
-            says(vars! { q: 1 }).await,
-            "the prompt needs the messages `past`, and they are not given"
-        );
-        assert!(says(vars! { q: 1, past: [["boss", "x"]] }).await.contains("cannot be read at index 0"));
+        assert_eq!(says(vars! { q: 1 }).await, "the prompt needs the messages `past`, which are missing");
+        assert!(says(vars! { q: 1, past: [["boss", "x"]] }).await.contains("are not valid at index 0"));
         assert!(says(vars! { past: Vec::<String>::new() }).await.contains("the template needs `q`"));
         let broken = chat().user("{{ oops").check().expect_err("no template");
         assert_eq!(broken.kind(), ErrorKind::Config);

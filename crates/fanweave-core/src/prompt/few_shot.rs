@@ -79,7 +79,8 @@ impl FewShot {
             let texts = rendered.iter().map(|(user, assistant)| format!("{user}\n{assistant}")).collect();
             let chosen = selector.select(texts, question).await?;
             let pick = |at: usize| {
-                let message = || format!("the selector chose example {at}, and there are {}", rendered.len());
+                let message =
+                    || format!("the selector chose example {at}, but there are only {}", rendered.len());
                 rendered.get(at).cloned().ok_or_else(|| Error::new(ErrorKind::Step, message()))
             };
             rendered = chosen.into_iter().map(pick).collect::<Result<_>>()?;
@@ -208,10 +209,11 @@ where
         let texts = std::iter::once(question).chain(examples).collect();
         let vectors = (self.embed)(texts).await?;
         let [question, examples @ ..] = vectors.as_slice() else {
-            return Err(Error::new(ErrorKind::Step, "the texts were embedded as no vectors at all"));
+            return Err(Error::new(ErrorKind::Step, "the embedding model returned no vectors"));
         };
         if vectors.len() != wanted {
-            let message = format!("{wanted} texts were embedded as {} vectors", vectors.len());
+            let message =
+                format!("the embedding model returned {} vectors for {wanted} texts", vectors.len());
             return Err(Error::new(ErrorKind::Step, message));
         }
         let mut ranked: Vec<_> =
@@ -257,6 +259,6 @@ mod tests {
         }
         let few = FewShot::new("{{ a }}", "x", [vars! { a: 1 }]).unwrap().select(Beyond);
         let error = few.messages(&vars! { a: 2 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "the selector chose example 7, and there are 1");
+        assert_eq!(error.to_string(), "the selector chose example 7, but there are only 1");
     }
 }

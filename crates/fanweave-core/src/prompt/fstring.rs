@@ -46,15 +46,15 @@ fn jinja(text: &str) -> Result<String> {
             continue;
         }
         if tail.starts_with('}') {
-            return Err(broken(line(), "a `}` closes nothing: write `}}` for a brace"));
+            return Err(broken(line(), "unmatched `}`: write `}}` for a literal brace"));
         }
         let Some(end) = tail.find('}') else {
-            return Err(broken(line(), "a `{` is never closed: write `{{` for a brace"));
+            return Err(broken(line(), "unclosed `{`: write `{{` for a literal brace"));
         };
         let name = tail[1..end].trim();
         if !is_name(name) {
             let message = format!(
-                "`{{{name}}}` is no name of a variable: attributes, indices and formats are not read"
+                "`{{{name}}}` is not a variable name: attributes, indices and formats are not supported"
             );
             return Err(broken(line(), &message));
         }
@@ -105,13 +105,13 @@ mod tests {
     use crate::vars;
 
     #[test]
-    fn what_is_no_name_is_refused_with_its_line() {
+    fn an_invalid_name_is_rejected_with_its_line() {
         for (text, says) in [
-            ("a\n{x.y}", "line 2: `{x.y}` is no name"),
-            ("{x:.2f}", "line 1: `{x:.2f}` is no name"),
-            ("{}", "`{}` is no name"),
-            ("{x", "never closed"),
-            ("x}", "closes nothing"),
+            ("a\n{x.y}", "line 2: `{x.y}` is not a variable name"),
+            ("{x:.2f}", "line 1: `{x:.2f}` is not a variable name"),
+            ("{}", "`{}` is not a variable name"),
+            ("{x", "unclosed"),
+            ("x}", "unmatched"),
         ] {
             let error = Template::fstring(text).expect_err(text);
             assert!(error.message().contains(says), "{error}");
@@ -133,7 +133,7 @@ mod tests {
         for name in ["none", "True", "not", "größe"] {
             let error = Template::fstring(&format!("{{{name}}}")).expect_err("no template");
             assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.message().contains(&format!("`{{{name}}}` is no name")), "{error}");
+            assert!(error.message().contains(&format!("`{{{name}}}` is not a variable name")), "{error}");
         }
         let vars = crate::vars! { none_left: "X" };
         assert_eq!(Template::fstring("{none_left}").unwrap().render(&vars).unwrap(), "X");

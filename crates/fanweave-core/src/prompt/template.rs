@@ -24,7 +24,7 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 /// assert_eq!(template.render(&vars! { topic: "{{ bears }}" })?, "Tell a joke about {{ bears }}.");
 /// assert_eq!(
 ///     template.render(&vars! { tpoic: "bears" }).unwrap_err().message(),
-///     "the template needs `topic`, and only `tpoic` is given",
+///     "the template needs `topic`, but only `tpoic` is given",
 /// );
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
@@ -61,7 +61,7 @@ impl Template {
             // Values of variables are JSON: this stands in the place of one that is not given, and has its name.
             if value.kind() == ValueKind::Plain && value.to_string() == "function" {
                 let message =
-                    "this writes a function of the template language, and no variable of its name is given";
+                    "this prints a function of the template language; no variable of that name is given";
                 return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message));
             }
             minijinja::escape_formatter(out, state, value)
@@ -69,9 +69,8 @@ impl Template {
         let text = text.into();
         if let Some(line) = words::too_long(&text) {
             let most = words::MOST;
-            let message = format!(
-                "the template is not valid: line {line}: there are more than {most} words and signs between two braces"
-            );
+            let message =
+                format!("the template is not valid: line {line}: more than {most} tokens between two braces");
             return Err(Error::new(ErrorKind::Config, message));
         }
         env.add_template_owned(NAME, text.clone()).map_err(|e| {
@@ -114,7 +113,7 @@ impl Template {
     /// # Errors
     /// [`ErrorKind::Input`] where a variable is missing or has a type that the template cannot use.
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        let template = self.env.get_template(NAME).expect("an environment is made with its template");
+        let template = self.env.get_template(NAME).expect("an environment is created with its template");
         let filled;
         let vars = if self.partials.is_empty() {
             vars
@@ -156,15 +155,15 @@ impl Template {
         let missing: Vec<_> = self.variables().into_iter().filter(|name| vars.get(name).is_none()).collect();
         if error.kind() == minijinja::ErrorKind::UndefinedError && !missing.is_empty() {
             let given = match vars.names().collect::<Vec<_>>().as_slice() {
-                [] => "nothing is given".to_owned(),
+                [] => "none are given".to_owned(),
                 names => format!("only {} given", are(names)),
             };
-            let message = format!("the template needs {}, and {given}", list(&missing));
+            let message = format!("the template needs {}, but {given}", list(&missing));
             return Error::new(ErrorKind::Input, message);
         }
         let line = error.line().unwrap_or(1);
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        Error::new(ErrorKind::Input, format!("the template cannot be filled: line {line}: {detail}"))
+        Error::new(ErrorKind::Input, format!("the template cannot be rendered: line {line}: {detail}"))
     }
 }
 
@@ -249,7 +248,7 @@ mod tests {
     fn a_missing_variable_is_named_with_what_was_given() {
         let template = Template::parse("{{ a }} {{ b }} {{ c }}").unwrap();
         let error = template.render(&vars! { b: 1 }).unwrap_err();
-        assert_eq!(error.to_string(), "the template needs `a`, `c`, and only `b` is given");
+        assert_eq!(error.to_string(), "the template needs `a`, `c`, but only `b` is given");
         assert_eq!(error.kind(), ErrorKind::Input);
     }
 

@@ -100,7 +100,7 @@ impl RunTools {
     async fn rounds(&self, mut prompt: Prompt, cx: &Context) -> Result<Transcript> {
         self.with.tools.ready()?;
         if self.max_rounds == 0 {
-            let message = "run_tools needs at least 1 round: the model is asked once in each";
+            let message = "run_tools needs at least 1 round: each round is one request to the model";
             return Err(Error::new(ErrorKind::Config, message));
         }
         self.with.offer(&mut prompt);
@@ -143,8 +143,7 @@ impl RunTools {
 
     fn too_many_rounds(&self, said: Transcript) -> Error {
         let message = format!(
-            "the model still asks for tools in round {} of {}; allow run_tools more rounds, or look at what it asks \
-             for:\n{}",
+            "the model still calls tools in round {} of {}; raise max_rounds of run_tools, or check the calls:\n{}",
             said.rounds,
             self.max_rounds,
             said.summary()
@@ -155,7 +154,7 @@ impl RunTools {
 
     fn too_many_failures(&self, said: Transcript) -> Error {
         let message = format!(
-            "every tool call has failed in {} rounds in a row; max_failures allows more, or look at why:\n{}",
+            "every tool call failed in {} consecutive rounds; raise max_failures, or check the errors:\n{}",
             self.max_failures,
             said.summary()
         );

@@ -146,10 +146,10 @@ impl Tools {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let message = if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(is_plain) {
             format!(
-                "`{name}` cannot be the name of a tool: use 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-`"
+                "`{name}` is not a valid tool name: use 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-`"
             )
         } else if self.get(name).is_some() {
-            format!("there are two tools of the name `{name}`: rename one of them")
+            format!("two tools have the name `{name}`: rename one of them")
         } else {
             return None;
         };
@@ -257,7 +257,7 @@ impl Tools {
         };
         let Some(limit) = limit else { return work.await };
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let message = format!("the tool `{}` did not end within {limit:?}", entry.name);
+            let message = format!("the tool `{}` timed out after {limit:?}", entry.name);
             Err(Error::new(ErrorKind::Timeout, message))
         })
     }
@@ -268,7 +268,7 @@ impl Tools {
             message += &format!("; did you mean `{near}`?");
         } else if !self.is_empty() {
             let all: Vec<_> = self.names().map(|name| format!("`{name}`")).collect();
-            message += &format!("; there are {}", all.join(", "));
+            message += &format!("; the tools are {}", all.join(", "));
         }
         Error::new(ErrorKind::NotFound, message)
     }

@@ -223,13 +223,13 @@ async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
         said.await.into_iter().map(|(content, is_error)| format!("{is_error} {content}")).collect();
     insta::assert_snapshot!(said.join("\n"), @"
     true there is no tool `format_bok`; did you mean `format_book`?
-    true there is no tool `weather`; there are `any`, `format_book`, `slow`
+    true there is no tool `weather`; the tools are `any`, `format_book`, `slow`
     true the arguments are not valid JSON (EOF while parsing an object at line 1 column 16); send one JSON object
     true the arguments do not fit the schema: missing field `author`
     true the disk is full
     true a step panicked: out of cheese
-    true the tool `slow` did not end within 2s
-    true the tool `any` did not end within 5s
+    true the tool `slow` timed out after 2s
+    true the tool `any` timed out after 5s
     false done
     false Emma by Jane Austen
     ");
@@ -264,7 +264,7 @@ async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
     let tools = Tools::new().blocking_tool(Stuck(Mutex::new(stuck)));
     let limited = tools.clone().timeout(Duration::from_millis(20));
     let said = results(&limited, &[("stuck", "{}")]).await;
-    assert_eq!(said, [("the tool `stuck` did not end within 20ms".to_owned(), true)]);
+    assert_eq!(said, [("the tool `stuck` timed out after 20ms".to_owned(), true)]);
     drop(release);
     let said = results(&tools, &[("stuck", "{}")]).await;
     assert!(said[0].1 && said[0].0.starts_with("a step panicked: "), "{said:?}");
@@ -302,7 +302,7 @@ proptest! {
 #[test]
 fn a_name_that_is_there_twice_is_refused() {
     let error = any().with::<FormatBook>().check().unwrap_err();
-    assert_eq!(error.to_string(), "there are two tools of the name `format_book`: rename one of them");
+    assert_eq!(error.to_string(), "two tools have the name `format_book`: rename one of them");
     let error = Tools::new().tool(Any("two words", None)).check().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
@@ -373,7 +373,7 @@ async fn the_limit_of_rounds_is_an_error_with_the_transcript() {
     let error = agent.invoke("count").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecursionLimit);
     insta::assert_snapshot!(error.to_string(), @r#"
-    step agent: the model still asks for tools in round 2 of 2; allow run_tools more rounds, or look at what it asks for:
+    step agent: the model still calls tools in round 2 of 2; raise max_rounds of run_tools, or check the calls:
     user: count
     call any({"say": "one"})
     result one
@@ -397,7 +397,7 @@ async fn tools_that_fail_again_and_again_end_the_run() {
     assert!(run(vec![fails(), mixed(), fails(), says("well")]).await.is_ok());
     let error = run(vec![mixed(), fails(), fails(), says("well")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Step);
-    assert!(error.to_string().starts_with("every tool call has failed in 2 rounds in a row"), "{error}");
+    assert!(error.to_string().starts_with("every tool call failed in 2 consecutive rounds"), "{error}");
     assert_eq!(Transcript::of(&error).unwrap().messages.len(), 7);
 }
 

@@ -136,7 +136,7 @@ struct ToolLoopError {
 
 impl fmt::Display for ToolLoopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the tools' loop broke off after {} rounds: {}", self.transcript.rounds, self.error)
+        write!(f, "the tool loop failed after {} rounds: {}", self.transcript.rounds, self.error)
     }
 }
 

@@ -55,7 +55,7 @@ use crate::{Context, ErrorKind, Message, Result, ToolSpec};
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no tool",
+    message = "`{Self}` is not a tool",
     label = "no model can call this",
     note = "write `#[fanweave::tool]` above the function or the struct"
 )]

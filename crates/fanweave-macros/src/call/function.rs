@@ -39,10 +39,14 @@ impl<'a> Function<'a> {
         item.sig.inputs.iter().filter_map(conditional).for_each(&mut add);
         for parameter in &item.sig.generics.params {
             add(match parameter {
-                GenericParam::Lifetime(_) => {
-                    Error::new(parameter.span(), "a call needs no lifetimes: write `&str`, and it is copied")
-                }
-                _ => Error::new(parameter.span(), "a call has one type for each argument: name it here"),
+                GenericParam::Lifetime(_) => Error::new(
+                    parameter.span(),
+                    "`#[call]` functions need no lifetime parameters: write `&str`, which is copied",
+                ),
+                _ => Error::new(
+                    parameter.span(),
+                    "`#[call]` functions cannot be generic: name a concrete type",
+                ),
             });
         }
         let takes_context =
@@ -57,7 +61,8 @@ impl<'a> Function<'a> {
         let asked = match &item.sig.output {
             ReturnType::Type(_, asked) => Some(&**asked),
             ReturnType::Default => {
-                let message = "a call returns its prompt: write `-> String`, or `-> Vec<Message>`";
+                let message =
+                    "a `#[call]` function returns its prompt: write `-> String` or `-> Vec<Message>`";
                 add(Error::new(item.sig.ident.span(), message));
                 None
             }
@@ -75,7 +80,7 @@ impl<'a> Function<'a> {
         let inputs = self.inputs();
         let krate = krate::plain();
         quote! {
-            #[allow(unused_variables, missing_docs, clippy::all, reason = "it stands in for a call that does not compile")]
+            #[allow(unused_variables, missing_docs, clippy::all, reason = "a placeholder for a call that does not compile")]
             #visibility fn #name(#inputs) -> #krate::call::Call<#krate::call::Response> {
                 ::core::unimplemented!()
             }
@@ -139,7 +144,7 @@ impl<'a> Function<'a> {
         let plain = name.to_string();
         let plain = plain.trim_start_matches("r#");
         let hidden = item.attrs.iter().find(hides);
-        let about = format!("The call `{plain}` as a step: its chain, and what it is made of.");
+        let about = format!("The call `{plain}` as a step: its chain and its parts.");
         let settings = settings(options);
         let answer = match &options.response {
             Some(response) => response.to_token_stream(),
@@ -320,43 +325,42 @@ fn settings(options: &Options) -> TokenStream {
 /// The error of a type that borrows something within, or that is not named.
 fn refused(of: &Type) -> Option<Error> {
     let is_elided = |lifetime: &syn::Lifetime| lifetime.ident == "_";
-    find(of, &|of| match of {
+    find(of, &|of| {
+        match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(is_elided) => {
             let message = format!(
-                "only an argument itself may be borrowed, and is copied: write {}",
+                "references are supported only as the type of an argument, not inside it: write {}",
                 owned(&reference.elem)
             );
             Some(Error::new(reference.span(), message))
         }
         Type::ImplTrait(of) => {
-            Some(Error::new(of.span(), "a call has one type for each argument: name it here"))
+            Some(Error::new(of.span(), "`#[call]` functions cannot be generic: name a concrete type"))
         }
         Type::Path(path) => path.path.segments.iter().find_map(|segment| {
             let PathArguments::AngleBracketed(of) = &segment.arguments else { return None };
             of.args.iter().find_map(|of| match of {
                 GenericArgument::Lifetime(lifetime) if is_elided(lifetime) => {
                     let message =
-                        "a call may run later, and owns what it is given: write `'static`, or another type";
+                        "the arguments of a call must be owned, because it runs later: write `'static`, or another type";
                     Some(Error::new(lifetime.span(), message))
                 }
                 _ => None,
             })
         }),
         _ => None,
+    }
     })
 }
 
 /// What a call cannot be, although a function can.
 fn qualified(signature: &Signature) -> Option<Error> {
     let (span, message) = if let Some(word) = &signature.unsafety {
-        (
-            word.span(),
-            "a call cannot be unsafe, because whoever awaits it promises nothing: write an `unsafe` block within",
-        )
+        (word.span(), "`#[call]` functions cannot be `unsafe`: write an `unsafe` block in the body")
     } else if let Some(word) = &signature.constness {
-        (word.span(), "a call runs when it is awaited: leave `const` out")
+        (word.span(), "`#[call]` functions cannot be `const`: remove it")
     } else if let Some(abi) = &signature.abi {
-        (abi.span(), "a call is no function that other languages can call: leave this out")
+        (abi.span(), "`#[call]` functions cannot be `extern`: remove it")
     } else {
         return None;
     };
@@ -367,12 +371,13 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
     let parameter = match parameter {
         FnArg::Typed(parameter) => parameter,
         FnArg::Receiver(receiver) => {
-            let message = "a method cannot be a call: write a function, and hand it what it needs";
+            let message =
+                "methods cannot be `#[call]` functions: write a free function and pass what it needs";
             return Err(Error::new(receiver.span(), message));
         }
     };
     if is_context(&parameter.ty) {
-        return Err(Error::new(parameter.ty.span(), "the context comes first: it is no argument"));
+        return Err(Error::new(parameter.ty.span(), "the context must be the first parameter"));
     }
     let Pat::Ident(pattern) = &*parameter.pat else {
         return Err(Error::new(parameter.pat.span(), "give the argument a name"));
@@ -380,7 +385,7 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
     let of = bare(&parameter.ty);
     let borrowed = match of {
         Type::Reference(reference) if reference.mutability.is_some() => {
-            let message = "a call may run later: it cannot change what it is given; take the value";
+            let message = "`&mut` arguments are not supported: take the value (the call runs later)";
             return Err(Error::new(reference.span(), message));
         }
         // What lives for ever needs no copy.
@@ -390,7 +395,10 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
         _ => None,
     };
     if let Some(Type::TraitObject(of)) = borrowed.map(bare) {
-        return Err(Error::new(of.span(), "a call owns what it is given: name its type here, or box it"));
+        return Err(Error::new(
+            of.span(),
+            "the arguments of a call must be owned: name a concrete type, or box it",
+        ));
     }
     if let Some(error) = refused(borrowed.unwrap_or(of)) {
         return Err(error);

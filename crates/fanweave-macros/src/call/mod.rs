@@ -18,7 +18,7 @@ fn call(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
         Item::Fn(function) => function,
         other => {
             let message =
-                "a call is a function that returns its prompt: `async fn ask(topic: &str) -> String`";
+                "`#[call]` needs a function that returns its prompt: `async fn ask(topic: &str) -> String`";
             return Err(syn::Error::new_spanned(other, message));
         }
     };

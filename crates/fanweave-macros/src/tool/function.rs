@@ -24,20 +24,22 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     };
     if let Some(option) = options.blocking.as_ref().or(options.context.as_ref()) {
         let message = format!(
-            "`{option}` is for structs: a function that is not async runs on a thread for work that blocks, and one \
-             whose first parameter is `&Context` gets the context"
+            "`{option}` is only for structs: a function that is not async runs on a blocking thread, and a function \
+             whose first parameter is `&Context` receives the context"
         );
         add(Error::new(option.span(), message));
     }
     if let Some(word) = &function.sig.unsafety {
-        let message =
-            "a tool cannot be unsafe, because a model keeps no promises: write an `unsafe` block within";
+        let message = "tools cannot be `unsafe`: write an `unsafe` block in the body";
         add(Error::new(word.span(), message));
     }
     function.sig.inputs.iter().filter_map(conditional).for_each(&mut add);
     let generics = &function.sig.generics;
     if !generics.params.is_empty() {
-        add(Error::new(generics.span(), "a tool has one schema, and so no type or lifetime parameters"));
+        add(Error::new(
+            generics.span(),
+            "tools cannot have type or lifetime parameters: a tool has one schema",
+        ));
     }
     let takes_context =
         matches!(function.sig.inputs.first(), Some(FnArg::Typed(first)) if is_context(&first.ty));
@@ -58,7 +60,7 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         quote! { #(#attributes)* #visibility #name: #of }
     });
     let hidden = function.attrs.iter().find(hides);
-    let about = format!("The arguments of the function `{name}`, which is a tool.");
+    let about = format!("Arguments of the tool function `{name}`.");
     let context = takes_context.then(|| quote! { __context, });
     let names = arguments.iter().map(|argument| &argument.name);
     let call = quote! { #name(#context #(self.#names),*) };
@@ -126,27 +128,28 @@ fn argument(parameter: &mut FnArg) -> Result<Argument> {
         FnArg::Typed(parameter) => parameter,
         FnArg::Receiver(receiver) => {
             let message =
-                "a method cannot be a tool: write a function, or implement `fanweave::Tool` for the type";
+                "methods cannot be tools: write a free function, or implement `fanweave::Tool` for the type";
             return Err(Error::new(receiver.span(), message));
         }
     };
     if is_context(&parameter.ty) {
-        let message = "the context comes first: it is no argument that the model fills in";
+        let message = "the context must be the first parameter: the model does not fill it in";
         return Err(Error::new(parameter.ty.span(), message));
     }
     let Pat::Ident(pattern) = &*parameter.pat else {
-        let message = "give the argument a name: the model fills it in by that";
+        let message = "give the argument a name: the model fills it in by name";
         return Err(Error::new(parameter.pat.span(), message));
     };
     let wrong = find(&parameter.ty, &|of| match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident != "static") => {
             let said = owned(&reference.elem);
-            let message = format!("a tool owns its arguments, which come from the model: write {said}");
+            let message = format!("the arguments of a tool must be owned: write {said}");
             Some(Error::new(reference.span(), message))
         }
-        Type::ImplTrait(of) => {
-            Some(Error::new(of.span(), "name the type of the argument: its schema is made from that"))
-        }
+        Type::ImplTrait(of) => Some(Error::new(
+            of.span(),
+            "name a concrete type for the argument: the schema is derived from it",
+        )),
         _ => None,
     });
     if let Some(error) = wrong {

@@ -40,9 +40,10 @@ fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
             options.takes(&item.ident)?;
             structure::expand(options, &item)
         }
-        item => {
-            Err(Error::new(item.span(), "a tool is a function, or a struct whose fields are its arguments"))
-        }
+        item => Err(Error::new(
+            item.span(),
+            "`#[tool]` needs a function, or a struct whose fields are the arguments",
+        )),
     }
 }
 
@@ -81,7 +82,7 @@ impl ToTokens for Implementation {
                 }
 
                 async fn run_tool(self, __context: &#krate::Context) -> #krate::Result<::std::string::String> {
-                    #[allow(unused_imports, reason = "which one is used depends on what the tool returns")]
+                    #[allow(unused_imports, reason = "the conversion depends on the return type of the tool")]
                     use #krate::__private::tool::{Fallible as _, Plain as _};
                     let _ = __context;
                     #run

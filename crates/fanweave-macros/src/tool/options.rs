@@ -44,14 +44,14 @@ impl Parse for Options {
             }
             let option: Ident = input.parse()?;
             let is_new = match option.to_string().as_str() {
-                "name" => set(&mut options.name, name(value(input, &option, "a text")?)?),
-                "description" => set(&mut options.description, value(input, &option, "a text")?),
+                "name" => set(&mut options.name, name(value(input, &option, "a string")?)?),
+                "description" => set(&mut options.description, value(input, &option, "a string")?),
                 "timeout" => set(&mut options.timeout, value(input, &option, "a Duration")?),
                 "blocking" => set(&mut options.blocking, option.clone()),
                 "context" => set(&mut options.context, option.clone()),
                 _ => {
                     let message = format!(
-                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"`, \
+                        "there is no option `{option}`: the options are `name = \"..\"`, `description = \"..\"`, \
                          `timeout = Duration::from_secs(..)` and `crate = \"..\"`, and on structs `blocking` and `context`"
                     );
                     return Err(Error::new(option.span(), message));
@@ -92,7 +92,7 @@ fn is_name(text: &str) -> bool {
 }
 
 fn rule() -> String {
-    format!("providers take 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-` as a name")
+    format!("a tool name must be 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` or `-`")
 }
 
 impl Options {
@@ -101,6 +101,6 @@ impl Options {
         if self.name.is_some() || is_name(&item.unraw().to_string()) {
             return Ok(());
         }
-        Err(Error::new(item.span(), format!("{}: give it another one, as `#[tool(name = \"..\")]`", rule())))
+        Err(Error::new(item.span(), format!("{}: name the tool with `#[tool(name = \"..\")]`", rule())))
     }
 }

@@ -11,11 +11,11 @@ use super::{Implementation, Options, docs, function};
 pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream> {
     let name = &item.ident;
     if !item.generics.params.is_empty() {
-        let message = "a tool has one schema, and so no type or lifetime parameters";
+        let message = "tools cannot have type or lifetime parameters: a tool has one schema";
         return Err(Error::new(item.generics.span(), message));
     }
     if !matches!(item.fields, Fields::Named(_)) {
-        let message = format!("the model fills in arguments by their names: write `struct {name} {{ .. }}`");
+        let message = format!("a tool needs named fields: write `struct {name} {{ .. }}`");
         return Err(Error::new(name.span(), message));
     }
     let krate = &options.krate;
