@@ -111,12 +111,12 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             let task = rows.spawn(task_locals::propagate(task_locals.clone(), row)).id();
             Started::Running(task, index)
         };
-        let most = concurrency.map_or(1, NonZeroUsize::get);
+        let max = concurrency.map_or(1, NonZeroUsize::get);
         Completed {
             rows: JoinSet::new(),
             running: HashMap::new(),
             start: Some(Box::new(start)),
-            most,
+            max,
             started: 0,
         }
     }
@@ -198,7 +198,7 @@ pub struct Completed<O> {
     running: HashMap<Id, usize>,
     /// `None` once the inputs have ended.
     start: Option<Box<Start<O>>>,
-    most: usize,
+    max: usize,
     started: usize,
 }
 
@@ -208,7 +208,7 @@ impl<O: Send + 'static> Completed<O> {
     /// The next finished row, with rows started only below index `limit`.
     fn poll_row(&mut self, task: &mut TaskContext<'_>, limit: usize) -> Poll<Option<Row<O>>> {
         while let Some(start) = &mut self.start
-            && self.rows.len() < self.most
+            && self.rows.len() < self.max
             && self.started < limit
         {
             match start(&mut self.rows) {
@@ -388,8 +388,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_observer_that_panics_fails_no_row_and_hears_on() {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let (noted, after) = (heard.clone(), heard.clone());
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (noted, after) = (seen.clone(), seen.clone());
         let note = move |_: &crate::Event| _ = after.fetch_add(1, Ordering::Relaxed);
         let cx = Context::new()
             .with_observer(Arc::new(move |_: &crate::Event| {
@@ -399,7 +399,7 @@ mod tests {
             .with_observer(Arc::new(note));
         let rows = crate::chain(Fake::echo()).batch(["a"]).within(cx).collect().await;
         assert_eq!(rows[0].as_ref().unwrap().text(), "a");
-        assert!(heard.load(Ordering::Relaxed) >= 4);
+        assert!(seen.load(Ordering::Relaxed) >= 4);
     }
 
     #[tokio::test(start_paused = true)]

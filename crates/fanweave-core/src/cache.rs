@@ -103,7 +103,7 @@ pub trait CacheStore: Send + Sync + 'static {
 /// # }
 /// ```
 pub struct MemoryCache {
-    most: NonZeroUsize,
+    max_answers: NonZeroUsize,
     max_bytes: usize,
     kept: Mutex<Kept>,
 }
@@ -111,7 +111,7 @@ pub struct MemoryCache {
 impl fmt::Debug for MemoryCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryCache")
-            .field("most", &self.most)
+            .field("max_answers", &self.max_answers)
             .field("most_bytes", &self.max_bytes)
             .finish_non_exhaustive()
     }
@@ -139,8 +139,8 @@ impl MemoryCache {
 
     /// Keeps at most that many answers, and at most that many bytes of JSON. An answer that is larger than that by
     /// itself is not kept.
-    pub fn new(most: NonZeroUsize, max_bytes: usize) -> Self {
-        Self { most, max_bytes, kept: Mutex::default() }
+    pub fn new(max_answers: NonZeroUsize, max_bytes: usize) -> Self {
+        Self { max_answers, max_bytes, kept: Mutex::default() }
     }
 
     /// How many answers it holds.
@@ -204,7 +204,7 @@ impl CacheStore for MemoryCache {
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.put(*key, json);
-        while kept.answers.len() > self.most.get() || kept.bytes > self.max_bytes {
+        while kept.answers.len() > self.max_answers.get() || kept.bytes > self.max_bytes {
             let Some((_, oldest)) = kept.uses.first_key_value() else { break };
             let oldest = *oldest;
             kept.remove(&oldest);
@@ -284,15 +284,15 @@ mod tests {
         #[test]
         fn neither_number_nor_size_ever_exceeds_its_limit(
             puts in prop::collection::vec((0u32..20, 0usize..400), 1..80),
-            most in 1usize..10,
+            max_answers in 1usize..10,
             max_bytes in 100usize..2000,
         ) {
-            let cache = MemoryCache::new(NonZeroUsize::new(most).unwrap(), max_bytes);
+            let cache = MemoryCache::new(NonZeroUsize::new(max_answers).unwrap(), max_bytes);
             futures::executor::block_on(async {
                 for (n, length) in puts {
                     cache.put(&key(n), &Message::assistant("x".repeat(length))).await.unwrap();
                     let kept = cache.kept.lock().unwrap();
-                    assert!(kept.answers.len() <= most && kept.bytes <= max_bytes);
+                    assert!(kept.answers.len() <= max_answers && kept.bytes <= max_bytes);
                     assert_eq!(kept.answers.len(), kept.uses.len());
                     assert_eq!(kept.bytes, kept.answers.values().map(|entry| entry.json.len()).sum::<usize>());
                 }

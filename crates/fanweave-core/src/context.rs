@@ -48,7 +48,7 @@ use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
-    place: Position,
+    position: Position,
     pieces: Option<DeltaSink>,
     /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
     emitted: Option<Arc<EmittedFlag>>,
@@ -115,7 +115,7 @@ const RECURSION_LIMIT: u32 = 25;
 struct EmittedFlag {
     yet: AtomicBool,
     /// Whether the reader may know of it.
-    heard: AtomicBool,
+    by_reader: AtomicBool,
     around: Option<Arc<EmittedFlag>>,
 }
 
@@ -157,7 +157,7 @@ impl Context {
         };
         Self {
             shared: Arc::new(shared),
-            place: Position { run: None, parent: None, path: Path::default() },
+            position: Position { run: None, parent: None, path: Path::default() },
             pieces: None,
             emitted: None,
             depth: 0,
@@ -409,7 +409,7 @@ impl Context {
 
     /// Names of the steps around this place.
     pub fn path(&self) -> &Path {
-        &self.place.path
+        &self.position.path
     }
 
     /// Whether anybody listens to events.
@@ -423,9 +423,9 @@ impl Context {
             return;
         }
         let event = Event {
-            run: self.place.run.unwrap_or_else(RunId::next),
-            parent: self.place.parent,
-            path: self.place.path.clone(),
+            run: self.position.run.unwrap_or_else(RunId::next),
+            parent: self.position.parent,
+            path: self.position.path.clone(),
             at: self.shared.started.elapsed(),
             labels: self.shared.labels.clone(),
             kind,
@@ -461,7 +461,7 @@ impl Context {
         // those who watch the events are told is not on its way to the reader.
         let is_answer = !matches!(delta, Delta::Started { .. } | Delta::Usage(_));
         if is_answer && self.has_delta_reader() {
-            self.mark(|step| &step.heard);
+            self.mark(|step| &step.by_reader);
         }
         if self.shared.channel.is_some() {
             self.emit(EventKind::Delta(delta.clone())).await;
@@ -469,7 +469,7 @@ impl Context {
         if let Some(full) = self.hand_to_reader(delta)
             && full.await
         {
-            self.mark(|step| &step.heard);
+            self.mark(|step| &step.by_reader);
         }
     }
 
@@ -477,7 +477,7 @@ impl Context {
     /// gives whether the piece has come to the reader.
     fn hand_to_reader(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
         match self.pieces.as_ref()?.send(delta) {
-            Sent::Heard => self.mark(|step| &step.heard),
+            Sent::Delivered => self.mark(|step| &step.by_reader),
             Sent::Dropped => {}
             Sent::Full(full) => return Some(full),
         }
@@ -497,10 +497,10 @@ impl Context {
     pub(crate) async fn begin(&self, name: &Arc<str>) -> Self {
         let mut cx = self.clone();
         if self.has_observers() {
-            cx.place = Position {
+            cx.position = Position {
                 run: Some(RunId::next()),
-                parent: self.place.run,
-                path: self.place.path.join(name.clone()),
+                parent: self.position.run,
+                path: self.position.path.join(name.clone()),
             };
             cx.emit(EventKind::StepStarted).await;
         }
@@ -536,7 +536,7 @@ impl Context {
         }
         let emitted = Some(Arc::new(EmittedFlag {
             yet: AtomicBool::new(false),
-            heard: AtomicBool::new(false),
+            by_reader: AtomicBool::new(false),
             around: self.emitted.clone(),
         }));
         Self { emitted, ..self }
@@ -551,7 +551,7 @@ impl Context {
     /// Whether the reader of a stream has been handed a piece since [`track_emitted`](Self::track_emitted).
     pub(crate) fn reader_got_delta(&self) -> bool {
         self.has_delta_reader()
-            && self.emitted.as_ref().is_some_and(|emitted| emitted.heard.load(Ordering::Relaxed))
+            && self.emitted.as_ref().is_some_and(|emitted| emitted.by_reader.load(Ordering::Relaxed))
     }
 
     pub(crate) fn has_delta_reader(&self) -> bool {
@@ -655,7 +655,7 @@ fn set<T>(all: &mut Vec<(Arc<str>, T)>, name: Arc<str>, value: T) {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context")
-            .field("path", &self.place.path)
+            .field("path", &self.position.path)
             .field("labels", &self.shared.labels)
             .field("deadline", &self.shared.deadline)
             .finish_non_exhaustive()

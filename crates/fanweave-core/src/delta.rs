@@ -125,7 +125,7 @@ impl fmt::Display for Delta {
 pub struct Fold {
     parts: Vec<(Key, Part)>,
     /// Where each part stands, once there are more than [`FEW`].
-    places: BTreeMap<Key, usize>,
+    indices: BTreeMap<Key, usize>,
     reply: Reply,
 }
 
@@ -214,23 +214,23 @@ impl Fold {
         self.reply.finish_reason.is_some()
     }
 
-    fn place(&self, key: Key) -> Option<usize> {
+    fn index_of(&self, key: Key) -> Option<usize> {
         if self.parts.len() > FEW {
-            return self.places.get(&key).copied();
+            return self.indices.get(&key).copied();
         }
         // From the end: a piece nearly always belongs to the part that the one before it did.
         self.parts.iter().rposition(|(k, _)| *k == key)
     }
 
     fn part(&mut self, key: Key, empty: impl FnOnce() -> Part) -> &mut Part {
-        let at = self.place(key).unwrap_or_else(|| {
+        let at = self.index_of(key).unwrap_or_else(|| {
             self.parts.push((key, empty()));
             let at = self.parts.len() - 1;
             if at == FEW {
                 // Now they are many.
-                self.places = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
+                self.indices = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
             } else if at > FEW {
-                self.places.insert(key, at);
+                self.indices.insert(key, at);
             }
             at
         });
@@ -306,8 +306,8 @@ mod tests {
 
     #[test]
     fn parts_stay_apart_and_in_order_however_many_there_are() {
-        let (rounds, most) = (3, 1000u32);
-        for parts in [1, 8, 9, most] {
+        let (rounds, max) = (3, 1000u32);
+        for parts in [1, 8, 9, max] {
             let deltas = (0..rounds).flat_map(|round| {
                 (0..parts).flat_map(move |n| {
                     // Kinds are counted apart.

@@ -55,7 +55,7 @@ impl DeltaSink {
                     return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
                 }
                 DeltaSink::Reader(Reader::Run(run)) => {
-                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Heard };
+                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Delivered };
                     // A reader that has gone has dropped the run, and this with it.
                     return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
                 }
@@ -67,7 +67,7 @@ impl DeltaSink {
 /// How a piece was handed on.
 pub(crate) enum Sent<'a> {
     /// It has come to the reader.
-    Heard,
+    Delivered,
     /// It has not, or not yet.
     Dropped,
     /// There is no room: this waits for it, and gives whether the piece has come to the reader.
@@ -249,7 +249,7 @@ impl<O> fmt::Debug for Run<O> {
 }
 
 /// Runs a step so that its answer is handed out in any case: in pieces, or else in one.
-pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+pub(crate) async fn run_streamed<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
     if !cx.has_delta_reader() || matches!(step.streaming(), Streaming::Deltas) {
         return run_within(step, input, cx).await;
     }
@@ -359,9 +359,9 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_last_model_of_a_chain_is_heard() {
-        let again = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
+        let repeat = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
         let chain =
-            prompt("{{ x }}") | Fake::echo() | text() | again | prompt("{{ x }}") | Fake::echo() | text();
+            prompt("{{ x }}") | Fake::echo() | text() | repeat | prompt("{{ x }}") | Fake::echo() | text();
         assert_eq!(pieces(chain.stream(vars! { x: "one" })).await, ["one ", "again"]);
     }
 

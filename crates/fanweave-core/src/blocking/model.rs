@@ -23,11 +23,11 @@ const CHANNEL: usize = 64;
 ///         "birds/parrot"
 ///     }
 ///
-///     fn generate(&self, prompt: Prompt, speak: &mut DeltaSender) -> Result<Message> {
+///     fn generate(&self, prompt: Prompt, deltas: &mut DeltaSender) -> Result<Message> {
 ///         let words = prompt.last_user_text();
 ///         for word in words.split_inclusive(' ') {
 ///             std::thread::sleep(std::time::Duration::from_millis(1));
-///             speak.text(word)?;
+///             deltas.text(word)?;
 ///         }
 ///         Ok(Message::assistant(words))
 ///     }
@@ -44,8 +44,8 @@ pub trait BlockingChatModel: Send + Sync + 'static {
     /// `provider/model`, as in `local/parrot`.
     fn name(&self) -> &str;
 
-    /// Answers `prompt`. Hands out pieces with `speak` where it can; where it hands out none, the whole answer is one.
-    fn generate(&self, prompt: Prompt, speak: &mut DeltaSender) -> Result<Message>;
+    /// Answers `prompt`. Hands out pieces with `deltas` where it can; where it hands out none, the whole answer is one.
+    fn generate(&self, prompt: Prompt, deltas: &mut DeltaSender) -> Result<Message>;
 }
 
 /// Hands out pieces of an answer from a thread that blocks.
@@ -107,8 +107,8 @@ impl<M: BlockingChatModel> ChatModel for OnThreads<M> {
         let (pool, model) = (self.pool.clone(), self.model.clone());
         cx.permit(move |cx| async move {
             let (sender, mut pieces) = mpsc::channel(CHANNEL);
-            let mut speak = DeltaSender { pieces: cx.wants_deltas().then_some(sender) };
-            let work = pool.run(move || model.generate(prompt, &mut speak));
+            let mut deltas = DeltaSender { pieces: cx.wants_deltas().then_some(sender) };
+            let work = pool.run(move || model.generate(prompt, &mut deltas));
             let hear = async {
                 while let Some(piece) = pieces.recv().await {
                     cx.delta(piece).await;

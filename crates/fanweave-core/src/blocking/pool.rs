@@ -43,7 +43,7 @@ pub struct Pool(Arc<Owner>);
 struct Owner(Arc<Inner>);
 
 pub(super) struct Inner {
-    most: usize,
+    max: usize,
     state: Mutex<State>,
     /// There is work, or the pool is gone.
     changed: Condvar,
@@ -70,8 +70,8 @@ thread_local! {
 
 impl Pool {
     /// A pool of at most that many threads.
-    pub fn new(most: NonZeroUsize) -> Self {
-        let inner = Inner { most: most.get(), state: Mutex::default(), changed: Condvar::new() };
+    pub fn new(max: NonZeroUsize) -> Self {
+        let inner = Inner { max: max.get(), state: Mutex::default(), changed: Condvar::new() };
         Self(Arc::new(Owner(Arc::new(inner))))
     }
 
@@ -136,7 +136,7 @@ impl Inner {
             self.changed.notify_one();
             return Ok(());
         }
-        if state.threads - state.waiting >= self.most {
+        if state.threads - state.waiting >= self.max {
             return Ok(());
         }
         state.threads += 1;
@@ -157,7 +157,7 @@ impl Inner {
         let mut state = self.lock();
         loop {
             // After waits for async work more threads may be at work than there should be.
-            if state.threads - state.waiting > self.most {
+            if state.threads - state.waiting > self.max {
                 break;
             }
             if let Some(job) = state.queue.pop_front() {
@@ -213,7 +213,7 @@ impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.inner().lock();
         f.debug_struct("Pool")
-            .field("most", &self.inner().most)
+            .field("max", &self.inner().max)
             .field("threads", &state.threads)
             .field("in_line", &state.queue.len())
             .finish()

@@ -9,8 +9,8 @@ use super::*;
 use crate::model::fake::Fake;
 use crate::{Error, ErrorKind, Message, Model, Prompt, chain, prompt, step, text, vars};
 
-fn n(most: usize) -> NonZeroUsize {
-    NonZeroUsize::new(most).unwrap()
+fn n(max: usize) -> NonZeroUsize {
+    NonZeroUsize::new(max).unwrap()
 }
 
 /// Blocks its thread for 100 ms.
@@ -82,8 +82,8 @@ fn nested(pool: &Pool, depth: usize) -> Chain<u64, u64> {
 
 #[tokio::test]
 async fn blocking_in_async_in_blocking_to_depth_8_completes_however_many_at_once() {
-    for most in [1, 4] {
-        let pool = Pool::new(n(most));
+    for max in [1, 4] {
+        let pool = Pool::new(n(max));
         let rows = nested(&pool, 8).batch(0..100u64).concurrency(100).collect();
         let rows = tokio::time::timeout(Duration::from_secs(60), rows).await.expect("no deadlock");
         assert_eq!(rows.into_iter().map(Result::unwrap).collect::<Vec<_>>(), (7..107).collect::<Vec<_>>());
@@ -129,9 +129,9 @@ async fn the_verbs_work_inside_a_runtime_of_many_threads() {
 async fn no_more_threads_than_the_limit_are_at_work() {
     let pool = Pool::new(n(3));
     let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (at_work, most) = (now, peak.clone());
+    let (at_work, max) = (now, peak.clone());
     let step = blocking_step_on(&pool, move |_: u32, _| {
-        most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        max.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(2));
         at_work.fetch_sub(1, Ordering::SeqCst);
         Ok(())
@@ -191,13 +191,13 @@ async fn a_blocking_model_is_heard_while_it_speaks_and_stops_when_nobody_listens
         fn name(&self) -> &str {
             "test/counter"
         }
-        fn generate(&self, _: Prompt, speak: &mut DeltaSender) -> Result<Message> {
-            if !speak.wants_deltas() {
+        fn generate(&self, _: Prompt, deltas: &mut DeltaSender) -> Result<Message> {
+            if !deltas.wants_deltas() {
                 return Ok(Message::assistant("all at once"));
             }
             for n in 0..100_000 {
                 self.0.store(n, Ordering::SeqCst);
-                speak.text(format!("{n} "))?;
+                deltas.text(format!("{n} "))?;
             }
             Err(Error::new(ErrorKind::Step, "nobody stopped me"))
         }

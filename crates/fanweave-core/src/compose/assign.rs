@@ -4,7 +4,7 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars, step};
 
@@ -89,12 +89,12 @@ impl Runnable for Assign {
     type Output = Vars;
 
     async fn run(&self, mut vars: Vars, cx: &Context) -> Result<Vars> {
-        let is_heard = cx.has_delta_reader();
-        if is_heard {
+        let is_streamed = cx.has_delta_reader();
+        if is_streamed {
             cx.delta(Delta::Value(Value::Object(vars.as_map().clone()))).await;
         }
         let values = try_join_all(self.added.iter().map(async |(name, chain)| {
-            let cx = if is_heard { &cx.branch(name.as_str()) } else { cx };
+            let cx = if is_streamed { &cx.branch(name.as_str()) } else { cx };
             chain.run(vars.clone(), cx).await.map_err(|error| error.with_step(name.as_str()))
         }))
         .await?;
@@ -126,7 +126,7 @@ where
     type Output = Value;
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<Value> {
-        let output = heard(&self.0, input, cx).await?;
+        let output = run_streamed(&self.0, input, cx).await?;
         serde_json::to_value(output).map_err(|e| {
             Error::new(ErrorKind::Step, format!("the output is not valid JSON: {e}")).with_source(e)
         })

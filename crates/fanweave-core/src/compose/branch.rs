@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
@@ -69,7 +69,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Choice<I, O> {
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let arm = self.arms.iter().find(|(condition, _)| condition(&input)).map(|(_, chain)| chain);
-        heard(arm.unwrap_or(&self.default), input, cx).await
+        run_streamed(arm.unwrap_or(&self.default), input, cx).await
     }
 
     fn streaming(&self) -> Streaming {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable, Streaming, closest};
 
@@ -61,7 +61,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Configurable<I, O> {
                 None => return Err(Error::new(ErrorKind::Config, self.unknown(choice))),
             },
         };
-        heard(chosen, input, cx).await
+        run_streamed(chosen, input, cx).await
     }
 
     fn streaming(&self) -> Streaming {

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
 
@@ -79,7 +79,7 @@ where
             match (self.decide)(input, cx.without_deltas().undriven()).await? {
                 Next::Done(output) => return Ok(output),
                 Next::Again(next) => input = next,
-                Next::Run(chain, input) => return heard(&chain, input, &cx).await,
+                Next::Run(chain, input) => return run_streamed(&chain, input, &cx).await,
             }
         }
     }

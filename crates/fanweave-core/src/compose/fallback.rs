@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
@@ -52,7 +52,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
             // The last one waits for the end of its outage, unless there is another one that may end sooner.
             let has_others = self.on_outage && (i < last || !unavailable.is_empty());
             let mut own = cx.clone().with_alternatives(has_others || cx.has_alternatives()).track_emitted();
-            let mut done = heard(chain, input.clone(), &own).await;
+            let mut done = run_streamed(chain, input.clone(), &own).await;
             if own.has_alternatives()
                 && !cx.has_alternatives()
                 && done
@@ -61,7 +61,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
             {
                 // It has no other to use after all.
                 own = cx.clone().track_emitted();
-                done = heard(chain, input.clone(), &own).await;
+                done = run_streamed(chain, input.clone(), &own).await;
             }
             match done {
                 Ok(output) => return Ok(output),
@@ -122,8 +122,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         let last = unavailable.pop().and_then(|last| self.chains.get(last)).expect("it was unavailable");
         let waiting_cx = cx.clone().track_emitted();
         let others_cx = cx.clone().with_alternatives(true).track_emitted();
-        let mut waiting = Some(Box::pin(heard(last, input.clone(), &waiting_cx)));
-        let mut others = Some(Box::pin(self.try_again(input, &others_cx, unavailable)));
+        let mut waiting = Some(Box::pin(run_streamed(last, input.clone(), &waiting_cx)));
+        let mut others = Some(Box::pin(self.retry_unavailable(input, &others_cx, unavailable)));
         let done = poll_fn(|task| {
             if let Some(Poll::Ready(done)) = waiting.as_mut().map(|waiting| waiting.as_mut().poll(task)) {
                 return Poll::Ready(done);
@@ -155,14 +155,14 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
     }
 
     /// Tries alternatives again and again, until one succeeds. One that fails for another reason is not tried again.
-    async fn try_again(&self, input: I, cx: &Context, mut unavailable: Vec<usize>) -> Result<O> {
+    async fn retry_unavailable(&self, input: I, cx: &Context, mut unavailable: Vec<usize>) -> Result<O> {
         let mut pause = FIRST_PAUSE;
         while !unavailable.is_empty() {
             sleep(pause).await;
             pause = MAX_PAUSE.min(pause * 2);
             let mut still = Vec::new();
             for i in unavailable {
-                match heard(&self.chains[i], input.clone(), cx).await {
+                match run_streamed(&self.chains[i], input.clone(), cx).await {
                     Err(error) if !cx.reader_got_delta() && error.kind() != ErrorKind::Cancelled => {
                         still.extend((error.kind() == ErrorKind::Unavailable).then_some(i));
                     }
@@ -277,14 +277,14 @@ mod tests {
             initial_backoff: std::time::Duration::ZERO,
             ..crate::RetryPolicy::default()
         };
-        let tries = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
-        let counted = tries.clone();
-        let again = breaks().retry_if(policy, move |_| {
+        let attempts = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = attempts.clone();
+        let retry = breaks().retry_if(policy, move |_| {
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             true
         }) | crate::text();
-        assert!(again.stream("x").output().await.is_err());
-        assert_eq!(tries.load(std::sync::atomic::Ordering::Relaxed), 6);
+        assert!(retry.stream("x").output().await.is_err());
+        assert_eq!(attempts.load(std::sync::atomic::Ordering::Relaxed), 6);
         // Whoever reads the pieces of the model has heard of it.
         assert!(breaks().fallback([chain(Fake::echo())]).stream("x").output().await.is_err());
     }

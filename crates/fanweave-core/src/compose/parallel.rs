@@ -1,6 +1,6 @@
 //! Several steps on the same input, at once.
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
@@ -45,7 +45,7 @@ async fn branch<R: Runnable>(
     input: R::Input,
     cx: &Context,
 ) -> Result<R::Output> {
-    let result = heard(step, input, &cx.branch(name)).await;
+    let result = run_streamed(step, input, &cx.branch(name)).await;
     result.map_err(|error| error.with_step(format!("branch {name}")))
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
@@ -52,7 +52,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Runnable for ParallelM
 
     async fn run(&self, input: I, cx: &Context) -> Result<BTreeMap<String, O>> {
         let outputs = self.branches.iter().map(async |(name, chain)| {
-            let output = heard(chain, input.clone(), &cx.branch(name.clone())).await;
+            let output = run_streamed(chain, input.clone(), &cx.branch(name.clone())).await;
             output
                 .map(|output| (name.to_string(), output))
                 .map_err(|error| error.with_step(format!("branch {name}")))

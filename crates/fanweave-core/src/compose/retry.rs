@@ -70,8 +70,8 @@ impl RetryPolicy {
 
     /// The wait before try `n + 2`, with full jitter: anything from nothing to `initial_backoff` doubled `n` times.
     pub fn backoff(&self, n: u32) -> Duration {
-        let most = self.initial_backoff.saturating_mul(2u32.saturating_pow(n)).min(self.max_backoff);
-        most.mul_f64(fastrand::f64())
+        let max = self.initial_backoff.saturating_mul(2u32.saturating_pow(n)).min(self.max_backoff);
+        max.mul_f64(fastrand::f64())
     }
 }
 
@@ -79,7 +79,7 @@ impl RetryPolicy {
 pub struct Retry<I, O> {
     inner: Chain<I, O>,
     policy: RetryPolicy,
-    again: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
+    should_retry: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
@@ -94,7 +94,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
             let listened = cx.clone().track_emitted();
             let error = match self.inner.run(input.clone(), &listened).await {
                 // What the reader has heard cannot be taken back.
-                Err(error) if !listened.reader_got_delta() && (self.again)(&error) => error,
+                Err(error) if !listened.reader_got_delta() && (self.should_retry)(&error) => error,
                 done => return done,
             };
             let asked = error.retry_after();
@@ -152,14 +152,14 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
         self.retry_if(policy, Error::is_retryable)
     }
 
-    /// As [`retry`](Self::retry), for the errors that `again` accepts.
+    /// As [`retry`](Self::retry), for the errors that `should_retry` accepts.
     #[must_use]
     pub fn retry_if(
         self,
         policy: RetryPolicy,
-        again: impl Fn(&Error) -> bool + Send + Sync + 'static,
+        should_retry: impl Fn(&Error) -> bool + Send + Sync + 'static,
     ) -> Self {
-        chain(Retry { inner: self, policy, again: Arc::new(again) })
+        chain(Retry { inner: self, policy, should_retry: Arc::new(should_retry) })
     }
 }
 
@@ -182,13 +182,13 @@ mod tests {
 
     /// Fails so many times for each input before it answers with it.
     fn shaky(kind: ErrorKind, fails: u32) -> Chain<u32, u32> {
-        let tries = Arc::new(Mutex::new(HashMap::<u32, u32>::new()));
+        let attempts = Arc::new(Mutex::new(HashMap::<u32, u32>::new()));
         step(move |n: u32, _| {
-            let tries = tries.clone();
+            let attempts = attempts.clone();
             async move {
                 sleep(Duration::from_millis(u64::from(n * 7919 % 50))).await;
-                let mut tries = tries.lock().unwrap();
-                let tried = tries.entry(n).or_default();
+                let mut attempts = attempts.lock().unwrap();
+                let tried = attempts.entry(n).or_default();
                 *tried += 1;
                 if *tried > fails { Ok(n) } else { Err(Error::new(kind, format!("{n} failed"))) }
             }
@@ -247,8 +247,8 @@ mod tests {
                 Err(Error::new(ErrorKind::StreamIncomplete, "cut off"))
             }
         }
-        let stream = async |speaks: bool| {
-            let model = Model::new(Breaks(Mutex::default(), speaks));
+        let stream = async |sends_delta: bool| {
+            let model = Model::new(Breaks(Mutex::default(), sends_delta));
             let run = crate::chain(model).retry(hasty(3)).stream("x");
             run.map(|piece| piece.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
         };

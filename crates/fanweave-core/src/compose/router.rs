@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closest};
 
@@ -53,7 +53,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Router<I, O> {
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let key = (self.key)(&input);
         match self.routes.iter().find(|(name, _)| *name == key) {
-            Some((_, chain)) => heard(chain, input, cx).await,
+            Some((_, chain)) => run_streamed(chain, input, cx).await,
             None => Err(Error::new(ErrorKind::Input, self.unknown(&key))),
         }
     }

@@ -98,8 +98,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_limit_within_which_others_stand_guard_names_its_step_and_may_be_tried_again() {
-        let tries = Arc::new(AtomicUsize::new(0));
-        let seen = tries.clone();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let seen = attempts.clone();
         let slow = step(move |n: u32, _| {
             seen.fetch_add(1, Ordering::SeqCst);
             async move {
@@ -110,7 +110,7 @@ mod tests {
         let limited = slow.named("slow").scoped(|cx| cx.with_tag("x")).timeout(Duration::from_secs(5));
         let error = limited.clone().retry(crate::RetryPolicy::default()).invoke(1u32).await.unwrap_err();
         assert_eq!(error.to_string(), "slow timed out after 5s");
-        assert_eq!(tries.load(Ordering::SeqCst), 6);
+        assert_eq!(attempts.load(Ordering::SeqCst), 6);
         // A shorter one from further out is not this one's.
         let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
         let error = limited.invoke_in(1u32, &cx).await.unwrap_err();

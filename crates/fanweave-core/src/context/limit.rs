@@ -355,13 +355,13 @@ mod tests {
             let before = frees(&all);
             let calls = (0..40).map(|_| {
                 let limit = random.choice(&all).expect("some limit").clone();
-                let (turns, leaves) = (random.usize(0..4), random.bool());
+                let (yields, leaves) = (random.usize(0..4), random.bool());
                 async move {
                     if leaves {
                         let _ = limit.acquire().now_or_never();
                     }
                     let _permit = limit.acquire().await;
-                    for _ in 0..turns {
+                    for _ in 0..yields {
                         tokio::task::yield_now().await;
                     }
                 }

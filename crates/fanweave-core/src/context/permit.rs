@@ -225,7 +225,7 @@ impl Context {
                 if let Some(full) = self.hand_to_reader(delta)
                     && full.await
                 {
-                    self.mark(|step| &step.heard);
+                    self.mark(|step| &step.by_reader);
                 }
             }
         }

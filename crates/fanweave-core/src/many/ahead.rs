@@ -20,14 +20,14 @@ where
     W: Future,
 {
     let mut items = Box::pin(items.fuse());
-    let mut in_line = VecDeque::new();
+    let mut queued = VecDeque::new();
     let mut in_work = FuturesOrdered::new();
     stream::poll_fn(move |task| {
         while let Poll::Ready(Some(item)) = items.poll_next_unpin(task) {
-            in_line.push_back(item);
+            queued.push_back(item);
         }
         while in_work.len() < CONCURRENCY
-            && let Some(item) = in_line.pop_front()
+            && let Some(item) = queued.pop_front()
         {
             in_work.push_back(work(item));
         }

@@ -235,13 +235,13 @@ pub(super) mod tests {
         assert_eq!(broken.clone().fallback([other]).stream("x").output().await.unwrap(), "another");
 
         let policy = RetryPolicy { initial_backoff: Duration::ZERO, ..RetryPolicy::default() };
-        let tries = Arc::new(AtomicUsize::new(0));
-        let seen = tries.clone();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let seen = attempts.clone();
         let counted = step(move |prompt: Prompt, _| {
             seen.fetch_add(1, Ordering::SeqCst);
             async move { Ok(prompt) }
         });
         assert!((counted | broken).retry(policy).stream("x").output().await.is_err());
-        assert_eq!(tries.load(Ordering::SeqCst), 6);
+        assert_eq!(attempts.load(Ordering::SeqCst), 6);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::future::BoxFuture;
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as CallLock;
 
 use super::{ChatModel, Model};
 use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
@@ -44,7 +44,7 @@ struct Cached {
     model: Model,
     store: Arc<dyn DynCacheStore>,
     /// Whose turn it is to make the call, for each request in flight.
-    calls: Arc<Mutex<HashMap<CacheKey, Weak<Turn<()>>>>>,
+    calls: Arc<Mutex<HashMap<CacheKey, Weak<CallLock<()>>>>>,
 }
 
 impl ChatModel for Cached {
@@ -79,13 +79,13 @@ impl ChatModel for Cached {
 impl Cached {
     /// Makes the call, unless another one brings the answer meanwhile.
     async fn call(&self, key: CacheKey, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let turn = self.turn(key);
-        let _turn = match turn.try_lock() {
-            Ok(turn) => turn,
+        let call_lock = self.call_lock(key);
+        let _guard = match call_lock.try_lock() {
+            Ok(guard) => guard,
             Err(_) => {
                 // The call that has the turn may wait for the permit that a call around this one holds.
                 cx.return_permit();
-                turn.lock().await
+                call_lock.lock().await
             }
         };
         // Whoever had the turn before may have brought the answer.
@@ -109,18 +109,18 @@ impl Cached {
         Ok(answer)
     }
 
-    fn turn(&self, key: CacheKey) -> Arc<Turn<()>> {
+    fn call_lock(&self, key: CacheKey) -> Arc<CallLock<()>> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = calls.get(&key).and_then(Weak::upgrade) {
-            return turn;
+        if let Some(call_lock) = calls.get(&key).and_then(Weak::upgrade) {
+            return call_lock;
         }
         // What is over is cleared away before the map would grow.
         if calls.len() == calls.capacity() {
-            calls.retain(|_, turn| turn.strong_count() > 0);
+            calls.retain(|_, call_lock| call_lock.strong_count() > 0);
         }
-        let turn = Arc::new(Turn::new(()));
-        calls.insert(key, Arc::downgrade(&turn));
-        turn
+        let call_lock = Arc::new(CallLock::new(()));
+        calls.insert(key, Arc::downgrade(&call_lock));
+        call_lock
     }
 }
 

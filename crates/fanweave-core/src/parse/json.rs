@@ -90,7 +90,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
         escape_controls(&text[start..]).map_or(Err(error), |escaped| first(&escaped))
     });
     found.map_err(|error| {
-        let (line, column) = place(text, start, &error);
+        let (line, column) = line_and_column(text, start, &error);
         let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
         let wanted = wanted::<T>();
         let why = parse_message(&error);
@@ -129,7 +129,7 @@ fn start(text: &str) -> usize {
 }
 
 /// Line and column of `error` in the whole answer, which the JSON begins at `start` of.
-fn place(text: &str, start: usize, error: &serde_json::Error) -> (usize, usize) {
+fn line_and_column(text: &str, start: usize, error: &serde_json::Error) -> (usize, usize) {
     let before = &text[..start];
     let line = before.matches('\n').count() + error.line();
     let offset = if error.line() == 1 { start - before.rfind('\n').map_or(0, |at| at + 1) } else { 0 };

@@ -49,7 +49,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            let prompt = Prompt::new(turns(message.text(), &error).collect::<Vec<_>>());
+            let prompt = Prompt::new(retry_messages(message.text(), &error).collect::<Vec<_>>());
             message = self.model.run(prompt, &without_deltas).await?;
         }
         run_within(&self.parser, message, &without_deltas).await
@@ -107,7 +107,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            prompt.messages.extend(turns(answer, &error));
+            prompt.messages.extend(retry_messages(answer, &error));
         }
         let message = self.model.run(prompt, &without_deltas).await?;
         run_within(&self.parser, message, &without_deltas).await
@@ -119,13 +119,13 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
 }
 
 /// How a conversation goes on after an answer that cannot be read. Providers refuse messages that say nothing.
-pub(super) fn turns(answer: String, error: &Error) -> impl Iterator<Item = Message> {
+pub(super) fn retry_messages(answer: String, error: &Error) -> impl Iterator<Item = Message> {
     let answer = Some(answer).filter(|answer| !answer.trim().is_empty()).map(Message::assistant);
-    answer.into_iter().chain([Message::user(again(error))])
+    answer.into_iter().chain([Message::user(retry_text(error))])
 }
 
 /// What a model is told of an answer that does not fit.
-fn again(error: &Error) -> String {
+fn retry_text(error: &Error) -> String {
     format!("This answer could not be parsed: {error}. Reply with the corrected answer only.")
 }
 

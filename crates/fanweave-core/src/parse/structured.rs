@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::partial::Partial;
-use super::repair::turns;
+use super::repair::retry_messages;
 use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
 use crate::runnable::{Chain, chain};
 use crate::{
@@ -264,7 +264,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 }
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
-            prompt.messages.extend(turns(message.text(), &error));
+            prompt.messages.extend(retry_messages(message.text(), &error));
             left -= 1;
             cx = &without_deltas;
         }

@@ -158,7 +158,7 @@ impl Selector for ByLength {
     }
 }
 
-/// Takes the `most` examples that are most like the question, the likest last. What is alike is told by vectors that
+/// Takes the `max_examples` examples that are most like the question, the likest last. What is alike is told by vectors that
 /// `embed` makes of texts, such as a model of embeddings.
 ///
 /// ```
@@ -178,24 +178,24 @@ impl Selector for ByLength {
 /// # }
 /// ```
 pub struct BySimilarity<F> {
-    most: usize,
+    max_examples: usize,
     embed: F,
 }
 
 impl<F> fmt::Debug for BySimilarity<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BySimilarity").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("BySimilarity").field("max_examples", &self.max_examples).finish_non_exhaustive()
     }
 }
 
 impl<F> BySimilarity<F> {
     /// A selector that embeds the question and all examples, at every call.
-    pub fn new<Fut>(most: usize, embed: F) -> Self
+    pub fn new<Fut>(max_examples: usize, embed: F) -> Self
     where
         F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<Vec<f32>>>> + Send,
     {
-        Self { most, embed }
+        Self { max_examples, embed }
     }
 }
 
@@ -219,7 +219,7 @@ where
         let mut ranked: Vec<_> =
             examples.iter().map(|example| cosine(question, example)).enumerate().collect();
         ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        ranked.truncate(self.most);
+        ranked.truncate(self.max_examples);
         Ok(ranked.into_iter().rev().map(|(index, _)| index).collect())
     }
 }

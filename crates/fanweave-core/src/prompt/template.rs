@@ -68,9 +68,9 @@ impl Template {
         });
         let text = text.into();
         if let Some(line) = words::too_long(&text) {
-            let most = words::MOST;
+            let max = words::MAX_CODE_TOKENS;
             let message =
-                format!("the template is not valid: line {line}: more than {most} tokens between two braces");
+                format!("the template is not valid: line {line}: more than {max} tokens between two braces");
             return Err(Error::new(ErrorKind::Config, message));
         }
         env.add_template_owned(NAME, text.clone()).map_err(|e| {

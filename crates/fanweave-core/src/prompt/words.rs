@@ -45,9 +45,9 @@ impl Raw {
 
 /// Most words and signs between `{{` and `}}`. The parser of templates calls itself for each of them, and a thread's stack ends
 /// somewhere.
-pub(super) const MOST: usize = 1_000;
+pub(super) const MAX_CODE_TOKENS: usize = 1_000;
 
-/// The line of the first piece of code that has more words and signs than [`MOST`].
+/// The line of the first piece of code that has more words and signs than [`MAX_CODE_TOKENS`].
 pub(super) fn too_long(text: &str) -> Option<usize> {
     let size = |code: &str| {
         let (mut size, mut in_word) = (0, false);
@@ -59,7 +59,7 @@ pub(super) fn too_long(text: &str) -> Option<usize> {
         size
     };
     let mut raw = Raw::default();
-    code(text).find(|(_, code)| !raw.holds(code) && size(code) > MOST).map(|(line, _)| line)
+    code(text).find(|(_, code)| !raw.holds(code) && size(code) > MAX_CODE_TOKENS).map(|(line, _)| line)
 }
 
 /// Filters that people reach for, for the one that a mistyped name was meant to be.

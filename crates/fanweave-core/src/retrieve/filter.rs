@@ -81,7 +81,7 @@ impl Filter {
 
     /// Whether a document with this metadata may be found.
     pub fn allows(&self, metadata: &Map<String, Value>) -> bool {
-        let is = |field: &str, value: &Value| metadata.get(field).is_some_and(|own| same(own, value));
+        let is = |field: &str, value: &Value| metadata.get(field).is_some_and(|own| is_equal(own, value));
         let ordered = |field: &str, value: &Value, holds: fn(Ordering) -> bool| {
             metadata.get(field).and_then(|own| order(own, value)).is_some_and(holds)
         };
@@ -101,7 +101,7 @@ impl Filter {
 }
 
 /// 1 and 1.0 are the same.
-fn same(a: &Value, b: &Value) -> bool {
+fn is_equal(a: &Value, b: &Value) -> bool {
     a == b || order(a, b) == Some(Ordering::Equal)
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Transcript, WithTools};
 use crate::compose::step::step;
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, DeltaMap, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Runnable, Streaming,
@@ -114,7 +114,7 @@ impl RunTools {
         loop {
             let ask = Prompt { messages: said.messages.clone(), parameters: parameters.clone() };
             let streams_as = cx.mapped(Box::new(Round::new(&said, parts.clone())));
-            let message = match heard(&self.with.model, ask, &streams_as).await {
+            let message = match run_streamed(&self.with.model, ask, &streams_as).await {
                 Ok(message) => message,
                 Err(error) => return Err(said.tool_loop_error(error)),
             };
@@ -208,7 +208,7 @@ impl Round {
         Self { is_first: before.rounds == 0, asks: false, used: before.usage, from, next }
     }
 
-    fn place(&self, part: u32) -> u32 {
+    fn shift(&self, part: u32) -> u32 {
         let part = self.from.saturating_add(part);
         self.next.fetch_max(part.saturating_add(1), Ordering::Relaxed);
         part
@@ -218,11 +218,11 @@ impl Round {
 impl DeltaMap for Round {
     fn map(&mut self, delta: Delta) -> Option<Delta> {
         Some(match delta {
-            Delta::Text { part, text } => Delta::Text { part: self.place(part), text },
+            Delta::Text { part, text } => Delta::Text { part: self.shift(part), text },
             Delta::Reasoning { part, text, signature } => {
-                Delta::Reasoning { part: self.place(part), text, signature }
+                Delta::Reasoning { part: self.shift(part), text, signature }
             }
-            Delta::Other { part, value } => Delta::Other { part: self.place(part), value },
+            Delta::Other { part, value } => Delta::Other { part: self.shift(part), value },
             Delta::Usage(usage) => {
                 let mut all = self.used;
                 all += usage;

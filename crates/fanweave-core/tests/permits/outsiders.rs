@@ -6,7 +6,7 @@ use fanweave_core::model::fake::Load;
 use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result, Runnable, chain, text};
 use futures::StreamExt;
 
-use crate::pairs::beside;
+use crate::pairs::run_both;
 use crate::styles::{STYLES, Style};
 use crate::verbs::Verb;
 use crate::{ends, limited};
@@ -23,7 +23,7 @@ impl Runnable for Lazy {
     type Output = String;
 
     async fn run(&self, input: String, cx: &Context) -> Result<String> {
-        beside(self.verb, Verb::Invoke, self.style, &self.load, cx).await;
+        run_both(self.verb, Verb::Invoke, self.style, &self.load, cx).await;
         Ok(input)
     }
 }
@@ -38,7 +38,7 @@ impl ChatModel for Wrapper {
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let Lazy { verb, style, load } = &*self.1;
-        beside(*verb, Verb::Invoke, *style, load, cx).await;
+        run_both(*verb, Verb::Invoke, *style, load, cx).await;
         self.0.generate_in(prompt, cx).await
     }
 }

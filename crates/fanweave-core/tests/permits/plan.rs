@@ -20,7 +20,7 @@ pub(crate) struct Plan {
     style: Style,
     latency: Duration,
     per_word: Duration,
-    beside: Option<Arc<Plan>>,
+    alongside: Option<Arc<Plan>>,
     inside: Option<Arc<Plan>>,
 }
 
@@ -34,8 +34,8 @@ impl Plan {
         let mut part = |one_in: u32| {
             (depth > 1 && random.u32(0..one_in) == 0).then(|| Plan::random(random, depth - 1, unit))
         };
-        let (beside, inside) = (part(2), part(3));
-        Arc::new(Self { verb, style, latency, per_word, beside, inside })
+        let (alongside, inside) = (part(2), part(3));
+        Arc::new(Self { verb, style, latency, per_word, alongside, inside })
     }
 
     pub(crate) fn run(self: Arc<Self>, make: MakeModels, cx: Context) -> BoxFuture<'static, ()> {
@@ -49,11 +49,11 @@ impl Plan {
                 }
             };
             let outer = || start(self.verb, &models, &inside, &cx);
-            let beside = || match self.beside.clone() {
+            let alongside = || match self.alongside.clone() {
                 None => drain(start(self.verb, &models, &nothing(), &cx)).boxed(),
                 Some(plan) => plan.run(make.clone(), cx.clone()),
             };
-            styles::run(self.style, outer, beside).await;
+            styles::run(self.style, outer, alongside).await;
         }
         .boxed()
     }
