@@ -1,8 +1,8 @@
-//! What chains cost beside the calls that they make, in process and without a network.
+//! The cost of chains without their calls, in process and without a network.
 //!
 //!     cargo bench -p fanweave-core --bench steps
 //!
-//! Every figure is the median of interleaved rounds, and the best of them beside it.
+//! Every figure is the median of interleaved rounds, followed by the best round.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -109,7 +109,7 @@ fn main() {
     show("partial against once", "x ", &|t| t[6] / t[8]);
 }
 
-/// Says the same pieces to everybody.
+/// Emits the same deltas to every caller.
 struct Speaker(Vec<Delta>);
 
 impl Runnable for Speaker {
@@ -138,7 +138,7 @@ fn json_text(items: usize) -> Vec<Delta> {
     pieces
 }
 
-/// Reads JSON piece by piece, as a model writes it.
+/// Reads JSON delta by delta, as a model streams it.
 fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
     struct Pieces(Vec<Delta>);
     impl Runnable for Pieces {

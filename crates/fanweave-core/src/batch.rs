@@ -12,7 +12,7 @@ use tokio::task::{Id, JoinSet};
 
 use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, task_locals};
 
-/// Rows in flight where nobody says otherwise. Source: a common account's 500 requests a minute at 7 s each.
+/// Default number of rows in flight. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
 
 /// Rows that may be finished ahead of a slow one, for each row in flight, while results come in input order.
@@ -21,9 +21,9 @@ const AHEAD: usize = 16;
 /// One row's result.
 #[derive(Debug)]
 pub struct Row<O> {
-    /// Which input it belongs to, from 0.
+    /// Index of its input, from 0.
     pub index: usize,
-    /// What the chain made of it.
+    /// The result of the chain.
     pub result: Result<O>,
 }
 
@@ -59,7 +59,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         Self { chain, inputs: Box::new(inputs), concurrency: DEFAULT_CONCURRENCY, cx: Context::new() }
     }
 
-    /// Most rows in flight at once, and most model calls of the batch at once. Default
+    /// Maximum rows in flight, and maximum model calls of the batch in flight. Default
     /// [`DEFAULT_CONCURRENCY`].
     ///
     /// A row that fans out to eight calls counts as one row and as eight calls. 0 fails every row with
@@ -77,13 +77,13 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         self
     }
 
-    /// Starts the rows and hands out their results in input order.
+    /// Starts the rows and yields their results in input order.
     pub fn run(self) -> Rows<O> {
         let window = self.concurrency.saturating_mul(AHEAD);
         Rows { completed: self.as_completed(), window, next: 0, done: BTreeMap::new() }
     }
 
-    /// Starts the rows and hands out their results as they finish.
+    /// Starts the rows and yields their results as they finish.
     pub fn as_completed(self) -> Completed<O> {
         let Self { chain, inputs, concurrency, mut cx } = self;
         let concurrency = NonZeroUsize::new(concurrency);
@@ -121,8 +121,8 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         }
     }
 
-    /// Runs all rows and gives their outputs in input order, or the first error as soon as it happens: the other rows
-    /// are cancelled, and have ended when this returns.
+    /// Runs all rows and returns their outputs in input order, or the first error as soon as it happens: the
+    /// other rows are cancelled, and have ended when this returns.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, step};
@@ -138,7 +138,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// ```
     ///
     /// # Errors
-    /// That of the first row that fails, with the row's index in its place.
+    /// The error of the first row that fails, with the index of the row in its path.
     pub async fn fail_fast(self) -> Result<Vec<O>> {
         let mut rows = self.as_completed();
         let mut outputs = BTreeMap::new();
@@ -154,7 +154,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         Ok(outputs.into_values().collect())
     }
 
-    /// Runs all rows and gives their results in input order.
+    /// Runs all rows and returns their results in input order.
     pub async fn collect(self) -> Vec<Result<O>> {
         self.run().map(|row| row.result).collect().await
     }
@@ -176,7 +176,7 @@ enum Started<O> {
 
 /// The rows of a batch as they finish.
 ///
-/// Rows that run go on while nobody reads, and new ones start only as results are read.
+/// Running rows make progress even if the stream is not polled; new ones start only as results are read.
 ///
 /// ```
 /// use fanweave_core::{Chain, step};
@@ -228,7 +228,8 @@ impl<O: Send + 'static> Completed<O> {
                 self.running.remove(&id);
                 Some(row)
             }
-            // A row catches its own panics, and a drop of this stream is seen by nobody: the runtime has ended.
+            // A row catches its own panics, and dropping this stream leaves no reader: only the end of the
+            // runtime is left.
             Some(Err(lost)) => self.running.remove(&lost.id()).map(|index| {
                 let message = "the runtime that the row ran on has ended";
                 Row { index, result: Err(Error::new(ErrorKind::Cancelled, message).with_source(lost)) }
@@ -248,7 +249,8 @@ impl<O: Send + 'static> Stream for Completed<O> {
 
 /// The rows of a batch in input order.
 ///
-/// Rows behind a slow one go on, up to 16 for each that may be in flight; their results wait for their turn.
+/// Rows behind a slow one continue, up to 16 for each that may be in flight; their results wait until it is
+/// done.
 ///
 /// ```
 /// use fanweave_core::step;
@@ -266,7 +268,7 @@ impl<O: Send + 'static> Stream for Completed<O> {
 /// Dropping it ends all rows in flight.
 pub struct Rows<O> {
     completed: Completed<O>,
-    /// Most rows between the first unfinished one and the last started.
+    /// Maximum rows between the first unfinished one and the last started.
     window: usize,
     next: usize,
     done: BTreeMap<usize, Result<O>>,

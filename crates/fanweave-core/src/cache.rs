@@ -1,4 +1,4 @@
-//! Answers that were given before: what is stored where, and the stores in memory.
+//! Cached answers: keys, the store trait and the store in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,12 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, ErrorKind, Message, Prompt, Result};
 
-/// Identifies a request: model, messages and every parameter. Requests that differ in anything have different keys.
+/// Identifies a request: model, messages and every parameter. Requests that differ in anything have different
+/// keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// The key of `prompt` for the model of that identity. Parameters of the model are part of the prompt by then.
+    /// The key of `prompt` for the model with that identity. `prompt` must already contain the parameters of
+    /// the model.
     pub(crate) fn new(model: &str, prompt: &Prompt) -> Self {
         let request = sorted(json!({ "model": model, "prompt": prompt }));
         Self(Sha256::digest(request.to_string()).into())
@@ -52,7 +54,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Where answers are kept. See [`Model::cached`](crate::Model::cached).
+/// A store for answers. See [`Model::cached`](crate::Model::cached).
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -77,13 +79,13 @@ pub trait CacheStore: Send + Sync + 'static {
     /// The answer that was kept for a request.
     ///
     /// # Errors
-    /// Where the store cannot be read. The call then fails before it costs anything.
+    /// If the store cannot be read. The call then fails before it costs anything.
     fn get(&self, key: &CacheKey) -> impl Future<Output = Result<Option<Message>>> + Send;
 
     /// Keeps an answer.
     ///
     /// # Errors
-    /// Where the store cannot be written. The answer, which has been paid for, is handed on all the same.
+    /// If the store cannot be written. The answer, which is already paid for, is returned anyway.
     fn put(&self, key: &CacheKey, answer: &Message) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -132,23 +134,23 @@ struct Entry {
 }
 
 impl MemoryCache {
-    /// Most answers, where nobody says otherwise.
+    /// Default maximum number of answers.
     pub const DEFAULT_ANSWERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10,000 is not 0");
-    /// Most bytes, where nobody says otherwise: 64 MiB.
+    /// Default maximum bytes: 64 MiB.
     pub const DEFAULT_BYTES: usize = 64 << 20;
 
-    /// Keeps at most that many answers, and at most that many bytes of JSON. An answer that is larger than that by
-    /// itself is not kept.
+    /// Keeps at most `max_answers` answers and at most `max_bytes` bytes of JSON. A single answer that
+    /// exceeds `max_bytes` is not kept.
     pub fn new(max_answers: NonZeroUsize, max_bytes: usize) -> Self {
         Self { max_answers, max_bytes, kept: Mutex::default() }
     }
 
-    /// How many answers it holds.
+    /// The number of answers in the store.
     pub fn len(&self) -> usize {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).answers.len()
     }
 
-    /// Whether it holds none.
+    /// Returns true if the store is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,7 +1,6 @@
-//! What a mistyped name was meant to be.
+//! Suggestions for mistyped names.
 
-/// The one of `names` that `name` was probably meant to be: the nearest, where at most a third of it is wrong.
-/// Case does not count.
+/// The nearest of `names` to `name`, if at most a third of `name` is wrong. Case does not count.
 ///
 /// ```
 /// assert_eq!(fanweave_core::closest("opnai", ["anthropic", "openai"]), Some("openai"));

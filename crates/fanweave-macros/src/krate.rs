@@ -1,11 +1,11 @@
-//! By which path what is written names fanweave.
+//! The path under which the generated code names fanweave.
 
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::parse::ParseStream;
 use syn::{Error, LitStr, Path, Result, Token, parse_quote};
 
-/// The path where nobody gives another one.
+/// The default path.
 pub(crate) fn plain() -> Path {
     parse_quote!(::fanweave)
 }
@@ -19,7 +19,7 @@ pub(crate) fn parse(input: ParseStream<'_>) -> Result<Path> {
     path.parse().map_err(|_| wanted(path.span()))
 }
 
-/// The path as it is written at `span`, where errors of what is called by it then are.
+/// The path spanned at `span`, so that errors of the code that uses it are reported there.
 pub(crate) fn at(krate: &Path, span: Span) -> TokenStream {
     let moved = |mut token: TokenTree| {
         token.set_span(span);

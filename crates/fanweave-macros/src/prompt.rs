@@ -12,7 +12,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, LitStr, Result, Token, Type};
 
 pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
-    // It stands in front, put there by the macro around this one.
+    // The path that the wrapping macro prepended.
     let mut input = input.into_iter();
     let krate: TokenStream = input.next().into_iter().collect();
     let input: TokenStream = input.collect();
@@ -135,7 +135,7 @@ impl Fields {
     fn expand(self, krate: &TokenStream) -> Result<TokenStream> {
         let Self { of, template } = self;
         let fields = variables(&template)?;
-        // At the template, so that a field that is not there is an error there.
+        // Spanned at the template, so that a missing field is reported there.
         let fields =
             fields.iter().map(|field| field_name(field, template.span())).collect::<Result<Vec<_>>>()?;
         let check = quote::quote_spanned! {of.span()=>

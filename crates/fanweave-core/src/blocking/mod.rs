@@ -1,8 +1,8 @@
 //! For code that is not async: the same verbs on threads that block, and blocking code as steps of chains.
 //!
-//! Two ways lead across. [`Chain::blocking`] and [`wait`] run async work from code that blocks, with or without a
-//! runtime around it. [`blocking_step`] and [`Model::blocking`](crate::Model::blocking) run code that blocks as part of a
-//! chain, on a [`Pool`] of threads of its own.
+//! There are two directions. [`Chain::blocking`] and [`wait`] run async work from blocking code, with or
+//! without a runtime around it. [`blocking_step`] and [`Model::blocking`](crate::Model::blocking) run
+//! blocking code as part of a chain, on a separate [`Pool`] of threads.
 
 mod model;
 mod pool;
@@ -77,7 +77,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
         Batch(self.0.batch(inputs))
     }
 
-    /// As [`Chain::stream`]: an iterator of pieces.
+    /// Like [`Chain::stream`]: an iterator of deltas.
     pub fn stream(&self, input: impl Into<I>) -> DeltaIter<O> {
         Iter(self.0.stream(input))
     }
@@ -136,7 +136,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
 #[derive(Debug)]
 pub struct Iter<S>(S);
 
-/// The pieces of an answer.
+/// The deltas of an answer.
 pub type DeltaIter<O> = Iter<Run<O>>;
 
 /// The events of a run.
@@ -151,7 +151,7 @@ impl<S: futures::Stream + Unpin> Iterator for Iter<S> {
 }
 
 impl<O: Send + 'static> Iter<Run<O>> {
-    /// Reads what is left, and gives the whole output.
+    /// Reads the remaining deltas and returns the whole output.
     ///
     /// # Errors
     /// The error that the stream ended with.
@@ -161,7 +161,7 @@ impl<O: Send + 'static> Iter<Run<O>> {
 }
 
 impl<O: Send + 'static> Iter<EventRun<O>> {
-    /// Reads what is left, and gives the output.
+    /// Reads the remaining deltas and returns the output.
     ///
     /// # Errors
     /// The error that the run ended with.

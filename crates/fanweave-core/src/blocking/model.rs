@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Pool, wait};
 use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result};
 
-/// Most pieces that wait for their reader. A slow reader then slows the model.
+/// Maximum deltas that wait for their reader. A slow reader then slows the model down.
 const CHANNEL: usize = 64;
 
 /// A chat model whose author has no async code: a library that blocks, or a model in this process.
@@ -44,33 +44,34 @@ pub trait BlockingChatModel: Send + Sync + 'static {
     /// `provider/model`, as in `local/parrot`.
     fn name(&self) -> &str;
 
-    /// Answers `prompt`. Hands out pieces with `deltas` where it can; where it hands out none, the whole answer is one.
+    /// Answers `prompt`. Emits deltas with `deltas` if the model can stream; otherwise the whole answer
+    /// becomes one delta.
     fn generate(&self, prompt: Prompt, deltas: &mut DeltaSender) -> Result<Message>;
 }
 
-/// Hands out pieces of an answer from a thread that blocks.
+/// Emits deltas of an answer from a blocking thread.
 #[derive(Debug)]
 pub struct DeltaSender {
-    /// `None` where nobody wants pieces.
+    /// `None` without a reader of deltas.
     pieces: Option<mpsc::Sender<Delta>>,
 }
 
 impl DeltaSender {
-    /// Whether anybody wants pieces.
+    /// Returns true if a reader wants deltas.
     pub fn wants_deltas(&self) -> bool {
         self.pieces.is_some()
     }
 
-    /// Hands out a piece. Blocks while its reader is behind.
+    /// Emits a delta. Blocks while the reader is behind.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] where the run has ended: hand the error on, and so end the work.
+    /// [`ErrorKind::Cancelled`] if the run has ended: return the error to end the work.
     pub fn delta(&mut self, delta: Delta) -> Result<()> {
         let Some(pieces) = &self.pieces else { return Ok(()) };
         wait(pieces.send(delta)).map_err(|_| Error::new(ErrorKind::Cancelled, "the run has ended"))
     }
 
-    /// Hands out a piece of text. See [`delta`](Self::delta).
+    /// Emits a text delta. See [`delta`](Self::delta).
     ///
     /// # Errors
     /// As there.

@@ -27,7 +27,7 @@ impl BlockingChatModel for Sleeper {
     }
 }
 
-/// The longest that a heartbeat of 5 ms was late while `work` lasted.
+/// The maximum delay of a 5 ms heartbeat while `work` ran.
 async fn worst_slip(work: impl Future<Output = ()>) -> Duration {
     let mut worst = Duration::ZERO;
     let mut work = std::pin::pin!(work);
@@ -53,7 +53,7 @@ async fn two_hundred_blocking_models_beside_a_heartbeat_do_not_make_it_slip() {
             assert!(rows.iter().all(Result::is_ok));
         };
         let slip = worst_slip(calls).await;
-        // 64 threads: 200 calls take four rounds, and more where they do not run at the same time.
+        // 64 threads: 200 calls take four rounds, or more if they do not run concurrently.
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
         if slip <= Duration::from_millis(20) {
             return;

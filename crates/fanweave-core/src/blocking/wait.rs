@@ -15,9 +15,10 @@ const WORKERS: usize = 2;
 
 /// Runs `future` to its end on this thread, which blocks meanwhile.
 ///
-/// It needs no runtime, and works within one: what it is called from is not used. Timers, sockets and spawned tasks live
-/// on a small runtime in the background, which starts with the first call and lasts as long as the process. A future that
-/// waits for a task of the very thread that blocks here waits for ever: hand such things over by a channel.
+/// It needs no runtime, and works within one, which it does not use. Timers, sockets and spawned tasks run on
+/// a small background runtime, which starts with the first call and lasts as long as the process. A future
+/// that waits for a task of the very thread that blocks here never resolves: pass such results over a
+/// channel.
 ///
 /// ```
 /// use fanweave_core::{blocking, model::fake::Fake};
@@ -28,7 +29,7 @@ const WORKERS: usize = 2;
 /// ```
 ///
 /// # Panics
-/// Where the system can start no thread for the runtime, as tokio does.
+/// If the system cannot start a thread for the runtime, like tokio.
 pub fn wait<F: Future>(future: F) -> F::Output {
     let _runtime = background().enter();
     aside(|| park_until_done(future))
@@ -63,8 +64,8 @@ fn park_until_done<F: Future>(future: F) -> F::Output {
 
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut task = Context::from_waker(&waker);
-    // Within a task of a runtime, tokio would count what this does as the task's share, and let it wait for its next turn.
-    // That never comes: the task's thread is here.
+    // Within a task of a runtime, tokio would charge this work to the task's budget and make it yield. The
+    // task could never resume, because its thread blocks here.
     let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut task) {

@@ -1,4 +1,4 @@
-//! Keeping the input beside what is computed from it.
+//! Keeps the input next to the values computed from it.
 
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars, step};
 
-/// A step that hands on its input.
+/// A step that returns its input.
 ///
 /// ```
 /// use fanweave_core::passthrough;
@@ -40,10 +40,11 @@ impl<T: Send + 'static> Runnable for Passthrough<T> {
     }
 }
 
-/// Adds variables that are computed from those that are there: `assign("summary", summarise)`.
+/// Adds variables that are computed from the existing ones: `assign("summary", summarise)`.
 ///
-/// Several are computed at once: `assign("summary", summarise).and("title", entitle)`. In a stream the variables that
-/// are there already come first, as a [`Delta::Value`], and pieces of the new ones follow as branches of their names.
+/// Several are computed concurrently: `assign("summary", summarise).and("title", entitle)`. In a stream, the
+/// existing variables come first as a [`Delta::Value`], and the deltas of each new one follow as a branch of
+/// its name.
 ///
 /// ```
 /// use fanweave_core::{Vars, assign, chain, model::fake::Fake, prompt, text, vars};
@@ -154,7 +155,7 @@ where
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Input`] where one is missing.
+/// A run fails with [`ErrorKind::Input`] if a variable is missing.
 pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, Vars> {
     let names: Vec<String> = names.into_iter().map(Into::into).collect();
     step(move |vars: Vars, _| {
@@ -179,7 +180,7 @@ pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, 
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Keeps the input beside the output: `join` makes one value of both.
+    /// Keeps the input together with the output: `join` combines them into one value.
     ///
     /// ```
     /// use fanweave_core::step;

@@ -6,8 +6,8 @@ use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Begins a choice between chains: conditions are asked in order, each at most once a run, and the chain of the first
-/// that holds is run, or else the one of [`otherwise`](Branch::otherwise).
+/// Starts a choice between chains. Conditions are evaluated in order, each at most once per run, and the
+/// chain of the first one that is true runs; if none is, that of [`otherwise`](Branch::otherwise).
 ///
 /// ```
 /// use fanweave_core::{branch, step};
@@ -40,7 +40,7 @@ impl<I, O> std::fmt::Debug for Branch<I, O> {
 type Condition<I> = Arc<dyn Fn(&I) -> bool + Send + Sync>;
 
 impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
-    /// Runs `then` where `condition` holds and none before it did.
+    /// Runs `then` if `condition` is true and no earlier one was.
     #[must_use]
     pub fn when<R>(mut self, condition: impl Fn(&I) -> bool + Send + Sync + 'static, then: R) -> Self
     where
@@ -50,7 +50,7 @@ impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
         self
     }
 
-    /// Runs `default` where no condition holds.
+    /// Runs `default` if no condition is true.
     pub fn otherwise<R: Runnable<Input = I, Output = O>>(self, default: R) -> Chain<I, O> {
         chain(Choice { arms: self.arms, default: chain(default) })
     }

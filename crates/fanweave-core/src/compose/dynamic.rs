@@ -7,22 +7,21 @@ use crate::run::run_streamed;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
 
-/// What a [`dynamic`] step decided.
+/// The decision of a [`dynamic`] step.
 pub enum Next<I, O> {
     /// This is the answer.
     Done(O),
-    /// Decide again, on this.
+    /// Run the step again with this input.
     Again(I),
-    /// The answer is what this chain makes of this input.
+    /// Run this chain with this input; its output is the answer.
     Run(Chain<I, O>, I),
 }
 
-/// A step whose function decides what runs next: nothing more, itself again, or a chain. It stays async throughout,
-/// and [`Next::Again`] is a loop, not a recursion.
+/// A step whose function decides what runs next: nothing more, the step itself again, or a chain.
+/// [`Next::Again`] is an async loop, not a recursion.
 ///
-/// Decisions are counted through the whole run, however deep chains choose chains, and at most 25 are made one within
-/// or after the other, so that a model that never comes to an end does not cost more than that.
-/// [`Context::with_recursion_limit`] sets another limit.
+/// Decisions are counted through the whole run, across nested chains, up to 25, so that the cost of a model
+/// that never finishes is bounded. [`Context::with_recursion_limit`] changes the limit.
 ///
 /// ```
 /// use fanweave_core::{Next, dynamic};

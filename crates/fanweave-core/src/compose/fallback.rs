@@ -1,4 +1,4 @@
-//! Another step where the first one fails.
+//! Runs another step if the first one fails.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// Pause before the alternatives that are unavailable are tried again, while all of them are. It doubles up to
+/// Pause before unavailable alternatives are retried while all of them are unavailable. It doubles up to
 /// [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
@@ -32,10 +32,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 pub struct Fallback<I, O> {
-    /// The first one and what follows it.
+    /// The first chain and its alternatives.
     chains: Vec<Chain<I, O>>,
     falls_back: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
-    /// Whether an outage is a reason to fall back. If not, the chain waits for its end.
+    /// Set if an outage is a reason to fall back. If not, the chain waits for its end.
     on_outage: bool,
 }
 
@@ -49,7 +49,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
         let (mut errors, mut unavailable) = (Vec::new(), Vec::new());
         let last = self.chains.len() - 1;
         for (i, chain) in self.chains.iter().enumerate() {
-            // The last one waits for the end of its outage, unless there is another one that may end sooner.
+            // The last one waits for the end of its outage, unless the outage of an earlier one may end
+            // sooner.
             let has_others = self.on_outage && (i < last || !unavailable.is_empty());
             let mut own = cx.clone().with_alternatives(has_others || cx.has_alternatives()).track_emitted();
             let mut done = run_streamed(chain, input.clone(), &own).await;
@@ -65,7 +66,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
             }
             match done {
                 Ok(output) => return Ok(output),
-                // What the reader has heard cannot be taken back.
+                // Deltas that the reader has received cannot be taken back.
                 Err(error) if own.reader_got_delta() || error.kind() == ErrorKind::Cancelled => {
                     return Err(error);
                 }
@@ -105,13 +106,13 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         if error.kind() != ErrorKind::Unavailable {
             return (self.falls_back)(error);
         }
-        // A caller that falls back from the failure does so from an outage of such failures.
+        // A caller that falls back from the failure also falls back from an outage of such failures.
         let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
         self.on_outage && ((self.falls_back)(error) || cause.is_some_and(|cause| (self.falls_back)(cause)))
     }
 
-    /// Waits for the last alternative, and tries the others meanwhile, where all are unavailable. The first success wins, and
-    /// what else is in flight is dropped.
+    /// Waits for the last alternative and retries the others meanwhile, when all are unavailable. The first
+    /// success wins, and the remaining requests are dropped.
     async fn whichever_recovers(
         &self,
         input: I,
@@ -128,7 +129,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
             if let Some(Poll::Ready(done)) = waiting.as_mut().map(|waiting| waiting.as_mut().poll(task)) {
                 return Poll::Ready(done);
             }
-            // The reader hears one of them: the pieces of two answers would be mixed up.
+            // The reader receives deltas of one of them only: two answers would get mixed up.
             if waiting_cx.reader_got_delta() {
                 others = None;
             }
@@ -154,7 +155,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         }
     }
 
-    /// Tries alternatives again and again, until one succeeds. One that fails for another reason is not tried again.
+    /// Retries alternatives until one succeeds. One that fails for another reason is not retried.
     async fn retry_unavailable(&self, input: I, cx: &Context, mut unavailable: Vec<usize>) -> Result<O> {
         let mut pause = FIRST_PAUSE;
         while !unavailable.is_empty() {
@@ -175,7 +176,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
     }
 }
 
-/// One error for all: the last one's kind, and what each of them says.
+/// One error for all: the kind of the last one, and the message of each.
 fn all_failed(errors: &[Error]) -> Error {
     let last = errors.last().expect("a fallback has at least one chain");
     if errors.len() == 1 {
@@ -187,14 +188,15 @@ fn all_failed(errors: &[Error]) -> Error {
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Runs the next of `others` where this chain fails, and so on. Where all fail, the error tells of each.
+    /// Runs the next of `others` if this chain fails, and so on. If all fail, the error contains the message
+    /// of each.
     ///
-    /// A stream falls back until its first piece has been handed out, not after. A cancelled run does not fall
+    /// A stream falls back until its first delta has been emitted, not after. A cancelled run does not fall
     /// back.
     ///
-    /// A model whose provider is failing is not waited for: its call ends with
-    /// [`Unavailable`](ErrorKind::Unavailable), and the next chain is run. Where all are unavailable, the first one to recover
-    /// answers. See [`fallback_except_outages`](Self::fallback_except_outages).
+    /// The chain does not wait for a model whose provider is failing: the call ends with
+    /// [`Unavailable`](ErrorKind::Unavailable), and the next chain runs. If all are unavailable, the first
+    /// one to recover answers. See [`fallback_except_outages`](Self::fallback_except_outages).
     #[must_use]
     pub fn fallback(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
         self.fallback_if(others, |_| true)
@@ -218,9 +220,9 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
         chain(Fallback { chains, falls_back: Arc::new(|_| true), on_outage: false })
     }
 
-    /// As [`fallback`](Self::fallback), after the errors that `falls_back` accepts: any other one is the error of the
-    /// run at once. Of an outage it is asked twice: about the error of the kind [`Unavailable`](ErrorKind::Unavailable), and
-    /// about the failure behind it.
+    /// Like [`fallback`](Self::fallback), but only after errors that `falls_back` accepts: any other error
+    /// fails the run immediately. For an outage it is called twice: with the error of the kind
+    /// [`Unavailable`](ErrorKind::Unavailable), and with the failure behind it.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
@@ -285,7 +287,7 @@ mod tests {
         }) | crate::text();
         assert!(retry.stream("x").output().await.is_err());
         assert_eq!(attempts.load(std::sync::atomic::Ordering::Relaxed), 6);
-        // Whoever reads the pieces of the model has heard of it.
+        // A reader of the model's deltas has received it.
         assert!(breaks().fallback([chain(Fake::echo())]).stream("x").output().await.is_err());
     }
 
@@ -299,7 +301,7 @@ mod tests {
         );
     }
 
-    /// Says half of its answer and fails.
+    /// Emits half of its answer and fails.
     struct BreaksOff;
 
     impl ChatModel for BreaksOff {
@@ -320,11 +322,11 @@ mod tests {
         let mut run = chain.stream("x");
         assert_eq!(run.next().await.unwrap().unwrap().to_string(), "half ");
         assert_eq!(run.output().await.unwrap_err().kind(), ErrorKind::StreamIncomplete);
-        // Without a reader nothing has been heard, and the second one may answer.
+        // Without a reader nothing was emitted, and the second one may answer.
         assert_eq!(chain.invoke("x").await.unwrap().text(), "x");
     }
 
-    /// Models hand out pieces to whoever watches the events, also where they are no pieces of the answer.
+    /// Models emit deltas to observers of events, even if the deltas are not part of the answer.
     #[tokio::test]
     async fn who_watches_does_not_change_whether_a_chain_falls_back() {
         let failing = Fake::script([Err::<&str, _>(Error::new(ErrorKind::Server, "down"))]);

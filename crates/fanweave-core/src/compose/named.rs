@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::runnable::run_within;
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs a step under a name: its events carry it, and its errors say where they happened.
+/// Runs a step under a name, which its events and the path of its errors contain.
 ///
 /// Made by [`Chain::named`](crate::Chain::named).
 ///

@@ -11,10 +11,11 @@ pub struct Parallel<T> {
     branches: T,
 }
 
-/// Runs several steps on the same input at once, and gives the tuple of their outputs.
+/// Runs several steps on the same input concurrently, and returns the tuple of their outputs.
 ///
-/// The first branch that fails cancels the others; its number, from 0, is in the place of its error. Pieces of a
-/// stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey the run's concurrency.
+/// The first branch that fails cancels the others; its number, from 0, is in the path of its error. Deltas of
+/// a stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey
+/// the run's concurrency.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, parallel, prompt, text, vars};
@@ -38,7 +39,7 @@ where
     chain(Parallel { branches })
 }
 
-/// Runs one branch: its pieces carry its name, and so does its error.
+/// Runs one branch. Its deltas and its errors carry its name.
 async fn branch<R: Runnable>(
     step: &R,
     name: &'static str,

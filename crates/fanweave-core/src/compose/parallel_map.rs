@@ -9,11 +9,11 @@ use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs several chains on the same input at once, and gives their outputs by name. For a fixed number of outputs of
-/// different types there is [`parallel`](crate::parallel).
+/// Runs several chains on the same input concurrently, and returns their outputs by name. For a fixed number
+/// of outputs of different types use [`parallel`](crate::parallel).
 ///
-/// The first one that fails cancels the others, and its name is in the place of its error. Pieces of a stream carry the
-/// name of the chain that they come from. Model calls obey the run's concurrency.
+/// The first one that fails cancels the others, and its name is in the path of its error. Deltas of a stream
+/// carry the name of the chain that they come from. Model calls obey the run's concurrency.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, parallel_map, prompt, text, vars};

@@ -24,7 +24,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closes
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Input`] where no chain has the key.
+/// A run fails with [`ErrorKind::Input`] if no chain has the key.
 pub fn router<I, O, K, N>(
     key: impl Fn(&I) -> K + Send + Sync + 'static,
     routes: impl IntoIterator<Item = (N, Chain<I, O>)>,

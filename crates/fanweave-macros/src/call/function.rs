@@ -1,4 +1,4 @@
-//! The function that says what to ask.
+//! The annotated function, which returns the prompt.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,7 +12,7 @@ use super::options::{Model, Options};
 use crate::krate;
 use crate::types::{bare, conditional, find, hides, is_context, owned};
 
-/// What is read of the function.
+/// The parsed parts of the function.
 pub(super) struct Function<'a> {
     item: &'a ItemFn,
     takes_context: bool,
@@ -24,7 +24,7 @@ pub(super) struct Function<'a> {
 struct Argument<'a> {
     name: &'a Ident,
     of: &'a Type,
-    /// What it is borrowed from, where it is a reference.
+    /// The borrowed type, if the argument is a reference.
     borrowed: Option<&'a Type>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Function<'a> {
         let Self { item, arguments, asked, .. } = self;
         let krate = &options.krate;
         let (visibility, name) = (&item.vis, &item.sig.ident);
-        // What is expected of the function may show in either of the two that come of it.
+        // Each of the two generated items may trigger a lint that the function expects.
         let attributes: Vec<_> = item.attrs.iter().map(allowed).collect();
         let inputs = self.inputs();
         let names: Vec<_> = arguments.iter().map(|argument| argument.name).collect();
@@ -119,8 +119,8 @@ impl<'a> Function<'a> {
             all => quote! { (#(#all,)*) },
         };
 
-        // The function as it was written, inside, where nobody else calls it.
-        // Names that no argument has.
+        // The original function, nested so that only generated code can call it. Its names cannot clash with
+        // an argument.
         let asks = Ident::new("__asks", name.span());
         let cx = Ident::new("cx", Span::mixed_site());
         let asked_for = Ident::new("__asked", asked.span());
@@ -137,7 +137,7 @@ impl<'a> Function<'a> {
             None => quote! { #name },
         });
         let wait = item.sig.asyncness.as_ref().map(|_| quote! { .await });
-        // At the type, so that what no model can be asked is an error there.
+        // Spanned at the return type, so that a type that is not a prompt is reported there.
         let there = krate::at(krate, asked.span());
         let config = quote_spanned! {asked.span()=> #there::call::IntoConfig::into_config(#asked_for) };
 
@@ -202,7 +202,7 @@ impl Argument<'_> {
     }
 }
 
-/// An attribute that expects a lint as one that allows it, and any other as it is.
+/// Turns `expect` of a lint into `allow`, and keeps any other attribute.
 fn allowed(attribute: &Attribute) -> TokenStream {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("expect") => {
@@ -213,7 +213,7 @@ fn allowed(attribute: &Attribute) -> TokenStream {
     }
 }
 
-/// What the options say, as items of the implementation.
+/// The options as items of the implementation.
 fn settings(options: &Options) -> TokenStream {
     let krate = &options.krate;
     let kept = |build: TokenStream| {
@@ -353,7 +353,7 @@ fn refused(of: &Type) -> Option<Error> {
     })
 }
 
-/// What a call cannot be, although a function can.
+/// Rejects modifiers that functions support and calls do not.
 fn qualified(signature: &Signature) -> Option<Error> {
     let (span, message) = if let Some(word) = &signature.unsafety {
         (word.span(), "`#[call]` functions cannot be `unsafe`: write an `unsafe` block in the body")
@@ -388,7 +388,7 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
             let message = "`&mut` arguments are not supported: take the value (the call runs later)";
             return Err(Error::new(reference.span(), message));
         }
-        // What lives for ever needs no copy.
+        // A `'static` reference needs no copy.
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident == "_") => {
             Some(&*reference.elem)
         }

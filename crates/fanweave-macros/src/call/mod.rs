@@ -22,7 +22,7 @@ fn call(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
             return Err(syn::Error::new_spanned(other, message));
         }
     };
-    // Both say what is wrong with them.
+    // Reports the errors of both at the same time.
     let options = syn::parse2::<Options>(options);
     match (options, function::Function::read(&function)) {
         (Ok(options), Ok(read)) => Ok(read.expand(&options)),
@@ -32,7 +32,7 @@ fn call(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
         }
         (Err(error), Ok(read)) => {
             let error = error.into_compile_error();
-            // What calls it is not wrong too.
+            // Keeps the callers of the function free of follow-up errors.
             let stub = read.stub();
             Ok(quote! { #error #stub })
         }

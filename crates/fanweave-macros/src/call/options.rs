@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[call(..)]`.
+//! Options in the parentheses of `#[call(..)]`.
 
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream};
@@ -49,7 +49,7 @@ pub(super) enum Model {
     Expression(Box<Expr>),
 }
 
-/// One option, and what is given for it.
+/// One option and its value.
 enum Given {
     Value(Expr),
     Tools(Vec<Path>),

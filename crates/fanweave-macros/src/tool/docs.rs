@@ -1,4 +1,4 @@
-//! What doc comments say.
+//! The text of doc comments.
 
 use syn::{Attribute, Expr, ExprLit, Lit, Meta};
 

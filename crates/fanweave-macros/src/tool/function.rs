@@ -10,7 +10,7 @@ use crate::types::{conditional, find, hides, is_context, owned};
 
 /// An argument that the model fills in.
 struct Argument {
-    /// Doc comments, and what serde and schemars are told.
+    /// Doc comments, and attributes of serde and schemars.
     attributes: Vec<Attribute>,
     name: Ident,
     of: TokenStream,
@@ -94,12 +94,12 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     })
 }
 
-/// Where derives find a crate that fanweave hands on.
+/// Tells derives the path of a crate that fanweave re-exports.
 pub(super) fn private(krate: &Path, name: &str) -> String {
     quote!(#krate::__private).to_string().replace(' ', "") + "::" + name
 }
 
-/// What the model gets to read of a value; what is wrong with its type is an error at `span`.
+/// The code that converts a value to text for the model. A type error in it is reported at `span`.
 pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
     let returned = quote_spanned! {span=> returned.said() };
     quote! {{
@@ -122,7 +122,7 @@ pub(super) fn blocking(krate: &Path, call: &TokenStream, span: Span) -> TokenStr
     }
 }
 
-/// Takes from a parameter what belongs to the field of its name.
+/// Moves the attributes that belong to the field out of the parameter.
 fn argument(parameter: &mut FnArg) -> Result<Argument> {
     let parameter = match parameter {
         FnArg::Typed(parameter) => parameter,

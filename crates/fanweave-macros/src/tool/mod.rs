@@ -14,7 +14,7 @@ use options::Options;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     tool(options, item.clone()).unwrap_or_else(|error| {
-        // The function stays, so that what calls it is not wrong too.
+        // Keeps the function, so that its callers get no follow-up errors.
         let mut function = syn::parse2::<ItemFn>(item).ok();
         if let Some(function) = &mut function {
             for parameter in &mut function.sig.inputs {
@@ -52,9 +52,9 @@ struct Implementation {
     /// The type of the arguments.
     of: Ident,
     options: Options,
-    /// What the doc comments say.
+    /// The text of the doc comments.
     docs: String,
-    /// What gives a `Result<String>`, in terms of `self` and `__context`.
+    /// An expression of type `Result<String>`, in terms of `self` and `__context`.
     run: TokenStream,
 }
 

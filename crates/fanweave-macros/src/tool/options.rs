@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[tool(..)]`.
+//! Options in the parentheses of `#[tool(..)]`.
 
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
@@ -6,7 +6,7 @@ use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
 
 use crate::krate;
 
-/// Longest name that providers take. `Tools` says the same at run time.
+/// Maximum length of a tool name. `Tools` checks the same limit at run time.
 const MAX_NAME_LEN: usize = 64;
 
 pub(super) struct Options {
@@ -15,7 +15,7 @@ pub(super) struct Options {
     pub(super) name: Option<LitStr>,
     pub(super) description: Option<LitStr>,
     pub(super) timeout: Option<Expr>,
-    /// Where the tool's `call` blocks, and where it takes the context: of structs alone.
+    /// Set if `call` blocks, and if it takes the context. Only for structs.
     pub(super) blocking: Option<Ident>,
     pub(super) context: Option<Ident>,
 }
@@ -96,7 +96,7 @@ fn rule() -> String {
 }
 
 impl Options {
-    /// Whether the tool can be called as its item is, where it is given no other name.
+    /// Returns an error if the tool has no explicit name and the name of its item is not a valid tool name.
     pub(super) fn takes(&self, item: &Ident) -> Result<()> {
         if self.name.is_some() || is_name(&item.unraw().to_string()) {
             return Ok(());

@@ -34,7 +34,7 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
         }
     });
     let context = options.context.as_ref().map(|_| quote! { __context });
-    // At the name, so that a method which is not there is an error there.
+    // Spanned at the name, so that a missing method is reported there.
     let call = quote_spanned! {name.span()=> self.call(#context) };
     let run = if options.blocking.is_some() {
         function::blocking(krate, &call, name.span())
@@ -57,7 +57,7 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
     })
 }
 
-/// Whether the struct derives a trait of that name already.
+/// Returns true if the struct already derives a trait of that name.
 fn derives(item: &ItemStruct, name: &str) -> bool {
     let derives = item.attrs.iter().filter(|attribute| attribute.path().is_ident("derive"));
     let traits = derives

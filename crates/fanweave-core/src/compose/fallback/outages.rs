@@ -15,7 +15,7 @@ use crate::{
 struct Failing {
     name: &'static str,
     until: Instant,
-    /// How long it waits for the end.
+    /// The time it waits for the end.
     outage_timeout: Duration,
     calls: Arc<AtomicUsize>,
 }
@@ -54,7 +54,7 @@ fn failing(name: &'static str, seconds: u64) -> (Chain<Prompt, Message>, Arc<Ato
     (chain(Model::new(model)), calls)
 }
 
-/// Runs a chain over models that fail for so many seconds each. Gives the answer and the seconds that it took.
+/// Runs a chain over models that fail for the given seconds each. Returns the answer and the elapsed seconds.
 async fn answer_of<const N: usize>(seconds: [u64; N]) -> (String, u64) {
     let names = ["first", "second", "third"];
     let mut models = names.into_iter().zip(seconds).map(|(name, seconds)| failing(name, seconds).0);
