@@ -1,4 +1,4 @@
-//! Deltas: the pieces in which a streamed answer arrives, and the fold that makes a message of them.
+//! Deltas of a streamed answer, and the fold that builds a message from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,48 +8,48 @@ use serde_json::Value;
 
 use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
 
-/// One piece of a streamed answer. `Display` writes its text, and nothing for the other kinds.
+/// One delta of a streamed answer. `Display` writes its text, and nothing for the other kinds.
 ///
-/// `part` is the provider's index of the part that the piece belongs to: pieces of several parts may come
-/// interleaved, and indices of different kinds are counted apart.
+/// `part` is the provider's index of the part that the delta belongs to: deltas of several parts may be
+/// interleaved, and each kind has its own indices.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Delta {
     /// More text.
     Text {
-        /// Which text.
+        /// Index of the text part.
         part: u32,
-        /// What to append.
+        /// Text to append.
         text: String,
     },
     /// More of the model's reasoning.
     Reasoning {
-        /// Which reasoning block.
+        /// Index of the reasoning block.
         part: u32,
-        /// What to append.
+        /// Text to append.
         text: String,
         /// The provider's opaque token, whole.
         signature: Option<String>,
     },
     /// More of a tool call. Id and name come once; arguments are appended.
     ToolCall {
-        /// Which call.
+        /// Index of the call.
         part: u32,
         /// The provider's id of the call.
         id: Option<String>,
         /// The tool.
         name: Option<String>,
-        /// What to append to the arguments.
+        /// Text to append to the arguments.
         arguments: String,
     },
     /// A part that comes whole and that fanweave does not know, for [`Part::Other`].
     Other {
-        /// Which part.
+        /// Index of the part.
         part: u32,
-        /// The part, in the provider's words.
+        /// The part, verbatim as the provider sent it.
         value: Value,
     },
-    /// Who answers, once, at the beginning.
+    /// The id and model of the answer; once, at the beginning.
     Started {
         /// The provider's id of the answer.
         id: Option<String>,
@@ -62,22 +62,22 @@ pub enum Delta {
     Usage(Usage),
     /// The whole value so far, for steps whose answer is data rather than text. The last one counts.
     Value(Value),
-    /// A piece of one branch of a [`parallel`](crate::parallel) step.
+    /// A delta of one branch of a [`parallel`](crate::parallel) step.
     Branch {
-        /// Which branch.
+        /// Name of the branch.
         branch: Arc<str>,
-        /// The piece.
+        /// The delta.
         delta: Box<Delta>,
     },
 }
 
 impl Delta {
-    /// A piece of the first text.
+    /// A delta of the first text part.
     pub fn text(text: impl Into<String>) -> Self {
         Delta::Text { part: 0, text: text.into() }
     }
 
-    /// The text of a text piece, of whichever branch.
+    /// The text of a text delta, of any branch.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Delta::Text { text, .. } => Some(text),
@@ -124,7 +124,7 @@ impl fmt::Display for Delta {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     parts: Vec<(Key, Part)>,
-    /// Where each part stands, once there are more than [`FEW`].
+    /// Index of each part, once there are more than [`FEW`].
     indices: BTreeMap<Key, usize>,
     reply: Reply,
 }
@@ -132,7 +132,7 @@ pub struct Fold {
 /// So many parts are looked through faster than they are looked up.
 const FEW: usize = 8;
 
-/// What a delta belongs to: kinds are indexed apart.
+/// The part that a delta belongs to: each kind has its own indices.
 type Key = (Kind, u32);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +145,7 @@ enum Kind {
 }
 
 impl Fold {
-    /// Adds one piece.
+    /// Adds one delta.
     pub fn push(&mut self, delta: &Delta) {
         match delta {
             Delta::Text { part, text } => {
@@ -173,7 +173,7 @@ impl Fold {
                     })
                 };
                 if let Part::ToolCall(call) = self.part((Kind::ToolCall, *part), empty) {
-                    // Some providers repeat id and name with every piece: set, never append.
+                    // Some providers repeat id and name with every delta: set, never append.
                     set(&mut call.id, id.as_deref());
                     set(&mut call.name, name.as_deref());
                     call.arguments.push_str(arguments);
@@ -193,7 +193,7 @@ impl Fold {
                 let text = self.part((Kind::Value, 0), || Part::Text(String::new()));
                 *text = Part::Text(value.to_string());
             }
-            // Branches are answers of their own: whoever wants one of them folds its pieces.
+            // Branches are separate answers: to read one of them, fold its deltas.
             Delta::Branch { .. } => {}
         }
     }
@@ -209,7 +209,7 @@ impl Fold {
         Message { role: Role::Assistant, parts, reply: Some(Box::new(self.reply)) }
     }
 
-    /// Whether a reason to stop has arrived.
+    /// Returns true once a finish reason has arrived.
     pub fn is_finished(&self) -> bool {
         self.reply.finish_reason.is_some()
     }
@@ -218,7 +218,7 @@ impl Fold {
         if self.parts.len() > FEW {
             return self.indices.get(&key).copied();
         }
-        // From the end: a piece nearly always belongs to the part that the one before it did.
+        // Searched from the end: a delta nearly always belongs to the same part as the previous one.
         self.parts.iter().rposition(|(k, _)| *k == key)
     }
 

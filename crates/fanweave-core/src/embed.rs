@@ -8,7 +8,8 @@ use futures::future::BoxFuture;
 
 use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 
-/// A model that turns texts into vectors: what the author of a provider writes. Users hold an [`Embedder`].
+/// A model that turns texts into vectors: implemented by the author of a provider. Users hold an
+/// [`Embedder`].
 ///
 /// ```
 /// use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
@@ -39,12 +40,12 @@ pub trait Embeddings: Send + Sync + 'static {
 
     /// Embeds `texts`: one vector for each, in their order, all of the same length.
     ///
-    /// Any number of texts: whoever calls a provider cuts them into requests. Takes a [`Context::permit`] for the time
-    /// of each request.
+    /// Accepts any number of texts: the implementation splits them into requests. Takes a [`Context::permit`]
+    /// for each request.
     fn embed(&self, texts: Vec<String>, cx: &Context) -> impl Future<Output = Result<Embedded>> + Send;
 }
 
-/// Vectors, and what they cost.
+/// Vectors and their usage.
 ///
 /// ```
 /// use fanweave_core::{Embedded, Usage};
@@ -56,11 +57,11 @@ pub trait Embeddings: Send + Sync + 'static {
 pub struct Embedded {
     /// One for each text, in order.
     pub vectors: Vec<Vec<f32>>,
-    /// Tokens of all texts together. Zero where the provider did not say.
+    /// Tokens of all texts together. Zero if the provider did not report it.
     pub usage: Usage,
 }
 
-/// The erased twin of [`Embeddings`].
+/// Dyn-compatible counterpart of [`Embeddings`].
 trait DynEmbeddings: Send + Sync {
     fn embed<'a>(&'a self, texts: Vec<String>, cx: &'a Context) -> BoxFuture<'a, Result<Embedded>>;
 }
@@ -99,7 +100,7 @@ impl Embedder {
         &self.name
     }
 
-    /// Embeds texts. No text is no request.
+    /// Embeds texts. Sends no request if there are no texts.
     ///
     /// # Errors
     /// The provider's, or the transport's. One request that fails for good fails them all.

@@ -1,4 +1,4 @@
-//! The one error of the project: what failed, where, and whether to try again.
+//! The error type of the project: the failure, its path in the chain, and if a retry may help.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,16 +9,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::Message;
 
-/// A rate limit that asks for a longer wait is one of the day: as long as a call waits for others, where nobody has set it.
+/// A rate limit that asks for a longer wait counts as a daily one. Equal to the default maximum wait of a
+/// call for rate limits.
 const LONG: Duration = Duration::from_secs(120);
 
 /// The result of everything that can fail here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Most bytes of a provider's body or an answer that an error keeps. 2 KiB: a screenful.
+/// Maximum bytes of a provider's body or an answer that an error keeps. 2 KiB: a screenful.
 pub const EXCERPT_BYTES: usize = 2048;
 
-/// What kind of failure it was: what a caller matches on.
+/// The kind of a failure, for callers to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -27,7 +28,7 @@ pub enum ErrorKind {
     Authentication,
     /// The key is known but may not do this.
     Permission,
-    /// No such model, endpoint or resource.
+    /// The model, endpoint or resource does not exist.
     NotFound,
     /// The provider refused the request as malformed.
     BadRequest,
@@ -47,10 +48,10 @@ pub enum ErrorKind {
     Timeout,
     /// The network failed: name look-up, connect, TLS, reset.
     Connection,
-    /// The provider has been failing for longer than the outage timeout. A state of the account, not of this request:
-    /// the call was not charged with the failures, and the same call may succeed later.
+    /// The provider has been failing for longer than the outage timeout. A state of the account, not of this
+    /// request: the failures are not counted as attempts of the call, and the same call may succeed later.
     Unavailable,
-    /// The answer could not be read as what the provider documents.
+    /// The answer could not be parsed in the documented format of the provider.
     Decode,
     /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
     StreamIncomplete,
@@ -64,7 +65,7 @@ pub enum ErrorKind {
     Parse,
     /// A step of the caller's own failed.
     Step,
-    /// A stream of pieces ended without a single one.
+    /// A stream ended without a single delta.
     Empty,
     /// Steps decided on further steps too often.
     RecursionLimit,
@@ -73,7 +74,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// Whether the same request may succeed if it is sent again.
+    /// Returns true if the same request may succeed when it is retried.
     pub fn is_retryable(self) -> bool {
         use ErrorKind::*;
         matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete)
@@ -119,8 +120,8 @@ impl fmt::Display for ErrorKind {
 /// Why a step failed. Cheap to clone, so that one failure can be reported in several places.
 ///
 /// `Display` finishes the sentence "failed to run":
-/// `step outline: openai answered 429 (request req_7f), asked to wait 20s: Rate limit reached`.
-/// It never holds a key or a URL's query string: whoever builds one from a provider's words redacts them first.
+/// `step outline: openai answered 429 (request req_7f), asked to wait 20s: Rate limit reached`. It never
+/// holds a key or a URL's query string: code that builds an error from a provider's text redacts them first.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind};
@@ -154,7 +155,8 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind`. `message` is a sentence without a full stop that says what to do where it can.
+    /// An error of `kind`. `message` is a sentence without a full stop that says how to fix the problem, if
+    /// possible.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -178,7 +180,7 @@ impl Error {
         Self::new(ErrorKind::Step, source.to_string()).with_source(source)
     }
 
-    /// What a step panicked with, as [`catch_unwind`](std::panic::catch_unwind) gives it.
+    /// The error of a panic in a step, from the payload of [`catch_unwind`](std::panic::catch_unwind).
     pub fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let text =
             panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
@@ -186,29 +188,31 @@ impl Error {
         Self::new(ErrorKind::Panic, message)
     }
 
-    /// What kind of failure it was.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The message alone, without place, status or provider.
+    /// The message alone, without path, status or provider.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Whether the same request may succeed if it is sent again: the provider's word, or else the kind's.
+    /// Returns true if the same request may succeed when it is retried: as the provider says, otherwise as
+    /// the kind implies.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable.unwrap_or(self.0.kind.is_retryable())
     }
 
-    /// How long the provider asked to wait before the next try.
+    /// The wait before the next attempt that the provider asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the account was refused, and so every other request with the same key would be: a wrong key, no credit left, or
-    /// a rate limit that asks to wait for more than two minutes, as that of a day does. Also where the wait stands in the error
-    /// behind this one, as it does where all alternatives of a fallback failed.
+    /// Returns true if the failure affects the whole account, so that every other request with the same key
+    /// would fail too: an invalid key, no credit left, or a rate limit that asks to wait for more than two
+    /// minutes, such as a daily one. The wait may also be that of the source error, as when all alternatives
+    /// of a fallback failed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -230,7 +234,7 @@ impl Error {
         self.retry_after().or_else(|| StdError::source(self)?.downcast_ref::<Self>()?.wait())
     }
 
-    /// The HTTP status, where the provider answered at all.
+    /// The HTTP status, if the provider answered.
     pub fn status(&self) -> Option<u16> {
         self.0.status
     }
@@ -245,12 +249,12 @@ impl Error {
         self.0.code.as_deref()
     }
 
-    /// The provider's id of the failed request: what its support asks for.
+    /// The provider's id of the failed request, for its support.
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// Requests that were sent before giving up. 0 where none was.
+    /// Number of requests that were sent before giving up.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
@@ -265,7 +269,7 @@ impl Error {
         self.0.path.iter().rev().map(AsRef::as_ref)
     }
 
-    /// What had arrived of an answer that broke off.
+    /// The part of an interrupted answer that had arrived.
     pub fn partial(&self) -> Option<&Message> {
         self.0.partial.as_deref()
     }
@@ -300,7 +304,7 @@ impl Error {
         self.with(|e| e.retry_after = Some(wait))
     }
 
-    /// Overrides what the kind says about trying again.
+    /// Overrides whether the error is retryable.
     pub fn with_retryable(self, retryable: bool) -> Self {
         self.with(|e| e.retryable = Some(retryable))
     }
@@ -321,7 +325,7 @@ impl Error {
         self.with(|e| e.path.push(name.into()))
     }
 
-    /// Keeps what had arrived of a broken answer.
+    /// Keeps the part of an interrupted answer that had arrived.
     pub fn with_partial(self, message: Message) -> Self {
         self.with(|e| e.partial = Some(Box::new(message)))
     }
@@ -389,7 +393,7 @@ impl StdError for Error {
     }
 }
 
-/// At most `max` bytes of `text`, cut at a character, with `…` where something was cut.
+/// At most `max` bytes of `text`, cut at a character boundary, with `…` if it was cut.
 ///
 /// ```
 /// assert_eq!(fanweave_core::excerpt("naïve", 3), "na…");

@@ -1,4 +1,4 @@
-//! What a chain is made of, as a picture: Mermaid for documents, a tree for terminals.
+//! Diagrams of chains: Mermaid for documents, a tree for terminals.
 
 use std::any::TypeId;
 use std::fmt::{self, Write};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Message, Prompt, Vars};
 
-/// A step of a chain as a picture shows it: what [`Runnable::describe`](crate::Runnable::describe) gives.
+/// A step of a chain in a diagram: returned by [`Runnable::describe`](crate::Runnable::describe).
 ///
 /// ```
 /// use fanweave_core::Node;
@@ -19,7 +19,7 @@ use crate::{Message, Prompt, Vars};
 pub struct Node {
     label: String,
     parts: Parts,
-    /// JSON schema of what goes in, where the step knows more than its type says.
+    /// JSON schema of the input, if the step knows more than its type.
     input: Option<Value>,
 }
 
@@ -32,7 +32,7 @@ enum Parts {
     All(Vec<(String, Node)>),
     /// One of them.
     One(Vec<(String, Node)>),
-    /// What happens within, one after the other.
+    /// The inner steps, in sequence.
     Within(Vec<Node>),
 }
 
@@ -90,14 +90,14 @@ impl Node {
         }
     }
 
-    /// Says what goes in, as a JSON schema.
+    /// Sets the JSON schema of the input.
     #[must_use]
     pub fn with_input(mut self, schema: Value) -> Self {
         self.input = Some(schema);
         self
     }
 
-    /// What the step is called in a sentence: its label, or those of its parts.
+    /// Name of the step in a sentence: its label, or those of its parts.
     pub fn title(&self) -> String {
         match &self.parts {
             Parts::Sequence(nodes) => nodes.iter().map(Node::title).collect::<Vec<_>>().join(" | "),
@@ -122,7 +122,8 @@ pub(crate) fn short_name(full: &str) -> &str {
     }
 }
 
-/// The picture of a chain, and the form of what goes in and comes out. Made by [`Chain::graph`](crate::Chain::graph).
+/// The diagram of a chain, and the schemas of its input and output. Made by
+/// [`Chain::graph`](crate::Chain::graph).
 ///
 /// `Display` writes the tree.
 ///
@@ -161,12 +162,12 @@ impl Graph {
         Self { root, input, output: schema::<O>() }
     }
 
-    /// What goes in, as a JSON schema. A type that has none is told by its name alone.
+    /// JSON schema of the input. For a type without a schema, its name.
     pub fn input_schema(&self) -> &Value {
         &self.input
     }
 
-    /// What comes out, likewise.
+    /// JSON schema of the output. For a type without a schema, its name.
     pub fn output_schema(&self) -> &Value {
         &self.output
     }
@@ -235,7 +236,7 @@ struct Chart {
     depth: usize,
 }
 
-/// Where arrows into and out of a part of a chart go, with what is written on those that go in.
+/// The ends of arrows into and out of a part of a chart, with the labels of the incoming ones.
 struct Ends {
     first: Vec<String>,
     last: Vec<String>,
@@ -310,7 +311,7 @@ impl Chart {
     }
 }
 
-/// A label that cannot end its quotes, nor be read as markup.
+/// A label that cannot end its quotes, and is not interpreted as markup.
 fn escaped(label: &str) -> String {
     let mut text = String::new();
     for c in one_line(label).chars() {

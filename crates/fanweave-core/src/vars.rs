@@ -29,7 +29,7 @@ impl Vars {
     /// The fields of a value that serialises to an object.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where it serialises to anything else.
+    /// [`ErrorKind::Input`] if it serialises to anything else.
     pub fn from_serialize(value: impl Serialize) -> Result<Self> {
         match serde_json::to_value(value) {
             Ok(Value::Object(map)) => Ok(Self(map)),

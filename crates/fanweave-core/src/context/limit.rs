@@ -1,8 +1,8 @@
 //! Limits on the calls of a run: permits, and the queues for them.
 //!
-//! Limits nest: [`Context::with_concurrency`](crate::Context::with_concurrency) within a limited run adds a limit below
-//! those that already hold. All nested limits share one lock, so a call takes its permits of all of them at once and holds
-//! none while it waits for another.
+//! Limits nest: [`Context::with_concurrency`](crate::Context::with_concurrency) within a limited run adds a
+//! limit below the existing ones. All nested limits share one lock, so a call takes its permits of all of
+//! them at once and holds none while it waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -45,7 +45,8 @@ struct State {
 /// One limit. Its queue is empty while it has free permits.
 struct Node {
     free: usize,
-    /// Waiters by ticket, and so in the order of their arrival. Each waits at one limit without a free permit.
+    /// Waiters by ticket, that is in the order of their arrival. Each waits at one limit without a free
+    /// permit.
     queue: BTreeMap<u64, Waiter>,
 }
 
@@ -94,7 +95,7 @@ impl Limit {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether a call waits for a permit of this limit or of one around it.
+    /// Returns true if a call waits for a permit of this limit or of an enclosing one.
     fn is_wanted(&self) -> bool {
         let mut state = self.tree.lock();
         self.path().any(|limit| !state.node(limit.node).queue.is_empty())
@@ -146,7 +147,7 @@ impl State {
         has_room
     }
 
-    /// Grants free permits of a limit to those who wait for them. A waiter that another limit holds up waits there.
+    /// Grants free permits of a limit to its waiters. A waiter that another limit blocks waits there.
     fn grant(&mut self, at: usize) -> Vec<Waker> {
         let mut woken = Vec::new();
         while self.node(at).free > 0
@@ -163,7 +164,8 @@ impl State {
     }
 }
 
-/// Waits for a permit, first come, first served. Dropping it passes a permit that was granted on to the next waiter.
+/// Waits for a permit, first come, first served. Dropping it passes a permit that was already granted to the
+/// next waiter.
 pub(super) struct Acquire<'a> {
     limit: &'a Arc<Limit>,
     /// `None` unless it waits.
@@ -226,18 +228,18 @@ impl RunPermit {
         Self { limit: None }
     }
 
-    /// Whether it counts against `limit` and against nothing else.
+    /// Returns true if it counts against `limit` and no other limit.
     pub(super) fn is_of(&self, limit: &Arc<Limit>) -> bool {
         self.limit.as_ref().is_some_and(|own| Arc::ptr_eq(own, limit))
     }
 
-    /// Whether another call of the run waits for a permit that this one holds.
+    /// Returns true if another call of the run waits for a permit that this one holds.
     pub fn is_wanted(&self) -> bool {
         self.limit.as_ref().is_some_and(|limit| limit.is_wanted())
     }
 
-    /// Resolves when another call of the run waits for a permit that this one holds. Never resolves if the run has no
-    /// limit.
+    /// Resolves when another call of the run waits for a permit that this one holds. Never resolves if the
+    /// run has no limit.
     pub async fn wanted(&self) {
         let Some(limit) = &self.limit else { return std::future::pending().await };
         wanted(limit).await;

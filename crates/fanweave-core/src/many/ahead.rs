@@ -1,4 +1,4 @@
-//! Work on items while their source goes on.
+//! Runs work on items while their source is still being read.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,10 +9,10 @@ use futures::{Stream, StreamExt, stream};
 
 use crate::many::CONCURRENCY;
 
-/// What `work` makes of the items, in their order, at most [`CONCURRENCY`] of them in work at once.
+/// The results of `work` for the items, in their order, with at most [`CONCURRENCY`] running.
 ///
-/// The source is read on while all of them are in work, so that its request ends at its own pace. Items that come early wait
-/// in a queue, which is never longer than what was answered.
+/// The source is read further even while [`CONCURRENCY`] items are running, so that its request ends at its
+/// own pace. Items that arrive early are queued; the queue is never longer than the answer.
 pub(super) fn ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
 where
     S: Stream,

@@ -11,8 +11,8 @@ use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
-    /// Runs `each` for every item, beginning as soon as it is complete, and `all` for the list of them, beginning as
-    /// soon as the last one is: beside the items that are still in work, not after them.
+    /// Runs `each` for every item as soon as it is complete, and `all` for the list of items as soon as the
+    /// last one is complete, concurrently with the items that are still running.
     ///
     /// ```
     /// use fanweave_core::{model::fake::Fake, prompt, step, text, vars};
@@ -71,11 +71,11 @@ where
             let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
             match (item, &mut *noted) {
                 (Ok(item), Some(list)) => list.push(item.clone()),
-                // What has come so far is not all of them.
+                // The items so far are not all of them.
                 _ => *noted = None,
             }
         });
-        // It ends the source, and says so.
+        // It ends the source with its error.
         let end = stream::once(async move {
             if let Some(items) = seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let _ = complete.send(items);
@@ -125,7 +125,8 @@ mod tests {
         let started = Instant::now();
         let (sections, titles) = article.invoke("x").await.unwrap();
         assert_eq!((sections.len(), titles), (5, 5));
-        // 500 ms of outline, then the last section and the introduction at once; one after the other it is 1,100.
+        // 500 ms of outline, then the last section and the introduction concurrently; sequentially it is
+        // 1,100.
         assert_eq!(started.elapsed().as_millis(), 800);
     }
 

@@ -9,8 +9,9 @@ use crate::{Node, Result, Runnable};
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
     ///
-    /// At most 64 items are in work at once, and no more model calls than the run's concurrency allows. The source is read on
-    /// meanwhile; items that come early wait in a queue. The first item that fails ends the stream with its error.
+    /// At most 64 items run concurrently, and no more model calls than the run's concurrency allows. The
+    /// source is read further meanwhile; items that arrive early are queued. The first item that fails ends
+    /// the stream with its error.
     #[must_use]
     pub fn each<R>(self, step: R) -> Many<I, R::Output>
     where

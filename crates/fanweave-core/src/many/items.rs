@@ -1,4 +1,4 @@
-//! The items of a JSON array, each as soon as it is complete.
+//! Yields the items of a JSON array, each as soon as it is complete.
 
 use std::future::ready;
 
@@ -41,7 +41,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The items that are complete now. The answer is read to its end, so that what it cost is known.
+    /// The items that are complete now. The answer is read to its end, so that its usage is known.
     async fn next(&mut self) -> Option<Vec<Result<Value>>> {
         if self.ended {
             return None;

@@ -9,7 +9,7 @@ use crate::runnable::{Chain, Runnable, Streaming, chain};
 use crate::{Context, Delta, Node, Result};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
-    /// A chain that gives all items, in order.
+    /// A chain that returns all items, in order.
     ///
     /// # Errors
     /// A run fails with the first item that fails.
@@ -19,8 +19,8 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
 }
 
 impl<I: Send + 'static> Many<I, String> {
-    /// A chain that gives the items as one text with `separator` between them. It streams: every item is handed out
-    /// as soon as it and all before it are complete.
+    /// A chain that joins the items to one text with `separator` between them. It streams: every item is
+    /// emitted as soon as it and all previous ones are complete.
     ///
     /// # Errors
     /// A run fails with the first item that fails.
@@ -118,7 +118,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Writes two lines and breaks off in the third.
+    /// Writes two lines and fails in the third.
     pub(in crate::many) struct BreaksOff;
 
     impl ChatModel for BreaksOff {

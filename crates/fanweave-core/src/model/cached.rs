@@ -12,10 +12,10 @@ use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
 impl Model {
     /// Remembers answers in `store`: an equal request, parameters included, is answered from there.
     ///
-    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it. The call
-    /// does not wait for the reader of its stream, unless that is more than about 4 MiB behind.
-    /// An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and comes in one piece.
-    /// Errors are not remembered. [`Context::with_fresh_answers`] passes the store by.
+    /// Concurrent equal requests make one call; if it fails or is cancelled, another one of them makes the
+    /// call. The call does not wait for the reader of its stream, unless the reader is more than about 4 MiB
+    /// behind. An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and
+    /// arrives as one delta. Errors are not cached. [`Context::with_fresh_answers`] skips the store.
     ///
     /// ```
     /// use fanweave_core::{MemoryCache, chain, model::fake::Fake, text};
@@ -43,7 +43,7 @@ impl Model {
 struct Cached {
     model: Model,
     store: Arc<dyn DynCacheStore>,
-    /// Whose turn it is to make the call, for each request in flight.
+    /// The lock that a caller holds while it makes the call, for each request in flight.
     calls: Arc<Mutex<HashMap<CacheKey, Weak<CallLock<()>>>>>,
 }
 
@@ -70,7 +70,8 @@ impl ChatModel for Cached {
         if cx.is_driven() {
             return self.call(key, prompt, cx).await;
         }
-        // In a task: a reader that is away must not keep the turn from others, which may be calls of its own.
+        // In a task: a reader that does not poll must not keep the lock from other callers, which may be its
+        // own calls.
         let cached = self.clone();
         Box::pin(cx.in_task(move |cx| async move { cached.call(key, prompt, &cx).await })).await
     }
@@ -83,12 +84,12 @@ impl Cached {
         let _guard = match call_lock.try_lock() {
             Ok(guard) => guard,
             Err(_) => {
-                // The call that has the turn may wait for the permit that a call around this one holds.
+                // The call that holds the lock may wait for the permit that an enclosing call holds.
                 cx.return_permit();
                 call_lock.lock().await
             }
         };
-        // Whoever had the turn before may have brought the answer.
+        // The previous holder of the lock may have stored the answer.
         if let Some(answer) = self.remembered(&key).await? {
             return Ok(answer);
         }
@@ -114,7 +115,7 @@ impl Cached {
         if let Some(call_lock) = calls.get(&key).and_then(Weak::upgrade) {
             return call_lock;
         }
-        // What is over is cleared away before the map would grow.
+        // Finished calls are removed before the map grows.
         if calls.len() == calls.capacity() {
             calls.retain(|_, call_lock| call_lock.strong_count() > 0);
         }
@@ -124,7 +125,7 @@ impl Cached {
     }
 }
 
-/// The erased twin of [`CacheStore`].
+/// Dyn-compatible counterpart of [`CacheStore`].
 trait DynCacheStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Message>>>;
     fn put<'a>(&'a self, key: &'a CacheKey, answer: &'a Message) -> BoxFuture<'a, Result<()>>;

@@ -9,7 +9,7 @@ use crate::{
     ChatModel, Context, Delta, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Result, Usage,
 };
 
-/// Builds a model that answers from a script, or echoes what it is asked.
+/// Builds a model that answers from a script, or echoes its prompt.
 ///
 /// It streams word by word, and answers any number of calls at once.
 ///
@@ -86,7 +86,7 @@ impl Fake {
         Self { name: "fake/echo", script: None, latency, per_word: Duration::ZERO, load: None }
     }
 
-    /// A model that gives these answers, one a call, and then [`ErrorKind::Config`].
+    /// A model that returns these answers, one per call, and then [`ErrorKind::Config`].
     pub fn script<T: Into<String>>(answers: impl IntoIterator<Item = Result<T>>) -> Self {
         let answers = answers.into_iter().map(|answer| answer.map(Into::into)).collect();
         Self { name: "fake/script", script: Some(Arc::new(Mutex::new(answers))), ..Self::echo() }

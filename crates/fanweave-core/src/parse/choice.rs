@@ -14,7 +14,8 @@ pub struct Choice {
 /// punctuation around it, do not count.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`](crate::ErrorKind::Parse), naming the options, where the message is none of them.
+/// A run fails with [`ErrorKind::Parse`](crate::ErrorKind::Parse), which names the options, if the message is
+/// not one of them.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, choice};
@@ -92,8 +93,8 @@ impl Runnable for Choice {
 }
 
 impl Choice {
-    /// The option that the text is, but for case and what stands around it. `-1` and `1`, or `C` and `C++`, differ in
-    /// nothing else: of such options it is the longest one that the text holds.
+    /// The option that the text names, ignoring case and surrounding characters. Options such as `-1` and
+    /// `1`, or `C` and `C++`, differ only in those: then the longest option that the text contains is taken.
     fn meant(&self, text: &str) -> Option<&String> {
         let said = bare(text);
         let alike: Vec<_> = self.options.iter().filter(|option| bare(option) == said).collect();
@@ -111,7 +112,7 @@ impl Choice {
     }
 }
 
-/// What counts when two texts are compared.
+/// The characters that count when two texts are compared.
 fn bare(text: &str) -> String {
     text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
 }

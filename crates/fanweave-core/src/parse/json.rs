@@ -10,7 +10,7 @@ use crate::parse::parse_message;
 use crate::parse::partial::Partial;
 use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
-/// Most bytes of an answer that the message of an error shows. 200: three lines.
+/// Maximum bytes of an answer that an error message shows. 200: three lines.
 const MAX_EXCERPT_BYTES: usize = 200;
 
 /// The step that [`json`] and [`json_as`] make.
@@ -19,14 +19,14 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 
 /// Takes the JSON of a message: fenced or bare, with prose around it.
 ///
-/// Streams: the value so far as it grows, where it is an object or array. Strings grow, all else appears once
-/// complete.
+/// Streams: emits the value so far as it grows, if it is an object or array. Strings grow, everything else
+/// appears once complete.
 ///
-/// What counts begins after a code fence that comes before any bracket, or else at the first `{` or `[`, and ends
-/// with that value. An answer without brackets is read as a whole: `42`.
+/// The JSON begins after a code fence that comes before any bracket, otherwise at the first `{` or `[`, and
+/// ends with that value. An answer without brackets is read as a whole: `42`.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], saying what was expected and where, if there is no JSON.
+/// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if there is no JSON.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json};
@@ -42,10 +42,10 @@ pub fn json() -> Json<Value> {
     json_as()
 }
 
-/// As [`json`], read as a `T`.
+/// Like [`json`], deserialised to a `T`.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], also where the JSON is no `T`.
+/// A run fails with [`ErrorKind::Parse`], also if the JSON is not a valid `T`.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json_as};
@@ -100,7 +100,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     })
 }
 
-/// What is expected, in words.
+/// Description of the expected value.
 fn wanted<T>() -> String {
     match type_name::<T>() {
         any if any == type_name::<Value>() => "JSON".to_owned(),
@@ -108,12 +108,12 @@ fn wanted<T>() -> String {
     }
 }
 
-/// The first value of `text`. What follows it is prose.
+/// The first value of `text`. The rest is prose.
 fn first<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     T::deserialize(&mut serde_json::Deserializer::from_str(text))
 }
 
-/// Where the JSON begins: at the first thing of these that is there.
+/// The start of the JSON: the first of these candidates that exists.
 fn start(text: &str) -> usize {
     let whole = text.len() - text.trim_start().len();
     let bracket = text.find(['{', '[']);
@@ -136,7 +136,7 @@ fn line_and_column(text: &str, start: usize, error: &serde_json::Error) -> (usiz
     (line, offset + error.column())
 }
 
-/// `text` with the control characters inside its strings escaped. `None` where there are none.
+/// `text` with the control characters inside its strings escaped. `None` if there are none.
 fn escape_controls(text: &str) -> Option<String> {
     let mut escaped = String::with_capacity(text.len() + 16);
     let (mut inside, mut backslash, mut changed) = (false, false, false);

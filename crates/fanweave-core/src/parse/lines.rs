@@ -9,7 +9,7 @@ pub struct Lines;
 
 /// Takes the lines of a message, without numbering, bullets and empty lines.
 ///
-/// [`Chain::lines`](crate::Chain::lines) hands on each line as soon as it is complete.
+/// [`Chain::lines`](crate::Chain::lines) emits each line as soon as it is complete.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, lines};

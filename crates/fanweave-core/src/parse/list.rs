@@ -6,8 +6,8 @@ use crate::{Context, Message, Node, Result, Runnable};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct List;
 
-/// Takes the items of a comma-separated message. A comma between double quotes belongs to its item, `""` in
-/// there is a quote, and empty items are left out.
+/// Returns the items of a comma-separated message. A comma between double quotes belongs to its item, `""`
+/// within quotes is a quote, and empty items are skipped.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, list};

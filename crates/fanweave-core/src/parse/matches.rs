@@ -1,4 +1,4 @@
-//! What a regular expression finds.
+//! Parses answers with a regular expression.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub struct Matches {
     regex: Arc<Regex>,
 }
 
-/// Takes what the named groups of a regular expression match, by their names. A group that takes no part is left out; an
-/// expression without named groups gives its whole match as `match`.
+/// Returns the matches of the named groups of a regular expression, by name. A group that did not participate
+/// is omitted; an expression without named groups returns its whole match as `match`.
 ///
 /// Matching takes time in proportion to the answer, whatever the expression.
 ///
@@ -31,8 +31,8 @@ pub struct Matches {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Config`] where `pattern` is no regular expression. A run fails with [`ErrorKind::Parse`] where nothing
-/// matches.
+/// [`ErrorKind::Config`] if `pattern` is not a valid regular expression. A run fails with
+/// [`ErrorKind::Parse`] if nothing matches.
 pub fn matches(pattern: &str) -> Result<Matches> {
     let regex = Regex::new(pattern).map_err(|e| {
         Error::new(ErrorKind::Config, format!("`{pattern}` is not a valid regular expression: {e}"))

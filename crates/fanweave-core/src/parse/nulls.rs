@@ -1,19 +1,19 @@
-//! Nulls in the place of what may be left out.
+//! Removes nulls of optional properties.
 //!
-//! Strict modes require every property, and so have models write `null` where they would leave one out. A field with a default is
-//! one that may be left out and not one that may be null.
+//! Strict modes require every property, so models write `null` instead of omitting one. A field with a
+//! default may be omitted but may not be null.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Most references that lead to one another without a value in between.
+/// Maximum chain of references without a value in between.
 const MAX_HOPS: usize = 16;
 
-/// Most schemas that are looked at for one value: alternatives within alternatives are as many as their product.
+/// Maximum schemas visited for one value: nested alternatives multiply.
 const MAX_VISITS: usize = 100_000;
 
-/// Reads a value that a model wrote by `schema`, which references look for in `root`. Where it does not fit as it is, nulls count as
-/// left out where the schema lets them be, and nothing else.
+/// Deserialises a value that a model wrote by `schema`, with `root` for references. If it does not fit
+/// unchanged, nulls of properties that the schema does not require are removed, and nothing else.
 pub(crate) fn read<T: DeserializeOwned>(
     mut value: Value,
     schema: &Value,
@@ -25,7 +25,7 @@ pub(crate) fn read<T: DeserializeOwned>(
         } else if !remove_nulls(&mut value, schema, root, 0, &mut { MAX_VISITS }) {
             return Err(error);
         }
-        // What was wrong with the value as it was written says more.
+        // The error of the original value is more helpful.
         T::deserialize(value).map_err(|_| error)
     })
 }
@@ -76,7 +76,7 @@ fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, vi
     is_changed
 }
 
-/// What a schema refers to.
+/// The schema that a reference points to.
 fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
     root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
 }
@@ -86,7 +86,7 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     lists.flatten()
 }
 
-/// Whether `null` is a value of the schema.
+/// Returns true if `null` is a value of the schema.
 fn takes_null(schema: &Value, root: &Value, hops: usize) -> bool {
     if let Some(target) = target(schema, root) {
         return hops < MAX_HOPS && takes_null(target, root, hops + 1);

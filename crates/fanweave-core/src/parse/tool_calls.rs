@@ -13,11 +13,11 @@ pub struct ToolCalls;
 pub struct ParsedToolCall {
     /// The call as the model wrote it.
     pub call: ToolCall,
-    /// The arguments, or why they are no JSON.
+    /// The arguments, or the error if they are not valid JSON.
     pub arguments: std::result::Result<Value, String>,
 }
 
-/// Takes the tool calls of a message, in order. One with invalid JSON is kept, and says what is wrong.
+/// Returns the tool calls of a message, in order. A call with invalid JSON is kept, with its error.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, tool_calls};

@@ -12,8 +12,7 @@ use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role
 
 /// Begins a prompt of several messages, each a template: `chat().system("..").user("{{ question }}")`.
 ///
-/// Values are text wherever they are filled in: they are not read as template, and cannot become a message of another
-/// role.
+/// Values are always text: they are never read as templates, and cannot become a message of another role.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, prompt::chat, vars};
@@ -37,8 +36,8 @@ pub fn chat() -> Chat {
 
 /// A prompt of several messages: a step from [`Vars`] to [`Prompt`]. Made by [`chat`].
 ///
-/// A message that is no template fails every run with [`ErrorKind::Config`] before any call is made;
-/// [`check`](Self::check) says so at once.
+/// A message that is not a valid template fails every run with [`ErrorKind::Config`] before any call is made;
+/// [`check`](Self::check) reports it immediately.
 #[derive(Debug, Clone, Default)]
 pub struct Chat {
     parts: Vec<Piece>,
@@ -83,19 +82,19 @@ impl Chat {
         self.message(Role::System, text)
     }
 
-    /// Adds what the user says.
+    /// Adds a message of the user.
     #[must_use]
     pub fn user(self, text: impl Into<String>) -> Self {
         self.message(Role::User, text)
     }
 
-    /// Adds what the model said.
+    /// Adds a message of the model.
     #[must_use]
     pub fn assistant(self, text: impl Into<String>) -> Self {
         self.message(Role::Assistant, text)
     }
 
-    /// Adds what a tool answered. Both the id of the call and the answer are templates.
+    /// Adds the result of a tool. Both the id of the call and the result are templates.
     #[must_use]
     pub fn tool(self, call_id: impl Into<String>, content: impl Into<String>) -> Self {
         let call = Template::parse(call_id);
@@ -103,16 +102,16 @@ impl Chat {
         self.piece(piece)
     }
 
-    /// Puts the messages of a variable here: a list of [`Message`]s, of objects with `role` and `content`, or of pairs of
-    /// a role and a text. A text alone is one message of the user.
+    /// Inserts the messages of a variable here: a list of [`Message`]s, of objects with `role` and `content`,
+    /// or of pairs of a role and a text. A single text is one message of the user.
     ///
-    /// Messages keep the roles that they come with: fill the variable with a conversation, not with text from outside.
+    /// Messages keep their roles: fill the variable with a conversation, not with untrusted text.
     #[must_use]
     pub fn messages(self, name: impl Into<Arc<str>>) -> Self {
         self.piece(Ok(Piece::Messages { name: name.into(), optional: false, last: None }))
     }
 
-    /// As [`messages`](Self::messages), and nothing where the variable is not given.
+    /// Like [`messages`](Self::messages), but inserts nothing if the variable is missing.
     #[must_use]
     pub fn history(self, name: impl Into<Arc<str>>) -> Self {
         self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: None }))
@@ -130,7 +129,7 @@ impl Chat {
         self.piece(Ok(Piece::Examples(Arc::new(examples))))
     }
 
-    /// Sets a variable for all calls that do not give it.
+    /// Sets a variable for all calls that do not set it themselves.
     #[must_use]
     pub fn partial(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
         let value = value.into();
@@ -148,10 +147,10 @@ impl Chat {
         self
     }
 
-    /// The prompt, where all of its messages are templates.
+    /// Returns the prompt, if all of its messages are valid templates.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with what is wrong with the first one that is none.
+    /// [`ErrorKind::Config`] with the error of the first message that is not a valid template.
     pub fn check(self) -> Result<Self> {
         match self.broken {
             Some(error) => Err(error),
@@ -182,7 +181,7 @@ impl Chat {
     /// The messages with the variables filled in.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where a variable is missing or of the wrong form.
+    /// [`ErrorKind::Input`] if a variable is missing or has the wrong form.
     pub async fn render(&self, vars: &Vars) -> Result<Prompt> {
         if let Some(error) = &self.broken {
             return Err(error.clone());

@@ -1,4 +1,4 @@
-//! Examples in a prompt: all of them, or those that suit the question.
+//! Examples in a prompt: all of them, or those that fit the question.
 
 use std::fmt;
 use std::future::Future;
@@ -8,7 +8,8 @@ use futures::future::BoxFuture;
 
 use crate::{Error, ErrorKind, Message, Result, Template, Vars};
 
-/// Examples for a [`chat`](super::chat): what a user said and what the model answered, written by two templates.
+/// Examples for a [`chat`](super::chat): messages of the user and the answers of the model, rendered by two
+/// templates.
 ///
 /// ```
 /// use fanweave_core::{chain, prompt::{FewShot, chat}, vars};
@@ -46,7 +47,7 @@ impl FewShot {
     /// Examples of which all are taken.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where a text is no template.
+    /// [`ErrorKind::Config`] if a text is not a valid template.
     pub fn new(
         user: impl Into<String>,
         assistant: impl Into<String>,
@@ -107,7 +108,8 @@ impl FewShot {
 /// }
 /// ```
 pub trait Selector: Send + Sync + 'static {
-    /// The indices of the examples to take, in the order in which the prompt shows them. `examples` are their texts.
+    /// The indices of the examples to take, in the order in which the prompt shows them. `examples` are their
+    /// texts.
     fn select(
         &self,
         examples: Vec<String>,
@@ -115,7 +117,7 @@ pub trait Selector: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<usize>>> + Send;
 }
 
-/// The erased twin of [`Selector`].
+/// Dyn-compatible counterpart of [`Selector`].
 trait DynSelector: Send + Sync {
     fn select(&self, examples: Vec<String>, question: String) -> BoxFuture<'_, Result<Vec<usize>>>;
 }
@@ -126,7 +128,7 @@ impl<S: Selector> DynSelector for S {
     }
 }
 
-/// Takes examples from the first on, as long as they and the question have at most that many characters together.
+/// Takes examples from the first on, as long as they and the question have at most `max` characters together.
 ///
 /// ```
 /// use fanweave_core::prompt::{ByLength, Selector};
@@ -158,8 +160,8 @@ impl Selector for ByLength {
     }
 }
 
-/// Takes the `max_examples` examples that are most like the question, the likest last. What is alike is told by vectors that
-/// `embed` makes of texts, such as a model of embeddings.
+/// Takes the `max_examples` examples most similar to the question, the most similar last. Similarity is
+/// measured between vectors that `embed` returns for texts, such as those of an embedding model.
 ///
 /// ```
 /// use fanweave_core::prompt::{BySimilarity, Selector};

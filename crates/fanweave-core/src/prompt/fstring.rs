@@ -3,10 +3,11 @@
 use crate::runnable::Chain;
 use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
 
-/// A chain that begins with a template in the style of Python's f-strings: `{x}` is a variable, `{{` and `}}` are braces.
+/// A chain that begins with a template in the style of Python's f-strings: `{x}` is a variable, `{{` and `}}`
+/// are braces.
 ///
-/// Names alone, without attributes, indices, conversions and formats. A text that is no such template fails every run with
-/// [`ErrorKind::Config`]; [`Template::fstring`] says so at once.
+/// Only names are supported: no attributes, indices, conversions or formats. An invalid template fails every
+/// run with [`ErrorKind::Config`]; [`Template::fstring`] reports it immediately.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, prompt::fstring, text, vars};
@@ -26,7 +27,7 @@ impl Template {
     /// Reads a template in the style of Python's f-strings. See [`fstring`].
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where a brace is left open, or holds more than a name.
+    /// [`ErrorKind::Config`] if a brace is not closed, or contains more than a name.
     pub fn fstring(text: &str) -> Result<Self> {
         Template::parse(jinja(text)?)
     }
@@ -71,7 +72,7 @@ fn jinja(text: &str) -> Result<String> {
     Ok(out)
 }
 
-/// Writes text so that Jinja reads it as nothing but text.
+/// Escapes text so that Jinja prints it verbatim.
 fn flush(literal: &mut String, out: &mut String) {
     if literal.contains('{') {
         let quoted =
@@ -83,7 +84,7 @@ fn flush(literal: &mut String, out: &mut String) {
     literal.clear();
 }
 
-/// What Jinja reads as something else than a variable.
+/// Names that Jinja does not read as variables.
 const TAKEN: [&str; 7] = ["true", "false", "none", "True", "False", "None", "not"];
 
 fn is_name(name: &str) -> bool {

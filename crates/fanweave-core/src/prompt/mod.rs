@@ -1,4 +1,4 @@
-//! Prompts: what a model is given, and the templates that write it.
+//! Prompts: the input of a model, and the templates that render it.
 
 mod chat;
 mod few_shot;
@@ -16,7 +16,7 @@ pub use template::{Template, prompt};
 
 use crate::{Message, Parameters, Role};
 
-/// What a model is given: messages, and parameters for this call alone.
+/// The input of a model: messages, and parameters for this call only.
 ///
 /// ```
 /// use fanweave_core::{Message, Prompt};
@@ -46,7 +46,7 @@ impl Prompt {
         self
     }
 
-    /// The text of the last user message. Empty where there is none.
+    /// The text of the last user message. Empty if there is none.
     pub fn last_user_text(&self) -> String {
         self.messages.iter().rfind(|m| m.role == Role::User).map(Message::text).unwrap_or_default()
     }

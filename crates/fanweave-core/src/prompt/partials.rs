@@ -27,7 +27,7 @@ impl Partials {
         self.0.is_empty()
     }
 
-    /// The variables of a call, and these where the call has none of that name.
+    /// The variables of a call, completed with these for names that the call does not set.
     pub(super) fn fill(&self, vars: &Vars) -> Vars {
         let mut all = vars.clone();
         for (name, value) in &self.0 {

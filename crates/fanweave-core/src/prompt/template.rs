@@ -12,10 +12,10 @@ use super::words;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 
-/// A step that fills `{{ variables }}` into a text. The language is that of Jinja.
+/// A step that fills `{{ variables }}` into a text. The template language is Jinja.
 ///
 /// A missing variable is an error that names it, before any call is made; extra ones are ignored. Values are
-/// never read as template: braces in data stay data.
+/// never read as templates: braces in data stay data.
 ///
 /// ```
 /// use fanweave_core::{Template, vars};
@@ -51,14 +51,15 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the text is no template, naming the line.
+    /// [`ErrorKind::Config`] if the text is not a valid template, naming the line.
     pub fn parse(text: impl Into<String>) -> Result<Self> {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
         // Prompts are text, whatever they are called: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_formatter(|out, state, value| {
-            // Values of variables are JSON: this stands in the place of one that is not given, and has its name.
+            // Values of variables are JSON, so a dynamic object can only be the placeholder of a missing
+            // variable, whose name it has.
             if value.kind() == ValueKind::Plain && value.to_string() == "function" {
                 let message =
                     "this prints a function of the template language; no variable of that name is given";
@@ -97,7 +98,7 @@ impl Template {
 
     fn undeclared(&self, nested: bool) -> Vec<String> {
         let Ok(template) = self.env.get_template(NAME) else { return Vec::new() };
-        // Functions such as `range` are there without being given.
+        // Functions such as `range` are always available.
         let is_function = |path: &String| {
             let name = path.split('.').next().unwrap_or_default();
             self.env.globals().any(|(global, _)| global == name)
@@ -111,7 +112,7 @@ impl Template {
     /// The text with the variables filled in.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where a variable is missing or has a type that the template cannot use.
+    /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use.
     pub fn render(&self, vars: &Vars) -> Result<String> {
         let template = self.env.get_template(NAME).expect("an environment is created with its template");
         let filled;
@@ -124,7 +125,7 @@ impl Template {
         template.render(minijinja::value::Serde(vars)).map_err(|e| self.explain(&e, vars))
     }
 
-    /// Sets a variable for all calls that do not give it.
+    /// Sets a variable for all calls that do not set it themselves.
     ///
     /// ```
     /// use fanweave_core::{Template, vars};
@@ -200,8 +201,8 @@ impl Runnable for Template {
 
 /// A chain that begins with a template: `prompt("Tell a joke about {{ topic }}.") | model | text()`.
 ///
-/// A text that is no template fails every run with [`ErrorKind::Config`] and makes no call; use
-/// [`Template::parse`] to learn of it at once.
+/// An invalid template fails every run with [`ErrorKind::Config`] and makes no call; [`Template::parse`]
+/// reports it immediately.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
@@ -225,7 +226,7 @@ pub(super) fn or_invalid(template: Result<Template>) -> Chain<Vars, Prompt> {
     }
 }
 
-/// Stands where a template could not be read.
+/// Takes the position of a template that could not be parsed.
 struct Broken(Error);
 
 impl Runnable for Broken {

@@ -5,9 +5,9 @@ use std::ops::{BitAnd, BitOr};
 
 use serde_json::{Map, Value};
 
-/// Which documents a search may find, by their metadata.
+/// Restricts a search to documents with matching metadata.
 ///
-/// A field that a document lacks equals nothing: `ne` and `not_in` hold for it, all others do not. Order is defined
+/// A missing field equals nothing: `ne` and `not_in` are true for it, all others false. Order is defined
 /// between numbers and between texts.
 ///
 /// ```
@@ -79,7 +79,7 @@ impl Filter {
         Filter::NotIn(field.into(), values.into_iter().map(Into::into).collect())
     }
 
-    /// Whether a document with this metadata may be found.
+    /// Returns true if a document with this metadata may be found.
     pub fn allows(&self, metadata: &Map<String, Value>) -> bool {
         let is = |field: &str, value: &Value| metadata.get(field).is_some_and(|own| is_equal(own, value));
         let ordered = |field: &str, value: &Value, holds: fn(Ordering) -> bool| {

@@ -31,7 +31,7 @@ use crate::{Context, Result};
 /// # }
 /// ```
 pub trait Retriever: Send + Sync + 'static {
-    /// The documents for `question`, the best first. None is no error.
+    /// The documents for `question`, the best first. An empty result is not an error.
     fn retrieve(&self, question: &str, cx: &Context) -> impl Future<Output = Result<Vec<Document>>> + Send;
 }
 

@@ -51,7 +51,8 @@ pub trait BlockingTool: Send + Sync + 'static {
     /// As [`Tool::spec`].
     fn spec(&self) -> ToolSpec;
 
-    /// As [`Tool::timeout`]. Work that has begun runs to its end on its thread all the same; nobody waits for it.
+    /// Like [`Tool::timeout`]. Work that has started still runs to its end on its thread, and its result is
+    /// dropped.
     fn timeout(&self) -> Option<Duration> {
         None
     }

@@ -1,4 +1,4 @@
-//! The loop: ask, call the tools, ask again.
+//! The tool loop: call the model, call the tools, repeat.
 
 use std::num::NonZeroU32;
 use std::ops::BitOr;
@@ -14,28 +14,30 @@ use crate::{
     ToolChoice, Usage,
 };
 
-/// Rounds in a row in which every tool may fail, where nobody says otherwise. 3: a slip, a correction, and another one.
+/// Default maximum of consecutive rounds in which every tool call fails. 3: a slip, a correction, and one
+/// more.
 pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
 
-/// Asks a model, calls the tools that it asks for, hands it their results and asks again, until it answers without
-/// asking for a tool: a step from [`Prompt`] to [`Message`]. Made by [`WithTools::run_tools`].
+/// Calls a model, runs the tools that it calls, sends it their results and repeats, until it answers without
+/// a tool call: a step from [`Prompt`] to [`Message`]. Made by [`WithTools::run_tools`].
 ///
-/// The answer is the model's last message. Its reply counts the tokens and the requests of all rounds; events tell of
-/// each model call and each tool call as a step of its own. [`transcript`](Self::transcript) gives all that was said.
+/// The answer is the model's last message. Its reply counts the tokens and the requests of all rounds; each
+/// model call and each tool call emits events as a separate step. [`transcript`](Self::transcript) returns
+/// the whole conversation.
 ///
 /// # Streaming
-/// Text and reasoning of every round are handed out as they arrive, because nobody can know whether a model that has
-/// begun to speak will ask for a tool in the end. Each round has part numbers of its own, so that what it says before it
-/// calls a tool can be told from the answer. Tool calls and their results are no pieces; the run's
-/// [`events`](Chain::events) show them.
+/// Text and reasoning of every round are emitted as they arrive, because a model may still call a tool after
+/// its text. Each round has its own part numbers, which tell the text before a tool call from the answer.
+/// Tool calls and their results are not deltas; the run's [`events`](Chain::events) contain them.
 ///
 /// # Cancellation
-/// Dropping the future ends the call of the model and those of the tools. A step around the loop that tries again begins
-/// with the first round, and so calls the tools again.
+/// Dropping the future ends the call of the model and those of the tools. A retry around the loop starts from
+/// the first round, and so calls the tools again.
 ///
 /// # Errors
-/// [`ErrorKind::RecursionLimit`] where the model still asks for tools in its last round, [`ErrorKind::Step`] where tools
-/// have failed too often in a row, or the model's own error. [`Transcript::of`] gives what was said until then.
+/// [`ErrorKind::RecursionLimit`] if the model still calls tools in its last round, [`ErrorKind::Step`] if all
+/// tool calls failed in too many consecutive rounds, or the model's own error. [`Transcript::of`] returns the
+/// conversation until then.
 #[derive(Debug, Clone)]
 pub struct RunTools {
     with: WithTools,
@@ -44,8 +46,8 @@ pub struct RunTools {
 }
 
 impl WithTools {
-    /// Runs the tools that the model asks for, and asks it again, at most `max_rounds` times in all. 0 fails every run
-    /// with [`ErrorKind::Config`].
+    /// Runs the tools that the model calls and sends it their results, with at most `max_rounds` requests to
+    /// the model. 0 fails every run with [`ErrorKind::Config`].
     ///
     /// A [`ToolChoice`] that forces a call holds for the first round; from then on the model decides.
     ///
@@ -82,14 +84,14 @@ impl WithTools {
 }
 
 impl RunTools {
-    /// Ends the run after `n` rounds in a row in which every tool call failed. Default [`DEFAULT_MAX_FAILURES`]. A round
-    /// in which one of them succeeds begins the count anew.
+    /// Ends the run after `n` consecutive rounds in which every tool call failed. Default
+    /// [`DEFAULT_MAX_FAILURES`]. A round with a successful call resets the count.
     #[must_use]
     pub fn max_failures(self, n: NonZeroU32) -> Self {
         Self { max_failures: n, ..self }
     }
 
-    /// The same loop as a step that gives all that was said.
+    /// The same loop as a step that returns the whole conversation.
     pub fn transcript(self) -> Chain<Prompt, Transcript> {
         step(move |prompt: Prompt, cx: Context| {
             let rounds = self.clone();
@@ -189,10 +191,10 @@ impl<R: Runnable<Input = Message>> BitOr<R> for RunTools {
     }
 }
 
-/// Makes pieces of one round pieces of the whole answer.
+/// Turns deltas of one round into deltas of the whole answer.
 struct Round {
     is_first: bool,
-    /// Whether it has begun to ask for a tool. Some providers then end it as they end an answer.
+    /// Set once the model has begun a tool call. Some providers then report the finish reason of an answer.
     asks: bool,
     /// Tokens of the rounds before.
     used: Usage,
@@ -232,7 +234,7 @@ impl DeltaMap for Round {
                 self.asks = true;
                 return None;
             }
-            // The answer goes on in the next round.
+            // The answer continues in the next round.
             Delta::Finished(_) if self.asks => return None,
             Delta::Started { .. } if !self.is_first => return None,
             other => other,

@@ -14,16 +14,16 @@ use super::Tool;
 use crate::parse::{nulls, parse_message};
 use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
-/// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
+/// Default maximum of concurrent calls of one message. 16: more than models request.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
-/// Longest name of a tool. Source: OpenAI's and Anthropic's references.
+/// Maximum length of a tool name. Source: OpenAI's and Anthropic's references.
 const MAX_NAME_LEN: usize = 64;
 
 /// The tools that a call offers to its model. Cheap to clone.
 ///
-/// A tool that cannot be part of the set, because another one has its name or because no provider takes the name, fails
-/// every run with [`ErrorKind::Config`] before any call is made; [`check`](Self::check) says so at once.
+/// A tool that cannot be part of the set, because its name is invalid or a duplicate, fails every run with
+/// [`ErrorKind::Config`] before any call is made; [`check`](Self::check) reports it immediately.
 ///
 /// ```
 /// use fanweave_core::{Context, Message, Part, Result, ToolCall, ToolSpec, tool::{Tool, Tools}};
@@ -71,7 +71,7 @@ struct Entry {
     tool: Arc<dyn DynTool>,
 }
 
-/// The erased twin of [`Tool`].
+/// Dyn-compatible counterpart of [`Tool`].
 trait DynTool: Send + Sync {
     fn call<'a>(
         &'a self,
@@ -92,7 +92,7 @@ impl<T: Tool> DynTool for T {
     }
 }
 
-/// Reads the arguments of a call of a tool with that schema. The error is meant for whoever wrote them.
+/// Parses the arguments of a call of a tool with that schema. The error is written for the model.
 pub(super) fn read_arguments<T: DeserializeOwned>(
     call: &ToolCall,
     schema: &Value,
@@ -156,23 +156,23 @@ impl Tools {
         Some(Error::new(ErrorKind::Config, message))
     }
 
-    /// The longest that a call of a tool may take that sets no [limit of its own](Tool::timeout). Default: no limit but
-    /// that of the run.
+    /// Timeout for a call of a tool without its [own timeout](Tool::timeout). Default: none but the limit of
+    /// the run.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: Some(limit), ..self }
     }
 
-    /// Most calls of one message that run at once. Default [`DEFAULT_CONCURRENCY`]. Further ones wait in line, which
-    /// does not count against their timeouts.
+    /// Maximum concurrent calls of one message. Default [`DEFAULT_CONCURRENCY`]. Further calls are queued,
+    /// which does not count against their timeouts.
     ///
-    /// Model calls within tools obey the run's own limit besides.
+    /// Model calls within tools also obey the run's own limit.
     #[must_use]
     pub fn concurrency(self, n: NonZeroUsize) -> Self {
         Self { concurrency: n, ..self }
     }
 
-    /// The set, where all tools can be part of it.
+    /// Returns the set, if all tools can be part of it.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with the first name that is there twice, or that no provider takes.
@@ -200,7 +200,7 @@ impl Tools {
         self.entries.iter().map(|entry| &*entry.name)
     }
 
-    /// Whether there is no tool.
+    /// Returns true if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -209,12 +209,12 @@ impl Tools {
         self.entries.iter().find(|entry| *entry.name == *name)
     }
 
-    /// Runs all tool calls of `message` at once, and gives their results in the order of the calls. Empty where there
-    /// are none.
+    /// Runs all tool calls of `message` concurrently, and returns their results in the order of the calls.
+    /// Empty without calls.
     ///
-    /// A call that cannot be made and a tool that fails, panics or takes too long each give a result with
-    /// [`is_error`](ToolResult::is_error), whose content tells the model what was wrong. Each call is a step of the run
-    /// with the name of its tool, which events show.
+    /// A call that cannot be made and a tool that fails, panics or times out each give a result with
+    /// [`is_error`](ToolResult::is_error), whose content is the error for the model. Each call is a step of
+    /// the run with the name of its tool, which events contain.
     ///
     /// # Cancellation
     /// Dropping the future ends all calls. Tools that block run to their end on their threads.
@@ -228,14 +228,14 @@ impl Tools {
         let name = self
             .get(&call.name)
             .map_or_else(|| excerpt(&call.name, MAX_NAME_LEN).into(), |entry| entry.name.clone());
-        // What a tool streams is no piece of the answer.
+        // The deltas of a tool are not part of the answer.
         let cx = cx.without_deltas().undriven().begin(&name).await;
         let result = self.outcome(call, &cx).await;
         let (content, is_error) = match &result {
             Ok(content) => (content.clone(), false),
             Err(error) => (error.to_string(), true),
         };
-        // The error is told of as an event, and to the model.
+        // The error is reported as an event, and to the model.
         let _ = cx.end(&name, result, |_| None).await;
         ToolResult { id: call.id.clone(), content, is_error }
     }

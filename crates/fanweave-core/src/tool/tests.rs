@@ -38,7 +38,7 @@ impl TypedTool for FormatBook {
     }
 }
 
-/// A tool of any name that behaves as its arguments say.
+/// A tool of any name that behaves as its arguments specify.
 struct Any(&'static str, Option<Duration>);
 
 impl Tool for Any {
@@ -104,7 +104,7 @@ fn reply(finish_reason: FinishReason) -> Box<Reply> {
     Box::new(Reply { usage, attempts: 1, finish_reason: Some(finish_reason), ..Reply::default() })
 }
 
-/// A model with a script of messages, and what it was asked.
+/// A model with a script of messages, which records its prompts.
 #[derive(Clone, Default)]
 struct Script {
     answers: Arc<Mutex<VecDeque<Result<Message>>>>,
@@ -362,7 +362,7 @@ async fn a_transcript_is_all_that_was_said() {
         transcript.to_string(),
         "user: count\ncall any({\"say\": \"one\"})\nresult one\nassistant: two\n"
     );
-    // Each message with what its own call used.
+    // Each message with the usage of its own call.
     assert_eq!(transcript.answer().usage().total_tokens(), 13);
 }
 
@@ -393,7 +393,7 @@ async fn tools_that_fail_again_and_again_end_the_run() {
         let twice = NonZeroU32::new(2).unwrap();
         chain(Script::new(answers).tools(any()).run_tools(9).max_failures(twice)).invoke("x").await
     };
-    // A success in between begins the count anew.
+    // A success in between resets the count.
     assert!(run(vec![fails(), mixed(), fails(), says("well")]).await.is_ok());
     let error = run(vec![mixed(), fails(), fails(), says("well")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Step);

@@ -1,4 +1,4 @@
-//! Steps and models of outsiders: they decide when what they call is polled, also in a batch row.
+//! Third-party steps and models: they decide when their calls are polled, also in a batch row.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::styles::{STYLES, Style};
 use crate::verbs::Verb;
 use crate::{ends, limited};
 
-/// A step of an outsider that reads a stream while it calls another model, and hands on its own context.
+/// A third-party step that reads a stream while it calls another model, and passes on its own context.
 struct Lazy {
     verb: Verb,
     style: Style,

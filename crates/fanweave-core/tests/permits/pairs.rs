@@ -11,7 +11,7 @@ use crate::styles::{STYLES, Style};
 use crate::verbs::{ASKED, Inside, VERBS, Verb, drain, nothing, start};
 use crate::{ends, fakes, limited, styles};
 
-/// One verb beside another, within `cx`.
+/// Runs two verbs concurrently, within `cx`.
 pub(crate) async fn run_both(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
     let models = fakes::models(load);
     let run_inner = || drain(start(inner, &models, &nothing(), cx)).boxed();
@@ -87,7 +87,7 @@ async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others(
     assert_eq!(load.calls(), 1);
 }
 
-/// Calls a model after a second, within a permit of its own.
+/// Calls a model after a second, within its own permit.
 struct HoldsPermit(Model);
 
 impl ChatModel for HoldsPermit {

@@ -10,10 +10,10 @@ use futures::future::BoxFuture;
 use crate::styles::{self, STYLES, Style};
 use crate::verbs::{Inside, Models, VERBS, Verb, drain, nothing, start};
 
-/// Makes the models of one part of a plan, given the time that an answer takes to begin and the time for each word.
+/// Makes the models of one part of a plan, from the time to the first word and the time for each word.
 pub(crate) type MakeModels = Arc<dyn Fn(Duration, Duration) -> Models + Send + Sync>;
 
-/// A verb, what runs beside it and in which style, and what runs in its step, tool or generator.
+/// A verb, the plan that runs alongside it and the style, and the plan in its step, tool or generator.
 #[derive(Debug)]
 pub(crate) struct Plan {
     verb: Verb,
@@ -25,7 +25,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// One of at most `depth` levels, whose models take up to twice `unit`.
+    /// A plan of at most `depth` levels, whose models take up to twice `unit`.
     pub(crate) fn random(random: &mut fastrand::Rng, depth: u32, unit: Duration) -> Arc<Self> {
         let verb = random.choice(VERBS).expect("there are verbs");
         let style = random.choice(STYLES).expect("there are styles");
