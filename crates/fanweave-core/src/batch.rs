@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn as_completed_hands_out_the_fast_ones_first() {
+    async fn as_completed_yields_the_fast_ones_first() {
         let chain = step(|ms: u64, _| async move {
             nap(ms).await;
             Ok(ms)
@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_observer_that_panics_fails_no_row_and_hears_on() {
+    async fn an_observer_that_panics_fails_no_row_and_receives_later_events() {
         let seen = Arc::new(AtomicUsize::new(0));
         let (noted, after) = (seen.clone(), seen.clone());
         let note = move |_: &crate::Event| _ = after.fetch_add(1, Ordering::Relaxed);
@@ -526,7 +526,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rows_that_run_go_on_while_nobody_reads() {
+    async fn running_rows_continue_without_a_reader() {
         let chain = step(|ms: u64, _| async move {
             nap(ms).await;
             Ok(tokio::time::Instant::now())

@@ -50,7 +50,8 @@ pub struct Context {
     shared: Arc<Shared>,
     position: Position,
     pieces: Option<DeltaSink>,
-    /// Records whether this step, and the enclosing steps that ask, have emitted a delta. `None` if no step asks.
+    /// Records whether this step, and the enclosing steps that ask, have emitted a delta. `None` if no step
+    /// asks.
     emitted: Option<Arc<EmittedFlag>>,
     /// Number of enclosing steps that have decided on further steps.
     depth: u32,
@@ -256,7 +257,7 @@ impl Context {
     /// that already holds stays.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> Self {
-        // A deadline beyond the range of the clock is no deadline.
+        // A deadline beyond the range of the clock never passes.
         let Some(deadline) = Instant::now().checked_add(limit) else { return self };
         self.with(|s| {
             if s.deadline.is_none_or(|(at, _)| deadline < at) {
@@ -311,7 +312,7 @@ impl Context {
         self.with(|s| s.recursion_limit = n.get())
     }
 
-    /// Makes [cached models](crate::Model::cached) skip their store and call again.
+    /// Makes [cached models](crate::Model::cached) skip their store and call the provider.
     #[must_use]
     pub fn with_fresh_answers(self) -> Self {
         self.with(|s| s.wants_fresh = true)
@@ -476,7 +477,7 @@ impl Context {
         }
     }
 
-    /// Sends a delta to the reader of the stream, if there is one. If there is no room, the returned future
+    /// Sends a delta to the reader of the stream, if there is one. If the channel is full, the returned future
     /// waits for it and resolves to true if the delta has reached the reader.
     fn hand_to_reader(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
         match self.pieces.as_ref()?.send(delta) {

@@ -100,7 +100,7 @@ impl Embedder {
         &self.name
     }
 
-    /// Embeds texts. Sends no request if there are no texts.
+    /// Embeds texts. Sends no request for an empty list.
     ///
     /// # Errors
     /// The provider's, or the transport's. One request that fails for good fails them all.
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_names_its_model_and_no_text_is_no_request() {
+    async fn an_error_names_its_model_and_an_empty_list_makes_no_request() {
         let embedder = Embedder::new(Refuses);
         let error = embedder.embed(["x"]).await.unwrap_err();
         assert_eq!(error.to_string(), "step test/refuses: no");

@@ -70,7 +70,7 @@ pub(crate) enum Sent<'a> {
     Delivered,
     /// It has not, or not yet.
     Dropped,
-    /// There is no room: this future waits for it, and resolves to true if the delta has reached the reader.
+    /// The channel is full: this future waits for room, and resolves to true if the delta has reached the reader.
     Full(BoxFuture<'a, bool>),
 }
 
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_last_model_of_a_chain_is_heard() {
+    async fn only_the_last_model_of_a_chain_emits_deltas() {
         let repeat = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
         let chain =
             prompt("{{ x }}") | Fake::echo() | text() | repeat | prompt("{{ x }}") | Fake::echo() | text();

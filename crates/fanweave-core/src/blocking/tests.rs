@@ -126,7 +126,7 @@ async fn the_verbs_work_inside_a_runtime_of_many_threads() {
 }
 
 #[tokio::test]
-async fn no_more_threads_than_the_limit_are_at_work() {
+async fn no_more_threads_run_than_the_limit_allows() {
     let pool = Pool::new(n(3));
     let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (at_work, max) = (now, peak.clone());
@@ -142,7 +142,7 @@ async fn no_more_threads_than_the_limit_are_at_work() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_of_its_step_and_the_thread_goes_on() {
+async fn a_panic_is_an_error_of_its_step_and_the_thread_continues() {
     let pool = Pool::new(n(1));
     let step = blocking_step_on(&pool, |n: u32, _| if n == 1 { panic!("boom") } else { Ok(n) });
     let rows = step.batch(0..3u32).collect().await;
@@ -151,7 +151,7 @@ async fn a_panic_is_an_error_of_its_step_and_the_thread_goes_on() {
 }
 
 #[tokio::test]
-async fn work_that_nobody_wants_any_more_is_not_begun() {
+async fn dropped_work_is_not_started() {
     let pool = Pool::new(n(1));
     let begun = Arc::new(AtomicUsize::new(0));
     let count = begun.clone();
@@ -185,7 +185,7 @@ fn threads_end_with_their_pool() {
 }
 
 #[tokio::test]
-async fn a_blocking_model_is_heard_while_it_speaks_and_stops_when_nobody_listens() {
+async fn a_blocking_model_streams_and_stops_when_its_reader_is_dropped() {
     struct Counter(Arc<AtomicUsize>);
     impl BlockingChatModel for Counter {
         fn name(&self) -> &str {

@@ -166,11 +166,11 @@ pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, 
                 None => {
                     let given = vars.names().collect::<Vec<_>>().join(", ");
                     let given = if given.is_empty() {
-                        "there are no variables".to_owned()
+                        "no variables are given".to_owned()
                     } else {
                         format!("the variables are {given}")
                     };
-                    Err(Error::new(ErrorKind::Input, format!("there is no variable `{name}`: {given}")))
+                    Err(Error::new(ErrorKind::Input, format!("unknown variable `{name}`: {given}")))
                 }
             })
             .collect();
@@ -307,6 +307,6 @@ mod tests {
     #[tokio::test]
     async fn a_variable_that_cannot_be_picked_is_named() {
         let error = pick(["b"]).invoke(vars! { a: 1 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "step pick: there is no variable `b`: the variables are a");
+        assert_eq!(error.to_string(), "step pick: unknown variable `b`: the variables are a");
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_chosen_chain_is_heard_whether_it_streams_or_not() {
+    async fn the_chosen_chain_emits_deltas_even_if_it_does_not_stream() {
         let streams = chain(Fake::echo()) | text();
         let whole = chain(Fake::echo()) | text() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let either =

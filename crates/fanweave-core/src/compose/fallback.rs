@@ -202,14 +202,14 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
         self.fallback_if(others, |_| true)
     }
 
-    /// As [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next chain.
+    /// Like [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next chain.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing for 10m"))]);
+    /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing"))]);
     /// let answer = chain(failing()).fallback_except_outages([chain(Fake::echo())]);
     /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::Unavailable);
     /// # }
@@ -230,7 +230,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let refused = Fake::script([Err::<&str, _>(Error::new(ErrorKind::ContentFilter, "not this"))]);
-    /// let answer = chain(refused).fallback_if([chain(Fake::echo())], |e| e.kind() != ErrorKind::ContentFilter);
+    /// let falls_back = |e: &Error| e.kind() != ErrorKind::ContentFilter;
+    /// let answer = chain(refused).fallback_if([chain(Fake::echo())], falls_back);
     /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::ContentFilter);
     /// # }
     /// ```
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_breaks_before_the_reader_heard_of_it_falls_back_and_is_tried_again() {
+    async fn a_stream_that_fails_before_its_reader_got_a_delta_falls_back_and_is_retried() {
         struct Breaks;
         impl ChatModel for Breaks {
             fn name(&self) -> &str {
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn where_all_fail_the_error_tells_of_each() {
+    async fn if_all_fail_the_error_contains_each() {
         let error = down("busy").fallback([down("full")]).invoke("x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);
         assert_eq!(

@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_errors_that_may_pass_are_tried_again() {
+    async fn only_retryable_errors_are_retried() {
         assert_eq!(shaky(ErrorKind::Server, 2).retry(hasty(3)).invoke(7u32).await.unwrap(), 7);
         assert!(shaky(ErrorKind::Server, 3).retry(hasty(3)).invoke(7u32).await.is_err());
         assert!(shaky(ErrorKind::BadRequest, 1).retry(hasty(3)).invoke(7u32).await.is_err());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_is_tried_again_until_its_first_piece_and_not_after() {
+    async fn a_stream_is_retried_until_its_first_delta_and_not_after() {
         struct Breaks(Mutex<u32>, bool);
         impl crate::ChatModel for Breaks {
             fn name(&self) -> &str {

@@ -25,7 +25,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 /// ```
 pub struct Timeout<R> {
     inner: R,
-    /// What is limited, as an error says it.
+    /// Name of the limited chain in the error.
     name: String,
     limit: Duration,
 }
@@ -37,7 +37,8 @@ impl<R: Runnable> Runnable for Timeout<R> {
     type Output = R::Output;
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
-        // The limit is in the context too, so that the transport does not wait for a try that cannot end in time.
+        // The limit is in the context too, so that the transport does not wait for an attempt that cannot end in
+        // time.
         let cx = cx.clone().with_timeout(self.limit);
         let end = Instant::now().checked_add(self.limit);
         let late = || {
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_beyond_all_measure_is_none() {
+    async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
         let slow = chain(Fake::echo().latency(Duration::from_secs(3600))).timeout(Duration::MAX);
         let cx = crate::Context::new().with_timeout(Duration::MAX);
         assert_eq!(slow.invoke_in("x", &cx).await.unwrap().text(), "x");
@@ -97,7 +98,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_within_which_others_stand_guard_names_its_step_and_may_be_tried_again() {
+    async fn a_limit_around_other_limits_names_its_step_and_may_be_retried() {
         let attempts = Arc::new(AtomicUsize::new(0));
         let seen = attempts.clone();
         let slow = step(move |n: u32, _| {

@@ -183,8 +183,8 @@ impl Context {
     }
 
     /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and events
-    /// that `work` emits through the context it is given are buffered, and the returned future hands them on. That context is
-    /// [driven](Self::is_driven) unless they are read. A permit that is taken in `work` itself belongs into
+    /// that `work` emits through the context it receives are buffered, and the returned future forwards them.
+    /// That context is [driven](Self::is_driven) unless they are read. Pass a permit taken in `work` itself to
     /// [`hold`](Self::hold), so that it is returned if the buffer is full.
     ///
     /// # Errors

@@ -201,7 +201,7 @@ impl Drop for End {
 }
 
 impl<T: Send + 'static> Owned<Result<T>> {
-    /// Spawns `future` on the current runtime, or on the background runtime if there is none.
+    /// Spawns `future` on the current runtime, or on the background runtime without one.
     pub(super) fn start(work: Arc<Work>, future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         let end = End(work);
         let future = task_locals::propagate(task_locals::here(), async move {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::many::ahead::ahead;
+use crate::many::read_ahead::read_ahead;
 use crate::many::{Many, until_error};
 use crate::{Node, Result, Runnable};
 
@@ -23,7 +23,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         Many::new(node, move |input, cx| {
             let step = step.clone();
             let without_deltas = cx.without_deltas();
-            let results = ahead(self.stream_in(input, cx), move |item: Result<T>| {
+            let results = read_ahead(self.stream_in(input, cx), move |item: Result<T>| {
                 let (step, cx) = (step.clone(), without_deltas.clone());
                 async move { step.run(item?.into(), &cx).await }
             });

@@ -1,11 +1,11 @@
 //! Many-valued chains: one input, a stream of items, each emitted as soon as it is complete.
 
-mod ahead;
-mod both;
+mod collect;
 mod each;
+mod each_and_all;
 mod items;
 pub(crate) mod lines;
-mod weave;
+mod read_ahead;
 
 use std::fmt;
 use std::sync::Arc;

@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_that_cannot_stream_is_heard_in_one_piece() {
+    async fn a_model_that_cannot_stream_emits_one_delta() {
         let run = (chain(Model::new(Mute)) | text()).stream("x");
         let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
         assert_eq!(pieces, ["all at once"]);

@@ -122,14 +122,14 @@ mod tests {
     use crate::{ErrorKind, Message, chain, choice};
 
     #[tokio::test]
-    async fn an_answer_that_is_no_option_is_an_error_that_lists_them() {
+    async fn an_invalid_option_is_an_error_that_lists_them() {
         let error = chain(choice(["yes", "no"])).invoke(Message::assistant("maybe")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
         assert_eq!(error.to_string(), r#"expected one of yes, no, found "maybe""#);
     }
 
     #[tokio::test]
-    async fn options_of_punctuation_are_told_apart() {
+    async fn options_of_punctuation_are_distinguished() {
         assert_eq!(chain(choice(["+", "-"])).invoke(Message::assistant("-")).await.unwrap(), "-");
     }
 

@@ -26,7 +26,7 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 /// ends with that value. An answer without brackets is read as a whole: `42`.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if there is no JSON.
+/// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if the answer contains no JSON.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json};
@@ -136,7 +136,8 @@ fn line_and_column(text: &str, start: usize, error: &serde_json::Error) -> (usiz
     (line, offset + error.column())
 }
 
-/// `text` with the control characters inside its strings escaped. `None` if there are none.
+/// `text` with the control characters inside its strings escaped. `None` without control
+/// characters.
 fn escape_controls(text: &str) -> Option<String> {
     let mut escaped = String::with_capacity(text.len() + 16);
     let (mut inside, mut backslash, mut changed) = (false, false, false);

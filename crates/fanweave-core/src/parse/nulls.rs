@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alternatives_that_come_back_to_themselves_come_to_an_end() {
+    fn recursive_alternatives_terminate() {
         let of =
             json!({ "type": "object", "properties": { "a": { "$ref": "#" }, "n": { "type": "integer" } } });
         let schema = json!({ "anyOf": [of, of, of, of, { "$ref": "#" }] });

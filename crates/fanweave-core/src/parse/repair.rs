@@ -136,7 +136,7 @@ mod tests {
     use crate::{ErrorKind, Message, chain, choice, repair};
 
     #[tokio::test]
-    async fn a_model_is_asked_at_most_so_many_times() {
+    async fn a_model_is_called_at_most_that_many_times() {
         let broken = || Message::assistant("maybe");
         let model = Fake::script([Ok("perhaps"), Ok("yes")]).model();
         let parser = repair(choice(["yes", "no"]), &model, 1);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_sees_the_whole_conversation_when_it_is_asked_again() {
+    async fn a_model_sees_the_whole_conversation_when_it_is_retried() {
         struct Counts;
         impl crate::ChatModel for Counts {
             fn name(&self) -> &str {

@@ -31,8 +31,7 @@ type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
 /// `fanweave::structured`, which derives the schema from the type.
 ///
 /// The provider is asked to enforce the schema, if it can. The answer is deserialised to a `T` and
-/// [checked](Self::check). If it does not fit, the model receives its answer and the error, and is called
-/// again.
+/// [checked](Self::check). If it does not fit, the model receives its answer and the error, and retries.
 ///
 /// # Streaming
 /// Emits the value of the first answer as it grows: strings grow, everything else appears once complete, and
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_hears_what_was_wrong_and_is_asked_at_most_so_often() {
+    async fn a_model_receives_the_error_and_retries_are_limited() {
         let answers = || Fake::script([Ok("n is 3"), Ok(r#"{"n": 300}"#), Ok(r#"{"n": 3}"#)]);
         let number = structured_as::<Number>(answers(), "number", schema());
         assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 3 });
@@ -362,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_type_that_is_no_object_is_asked_for_within_one() {
+    async fn a_type_other_than_an_object_is_wrapped_in_one() {
         let list = json!({ "type": "array", "items": { "type": "string" } });
         for answer in [r#"{"answer": ["a", "b"]}"#, r#"["a", "b"]"#] {
             let model = Fake::script([Ok(answer)]);
@@ -373,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_null_in_the_place_of_what_may_be_left_out_is_left_out() {
+    async fn a_null_of_an_optional_property_is_removed() {
         #[derive(Debug, PartialEq, serde::Deserialize)]
         struct Page {
             #[serde(default)]
@@ -440,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_model_says_before_it_calls_a_tool_is_no_part_of_its_answer() {
+    async fn text_before_a_tool_call_does_not_belong_to_the_answer() {
         struct Says;
         impl crate::ChatModel for Says {
             fn name(&self) -> &str {
@@ -485,7 +484,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_text_is_no_message_of_the_conversation() {
+    async fn an_answer_without_text_is_not_added_to_the_conversation() {
         struct Silent;
         impl crate::ChatModel for Silent {
             fn name(&self) -> &str {

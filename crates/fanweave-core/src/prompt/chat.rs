@@ -23,7 +23,8 @@ use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role
 ///     .system("You are {{ role }}.")
 ///     .history("history")
 ///     .user("{{ question }}");
-/// let vars = vars! { role: "a guide", history: [["user", "Hello"], ["assistant", "Hi!"]], question: "Where to?" };
+/// let history = [["user", "Hello"], ["assistant", "Hi!"]];
+/// let vars = vars! { role: "a guide", history: history, question: "Where to?" };
 /// let prompt = chain(ask).invoke(vars).await?;
 /// assert_eq!(prompt.messages[2], Message::assistant("Hi!"));
 /// assert_eq!(prompt.messages.len(), 4);

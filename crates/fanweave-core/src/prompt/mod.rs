@@ -5,7 +5,7 @@ mod few_shot;
 mod fstring;
 mod partials;
 mod template;
-mod words;
+mod template_check;
 
 use serde::{Deserialize, Serialize};
 
@@ -46,7 +46,7 @@ impl Prompt {
         self
     }
 
-    /// The text of the last user message. Empty if there is none.
+    /// The text of the last user message. Empty without user messages.
     pub fn last_user_text(&self) -> String {
         self.messages.iter().rfind(|m| m.role == Role::User).map(Message::text).unwrap_or_default()
     }

@@ -8,7 +8,7 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
 use super::partials::Partials;
-use super::words;
+use super::template_check;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 
@@ -68,8 +68,8 @@ impl Template {
             minijinja::escape_formatter(out, state, value)
         });
         let text = text.into();
-        if let Some(line) = words::too_long(&text) {
-            let max = words::MAX_CODE_TOKENS;
+        if let Some(line) = template_check::too_long(&text) {
+            let max = template_check::MAX_CODE_TOKENS;
             let message =
                 format!("the template is not valid: line {line}: more than {max} tokens between two braces");
             return Err(Error::new(ErrorKind::Config, message));
@@ -79,7 +79,7 @@ impl Template {
             let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
             Error::new(ErrorKind::Config, format!("the template is not valid: line {line}: {detail}"))
         })?;
-        if let Some((line, message)) = words::unknown(&env, &text) {
+        if let Some((line, message)) = template_check::unknown(&env, &text) {
             let message = format!("the template is not valid: line {line}: {message}");
             return Err(Error::new(ErrorKind::Config, message));
         }
@@ -275,9 +275,9 @@ mod tests {
     #[test]
     fn an_unknown_filter_or_test_is_found_when_the_template_is_read() {
         let says = |text: &str| Template::parse(text).err().map(|error| error.message().to_owned());
-        let filter = "the template is not valid: line 2: there is no filter `uper`: did you mean `upper`?";
+        let filter = "the template is not valid: line 2: unknown filter `uper`: did you mean `upper`?";
         assert_eq!(says("a\n{{ x | uper }}").as_deref(), Some(filter));
-        let test = "the template is not valid: line 1: there is no test `evn`";
+        let test = "the template is not valid: line 1: unknown test `evn`";
         assert_eq!(says("{% if x is not evn %}{% endif %}").as_deref(), Some(test));
         for fine in [
             "{{ x | default('a | b') | join(', ') }} | uper",

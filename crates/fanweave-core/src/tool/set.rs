@@ -48,7 +48,8 @@ const MAX_NAME_LEN: usize = 64;
 /// # async fn main() -> Result<()> {
 /// let tools = Tools::new().tool(Clock).check()?;
 /// let mut asked = Message::assistant("");
-/// asked.parts = vec![Part::ToolCall(ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() })];
+/// let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+/// asked.parts = vec![Part::ToolCall(call)];
 /// let results = tools.execute(&asked, &Context::new()).await;
 /// assert_eq!(results[0].content, "12:00");
 /// # Ok(())
@@ -263,7 +264,7 @@ impl Tools {
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let mut message = format!("there is no tool `{}`", excerpt(name, MAX_NAME_LEN));
+        let mut message = format!("unknown tool `{}`", excerpt(name, MAX_NAME_LEN));
         if let Some(near) = closest(name, self.names()) {
             message += &format!("; did you mean `{near}`?");
         } else if !self.is_empty() {

@@ -150,7 +150,7 @@ async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_beyond_all_time_is_no_limit() {
+async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
     let tools = Tools::new().tool(Any("t", Some(Duration::MAX))).timeout(Duration::MAX);
     let results = tools.execute(&asks(&[("t", r#"{"sleep": 1}"#)]), &Context::new()).await;
     assert_eq!((results[0].content.as_str(), results[0].is_error), ("done", false));
@@ -222,8 +222,8 @@ async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
     let said: Vec<_> =
         said.await.into_iter().map(|(content, is_error)| format!("{is_error} {content}")).collect();
     insta::assert_snapshot!(said.join("\n"), @"
-    true there is no tool `format_bok`; did you mean `format_book`?
-    true there is no tool `weather`; the tools are `any`, `format_book`, `slow`
+    true unknown tool `format_bok`; did you mean `format_book`?
+    true unknown tool `weather`; the tools are `any`, `format_book`, `slow`
     true the arguments are not valid JSON (EOF while parsing an object at line 1 column 16); send one JSON object
     true the arguments do not fit the schema: missing field `author`
     true the disk is full
@@ -525,7 +525,7 @@ async fn dropping_a_run_ends_its_tools() {
 }
 
 #[tokio::test]
-async fn a_round_that_asks_for_a_tool_is_no_end_whatever_its_provider_says() {
+async fn a_round_with_a_tool_call_continues_whatever_the_finish_reason() {
     let mut first = asks(&[("any", "{}")]);
     first.reply = Some(reply(FinishReason::Stop));
     let agent = chain(Script::new([first, says("Done.")]).tools(any()).run_tools(5));

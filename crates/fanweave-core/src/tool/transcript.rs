@@ -54,7 +54,7 @@ impl Transcript {
         None
     }
 
-    /// The last message: the model's answer, if the run succeeded. An empty message if there are none.
+    /// The last message: the model's answer, if the run succeeded. An empty message without messages.
     pub fn answer(&self) -> &Message {
         static NOTHING: Message = Message { role: crate::Role::Assistant, parts: Vec::new(), reply: None };
         self.messages.last().unwrap_or(&NOTHING)

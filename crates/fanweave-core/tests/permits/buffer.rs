@@ -91,7 +91,7 @@ async fn events_and_pieces_of_a_limited_run_are_those_of_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_ends_when_the_run_winds_down_and_one_in_flight_goes_on() {
+async fn a_waiting_call_ends_when_the_run_drains_and_one_in_flight_continues() {
     let drain = CancellationToken::new();
     let cx = limited(1).0.with_draining(drain.clone());
     let slow = chain(Fake::echo().latency(Duration::from_secs(9))) | text();

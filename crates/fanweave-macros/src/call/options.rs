@@ -208,13 +208,13 @@ fn text(value: &Expr) -> Option<String> {
 
 fn unknown(option: &Ident, name: &str) -> Error {
     let message = if name == "stream" {
-        "there is no option `stream`: stream the call itself, `recommend_book(..).stream()`".to_owned()
+        "unknown option `stream`: stream the call itself, `recommend_book(..).stream()`".to_owned()
     } else {
         let near = ALL.iter().map(|known| (strsim::jaro_winkler(name, known), known));
         let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8);
         match near {
-            Some((_, near)) => format!("there is no option `{name}`: did you mean `{near}`?"),
-            None => format!("there is no option `{name}`: the options are `{}`", ALL.join("`, `")),
+            Some((_, near)) => format!("unknown option `{name}`: did you mean `{near}`?"),
+            None => format!("unknown option `{name}`: the options are `{}`", ALL.join("`, `")),
         }
     };
     Error::new(option.span(), message)

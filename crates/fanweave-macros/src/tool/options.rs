@@ -51,7 +51,7 @@ impl Parse for Options {
                 "context" => set(&mut options.context, option.clone()),
                 _ => {
                     let message = format!(
-                        "there is no option `{option}`: the options are `name = \"..\"`, `description = \"..\"`, \
+                        "unknown option `{option}`: the options are `name = \"..\"`, `description = \"..\"`, \
                          `timeout = Duration::from_secs(..)` and `crate = \"..\"`, and on structs `blocking` and `context`"
                     );
                     return Err(Error::new(option.span(), message));

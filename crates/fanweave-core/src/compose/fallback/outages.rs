@@ -151,7 +151,7 @@ async fn what_a_caller_does_not_fall_back_from_is_waited_for_or_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_recovers_and_refuses_is_not_asked_again() {
+async fn one_that_recovers_and_rejects_is_not_retried() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let refuses = step(move |_: Prompt, _| {

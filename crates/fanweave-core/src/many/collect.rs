@@ -1,4 +1,4 @@
-//! Weaving items back together.
+//! Combines the items of a stream: `collect` and `join`.
 
 use std::sync::Arc;
 
@@ -157,7 +157,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_section_is_heard_before_the_outline_has_ended() {
+    async fn the_first_section_is_emitted_before_the_outline_has_ended() {
         let started = Instant::now();
         let mut run = article().stream("x");
         let first = run.next().await.expect("a piece").unwrap();
@@ -222,7 +222,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_fan_out_whose_source_breaks_before_anything_was_heard_falls_back_and_is_tried_again() {
+    async fn a_fan_out_whose_source_fails_before_its_first_delta_falls_back_and_is_retried() {
         let section = || {
             step(|title: String, _| async move {
                 tokio::task::yield_now().await;

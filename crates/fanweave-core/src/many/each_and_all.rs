@@ -6,7 +6,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::oneshot;
 
 use crate::many::Many;
-use crate::many::ahead::ahead;
+use crate::many::read_ahead::read_ahead;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable};
 
@@ -82,8 +82,9 @@ where
             }
         })
         .filter_map(|()| async { None });
-        let each = ahead(items.chain(end), |item: Result<T>| async { self.each.run(item?.into(), cx).await })
-            .try_collect();
+        let each =
+            read_ahead(items.chain(end), |item: Result<T>| async { self.each.run(item?.into(), cx).await })
+                .try_collect();
         let all = async {
             match list.await {
                 Ok(list) => self.all.run(list, cx).await,
@@ -108,7 +109,7 @@ mod tests {
 
     use tokio::time::{Instant, sleep};
 
-    use crate::many::weave::tests::{BreaksOff, Outline};
+    use crate::many::collect::tests::{BreaksOff, Outline};
     use crate::{Error, ErrorKind, Model, chain, step};
 
     #[tokio::test(start_paused = true)]

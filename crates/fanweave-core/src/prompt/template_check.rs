@@ -99,9 +99,9 @@ impl Word<'_> {
         match self {
             Word::Filter(name) => {
                 let hint = closest(name, COMMON).map(|near| format!(": did you mean `{near}`?"));
-                format!("there is no filter `{name}`{}", hint.unwrap_or_default())
+                format!("unknown filter `{name}`{}", hint.unwrap_or_default())
             }
-            Word::Test(name) => format!("there is no test `{name}`"),
+            Word::Test(name) => format!("unknown test `{name}`"),
         }
     }
 }

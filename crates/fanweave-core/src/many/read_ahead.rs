@@ -13,7 +13,7 @@ use crate::many::CONCURRENCY;
 ///
 /// The source is read further even while [`CONCURRENCY`] items are running, so that its request ends at its
 /// own pace. Items that arrive early are queued; the queue is never longer than the answer.
-pub(super) fn ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
+pub(super) fn read_ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
 where
     S: Stream,
     F: FnMut(S::Item) -> W,
