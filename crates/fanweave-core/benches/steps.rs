@@ -13,7 +13,7 @@ use fanweave_core::model::fake::Fake;
 use fanweave_core::{Chain, Context, Delta, Event, Message, Runnable, chain, json, prompt, step, text, vars};
 use futures::StreamExt;
 
-/// Rounds whose median counts.
+/// Number of rounds for the median.
 const ROUNDS: usize = 15;
 
 type Work<'a> = Box<dyn FnMut() + 'a>;
@@ -162,7 +162,7 @@ fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
     });
 }
 
-/// Reads the same JSON once, when all of it is there.
+/// Parses the same JSON once, when it is complete.
 fn parse_whole(pieces: &[Delta]) {
     let text: String = pieces.iter().filter_map(Delta::as_text).collect();
     black_box(serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON"));

@@ -1,4 +1,4 @@
-//! Many inputs through one chain at once: in order, or as they finish.
+//! Runs many inputs through one chain, with results in input order or as they finish.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -15,10 +15,10 @@ use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, task_locals};
 /// Default number of rows in flight. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
 
-/// Rows that may be finished ahead of a slow one, for each row in flight, while results come in input order.
+/// Maximum rows finished ahead of a slow one, for each row in flight, if results are in input order.
 const AHEAD: usize = 16;
 
-/// One row's result.
+/// The result of one row.
 #[derive(Debug)]
 pub struct Row<O> {
     /// Index of its input, from 0.
@@ -29,8 +29,8 @@ pub struct Row<O> {
 
 /// Many inputs for one chain. Made by [`Chain::batch`].
 ///
-/// Each row moves through the chain on its own and has its own result: a row that fails never cancels, delays
-/// or replaces another. Inputs are taken from the iterator only as rows come free.
+/// Each row moves through the chain independently and has its own result: a row that fails never cancels,
+/// delays or replaces another. Inputs are taken from the iterator only when a row can start.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
@@ -90,7 +90,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         if let Some(n) = concurrency {
             cx = cx.with_concurrency(n);
         }
-        // Each row is a task, which polls its chain whether or not its results are read.
+        // Each row is a task, which polls its chain even if its results are not read.
         let cx = cx.driven();
         let mut inputs = inputs.enumerate();
         let task_locals = task_locals::here();
@@ -194,7 +194,7 @@ enum Started<O> {
 /// Dropping it ends all rows in flight.
 pub struct Completed<O> {
     rows: JoinSet<Row<O>>,
-    /// The inputs of the tasks that run.
+    /// The inputs of the running tasks.
     running: HashMap<Id, usize>,
     /// `None` once the inputs have ended.
     start: Option<Box<Start<O>>>,

@@ -30,7 +30,7 @@ impl CacheKey {
     }
 }
 
-/// The same value with the fields of all objects in one order.
+/// The same value with the fields of all objects sorted.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -76,20 +76,20 @@ impl fmt::Debug for CacheKey {
 /// }
 /// ```
 pub trait CacheStore: Send + Sync + 'static {
-    /// The answer that was kept for a request.
+    /// Returns the stored answer for a request.
     ///
     /// # Errors
     /// If the store cannot be read. The call then fails before it costs anything.
     fn get(&self, key: &CacheKey) -> impl Future<Output = Result<Option<Message>>> + Send;
 
-    /// Keeps an answer.
+    /// Stores an answer.
     ///
     /// # Errors
     /// If the store cannot be written. The answer, which is already paid for, is returned anyway.
     fn put(&self, key: &CacheKey, answer: &Message) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Answers in memory: the ones used last, up to a number and a size.
+/// Answers in memory: the most recently used, up to a number and a size.
 ///
 /// ```
 /// use fanweave_core::{MemoryCache, model::fake::Fake};
@@ -122,7 +122,7 @@ impl fmt::Debug for MemoryCache {
 #[derive(Default)]
 struct Kept {
     answers: HashMap<CacheKey, Entry>,
-    /// When each was used last, oldest first.
+    /// The keys by time of last use, oldest first.
     uses: BTreeMap<u64, CacheKey>,
     clock: u64,
     bytes: usize,

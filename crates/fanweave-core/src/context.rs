@@ -73,7 +73,7 @@ struct Shared {
     deadline: Option<(Instant, Duration)>,
     limit: Option<Arc<Limit>>,
     labels: Arc<Labels>,
-    /// Alternatives that were chosen by the name of the part.
+    /// The chosen alternatives, by name of the part.
     choices: Vec<(Arc<str>, Arc<str>)>,
     parameters: Vec<(Arc<str>, Parameters)>,
     recursion_limit: u32,
@@ -112,7 +112,7 @@ enum Channel {
 /// Default maximum of decisions on further steps in one run. 25: the usual limit of agents.
 const RECURSION_LIMIT: u32 = 25;
 
-/// Records whether a step has emitted a delta.
+/// Set once a delta has been emitted.
 #[derive(Default)]
 struct EmittedFlag {
     yet: AtomicBool,
@@ -136,7 +136,7 @@ impl Default for Context {
 }
 
 impl Context {
-    /// No events, no deadline, no limit.
+    /// A context without observers, deadline or limits.
     pub fn new() -> Self {
         let shared = Shared {
             started: Instant::now(),
@@ -243,7 +243,7 @@ impl Context {
         self.with(|s| s.is_last = Some(flag))
     }
 
-    /// The flag that is set when no other call of the run is left.
+    /// The flag that is set when this is the last call of the run.
     pub fn last_call(&self) -> Option<&Arc<AtomicBool>> {
         self.shared.is_last.as_ref()
     }
@@ -253,8 +253,8 @@ impl Context {
         self.shared.has_alternatives
     }
 
-    /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now. A shorter limit
-    /// that already holds stays.
+    /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now. A shorter existing
+    /// limit stays in force.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> Self {
         // A deadline beyond the range of the clock never passes.
@@ -266,7 +266,7 @@ impl Context {
         })
     }
 
-    /// As [`with_timeout`](Self::with_timeout), at a moment.
+    /// Like [`with_timeout`](Self::with_timeout), with a point in time.
     #[must_use]
     pub fn with_deadline(self, at: Instant) -> Self {
         self.with_timeout(at.saturating_duration_since(Instant::now()))
@@ -279,7 +279,7 @@ impl Context {
         self.with(|s| s.limit = Some(Arc::new(Limit::new(n.get(), s.limit.take()))))
     }
 
-    /// Adds a tag for the run and all below it. Events carry it.
+    /// Adds a tag for the run and everything below it. Events carry it.
     #[must_use]
     pub fn with_tag(self, tag: impl Into<Arc<str>>) -> Self {
         self.with(|s| Arc::make_mut(&mut s.labels).tags.push(tag.into()))
@@ -306,7 +306,7 @@ impl Context {
         self.with(|s| set(&mut s.parameters, part, parameters))
     }
 
-    /// Lets [`dynamic`](crate::dynamic) steps decide on further steps `n` times. Default 25.
+    /// Sets the maximum of decisions of [`dynamic`](crate::dynamic) steps in one run. Default 25.
     #[must_use]
     pub fn with_recursion_limit(self, n: NonZeroU32) -> Self {
         self.with(|s| s.recursion_limit = n.get())
@@ -374,22 +374,22 @@ impl Context {
         self.shared.labels.tags()
     }
 
-    /// The metadata of that name.
+    /// The metadata value of that name.
     pub fn metadata(&self, name: &str) -> Option<&Value> {
         self.shared.labels.metadata(name)
     }
 
-    /// The alternative that was chosen for a part.
+    /// The chosen alternative of a part.
     pub(crate) fn choice(&self, part: &str) -> Option<&str> {
         self.shared.choices.iter().find(|(name, _)| **name == *part).map(|(_, choice)| &**choice)
     }
 
-    /// The parameters that were set for a part.
+    /// The parameters set for a part.
     pub(crate) fn parameters(&self, part: &str) -> Option<&Parameters> {
         self.shared.parameters.iter().find(|(name, _)| **name == *part).map(|(_, parameters)| parameters)
     }
 
-    /// One decision on a further step deeper.
+    /// The context after one more decision on a further step.
     ///
     /// # Errors
     /// The limit, if it has been reached.
@@ -401,7 +401,7 @@ impl Context {
         Ok(Self { depth: self.depth + 1, ..self.clone() })
     }
 
-    /// When the run must have ended.
+    /// The deadline of the run.
     pub fn deadline(&self) -> Option<Instant> {
         self.shared.deadline.map(|(at, _)| at)
     }
@@ -411,7 +411,7 @@ impl Context {
         self.shared.limit.is_some()
     }
 
-    /// Names of the steps around this place.
+    /// Names of the enclosing steps.
     pub fn path(&self) -> &Path {
         &self.position.path
     }
@@ -477,8 +477,8 @@ impl Context {
         }
     }
 
-    /// Sends a delta to the reader of the stream, if there is one. If the channel is full, the returned future
-    /// waits for it and resolves to true if the delta has reached the reader.
+    /// Sends a delta to the reader of the stream, if there is one. If the channel is full, the returned
+    /// future waits for it and resolves to true if the delta has reached the reader.
     fn hand_to_reader(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
         match self.pieces.as_ref()?.send(delta) {
             Sent::Delivered => self.mark(|step| &step.by_reader),
@@ -488,7 +488,7 @@ impl Context {
         None
     }
 
-    /// Notes something for all steps around that want to know.
+    /// Sets a flag of all enclosing steps that track it.
     fn mark(&self, what: impl Fn(&EmittedFlag) -> &AtomicBool) {
         let mut emitted = &self.emitted;
         while let Some(step) = emitted {
@@ -497,7 +497,7 @@ impl Context {
         }
     }
 
-    /// Enters the step `name`, and reports that it started.
+    /// Enters the step `name`, and emits its start.
     pub(crate) async fn begin(&self, name: &Arc<str>) -> Self {
         let mut cx = self.clone();
         if self.has_observers() {
@@ -511,7 +511,7 @@ impl Context {
         cx
     }
 
-    /// Leaves the step `name`: reports how it ended, and names it in its error.
+    /// Leaves the step `name`: emits its end, and adds the name to its error.
     pub(crate) async fn end<T>(
         &self,
         name: &Arc<str>,
@@ -610,7 +610,7 @@ impl Context {
         Self { is_driven: false, ..self.with(|s| s.channel = Some(Channel::Reader(channel))) }
     }
 
-    /// Runs `work` until it ends, the deadline passes or the run is cancelled. The work is dropped then.
+    /// Runs `work` until it ends, the deadline passes or the run is cancelled, and then drops it.
     pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let Shared { cancel, deadline, .. } = &*self.shared;
         if cancel.is_none() && deadline.is_none() {
@@ -638,7 +638,7 @@ impl Context {
 impl Channel {
     async fn send(&self, event: Event) {
         match self {
-            // A reader that has gone has dropped the run, and this with it.
+            // A dropped reader has dropped the run, and this future with it.
             Channel::Reader(reader) => _ = reader.send(event).await,
             Channel::Work(work) => {
                 if let Some(full) = work.push(Item::Event(event)) {

@@ -1,4 +1,4 @@
-//! The one way in which work ends at a moment.
+//! Ends work at a deadline.
 
 use std::future::Future;
 

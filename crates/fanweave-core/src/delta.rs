@@ -22,16 +22,16 @@ pub enum Delta {
         /// Text to append.
         text: String,
     },
-    /// More of the model's reasoning.
+    /// Continuation of the model's reasoning.
     Reasoning {
         /// Index of the reasoning block.
         part: u32,
         /// Text to append.
         text: String,
-        /// The provider's opaque token, whole.
+        /// The provider's opaque token, complete.
         signature: Option<String>,
     },
-    /// More of a tool call. Id and name come once; arguments are appended.
+    /// Continuation of a tool call. Id and name arrive once; arguments are appended.
     ToolCall {
         /// Index of the call.
         part: u32,
@@ -42,7 +42,7 @@ pub enum Delta {
         /// Text to append to the arguments.
         arguments: String,
     },
-    /// A part that comes whole and that fanweave does not know, for [`Part::Other`].
+    /// A complete part that fanweave does not know, for [`Part::Other`].
     Other {
         /// Index of the part.
         part: u32,
@@ -56,11 +56,11 @@ pub enum Delta {
         /// The model that answers.
         model: Option<String>,
     },
-    /// Why the model stopped.
+    /// The finish reason.
     Finished(FinishReason),
-    /// Tokens used so far. The last one counts.
+    /// Usage so far. Replaces earlier values.
     Usage(Usage),
-    /// The whole value so far, for steps whose answer is data rather than text. The last one counts.
+    /// The whole value so far, for steps whose answer is data rather than text. Replaces earlier values.
     Value(Value),
     /// A delta of one branch of a [`parallel`](crate::parallel) step.
     Branch {
@@ -87,7 +87,7 @@ impl Delta {
     }
 }
 
-/// The parts of a whole message as deltas, for models whose answer comes at once.
+/// The parts of a whole message as deltas, for models that do not stream.
 pub(crate) fn of_message(message: &Message) -> impl Iterator<Item = Delta> {
     (0u32..).zip(&message.parts).filter_map(|(part, content)| match content {
         Part::Text(text) => Some(Delta::Text { part, text: text.clone() }),
@@ -129,7 +129,7 @@ pub struct Fold {
     reply: Reply,
 }
 
-/// So many parts are looked through faster than they are looked up.
+/// Up to this many parts, a linear search is faster than the index.
 const FEW: usize = 8;
 
 /// The part that a delta belongs to: each kind has its own indices.
@@ -227,7 +227,7 @@ impl Fold {
             self.parts.push((key, empty()));
             let at = self.parts.len() - 1;
             if at == FEW {
-                // Now they are many.
+                // The search becomes slow: build the index.
                 self.indices = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
             } else if at > FEW {
                 self.indices.insert(key, at);
@@ -310,7 +310,7 @@ mod tests {
         for parts in [1, 8, 9, max] {
             let deltas = (0..rounds).flat_map(|round| {
                 (0..parts).flat_map(move |n| {
-                    // Kinds are counted apart.
+                    // Each kind has its own indices.
                     [Delta::Text { part: n, text: format!("{round}") }, call(n, None, &format!("{n} "))]
                 })
             });

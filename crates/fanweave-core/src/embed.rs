@@ -35,7 +35,7 @@ use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 /// # }
 /// ```
 pub trait Embeddings: Send + Sync + 'static {
-    /// `provider/model`, as in `openai/text-embedding-3-small`.
+    /// `provider/model`, such as `openai/text-embedding-3-small`.
     fn name(&self) -> &str;
 
     /// Embeds `texts`: one vector for each, in their order, all of the same length.
@@ -55,7 +55,7 @@ pub trait Embeddings: Send + Sync + 'static {
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Embedded {
-    /// One for each text, in order.
+    /// One vector for each text, in order.
     pub vectors: Vec<Vec<f32>>,
     /// Tokens of all texts together. Zero if the provider did not report it.
     pub usage: Usage,
@@ -103,7 +103,7 @@ impl Embedder {
     /// Embeds texts. Sends no request for an empty list.
     ///
     /// # Errors
-    /// The provider's, or the transport's. One request that fails for good fails them all.
+    /// The error of the provider or the transport. One request that fails permanently fails them all.
     pub async fn embed<T: Into<String>>(&self, texts: impl IntoIterator<Item = T>) -> Result<Embedded> {
         self.run(texts.into_iter().map(Into::into).collect(), &Context::new()).await
     }

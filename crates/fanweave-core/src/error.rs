@@ -13,7 +13,7 @@ use crate::Message;
 /// call for rate limits.
 const LONG: Duration = Duration::from_secs(120);
 
-/// The result of everything that can fail here.
+/// The result type of fanweave.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Maximum bytes of a provider's body or an answer that an error keeps. 2 KiB: a screenful.
@@ -24,29 +24,29 @@ pub const EXCERPT_BYTES: usize = 2048;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The provider does not know the key, or none was given.
+    /// The provider rejected the API key, or no key is set.
     Authentication,
-    /// The key is known but may not do this.
+    /// The key is valid but lacks permission.
     Permission,
     /// The model, endpoint or resource does not exist.
     NotFound,
-    /// The provider refused the request as malformed.
+    /// The provider rejected the request as malformed.
     BadRequest,
-    /// The prompt and the answer do not fit the model's context.
+    /// The prompt and the answer exceed the model's context window.
     ContextLength,
-    /// Refused by a content filter.
+    /// Rejected by a content filter.
     ContentFilter,
-    /// Too many requests or tokens for now.
+    /// The rate limit for requests or tokens is exceeded.
     RateLimited,
     /// The account has run out of credit or of its daily quota: waiting will not help.
     QuotaExhausted,
-    /// The provider is out of capacity for now.
+    /// The provider is temporarily out of capacity.
     Overloaded,
-    /// The provider failed on its side.
+    /// The provider failed with an internal error.
     Server,
     /// A deadline passed.
     Timeout,
-    /// The network failed: name look-up, connect, TLS, reset.
+    /// The network failed: name resolution, connect, TLS, reset.
     Connection,
     /// The provider has been failing for longer than the outage timeout. A state of the account, not of this
     /// request: the failures are not counted as attempts of the call, and the same call may succeed later.
@@ -57,19 +57,19 @@ pub enum ErrorKind {
     StreamIncomplete,
     /// The run was cancelled.
     Cancelled,
-    /// A setting is wrong: unknown model, bad URL, concurrency 0.
+    /// A setting is invalid: unknown model, bad URL, concurrency 0.
     Config,
-    /// The input of a step is wrong: a missing variable, a value of the wrong type.
+    /// The input of a step is invalid: a missing variable, a value of the wrong type.
     Input,
-    /// A parser could not read a model's answer.
+    /// A parser could not parse a model's answer.
     Parse,
-    /// A step of the caller's own failed.
+    /// A custom step of the caller failed.
     Step,
     /// A stream ended without a single delta.
     Empty,
-    /// Steps decided on further steps too often.
+    /// Dynamic steps exceeded the recursion limit.
     RecursionLimit,
-    /// A step panicked. The panic ended that row only.
+    /// A step panicked. The panic ended only that row.
     Panic,
 }
 
@@ -80,7 +80,7 @@ impl ErrorKind {
         matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete)
     }
 
-    /// The name in logs and journals: `rate_limited`.
+    /// The name in logs and journals, such as `rate_limited`.
     pub fn as_str(self) -> &'static str {
         use ErrorKind::*;
         match self {
@@ -117,7 +117,7 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why a step failed. Cheap to clone, so that one failure can be reported in several places.
+/// The error of a step. Cheap to clone, so that one failure can be reported in several places.
 ///
 /// `Display` finishes the sentence "failed to run":
 /// `step outline: openai answered 429 (request req_7f), asked to wait 20s: Rate limit reached`. It never
@@ -175,7 +175,7 @@ impl Error {
         }))
     }
 
-    /// A failure of the caller's own code inside a step.
+    /// A failure of custom code inside a step.
     pub fn step(source: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(ErrorKind::Step, source.to_string()).with_source(source)
     }
@@ -239,12 +239,12 @@ impl Error {
         self.0.status
     }
 
-    /// The provider that failed, as in `openai`.
+    /// The provider that failed, such as `openai`.
     pub fn provider(&self) -> Option<&str> {
         self.0.provider.as_deref()
     }
 
-    /// The provider's own code, as in `insufficient_quota`.
+    /// The provider's own error code, such as `insufficient_quota`.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
@@ -264,7 +264,7 @@ impl Error {
         self.0.body.as_deref()
     }
 
-    /// Names of the steps around the failure, outermost first.
+    /// Names of the enclosing steps, outermost first.
     pub fn path(&self) -> impl Iterator<Item = &str> {
         self.0.path.iter().rev().map(AsRef::as_ref)
     }
@@ -279,7 +279,7 @@ impl Error {
         self
     }
 
-    /// Names the provider.
+    /// Sets the provider.
     pub fn with_provider(self, provider: impl Into<Arc<str>>) -> Self {
         self.with(|e| e.provider = Some(provider.into()))
     }
@@ -289,7 +289,7 @@ impl Error {
         self.with(|e| e.status = Some(status))
     }
 
-    /// Sets the provider's own code.
+    /// Sets the provider's own error code.
     pub fn with_code(self, code: impl Into<String>) -> Self {
         self.with(|e| e.code = Some(code.into()))
     }
@@ -299,7 +299,7 @@ impl Error {
         self.with(|e| e.request_id = Some(id.into()))
     }
 
-    /// Sets how long the provider asked to wait.
+    /// Sets the wait that the provider asked for.
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.with(|e| e.retry_after = Some(wait))
     }
@@ -309,18 +309,18 @@ impl Error {
         self.with(|e| e.retryable = Some(retryable))
     }
 
-    /// Sets how many requests were sent.
+    /// Sets the number of requests that were sent.
     pub fn with_attempts(self, attempts: u32) -> Self {
         self.with(|e| e.attempts = attempts)
     }
 
-    /// Keeps the beginning of a body. The caller has redacted it.
+    /// Keeps the beginning of a body. The caller must have redacted it.
     pub fn with_body(self, body: &str) -> Self {
         let body = excerpt(body, EXCERPT_BYTES);
         self.with(|e| e.body = Some(body))
     }
 
-    /// Adds the name of a step around the failure. Called from the inside out.
+    /// Adds the name of an enclosing step. Called from the inside out.
     pub fn with_step(self, name: impl Into<Arc<str>>) -> Self {
         self.with(|e| e.path.push(name.into()))
     }
@@ -335,7 +335,7 @@ impl Error {
         self.with(|e| e.message = message.into())
     }
 
-    /// Keeps the underlying error.
+    /// Sets the source error.
     pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.with(|e| e.source = Some(Arc::new(source)))
     }

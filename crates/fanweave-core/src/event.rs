@@ -26,14 +26,14 @@ impl fmt::Display for RunId {
     }
 }
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The run of the step that it happened in.
+    /// The run of the step that emitted it.
     pub run: RunId,
-    /// The run of the step around it. `None` at the top.
+    /// The run of the enclosing step. `None` at the top.
     pub parent: Option<RunId>,
-    /// Names of the steps around it, outermost first.
+    /// Names of the enclosing steps, outermost first.
     pub path: Path,
     /// Time since the whole run began, on the monotonic clock.
     pub at: Duration,
@@ -43,12 +43,12 @@ pub struct Event {
 }
 
 impl Event {
-    /// The tags of the run that it happened in, outermost first.
+    /// The tags of the run, outermost first.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.labels.tags()
     }
 
-    /// The metadata of that name, as the nearest scope set it.
+    /// The metadata value of that name, as the innermost scope set it.
     pub fn metadata(&self, name: &str) -> Option<&Value> {
         self.labels.metadata(name)
     }
@@ -97,18 +97,18 @@ pub enum EventKind {
     FirstByte,
     /// The first chunk of a streamed answer arrived.
     FirstChunk,
-    /// A try failed and another one follows.
+    /// An attempt failed and will be retried.
     Retrying {
-        /// The number of the try that failed, from 1.
+        /// The number of the failed attempt, from 1.
         attempt: u32,
         /// Time until the next attempt.
         wait: Duration,
-        /// Why it failed.
+        /// The error of the attempt.
         error: Error,
     },
     /// The reply of a model. Its [`StepFinished`](Self::StepFinished) follows.
     Answered(Arc<Message>),
-    /// A step ended well.
+    /// A step succeeded.
     StepFinished {
         /// The reply of the provider, for a step that called one.
         reply: Option<Arc<Reply>>,
@@ -117,7 +117,7 @@ pub enum EventKind {
     StepFailed(Error),
 }
 
-/// The reason why a call waits before its request is sent.
+/// The reason for the wait of a call before its request is sent.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, WaitReason};
@@ -128,7 +128,7 @@ pub enum EventKind {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum WaitReason {
-    /// The run has its maximum of calls in flight.
+    /// The run has its maximum number of calls in flight.
     Concurrency,
     /// The account has reached a limit, or earlier calls are queued for it.
     Limit,
@@ -170,7 +170,7 @@ impl fmt::Display for WaitReason {
 /// # }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Takes note of `event`.
+    /// Called with each event.
     fn on_event(&self, event: &Event);
 }
 

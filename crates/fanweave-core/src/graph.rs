@@ -26,9 +26,9 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq)]
 enum Parts {
     None,
-    /// One after the other.
+    /// In sequence.
     Sequence(Vec<Node>),
-    /// All of them, at the same time.
+    /// All of them, concurrently.
     All(Vec<(String, Node)>),
     /// One of them.
     One(Vec<(String, Node)>),
@@ -47,7 +47,7 @@ impl Node {
         Self::step(short_name(std::any::type_name::<T>()))
     }
 
-    /// One after the other. A sequence within becomes part of it.
+    /// Steps in sequence. A nested sequence is flattened.
     pub fn sequence(nodes: impl IntoIterator<Item = Node>) -> Self {
         let mut all = Vec::new();
         for node in nodes {
@@ -62,17 +62,17 @@ impl Node {
         Self { label: String::new(), parts: Parts::Sequence(all), input: None }
     }
 
-    /// Several at the same time, each with its name.
+    /// Several steps run concurrently, each with its name.
     pub fn all_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
         Self { label: label.into(), parts: Parts::All(parts.into_iter().collect()), input: None }
     }
 
-    /// One of several, each with its name.
+    /// One of several steps, each with its name.
     pub fn one_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
         Self { label: label.into(), parts: Parts::One(parts.into_iter().collect()), input: None }
     }
 
-    /// A step around others.
+    /// A step that wraps others.
     pub fn around(label: impl Into<String>, inner: impl IntoIterator<Item = Node>) -> Self {
         let inner = match Self::sequence(inner) {
             Node { parts: Parts::Sequence(nodes), .. } => nodes,
@@ -81,7 +81,7 @@ impl Node {
         Self { label: label.into(), parts: Parts::Within(inner), input: None }
     }
 
-    /// The same under another name.
+    /// The same node under another name.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         match self.parts {
@@ -156,7 +156,7 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The picture of something that is made of `root` and takes an `I` to an `O`.
+    /// The diagram of `root`, a step from `I` to `O`.
     pub fn of<I: 'static, O: 'static>(root: Node) -> Self {
         let input = root.input().cloned().unwrap_or_else(schema::<I>);
         Self { root, input, output: schema::<O>() }
@@ -172,7 +172,7 @@ impl Graph {
         &self.output
     }
 
-    /// A flow chart in the language of Mermaid.
+    /// A flowchart in the Mermaid language.
     pub fn to_mermaid(&self) -> String {
         let mut chart = Chart { lines: vec!["flowchart TD".to_owned()], nodes: 0, depth: 1 };
         chart.draw(&self.root);
@@ -181,7 +181,7 @@ impl Graph {
         text
     }
 
-    /// A tree, for terminals.
+    /// A tree for terminals.
     pub fn to_ascii(&self) -> String {
         let mut text = String::new();
         match &self.root.parts {
@@ -229,7 +229,7 @@ fn one_line(label: &str) -> String {
     label.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A flow chart while it is drawn.
+/// A flowchart in progress.
 struct Chart {
     lines: Vec<String>,
     nodes: usize,
@@ -325,7 +325,7 @@ fn escaped(label: &str) -> String {
     if text.is_empty() { " ".to_owned() } else { text }
 }
 
-/// The JSON schema of a type that is known here, or else its name.
+/// The JSON schema of a known type, otherwise its name.
 fn schema<T: 'static>() -> Value {
     let of = TypeId::of::<T>();
     let is = |other: TypeId| of == other;

@@ -8,13 +8,13 @@ use serde_json::Value;
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Role {
-    /// Instructions that hold for the whole conversation.
+    /// Instructions for the whole conversation.
     System,
-    /// The person, or the program in their place.
+    /// The person, or the program that acts for them.
     User,
     /// The model.
     Assistant,
-    /// The answer of a tool.
+    /// The result of a tool call.
     Tool,
 }
 
@@ -43,7 +43,7 @@ impl Message {
         Self { role, parts: vec![Part::Text(text.into())], reply: None }
     }
 
-    /// An instruction that holds for the whole conversation.
+    /// An instruction for the whole conversation.
     pub fn system(text: impl Into<String>) -> Self {
         Self::new(Role::System, text)
     }
@@ -74,7 +74,7 @@ impl Message {
         }
     }
 
-    /// The tool calls that the model asks for, in order.
+    /// The tool calls of the model, in order.
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.parts.iter().filter_map(|part| match part {
             Part::ToolCall(call) => Some(call),
@@ -100,13 +100,13 @@ impl Message {
 pub enum Part {
     /// Plain text.
     Text(String),
-    /// A picture.
+    /// An image.
     Image(Media),
     /// A recording.
     Audio(Media),
     /// A document.
     File(Media),
-    /// A tool that the model wants called.
+    /// A tool call of the model.
     ToolCall(ToolCall),
     /// The result of a tool call.
     ToolResult(ToolResult),
@@ -114,7 +114,7 @@ pub enum Part {
     Reasoning {
         /// The text, if the provider shows it.
         text: String,
-        /// The provider's opaque token, which must go back unchanged with the next request.
+        /// The provider's opaque token, which must be sent back unchanged with the next request.
         signature: Option<String>,
     },
     /// A part unknown to fanweave, passed through unchanged.
@@ -131,7 +131,7 @@ impl Part {
     }
 }
 
-/// A picture, recording or document: by reference or inline.
+/// An image, recording or document: by reference or inline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Media {
@@ -139,21 +139,21 @@ pub enum Media {
     Url(String),
     /// The bytes, base64.
     Inline {
-        /// Media type, as in `image/png`.
+        /// Media type, such as `image/png`.
         media_type: String,
         /// Base64 with padding.
         base64: String,
     },
 }
 
-/// A tool that the model wants called.
+/// A tool call of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The provider's id, which the result must name.
     pub id: String,
-    /// The tool.
+    /// Name of the tool.
     pub name: String,
-    /// The arguments as the model wrote them: meant to be a JSON object, not yet checked.
+    /// The arguments as the model wrote them: usually a JSON object, not yet validated.
     pub arguments: String,
 }
 
@@ -163,7 +163,7 @@ impl ToolCall {
     /// # Errors
     /// The parser's error if the arguments are not valid JSON.
     pub fn parse_arguments(&self) -> serde_json::Result<Value> {
-        // Some providers send nothing at all for a tool without parameters.
+        // Some providers send an empty text for a tool without parameters.
         let arguments = if self.arguments.trim().is_empty() { "{}" } else { &self.arguments };
         serde_json::from_str(arguments)
     }
@@ -172,7 +172,7 @@ impl ToolCall {
 /// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
-    /// The id of the [`ToolCall`] that this answers.
+    /// The id of the [`ToolCall`] that this is the result of.
     pub id: String,
     /// The content that the model reads.
     pub content: String,
@@ -189,7 +189,7 @@ pub struct Reply {
     pub request_id: Option<String>,
     /// The model that answered, verbatim.
     pub model: Option<String>,
-    /// Why the model stopped.
+    /// The finish reason.
     pub finish_reason: Option<FinishReason>,
     /// Tokens used.
     pub usage: Usage,
@@ -203,20 +203,20 @@ pub struct Reply {
     pub raw: Option<Value>,
 }
 
-/// Why a model stopped.
+/// Finish reason of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// It had said everything, or met a stop sequence.
+    /// The answer is complete, or ended at a stop sequence.
     Stop,
-    /// It reached the token limit.
+    /// The answer reached the token limit.
     Length,
-    /// It asks for tools.
+    /// The model calls tools.
     ToolCalls,
-    /// A content filter cut it off.
+    /// A content filter ended the answer.
     ContentFilter,
-    /// It declined to answer.
+    /// The model declined to answer.
     Refusal,
     /// Any other reason, verbatim.
     #[serde(untagged)]
@@ -237,17 +237,17 @@ impl FinishReason {
     }
 }
 
-/// Tokens of one call or of many. Missing numbers count as zero.
+/// Token usage of one call or of many. Missing numbers count as zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens of the prompt, cached ones included.
+    /// Tokens of the prompt, including cached ones.
     pub input_tokens: u64,
-    /// Tokens of the answer, reasoning included.
+    /// Tokens of the answer, including reasoning.
     pub output_tokens: u64,
     /// Tokens of the prompt that the provider had cached.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
-    /// Tokens of the answer that were reasoning.
+    /// Tokens of the answer that are reasoning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
 }
@@ -280,7 +280,7 @@ impl Usage {
         }
     }
 
-    /// Prompt and answer together.
+    /// Tokens of prompt and answer together.
     pub fn total_tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }

@@ -56,7 +56,7 @@ impl DeltaSink {
                 }
                 DeltaSink::Reader(Reader::Run(run)) => {
                     let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Delivered };
-                    // A reader that has gone has dropped the run, and this with it.
+                    // A dropped reader has dropped the run, and this future with it.
                     return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
                 }
             }
@@ -68,9 +68,10 @@ impl DeltaSink {
 pub(crate) enum Sent<'a> {
     /// It has reached the reader.
     Delivered,
-    /// It has not, or not yet.
+    /// It has not reached the reader, or not yet.
     Dropped,
-    /// The channel is full: this future waits for room, and resolves to true if the delta has reached the reader.
+    /// The channel is full: this future waits for room, and resolves to true if the delta has reached the
+    /// reader.
     Full(BoxFuture<'a, bool>),
 }
 
@@ -80,7 +81,7 @@ struct RunDriver<T, O> {
     work: Option<BoxFuture<'static, Result<O>>>,
     output: Option<Result<O>>,
     bell: Arc<ReaderWaker>,
-    /// Rings the bell.
+    /// Wakes the reader.
     ring: Waker,
 }
 
@@ -275,7 +276,7 @@ pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
     }
 }
 
-/// One run of a chain: a stream of everything that happens in it. A failure is an event too.
+/// One run of a chain: a stream of its events. A failure is an event too.
 ///
 /// ```
 /// use futures::StreamExt;

@@ -16,7 +16,7 @@ use crate::{Context, Delta, Graph, Node, Result};
 
 /// A step: one input, one output.
 ///
-/// `run` is all that an author writes. Everything else, batches and streams among it, follows from it.
+/// An author implements only `run`. Everything else, including batches and streams, is derived from it.
 ///
 /// ```
 /// use fanweave_core::{Context, Result, Runnable, chain};
@@ -118,7 +118,7 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
     }
 }
 
-/// Runs a step within the run of another one: see [`Runnable::DRIVES_CALLS`].
+/// Runs a step within the run of an enclosing one: see [`Runnable::DRIVES_CALLS`].
 pub(crate) fn run_within<'a, R: Runnable>(
     step: &'a R,
     input: R::Input,
@@ -134,7 +134,7 @@ async fn run_undriven<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> R
     step.run(input, &cx.clone().undriven()).await
 }
 
-/// A chain of steps from `I` to `O`: named, stored, cloned and shared between tasks at will.
+/// A chain of steps from `I` to `O`, which can be named, stored, cloned and shared between tasks.
 ///
 /// ```
 /// use fanweave_core::{Chain, Vars, model::fake::Fake, prompt, text, vars};
@@ -162,7 +162,7 @@ impl<I, O> fmt::Debug for Chain<I, O> {
     }
 }
 
-/// A chain of one step.
+/// A chain with one step.
 pub fn chain<R: Runnable>(step: R) -> Chain<R::Input, R::Output> {
     Chain(Arc::new(step))
 }
@@ -195,7 +195,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
         self.0.run(input.into(), &Context::new()).await
     }
 
-    /// As [`invoke`](Self::invoke), with a deadline, cancellation, observers or a limit of the caller's.
+    /// Like [`invoke`](Self::invoke), with a context: a deadline, cancellation, observers or a limit.
     ///
     /// # Errors
     /// Like `invoke`, and `Timeout` or `Cancelled` if `cx` ends the run.
@@ -203,7 +203,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
         cx.guard(self.0.run(input.into(), cx)).await
     }
 
-    /// Runs the chain over many inputs at once. See [`Batch`].
+    /// Runs the chain over many inputs concurrently. See [`Batch`].
     pub fn batch<T: Into<I> + 'static, Rows>(&self, inputs: Rows) -> Batch<I, O>
     where
         Rows: IntoIterator<Item = T>,
@@ -217,7 +217,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
         self.stream_in(input, &Context::new())
     }
 
-    /// As [`stream`](Self::stream), within `cx`.
+    /// Like [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: impl Into<I>, cx: &Context) -> Run<O> {
         Run::new(self, input.into(), cx.clone())
     }
@@ -227,7 +227,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
         self.events_in(input, &Context::new())
     }
 
-    /// As [`events`](Self::events), within `cx`.
+    /// Like [`events`](Self::events), within `cx`.
     pub fn events_in(&self, input: impl Into<I>, cx: &Context) -> EventRun<O> {
         EventRun::new(self, input.into(), cx.clone())
     }

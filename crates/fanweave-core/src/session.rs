@@ -25,14 +25,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The session with the id `id`. Empty if it does not exist.
     fn load(&self, id: &str) -> impl Future<Output = Result<Session>> + Send;
 
-    /// Adds messages at the end.
+    /// Appends messages.
     fn append(&self, id: &str, messages: Vec<Message>) -> impl Future<Output = Result<()>> + Send;
 
     /// Replaces `of`, that is the summary and the first messages, with `summary`. Changes nothing if the
     /// session no longer begins with them, because of a concurrent summary.
     fn summarise(&self, id: &str, of: &Session, summary: String) -> impl Future<Output = Result<()>> + Send;
 
-    /// Forgets the session.
+    /// Deletes the session.
     fn clear(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
 }
 
@@ -106,15 +106,15 @@ impl Sessions {
     /// The session with the id `id`. Empty if it does not exist.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn load(&self, id: &str) -> Result<Session> {
         self.0.load(id).await
     }
 
-    /// Adds messages at the end.
+    /// Appends messages.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn append(&self, id: &str, messages: Vec<Message>) -> Result<()> {
         self.0.append(id, messages).await
     }
@@ -123,15 +123,15 @@ impl Sessions {
     /// messages. Changes nothing if the session no longer begins with them, because of a concurrent summary.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn summarise(&self, id: &str, of: &Session, summary: String) -> Result<()> {
         self.0.summarise(id, of, summary).await
     }
 
-    /// Forgets the session.
+    /// Deletes the session.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn clear(&self, id: &str) -> Result<()> {
         self.0.clear(id).await
     }

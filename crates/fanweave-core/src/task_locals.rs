@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures::future::Either;
 
-/// Whatever it is: this crate only carries it.
+/// Opaque task-locals: this crate only propagates them.
 pub type TaskLocals = Arc<dyn Any + Send + Sync>;
 
 tokio::task_local! {
@@ -18,7 +18,7 @@ pub fn here() -> Option<TaskLocals> {
     TASK_LOCALS.try_with(Arc::clone).ok()
 }
 
-/// Lets `task_locals` hold within `future`.
+/// Sets `task_locals` within `future`.
 pub fn within<F: Future>(task_locals: TaskLocals, future: F) -> impl Future<Output = F::Output> {
     TASK_LOCALS.scope(task_locals, future)
 }

@@ -1,4 +1,4 @@
-//! The named values that fill a prompt template.
+//! The variables of a prompt template.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -41,7 +41,7 @@ impl Vars {
         }
     }
 
-    /// Sets `name`, and hands back the value it had.
+    /// Sets `name`, and returns its previous value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         self.0.insert(name.into(), value.into())
     }
@@ -97,7 +97,7 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
     }
 }
 
-/// Writes [`Vars`]: names, and values that `serde_json::json!` takes.
+/// Makes [`Vars`] from names and values that `serde_json::json!` accepts.
 ///
 /// ```
 /// let vars = fanweave_core::vars! { topic: "bears", tags: ["a", "b"] };

@@ -10,7 +10,7 @@ pub(crate) fn plain() -> Path {
     parse_quote!(::fanweave)
 }
 
-/// The path of `crate = ".."`, whose first word is next.
+/// Parses the path of `crate = ".."`. The keyword `crate` is next in the input.
 pub(crate) fn parse(input: ParseStream<'_>) -> Result<Path> {
     let option = input.parse::<Token![crate]>()?;
     let wanted = |span| Error::new(span, "expected `crate = \"..\"`, with the path of the fanweave crate");

@@ -15,13 +15,13 @@ pub fn prompt(input: TokenStream) -> TokenStream {
     prompt::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a tool of a function or of a struct: see `fanweave::tool`.
+/// Makes a tool from a function or a struct: see `fanweave::tool`.
 #[proc_macro_attribute]
 pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
     tool::expand(options.into(), item.into()).into()
 }
 
-/// Makes a call of a function that returns its prompt: see `fanweave::call`.
+/// Turns a function that returns its prompt into an LLM call: see `fanweave::call`.
 #[proc_macro_attribute]
 pub fn call(options: TokenStream, item: TokenStream) -> TokenStream {
     call::expand(options.into(), item.into()).into()

@@ -1,4 +1,4 @@
-//! Models that block.
+//! Blocking models.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt,
 /// Maximum deltas that wait for their reader. A slow reader then slows the model down.
 const CHANNEL: usize = 64;
 
-/// A chat model whose author has no async code: a library that blocks, or a model in this process.
+/// A chat model without async code: a blocking library, or a model in this process.
 ///
 /// ```
 /// use fanweave_core::blocking::{BlockingChatModel, DeltaSender};
@@ -41,7 +41,7 @@ const CHANNEL: usize = 64;
 /// # }
 /// ```
 pub trait BlockingChatModel: Send + Sync + 'static {
-    /// `provider/model`, as in `local/parrot`.
+    /// `provider/model`, such as `local/parrot`.
     fn name(&self) -> &str;
 
     /// Answers `prompt`. Emits deltas with `deltas` if the model can stream; otherwise the whole answer
@@ -81,12 +81,12 @@ impl DeltaSender {
 }
 
 impl Model {
-    /// A handle on a model that blocks. Its calls run on the [shared pool](Pool::shared) of threads.
+    /// A handle on a blocking model. Its calls run on the [shared pool](Pool::shared) of threads.
     pub fn blocking(model: impl BlockingChatModel) -> Self {
         Self::blocking_on(Pool::shared(), model)
     }
 
-    /// As [`blocking`](Self::blocking), on another pool.
+    /// Like [`blocking`](Self::blocking), on another pool.
     pub fn blocking_on(pool: &Pool, model: impl BlockingChatModel) -> Self {
         Self::new(OnThreads { pool: pool.clone(), model: Arc::new(model) })
     }

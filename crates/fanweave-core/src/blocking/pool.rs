@@ -1,4 +1,5 @@
-//! Threads for steps that block: bounded, elastic, and shared with nothing that async code needs.
+//! Threads for blocking steps: bounded, started on demand, and separate from the threads of the async
+//! runtime.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +18,7 @@ pub const DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is no
 /// Idle time after which a thread ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A pool of threads for work that blocks. Cheap to clone; a clone is the same pool.
+/// A pool of threads for blocking work. Cheap to clone; clones share the pool.
 ///
 /// Threads are started on demand, up to the limit, and end after 10 s without work; further work is queued
 /// and holds no thread. A thread that waits for async work with [`wait`](super::wait), or with the blocking
@@ -45,7 +46,7 @@ struct Owner(Arc<Inner>);
 pub(super) struct Inner {
     max: usize,
     state: Mutex<State>,
-    /// There is work, or the pool is gone.
+    /// Notified when there is work, or when the pool is dropped.
     changed: Condvar,
 }
 
@@ -53,18 +54,18 @@ pub(super) struct Inner {
 struct State {
     queue: VecDeque<Job>,
     threads: usize,
-    /// Threads that wait for work.
+    /// Idle threads.
     idle: usize,
-    /// Threads that wait for async work: others may run in their place.
+    /// Threads that wait for async work and do not count against the limit.
     waiting: usize,
-    /// The last handle is gone.
+    /// Set when the last handle is dropped.
     is_closed: bool,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// The pool that this thread works for.
+    /// The pool of this thread.
     static OWN: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
 }
 
@@ -102,7 +103,7 @@ impl Pool {
         result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the pool has ended")))
     }
 
-    /// Threads that the pool has now, idle ones included.
+    /// Number of threads of the pool, including idle ones.
     pub fn threads(&self) -> usize {
         self.inner().lock().threads
     }

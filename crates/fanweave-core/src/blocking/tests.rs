@@ -45,7 +45,7 @@ async fn worst_slip(work: impl Future<Output = ()>) -> Duration {
 async fn two_hundred_blocking_models_beside_a_heartbeat_do_not_make_it_slip() {
     let model = chain(Model::blocking(Sleeper));
     let mut slips = Vec::new();
-    // The machine may be busy with something else: then the heartbeat slips without the models too.
+    // A busy machine delays the heartbeat even without the models.
     for _ in 0..3 {
         let started = Instant::now();
         let calls = async {

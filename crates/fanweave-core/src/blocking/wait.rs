@@ -1,4 +1,4 @@
-//! Waiting for async work on a thread that may block.
+//! Waits for async work on a thread that may block.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,10 +10,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::pool::aside;
 
-/// Threads of the runtime in the background. They carry sockets and timers, and the rows of batches.
+/// Threads of the background runtime. They drive sockets and timers, and the rows of batches.
 const WORKERS: usize = 2;
 
-/// Runs `future` to its end on this thread, which blocks meanwhile.
+/// Runs `future` to its end and blocks this thread meanwhile.
 ///
 /// It needs no runtime, and works within one, which it does not use. Timers, sockets and spawned tasks run on
 /// a small background runtime, which starts with the first call and lasts as long as the process. A future
@@ -35,7 +35,7 @@ pub fn wait<F: Future>(future: F) -> F::Output {
     aside(|| park_until_done(future))
 }
 
-/// The runtime in the background.
+/// The background runtime.
 pub(crate) fn background() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let start = || {

@@ -71,7 +71,7 @@ pub struct Assign {
 }
 
 impl Assign {
-    /// Adds another variable, computed at the same time.
+    /// Adds another variable, computed concurrently.
     #[must_use]
     pub fn and<R>(mut self, name: impl Into<String>, computed: R) -> Self
     where
@@ -114,7 +114,7 @@ impl Runnable for Assign {
     }
 }
 
-/// A step whose output is taken as JSON.
+/// A step whose output is converted to JSON.
 struct AsValue<R>(R);
 
 impl<R: Runnable> Runnable for AsValue<R>
@@ -142,7 +142,7 @@ where
     }
 }
 
-/// Keeps the variables of these names, in this order.
+/// Keeps only the variables with these names, in this order.
 ///
 /// ```
 /// use fanweave_core::{pick, vars};
@@ -207,7 +207,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Makes something else of the output.
+    /// Maps the output with a function.
     ///
     /// ```
     /// use fanweave_core::step;

@@ -1,4 +1,4 @@
-//! One of several chains, by a condition.
+//! Selects one of several chains by a condition.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub fn branch<I, O>() -> Branch<I, O> {
     Branch { arms: Vec::new() }
 }
 
-/// A choice that still lacks its last chain. Made by [`branch`].
+/// A choice without its default chain. Made by [`branch`].
 pub struct Branch<I, O> {
     arms: Vec<(Condition<I>, Chain<I, O>)>,
 }

@@ -1,4 +1,4 @@
-//! Parts of a chain that are chosen when it is called.
+//! Parts of a chain that the caller chooses.
 
 use std::sync::Arc;
 

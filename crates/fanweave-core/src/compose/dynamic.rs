@@ -9,7 +9,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
 
 /// The decision of a [`dynamic`] step.
 pub enum Next<I, O> {
-    /// This is the answer.
+    /// This value is the answer.
     Done(O),
     /// Run the step again with this input.
     Again(I),
@@ -37,7 +37,7 @@ pub enum Next<I, O> {
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::RecursionLimit`] beyond the limit.
+/// A run fails with [`ErrorKind::RecursionLimit`] when it exceeds the limit.
 pub fn dynamic<F, Fut, I, O>(decide: F) -> Chain<I, O>
 where
     F: Fn(I, Context) -> Fut + Send + Sync + 'static,
@@ -115,11 +115,11 @@ mod tests {
         let started = Instant::now();
         let rows = chosen.batch([100u64, 100, 100]).collect().await;
         assert!(rows.iter().all(Result::is_ok));
-        // On one thread: had a row blocked, they would have followed one another.
+        // On one thread: if a row blocked, they would run sequentially.
         assert_eq!(started.elapsed().as_millis(), 100);
     }
 
-    /// Chooses itself, one level deeper each time.
+    /// Chooses itself, nested one level deeper each time.
     fn nested(depth: u32) -> Chain<u32, u32> {
         dynamic(move |left: u32, _| async move {
             Ok(if left == 0 { Next::Done(depth) } else { Next::Run(nested(depth + 1), left - 1) })

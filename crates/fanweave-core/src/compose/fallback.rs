@@ -16,7 +16,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Tries one chain after the other until one succeeds.
+/// Runs chains in order until one succeeds.
 ///
 /// Made by [`Chain::fallback`].
 ///
@@ -60,7 +60,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
                     .as_ref()
                     .is_err_and(|error| error.kind() == ErrorKind::Unavailable && !self.falls_back(error))
             {
-                // It has no other to use after all.
+                // The alternatives are unavailable too.
                 own = cx.clone().track_emitted();
                 done = run_streamed(chain, input.clone(), &own).await;
             }
@@ -202,7 +202,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
         self.fallback_if(others, |_| true)
     }
 
-    /// Like [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next chain.
+    /// Like [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next
+    /// chain.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};

@@ -82,7 +82,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     ///
     /// # Errors
-    /// As [`generator`].
+    /// Like [`generator`].
     pub fn through<F, S>(self, function: F) -> Chain<I, String>
     where
         F: Fn(Run<O>) -> S + Send + Sync + 'static,

@@ -73,7 +73,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Default for Hooks<I, 
 }
 
 impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
-    /// A listener without hooks.
+    /// Hooks without any function.
     pub fn new() -> Self {
         let hooks = HooksInner {
             start: None,

@@ -1,4 +1,4 @@
-//! A name for a step.
+//! Names a step.
 
 use std::sync::Arc;
 

@@ -1,10 +1,10 @@
-//! Several steps on the same input, at once.
+//! Runs several steps on the same input concurrently.
 
 use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs all branches at once on clones of the input.
+/// Runs all branches concurrently on clones of the input.
 ///
 /// Made by [`parallel`].
 pub struct Parallel<T> {

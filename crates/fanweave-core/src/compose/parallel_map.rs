@@ -1,4 +1,4 @@
-//! Several chains on the same input, by name.
+//! Runs several chains on the same input, and returns their outputs by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -58,7 +58,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Tries once, whatever comes back.
+    /// A single attempt, without retries.
     ///
     /// A request on an idle connection that the server was closing at the same time does not count as an
     /// attempt: the server has not processed it, and models behind HTTP resend it.
@@ -150,13 +150,13 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     ///
     /// # Errors
-    /// The error of the last try.
+    /// The error of the last attempt.
     #[must_use]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.retry_if(policy, Error::is_retryable)
     }
 
-    /// As [`retry`](Self::retry), for the errors that `should_retry` accepts.
+    /// Like [`retry`](Self::retry), but only for errors that `should_retry` accepts.
     #[must_use]
     pub fn retry_if(
         self,

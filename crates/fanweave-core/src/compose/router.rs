@@ -1,4 +1,4 @@
-//! One of several chains, by a key.
+//! Selects one of several chains by a key.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closest};
 
-/// Runs the chain that `key` names for an input.
+/// Runs the chain whose name is the `key` of the input.
 ///
 /// ```
 /// use fanweave_core::{router, step};

@@ -1,4 +1,4 @@
-//! Settings that hold for a part of a chain.
+//! Settings for a part of a chain.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
-//! One step after another.
+//! Runs one step after another.
 
 use crate::runnable::{DeltaMap, run_within};
 use crate::{Context, Delta, Node, Result, Runnable, Streaming};
 
-/// Hands the output of `A` to `B`.
+/// Passes the output of `A` to `B`.
 ///
 /// Made by [`Chain::then`](crate::Chain::then) and by `|`. If `B` can read its input delta by delta, the
 /// chain streams through it.
@@ -54,7 +54,7 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
             true => Box::pin(self.stream_first(input, cx)).await?,
             false => self.first.run(input, cx).await?,
         };
-        // As `run_within`, in this future: nearly all steps drive their calls.
+        // Like `run_within`, but in this future: nearly all steps drive their calls.
         if !B::DRIVES_CALLS && cx.is_driven() {
             return Box::pin(run_within(&self.next, middle, cx)).await;
         }
@@ -76,7 +76,7 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
     }
 }
 
-/// One map after another.
+/// Applies one map after another.
 struct Composed {
     first: Box<dyn DeltaMap>,
     next: Box<dyn DeltaMap>,

@@ -8,7 +8,7 @@ use crate::deadline::until;
 use crate::runnable::{Chain, chain, run_within};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// Ends a step that takes too long.
+/// Ends a step that runs too long.
 ///
 /// Made by [`Chain::timeout`].
 ///
@@ -37,8 +37,8 @@ impl<R: Runnable> Runnable for Timeout<R> {
     type Output = R::Output;
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
-        // The limit is in the context too, so that the transport does not wait for an attempt that cannot end in
-        // time.
+        // The limit is in the context too, so that the transport does not wait for an attempt that cannot end
+        // in time.
         let cx = cx.clone().with_timeout(self.limit);
         let end = Instant::now().checked_add(self.limit);
         let late = || {
@@ -58,8 +58,8 @@ impl<R: Runnable> Runnable for Timeout<R> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Ends a run that takes longer than `limit` with [`ErrorKind::Timeout`]. Its work is dropped and its sockets
-    /// are closed; the provider may still bill the call.
+    /// Ends a run that takes longer than `limit` with [`ErrorKind::Timeout`]. Its work is dropped and its
+    /// sockets are closed; the provider may still bill the call.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         let name = self.describe().title();
@@ -112,7 +112,7 @@ mod tests {
         let error = limited.clone().retry(crate::RetryPolicy::default()).invoke(1u32).await.unwrap_err();
         assert_eq!(error.to_string(), "slow timed out after 5s");
         assert_eq!(attempts.load(Ordering::SeqCst), 6);
-        // A shorter one from further out is not this one's.
+        // A shorter outer limit is reported as such.
         let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
         let error = limited.invoke_in(1u32, &cx).await.unwrap_err();
         assert_eq!(error.to_string(), "the run timed out after 1s");

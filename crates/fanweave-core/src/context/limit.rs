@@ -1,4 +1,4 @@
-//! Limits on the calls of a run: permits, and the queues for them.
+//! Limits on the calls of a run: permits, and their queues.
 //!
 //! Limits nest: [`Context::with_concurrency`](crate::Context::with_concurrency) within a limited run adds a
 //! limit below the existing ones. All nested limits share one lock, so a call takes its permits of all of
@@ -14,7 +14,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
 
-/// Maximum number of calls in flight, within the limits around it.
+/// Maximum number of calls in flight, within the enclosing limits.
 pub(super) struct Limit {
     tree: Arc<Tree>,
     /// Index into [`State::nodes`].
@@ -22,13 +22,13 @@ pub(super) struct Limit {
     around: Option<Arc<Limit>>,
 }
 
-/// Limits that nest within one outermost limit.
+/// Nested limits within one outermost limit.
 #[derive(Default)]
 struct Tree {
     state: Mutex<State>,
     /// Notified when a call begins to wait.
     queued: Notify,
-    /// Permits that were given up while their calls were still in flight.
+    /// Permits that were returned while their calls were still in flight.
     over_limit: AtomicU64,
 }
 
@@ -58,7 +58,7 @@ struct Waiter {
 /// A permit for one of the run's concurrent calls. Dropping it returns it.
 #[must_use = "dropping a permit returns it"]
 pub struct RunPermit {
-    /// `None` if the run has no limit, or the permit has been given up.
+    /// `None` if the run has no limit, or the permit has been returned early.
     limit: Option<Arc<Limit>>,
 }
 
@@ -69,7 +69,7 @@ impl Limit {
         Self { tree, node, around }
     }
 
-    /// This limit and those around it, innermost first.
+    /// This limit and the enclosing ones, innermost first.
     fn path(&self) -> impl Iterator<Item = &Limit> {
         std::iter::successors(Some(self), |limit| limit.around.as_deref())
     }
@@ -245,7 +245,7 @@ impl RunPermit {
         wanted(limit).await;
     }
 
-    /// Resolves as [`wanted`](Self::wanted), without a borrow of the permit.
+    /// Like [`wanted`](Self::wanted), without a borrow of the permit.
     pub(super) fn wanted_owned(&self) -> impl Future<Output = ()> + Send + use<> {
         let limit = self.limit.clone();
         async move {
@@ -318,7 +318,7 @@ mod tests {
         assert!(third.as_mut().now_or_never().is_none());
         assert!(held.is_wanted());
         drop(held);
-        // Granted to the first, which leaves without having taken it.
+        // Granted to the first waiter, which is dropped without taking it.
         drop(first);
         let held = second.as_mut().now_or_never().expect("the permit was passed on");
         assert!(third.as_mut().now_or_never().is_none());

@@ -56,8 +56,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// That of `request`, or [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) if the run
-    /// [winds down](Self::with_draining) before there is a permit.
+    /// The error of `request`, or [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) if the run
+    /// [drains](Self::with_draining) before there is a permit.
     ///
     /// # Cancellation
     /// Dropping the future drops `request` and returns the permit.
@@ -100,7 +100,7 @@ impl Context {
         self
     }
 
-    /// The context for code that decides by itself when the futures of its calls are polled.
+    /// The context for code that itself decides when the futures of its calls are polled.
     #[doc(hidden)]
     #[must_use]
     pub fn undriven(mut self) -> Self {
@@ -134,7 +134,7 @@ impl Context {
             return None;
         }
         let Some(limit) = &self.shared.limit else { return Some(RunPermit::unlimited()) };
-        // A call within a call takes over its permit. One of fewer limits is returned first.
+        // A call within a call takes over its permit. A permit for fewer limits is returned first.
         if let Some(held) = self.shared.work.as_ref().and_then(|work| work.take_permit())
             && held.is_of(limit)
         {
@@ -156,7 +156,7 @@ impl Context {
         }
     }
 
-    /// As [`acquire`](Self::acquire), if a permit is free now.
+    /// Like [`acquire`](Self::acquire), if a permit is free now.
     #[doc(hidden)]
     pub fn try_permit(&self) -> Option<RunPermit> {
         match &self.shared.limit {
@@ -182,13 +182,13 @@ impl Context {
         drop(held);
     }
 
-    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and events
-    /// that `work` emits through the context it receives are buffered, and the returned future forwards them.
-    /// That context is [driven](Self::is_driven) unless they are read. Pass a permit taken in `work` itself to
-    /// [`hold`](Self::hold), so that it is returned if the buffer is full.
+    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and
+    /// events that `work` emits through the context it receives are buffered, and the returned future
+    /// forwards them. That context is [driven](Self::is_driven) unless they are read. Pass a permit taken in
+    /// `work` itself to [`hold`](Self::hold), so that it is returned if the buffer is full.
     ///
     /// # Errors
-    /// That of `work`.
+    /// The error of `work`.
     #[doc(hidden)]
     pub async fn in_task<T, F, Fut>(&self, work: F) -> Result<T>
     where

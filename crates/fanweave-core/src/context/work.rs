@@ -31,11 +31,11 @@ pub(crate) struct Work {
     /// The permit that the task holds for its call.
     permit: Mutex<Option<RunPermit>>,
     buffer: Mutex<Buffer>,
-    /// Notified when the owner has something to read.
+    /// Notified when the owner has items to read.
     filled: Notify,
     /// Notified when a full buffer has room again.
     drained: Notify,
-    /// The work that this one is part of.
+    /// The enclosing work.
     around: Option<Arc<Work>>,
 }
 
@@ -68,13 +68,13 @@ impl Work {
         drop(before);
     }
 
-    /// Takes the permit of this work, or else that of the work around it.
+    /// Takes the permit of this work, or that of the enclosing work.
     pub(super) fn take_permit(&self) -> Option<RunPermit> {
         let own = lock(&self.permit).take();
         own.or_else(|| self.around.as_ref()?.take_permit())
     }
 
-    // Kept out of the futures of streams without a task.
+    // Outlined, to keep it out of the futures of streams without a task.
     #[inline(never)]
     pub(crate) fn push_delta(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
         let full = self.push(Item::Delta(delta))?;
@@ -185,7 +185,7 @@ fn value_bytes(value: &Value) -> usize {
         }
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 pub(super) struct Owned<T>(JoinHandle<T>);
 
 /// Marks the end of the work, also if it panics or is aborted.

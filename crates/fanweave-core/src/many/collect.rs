@@ -170,7 +170,7 @@ pub(super) mod tests {
         let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
         let started = Instant::now();
         article().invoke_in("x", &cx).await.unwrap();
-        // The first section starts at 100 ms, and they follow one another.
+        // The first section starts at 100 ms, and the others follow.
         assert_eq!(started.elapsed().as_millis(), 100 + 5 * 300);
     }
 

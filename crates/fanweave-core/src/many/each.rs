@@ -1,4 +1,4 @@
-//! One step for every item, many items at once.
+//! Runs one step for every item, many items concurrently.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::many::{Many, until_error};
 use crate::{Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
-    /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
+    /// Runs `step` for every item as soon as the item is complete; results keep the items' order.
     ///
     /// At most 64 items run concurrently, and no more model calls than the run's concurrency allows. The
     /// source is read further meanwhile; items that arrive early are queued. The first item that fails ends

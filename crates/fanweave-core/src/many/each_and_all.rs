@@ -1,4 +1,4 @@
-//! Every item on its own, and all of them together, at the same time.
+//! Runs a step for every item, and another one for all of them together, concurrently.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -31,7 +31,7 @@ impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     /// ```
     ///
     /// # Errors
-    /// A run fails with the first failure of either, and the other is cancelled.
+    /// A run fails with the first failure of either, which cancels the other.
     pub fn each_and_all<R, A>(self, each: R, all: A) -> Chain<I, (Vec<R::Output>, A::Output)>
     where
         R: Runnable,

@@ -79,7 +79,7 @@ impl Splitter {
     }
 }
 
-/// A line without white space around it and without its bullet or number: `2) Tides` is `Tides`.
+/// A line without surrounding white space and without its bullet or number: `2) Tides` is `Tides`.
 ///
 /// A number is a label only if a `.`, `)` or `:` and white space follow: `3.5 km` and `2026 was warm` stay.
 pub(crate) fn strip(line: &str) -> &str {

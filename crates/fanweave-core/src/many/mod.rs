@@ -32,7 +32,7 @@ const CONCURRENCY: usize = 64;
 /// A chain whose answer is a stream of items: each is emitted while the rest is still being generated.
 ///
 /// Made from a chain of messages by [`Chain::lines`]; [`each`](Self::each) fans out over the items, and
-/// [`join`](Many::join) or [`collect`](Self::collect) weave them back into a [`Chain`].
+/// [`join`](Many::join) or [`collect`](Self::collect) combine them into a [`Chain`] again.
 ///
 /// ```
 /// use fanweave_core::{chain, model::fake::Fake, prompt, text, vars};
@@ -84,13 +84,13 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         self.stream_in(input.into(), Context::new())
     }
 
-    /// As [`stream`](Self::stream), within `cx`.
+    /// Like [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
         // Its reader decides when it is polled.
         (self.start)(input, cx.undriven())
     }
 
-    /// Hands every item to a function.
+    /// Maps every item with a function.
     #[must_use]
     pub fn map<U: Send + 'static>(self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Many<I, U> {
         let f = Arc::new(f);

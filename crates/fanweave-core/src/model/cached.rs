@@ -1,4 +1,4 @@
-//! A model that remembers its answers.
+//! A model with a cache for its answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -10,7 +10,7 @@ use super::{ChatModel, Model};
 use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
 
 impl Model {
-    /// Remembers answers in `store`: an equal request, parameters included, is answered from there.
+    /// Caches answers in `store`: a request that is equal, including its parameters, is answered from there.
     ///
     /// Concurrent equal requests make one call; if it fails or is cancelled, another one of them makes the
     /// call. The call does not wait for the reader of its stream, unless the reader is more than about 4 MiB
@@ -32,7 +32,7 @@ impl Model {
         self.cached_in(Arc::new(store))
     }
 
-    /// As [`cached`](Self::cached), in a store that several models share.
+    /// Like [`cached`](Self::cached), with a store that several models share.
     #[must_use]
     pub fn cached_in(self, store: Arc<impl CacheStore>) -> Self {
         Self::new(Cached { model: self, store, calls: Arc::default() })
@@ -78,7 +78,7 @@ impl ChatModel for Cached {
 }
 
 impl Cached {
-    /// Makes the call, unless another one brings the answer meanwhile.
+    /// Makes the call, unless a concurrent one stores the answer first.
     async fn call(&self, key: CacheKey, prompt: Prompt, cx: &Context) -> Result<Message> {
         let call_lock = self.call_lock(key);
         let _guard = match call_lock.try_lock() {
@@ -94,7 +94,7 @@ impl Cached {
             return Ok(answer);
         }
         let answer = self.model.inner.generate(prompt, cx).await?;
-        // It has been paid for: a store that is full must not lose it.
+        // The answer has been paid for: return it even if the store is full.
         let _ = self.store.put(&key, &answer).await;
         Ok(answer)
     }

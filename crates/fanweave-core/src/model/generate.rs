@@ -1,4 +1,4 @@
-//! Several prompts, several candidates each.
+//! Several prompts with several candidates each.
 
 use std::num::NonZeroUsize;
 
@@ -52,7 +52,7 @@ impl Generation {
 }
 
 impl Model {
-    /// Answers several prompts at once, each by one candidate or by several.
+    /// Answers several prompts concurrently, each with one or several candidates.
     ///
     /// ```
     /// use std::num::NonZeroUsize;
@@ -133,7 +133,7 @@ impl Generate {
     }
 }
 
-/// Answers a prompt as its candidate of that number.
+/// Generates the candidate of that number for a prompt.
 struct Candidate(Model);
 
 impl Runnable for Candidate {

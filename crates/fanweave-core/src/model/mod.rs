@@ -42,11 +42,11 @@ use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 /// # }
 /// ```
 pub trait ChatModel: Send + Sync + 'static {
-    /// As [`Runnable::DRIVES_CALLS`].
+    /// Like [`Runnable::DRIVES_CALLS`].
     #[doc(hidden)]
     const DRIVES_CALLS: bool = false;
 
-    /// `provider/model`, as in `openai/gpt-5-mini`.
+    /// `provider/model`, such as `openai/gpt-5-mini`.
     fn name(&self) -> &str;
 
     /// Distinguishes this model from others of the same name in stores of answers: the name and the endpoint.
@@ -134,7 +134,7 @@ impl Model {
     /// Answers one prompt.
     ///
     /// # Errors
-    /// The provider's, or the transport's.
+    /// The error of the provider or the transport.
     pub async fn invoke(&self, prompt: impl Into<Prompt> + Send) -> Result<Message> {
         self.run(prompt.into(), &Context::new()).await
     }
@@ -160,7 +160,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`invoke`](Self::invoke).
+    /// Like [`invoke`](Self::invoke).
     pub async fn generate_in(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         self.inner.generate(self.filled(prompt), cx).await
     }

@@ -22,7 +22,7 @@ pub struct Parameters {
     /// Sampling temperature: 0 to 2 with most providers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Share of the probability mass that words are chosen from: 0 to 1.
+    /// Nucleus sampling (top p): share of the probability mass to sample from, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
     /// Maximum tokens of the answer.
@@ -40,7 +40,7 @@ pub struct Parameters {
     /// Controls if the model may, must or must not call a tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
-    /// The form of the answer.
+    /// The format of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<ResponseFormat>,
     /// Provider-specific fields, added to the request unchanged. They override the fields above.
@@ -82,7 +82,7 @@ impl Parameters {
     }
 }
 
-/// A tool as a model sees it.
+/// The specification of a tool for the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
     /// The name by which the model calls it.
@@ -98,17 +98,17 @@ pub struct ToolSpec {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolChoice {
-    /// It decides.
+    /// The model decides.
     Auto,
-    /// It calls none.
+    /// The model calls no tool.
     None,
-    /// It calls at least one.
+    /// The model calls at least one tool.
     Required,
-    /// It calls this one.
+    /// The model calls this tool.
     Tool(String),
 }
 
-/// The form of an answer.
+/// The format of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -117,7 +117,7 @@ pub enum ResponseFormat {
     Text,
     /// Any JSON object.
     JsonObject,
-    /// JSON that a schema allows.
+    /// JSON that matches a schema.
     JsonSchema {
         /// A name for the schema, which some providers ask for.
         name: String,

@@ -1,4 +1,4 @@
-//! One of several texts.
+//! Parses one of several options.
 
 use super::unreadable;
 use crate::runnable::{Chain, chain};
@@ -10,8 +10,8 @@ pub struct Choice {
     options: Vec<String>,
 }
 
-/// Takes the one of `options` that a message consists of, written as the option is. Case, and white space and
-/// punctuation around it, do not count.
+/// Returns the one of `options` that the message consists of, in the spelling of the option. Case, and
+/// surrounding white space and punctuation, are ignored.
 ///
 /// # Errors
 /// A run fails with [`ErrorKind::Parse`](crate::ErrorKind::Parse), which names the options, if the message is
@@ -31,7 +31,7 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
     Choice { options: options.into_iter().map(Into::into).collect() }
 }
 
-/// As [`choice`], as values: each option is the text that the value is shown as.
+/// Like [`choice`], with values: each option is the `Display` text of a value.
 ///
 /// ```
 /// use std::fmt;
@@ -58,7 +58,7 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
 /// ```
 ///
 /// # Errors
-/// As [`choice`].
+/// Like [`choice`].
 pub fn choice_of<T>(options: impl IntoIterator<Item = T>) -> Chain<Message, T>
 where
     T: std::fmt::Display + Clone + Send + Sync + 'static,

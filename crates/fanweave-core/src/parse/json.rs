@@ -1,4 +1,4 @@
-//! The JSON of an answer.
+//! Parses the JSON of an answer.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ const MAX_EXCERPT_BYTES: usize = 200;
 #[derive(Debug)]
 pub struct Json<T>(PhantomData<fn() -> T>);
 
-/// Takes the JSON of a message: fenced or bare, with prose around it.
+/// Returns the JSON of a message: fenced or bare, with prose around it.
 ///
 /// Streams: emits the value so far as it grows, if it is an object or array. Strings grow, everything else
 /// appears once complete.
@@ -26,7 +26,8 @@ pub struct Json<T>(PhantomData<fn() -> T>);
 /// ends with that value. An answer without brackets is read as a whole: `42`.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if the answer contains no JSON.
+/// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if the answer contains
+/// no JSON.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json};
@@ -86,7 +87,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     let start = start(text);
     let found = first(&text[start..]).or_else(|error| {
-        // Models write raw line breaks into strings; JSON wants them escaped.
+        // Models write raw line breaks into strings, which JSON requires to be escaped.
         escape_controls(&text[start..]).map_or(Err(error), |escaped| first(&escaped))
     });
     found.map_err(|error| {
@@ -128,7 +129,7 @@ fn start(text: &str) -> usize {
     }
 }
 
-/// Line and column of `error` in the whole answer, which the JSON begins at `start` of.
+/// Line and column of `error` in the whole answer, in which the JSON begins at `start`.
 fn line_and_column(text: &str, start: usize, error: &serde_json::Error) -> (usize, usize) {
     let before = &text[..start];
     let line = before.matches('\n').count() + error.line();

@@ -1,4 +1,4 @@
-//! The items of a comma-separated answer.
+//! Parses the items of a comma-separated answer.
 
 use crate::{Context, Message, Node, Result, Runnable};
 
@@ -50,7 +50,7 @@ fn split(text: &str) -> Vec<String> {
                 item.push('"');
             }
             '"' if quoted => quoted = false,
-            // Inside a word a quote is a quote: `5" pipe`.
+            // Inside a word a quote is literal: `5" pipe`.
             '"' if item.trim().is_empty() => quoted = true,
             ',' | '\n' if !quoted => end(&mut items, &mut item),
             c => item.push(c),

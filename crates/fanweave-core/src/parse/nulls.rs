@@ -30,7 +30,7 @@ pub(crate) fn read<T: DeserializeOwned>(
     })
 }
 
-/// Takes the nulls out. Whether there was one.
+/// Removes the nulls. Returns true if there were any.
 fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, visits: &mut usize) -> bool {
     let mut is_changed = false;
     let Some(remaining) = visits.checked_sub(1) else { return false };

@@ -18,7 +18,7 @@ pub struct Repair<P> {
 /// could belong to an answer that is then replaced.
 ///
 /// # Errors
-/// A run fails with the error of the last try, or of `model`.
+/// A run fails with the error of the last attempt, or of `model`.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json, model::fake::Fake, repair};
@@ -77,7 +77,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 /// ```
 ///
 /// # Errors
-/// A run fails with the error of the last try, or of `model`.
+/// A run fails with the error of the last attempt, or of `model`.
 pub fn repaired<P: Runnable<Input = Message>>(
     model: &Model,
     parser: P,
@@ -142,7 +142,7 @@ mod tests {
         let parser = repair(choice(["yes", "no"]), &model, 1);
         assert_eq!(chain(parser.clone()).invoke(broken()).await.unwrap_err().kind(), ErrorKind::Parse);
         assert_eq!(chain(parser.clone()).invoke(broken()).await.unwrap(), "yes");
-        // Readable answers cost nothing: the script has ended.
+        // A valid answer needs no repair: the script is empty.
         assert_eq!(chain(parser).invoke(Message::assistant("no")).await.unwrap(), "no");
     }
 

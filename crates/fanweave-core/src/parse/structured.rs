@@ -123,7 +123,7 @@ fn wrapped(mut schema: Value) -> Value {
     let definitions = root.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
     let moved = definitions.fold(refer(&mut schema), |moved, of| refer(of) | moved);
     if moved {
-        // The root is another one now.
+        // The root is now the wrapper.
         let definitions = root.entry("$defs").or_insert_with(|| json!({}));
         if let Value::Object(definitions) = definitions {
             let answer = std::mem::replace(&mut schema, json!({ "$ref": WITHIN }));
@@ -136,7 +136,7 @@ fn wrapped(mut schema: Value) -> Value {
     Value::Object(root)
 }
 
-/// Makes references to the root those to the answer. Whether there was one.
+/// Redirects references to the root to the answer. Returns true if there were any.
 fn refer(schema: &mut Value) -> bool {
     match schema {
         Value::Object(object) => {
@@ -145,12 +145,12 @@ fn refer(schema: &mut Value) -> bool {
                     *value = json!(WITHIN);
                     true
                 }
-                // The keys are names here.
+                // Keys here are names, not keywords.
                 "properties" | "$defs" | "definitions" if value.is_object() => {
                     let named = value.as_object_mut().into_iter().flat_map(Map::values_mut);
                     named.fold(moved, |moved, schema| refer(schema) | moved)
                 }
-                // Values, and no schemas.
+                // Values, not schemas.
                 "enum" | "const" | "default" | "examples" => moved,
                 _ => refer(value) | moved,
             })
@@ -189,7 +189,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     }
 
     fn value(&self, message: &Message, text: &str, wrong: impl Fn(String) -> Error) -> Result<T> {
-        // A JSON value holds no integers beyond 64 bits: they are read from the text.
+        // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
         let plain = match self.is_wrapped {
             true => super::json::parse(text).map(|Wrapped { answer }| answer),
             false => super::json::parse(text),
@@ -245,7 +245,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 && std::mem::replace(&mut at, part) != part
                 && partial.is_broken()
             {
-                // Of a round before this one, which ended in a call of a tool.
+                // Of an earlier round, which ended with a tool call.
                 partial = Partial::default();
             }
             let value = delta.as_text().and_then(|text| partial.push(text))?;

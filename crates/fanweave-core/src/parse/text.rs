@@ -1,4 +1,4 @@
-//! The text of an answer.
+//! Returns the text of an answer.
 
 use crate::{Context, Delta, Message, Node, Result, Runnable, Streaming};
 

@@ -1,4 +1,4 @@
-//! The tool calls of an answer.
+//! Returns the tool calls of an answer.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use crate::{Context, Message, Node, Result, Runnable, ToolCall};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToolCalls;
 
-/// A tool call with its arguments read.
+/// A tool call with parsed arguments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedToolCall {
     /// The call as the model wrote it.

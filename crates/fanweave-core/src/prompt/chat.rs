@@ -10,7 +10,7 @@ use super::partials::Partials;
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Template, Vars};
 
-/// Begins a prompt of several messages, each a template: `chat().system("..").user("{{ question }}")`.
+/// Starts a prompt of several messages, each a template: `chat().system("..").user("{{ question }}")`.
 ///
 /// Values are always text: they are never read as templates, and cannot become a message of another role.
 ///
@@ -43,14 +43,14 @@ pub fn chat() -> Chat {
 pub struct Chat {
     parts: Vec<Piece>,
     partials: Partials,
-    /// The first thing that is wrong with it.
+    /// The first error of a message.
     broken: Option<Error>,
 }
 
 #[derive(Debug, Clone)]
 enum Piece {
     Message(Role, Template),
-    /// Tool answers belong to a call.
+    /// Tool results belong to a call.
     ToolResult {
         call: Template,
         content: Template,
@@ -77,7 +77,7 @@ impl Chat {
         self.piece(template.map(|template| Piece::Message(role, template)))
     }
 
-    /// Adds an instruction that holds for the whole conversation.
+    /// Adds an instruction for the whole conversation.
     #[must_use]
     pub fn system(self, text: impl Into<String>) -> Self {
         self.message(Role::System, text)
@@ -118,13 +118,13 @@ impl Chat {
         self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: None }))
     }
 
-    /// As [`history`](Self::history), of which the last `n` messages.
+    /// Like [`history`](Self::history), limited to the last `n` messages.
     #[must_use]
     pub fn last_of(self, name: impl Into<Arc<str>>, n: usize) -> Self {
         self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: Some(n) }))
     }
 
-    /// Puts examples here, each as a message of the user and one of the model.
+    /// Inserts examples here, each as a message of the user and one of the model.
     #[must_use]
     pub fn examples(self, examples: FewShot) -> Self {
         self.piece(Ok(Piece::Examples(Arc::new(examples))))
@@ -137,7 +137,7 @@ impl Chat {
         self.partial_with(name, move || value.clone())
     }
 
-    /// As [`partial`](Self::partial), from a function that is evaluated for every call.
+    /// Like [`partial`](Self::partial), with a function that is evaluated for every call.
     #[must_use]
     pub fn partial_with<V: Into<Value>>(
         mut self,
@@ -159,7 +159,7 @@ impl Chat {
         }
     }
 
-    /// The variables that have to be given, sorted.
+    /// The required variables, sorted.
     pub fn variables(&self) -> Vec<String> {
         let mut names = Vec::new();
         for piece in &self.parts {
@@ -248,7 +248,7 @@ impl Runnable for Chat {
     }
 }
 
-/// Reads messages in the forms in which people write them.
+/// Parses messages in any of the supported forms.
 fn conversation(name: &str, value: &Value) -> Result<Vec<Message>> {
     #[derive(Deserialize)]
     #[serde(untagged)]

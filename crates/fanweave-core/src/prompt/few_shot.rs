@@ -44,7 +44,7 @@ impl fmt::Debug for FewShot {
 }
 
 impl FewShot {
-    /// Examples of which all are taken.
+    /// Examples that are all included.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if a text is not a valid template.
@@ -61,14 +61,14 @@ impl FewShot {
         })
     }
 
-    /// Takes the examples that `selector` selects.
+    /// Includes only the examples that `selector` selects.
     #[must_use]
     pub fn select(mut self, selector: impl Selector) -> Self {
         self.selector = Some(Arc::new(selector));
         self
     }
 
-    /// The examples that suit `vars`, as messages.
+    /// The examples for `vars`, as messages.
     pub(super) async fn messages(&self, vars: &Vars) -> Result<Vec<Message>> {
         let rendered = self
             .examples
@@ -93,7 +93,7 @@ impl FewShot {
     }
 }
 
-/// Chooses the examples that suit a question.
+/// Selects the examples for a question.
 ///
 /// ```
 /// use fanweave_core::Result;
@@ -191,7 +191,7 @@ impl<F> fmt::Debug for BySimilarity<F> {
 }
 
 impl<F> BySimilarity<F> {
-    /// A selector that embeds the question and all examples, at every call.
+    /// A selector that embeds the question and all examples for every call.
     pub fn new<Fut>(max_examples: usize, embed: F) -> Self
     where
         F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,

@@ -24,7 +24,7 @@ pub fn fstring(text: &str) -> Chain<Vars, Prompt> {
 }
 
 impl Template {
-    /// Reads a template in the style of Python's f-strings. See [`fstring`].
+    /// Parses a template in the style of Python's f-strings. See [`fstring`].
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if a brace is not closed, or contains more than a name.
@@ -33,7 +33,7 @@ impl Template {
     }
 }
 
-/// The same template in the language of Jinja.
+/// The same template in Jinja.
 fn jinja(text: &str) -> Result<String> {
     let (mut out, mut literal) = (String::new(), String::new());
     let mut rest = text;
@@ -65,7 +65,7 @@ fn jinja(text: &str) -> Result<String> {
     }
     literal.push_str(rest);
     flush(&mut literal, &mut out);
-    // Jinja drops a line break at the end, and Python does not.
+    // Jinja drops a trailing line break, and Python does not.
     if out.ends_with('\n') {
         out.push('\n');
     }

@@ -28,7 +28,7 @@ use crate::{Message, Parameters, Role};
 pub struct Prompt {
     /// The conversation so far.
     pub messages: Vec<Message>,
-    /// Parameters of this call. They win over those of the model.
+    /// Parameters of this call. They override those of the model.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
 }
@@ -39,7 +39,7 @@ impl Prompt {
         Self { messages: messages.into(), parameters: Parameters::default() }
     }
 
-    /// Puts a system message in front.
+    /// Prepends a system message.
     #[must_use]
     pub fn with_system(mut self, text: impl Into<String>) -> Self {
         self.messages.insert(0, Message::system(text));

@@ -1,4 +1,4 @@
-//! The template step: variables in, a prompt of one user message out.
+//! The template step: from variables to a prompt of one user message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -48,14 +48,14 @@ impl fmt::Debug for Template {
 const NAME: &str = "prompt";
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] if the text is not a valid template, naming the line.
     pub fn parse(text: impl Into<String>) -> Result<Self> {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        // Prompts are text, whatever they are called: nothing is escaped.
+        // Prompts are plain text, whatever their name: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_formatter(|out, state, value| {
             // Values of variables are JSON, so a dynamic object can only be the placeholder of a missing
@@ -91,7 +91,8 @@ impl Template {
         self.undeclared(false)
     }
 
-    /// As [`variables`](Self::variables), with the fields that are read of them, as in `user.name`.
+    /// Like [`variables`](Self::variables), including the fields that the template reads of them, such as
+    /// `user.name`.
     pub fn paths(&self) -> Vec<String> {
         self.undeclared(true)
     }
@@ -141,7 +142,7 @@ impl Template {
         self.partial_with(name, move || value.clone())
     }
 
-    /// As [`partial`](Self::partial), from a function that is evaluated for every call.
+    /// Like [`partial`](Self::partial), with a function that is evaluated for every call.
     #[must_use]
     pub fn partial_with<V: Into<Value>>(
         mut self,
@@ -218,7 +219,7 @@ pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
     or_invalid(Template::parse(text))
 }
 
-/// A chain that begins with a template, or fails for lack of one.
+/// A chain that begins with a template, or that fails because the template is invalid.
 pub(super) fn or_invalid(template: Result<Template>) -> Chain<Vars, Prompt> {
     match template {
         Ok(template) => chain(template),
@@ -326,7 +327,7 @@ mod tests {
         }
         let ifs = format!("{}x{}", "{% if a %}".repeat(50_000), "{% endif %}".repeat(50_000));
         assert!(Template::parse(ifs).is_err());
-        // Texts and lists of an ordinary length are no matter.
+        // Texts and lists of an ordinary length are accepted.
         let list = (0..400).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let long = format!("{{{{ [{list}] | join('{}') }}}}", "word ".repeat(5_000));
         assert!(Template::parse(long).is_ok());

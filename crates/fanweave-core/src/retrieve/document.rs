@@ -22,7 +22,7 @@ pub struct Document {
 }
 
 impl Document {
-    /// A document of which nothing is known.
+    /// A document without metadata.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), metadata: Map::new() }
     }

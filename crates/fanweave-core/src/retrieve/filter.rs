@@ -1,4 +1,4 @@
-//! Filters: which documents a search may find.
+//! Filters for searches by metadata.
 
 use std::cmp::Ordering;
 use std::ops::{BitAnd, BitOr};
@@ -26,19 +26,19 @@ pub enum Filter {
     Ne(String, Value),
     /// The field is less than the value.
     Lt(String, Value),
-    /// The field is the value or less.
+    /// The field is less than or equal to the value.
     Le(String, Value),
     /// The field is greater than the value.
     Gt(String, Value),
-    /// The field is the value or greater.
+    /// The field is greater than or equal to the value.
     Ge(String, Value),
     /// The field equals one of the values.
     In(String, Vec<Value>),
     /// The field equals none of the values.
     NotIn(String, Vec<Value>),
-    /// All of them hold.
+    /// All of them match.
     All(Vec<Filter>),
-    /// At least one of them holds.
+    /// At least one of them matches.
     Any(Vec<Filter>),
 }
 
@@ -60,11 +60,11 @@ comparisons! {
     ne Ne;
     /// `field` is less than `value`.
     lt Lt;
-    /// `field` is `value` or less.
+    /// `field` is less than or equal to `value`.
     le Le;
     /// `field` is greater than `value`.
     gt Gt;
-    /// `field` is `value` or greater.
+    /// `field` is greater than or equal to `value`.
     ge Ge;
 }
 
@@ -100,7 +100,7 @@ impl Filter {
     }
 }
 
-/// 1 and 1.0 are the same.
+/// 1 and 1.0 are equal.
 fn is_equal(a: &Value, b: &Value) -> bool {
     a == b || order(a, b) == Some(Ordering::Equal)
 }

@@ -6,7 +6,7 @@ use crate::retrieve::Document;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Result};
 
-/// Finds documents for a question: by vectors, by words, or however its author likes.
+/// Finds documents for a question, by vectors, by words, or in any other way.
 ///
 /// ```
 /// use fanweave_core::retrieve::{Document, Retrieve, Retriever};
@@ -40,7 +40,7 @@ pub trait Retriever: Send + Sync + 'static {
 pub struct Retrieve<R>(R);
 
 impl<R: Retriever> Retrieve<R> {
-    /// A chain of this one step.
+    /// A chain with this step.
     pub fn chain(retriever: R) -> Chain<String, Vec<Document>> {
         chain(Self(retriever)).named("retrieve")
     }

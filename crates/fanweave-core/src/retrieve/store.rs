@@ -1,4 +1,4 @@
-//! Stores: they keep vectors with their documents, and find the nearest.
+//! Vector stores: they store documents with their vectors, and find the nearest.
 
 use std::fmt;
 use std::future::Future;
@@ -59,7 +59,7 @@ impl Search {
         Self { filter: filter.into(), ..self }
     }
 
-    /// Has hits come with their vectors.
+    /// Includes the vectors in the hits.
     #[must_use]
     pub fn with_vectors(self) -> Self {
         Self { vectors: true, ..self }
@@ -116,7 +116,7 @@ pub struct Hit {
 /// # }
 /// ```
 pub trait VectorStore: Send + Sync + 'static {
-    /// Adds entries, and replaces those whose ids are there already. All of them or none.
+    /// Adds entries, and replaces existing ones with the same ids. Either all of them or none.
     fn upsert(&self, entries: Vec<Entry>, cx: &Context) -> impl Future<Output = Result<()>> + Send;
 
     /// The nearest entries, the nearest first; equally near ones in the order of their ids.
@@ -165,10 +165,10 @@ impl Store {
         Self(Arc::new(store))
     }
 
-    /// Adds entries, and replaces those whose ids are there already.
+    /// Adds entries, and replaces existing ones with the same ids.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn upsert(&self, entries: Vec<Entry>, cx: &Context) -> Result<()> {
         self.0.upsert(entries, cx).await
     }
@@ -176,7 +176,7 @@ impl Store {
     /// The nearest entries, the nearest first.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn search(&self, search: Search, cx: &Context) -> Result<Vec<Hit>> {
         self.0.search(search, cx).await
     }
@@ -184,7 +184,7 @@ impl Store {
     /// Deletes entries. Unknown ids are ignored.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn delete(&self, ids: Vec<String>, cx: &Context) -> Result<()> {
         self.0.delete(ids, cx).await
     }
@@ -192,7 +192,7 @@ impl Store {
     /// The number of entries.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn count(&self, cx: &Context) -> Result<usize> {
         self.0.count(cx).await
     }

@@ -75,7 +75,7 @@ pub trait Tool: Send + Sync + 'static {
     /// The type of the arguments. Arguments that do not fit are an error that the model reads.
     type Arguments: DeserializeOwned + Send + 'static;
 
-    /// The tool as the model sees it. Asked once, when the tool is added to a set.
+    /// The specification of the tool for the model. Called once, when the tool is added to a set.
     fn spec(&self) -> ToolSpec;
 
     /// Timeout for one call. Default: that of the set, see [`Tools::timeout`].
@@ -85,7 +85,8 @@ pub trait Tool: Send + Sync + 'static {
 
     /// Does the work, and returns the text for the model.
     ///
-    /// The model reads the text of an error too: put no secret into it. A panic is an error like any other.
+    /// The model reads the text of an error too, so it must not contain secrets. A panic is handled like an
+    /// error.
     ///
     /// # Cancellation
     /// The future is dropped if the run ends or the call times out.

@@ -49,7 +49,7 @@ impl WithTools {
     /// Runs the tools that the model calls and sends it their results, with at most `max_rounds` requests to
     /// the model. 0 fails every run with [`ErrorKind::Config`].
     ///
-    /// A [`ToolChoice`] that forces a call holds for the first round; from then on the model decides.
+    /// A [`ToolChoice`] that forces a call applies to the first round; after it the model decides.
     ///
     /// ```
     /// use fanweave_core::{Context, Result, chain, text, model::fake::Fake, tool::{Tools, TypedTool}};
@@ -196,11 +196,11 @@ struct Round {
     is_first: bool,
     /// Set once the model has begun a tool call. Some providers then report the finish reason of an answer.
     asks: bool,
-    /// Tokens of the rounds before.
+    /// Tokens of the previous rounds.
     used: Usage,
     /// The first part number of this round.
     from: u32,
-    /// The first number that no part of any round has.
+    /// The first part number that no earlier round uses.
     next: Arc<AtomicU32>,
 }
 

@@ -60,7 +60,7 @@ pub struct Tools {
     entries: Arc<Vec<Entry>>,
     timeout: Option<Duration>,
     concurrency: NonZeroUsize,
-    /// The first thing that is wrong with the set.
+    /// The first error of the set.
     broken: Option<Error>,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
     schema: &Value,
     kind: ErrorKind,
 ) -> Result<T> {
-    // A JSON value holds no integers beyond 64 bits: they are read from the text.
+    // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
     if let Ok(arguments) = serde_json::from_str(&call.arguments) {
         return Ok(arguments);
     }
@@ -142,7 +142,7 @@ impl Tools {
         self
     }
 
-    /// Why a tool of that name cannot be part of the set.
+    /// The reason why a tool of that name is rejected.
     fn refuses(&self, name: &str) -> Option<Error> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let message = if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(is_plain) {
@@ -176,7 +176,7 @@ impl Tools {
     /// Returns the set, if all tools can be part of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with the first name that is there twice, or that no provider takes.
+    /// [`ErrorKind::Config`] with the first name that is a duplicate or invalid.
     pub fn check(self) -> Result<Self> {
         match self.broken {
             Some(error) => Err(error),
@@ -189,7 +189,7 @@ impl Tools {
         self.broken.clone().map_or(Ok(()), Err)
     }
 
-    /// The tools as a model sees them, in the order in which they were added: for [`Parameters::tools`].
+    /// The specifications of the tools, in the order in which they were added: for [`Parameters::tools`].
     ///
     /// [`Parameters::tools`]: crate::Parameters::tools
     pub fn specs(&self) -> Vec<ToolSpec> {
@@ -218,7 +218,7 @@ impl Tools {
     /// the run with the name of its tool, which events contain.
     ///
     /// # Cancellation
-    /// Dropping the future ends all calls. Tools that block run to their end on their threads.
+    /// Dropping the future ends all calls. Blocking tools run to their end on their threads.
     pub async fn execute(&self, message: &Message, cx: &Context) -> Vec<ToolResult> {
         let calls: Vec<_> = message.tool_calls().map(|call| self.call(call, cx).boxed()).collect();
         stream::iter(calls).buffered(self.concurrency.get()).collect().await

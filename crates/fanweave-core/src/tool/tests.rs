@@ -66,7 +66,7 @@ impl Tool for Any {
     }
 }
 
-/// A tool that blocks.
+/// A blocking tool.
 struct Thread;
 
 impl BlockingTool for Thread {
@@ -81,7 +81,7 @@ impl BlockingTool for Thread {
     }
 
     fn call(&self, _: Value, _: &Context) -> Result<String> {
-        // Without a runtime, or this would panic.
+        // Needs no runtime, otherwise it would panic.
         crate::blocking::wait(async {});
         Ok(format!("{:?}", std::thread::current().id()))
     }
@@ -244,7 +244,7 @@ async fn a_tool_that_blocks_leaves_the_runtime_alone() {
 
 #[tokio::test]
 async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
-    /// Blocks until the other end is gone, and then panics.
+    /// Blocks until the other end is dropped, and then panics.
     struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
 
     impl BlockingTool for Stuck {

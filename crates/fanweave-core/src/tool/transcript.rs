@@ -79,13 +79,13 @@ impl Transcript {
         of_model.take(self.rounds as usize).filter_map(|message| message.reply.as_deref())
     }
 
-    /// `error`, with this transcript.
+    /// `error`, with this transcript attached.
     pub(super) fn tool_loop_error(self, error: Error) -> Error {
         error.clone().with_source(ToolLoopError { transcript: self, error })
     }
 }
 
-/// The calls and results, a line each.
+/// The calls and results, one per line.
 impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for message in &self.messages {
@@ -129,7 +129,7 @@ impl Transcript {
     }
 }
 
-/// A loop that failed.
+/// The error of a loop that failed.
 #[derive(Debug)]
 struct ToolLoopError {
     transcript: Transcript,

@@ -64,13 +64,13 @@ pub trait TypedTool: DeserializeOwned + Send + 'static {
     const NAME: &'static str;
     /// Description for the model: its purpose and when to call it.
     const DESCRIPTION: &'static str;
-    /// As [`Tool::timeout`].
+    /// Like [`Tool::timeout`].
     const TIMEOUT: Option<Duration> = None;
 
     /// JSON schema of the fields.
     fn parameters() -> Value;
 
-    /// Does the work, as [`Tool::call`].
+    /// Does the work, like [`Tool::call`].
     fn run_tool(self, cx: &Context) -> impl Future<Output = Result<String>> + Send;
 }
 
@@ -124,7 +124,8 @@ impl Message {
         self.tools().next().transpose()
     }
 
-    /// The arguments of all calls of the tool `T`, in order, each read on its own. See [`tool`](Self::tool).
+    /// The arguments of all calls of the tool `T`, in order, each parsed separately. See
+    /// [`tool`](Self::tool).
     pub fn tools<T: TypedTool>(&self) -> impl Iterator<Item = Result<T>> {
         self.tool_calls().filter(|call| call.name == T::NAME).map(|call| {
             let arguments = read_arguments(call, &T::parameters(), ErrorKind::Parse);

@@ -1,4 +1,4 @@
-//! A model that is offered tools.
+//! Models with tools.
 
 use std::ops::BitOr;
 
@@ -56,7 +56,7 @@ impl<R: Runnable<Input = Message>> BitOr<R> for WithTools {
 }
 
 impl Model {
-    /// Offers tools to the model.
+    /// Gives tools to the model.
     ///
     /// ```
     /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};
@@ -76,7 +76,7 @@ impl Model {
 }
 
 impl Chain<Prompt, Message> {
-    /// As [`Model::with_tools`], for a model with fallbacks, retries or whatever else is around it.
+    /// Like [`Model::with_tools`], for a model wrapped in fallbacks, retries or other steps.
     ///
     /// ```
     /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};

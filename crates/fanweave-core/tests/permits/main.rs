@@ -23,7 +23,7 @@ use fanweave_core::model::fake::Load;
 /// Virtual time after which a run counts as hung. Runs that end take seconds.
 const HANG: Duration = Duration::from_secs(30 * 60);
 
-/// A context whose calls are limited, with the count of those in flight.
+/// A context with a limit on its calls, and the count of those in flight.
 fn limited(n: usize) -> (Context, Load) {
     let n = NonZeroUsize::new(n).expect("at least one call");
     (Context::new().with_concurrency(n), Load::default())

@@ -28,7 +28,7 @@ impl Runnable for Lazy {
     }
 }
 
-/// A model in a wrapper that does so.
+/// A wrapper around a model that does the same.
 struct Wrapper(Model, Arc<Lazy>);
 
 impl ChatModel for Wrapper {

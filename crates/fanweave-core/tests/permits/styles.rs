@@ -11,7 +11,7 @@ pub(crate) enum Style {
     InTheLoop,
     /// Several in `buffered(2)`, which is not polled while the loop's body awaits the other one.
     Buffered,
-    /// `select!` leaves one of them behind, unfinished, and awaits another one.
+    /// `select!` leaves one of them unfinished, and awaits the other one.
     Select,
     Join,
     /// Reads the other one's items in the loop over these.

@@ -41,7 +41,7 @@ pub(crate) const VERBS: [Verb; 9] = [
     Verb::Parallel,
 ];
 
-/// Items that are read, whatever they are.
+/// Maximum items that are read.
 pub(crate) type Items = BoxStream<'static, ()>;
 
 /// Code of a user that runs within a verb: in its step, its tool, its generator.
@@ -57,7 +57,7 @@ pub(crate) fn nothing() -> Inside {
 pub(crate) struct Models {
     /// Answers with its prompt.
     pub(crate) echo: Model,
-    /// [Asks for tools](ask_for_tools), and then answers.
+    /// [Calls tools](ask_for_tools), and then answers.
     pub(crate) agent: Model,
 }
 

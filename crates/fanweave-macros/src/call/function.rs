@@ -74,7 +74,7 @@ impl<'a> Function<'a> {
         }
     }
 
-    /// The function without anything behind it.
+    /// The function with an empty placeholder body.
     pub(super) fn stub(&self) -> TokenStream {
         let (visibility, name) = (&self.item.vis, &self.item.sig.ident);
         let inputs = self.inputs();
@@ -322,7 +322,7 @@ fn settings(options: &Options) -> TokenStream {
     }
 }
 
-/// The error of a type that borrows something within, or that is not named.
+/// The error of a type that contains a reference, or that is not named.
 fn refused(of: &Type) -> Option<Error> {
     let is_elided = |lifetime: &syn::Lifetime| lifetime.ident == "_";
     find(of, &|of| {

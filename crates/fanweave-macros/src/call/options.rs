@@ -7,7 +7,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, Type, parenthes
 
 use crate::krate;
 
-/// The options that there are, in the order in which an error lists them.
+/// The valid options, in the order in which an error lists them.
 const ALL: [&str; 16] = [
     "model",
     "provider",
@@ -28,7 +28,7 @@ const ALL: [&str; 16] = [
 ];
 
 pub(super) struct Options {
-    /// By which path fanweave is named.
+    /// The path of the fanweave crate.
     pub(super) krate: Path,
     pub(super) model: Model,
     pub(super) client: Option<Expr>,

@@ -1,4 +1,4 @@
-//! A function as a tool: a struct of its arguments, of the function's name.
+//! A function as a tool: a struct with the name of the function and its arguments as fields.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -64,7 +64,7 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     let context = takes_context.then(|| quote! { __context, });
     let names = arguments.iter().map(|argument| &argument.name);
     let call = quote! { #name(#context #(self.#names),*) };
-    // At the type, so that an answer which no model can read is an error there.
+    // Spanned at the type, so that an unsupported return type is reported there.
     let answer = match &function.sig.output {
         ReturnType::Default => name.span(),
         ReturnType::Type(_, of) => of.span(),
@@ -108,7 +108,7 @@ pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream
     }}
 }
 
-/// A call of `self` and `__context` on a thread for work that blocks.
+/// A call of `self` and `__context` on a blocking thread.
 pub(super) fn blocking(krate: &Path, call: &TokenStream, span: Span) -> TokenStream {
     let said = said(krate, call, span);
     quote! {

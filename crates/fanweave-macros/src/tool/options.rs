@@ -10,7 +10,7 @@ use crate::krate;
 const MAX_NAME_LEN: usize = 64;
 
 pub(super) struct Options {
-    /// By which path fanweave is named.
+    /// The path of the fanweave crate.
     pub(super) krate: Path,
     pub(super) name: Option<LitStr>,
     pub(super) description: Option<LitStr>,
@@ -68,7 +68,7 @@ impl Parse for Options {
     }
 }
 
-/// Sets an option that was not set yet.
+/// Sets an option that is not yet set.
 fn set<T>(option: &mut Option<T>, value: T) -> bool {
     option.replace(value).is_none()
 }

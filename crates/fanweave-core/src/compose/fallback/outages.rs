@@ -1,4 +1,4 @@
-//! Fallbacks while providers are failing.
+//! Fallbacks during outages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +11,7 @@ use crate::{
     Chain, ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain, step, text,
 };
 
-/// A model whose provider fails until `until`, as the transport treats it.
+/// A model whose provider fails until `until`, with the same errors as the transport.
 struct Failing {
     name: &'static str,
     until: Instant,
@@ -86,7 +86,7 @@ async fn where_all_are_unavailable_the_first_to_recover_answers() {
 async fn the_others_are_asked_every_few_seconds() {
     let ((first, asked), (last, waited)) = (failing("first", 1_000), failing("last", 100));
     first.fallback([last]).invoke("x").await.unwrap();
-    // After 1, 2, 4 and then every 5 seconds.
+    // Retried after 1, 2, 4 and then every 5 seconds.
     assert_eq!((asked.load(Ordering::SeqCst), waited.load(Ordering::SeqCst)), (1 + 3 + 18, 2));
 }
 
@@ -139,7 +139,7 @@ async fn what_a_caller_does_not_fall_back_from_is_waited_for_or_returned() {
     let holding = failing("first", 60).0.fallback_except_outages([failing("last", 0).0]) | text();
     assert_eq!((holding.invoke("x").await.unwrap().as_str(), began.elapsed().as_secs()), ("from first", 60));
 
-    // The failure behind the outage counts.
+    // The failure that caused the outage decides.
     let retryable = failing("first", 60).0.fallback_if([failing("last", 0).0], Error::is_retryable) | text();
     assert_eq!(retryable.invoke("x").await.unwrap(), "from last");
     let rate_limits = |error: &Error| error.kind() == ErrorKind::RateLimited;
