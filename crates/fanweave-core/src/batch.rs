@@ -228,8 +228,7 @@ impl<O: Send + 'static> Completed<O> {
                 self.running.remove(&id);
                 Some(row)
             }
-            // A row catches its own panics, and dropping this stream leaves no reader: only the end of the
-            // runtime is left.
+            // A row catches its own panics, and dropping this stream leaves no reader: the runtime has ended.
             Some(Err(lost)) => self.running.remove(&lost.id()).map(|index| {
                 let message = "the runtime that the row ran on has ended";
                 Row { index, result: Err(Error::new(ErrorKind::Cancelled, message).with_source(lost)) }

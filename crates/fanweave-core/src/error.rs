@@ -1,4 +1,4 @@
-//! The error type of the project: the failure, its path in the chain, and if a retry may help.
+//! The error type of the project: the failure, its path in the chain, and whether a retry may help.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -99,8 +99,8 @@ impl Wake for ReaderWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A write of the value just read: the thread that ends the poll then sees the item of another thread
-        // that did not wake it here.
+        // Writes the value that it reads: the thread that clears `working` then sees the item of a sender that
+        // did not wake the reader here.
         if !self.working.fetch_or(false, Ordering::AcqRel) {
             self.reader.wake();
         }

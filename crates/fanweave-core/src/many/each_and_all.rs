@@ -75,7 +75,7 @@ where
                 _ => *noted = None,
             }
         });
-        // It ends the source with its error.
+        // Polled after the last item: passes the list on if no item failed.
         let end = stream::once(async move {
             if let Some(items) = seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let _ = complete.send(items);

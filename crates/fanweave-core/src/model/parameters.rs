@@ -37,7 +37,7 @@ pub struct Parameters {
     /// The tools that the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpec>,
-    /// Controls if the model may, must or must not call a tool.
+    /// Controls whether the model may, must or must not call a tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
     /// The format of the answer.
@@ -93,7 +93,7 @@ pub struct ToolSpec {
     pub parameters: Value,
 }
 
-/// Controls if the model may, must or must not call a tool.
+/// Controls whether the model may, must or must not call a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -245,7 +245,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 && std::mem::replace(&mut at, part) != part
                 && partial.is_broken()
             {
-                // Of an earlier round, which ended with a tool call.
+                // It belongs to an earlier round, which ended with a tool call.
                 partial = Partial::default();
             }
             let value = delta.as_text().and_then(|text| partial.push(text))?;

@@ -27,12 +27,12 @@ pub(super) fn unknown(env: &Environment<'_>, text: &str) -> Option<(usize, Strin
     None
 }
 
-/// Set if code appears where it is text.
+/// Set within a `raw` block, in which code is text.
 #[derive(Default)]
 struct Raw(bool);
 
 impl Raw {
-    /// Set if the next code does.
+    /// Reads the next code. Returns true if it is text.
     fn holds(&mut self, code: &str) -> bool {
         match code.trim_matches(['-', '+', ' ']) {
             "raw" => self.0 = true,

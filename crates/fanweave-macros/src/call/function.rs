@@ -18,7 +18,7 @@ pub(super) struct Function<'a> {
     takes_context: bool,
     arguments: Vec<Argument<'a>>,
     /// The type of the prompt.
-    asked: &'a Type,
+    prompt_type: &'a Type,
 }
 
 struct Argument<'a> {
@@ -58,8 +58,8 @@ impl<'a> Function<'a> {
                 Err(error) => add(error),
             }
         }
-        let asked = match &item.sig.output {
-            ReturnType::Type(_, asked) => Some(&**asked),
+        let prompt_type = match &item.sig.output {
+            ReturnType::Type(_, prompt_type) => Some(&**prompt_type),
             ReturnType::Default => {
                 let message =
                     "a `#[call]` function returns its prompt: write `-> String` or `-> Vec<Message>`";
@@ -67,8 +67,8 @@ impl<'a> Function<'a> {
                 None
             }
         };
-        match (wrong, asked) {
-            (None, Some(asked)) => Ok(Self { item, takes_context, arguments, asked }),
+        match (wrong, prompt_type) {
+            (None, Some(prompt_type)) => Ok(Self { item, takes_context, arguments, prompt_type }),
             (Some(error), _) => Err(error),
             (None, None) => unreachable!("a missing type is an error"),
         }
@@ -93,7 +93,7 @@ impl<'a> Function<'a> {
     }
 
     pub(super) fn expand(&self, options: &Options) -> TokenStream {
-        let Self { item, arguments, asked, .. } = self;
+        let Self { item, arguments, prompt_type, .. } = self;
         let krate = &options.krate;
         let (visibility, name) = (&item.vis, &item.sig.ident);
         // Each of the two generated items may trigger a lint that the function expects.
@@ -123,7 +123,7 @@ impl<'a> Function<'a> {
         // an argument.
         let asks = Ident::new("__asks", name.span());
         let cx = Ident::new("cx", Span::mixed_site());
-        let asked_for = Ident::new("__asked", asked.span());
+        let asked_for = Ident::new("__asked", prompt_type.span());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
         let is_lint = |attribute: &&Attribute| {
@@ -138,8 +138,8 @@ impl<'a> Function<'a> {
         });
         let wait = item.sig.asyncness.as_ref().map(|_| quote! { .await });
         // Spanned at the return type, so that a type that is not a prompt is reported there.
-        let there = krate::at(krate, asked.span());
-        let config = quote_spanned! {asked.span()=> #there::call::IntoConfig::into_config(#asked_for) };
+        let there = krate::at(krate, prompt_type.span());
+        let config = quote_spanned! {prompt_type.span()=> #there::call::IntoConfig::into_config(#asked_for) };
 
         let plain = name.to_string();
         let plain = plain.trim_start_matches("r#");
@@ -325,8 +325,7 @@ fn settings(options: &Options) -> TokenStream {
 /// The error of a type that contains a reference, or that is not named.
 fn refused(of: &Type) -> Option<Error> {
     let is_elided = |lifetime: &syn::Lifetime| lifetime.ident == "_";
-    find(of, &|of| {
-        match of {
+    find(of, &|of| match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(is_elided) => {
             let message = format!(
                 "references are supported only as the type of an argument, not inside it: write {}",
@@ -341,15 +340,13 @@ fn refused(of: &Type) -> Option<Error> {
             let PathArguments::AngleBracketed(of) = &segment.arguments else { return None };
             of.args.iter().find_map(|of| match of {
                 GenericArgument::Lifetime(lifetime) if is_elided(lifetime) => {
-                    let message =
-                        "the arguments of a call must be owned, because it runs later: write `'static`, or another type";
+                    let message = "the arguments of a call must be owned: write `'static`, or another type";
                     Some(Error::new(lifetime.span(), message))
                 }
                 _ => None,
             })
         }),
         _ => None,
-    }
     })
 }
 
