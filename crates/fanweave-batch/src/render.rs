@@ -155,7 +155,7 @@ mod tests {
         );
         assert_eq!(
             error(&with(Some("{{ x }}"), None), Input::Vars(vars! { a: 1 })),
-            "the template needs `x`, and only `a` is given"
+            "the template needs `x`, but only `a` is given"
         );
         let chat = Input::Vars(vars! { messages: json!("hi") });
         assert!(error(&plain, chat).starts_with("the row is no chat: "), "the type is wrong");

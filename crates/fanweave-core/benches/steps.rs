@@ -1,8 +1,8 @@
-//! What chains cost beside the calls that they make, in process and without a network.
+//! The cost of chains without their calls, in process and without a network.
 //!
 //!     cargo bench -p fanweave-core --bench steps
 //!
-//! Every figure is the median of interleaved rounds, and the best of them beside it.
+//! Every figure is the median of interleaved rounds, followed by the best round.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use fanweave_core::model::fake::Fake;
 use fanweave_core::{Chain, Context, Delta, Event, Message, Runnable, chain, json, prompt, step, text, vars};
 use futures::StreamExt;
 
-/// Rounds whose median counts.
+/// Number of rounds for the median.
 const ROUNDS: usize = 15;
 
 type Work<'a> = Box<dyn FnMut() + 'a>;
@@ -109,7 +109,7 @@ fn main() {
     show("partial against once", "x ", &|t| t[6] / t[8]);
 }
 
-/// Says the same pieces to everybody.
+/// Emits the same deltas to every caller.
 struct Speaker(Vec<Delta>);
 
 impl Runnable for Speaker {
@@ -138,7 +138,7 @@ fn json_text(items: usize) -> Vec<Delta> {
     pieces
 }
 
-/// Reads JSON piece by piece, as a model writes it.
+/// Reads JSON delta by delta, as a model streams it.
 fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
     struct Pieces(Vec<Delta>);
     impl Runnable for Pieces {
@@ -162,7 +162,7 @@ fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
     });
 }
 
-/// Reads the same JSON once, when all of it is there.
+/// Parses the same JSON once, when it is complete.
 fn parse_whole(pieces: &[Delta]) {
     let text: String = pieces.iter().filter_map(Delta::as_text).collect();
     black_box(serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON"));

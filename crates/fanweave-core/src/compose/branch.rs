@@ -1,13 +1,13 @@
-//! One of several chains, by a condition.
+//! Selects one of several chains by a condition.
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Begins a choice between chains: conditions are asked in order, each at most once a run, and the chain of the first
-/// that holds is run, or else the one of [`otherwise`](Branch::otherwise).
+/// Starts a choice between chains. Conditions are evaluated in order, each at most once per run, and the
+/// chain of the first one that is true runs; if none is, that of [`otherwise`](Branch::otherwise).
 ///
 /// ```
 /// use fanweave_core::{branch, step};
@@ -26,7 +26,7 @@ pub fn branch<I, O>() -> Branch<I, O> {
     Branch { arms: Vec::new() }
 }
 
-/// A choice that still lacks its last chain. Made by [`branch`].
+/// A choice without its default chain. Made by [`branch`].
 pub struct Branch<I, O> {
     arms: Vec<(Condition<I>, Chain<I, O>)>,
 }
@@ -40,7 +40,7 @@ impl<I, O> std::fmt::Debug for Branch<I, O> {
 type Condition<I> = Arc<dyn Fn(&I) -> bool + Send + Sync>;
 
 impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
-    /// Runs `then` where `condition` holds and none before it did.
+    /// Runs `then` if `condition` is true and no earlier one was.
     #[must_use]
     pub fn when<R>(mut self, condition: impl Fn(&I) -> bool + Send + Sync + 'static, then: R) -> Self
     where
@@ -50,7 +50,7 @@ impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
         self
     }
 
-    /// Runs `default` where no condition holds.
+    /// Runs `default` if no condition is true.
     pub fn otherwise<R: Runnable<Input = I, Output = O>>(self, default: R) -> Chain<I, O> {
         chain(Choice { arms: self.arms, default: chain(default) })
     }
@@ -69,7 +69,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Choice<I, O> {
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let arm = self.arms.iter().find(|(condition, _)| condition(&input)).map(|(_, chain)| chain);
-        heard(arm.unwrap_or(&self.default), input, cx).await
+        run_streamed(arm.unwrap_or(&self.default), input, cx).await
     }
 
     fn streaming(&self) -> Streaming {
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_chosen_chain_is_heard_whether_it_streams_or_not() {
+    async fn the_chosen_chain_emits_deltas_even_if_it_does_not_stream() {
         let streams = chain(Fake::echo()) | text();
         let whole = chain(Fake::echo()) | text() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let either =

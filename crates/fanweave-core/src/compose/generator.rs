@@ -1,4 +1,4 @@
-//! Steps whose answer is made of pieces by a function of streams.
+//! Steps whose answer is produced by a function of streams.
 
 use std::marker::PhantomData;
 use std::pin::pin;
@@ -9,7 +9,8 @@ use crate::run::Run;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// A step from an input to a stream of texts: they are handed out as they come, and together they are its answer.
+/// A step from an input to a stream of texts: they are emitted as they arrive, and together they are its
+/// answer.
 ///
 /// ```
 /// use fanweave_core::generator;
@@ -24,7 +25,7 @@ use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming}
 /// ```
 ///
 /// # Errors
-/// A run fails with the first error of the stream, or with [`ErrorKind::Empty`] where it yields nothing.
+/// A run fails with the first error of the stream, or with [`ErrorKind::Empty`] if it yields nothing.
 pub fn generator<F, S, I>(function: F) -> Chain<I, String>
 where
     F: Fn(I, Context) -> S + Send + Sync + 'static,
@@ -64,8 +65,8 @@ where
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Makes the answer anew from the stream of its pieces: `function` is given the running chain and yields texts,
-    /// which are handed out as they come.
+    /// Transforms the answer as a stream: `function` receives the running chain and yields texts, which are
+    /// emitted as they arrive.
     ///
     /// ```
     /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
@@ -81,7 +82,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     ///
     /// # Errors
-    /// As [`generator`].
+    /// Like [`generator`].
     pub fn through<F, S>(self, function: F) -> Chain<I, String>
     where
         F: Fn(Run<O>) -> S + Send + Sync + 'static,
@@ -93,7 +94,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     }
 }
 
-/// A chain that is drawn as something else than what it is made of.
+/// A chain with its own node in a diagram.
 struct Described<I, O> {
     inner: Chain<I, O>,
     node: Node,
@@ -118,7 +119,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Described<I, O> {
     }
 }
 
-/// Hands out the texts of a stream, and gives the whole.
+/// Emits the texts of a stream, and returns the whole.
 async fn say(texts: impl Stream<Item = Result<String>>, cx: &Context) -> Result<String> {
     let mut texts = pin!(texts);
     let (mut whole, mut is_empty) = (String::new(), true);
@@ -129,7 +130,7 @@ async fn say(texts: impl Stream<Item = Result<String>>, cx: &Context) -> Result<
         cx.delta(Delta::text(text)).await;
     }
     if is_empty {
-        return Err(Error::new(ErrorKind::Empty, "the stream ended without a single piece"));
+        return Err(Error::new(ErrorKind::Empty, "the stream ended without a delta"));
     }
     Ok(whole)
 }

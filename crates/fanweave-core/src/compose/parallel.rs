@@ -1,20 +1,21 @@
-//! Several steps on the same input, at once.
+//! Runs several steps on the same input concurrently.
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs all branches at once on clones of the input.
+/// Runs all branches concurrently on clones of the input.
 ///
 /// Made by [`parallel`].
 pub struct Parallel<T> {
     branches: T,
 }
 
-/// Runs several steps on the same input at once, and gives the tuple of their outputs.
+/// Runs several steps on the same input concurrently, and returns the tuple of their outputs.
 ///
-/// The first branch that fails cancels the others; its number, from 0, is in the place of its error. Pieces of a
-/// stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey the run's concurrency.
+/// The first branch that fails cancels the others; its number, from 0, is in the path of its error. Deltas of
+/// a stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey
+/// the run's concurrency.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, parallel, prompt, text, vars};
@@ -38,14 +39,14 @@ where
     chain(Parallel { branches })
 }
 
-/// Runs one branch: its pieces carry its name, and so does its error.
+/// Runs one branch. Its deltas and its errors carry its name.
 async fn branch<R: Runnable>(
     step: &R,
     name: &'static str,
     input: R::Input,
     cx: &Context,
 ) -> Result<R::Output> {
-    let result = heard(step, input, &cx.branch(name)).await;
+    let result = run_streamed(step, input, &cx.branch(name)).await;
     result.map_err(|error| error.with_step(format!("branch {name}")))
 }
 

@@ -9,9 +9,9 @@ use crate::{
     ChatModel, Context, Delta, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Result, Usage,
 };
 
-/// Builds a model that answers from a script, or echoes what it is asked.
+/// Builds a model that answers from a script, or echoes its prompt.
 ///
-/// It streams word by word, and answers any number of calls at once.
+/// It streams word by word, and answers any number of concurrent calls.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, model::fake::Fake};
@@ -32,7 +32,7 @@ pub struct Fake {
     load: Option<Load>,
 }
 
-/// Counts the calls of fake models that are in flight. Clones count together. See [`Fake::count_in`].
+/// Counts the calls of fake models that are in flight. Clones share the count. See [`Fake::count_in`].
 #[derive(Debug, Clone, Default)]
 pub struct Load(Arc<Counts>);
 
@@ -43,12 +43,12 @@ struct Counts {
     all: AtomicUsize,
 }
 
-/// A call that is in flight until this is dropped.
+/// Counts a call as in flight until it is dropped.
 #[derive(Debug)]
 pub struct Flight(Load);
 
 impl Load {
-    /// Counts a call of a model of your own as in flight until the result is dropped.
+    /// Counts a call of a custom model as in flight until the result is dropped.
     #[must_use = "the call has ended when this is dropped"]
     pub fn enter(&self) -> Flight {
         let now = self.0.now.fetch_add(1, Ordering::SeqCst) + 1;
@@ -62,7 +62,7 @@ impl Load {
         self.0.now.load(Ordering::SeqCst)
     }
 
-    /// Maximum number of calls that were in flight at once.
+    /// Maximum number of calls that were in flight concurrently.
     pub fn max_in_flight(&self) -> usize {
         self.0.max.load(Ordering::SeqCst)
     }
@@ -86,7 +86,7 @@ impl Fake {
         Self { name: "fake/echo", script: None, latency, per_word: Duration::ZERO, load: None }
     }
 
-    /// A model that gives these answers, one a call, and then [`ErrorKind::Config`].
+    /// A model that returns these answers, one per call, and then [`ErrorKind::Config`].
     pub fn script<T: Into<String>>(answers: impl IntoIterator<Item = Result<T>>) -> Self {
         let answers = answers.into_iter().map(|answer| answer.map(Into::into)).collect();
         Self { name: "fake/script", script: Some(Arc::new(Mutex::new(answers))), ..Self::echo() }
@@ -99,7 +99,7 @@ impl Fake {
         self
     }
 
-    /// Waits this long before every word of an answer, whether it is streamed or not. Default 0.
+    /// Waits this long before every word of an answer, even if it is not streamed. Default 0.
     #[must_use]
     pub fn per_word(mut self, pause: Duration) -> Self {
         self.per_word = pause;

@@ -38,7 +38,7 @@ impl TypedTool for FormatBook {
     }
 }
 
-/// A tool of any name that behaves as its arguments say.
+/// A tool of any name that behaves as its arguments specify.
 struct Any(&'static str, Option<Duration>);
 
 impl Tool for Any {
@@ -66,7 +66,7 @@ impl Tool for Any {
     }
 }
 
-/// A tool that blocks.
+/// A blocking tool.
 struct Thread;
 
 impl BlockingTool for Thread {
@@ -81,7 +81,7 @@ impl BlockingTool for Thread {
     }
 
     fn call(&self, _: Value, _: &Context) -> Result<String> {
-        // Without a runtime, or this would panic.
+        // Needs no runtime, otherwise it would panic.
         crate::blocking::wait(async {});
         Ok(format!("{:?}", std::thread::current().id()))
     }
@@ -104,7 +104,7 @@ fn reply(finish_reason: FinishReason) -> Box<Reply> {
     Box::new(Reply { usage, attempts: 1, finish_reason: Some(finish_reason), ..Reply::default() })
 }
 
-/// A model with a script of messages, and what it was asked.
+/// A model with a script of messages, which records its prompts.
 #[derive(Clone, Default)]
 struct Script {
     answers: Arc<Mutex<VecDeque<Result<Message>>>>,
@@ -150,7 +150,7 @@ async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_beyond_all_time_is_no_limit() {
+async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
     let tools = Tools::new().tool(Any("t", Some(Duration::MAX))).timeout(Duration::MAX);
     let results = tools.execute(&asks(&[("t", r#"{"sleep": 1}"#)]), &Context::new()).await;
     assert_eq!((results[0].content.as_str(), results[0].is_error), ("done", false));
@@ -222,14 +222,14 @@ async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
     let said: Vec<_> =
         said.await.into_iter().map(|(content, is_error)| format!("{is_error} {content}")).collect();
     insta::assert_snapshot!(said.join("\n"), @"
-    true there is no tool `format_bok`; did you mean `format_book`?
-    true there is no tool `weather`; there are `any`, `format_book`, `slow`
+    true unknown tool `format_bok`; did you mean `format_book`?
+    true unknown tool `weather`; the tools are `any`, `format_book`, `slow`
     true the arguments are not valid JSON (EOF while parsing an object at line 1 column 16); send one JSON object
     true the arguments do not fit the schema: missing field `author`
     true the disk is full
     true a step panicked: out of cheese
-    true the tool `slow` did not end within 2s
-    true the tool `any` did not end within 5s
+    true the tool `slow` timed out after 2s
+    true the tool `any` timed out after 5s
     false done
     false Emma by Jane Austen
     ");
@@ -244,7 +244,7 @@ async fn a_tool_that_blocks_leaves_the_runtime_alone() {
 
 #[tokio::test]
 async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
-    /// Blocks until the other end is gone, and then panics.
+    /// Blocks until the other end is dropped, and then panics.
     struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
 
     impl BlockingTool for Stuck {
@@ -264,7 +264,7 @@ async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
     let tools = Tools::new().blocking_tool(Stuck(Mutex::new(stuck)));
     let limited = tools.clone().timeout(Duration::from_millis(20));
     let said = results(&limited, &[("stuck", "{}")]).await;
-    assert_eq!(said, [("the tool `stuck` did not end within 20ms".to_owned(), true)]);
+    assert_eq!(said, [("the tool `stuck` timed out after 20ms".to_owned(), true)]);
     drop(release);
     let said = results(&tools, &[("stuck", "{}")]).await;
     assert!(said[0].1 && said[0].0.starts_with("a step panicked: "), "{said:?}");
@@ -302,7 +302,7 @@ proptest! {
 #[test]
 fn a_name_that_is_there_twice_is_refused() {
     let error = any().with::<FormatBook>().check().unwrap_err();
-    assert_eq!(error.to_string(), "there are two tools of the name `format_book`: rename one of them");
+    assert_eq!(error.to_string(), "two tools have the name `format_book`: rename one of them");
     let error = Tools::new().tool(Any("two words", None)).check().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
@@ -362,7 +362,7 @@ async fn a_transcript_is_all_that_was_said() {
         transcript.to_string(),
         "user: count\ncall any({\"say\": \"one\"})\nresult one\nassistant: two\n"
     );
-    // Each message with what its own call used.
+    // Each message with the usage of its own call.
     assert_eq!(transcript.answer().usage().total_tokens(), 13);
 }
 
@@ -373,7 +373,7 @@ async fn the_limit_of_rounds_is_an_error_with_the_transcript() {
     let error = agent.invoke("count").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecursionLimit);
     insta::assert_snapshot!(error.to_string(), @r#"
-    step agent: the model still asks for tools in round 2 of 2; allow run_tools more rounds, or look at what it asks for:
+    step agent: the model still calls tools in round 2 of 2; raise max_rounds of run_tools, or check the calls:
     user: count
     call any({"say": "one"})
     result one
@@ -393,11 +393,11 @@ async fn tools_that_fail_again_and_again_end_the_run() {
         let twice = NonZeroU32::new(2).unwrap();
         chain(Script::new(answers).tools(any()).run_tools(9).max_failures(twice)).invoke("x").await
     };
-    // A success in between begins the count anew.
+    // A success in between resets the count.
     assert!(run(vec![fails(), mixed(), fails(), says("well")]).await.is_ok());
     let error = run(vec![mixed(), fails(), fails(), says("well")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Step);
-    assert!(error.to_string().starts_with("every tool call has failed in 2 rounds in a row"), "{error}");
+    assert!(error.to_string().starts_with("every tool call failed in 2 consecutive rounds"), "{error}");
     assert_eq!(Transcript::of(&error).unwrap().messages.len(), 7);
 }
 
@@ -525,7 +525,7 @@ async fn dropping_a_run_ends_its_tools() {
 }
 
 #[tokio::test]
-async fn a_round_that_asks_for_a_tool_is_no_end_whatever_its_provider_says() {
+async fn a_round_with_a_tool_call_continues_whatever_the_finish_reason() {
     let mut first = asks(&[("any", "{}")]);
     first.reply = Some(reply(FinishReason::Stop));
     let agent = chain(Script::new([first, says("Done.")]).tools(any()).run_tools(5));

@@ -1,4 +1,4 @@
-//! What waits for a reader is bounded, complete and in order.
+//! Output that waits for a reader is bounded, complete and in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limited;
 
-/// Emits pieces of 64 KiB.
+/// Emits deltas of 64 KiB.
 struct Loud {
     load: Load,
     pieces: usize,
@@ -55,7 +55,7 @@ async fn an_answer_larger_than_the_buffer_waits_and_gives_its_permit_up_only_if_
     let mut run = loud.stream_in("x", &cx);
     run.next().await.expect("a piece").unwrap();
     sleep(Duration::from_secs(60)).await;
-    // 4 MiB are 64 pieces; a few more have been read ahead.
+    // 4 MiB are 64 deltas; a few more have been read ahead.
     assert!((64..200).contains(&emitted.load(Ordering::SeqCst)));
     assert!(cx.try_permit().is_none());
     assert_eq!((cx.over_limit(), load.in_flight()), (0, 1));
@@ -91,7 +91,7 @@ async fn events_and_pieces_of_a_limited_run_are_those_of_any_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_ends_when_the_run_winds_down_and_one_in_flight_goes_on() {
+async fn a_waiting_call_ends_when_the_run_drains_and_one_in_flight_continues() {
     let drain = CancellationToken::new();
     let cx = limited(1).0.with_draining(drain.clone());
     let slow = chain(Fake::echo().latency(Duration::from_secs(9))) | text();
@@ -151,7 +151,7 @@ fn a_limited_call_without_a_runtime_runs_on_the_one_in_the_background() {
     let echo = chain(Fake::echo().count_in(&load)) | text();
     let answer = futures::executor::block_on(echo.invoke_in("x", &cx));
     assert_eq!(answer.unwrap(), "x");
-    // The blocking verbs read one piece at a time.
+    // The blocking methods read one delta at a time.
     let mut pieces = futures::executor::block_on_stream(echo.stream_in("a b", &cx));
     pieces.next();
     assert_eq!(echo.blocking().invoke_in("y", &cx).unwrap(), "y");

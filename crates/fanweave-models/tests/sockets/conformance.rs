@@ -280,7 +280,7 @@ async fn a_model_hears_what_was_wrong_with_its_calls() {
         *heard,
         [
             "weather?",
-            "there is no tool `get_wether`; did you mean `get_weather`?",
+            "unknown tool `get_wether`; did you mean `get_weather`?",
             "the arguments are not valid JSON (key must be a string at line 1 column 2); send one JSON object",
             "the arguments do not fit the schema: missing field `city`",
         ]

@@ -461,10 +461,10 @@ async fn a_limit_of_the_run_is_told_as_such_and_not_as_that_of_the_request() {
         let error = model.clone().timeout(short).invoke("x").await.unwrap_err();
         assert_eq!(
             (error.kind(), error.message()),
-            (ErrorKind::Timeout, "openai/test did not end within 200ms")
+            (ErrorKind::Timeout, "openai/test timed out after 200ms")
         );
         let error = model.invoke_in("x", &Context::new().with_timeout(short)).await.unwrap_err();
-        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run did not end within 200ms"));
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run timed out after 200ms"));
         assert!(!error.is_retryable());
         // Where nobody stands guard, it is the request that ends in time.
         let error = model.run("x".into(), &Context::new().with_timeout(short)).await.unwrap_err();

@@ -129,7 +129,7 @@ async fn tools_that_fail_or_are_slow_tell_the_model_so() {
     let said = answer(Tools::new().with::<broken_weather>()).await;
     assert!(said.contains("no station in Paris"), "{said}");
     let said = answer(Tools::new().with::<slow_weather>()).await;
-    assert!(said.contains("`slow_weather` did not end within 20ms"), "{said}");
+    assert!(said.contains("`slow_weather` timed out after 20ms"), "{said}");
 }
 
 #[tokio::test]

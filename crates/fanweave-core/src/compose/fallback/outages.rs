@@ -1,4 +1,4 @@
-//! Fallbacks while providers are failing.
+//! Fallbacks during outages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use crate::{
     Chain, ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain, step, text,
 };
 
-/// A model whose provider fails until `until`, as the transport treats it.
+/// A model whose provider fails until `until`, with the same errors as the transport.
 struct Failing {
     name: &'static str,
     until: Instant,
-    /// How long it waits for the end.
+    /// The time it waits for the end.
     outage_timeout: Duration,
     calls: Arc<AtomicUsize>,
 }
@@ -54,7 +54,7 @@ fn failing(name: &'static str, seconds: u64) -> (Chain<Prompt, Message>, Arc<Ato
     (chain(Model::new(model)), calls)
 }
 
-/// Runs a chain over models that fail for so many seconds each. Gives the answer and the seconds that it took.
+/// Runs a chain over models that fail for the given seconds each. Returns the answer and the elapsed seconds.
 async fn answer_of<const N: usize>(seconds: [u64; N]) -> (String, u64) {
     let names = ["first", "second", "third"];
     let mut models = names.into_iter().zip(seconds).map(|(name, seconds)| failing(name, seconds).0);
@@ -86,7 +86,7 @@ async fn where_all_are_unavailable_the_first_to_recover_answers() {
 async fn the_others_are_asked_every_few_seconds() {
     let ((first, asked), (last, waited)) = (failing("first", 1_000), failing("last", 100));
     first.fallback([last]).invoke("x").await.unwrap();
-    // After 1, 2, 4 and then every 5 seconds.
+    // Retried after 1, 2, 4 and then every 5 seconds.
     assert_eq!((asked.load(Ordering::SeqCst), waited.load(Ordering::SeqCst)), (1 + 3 + 18, 2));
 }
 
@@ -139,7 +139,7 @@ async fn what_a_caller_does_not_fall_back_from_is_waited_for_or_returned() {
     let holding = failing("first", 60).0.fallback_except_outages([failing("last", 0).0]) | text();
     assert_eq!((holding.invoke("x").await.unwrap().as_str(), began.elapsed().as_secs()), ("from first", 60));
 
-    // The failure behind the outage counts.
+    // The failure that caused the outage decides.
     let retryable = failing("first", 60).0.fallback_if([failing("last", 0).0], Error::is_retryable) | text();
     assert_eq!(retryable.invoke("x").await.unwrap(), "from last");
     let rate_limits = |error: &Error| error.kind() == ErrorKind::RateLimited;
@@ -151,7 +151,7 @@ async fn what_a_caller_does_not_fall_back_from_is_waited_for_or_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_recovers_and_refuses_is_not_asked_again() {
+async fn one_that_recovers_and_rejects_is_not_retried() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let refuses = step(move |_: Prompt, _| {
