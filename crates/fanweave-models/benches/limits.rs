@@ -2,8 +2,8 @@
 //!
 //!     cargo bench -p fanweave-models --bench limits
 //!
-//! The bound is the shortest time in which the limits let all calls pass: `(n - burst) / rate`, or the sum of latencies
-//! by the calls at once. The simulated provider enforces a minute's limit by the second.
+//! The bound is the shortest time in which the limits let all calls pass: `(n - burst) / rate`, or the sum of
+//! latencies by the calls at once. The simulated provider enforces a minute's limit by the second.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -59,7 +59,7 @@ async fn paced(name: &str, n: u32, settings: &Settings, own: RateLimits) {
     let time = |amount: f64, a_minute: Option<u32>| {
         a_minute.map_or(0.0, |limit| (amount - f64::from(limit) / 60.0) / (f64::from(limit) / 60.0))
     };
-    let rest = settings.max_in_flight.map_or(0.0, |most| 0.25 * f64::from(n) / most as f64);
+    let rest = settings.max_in_flight.map_or(0.0, |max| 0.25 * f64::from(n) / max as f64);
     let bound = time(f64::from(n), settings.rpm).max(time(tokens as f64, settings.tpm)).max(rest);
     let requests = sim.stats().requests;
     let lost = results.iter().filter(|result| result.is_err()).count();

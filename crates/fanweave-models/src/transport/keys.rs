@@ -1,4 +1,4 @@
-//! Keys that change: asked for before each request, and never printed.
+//! API keys that change: requested before each request, and never printed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,12 +10,13 @@ use http::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
 
-/// Keys that a server may still quote, beside those of requests that are under way: the last ones in use.
+/// Number of recent keys to redact, in addition to those of requests in flight: a server may still quote
+/// them.
 const REMEMBERED: usize = 4;
 
 type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync;
 
-/// Which header carries a key.
+/// The header that carries a key.
 ///
 /// ```
 /// use fanweave_models::{KeyHeader, ModelBuilder};
@@ -30,10 +31,10 @@ type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Se
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum KeyHeader {
-    /// `authorization: Bearer KEY`, as most providers want it.
+    /// `authorization: Bearer KEY`, used by most providers.
     #[default]
     Bearer,
-    /// A header of this name, with the key alone: `x-api-key`, `api-key`.
+    /// A header of this name with the bare key: `x-api-key`, `api-key`.
     Named(HeaderName),
 }
 
@@ -41,7 +42,7 @@ impl KeyHeader {
     /// The header for `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::Authentication`] where the key cannot stand in a header. The message does not show it.
+    /// [`ErrorKind::Authentication`] if the key is not a valid header value. The message does not contain it.
     pub(crate) fn write(&self, key: &Secret) -> Result<(HeaderName, HeaderValue)> {
         Ok(match self {
             Self::Bearer => (http::header::AUTHORIZATION, key.header("Bearer ")?),
@@ -50,20 +51,20 @@ impl KeyHeader {
     }
 }
 
-/// A key for one request. It shows none.
+/// A key for one request. Its debug output does not contain the key.
 #[derive(Debug)]
 pub(crate) struct KeyInUse {
     pub(crate) header: (HeaderName, HeaderValue),
     _key: Secret,
 }
 
-/// A function that gives keys.
+/// A function that returns keys.
 #[derive(Clone)]
 pub(crate) struct KeySource {
     ask: Arc<Ask>,
     header: KeyHeader,
     recent: Arc<Mutex<Vec<Secret>>>,
-    /// Tells sources apart: each is an account of its own.
+    /// Identifies the source: each source is a separate account.
     pub(crate) id: u64,
 }
 
@@ -81,24 +82,21 @@ impl KeySource {
         }
     }
 
-    /// The same source, whose keys are carried by `header`.
+    /// Returns the same source with its keys sent in `header`.
     pub(crate) fn carried_by(self, header: KeyHeader) -> Self {
         Self { header, ..self }
     }
 
-    /// The header for the next request, and the key, to be kept until its answer has been read: as long as it is, the
-    /// key is among the [`secrets`](Self::secrets).
+    /// The header for the next request, and the key. Keep the key until the response has been read: meanwhile
+    /// it is among the [`secrets`](Self::secrets).
     ///
     /// # Errors
-    /// The function's own, and [`ErrorKind::Authentication`] for a key that cannot be sent.
+    /// The errors of the function, and [`ErrorKind::Authentication`] for a key that cannot be sent.
     pub(crate) async fn next(&self) -> Result<KeyInUse> {
         let key = (self.ask)().await?;
         let key = key.trim();
         if key.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Authentication,
-                "the function for the API key gave an empty one",
-            ));
+            return Err(Error::new(ErrorKind::Authentication, "the API key function returned an empty key"));
         }
         let secret = {
             let mut recent = self.recent();
@@ -126,7 +124,7 @@ impl KeySource {
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Vec<Secret>> {
-        // A list of keys is never left half changed.
+        // The list of keys is never left in an inconsistent state.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -44,7 +44,8 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// An account of its own at a server of its own. With `counts`, its requests pass through a transport that counts them.
+    /// An account of its own at a server of its own. With `counts`, its requests pass through a transport
+    /// that counts them.
     pub(crate) fn start(ceiling: Ceiling, counts: bool, settings: Settings) -> Self {
         let (concurrency, max_in_flight) = match ceiling {
             Ceiling::Set(n) => (NonZeroUsize::new(n), None),

@@ -15,7 +15,8 @@ const TOTAL: Duration = Duration::from_secs(110);
 /// Runs `work` on a thread of its own.
 ///
 /// # Panics
-/// As `work` does, and with `what` and the state that `progress` last gave if that stays the same, or the run takes too long.
+/// As `work` does, and with `what` and the state that `progress` last gave if that stays the same, or the run
+/// takes too long.
 pub(crate) fn watched<P: PartialEq + Debug>(
     what: &str,
     progress: impl Fn() -> P,

@@ -161,7 +161,7 @@ async fn a_refusal_is_told_in_the_providers_words() {
     assert_eq!(
         error.to_string(),
         "step openai/test: openai answered 429 (request req_9), asked to wait 500s: Rate limit reached; \
-         not retried: the wait asked for is longer than 120s"
+         not retried: the requested wait is longer than 120s"
     );
     assert_eq!(error.code(), Some("rate_limit_exceeded"));
     assert!(error.body().unwrap().contains("Rate limit reached"));
@@ -325,10 +325,10 @@ async fn results_of_a_batch_may_be_longer_together_than_any_one_answer() {
         let response = serde_json::json!({ "status_code": 200, "request_id": null, "body": body });
         serde_json::json!({ "custom_id": n.to_string(), "response": response }).to_string()
     };
-    for (longest, is_fine) in [(900_000, true), (2_500_000, false)] {
+    for (bytes, is_fine) in [(900_000, true), (2_500_000, false)] {
         let server = Server::start(move |seen| match seen.head.contains("/content") {
             true => {
-                let rows: Vec<_> = (0..50).map(|n| row(n, if n == 30 { longest } else { 40_000 })).collect();
+                let rows: Vec<_> = (0..50).map(|n| row(n, if n == 30 { bytes } else { 40_000 })).collect();
                 answer(200, "", &rows.join("\n"))
             }
             false => answer(200, "", r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#),

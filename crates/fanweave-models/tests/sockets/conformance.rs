@@ -1,5 +1,5 @@
-//! What holds for every dialect alike: over the simulated provider, which shares no code with what it tests, and over
-//! recorded streams.
+//! What holds for every dialect alike: over the simulated provider, which shares no code with what it tests,
+//! and over recorded streams.
 
 use std::time::Duration;
 
@@ -260,8 +260,8 @@ async fn a_model_hears_what_was_wrong_with_its_calls() {
         [call("get_weather", "{\"town\": 7}"), end("tool_calls")],
         [json!({ "choices": [{ "delta": { "content": "I give up." } }] }), end("stop")],
     ];
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let requests = heard.clone();
+    let received = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let requests = received.clone();
     let server = Server::start(move |request| {
         let body = &request.body;
         let mut requests = requests.lock().unwrap();
@@ -275,9 +275,9 @@ async fn a_model_hears_what_was_wrong_with_its_calls() {
     let tools = model.with_tools(Tools::new().tool(Weather));
     let agent = chain(tools.run_tools(9).max_failures(4.try_into().unwrap()));
     assert_eq!(agent.stream("weather?").output().await.unwrap().text(), "I give up.");
-    let heard = heard.lock().unwrap();
+    let received = received.lock().unwrap();
     assert_eq!(
-        *heard,
+        *received,
         [
             "weather?",
             "there is no tool `get_wether`; did you mean `get_weather`?",

@@ -27,8 +27,8 @@ async fn child(name: &str, servers: &[&Server]) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// In the child: models on the servers, and no retries that would hide a failure. None outside of it, where a limit would
-/// hold for all other tests.
+/// In the child: models on the servers, and no retries that would hide a failure. None outside of it, where a
+/// limit would hold for all other tests.
 fn models(host: &str) -> Vec<Model> {
     let ports = std::env::var("TEST_PORTS").expect("run by the test of the same subject, not by itself");
     let model = |port| {

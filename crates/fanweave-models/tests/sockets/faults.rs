@@ -123,12 +123,12 @@ async fn each_timeout_says_which_it_was() {
         (
             Timeouts { first_byte: short, ..Timeouts::default() },
             vec![Act::Hang],
-            "no answer began within 200ms",
+            "no response started within 200ms",
         ),
         (
             Timeouts { idle: short, ..Timeouts::default() },
             vec![Act::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()), Act::Hang],
-            "the answer stopped coming for 200ms",
+            "no response data received for 200ms",
         ),
     ] {
         let server = Server::start(move |_| acts.clone()).await;
@@ -375,7 +375,10 @@ async fn a_body_larger_than_the_limit_is_refused() {
     let server = Server::start(|_| completion(&"x".repeat(4096))).await;
     let client = Client::builder().max_body_bytes(1024).build().unwrap();
     let error = server.model().client(client).build().unwrap().invoke("x").await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Decode, "the answer is longer than 1024 bytes"));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Decode, "the response is longer than 1024 bytes")
+    );
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ async fn a_socket_that_is_never_accepted_ends_with_the_first_byte_timeout() {
     let model = ModelBuilder::new("vllm/x").base_url(url).client(client.build().unwrap());
     let began = Instant::now();
     let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "no answer began within 200ms"));
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "no response started within 200ms"));
     assert!(began.elapsed() < short * 5, "{:?}", began.elapsed());
 }
 
@@ -198,7 +198,7 @@ async fn a_stream_of_small_events_without_end_is_refused_at_the_cap_of_the_body(
     let error = chain(model).stream("x").output().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.message()),
-        (ErrorKind::Decode, "the answer is longer than 1048576 bytes")
+        (ErrorKind::Decode, "the response is longer than 1048576 bytes")
     );
     assert!(error.partial().is_some_and(|partial| partial.text().starts_with("again and again")));
     assert!(server.sent() < IN_SOCKETS, "{} bytes", server.sent());
@@ -227,7 +227,7 @@ async fn a_compressed_answer_is_refused_unread() {
         .await;
         for error in both(&server.model().retry(hasty()).build().unwrap()).await {
             assert_eq!((error.kind(), error.attempts()), (ErrorKind::Decode, 1));
-            let says = format!("the server compressed its answer ({coding})");
+            let says = format!("the server compressed its response ({coding})");
             assert!(error.message().starts_with(&says), "{error}");
         }
         assert!(server.sent() < 2 * IN_SOCKETS, "{} bytes", server.sent());

@@ -115,7 +115,8 @@ fn echo(prompt: &str) -> Vec<u8> {
     bytes
 }
 
-/// Asks 1,000 questions, `at_once` at the same time, with a pause after each. Counts the answers to other questions.
+/// Asks 1,000 questions, `at_once` at the same time, with a pause after each. Counts the answers to other
+/// questions.
 async fn foreign(gateway: &Gateway, at_once: usize, pause: Duration, padding: usize) -> usize {
     let policy = RetryPolicy {
         max_attempts: 20.try_into().unwrap(),
@@ -172,7 +173,8 @@ async fn a_surplus_answer_right_after_the_next_request_reaches_hardly_any_call()
     for think in [0, 2, 50] {
         let gateway = Gateway::start(When::AfterRequest, MS * think).await;
         let foreign = foreign(&gateway, 32, Duration::ZERO, 0).await;
-        // One that comes on a busy machine as late as an answer would, before the host is known, looks like one.
+        // One that comes on a busy machine as late as an answer would, before the host is known, looks like
+        // one.
         assert!(foreign <= 2, "{think} ms: {foreign}");
     }
 }
@@ -228,7 +230,7 @@ async fn a_stream_with_another_one_behind_it_fails() {
     // Its pieces have been handed out.
     let error = chain(model).stream("x").output().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
-    assert!(error.message().ends_with("the server had sent more than one answer to a request"), "{error}");
+    assert!(error.message().ends_with("the server had sent more than one response to a request"), "{error}");
 }
 
 #[tokio::test]

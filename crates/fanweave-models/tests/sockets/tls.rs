@@ -51,7 +51,8 @@ impl Default for Manners {
     }
 }
 
-/// A certificate for `names` that nobody else has signed, with its key. It has expired where it is not `valid`.
+/// A certificate for `names` that nobody else has signed, with its key. It has expired where it is not
+/// `valid`.
 pub(crate) fn certificate(names: &[&str], valid: bool) -> CertifiedKey<KeyPair> {
     let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut parameters = CertificateParams::new(names).unwrap();

@@ -147,12 +147,12 @@ async fn calls_give_up_only_if_no_connection_was_open_for_30_seconds() {
     let (budget, share) = (of_five(), Arc::<Share>::default());
     let began = Instant::now();
     while budget.ran_out(budget.acquire(&share).await) {}
-    assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+    assert_eq!(began.elapsed().as_secs(), MAX_QUEUE_WAIT.as_secs());
 
     let mut open = budget.acquire(&share).await;
     open.connected();
     let began = Instant::now();
-    while began.elapsed() < PATIENCE * 4 {
+    while began.elapsed() < MAX_QUEUE_WAIT * 4 {
         assert!(budget.ran_out(budget.acquire(&share).await));
     }
 }

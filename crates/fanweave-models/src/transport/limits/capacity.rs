@@ -5,8 +5,8 @@
 //!   └───slower────▶ Held  ◀──▶ Probe                   a server that gets slower instead
 //! ```
 //!
-//! Until something points to a bound there is none, but a first wave goes out in steps that double: a server that
-//! refuses says so in the time of a round trip, and the rest has not been sent by then.
+//! Until something points to a bound there is none, but a first wave goes out in steps that double: a server
+//! that refuses says so in the time of a round trip, and the rest has not been sent by then.
 
 use std::time::Duration;
 
@@ -30,14 +30,15 @@ const ROUND: usize = 16;
 /// Mean latency of a round, in that of a server at rest, which makes it look full.
 const SLOW: f64 = 2.0;
 
-/// The longest pause of an account that nothing gets through on. It is back at full rate soon after the server.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+/// The longest pause of an account that nothing gets through on. It is back at full rate soon after the
+/// server.
+const MAX_PAUSE: Duration = Duration::from_secs(3);
 
 /// The search for a server's capacity.
 #[derive(Debug, Clone)]
 pub(super) struct Capacity {
     /// Most requests in flight.
-    most: f64,
+    max: f64,
     mode: Mode,
     /// Grows with each cut. What was sent before the last one says nothing new by its refusal.
     epoch: u32,
@@ -88,7 +89,7 @@ struct Round {
 impl Default for Capacity {
     fn default() -> Self {
         Self {
-            most: START as f64,
+            max: START as f64,
             mode: Mode::Open,
             epoch: 0,
             done_since_cut: 0,
@@ -120,7 +121,7 @@ impl Capacity {
 
     /// Whether only answers can make room.
     pub(super) fn waits_for_answers(&self) -> bool {
-        self.mode != Mode::Open || self.most >= BLIND
+        self.mode != Mode::Open || self.max >= BLIND
     }
 
     /// Whether one more may go out beside `in_flight`, without a look at the clock.
@@ -138,12 +139,12 @@ impl Capacity {
             return Some(Err(next));
         }
         self.full = None;
-        self.most = (in_flight as f64 * 2.0).max(self.most);
+        self.max = (in_flight as f64 * 2.0).max(self.max);
         Some(Ok(()))
     }
 
-    /// Takes note of a success of a request that was sent in `epoch` and took `latency`. `crowd` was in flight when it
-    /// was sent, `in_flight` before it ended.
+    /// Takes note of a success of a request that was sent in `epoch` and took `latency`. `crowd` was in
+    /// flight when it was sent, `in_flight` before it ended.
     pub(super) fn succeeded(
         &mut self,
         epoch: u32,
@@ -153,9 +154,9 @@ impl Capacity {
         now: Instant,
     ) {
         let latency = latency.as_secs_f64();
-        if self.refusals > 1 && epoch == self.epoch && self.most * 4.0 < self.before {
+        if self.refusals > 1 && epoch == self.epoch && self.max * 4.0 < self.before {
             // What was possible before an outage is likely to be again.
-            self.most = (BACK * self.before).floor();
+            self.max = (BACK * self.before).floor();
             self.mode = Mode::Back;
         }
         self.refusals = 0;
@@ -168,7 +169,7 @@ impl Capacity {
         round.done += 1;
         round.peak = round.peak.max(in_flight);
         round.latency += latency;
-        let whole = if self.mode == Mode::Open { round.peak } else { self.most as usize };
+        let whole = if self.mode == Mode::Open { round.peak } else { self.max as usize };
         let is_measured = matches!(self.mode, Mode::Open | Mode::Held { .. } | Mode::Probe { .. });
         if round.done >= whole.max(if is_measured { ROUND } else { 1 }) {
             let round = std::mem::replace(&mut self.round, Round { began: Some(now), ..Round::default() });
@@ -191,11 +192,11 @@ impl Capacity {
                 Mode::Open => self.before.max(self.good),
                 // It is not possible any more.
                 Mode::Back => taken,
-                _ => self.before.max(self.good).max(self.most),
+                _ => self.before.max(self.good).max(self.max),
             };
-            let was_proven = self.good > 0.0 && self.most > self.good;
+            let was_proven = self.good > 0.0 && self.max > self.good;
             if was_proven {
-                self.most = self.good;
+                self.max = self.good;
                 self.remaining_rounds = (self.remaining_rounds * 2).min(64);
                 self.mode = Mode::Rest { rounds: self.remaining_rounds };
             } else {
@@ -212,19 +213,19 @@ impl Capacity {
         // A few may be refused at once. When all have been, the next one is to find out.
         (self.refusals > 1 && in_flight == 0).then(|| {
             let doublings = self.refusals.min(12) / 2;
-            (Duration::from_millis(50) * 2u32.pow(doublings)).min(LONGEST_PAUSE)
+            (Duration::from_millis(50) * 2u32.pow(doublings)).min(MAX_PAUSE)
         })
     }
 
     fn bisect(&mut self, taken: f64) {
-        self.most = (BACK * taken).floor().max(1.0);
+        self.max = (BACK * taken).floor().max(1.0);
         self.mode = Mode::Bisect { too_much: taken.max(1.0) };
     }
 
     fn end(&mut self, round: &Round, seconds: f64) {
         let rate = round.done as f64 / seconds;
         let mean = round.latency / round.done as f64;
-        let saturated = round.peak as f64 >= 0.9 * self.most;
+        let saturated = round.peak as f64 >= 0.9 * self.max;
         if round.refused || (!saturated && self.mode != Mode::Open) {
             return;
         }
@@ -234,57 +235,57 @@ impl Capacity {
                 let rest = sum / f64::from(n.max(1));
                 if round.peak > START && n >= ROUND as u32 && mean > SLOW * rest {
                     // What a server at rest would have in flight at this rate, and a little more.
-                    self.most = (1.25 * rate * rest).floor().clamp(ROUND as f64, round.peak as f64);
+                    self.max = (1.25 * rate * rest).floor().clamp(ROUND as f64, round.peak as f64);
                     self.mode = Mode::Held { rounds: 0 };
                 } else if saturated {
-                    self.most *= 2.0;
+                    self.max *= 2.0;
                 }
             }
             Mode::Bisect { too_much } => {
-                self.good = self.most;
-                if self.most + 1.0 >= too_much {
+                self.good = self.max;
+                if self.max + 1.0 >= too_much {
                     self.mode = Mode::Rest { rounds: self.remaining_rounds };
                 } else {
-                    self.most = ((self.most + too_much) / 2.0).floor().max(self.most + 1.0);
+                    self.max = ((self.max + too_much) / 2.0).floor().max(self.max + 1.0);
                 }
             }
             Mode::Beyond { step } => {
-                self.good = self.most;
-                self.most += step;
+                self.good = self.max;
+                self.max += step;
                 // What was possible before an outage is likely to be again.
-                let quick = if self.most * 4.0 <= self.before { self.most * 3.0 } else { 1.0 };
+                let quick = if self.max * 4.0 <= self.before { self.max * 3.0 } else { 1.0 };
                 self.mode =
-                    Mode::Beyond { step: (step * 2.0).min(self.most / 4.0).max(quick).floor().max(1.0) };
+                    Mode::Beyond { step: (step * 2.0).min(self.max / 4.0).max(quick).floor().max(1.0) };
             }
             Mode::Back => {
-                self.good = self.most;
+                self.good = self.max;
                 self.mode = Mode::Rest { rounds: 0 };
             }
             Mode::Rest { rounds: 0 } => self.mode = Mode::Beyond { step: 1.0 },
             Mode::Rest { rounds } => {
-                self.good = self.most;
+                self.good = self.max;
                 self.mode = Mode::Rest { rounds: rounds - 1 };
             }
             Mode::Held { rounds } if rounds < 5 => self.mode = Mode::Held { rounds: rounds + 1 },
             Mode::Held { .. } => {
-                self.mode = Mode::Probe { back: self.most, rate, settled: false };
-                self.most = (self.most * 1.6).ceil();
+                self.mode = Mode::Probe { back: self.max, rate, settled: false };
+                self.max = (self.max * 1.6).ceil();
             }
             Mode::Probe { back, rate, settled: false } => {
                 self.mode = Mode::Probe { back, rate, settled: true };
             }
             Mode::Probe { rate: before, .. } if rate >= 1.25 * before => {
-                self.mode = Mode::Probe { back: self.most, rate, settled: false };
-                self.most = (self.most * 1.6).ceil();
+                self.mode = Mode::Probe { back: self.max, rate, settled: false };
+                self.max = (self.max * 1.6).ceil();
             }
             Mode::Probe { back, .. } => {
-                self.most = back;
+                self.max = back;
                 self.mode = Mode::Held { rounds: 0 };
             }
         }
     }
 
     fn now(&self) -> usize {
-        self.most as usize
+        self.max as usize
     }
 }

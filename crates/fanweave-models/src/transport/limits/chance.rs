@@ -1,4 +1,5 @@
-//! Refusals that strike at random: a server sheds load that is not this account's, whatever this account has in flight.
+//! Refusals that strike at random: a server sheds load that is not this account's, whatever this account has
+//! in flight.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use super::capacity::Capacity;
 /// Answers that are remembered.
 const ANSWERS: usize = 64;
 
-/// Votes that make refusals random: three with at most half of what was answered in flight, or six with three quarters.
+/// Votes that make refusals random: three with at most half of what was answered in flight, or six with three
+/// quarters.
 const ENOUGH: u32 = 6;
 
 /// Time for which refusals count as random. It doubles each time that they turn out to be so again.
@@ -21,8 +23,8 @@ const MAX_REFUSED: u32 = 52;
 
 /// Tells random refusals from those of a limit on concurrency.
 ///
-/// A limit refuses nothing with fewer in flight than it takes. A refusal with far fewer in flight than were answered at
-/// once a moment ago is a vote for chance, as long as others are answered in between.
+/// A limit refuses nothing with fewer in flight than it takes. A refusal with far fewer in flight than were
+/// answered at once a moment ago is a vote for chance, as long as others are answered in between.
 #[derive(Debug)]
 pub(super) struct Chance {
     /// Number in flight when an answered request was sent, of the last answers. 0 for a refusal.

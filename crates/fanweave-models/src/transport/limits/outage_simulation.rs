@@ -1,8 +1,8 @@
-//! Accounts in trouble, in virtual time: rows of a batch through the real account and the real retry loop, against a model of
-//! a server that is down for a while, or fails some requests at random.
+//! Accounts in trouble, in virtual time: rows of a batch through the real account and the real retry loop,
+//! against a model of a server that is down for a while, or fails some requests at random.
 //!
-//! Each scenario is run with three seeds. An outage loses no row, costs no more than its length and three seconds, and few
-//! requests beyond one for each row.
+//! Each scenario is run with three seeds. An outage loses no row, costs no more than its length and three
+//! seconds, and few requests beyond one for each row.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,9 +12,9 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::tests::again;
+use super::tests::drive_with_retries;
 use super::*;
-use crate::transport::again::{Attempt, CallOptions};
+use crate::transport::retry_loop::{Attempt, CallOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -146,7 +146,7 @@ impl Attempt for Request<'_> {
             Some((until, Down::Hang)) => tokio::time::sleep_until(until).await,
             Some((_, Down::Silence)) => {
                 sleep(FIRST_BYTE).await;
-                return Err(failed(ErrorKind::Timeout, "no answer began within 2s"));
+                return Err(failed(ErrorKind::Timeout, "no response started within 2s"));
             }
             None => {}
         }
@@ -220,7 +220,8 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
                 let options = CallOptions { retry: RetryPolicy::default(), ask, hedge: false };
                 for _ in 0..steps {
                     let request = Request { server: &server, row };
-                    let done = again(&request, &accounts[row % accounts.len()], options, &cx).await;
+                    let done =
+                        drive_with_retries(&request, &accounts[row % accounts.len()], options, &cx).await;
                     if let Err(error) = done {
                         lost.push((row, error));
                         break;
@@ -271,14 +272,14 @@ fn survives(name: &str, setup: &Setup) {
         assert_eq!(outcome.lost.len(), 0, "{name}: lost");
         // What was asked just before is given up only when it is late.
         let late = if how == Down::Silence { FIRST_BYTE.as_secs_f64() * 2.0 } else { 0.0 };
-        let most = lasts + 1.1 * outcome.bound + 3.0 + late;
-        assert!(outcome.seconds <= most, "{name}: {:.1} s, and at most {most:.1}", outcome.seconds);
+        let max = lasts + 1.1 * outcome.bound + 3.0 + late;
+        assert!(outcome.seconds <= max, "{name}: {:.1} s, and at most {max:.1}", outcome.seconds);
         let probes = (lasts / 3.0) as usize + 12;
         let calls = setup.rows * setup.steps;
         // One that says it is too busy may take some all the same.
         let wave = setup.concurrency * if how == Down::Overloaded { 2 } else { 1 };
-        let most = calls + setup.keys * (wave.max(8) + probes);
-        assert!(outcome.requests <= most, "{name}: {} requests, and at most {most}", outcome.requests);
+        let max = calls + setup.keys * (wave.max(8) + probes);
+        assert!(outcome.requests <= max, "{name}: {} requests, and at most {max}", outcome.requests);
     });
 }
 
@@ -344,11 +345,11 @@ fn steady_failures_cost_what_independent_tries_cost() {
         let setup = Setup { flaky: p, rows, concurrency, ..Setup::default() };
         with_seeds(&format!("{p} fail, {concurrency} in flight"), &setup, |outcome| {
             let n = rows as f64 * p.powi(6);
-            let most = n + 4.0 * n.sqrt();
-            assert!(outcome.lost.len() as f64 <= most, "{} lost, at most {most:.1}", outcome.lost.len());
+            let max = n + 4.0 * n.sqrt();
+            assert!(outcome.lost.len() as f64 <= max, "{} lost, at most {max:.1}", outcome.lost.len());
             assert_eq!(outcome.unavailable, 0);
-            let most = 1.1 * outcome.bound / (1.0 - p) + 20.0;
-            assert!(outcome.seconds <= most, "{:.1} s, at most {most:.1}", outcome.seconds);
+            let max = 1.1 * outcome.bound / (1.0 - p) + 20.0;
+            assert!(outcome.seconds <= max, "{:.1} s, at most {max:.1}", outcome.seconds);
         });
     }
 }

@@ -1,7 +1,8 @@
 //! Calls that hold a permit in a future of somebody else's, and whether that somebody still polls it.
 //!
-//! A call without a task of its own makes no progress while nobody polls it. Where nothing limits the account that harms
-//! nobody. Once others wait for a permit, those of calls that were woken and not polled are given up.
+//! A call without a task of its own makes no progress while nobody polls it. Where nothing limits the account
+//! that harms nobody. Once others wait for a permit, those of calls that were woken and not polled are given
+//! up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,8 +14,8 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// How long a call may be left alone that could go on, before its permit is given up for one that waits: longer than a busy
-/// runtime takes to poll it.
+/// How long a call may be left alone that could go on, before its permit is given up for one that waits:
+/// longer than a busy runtime takes to poll it.
 pub(super) const MAX_UNPOLLED: Duration = Duration::from_millis(100);
 
 /// When a call was woken and by whom it is polled.

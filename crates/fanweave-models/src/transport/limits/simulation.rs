@@ -1,4 +1,5 @@
-//! Accounts under load, in virtual time: the real account and the real retry loop against a model of a server.
+//! Accounts under load, in virtual time: the real account and the real retry loop against a model of a
+//! server.
 //!
 //! Each scenario is run with three seeds, and held to the shortest time that its limits allow.
 
@@ -7,9 +8,9 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::tests::again;
+use super::tests::drive_with_retries;
 use super::*;
-use crate::transport::again::{Attempt, CallOptions};
+use crate::transport::retry_loop::{Attempt, CallOptions};
 
 mod chance;
 mod unnamed;
@@ -104,16 +105,16 @@ struct State {
     refused: u64,
     /// Sum of the latencies that a server at rest would have had.
     work: f64,
-    longest: f64,
+    max_latency: f64,
     tokens: f64,
     /// Requests of the storm.
-    in_vain: u64,
+    wasted: u64,
     /// When it was heard that everybody is asked to wait, until when, and how many did not.
-    heard: Instant,
+    recovering_until: Instant,
     closed_until: Instant,
     too_early: u64,
     /// When it was as busy as it can be for the first time after the storm.
-    full_again: Option<Instant>,
+    refilled: Option<Instant>,
     unnamed: unnamed::Spent,
 }
 
@@ -129,13 +130,13 @@ impl Server {
             requests: 0,
             refused: 0,
             work: 0.0,
-            longest: 0.0,
+            max_latency: 0.0,
             tokens: 0.0,
-            in_vain: 0,
-            heard: began,
+            wasted: 0,
+            recovering_until: began,
             closed_until: began,
             too_early: 0,
-            full_again: None,
+            refilled: None,
             unnamed: unnamed::Spent::default(),
         };
         let server = Self { setup, began, state: Mutex::new(state) };
@@ -187,12 +188,12 @@ impl Server {
         if let Some((from, until)) = self.setup.storm
             && (from..until).contains(&now.duration_since(self.began))
         {
-            state.in_vain += 1;
+            state.wasted += 1;
             if let Some(hint) = self.setup.storm_hint {
                 let until = now + TRIP + hint;
                 if now >= state.closed_until {
-                    (state.heard, state.closed_until) = (now + TRIP, until);
-                } else if now <= state.heard {
+                    (state.recovering_until, state.closed_until) = (now + TRIP, until);
+                } else if now <= state.recovering_until {
                     state.closed_until = until;
                 } else {
                     state.too_early += 1;
@@ -220,8 +221,8 @@ impl Server {
             return refuse(None, true);
         }
         let is_halved = self.setup.capacity_halved.is_some_and(|at| now.duration_since(self.began) >= at);
-        let capacity = self.setup.capacity.map(|most| if is_halved { most / 2 } else { most });
-        if capacity.is_some_and(|most| state.in_flight >= most) {
+        let capacity = self.setup.capacity.map(|max| if is_halved { max / 2 } else { max });
+        if capacity.is_some_and(|max| state.in_flight >= max) {
             return refuse(None, self.setup.capacity_is_rate);
         }
         if self.setup.overloads > 0.0 && state.rng.f64() < self.setup.overloads {
@@ -234,11 +235,11 @@ impl Server {
             state.levels[1] -= tokens;
         }
         state.in_flight += 1;
-        if let (Some((_, until)), Some(most)) = (self.setup.storm, self.setup.capacity)
+        if let (Some((_, until)), Some(max)) = (self.setup.storm, self.setup.capacity)
             && now.duration_since(self.began) >= until
-            && state.in_flight * 10 >= most * 9
+            && state.in_flight * 10 >= max * 9
         {
-            state.full_again.get_or_insert(now);
+            state.refilled.get_or_insert(now);
         }
         let gauss: f64 = (0..12).map(|_| state.rng.f64()).sum::<f64>() - 6.0;
         let mut latency = self.setup.latency * (self.setup.spread * gauss).exp();
@@ -246,7 +247,7 @@ impl Server {
             latency = 60.0;
         }
         state.work += latency;
-        state.longest = state.longest.max(latency);
+        state.max_latency = state.max_latency.max(latency);
         state.tokens += tokens;
         if let Some((knee, power)) = self.setup.knee {
             latency *= (state.in_flight as f64 / knee as f64).max(1.0).powf(power);
@@ -328,11 +329,11 @@ struct Outcome {
     lost: usize,
     refused: u64,
     requests: u64,
-    in_vain: u64,
+    wasted: u64,
     too_early: u64,
     /// From the end of a storm, or of the last wait that it asked for, until the server is full again.
     recovery: Option<Duration>,
-    most_bound: Option<usize>,
+    max_bound: Option<usize>,
 }
 
 async fn run(setup: &Setup, seed: u64) -> Outcome {
@@ -350,13 +351,13 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
             // Four and a half bytes a token: not what is assumed at first.
             let ask = RequestSize { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
             let request = Request { server: &server, input, output };
-            again(&request, &account, CallOptions { retry, ask, hedge }, &Context::new()).await
+            drive_with_retries(&request, &account, CallOptions { retry, ask, hedge }, &Context::new()).await
         });
     }
     let results = calls.join_all().await;
     let seconds = began.elapsed().as_secs_f64();
     let state = lock(&server.state);
-    let mut bound = state.longest.min(if setup.hedge { 4.0 } else { f64::MAX });
+    let mut bound = state.max_latency.min(if setup.hedge { 4.0 } else { f64::MAX });
     let n = setup.prompts as f64;
     let halved = setup.halved.map(|at| at.as_secs_f64());
     let time = |amount: f64, rate: f64| match halved {
@@ -371,25 +372,25 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         let rate = limit / 60.0;
         bound = bound.max(time(state.tokens - rate, rate));
     }
-    if let Some(most) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
-        let (most, halved) = (most as f64, setup.capacity_halved.map(|at| at.as_secs_f64()));
+    if let Some(max) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
+        let (max, halved) = (max as f64, setup.capacity_halved.map(|at| at.as_secs_f64()));
         bound = bound.max(match halved {
-            Some(at) if state.work > at * most => at + (state.work - at * most) / (most / 2.0),
-            _ => state.work / most,
+            Some(at) if state.work > at * max => at + (state.work - at * max) / (max / 2.0),
+            _ => state.work / max,
         });
     }
     if let Some(limit) = setup.unnamed {
-        let most = setup.own.concurrency.map_or(f64::INFINITY, |most| most.get() as f64);
-        bound = bound.max(limit.shortest(setup.prompts, n * most / state.work));
+        let max = setup.own.concurrency.map_or(f64::INFINITY, |max| max.get() as f64);
+        bound = bound.max(limit.min_seconds(setup.prompts, n * max / state.work));
     }
-    if let Some(most) = setup.own.concurrency {
-        bound = bound.max(state.work / most.get() as f64);
+    if let Some(max) = setup.own.concurrency {
+        bound = bound.max(state.work / max.get() as f64);
     }
     let mut recovery = None;
     if let Some((from, until)) = setup.storm {
         let over = (began + until).max(state.closed_until);
         bound += (over.duration_since(began) - from).as_secs_f64();
-        recovery = state.full_again.map(|at| at.duration_since(over));
+        recovery = state.refilled.map(|at| at.duration_since(over));
     }
     Outcome {
         seconds,
@@ -397,10 +398,10 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         lost: results.iter().filter(|result| result.is_err()).count(),
         refused: state.refused,
         requests: state.requests,
-        in_vain: state.in_vain,
+        wasted: state.wasted,
         too_early: state.too_early,
         recovery,
-        most_bound: lock(&account.limiter).capacity.bound(),
+        max_bound: lock(&account.limiter).capacity.bound(),
     }
 }
 
@@ -420,19 +421,19 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         let is_bounded = setup.capacity.is_some() || setup.knee.is_some();
         let may_be_bounded = setup.unnamed.is_some();
         assert!(
-            may_be_bounded || outcome.most_bound.is_some() == is_bounded,
+            may_be_bounded || outcome.max_bound.is_some() == is_bounded,
             "{name}, seed {seed}: {:?}",
-            outcome.most_bound
+            outcome.max_bound
         );
-        assert!(outcome.in_vain <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
+        assert!(outcome.wasted <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
         assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: asked although it was told to wait");
         if setup.storm.is_some() {
             let recovery = outcome.recovery.expect("full again");
             assert!(recovery <= SECOND * 5, "{name}, seed {seed}: full again after {recovery:?}");
         }
-        let most = setup.prompts as f64 * 0.1;
+        let max = setup.prompts as f64 * 0.1;
         assert!(
-            setup.storm.is_some() || outcome.refused as f64 <= most,
+            setup.storm.is_some() || outcome.refused as f64 <= max,
             "{name}, seed {seed}: {} refused",
             outcome.refused
         );

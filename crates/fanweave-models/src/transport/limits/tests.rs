@@ -5,13 +5,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
-use crate::transport::again::{Attempt, CallOptions, drive};
 use crate::transport::retry::Attempts;
+use crate::transport::retry_loop::{Attempt, CallOptions, drive};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A call in the test's own task.
-pub(super) async fn again<A: Attempt>(
+pub(super) async fn drive_with_retries<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     options: CallOptions,
@@ -62,8 +62,8 @@ pub(super) async fn admitted(
     Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
 }
 
-/// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of their
-/// admissions.
+/// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of
+/// their admissions.
 async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<(usize, Duration)> {
     let began = Instant::now();
     let mut calls = JoinSet::new();
@@ -110,7 +110,7 @@ async fn a_rate_below_one_a_second_still_lets_one_through() {
 
 #[tokio::test(start_paused = true)]
 async fn concurrency_holds_until_places_are_dropped() {
-    static MOST: AtomicUsize = AtomicUsize::new(0);
+    static MAX: AtomicUsize = AtomicUsize::new(0);
     static NOW: AtomicUsize = AtomicUsize::new(0);
     let account = account(0, 8);
     let mut calls = JoinSet::new();
@@ -119,13 +119,13 @@ async fn concurrency_holds_until_places_are_dropped() {
         calls.spawn(async move {
             let _permit =
                 admitted(&account, RequestSize::default(), Priority::Interactive).await.expect("it fits");
-            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            MAX.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             sleep(SECOND / 100).await;
             NOW.fetch_sub(1, Ordering::SeqCst);
         });
     }
     calls.join_all().await;
-    assert_eq!(MOST.load(Ordering::SeqCst), 8);
+    assert_eq!(MAX.load(Ordering::SeqCst), 8);
     assert_eq!(lock(&account.limiter).in_flight, 0);
 }
 
@@ -232,7 +232,7 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
 struct Crowded {
     sent: AtomicUsize,
     now: AtomicUsize,
-    most: AtomicUsize,
+    max: AtomicUsize,
 }
 
 struct Leaves<'a>(&'a Crowded);
@@ -253,7 +253,7 @@ impl Attempt for Crowded {
 
     async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<()> {
         let nth = self.sent.fetch_add(1, Ordering::SeqCst);
-        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        self.max.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _leaves = Leaves(self);
         sleep(if nth % 50 == 49 { SECOND * 60 } else { SECOND / 10 }).await;
         permit.succeeded(None);
@@ -267,7 +267,7 @@ impl Attempt for Crowded {
 
 #[tokio::test(start_paused = true)]
 async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
-    const MOST: usize = 4;
+    const MAX: usize = 4;
     let (server, account) = (Arc::new(Crowded::default()), Arc::new(Account::default()));
     let told = Arc::new(AtomicUsize::new(0));
     let seen = told.clone();
@@ -277,26 +277,28 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
         }
     };
     let cx = Context::new()
-        .with_concurrency(NonZeroUsize::new(MOST).expect("not 0"))
+        .with_concurrency(NonZeroUsize::new(MAX).expect("not 0"))
         .with_observer(Arc::new(observer));
     let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
     let mut rows = JoinSet::new();
     let began = Instant::now();
-    for _ in 0..MOST {
+    for _ in 0..MAX {
         let (server, account, cx) = (server.clone(), account.clone(), cx.clone());
         rows.spawn(async move {
             for _ in 0..100 {
-                let ((), attempts) = again(&*server, &account, options, &cx).await.expect("it never fails");
-                // What was sent twice was tried once: the same row, in a run without haste, has the same result.
+                let ((), attempts) =
+                    drive_with_retries(&*server, &account, options, &cx).await.expect("it never fails");
+                // What was sent twice was tried once: the same row, in a run without haste, has the same
+                // result.
                 assert_eq!(attempts, 1);
             }
         });
     }
     rows.join_all().await;
     assert_eq!(told.load(Ordering::SeqCst), server.sent.load(Ordering::SeqCst));
-    assert_eq!(server.most.load(Ordering::SeqCst), MOST);
+    assert_eq!(server.max.load(Ordering::SeqCst), MAX);
     // Once rows have run out, those that are late are still overtaken.
-    assert!(server.sent.load(Ordering::SeqCst) > MOST * 100, "no second request at all");
+    assert!(server.sent.load(Ordering::SeqCst) > MAX * 100, "no second request at all");
     assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
 }
 
@@ -406,20 +408,20 @@ impl Attempt for Refuses {
 
 #[tokio::test(start_paused = true)]
 async fn patience_ends_also_with_a_server_that_refuses_everything() {
-    for (wait, most) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
+    for (wait, max) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
         let (server, account) = (Refuses { wait, asked: AtomicUsize::default() }, Arc::default());
         let options =
             CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
         let began = Instant::now();
-        assert!(again(&server, &account, options, &Context::new()).await.is_err());
+        assert!(drive_with_retries(&server, &account, options, &Context::new()).await.is_err());
         let (took, asked) = (began.elapsed().as_secs(), server.asked.load(Ordering::SeqCst));
-        assert!(took <= most, "asks for {wait:?}: {took} s");
+        assert!(took <= max, "asks for {wait:?}: {took} s");
         assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
     }
 }
 
-/// A server whose requests take a tenth of a second but for the last call's, of which the first one fails late, and the second
-/// one answers soon after that, or fails too.
+/// A server whose requests take a tenth of a second but for the last call's, of which the first one fails
+/// late, and the second one answers soon after that, or fails too.
 struct Overtaken {
     sent: AtomicUsize,
     second_fails: bool,
@@ -458,9 +460,11 @@ async fn a_second_request_that_is_on_its_way_is_waited_for_when_the_first_one_fa
         let (server, account) = (Overtaken { sent: AtomicUsize::new(0), second_fails }, Arc::default());
         let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
         for _ in 0..40 {
-            again(&server, &account, options, &Context::new()).await.expect("it is quick");
+            drive_with_retries(&server, &account, options, &Context::new()).await.expect("it is quick");
         }
-        let done = again(&server, &account, options, &Context::new()).await.expect("one of them answers");
+        let done = drive_with_retries(&server, &account, options, &Context::new())
+            .await
+            .expect("one of them answers");
         assert_eq!(done, (answered_by, attempts));
         assert_eq!(lock(&account.limiter).in_flight, 0);
     }

@@ -32,11 +32,11 @@ const BYTES: f64 = 4.0;
 const OUTPUT: f64 = 256.0;
 
 /// Longest answer that a request is held for: beyond it, its `max_tokens` says that it wants no limit.
-const LONGEST: u64 = 1 << 20;
+const MAX_RESERVED_OUTPUT: u64 = 1 << 20;
 
-/// Most tokens of one request that are believed: no model reads or writes so many, and an account would be in debt for
-/// days.
-pub(super) const MOST: u64 = 1 << 24;
+/// Most tokens of one request that are believed: no model reads or writes so many, and an account would be in
+/// debt for days.
+pub(super) const MAX_PLAUSIBLE_TOKENS: u64 = 1 << 24;
 
 /// Weight of the latest answer in what is learned, once there are some.
 const WEIGHT: f64 = 0.05;
@@ -52,17 +52,18 @@ pub(super) struct Tokens {
 
 impl Tokens {
     pub(super) fn estimate(&self, ask: RequestSize) -> TokenCount {
-        let most = ask.max_tokens.filter(|most| *most <= LONGEST).map_or(f64::INFINITY, |most| most as f64);
+        let max =
+            ask.max_tokens.filter(|max| *max <= MAX_RESERVED_OUTPUT).map_or(f64::INFINITY, |max| max as f64);
         let (bytes, output) = if self.answers == 0 {
-            (BYTES, if most.is_finite() { most } else { OUTPUT })
+            (BYTES, if max.is_finite() { max } else { OUTPUT })
         } else {
-            (self.bytes_per_token, self.output.min(most))
+            (self.bytes_per_token, self.output.min(max))
         };
         TokenCount { input: (ask.bytes as f64 / bytes).ceil(), output }
     }
 
-    /// The input that a request has at least, as far as anybody can tell before it is counted: what was learned from
-    /// images and the like counts for no text.
+    /// The input that a request has at least, as far as anybody can tell before it is counted: what was
+    /// learned from images and the like counts for no text.
     pub(super) fn least_input(&self, ask: RequestSize) -> f64 {
         (ask.bytes as f64 / self.bytes_per_token.max(BYTES)).ceil()
     }

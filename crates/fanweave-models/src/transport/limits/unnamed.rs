@@ -7,9 +7,10 @@
 //!                         └───────────────▶ Crowd ◀────────────────────────┘
 //! ```
 //!
-//! A refusal without a reason means one of two things: too many requests in flight, which [`Capacity`] searches, or too
-//! many in a time, which is learned here. They differ in the number in flight when the next one is refused: a limit of
-//! concurrency refuses nothing below what it took before. A rate is measured by what was accepted between two refusals.
+//! A refusal without a reason means one of two things: too many requests in flight, which [`Capacity`]
+//! searches, or too many in a time, which is learned here. They differ in the number in flight when the next
+//! one is refused: a limit of concurrency refuses nothing below what it took before. A rate is measured by
+//! what was accepted between two refusals.
 
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ const FEWER: f64 = 0.8;
 /// The same, after concurrency was found to be the limit.
 const FAR_FEWER: f64 = 0.5;
 
-/// Waves of refusals that began with no more in flight than was accepted before, after which concurrency is not the limit:
-/// half of them where at most [`FEW`] are in flight, which are counted exactly.
+/// Waves of refusals that began with no more in flight than was accepted before, after which concurrency is
+/// not the limit: half of them where at most [`FEW`] are in flight, which are counted exactly.
 const TIES: u32 = 4;
 const FEW: usize = 8;
 
@@ -47,7 +48,8 @@ const CUT: f64 = 0.9;
 /// Measurements in a row that each are lower, after which the limit was none of a rate.
 const FALLS: u32 = 4;
 
-/// How long a suspicion waits before it tries whether more fit in flight. A bucket of 120 a minute has filled by two.
+/// How long a suspicion waits before it tries whether more fit in flight. A bucket of 120 a minute has filled
+/// by two.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 
 /// How long nothing of such a try may be refused: so many round trips, within these limits.
@@ -99,7 +101,8 @@ pub(super) struct Unnamed {
     accepted: u64,
     /// Requests of the account at the last cut. Those before it say nothing new.
     cut_at: u64,
-    /// Requests in flight that were not refused, at the end of the last wave of refusals before which any was accepted.
+    /// Requests in flight that were not refused, at the end of the last wave of refusals before which any was
+    /// accepted.
     taken: usize,
     /// Whether the present wave is one.
     is_behind_answers: bool,
@@ -191,7 +194,8 @@ impl Unnamed {
         }
     }
 
-    /// A request was answered. `admitted` were sent so far. Tells whether that shows a limit that is none of the capacity.
+    /// A request was answered. `admitted` were sent so far. Tells whether that shows a limit that is none of
+    /// the capacity.
     pub(super) fn succeeded(&mut self, sent: Sent, admitted: u64) -> bool {
         self.in_a_row = 0;
         // What was sent before the last refusal says nothing of what is accepted now.
@@ -244,8 +248,8 @@ impl Unnamed {
         self.before.take()
     }
 
-    /// Takes note of a refusal without a reason, and judges what it is for. `in_flight` are left without it, `admitted` were
-    /// sent so far.
+    /// Takes note of a refusal without a reason, and judges what it is for. `in_flight` are left without it,
+    /// `admitted` were sent so far.
     pub(super) fn refused(
         &mut self,
         sent: Sent,
@@ -266,7 +270,7 @@ impl Unnamed {
         self.trip = self.trip.max(now.saturating_duration_since(sent.at));
         let is_new = sent.nth > self.cut_at;
         let gap = self.count(sent, is_new);
-        let most = self.taken.max(self.peak);
+        let max = self.taken.max(self.peak);
         // A suspicion tries more than there is room for on purpose.
         let is_crowd = matches!(self.model, Model::Crowd);
         if is_new {
@@ -275,10 +279,10 @@ impl Unnamed {
             self.shut += u32::from(gap == 0);
             if gap > 0 {
                 // Of many in flight, some are answered and their answers on their way.
-                let is_tie = sent.crowd <= if most > FEW { most * 9 / 10 } else { most };
+                let is_tie = sent.crowd <= if max > FEW { max * 9 / 10 } else { max };
                 self.ties = match is_tie {
                     true => self.ties + 1,
-                    false => self.ties.saturating_sub((is_crowd && most > FEW).into()),
+                    false => self.ties.saturating_sub((is_crowd && max > FEW).into()),
                 };
                 self.openings.closed = Some(now);
             }
@@ -293,10 +297,10 @@ impl Unnamed {
             return if matches!(self.model, Model::Rate { .. }) { Cause::Rate } else { Cause::Capacity };
         }
         self.cut_at = admitted;
-        let is_below = |share: f64| sent.crowd as f64 <= (share * most as f64).max(1.0);
+        let is_below = |share: f64| sent.crowd as f64 <= (share * max as f64).max(1.0);
         match &mut self.model {
             Model::Suspected(_) | Model::Crowd
-                if gap > 0 && self.ties >= (if most > FEW { TIES } else { TIES / 2 }) =>
+                if gap > 0 && self.ties >= (if max > FEW { TIES } else { TIES / 2 }) =>
             {
                 self.model = Model::Rate { falls: 0 };
                 self.measure(gap, now);
@@ -423,8 +427,8 @@ impl Unnamed {
             Growth::Steady { horizon } => (pace.rate * CUT, horizon / 2.0),
             Growth::Doubling if self.accepted >= MEASURED => {
                 let is_slow = pace.rate < SLOW_START;
-                let most = if is_slow { pace.rate(now).min(2.0 * measured) } else { measured };
-                ((measured * most).sqrt(), seconds)
+                let max = if is_slow { pace.rate(now).min(2.0 * measured) } else { measured };
+                ((measured * max).sqrt(), seconds)
             }
             Growth::Doubling => {
                 let rate = measured.min(pace.rate(now) / 4.0).max(1.0 / 120.0);

@@ -19,7 +19,7 @@ fn request(uri: &Uri) -> Request<Bytes> {
     Request::post(uri.clone()).body(Bytes::from_static(b"{}")).unwrap()
 }
 
-/// Hands the first connection to `serve`.
+/// Passes the first connection to `serve`.
 async fn listen<F>(scheme: &str, serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> (Uri, JoinHandle<()>)
 where
     F: Future<Output = ()> + Send,

@@ -35,12 +35,12 @@ fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
 #[test]
 fn waits_double_up_to_the_cap_and_are_spread_over_all_of_it() {
     let policy = RetryPolicy::default();
-    for (n, most) in [(0, 500), (1, 1000), (4, 8000), (6, 30_000), (200, 30_000)] {
-        let most = Duration::from_millis(most);
+    for (n, max) in [(0, 500), (1, 1000), (4, 8000), (6, 30_000), (200, 30_000)] {
+        let max = Duration::from_millis(max);
         let waits: Vec<_> = (0..1000).map(|_| policy.backoff(n)).collect();
-        assert!(waits.iter().all(|wait| *wait <= most));
+        assert!(waits.iter().all(|wait| *wait <= max));
         let eighths: HashSet<_> =
-            waits.iter().map(|w| (w.as_secs_f64() / most.as_secs_f64() * 8.0) as u32).collect();
+            waits.iter().map(|w| (w.as_secs_f64() / max.as_secs_f64() * 8.0) as u32).collect();
         assert!(eighths.len() >= 8, "drawn from {eighths:?}");
     }
 }
@@ -55,7 +55,7 @@ fn a_rate_limit_uses_up_patience_and_no_attempts() {
     }
     attempts.begin();
     let error = attempts.after(limited(SECOND * 20), Failed::default(), None).unwrap_err();
-    assert!(error.message().ends_with("not retried: its waits for rate limits would exceed 600s"), "{error}");
+    assert!(error.message().ends_with("not retried: waiting for rate limits would exceed 600s"), "{error}");
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     attempts.begin();
     let error = attempts.after(limited(SECOND * 121), Failed::default(), None).unwrap_err();
-    assert_eq!(error.to_string().matches("the wait asked for is longer than 120s").count(), 1);
+    assert_eq!(error.to_string().matches("the requested wait is longer than 120s").count(), 1);
     assert_eq!(error.retry_after(), Some(SECOND * 121));
 }
 
@@ -75,7 +75,7 @@ fn nothing_is_waited_for_that_comes_after_the_deadline() {
     attempts.begin();
     let error = attempts.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
-    assert!(error.message().contains("the run ends before the wait of 20s does"));
+    assert!(error.message().contains("the run would end before the wait of 20s"));
 }
 
 #[test]

@@ -8,17 +8,17 @@ use tokio::sync::oneshot;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::transport::again::{Attempt, CallOptions, again};
 use crate::transport::limits::tests::{admitted, waiter};
 use crate::transport::limits::{
     Account, AccountPermit, RateLimits, Refusal, Report, RequestSize, Waiter, lock,
 };
+use crate::transport::retry_loop::{Attempt, CallOptions, send_with_retries};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// An account with a call in place, and a second call in place that nothing wakes or polls. The limit of requests in flight
-/// is 2 from then on.
+/// An account with a call in place, and a second call in place that nothing wakes or polls. The limit of
+/// requests in flight is 2 from then on.
 struct Full {
     account: Arc<Account>,
     permit: AccountPermit,
@@ -232,7 +232,7 @@ async fn a_call_that_is_left_alone_before_it_is_sent_gives_its_permit_up() {
     let account = Arc::new(Account::default());
     let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
     let cx = Context::new();
-    let mut left_alone = pin!(again(SlowKey, &account, options, &cx));
+    let mut left_alone = pin!(send_with_retries(SlowKey, &account, options, &cx));
     assert!(poll!(&mut left_alone).is_pending());
     limit(&account, 1);
     let waits = admitted(&account, RequestSize::default(), Priority::Interactive);

@@ -2,8 +2,8 @@
 
 use super::*;
 
-/// Holds rows of `prompts` calls, `concurrency` at once, of which a share is refused at random, to the time that the share
-/// makes necessary.
+/// Holds rows of `prompts` calls, `concurrency` at once, of which a share is refused at random, to the time
+/// that the share makes necessary.
 fn holds_at(prompts: usize, concurrency: usize, overloads: f64) {
     let own = RateLimits { concurrency: NonZeroUsize::new(concurrency), ..RateLimits::default() };
     let setup = Setup { prompts, overloads, own, says_limits: false, ..Setup::default() };

@@ -33,7 +33,7 @@ pub(super) struct Spent {
 
 impl Limit {
     /// The shortest time for so many requests, with so many answered a second.
-    pub(super) fn shortest(self, prompts: usize, answered: f64) -> f64 {
+    pub(super) fn min_seconds(self, prompts: usize, answered: f64) -> f64 {
         let n = prompts as f64;
         match self.kind {
             Kind::Bucket { burst } => {
@@ -91,7 +91,8 @@ const IN_FLIGHT: Option<NonZeroUsize> = NonZeroUsize::new(64);
 type Gates = (f64, f64);
 const GATES: Gates = (1.15, 0.10);
 
-/// At one a second, a latency of two seconds looks like room for two: that costs time, or requests, until it is told apart.
+/// At one a second, a latency of two seconds looks like room for two: that costs time, or requests, until it
+/// is told apart.
 const GATES_OF_SLOW: Gates = (1.35, 0.14);
 
 /// Runs each row with latencies of 50 ms to 2 s, and three seeds each.
@@ -101,7 +102,7 @@ fn hold(rows: &[(usize, f64, Kind)], gates: Gates) {
     }
 }
 
-fn row(prompts: usize, a_minute: f64, kind: Kind, (most_time, most_in_vain): Gates) {
+fn row(prompts: usize, a_minute: f64, kind: Kind, (max_ratio, max_wasted): Gates) {
     for (latency, spread) in [(0.05, 0.3), (0.1, 0.0), (0.8, 0.3), (2.0, 0.3)] {
         let own = RateLimits { concurrency: IN_FLIGHT, ..RateLimits::default() };
         let limit = Some(Limit { a_minute, kind });
@@ -114,12 +115,12 @@ fn row(prompts: usize, a_minute: f64, kind: Kind, (most_time, most_in_vain): Gat
             let outcome = runtime.expect("a runtime").block_on(run(&setup, seed));
             // The last answer takes its time as well.
             let ratio = outcome.seconds / (outcome.bound + latency);
-            let in_vain = outcome.refused as f64 / prompts as f64;
+            let wasted = outcome.refused as f64 / prompts as f64;
             let name = format!("{prompts} prompts, {a_minute} a minute, {kind:?}, {latency} s, seed {seed}");
-            println!("{name}: {:.1} s, {ratio:.3} of the bound; {in_vain:.3} in vain", outcome.seconds);
+            println!("{name}: {:.1} s, {ratio:.3} of the bound; {wasted:.3} in vain", outcome.seconds);
             assert_eq!(outcome.lost, 0, "{name}: lost");
-            assert!(ratio <= most_time, "{name}: {ratio:.3} of the bound");
-            assert!(in_vain <= most_in_vain, "{name}: {in_vain:.3} in vain");
+            assert!(ratio <= max_ratio, "{name}: {ratio:.3} of the bound");
+            assert!(wasted <= max_wasted, "{name}: {wasted:.3} in vain");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! A limit of a minute that can be used up at once: by the clock, or of the last sixty seconds.
 //!
-//! Such a server accepts all for a time, and then refuses all until the minute is over. Two such minutes with the same
-//! number of answers show the limit. From then on it is sent at the beginning of each, and one request beyond it.
+//! Such a server accepts all for a time, and then refuses all until the minute is over. Two such minutes with
+//! the same number of answers show the limit. From then on it is sent at the beginning of each, and one
+//! request beyond it.
 
 use std::time::Duration;
 
@@ -31,8 +32,8 @@ pub(super) struct Openings {
 }
 
 impl Openings {
-    /// Counts an answer to a request sent at `sent`: `is_after` all refusals. Gives the limit of a minute where two in a
-    /// row had as many.
+    /// Counts an answer to a request sent at `sent`: `is_after` all refusals. Gives the limit of a minute
+    /// where two in a row had as many.
     pub(super) fn answered(&mut self, sent: Instant, is_after: bool) -> Option<u64> {
         let began = *self.began.get_or_insert(sent);
         let mut limit = None;
@@ -65,7 +66,8 @@ pub(super) struct Minute {
     /// Requests that are tried beyond it, once a minute.
     extra: u64,
     began: Instant,
-    /// Number of the first request of the minute, and how many have been sent, but for those that were refused too early.
+    /// Number of the first request of the minute, and how many have been sent, but for those that were
+    /// refused too early.
     first: u64,
     pub(super) sent: u64,
     early: u64,
@@ -95,22 +97,23 @@ impl Minute {
     }
 
     /// Which request of the minute it is, beginning with 1.
-    pub(super) fn place(&self, nth: u64) -> Option<u64> {
-        Some((nth + 1).checked_sub(self.first)?.saturating_sub(self.early)).filter(|place| *place > 0)
+    pub(super) fn ordinal(&self, nth: u64) -> Option<u64> {
+        Some((nth + 1).checked_sub(self.first)?.saturating_sub(self.early)).filter(|ordinal| *ordinal > 0)
     }
 
     /// One that was tried beyond the limit was answered: there is more.
     pub(super) fn succeeded(&mut self, nth: u64) {
-        if self.place(nth) == Some(self.limit + self.extra) {
+        if self.ordinal(nth) == Some(self.limit + self.extra) {
             self.limit += self.extra;
             self.extra *= 2;
         }
     }
 
-    /// Whether the refusal fits the limit: of what was tried beyond it, or one of few that came a little too early.
+    /// Whether the refusal fits the limit: of what was tried beyond it, or one of few that came a little too
+    /// early.
     pub(super) fn refused(&mut self, nth: u64) -> bool {
-        let Some(place) = self.place(nth) else { return true };
-        if place >= self.limit {
+        let Some(ordinal) = self.ordinal(nth) else { return true };
+        if ordinal >= self.limit {
             self.is_full = true;
             return true;
         }

@@ -15,7 +15,8 @@ const DOUBLINGS: f64 = 12.0;
 const USED_SHARE: f64 = 0.97;
 const GROWTH: f64 = 0.05;
 
-/// Limits in seconds of the time that a rate counts as measured in, and the requests that take at least so long.
+/// Limits in seconds of the time that a rate counts as measured in, and the requests that take at least so
+/// long.
 const HORIZON: (f64, f64) = (1.0, 60.0);
 const REQUESTS: f64 = 16.0;
 
