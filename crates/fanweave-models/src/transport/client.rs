@@ -127,7 +127,7 @@ impl Client {
     /// the response has arrived.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] if there is no response, [`ErrorKind::Config`] if no TLS certificates can be
+    /// [`ErrorKind::Connection`] without a response, [`ErrorKind::Config`] if no TLS certificates can be
     /// read or the proxy cannot be used.
     pub(crate) async fn request(
         &self,

@@ -31,7 +31,7 @@ use super::wire::{Record, Socket, Trust, Wire, drive};
 /// The body of a request, complete in memory.
 pub(crate) type Sent = Full<Bytes>;
 
-/// Concurrent requests on one HTTP/2 connection until the server has announced its limit. Most servers allow
+/// Concurrent requests on one HTTP/2 connection until the server has announced its limit, which is usually
 /// 100 or 128.
 const STREAMS: usize = 100;
 

@@ -4,8 +4,8 @@
 //! that finds no free permit waits, and an idle connection of another host is closed for it. Permits go to
 //! the host with the fewest connections first, so that a busy host cannot keep them all.
 //!
-//! Other code of the process uses descriptors too. A connection attempt that fails because there are none
-//! left lowers the budget to the current number of open sockets ([`DescriptorBudget::ran_out`]). After a
+//! Other code of the process uses descriptors too. A connection attempt that finds no descriptor
+//! lowers the budget to the current number of open sockets ([`DescriptorBudget::ran_out`]). After a
 //! pause the budget is raised again one by one.
 
 use std::collections::VecDeque;

@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_refused_with_what_to_do() {
+    fn an_invalid_url_is_rejected_with_a_hint() {
         for (url, says) in [
             ("localhost:8000/v1", "write http://localhost:8000/v1"),
             ("ftp://x", "neither http nor https"),

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_empty_key_is_an_error_and_a_failure_is_handed_on() {
+    async fn an_empty_key_is_an_error_and_a_failure_is_passed_on() {
         let empty = KeySource::new(|| async { Ok(" ".to_owned()) });
         assert_eq!(empty.next().await.unwrap_err().kind(), ErrorKind::Authentication);
         let broken = KeySource::new(|| async { Err(Error::new(ErrorKind::Step, "the vault is closed")) });

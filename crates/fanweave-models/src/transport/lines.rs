@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_limit_is_refused_before_it_is_kept() {
+    fn a_line_longer_than_the_limit_is_rejected_before_it_is_buffered() {
         for chunks in [&[&b"xxxxxx"[..], b"xxxxxx"][..], &[b"xxxxxxxxxxxx\n"]] {
             let error = decode(10, chunks).unwrap_err();
             assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false));

@@ -48,7 +48,7 @@ pub trait HttpTransport: Send + Sync + 'static {
     /// incomplete.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`](fanweave_core::ErrorKind::Connection) if there is no response. It is retried
+    /// [`ErrorKind::Connection`](fanweave_core::ErrorKind::Connection) without a response. It is retried
     /// unless marked otherwise. A response with an error status is not an error here.
     ///
     /// # Cancellation

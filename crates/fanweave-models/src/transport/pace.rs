@@ -19,7 +19,7 @@ const MIN: Duration = Duration::from_millis(2);
 /// model differ by less, and a cached response is held only once.
 const PART: u32 = 8;
 
-/// Number of certain responses needed to tell whether the response times of a host are constant.
+/// Number of certain responses that show whether the response times of a host are constant.
 const SAMPLES: usize = 8;
 
 /// Maximum time to hold an early response.
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_held_that_a_fast_or_unknown_host_answers() {
+    fn answers_of_a_fast_or_unknown_host_are_not_held() {
         assert_eq!(pace(&[]).hold(Duration::ZERO, false), None);
         assert_eq!(pace(&[1, 1, 1, 1, 1, 1, 1, 1]).hold(Duration::ZERO, false), None);
     }

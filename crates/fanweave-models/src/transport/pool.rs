@@ -93,10 +93,11 @@ impl Pool {
     }
 
     /// Sends `request` on the connection of the lease `held`, or on another one if that connection has ended
-    /// or there is none. Leaves the lease of the response in `held`; keep it until the body has been read.
+    /// or there is no such connection. Leaves the lease of the response in `held`; keep it until the body has
+    /// been read.
     ///
     /// # Errors
-    /// The same as [`Connector::open`], and [`ErrorKind::Connection`] if there is no response.
+    /// The same as [`Connector::open`], and [`ErrorKind::Connection`] without a response.
     pub(crate) async fn send(
         &self,
         mut request: Request<Sent>,

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
+    fn an_invalid_proxy_is_rejected_without_showing_its_password() {
         for (url, says) in [
             ("socks5://me:canary@p:1080", "only proxies at http://"),
             ("http://me:can ary@p", "is not a valid URL"),

@@ -165,7 +165,7 @@ impl Attempts {
     /// Returns how long to wait before the next request. `left` is the time until the deadline of the run.
     ///
     /// # Errors
-    /// The error itself, with the reason, if there is no further request. [`ErrorKind::Unavailable`] if an
+    /// The error itself, with the reason, unless there is a further request. [`ErrorKind::Unavailable`] if an
     /// outage has lasted too long.
     pub(crate) fn after(
         &mut self,

@@ -118,11 +118,8 @@ pub(crate) async fn drive<A: Attempt>(
 /// Waits before the next attempt of a call.
 ///
 /// # Errors
-/// The error of the last attempt, if there is no further attempt.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what is known of one attempt, in the one place that judges it"
-)]
+/// The error of the last attempt, unless there is a further attempt.
+#[expect(clippy::too_many_arguments, reason = "all details of one attempt, judged in a single function")]
 async fn retry<A: Attempt>(
     call: &A,
     attempts: &mut Attempts,

@@ -187,11 +187,11 @@ mod tests {
 
     const KEY: &str = "sk-canary+/5f3a~9";
 
-    /// Most programs do not encode the characters that a URL need not encode.
+    /// Characters that need no encoding in a URL are left alone by common programs.
     const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
     #[test]
-    fn a_key_is_taken_out_of_a_text_in_every_form() {
+    fn a_key_is_redacted_in_every_form() {
         let secret = Secret::new(KEY.into());
         let mut texts = vec![KEY.to_owned(), utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string()];
         let kept = utf8_percent_encode(KEY, &UNRESERVED_KEPT).to_string();
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_the_key_is_left_alone() {
+    fn a_text_without_the_key_is_unchanged() {
         assert!(matches!(Secret::new(KEY.into()).redact("nothing here"), Cow::Borrowed("nothing here")));
         assert_eq!(Secret::new("test".into()).redact("a test"), "a test");
     }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_line_break_is_refused_without_showing_it() {
+    fn a_key_with_a_line_break_is_rejected_without_showing_it() {
         let error = Secret::new(format!("{KEY}\n")).header("Bearer ").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication);
         assert!(!format!("{error:?}").contains("canary"));

@@ -13,7 +13,7 @@ use memchr::{memchr, memchr2};
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SseEvent<'a> {
-    /// The `event` field. Empty if there was none, which stands for `message`.
+    /// The `event` field. Empty if the event has no such field, which stands for `message`.
     pub(crate) name: &'a str,
     /// The `data` lines, joined with line feeds.
     pub(crate) data: &'a str,
@@ -266,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_may_come_cut_in_pieces() {
+    fn a_byte_order_mark_may_be_split_over_chunks() {
         assert_eq!(data(&[b"\xEF", b"\xBB", b"\xBFdata: a\n\n"]), ["a"]);
         assert_eq!(data(&[b"\xEF\xBB\xBFdata: a\n\n\xEF\xBB\xBFdata: not the first line\n\n"]), ["a"]);
     }
 
     #[test]
-    fn a_line_longer_than_the_limit_is_refused_before_it_is_kept() {
+    fn a_line_longer_than_the_limit_is_rejected_before_it_is_buffered() {
         let limits = SseLimits { bytes: 100, lines: 10 };
         let mut decoder = SseDecoder::new(limits);
         let mut fed = 0;
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn many_short_lines_are_refused_as_well() {
+    fn too_many_short_lines_are_rejected_too() {
         let limits = SseLimits { bytes: 100, lines: 10 };
         assert!(decode_with(limits, &[&b"data:\n".repeat(11)]).is_err());
         assert!(decode_with(limits, &[&b"data: 1234567890\n".repeat(10)]).is_err());

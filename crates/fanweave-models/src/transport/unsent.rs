@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_forbids_a_request_is_no_evidence_of_an_outage() {
+    fn a_forbidden_request_does_not_indicate_an_outage() {
         let refused = unsent(Error::new(ErrorKind::Connection, "refused").with_provider("openai"));
         assert!(never_sent(&refused) && is_unreachable(&refused));
         for error in [

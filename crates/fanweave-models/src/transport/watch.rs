@@ -145,14 +145,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_ready_is_taken_however_late() {
+    async fn ready_work_is_returned_however_late() {
         let mut watch = Watch::start(timeouts(1, 1, 1), None);
         sleep(SECOND * 5).await;
         assert_eq!(watch.during(Phase::Body, ready(7)).await.unwrap(), 7);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_beyond_all_measure_is_none() {
+    async fn an_extremely_long_timeout_never_expires() {
         let [first_byte, idle, total] = [Duration::MAX; 3];
         let mut watch = Watch::start(Timeouts { first_byte, idle, total, ..Timeouts::default() }, None);
         watch.during(Phase::FirstByte, sleep(SECOND * 3600)).await.unwrap();

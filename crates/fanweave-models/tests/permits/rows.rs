@@ -1,4 +1,4 @@
-//! Batches of 200 rows whose steps read one call while they make another, 64 rows at once.
+//! Batches of 200 rows, 64 at a time, whose steps read the stream of one call while they make another.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,7 +14,7 @@ use crate::styles::{self, STYLES, Style};
 use crate::verbs::{Models, Verb, drain, nothing, start};
 use crate::watchdog::watched;
 
-/// A stream that is read while another call runs.
+/// Runs a stream that is read while another call runs.
 async fn run_style(style: Style, models: &Models, cx: &Context) {
     let stream = || start(Verb::Stream, models, &nothing(), cx);
     let call = || drain(start(Verb::Invoke, models, &nothing(), cx)).boxed();

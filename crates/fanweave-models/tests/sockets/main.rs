@@ -1,4 +1,4 @@
-//! Models over real sockets, against a server that says byte for byte what a test tells it to.
+//! Models over real sockets, against a server whose responses are scripted byte for byte.
 #![expect(clippy::unwrap_used, reason = "also in what the tests share")]
 
 mod calls;

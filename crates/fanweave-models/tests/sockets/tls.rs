@@ -1,4 +1,4 @@
-//! Calls over TLS: which certificates are trusted, and how HTTP/2 shares connections.
+//! Calls over TLS: trusted certificates, and sharing of HTTP/2 connections.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,21 +26,21 @@ const BODY: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"s
 pub(crate) struct Secure {
     pub(crate) port: u16,
     pub(crate) pem: String,
-    /// TLS connections that were made.
+    /// Number of TLS connections accepted.
     pub(crate) connections: Arc<AtomicUsize>,
 }
 
-/// How a server treats its calls.
+/// Behaviour of a server.
 #[derive(Clone, Copy)]
 pub(crate) struct Manners {
     pub(crate) http2: bool,
-    /// Before every answer.
+    /// Delay before every response.
     pub(crate) latency: Duration,
-    /// HTTP/2 calls at once on a connection.
+    /// Concurrent HTTP/2 calls on a connection.
     pub(crate) streams: u32,
-    /// Calls on one connection, after which it goes away in good order.
+    /// Calls on one connection, after which the server shuts it down gracefully.
     pub(crate) last: usize,
-    /// Refuses this many calls on every connection, as HTTP/2 servers do that are about to go away.
+    /// Refuses this many calls on every connection, like HTTP/2 servers that are about to shut down.
     pub(crate) refused: usize,
 }
 
@@ -51,8 +51,7 @@ impl Default for Manners {
     }
 }
 
-/// A certificate for `names` that nobody else has signed, with its key. It has expired where it is not
-/// `valid`.
+/// A self-signed certificate for `names`, with its key. It has expired unless it is `valid`.
 pub(crate) fn certificate(names: &[&str], valid: bool) -> CertifiedKey<KeyPair> {
     let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut parameters = CertificateParams::new(names).unwrap();
@@ -65,7 +64,7 @@ pub(crate) fn certificate(names: &[&str], valid: bool) -> CertifiedKey<KeyPair> 
 }
 
 impl Secure {
-    /// A server for `localhost`.
+    /// Starts a server for `localhost`.
     pub(crate) async fn start(manners: Manners) -> Self {
         Self::start_as(&certificate(&["localhost"], true), manners).await
     }
@@ -165,7 +164,7 @@ async fn refuse(socket: Socket, manners: Manners) {
 }
 
 #[tokio::test]
-async fn a_certificate_of_ones_own_is_trusted_where_it_is_given() {
+async fn a_self_signed_certificate_is_trusted_if_it_is_configured() {
     for http2 in [false, true] {
         let server = Secure::start(Manners { http2, ..Manners::default() }).await;
         let model = server.model("localhost", server.client()).build().unwrap();
@@ -177,11 +176,11 @@ async fn a_certificate_of_ones_own_is_trusted_where_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_refused_at_once() {
+async fn an_untrusted_certificate_is_rejected_immediately() {
     let server = Secure::start(Manners::default()).await;
     let stranger = Client::builder().build().unwrap();
     for (host, client) in [("localhost", stranger), ("127.0.0.1", server.client())] {
-        // The default policy would go on for seconds.
+        // The default policy would retry for seconds.
         let error = server.model(host, client).build().unwrap().invoke("x").await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, false, 1));
         assert!(error.message().contains("certificate"), "{error}");
@@ -189,7 +188,7 @@ async fn a_certificate_that_is_not_trusted_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_has_expired_or_is_for_another_host_is_refused_at_once() {
+async fn an_expired_or_mismatched_certificate_is_rejected_immediately() {
     for (certified, says) in [
         (certificate(&["localhost"], false), "expired"),
         (certificate(&["elsewhere"], true), "not valid for name"),
@@ -230,11 +229,11 @@ async fn more_calls_than_one_http2_connection_takes_open_as_many_as_are_needed()
 }
 
 #[tokio::test]
-async fn a_server_that_takes_fewer_calls_at_once_gets_more_connections() {
+async fn a_server_that_takes_fewer_concurrent_calls_gets_more_connections() {
     let manners = Manners { latency: Duration::from_millis(50), streams: 5, ..Manners::default() };
     let server = Secure::start(manners).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
-    // Until it has said so, a server is taken for one like most.
+    // Until a server has announced its limit, a typical one is assumed.
     model.invoke("x").await.unwrap();
     calls(&model, 20).await;
     let connections = server.connections();
@@ -242,7 +241,7 @@ async fn a_server_that_takes_fewer_calls_at_once_gets_more_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_that_goes_away_costs_no_call_a_try() {
+async fn a_connection_that_shuts_down_uses_no_attempt_of_a_call() {
     let manners = Manners { latency: Duration::from_millis(2), last: 7, ..Manners::default() };
     let server = Secure::start(manners).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
@@ -253,7 +252,7 @@ async fn a_connection_that_goes_away_costs_no_call_a_try() {
 }
 
 #[tokio::test]
-async fn a_call_that_the_server_refuses_to_begin_is_sent_again_without_a_try() {
+async fn a_call_that_the_server_refuses_to_start_is_resent_without_using_an_attempt() {
     let server = Secure::start(Manners { refused: 2, ..Manners::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
@@ -264,10 +263,10 @@ async fn a_call_that_the_server_refuses_to_begin_is_sent_again_without_a_try() {
 }
 
 #[tokio::test]
-async fn calls_that_are_given_up_leave_the_connection_to_others() {
+async fn cancelled_calls_leave_the_connection_to_others() {
     let server = Secure::start(Manners { latency: Duration::from_millis(30), ..Manners::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
-    // Few: a server closes a connection on which too many calls are given up.
+    // Only a few: a server closes a connection on which too many calls are cancelled.
     for _ in 0..5 {
         let call = calls(&model, 3);
         assert!(tokio::time::timeout(Duration::from_millis(5), call).await.is_err());

@@ -63,7 +63,7 @@ async fn a_permit_goes_to_the_host_with_the_fewest_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_has_gone_takes_no_permit() {
+async fn a_caller_that_is_gone_takes_no_permit() {
     let (budget, share) = (of_five(), Arc::<Share>::default());
     let mut held = Vec::new();
     for _ in 0..5 {
@@ -131,7 +131,7 @@ async fn without_descriptors_the_budget_is_what_is_open_and_is_raised_after_a_pa
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_closes_makes_room_at_once() {
+async fn a_closed_connection_frees_its_permit_immediately() {
     let (budget, share) = (of_five(), Arc::<Share>::default());
     let mut first = budget.acquire(&share).await;
     first.connected();

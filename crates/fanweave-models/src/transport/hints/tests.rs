@@ -110,7 +110,7 @@ fn a_spent_day_is_known_by_its_header() {
 }
 
 #[test]
-fn a_sentence_says_how_long_to_wait() {
+fn the_wait_is_read_from_a_sentence() {
     for (sentence, wait) in [
         ("Rate limit reached. Please try again in 2.3s. Visit https://x for 5 more", Some(2.3)),
         ("Please try again in 6m0s.", Some(360.0)),
@@ -147,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn no_sentence_gives_an_absurd_wait(
+    fn no_sentence_yields_an_implausible_wait(
         sentence in "(try again in|retry after|wait|.{0,8}) ?[0-9a-z.:,µ -]{0,24}",
         value in "[0-9a-zA-Z.:,+ -]{0,18}",
     ) {

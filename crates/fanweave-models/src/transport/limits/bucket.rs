@@ -214,7 +214,7 @@ mod tests {
         /// Whatever is taken, returned, cut and waited for: in any window the outflow is at most the inflow,
         /// a burst, the returned amounts, and one debt.
         #[test]
-        fn no_window_lets_out_more_than_its_rate_and_a_burst(
+        fn no_window_admits_more_than_its_rate_and_a_burst(
             limit in 30.0..6000.0_f64,
             steps in prop::collection::vec((0_u64..400, 0.1..20.0_f64, 0.0..1.5_f64, 0_u8..10), 1..200),
         ) {
@@ -249,7 +249,7 @@ mod tests {
 
         /// The returned wait is sufficient.
         #[test]
-        fn what_was_waited_for_can_be_taken(limit in 1.0..6000.0_f64, needs in prop::collection::vec(0.1..500.0_f64, 1..50)) {
+        fn an_awaited_amount_can_be_taken(limit in 1.0..6000.0_f64, needs in prop::collection::vec(0.1..500.0_f64, 1..50)) {
             let mut now = Instant::now();
             let mut bucket = Bucket::new(limit, 60.0, now);
             for need in needs {

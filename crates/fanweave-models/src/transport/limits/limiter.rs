@@ -76,7 +76,7 @@ pub(super) struct Limiter {
     reopened: Option<Instant>,
     /// Consecutive waits after which the server still rejected requests.
     failed_waits: u32,
-    /// Set if the first queued call was last told to wait until a request has ended.
+    /// Set if the first queued call has to wait until a request has ended.
     holds_back: bool,
     /// Set while the first queued call waits without a timer. Its obstacle may be gone when the next request
     /// ends.
@@ -170,7 +170,7 @@ impl Refusal {
         Self { report, hint: hint.filter(|_| !is_doubtful), is_rate, is_doubtful }
     }
 
-    /// The wait. `None` if the same response shows that there is no reason to wait.
+    /// The wait. `None` if the same response contradicts it.
     pub(crate) fn hint(&self) -> Option<Duration> {
         self.hint
     }
@@ -341,7 +341,7 @@ impl Limiter {
         self.waits_for_change = matches!(obstacle, Some(Blocked::Change));
         match obstacle {
             None => {
-                // Only now: a permit that is taken and put back wakes others of the run for nothing.
+                // Only now: taking a permit and returning it would wake other calls of the run for nothing.
                 let Some(permit) = permit() else { return Admission::NoPermit };
                 let ticket = self.send(waiter.ask, need, now);
                 let is_alone = self.queue.is_in(queue_key, ALONE);
@@ -404,7 +404,7 @@ impl Limiter {
             Evidence::Failure | Evidence::Overload if !ticket.is_hedge => {
                 let was_held = self.outage.holds();
                 let is_outage = evidence == Evidence::Failure || self.others(ticket) == 0;
-                // A server that is down answers no request, whoever caused it.
+                // A server that is down answers no request, whichever call caused it.
                 let is_there = error.status().is_some() || error.kind() == ErrorKind::Timeout;
                 let is_there = is_there && !is_unreachable(error);
                 let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
@@ -893,7 +893,7 @@ mod tests {
         /// Whatever a server reports about its limits, and however often it changes: the first queued call is
         /// admitted or gets a time to wait for.
         #[test]
-        fn limits_that_change_with_every_answer_hold_nobody_up_for_ever(
+        fn limits_that_change_with_every_answer_delay_no_call_for_ever(
             steps in prop::collection::vec((any_report(), 0_u8..4, 0_u64..5_000_000, any::<bool>()), 1..60),
         ) {
             let mut limiter = Limiter::default();
@@ -945,7 +945,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_taken_out_of_a_bucket_is_not_put_into_it() {
+    fn an_amount_never_taken_from_a_bucket_is_not_returned_to_it() {
         let now = Instant::now();
         let mut limiter = Limiter::default();
         let ask = RequestSize { bytes: 400, max_tokens: Some(4000) };
@@ -991,7 +991,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_of_a_day_takes_nothing_from_the_callers_own_of_a_minute() {
+    fn a_daily_quota_does_not_reduce_the_callers_limit_per_minute() {
         let now = Instant::now();
         let mut limiter = Limiter::default();
         let own = RateLimits { requests_per_minute: NonZeroU32::new(30), ..RateLimits::default() };
@@ -1002,7 +1002,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_day_can_be_used_also_where_the_first_answer_did_not_tell_the_window() {
+    fn the_rest_of_a_daily_quota_is_usable_even_if_the_first_answer_did_not_name_the_window() {
         let now = Instant::now();
         let mut limiter = Limiter::default();
         // No response had been counted yet, so that a minute was assumed.

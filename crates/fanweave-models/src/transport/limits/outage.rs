@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_undecided_until_an_answer_and_charged_where_it_is_short() {
+    fn a_run_is_undecided_until_an_answer_and_charged_if_it_is_short() {
         let (mut outage, now) = (Outage::default(), Instant::now());
         let run = fail(&mut outage, 7, now);
         assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Undecided, false));
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_failures_in_a_row_are_an_outage_that_charges_nobody() {
+    fn eight_consecutive_failures_are_an_outage_that_charges_no_call() {
         let (mut outage, now) = (Outage::default(), Instant::now());
         let run = fail(&mut outage, 8, now);
         assert!(outage.holds());

@@ -1,13 +1,13 @@
-//! What happened lately.
+//! Recent activity of an account.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Seconds that are remembered.
+/// Number of seconds to remember.
 const SECONDS: u64 = 60;
 
-/// Seconds that count as lately.
+/// Number of seconds that count as recent.
 const LATELY: u64 = 5;
 
 /// Requests and tokens of the last minute.
@@ -17,7 +17,7 @@ pub(super) struct Recent {
     slots: [Second; SECONDS as usize + 1],
 }
 
-/// What happened in one second.
+/// Activity of one second.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
     /// Seconds since the beginning.
@@ -46,7 +46,7 @@ impl Recent {
         self.slot(now).tokens += tokens;
     }
 
-    /// Requests a second, lately, that were not refused.
+    /// Recent requests per second that were not rejected.
     pub(super) fn rate(&self, now: Instant) -> f64 {
         let Some(began) = self.began else { return 0.0 };
         let of = |slot: &Second| f64::from(slot.sent) - f64::from(slot.refused);
@@ -75,7 +75,7 @@ impl Recent {
     }
 }
 
-/// The last latencies.
+/// The most recent latencies.
 #[derive(Debug)]
 pub(super) struct Latencies {
     last: [f32; 128],
@@ -94,7 +94,7 @@ impl Latencies {
         self.seen += 1;
     }
 
-    /// What 95 of 100 stay below. `None` as long as there are too few.
+    /// The 95th percentile. `None` while there are too few.
     pub(super) fn p95(&self) -> Option<Duration> {
         let n = self.seen.min(self.last.len());
         if n < 20 {

@@ -1,7 +1,7 @@
-//! Accounts under load, in virtual time: the real account and the real retry loop against a model of a
-//! server.
+//! Simulation of accounts under load, in virtual time: the real account and the real retry loop against a
+//! model of a server.
 //!
-//! Each scenario is run with three seeds, and held to the shortest time that its limits allow.
+//! Each scenario runs with three seeds and is compared with the minimum time that its limits allow.
 
 use fanweave_core::{Context, RetryPolicy};
 use fastrand::Rng;
@@ -15,40 +15,40 @@ use crate::transport::retry_loop::{Attempt, CallOptions};
 mod chance;
 mod unnamed;
 
-/// What the server is like.
+/// Behaviour of the simulated server.
 #[derive(Debug, Clone)]
 struct Setup {
     prompts: usize,
     requests_per_minute: Option<f64>,
     tokens_per_minute: Option<f64>,
-    /// Refused beyond.
+    /// Concurrent requests beyond this are rejected.
     capacity: Option<usize>,
-    /// Whether that is refused with 429, as a rate limit is.
+    /// Set if these rejections use 429, like a rate limit.
     capacity_is_rate: bool,
-    /// When it is halved.
+    /// Time at which the capacity is halved.
     capacity_halved: Option<Duration>,
-    /// Slower beyond: latency grows with the power of this.
+    /// Number of concurrent requests from which the server slows down, and the exponent of the latency.
     knee: Option<(usize, f64)>,
     failures: f64,
-    /// Share of requests that are refused without a reason, whatever is in flight.
+    /// Share of requests that are rejected without a reason, whatever is in flight.
     overloads: f64,
     stragglers: f64,
-    /// When the limit is halved.
+    /// Time at which the limit is halved.
     halved: Option<Duration>,
-    /// Between two refusals that ask to wait for 89 s, without a reason.
+    /// Interval of rejections that request a wait of 89 s without a reason.
     lies: Option<Duration>,
-    /// When it refuses everything.
+    /// Period in which it rejects everything.
     storm: Option<(Duration, Duration)>,
-    /// How long it asks to wait in the storm.
+    /// Wait that it requests in the storm.
     storm_hint: Option<Duration>,
-    /// Whether it calls its refusals in the storm a rate limit.
+    /// Set if its rejections in the storm name a rate limit.
     storm_is_rate: bool,
     says_limits: bool,
     own: RateLimits,
     hedge: bool,
-    /// A limit of requests whose refusals say nothing of it.
+    /// A request limit that rejections do not mention.
     unnamed: Option<unnamed::Limit>,
-    /// Of a server at rest, in the middle, in seconds.
+    /// Median latency of an idle server, in seconds.
     latency: f64,
     spread: f64,
 }
@@ -81,7 +81,7 @@ impl Default for Setup {
     }
 }
 
-/// A round trip: what a refusal takes.
+/// A round trip: the time of a rejection.
 const TRIP: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -97,23 +97,24 @@ struct Server {
 struct State {
     rng: Rng,
     in_flight: usize,
-    /// Buckets of a second's worth: requests and tokens.
+    /// Buckets of one second's worth: requests and tokens.
     levels: [f64; 2],
     at: Instant,
     lied: Instant,
     requests: u64,
     refused: u64,
-    /// Sum of the latencies that a server at rest would have had.
+    /// Sum of the latencies on an idle server.
     work: f64,
     max_latency: f64,
     tokens: f64,
-    /// Requests of the storm.
+    /// Requests sent during the storm.
     wasted: u64,
-    /// When it was heard that everybody is asked to wait, until when, and how many did not.
-    recovering_until: Instant,
+    /// Time at which clients have received the requested wait, its end, and the number of requests that
+    /// ignored it.
+    hint_received: Instant,
     closed_until: Instant,
     too_early: u64,
-    /// When it was as busy as it can be for the first time after the storm.
+    /// Time at which it was first fully busy after the storm.
     refilled: Option<Instant>,
     unnamed: unnamed::Spent,
 }
@@ -133,7 +134,7 @@ impl Server {
             max_latency: 0.0,
             tokens: 0.0,
             wasted: 0,
-            recovering_until: began,
+            hint_received: began,
             closed_until: began,
             too_early: 0,
             refilled: None,
@@ -144,7 +145,7 @@ impl Server {
         server
     }
 
-    /// Requests and tokens a second. Infinite without a limit.
+    /// Requests and tokens per second. Infinite without a limit.
     fn rates(&self, now: Instant) -> [f64; 2] {
         let is_halved = self.setup.halved.is_some_and(|at| now.duration_since(self.began) >= at);
         let factor = if is_halved { 0.5 } else { 1.0 };
@@ -169,7 +170,7 @@ impl Server {
         Report { requests: quota(0), tokens: quota(1), ..Report::default() }
     }
 
-    /// Answers one request of so many tokens: `Ok` with how long it takes.
+    /// Answers one request with this number of tokens: `Ok` with its latency.
     fn take(&self, tokens: f64) -> Result<Duration, Box<Refusal>> {
         let now = Instant::now();
         let rates = self.rates(now);
@@ -192,8 +193,8 @@ impl Server {
             if let Some(hint) = self.setup.storm_hint {
                 let until = now + TRIP + hint;
                 if now >= state.closed_until {
-                    (state.recovering_until, state.closed_until) = (now + TRIP, until);
-                } else if now <= state.recovering_until {
+                    (state.hint_received, state.closed_until) = (now + TRIP, until);
+                } else if now <= state.hint_received {
                     state.closed_until = until;
                 } else {
                     state.too_early += 1;
@@ -456,7 +457,7 @@ fn requests_of_a_minute_enforced_by_the_second() {
 }
 
 #[test]
-fn tokens_of_a_minute_that_nobody_knows_before() {
+fn tokens_per_minute_that_are_not_known_in_advance() {
     let setup = Setup { tokens_per_minute: Some(900_000.0), own: own(0, 900_000), ..Setup::default() };
     holds("900,000 tokens a minute", &setup, 1.06);
     holds("900,000 tokens a minute that only headers tell", &Setup { own: own(0, 0), ..setup }, 1.06);
@@ -497,7 +498,7 @@ fn a_hidden_limit_of_concurrency_that_is_halved() {
 }
 
 #[test]
-fn a_server_that_gets_slower_instead_of_refusing() {
+fn a_server_that_gets_slower_instead_of_rejecting() {
     let setup = Setup { knee: Some((256, 1.0)), prompts: 8000, ..Setup::default() };
     holds("slower beyond 256", &setup, 1.15);
 }

@@ -32,7 +32,7 @@ pub enum AccountStatus {
     Full,
     /// The server requested a wait.
     Waiting {
-        /// Time until requests are sent again.
+        /// Time until sending resumes.
         left: Duration,
     },
     /// The provider fails or is unreachable: calls are held, and single probes test when the outage is over.
@@ -93,7 +93,7 @@ pub struct AccountState {
     pub base_url: String,
     /// Model name at the provider.
     pub model: String,
-    /// Whether it is sending requests, and if not, the reason.
+    /// Current state: sending requests, or the reason why not.
     pub status: AccountStatus,
     /// Limits set by the caller.
     pub limits: RateLimits,

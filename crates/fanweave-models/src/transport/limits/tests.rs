@@ -10,7 +10,7 @@ use crate::transport::retry_loop::{Attempt, CallOptions, drive};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A call in the test's own task.
+/// Runs a call in the test's own task.
 pub(super) async fn drive_with_retries<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
@@ -48,12 +48,12 @@ pub(super) fn waiter(ask: RequestSize, priority: Priority) -> Waiter {
     }
 }
 
-/// A permit right now, if no other call is queued for one.
+/// Returns a permit immediately, if no other call is queued for one.
 fn tried(account: &Arc<Account>) -> Option<AccountPermit> {
     account.try_admit(&waiter(RequestSize::default(), Priority::Interactive))
 }
 
-/// Waits for a permit without a run around it.
+/// Waits for a permit outside of a run.
 pub(super) async fn admitted(
     account: &Arc<Account>,
     ask: RequestSize,
@@ -62,7 +62,7 @@ pub(super) async fn admitted(
     Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
 }
 
-/// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of
+/// Starts `n` calls in order, each of which holds its permit for `lasting`, and returns the order and time of
 /// their admissions.
 async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<(usize, Duration)> {
     let began = Instant::now();
@@ -82,7 +82,7 @@ async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_admitted_in_the_order_in_which_they_asked() {
+async fn calls_are_admitted_in_order_of_arrival() {
     let order = admissions(&account(6000, 3), 500, SECOND / 100).await;
     assert!(order.iter().map(|(i, _)| *i).eq(0..500));
 }
@@ -102,14 +102,14 @@ async fn a_rate_is_paced_with_a_burst_of_one_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_below_one_a_second_still_lets_one_through() {
+async fn a_rate_below_one_per_second_still_admits_one() {
     let order = admissions(&account(6, 0), 3, Duration::ZERO).await;
     let seconds: Vec<_> = order.iter().map(|(_, at)| at.as_secs()).collect();
     assert_eq!(seconds, [0, 10, 20]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn concurrency_holds_until_places_are_dropped() {
+async fn concurrency_holds_until_permits_are_dropped() {
     static MAX: AtomicUsize = AtomicUsize::new(0);
     static NOW: AtomicUsize = AtomicUsize::new(0);
     let account = account(0, 8);
@@ -165,14 +165,14 @@ async fn nobody_overtakes_the_line() {
         async move { admitted(&account, RequestSize::default(), Priority::Interactive).await }
     });
     tokio::task::yield_now().await;
-    // A request may go out again, and it belongs to the one who waits: nobody else gets it before.
+    // A request may be sent now, and it belongs to the waiting call: no other call gets it first.
     tokio::time::advance(SECOND * 2).await;
     assert!(tried(&account).is_none());
     drop(waiting.await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_ceiling_reaches_those_who_wait() {
+async fn a_new_limit_applies_to_waiting_calls() {
     let account = account(1, 0);
     drop(tried(&account));
     let began = Instant::now();
@@ -195,7 +195,7 @@ fn one_key_is_one_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_somebody_waits_for_go_before_a_batch() {
+async fn interactive_calls_are_admitted_before_a_batch() {
     let account = account(60, 0);
     drop(tried(&account));
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -215,7 +215,7 @@ async fn those_that_somebody_waits_for_go_before_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
+async fn a_request_larger_than_the_limit_per_minute_fails_immediately() {
     let account = account(0, 0);
     let limits = RateLimits { tokens_per_minute: NonZeroU32::new(1000), ..RateLimits::default() };
     account.set_limits(limits);
@@ -227,7 +227,7 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
     assert!(!error.is_retryable());
 }
 
-/// Counts the requests that are with the server at once. Every fiftieth takes a minute.
+/// Counts the concurrent requests at the server. Every fiftieth takes a minute.
 #[derive(Default)]
 struct Crowded {
     sent: AtomicUsize,
@@ -266,7 +266,7 @@ impl Attempt for Crowded {
 }
 
 #[tokio::test(start_paused = true)]
-async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
+async fn hedged_requests_stay_within_the_concurrency_of_the_run() {
     const MAX: usize = 4;
     let (server, account) = (Arc::new(Crowded::default()), Arc::new(Account::default()));
     let told = Arc::new(AtomicUsize::new(0));
@@ -288,7 +288,7 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
             for _ in 0..100 {
                 let ((), attempts) =
                     drive_with_retries(&*server, &account, options, &cx).await.expect("it never fails");
-                // What was sent twice was tried once: the same row, in a run without haste, has the same
+                // A hedged request is not an additional attempt: without hedging, the row has the same
                 // result.
                 assert_eq!(attempts, 1);
             }
@@ -297,13 +297,13 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
     rows.join_all().await;
     assert_eq!(told.load(Ordering::SeqCst), server.sent.load(Ordering::SeqCst));
     assert_eq!(server.max.load(Ordering::SeqCst), MAX);
-    // Once rows have run out, those that are late are still overtaken.
+    // After the queue is empty, slow requests are still hedged.
     assert!(server.sent.load(Ordering::SeqCst) > MAX * 100, "no second request at all");
     assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_count_that_no_request_can_have_holds_nobody_up() {
+async fn an_implausible_token_count_delays_no_call() {
     let account = account(0, 0);
     let tokens_per_minute = NonZeroU32::new(60_000);
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
@@ -317,11 +317,11 @@ async fn a_count_that_no_request_can_have_holds_nobody_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
+async fn a_response_to_an_image_never_makes_a_later_text_too_large_to_send() {
     let account = account(0, 0);
     let tokens_per_minute = NonZeroU32::new(30_000);
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
-    // Of an image only the words beside it are counted before.
+    // Only the text next to an image is counted before the response.
     let image = RequestSize { bytes: 40, max_tokens: None };
     let mut permit = admitted(&account, image, Priority::Interactive).await.expect("it fits");
     permit.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
@@ -334,7 +334,7 @@ async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
 }
 
 #[test]
-fn whoever_is_cancelled_takes_nobodys_turn_along() {
+fn a_cancelled_call_never_loses_a_wake_up_of_another() {
     for seed in 0..300 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
@@ -364,7 +364,7 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                             ));
                         }
                     };
-                    // Without a timer of their own, the patient ones hang where a wake-up is lost.
+                    // The patient calls have no timer: they would hang if a wake-up was lost.
                     if is_patient {
                         call.await
                     } else {
@@ -380,7 +380,7 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
     }
 }
 
-/// A server that refuses everything, and asks for this wait.
+/// A server that rejects everything and requests this wait.
 struct Refuses {
     wait: Duration,
     asked: AtomicUsize,
@@ -407,7 +407,7 @@ impl Attempt for Refuses {
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_ends_also_with_a_server_that_refuses_everything() {
+async fn the_wait_is_limited_even_if_a_server_rejects_everything() {
     for (wait, max) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
         let (server, account) = (Refuses { wait, asked: AtomicUsize::default() }, Arc::default());
         let options =
@@ -420,8 +420,8 @@ async fn patience_ends_also_with_a_server_that_refuses_everything() {
     }
 }
 
-/// A server whose requests take a tenth of a second but for the last call's, of which the first one fails
-/// late, and the second one answers soon after that, or fails too.
+/// A server whose requests take a tenth of a second, except for the last call: its first request fails late,
+/// and its second one is answered soon after that, or fails too.
 struct Overtaken {
     sent: AtomicUsize,
     second_fails: bool,
@@ -455,7 +455,7 @@ impl Attempt for Overtaken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_request_that_is_on_its_way_is_waited_for_when_the_first_one_fails() {
+async fn a_hedged_request_in_flight_is_awaited_when_the_first_one_fails() {
     for (second_fails, answered_by, attempts) in [(false, 41, 1), (true, 42, 2)] {
         let (server, account) = (Overtaken { sent: AtomicUsize::new(0), second_fails }, Arc::default());
         let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };

@@ -39,7 +39,7 @@ async fn failure(uri: &Uri) -> Error {
 }
 
 #[tokio::test]
-async fn hosts_that_cannot_be_reached_are_told_apart_from_requests_that_were_sent() {
+async fn unreachable_hosts_are_distinguished_from_requests_that_were_sent() {
     let (refused, _) = listen("http", |_| async {}).await;
     // Its only connection.
     client().lease(&refused).await.unwrap();

@@ -1,4 +1,4 @@
-//! Refusals at random: they cost their own time, and no capacity.
+//! Random rejections: they cost their own time, and no capacity.
 
 use super::*;
 
