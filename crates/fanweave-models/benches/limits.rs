@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    println!("{:<44} {:>7} {:>7} {:>6} {:>10} {:>5}", "", "seconds", "bound", "ratio", "refused", "lost");
+    println!("{:<44} {:>7} {:>7} {:>6} {:>10} {:>5}", "", "seconds", "bound", "ratio", "rejected", "lost");
     runtime.block_on(async {
         let rpm = Settings { rpm: Some(900), latency: latency(200), ..Settings::default() };
         let own = RateLimits { requests_per_minute: NonZeroU32::new(900), ..RateLimits::default() };
@@ -116,7 +116,7 @@ fn sent() -> u64 {
 
 /// CPU seconds used by this process.
 fn cpu() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the system counts");
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the system reports usage");
     [usage.user_time(), usage.system_time()]
         .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6)
         .iter()

@@ -27,7 +27,7 @@ use super::unsent::never_sent;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.
-const ERROR_BODY_BYTES: usize = 64 << 10;
+const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// A model behind HTTP.
 #[derive(Clone)]
@@ -295,7 +295,7 @@ impl HttpModel {
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
         }
-        let body = match answer.beginning(ERROR_BODY_BYTES).await {
+        let body = match answer.beginning(MAX_ERROR_BODY_BYTES).await {
             Ok(body) => body,
             Err(foreign) => return foreign,
         };
@@ -418,7 +418,7 @@ impl Streamed {
             tail.clear();
         }
         let rest = if tail.is_empty() { bare(chunk) } else { chunk };
-        tail.extend_from_slice(&rest[..rest.len().min(ERROR_BODY_BYTES - tail.len())]);
+        tail.extend_from_slice(&rest[..rest.len().min(MAX_ERROR_BODY_BYTES - tail.len())]);
         read
     }
 
@@ -472,7 +472,7 @@ fn bare(chunk: &[u8]) -> &[u8] {
 /// The key is the same for all attempts of a call.
 fn idempotency_key() -> HeaderValue {
     let key = format!("fanweave-{:032x}", fastrand::u128(..));
-    HeaderValue::try_from(key).expect("letters, digits and a dash may stand in a header")
+    HeaderValue::try_from(key).expect("letters, digits and a dash are valid in a header")
 }
 
 fn cut_off(how: &str) -> Error {

@@ -87,7 +87,7 @@ impl Connector {
     }
 
     async fn connect(&self, uri: &Uri, permit: &mut Option<Permit>, record: Arc<Record>) -> Result<Opened> {
-        let host = uri.authority().expect("a checked URL names a host");
+        let host = uri.authority().expect("a checked URL has a host");
         let socket = match self.proxies.of(uri) {
             None => self.limited(self.tcp(uri.clone()), host).await?,
             Some(proxy) if uri.scheme_str() == Some("https") => {
@@ -98,7 +98,7 @@ impl Connector {
         };
         if uri.scheme_str() != Some("https") {
             let socket = TokioIo::new(socket);
-            return http1(socket, permit, record).await.map_err(|e| cannot(host, &e));
+            return http1(socket, permit, record).await.map_err(|e| cannot_connect(host, &e));
         }
         // Boxed: thousands of connections may be opened concurrently without TLS and should not reserve space
         // for its state.
@@ -113,14 +113,14 @@ impl Connector {
         record: Arc<Record>,
     ) -> Result<Opened> {
         let name = host.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(|e| cannot(host, &e))?;
-        let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot(host, &e)) };
+        let name = ServerName::try_from(name).map_err(|e| cannot_connect(host, &e))?;
+        let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot_connect(host, &e)) };
         let stream = self.limited(secured, host).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = TokioIo::new(stream);
         let opened =
             if http2 { self::http2(stream, permit).await } else { http1(stream, permit, record).await };
-        opened.map_err(|e| cannot(host, &e))
+        opened.map_err(|e| cannot_connect(host, &e))
     }
 
     async fn tcp(&self, uri: Uri) -> Result<TcpStream> {
@@ -152,7 +152,7 @@ impl Connector {
     }
 }
 
-fn cannot(host: &Authority, error: &(dyn StdError + 'static)) -> Error {
+fn cannot_connect(host: &Authority, error: &(dyn StdError + 'static)) -> Error {
     failed(&format!("cannot connect to {host}"), error)
 }
 
@@ -179,7 +179,7 @@ async fn http1<S: Socket>(
 }
 
 fn connected(permit: &mut Option<Permit>) -> Permit {
-    let mut permit = permit.take().expect("an attempt to connect has a permit");
+    let mut permit = permit.take().expect("a connection attempt has a permit");
     permit.connected();
     permit
 }

@@ -70,7 +70,7 @@ struct State {
     limit: usize,
     /// Lower maximum for `open`, after descriptors ran out.
     lowered: Option<Lowered>,
-    queues: Vec<Queue>,
+    queues: Vec<PermitQueue>,
     hosts: Vec<Weak<dyn Host>>,
 }
 
@@ -83,7 +83,7 @@ struct Lowered {
 }
 
 /// Callers of one host that wait for a permit.
-struct Queue {
+struct PermitQueue {
     share: Arc<Share>,
     callers: VecDeque<oneshot::Sender<Permit>>,
 }
@@ -200,11 +200,11 @@ impl DescriptorBudget {
             let permits = (self.soft)().map_or(Semaphore::MAX_PERMITS, reserve);
             Semaphore::new(permits.min(Semaphore::MAX_PERMITS))
         });
-        dials.acquire().await.expect("never closed")
+        dials.acquire().await.expect("the semaphore is never closed")
     }
 
     /// Returns true if a host should close a connection for another host that waits: a connection that
-    /// `is_spare`, or one that gives a host with fewer connections its share.
+    /// `is_spare`, or one that exceeds its share while a host with fewer connections waits.
     ///
     /// Called at the end of every call. Costs one atomic load unless a call is waiting.
     pub(crate) fn wants_back(&self, share: &Arc<Share>, is_spare: bool) -> bool {
@@ -298,7 +298,7 @@ impl State {
     fn queue(&mut self, share: &Arc<Share>) -> &mut VecDeque<oneshot::Sender<Permit>> {
         let known = self.queues.iter().position(|queue| Arc::ptr_eq(&queue.share, share));
         let at = known.unwrap_or_else(|| {
-            self.queues.push(Queue { share: share.clone(), callers: VecDeque::new() });
+            self.queues.push(PermitQueue { share: share.clone(), callers: VecDeque::new() });
             self.queues.len() - 1
         });
         &mut self.queues[at].callers
@@ -308,7 +308,7 @@ impl State {
     fn grant(&mut self, budget: &Arc<DescriptorBudget>) -> Vec<(oneshot::Sender<Permit>, Permit)> {
         let mut granted = Vec::new();
         while !self.is_full() {
-            self.queues.retain_mut(Queue::is_waiting_after_pruning);
+            self.queues.retain_mut(PermitQueue::is_waiting_after_pruning);
             let Some(next) = self.queues.iter_mut().min_by_key(|queue| queue.share.open()) else { break };
             let (share, caller) = (next.share.clone(), next.callers.pop_front());
             let caller = caller.expect("empty queues were removed");
@@ -325,7 +325,7 @@ fn send_permits(granted: Vec<(oneshot::Sender<Permit>, Permit)>) {
     }
 }
 
-impl Queue {
+impl PermitQueue {
     fn is_waiting(&self) -> bool {
         self.callers.iter().any(|caller| !caller.is_closed())
     }

@@ -18,7 +18,7 @@ use super::watch::{Phase, Watch};
 use super::wire::Unfit;
 
 /// Maximum wait for the end of a body after its content is complete.
-const FINISH: Duration = Duration::from_millis(50);
+const MAX_FINISH_WAIT: Duration = Duration::from_millis(50);
 
 /// A response whose headers have arrived. Its body is read under the timeouts of the request.
 ///
@@ -155,7 +155,7 @@ impl Exchange {
                 }
             }
         };
-        tokio::time::timeout(FINISH, rest).await.unwrap_or(Ok(()))
+        tokio::time::timeout(MAX_FINISH_WAIT, rest).await.unwrap_or(Ok(()))
     }
 
     /// The beginning of the body, as far as it arrives, for a response whose status is already known to be an

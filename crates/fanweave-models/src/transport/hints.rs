@@ -117,7 +117,7 @@ fn seconds(text: &str, unit: f64) -> Option<Duration> {
 }
 
 /// Maximum bytes of a sentence to read: an echo of the prompt may follow.
-const SENTENCE_BYTES: usize = 2048;
+const MAX_SENTENCE_BYTES: usize = 2048;
 
 /// Words that introduce a wait in a sentence.
 const ANCHORS: [&str; 8] =
@@ -157,7 +157,7 @@ const FILLERS: [&str; 27] = [
 /// The wait requested by a sentence: `try again in 2.3s`, `in 6m0s`, `retry after 20 seconds`, `wait 1
 /// minute`.
 pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
-    let end = (0..=SENTENCE_BYTES.min(sentence.len())).rev().find(|at| sentence.is_char_boundary(*at));
+    let end = (0..=MAX_SENTENCE_BYTES.min(sentence.len())).rev().find(|at| sentence.is_char_boundary(*at));
     let sentence = sentence[..end.unwrap_or_default()].to_ascii_lowercase();
     if !ANCHORS.iter().any(|anchor| sentence.contains(anchor)) {
         return None;

@@ -12,7 +12,7 @@ use super::secret::Secret;
 
 /// Number of recent keys to redact, in addition to those of requests in flight: a server may still quote
 /// them.
-const REMEMBERED: usize = 4;
+const REMEMBERED_KEYS: usize = 4;
 
 type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync;
 
@@ -104,7 +104,7 @@ impl KeySource {
                 Some(known) => known.clone(),
                 None => {
                     let secret = Secret::new(key.to_owned());
-                    let mut left = REMEMBERED - 1;
+                    let mut left = REMEMBERED_KEYS - 1;
                     recent.retain(|known| {
                         let stays = left > 0 || known.is_in_use();
                         left = left.saturating_sub(1);
@@ -143,7 +143,7 @@ mod tests {
         for _ in 0..10 {
             source.next().await.unwrap();
         }
-        assert_eq!(source.secrets().len(), REMEMBERED);
+        assert_eq!(source.secrets().len(), REMEMBERED_KEYS);
         assert!(source.secrets()[0].is("sk-canary-00000009"));
         let mut in_use = Vec::new();
         for _ in 0..10 {
@@ -152,7 +152,7 @@ mod tests {
         assert!(source.secrets().iter().filter(|key| key.is_in_use()).count() >= 10);
         drop(in_use);
         source.next().await.unwrap();
-        assert_eq!(source.secrets().len(), REMEMBERED);
+        assert_eq!(source.secrets().len(), REMEMBERED_KEYS);
     }
 
     #[tokio::test]

@@ -38,7 +38,7 @@ use super::retry::OutageTimeout;
 
 pub(crate) use self::headers::Report;
 pub(crate) use self::limiter::Refusal;
-pub(crate) use self::outage::{RunOfFailures, Verdict};
+pub(crate) use self::outage::{FailureRunVerdict, RunOfFailures};
 pub(crate) use self::queue::Waiter;
 pub use self::state::{AccountState, AccountStatus, account_states};
 pub(crate) use self::tokens::RequestSize;
@@ -166,7 +166,7 @@ impl Account {
         waiter: Waiter,
         permit: impl Fn() -> Option<S>,
     ) -> Result<Option<(S, AccountPermit)>> {
-        let queued = Queued { queue_key: lock(&self.limiter).enter(waiter), account: self };
+        let queued = QueueGuard { queue_key: lock(&self.limiter).enter(waiter), account: self };
         let mut timer = None;
         poll_fn(|task| {
             loop {
@@ -204,7 +204,7 @@ impl Account {
     }
 
     /// Returns the verdict on a run of failures.
-    pub(crate) fn verdict(&self, run: RunOfFailures) -> Verdict {
+    pub(crate) fn verdict(&self, run: RunOfFailures) -> FailureRunVerdict {
         lock(&self.limiter).outage.verdict(run)
     }
 
@@ -288,12 +288,12 @@ fn too_large(need: u64, limit: u64) -> Error {
 }
 
 /// A call in the queue.
-struct Queued<'a> {
+struct QueueGuard<'a> {
     account: &'a Account,
     queue_key: QueueKey,
 }
 
-impl Drop for Queued<'_> {
+impl Drop for QueueGuard<'_> {
     fn drop(&mut self) {
         self.account.change(|limiter| limiter.queue.leave(self.queue_key));
     }
@@ -313,7 +313,7 @@ pub(crate) struct AccountPermit {
 }
 
 /// Maximum time that the reader of a response may lag before permits are given up for waiting calls.
-const BEHIND: Duration = Duration::from_millis(50);
+const MAX_READER_LAG: Duration = Duration::from_millis(50);
 
 impl AccountPermit {
     /// Records how the request failed. Returns the run of failures that it belongs to, unless it was
@@ -348,7 +348,7 @@ impl AccountPermit {
             tokio::select! {
                 biased;
                 () = work.as_mut() => return,
-                () = sleep(BEHIND) => self.give_up(),
+                () = sleep(MAX_READER_LAG) => self.give_up(),
             }
         }
     }

@@ -23,14 +23,14 @@ const PART: u32 = 8;
 const SAMPLES: usize = 8;
 
 /// Maximum time to hold an early response.
-const HOLD: Duration = Duration::from_millis(500);
+const MAX_HOLD: Duration = Duration::from_millis(500);
 
 /// Number of responses on used connections that are held at any speed. If a host responds twice to every
 /// tenth request, one in a thousand goes undetected.
 const PROBATION: usize = 64;
 
 /// Maximum time to hold these responses.
-const PROBATION_HOLD: Duration = Duration::from_millis(25);
+const MAX_PROBATION_HOLD: Duration = Duration::from_millis(25);
 
 /// Times of a host, from the request to the first byte of its response.
 #[derive(Default)]
@@ -69,7 +69,7 @@ impl Pace {
         let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
         // A quarter more than the slowest: few responses are slower still.
         let rest = (certain.slowest * 5 / 4).saturating_sub(took);
-        Some(if is_early { rest.min(HOLD) } else { rest.clamp(MIN, PROBATION_HOLD) })
+        Some(if is_early { rest.min(MAX_HOLD) } else { rest.clamp(MIN, MAX_PROBATION_HOLD) })
     }
 
     /// Adds the time of a response that was held and turned out to be correct.
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_early_answer_that_was_right_is_held_once() {
         let pace = pace(&[4_000]);
-        assert_eq!(pace.hold(MS * 10, false), Some(HOLD));
+        assert_eq!(pace.hold(MS * 10, false), Some(MAX_HOLD));
         pace.add_proven(MS * 10);
         assert_eq!(pace.hold(MS * 9, false), None);
     }

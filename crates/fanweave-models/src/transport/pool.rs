@@ -42,7 +42,7 @@ use lease::Connection;
 pub(crate) use lease::Lease;
 
 /// Maximum idle time of a connection. Common load balancers close theirs after 100 s or more.
-const IDLE: Duration = Duration::from_secs(90);
+const MAX_IDLE: Duration = Duration::from_secs(90);
 
 /// Time since the last use after which a connection may be closed without this thread having noticed.
 const RESTED: Duration = Duration::from_millis(10);
@@ -56,12 +56,12 @@ const CROSSED: Duration = Duration::from_secs(1);
 const MAX_CROSSED: u32 = 2;
 
 /// Maximum resends of a request that no server has started to process, before it counts as a failed attempt.
-const RESENDS: usize = 3;
+const MAX_RESENDS: usize = 3;
 
 /// Connections to every host that was called, with the settings of one client.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
-    hosts: Mutex<HashMap<(Scheme, Authority, Home), Arc<Host>>>,
+    hosts: Mutex<HashMap<(Scheme, Authority, Home), Arc<HostPool>>>,
 }
 
 /// The runtime that drives a connection. The single thread of a current-thread runtime may block, and then
@@ -134,7 +134,7 @@ impl Pool {
                         }
                         Err(failed)
                             if may_cross
-                                && sent <= RESENDS
+                                && sent <= MAX_RESENDS
                                 && began.elapsed() < CROSSED
                                 && is_closed(failed.error())
                                 && host.state().may_resend(Instant::now()) =>
@@ -156,7 +156,7 @@ impl Pool {
                     let copy = request.clone();
                     match shared.sender.clone().try_send_request(request).await {
                         Ok(answer) => return Ok(answer),
-                        Err(failed) if sent <= RESENDS && is_unprocessed(failed.error()) => {
+                        Err(failed) if sent <= MAX_RESENDS && is_unprocessed(failed.error()) => {
                             request = copy;
                             *held = None;
                             continue;
@@ -171,9 +171,9 @@ impl Pool {
         }
     }
 
-    fn host(&self, uri: &Uri) -> Arc<Host> {
+    fn host(&self, uri: &Uri) -> Arc<HostPool> {
         let scheme = uri.scheme().cloned().expect("a checked URL has a scheme");
-        let authority = uri.authority().cloned().expect("a checked URL names a host");
+        let authority = uri.authority().cloned().expect("a checked URL has a host");
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (scheme, authority, home());
         if let Some(host) = hosts.get(&key) {
@@ -181,8 +181,8 @@ impl Pool {
         }
         // Runtimes come and go.
         hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
-        let host = Arc::new(Host::new(&self.connector, uri, &key.0, &key.1));
-        let weak: Weak<Host> = Arc::downgrade(&host);
+        let host = Arc::new(HostPool::new(&self.connector, uri, &key.0, &key.1));
+        let weak: Weak<HostPool> = Arc::downgrade(&host);
         self.connector.budget.register(weak);
         hosts.insert(key, host.clone());
         host
@@ -194,7 +194,7 @@ fn resend(mut failed: TrySendError<Request<Sent>>, sent: usize, host: &Authority
     let request = failed.take_message();
     let broken = || broken(&format!("no response from {host}"), failed.error());
     match request {
-        Some(request) if sent <= RESENDS => Ok(request),
+        Some(request) if sent <= MAX_RESENDS => Ok(request),
         Some(_) => Err(unsent(broken())),
         None => Err(broken()),
     }
@@ -226,7 +226,7 @@ fn address_http2(request: &mut Request<Sent>, uri: &Uri) {
 }
 
 /// The connections to one host, for one runtime.
-struct Host {
+struct HostPool {
     connector: Arc<Connector>,
     /// Scheme and authority only.
     uri: Uri,
@@ -301,7 +301,7 @@ struct Shared {
     taken: AtomicUsize,
 }
 
-impl Host {
+impl HostPool {
     fn new(connector: &Arc<Connector>, uri: &Uri, scheme: &Scheme, authority: &Authority) -> Self {
         let https = *scheme == Scheme::HTTPS;
         // Plain HTTP is always version 1.1.
@@ -465,7 +465,7 @@ impl Host {
                     drop(state);
                     return self.open(missing);
                 };
-                let waiting = state.waiting.pop_front().expect("looked at just now");
+                let waiting = state.waiting.pop_front().expect("the queue was checked above");
                 (waiting.caller, Lease::new(self, connection))
             };
             // A caller that is gone drops its lease again: outside of the lock.
@@ -483,7 +483,7 @@ impl Host {
         // Never under the lock, as in `open`.
         let task = runtime.spawn(async move {
             loop {
-                sleep(IDLE).await;
+                sleep(MAX_IDLE).await;
                 if !sweeper.sweep() {
                     return;
                 }
@@ -494,7 +494,7 @@ impl Host {
 }
 
 /// Gives up idle connections for hosts without one.
-impl descriptors::Host for Host {
+impl descriptors::Host for HostPool {
     fn share(&self) -> &Arc<Share> {
         &self.share
     }
@@ -519,7 +519,7 @@ impl descriptors::Host for Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for HostPool {
     fn drop(&mut self) {
         // After the last handle on the client is dropped, there is nothing left to close.
         let sweeper = self.state().sweeper.take();
@@ -589,7 +589,7 @@ impl State {
             }
         }
         while let Some(Free { sender, record, is_used, since }) = self.free.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE && (!is_used || trust.is_kept()) {
+            if sender.is_ready() && since.elapsed() < MAX_IDLE && (!is_used || trust.is_kept()) {
                 return Some(Connection::One { sender, record, is_used });
             }
         }
@@ -623,7 +623,7 @@ impl Shared {
 
 /// A connection being opened. It is counted until this is dropped, also if its runtime is shut down.
 struct Opening {
-    host: Arc<Host>,
+    host: Arc<HostPool>,
     outcome: Option<Result<Opened>>,
     /// Set once it is no longer counted.
     is_over: bool,
@@ -651,17 +651,17 @@ impl Drop for Opening {
 }
 
 /// Closes idle connections of a host while there are any.
-struct Sweeper(Weak<Host>);
+struct Sweeper(Weak<HostPool>);
 
 impl Sweeper {
     /// Returns true if connections remain.
     fn sweep(&mut self) -> bool {
         let Some(host) = self.0.upgrade() else { return false };
         let mut state = host.state();
-        state.free.retain(|free| !free.sender.is_closed() && free.since.elapsed() < IDLE);
+        state.free.retain(|free| !free.sender.is_closed() && free.since.elapsed() < MAX_IDLE);
         state.shared.retain(|(shared, since)| {
             let used = shared.taken.load(Ordering::Relaxed) > 0;
-            !shared.sender.is_closed() && (used || since.elapsed() < IDLE)
+            !shared.sender.is_closed() && (used || since.elapsed() < MAX_IDLE)
         });
         state.swept = !(state.free.is_empty() && state.shared.is_empty());
         state.swept

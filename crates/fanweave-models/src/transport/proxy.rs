@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::exchange::broken;
 
 /// Maximum bytes of the response headers of a proxy to `CONNECT`.
-const HEAD_BYTES: usize = 16 << 10;
+const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// The proxies of one client.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Proxy {
         while !head.ends_with(b"\r\n\r\n") {
             // Byte by byte: the bytes that follow belong to the host. This happens once per connection.
             match socket.read_u8().await {
-                Ok(byte) if head.len() < HEAD_BYTES => head.push(byte),
+                Ok(byte) if head.len() < MAX_HEAD_BYTES => head.push(byte),
                 Ok(_) => {
                     return Err(Error::new(
                         ErrorKind::Connection,
@@ -117,7 +117,7 @@ impl Proxy {
                 Err(Error::new(ErrorKind::Config, message).with_status(407))
             }
             Some(status) => {
-                let message = format!("{what} to {target}: it answered {}", status.as_u16());
+                let message = format!("{what} to {target}: it responded with {}", status.as_u16());
                 Err(Error::new(ErrorKind::Connection, message))
             }
             None => Err(Error::new(ErrorKind::Connection, format!("{what}: the response is not HTTP"))),

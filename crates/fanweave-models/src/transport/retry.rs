@@ -7,11 +7,11 @@ use std::time::Duration;
 use fanweave_core::{Context, Error, ErrorKind, Priority, RetryPolicy};
 use tokio::time::Instant;
 
-use super::limits::{Account, RequestSize, RunOfFailures, Verdict, Waiter};
+use super::limits::{Account, FailureRunVerdict, RequestSize, RunOfFailures, Waiter};
 
 /// Minimum time that a wait for a rate limit counts as: a server that always requests a wait of zero, or
 /// until a date in the past, would otherwise be called for ever.
-const LEAST: Duration = Duration::from_millis(250);
+const MIN_COUNTED_WAIT: Duration = Duration::from_millis(250);
 
 /// Maximum backoff after a failure of undecided cause: the account holds and probes an outage, and a call
 /// must not sleep past its end.
@@ -184,7 +184,7 @@ impl Attempts {
             return self.give_up(error, &format!("the run would end before the wait of {wait:?}"));
         }
         if is_limited {
-            self.waited += wait.max(LEAST);
+            self.waited += wait.max(MIN_COUNTED_WAIT);
         }
         Ok(wait)
     }
@@ -203,7 +203,7 @@ impl Attempts {
             Some(asked) => asked,
             None => self.policy.backoff(self.limited - 1),
         };
-        if self.waited + wait.max(LEAST) > self.policy.max_rate_limit_wait {
+        if self.waited + wait.max(MIN_COUNTED_WAIT) > self.policy.max_rate_limit_wait {
             return match self.policy.max_rate_limit_wait {
                 Duration::ZERO => Err(error.with_attempts(self.sent)),
                 max => self.give_up(error, &format!("waiting for rate limits would exceed {max:?}")),
@@ -288,17 +288,17 @@ impl Attempts {
     fn settle(&mut self) {
         let mut undecided = std::mem::take(&mut self.undecided);
         undecided.retain(|failure| match self.account.verdict(failure.run) {
-            Verdict::Undecided => true,
-            Verdict::Charged => {
+            FailureRunVerdict::Undecided => true,
+            FailureRunVerdict::Charged => {
                 self.charged += 1;
                 false
             }
             // A call without an outage timeout reports every failure.
-            Verdict::Outage if self.outage_timeout.is_none() => {
+            FailureRunVerdict::Outage if self.outage_timeout.is_none() => {
                 self.charged += 1;
                 false
             }
-            Verdict::Outage => {
+            FailureRunVerdict::Outage => {
                 self.unanswered += u32::from(failure.is_unanswered);
                 // The provider may bill each of them.
                 self.charged += u32::from(failure.is_unanswered && self.unanswered > MAX_UNANSWERED);

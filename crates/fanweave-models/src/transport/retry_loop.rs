@@ -192,7 +192,7 @@ async fn send<A: Attempt>(
         return first.as_mut().await;
     }
     let (account, ask) = (&account, options.ask);
-    let first = match select(first, pin!(late(account, began))).await {
+    let first = match select(first, pin!(until_slow(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,
     };
@@ -216,7 +216,7 @@ async fn send<A: Attempt>(
                 }
             }
             sleep(HEDGE_INTERVAL).await;
-            late(account, began).await;
+            until_slow(account, began).await;
         }
     });
     // The first successful response wins; the other request is dropped.
@@ -268,7 +268,7 @@ async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(
 const HEDGE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Completes when the request sent at `sent` is slow enough to be hedged and hedging is allowed.
-async fn late(account: &Account, sent: Instant) {
+async fn until_slow(account: &Account, sent: Instant) {
     loop {
         match account.late(sent) {
             Some(at) if at <= Instant::now() => {

@@ -187,7 +187,7 @@ mod tests {
 
     const KEY: &str = "sk-canary+/5f3a~9";
 
-    /// Characters that need no encoding in a URL are left alone by common programs.
+    /// Common programs do not encode characters that need no encoding in a URL.
     const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
     #[test]

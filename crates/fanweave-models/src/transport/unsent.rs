@@ -8,7 +8,7 @@ use fanweave_core::{Error, ErrorKind};
 /// Reason why no request was sent. The source of the error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsent {
-    /// The host, or the proxy on the way, could not be reached: name lookup, TCP, tunnel, TLS handshake.
+    /// The host, or the proxy in front of it, could not be reached: name lookup, TCP, tunnel, TLS handshake.
     Unreachable,
     /// The host was reached, but a setting or an untrusted certificate forbids the request.
     Forbidden,

@@ -100,7 +100,7 @@ impl Account {
             }
             sleep(Duration::from_millis(1)).await;
         }
-        panic!("left behind, permits free: {}: {:?}, {:?}", has_permits(), self.state(), self.server.stats());
+        panic!("not at rest, permits free: {}: {:?}, {:?}", has_permits(), self.state(), self.server.stats());
     }
 
     /// Checks that the number of requests in flight never exceeded the limits of the account and the run.

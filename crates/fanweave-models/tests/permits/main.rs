@@ -3,7 +3,7 @@
 //!
 //! `FANWEAVE_ACCOUNT_RUNS` sets the number of random compositions (default: 300). `FANWEAVE_ACCOUNT_SEED`
 //! runs the same composition each time. With `--nocapture` the figures are printed at the end.
-#![expect(clippy::unwrap_used, reason = "also in what the tests share")]
+#![expect(clippy::unwrap_used, reason = "also in shared test code")]
 
 #[path = "../../../fanweave-core/tests/permits/plan.rs"]
 mod plan;

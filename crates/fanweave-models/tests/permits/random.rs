@@ -127,5 +127,5 @@ fn random_compositions_end_and_respect_the_limit_of_their_account() {
     });
     println!("{:?} in {:?}", total.lock().unwrap(), began.elapsed());
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "failed, each told above: the seeds {failed:?}");
+    assert!(failed.is_empty(), "failed seeds, each reported above: {failed:?}");
 }

@@ -107,5 +107,5 @@ async fn a_run_with_one_permit_does_not_block_the_queue_for_other_runs() {
     };
     let (_, wide) = tokio::join!(narrow_calls, wide);
     assert!(wide < Duration::from_secs(36), "ten calls at one a second took {wide:?}");
-    assert!(began.elapsed() >= Duration::from_secs(100), "one slot: one after the other");
+    assert!(began.elapsed() >= Duration::from_secs(100), "one permit: one after the other");
 }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{Server, completion};
-use crate::tls::{Manners, Secure};
+use crate::tls::{Behaviour, Secure};
 
 /// A proxy that always connects to `target`, or responds with `refusal`.
 struct TestProxy {
@@ -77,7 +77,7 @@ async fn a_request_without_tls_is_sent_to_the_proxy_in_full() {
 #[tokio::test]
 async fn a_request_with_tls_passes_through_a_tunnel() {
     for http2 in [false, true] {
-        let server = Secure::start(Manners { http2, ..Manners::default() }).await;
+        let server = Secure::start(Behaviour { http2, ..Behaviour::default() }).await;
         let proxy = TestProxy::start(server.port, None).await;
         let client = Client::builder().root_certificates(server.pem.as_bytes()).proxy(&proxy.url());
         let model =
@@ -127,7 +127,7 @@ async fn the_environment_names_the_proxy_and_the_roots() {
         return;
     }
     let (plain, secure) =
-        (Server::start(|_| completion("hi")).await, Secure::start(Manners::default()).await);
+        (Server::start(|_| completion("hi")).await, Secure::start(Behaviour::default()).await);
     let roots = tempfile();
     std::fs::write(&roots, &secure.pem).unwrap();
     for (url, port, begins) in [

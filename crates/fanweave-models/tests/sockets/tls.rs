@@ -32,7 +32,7 @@ pub(crate) struct Secure {
 
 /// Behaviour of a server.
 #[derive(Clone, Copy)]
-pub(crate) struct Manners {
+pub(crate) struct Behaviour {
     pub(crate) http2: bool,
     /// Delay before every response.
     pub(crate) latency: Duration,
@@ -44,7 +44,7 @@ pub(crate) struct Manners {
     pub(crate) refused: usize,
 }
 
-impl Default for Manners {
+impl Default for Behaviour {
     fn default() -> Self {
         let latency = Duration::ZERO;
         Self { http2: true, latency, streams: 100, last: usize::MAX, refused: 0 }
@@ -65,11 +65,11 @@ pub(crate) fn certificate(names: &[&str], valid: bool) -> CertifiedKey<KeyPair> 
 
 impl Secure {
     /// Starts a server for `localhost`.
-    pub(crate) async fn start(manners: Manners) -> Self {
-        Self::start_as(&certificate(&["localhost"], true), manners).await
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        Self::start_as(&certificate(&["localhost"], true), behaviour).await
     }
 
-    pub(crate) async fn start_as(certified: &CertifiedKey<KeyPair>, manners: Manners) -> Self {
+    pub(crate) async fn start_as(certified: &CertifiedKey<KeyPair>, behaviour: Behaviour) -> Self {
         let CertifiedKey { cert, signing_key } = certified;
         let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
         let ring = Arc::new(rustls::crypto::ring::default_provider());
@@ -79,7 +79,7 @@ impl Secure {
             .with_no_client_auth()
             .with_single_cert(vec![cert.der().clone()], key.into())
             .unwrap();
-        config.alpn_protocols = vec![if manners.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        config.alpn_protocols = vec![if behaviour.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let acceptor = TlsAcceptor::from(Arc::new(config));
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,10 +92,10 @@ impl Secure {
                 tokio::spawn(async move {
                     let Ok(socket) = acceptor.accept(socket).await else { return };
                     count.fetch_add(1, Ordering::SeqCst);
-                    if manners.refused > 0 {
-                        refuse(socket, manners).await;
+                    if behaviour.refused > 0 {
+                        refuse(socket, behaviour).await;
                     } else {
-                        serve(TokioIo::new(socket), manners).await;
+                        serve(TokioIo::new(socket), behaviour).await;
                     }
                 });
             }
@@ -119,23 +119,23 @@ impl Secure {
 
 type Socket = TlsStream<TcpStream>;
 
-async fn serve(io: TokioIo<Socket>, manners: Manners) {
+async fn serve(io: TokioIo<Socket>, behaviour: Behaviour) {
     let done = Arc::new(Notify::new());
     let (answered, tell) = (Arc::new(AtomicUsize::new(0)), done.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (answered, tell) = (answered.clone(), tell.clone());
         async move {
             let _ = request.into_body().collect().await;
-            if answered.fetch_add(1, Ordering::SeqCst) + 1 == manners.last {
+            if answered.fetch_add(1, Ordering::SeqCst) + 1 == behaviour.last {
                 tell.notify_one();
             }
-            tokio::time::sleep(manners.latency).await;
+            tokio::time::sleep(behaviour.latency).await;
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(BODY)))
         }
     });
-    if manners.http2 {
+    if behaviour.http2 {
         let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        let connection = http.max_concurrent_streams(manners.streams).serve_connection(io, service);
+        let connection = http.max_concurrent_streams(behaviour.streams).serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = &mut connection => return,
@@ -149,12 +149,12 @@ async fn serve(io: TokioIo<Socket>, manners: Manners) {
 }
 
 /// Refuses the first calls of a connection, and answers the others.
-async fn refuse(socket: Socket, manners: Manners) {
+async fn refuse(socket: Socket, behaviour: Behaviour) {
     let mut connection = h2::server::handshake(socket).await.unwrap();
     let mut seen = 0;
     while let Some(Ok((_request, mut answer))) = connection.accept().await {
         seen += 1;
-        if seen <= manners.refused {
+        if seen <= behaviour.refused {
             answer.send_reset(h2::Reason::REFUSED_STREAM);
         } else {
             let mut body = answer.send_response(Response::new(()), false).unwrap();
@@ -166,7 +166,7 @@ async fn refuse(socket: Socket, manners: Manners) {
 #[tokio::test]
 async fn a_self_signed_certificate_is_trusted_if_it_is_configured() {
     for http2 in [false, true] {
-        let server = Secure::start(Manners { http2, ..Manners::default() }).await;
+        let server = Secure::start(Behaviour { http2, ..Behaviour::default() }).await;
         let model = server.model("localhost", server.client()).build().unwrap();
         for _ in 0..3 {
             assert_eq!(model.invoke("x").await.unwrap().text(), "hi");
@@ -177,7 +177,7 @@ async fn a_self_signed_certificate_is_trusted_if_it_is_configured() {
 
 #[tokio::test]
 async fn an_untrusted_certificate_is_rejected_immediately() {
-    let server = Secure::start(Manners::default()).await;
+    let server = Secure::start(Behaviour::default()).await;
     let stranger = Client::builder().build().unwrap();
     for (host, client) in [("localhost", stranger), ("127.0.0.1", server.client())] {
         // The default policy would retry for seconds.
@@ -193,7 +193,7 @@ async fn an_expired_or_mismatched_certificate_is_rejected_immediately() {
         (certificate(&["localhost"], false), "expired"),
         (certificate(&["elsewhere"], true), "not valid for name"),
     ] {
-        let server = Secure::start_as(&certified, Manners::default()).await;
+        let server = Secure::start_as(&certified, Behaviour::default()).await;
         let error =
             server.model("localhost", server.client()).build().unwrap().invoke("x").await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, false, 1));
@@ -218,7 +218,8 @@ async fn calls(model: &Model, count: usize) -> Duration {
 /// 400 calls of 500 ms take 2 s on one connection that carries a hundred.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_calls_than_one_http2_connection_takes_open_as_many_as_are_needed() {
-    let server = Secure::start(Manners { latency: Duration::from_millis(500), ..Manners::default() }).await;
+    let server =
+        Secure::start(Behaviour { latency: Duration::from_millis(500), ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     for what in ["cold", "warm"] {
         let took = calls(&model, 400).await;
@@ -230,8 +231,8 @@ async fn more_calls_than_one_http2_connection_takes_open_as_many_as_are_needed()
 
 #[tokio::test]
 async fn a_server_that_takes_fewer_concurrent_calls_gets_more_connections() {
-    let manners = Manners { latency: Duration::from_millis(50), streams: 5, ..Manners::default() };
-    let server = Secure::start(manners).await;
+    let behaviour = Behaviour { latency: Duration::from_millis(50), streams: 5, ..Behaviour::default() };
+    let server = Secure::start(behaviour).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     // Until a server has announced its limit, a typical one is assumed.
     model.invoke("x").await.unwrap();
@@ -242,8 +243,8 @@ async fn a_server_that_takes_fewer_concurrent_calls_gets_more_connections() {
 
 #[tokio::test]
 async fn a_connection_that_shuts_down_uses_no_attempt_of_a_call() {
-    let manners = Manners { latency: Duration::from_millis(2), last: 7, ..Manners::default() };
-    let server = Secure::start(manners).await;
+    let behaviour = Behaviour { latency: Duration::from_millis(2), last: 7, ..Behaviour::default() };
+    let server = Secure::start(behaviour).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     for _ in 0..10 {
         calls(&model, 10).await;
@@ -253,18 +254,19 @@ async fn a_connection_that_shuts_down_uses_no_attempt_of_a_call() {
 
 #[tokio::test]
 async fn a_call_that_the_server_refuses_to_start_is_resent_without_using_an_attempt() {
-    let server = Secure::start(Manners { refused: 2, ..Manners::default() }).await;
+    let server = Secure::start(Behaviour { refused: 2, ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
 
-    let server = Secure::start(Manners { refused: usize::MAX, ..Manners::default() }).await;
+    let server = Secure::start(Behaviour { refused: usize::MAX, ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Connection);
 }
 
 #[tokio::test]
 async fn cancelled_calls_leave_the_connection_to_others() {
-    let server = Secure::start(Manners { latency: Duration::from_millis(30), ..Manners::default() }).await;
+    let server =
+        Secure::start(Behaviour { latency: Duration::from_millis(30), ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     // Only a few: a server closes a connection on which too many calls are cancelled.
     for _ in 0..5 {

@@ -13,7 +13,7 @@ fn with_three_open(soft: fn() -> Option<usize>) -> Arc<DescriptorBudget> {
     Arc::new(budget)
 }
 
-/// Polls once what may have to wait.
+/// Polls work once that may have to wait.
 async fn now<T>(work: impl Future<Output = T> + Unpin) -> Option<T> {
     timeout(Duration::ZERO, work).await.ok()
 }
@@ -51,7 +51,7 @@ async fn a_permit_goes_to_the_host_with_the_fewest_connections() {
     }
     let mut first = Box::pin(budget.acquire(&busy));
     assert!(now(&mut first).await.is_none());
-    assert!(!budget.wants_back(&busy, false), "nobody else waits");
+    assert!(!budget.wants_back(&busy, false), "no other caller waits");
     let mut second = Box::pin(budget.acquire(&new));
     assert!(now(&mut second).await.is_none());
     assert!(budget.wants_back(&busy, false));
@@ -123,7 +123,7 @@ async fn without_descriptors_the_budget_is_what_is_open_and_is_raised_after_a_pa
     let began = Instant::now();
     let third = budget.acquire(&share).await;
     assert!((PAUSE.0..PAUSE.0 * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
-    // Longer and longer pauses, as long as it does not help.
+    // The pauses grow while it does not help.
     assert!(budget.ran_out(third));
     let began = Instant::now();
     budget.acquire(&share).await.connected();

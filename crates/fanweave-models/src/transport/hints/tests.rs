@@ -80,7 +80,7 @@ fn the_end_of_a_window_is_read_from_epochs_and_from_seconds() {
         (&[("ratelimit", "limit=100, remaining=0, reset=50")], Some(50.0)),
         (&[("ratelimit", "\"default\";r=0;t=50")], Some(50.0)),
         (&[("ratelimit", "\"default\";r=7;t=50")], None),
-        // A window with something left is not the one that was hit.
+        // A window with remaining quota is not the one that was hit.
         (&[("x-ratelimit-reset", "30"), ("x-ratelimit-remaining", "7")], None),
         (&[("x-ratelimit-reset-requests-day", "33011"), ("x-ratelimit-remaining-requests-day", "7")], None),
         (&[("x-ratelimit-reset-requests-day", "33011")], None),

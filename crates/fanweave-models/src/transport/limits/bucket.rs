@@ -28,8 +28,8 @@ const DOUBLES: f64 = 0.25;
 /// Maximum time of doubling. By then the limit no longer has any effect.
 const SLOW_START_LASTS: Duration = Duration::from_secs(3);
 
-/// Minimum rate: a bucket that stands still would never learn a better one.
-const SLOWEST: f64 = 1.0 / 120.0;
+/// Minimum rate: a bucket with no inflow would never learn a better one.
+const MIN_RATE: f64 = 1.0 / 120.0;
 
 /// Returns true if a window of this many seconds is a quota rather than a rate.
 pub(super) fn is_long(window: f64) -> bool {
@@ -116,7 +116,7 @@ impl Bucket {
     pub(super) fn ready(&mut self, need: f64, now: Instant) -> Result<(), Instant> {
         self.advance(now);
         let missing = need.min(self.max_level()) - self.level;
-        // Sums of fractions end just below the whole number that they stand for.
+        // Sums of fractions end just below the whole number that they represent.
         if missing <= 1e-6 {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl Bucket {
     /// Slows down to `rate` per second, but not below `floor` of the known limit.
     pub(super) fn cut(&mut self, rate: f64, floor: f64, now: Instant) {
         self.advance(now);
-        let floor = if self.ceiling.is_finite() { floor * self.ceiling } else { SLOWEST };
+        let floor = if self.ceiling.is_finite() { floor * self.ceiling } else { MIN_RATE };
         self.rate = rate.max(floor).min(self.rate);
         self.level = self.level.min(self.max_level());
         self.cut = Some(now);

@@ -1,8 +1,8 @@
 //! Finds the number of concurrent requests that a server takes, which providers do not announce.
 //!
 //! ```text
-//! Open ──refused──▶ Bisect ──▶ Beyond ◀──▶ Rest        a server that refuses what is too much
-//!   └───slower────▶ Held  ◀──▶ Probe                   a server that gets slower instead
+//! Open ──rejected─▶ Bisect ──▶ Beyond ◀──▶ Rest        a server that rejects excess requests
+//!   └───slower────▶ Held  ◀──▶ Probe                   a server that slows down instead
 //! ```
 //!
 //! The number is not bounded until there is a sign of a limit, but the first wave is sent in steps that
@@ -22,7 +22,7 @@ const BLIND: f64 = 2048.0;
 const STEP: Duration = Duration::from_millis(10);
 
 /// Factor applied to a bound that was too high.
-const BACK: f64 = 0.92;
+const BACKOFF_FACTOR: f64 = 0.92;
 
 /// Minimum answers in a round: fewer are not significant.
 const ROUND: usize = 16;
@@ -156,7 +156,7 @@ impl Capacity {
         let latency = latency.as_secs_f64();
         if self.refusals > 1 && epoch == self.epoch && self.max * 4.0 < self.before {
             // The bound from before an outage is likely to be possible again.
-            self.max = (BACK * self.before).floor();
+            self.max = (BACKOFF_FACTOR * self.before).floor();
             self.mode = Mode::Back;
         }
         self.refusals = 0;
@@ -219,7 +219,7 @@ impl Capacity {
     }
 
     fn bisect(&mut self, taken: f64) {
-        self.max = (BACK * taken).floor().max(1.0);
+        self.max = (BACKOFF_FACTOR * taken).floor().max(1.0);
         self.mode = Mode::Bisect { too_much: taken.max(1.0) };
     }
 

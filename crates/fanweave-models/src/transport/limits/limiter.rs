@@ -39,10 +39,10 @@ const MAX_PROBE_PAUSE: Duration = MAX_PAUSE;
 const MARKS: u32 = 3;
 
 /// Share of the requests that may be retries while first attempts wait.
-const RETRIES: f64 = 0.25;
+const MAX_RETRY_SHARE: f64 = 0.25;
 
 /// Maximum hedged requests, as a share of all requests.
-const HEDGES: f64 = 0.05;
+const MAX_HEDGE_SHARE: f64 = 0.05;
 
 const REQUESTS: usize = 0;
 const TOKENS: usize = 1;
@@ -288,7 +288,7 @@ impl Limiter {
         } else {
             let bound = self.limits.concurrency.map(NonZeroUsize::get).or_else(|| self.capacity.bound());
             let capacity = bound.unwrap_or(self.in_flight) as f64;
-            let brakes = self.retries as f64 >= (RETRIES * capacity).max(1.0);
+            let brakes = self.retries as f64 >= (MAX_RETRY_SHARE * capacity).max(1.0);
             let outage = &self.outage;
             self.queue.next(brakes, self.in_flight == 0, |waiter| waiter.marks(outage) >= MARKS)
         };
@@ -755,7 +755,7 @@ impl Limiter {
     pub(super) fn may_hedge(&self) -> bool {
         self.queue.waiting() == [0, 0]
             && !self.outage.holds()
-            && (self.hedged as f64) < HEDGES * self.admitted as f64
+            && (self.hedged as f64) < MAX_HEDGE_SHARE * self.admitted as f64
     }
 
     /// Admits a hedged request, if it may be sent now.
@@ -952,7 +952,7 @@ mod tests {
         let sent: Vec<_> = (0..50)
             .map(|_| match limiter.admit(ask, now) {
                 Ok(ticket) => ticket,
-                other => panic!("nothing is known of a limit: {other:?}"),
+                other => panic!("unexpected limit: {other:?}"),
             })
             .collect();
         // The first response reveals the limit, and the others use less than was estimated.
@@ -965,7 +965,7 @@ mod tests {
                 admitted += 1;
             }
         }
-        assert_eq!(admitted, 0, "the limit's burst had gone out, and no time has passed");
+        assert_eq!(admitted, 0, "the burst of the limit was used, and no time has passed");
     }
 
     fn requests(limit: f64, left: f64, window: f64) -> Report {

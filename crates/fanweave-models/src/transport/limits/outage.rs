@@ -24,7 +24,7 @@ use crate::transport::unsent::is_out_of_descriptors;
 const OUTAGE: u32 = 8;
 
 /// Probability of a run by chance below which an account that fails often is held. If it were held too soon,
-/// it would stand still half of the time.
+/// it would be idle half of the time.
 const BAD_LUCK: f64 = 1e-5;
 
 /// Weight of the latest request in the share of failures.
@@ -65,7 +65,7 @@ pub(crate) type RunOfFailures = u64;
 
 /// Verdict on a run of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum FailureRunVerdict {
     /// No answer has arrived since.
     Undecided,
     /// The calls' own failures: others were answered meanwhile.
@@ -221,13 +221,21 @@ impl Outage {
         self.last_failed = None;
     }
 
-    pub(super) fn verdict(&self, run: RunOfFailures) -> Verdict {
+    pub(super) fn verdict(&self, run: RunOfFailures) -> FailureRunVerdict {
         if run == self.run {
-            return if self.hold.is_some() { Verdict::Outage } else { Verdict::Undecided };
+            return if self.hold.is_some() {
+                FailureRunVerdict::Outage
+            } else {
+                FailureRunVerdict::Undecided
+            };
         }
         let is_forgotten =
             self.past.len() == MAX_REMEMBERED && self.past.front().is_some_and(|first| run < *first);
-        if is_forgotten || self.past.binary_search(&run).is_ok() { Verdict::Outage } else { Verdict::Charged }
+        if is_forgotten || self.past.binary_search(&run).is_ok() {
+            FailureRunVerdict::Outage
+        } else {
+            FailureRunVerdict::Charged
+        }
     }
 
     /// Returns true if only probes are sent.
@@ -388,9 +396,9 @@ mod tests {
     fn a_run_is_undecided_until_an_answer_and_charged_if_it_is_short() {
         let (mut outage, now) = (Outage::default(), Instant::now());
         let run = fail(&mut outage, 7, now);
-        assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Undecided, false));
+        assert_eq!((outage.verdict(run), outage.holds()), (FailureRunVerdict::Undecided, false));
         outage.answered(now, now);
-        assert_eq!(outage.verdict(run), Verdict::Charged);
+        assert_eq!(outage.verdict(run), FailureRunVerdict::Charged);
     }
 
     #[test]
@@ -399,14 +407,14 @@ mod tests {
         let run = fail(&mut outage, 8, now);
         assert!(outage.holds());
         outage.answered(now + MAX_PAUSE, now + MAX_PAUSE);
-        assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Outage, false));
+        assert_eq!((outage.verdict(run), outage.holds()), (FailureRunVerdict::Outage, false));
         // A request in flight during the outage that fails only now was part of it.
         assert_eq!(outage.failed(1, &down(), now, (true, false), now + MAX_PAUSE * 2), run);
         let later = now + MAX_PAUSE * 2;
-        assert_eq!(outage.verdict(outage.run), Verdict::Undecided);
+        assert_eq!(outage.verdict(outage.run), FailureRunVerdict::Undecided);
         let next = outage.failed(1, &down(), later, (true, false), later);
         outage.answered(later, later);
-        assert_eq!(outage.verdict(next), Verdict::Charged);
+        assert_eq!(outage.verdict(next), FailureRunVerdict::Charged);
     }
 
     #[test]
@@ -456,7 +464,7 @@ mod tests {
             fail(&mut outage, 8, now);
             outage.answered(now, now);
         }
-        assert_eq!(outage.verdict(first), Verdict::Outage);
+        assert_eq!(outage.verdict(first), FailureRunVerdict::Outage);
         assert!(outage.past.len() <= MAX_REMEMBERED);
     }
 }

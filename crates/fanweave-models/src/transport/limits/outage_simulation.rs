@@ -334,7 +334,7 @@ fn chains_with_several_keys_and_paced_accounts_lose_no_row() {
         let keys = Setup { keys: 3, down: lasts, ..Setup::default() };
         survives(&format!("{how:?}, three keys"), &keys);
         let paced = Setup { requests_per_minute: 3000, rows: 1000, down: lasts, ..Setup::default() };
-        survives(&format!("{how:?}, 3,000 a minute"), &paced);
+        survives(&format!("{how:?}, 3,000 per minute"), &paced);
     }
 }
 

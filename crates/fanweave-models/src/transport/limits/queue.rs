@@ -16,7 +16,7 @@ use std::time::Duration;
 use fanweave_core::Priority;
 use tokio::time::Instant;
 
-use super::outage::{Outage, RunOfFailures, Verdict};
+use super::outage::{FailureRunVerdict, Outage, RunOfFailures};
 use super::tokens::RequestSize;
 use crate::transport::retry::OutageTimeout;
 
@@ -54,7 +54,7 @@ const LAST: Duration = Duration::from_secs(60);
 impl Waiter {
     /// Outages that it took part in.
     pub(super) fn marks(&self, outage: &Outage) -> u32 {
-        let last = self.failed_in.is_some_and(|run| outage.verdict(run) == Verdict::Outage);
+        let last = self.failed_in.is_some_and(|run| outage.verdict(run) == FailureRunVerdict::Outage);
         self.marks + u32::from(last)
     }
 

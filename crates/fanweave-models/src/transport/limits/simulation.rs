@@ -263,7 +263,7 @@ struct Request<'a> {
     output: u64,
 }
 
-/// Leaves the server, also when it is dropped.
+/// Removes a request from the server when it is dropped.
 struct Inside<'a>(&'a Server);
 
 impl Drop for Inside<'_> {
@@ -332,7 +332,7 @@ struct Outcome {
     requests: u64,
     wasted: u64,
     too_early: u64,
-    /// From the end of a storm, or of the last wait that it asked for, until the server is full again.
+    /// Time from the end of a storm, or of the last requested wait, until the server is full again.
     recovery: Option<Duration>,
     max_bound: Option<usize>,
 }
@@ -349,7 +349,7 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         let (input, output) = (rng.u64(100..400), rng.u64(50..550));
         calls.spawn(async move {
             let retry = RetryPolicy { max_rate_limit_wait: SECOND * 3600, ..RetryPolicy::default() };
-            // Four and a half bytes a token: not what is assumed at first.
+            // Four and a half bytes per token: different from the initial assumption.
             let ask = RequestSize { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
             let request = Request { server: &server, input, output };
             drive_with_retries(&request, &account, CallOptions { retry, ask, hedge }, &Context::new()).await
@@ -406,7 +406,7 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
     }
 }
 
-/// Runs a scenario with three seeds and holds each run to `gate`.
+/// Runs a scenario with three seeds and checks each run against `gate`.
 fn holds(name: &str, setup: &Setup, gate: f64) {
     for seed in [1, 2, 3] {
         fastrand::seed(seed);
@@ -414,7 +414,7 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         let outcome = runtime.expect("a runtime").block_on(run(setup, seed));
         let ratio = outcome.seconds / outcome.bound;
         println!(
-            "{name}, seed {seed}: {:.1} s, {ratio:.3} of the bound (gate {gate}); {} of {} refused, {} lost; {outcome:?}",
+            "{name}, seed {seed}: {:.1} s, {ratio:.3} of the bound (gate {gate}); {} of {} rejected, {} lost; {outcome:?}",
             outcome.seconds, outcome.refused, outcome.requests, outcome.lost
         );
         assert_eq!(outcome.lost, 0, "{name}, seed {seed}: lost");
@@ -427,7 +427,7 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
             outcome.max_bound
         );
         assert!(outcome.wasted <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
-        assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: asked although it was told to wait");
+        assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: sent before the requested wait was over");
         if setup.storm.is_some() {
             let recovery = outcome.recovery.expect("full again");
             assert!(recovery <= SECOND * 5, "{name}, seed {seed}: full again after {recovery:?}");
@@ -435,7 +435,7 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         let max = setup.prompts as f64 * 0.1;
         assert!(
             setup.storm.is_some() || outcome.refused as f64 <= max,
-            "{name}, seed {seed}: {} refused",
+            "{name}, seed {seed}: {} rejected",
             outcome.refused
         );
     }

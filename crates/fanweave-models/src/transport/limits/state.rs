@@ -59,11 +59,11 @@ impl fmt::Display for AccountStatus {
             Self::Open => f.write_str("open"),
             Self::Paced => f.write_str("paced by a limit"),
             Self::Full => f.write_str("full: the maximum number of requests is in flight"),
-            Self::Waiting { left } => write!(f, "the provider asked to wait: {} left", whole(*left)),
+            Self::Waiting { left } => write!(f, "the provider asked to wait: {} left", rounded_up(*left)),
             Self::Outage { lasts, failure, next_probe } => {
-                write!(f, "the provider is failing: {failure}, for {}; ", whole(*lasts))?;
+                write!(f, "the provider is failing: {failure}, for {}; ", rounded_up(*lasts))?;
                 match next_probe {
-                    Some(next) => write!(f, "next probe in {}", whole(*next)),
+                    Some(next) => write!(f, "next probe in {}", rounded_up(*next)),
                     None => f.write_str("probing"),
                 }
             }
@@ -72,11 +72,11 @@ impl fmt::Display for AccountStatus {
 }
 
 /// Formats a duration in whole seconds, so that it changes once per second.
-fn whole(time: Duration) -> String {
-    humanly(Duration::from_secs(time.as_secs_f64().ceil() as u64))
+fn rounded_up(time: Duration) -> String {
+    humanized(Duration::from_secs(time.as_secs_f64().ceil() as u64))
 }
 
-fn humanly(time: Duration) -> String {
+fn humanized(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds => rounded(Duration::from_secs(seconds)),

@@ -59,7 +59,11 @@ pub(super) async fn admitted(
     ask: RequestSize,
     priority: Priority,
 ) -> Result<AccountPermit> {
-    Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
+    Ok(account
+        .admit(waiter(ask, priority), || Some(()))
+        .await?
+        .expect("the number of run permits is unlimited")
+        .1)
 }
 
 /// Starts `n` calls in order, each of which holds its permit for `lasting`, and returns the order and time of
@@ -92,12 +96,12 @@ async fn a_rate_is_paced_with_a_burst_of_one_second() {
     let account = account(600, 0);
     let order = admissions(&account, 110, Duration::ZERO).await;
     let at_once = order.iter().filter(|(_, at)| at.is_zero()).count();
-    assert!((9..=10).contains(&at_once), "{at_once} at once");
+    assert!((9..=10).contains(&at_once), "{at_once} admitted immediately");
     let last = order.last().expect("110 calls").1;
-    // 100 calls after the burst, at 9.95 a second.
+    // 100 calls after the burst, at 9.95 per second.
     assert!(last >= SECOND * 10 && last < SECOND * 102 / 10, "{last:?}");
     for window in order.windows(21) {
-        assert!(window[20].1 - window[0].1 >= SECOND * 99 / 100, "more than a burst and a second's worth");
+        assert!(window[20].1 - window[0].1 >= SECOND * 99 / 100, "more than a burst and one second's worth");
     }
 }
 
@@ -143,7 +147,7 @@ async fn a_closed_gate_holds_all_calls_of_the_account() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_waiter_leaves_no_trace() {
     let account = account(60, 1);
-    let first = tried(&account).expect("nobody is there");
+    let first = tried(&account).expect("no other call is queued");
     assert!(tried(&account).is_none());
     for outage_timeout in [1, 10, 100] {
         let waiting = admitted(&account, RequestSize::default(), Priority::Interactive);
@@ -151,7 +155,7 @@ async fn a_cancelled_waiter_leaves_no_trace() {
     }
     drop(first);
     sleep(SECOND * 2).await;
-    let second = tried(&account).expect("those who left take nothing with them");
+    let second = tried(&account).expect("cancelled waiters take no permits");
     assert_eq!(lock(&account.limiter).in_flight, 1);
     drop(second);
 }
@@ -223,7 +227,11 @@ async fn a_request_larger_than_the_limit_per_minute_fails_immediately() {
     let ask = RequestSize { bytes: 40_000, max_tokens: None };
     let error = admitted(&account, ask, Priority::Interactive).await.expect_err("it can never be sent");
     assert_eq!(began.elapsed(), Duration::ZERO);
-    assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
+    assert!(
+        error
+            .message()
+            .starts_with("the request has about 10000 tokens, but the limit of the account is 1000")
+    );
     assert!(!error.is_retryable());
 }
 
@@ -298,7 +306,7 @@ async fn hedged_requests_stay_within_the_concurrency_of_the_run() {
     assert_eq!(told.load(Ordering::SeqCst), server.sent.load(Ordering::SeqCst));
     assert_eq!(server.max.load(Ordering::SeqCst), MAX);
     // After the queue is empty, slow requests are still hedged.
-    assert!(server.sent.load(Ordering::SeqCst) > MAX * 100, "no second request at all");
+    assert!(server.sent.load(Ordering::SeqCst) > MAX * 100, "no hedged request at all");
     assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
 }
 
@@ -345,13 +353,13 @@ fn a_cancelled_call_never_loses_a_wake_up_of_another() {
                 let (account, outage_timeout) = (account.clone(), Duration::from_millis(rng.u64(0..40)));
                 let (begins, lasts) = (rng.u64(0..30), Duration::from_millis(rng.u64(0..6)));
                 let priority = if rng.bool() { Priority::Interactive } else { Priority::Batch };
-                let (is_patient, is_refused, has_slot) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
+                let (is_patient, is_refused, has_permit) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
                 calls.spawn(async move {
                     sleep(Duration::from_millis(begins)).await;
                     let call = async {
-                        let slot = || has_slot.then_some(());
+                        let run_permit = || has_permit.then_some(());
                         let Ok(Some((_, mut permit))) =
-                            account.admit(waiter(RequestSize::default(), priority), slot).await
+                            account.admit(waiter(RequestSize::default(), priority), run_permit).await
                         else {
                             return;
                         };
@@ -373,7 +381,7 @@ fn a_cancelled_call_never_loses_a_wake_up_of_another() {
                 });
             }
             let all = tokio::time::timeout(SECOND * 3600, calls.join_all()).await;
-            assert!(all.is_ok(), "seed {seed}: somebody waits for ever");
+            assert!(all.is_ok(), "seed {seed}: a call waits for ever");
             let limiter = lock(&account.limiter);
             assert_eq!((limiter.in_flight, limiter.queue.waiting()), (0, [0, 0]), "seed {seed}");
         });
@@ -415,8 +423,8 @@ async fn the_wait_is_limited_even_if_a_server_rejects_everything() {
         let began = Instant::now();
         assert!(drive_with_retries(&server, &account, options, &Context::new()).await.is_err());
         let (took, asked) = (began.elapsed().as_secs(), server.asked.load(Ordering::SeqCst));
-        assert!(took <= max, "asks for {wait:?}: {took} s");
-        assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
+        assert!(took <= max, "requests {wait:?}: {took} s");
+        assert!(took >= 600 && asked as u64 <= took, "requests {wait:?}: {asked} requests in {took} s");
     }
 }
 

@@ -1,7 +1,7 @@
 //! A rate that a server enforces without naming it: its rejections contain neither a limit nor a wait.
 //!
 //! ```text
-//!           refused                 with far fewer in flight than before
+//!           rejected                with far fewer in flight than before
 //! Unknown ──────────▶ Suspected ────────────────────────────────────────▶ Rate
 //!                         │  only with as many in flight as before         │
 //!                         └───────────────▶ Crowd ◀────────────────────────┘
@@ -31,7 +31,7 @@ const MEASURED: u64 = 8;
 
 /// A rejection with at most this share of the requests that were in flight before indicates a rate.
 const FEWER: f64 = 0.8;
-/// The same, after concurrency was found to be the limit.
+/// Like [`FEWER`], after concurrency was found to be the limit.
 const FAR_FEWER: f64 = 0.5;
 
 /// Waves of rejections that began with no more in flight than was accepted before, after which concurrency is
@@ -65,7 +65,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(3);
 /// A request that was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sent {
-    /// Its number on the account.
+    /// Request number on the account.
     pub(super) nth: u64,
     pub(super) at: Instant,
     /// Requests in flight, including this one.

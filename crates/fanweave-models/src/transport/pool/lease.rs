@@ -11,23 +11,23 @@ use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Free, Host, Shared};
+use super::{Free, HostPool, Shared};
 use crate::transport::connect::Sent;
 use crate::transport::wire::{Record, Unfit};
 
 /// Connections of a host with many concurrent calls.
-const MANY: usize = 8;
+const MANY_CALLS: usize = 8;
 
 /// Maximum wait after the end of a response until the task of its connection reports whether more bytes have
 /// arrived. It takes microseconds, unless the server has responded without reading the request.
-const VERDICT: Duration = Duration::from_millis(50);
+const MAX_VERDICT_WAIT: Duration = Duration::from_millis(50);
 
 /// A call's lease on a connection.
 ///
 /// # Cancellation
 /// If dropped before its response has been read, it closes an HTTP/1.1 connection, or a single HTTP/2 stream.
 pub(crate) struct Lease {
-    pub(super) host: Arc<Host>,
+    pub(super) host: Arc<HostPool>,
     pub(super) connection: Option<Connection>,
     /// Breaches of trust of its host when the lease began.
     breaches: usize,
@@ -45,7 +45,7 @@ pub(super) enum Connection {
 }
 
 impl Lease {
-    pub(super) fn new(host: &Arc<Host>, connection: Connection) -> Self {
+    pub(super) fn new(host: &Arc<HostPool>, connection: Connection) -> Self {
         let breaches = host.trust.breaches();
         let (is_success, held, verdict) = (false, None, None);
         Self { host: host.clone(), connection: Some(connection), breaches, is_success, held, verdict }
@@ -61,7 +61,7 @@ impl Lease {
         let took = began.elapsed();
         match &self.connection {
             Some(Connection::One { is_used: true, .. }) => {
-                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY);
+                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY_CALLS);
                 self.held = hold.map(|hold| Box::new((took, began + took + hold)));
             }
             _ => self.host.pace.add(took),
@@ -94,7 +94,7 @@ impl Lease {
             return Poll::Ready(if is_clean { Ok(()) } else { Err(Unfit::Surplus) });
         }
         let now = Instant::now();
-        let end = self.held.as_ref().map_or(now + VERDICT, |held| held.1.max(now));
+        let end = self.held.as_ref().map_or(now + MAX_VERDICT_WAIT, |held| held.1.max(now));
         ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(task));
         if let Some(held) = self.held.take() {
             self.host.pace.add_proven(held.0);
@@ -145,7 +145,7 @@ impl Drop for Lease {
     }
 }
 
-impl Host {
+impl HostPool {
     /// Takes back a connection that another thread is about to finish with. A connection whose response was
     /// not read never becomes ready and is closed.
     fn finish_later(self: &Arc<Self>, mut sender: http1::SendRequest<Sent>, record: Arc<Record>) {

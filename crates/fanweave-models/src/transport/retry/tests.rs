@@ -112,7 +112,7 @@ fn a_server_that_requests_no_wait_is_not_called_for_ever() {
             attempts.begin();
             attempts.after(limited(hint), Failed::default(), None).is_err()
         });
-        assert!(given_up, "asked 10,000 times with a hint of {hint:?}");
+        assert!(given_up, "called 10,000 times with a hint of {hint:?}");
     }
 }
 
@@ -160,10 +160,10 @@ async fn a_failure_is_charged_immediately_if_later_requests_were_answered() {
     let permit = admitted(&account, &mut attempts);
     assert!(attempts.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
     assert_eq!(attempts.charged, 2, "no later answer is needed");
-    // A server that is gone answers nobody.
+    // A server that is down answers no call.
     let refused = Error::new(ErrorKind::Connection, "connection refused");
     let run = permit.judge(&refused);
-    assert!(run.is_some_and(|run| account.verdict(run) == Verdict::Undecided));
+    assert!(run.is_some_and(|run| account.verdict(run) == FailureRunVerdict::Undecided));
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,7 +211,7 @@ async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
     assert!(attempts.after(failure(ErrorKind::Server), alone(0), None).is_ok());
     assert!(
         attempts.after(failure(ErrorKind::Server), alone(0), None).is_ok(),
-        "nobody was answered between"
+        "no call was answered in between"
     );
     answers(&account).await;
     assert_eq!(

@@ -107,7 +107,7 @@ async fn the_permit_of_an_absent_call_goes_to_a_waiting_call_and_is_counted() {
     let _call = full.wake().await;
     assert!(full.admits_within(MS * 99).await.is_none());
     assert_eq!(counts(&full.account), (2, 0));
-    let admitted = full.admits_within(MS * 2).await.expect("the call was left alone for 100 ms");
+    let admitted = full.admits_within(MS * 2).await.expect("the call was not polled for 100 ms");
     assert_eq!(counts(&full.account), (2, 1));
     // It is no longer counted, so that its end frees nothing.
     let account = full.account.clone();
@@ -155,7 +155,7 @@ async fn no_permit_is_given_up_unless_another_call_waits() {
 async fn a_permit_that_an_absent_call_has_lost_is_not_given_up_a_second_time() {
     let mut full = Full::new();
     let _call = full.wake().await;
-    let _admitted = full.admits_within(HOUR).await.expect("the call was left alone");
+    let _admitted = full.admits_within(HOUR).await.expect("the call was not polled");
     let account = full.account.clone();
     let waits = admitted(&account, RequestSize::default(), Priority::Interactive);
     let work = std::pin::pin!(sleep(MS * 500));
@@ -173,7 +173,7 @@ async fn a_rejection_of_an_absent_call_counts_the_other_requests_in_flight() {
     drop(
         timeout(HOUR, admitted(&account, RequestSize::default(), Priority::Interactive))
             .await
-            .expect("left alone"),
+            .expect("the call is not polled"),
     );
     assert_eq!(counts(&account), (0, 1));
     permit.refused(&Refusal::new(Report::default(), None, false));
@@ -200,7 +200,7 @@ async fn a_call_that_runs_alone_does_not_wait_for_an_unpolled_call() {
     let mut alone = pin!(account.admit(suspect, || Some(())));
     assert!(timeout(HOUR, &mut alone).await.is_err(), "the other one may end");
     poll_watch.wake_by_ref();
-    timeout(MS * 201, alone).await.expect("nobody polls the other one").expect("it fits");
+    timeout(MS * 201, alone).await.expect("the other call is not polled").expect("it fits");
     assert_eq!(counts(&account).1, 1);
 }
 
@@ -232,12 +232,12 @@ async fn a_call_left_unpolled_before_it_is_sent_gives_up_its_permit() {
     let account = Arc::new(Account::default());
     let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
     let cx = Context::new();
-    let mut left_alone = pin!(send_with_retries(SlowKey, &account, options, &cx));
-    assert!(poll!(&mut left_alone).is_pending());
+    let mut unpolled = pin!(send_with_retries(SlowKey, &account, options, &cx));
+    assert!(poll!(&mut unpolled).is_pending());
     limit(&account, 1);
     let waits = admitted(&account, RequestSize::default(), Priority::Interactive);
-    drop(timeout(HOUR, waits).await.expect("nobody polls the other one").expect("it fits"));
+    drop(timeout(HOUR, waits).await.expect("the other call is not polled").expect("it fits"));
     assert_eq!(counts(&account), (0, 1));
-    left_alone.await.expect("it goes on");
+    unpolled.await.expect("the call continues");
     assert_eq!(counts(&account), (0, 1));
 }

@@ -116,11 +116,12 @@ fn row(prompts: usize, a_minute: f64, kind: Kind, (max_ratio, max_wasted): Gates
             // The last response takes its full latency.
             let ratio = outcome.seconds / (outcome.bound + latency);
             let wasted = outcome.refused as f64 / prompts as f64;
-            let name = format!("{prompts} prompts, {a_minute} a minute, {kind:?}, {latency} s, seed {seed}");
-            println!("{name}: {:.1} s, {ratio:.3} of the bound; {wasted:.3} in vain", outcome.seconds);
+            let name =
+                format!("{prompts} prompts, {a_minute} per minute, {kind:?}, {latency} s, seed {seed}");
+            println!("{name}: {:.1} s, {ratio:.3} of the bound; {wasted:.3} wasted", outcome.seconds);
             assert_eq!(outcome.lost, 0, "{name}: lost");
             assert!(ratio <= max_ratio, "{name}: {ratio:.3} of the bound");
-            assert!(wasted <= max_wasted, "{name}: {wasted:.3} in vain");
+            assert!(wasted <= max_wasted, "{name}: {wasted:.3} wasted");
         }
     }
 }
