@@ -72,7 +72,7 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    way: TransportKind,
+    kind: TransportKind,
 }
 
 /// Transport that carries requests to the servers.
@@ -99,13 +99,13 @@ impl Client {
         ClientBuilder::default()
     }
 
-    fn new(settings: Settings, way: TransportKind) -> Self {
-        Self(Arc::new(Inner { settings, way }))
+    fn new(settings: Settings, kind: TransportKind) -> Self {
+        Self(Arc::new(Inner { settings, kind }))
     }
 
     /// Returns a free connection for a request to `uri`, if there is one.
     pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
-        match &self.0.way {
+        match &self.0.kind {
             TransportKind::Pool(pool) => pool.free_lease(uri),
             _ => None,
         }
@@ -116,7 +116,7 @@ impl Client {
     /// # Errors
     /// The same as those of the request.
     pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
-        match &self.0.way {
+        match &self.0.kind {
             TransportKind::Pool(pool) => pool.lease(uri).await.map(Some),
             TransportKind::Own(_) => Ok(None),
             TransportKind::None(error) => Err(error.clone()),
@@ -134,7 +134,7 @@ impl Client {
         request: Request<Bytes>,
         held: &mut Option<Lease>,
     ) -> Result<Response<Body>> {
-        match &self.0.way {
+        match &self.0.kind {
             TransportKind::Pool(pool) => {
                 let answer = pool.send(request.map(Full::new), held).await?;
                 Ok(answer.map(|body| Body::pooled(body, held.take())))
@@ -167,11 +167,11 @@ impl Default for Client {
         static SHARED: OnceLock<Client> = OnceLock::new();
         let shared = || {
             let settings = ClientBuilder::default().settings;
-            let way = Proxies::from_env(&|name| std::env::var(name).ok())
+            let kind = Proxies::from_env(&|name| std::env::var(name).ok())
                 .map_or_else(TransportKind::None, |proxies| {
                     TransportKind::Pool(pool(&settings, Vec::new(), proxies))
                 });
-            Client::new(settings, way)
+            Client::new(settings, kind)
         };
         SHARED.get_or_init(shared).clone()
     }
@@ -308,7 +308,7 @@ impl ClientBuilder {
         if let Some(error) = wrong {
             return Err(error);
         }
-        let way = match transport {
+        let kind = match transport {
             None => {
                 let from_env = || Proxies::from_env(&|name| std::env::var(name).ok());
                 let proxies = proxies.map_or_else(from_env, Ok)?;
@@ -321,7 +321,7 @@ impl ClientBuilder {
             }
             Some(transport) => TransportKind::Own(transport),
         };
-        Ok(Client::new(settings, way))
+        Ok(Client::new(settings, kind))
     }
 
     fn wrong_setting(&mut self, message: String) {

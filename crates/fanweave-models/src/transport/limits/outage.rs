@@ -23,8 +23,8 @@ use crate::transport::unsent::is_out_of_descriptors;
 /// Consecutive failures that make an outage and are charged to no call.
 const OUTAGE: u32 = 8;
 
-/// Probability of a run by chance below which an account that fails often is held. If it were held too soon,
-/// it would be idle half of the time.
+/// Maximum probability of bad luck: an account that fails often is held only after a run of failures that is
+/// less likely than this. Held too soon, it would be idle half of the time.
 const BAD_LUCK: f64 = 1e-5;
 
 /// Weight of the latest request in the share of failures.
@@ -278,8 +278,8 @@ impl Outage {
 
     /// Time at which another request may be sent in addition to `in_flight`, right after an outage.
     pub(super) fn reopens(&self, in_flight: usize, now: Instant) -> Option<Instant> {
-        let max_pause = self.reopening(now)?;
-        (in_flight >= max_pause).then(|| now + REOPEN_DOUBLES / 8)
+        let max = self.reopening(now)?;
+        (in_flight >= max).then(|| now + REOPEN_DOUBLES / 8)
     }
 
     /// Returns true if a call whose first failed request was sent at `at` is itself the cause: later requests

@@ -22,7 +22,7 @@ const BETWEEN: (Duration, Duration) = (Duration::from_secs(57), Duration::from_s
 /// Periods in which requests are accepted, each followed by a period in which all are rejected.
 #[derive(Debug, Default)]
 pub(super) struct Openings {
-    /// Start of the current period, and the answers to its requests.
+    /// Start of the current period, and the number of answers to its requests.
     began: Option<Instant>,
     answers: u64,
     /// Time of the first rejection after answers.
@@ -33,7 +33,7 @@ pub(super) struct Openings {
 
 impl Openings {
     /// Counts an answer to a request sent at `sent`. `is_after` is set if it was sent after all rejections.
-    /// Returns the limit per minute once two consecutive periods had the same number of answers.
+    /// Returns the limit per minute once two consecutive periods had about the same number of answers.
     pub(super) fn answered(&mut self, sent: Instant, is_after: bool) -> Option<u64> {
         let began = *self.began.get_or_insert(sent);
         let mut limit = None;
