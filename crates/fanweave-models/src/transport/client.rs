@@ -243,7 +243,7 @@ impl ClientBuilder {
     pub fn root_certificates(mut self, pem: &[u8]) -> Self {
         match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
             Ok(roots) if !roots.is_empty() => self.roots.extend(roots),
-            Ok(_) => self.wrong_setting("the root certificates hold no PEM certificate".to_owned()),
+            Ok(_) => self.wrong_setting("the root certificates contain no PEM certificate".to_owned()),
             Err(e) => self.wrong_setting(format!("the root certificates are not PEM: {e:?}")),
         }
         self
@@ -315,8 +315,8 @@ impl ClientBuilder {
                 TransportKind::Pool(pool(&settings, roots, proxies))
             }
             Some(_) if proxies.is_some() || !roots.is_empty() => {
-                let message = "a client with a transport of its own has neither proxy nor root certificates: \
-                               set them there";
+                let message = "a client with a custom transport cannot have a proxy or root certificates: \
+                               configure them in the transport";
                 return Err(Error::new(ErrorKind::Config, message));
             }
             Some(transport) => TransportKind::Own(transport),

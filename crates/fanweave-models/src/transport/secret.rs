@@ -47,7 +47,7 @@ impl Secret {
     pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue> {
         let value = format!("{prefix}{}", self.0.key.expose_secret());
         let mut value = HeaderValue::try_from(value).map_err(|_| {
-            let message = "the API key holds a character that no HTTP header may hold, such as a line break: \
+            let message = "the API key contains a character that is invalid in an HTTP header, such as a line break: \
                            check how it was copied";
             Error::new(ErrorKind::Authentication, message)
         })?;
