@@ -7,11 +7,11 @@ use fanweave_core::{Context, Error, Priority, Result, RetryPolicy};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 
-use crate::transport::again::{Attempt, CallOptions, drive};
 use crate::transport::call::HttpModel;
 use crate::transport::exchange::Exchange;
 use crate::transport::limits::{AccountPermit, RequestSize};
 use crate::transport::retry::Attempts;
+use crate::transport::retry_loop::{Attempt, CallOptions, drive};
 use crate::transport::unsent::never_sent;
 
 /// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
