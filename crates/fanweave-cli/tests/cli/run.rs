@@ -134,7 +134,7 @@ fn the_cells_of_a_table_are_read_as_what_the_inputs_are() {
     folder.run(&["run", "chain.yaml", "--rows", "rows.csv", "-o", "out.jsonl"]).expect_code(3);
     let rows = folder.rows("out.jsonl");
     assert_eq!(rows[0]["answer"], serde_json::json!(["x67", "y67"]), "{}", rows[0]);
-    assert_eq!(rows[1]["error"]["message"], "the input `n` is a number, and `many` is none", "{}", rows[1]);
+    assert_eq!(rows[1]["error"]["message"], "the input `n` must be a number, got `many`", "{}", rows[1]);
     folder.write("rows.jsonl", "{\"n\": 5, \"list\": [\"x\"], \"word\": \"7\"}\n");
     folder.run(&["run", "chain.yaml", "--rows", "rows.jsonl", "-o", "of-json.jsonl"]).expect_code(0);
     assert_eq!(folder.rows("of-json.jsonl")[0]["answer"], serde_json::json!(["x6!7"]));
