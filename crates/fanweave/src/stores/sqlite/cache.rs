@@ -43,11 +43,11 @@ const LOOK: u32 = 256;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("answers.db");
 /// let model = Fake::script([Ok("only once")]).model().cached(SqliteCache::open(&path).await?);
-/// model.invoke("ConversationInput something.").await?;
+/// model.invoke("Say something.").await?;
 ///
 /// // Another process, or the same one tomorrow: the script has ended, and the answer is there.
 /// let again = Fake::script::<&str>([]).model().cached(SqliteCache::open(&path).await?);
-/// assert_eq!(again.invoke("ConversationInput something.").await?.text(), "only once");
+/// assert_eq!(again.invoke("Say something.").await?.text(), "only once");
 /// # Ok(())
 /// # }
 /// ```
