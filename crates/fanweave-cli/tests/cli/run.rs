@@ -261,7 +261,7 @@ fn answers_are_remembered_where_a_cache_is_named() {
     folder.write("letter.db", "this is a letter");
     let wrong = [&ask[..7], &["letter.db"]].concat();
     let ran = folder.run(&wrong).expect_code(2);
-    assert!(ran.stderr.contains("letter.db is no store"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("letter.db is not a database"), "{}", ran.stderr);
 }
 
 #[test]

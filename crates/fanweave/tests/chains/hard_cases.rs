@@ -1,5 +1,5 @@
-//! What goes wrong in libraries of this kind, one test for each. Those that need no network are beside the code:
-//! retry, branch, fallback, dynamic steps, generators, scopes, `assign` and the batch itself.
+//! What goes wrong in libraries of this kind, one test for each. Those that need no network are beside the
+//! code: retry, branch, fallback, dynamic steps, generators, scopes, `assign` and the batch itself.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex};
