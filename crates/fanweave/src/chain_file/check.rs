@@ -12,7 +12,8 @@ pub(super) struct Checked {
     pub(super) templates: Vec<Template>,
     pub(super) when: Option<Template>,
     pub(super) source: Option<Source>,
-    /// Steps that must finish first, because their whole output is read or by `needs`; in the order of the file.
+    /// Steps that must finish first, because their whole output is read or by `needs`; in the order of the
+    /// file.
     pub(super) waits_for: Vec<usize>,
 }
 
@@ -75,8 +76,8 @@ impl Checker<'_> {
         Checked { templates, when, source, waits_for: reads }
     }
 
-    /// Parses a template and checks its variables. `in_tags` is set if the variables are inside template tags in
-    /// the file.
+    /// Parses a template and checks its variables. `in_tags` is set if the variables are inside template tags
+    /// in the file.
     fn template(
         &mut self,
         step: &Step,
@@ -143,7 +144,8 @@ impl Checker<'_> {
         };
         if let Some((word, message)) = problem {
             let problem = match &text.file {
-                // The problem points at the file name in the chain file; its message names the line in that file.
+                // The problem points at the file name in the chain file; its message names the line in that
+                // file.
                 Some(file) => {
                     let before = &text.value[..find(&word, &text.value, in_tags).unwrap_or(0)];
                     let line = before.matches('\n').count() + 1;
@@ -237,8 +239,8 @@ impl Checker<'_> {
     }
 }
 
-/// Byte offset of `word` in `text`, for a problem to point at. With `in_tags`, only matches inside template tags
-/// count.
+/// Byte offset of `word` in `text`, for a problem to point at. With `in_tags`, only matches inside template
+/// tags count.
 fn find(word: &str, text: &str, in_tags: bool) -> Option<usize> {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let is_in_tag = |before: &str| {
@@ -292,8 +294,8 @@ fn cycle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
             continue;
         }
         marks[first] = Mark::Open;
-        // Depth-first search with an explicit stack, since a file may have many steps: each entry holds a step
-        // and its unvisited dependencies.
+        // Depth-first search with an explicit stack, since a file may have many steps: each entry holds a
+        // step and its unvisited dependencies.
         let mut stack = vec![(first, next(first))];
         while let Some((step, rest)) = stack.last_mut() {
             let step = *step;

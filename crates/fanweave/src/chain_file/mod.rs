@@ -15,7 +15,8 @@
 //! ```
 //!
 //! The templates determine the order: a step waits for the steps whose output it reads. Independent steps run
-//! concurrently, and a fan-out (`for_each`) starts on the first item while its source is still being generated.
+//! concurrently, and a fan-out (`for_each`) starts on the first item while its source is still being
+//! generated.
 
 mod check;
 pub(crate) mod fields;
@@ -99,11 +100,12 @@ pub struct FileLimits {
 }
 
 impl ChainFile {
-    /// Loads a file: TOML if its name ends with `.toml`, otherwise YAML. Files that it refers to must be in its
-    /// folder or a subfolder.
+    /// Loads a file: TOML if its name ends with `.toml`, otherwise YAML. Files that it refers to must be in
+    /// its folder or a subfolder.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with all problems of the file, each with file name, line and column. See [`Problems`].
+    /// [`ErrorKind::Config`] with all problems of the file, each with file name, line and column. See
+    /// [`Problems`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = path.display().to_string();
@@ -113,7 +115,8 @@ impl ChainFile {
         Self::read(file, text, Some(folder))
     }
 
-    /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the language.
+    /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the
+    /// language.
     ///
     /// # Errors
     /// Those of `load`. A chain from a string cannot refer to files.
@@ -166,8 +169,8 @@ impl ChainFile {
         self.spec.steps.iter().filter(|step| matches!(step.action, Action::Call { .. })).count()
     }
 
-    /// The text of the chain file, for a fingerprint of the run. See [`files`](Self::files) for the files that it
-    /// refers to.
+    /// The text of the chain file, for a fingerprint of the run. See [`files`](Self::files) for the files
+    /// that it refers to.
     pub fn source(&self) -> &str {
         &self.text
     }
@@ -198,7 +201,8 @@ impl ChainFile {
         self.spec.inputs.iter().map(|input| (input.name.as_str(), input.default.as_ref()))
     }
 
-    /// Converts `text` to a value of the input `name`: parses it as JSON unless the default is a string or null.
+    /// Converts `text` to a value of the input `name`: parses it as JSON unless the default is a string or
+    /// null.
     ///
     /// # Errors
     /// [`ErrorKind::Input`] if there is no such input, or the text does not have the type of its default.
@@ -228,8 +232,8 @@ impl ChainFile {
 
     /// Builds the chain. Its output is that of the step named by `output`, or of the last step.
     ///
-    /// `models` creates the models. It is called once for every model name in the file, and with `None` if steps
-    /// have no model and the file names no default.
+    /// `models` creates the models. It is called once for every model name in the file, and with `None` if
+    /// steps have no model and the file names no default.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] with the location of each model that cannot be created.

@@ -148,8 +148,8 @@ impl ChainRun<'_> {
         Ok(())
     }
 
-    /// The variables of a template: the inputs by name, and the outputs of earlier steps. Only those that are read,
-    /// since all of them are copied for each item of a fan-out.
+    /// The variables of a template: the inputs by name, and the outputs of earlier steps. Only those that are
+    /// read, since all of them are copied for each item of a fan-out.
     fn variables(&self, reads: &[String], outputs: Map<String, Value>) -> Vars {
         let (mut all, mut named) = (Map::new(), Map::new());
         for (name, value) in &self.inputs {
@@ -196,7 +196,8 @@ impl ChainRun<'_> {
         Ok(End::Done(value.into()))
     }
 
-    /// Runs the step for every item of its source as soon as the item arrives. The output keeps the source's order.
+    /// Runs the step for every item of its source as soon as the item arrives. The output keeps the source's
+    /// order.
     async fn each(&self, index: usize, source: &Source, base: &Vars) -> Result<End> {
         let step = &self.chain.steps[index];
         let window = self.chain.limits.concurrency.unwrap_or(WINDOW);

@@ -1,4 +1,5 @@
-//! Splits the last template of a chain into segments, so that its text can be streamed while its parts arrive.
+//! Splits the last template of a chain into segments, so that its text can be streamed while its parts
+//! arrive.
 
 use super::spec::Spanned;
 use crate::Template;
@@ -16,8 +17,8 @@ pub(super) enum Segment {
     Other(Template),
 }
 
-/// Splits a template into segments whose texts, joined, are the text of the template. `None` if it has statements,
-/// comments or whitespace control, which affect the text around them.
+/// Splits a template into segments whose texts, joined, are the text of the template. `None` if it has
+/// statements, comments or whitespace control, which affect the text around them.
 pub(super) fn segments(text: &Spanned<String>) -> Option<Vec<Segment>> {
     // Jinja drops one trailing line break, including CRLF.
     let mut rest = text.value.strip_suffix('\n').unwrap_or(&text.value);

@@ -27,7 +27,8 @@ pub(super) struct Spec {
 pub(crate) struct Spanned<T> {
     pub(crate) at: usize,
     pub(crate) value: T,
-    /// The file that contains the value, if it is not the chain file. Then `at` is the offset of that file's name.
+    /// The file that contains the value, if it is not the chain file. Then `at` is the offset of that file's
+    /// name.
     pub(crate) file: Option<String>,
 }
 

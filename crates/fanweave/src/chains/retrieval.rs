@@ -1,4 +1,4 @@
-//! Questions about documents that a retriever finds: one at a time, or in a conversation.
+//! Questions about retrieved documents: single questions, or a conversation.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::{
     vars,
 };
 
-/// Finds documents for a question, and answers from them.
+/// Retrieves documents for a question, and answers from them.
 ///
 /// ```
 /// use fanweave::chains::{RetrievalQa, qa::Qa};
@@ -34,7 +34,7 @@ pub struct RetrievalQa {
 }
 
 impl RetrievalQa {
-    /// Answers with `qa` from what `retriever` finds.
+    /// Answers with `qa` from the documents of `retriever`.
     pub fn new(retriever: impl Retriever, qa: Qa) -> Self {
         Self { retrieve: Retrieve::chain(retriever), qa }
     }
@@ -59,8 +59,8 @@ impl Runnable for RetrievalQa {
     }
 }
 
-/// The prompt that makes a question of its own from a follow-up, unless another one is given. Its variables are
-/// `history` and `question`.
+/// The default prompt that rewrites a follow-up as a standalone question. Its variables are `history` and
+/// `question`.
 pub const CONDENSE_PROMPT: &str =
     "Rephrase the follow-up as a standalone question that can be understood without the \
 conversation. Write nothing but the question.
@@ -71,10 +71,10 @@ Conversation:
 Follow-up: {{ question }}
 Standalone question:";
 
-/// Tokens of history that go into the prompt.
+/// Default maximum tokens of history in the prompt.
 const MAX_HISTORY_TOKENS: usize = 2000;
 
-/// A question, and what was said before it.
+/// A question and the conversation before it.
 ///
 /// ```
 /// use fanweave::Message;
@@ -86,9 +86,9 @@ const MAX_HISTORY_TOKENS: usize = 2000;
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FollowUp {
-    /// What is asked.
+    /// The question.
     pub question: String,
-    /// What was said before, oldest first.
+    /// Earlier messages, oldest first.
     pub history: Vec<Message>,
 }
 
@@ -111,7 +111,7 @@ impl From<&str> for FollowUp {
     }
 }
 
-/// What was said before a question. Made from messages, or from pairs of a question and its answer.
+/// The conversation before a question: messages, or pairs of a question and its answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History(Vec<Message>);
 
@@ -134,24 +134,24 @@ impl<Q: Into<String>, A: Into<String>, const N: usize> From<[(Q, A); N]> for His
     }
 }
 
-/// What [`Conversational`] answers.
+/// The output of [`Conversational`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ConversationalAnswer {
     /// The answer.
     pub text: String,
-    /// The question as it was put to the retriever and the model.
+    /// The standalone question, as given to the retriever and the model.
     pub question: String,
-    /// The documents that the answer was made from.
+    /// The documents that the answer is based on.
     pub sources: Vec<Document>,
     /// Tokens of all calls.
     pub usage: Usage,
 }
 
-/// Answers a question in a conversation: makes one of it that stands on its own, finds documents, answers from them.
+/// Answers a question in a conversation: rewrites it as a standalone question, retrieves documents, answers
+/// from them.
 ///
-/// Where nothing was said before, the question is taken as it is, and that call is spared. The stream is that of the
-/// answer alone.
+/// Without earlier messages, the question is used unchanged, without that call. Only the answer is streamed.
 ///
 /// ```
 /// use fanweave::chains::{Conversational, FollowUp, RetrievalQa, qa::Qa};
@@ -180,18 +180,19 @@ pub struct Conversational {
 }
 
 impl Conversational {
-    /// Answers with `answer`; `model` makes the questions that stand on their own.
+    /// Answers with `answer`; `model` writes the standalone questions.
     pub fn new(model: Model, answer: RetrievalQa) -> Self {
         Self { condense: prompt(CONDENSE_PROMPT), model, answer, max_history_tokens: MAX_HISTORY_TOKENS }
     }
 
-    /// Another prompt in place of [`CONDENSE_PROMPT`]. Its variables are `history` and `question`.
+    /// Replaces [`CONDENSE_PROMPT`]. Its variables are `history` and `question`.
     #[must_use]
     pub fn condense_prompt(self, prompt: Chain<Vars, Prompt>) -> Self {
         Self { condense: prompt, ..self }
     }
 
-    /// Most tokens of history in the prompt, of four bytes each; the oldest messages are left out first. Default 2,000.
+    /// Maximum tokens of history in the prompt, of four bytes each. The oldest messages are dropped first.
+    /// Default: 2,000.
     #[must_use]
     pub fn history_tokens(self, tokens: usize) -> Self {
         Self { max_history_tokens: tokens, ..self }
@@ -202,19 +203,19 @@ impl Conversational {
         chain(self).named("conversation")
     }
 
-    /// The question as it stands on its own, and what it took to make it.
-    async fn standalone(&self, asked: FollowUp, cx: &Context) -> Result<(String, Usage)> {
-        let history = written(&asked.history, self.max_history_tokens);
+    /// The standalone question, and the token usage for it.
+    async fn standalone(&self, input: FollowUp, cx: &Context) -> Result<(String, Usage)> {
+        let history = written(&input.history, self.max_history_tokens);
         if history.is_empty() {
-            return Ok((asked.question, Usage::default()));
+            return Ok((input.question, Usage::default()));
         }
-        let vars = vars! { history: history, question: asked.question };
+        let vars = vars! { history: history, question: input.question };
         let message = self.model.run(self.condense.run(vars, cx).await?, cx).await;
         let message = message.map_err(|error| error.with_step("condense"))?;
         let usage = message.usage();
         let question = message.into_text().trim().to_owned();
-        // A model that says nothing has not made the question better.
-        Ok((if question.is_empty() { asked.question } else { question }, usage))
+        // Keep the original question if the model answers with nothing.
+        Ok((if question.is_empty() { input.question } else { question }, usage))
     }
 }
 
@@ -222,8 +223,8 @@ impl Runnable for Conversational {
     type Input = FollowUp;
     type Output = ConversationalAnswer;
 
-    async fn run(&self, asked: FollowUp, cx: &Context) -> Result<ConversationalAnswer> {
-        let (question, mut usage) = self.standalone(asked, &cx.without_deltas()).await?;
+    async fn run(&self, input: FollowUp, cx: &Context) -> Result<ConversationalAnswer> {
+        let (question, mut usage) = self.standalone(input, &cx.without_deltas()).await?;
         let answer = self.answer.run(question.clone(), cx).await?;
         usage += answer.usage;
         Ok(ConversationalAnswer { text: answer.text, question, sources: answer.sources, usage })
@@ -234,9 +235,9 @@ impl Runnable for Conversational {
     }
 }
 
-/// The last of `messages` that fit into `most` tokens, as lines of a conversation.
-pub(super) fn written(messages: &[Message], most: usize) -> String {
-    let mut left = most;
+/// The last of `messages` that fit into `max` tokens, as lines of a conversation.
+pub(super) fn written(messages: &[Message], max: usize) -> String {
+    let mut left = max;
     let mut lines: Vec<_> = messages
         .iter()
         .rev()
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn five_turns_find_what_each_one_is_about() {
+    async fn five_turns_each_retrieve_their_document() {
         let library = library().await;
         let model = Model::new(crate::sim::Sim::writer().without_latency());
         let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
@@ -308,7 +309,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_empty_history_spares_a_call() {
+    async fn an_empty_history_saves_a_call() {
         let model = Fake::echo().model();
         let answered = talk(library().await, &model).invoke("When do tides turn?").await.unwrap();
         assert_eq!((answered.question.as_str(), answered.text.as_str()), ("When do tides turn?", FACTS[4]));
@@ -337,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_stream_holds_the_answer_alone() {
+    async fn only_the_answer_is_streamed() {
         let model = Fake::script([Ok("When do tides turn?"), Ok("every six hours")]).model();
         let history = [("tides?", "yes")];
         let run = talk(library().await, &model).stream(FollowUp::new("when?", history));

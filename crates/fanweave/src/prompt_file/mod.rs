@@ -14,10 +14,10 @@ use crate::{Chat, Context, Error, ErrorKind, Node, Parameters, Prompt, Result, R
 
 /// A prompt from a file: a step from [`Vars`] to [`Prompt`], with the model and the parameters of the file.
 ///
-/// The file name selects the format: `.prompt.yml` and `.prompt.yaml` for that of GitHub Models, `.prompt` for
-/// dotprompt (front matter and a Handlebars template). Of Handlebars it supports `{{name}}`, `{{name.field}}`,
-/// `{{role "system"}}`, `{{history}}`, `{{#if name}}`, `{{#unless name}}`, `{{else}}` and `{{#each name}}` with
-/// `{{this}}`; anything else is an error with its location.
+/// The file name selects the format: `.prompt.yml` and `.prompt.yaml` for that of GitHub Models, `.prompt`
+/// for dotprompt (front matter and a Handlebars template). Of Handlebars it supports `{{name}}`,
+/// `{{name.field}}`, `{{role "system"}}`, `{{history}}`, `{{#if name}}`, `{{#unless name}}`, `{{else}}` and
+/// `{{#each name}}` with `{{this}}`; anything else is an error with its location.
 ///
 /// ```
 /// use fanweave::{PromptFile, chain, vars};
@@ -65,7 +65,8 @@ impl PromptFile {
         Self::parse(&file, &text)
     }
 
-    /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the format.
+    /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the
+    /// format.
     ///
     /// # Errors
     /// Those of `load`.

@@ -1,12 +1,12 @@
-//! An answer that grows with each document.
+//! An answer that is refined with each document.
 
 use super::{Answer, Parts, Question, about};
 use crate::{Chain, Context, Prompt, Result, Vars, prompt, vars};
 
-/// The prompt of [`Qa::refine`](super::Qa::refine) for the first document, unless another one is given.
+/// The default prompt of [`Qa::refine`](super::Qa::refine) for the first document.
 pub const FIRST_PROMPT: &str = super::STUFF_PROMPT;
 
-/// The prompt of [`Qa::refine`](super::Qa::refine) for every other document, unless another one is given.
+/// The default prompt of [`Qa::refine`](super::Qa::refine) for every other document.
 pub const REFINE_PROMPT: &str =
     "There is an answer to the question, and more context. Make the answer better with the \
 context where it helps, or else repeat the answer as it is.

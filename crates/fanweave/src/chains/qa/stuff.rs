@@ -3,7 +3,7 @@
 use super::{Answer, Parts, Question, join};
 use crate::{Chain, Context, Prompt, Result, Vars, prompt, vars};
 
-/// The prompt of [`Qa::stuff`](super::Qa::stuff), unless another one is given.
+/// The default prompt of [`Qa::stuff`](super::Qa::stuff).
 pub const STUFF_PROMPT: &str =
     "Answer the question at the end from the context alone. Where the context does not hold \
 the answer, say that you do not know.
