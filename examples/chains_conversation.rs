@@ -26,7 +26,7 @@ async fn main() -> Result<()> {
     // meaning.
     let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2);
     let chunks = Splitter::recursive(120).split_documents([Document::new(TEXT).with("source", "notes.txt")]);
-    library.add(pieces, &Context::new()).await?;
+    library.add(chunks, &Context::new()).await?;
 
     let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
     let sessions = MemorySessions::sessions();
