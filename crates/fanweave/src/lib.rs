@@ -90,16 +90,16 @@ pub use fanweave_core::*;
 ///
 /// | | |
 /// |---|---|
-/// | `model = ".."` | `provider/model`, or any expression that is a [`Model`], a name or a `Result` of a model. It is evaluated once |
+/// | `model = ".."` | `provider/model`, or an expression for a [`Model`], a name or a `Result`, evaluated once |
 /// | `provider = ".."` | prefix for the model name |
 /// | `client = ..` | a custom [`models::Client`], or a `Result` of one |
 /// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | see [`Parameters`] |
 /// | `parameters = ..` | [`Parameters`] for what the options above do not set |
 /// | `tools(A, b)` | tools that the model may call: types with [`tool`](macro@tool) |
-/// | `run_tools = 5` | runs the tools, with at most this many model calls. Required for `response` with tools, which does not expose tool calls |
+/// | `run_tools = 5` | runs the tools, with at most this many model calls. Required for `tools` with `response` |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
-/// | `retry = policy` | retries the call with this [`RetryPolicy`], in addition to the retries of the transport |
-/// | `fallback = [".."]` | models to try in order if the previous one fails, with the same parameters except `model` and `extra` |
+/// | `retry = policy` | [`RetryPolicy`] of the call, in addition to the retries of the transport |
+/// | `fallback = [".."]` | models to use in order if a call fails. They share the parameters except `extra` |
 /// | `timeout = ..` | timeout of the whole call |
 /// | `crate = ".."` | path of the fanweave crate. Default: `::fanweave` |
 pub use fanweave_macros::call;

@@ -66,7 +66,8 @@ const ELSEWHERE: usize = usize::MAX;
 ///     prompt: Say hello to {{ name }}.
 /// ",
 /// )?;
-/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+/// # runtime.unwrap().block_on(async {
 /// let greet = file.chain(|name| model(name.unwrap_or("sim/echo")))?;
 /// let answer = greet.invoke(vars! { name: "Ada" }).await?;
 /// assert!(answer.as_str().unwrap().contains("Say hello to Ada."));

@@ -18,7 +18,7 @@ struct Progress {
     end: Option<End>,
 }
 
-/// Result of a finished step. There is no variant for a step that fails the run, since the run ends with it.
+/// Result of a finished step. A step that fails the run never gets one, since the run ends with it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum End {
     /// Shared, because a fan-out reads the list once for each item.

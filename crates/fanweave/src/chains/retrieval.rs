@@ -23,7 +23,8 @@ use crate::{
 /// let model = Fake::script([Ok("The moon.")]).model();
 /// let ask = RetrievalQa::new(library, Qa::stuff(model)).chain();
 /// let answer = ask.invoke("What do tides follow?").await?;
-/// assert_eq!((answer.text.as_str(), answer.sources[0].text.as_str()), ("The moon.", "Tides follow the moon."));
+/// assert_eq!(answer.text, "The moon.");
+/// assert_eq!(answer.sources[0].text, "Tides follow the moon.");
 /// # Ok(())
 /// # }
 /// ```

@@ -17,7 +17,7 @@ use crate::retrieve::TextSplitter;
 /// | constructor | counts | cuts |
 /// |---|---|---|
 /// | [`characters`](Self::characters) | characters | after a given separator, or else anywhere |
-/// | [`recursive`](Self::recursive) | characters | between paragraphs, or else lines, sentences, words, characters |
+/// | [`recursive`](Self::recursive) | characters | between paragraphs, lines, sentences, words, characters |
 /// | [`tokens`](Self::tokens) | tokens, four bytes each | like `recursive` |
 ///
 /// Every chunk is a part of the text, without white space at its ends. With an overlap, a chunk begins with

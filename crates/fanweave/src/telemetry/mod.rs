@@ -7,20 +7,24 @@
 //! | span of a call | |
 //! |---|---|
 //! | name, kind | `chat MODEL` or `embeddings MODEL`, client |
-//! | `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.request.model` | operation, provider and requested model |
-//! | `gen_ai.request.temperature`, `.top_p`, `.max_tokens`, `.seed`, `.stop_sequences`, `gen_ai.output.type` | request parameters, if set |
+//! | `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.request.model` | operation, provider, model |
+//! | `gen_ai.request.temperature`, `.top_p`, `.max_tokens`, `.seed` | request parameters, if set |
+//! | `gen_ai.request.stop_sequences`, `gen_ai.output.type` | request parameters, if set |
 //! | `gen_ai.response.model`, `.id`, `.finish_reasons` | model, id and finish reason of the response |
-//! | `gen_ai.request.stream`, `gen_ai.response.time_to_first_chunk` | set for streamed calls; seconds from the last request to its first chunk |
-//! | `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.reasoning.output_tokens` | token usage |
+//! | `gen_ai.request.stream` | set for streamed calls |
+//! | `gen_ai.response.time_to_first_chunk` | seconds from the last request to its first chunk |
+//! | `gen_ai.usage.input_tokens`, `.output_tokens` | token usage |
+//! | `gen_ai.usage.cache_read.input_tokens`, `.reasoning.output_tokens` | token usage, if not zero |
 //! | `error.type`, and the status | kind of the error, for a failed call |
-//! | `fanweave.attempts`, `fanweave.cached`, `fanweave.tags` | number of requests, set for cached answers, tags of the run |
-//! | events `waiting`, `retry`, `hedged` | the call was queued, an attempt failed, a hedged request was sent |
+//! | `fanweave.attempts` | number of requests |
+//! | `fanweave.cached`, `fanweave.tags` | set for cached answers; tags of the run |
+//! | events `waiting`, `retry`, `hedged` | the call was queued, a retry follows, a hedged request was sent |
 //!
 //! | metric | |
 //! |---|---|
 //! | `gen_ai.client.operation.duration` | seconds of a call, including waits and retries |
 //! | `gen_ai.client.token.usage` | tokens, by `gen_ai.token.type` |
-//! | `gen_ai.client.operation.time_to_first_chunk` | seconds from the last request to its first chunk, for streamed calls |
+//! | `gen_ai.client.operation.time_to_first_chunk` | likewise from the last request to its first chunk |
 //!
 //! Prompts and answers are included only with [`Telemetry::with_content`].
 

@@ -97,7 +97,7 @@ pub struct Skipped {
 /// | strategy | calls for `n` documents | good for |
 /// |---|---|---|
 /// | [`stuff`](Self::stuff) | 1 | a few documents that fit into one prompt |
-/// | [`map_reduce`](Self::map_reduce) | `n` concurrent calls, then one, with rounds in between while the results are too long | many documents |
+/// | [`map_reduce`](Self::map_reduce) | `n` concurrent calls, optional rounds, then one | many documents |
 /// | [`refine`](Self::refine) | `n` sequential calls | an answer that is refined with each document |
 /// | [`map_rerank`](Self::map_rerank) | `n` concurrent calls | an answer that one document contains |
 ///
