@@ -90,13 +90,14 @@ pub use fanweave_core::*;
 ///
 /// | | |
 /// |---|---|
-/// | `model = ".."` | `provider/model`, or an expression for a [`Model`], a name or a `Result`, evaluated once |
+/// | `model = ".."` | `provider/model`, or an expression for a [`Model`] or a name, evaluated once |
 /// | `provider = ".."` | prefix for the model name |
 /// | `client = ..` | a custom [`models::Client`], or a `Result` of one |
 /// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | see [`Parameters`] |
 /// | `parameters = ..` | [`Parameters`] for what the options above do not set |
 /// | `tools(A, b)` | tools that the model may call: types with [`tool`](macro@tool) |
-/// | `run_tools = 5` | runs the tools, with at most this many model calls. Required for `tools` with `response` |
+/// | `run_tools = 5` | runs the tools, with at most 5 model calls. Required for `tools` with `response` |
+
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
 /// | `retry = policy` | [`RetryPolicy`] of the call, in addition to the retries of the transport |
 /// | `fallback = [".."]` | models to use in order if a call fails. They share the parameters except `extra` |

@@ -25,7 +25,7 @@ pub(super) fn of(spec: &Spec, checked: &[Checked]) -> Graph {
             steps.map(|step| (spec.steps[step].name.value.clone(), node(spec, checked, step))).collect();
         match steps.len() {
             1 => steps.remove(0).1,
-            _ => Node::all_of("at once", steps),
+            _ => Node::all_of("parallel", steps),
         }
     });
     let properties: serde_json::Map<_, _> =
