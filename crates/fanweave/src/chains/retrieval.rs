@@ -17,11 +17,11 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
-/// library.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
+/// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
+/// index.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("The moon.")]).model();
-/// let ask = RetrievalQa::new(library, Qa::stuff(model)).chain();
+/// let ask = RetrievalQa::new(index, Qa::stuff(model)).chain();
 /// let answer = ask.invoke("What do tides follow?").await?;
 /// assert_eq!(answer.text, "The moon.");
 /// assert_eq!(answer.sources[0].text, "Tides follow the moon.");
@@ -160,11 +160,11 @@ pub struct ConversationalAnswer {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
-/// library.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
+/// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
+/// index.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("How many turbines has the Rance station?"), Ok("24.")]).model();
-/// let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+/// let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
 /// let history = [("When did the Rance station open?", "In 1966.")];
 /// let answered = talk.invoke(FollowUp::new("How many turbines has it?", history)).await?;
 /// assert_eq!(answered.question, "How many turbines has the Rance station?");
@@ -273,25 +273,24 @@ mod tests {
         "Tides turn every six hours.",
     ];
 
-    async fn library() -> VectorIndex {
-        let library =
-            VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2).threshold(0.2);
-        library.add(FACTS.map(Document::from), &Context::new()).await.unwrap();
-        library
+    async fn index() -> VectorIndex {
+        let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2).threshold(0.2);
+        index.add(FACTS.map(Document::from), &Context::new()).await.unwrap();
+        index
     }
 
-    fn talk(library: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
+    fn talk(index: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
         let qa = Qa::stuff(model.clone()).prompt(prompt("{{ context }}"));
-        Conversational::new(model.clone(), RetrievalQa::new(library, qa))
+        Conversational::new(model.clone(), RetrievalQa::new(index, qa))
             .condense_prompt(prompt("{{ history }}|{{ question }}"))
             .chain()
     }
 
     #[tokio::test]
     async fn five_turns_each_retrieve_their_document() {
-        let library = library().await;
+        let index = index().await;
         let model = Model::new(crate::sim::Sim::writer().without_latency());
-        let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+        let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
         let turns = [
             ("When did the Rance station open?", FACTS[0]),
             ("And how many turbines does the Rance station have?", FACTS[1]),
@@ -312,7 +311,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_history_saves_a_call() {
         let model = Fake::echo().model();
-        let answered = talk(library().await, &model).invoke("When do tides turn?").await.unwrap();
+        let answered = talk(index().await, &model).invoke("When do tides turn?").await.unwrap();
         assert_eq!((answered.question.as_str(), answered.text.as_str()), ("When do tides turn?", FACTS[4]));
     }
 
@@ -320,7 +319,7 @@ mod tests {
     async fn the_history_is_before_the_model_in_either_form() {
         let model = Fake::echo().model();
         let pairs = vec![("tides?".to_owned(), "yes".to_owned())];
-        let answered = talk(library().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
+        let answered = talk(index().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
         assert_eq!(answered.question, "User: tides?\nAssistant: yes|and?");
     }
 
@@ -334,7 +333,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_found_is_an_answer() {
         let model = Fake::echo().model();
-        let answered = talk(library().await, &model).invoke("Zebras?").await.unwrap();
+        let answered = talk(index().await, &model).invoke("Zebras?").await.unwrap();
         assert_eq!((answered.text.as_str(), answered.sources.len()), (super::super::qa::NO_DOCUMENTS, 0));
     }
 
@@ -342,14 +341,14 @@ mod tests {
     async fn only_the_answer_is_streamed() {
         let model = Fake::script([Ok("When do tides turn?"), Ok("every six hours")]).model();
         let history = [("tides?", "yes")];
-        let run = talk(library().await, &model).stream(FollowUp::new("when?", history));
+        let run = talk(index().await, &model).stream(FollowUp::new("when?", history));
         let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
         assert_eq!(pieces, ["every ", "six ", "hours"]);
     }
 
     #[tokio::test]
     async fn many_conversations_are_answered_in_a_batch() {
-        let talk = talk(library().await, &Fake::echo().model());
+        let talk = talk(index().await, &Fake::echo().model());
         let rows = talk.batch(["When do tides turn?", "Tails of comets?"]).collect().await;
         let texts: Vec<_> = rows.into_iter().map(|row| row.unwrap().sources[0].text.clone()).collect();
         assert_eq!(texts, [FACTS[4], FACTS[3]]);

@@ -107,9 +107,9 @@ mod tests {
     #[test]
     fn long_sections_are_split_under_their_headings() {
         let text = "# A\n\nOne two three four five six seven.\n\n# B\n\n```\n# no heading\n```\n";
-        let pieces = Markdown::new(24).split(text);
+        let chunks = Markdown::new(24).split(text);
         assert_eq!(
-            pieces,
+            chunks,
             ["# A\n\nOne two three four", "# A\n\nfive six seven.", "# B\n\n```\n# no heading", "# B\n\n```"]
         );
     }

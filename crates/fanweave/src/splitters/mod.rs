@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn pieces_overlap_by_whole_parts() {
-        let pieces = Splitter::recursive(12).overlap(5).split("one two three four five six");
-        assert_eq!(pieces, ["one two", "two three", "three four", "four five", "five six"]);
+        let chunks = Splitter::recursive(12).overlap(5).split("one two three four five six");
+        assert_eq!(chunks, ["one two", "two three", "three four", "four five", "five six"]);
     }
 
     #[test]
@@ -178,17 +178,17 @@ mod tests {
         // A family, a flag and a letter with two marks: one character each, of up to 25 bytes.
         let text = "👨‍👩‍👧‍👦🇫🇷e\u{301}\u{323}".repeat(20);
         for splitter in [Splitter::recursive(7), Splitter::characters(1, ""), Splitter::tokens(3)] {
-            let pieces = splitter.split(&text);
-            assert!(pieces.iter().flat_map(|piece| piece.graphemes(true)).eq(text.graphemes(true)));
+            let chunks = splitter.split(&text);
+            assert!(chunks.iter().flat_map(|chunk| chunk.graphemes(true)).eq(text.graphemes(true)));
         }
     }
 
     #[test]
     fn tokens_are_obeyed() {
         let text = "word ".repeat(500);
-        let pieces = Splitter::tokens(20).split(&text);
-        assert!(pieces.iter().all(|piece| piece.len().div_ceil(4) <= 20), "{pieces:?}");
-        assert_eq!(pieces.join(" "), text.trim());
+        let chunks = Splitter::tokens(20).split(&text);
+        assert!(chunks.iter().all(|chunk| chunk.len().div_ceil(4) <= 20), "{chunks:?}");
+        assert_eq!(chunks.join(" "), text.trim());
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
     #[test]
     fn a_long_text_is_split_in_time_that_grows_with_its_length() {
         let started = std::time::Instant::now();
-        let pieces = Splitter::recursive(1000).overlap(100).split(&"Tides turn. They rise. ".repeat(20_000));
-        assert!(pieces.len() > 400);
+        let chunks = Splitter::recursive(1000).overlap(100).split(&"Tides turn. They rise. ".repeat(20_000));
+        assert!(chunks.len() > 400);
         assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 
@@ -210,12 +210,12 @@ mod tests {
         fn pieces_fit_are_parts_of_the_text_and_lose_nothing(
             text in "([a-zé👍🏽 ,.\n]|\n\n){0,200}", length in 1usize..40, overlap in 0usize..20,
         ) {
-            let pieces = Splitter::recursive(length).overlap(overlap).split(&text);
+            let chunks = Splitter::recursive(length).overlap(overlap).split(&text);
             let mut from = 0;
-            for piece in &pieces {
-                prop_assert!(piece.graphemes(true).count() <= length);
-                let at = text[from..].find(piece.as_str());
-                prop_assert!(at.is_some(), "{piece:?} is in order");
+            for chunk in &chunks {
+                prop_assert!(chunk.graphemes(true).count() <= length);
+                let at = text[from..].find(chunk.as_str());
+                prop_assert!(at.is_some(), "{chunk:?} is in order");
                 from += at.unwrap();
             }
             let plain = Splitter::recursive(length).split(&text).concat();

@@ -20,9 +20,9 @@ const BATCH_SIZE: usize = 1024;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
 /// let cx = Context::new();
-/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
-/// library.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
-/// let found = library.retrieve("When do bears sleep?", &cx).await?;
+/// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
+/// index.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
+/// let found = index.retrieve("When do bears sleep?", &cx).await?;
 /// assert_eq!(found[0].text, "Bears sleep in winter.");
 /// # Ok(())
 /// # }
@@ -179,48 +179,48 @@ mod tests {
     use crate::stores::MemoryStore;
     use crate::words::HashEmbedder;
 
-    async fn library(texts: &[&str]) -> VectorIndex {
-        let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
+    async fn index(texts: &[&str]) -> VectorIndex {
+        let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
         let documents: Vec<_> = texts.iter().map(|text| Document::from(*text)).collect();
-        library.add(documents, &Context::new()).await.unwrap();
-        library
+        index.add(documents, &Context::new()).await.unwrap();
+        index
     }
 
-    async fn found(library: VectorIndex, question: &str) -> Vec<String> {
-        let documents = library.retrieve(question, &Context::new()).await.unwrap();
+    async fn found(index: VectorIndex, question: &str) -> Vec<String> {
+        let documents = index.retrieve(question, &Context::new()).await.unwrap();
         documents.into_iter().map(|document| document.text).collect()
     }
 
     #[tokio::test]
     async fn duplicate_documents_are_stored_once() {
-        let library = library(&["tides turn", "bears sleep", "tides turn"]).await;
-        assert_eq!(library.store().count(&Context::new()).await.unwrap(), 2);
+        let index = index(&["tides turn", "bears sleep", "tides turn"]).await;
+        assert_eq!(index.store().count(&Context::new()).await.unwrap(), 2);
     }
 
     #[tokio::test]
     async fn a_threshold_drops_dissimilar_documents() {
-        let library = library(&["tides turn", "bears sleep"]).await;
-        assert_eq!(found(library.clone(), "tides").await.len(), 2);
-        assert_eq!(found(library.clone().threshold(0.5), "tides").await, ["tides turn"]);
-        assert!(found(library.threshold(0.5), "comets").await.is_empty());
+        let index = index(&["tides turn", "bears sleep"]).await;
+        assert_eq!(found(index.clone(), "tides").await.len(), 2);
+        assert_eq!(found(index.clone().threshold(0.5), "tides").await, ["tides turn"]);
+        assert!(found(index.threshold(0.5), "comets").await.is_empty());
     }
 
     #[tokio::test]
     async fn diverse_hits_drop_near_duplicates() {
         let texts = ["tides turn twice", "tides turn twice daily", "tides follow moon", "bears sleep"];
-        let library = library(&texts).await.limit(2);
+        let index = index(&texts).await.limit(2);
         let question = "tides turn twice moon";
-        assert_eq!(found(library.clone(), question).await, texts[..2]);
-        let diverse = library.diverse(NonZeroUsize::new(4).unwrap(), 0.5);
+        assert_eq!(found(index.clone(), question).await, texts[..2]);
+        let diverse = index.diverse(NonZeroUsize::new(4).unwrap(), 0.5);
         assert_eq!(found(diverse, question).await, [texts[0], texts[2]]);
     }
 
     #[tokio::test]
     async fn a_filter_applies_to_searches() {
-        let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
+        let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
         let documents = (0..10).map(|n| Document::new("tides").with("n", n));
-        library.add(documents, &Context::new()).await.unwrap();
-        let found = library.filter(Filter::eq("n", 7)).search("tides", &Context::new()).await.unwrap();
+        index.add(documents, &Context::new()).await.unwrap();
+        let found = index.filter(Filter::eq("n", 7)).search("tides", &Context::new()).await.unwrap();
         assert_eq!((found.len(), &found[0].document.metadata["n"]), (1, &7.into()));
     }
 }

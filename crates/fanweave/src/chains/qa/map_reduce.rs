@@ -2,7 +2,7 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Answer, Parts, Question, SEPARATOR, Said, join};
+use super::{Answer, CallOutput, Parts, Question, SEPARATOR, join};
 use crate::{Chain, Context, Error, ErrorKind, Prompt, Result, Usage, Vars, prompt, vars};
 
 /// The default prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for each document.
@@ -56,8 +56,8 @@ impl MapReduce {
         let Question { question, documents } = question;
         let quiet = &cx.without_deltas();
         let mut usage = Usage::default();
-        let said = parts.call_each(&self.map, &question, &documents, quiet).await?;
-        let mut found: Vec<_> = said.into_iter().map(|said| note(&mut usage, said)).collect();
+        let output = parts.call_each(&self.map, &question, &documents, quiet).await?;
+        let mut found: Vec<_> = output.into_iter().map(|output| note(&mut usage, output)).collect();
 
         let mut round = 0;
         while parts.tokens(&join(found.iter().map(String::as_str))) > parts.max_tokens {
@@ -69,8 +69,8 @@ impl MapReduce {
         }
 
         let context = join(found.iter().map(String::as_str));
-        let said = parts.call(&self.reduce, vars! { question: question, context: context }, cx).await?;
-        let text = note(&mut usage, said);
+        let output = parts.call(&self.reduce, vars! { question: question, context: context }, cx).await?;
+        let text = note(&mut usage, output);
         Ok(Answer { text, sources: documents, usage, ..Answer::default() })
     }
 
@@ -96,8 +96,8 @@ impl MapReduce {
         }
         let calls: Vec<_> =
             groups.into_iter().map(|group| self.shorten(parts, question, group, cx)).collect();
-        let said = stream::iter(calls).buffered(parts.concurrency.get());
-        said.map_ok(|said| note(usage, said)).try_collect().await
+        let output = stream::iter(calls).buffered(parts.concurrency.get());
+        output.map_ok(|output| note(usage, output)).try_collect().await
     }
 
     /// Shortens a group to one text. A single text needs no call.
@@ -107,18 +107,18 @@ impl MapReduce {
         question: &str,
         mut group: Vec<String>,
         cx: &Context,
-    ) -> Result<Said> {
+    ) -> Result<CallOutput> {
         if group.len() == 1 {
-            return Ok(Said { text: group.remove(0), usage: Usage::default() });
+            return Ok(CallOutput { text: group.remove(0), usage: Usage::default() });
         }
         let vars = vars! { question: question, context: join(group.iter().map(String::as_str)) };
         parts.call(&self.collapse, vars, cx).await.map_err(|error| error.with_step("collapse"))
     }
 }
 
-fn note(usage: &mut Usage, said: Said) -> String {
-    *usage += said.usage;
-    said.text
+fn note(usage: &mut Usage, output: CallOutput) -> String {
+    *usage += output.usage;
+    output.text
 }
 
 /// Groups adjacent texts so that each group fits into a prompt.

@@ -32,13 +32,13 @@ impl Default for MapRerank {
 impl MapRerank {
     pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
         let Question { question, mut documents } = question;
-        let said = parts.call_each(&self.prompt, &question, &documents, &cx.without_deltas()).await?;
+        let output = parts.call_each(&self.prompt, &question, &documents, &cx.without_deltas()).await?;
 
         let mut answer = Answer::default();
         let mut best = None;
-        for (index, said) in said.into_iter().enumerate() {
-            answer.usage += said.usage;
-            match scored(&said.text) {
+        for (index, output) in output.into_iter().enumerate() {
+            answer.usage += output.usage;
+            match scored(&output.text) {
                 Some((text, score)) if answer.score.is_none_or(|highest| score > highest) => {
                     answer.text = text.to_owned();
                     answer.score = Some(score);
@@ -48,7 +48,7 @@ impl MapRerank {
                 None => {
                     answer
                         .skipped
-                        .push(Skipped { document: index, answer: excerpt(&said.text, MAX_EXCERPT_BYTES) });
+                        .push(Skipped { document: index, answer: excerpt(&output.text, MAX_EXCERPT_BYTES) });
                 }
             }
         }

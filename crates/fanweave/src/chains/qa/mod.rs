@@ -298,10 +298,10 @@ impl Runnable for Qa {
 
 impl Parts {
     /// One call of the model. Its deltas are emitted to `cx`.
-    async fn call(&self, prompt: &Chain<Vars, Prompt>, vars: Vars, cx: &Context) -> Result<Said> {
+    async fn call(&self, prompt: &Chain<Vars, Prompt>, vars: Vars, cx: &Context) -> Result<CallOutput> {
         let prompt = prompt.run(vars, &cx.without_deltas()).await?;
         let message = self.model.run(prompt, cx).await?;
-        Ok(Said::from(message))
+        Ok(CallOutput::from(message))
     }
 
     /// One concurrent call for each document. Results are in the order of the documents.
@@ -311,7 +311,7 @@ impl Parts {
         question: &str,
         documents: &[Document],
         cx: &Context,
-    ) -> Result<Vec<Said>> {
+    ) -> Result<Vec<CallOutput>> {
         self.check_documents(documents)?;
         let calls: Vec<_> = documents
             .iter()
@@ -328,9 +328,9 @@ impl Parts {
         index: usize,
         document: &Document,
         cx: &Context,
-    ) -> Result<Said> {
-        let said = self.call(prompt, vars! { question: question, context: document.text }, cx).await;
-        said.map_err(|error| error.with_step(about(index, document)))
+    ) -> Result<CallOutput> {
+        let output = self.call(prompt, vars! { question: question, context: document.text }, cx).await;
+        output.map_err(|error| error.with_step(about(index, document)))
     }
 
     fn tokens(&self, text: &str) -> usize {
@@ -361,12 +361,12 @@ impl Parts {
 }
 
 /// The text and the token usage of one call.
-struct Said {
+struct CallOutput {
     text: String,
     usage: Usage,
 }
 
-impl From<Message> for Said {
+impl From<Message> for CallOutput {
     fn from(message: Message) -> Self {
         Self { usage: message.usage(), text: message.into_text() }
     }

@@ -45,10 +45,10 @@ impl Refine {
                 (&self.refine, vars! { question: question, context: document.text, answer: answer.text })
             };
             let is_last = index + 1 == documents.len();
-            let said = parts.call(prompt, vars, if is_last { cx } else { &quiet }).await;
-            let said = said.map_err(|error| error.with_step(about(index, document)))?;
-            answer.text = said.text;
-            answer.usage += said.usage;
+            let output = parts.call(prompt, vars, if is_last { cx } else { &quiet }).await;
+            let output = output.map_err(|error| error.with_step(about(index, document)))?;
+            answer.text = output.text;
+            answer.usage += output.usage;
         }
         answer.sources = documents;
         Ok(answer)

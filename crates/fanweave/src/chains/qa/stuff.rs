@@ -34,7 +34,7 @@ impl Stuff {
             || format!("the {} documents together have", documents.len()),
             "retrieve fewer, raise `max_tokens`, or use `map_reduce`",
         )?;
-        let said = parts.call(&self.prompt, vars! { question: question, context: context }, cx).await?;
-        Ok(Answer { text: said.text, sources: documents, usage: said.usage, ..Answer::default() })
+        let output = parts.call(&self.prompt, vars! { question: question, context: context }, cx).await?;
+        Ok(Answer { text: output.text, sources: documents, usage: output.usage, ..Answer::default() })
     }
 }
