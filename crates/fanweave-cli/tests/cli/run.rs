@@ -134,7 +134,7 @@ fn the_cells_of_a_table_are_read_as_what_the_inputs_are() {
     folder.run(&["run", "chain.yaml", "--rows", "rows.csv", "-o", "out.jsonl"]).expect_code(3);
     let rows = folder.rows("out.jsonl");
     assert_eq!(rows[0]["answer"], serde_json::json!(["x67", "y67"]), "{}", rows[0]);
-    assert_eq!(rows[1]["error"]["message"], "the input `n` is a number, and `many` is none", "{}", rows[1]);
+    assert_eq!(rows[1]["error"]["message"], "the input `n` must be a number, got `many`", "{}", rows[1]);
     folder.write("rows.jsonl", "{\"n\": 5, \"list\": [\"x\"], \"word\": \"7\"}\n");
     folder.run(&["run", "chain.yaml", "--rows", "rows.jsonl", "-o", "of-json.jsonl"]).expect_code(0);
     assert_eq!(folder.rows("of-json.jsonl")[0]["answer"], serde_json::json!(["x6!7"]));
@@ -261,7 +261,7 @@ fn answers_are_remembered_where_a_cache_is_named() {
     folder.write("letter.db", "this is a letter");
     let wrong = [&ask[..7], &["letter.db"]].concat();
     let ran = folder.run(&wrong).expect_code(2);
-    assert!(ran.stderr.contains("letter.db is no store"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("letter.db is not a database"), "{}", ran.stderr);
 }
 
 #[test]
