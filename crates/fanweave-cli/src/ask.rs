@@ -41,7 +41,7 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
         if args.json {
             print_json(&answer, prompt, &cx).await
         } else {
-            print_pieces(&answer, prompt, &cx).await
+            print_deltas(&answer, prompt, &cx).await
         }
     };
     cuts.tell();
@@ -65,9 +65,8 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
         }
     }
     if parts.is_empty() {
-        return Err(
-            Failure::usage("nothing is asked").with_hint("write the question after the flags, or pipe it in")
-        );
+        return Err(Failure::usage("no prompt given")
+            .with_hint("pass the prompt as an argument or on standard input"));
     }
     let prompt = Prompt::from(parts.join("\n\n"));
     match &args.system {
@@ -76,7 +75,7 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     }
 }
 
-async fn print_pieces(
+async fn print_deltas(
     answer: &Chain<Prompt, Message>,
     prompt: Prompt,
     cx: &Context,

@@ -37,11 +37,11 @@ pub(crate) struct Terms<'a> {
 /// The model that the flags describe.
 pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
     let Terms { key_env, keep_raw, dry, budget, history } = terms;
-    // A chain file may use the aliases of the settings too.
+    // Resolved here as well: chain files may use the aliases of the configuration.
     let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     if dry {
-        // All that can be wrong with a model but its key.
+        // Validates everything about the model except its key.
         let real = match simulated {
             true => fanweave::model(name)?,
             false => {
@@ -60,7 +60,7 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
     let (model, server) = if simulated && plain {
         (fanweave::model(name)?, None)
     } else if simulated {
-        // Limits, timeouts and retries belong to the network: let the simulated model have one.
+        // Limits, timeouts and retries are part of the transport: run the simulated model behind a server.
         fanweave::model(name)?;
         let server = serve()?;
         let name = format!("openai/{name}");
@@ -74,7 +74,7 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
         None => model,
     };
     let model = match &args.cache {
-        // Wait here: nothing can begin without it.
+        // Blocks here: no call can start without the cache.
         Some(path) => model.cached(fanweave::blocking::wait(SqliteCache::open(path))?),
         None => model,
     };
@@ -86,8 +86,9 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
 }
 
 pub(crate) fn no_model() -> Failure {
-    Failure::usage("no model is given")
-        .with_hint("add --model, as in --model openai/gpt-5-mini, or --model sim/writer to try without a key")
+    Failure::usage("no model given").with_hint(
+        "add --model, such as --model openai/gpt-5-mini, or --model sim/writer to try without an API key",
+    )
 }
 
 /// A server of one's own may call its models what it likes.
@@ -111,9 +112,9 @@ pub(crate) fn batch_api(
     let name = args.model.as_deref().ok_or_else(no_model)?;
     if name.starts_with("sim/") && args.base_url.is_none() {
         return Err(Failure::usage(format!(
-            "--via batch-api: {name} is simulated in this process, and has none"
+            "--via batch-api: {name} is simulated in this process, without a batch API"
         ))
-        .with_hint("start `fanweave sim`, and name it with --base-url"));
+        .with_hint("start `fanweave sim` and pass its URL as --base-url"));
     }
     let name = with_vendor(name, args);
     let key = own_or_kept(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
@@ -150,7 +151,7 @@ fn build(
 /// The key that was given, or the one that is kept for the provider. None is kept for an address of the caller's.
 fn own_or_kept(name: &str, base_url: Option<&str>, key: Option<String>) -> Result<Option<String>, Failure> {
     match (key, base_url) {
-        (None, None) => secrets::kept(name),
+        (None, None) => secrets::stored(name),
         (key, _) => Ok(key),
     }
 }
@@ -197,8 +198,8 @@ pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
         return Ok(path.to_owned());
     }
     let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))?;
-    // What some editors begin a file with is no part of its text.
+        .map_err(|e| Failure::usage(format!("{flag}: cannot read {path}: {e}")))?;
+    // Some editors start a file with a byte order mark.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 

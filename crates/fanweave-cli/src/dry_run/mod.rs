@@ -1,4 +1,4 @@
-//! `--dry-run`: what would be asked, how much it may take and cost. Nothing is called.
+//! `--dry-run`: shows prompts and estimates time, tokens and cost without making calls.
 
 pub(crate) mod chain;
 pub(crate) mod rows;
@@ -15,13 +15,13 @@ use crate::args::{ModelArgs, Via};
 use crate::cost::{dollars, through};
 use crate::progress::{rounded, short};
 
-/// Most bytes that are shown of a message.
-const MESSAGE: usize = 2_000;
+/// Maximum bytes of a message to show.
+const MAX_MESSAGE_BYTES: usize = 2_000;
 
 /// The last line of every dry run.
-const END: &str = "nothing was called\n";
+const END: &str = "no calls were made\n";
 
-/// A model that answers at once as a simulated one does, in the name of another.
+/// A simulated model without latency, under the name of the model that it replaces.
 pub(crate) fn stand_in(name: &str) -> Model {
     struct StandIn {
         name: String,
@@ -52,8 +52,8 @@ fn show(text: &mut String, indent: &str, prompt: &Prompt) {
             Role::Tool => "tool",
             _ => "user",
         };
-        let said = excerpt(&message.text(), MESSAGE).replace('\n', &format!("\n{indent}  "));
-        let _ = writeln!(text, "{indent}{role}: {said}");
+        let shown = excerpt(&message.text(), MAX_MESSAGE_BYTES).replace('\n', &format!("\n{indent}  "));
+        let _ = writeln!(text, "{indent}{role}: {shown}");
     }
 }
 
@@ -77,7 +77,7 @@ fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) ->
         })
     };
     let times = accounts.iter().flat_map(|(requests, tokens)| {
-        // The first request waits for nobody.
+        // The first request does not wait.
         [by(requests - 1.0, rpm, "request"), by(*tokens, limits.tpm, "token")]
     });
     match times.flatten().filter(|(seconds, _)| *seconds > 0.0).max_by(|a, b| a.0.total_cmp(&b.0)) {
@@ -98,7 +98,7 @@ fn cost(model: &str, how: &str, usage: Usage, prices: &Prices, via: Via) -> Stri
             prices.date()
         ),
         None => {
-            format!("cost: unknown with {model}: no price as of {}; give one with --prices\n", prices.date())
+            format!("cost: unknown with {model}: no price as of {}; add one with --prices\n", prices.date())
         }
     }
 }

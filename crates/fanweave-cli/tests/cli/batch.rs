@@ -250,7 +250,7 @@ fn the_summary_is_told_to_programs_too() {
     let again = summary(folder.batch(&url, &["--json"]).expect_code(0));
     assert_eq!(again["resumed"], 4);
     let both = folder.run(&["batch", "in.jsonl", "-o", "-", "-m", "sim/echo", "--json"]).expect_code(2);
-    assert!(both.stderr.contains("the answers go to stdout already"), "{}", both.stderr);
+    assert!(both.stderr.contains("--json cannot be used with output to stdout"), "{}", both.stderr);
     folder.write("chain.yaml", "steps: { a: { prompt: '{{ inputs.topic }}' } }\ninputs: { topic: x }\n");
     let rows = ["run", "chain.yaml", "-m", "sim/echo", "--rows", "topics.txt", "-o", "chain.jsonl", "--json"];
     folder.write("topics.txt", "tides\n");
@@ -345,10 +345,10 @@ fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
     assert_all_answered(&folder.rows("out.jsonl"), 40);
     assert_eq!(ran.stderr, "", "no note is an error");
 
-    // Where nobody is left, the error is told and the run stops.
+    // Without a remaining model, the run stops with the error.
     let (_, ran) = run("openai/echo", ["sk-canary-111111", "sk-canary-222222"], &[]);
     let ran = ran.expect_code(1);
-    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows are left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows remaining"), "{}", ran.stderr);
 }
 
 #[test]
