@@ -1,4 +1,4 @@
-//! `fanweave ask`: one question, its answer as it arrives.
+//! `fanweave ask`: sends a prompt and streams the answer.
 
 use std::io::{IsTerminal, Read, Write};
 use std::sync::Arc;
@@ -44,16 +44,16 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
             print_deltas(&answer, prompt, &cx).await
         }
     };
-    cuts.tell();
+    cuts.report();
     done
 }
 
-/// The words of the command line, then what comes on stdin.
+/// The prompt: the arguments, followed by standard input.
 fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     let mut parts = Vec::new();
-    let words = args.prompt.join(" ");
-    if !words.trim().is_empty() {
-        parts.push(words);
+    let arguments = args.prompt.join(" ");
+    if !arguments.trim().is_empty() {
+        parts.push(arguments);
     }
     if !std::io::stdin().is_terminal() {
         let mut piped = String::new();

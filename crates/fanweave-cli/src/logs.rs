@@ -47,7 +47,8 @@ impl History {
         }
     }
 
-    /// Waits until all records are written or a signal arrives. Failures are reported as a note, not as an error.
+    /// Waits until all records are written or a signal arrives. Failures are reported as a note, not as an
+    /// error.
     pub(crate) async fn end(self) {
         let Some((log, sink)) = self.open else { return };
         tokio::select! {

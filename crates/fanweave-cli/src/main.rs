@@ -94,8 +94,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// What panics is caught, and said as the error that it is: of a row, of a file, or of this program. With `RUST_BACKTRACE`
-/// in the environment it says where, too.
+/// Silences the panic hook: panics are caught and reported as errors of a row, a file or the program. With
+/// `RUST_BACKTRACE` set, the default hook prints the location.
 fn quiet_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|_| {}));

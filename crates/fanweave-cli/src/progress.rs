@@ -165,7 +165,8 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
     lines.iter().map(|line| clip(&format!(" {line}"), width)).collect::<Vec<_>>().join("\n")
 }
 
-/// Cost, limits and their usage, and rejected requests, totalled over all accounts. `None` if nothing is known.
+/// Cost, limits and their usage, and rejected requests, totalled over all accounts. `None` if nothing is
+/// known.
 fn limits_text(now: &Snapshot, accounts: &[AccountState]) -> Option<String> {
     let used: Vec<_> =
         accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0).collect();

@@ -91,7 +91,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                 () = stop::signal() => Ok(Exit::Interrupted),
             };
             if !args.quiet {
-                cuts.tell();
+                cuts.report();
             }
             done
         }
@@ -259,7 +259,7 @@ async fn each_row(
         fail_if_done: args.fail_if_done,
         stopping: "stopping: no new rows, waiting for requests in flight (press Ctrl-C again to exit immediately)",
     };
-    // Each step has a single model: no lane can be disabled, so there are no notes.
+    // Each step has a single model: no lane can be disabled, and no notes are sent.
     let (_, mut notes) = mpsc::unbounded_channel();
     watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
 }

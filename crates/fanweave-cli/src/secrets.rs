@@ -1,6 +1,7 @@
-//! Keys that are kept in a file, or in the keyring of the system, for those who do not want them in their environment.
+//! API keys stored in a file or in the system keyring.
 //!
-//! A key of the environment comes first. A kept one goes to its provider's own address alone: with `--base-url` none is sent.
+//! A key in the environment takes precedence. A stored key is only sent to its provider's own URL: with
+//! `--base-url`, none is sent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,26 +18,26 @@ use crate::exit::{Exit, Failure};
 use crate::out::{print, tell};
 use crate::{keyring, keys, stop};
 
-/// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
+/// Maximum length of a key. Source: the longest keys of providers are tokens of a few KiB.
 const MAX_KEY_BYTES: usize = 16 * 1024;
 
 /// The keys of providers.
 type Keys = BTreeMap<String, StoredKey>;
 
-/// Where a key is.
+/// A stored key, or its location.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum StoredKey {
-    /// In the file itself.
+    /// The key is in the file.
     Here(String),
-    /// In another place, and the file says in which.
+    /// The key is stored elsewhere; the file has the location.
     Elsewhere { r#in: KeyLocation },
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum KeyLocation {
-    /// The keyring of the system.
+    /// The system keyring.
     Keyring,
 }
 
@@ -211,8 +212,8 @@ fn read(path: &Path) -> Result<Keys, Failure> {
         .map_err(|_| Failure::usage(format!("{shown}: must be a JSON object of providers and keys")))
 }
 
-/// Waits until no other process changes the keys, and keeps others waiting until it is dropped: two that read the file at
-/// once would each write it without the other's key. Where the system cannot lock a folder nobody waits.
+/// Locks the folder of the keys until the returned file is dropped: of two concurrent writers, one would
+/// overwrite the other's key. Does not lock if the system cannot lock folders.
 fn lock(path: &Path) -> Option<fs::File> {
     let folder = fs::File::open(path.parent()?).ok()?;
     folder.lock().ok().map(|()| folder)
@@ -227,7 +228,7 @@ fn not_stored(path: &Path, error: &std::io::Error) -> Failure {
     Failure::new(format!("{}: cannot store the key: {error}", path.display()))
 }
 
-/// Replaces the file as a whole: nobody else may read it at any moment. A link to it stays one.
+/// Replaces the file atomically, readable only by the user. A symbolic link is kept.
 fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let folder = path.parent().expect("the file is in a folder of its own");

@@ -1,4 +1,4 @@
-//! Lanes whose providers are failing.
+//! Tests of lanes whose providers are failing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +10,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{Lane, Lanes, Spread, Spreading};
 
-/// A model whose provider fails for some seconds, as the transport treats it: calls with alternatives are probes or fail.
+/// A model whose provider fails for some seconds. Like the transport, it fails calls with alternatives
+/// immediately.
 struct Vendor {
     name: &'static str,
     began: Instant,

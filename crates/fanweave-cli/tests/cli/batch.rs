@@ -559,7 +559,7 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
         folder.run(&[&words[..], more].concat()).expect_code(0).stdout
     };
     // The first request of an account waits for nobody.
-    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request a minute\n"));
+    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request per minute\n"));
     let keys = dry(&["openai/gpt-5", "--key-env", "A", "--key-env", "B"]);
     assert!(keys.contains("\ntime: at least 2m at"), "{keys}");
     assert_eq!(keys.matches("\ncost: ").count(), 1, "{keys}");
@@ -574,5 +574,5 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
          b: { prompt: b, model: openai/gpt-5-mini }\n",
     );
     let chain = folder.run(&["run", "chain.yaml", "--dry-run", "--rpm", "1"]).expect_code(0).stdout;
-    assert!(chain.contains("\ntime: at least 2m at 1 request a minute\n"), "{chain}");
+    assert!(chain.contains("\ntime: at least 2m at 1 request per minute\n"), "{chain}");
 }
