@@ -66,10 +66,10 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn an_answer_that_was_cut_is_told_from_one_that_is_whole() {
+fn a_truncated_answer_is_reported() {
     let folder = Folder::new();
     let ask = ["ask", "-m", "sim/echo", "--max-tokens", "2", "one two three four five six seven eight"];
-    let note = "note: the answer was cut at the token limit: raise --max-tokens\n";
+    let note = "note: the answer was truncated at the token limit: raise --max-tokens\n";
     let ran = folder.run(&ask).expect_code(0);
     assert_eq!(ran.stderr, note);
     assert_eq!(folder.run(&[&ask[..], &["--json"]].concat()).expect_code(0).stderr, note);
@@ -80,7 +80,7 @@ fn an_answer_that_was_cut_is_told_from_one_that_is_whole() {
          all: { template: \"{{ steps.part.output | join('\\n') }}\" }\n",
     );
     let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(0);
-    let note = "note: 2 answers of part were cut at the token limit: raise `max_tokens` of the step, ";
+    let note = "note: 2 answers of part were truncated at the token limit: raise `max_tokens` of the step, ";
     assert!(ran.stderr.starts_with(note), "{}", ran.stderr);
     let quiet = folder.run(&["run", "chain.yaml", "-m", "sim/echo", "--quiet"]).expect_code(0);
     assert_eq!(quiet.stderr, "");

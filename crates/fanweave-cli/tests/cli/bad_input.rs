@@ -160,7 +160,7 @@ fn an_unreachable_server() {
     ];
     // It may be there again soon: no row fails for it, unless nothing is to be waited for.
     let said = batch_in(&folder, &[&args[..], &["1s"]].concat());
-    assert!(said.starts_with("exit 5") && said.contains("stopped with 3 rows left"), "{said}");
+    assert!(said.starts_with("exit 5") && said.contains("stopped with 3 rows remaining"), "{said}");
     assert!(said.contains("cannot connect to 127.0.0.1:1") && said.contains("resume with"), "{said}");
     let said = batch_in(&folder, &[&args[..], &["0s", "--retries", "0"]].concat());
     assert!(said.starts_with("exit 3"), "{said}");
@@ -301,7 +301,7 @@ fn a_summary_of_a_dry_run_is_not_promised() {
 fn a_temperature_that_is_none() {
     for wrong in ["nan", "-1", "2.1", "inf", "warm"] {
         let said = batch(&[&["in.jsonl", "--temperature", wrong], &OUT[..]].concat());
-        assert!(said.starts_with("exit 2") && said.contains("is no temperature from 0 to 2"), "{said}");
+        assert!(said.starts_with("exit 2") && said.contains("must be a number from 0 to 2"), "{said}");
     }
     assert!(batch(&[&["in.jsonl", "--temperature", "2"], &OUT[..]].concat()).starts_with("exit 0"));
 }
@@ -315,7 +315,7 @@ fn an_empty_prompt_is_not_paid_for() {
         assert!(said.starts_with("exit 2") && said.contains("--prompt: the template is empty"), "{said}");
     }
     let ran = folder.run(&["ask", "-m", "sim/echo", ""]).expect_code(2);
-    assert!(ran.stderr.contains("nothing is asked"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no prompt given"), "{}", ran.stderr);
 }
 
 #[test]
@@ -329,5 +329,5 @@ fn a_dry_run_refuses_what_the_run_would_refuse() {
     assert!(ran.stderr.contains("the price of openai/unheard-of, which is unknown"), "{}", ran.stderr);
     let via = ["in.jsonl", "--dry-run", "--via", "batch-api", "-o", "out.jsonl", "-m", "openai/a,openai/b"];
     let said = batch_in(&folder, &via);
-    assert!(said.contains("--via batch-api takes one model and one key"), "{said}");
+    assert!(said.contains("--via batch-api supports only one model and one key"), "{said}");
 }

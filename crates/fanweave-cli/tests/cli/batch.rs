@@ -250,7 +250,7 @@ fn the_summary_is_told_to_programs_too() {
     let again = summary(folder.batch(&url, &["--json"]).expect_code(0));
     assert_eq!(again["resumed"], 4);
     let both = folder.run(&["batch", "in.jsonl", "-o", "-", "-m", "sim/echo", "--json"]).expect_code(2);
-    assert!(both.stderr.contains("the answers go to stdout already"), "{}", both.stderr);
+    assert!(both.stderr.contains("--json cannot be used with output to stdout"), "{}", both.stderr);
     folder.write("chain.yaml", "steps: { a: { prompt: '{{ inputs.topic }}' } }\ninputs: { topic: x }\n");
     let rows = ["run", "chain.yaml", "-m", "sim/echo", "--rows", "topics.txt", "-o", "chain.jsonl", "--json"];
     folder.write("topics.txt", "tides\n");
@@ -345,10 +345,10 @@ fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
     assert_all_answered(&folder.rows("out.jsonl"), 40);
     assert_eq!(ran.stderr, "", "no note is an error");
 
-    // Where nobody is left, the error is told and the run stops.
+    // Without a remaining model, the run stops with the error.
     let (_, ran) = run("openai/echo", ["sk-canary-111111", "sk-canary-222222"], &[]);
     let ran = ran.expect_code(1);
-    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows are left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows remaining"), "{}", ran.stderr);
 }
 
 #[test]
@@ -559,7 +559,7 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
         folder.run(&[&words[..], more].concat()).expect_code(0).stdout
     };
     // The first request of an account waits for nobody.
-    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request a minute\n"));
+    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request per minute\n"));
     let keys = dry(&["openai/gpt-5", "--key-env", "A", "--key-env", "B"]);
     assert!(keys.contains("\ntime: at least 2m at"), "{keys}");
     assert_eq!(keys.matches("\ncost: ").count(), 1, "{keys}");
@@ -574,5 +574,5 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
          b: { prompt: b, model: openai/gpt-5-mini }\n",
     );
     let chain = folder.run(&["run", "chain.yaml", "--dry-run", "--rpm", "1"]).expect_code(0).stdout;
-    assert!(chain.contains("\ntime: at least 2m at 1 request a minute\n"), "{chain}");
+    assert!(chain.contains("\ntime: at least 2m at 1 request per minute\n"), "{chain}");
 }

@@ -76,7 +76,7 @@ fn a_variable_that_is_empty_says_nothing() {
     let said = run(&folder, &empty, &["ask", "Hello."]).expect_code(0).stdout;
     assert!(said.contains("Hello."), "{said}");
     let none = run(&with("", ""), &empty, &["ask", "Hello."]).expect_code(2);
-    assert!(none.stderr.contains("no model is given"), "{}", none.stderr);
+    assert!(none.stderr.contains("no model given"), "{}", none.stderr);
 }
 
 #[test]
@@ -95,27 +95,23 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
     for (project, user, wanted) in [
         ("", "rmp = 3\n", &["config.toml", "line 1", "did you mean `rpm`?"][..]),
         ("", "rpm = 0\n", &["config.toml", "line 1"]),
-        ("temperature = 77.0\n", "", &["fanweave.toml", "temperature: 77 is no temperature from 0 to 2"]),
-        ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["timeout", "is not a duration"]),
-        ("outage-timeout = 'soon'\n", "", &["outage-timeout", "is not a duration"]),
+        ("temperature = 77.0\n", "", &["fanweave.toml", "`temperature` must be a number from 0 to 2"]),
+        ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["`timeout` must be a duration"]),
+        ("outage-timeout = 'soon'\n", "", &["`outage-timeout` must be a duration"]),
         ("model = 'sim/echo\n", "", &["fanweave.toml", "line 1"]),
-        ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is no setting of a project"]),
-        (
-            "openai_api_key = 'sk-canary-1'\n",
-            "",
-            &["line 1: a key does not belong here", "fanweave keys set"],
-        ),
-        ("", "GROQ_API_KEY = 'gsk-canary-1'\n", &["line 1: a key does not belong here"]),
-        ("", "model = { apiKey = 'canary-1' }\n", &["line 1: a key does not belong here"]),
-        ("", "\nmodel = 'sk-canary-1'\n", &["line 2: a key does not belong here"]),
-        ("", "MYKEY = 'canary-1'\n", &["line 1: a key does not belong here"]),
-        ("", "OPENAI_API_KEY: canary-1\n", &["line 1: a key does not belong here"]),
-        ("", "model: sk-canary-1\n", &["line 1: a key does not belong here"]),
-        ("", "[api-keys]\ngroq = 'canary-1'\n", &["line 1: a key does not belong here"]),
-        ("", "[aliases]\nOPENAIKEY = 'canary-1'\n", &["line 2: a key does not belong here"]),
-        ("", "[aliases]\nkey2 = 'canary-1'\n", &["line 2: a key does not belong here"]),
-        ("", "aliases = { key = 'canary-1', a = 'sim/echo' }\n", &["line 1: a key does not belong here"]),
-        ("", "aliases = { a = 'sim/echo', key = 'canary/1' }\n", &["line 1: a key does not belong here"]),
+        ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is not allowed in a project file"]),
+        ("openai_api_key = 'sk-canary-1'\n", "", &["line 1: API keys are not allowed", "fanweave keys set"]),
+        ("", "GROQ_API_KEY = 'gsk-canary-1'\n", &["line 1: API keys are not allowed"]),
+        ("", "model = { apiKey = 'canary-1' }\n", &["line 1: API keys are not allowed"]),
+        ("", "\nmodel = 'sk-canary-1'\n", &["line 2: API keys are not allowed"]),
+        ("", "MYKEY = 'canary-1'\n", &["line 1: API keys are not allowed"]),
+        ("", "OPENAI_API_KEY: canary-1\n", &["line 1: API keys are not allowed"]),
+        ("", "model: sk-canary-1\n", &["line 1: API keys are not allowed"]),
+        ("", "[api-keys]\ngroq = 'canary-1'\n", &["line 1: API keys are not allowed"]),
+        ("", "[aliases]\nOPENAIKEY = 'canary-1'\n", &["line 2: API keys are not allowed"]),
+        ("", "[aliases]\nkey2 = 'canary-1'\n", &["line 2: API keys are not allowed"]),
+        ("", "aliases = { key = 'canary-1', a = 'sim/echo' }\n", &["line 1: API keys are not allowed"]),
+        ("", "aliases = { a = 'sim/echo', key = 'canary/1' }\n", &["line 1: API keys are not allowed"]),
     ] {
         let ran = run(&with(project, user), &[], &["ask", "Hello."]).expect_code(2);
         for text in wanted {

@@ -22,7 +22,7 @@ fn a_question_is_answered_from_the_documents_with_its_sources() {
         ["ask", "--docs", "notes.db", "-m", "sim/writer", "--top", "1", "When did the Rance station open?"];
     let ran = folder.run(&args).expect_code(0);
     assert_eq!(ran.stdout, "The Rance station opened in 1966.\n");
-    assert_eq!(ran.stderr.trim(), "from docs/rance.md");
+    assert_eq!(ran.stderr.trim(), "sources: docs/rance.md");
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn a_document_that_changes_is_replaced() {
     let told = folder.run(&["index", "docs/rance.md", "--store", "notes.db", "--json"]).expect_code(0).stdout;
     assert!(told.contains("\"files\":1") && told.contains("\"store\":\"notes.db\""), "{told}");
     let ran = folder.run(&["index", "docs/rance.md", "--store", "notes.db"]).expect_code(0);
-    assert_eq!(ran.stderr.trim(), "indexed 1 piece of 1 file in notes.db");
+    assert_eq!(ran.stderr.trim(), "indexed 1 chunk of 1 file in notes.db");
     let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "When did the Rance station open?"];
     assert_eq!(folder.run(&args).expect_code(0).stdout, "The Rance station opened long ago.\n");
 }
@@ -79,7 +79,7 @@ fn documents_stay_in_the_store_where_their_successors_cannot_be_embedded() {
     };
     let index = ["index", "tides.md", "--store", "notes.db", "--embeddings", "openai/echo"];
     let index = [&index[..], &["--embeddings-url", &url]].concat();
-    // What failed before anything was in the store says nothing about its embedding model.
+    // A failed run before the first document does not fix the store's embedding model.
     with("sk-wrong", &index).expect_code(1);
     with("", &["index", "tides.md", "--store", "notes.db"]).expect_code(0);
     std::fs::remove_file(folder.file("notes.db")).expect("the store is there");

@@ -1,4 +1,4 @@
-//! Keys in the keyring of the system: a Secret Service of a session of its own.
+//! Keys in the system keyring: a Secret Service of a session of its own.
 
 use std::process::{Command, Stdio};
 
@@ -68,6 +68,6 @@ fn a_keyring_that_is_away_is_said_with_what_to_do() {
     let ran = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{said}");
-    assert!(said.contains("in the keyring of the system") && said.contains("keys set openai"), "{said}");
+    assert!(said.contains("in the system keyring") && said.contains("keys set openai"), "{said}");
     assert!(!said.contains(KEY) && !folder.file(".config/fanweave/keys.json").exists(), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Runs that stop by themselves or at a signal, with their rows left.
+//! Runs that stop by themselves or at a signal, with rows remaining.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -73,8 +73,8 @@ fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
     assert_eq!(wall.requests(), 16);
     insta::assert_snapshot!(ran.stderr.replace(&wall.url, "URL"), @r"
     error: step openai/echo: openai answered 400: this gateway is closed on weekends
-      the first 16 rows were all refused for this reason, and none was answered; --keep-going calls all rows
-      200 rows are left; fix the problem, then resume with: fanweave batch in.jsonl -o out.jsonl -m openai/echo --base-url URL -c 16
+      the first 16 rows were all rejected for this reason; use --keep-going to continue anyway
+      200 rows remaining; fix the problem, then resume with: fanweave batch in.jsonl -o out.jsonl -m openai/echo --base-url URL -c 16
     ");
     let told: serde_json::Value =
         serde_json::from_str(&folder.batch(&wall.url, &["-c", "16", "--json"]).expect_code(1).stdout)
@@ -113,7 +113,7 @@ fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
     kill(pid, Signal::SIGTERM).expect("the program runs");
     let ran = Ran::of(child.wait_with_output().expect("the program ends")).expect_code(5);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(ran.stderr.contains("stopped with 100 rows left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopped with 100 rows remaining"), "{}", ran.stderr);
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn an_outage_that_does_not_end_stops_the_run_with_its_rows_left() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(100));
     let ran = folder.batch(&wall.url, &["-c", "16", "--outage-timeout", "2s"]).expect_code(5);
-    assert!(ran.stderr.contains("stopped with 100 rows left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopped with 100 rows remaining"), "{}", ran.stderr);
     assert!(
         ran.stderr.contains("502") && ran.stderr.contains("resume with: fanweave batch"),
         "{}",

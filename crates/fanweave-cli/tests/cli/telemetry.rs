@@ -252,7 +252,7 @@ fn a_collector_that_is_away_is_said_and_costs_no_answer() {
     let away = run(&folder, "http://127.0.0.1:1", &[], &ask).expect_code(0);
     assert!(away.stdout.contains("hello"), "{}", away.stdout);
     assert!(
-        away.stderr.contains("note: telemetry is not sent: cannot connect to 127.0.0.1:1"),
+        away.stderr.contains("note: telemetry was not exported: cannot connect to 127.0.0.1:1"),
         "{}",
         away.stderr
     );
@@ -262,7 +262,7 @@ fn a_collector_that_is_away_is_said_and_costs_no_answer() {
     assert!(lost.stderr.contains(" answered 404 Not Found"), "{}", lost.stderr);
     let grpc =
         run(&folder, "http://127.0.0.1:1", &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], &ask).expect_code(0);
-    assert!(grpc.stderr.contains("has to be http/protobuf"), "{}", grpc.stderr);
+    assert!(grpc.stderr.contains("must be http/protobuf"), "{}", grpc.stderr);
     let off = run(&folder, "http://127.0.0.1:1", &[("OTEL_SDK_DISABLED", "true")], &ask).expect_code(0);
     assert_eq!(off.stderr, "");
 }
