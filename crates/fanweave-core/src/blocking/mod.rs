@@ -41,8 +41,8 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     ///     println!("{}: {}", row.index, row.result?);
     /// }
     ///
-    /// for piece in joke.blocking().stream(vars! { topic: "rain" }) {
-    ///     print!("{}", piece?);
+    /// for delta in joke.blocking().stream(vars! { topic: "rain" }) {
+    ///     print!("{}", delta?);
     /// }
     /// # Ok::<_, fanweave_core::Error>(())
     /// ```

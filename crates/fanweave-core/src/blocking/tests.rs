@@ -104,9 +104,9 @@ fn all_verbs() {
     assert_eq!(joke.blocking().batch(inputs()).collect().len(), 50);
     assert_eq!(joke.blocking().batch(inputs()).fail_fast().unwrap()[49], "on 49");
 
-    let mut pieces = joke.blocking().stream(vars! { x: "b" });
-    assert_eq!(pieces.next().unwrap().unwrap().to_string(), "on ");
-    assert_eq!(pieces.output().unwrap(), "on b");
+    let mut deltas = joke.blocking().stream(vars! { x: "b" });
+    assert_eq!(deltas.next().unwrap().unwrap().to_string(), "on ");
+    assert_eq!(deltas.output().unwrap(), "on b");
     assert!(joke.blocking().events(vars! { x: "c" }).count() >= 4);
 }
 

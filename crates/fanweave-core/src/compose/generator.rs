@@ -75,7 +75,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
     /// let words = prompt("{{ x }}") | Fake::echo() | text();
-    /// let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
+    /// let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
     /// assert_eq!(loud.invoke(vars! { x: "bread and butter" }).await?, "BREAD AND BUTTER");
     /// # Ok(())
     /// # }
@@ -157,9 +157,9 @@ mod tests {
         let error = empty().fallback([empty(), empty()]).invoke(1u32).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Empty);
         assert_eq!(calls.load(Ordering::SeqCst), 3);
-        let pieces: Vec<_> = empty().stream(1u32).collect().await;
-        assert_eq!(pieces.len(), 1);
-        assert_eq!(pieces[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
+        let deltas: Vec<_> = empty().stream(1u32).collect().await;
+        assert_eq!(deltas.len(), 1);
+        assert_eq!(deltas[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
     }
 
     #[tokio::test]
@@ -167,8 +167,8 @@ mod tests {
         let words = generator(|text: String, _| {
             stream::iter(text.split_inclusive(' ').map(|w| Ok(w.to_owned())).collect::<Vec<_>>())
         });
-        let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
-        let pieces: Vec<_> = loud.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["A ", "B ", "C"]);
+        let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
+        let deltas: Vec<_> = loud.stream("a b c").map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["A ", "B ", "C"]);
     }
 }

@@ -101,12 +101,12 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
                 Err(error) if !listened.reader_got_delta() && (self.should_retry)(&error) => error,
                 done => return done,
             };
-            let asked = error.retry_after();
-            let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
+            let retry_after = error.retry_after();
+            let wait = retry_after.unwrap_or_else(|| self.policy.backoff(attempt - 1));
             let too_late =
                 cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
             if attempt >= self.policy.max_attempts.get()
-                || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
+                || retry_after.is_some_and(|wait| wait > self.policy.max_retry_after)
                 || too_late
             {
                 return Err(error);
@@ -254,7 +254,7 @@ mod tests {
         let stream = async |sends_delta: bool| {
             let model = Model::new(Breaks(Mutex::default(), sends_delta));
             let run = crate::chain(model).retry(hasty(3)).stream("x");
-            run.map(|piece| piece.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
+            run.map(|delta| delta.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
         };
         assert_eq!(stream(false).await, [Ok("well".to_owned())]);
         assert_eq!(stream(true).await, [Ok("half ".to_owned()), Err(ErrorKind::StreamIncomplete)]);

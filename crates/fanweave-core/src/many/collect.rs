@@ -160,7 +160,7 @@ pub(super) mod tests {
     async fn the_first_section_is_emitted_before_the_outline_has_ended() {
         let started = Instant::now();
         let mut run = article().stream("x");
-        let first = run.next().await.expect("a piece").unwrap();
+        let first = run.next().await.expect("a delta").unwrap();
         assert_eq!((first.to_string().as_str(), started.elapsed().as_millis()), ("TITLE 0", 400));
         assert_eq!(run.output().await.unwrap(), WHOLE);
     }

@@ -227,8 +227,8 @@ mod tests {
         let (model, calls) = slow(0);
         let chain = chain(model.clone()) | text();
         chain.invoke("a b c").await.unwrap();
-        let pieces: Vec<_> = chain.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["a b c"]);
+        let deltas: Vec<_> = chain.stream("a b c").map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["a b c"]);
         assert_eq!(model.invoke("a b c").await.unwrap().usage(), Usage::default());
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         let cx = Context::new().with_fresh_answers();

@@ -345,10 +345,10 @@ mod tests {
                     prompt.parameters.format,
                     Some(ResponseFormat::JsonSchema { strict: true, .. })
                 ));
-                let said = prompt.messages.last().unwrap().text();
+                let last = prompt.messages.last().unwrap().text();
                 Ok(Message::assistant(match prompt.messages.len() {
                     1 => r#"{"n": 1}"#,
-                    _ if said.contains("n must be even") => r#"{"n": 2}"#,
+                    _ if last.contains("n must be even") => r#"{"n": 2}"#,
                     _ => "?",
                 }))
             }
@@ -463,8 +463,8 @@ mod tests {
         let agent = crate::Model::new(Says).with_tools(crate::tool::Tools::new()).run_tools(3);
         let mut run = chain(structured_as::<Number>(agent, "number", schema())).stream("?");
         let mut last = None;
-        while let Some(piece) = run.next().await {
-            last = Some(piece.unwrap());
+        while let Some(delta) = run.next().await {
+            last = Some(delta.unwrap());
         }
         assert_eq!(run.output().await.unwrap(), Number { n: 2 });
         assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
@@ -555,20 +555,20 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 let text = json!({ "answer": value }).to_string();
-                let mut pieces = Vec::new();
+                let mut deltas = Vec::new();
                 let mut chars = text.chars().peekable();
                 for cut in cuts.iter().cycle() {
                     if chars.peek().is_none() {
                         break;
                     }
-                    pieces.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
+                    deltas.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
                 }
-                let model = Pieces(pieces);
+                let model = Deltas(deltas);
                 // Not an object, so the value is wrapped in one.
                 let mut run = chain(structured_as::<Value>(crate::Model::new(model), "any", json!({}))).stream("?");
                 let mut before: Option<Value> = None;
-                while let Some(piece) = run.next().await {
-                    let Delta::Value(now) = piece.unwrap() else { panic!("no value") };
+                while let Some(delta) = run.next().await {
+                    let Delta::Value(now) = delta.unwrap() else { panic!("no value") };
                     if let Some(before) = &before {
                         assert!(has_grown(before, &now), "{before} became {now}");
                     }
@@ -579,11 +579,11 @@ mod tests {
         }
     }
 
-    struct Pieces(Vec<Delta>);
+    struct Deltas(Vec<Delta>);
 
-    impl crate::ChatModel for Pieces {
+    impl crate::ChatModel for Deltas {
         fn name(&self) -> &str {
-            "test/pieces"
+            "test/deltas"
         }
 
         async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {

@@ -39,8 +39,8 @@ impl ChatModel for Failing {
             () = sleep_until(self.until) => {}
             error = cx.draining() => return Err(error),
         }
-        for piece in ["from ", self.name] {
-            cx.delta(Delta::text(piece)).await;
+        for delta in ["from ", self.name] {
+            cx.delta(Delta::text(delta)).await;
             sleep(Duration::from_millis(100)).await;
         }
         Ok(Message::assistant(format!("from {}", self.name)))
@@ -84,10 +84,10 @@ async fn where_all_are_unavailable_the_first_to_recover_answers() {
 
 #[tokio::test(start_paused = true)]
 async fn the_others_are_asked_every_few_seconds() {
-    let ((first, asked), (last, waited)) = (failing("first", 1_000), failing("last", 100));
+    let ((first, first_calls), (last, last_calls)) = (failing("first", 1_000), failing("last", 100));
     first.fallback([last]).invoke("x").await.unwrap();
     // Retried after 1, 2, 4 and then every 5 seconds.
-    assert_eq!((asked.load(Ordering::SeqCst), waited.load(Ordering::SeqCst)), (1 + 3 + 18, 2));
+    assert_eq!((first_calls.load(Ordering::SeqCst), last_calls.load(Ordering::SeqCst)), (1 + 3 + 18, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,9 +95,9 @@ async fn a_stream_has_the_pieces_of_one_answer() {
     for (first, last) in [(20, 60), (60, 20), (22, 22), (17, 17), (20, 21), (21, 22)] {
         let chain = failing("first", first).0.fallback([failing("last", last).0]);
         let run = chain.stream("x");
-        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces[0], "from ", "{pieces:?}");
-        assert!(pieces.len() == 2 && ["first", "last"].contains(&pieces[1].as_str()), "{pieces:?}");
+        let deltas: Vec<_> = run.map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas[0], "from ", "{deltas:?}");
+        assert!(deltas.len() == 2 && ["first", "last"].contains(&deltas[1].as_str()), "{deltas:?}");
     }
 }
 
