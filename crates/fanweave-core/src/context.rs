@@ -328,7 +328,7 @@ impl Context {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
-    /// // Nobody waits for this one: calls that somebody waits for go first.
+    /// // Background work: interactive calls go first.
     /// let cx = Context::new().with_priority(Priority::Batch);
     /// Fake::echo().model().run("Sum up the day.".into(), &cx).await?;
     /// # Ok(())

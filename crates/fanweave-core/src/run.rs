@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_step_that_cannot_stream_yields_one_piece() {
+    async fn a_step_that_cannot_stream_yields_one_delta() {
         let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let chain = prompt("{{ x }}") | Fake::echo() | text() | shout;
         assert_eq!(deltas(chain.stream(vars! { x: "a b c" })).await, ["A B C"]);
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_pieces_than_the_channel_holds_all_arrive() {
+    async fn more_deltas_than_the_channel_holds_all_arrive() {
         let long = "word ".repeat(500);
         let chain = prompt("{{ x }}") | Fake::echo() | text();
         assert_eq!(deltas(chain.stream(vars! { x: long.trim() })).await.len(), 500);

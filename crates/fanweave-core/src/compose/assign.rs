@@ -286,7 +286,7 @@ mod tests {
     use crate::{prompt, text, vars};
 
     #[tokio::test]
-    async fn passthrough_pieces_arrive_before_assigned_ones() {
+    async fn existing_variables_are_emitted_before_assigned_ones() {
         let joke = prompt("on {{ topic }}") | Fake::echo() | text();
         let shout = joke.clone() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let added = chain(assign("joke", joke).and("shout", shout));

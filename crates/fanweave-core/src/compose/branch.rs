@@ -94,7 +94,7 @@ mod tests {
     use crate::{step, text};
 
     #[tokio::test]
-    async fn branch_calls_each_condition_once_and_none_after_the_first_that_holds() {
+    async fn branch_evaluates_each_condition_once_up_to_the_first_true_one() {
         let evaluated = Arc::new([const { AtomicUsize::new(0) }; 3]);
         let ask = |i: usize, limit: u32| {
             let evaluated = evaluated.clone();

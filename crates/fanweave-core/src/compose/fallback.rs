@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fallback_after_the_first_piece_is_refused() {
+    async fn no_fallback_after_the_first_delta() {
         let breaks_off = chain(Model::new(BreaksOff));
         let chain = breaks_off.fallback([chain(Fake::echo())]);
         let mut run = chain.stream("x");

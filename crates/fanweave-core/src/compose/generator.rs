@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn empty_stream_is_an_error_of_its_own_kind_and_no_fallback_loop() {
+    async fn an_empty_stream_is_an_error_of_kind_empty() {
         let calls = Arc::new(AtomicUsize::new(0));
         let empty = || {
             let calls = calls.clone();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_go_through_one_by_one() {
+    async fn deltas_pass_through_one_by_one() {
         let words = generator(|text: String, _| {
             stream::iter(text.split_inclusive(' ').map(|w| Ok(w.to_owned())).collect::<Vec<_>>())
         });

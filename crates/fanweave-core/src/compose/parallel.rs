@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_carry_the_branch_that_they_come_from() {
+    async fn deltas_carry_the_branch_that_they_come_from() {
         let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let both = parallel((chain(Fake::echo()) | text(), chain(Fake::echo()) | text() | shout));
         let run = both.stream("a b");

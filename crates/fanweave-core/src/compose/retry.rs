@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_that_a_server_asks_for_wins_and_the_deadline_over_it() {
+    async fn retry_after_overrides_the_backoff_and_the_deadline_overrides_both() {
         let asks = || {
             let tried = Mutex::new(false);
             step(move |(): (), _| {

@@ -175,7 +175,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fan_out_wider_than_its_window_ends_where_its_source_holds_the_only_place() {
+    async fn a_fan_out_wider_than_its_window_ends_while_its_source_holds_the_only_permit() {
         let model = Fake::echo().model();
         let titles: String = (0..200).map(|n| format!("title {n} \n")).collect();
         let wide = || crate::chain(model.clone()).lines();

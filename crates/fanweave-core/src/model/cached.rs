@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_first_caller_fails_or_leaves_another_one_calls() {
+    async fn if_the_first_caller_fails_or_is_dropped_another_one_calls() {
         let (model, calls) = slow(1);
         let (first, second) = tokio::join!(model.invoke("x"), model.invoke("x"));
         assert!(first.is_err());
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_from_the_store_costs_nothing_and_comes_in_one_piece_and_can_be_passed_by() {
+    async fn an_answer_from_the_store_costs_nothing_arrives_as_one_delta_and_can_be_skipped() {
         let (model, calls) = slow(0);
         let chain = chain(model.clone()) | text();
         chain.invoke("a b c").await.unwrap();

@@ -228,7 +228,7 @@ mod tests {
     use crate::{chain, text};
 
     #[tokio::test(start_paused = true)]
-    async fn words_come_one_by_one_and_calls_at_the_same_time() {
+    async fn words_are_streamed_and_calls_run_concurrently() {
         let slow = chain(Fake::echo().per_word(Duration::from_millis(100))) | text();
         let started = Instant::now();
         let mut run = slow.stream("a b c");

@@ -162,7 +162,7 @@ mod tests {
     use crate::model::fake::Fake;
 
     #[tokio::test(start_paused = true)]
-    async fn all_candidates_of_all_prompts_are_asked_for_at_once() {
+    async fn all_candidates_of_all_prompts_are_requested_concurrently() {
         let started = Instant::now();
         let model = Fake::echo().latency(Duration::from_secs(1)).model();
         let all = model.generate(["a", "b", "c"]).candidates(NonZeroUsize::new(4).unwrap()).run().await;

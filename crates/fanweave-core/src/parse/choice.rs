@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn options_that_differ_in_their_punctuation_alone_are_not_mistaken_for_one_another() {
+    async fn options_that_differ_only_in_punctuation_are_distinguished() {
         for (options, answer, meant) in [
             (&["-1", "0", "1"][..], "1.", Some("1")),
             (&["-1", "0", "1"], "**-1**", Some("-1")),

@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_incomplete_is_not_shown_and_prose_is_passed_over() {
+    fn incomplete_values_are_not_shown_and_prose_is_skipped() {
         assert_eq!(last(r#"{"a": tru"#), Some(json!({})));
         assert_eq!(last(r#"{"a": 1."#), Some(json!({})));
         assert_eq!(last("Sure:\n```json\n{\"a\": 1}}\n```"), Some(json!({"a": 1})));

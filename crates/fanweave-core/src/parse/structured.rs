@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_conversation_has_each_answer_and_what_was_wrong_with_it() {
+    async fn the_conversation_contains_each_answer_and_its_error() {
         struct Learns;
         impl crate::ChatModel for Learns {
             fn name(&self) -> &str {
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_stands_alone_is_read_where_it_may_be_missing() {
+    async fn an_unwrapped_answer_is_accepted_if_it_is_optional() {
         let schema = json!({ "anyOf": [schema(), { "type": "null" }] });
         for answer in [r#"{"n": 3}"#, r#"{"answer": {"n": 3}}"#] {
             let number =
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_huge_answer_is_said_in_a_few_lines() {
+    async fn the_error_of_a_huge_answer_is_short() {
         let huge: &'static str = format!(r#"{{"n": "{}"}}"#, "x".repeat(1_000_000)).leak();
         let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).max_retries(0);
         let error = chain(number).invoke("?").await.unwrap_err();
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_off_answer_is_not_asked_for_again() {
+    async fn a_truncated_answer_is_not_retried() {
         struct Short;
         impl crate::ChatModel for Short {
             fn name(&self) -> &str {

@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_of_the_wrong_form_is_said_before_any_call() {
+    async fn missing_and_malformed_variables_are_errors_before_any_call() {
         let ask = chat().messages("past").user("{{ q }}");
         assert_eq!(ask.variables(), ["past", "q"]);
         let says = async |vars: Vars| ask.render(&vars).await.unwrap_err().to_string();

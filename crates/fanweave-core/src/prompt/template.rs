@@ -247,7 +247,7 @@ mod tests {
     use crate::vars;
 
     #[test]
-    fn a_missing_variable_is_named_with_what_was_given() {
+    fn a_missing_variable_is_named_with_the_given_ones() {
         let template = Template::parse("{{ a }} {{ b }} {{ c }}").unwrap();
         let error = template.render(&vars! { b: 1 }).unwrap_err();
         assert_eq!(error.to_string(), "the template needs `a`, `c`, but only `b` is given");

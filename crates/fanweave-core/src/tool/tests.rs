@@ -159,7 +159,7 @@ async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
 }
 
 #[tokio::test]
-async fn null_is_read_as_nothing_where_nothing_may_be_said() {
+async fn a_null_of_an_optional_argument_is_its_default() {
     #[derive(Deserialize)]
     struct Search {
         #[serde(default)]
@@ -273,7 +273,7 @@ async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
 
 proptest! {
     #[test]
-    fn every_call_has_its_own_result_in_its_own_place(
+    fn results_keep_the_order_of_their_calls(
         calls in prop::collection::vec((0u8..5, 0u64..4), 0..12),
         at_once in 1usize..5,
     ) {
@@ -309,7 +309,7 @@ fn a_name_that_is_there_twice_is_refused() {
 }
 
 #[tokio::test]
-async fn a_set_that_is_wrong_fails_before_the_model_is_asked() {
+async fn an_invalid_set_fails_before_the_model_is_called() {
     let model = Script::default();
     let agent = chain(model.tools(any().with::<FormatBook>()).run_tools(3));
     assert_eq!(agent.invoke("x").await.unwrap_err().kind(), ErrorKind::Config);
@@ -387,7 +387,7 @@ async fn the_limit_of_rounds_is_an_error_with_the_transcript() {
 }
 
 #[tokio::test]
-async fn tools_that_fail_again_and_again_end_the_run() {
+async fn tools_that_fail_repeatedly_end_the_run() {
     let fails = || asks(&[("any", r#"{"fail": "no"}"#), ("any", r#"{"fail": "no"}"#)]);
     let mixed = || asks(&[("any", r#"{"fail": "no"}"#), ("any", "{}")]);
     let run = async |answers: Vec<Message>| {

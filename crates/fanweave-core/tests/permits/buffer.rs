@@ -72,7 +72,7 @@ async fn an_answer_larger_than_the_buffer_waits_and_gives_its_permit_up_only_if_
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_and_pieces_of_a_limited_run_are_those_of_any_other() {
+async fn events_and_deltas_of_a_limited_run_are_those_of_any_other() {
     let events = async |cx: Context| {
         let model = Fake::echo().per_word(Duration::from_millis(10));
         let events: Vec<_> = (chain(model) | text()).events_in("a b c", &cx).collect().await;

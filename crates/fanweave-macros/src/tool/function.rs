@@ -77,12 +77,12 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     let (serde, schemars) = (private(&options.krate, "serde"), private(&options.krate, "schemars"));
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&function.attrs), run };
     Ok(quote! {
-        #[allow(clippy::needless_pass_by_value, reason = "a tool owns its arguments")]
+        #[allow(clippy::needless_pass_by_value, reason = "the arguments of a tool are owned")]
         #function
 
         #[doc = #about]
         #hidden
-        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it has the name of the function")]
         #[derive(#krate::__private::serde::Deserialize, #krate::__private::schemars::JsonSchema)]
         #[serde(crate = #serde)]
         #[schemars(crate = #schemars)]
