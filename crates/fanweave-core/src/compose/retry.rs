@@ -27,8 +27,8 @@ pub struct RetryPolicy {
     pub initial_backoff: Duration,
     /// Upper bound of the doubling backoff. Default 30 s.
     pub max_backoff: Duration,
-    /// Maximum wait that a server may ask for. If it asks for more, the call fails immediately. Default 120
-    /// s.
+    /// Maximum wait that a server may ask for; a call that is asked to wait longer fails immediately.
+    /// Default 120 s.
     pub max_retry_after: Duration,
     /// Maximum total time that one model call waits for rate limits. A rate limit (429) is not a failure of
     /// the request and uses up none of the `max_attempts`. A wait counts as at least 250 ms, even if the

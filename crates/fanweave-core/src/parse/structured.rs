@@ -70,7 +70,7 @@ pub struct Structured<T> {
 ///     "properties": { "title": { "type": "string" }, "year": { "type": "integer" } },
 ///     "required": ["title", "year"],
 /// });
-/// // The first answer has no year: the model hears of it.
+/// // The first answer has no year: the model receives the error.
 /// let model = Fake::script([Ok(r#"{"title": "Emma"}"#), Ok(r#"{"title": "Emma", "year": 1815}"#)]);
 /// let book = structured_as::<Book>(model, "book", schema)
 ///     .check(|book| if book.year < 2000 { Ok(()) } else { Err("an older book, please".into()) });
