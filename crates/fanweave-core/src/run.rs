@@ -99,8 +99,8 @@ impl Wake for ReaderWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Writes the value that it reads: the thread that clears `working` then sees the item of a sender that
-        // did not wake the reader here.
+        // Writes the value that it reads: the thread that clears `working` then sees the item of a sender
+        // that did not wake the reader here.
         if !self.working.fetch_or(false, Ordering::AcqRel) {
             self.reader.wake();
         }

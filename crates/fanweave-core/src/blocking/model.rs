@@ -74,7 +74,7 @@ impl DeltaSender {
     /// Emits a text delta. See [`delta`](Self::delta).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`delta`](Self::delta).
     pub fn text(&mut self, text: impl Into<String>) -> Result<()> {
         self.delta(Delta::text(text))
     }

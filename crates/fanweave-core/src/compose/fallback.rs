@@ -60,7 +60,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
                     .as_ref()
                     .is_err_and(|error| error.kind() == ErrorKind::Unavailable && !self.falls_back(error))
             {
-                // `falls_back` rejects the outage: there is no alternative, and the chain waits for its end.
+                // `falls_back` rejects the outage, so no other chain runs: this one waits for its end.
                 own = cx.clone().track_emitted();
                 done = run_streamed(chain, input.clone(), &own).await;
             }

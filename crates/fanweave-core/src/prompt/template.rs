@@ -58,8 +58,8 @@ impl Template {
         // Prompts are plain text, whatever their name: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_formatter(|out, state, value| {
-            // Values of variables are JSON. A plain object is therefore a function of the language, found because
-            // no variable of its name is given.
+            // Values of variables are JSON. A plain object is therefore a function of the language, found
+            // because no variable of its name is given.
             if value.kind() == ValueKind::Plain && value.to_string() == "function" {
                 let message =
                     "this prints a function of the template language; no variable of that name is given";
