@@ -498,7 +498,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dropping_the_rows_ends_what_is_in_flight() {
+    async fn dropping_the_rows_ends_the_calls_in_flight() {
         struct Count(Arc<AtomicUsize>);
         impl Drop for Count {
             fn drop(&mut self) {

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_answer_used_longest_ago_goes_first() {
+    async fn the_least_recently_used_answer_is_evicted_first() {
         let cache = MemoryCache::new(NonZeroUsize::new(2).unwrap(), 1 << 20);
         for n in [1, 2] {
             cache.put(&key(n), &Message::assistant(n.to_string())).await.unwrap();

@@ -49,13 +49,13 @@ use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 pub struct Context {
     shared: Arc<Shared>,
     position: Position,
-    pieces: Option<DeltaSink>,
+    sink: Option<DeltaSink>,
     /// Records whether this step, and the enclosing steps that ask, have emitted a delta. `None` if no step
     /// asks.
     emitted: Option<Arc<EmittedFlag>>,
     /// Number of enclosing steps that have decided on further steps.
     depth: u32,
-    /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events, which
+    /// See [`is_driven`](Self::is_driven). Never set together with `sink` or a channel for events, which
     /// may block.
     is_driven: bool,
 }
@@ -160,7 +160,7 @@ impl Context {
         Self {
             shared: Arc::new(shared),
             position: Position { run: None, parent: None, path: Path::default() },
-            pieces: None,
+            sink: None,
             emitted: None,
             depth: 0,
             is_driven: false,
@@ -328,7 +328,7 @@ impl Context {
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
-    /// // Nobody waits for this one: calls that somebody waits for go first.
+    /// // Background work: interactive calls go first.
     /// let cx = Context::new().with_priority(Priority::Batch);
     /// Fake::echo().model().run("Sum up the day.".into(), &cx).await?;
     /// # Ok(())
@@ -455,7 +455,7 @@ impl Context {
 
     /// Returns true if a model should stream: its deltas have a reader.
     pub fn wants_deltas(&self) -> bool {
-        self.pieces.is_some() || self.shared.channel.is_some()
+        self.sink.is_some() || self.shared.channel.is_some()
     }
 
     /// Emits a delta of an answer: to the reader of the stream, and as an event.
@@ -480,7 +480,7 @@ impl Context {
     /// Sends a delta to the reader of the stream, if there is one. If the channel is full, the returned
     /// future waits for it and resolves to true if the delta has reached the reader.
     fn hand_to_reader(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
-        match self.pieces.as_ref()?.send(delta) {
+        match self.sink.as_ref()?.send(delta) {
             Sent::Delivered => self.mark(|step| &step.by_reader),
             Sent::Dropped => {}
             Sent::Full(full) => return Some(full),
@@ -560,7 +560,7 @@ impl Context {
     }
 
     pub(crate) fn has_delta_reader(&self) -> bool {
-        self.pieces.is_some()
+        self.sink.is_some()
     }
 
     /// The same run, for a step whose deltas are not part of the answer.
@@ -582,17 +582,17 @@ impl Context {
     /// # }
     /// ```
     pub fn without_deltas(&self) -> Self {
-        Self { pieces: None, ..self.clone() }
+        Self { sink: None, ..self.clone() }
     }
 
     /// The same run, for a step whose deltas become deltas of the answer through `map`.
     pub(crate) fn mapped(&self, map: Box<dyn DeltaMap>) -> Self {
-        Self { pieces: self.pieces.clone().map(|pieces| pieces.through(map)), ..self.clone() }
+        Self { sink: self.sink.clone().map(|sink| sink.through(map)), ..self.clone() }
     }
 
     /// The same run, for a branch whose deltas carry its name.
     pub(crate) fn branch(&self, name: impl Into<Arc<str>>) -> Self {
-        if self.pieces.is_none() {
+        if self.sink.is_none() {
             return self.clone();
         }
         let branch = name.into();
@@ -602,8 +602,8 @@ impl Context {
     }
 
     /// The same run with its own reader: the reader of the outer run receives none of these deltas.
-    pub(crate) fn with_delta_reader(self, pieces: DeltaSink) -> Self {
-        Self { pieces: Some(pieces), emitted: None, is_driven: false, ..self }
+    pub(crate) fn with_delta_reader(self, sink: DeltaSink) -> Self {
+        Self { sink: Some(sink), emitted: None, is_driven: false, ..self }
     }
 
     pub(crate) fn with_channel(self, channel: mpsc::Sender<Event>) -> Self {

@@ -316,16 +316,16 @@ mod tests {
             });
             let message = fold(&deltas.collect::<Vec<_>>());
             assert_eq!(message.text(), "012".repeat(parts as usize));
-            let said: Vec<_> = message.tool_calls().map(|call| call.arguments.clone()).collect();
+            let written: Vec<_> = message.tool_calls().map(|call| call.arguments.clone()).collect();
             let wanted: Vec<_> = (0..parts).map(|n| format!("{n} ").repeat(rounds)).collect();
-            assert_eq!(said, wanted);
+            assert_eq!(written, wanted);
         }
     }
 
     proptest! {
         #[test]
         fn any_split_of_a_stream_folds_to_the_same_message(
-            pieces in prop::collection::vec((0u32..9, "[a-zé ]{0,6}", any::<bool>()), 0..40),
+            inputs in prop::collection::vec((0u32..9, "[a-zé ]{0,6}", any::<bool>()), 0..40),
             cuts in prop::collection::vec(0usize..7, 0..40),
         ) {
             let delta = |part: u32, text: &str, tool: bool| if tool {
@@ -333,9 +333,9 @@ mod tests {
             } else {
                 Delta::Text { part, text: text.into() }
             };
-            let whole: Vec<_> = pieces.iter().map(|(p, t, k)| delta(*p, t, *k)).collect();
+            let whole: Vec<_> = inputs.iter().map(|(p, t, k)| delta(*p, t, *k)).collect();
             let mut split = Vec::new();
-            for (i, (part, text, tool)) in pieces.iter().enumerate() {
+            for (i, (part, text, tool)) in inputs.iter().enumerate() {
                 let mut at = cuts.get(i).copied().unwrap_or(0).min(text.len());
                 while !text.is_char_boundary(at) { at -= 1; }
                 split.push(delta(*part, &text[..at], *tool));

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Message;
 
-/// A rate limit that asks for a longer wait counts as a daily one. Equal to the default maximum wait of a
-/// call for rate limits.
+/// A rate limit that asks for a longer wait counts as a daily one. Equal to the default
+/// maximum wait that a server may ask for.
 const LONG: Duration = Duration::from_secs(120);
 
 /// The result type of fanweave.
@@ -67,7 +67,7 @@ pub enum ErrorKind {
     Step,
     /// A stream ended without a single delta.
     Empty,
-    /// Dynamic steps exceeded the recursion limit.
+    /// Dynamic steps or the tool loop exceeded their limit.
     RecursionLimit,
     /// A step panicked. The panic ended only that row.
     Panic,
@@ -414,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn display_names_place_provider_request_and_wait() {
+    fn display_names_path_provider_request_and_wait() {
         let error = Error::new(ErrorKind::RateLimited, "Rate limit reached")
             .with_provider("openai")
             .with_status(429)

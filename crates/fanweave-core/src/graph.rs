@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_users_hold_can_be_shown() {
+    fn public_types_implement_debug() {
         let chain = prompt("{{ x }}") | Fake::echo();
         assert_eq!(format!("{chain:?}"), "Chain(prompt | fake/echo)");
         assert_eq!(format!("{:?}", chain.clone().lines()), "Many(prompt | fake/echo | lines)");
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_and_comes_out_is_known() {
+    fn a_graph_has_the_schemas_of_input_and_output() {
         let graph = (prompt("{{ a }} {{ b.c }}") | Fake::echo() | text()).graph();
         assert_eq!(
             *graph.input_schema(),

@@ -42,14 +42,14 @@ impl DeltaSink {
     /// Sends a delta. Nearly always there is room, and no future to create.
     #[inline]
     pub(crate) fn send(&self, mut delta: Delta) -> Sent<'_> {
-        let mut pieces = self;
+        let mut sink = self;
         loop {
-            match pieces {
+            match sink {
                 DeltaSink::Map { map, next } => {
                     let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
                     let Some(mapped) = mapped else { return Sent::Dropped };
                     delta = mapped;
-                    pieces = next;
+                    sink = next;
                 }
                 DeltaSink::Reader(Reader::Work(work)) => {
                     return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
@@ -99,8 +99,8 @@ impl Wake for ReaderWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Writes the value that it reads: the thread that clears `working` then sees the item of a sender that
-        // did not wake the reader here.
+        // Writes the value that it reads: the thread that clears `working` then sees the item of a sender
+        // that did not wake the reader here.
         if !self.working.fetch_or(false, Ordering::AcqRel) {
             self.reader.wake();
         }
@@ -148,11 +148,11 @@ impl<T, O> RunDriver<T, O> {
 /// # async fn main() -> fanweave_core::Result<()> {
 /// let chain = prompt("{{ a }} and {{ b }}") | Fake::echo() | text();
 /// let mut run = chain.stream(vars! { a: "bread", b: "butter" });
-/// let mut pieces = Vec::new();
-/// while let Some(piece) = run.next().await {
-///     pieces.push(piece?.to_string());
+/// let mut deltas = Vec::new();
+/// while let Some(delta) = run.next().await {
+///     deltas.push(delta?.to_string());
 /// }
-/// assert_eq!(pieces, ["bread ", "and ", "butter"]);
+/// assert_eq!(deltas, ["bread ", "and ", "butter"]);
 /// assert_eq!(run.output().await?, "bread and butter");
 /// # Ok(())
 /// # }
@@ -173,12 +173,12 @@ impl<O: Send + 'static> Run<O> {
         let whole = !matches!(chain.streaming(), Streaming::Deltas);
         let chain = chain.clone();
         let own = cx.without_deltas().undriven();
-        let drive = RunDriver::new(move |pieces| {
+        let drive = RunDriver::new(move |sender| {
             Box::pin(async move {
                 let cx = if whole {
                     cx.undriven()
                 } else {
-                    cx.with_delta_reader(DeltaSink::Reader(Reader::Run(pieces)))
+                    cx.with_delta_reader(DeltaSink::Reader(Reader::Run(sender)))
                 };
                 cx.guard(chain.run(input, &cx)).await
             })
@@ -199,9 +199,9 @@ impl<O: Send + 'static> Run<O> {
     /// let other = echo.clone();
     /// let twice = echo.through(move |run| {
     ///     let (other, cx) = (other.clone(), run.context().clone());
-    ///     run.then(move |piece| {
+    ///     run.then(move |delta| {
     ///         let (other, cx) = (other.clone(), cx.clone());
-    ///         async move { other.invoke_in(piece?.to_string(), &cx).await }
+    ///         async move { other.invoke_in(delta?.to_string(), &cx).await }
     ///     })
     /// });
     /// assert_eq!(twice.invoke("hello").await?, "hello");
@@ -345,19 +345,19 @@ mod tests {
     use crate::model::fake::Fake;
     use crate::{ErrorKind, Result, prompt, step, text, vars};
 
-    async fn pieces(mut run: crate::Run<String>) -> Vec<String> {
+    async fn deltas(mut run: crate::Run<String>) -> Vec<String> {
         let mut all = Vec::new();
-        while let Some(piece) = run.next().await {
-            all.push(piece.expect("the run succeeds").to_string());
+        while let Some(delta) = run.next().await {
+            all.push(delta.expect("the run succeeds").to_string());
         }
         all
     }
 
     #[tokio::test]
-    async fn a_step_that_cannot_stream_yields_one_piece() {
+    async fn a_step_that_cannot_stream_yields_one_delta() {
         let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let chain = prompt("{{ x }}") | Fake::echo() | text() | shout;
-        assert_eq!(pieces(chain.stream(vars! { x: "a b c" })).await, ["A B C"]);
+        assert_eq!(deltas(chain.stream(vars! { x: "a b c" })).await, ["A B C"]);
     }
 
     #[tokio::test]
@@ -365,7 +365,7 @@ mod tests {
         let repeat = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
         let chain =
             prompt("{{ x }}") | Fake::echo() | text() | repeat | prompt("{{ x }}") | Fake::echo() | text();
-        assert_eq!(pieces(chain.stream(vars! { x: "one" })).await, ["one ", "again"]);
+        assert_eq!(deltas(chain.stream(vars! { x: "one" })).await, ["one ", "again"]);
     }
 
     #[tokio::test]
@@ -379,10 +379,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_pieces_than_the_channel_holds_all_arrive() {
+    async fn more_deltas_than_the_channel_holds_all_arrive() {
         let long = "word ".repeat(500);
         let chain = prompt("{{ x }}") | Fake::echo() | text();
-        assert_eq!(pieces(chain.stream(vars! { x: long.trim() })).await.len(), 500);
+        assert_eq!(deltas(chain.stream(vars! { x: long.trim() })).await.len(), 500);
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,8 +41,8 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     ///     println!("{}: {}", row.index, row.result?);
     /// }
     ///
-    /// for piece in joke.blocking().stream(vars! { topic: "rain" }) {
-    ///     print!("{}", piece?);
+    /// for delta in joke.blocking().stream(vars! { topic: "rain" }) {
+    ///     print!("{}", delta?);
     /// }
     /// # Ok::<_, fanweave_core::Error>(())
     /// ```
@@ -55,7 +55,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
     /// Like [`Chain::invoke`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Chain::invoke`].
     pub fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
         wait(self.0.invoke(input))
     }
@@ -63,7 +63,7 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
     /// Like [`Chain::invoke_in`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Chain::invoke_in`].
     pub fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
         wait(self.0.invoke_in(input, cx))
     }
@@ -123,7 +123,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// All outputs in input order, or the first error. Like [`crate::Batch::fail_fast`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`crate::Batch::fail_fast`].
     pub fn fail_fast(self) -> Result<Vec<O>> {
         wait(self.0.fail_fast())
     }

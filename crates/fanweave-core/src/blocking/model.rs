@@ -53,13 +53,13 @@ pub trait BlockingChatModel: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct DeltaSender {
     /// `None` without a reader of deltas.
-    pieces: Option<mpsc::Sender<Delta>>,
+    sender: Option<mpsc::Sender<Delta>>,
 }
 
 impl DeltaSender {
     /// Returns true if a reader wants deltas.
     pub fn wants_deltas(&self) -> bool {
-        self.pieces.is_some()
+        self.sender.is_some()
     }
 
     /// Emits a delta. Blocks while the reader is behind.
@@ -67,14 +67,14 @@ impl DeltaSender {
     /// # Errors
     /// [`ErrorKind::Cancelled`] if the run has ended: return the error to end the work.
     pub fn delta(&mut self, delta: Delta) -> Result<()> {
-        let Some(pieces) = &self.pieces else { return Ok(()) };
-        wait(pieces.send(delta)).map_err(|_| Error::new(ErrorKind::Cancelled, "the run has ended"))
+        let Some(sender) = &self.sender else { return Ok(()) };
+        wait(sender.send(delta)).map_err(|_| Error::new(ErrorKind::Cancelled, "the run has ended"))
     }
 
     /// Emits a text delta. See [`delta`](Self::delta).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`delta`](Self::delta).
     pub fn text(&mut self, text: impl Into<String>) -> Result<()> {
         self.delta(Delta::text(text))
     }
@@ -107,12 +107,12 @@ impl<M: BlockingChatModel> ChatModel for OnThreads<M> {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let (pool, model) = (self.pool.clone(), self.model.clone());
         cx.permit(move |cx| async move {
-            let (sender, mut pieces) = mpsc::channel(CHANNEL);
-            let mut deltas = DeltaSender { pieces: cx.wants_deltas().then_some(sender) };
+            let (sender, mut receiver) = mpsc::channel(CHANNEL);
+            let mut deltas = DeltaSender { sender: cx.wants_deltas().then_some(sender) };
             let work = pool.run(move || model.generate(prompt, &mut deltas));
             let hear = async {
-                while let Some(piece) = pieces.recv().await {
-                    cx.delta(piece).await;
+                while let Some(delta) = receiver.recv().await {
+                    cx.delta(delta).await;
                 }
             };
             let (message, ()) = tokio::join!(work, hear);

@@ -42,7 +42,7 @@ async fn worst_slip(work: impl Future<Output = ()>) -> Duration {
 }
 
 #[tokio::test]
-async fn two_hundred_blocking_models_beside_a_heartbeat_do_not_make_it_slip() {
+async fn two_hundred_blocking_models_do_not_delay_a_heartbeat() {
     let model = chain(Model::blocking(Sleeper));
     let mut slips = Vec::new();
     // A busy machine delays the heartbeat even without the models.
@@ -104,9 +104,9 @@ fn all_verbs() {
     assert_eq!(joke.blocking().batch(inputs()).collect().len(), 50);
     assert_eq!(joke.blocking().batch(inputs()).fail_fast().unwrap()[49], "on 49");
 
-    let mut pieces = joke.blocking().stream(vars! { x: "b" });
-    assert_eq!(pieces.next().unwrap().unwrap().to_string(), "on ");
-    assert_eq!(pieces.output().unwrap(), "on b");
+    let mut deltas = joke.blocking().stream(vars! { x: "b" });
+    assert_eq!(deltas.next().unwrap().unwrap().to_string(), "on ");
+    assert_eq!(deltas.output().unwrap(), "on b");
     assert!(joke.blocking().events(vars! { x: "c" }).count() >= 4);
 }
 
@@ -116,7 +116,7 @@ fn the_verbs_work_without_a_runtime() {
 }
 
 #[tokio::test]
-async fn the_verbs_work_inside_a_runtime_of_one_thread() {
+async fn blocking_methods_work_inside_a_single_threaded_runtime() {
     all_verbs();
 }
 

@@ -286,16 +286,16 @@ mod tests {
     use crate::{prompt, text, vars};
 
     #[tokio::test]
-    async fn passthrough_pieces_arrive_before_assigned_ones() {
+    async fn existing_variables_are_emitted_before_assigned_ones() {
         let joke = prompt("on {{ topic }}") | Fake::echo() | text();
         let shout = joke.clone() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let added = chain(assign("joke", joke).and("shout", shout));
-        let pieces: Vec<_> =
-            added.stream(vars! { topic: "bears" }).map(|piece| piece.unwrap()).collect().await;
-        assert_eq!(pieces[0], Delta::Value(serde_json::json!({ "topic": "bears" })));
-        let mut rest: Vec<_> = pieces[1..]
+        let deltas: Vec<_> =
+            added.stream(vars! { topic: "bears" }).map(|delta| delta.unwrap()).collect().await;
+        assert_eq!(deltas[0], Delta::Value(serde_json::json!({ "topic": "bears" })));
+        let mut rest: Vec<_> = deltas[1..]
             .iter()
-            .map(|piece| match piece {
+            .map(|delta| match delta {
                 Delta::Branch { branch, delta } => format!("{branch}: {delta}"),
                 other => panic!("{other:?}"),
             })

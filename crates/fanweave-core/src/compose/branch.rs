@@ -94,12 +94,12 @@ mod tests {
     use crate::{step, text};
 
     #[tokio::test]
-    async fn branch_calls_each_condition_once_and_none_after_the_first_that_holds() {
-        let asked = Arc::new([const { AtomicUsize::new(0) }; 3]);
+    async fn branch_evaluates_each_condition_once_up_to_the_first_true_one() {
+        let evaluated = Arc::new([const { AtomicUsize::new(0) }; 3]);
         let ask = |i: usize, limit: u32| {
-            let asked = asked.clone();
+            let evaluated = evaluated.clone();
             move |n: &u32| {
-                asked[i].fetch_add(1, Ordering::SeqCst);
+                evaluated[i].fetch_add(1, Ordering::SeqCst);
                 *n < limit
             }
         };
@@ -110,9 +110,9 @@ mod tests {
             .when(ask(2, 1000), says("large"))
             .otherwise(says("huge"));
         assert_eq!(size.invoke(50u32).await.unwrap(), "medium");
-        assert_eq!(asked.each_ref().map(|n| n.load(Ordering::SeqCst)), [1, 1, 0]);
+        assert_eq!(evaluated.each_ref().map(|n| n.load(Ordering::SeqCst)), [1, 1, 0]);
         assert_eq!(size.invoke(5000u32).await.unwrap(), "huge");
-        assert_eq!(asked.each_ref().map(|n| n.load(Ordering::SeqCst)), [2, 2, 1]);
+        assert_eq!(evaluated.each_ref().map(|n| n.load(Ordering::SeqCst)), [2, 2, 1]);
     }
 
     #[tokio::test]
@@ -121,10 +121,10 @@ mod tests {
         let whole = chain(Fake::echo()) | text() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let either =
             branch().when(|p: &crate::Prompt| p.last_user_text().starts_with('a'), streams).otherwise(whole);
-        let pieces = async |input: &str| {
-            either.stream(input).map(|piece| piece.unwrap().to_string()).collect::<Vec<_>>().await
+        let deltas = async |input: &str| {
+            either.stream(input).map(|delta| delta.unwrap().to_string()).collect::<Vec<_>>().await
         };
-        assert_eq!(pieces("a b").await, ["a ", "b"]);
-        assert_eq!(pieces("b c").await, ["B C"]);
+        assert_eq!(deltas("a b").await, ["a ", "b"]);
+        assert_eq!(deltas("b c").await, ["B C"]);
     }
 }

@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parameters_are_set_by_name_for_one_run_alone() {
+    async fn parameters_are_set_by_name_for_one_run_only() {
         struct Temperature;
         impl ChatModel for Temperature {
             fn name(&self) -> &str {

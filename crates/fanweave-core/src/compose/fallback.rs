@@ -60,7 +60,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
                     .as_ref()
                     .is_err_and(|error| error.kind() == ErrorKind::Unavailable && !self.falls_back(error))
             {
-                // `falls_back` rejects the outage: there is no alternative, and the chain waits for its end.
+                // `falls_back` rejects the outage, so no other chain runs: this one waits for its end.
                 own = cx.clone().track_emitted();
                 done = run_streamed(chain, input.clone(), &own).await;
             }
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fallback_after_the_first_piece_is_refused() {
+    async fn no_fallback_after_the_first_delta() {
         let breaks_off = chain(Model::new(BreaksOff));
         let chain = breaks_off.fallback([chain(Fake::echo())]);
         let mut run = chain.stream("x");

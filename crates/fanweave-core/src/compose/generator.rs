@@ -75,7 +75,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
     /// let words = prompt("{{ x }}") | Fake::echo() | text();
-    /// let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
+    /// let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
     /// assert_eq!(loud.invoke(vars! { x: "bread and butter" }).await?, "BREAD AND BUTTER");
     /// # Ok(())
     /// # }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn empty_stream_is_an_error_of_its_own_kind_and_no_fallback_loop() {
+    async fn an_empty_stream_is_an_error_of_kind_empty() {
         let calls = Arc::new(AtomicUsize::new(0));
         let empty = || {
             let calls = calls.clone();
@@ -157,18 +157,18 @@ mod tests {
         let error = empty().fallback([empty(), empty()]).invoke(1u32).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Empty);
         assert_eq!(calls.load(Ordering::SeqCst), 3);
-        let pieces: Vec<_> = empty().stream(1u32).collect().await;
-        assert_eq!(pieces.len(), 1);
-        assert_eq!(pieces[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
+        let deltas: Vec<_> = empty().stream(1u32).collect().await;
+        assert_eq!(deltas.len(), 1);
+        assert_eq!(deltas[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
     }
 
     #[tokio::test]
-    async fn pieces_go_through_one_by_one() {
+    async fn deltas_pass_through_one_by_one() {
         let words = generator(|text: String, _| {
             stream::iter(text.split_inclusive(' ').map(|w| Ok(w.to_owned())).collect::<Vec<_>>())
         });
-        let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
-        let pieces: Vec<_> = loud.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["A ", "B ", "C"]);
+        let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
+        let deltas: Vec<_> = loud.stream("a b c").map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["A ", "B ", "C"]);
     }
 }

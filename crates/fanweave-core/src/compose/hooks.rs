@@ -145,7 +145,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn tell<T: Send + 'static>(
+    async fn call_hook<T: Send + 'static>(
         &self,
         hook: Option<&Hook<T>>,
         what: impl FnOnce() -> T,
@@ -153,9 +153,9 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
     ) -> Result<()> {
         let Some(hook) = hook.cloned() else { return Ok(()) };
         let (what, cx) = (what(), cx.without_deltas().undriven());
-        let told = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
+        let call = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
         if self.0.waits_for_hooks {
-            return told.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+            return call.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         }
         let mut at_work = lock(&self.0.at_work);
         while at_work.tasks.try_join_next().is_some() {}
@@ -164,7 +164,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         } else {
             at_work.tasks.spawn(async move {
                 // Without `wait_for_hooks`, the result of a hook is not reported.
-                let _ = told.await;
+                let _ = call.await;
             });
         }
         Ok(())
@@ -198,17 +198,17 @@ impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for W
         let HooksInner { start, end, error, .. } = &*self.hooks.0;
         if start.is_some() {
             let given = input.clone();
-            self.hooks.tell(start.as_ref(), move || given, cx).await?;
+            self.hooks.call_hook(start.as_ref(), move || given, cx).await?;
         }
         match self.inner.run(input, cx).await {
             Ok(output) => {
-                self.hooks.tell(end.as_ref(), || output.clone(), cx).await?;
+                self.hooks.call_hook(end.as_ref(), || output.clone(), cx).await?;
                 Ok(output)
             }
             Err(failure) => {
-                let told = self.hooks.tell(error.as_ref(), || failure.clone(), cx).await;
+                let result = self.hooks.call_hook(error.as_ref(), || failure.clone(), cx).await;
                 // The error of the run takes precedence over that of its hook.
-                drop(told);
+                drop(result);
                 Err(failure)
             }
         }

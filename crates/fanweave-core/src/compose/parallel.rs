@@ -115,18 +115,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_carry_the_branch_that_they_come_from() {
+    async fn deltas_carry_the_branch_that_they_come_from() {
         let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let both = parallel((chain(Fake::echo()) | text(), chain(Fake::echo()) | text() | shout));
         let run = both.stream("a b");
-        let mut pieces: Vec<_> = run
-            .map(|piece| match piece.unwrap() {
+        let mut deltas: Vec<_> = run
+            .map(|delta| match delta.unwrap() {
                 Delta::Branch { branch, delta } => format!("{branch}: {delta}"),
-                other => panic!("a piece without a branch: {other:?}"),
+                other => panic!("a delta without a branch: {other:?}"),
             })
             .collect()
             .await;
-        pieces.sort();
-        assert_eq!(pieces, ["0: a ", "0: b", "1: A B"]);
+        deltas.sort();
+        assert_eq!(deltas, ["0: a ", "0: b", "1: A B"]);
     }
 }

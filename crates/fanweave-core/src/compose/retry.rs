@@ -27,8 +27,8 @@ pub struct RetryPolicy {
     pub initial_backoff: Duration,
     /// Upper bound of the doubling backoff. Default 30 s.
     pub max_backoff: Duration,
-    /// Maximum wait that a server may ask for. If it asks for more, the call fails immediately. Default 120
-    /// s.
+    /// Maximum wait that a server may ask for; a call that is asked to wait longer fails immediately.
+    /// Default 120 s.
     pub max_retry_after: Duration,
     /// Maximum total time that one model call waits for rate limits. A rate limit (429) is not a failure of
     /// the request and uses up none of the `max_attempts`. A wait counts as at least 250 ms, even if the
@@ -101,12 +101,12 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
                 Err(error) if !listened.reader_got_delta() && (self.should_retry)(&error) => error,
                 done => return done,
             };
-            let asked = error.retry_after();
-            let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
+            let retry_after = error.retry_after();
+            let wait = retry_after.unwrap_or_else(|| self.policy.backoff(attempt - 1));
             let too_late =
                 cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
             if attempt >= self.policy.max_attempts.get()
-                || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
+                || retry_after.is_some_and(|wait| wait > self.policy.max_retry_after)
                 || too_late
             {
                 return Err(error);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_that_a_server_asks_for_wins_and_the_deadline_over_it() {
+    async fn retry_after_overrides_the_backoff_and_the_deadline_overrides_both() {
         let asks = || {
             let tried = Mutex::new(false);
             step(move |(): (), _| {
@@ -254,7 +254,7 @@ mod tests {
         let stream = async |sends_delta: bool| {
             let model = Model::new(Breaks(Mutex::default(), sends_delta));
             let run = crate::chain(model).retry(hasty(3)).stream("x");
-            run.map(|piece| piece.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
+            run.map(|delta| delta.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
         };
         assert_eq!(stream(false).await, [Ok("well".to_owned())]);
         assert_eq!(stream(true).await, [Ok("half ".to_owned()), Err(ErrorKind::StreamIncomplete)]);

@@ -77,7 +77,7 @@ mod tests {
     use crate::{chain, prompt, step, text, vars};
 
     #[tokio::test(start_paused = true)]
-    async fn the_error_names_what_took_too_long() {
+    async fn the_error_names_the_step_that_timed_out() {
         let slow = || chain(Fake::echo().latency(Duration::from_secs(60)));
         let says = async |chain: crate::Chain<_, crate::Message>| {
             chain.timeout(Duration::from_secs(5)).invoke("x").await.unwrap_err().to_string()

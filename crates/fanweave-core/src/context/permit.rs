@@ -208,7 +208,7 @@ impl Context {
 
     fn for_task(&self, work: &Arc<Work>) -> Self {
         let mut cx = self.clone();
-        cx.pieces = cx.pieces.map(|_| DeltaSink::Reader(Reader::Work(work.clone())));
+        cx.sink = cx.sink.map(|_| DeltaSink::Reader(Reader::Work(work.clone())));
         let changed = cx.with(|s| {
             s.channel = s.channel.take().map(|_| Channel::Work(work.clone()));
             s.work = Some(work.clone());

@@ -160,7 +160,7 @@ pub(super) mod tests {
     async fn the_first_section_is_emitted_before_the_outline_has_ended() {
         let started = Instant::now();
         let mut run = article().stream("x");
-        let first = run.next().await.expect("a piece").unwrap();
+        let first = run.next().await.expect("a delta").unwrap();
         assert_eq!((first.to_string().as_str(), started.elapsed().as_millis()), ("TITLE 0", 400));
         assert_eq!(run.output().await.unwrap(), WHOLE);
     }
@@ -175,7 +175,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fan_out_wider_than_its_window_ends_where_its_source_holds_the_only_place() {
+    async fn a_fan_out_wider_than_its_window_ends_while_its_source_holds_the_only_permit() {
         let model = Fake::echo().model();
         let titles: String = (0..200).map(|n| format!("title {n} \n")).collect();
         let wide = || crate::chain(model.clone()).lines();

@@ -113,7 +113,7 @@ mod tests {
     use crate::{Error, ErrorKind, Model, chain, step};
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_about_all_items_runs_beside_the_last_of_them() {
+    async fn the_step_for_all_items_runs_concurrently_with_the_last_items() {
         let section = step(|title: String, _| async move {
             sleep(Duration::from_millis(300)).await;
             Ok(title)

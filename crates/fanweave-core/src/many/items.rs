@@ -77,7 +77,7 @@ mod tests {
     use crate::{ErrorKind, chain};
 
     #[tokio::test]
-    async fn items_of_the_first_array_arrive_and_one_cut_off_is_an_error() {
+    async fn items_of_the_first_array_arrive_and_an_incomplete_one_is_an_error() {
         let answer = r#"Here: {"n": 3, "items": [1, 2, 3 ], "more": [4]}"#;
         let items = chain(Fake::echo()).items::<u8>();
         assert_eq!(items.clone().collect().invoke(answer).await.unwrap(), [1, 2, 3]);

@@ -105,9 +105,9 @@ mod tests {
 
     use super::*;
 
-    fn split(pieces: &[&str]) -> Vec<String> {
+    fn split(chunks: &[&str]) -> Vec<String> {
         let mut splitter = Splitter::default();
-        pieces.iter().for_each(|piece| splitter.push(piece));
+        chunks.iter().for_each(|chunk| splitter.push(chunk));
         splitter.end();
         splitter.complete.into()
     }

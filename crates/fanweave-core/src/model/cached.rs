@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_first_caller_fails_or_leaves_another_one_calls() {
+    async fn if_the_first_caller_fails_or_is_dropped_another_one_calls() {
         let (model, calls) = slow(1);
         let (first, second) = tokio::join!(model.invoke("x"), model.invoke("x"));
         assert!(first.is_err());
@@ -223,12 +223,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_from_the_store_costs_nothing_and_comes_in_one_piece_and_can_be_passed_by() {
+    async fn an_answer_from_the_store_costs_nothing_arrives_as_one_delta_and_can_be_skipped() {
         let (model, calls) = slow(0);
         let chain = chain(model.clone()) | text();
         chain.invoke("a b c").await.unwrap();
-        let pieces: Vec<_> = chain.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["a b c"]);
+        let deltas: Vec<_> = chain.stream("a b c").map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["a b c"]);
         assert_eq!(model.invoke("a b c").await.unwrap().usage(), Usage::default());
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         let cx = Context::new().with_fresh_answers();

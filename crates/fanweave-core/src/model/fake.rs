@@ -161,9 +161,9 @@ impl Fake {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
-        let asked = prompt.last_user_text();
+        let question = prompt.last_user_text();
         let text = match &self.script {
-            None => asked.clone(),
+            None => question.clone(),
             Some(script) => {
                 let next = script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 next.unwrap_or_else(|| {
@@ -182,7 +182,7 @@ impl Fake {
                 }
             }
         }
-        let usage = Usage { input_tokens: words(&asked), output_tokens: words(&text), ..Usage::default() };
+        let usage = Usage { input_tokens: words(&question), output_tokens: words(&text), ..Usage::default() };
         let mut message = Message::assistant(text);
         message.reply = Some(Box::new(Reply {
             model: Some(self.name.to_owned()),
@@ -228,13 +228,13 @@ mod tests {
     use crate::{chain, text};
 
     #[tokio::test(start_paused = true)]
-    async fn words_come_one_by_one_and_calls_at_the_same_time() {
+    async fn words_are_streamed_and_calls_run_concurrently() {
         let slow = chain(Fake::echo().per_word(Duration::from_millis(100))) | text();
         let started = Instant::now();
         let mut run = slow.stream("a b c");
         let mut at = Vec::new();
-        while let Some(piece) = run.next().await {
-            piece.unwrap();
+        while let Some(delta) = run.next().await {
+            delta.unwrap();
             at.push(started.elapsed().as_millis());
         }
         assert_eq!(at, [100, 200, 300]);

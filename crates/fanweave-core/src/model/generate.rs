@@ -162,7 +162,7 @@ mod tests {
     use crate::model::fake::Fake;
 
     #[tokio::test(start_paused = true)]
-    async fn all_candidates_of_all_prompts_are_asked_for_at_once() {
+    async fn all_candidates_of_all_prompts_are_requested_concurrently() {
         let started = Instant::now();
         let model = Fake::echo().latency(Duration::from_secs(1)).model();
         let all = model.generate(["a", "b", "c"]).candidates(NonZeroUsize::new(4).unwrap()).run().await;
@@ -178,16 +178,16 @@ mod tests {
         let model =
             Fake::script([Ok("one"), Err(Error::new(ErrorKind::ContentFilter, "no")), Ok("three")]).model();
         let all = model.generate(["a", "b", "c"]).concurrency(1).run().await;
-        let said: Vec<_> =
+        let texts: Vec<_> =
             all.prompts.iter().map(|p| p.first().map(Message::text).map_err(Error::kind)).collect();
-        assert_eq!(said, [Ok("one".to_owned()), Err(ErrorKind::ContentFilter), Ok("three".to_owned())]);
+        assert_eq!(texts, [Ok("one".to_owned()), Err(ErrorKind::ContentFilter), Ok("three".to_owned())]);
     }
 
     #[tokio::test]
     async fn candidates_of_a_model_that_remembers_are_fresh() {
         let model = Fake::script([Ok("one"), Ok("two")]).model().cached(crate::MemoryCache::default());
         let all = model.generate(["a"]).candidates(NonZeroUsize::new(2).unwrap()).concurrency(1).run().await;
-        let said: Vec<_> = all.prompts[0].candidates.iter().map(|c| c.as_ref().unwrap().text()).collect();
-        assert_eq!(said, ["one", "two"]);
+        let texts: Vec<_> = all.prompts[0].candidates.iter().map(|c| c.as_ref().unwrap().text()).collect();
+        assert_eq!(texts, ["one", "two"]);
     }
 }

@@ -250,8 +250,8 @@ mod tests {
     #[tokio::test]
     async fn a_model_that_cannot_stream_emits_one_delta() {
         let run = (chain(Model::new(Mute)) | text()).stream("x");
-        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["all at once"]);
+        let deltas: Vec<_> = run.map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["all at once"]);
     }
 
     #[tokio::test]

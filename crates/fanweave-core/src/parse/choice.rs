@@ -96,10 +96,10 @@ impl Choice {
     /// The option that the text names, ignoring case and surrounding characters. Options such as `-1` and
     /// `1`, or `C` and `C++`, differ only in those: then the longest option that the text contains is taken.
     fn meant(&self, text: &str) -> Option<&String> {
-        let said = bare(text);
-        let alike: Vec<_> = self.options.iter().filter(|option| bare(option) == said).collect();
+        let bare_text = bare(text);
+        let alike: Vec<_> = self.options.iter().filter(|option| bare(option) == bare_text).collect();
         match alike.as_slice() {
-            [one] if !said.is_empty() => Some(one),
+            [one] if !bare_text.is_empty() => Some(one),
             several => {
                 let text = text.to_lowercase();
                 let held = several.iter().filter(|option| {
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn options_that_differ_in_their_punctuation_alone_are_not_mistaken_for_one_another() {
+    async fn options_that_differ_only_in_punctuation_are_distinguished() {
         for (options, answer, meant) in [
             (&["-1", "0", "1"][..], "1.", Some("1")),
             (&["-1", "0", "1"], "**-1**", Some("-1")),

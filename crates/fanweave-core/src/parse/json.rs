@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_what_was_expected_and_where_and_shows_an_excerpt() {
+    fn an_error_names_the_expected_value_and_the_location_with_an_excerpt() {
         let error = parse::<Vec<u8>>("See:\n[1, x]").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
         let start = "expected JSON of alloc::vec::Vec<u8>: expected value at line 2, column 5 of \"See:";

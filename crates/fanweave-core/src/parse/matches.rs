@@ -69,7 +69,7 @@ mod tests {
     use crate::{chain, vars};
 
     #[tokio::test]
-    async fn what_does_not_match_is_an_error_that_shows_the_answer() {
+    async fn an_answer_that_does_not_match_is_an_error_that_shows_it() {
         let year = chain(matches(r"\d{4}").unwrap());
         assert_eq!(year.invoke(Message::assistant("in 1888.")).await.unwrap(), vars! { match: "1888" });
         let error = year.invoke(Message::assistant("long ago")).await.unwrap_err();

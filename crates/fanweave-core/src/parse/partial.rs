@@ -77,8 +77,8 @@ impl Partial {
     }
 
     /// Reads a chunk. Returns the items that are complete now.
-    pub(crate) fn take_items(&mut self, piece: &str) -> Vec<Value> {
-        for c in piece.chars() {
+    pub(crate) fn take_items(&mut self, chunk: &str) -> Vec<Value> {
+        for c in chunk.chars() {
             if self.next(c).is_none() {
                 self.state = State::Ended;
             }
@@ -97,13 +97,13 @@ impl Partial {
     }
 
     /// Reads a chunk. Returns the value so far if enough of it is new.
-    pub(crate) fn push(&mut self, piece: &str) -> Option<Value> {
-        for c in piece.chars() {
+    pub(crate) fn push(&mut self, chunk: &str) -> Option<Value> {
+        for c in chunk.chars() {
             if self.next(c).is_none() {
                 self.state = State::Ended;
             }
         }
-        self.size += piece.len();
+        self.size += chunk.len();
         if let Some(root) = self.root.take() {
             return Some(root);
         }
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_incomplete_is_not_shown_and_prose_is_passed_over() {
+    fn incomplete_values_are_not_shown_and_prose_is_skipped() {
         assert_eq!(last(r#"{"a": tru"#), Some(json!({})));
         assert_eq!(last(r#"{"a": 1."#), Some(json!({})));
         assert_eq!(last("Sure:\n```json\n{\"a\": 1}}\n```"), Some(json!({"a": 1})));
@@ -279,9 +279,9 @@ mod tests {
         let copied = |n: usize| {
             let text = format!("[{}]", "\"some words\",".repeat(n));
             let mut partial = Partial::default();
-            let pieces =
+            let chunks =
                 text.as_bytes().chunks(4).filter_map(|c| partial.push(std::str::from_utf8(c).unwrap()));
-            pieces.map(|value| value.as_array().map_or(0, Vec::len)).sum::<usize>()
+            chunks.map(|value| value.as_array().map_or(0, Vec::len)).sum::<usize>()
         };
         assert!(copied(80_000) <= 9 * copied(10_000));
     }
@@ -322,8 +322,8 @@ mod tests {
             let chars: Vec<char> = value.to_string().chars().collect();
             let mut partial = Partial::default();
             let mut shown = json!([]);
-            for piece in chars.chunks(width) {
-                if let Some(next) = partial.push(&piece.iter().collect::<String>()) {
+            for chunk in chars.chunks(width) {
+                if let Some(next) = partial.push(&chunk.iter().collect::<String>()) {
                     prop_assert!(grows(&shown, &next), "{shown} then {next}");
                     shown = next;
                 }

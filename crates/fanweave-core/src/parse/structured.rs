@@ -70,7 +70,7 @@ pub struct Structured<T> {
 ///     "properties": { "title": { "type": "string" }, "year": { "type": "integer" } },
 ///     "required": ["title", "year"],
 /// });
-/// // The first answer has no year: the model hears of it.
+/// // The first answer has no year: the model receives the error.
 /// let model = Fake::script([Ok(r#"{"title": "Emma"}"#), Ok(r#"{"title": "Emma", "year": 1815}"#)]);
 /// let book = structured_as::<Book>(model, "book", schema)
 ///     .check(|book| if book.year < 2000 { Ok(()) } else { Err("an older book, please".into()) });
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_conversation_has_each_answer_and_what_was_wrong_with_it() {
+    async fn the_conversation_contains_each_answer_and_its_error() {
         struct Learns;
         impl crate::ChatModel for Learns {
             fn name(&self) -> &str {
@@ -345,10 +345,10 @@ mod tests {
                     prompt.parameters.format,
                     Some(ResponseFormat::JsonSchema { strict: true, .. })
                 ));
-                let said = prompt.messages.last().unwrap().text();
+                let last = prompt.messages.last().unwrap().text();
                 Ok(Message::assistant(match prompt.messages.len() {
                     1 => r#"{"n": 1}"#,
-                    _ if said.contains("n must be even") => r#"{"n": 2}"#,
+                    _ if last.contains("n must be even") => r#"{"n": 2}"#,
                     _ => "?",
                 }))
             }
@@ -402,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_stands_alone_is_read_where_it_may_be_missing() {
+    async fn an_unwrapped_answer_is_accepted_if_it_is_optional() {
         let schema = json!({ "anyOf": [schema(), { "type": "null" }] });
         for answer in [r#"{"n": 3}"#, r#"{"answer": {"n": 3}}"#] {
             let number =
@@ -430,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_huge_answer_is_said_in_a_few_lines() {
+    async fn the_error_of_a_huge_answer_is_short() {
         let huge: &'static str = format!(r#"{{"n": "{}"}}"#, "x".repeat(1_000_000)).leak();
         let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).max_retries(0);
         let error = chain(number).invoke("?").await.unwrap_err();
@@ -463,8 +463,8 @@ mod tests {
         let agent = crate::Model::new(Says).with_tools(crate::tool::Tools::new()).run_tools(3);
         let mut run = chain(structured_as::<Number>(agent, "number", schema())).stream("?");
         let mut last = None;
-        while let Some(piece) = run.next().await {
-            last = Some(piece.unwrap());
+        while let Some(delta) = run.next().await {
+            last = Some(delta.unwrap());
         }
         assert_eq!(run.output().await.unwrap(), Number { n: 2 });
         assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
@@ -501,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_off_answer_is_not_asked_for_again() {
+    async fn a_truncated_answer_is_not_retried() {
         struct Short;
         impl crate::ChatModel for Short {
             fn name(&self) -> &str {
@@ -555,20 +555,20 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 let text = json!({ "answer": value }).to_string();
-                let mut pieces = Vec::new();
+                let mut deltas = Vec::new();
                 let mut chars = text.chars().peekable();
                 for cut in cuts.iter().cycle() {
                     if chars.peek().is_none() {
                         break;
                     }
-                    pieces.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
+                    deltas.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
                 }
-                let model = Pieces(pieces);
+                let model = Deltas(deltas);
                 // Not an object, so the value is wrapped in one.
                 let mut run = chain(structured_as::<Value>(crate::Model::new(model), "any", json!({}))).stream("?");
                 let mut before: Option<Value> = None;
-                while let Some(piece) = run.next().await {
-                    let Delta::Value(now) = piece.unwrap() else { panic!("no value") };
+                while let Some(delta) = run.next().await {
+                    let Delta::Value(now) = delta.unwrap() else { panic!("no value") };
                     if let Some(before) = &before {
                         assert!(has_grown(before, &now), "{before} became {now}");
                     }
@@ -579,11 +579,11 @@ mod tests {
         }
     }
 
-    struct Pieces(Vec<Delta>);
+    struct Deltas(Vec<Delta>);
 
-    impl crate::ChatModel for Pieces {
+    impl crate::ChatModel for Deltas {
         fn name(&self) -> &str {
-            "test/pieces"
+            "test/deltas"
         }
 
         async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {

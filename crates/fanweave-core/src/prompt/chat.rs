@@ -41,14 +41,14 @@ pub fn chat() -> Chat {
 /// [`check`](Self::check) reports it immediately.
 #[derive(Debug, Clone, Default)]
 pub struct Chat {
-    parts: Vec<Piece>,
+    parts: Vec<Entry>,
     partials: Partials,
     /// The first error of a message.
     broken: Option<Error>,
 }
 
 #[derive(Debug, Clone)]
-enum Piece {
+enum Entry {
     Message(Role, Template),
     /// Tool results belong to a call.
     ToolResult {
@@ -64,9 +64,9 @@ enum Piece {
 }
 
 impl Chat {
-    fn piece(mut self, piece: Result<Piece>) -> Self {
-        match piece {
-            Ok(piece) => self.parts.push(piece),
+    fn entry(mut self, entry: Result<Entry>) -> Self {
+        match entry {
+            Ok(entry) => self.parts.push(entry),
             Err(error) => self.broken = self.broken.or(Some(error)),
         }
         self
@@ -74,7 +74,7 @@ impl Chat {
 
     fn message(self, role: Role, text: impl Into<String>) -> Self {
         let template = Template::parse(text);
-        self.piece(template.map(|template| Piece::Message(role, template)))
+        self.entry(template.map(|template| Entry::Message(role, template)))
     }
 
     /// Adds an instruction for the whole conversation.
@@ -99,8 +99,8 @@ impl Chat {
     #[must_use]
     pub fn tool(self, call_id: impl Into<String>, content: impl Into<String>) -> Self {
         let call = Template::parse(call_id);
-        let piece = call.and_then(|call| Ok(Piece::ToolResult { call, content: Template::parse(content)? }));
-        self.piece(piece)
+        let entry = call.and_then(|call| Ok(Entry::ToolResult { call, content: Template::parse(content)? }));
+        self.entry(entry)
     }
 
     /// Inserts the messages of a variable here: a list of [`Message`]s, of objects with `role` and `content`,
@@ -109,25 +109,25 @@ impl Chat {
     /// Messages keep their roles: fill the variable with a conversation, not with untrusted text.
     #[must_use]
     pub fn messages(self, name: impl Into<Arc<str>>) -> Self {
-        self.piece(Ok(Piece::Messages { name: name.into(), optional: false, last: None }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: false, last: None }))
     }
 
     /// Like [`messages`](Self::messages), but inserts nothing if the variable is missing.
     #[must_use]
     pub fn history(self, name: impl Into<Arc<str>>) -> Self {
-        self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: None }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: None }))
     }
 
     /// Like [`history`](Self::history), limited to the last `n` messages.
     #[must_use]
     pub fn last_of(self, name: impl Into<Arc<str>>, n: usize) -> Self {
-        self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: Some(n) }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: Some(n) }))
     }
 
     /// Inserts examples here, each as a message of the user and one of the model.
     #[must_use]
     pub fn examples(self, examples: FewShot) -> Self {
-        self.piece(Ok(Piece::Examples(Arc::new(examples))))
+        self.entry(Ok(Entry::Examples(Arc::new(examples))))
     }
 
     /// Sets a variable for all calls that do not set it themselves.
@@ -162,15 +162,15 @@ impl Chat {
     /// The required variables, sorted.
     pub fn variables(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for piece in &self.parts {
-            match piece {
-                Piece::Message(_, template) => names.extend(template.variables()),
-                Piece::ToolResult { call, content } => {
+        for entry in &self.parts {
+            match entry {
+                Entry::Message(_, template) => names.extend(template.variables()),
+                Entry::ToolResult { call, content } => {
                     names.extend(call.variables());
                     names.extend(content.variables());
                 }
-                Piece::Messages { name, optional: false, .. } => names.push(name.to_string()),
-                Piece::Messages { .. } | Piece::Examples(_) => {}
+                Entry::Messages { name, optional: false, .. } => names.push(name.to_string()),
+                Entry::Messages { .. } | Entry::Examples(_) => {}
             }
         }
         names.retain(|name| !self.partials.has(name));
@@ -195,10 +195,10 @@ impl Chat {
             &filled
         };
         let mut messages = Vec::new();
-        for piece in &self.parts {
-            match piece {
-                Piece::Message(role, template) => messages.push(Message::new(*role, template.render(vars)?)),
-                Piece::ToolResult { call, content } => {
+        for entry in &self.parts {
+            match entry {
+                Entry::Message(role, template) => messages.push(Message::new(*role, template.render(vars)?)),
+                Entry::ToolResult { call, content } => {
                     let result = crate::ToolResult {
                         id: call.render(vars)?,
                         content: content.render(vars)?,
@@ -210,7 +210,7 @@ impl Chat {
                         reply: None,
                     });
                 }
-                Piece::Messages { name, optional, last } => {
+                Entry::Messages { name, optional, last } => {
                     let given = match vars.get(name) {
                         Some(value) => conversation(name, value)?,
                         None if *optional => Vec::new(),
@@ -223,7 +223,7 @@ impl Chat {
                     let skip = last.map_or(0, |last| given.len().saturating_sub(last));
                     messages.extend(given.into_iter().skip(skip));
                 }
-                Piece::Examples(examples) => messages.extend(examples.messages(vars).await?),
+                Entry::Examples(examples) => messages.extend(examples.messages(vars).await?),
             }
         }
         Ok(Prompt::new(messages))
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_of_the_wrong_form_is_said_before_any_call() {
+    async fn missing_and_malformed_variables_are_errors_before_any_call() {
         let ask = chat().messages("past").user("{{ q }}");
         assert_eq!(ask.variables(), ["past", "q"]);
         let says = async |vars: Vars| ask.render(&vars).await.unwrap_err().to_string();

@@ -168,7 +168,7 @@ impl Selector for ByLength {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave_core::Result<()> {
-/// // How many of each letter there are.
+/// // The count of each letter.
 /// let letters = |text: &String| ('a'..='z').map(|c| text.matches(c).count() as f32).collect::<Vec<_>>();
 /// let alike = BySimilarity::new(1, move |texts: Vec<String>| {
 ///     let vectors = texts.iter().map(letters).collect::<Vec<_>>();

@@ -58,8 +58,8 @@ impl Template {
         // Prompts are plain text, whatever their name: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_formatter(|out, state, value| {
-            // Values of variables are JSON. A plain object is therefore a function of the language, found because
-            // no variable of its name is given.
+            // Values of variables are JSON. A plain object is therefore a function of the language, found
+            // because no variable of its name is given.
             if value.kind() == ValueKind::Plain && value.to_string() == "function" {
                 let message =
                     "this prints a function of the template language; no variable of that name is given";
@@ -247,7 +247,7 @@ mod tests {
     use crate::vars;
 
     #[test]
-    fn a_missing_variable_is_named_with_what_was_given() {
+    fn a_missing_variable_is_named_with_the_given_ones() {
         let template = Template::parse("{{ a }} {{ b }} {{ c }}").unwrap();
         let error = template.render(&vars! { b: 1 }).unwrap_err();
         assert_eq!(error.to_string(), "the template needs `a`, `c`, but only `b` is given");

@@ -15,9 +15,9 @@ use crate::retrieve::Document;
 ///     }
 /// }
 ///
-/// let pieces = Paragraphs.split_documents([Document::new("One.\n\nTwo.").with("source", "a.txt")]);
-/// assert_eq!(pieces[1].text, "Two.");
-/// assert_eq!((pieces[1].source(), &pieces[1].metadata["piece"]), (Some("a.txt"), &1.into()));
+/// let chunks = Paragraphs.split_documents([Document::new("One.\n\nTwo.").with("source", "a.txt")]);
+/// assert_eq!(chunks[1].text, "Two.");
+/// assert_eq!((chunks[1].source(), &chunks[1].metadata["piece"]), (Some("a.txt"), &1.into()));
 /// ```
 pub trait TextSplitter: Send + Sync {
     /// The chunks of `text`, in order. Empty if it is only white space.
@@ -29,12 +29,12 @@ pub trait TextSplitter: Send + Sync {
     where
         Self: Sized,
     {
-        let pieces = |document: Document| {
+        let chunks = |document: Document| {
             let Document { text, metadata } = document;
             let number =
-                move |(piece, text)| Document { text, metadata: metadata.clone() }.with("piece", piece);
+                move |(index, text)| Document { text, metadata: metadata.clone() }.with("piece", index);
             self.split(&text).into_iter().enumerate().map(number)
         };
-        documents.into_iter().flat_map(pieces).collect()
+        documents.into_iter().flat_map(chunks).collect()
     }
 }

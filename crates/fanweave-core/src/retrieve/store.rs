@@ -86,7 +86,7 @@ pub struct Hit {
 /// use fanweave_core::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
 /// use fanweave_core::{Context, Result};
 ///
-/// /// Finds the same document whatever one looks for.
+/// /// Always finds the same document.
 /// struct Stuck(Document);
 ///
 /// impl VectorStore for Stuck {

@@ -109,33 +109,33 @@ impl RunTools {
         let parameters = &mut prompt.parameters;
         let forced = parameters.tool_choice.as_ref().or(self.with.choice.as_ref());
         let is_forced = matches!(forced, Some(ToolChoice::Required | ToolChoice::Tool(_)));
-        let mut said = Transcript { messages: prompt.messages, ..Transcript::default() };
+        let mut transcript = Transcript { messages: prompt.messages, ..Transcript::default() };
         let mut parameters = prompt.parameters;
         let mut failed_rounds = 0;
         let parts = Arc::new(AtomicU32::new(0));
         loop {
-            let ask = Prompt { messages: said.messages.clone(), parameters: parameters.clone() };
-            let streams_as = cx.mapped(Box::new(Round::new(&said, parts.clone())));
+            let ask = Prompt { messages: transcript.messages.clone(), parameters: parameters.clone() };
+            let streams_as = cx.mapped(Box::new(Round::new(&transcript, parts.clone())));
             let message = match run_streamed(&self.with.model, ask, &streams_as).await {
                 Ok(message) => message,
-                Err(error) => return Err(said.tool_loop_error(error)),
+                Err(error) => return Err(transcript.tool_loop_error(error)),
             };
-            said.rounds += 1;
-            said.usage += message.usage();
+            transcript.rounds += 1;
+            transcript.usage += message.usage();
             let asks = message.tool_calls().next().is_some();
-            said.messages.push(message);
+            transcript.messages.push(message);
             if !asks {
-                return Ok(said);
+                return Ok(transcript);
             }
-            if said.rounds >= self.max_rounds {
-                return Err(self.too_many_rounds(said));
+            if transcript.rounds >= self.max_rounds {
+                return Err(self.too_many_rounds(transcript));
             }
-            let results = self.with.tools.execute(said.answer(), cx).await;
+            let results = self.with.tools.execute(transcript.answer(), cx).await;
             failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
             let parts = results.into_iter().map(Part::ToolResult).collect();
-            said.messages.push(Message { role: Role::Tool, parts, reply: None });
+            transcript.messages.push(Message { role: Role::Tool, parts, reply: None });
             if failed_rounds >= self.max_failures.get() {
-                return Err(self.too_many_failures(said));
+                return Err(self.too_many_failures(transcript));
             }
             if is_forced {
                 parameters.tool_choice = Some(ToolChoice::Auto);
@@ -143,24 +143,24 @@ impl RunTools {
         }
     }
 
-    fn too_many_rounds(&self, said: Transcript) -> Error {
+    fn too_many_rounds(&self, transcript: Transcript) -> Error {
         let message = format!(
             "the model still calls tools in round {} of {}; raise max_rounds of run_tools, or check the calls:\n{}",
-            said.rounds,
+            transcript.rounds,
             self.max_rounds,
-            said.summary()
+            transcript.summary()
         );
-        let error = Error::new(ErrorKind::RecursionLimit, message).with_partial(said.answer().clone());
-        said.tool_loop_error(error)
+        let error = Error::new(ErrorKind::RecursionLimit, message).with_partial(transcript.answer().clone());
+        transcript.tool_loop_error(error)
     }
 
-    fn too_many_failures(&self, said: Transcript) -> Error {
+    fn too_many_failures(&self, transcript: Transcript) -> Error {
         let message = format!(
             "every tool call failed in {} consecutive rounds; raise max_failures, or check the errors:\n{}",
             self.max_failures,
-            said.summary()
+            transcript.summary()
         );
-        said.tool_loop_error(Error::new(ErrorKind::Step, message))
+        transcript.tool_loop_error(Error::new(ErrorKind::Step, message))
     }
 }
 

@@ -43,7 +43,7 @@ use crate::{Context, ErrorKind, Message, Result, ToolSpec};
 ///
 /// let tools = Tools::new().with::<FormatBook>();
 ///
-/// // What a model that was offered them may answer:
+/// // A possible answer of a model with these tools:
 /// let mut message = Message::assistant("");
 /// message.parts = vec![Part::ToolCall(ToolCall {
 ///     id: "1".into(),

@@ -28,7 +28,7 @@ fn inside(inner: Verb, style: Style, load: &Load) -> Inside {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_verb_beside_every_other_ends() {
+async fn every_verb_alongside_every_other_ends() {
     for (outer, inner) in VERBS.into_iter().flat_map(|outer| VERBS.map(|inner| (outer, inner))) {
         for (style, n) in STYLES.into_iter().flat_map(|style| [(style, 1), (style, 2)]) {
             let (cx, load) = limited(n);
@@ -72,7 +72,7 @@ async fn rows_whose_step_calls_a_model_while_it_reads_a_stream_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others() {
+async fn a_cached_answer_whose_first_reader_does_not_poll_reaches_the_others() {
     let (cx, load) = limited(1);
     let cached = Fake::echo().count_in(&load).model();
     let cached = chain(cached.cached(MemoryCache::default()));

@@ -108,11 +108,11 @@ pub(crate) fn start(verb: Verb, models: &Models, inside: &Inside, cx: &Context) 
             let (words, inside) = (models.words(), inside.clone());
             let says = generator(move |_: u32, cx: Context| {
                 let (inside, own) = (inside.clone(), cx.clone());
-                words.stream_in(ASKED, &cx).then(move |piece| {
+                words.stream_in(ASKED, &cx).then(move |delta| {
                     let (inside, cx) = (inside.clone(), own.clone());
                     async move {
                         inside(cx).await;
-                        Ok(piece?.to_string())
+                        Ok(delta?.to_string())
                     }
                 })
             });

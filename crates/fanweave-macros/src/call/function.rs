@@ -152,14 +152,14 @@ impl<'a> Function<'a> {
         };
         quote! {
             #(#attributes)*
-            #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
+            #[allow(clippy::used_underscore_binding, reason = "the annotated function does not use it")]
             #visibility fn #name(#inputs) -> #krate::call::Call<#answer> {
                 #krate::__private::call::of::<#name>(#given)
             }
 
             #[doc = #about]
             #hidden
-            #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+            #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it has the name of the function")]
             #visibility struct #name {}
 
             #[allow(dead_code, reason = "not every call is a step of a chain")]
@@ -177,12 +177,12 @@ impl<'a> Function<'a> {
                 const NAME: &'static str = #plain;
                 #settings
 
-                #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
+                #[allow(clippy::used_underscore_binding, reason = "the annotated function does not use it")]
                 async fn ask(
                     #binding: Self::Input,
                     #cx: #krate::Context,
                 ) -> #krate::Result<#krate::call::Config> {
-                    #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it is written as the call is")]
+                    #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it keeps the signature of the call")]
                     #body
                     let _ = &#cx;
                     let #asked_for = #asks(#context #(#passed),*) #wait;

@@ -70,19 +70,19 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         ReturnType::Type(_, of) => of.span(),
     };
     let run = match function.sig.asyncness {
-        Some(_) => said(&options.krate, &quote! { #call.await }, answer),
+        Some(_) => tool_result(&options.krate, &quote! { #call.await }, answer),
         None => blocking(&options.krate, &call, answer),
     };
     let krate = options.krate.to_token_stream();
     let (serde, schemars) = (private(&options.krate, "serde"), private(&options.krate, "schemars"));
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&function.attrs), run };
     Ok(quote! {
-        #[allow(clippy::needless_pass_by_value, reason = "a tool owns its arguments")]
+        #[allow(clippy::needless_pass_by_value, reason = "the arguments of a tool are owned")]
         #function
 
         #[doc = #about]
         #hidden
-        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it has the name of the function")]
         #[derive(#krate::__private::serde::Deserialize, #krate::__private::schemars::JsonSchema)]
         #[serde(crate = #serde)]
         #[schemars(crate = #schemars)]
@@ -100,7 +100,7 @@ pub(super) fn private(krate: &Path, name: &str) -> String {
 }
 
 /// The code that converts a value to text for the model. A type error in it is reported at `span`.
-pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
+pub(super) fn tool_result(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
     let returned = quote_spanned! {span=> returned.said() };
     quote! {{
         let returned = #krate::__private::tool::Returned(#value);
@@ -110,13 +110,13 @@ pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream
 
 /// A call of `self` and `__context` on a blocking thread.
 pub(super) fn blocking(krate: &Path, call: &TokenStream, span: Span) -> TokenStream {
-    let said = said(krate, call, span);
+    let result = tool_result(krate, call, span);
     quote! {
         let __context = ::core::clone::Clone::clone(__context);
         let call = move || {
             let __context = &__context;
             let _ = __context;
-            #said
+            #result
         };
         #krate::blocking::Pool::shared().run(call).await?
     }
@@ -142,8 +142,8 @@ fn argument(parameter: &mut FnArg) -> Result<Argument> {
     };
     let wrong = find(&parameter.ty, &|of| match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident != "static") => {
-            let said = owned(&reference.elem);
-            let message = format!("the arguments of a tool must be owned: write {said}");
+            let owned = owned(&reference.elem);
+            let message = format!("the arguments of a tool must be owned: write {owned}");
             Some(Error::new(reference.span(), message))
         }
         Type::ImplTrait(of) => Some(Error::new(

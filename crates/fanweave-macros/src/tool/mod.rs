@@ -71,7 +71,7 @@ impl ToTokens for Implementation {
             }
         });
         tokens.extend(quote! {
-            #[allow(deprecated, reason = "a tool that is deprecated is one until it is gone")]
+            #[allow(deprecated, reason = "deprecated tools still work")]
             impl #krate::TypedTool for #of {
                 const NAME: &'static str = #name;
                 const DESCRIPTION: &'static str = #description;

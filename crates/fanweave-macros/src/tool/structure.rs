@@ -40,10 +40,10 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
         function::blocking(krate, &call, name.span())
     } else {
         let future = quote_spanned! {name.span()=> #krate::__private::tool::work(#call).await };
-        function::said(krate, &future, name.span())
+        function::tool_result(krate, &future, name.span())
     };
     let run = quote! {
-        #[allow(unused_imports, reason = "it is for structs without a method of that name")]
+        #[allow(unused_imports, reason = "only for structs without a method of that name")]
         use #krate::__private::tool::NoCall as _;
         #run
     };

@@ -168,7 +168,7 @@ async fn concurrency_0_is_rejected() {
     for row in rows {
         let error = row.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("set it to 1 or more"), "{error}");
+        assert!(error.to_string().contains("must be at least 1"), "{error}");
     }
     assert_eq!(provider.stats().requests, 0);
 }
