@@ -53,7 +53,6 @@ async fn main() -> Result<()> {
     println!("{:?}", stream.output().await?);
 
     // A step of a chain with a check beyond the type. A failed check is retried.
-
     let checked = structured::<Book>(model("sim/writer")?)
         .check(|book| if book.title.is_empty() { Err("a book has a title".to_owned()) } else { Ok(()) });
     println!("{}", chain(checked).invoke("Recommend a book on tides.").await?.title);

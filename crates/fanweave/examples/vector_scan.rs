@@ -1,5 +1,4 @@
 //! Measures an exact search of 100,000 vectors of 384 numbers. Run by `tests/vectors/run.sh`, next to numpy.
-
 //!
 //!     cargo run --release -p fanweave --example vector_scan -- [FILE FOR THE VECTORS]
 

@@ -45,7 +45,6 @@ impl BatchApi for ProviderBatches {
 
     fn line(&self, id: &str, mut prompt: Prompt) -> Result<Vec<u8>> {
         // All rows of a batch use its model, even if a row names another one.
-
         prompt.parameters.model = None;
         self.0.line(id, prompt)
     }

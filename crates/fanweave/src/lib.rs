@@ -97,7 +97,6 @@ pub use fanweave_core::*;
 /// | `parameters = ..` | [`Parameters`] for what the options above do not set |
 /// | `tools(A, b)` | tools that the model may call: types with [`tool`](macro@tool) |
 /// | `run_tools = 5` | runs the tools, with at most 5 model calls. Required for `tools` with `response` |
-
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
 /// | `retry = policy` | [`RetryPolicy`] of the call, in addition to the retries of the transport |
 /// | `fallback = [".."]` | models to use in order if a call fails. They share the parameters except `extra` |

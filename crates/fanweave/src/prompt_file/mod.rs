@@ -98,7 +98,6 @@ impl PromptFile {
     }
 
     /// The required variables, sorted.
-
     pub fn variables(&self) -> Vec<String> {
         self.chat.variables()
     }

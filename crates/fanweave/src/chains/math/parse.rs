@@ -196,7 +196,6 @@ impl<'a> Parser<'a> {
         self.close()?;
         if !function.takes.contains(&arguments.len()) {
             let message = format!("{} does not take {} arguments", function.name, arguments.len());
-
             return Err(MathError::new(start, message));
         }
         self.node(Expr::Call(function, arguments))
