@@ -64,9 +64,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         reads_keys: args.input != Path::new("-"),
         fail_if_done: args.fail_if_done,
         stopping: match args.via {
-            Via::Calls => {
-                "stopping: no new rows, waiting for requests in flight (press Ctrl-C again to exit immediately)"
-            }
+            Via::Calls => "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
             Via::BatchApi => "stopping: submitted batches continue at the provider",
         },
     };

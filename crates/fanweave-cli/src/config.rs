@@ -96,10 +96,10 @@ pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(),
         or(&mut args.temperature, &settings.temperature);
         or(&mut args.max_tokens, &settings.max_tokens);
         if let (None, Some(text)) = (args.timeout, &settings.timeout) {
-            args.timeout = Some(duration(text).map_err(|e| unfit(path, "timeout", &e))?);
+            args.timeout = Some(duration(text).map_err(|e| invalid_setting(path, "timeout", &e))?);
         }
         if let (None, Some(text)) = (args.outage_timeout, &settings.outage_timeout) {
-            let time = duration_or_zero(text).map_err(|e| unfit(path, "outage-timeout", &e))?;
+            let time = duration_or_zero(text).map_err(|e| invalid_setting(path, "outage-timeout", &e))?;
             args.outage_timeout = Some(time);
         }
     }
@@ -220,7 +220,7 @@ pub(crate) fn logs() -> bool {
 }
 
 /// The error for an invalid value of a setting.
-fn unfit(path: &Path, setting: &str, why: &str) -> Failure {
+fn invalid_setting(path: &Path, setting: &str, why: &str) -> Failure {
     Failure::usage(format!("{}: `{setting}` {why}", path.display()))
 }
 
@@ -246,11 +246,16 @@ fn read(path: &Path) -> Result<Layer, Failure> {
         }
     })?;
     // Checked here already, so that `config show` only shows valid settings.
-    settings.timeout.as_deref().map(duration).transpose().map_err(|e| unfit(path, "timeout", &e))?;
+    settings
+        .timeout
+        .as_deref()
+        .map(duration)
+        .transpose()
+        .map_err(|e| invalid_setting(path, "timeout", &e))?;
     let outage_timeout = settings.outage_timeout.as_deref().map(duration_or_zero);
-    outage_timeout.transpose().map_err(|e| unfit(path, "outage-timeout", &e))?;
+    outage_timeout.transpose().map_err(|e| invalid_setting(path, "outage-timeout", &e))?;
     let value = settings.temperature.map(|value| temperature(&value.to_string()));
-    value.transpose().map_err(|e| unfit(path, "temperature", &e))?;
+    value.transpose().map_err(|e| invalid_setting(path, "temperature", &e))?;
     // Relative to the file, not to the current directory: otherwise each directory would get its own cache.
     settings.cache = settings.cache.map(|cache| path.with_file_name("").join(cache));
     Ok(Layer { path: path.to_owned(), settings })

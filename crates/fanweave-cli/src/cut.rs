@@ -76,7 +76,7 @@ impl Cut {
                 "{subject} {verb} truncated at the token limit: raise `max_tokens` of the step, or --max-tokens if it is unset"
             ),
             FinishReason::ContentFilter => {
-                format!("{subject} {verb} blocked by the provider's content filter: rephrase the prompt")
+                format!("{subject} {verb} stopped by the provider's content filter: rephrase the prompt")
             }
             _ => format!("{subject} {verb} refused by the model: rephrase the prompt"),
         }
@@ -101,7 +101,7 @@ mod tests {
         );
         assert_eq!(
             text("", FinishReason::ContentFilter, 1),
-            "the answer was blocked by the provider's content filter: rephrase the prompt"
+            "the answer was stopped by the provider's content filter: rephrase the prompt"
         );
     }
 }

@@ -55,7 +55,7 @@ impl Display {
         let mut ticks = interval(if matches!(self.form, DisplayMode::Lines) { LOOK } else { DRAW });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut still, mut next) = (StallReport::new(), self.started + LINE);
-        // The first tick comes at once: it starts the clock of the rate, and draws an empty panel.
+        // The first tick completes immediately: it starts measuring the rate, and draws an empty panel.
         loop {
             ticks.tick().await;
             let now = self.progress.snapshot();
@@ -362,8 +362,8 @@ mod tests {
     fn the_panel_shows_why_a_run_stalls() {
         let still = Snapshot { rate: 0.0, waiting: 64, retrying: 0, ..half_way() };
         let failing =
-            "provider is failing: 502 Bad Gateway for 14s; 312 calls wait; next probe in 2s".to_owned();
-        let stopping = " stopping: no new rows, waiting for requests in flight".to_owned();
+            "provider is failing: 502 Bad Gateway for 14s; 312 calls queued; next probe in 2s".to_owned();
+        let stopping = " stopping: finishing requests in flight".to_owned();
         let limits = limits_text(&still, &[]);
         let text = panel_text(&still, 64, Duration::from_secs(70), 80)
             + &notices(limits, vec![failing], Some(&stopping), 80);
@@ -372,8 +372,8 @@ mod tests {
         ok 140   cached 12   failed 2   waiting 64   in flight 64/64
         0.0 rows/s   300 tokens/s   ttft 310ms   p50 612ms   p95 1.4s
         $0.42 of about $0.66, budget $2.00
-        provider is failing: 502 Bad Gateway for 14s; 312 calls wait; next probe in 2s
-        stopping: no new rows, waiting for requests in flight
+        provider is failing: 502 Bad Gateway for 14s; 312 calls queued; next probe in 2s
+        stopping: finishing requests in flight
         ");
     }
 

@@ -257,7 +257,7 @@ async fn each_row(
         json: args.json,
         reads_keys: rows != Path::new("-"),
         fail_if_done: args.fail_if_done,
-        stopping: "stopping: no new rows, waiting for requests in flight (press Ctrl-C again to exit immediately)",
+        stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
     };
     // Each step has a single model: no lane can be disabled, and no notes are sent.
     let (_, mut notes) = mpsc::unbounded_channel();

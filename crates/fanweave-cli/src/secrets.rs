@@ -220,7 +220,7 @@ fn lock(path: &Path) -> Option<fs::File> {
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().expect("the file is in a folder of its own");
+    let folder = path.parent().expect("the key file has a parent folder");
     fs::create_dir_all(folder).map_err(|e| not_stored(path, &e))
 }
 
@@ -231,7 +231,7 @@ fn not_stored(path: &Path, error: &std::io::Error) -> Failure {
 /// Replaces the file atomically, readable only by the user. A symbolic link is kept.
 fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().expect("the file is in a folder of its own");
+    let folder = path.parent().expect("the key file has a parent folder");
     let partial = folder.join(format!("keys.json.{}", std::process::id()));
     let _ = fs::remove_file(&partial);
     let mut options = fs::OpenOptions::new();

@@ -270,8 +270,8 @@ mod tests {
         (Spread(Arc::new(Lanes::new(lanes, Spreading { notes, on_outage: true }))), counts, received)
     }
 
-    fn lines(said: &mut UnboundedReceiver<String>) -> Vec<String> {
-        std::iter::from_fn(|| said.try_recv().ok()).collect()
+    fn lines(received: &mut UnboundedReceiver<String>) -> Vec<String> {
+        std::iter::from_fn(|| received.try_recv().ok()).collect()
     }
 
     async fn ask(spread: &Spread, what: &str) -> Result<String, ErrorKind> {
@@ -287,18 +287,18 @@ mod tests {
                 ErrorKind::QuotaExhausted => |_| Some(ErrorKind::QuotaExhausted),
                 _ => |_| Some(ErrorKind::NotFound),
             };
-            let (spread, calls, mut said) = of(&[("a/a", refuses), ("b/b", |_| None), ("c/c", |_| None)]);
+            let (spread, calls, mut received) = of(&[("a/a", refuses), ("b/b", |_| None), ("c/c", |_| None)]);
             for _ in 0..30 {
                 assert_ne!(ask(&spread, "hi").await.unwrap(), "a/a");
             }
             let calls: Vec<_> = calls.iter().map(|calls| calls.load(Ordering::Relaxed)).collect();
             assert_eq!(calls[0], 1);
             assert!(calls[1] >= 14 && calls[2] >= 14, "the others share its calls: {calls:?}");
-            let said = lines(&mut said);
-            assert_eq!(said.len(), 1);
+            let received = lines(&mut received);
+            assert_eq!(received.len(), 1);
             assert!(
-                said[0].starts_with("note: a/a with the key in KEY is disabled for this run"),
-                "{said:?}"
+                received[0].starts_with("note: a/a with the key in KEY is disabled for this run"),
+                "{received:?}"
             );
         }
     }
@@ -306,17 +306,17 @@ mod tests {
     #[tokio::test]
     async fn the_error_of_the_last_lane_is_returned() {
         let wrong: Refuses = |_| Some(ErrorKind::Authentication);
-        let (spread, _, mut said) = of(&[("a/a", wrong), ("b/b", wrong)]);
+        let (spread, _, mut received) = of(&[("a/a", wrong), ("b/b", wrong)]);
         for _ in 0..3 {
             assert_eq!(ask(&spread, "hi").await, Err(ErrorKind::Authentication));
         }
-        assert_eq!(lines(&mut said).len(), 1, "the other failure is the error, not a note");
+        assert_eq!(lines(&mut received).len(), 1, "the other failure is the error, not a note");
     }
 
     #[tokio::test]
     async fn not_found_of_one_request_disables_no_lane() {
         let own: Refuses = |what| (what == "lost").then_some(ErrorKind::NotFound);
-        let (spread, _, mut said) = of(&[("a/a", own), ("b/b", own)]);
+        let (spread, _, mut received) = of(&[("a/a", own), ("b/b", own)]);
         // Before any lane has answered, and afterwards.
         assert_eq!(ask(&spread, "lost").await, Err(ErrorKind::NotFound));
         let mut names: Vec<_> =
@@ -325,14 +325,14 @@ mod tests {
         assert_eq!(names, ["a/a", "b/b"]);
         assert_eq!(ask(&spread, "lost").await, Err(ErrorKind::NotFound));
         // The other lane finds it. The first one stays enabled, because it has answered other requests.
-        let (spread, _, mut said_too) = of(&[("a/a", own), ("b/b", |_| None)]);
+        let (spread, _, mut other_received) = of(&[("a/a", own), ("b/b", |_| None)]);
         for _ in 0..4 {
             assert!(ask(&spread, "hi").await.is_ok());
         }
         for _ in 0..4 {
             let _ = ask(&spread, "lost").await;
         }
-        assert_eq!([lines(&mut said), lines(&mut said_too)], [Vec::<String>::new(), Vec::new()]);
+        assert_eq!([lines(&mut received), lines(&mut other_received)], [Vec::<String>::new(), Vec::new()]);
     }
 
     #[tokio::test]

@@ -54,10 +54,10 @@ struct Failed {
 
 /// Runs the chain once with `inputs`.
 pub(crate) async fn once(dry_run: DryRunChain<'_>, inputs: Vars) -> Result<Exit, Failure> {
-    let (asked, done) = dry_run.run(inputs).await;
+    let (prompts, done) = dry_run.run(inputs).await;
     let mut text = String::new();
-    show_steps(&mut text, "", &asked.steps);
-    dry_run.figures(&mut text, asked, 1, 1);
+    show_steps(&mut text, "", &prompts.steps);
+    dry_run.figures(&mut text, prompts, 1, 1);
     if let Err(error) = done {
         let _ = writeln!(text, "incomplete run: {error}");
     }
@@ -119,23 +119,23 @@ fn end(mut text: String) -> Result<(), Failure> {
 impl DryRunChain<'_> {
     /// Runs the chain, and returns its prompts and result.
     async fn run(&self, vars: Vars) -> (SimulatedPrompts, fanweave::Result<Value>) {
-        let asked = Arc::new(Mutex::new(SimulatedPrompts::default()));
-        let seen = asked.clone();
+        let prompts = Arc::new(Mutex::new(SimulatedPrompts::default()));
+        let seen = prompts.clone();
         let observer = move |event: &Event| {
             if let EventKind::PromptSent(prompt) = &event.kind {
                 lock(&seen).note(event, prompt);
             }
         };
         let done = self.chain.invoke_in(vars, &Context::new().with_observer(Arc::new(observer))).await;
-        (std::mem::take(&mut *lock(&asked)), done)
+        (std::mem::take(&mut *lock(&prompts)), done)
     }
 
     /// Writes the estimate for `rows`, from the prompts of the `sampled` ones.
-    fn figures(&self, text: &mut String, asked: SimulatedPrompts, rows: u64, sampled: u64) {
+    fn figures(&self, text: &mut String, prompts: SimulatedPrompts, rows: u64, sampled: u64) {
         let scaled = |n: u64| (u128::from(n) * u128::from(rows)).div_ceil(u128::from(sampled));
         let scaled = |n: u64| u64::try_from(scaled(n)).unwrap_or(u64::MAX);
-        let limited = !asked.unlimited;
-        let models: Vec<_> = asked
+        let limited = !prompts.unlimited;
+        let models: Vec<_> = prompts
             .models
             .into_iter()
             .map(|(name, calls, usage)| {
@@ -207,8 +207,8 @@ impl fmt::Display for Failed {
     }
 }
 
-fn lock(asked: &Mutex<SimulatedPrompts>) -> MutexGuard<'_, SimulatedPrompts> {
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(prompts: &Mutex<SimulatedPrompts>) -> MutexGuard<'_, SimulatedPrompts> {
+    prompts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn show_steps(text: &mut String, indent: &str, steps: &[Step]) {

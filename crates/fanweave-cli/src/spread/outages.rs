@@ -66,8 +66,8 @@ async fn ask(spread: &Spread, cx: &Context) -> Result<String, ErrorKind> {
     answer.map(|message| message.text()).map_err(|error| error.kind())
 }
 
-fn notes(said: &mut UnboundedReceiver<String>) -> Vec<String> {
-    std::iter::from_fn(|| said.try_recv().ok()).collect()
+fn notes(received: &mut UnboundedReceiver<String>) -> Vec<String> {
+    std::iter::from_fn(|| received.try_recv().ok()).collect()
 }
 
 const SUSPENDED: &str = "note: a/a is suspended, its provider is failing: status 502: Bad Gateway";
@@ -75,7 +75,7 @@ const RECOVERED: &str = "note: a/a has recovered";
 
 #[tokio::test(start_paused = true)]
 async fn a_failing_lane_is_probed_and_recovers() {
-    let (spread, vendors, mut said) = of([(0, 100), (0, 0)], true);
+    let (spread, vendors, mut received) = of([(0, 100), (0, 0)], true);
     let cx = Context::new();
     for second in 0..200 {
         let answer = ask(&spread, &cx).await.unwrap();
@@ -85,7 +85,7 @@ async fn a_failing_lane_is_probed_and_recovers() {
     // The first call, probes 3, 6, 12, 24, 30 and 30 s after each other, and then half of the calls.
     let calls = vendors[0].calls.load(Ordering::Relaxed);
     assert!((45..=60).contains(&calls), "{calls}");
-    assert_eq!(notes(&mut said), [SUSPENDED, RECOVERED]);
+    assert_eq!(notes(&mut received), [SUSPENDED, RECOVERED]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,12 +106,12 @@ async fn only_one_call_at_a_time_is_a_probe() {
 #[tokio::test(start_paused = true)]
 async fn when_all_lanes_fail_the_first_to_recover_answers() {
     for (fails, wanted, from) in [([(0, 60), (0, 20)], "b/b", 20), ([(0, 20), (0, 60)], "a/a", 20)] {
-        let (spread, _, mut said) = of(fails, true);
+        let (spread, _, mut received) = of(fails, true);
         let began = Instant::now();
         assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
         let took = began.elapsed().as_secs();
         assert!((from..=from + 5).contains(&took), "{took}");
-        assert_eq!(notes(&mut said).len(), 3, "two are suspended, and one has recovered");
+        assert_eq!(notes(&mut received).len(), 3, "two are suspended, and one has recovered");
         // The recovered lane takes the calls.
         assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
         assert!(began.elapsed().as_secs() <= took);
@@ -143,7 +143,7 @@ async fn dropping_a_probe_lets_another_call_probe() {
 
 #[tokio::test(start_paused = true)]
 async fn without_fallback_on_outage_calls_wait_for_their_lane() {
-    let (spread, vendors, mut said) = of([(0, 60), (0, 0)], false);
+    let (spread, vendors, mut received) = of([(0, 60), (0, 0)], false);
     let began = Instant::now();
     let mut answers =
         [ask(&spread, &Context::new()).await.unwrap(), ask(&spread, &Context::new()).await.unwrap()];
@@ -151,5 +151,5 @@ async fn without_fallback_on_outage_calls_wait_for_their_lane() {
     assert_eq!(answers, ["a/a", "b/b"]);
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 1);
-    assert_eq!(notes(&mut said), Vec::<String>::new());
+    assert_eq!(notes(&mut received), Vec::<String>::new());
 }

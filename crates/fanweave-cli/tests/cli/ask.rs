@@ -17,7 +17,7 @@ fn an_answer_is_printed_with_a_newline_at_its_end() {
 }
 
 #[test]
-fn words_and_stdin_make_one_prompt() {
+fn arguments_and_stdin_make_one_prompt() {
     let folder = Folder::new();
     let ran = folder.run_with_stdin(&["ask", "-m", "sim/echo", "Summarise:"], "a long text\n").expect_code(0);
     assert_eq!(ran.stdout, format!("{}\n", echo_of("Summarise:\n\na long text")));
@@ -34,7 +34,7 @@ fn json_gives_one_object() {
 }
 
 #[test]
-fn a_truncated_stream_is_an_error_after_what_had_arrived() {
+fn a_truncated_stream_is_an_error_after_the_partial_answer() {
     let provider = Provider::start(Settings { truncate_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     let ran = folder
@@ -54,7 +54,7 @@ fn a_truncated_stream_is_an_error_after_what_had_arrived() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let folder = Folder::new();
     let mut command = folder.command(&["ask", "-m", "sim/writer", "Write two paragraphs."]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());

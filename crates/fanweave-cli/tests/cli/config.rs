@@ -1,10 +1,10 @@
-//! Settings in files.
+//! Configuration files.
 
 use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, Ran};
 
-/// Runs with a home of its own.
+/// Runs with a separate home directory.
 fn run(folder: &Folder, env: &[(&str, &str)], words: &[&str]) -> Ran {
     let mut command = folder.command(words);
     command.env("HOME", folder.path().join("home")).envs(env.iter().copied());
@@ -20,7 +20,7 @@ fn with(project: &str, user: &str) -> Folder {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_that_before_the_project_and_that_before_the_user() {
+fn flags_precede_the_environment_the_project_and_the_user_file() {
     let folder =
         with("model = 'sim/echo'\n", "model = 'sim/writer'\nmax-tokens = 2\noutage-timeout = '90s'\n");
     let said = |env: &[(&str, &str)], words: &[&str]| run(&folder, env, words).expect_code(0).stdout;
@@ -61,7 +61,7 @@ fn an_alias_stands_for_a_model_also_among_several_and_in_chain_files() {
 }
 
 #[test]
-fn a_name_with_the_letters_of_a_key_in_it_is_none() {
+fn a_name_that_only_contains_the_letters_of_key_is_accepted() {
     let aliases = "[aliases]\nhockey = 'sim/echo'\nmonkeys = 'llama' # no key\n'whiskey-2' = 'sim/echo'\nkeyboard = 'x'\n";
     for user in [aliases, "aliases = { hockey = 'sim/echo', turkey = 'llama', key = 'sim/echo' }\n"] {
         let said = run(&with("", user), &[], &["ask", "-m", "hockey", "Hello."]).expect_code(0).stdout;
@@ -70,7 +70,7 @@ fn a_name_with_the_letters_of_a_key_in_it_is_none() {
 }
 
 #[test]
-fn a_variable_that_is_empty_says_nothing() {
+fn an_empty_variable_counts_as_unset() {
     let folder = with("", "model = 'sim/echo'\n");
     let empty = [("FANWEAVE_MODEL", ""), ("FANWEAVE_BASE_URL", "")];
     let said = run(&folder, &empty, &["ask", "Hello."]).expect_code(0).stdout;
@@ -80,7 +80,7 @@ fn a_variable_that_is_empty_says_nothing() {
 }
 
 #[test]
-fn limits_of_the_settings_hold() {
+fn limits_of_the_configuration_apply() {
     let provider = Provider::start(Settings::default());
     let folder =
         with("rpm = 60\nretries = 0\n", &format!("base-url = '{}'\nmodel = 'openai/echo'\n", provider.url()));
@@ -91,7 +91,7 @@ fn limits_of_the_settings_hold() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
+fn errors_in_a_file_have_its_location_and_show_no_key() {
     for (project, user, wanted) in [
         ("", "rmp = 3\n", &["config.toml", "line 1", "did you mean `rpm`?"][..]),
         ("", "rpm = 0\n", &["config.toml", "line 1"]),
@@ -122,7 +122,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
 }
 
 #[test]
-fn the_cache_of_a_file_lies_beside_it_wherever_the_program_is_started() {
+fn the_path_of_a_cache_is_relative_to_its_file() {
     let folder = with("model = 'sim/echo'\ncache = 'answers.db'\n", "");
     std::fs::create_dir(folder.file("below")).expect("a folder");
     let mut command = folder.command(&["ask", "Hello."]);

@@ -26,7 +26,7 @@ fn a_question_is_answered_from_the_documents_with_its_sources() {
 }
 
 #[test]
-fn json_holds_the_sources_with_what_is_known_about_them() {
+fn json_has_the_sources_with_their_metadata() {
     let folder = library();
     let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "--json", "When do tides turn?"];
     let ran = folder.run(&args).expect_code(0);
@@ -48,7 +48,7 @@ fn a_document_that_changes_is_replaced() {
 }
 
 #[test]
-fn what_cannot_be_indexed_or_asked_is_said_with_what_to_do() {
+fn errors_about_stores_and_documents_have_hints() {
     let folder = library();
     folder.write("empty.txt", "");
     folder.write("bad.jsonl", "{}\nno");
@@ -67,7 +67,7 @@ fn what_cannot_be_indexed_or_asked_is_said_with_what_to_do() {
 }
 
 #[test]
-fn documents_stay_in_the_store_where_their_successors_cannot_be_embedded() {
+fn documents_stay_in_the_store_if_their_replacements_cannot_be_embedded() {
     let key = Some("sk-right".to_owned());
     let provider = Provider::start(Settings { api_key: key, ..Settings::default() });
     let (folder, url) = (Folder::new(), provider.url());

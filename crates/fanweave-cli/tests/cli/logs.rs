@@ -4,7 +4,7 @@ use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, Ran};
 
-/// Runs with a home of its own.
+/// Runs with a separate home directory.
 fn run(folder: &Folder, words: &[&str]) -> Ran {
     with(folder, &[], words)
 }
@@ -15,7 +15,7 @@ fn with(folder: &Folder, env: &[(&str, &str)], words: &[&str]) -> Ran {
     Ran::of(command.output().expect("the program starts"))
 }
 
-/// Times and numbers that differ from run to run.
+/// Replaces times and numbers that vary between runs.
 fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
@@ -25,7 +25,7 @@ fn settings() -> insta::Settings {
 }
 
 #[test]
-fn calls_of_ask_and_run_are_noted_listed_searched_and_forgotten() {
+fn calls_of_ask_and_run_are_recorded_listed_searched_and_deleted() {
     let (folder, provider) = (Folder::new(), Provider::start(Settings::default()));
     let none = run(&folder, &["logs"]).expect_code(0);
     assert!(none.stderr.contains("no matching calls") && !folder.file("home").exists(), "{}", none.stderr);
@@ -80,7 +80,7 @@ fn calls_of_ask_and_run_are_noted_listed_searched_and_forgotten() {
 }
 
 #[test]
-fn nothing_is_noted_where_somebody_says_so_or_there_is_no_home() {
+fn nothing_is_recorded_if_disabled_or_without_a_home_directory() {
     let folder = Folder::new();
     let ask = ["ask", "hello", "--model", "sim/echo"];
     let history = folder.file("home/.local/state/fanweave/logs.db");
@@ -102,7 +102,7 @@ fn nothing_is_noted_where_somebody_says_so_or_there_is_no_home() {
 }
 
 #[test]
-fn a_history_that_cannot_be_written_costs_no_answer() {
+fn a_history_that_cannot_be_written_does_not_affect_the_answer() {
     let folder = Folder::new();
     folder.write("home", "this is no folder");
     let asked = run(&folder, &["ask", "hello", "--model", "sim/echo"]).expect_code(0);
@@ -112,7 +112,7 @@ fn a_history_that_cannot_be_written_costs_no_answer() {
 }
 
 #[test]
-fn what_was_said_cannot_command_the_terminal_that_shows_it() {
+fn control_characters_of_calls_are_not_printed() {
     let folder = Folder::new();
     run(&folder, &["ask", "--model", "sim/echo", "tides\x1b]0;title\x07\x1b[31m\nturn"]).expect_code(0);
     for words in [&["logs"][..], &["logs", "show"]] {
@@ -125,7 +125,7 @@ fn what_was_said_cannot_command_the_terminal_that_shows_it() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
+fn a_history_locked_by_another_process_can_be_interrupted() {
     use std::io::{BufRead, BufReader};
     use std::time::{Duration, Instant};
 
@@ -143,7 +143,7 @@ fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
     let mut answer = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
     assert!(answer.contains("hello"), "{answer}");
-    // It waits for its turn now: the line that it wrote was the last thing to do but this.
+    // The process now waits for the lock: the only step after the line that it wrote.
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none());
     let began = Instant::now();
@@ -156,7 +156,7 @@ fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
 #[test]
 fn a_key_is_in_no_history() {
     let key = "sk-canary-5e1f0a77c3";
-    // The provider tells the key in its error.
+    // The provider's error contains the key.
     let provider = Provider::start(Settings { api_key: Some("another".to_owned()), ..Settings::default() });
     let folder = Folder::new();
     let words = ["ask", "hello", "--model", "openai/echo", "--base-url", &provider.url()];
@@ -173,10 +173,10 @@ fn a_key_is_in_no_history() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_cannot_be_made_for_the_history_is_named_with_its_reason() {
+fn an_error_creating_the_history_folder_names_it_with_the_reason() {
     let folder = Folder::new();
     let mut command = folder.command(&["ask", "-m", "sim/echo", "hi"]);
-    // Nobody makes folders there.
+    // Folders cannot be created there.
     command.env("XDG_STATE_HOME", "/proc/self");
     let ran = Ran::of(command.output().expect("the program starts")).expect_code(0);
     assert!(ran.stderr.contains("cannot create the folder /proc/self/fanweave: "), "{}", ran.stderr);

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::support::{Folder, Ran, batch_args, prompts};
 
-/// A server that gives the same answer to every request, and counts them. Its thread ends with the process.
+/// A server that sends the same response to every request, and counts them. Its thread ends with the process.
 struct Wall {
     url: String,
     requests: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ impl Wall {
     }
 }
 
-/// Reads one request whole, and answers it.
+/// Reads one complete request and answers it.
 fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
     let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
     let is_whole = |request: &[u8]| {
@@ -65,7 +65,7 @@ fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
 }
 
 #[test]
-fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
+fn the_same_rejection_of_the_first_rows_stops_the_run_unless_keep_going() {
     let wall = Wall::answering("400 Bad Request", "", "this gateway is closed on weekends");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(200));
@@ -89,7 +89,7 @@ fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
 }
 
 #[test]
-fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
+fn fewer_than_eight_rejected_rows_are_failed_rows() {
     let wall = Wall::answering("400 Bad Request", "", "this gateway is closed on weekends");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(5));
@@ -98,7 +98,7 @@ fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
 }
 
 #[test]
-fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
+fn sigterm_stops_rows_that_wait_for_a_limit_immediately() {
     let wall = Wall::answering("429 Too Many Requests", "retry-after: 60\r\n", "slow down");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(100));
@@ -117,7 +117,7 @@ fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
 }
 
 #[test]
-fn an_outage_that_does_not_end_stops_the_run_with_its_rows_left() {
+fn an_outage_that_does_not_end_stops_the_run_with_rows_remaining() {
     let wall = Wall::answering("502 Bad Gateway", "", "upstream is down");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(100));
