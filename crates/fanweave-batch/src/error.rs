@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum ErrorKind {
     /// The request is invalid: a missing file, an unknown format, an output that is also the input.
     Usage,
-    /// A row of the input cannot be read, and the run is strict.
+    /// A row of the input is invalid, and the run is strict.
     Input,
     /// Reading or writing failed.
     Io,
@@ -38,9 +38,9 @@ pub enum ErrorKind {
 /// ```
 /// use fanweave_batch::{ErrorKind, Source};
 ///
-/// let error = Source::open("no/such/questions.jsonl", None).err().expect("there is no such file");
+/// let error = Source::open("no/such/questions.jsonl", None).err().expect("the file does not exist");
 /// assert_eq!(error.kind(), ErrorKind::Usage);
-/// assert_eq!(error.to_string(), "no/such/questions.jsonl: there is no such file");
+/// assert_eq!(error.to_string(), "no/such/questions.jsonl: no such file");
 /// ```
 #[derive(Debug)]
 pub struct Error {

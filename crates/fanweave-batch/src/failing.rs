@@ -19,7 +19,7 @@ const MIN_FAILURES: u32 = 3;
 #[derive(Default)]
 pub(crate) struct Failing {
     calls: Mutex<HashMap<RunId, Call>>,
-    /// Number of `calls`. Most runs have none and need not take the lock.
+    /// Number of `calls`. It is 0 in most runs, which then need not take the lock.
     len: AtomicUsize,
     /// Set when a call that was held by an outage has failed.
     probe_failed: AtomicBool,

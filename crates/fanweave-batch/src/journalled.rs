@@ -35,7 +35,7 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// // The second batch makes no call: the answers are in the journal.
 /// let silent =
-/// prompt("A joke about {{ topic }}.") | Fake::script(Vec::<fanweave_core::Result<String>>::new()) | text();
+///     prompt("A joke about {{ topic }}.") | Fake::script(Vec::<fanweave_core::Result<String>>::new()) | text();
 /// let second = silent.journal(&path).batch(topics())?.collect().await;
 /// assert_eq!(second[1].as_deref().unwrap(), "A joke about cats.");
 /// # Ok(())
@@ -71,7 +71,7 @@ where
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("squares.journal");
 /// let square =
-/// step(|n: u64, _cx| async move { Ok(n * n) }).journal(path).fingerprint("squares", "version 1");
+///     step(|n: u64, _cx| async move { Ok(n * n) }).journal(path).fingerprint("squares", "version 1");
 /// let squares = square.batch([2u64, 3])?.collect().await;
 /// assert_eq!(squares.into_iter().collect::<Result<Vec<_>, _>>()?, [4, 9]);
 /// # Ok(())
@@ -109,6 +109,7 @@ where
     ///
     /// Blocks while it reads the journal.
     ///
+    /// # Errors
     /// [`ErrorKind::Io`], [`ErrorKind::Locked`], [`ErrorKind::Journal`] if the file is not a journal, and
     /// [`ErrorKind::Mismatch`] if the journal has a different fingerprint. A row whose result cannot be
     /// journalled fails with [`Step`](fanweave_core::ErrorKind::Step).

@@ -69,7 +69,7 @@ fn write_sorted(value: &Value, text: &mut Vec<u8>) {
             }
             text.push(b']');
         }
-        plain => serde_json::to_writer(text, plain).expect("a Vec takes every write"),
+        plain => serde_json::to_writer(text, plain).expect("writing to a Vec cannot fail"),
     }
 }
 
@@ -78,7 +78,7 @@ fn write_sorted_object(object: &Map<String, Value>, text: &mut Vec<u8>) {
     fields.sort_unstable_by_key(|(name, _)| *name);
     text.push(b'{');
     for (name, value) in fields {
-        serde_json::to_writer(&mut *text, name).expect("a Vec takes every write");
+        serde_json::to_writer(&mut *text, name).expect("writing to a Vec cannot fail");
         text.push(b':');
         write_sorted(value, text);
         text.push(b',');

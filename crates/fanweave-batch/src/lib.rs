@@ -1,8 +1,10 @@
-//! Runs any fanweave chain over the rows of a file: in order, with bounded memory, and losing nothing.
+//! Runs any fanweave chain over the rows of a file, with results in input order, bounded memory, and resume
+//! after a crash.
 //!
 //! A [`BatchJob`] reads rows from a [`Source`], skips those that the journal already has, keeps at most
 //! [`Settings::concurrency`] rows in flight, journals each result before reporting it, and writes the results
 //! to an [`Output`] in input order. [`Progress`] counts while the job runs; a [`Summary`] holds the totals.
+//!
 //! ```text
 //! Source -> minus journalled -> rows in flight -> recorder -> output in order
 //! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)

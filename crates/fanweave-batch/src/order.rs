@@ -16,7 +16,7 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn insert(&mut self, index: u64, location: Location) {
         let ahead = index.checked_sub(self.next).expect("a row has one result");
-        let at = usize::try_from(ahead).expect("as many rows wait as fit into memory");
+        let at = usize::try_from(ahead).expect("the waiting rows fit into memory");
         if self.waiting.len() <= at {
             self.waiting.resize(at + 1, None);
         }
@@ -45,7 +45,7 @@ impl Order {
         true
     }
 
-    /// Skips missing rows up to the next finished one. Returns false if there is none.
+    /// Skips missing rows up to the next finished one. Returns false if no results are waiting.
     pub(crate) fn skip_gap(&mut self) -> bool {
         let gap = self.waiting.iter().take_while(|location| location.is_none()).count();
         self.waiting.drain(..gap);

@@ -88,7 +88,7 @@ impl RunRecord {
     /// a run can be read while it is running.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) if there is no journal, or the file is not a journal;
+    /// [`Usage`](crate::ErrorKind::Usage) if the journal is missing or invalid;
     /// [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, shown: usize) -> Result<Self> {
         let path = path.as_ref();

@@ -71,7 +71,7 @@ pub(crate) enum RowEnd {
     Answered(Entry, Option<Box<Job>>),
     /// An error.
     Failed(Box<Failed>),
-    /// Cancelled: there is no result, and the row runs when the job is resumed.
+    /// Cancelled without a result: the row runs when the job is resumed.
     Cancelled,
     /// Not started: the budget is spent.
     Unaffordable,

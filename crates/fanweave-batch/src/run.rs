@@ -214,7 +214,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
                 .with_priority(Priority::Batch)
                 .with_draining(drain.clone())
                 .with_last_call(is_last.clone())
-                // Near the limit of a budget there is no room for hedged requests.
+                // Near its limit, a budget cannot cover hedged requests.
                 .with_hedging(settings.hedge && costs.max_usd().is_none()),
             progress,
             costs,

@@ -42,7 +42,7 @@ impl Tally {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Additional cost in US dollars that the provider may bill. `None` if there is none.
+    /// Additional cost in US dollars that the provider may bill, if any.
     pub(crate) fn maybe_billed(&self) -> Option<f64> {
         Some(self.calls().maybe_billed).filter(|usd| *usd > 0.0)
     }

@@ -6,8 +6,8 @@
 //!
 //! If a provider fails for all rows in flight, either the provider is down or these rows cause the failures.
 //! As soon as all of them wait and probes fail, one more row is started, and then further ones from further
-//! ahead in the input, as long as each fails too. If there is no row to start, a row that was answered before
-//! is rerun. If it is answered, the account charges the failures to the rows that failed; if not, the
+//! ahead in the input, as long as each fails too. If all rows have been started, a row that was answered
+//! before is rerun. If it is answered, the account charges the failures to the rows that failed; if not, the
 //! provider is down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -176,7 +176,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 }
                 () = &mut stopped, if self.is_admitting => self.stop(),
                 Some(ended) = self.flights.join_next() => {
-                    self.settle(ended.expect("a row catches its panics, and only a drop aborts it")).await;
+                    self.settle(ended.expect("a row catches panics, and is aborted only when the window is dropped")).await;
                 }
                 permit = self.permits.clone().acquire_owned(), if self.may_start() && self.free.is_none() => {
                     let permit = permit.expect("the semaphore is never closed");

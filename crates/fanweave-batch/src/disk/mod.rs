@@ -40,7 +40,7 @@ impl Disk {
         std::fs::rename(from, to)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "ends what may have failed before")]
+    #[expect(clippy::unnecessary_wraps, reason = "callers chain it with calls that fail")]
     fn file(&self, file: File) -> io::Result<DiskFile> {
         Ok(DiskFile { file, disk: self.clone() })
     }
@@ -52,7 +52,7 @@ impl Disk {
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test can have a step fail")]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests can make a step fail")]
     fn step(&self, _what: &'static str) -> io::Result<()> {
         Ok(())
     }
@@ -64,7 +64,7 @@ impl Disk {
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test can have a write fail")]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests can make a write fail")]
     fn take<'a>(&self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         Ok(bytes)
     }

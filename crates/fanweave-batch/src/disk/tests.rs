@@ -92,7 +92,7 @@ fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
             assert!(message.contains("cannot ") && message.contains("out.jsonl"), "{case}: {message}");
             let full = message.contains("the disk is full; free some space, then rerun the same command");
             assert_eq!(full, fault != Fault::Io, "{case}: {message}");
-            assert!(!dir.output().exists(), "{case}: the output appears whole or not at all");
+            assert!(!dir.output().exists(), "{case}: there is no incomplete output");
 
             let journalled = journalled(&dir.folder.path().join("out.jsonl.journal"));
             let summary = dir.run(Output::File(dir.output()), Disk::default());

@@ -162,7 +162,7 @@ pub(super) fn encode(kind: LineKind, value: &impl Serialize, buffer: &mut Vec<u8
     buffer.extend_from_slice(kind.opening());
     let body = buffer.len();
     serde_json::to_writer(&mut *buffer, value)
-        .expect("records have string keys, and a Vec takes every write");
+        .expect("records have string keys, and writing to a Vec cannot fail");
     let crc = format!("{:08x}", crc32fast::hash(&buffer[body..]));
     buffer[OPENING.len()..OPENING.len() + DIGITS].copy_from_slice(crc.as_bytes());
     buffer.extend_from_slice(b"}\n");
@@ -226,8 +226,8 @@ mod tests {
         let mut line = Vec::new();
         encode(LineKind::Row, &record(), &mut line);
         assert!(line.ends_with(b"}\n"));
-        serde_json::from_slice::<serde::de::IgnoredAny>(&line).expect("a line is JSON as a whole");
-        let body = decode(LineKind::Row, &line).expect("as it was written");
+        serde_json::from_slice::<serde::de::IgnoredAny>(&line).expect("a line is valid JSON");
+        let body = decode(LineKind::Row, &line).expect("the checksum is correct");
         assert_eq!(serde_json::from_slice::<Record>(body).unwrap(), record());
         assert_eq!(decode(LineKind::Manifest, &line), None);
     }

@@ -83,7 +83,7 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
     let (response, error) = match &record.result {
         Outcome::Answer(answer) => (Some(answered(answer, &completion)), None),
         Outcome::Error(failure) => match failure.status {
-            Some(status) => (Some(refused(failure, status)), None),
+            Some(status) => (Some(rejected(failure, status)), None),
             None => (None, Some(Error { code: &failure.kind, message: &failure.message })),
         },
     };
@@ -99,7 +99,7 @@ fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
     Response { status_code: 200, request_id: answer.request_id.as_deref(), body }
 }
 
-fn refused(failure: &Failure, status: u16) -> Response<'_> {
+fn rejected(failure: &Failure, status: u16) -> Response<'_> {
     let kept = failure.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
     let body = kept.unwrap_or_else(
         || json!({"error": {"message": failure.message, "type": failure.kind, "code": failure.code}}),

@@ -111,7 +111,7 @@ fn stop(stop: Option<Value>) -> Result<Vec<String>, String> {
 }
 
 /// Converts the tools. `None` unless each is a function that [`ToolSpec`] represents completely.
-#[expect(clippy::ptr_arg, reason = "a field of this type is what `known` hands over")]
+#[expect(clippy::ptr_arg, reason = "`known` passes a reference to this type")]
 fn tools(wire: &Vec<Value>) -> Option<Vec<ToolSpec>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -225,7 +225,7 @@ fn only<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
     (value.as_object()?.len() == 2).then(|| value.get(field))?
 }
 
-/// The string fields `names` of the field `field`, if there are no others.
+/// The string fields `names` of the field `field`, if it has exactly these.
 fn inner<const N: usize>(value: &Value, field: &str, names: [&str; N]) -> Option<[String; N]> {
     let object = only(value, field)?.as_object().filter(|object| object.len() == N)?;
     let mut strings = [const { String::new() }; N];

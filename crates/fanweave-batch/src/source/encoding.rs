@@ -15,19 +15,19 @@ const MARKS: [(&[u8], &str); 4] = [
 /// Number of leading bytes that are checked.
 const BLOCK: usize = 1 << 16;
 
-/// Applies [`refusal`] to the bytes that are buffered or arrive next, without waiting for more than the first
-/// line.
+/// Applies [`encoding_error`] to the bytes that are buffered or arrive next, without waiting for more than
+/// the first line.
 pub(super) fn look_ahead(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     loop {
         match reader.fill_buf() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            block => return block.map(refusal),
+            block => return block.map(encoding_error),
         }
     }
 }
 
 /// Error message if an input that begins with these bytes is not UTF-8 text. `None` if it may be.
-pub(super) fn refusal(begin: &[u8]) -> Option<String> {
+pub(super) fn encoding_error(begin: &[u8]) -> Option<String> {
     if let Some((_, name)) = MARKS.iter().find(|(mark, _)| begin.starts_with(mark)) {
         return Some(format!(
             "expected UTF-8, but the input is {name}; convert it with `iconv -f {name} -t UTF-8`"

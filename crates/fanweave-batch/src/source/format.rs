@@ -18,7 +18,8 @@ use crate::{Error, Result};
 /// assert_eq!("csv".parse::<InputFormat>()?, InputFormat::Csv);
 /// assert_eq!(
 ///     "jsnl".parse::<InputFormat>().unwrap_err().to_string(),
-///     "`jsnl` is not a valid input format; did you mean `jsonl`? Valid formats: openai, jsonl, csv, parquet, text",
+///     "`jsnl` is not a valid input format; did you mean `jsonl`? \
+///      Valid formats: openai, jsonl, csv, parquet, text",
 /// );
 /// # Ok::<_, fanweave_batch::Error>(())
 /// ```
@@ -83,9 +84,9 @@ fn names_a_batch(line: &[u8]) -> bool {
 /// The fields that identify a line of an OpenAI batch.
 #[derive(Deserialize)]
 struct BatchLine {
-    #[expect(dead_code, reason = "only asked whether it is there")]
+    #[expect(dead_code, reason = "only its presence matters")]
     custom_id: IgnoredAny,
-    #[expect(dead_code, reason = "only asked whether it is there")]
+    #[expect(dead_code, reason = "only its presence matters")]
     body: IgnoredAny,
 }
 

@@ -185,7 +185,7 @@ impl Source {
         format: Option<InputFormat>,
     ) -> Result<Self> {
         let failed = |e| Error::io("read the input", Path::new(&name), e);
-        let refusal = encoding::look_ahead(&mut reader).map_err(failed)?;
+        let encoding_error = encoding::look_ahead(&mut reader).map_err(failed)?;
         let begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
         let first = begin.trim_ascii();
         if first.is_empty() {
@@ -197,7 +197,7 @@ impl Source {
             return Err(Error::usage(format!("{name}: {message}")));
         }
         // The first read from a pipe may have returned less than a byte order mark.
-        if let Some(why) = refusal.or_else(|| encoding::refusal(&begin)) {
+        if let Some(why) = encoding_error.or_else(|| encoding::encoding_error(&begin)) {
             return Err(Error::usage(format!("{name}: {why}")));
         }
         if matches!(format, InputFormat::OpenAi | InputFormat::Jsonl) && matches!(first, b"[" | b"{") {

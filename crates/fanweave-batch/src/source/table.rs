@@ -117,7 +117,7 @@ fn into_io(error: csv::Error) -> io::Error {
 }
 
 /// Returns an error when a single record is longer than `max_len` bytes: an unclosed quote would otherwise
-/// read the rest of the file into memory. Adds a line feed to the last line if it has none.
+/// read the rest of the file into memory. Adds a line feed to the last line if it is missing.
 struct Capped {
     reader: Box<dyn BufRead + Send>,
     max_len: u64,

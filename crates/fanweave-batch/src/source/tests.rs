@@ -18,7 +18,7 @@ fn show(item: &Item) -> String {
     format!("{index} @{line} {}: {input}", id.as_deref().unwrap_or("-"))
 }
 
-fn refused(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> String {
+fn rejected(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> String {
     let text = text.as_ref().to_vec();
     Source::from_reader("q", Cursor::new(text), format).expect_err("it is refused").to_string()
 }
@@ -93,11 +93,11 @@ fn a_duplicate_custom_id_fails_and_names_both_lines() {
 
 #[test]
 fn an_input_without_rows_or_with_a_bad_header_is_rejected() {
-    assert_eq!(refused("", None), "q: the input is empty");
-    assert_eq!(refused("\n \r\n", None), "q: the input is empty");
-    assert_eq!(refused("a,,c\n", Some(InputFormat::Csv)), "q: column 2 of the header has no name");
-    assert_eq!(refused("a,b,a\n", Some(InputFormat::Csv)), "q: the header names the column `a` twice");
-    assert!(refused("[\n  {\"a\": 1}\n]\n", Some(InputFormat::Jsonl)).contains("`jq -c '.[]'`"));
+    assert_eq!(rejected("", None), "q: the input is empty");
+    assert_eq!(rejected("\n \r\n", None), "q: the input is empty");
+    assert_eq!(rejected("a,,c\n", Some(InputFormat::Csv)), "q: column 2 of the header has no name");
+    assert_eq!(rejected("a,b,a\n", Some(InputFormat::Csv)), "q: the header names the column `a` twice");
+    assert!(rejected("[\n  {\"a\": 1}\n]\n", Some(InputFormat::Jsonl)).contains("`jq -c '.[]'`"));
 }
 
 #[test]
@@ -108,17 +108,17 @@ fn an_input_that_is_not_utf_8_is_rejected_with_a_command_that_converts_it() {
     for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
         for format in [None, Some(InputFormat::Text), Some(InputFormat::Csv)] {
             assert_eq!(
-                refused(wide(marked, bytes), format),
+                rejected(wide(marked, bytes), format),
                 "q: expected UTF-8, but the input is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`"
             );
-            let unmarked = refused(wide(&marked[3..], bytes), format);
+            let unmarked = rejected(wide(&marked[3..], bytes), format);
             assert!(unmarked.contains("zero bytes") && unmarked.contains("iconv -f UTF-16LE"), "{unmarked}");
         }
     }
     let wider: Vec<u8> = "\u{feff}one\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
-    assert!(refused(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
+    assert!(rejected(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
     // Zero bytes are also found if the first line is valid, and after blank lines.
-    assert!(refused(b"\n\none\ntw\0o\n", None).contains("zero bytes"));
+    assert!(rejected(b"\n\none\ntw\0o\n", None).contains("zero bytes"));
     // The same applies to a file, and if its format is given.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("questions.jsonl");

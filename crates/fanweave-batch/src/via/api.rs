@@ -31,8 +31,8 @@ pub trait BatchApi: Send + Sync {
     /// The provider's error. It is then unknown whether the batch was accepted.
     fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> impl Future<Output = Result<String>> + Send;
 
-    /// The id of the batch that was submitted under `tag` with this many `requests`. `None` if there is none.
-    /// May have to wait until a candidate batch has ended.
+    /// The id of the batch that was submitted under `tag` with this many `requests`. `None` if no such batch
+    /// exists. May have to wait until a candidate batch has ended.
     ///
     /// # Errors
     /// The provider's error.

@@ -2,7 +2,7 @@
 //! price.
 //!
 //! ```text
-//! rows -> minus journalled -> parts within the API's limits -> intent, submit, id -> poll -> collect -> recorder
+//! rows -> minus journalled -> parts within the limits -> intent, submit, id -> poll -> collect -> recorder
 //! ```
 //!
 //! The journal records for every part that it is about to be submitted, its id once it was submitted, and
@@ -496,7 +496,7 @@ fn blames_the_rows(error: &fanweave_core::Error) -> bool {
     matches!(error.kind(), BadRequest | ContentFilter | ContextLength | Input)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 fn failed(error: fanweave_core::Error) -> Error {
     Error::new(ErrorKind::Provider, error.to_string())
 }
