@@ -34,8 +34,8 @@ use crate::{Error, ErrorKind, Result};
 /// assert_eq!(jokes[0].as_deref().unwrap(), "A joke about bears.");
 ///
 /// // The second batch makes no call: the answers are in the journal.
-/// let silent =
-///     prompt("A joke about {{ topic }}.") | Fake::script(Vec::<fanweave_core::Result<String>>::new()) | text();
+/// let empty = Fake::script(Vec::<fanweave_core::Result<String>>::new());
+/// let silent = prompt("A joke about {{ topic }}.") | empty | text();
 /// let second = silent.journal(&path).batch(topics())?.collect().await;
 /// assert_eq!(second[1].as_deref().unwrap(), "A joke about cats.");
 /// # Ok(())

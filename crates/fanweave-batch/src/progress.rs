@@ -55,7 +55,7 @@ pub struct Progress {
     first_byte: Histogram,
     /// Number of answers from a cache.
     stored: AtomicU64,
-    asked: Mutex<Asked>,
+    pending: Mutex<PendingRequests>,
     /// Calls that wait for a permit, a limit or their next attempt.
     held: Mutex<HashMap<RunId, CallState>>,
     failing: Failing,
@@ -67,7 +67,7 @@ pub struct Progress {
 
 /// Requests whose responses have not started.
 #[derive(Default)]
-struct Asked {
+struct PendingRequests {
     /// Send times: relative to the start of the run, and absolute.
     requests: HashMap<RunId, (Duration, Instant)>,
     /// Time at which the last response started.
@@ -206,7 +206,7 @@ impl Progress {
             budget_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
             cached: self.stored.load(Relaxed),
             first_byte: self.first_byte.percentile(0.5),
-            silent_for: lock(&self.asked).silent_for(),
+            silent_for: lock(&self.pending).silent_for(),
             rate: self.rate((ok + failed).saturating_sub(resumed)),
             p50: self.latency.percentile(0.5),
             p95: self.latency.percentile(0.95),
@@ -336,7 +336,7 @@ impl Progress {
             EventKind::Retrying { error, .. } => {
                 self.retries.fetch_add(1, Relaxed);
                 self.hold(event.run, Some(CallState::Retrying));
-                lock(&self.asked).requests.remove(&event.run);
+                lock(&self.pending).requests.remove(&event.run);
                 self.failing.failed(event.run, error);
             }
             EventKind::Hedged => {
@@ -344,12 +344,12 @@ impl Progress {
             }
             EventKind::RequestStarted => {
                 self.hold(event.run, None);
-                lock(&self.asked).requests.insert(event.run, (event.at, Instant::now()));
+                lock(&self.pending).requests.insert(event.run, (event.at, Instant::now()));
                 self.failing.sent(event.run);
             }
             EventKind::FirstByte => {
-                if let Some(asked) = lock(&self.asked).began(event.run) {
-                    self.first_byte.record(event.at.saturating_sub(asked));
+                if let Some(sent) = lock(&self.pending).began(event.run) {
+                    self.first_byte.record(event.at.saturating_sub(sent));
                 }
             }
             EventKind::StepFailed(_) => self.forget(event.run),
@@ -376,14 +376,14 @@ impl Progress {
 
     /// Number of requests whose responses have not started.
     pub(crate) fn requests_unanswered(&self) -> usize {
-        lock(&self.asked).requests.len()
+        lock(&self.pending).requests.len()
     }
 
     /// Removes a call that has ended or was abandoned.
     pub(crate) fn forget(&self, run: RunId) {
         self.hold(run, None);
         self.failing.ended(run);
-        lock(&self.asked).requests.remove(&run);
+        lock(&self.pending).requests.remove(&run);
     }
 
     fn hold(&self, run: RunId, state: Option<CallState>) {
@@ -395,7 +395,7 @@ impl Progress {
     }
 }
 
-impl Asked {
+impl PendingRequests {
     /// Removes a request whose response starts. Returns when it was sent.
     fn began(&mut self, run: RunId) -> Option<Duration> {
         self.last_answer = Some(Instant::now());
@@ -498,7 +498,7 @@ mod tests {
         assert_eq!((now.cached, now.budget_usd), (2, Some(2.5)));
         let first = now.first_byte.unwrap();
         assert!((280..=320).contains(&first.as_millis()), "{first:?}");
-        assert!(lock(&progress.asked).requests.is_empty());
+        assert!(lock(&progress.pending).requests.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -539,7 +539,7 @@ mod tests {
         let own = progress.clone();
         let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
         silent.named("call").invoke_in((), &cx).await.unwrap();
-        assert!(lock(&progress.asked).requests.is_empty());
+        assert!(lock(&progress.pending).requests.is_empty());
     }
 
     #[tokio::test]

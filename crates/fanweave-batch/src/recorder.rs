@@ -19,7 +19,7 @@ use crate::summary::{FailureGroup, Failures};
 use crate::{Error, Result};
 
 /// Maximum results waiting to be written. When the queue is full, a slow disk delays rows.
-const QUEUE: usize = 256;
+const MAX_QUEUED: usize = 256;
 
 /// Message to the recorder.
 pub(crate) enum Entry {
@@ -215,7 +215,7 @@ impl JournalWriter {
 
 impl Recorder {
     pub(crate) fn spawn(writer: JournalWriter) -> Result<Self> {
-        let (entries, inbox) = mpsc::channel(QUEUE);
+        let (entries, inbox) = mpsc::channel(MAX_QUEUED);
         let (result, ended) = oneshot::channel();
         let work = move || {
             // The receiver is gone if the run was dropped.

@@ -98,15 +98,15 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let mut request = leads;
         if let (None, Some((dedupe, request_key)), Ok(input)) = (request, &self.dedupe, &input) {
-            let asked = request_key(input);
-            match dedupe.join(asked, Follower { key, index, line, id: id.clone(), permit }) {
+            let own = request_key(input);
+            match dedupe.join(own, Follower { key, index, line, id: id.clone(), permit }) {
                 Role::Leads(back) => permit = back,
                 Role::Waits => return RowEnd::Waits,
                 Role::Answered(follower, of) => {
                     return RowEnd::Answered(Entry::Duplicate { follower, of }, None);
                 }
             }
-            request = Some(asked);
+            request = Some(own);
         }
         if input.is_ok() && !is_affordable {
             // The request that it was to share has failed in the meantime.

@@ -48,8 +48,8 @@ pub struct Settings {
     /// which a retry cannot fix, and no row has been answered. Those rows remain without a result. See
     /// [`Summary::refused`](crate::Summary::refused).
     pub keep_going: bool,
-    /// Output format. Default: inferred from the output's file extension (`.csv`); otherwise OpenAI batch
-    /// lines if the input is an OpenAI batch, and JSON objects if not.
+    /// Output format. Default: inferred from the output's file extension (`.csv`, `.parquet`); otherwise
+    /// OpenAI batch lines if the input is an OpenAI batch, and JSON objects if not.
     pub output_format: Option<OutputFormat>,
 }
 

@@ -8,9 +8,9 @@ use fanweave_core::{Error, Usage, excerpt};
 use crate::journal::Failure;
 
 /// Maximum number of failure groups in a summary. Further failures are counted by kind alone.
-const GROUPS: usize = 100;
+const MAX_GROUPS: usize = 100;
 /// Maximum length in bytes of a group's message.
-const MESSAGE: usize = 200;
+const MAX_MESSAGE_BYTES: usize = 200;
 
 /// Totals of a batch.
 ///
@@ -116,8 +116,8 @@ impl Failures {
             Some((_, message)) => message,
             None => &failure.message,
         };
-        let mut reason = (failure.kind.clone(), excerpt(message, MESSAGE));
-        if !self.0.contains_key(&reason) && self.0.len() >= GROUPS {
+        let mut reason = (failure.kind.clone(), excerpt(message, MAX_MESSAGE_BYTES));
+        if !self.0.contains_key(&reason) && self.0.len() >= MAX_GROUPS {
             reason.1 = "other reasons".to_owned();
         }
         let (count, first) = self.0.entry(reason).or_insert((0, line));
@@ -160,7 +160,7 @@ mod tests {
         let mut failures = Failures::default();
         (0..10_000).for_each(|i| failures.add(&failure("server", &format!("request {i}")), i));
         let groups = failures.into_groups();
-        assert_eq!(groups.len(), GROUPS + 1);
+        assert_eq!(groups.len(), MAX_GROUPS + 1);
         assert_eq!(groups.iter().map(|group| group.count).sum::<u64>(), 10_000);
     }
 }

@@ -14,7 +14,7 @@ use crate::key::Key;
 /// Version 2 identifies rows by their request in canonical form; version 1 used the bytes of their lines.
 pub(super) const VERSION: u32 = 2;
 /// Maximum length in bytes of a value in a message.
-const SHOWN: usize = 80;
+const MAX_SHOWN_BYTES: usize = 80;
 
 /// Identity of the run that a journal belongs to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Manifest {
     }
 
     fn difference(&self, now: &Manifest, name: &str) -> Option<String> {
-        let show = |value: &String| format!("`{}`", excerpt(value, SHOWN));
+        let show = |value: &String| format!("`{}`", excerpt(value, MAX_SHOWN_BYTES));
         match (self.fingerprint.get(name), now.fingerprint.get(name)) {
             (Some(was), Some(is)) if was == is => None,
             (Some(was), Some(is)) => Some(format!("{name} was {}, now {}", show(was), show(is))),

@@ -9,9 +9,9 @@ use crate::disk::DiskFile;
 
 /// Maximum rows that a power failure can lose. Killing the process loses none. Source: one sync per row
 /// limits a run to 1,000 rows/s; one per 64 rows allows 73,000.
-const ROWS: u64 = 64;
+const MAX_UNSYNCED_ROWS: u64 = 64;
 /// Maximum time between writing a row and syncing it.
-const WAIT: Duration = Duration::from_millis(250);
+const MAX_DELAY: Duration = Duration::from_millis(250);
 
 /// Thread that syncs one file. When dropped, it syncs a last time and ends.
 pub(super) struct Syncer {
@@ -45,8 +45,8 @@ impl Shared {
         if state.dirty == 0 {
             return false;
         }
-        let early = |state: &mut State| state.dirty < ROWS && !state.closed;
-        let waited = self.wake.wait_timeout_while(state, WAIT, early);
+        let early = |state: &mut State| state.dirty < MAX_UNSYNCED_ROWS && !state.closed;
+        let waited = self.wake.wait_timeout_while(state, MAX_DELAY, early);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.dirty = 0;
         true
@@ -74,7 +74,7 @@ impl Syncer {
     pub(super) fn row_written(&self) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.dirty += 1;
-        if state.dirty == 1 || state.dirty == ROWS {
+        if state.dirty == 1 || state.dirty == MAX_UNSYNCED_ROWS {
             self.shared.wake.notify_one();
         }
         state.error.take().map_or(Ok(()), Err)

@@ -70,10 +70,12 @@ impl FromStr for OutputFormat {
             return Ok(*format);
         }
         let names: Vec<_> = Self::ALL.iter().map(|format| format.as_str()).collect();
-        let meant =
+        let suggestion =
             closest(name, names.iter()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let stop = if meant.is_empty() { "." } else { "" };
+        let end = if suggestion.is_empty() { "." } else { "" };
         let all = names.join(", ");
-        Err(Error::usage(format!("`{name}` is not a valid output format{meant}{stop} Valid formats: {all}")))
+        Err(Error::usage(format!(
+            "`{name}` is not a valid output format{suggestion}{end} Valid formats: {all}"
+        )))
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Columns {
     writer: Option<SerializedFileWriter<Shared>>,
     written: Shared,
     /// Buffered cells of each column.
-    kept: [Vec<Cell>; COLUMNS.len()],
+    buffered: [Vec<Cell>; COLUMNS.len()],
     bytes: usize,
     /// The first error.
     failed: Option<io::Error>,
@@ -51,7 +51,7 @@ impl Columns {
             Ok(writer) => (Some(writer), None),
             Err(error) => (None, Some(io::Error::other(error))),
         };
-        Self { writer, written, kept: Default::default(), bytes: 0, failed }
+        Self { writer, written, buffered: Default::default(), bytes: 0, failed }
     }
 
     fn take(&mut self, bytes: &mut Vec<u8>) {
@@ -59,10 +59,10 @@ impl Columns {
     }
 
     fn write_group(&mut self) {
-        let kept = std::mem::take(&mut self.kept);
+        let buffered = std::mem::take(&mut self.buffered);
         self.bytes = 0;
         let Some(writer) = &mut self.writer else { return };
-        if let Err(error) = write(writer, kept) {
+        if let Err(error) = write(writer, buffered) {
             self.failed.get_or_insert(io::Error::other(error));
             self.writer = None;
         }
@@ -75,20 +75,20 @@ impl OutputEncoder for Columns {
     }
 
     fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
-        for (column, cell) in self.kept.iter_mut().zip(cells(record)) {
+        for (column, cell) in self.buffered.iter_mut().zip(cells(record)) {
             if let Cell::Text(Some(text)) = &cell {
                 self.bytes += text.len();
             }
             column.push(cell);
         }
-        if self.kept[0].len() >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
+        if self.buffered[0].len() >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
             self.write_group();
             self.take(bytes);
         }
     }
 
     fn end(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
-        if !self.kept[0].is_empty() {
+        if !self.buffered[0].is_empty() {
             self.write_group();
         }
         if let Some(writer) = self.writer.take() {
@@ -114,9 +114,9 @@ fn open(written: Shared) -> Result<SerializedFileWriter<Shared>> {
     SerializedFileWriter::new(written, Arc::new(schema), Arc::new(properties))
 }
 
-fn write(writer: &mut SerializedFileWriter<Shared>, kept: [Vec<Cell>; COLUMNS.len()]) -> Result<()> {
+fn write(writer: &mut SerializedFileWriter<Shared>, buffered: [Vec<Cell>; COLUMNS.len()]) -> Result<()> {
     let mut group = writer.next_row_group()?;
-    for ((_, kind), cells) in COLUMNS.iter().zip(kept) {
+    for ((_, kind), cells) in COLUMNS.iter().zip(buffered) {
         let mut column = group.next_column()?.expect("the schema has as many columns");
         match kind {
             ColumnType::Text => {

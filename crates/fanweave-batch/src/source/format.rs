@@ -104,10 +104,13 @@ impl FromStr for InputFormat {
             return Ok(format);
         }
         let names = Self::ALL.map(InputFormat::as_str);
-        let meant = closest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let stop = if meant.is_empty() { "." } else { "" };
+        let suggestion =
+            closest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let end = if suggestion.is_empty() { "." } else { "" };
         let all = names.join(", ");
-        Err(Error::usage(format!("`{name}` is not a valid input format{meant}{stop} Valid formats: {all}")))
+        Err(Error::usage(format!(
+            "`{name}` is not a valid input format{suggestion}{end} Valid formats: {all}"
+        )))
     }
 }
 

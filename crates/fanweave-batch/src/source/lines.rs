@@ -62,8 +62,8 @@ impl<R: BufRead> LineReader<R> {
 mod tests {
     use super::*;
 
-    fn lines(text: &str, cap: usize) -> Vec<(u64, Option<String>)> {
-        let mut lines = LineReader::new(text.as_bytes(), cap);
+    fn lines(text: &str, max_len: usize) -> Vec<(u64, Option<String>)> {
+        let mut lines = LineReader::new(text.as_bytes(), max_len);
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             let text = line.bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());

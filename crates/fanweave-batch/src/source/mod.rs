@@ -320,15 +320,15 @@ impl std::fmt::Debug for Source {
 }
 
 /// Reads up to the end of the first line that is not blank, without a byte order mark.
-fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
+fn begin(reader: &mut impl BufRead, max_len: usize) -> io::Result<Vec<u8>> {
     let mut begin = Vec::new();
     loop {
         let line = begin.len();
-        if reader.by_ref().take(cap as u64).read_until(b'\n', &mut begin)? == 0 {
+        if reader.by_ref().take(max_len as u64).read_until(b'\n', &mut begin)? == 0 {
             return Ok(begin);
         }
-        if begin.len() > cap && begin.trim_ascii().is_empty() {
-            let message = format!("only whitespace in its first {} MiB", cap >> 20);
+        if begin.len() > max_len && begin.trim_ascii().is_empty() {
+            let message = format!("only whitespace in its first {} MiB", max_len >> 20);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         if line == 0 && begin.starts_with(BYTE_ORDER_MARK) {
@@ -404,8 +404,8 @@ fn open_file(path: &Path) -> Result<File> {
     }
     File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
-            let meant = similar(path).map(|near| format!("; did you mean {}?", near.display()));
-            Error::usage(format!("{shown}: no such file{}", meant.unwrap_or_default()))
+            let suggestion = similar(path).map(|near| format!("; did you mean {}?", near.display()));
+            Error::usage(format!("{shown}: no such file{}", suggestion.unwrap_or_default()))
         }
         _ => Error::io("open the file", path, e),
     })

@@ -3,9 +3,9 @@
 use crate::{Error, ErrorKind};
 
 /// Maximum parts that are reported individually.
-const PARTS: usize = 3;
+const MAX_PARTS: usize = 3;
 /// Maximum ranges of lines in a message.
-const RANGES: usize = 8;
+const MAX_RANGES: usize = 8;
 
 /// Parts that failed.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct FailedParts {
 impl FailedParts {
     /// Adds a part. `message` is a sentence without its full stop.
     pub(super) fn add(&mut self, message: String) {
-        if self.messages.len() < PARTS {
+        if self.messages.len() < MAX_PARTS {
             self.messages.push(message);
         } else {
             self.more += 1;
@@ -59,8 +59,8 @@ pub(super) fn line_ranges(mut lines: Vec<u64>) -> String {
         range => range.iter().map(ToString::to_string).collect(),
     });
     let mut ranges: Vec<_> = ranges.collect();
-    if ranges.len() > RANGES {
-        ranges.truncate(RANGES);
+    if ranges.len() > MAX_RANGES {
+        ranges.truncate(MAX_RANGES);
         ranges.push(format!(".. up to {last}"));
     }
     format!("lines {}", ranges.join(", "))
