@@ -94,7 +94,7 @@ fn a_changed_input_is_rejected_and_resumes_with_resume_changed() {
     // One more row at the end: the rows before it keep their answers.
     folder.write("in.jsonl", prompts(4));
     let refused = folder.batch(&provider.url(), &[]).expect_code(2);
-    assert!(refused.stderr.contains("the input file has changed since"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("the input file has changed"), "{}", refused.stderr);
     assert!(refused.stderr.contains("--resume-changed"), "{}", refused.stderr);
     folder.batch(&provider.url(), &["--resume-changed"]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 4);
@@ -112,7 +112,7 @@ fn a_second_process_on_one_journal_is_an_error() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     let second = folder.batch(&url, &[]).expect_code(1);
-    assert!(second.stderr.contains("another process is writing this journal"), "{}", second.stderr);
+    assert!(second.stderr.contains("another process is using this journal"), "{}", second.stderr);
     assert_eq!(hanging.stats().requests, 3);
     first.kill().expect("the program runs");
     first.wait().expect("the program ends");
