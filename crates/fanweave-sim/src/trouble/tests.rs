@@ -108,7 +108,7 @@ fn poison_is_found_in_any_text_however_it_is_escaped() {
 }
 
 #[test]
-fn flaky_requests_are_their_share_and_a_retry_draws_anew() {
+fn flaky_requests_match_their_share_and_retries_are_independent() {
     let flaky: Flaky = "0.3".parse().unwrap();
     let failed: Vec<bool> = (0..20_000).map(|seq| flaky.draw(9, seq).is_some()).collect();
     let share = failed.iter().filter(|is_failed| **is_failed).count() as f64 / 20_000.0;
