@@ -1,9 +1,9 @@
-//! An article in less time than its steps take: outline, sections, introduction.
+//! Writes an article with overlapping steps: outline, sections, introduction.
 //!
 //!     cargo run --release -p fanweave --example article -- "async programming in Python"
 //!
-//! Each section is started when its title is complete, while the outline is still being written, and the introduction as
-//! soon as the last title is. The waterfall at the end shows who waited for whom.
+//! Each section starts as soon as its title is complete, while the outline is still being generated, and the
+//! introduction starts with the last title. The waterfall at the end shows which step waited for which.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +54,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// When each call began and ended.
+/// Start and end of each call.
 #[derive(Default)]
 struct Waterfall(Mutex<BTreeMap<RunId, Bar>>);
 
@@ -67,7 +67,7 @@ struct Bar {
 impl Waterfall {
     fn note(&self, event: &Event) {
         let name = event.path.to_string();
-        // The calls of the models; the named steps around them take the same time.
+        // Only model calls; the named steps around them take the same time.
         if !name.contains(" > ") {
             return;
         }

@@ -1,4 +1,4 @@
-//! Fifty rows, ten at a time; the ones that fail say why, and the others do not notice.
+//! Fifty rows, ten at a time. Failed rows report their errors and do not affect the others.
 //!
 //!     cargo run --release -p fanweave --example batch_with_failures
 
@@ -8,7 +8,7 @@ use fanweave::{Error, ErrorKind, Result, model, prompt, step, text, vars};
 async fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
 
-    // Any function is a step. This one refuses every seventh row before a call is made for it.
+    // Any function is a step. This one rejects every seventh row before its call.
     let check = step(|n: u32, _cx| async move {
         match n % 7 {
             6 => Err(Error::new(ErrorKind::Input, format!("concept #{n} is on the list of banned concepts"))),

@@ -1,8 +1,8 @@
-//! The same chains from code that is not async, and code that blocks as a step of a chain.
+//! Chains in code that is not async, and blocking code as a step of a chain.
 //!
 //!     cargo run --release -p fanweave --example blocking
 //!
-//! Set `FANWEAVE_MODEL` to any `provider/model` to see it with a real one.
+//! Set `FANWEAVE_MODEL` to any `provider/model` to use a real model.
 
 use fanweave::{Error, Result, blocking_step, model, prompt, text, vars};
 
@@ -17,7 +17,7 @@ fn main() -> Result<()> {
     }
     println!("\n");
 
-    // Reading a file blocks: it happens on a thread that nothing else waits for.
+    // Reading a file blocks, so it runs on the thread pool.
     let read = blocking_step(|path: String, _cx| std::fs::read_to_string(path).map_err(Error::step));
     let first_line = read.map(|text| text.lines().next().unwrap_or_default().to_owned());
     let about = first_line.map(|topic| vars! { topic: topic }) | haiku;

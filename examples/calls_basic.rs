@@ -1,4 +1,4 @@
-//! A function as a call.
+//! A function as an LLM call.
 //!
 //!     cargo run --release -p fanweave --example calls_basic
 

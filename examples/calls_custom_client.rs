@@ -1,7 +1,7 @@
-//! Calls through a client of one's own: by attribute, decided by the function, and for one call or one task.
+//! Calls through a custom client: set by the attribute, by the function, for one call, and for a scope.
 //!
-//! The client here answers by itself, in place of a provider: anything that implements `HttpTransport` does. Timeouts, proxies,
-//! TLS roots and pool sizes are settings of the same builder.
+//! The client uses a custom `HttpTransport`, which answers in place of a provider. The builder of the client
+//! also sets timeouts, proxies, TLS roots and pool sizes.
 //!
 //!     cargo run --release -p fanweave --example calls_custom_client
 
@@ -26,13 +26,13 @@ fn client(name: &'static str) -> Result<Client> {
     Client::builder().transport(Here(name)).build()
 }
 
-/// By attribute. Whatever is written there is evaluated once.
+/// Set by the attribute. The expression is evaluated once.
 #[fanweave::call(model = "vllm/mistral-small", client = client("of the attribute"))]
 async fn fixed(genre: &str) -> String {
     format!("Recommend a {genre} book.")
 }
 
-/// Decided by the function, at each call.
+/// Set by the function, for each call.
 #[fanweave::call(model = "vllm/mistral-small")]
 async fn decided(genre: &str) -> Result<Config> {
     Ok(Config::new(format!("Recommend a {genre} book.")).client(client("that the function chose")?))
@@ -43,14 +43,14 @@ async fn main() -> Result<()> {
     println!("{}", fixed("fantasy").await?);
     println!("{}", decided("fantasy").await?);
 
-    // For one call: another client, or another model.
+    // For one call: a client, or a model.
     println!("{}", fixed("fantasy").with_client(client("of this call")?).await?);
     let server = ModelBuilder::new("vllm/mistral-small")
         .base_url("http://127.0.0.1:9/v1")
         .client(client("of a server")?);
     println!("{}", fixed("fantasy").with_model(server.build()).await?);
 
-    // For all calls that are made within a future, and for no other task.
+    // For all calls within a future.
     let tested = Overrides::new().client(client("of a scope")?).scope(async { fixed("fantasy").await });
     println!("{}", tested.await?);
     println!("{}", fixed("fantasy").await?);

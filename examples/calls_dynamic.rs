@@ -1,11 +1,11 @@
-//! A function that decides at run time on its model, its parameters and its messages.
+//! A function that selects its model, parameters and messages at run time.
 //!
 //!     cargo run --release -p fanweave --example calls_dynamic
 
 use fanweave::call::Config;
 use fanweave::{Message, Parameters, Result};
 
-/// Who asks.
+/// The reader that asks for advice.
 struct Reader {
     name: &'static str,
     is_patient: bool,
@@ -21,7 +21,7 @@ async fn recommend_book(reader: Reader, genre: &str) -> Config {
     if reader.is_patient {
         return config;
     }
-    // A smaller model, and few words.
+    // Another model, and a short answer.
     let short = Parameters { max_tokens: Some(12), ..Parameters::default() };
     config.model("sim/echo").parameters(short)
 }

@@ -1,4 +1,4 @@
-//! Several calls at once: three of them by hand, and as many as there are through the call's chain.
+//! Concurrent calls: three with `join`, and a hundred through the chain of the call.
 //!
 //!     cargo run --release -p fanweave --example calls_parallel
 
@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     }
     println!("three calls in {:?}", began.elapsed());
 
-    // A hundred, 50 at a time. A row that fails leaves the others alone.
+    // A hundred, 50 at a time. A failed row does not affect the others.
     let many = (0..100).map(|n| format!("number {n}"));
     let rows = recommend_book::chain().batch(many).concurrency(50).collect().await;
     println!("{} of {} answered", rows.iter().filter(|row| row.is_ok()).count(), rows.len());

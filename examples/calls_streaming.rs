@@ -1,4 +1,4 @@
-//! A call whose answer is printed while it arrives.
+//! Prints the answer of a call as it arrives.
 //!
 //!     cargo run --release -p fanweave --example calls_streaming
 
@@ -19,7 +19,7 @@ async fn main() -> Result<()> {
         print!("{}", piece?);
         let _ = std::io::stdout().flush();
     }
-    // The same response as without a stream.
+    // The same response as without streaming.
     let response = stream.output().await?;
     println!("\n\n{} tokens in {:?}", response.usage().total_tokens(), response.latency());
     Ok(())

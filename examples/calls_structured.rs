@@ -1,4 +1,4 @@
-//! Calls that answer with a value of a type: as a whole, piece by piece, and checked.
+//! Calls with typed answers: whole, streamed, and validated.
 //!
 //!     cargo run --release -p fanweave --example calls_structured
 
@@ -12,7 +12,7 @@ struct Book {
     /// First and last name.
     author: String,
     genre: Genre,
-    /// The year in which it came out, where it is known.
+    /// Year of publication, if known.
     year: Option<u16>,
     themes: Vec<String>,
 }
@@ -43,7 +43,7 @@ async fn main() -> Result<()> {
         book.themes.join(", ")
     );
 
-    // The value so far: what has been shown is never taken back.
+    // The value so far. Shown parts never change.
     let mut stream = recommend_book("crime").stream();
     while let Some(piece) = stream.next().await {
         if let Delta::Value(so_far) = piece? {
@@ -52,7 +52,7 @@ async fn main() -> Result<()> {
     }
     println!("{:?}", stream.output().await?);
 
-    // As a step of a chain, with a check beyond the type. What fails it is asked for again.
+    // A step of a chain with a check beyond the type. A failed check is retried.
     let checked = structured::<Book>(model("sim/writer")?)
         .check(|book| if book.title.is_empty() { Err("a book has a title".to_owned()) } else { Ok(()) });
     println!("{}", chain(checked).invoke("Recommend a book on tides.").await?.title);

@@ -1,4 +1,4 @@
-//! Functions that a model may call: an async one, one that blocks, and a struct whose arguments are read by hand.
+//! Tools for a model: an async function, a blocking function, and a struct called by hand.
 //!
 //!     cargo run --release -p fanweave --example calls_tools
 
@@ -12,7 +12,7 @@ use futures::StreamExt;
 /// Looks up the weather in a city.
 #[fanweave::tool(timeout = Duration::from_secs(5))]
 async fn get_weather(
-    /// The city, as in `Paris`.
+    /// The city, such as `Paris`.
     city: String,
 ) -> Result<String> {
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -47,7 +47,7 @@ async fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
     let model = model(&name)?;
 
-    // By hand: one call, whose arguments are typed.
+    // By hand: one model call; the arguments of the tool call are typed.
     let asks = chain(model.with_tools(Tools::new().with::<FormatBook>()));
     let answer = asks.invoke("Recommend a fantasy book and format it.").await?;
     match answer.tool::<FormatBook>()? {
@@ -55,7 +55,7 @@ async fn main() -> Result<()> {
         None => println!("{}", answer.text()),
     }
 
-    // Or let the loop call them, and show what it does meanwhile.
+    // Or run the tools in a loop, and print its events.
     let tools = Tools::new().with::<get_weather>().with::<count_words>().with::<FormatBook>();
     let agent = prompt("What is the weather in both cities: {{ a }} and {{ b }}?")
         | model.with_tools(tools).run_tools(5)
@@ -68,7 +68,7 @@ async fn main() -> Result<()> {
     }
     println!("{}", events.output().await?);
 
-    // It is a chain like any other.
+    // The agent is a chain like any other.
     let cities = [("Rome", "Oslo"), ("Lima", "Cairo")].map(|(a, b)| vars! { a: a, b: b });
     for answer in agent.batch(cities).collect().await {
         println!("{}", answer?);

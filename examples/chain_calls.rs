@@ -1,4 +1,4 @@
-//! A chain (prompt, model, text), called five times one after another and five times at once.
+//! A chain (prompt, model, text), called five times sequentially and five times concurrently.
 //!
 //!     cargo run --release -p fanweave --example chain_calls
 

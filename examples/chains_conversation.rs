@@ -1,4 +1,4 @@
-//! A conversation about documents, whose answers are printed as they arrive and which remembers what was said.
+//! A conversation about documents, with memory and streamed answers.
 //!
 //!     cargo run --release -p fanweave --example chains_conversation
 
@@ -22,10 +22,11 @@ async fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
     let model = model(&name)?;
 
-    // `Words` needs no key; `fanweave::embedder("openai/text-embedding-3-small")?` finds by meaning.
+    // `HashEmbedder` needs no key; use `fanweave::embedder("openai/text-embedding-3-small")?` to search by
+    // meaning.
     let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2);
-    let pieces = Splitter::recursive(120).split_documents([Document::new(TEXT).with("source", "notes.txt")]);
-    library.add(pieces, &Context::new()).await?;
+    let chunks = Splitter::recursive(120).split_documents([Document::new(TEXT).with("source", "notes.txt")]);
+    library.add(chunks, &Context::new()).await?;
 
     let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
     let sessions = MemorySessions::sessions();
@@ -40,7 +41,7 @@ async fn main() -> Result<()> {
             std::io::stdout().flush().map_err(Error::step)?;
         }
         let answered = run.output().await?;
-        println!("\n  asked as: {}\n  from {} pieces\n", answered.question, answered.sources.len());
+        println!("\n  asked as: {}\n  from {} chunks\n", answered.question, answered.sources.len());
         sessions.append("ada", vec![Message::user(question), Message::assistant(answered.text)]).await?;
     }
     Ok(())

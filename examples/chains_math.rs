@@ -1,4 +1,4 @@
-//! Arithmetic questions at once: the model writes expressions, and the evaluator computes them exactly.
+//! Concurrent arithmetic questions: the model writes expressions, and the evaluator computes them exactly.
 //!
 //!     cargo run --release -p fanweave --example chains_math
 
@@ -16,7 +16,7 @@ async fn main() -> Result<()> {
         println!("{question}\n  {} = {}", computed.expression.as_deref().unwrap_or("?"), computed.answer);
     }
 
-    // What is no arithmetic, or too large, is refused at once.
+    // The evaluator rejects expressions that are not arithmetic or too large.
     for text in ["9**9**9", "__import__('os')"] {
         if let Err(error) = evaluate(text) {
             println!("{error}");

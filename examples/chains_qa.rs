@@ -1,4 +1,4 @@
-//! One question about documents, answered in four ways.
+//! One question about documents, answered with four strategies.
 //!
 //!     cargo run --release -p fanweave --example chains_qa
 

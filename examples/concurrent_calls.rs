@@ -1,8 +1,8 @@
-//! The same ten calls, one after another and all at once.
+//! The same ten calls, sequentially and concurrently.
 //!
 //!     cargo run --release -p fanweave --example concurrent_calls
 //!
-//! Set `FANWEAVE_MODEL` to any `provider/model` to see it with a real one.
+//! Set `FANWEAVE_MODEL` to any `provider/model` to use a real model.
 
 use std::time::Instant;
 
@@ -33,14 +33,14 @@ async fn main() -> Result<()> {
     for answer in all_at_once(&model).await? {
         println!("{}", answer.text());
     }
-    let without_latency = started.elapsed();
+    let concurrent = started.elapsed();
 
     let started = Instant::now();
     one_after_another(&model).await?;
     let serial = started.elapsed();
 
-    println!("all at once: {:.2} s", without_latency.as_secs_f64());
+    println!("all at once: {:.2} s", concurrent.as_secs_f64());
     println!("one after another: {:.2} s", serial.as_secs_f64());
-    println!("{:.1} times as fast", serial.as_secs_f64() / without_latency.as_secs_f64());
+    println!("{:.1} times as fast", serial.as_secs_f64() / concurrent.as_secs_f64());
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! A client of your own: another address, more headers, shorter timeouts, a limit on requests.
+//! A custom client: another base URL, more headers, shorter timeouts, a rate limit.
 //!
 //!     cargo run --release -p fanweave --example custom_client
 //!
-//! The server is the simulated provider, on a port of this machine.
+//! The server is the simulated provider on a local port.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use fanweave_sim::{Server, Settings};
 async fn main() -> Result<()> {
     let server = Server::start(Settings::default()).expect("a port of this machine is free");
 
-    // Connections are the client's: models that share a client share them.
+    // Models that share a client share its connections.
     let client = Client::builder()
         .header("x-team", "documentation")
         .timeouts(Timeouts {

@@ -1,4 +1,4 @@
-//! A chain over rows from memory, with a journal: killed and started again, it calls only what is missing.
+//! A chain over rows from memory, with a journal: after a crash, a rerun calls only what is missing.
 //!
 //!     cargo run --release -p fanweave --example journalled_batch
 
@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         prompt("Write a title for an article about {{ topic }}.") | model(&name)? | text();
     let topics = ["tidal power", "lighthouses", "sea shanties", "harbour seals"];
 
-    // The journal names the model: with another one its answers are not taken for this one's.
+    // The journal names the model, so that answers of another model are not reused.
     for run in 1..=2 {
         let began = std::time::Instant::now();
         let journalled = title.journal(&path).fingerprint("model", &name);

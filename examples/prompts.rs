@@ -1,8 +1,8 @@
-//! Prompts: chats, examples, variables that are set once, files.
+//! Prompts: chats, few-shot examples, partial variables, prompt files.
 //!
 //!     cargo run --release -p fanweave --example prompts
 //!
-//! Nothing is called here: each prompt is shown as a model would be given it.
+//! No model is called: each prompt is printed as it would be sent.
 
 use fanweave::prompt::{ByLength, FewShot, fstring};
 use fanweave::{Chain, Prompt, PromptFile, Result, Template, Vars, chain, chat, vars};

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs every example without a key, and fails where one does.
+# Runs every example without a key. Fails if an example fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

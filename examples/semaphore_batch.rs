@@ -1,9 +1,9 @@
-//! Many prompts, few at a time: what a semaphore does in hand-written code.
+//! Many prompts with limited concurrency, in place of a hand-written semaphore.
 //!
 //!     cargo run --release -p fanweave --example semaphore_batch
 //!
-//! At most five calls are in flight, also where a row makes several: here each row asks for a title and for a summary at the
-//! same time. Set `FANWEAVE_MODEL` to any `provider/model` to see it with a real one.
+//! At most five calls are in flight, even if a row makes several: here each row requests a title and a
+//! summary concurrently. Set `FANWEAVE_MODEL` to any `provider/model` to use a real model.
 
 use std::time::Instant;
 

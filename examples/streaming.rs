@@ -1,4 +1,4 @@
-//! Three answers at once, each printed as it arrives.
+//! Three streamed answers, two of them concurrently.
 //!
 //!     cargo run --release -p fanweave --example streaming
 
@@ -12,7 +12,7 @@ async fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
     let recommend = prompt("Recommend a {{ genre }} book in two sentences.") | model(&name)? | text();
 
-    // One stream, read to its end: pieces first, then the whole.
+    // One stream, read to its end: deltas first, then the whole answer.
     let mut run = recommend.stream(vars! { genre: "fantasy" });
     while let Some(piece) = run.next().await {
         print!("{}", piece?);
@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     }
     println!("\n({} characters)\n", run.output().await?.chars().count());
 
-    // Two more, side by side: each piece is printed with the stream that it came from.
+    // Two concurrent streams: each delta is printed with its genre.
     let [scifi, mystery] = ["science fiction", "mystery"]
         .map(|genre| recommend.stream(vars! { genre: genre }).map(move |piece| (genre, piece)));
     let mut both = futures::stream::select(scifi, mystery);

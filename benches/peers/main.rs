@@ -1,12 +1,12 @@
-//! fanweave as one client among others in a comparison: many calls against a local server, one line of JSON.
+//! The fanweave client in a comparison of clients: many calls against a local server, one line of JSON.
 //!
 //! ```console
 //! $ cargo build --release -p fanweave-models --example peer
 //! $ target/release/examples/peer --n 5000 --concurrency 64 --mode batch --base-url http://127.0.0.1:8080/v1
 //! ```
 //!
-//! CPU and memory are those of this process. `--mode` is `invoke` (one call after another), `batch` or `stream`
-//! (at most `--concurrency` at once); `--warmup` calls come before the clock starts. An answer that does not repeat
+//! CPU and memory are those of this process. `--mode` is `invoke` (sequential calls), `batch` or `stream` (at
+//! most `--concurrency` calls in flight); `--warmup` calls are not measured. An answer that does not repeat
 //! its prompt counts as misordered.
 
 use std::collections::BTreeMap;
@@ -65,14 +65,14 @@ impl Arguments {
     }
 }
 
-/// What came of some calls.
+/// Results of calls.
 #[derive(Default)]
 struct Tally {
     ok: usize,
     misordered: usize,
     chunks: usize,
     errors: BTreeMap<String, usize>,
-    /// When the first of them ended, in seconds of Unix time.
+    /// End of the first call, in seconds of Unix time.
     first: Option<f64>,
 }
 
@@ -119,7 +119,7 @@ impl Bench {
         Ok((run.output().await?, chunks))
     }
 
-    /// Calls number 0 to `n`, at most `concurrency` at once.
+    /// Makes calls 0 to `n`, at most `concurrency` in flight.
     async fn all(self: Arc<Self>, n: usize, concurrency: usize) -> Tally {
         let next = Arc::new(AtomicUsize::new(0));
         let mut workers = JoinSet::new();
@@ -149,7 +149,7 @@ impl Bench {
 #[tokio::main]
 async fn main() -> Result<()> {
     let Arguments { n, concurrency, warmup, mode, base_url } = Arguments::parse();
-    // Thousands of connections at once to a server on the same two cores.
+    // Thousands of concurrent connections to a server on the same two cores.
     let timeouts = Timeouts { connect: Duration::from_secs(60), ..Timeouts::default() };
     let client = Client::builder().timeouts(timeouts).no_proxy().build()?;
     let model = ModelBuilder::new("openai/mock").base_url(base_url).api_key("sk-bench").client(client);
@@ -176,14 +176,14 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Seconds of CPU that this process has used: its own, and the system's for it.
+/// CPU seconds of this process: user and system.
 fn cpu() -> (f64, f64) {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may ask about itself");
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("a process may read its own usage");
     let seconds = |time: nix::sys::time::TimeVal| time.num_microseconds() as f64 / 1e6;
     (seconds(usage.user_time()), seconds(usage.system_time()))
 }
 
-/// The most memory that this process has held, in MiB. 0 where the system does not say.
+/// Peak memory of this process, in MiB. 0 if the system does not report it.
 fn peak_memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let peak =

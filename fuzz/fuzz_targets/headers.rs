@@ -1,4 +1,4 @@
-//! Headers of an answer, and the redaction of keys.
+//! Response headers, and the redaction of keys.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fanweave_models::fuzz::headers(bytes));

@@ -1,4 +1,4 @@
-//! Arithmetic that a model wrote.
+//! Arithmetic written by a model.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|text: &str| {

@@ -1,8 +1,8 @@
-//! How many rows a second a batch can handle when the model takes no time at all.
+//! Measures the rows per second that a batch can handle with a model that answers immediately.
 //!
 //! `cargo run --release -p fanweave-batch --example rows_per_second [ROWS] [pipe|file]`
 //!
-//! With `pipe` or `file` only that part runs, so that the peak memory of the process is that part's.
+//! With `pipe` or `file`, only that part runs, so that the peak memory of the process is that of the part.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

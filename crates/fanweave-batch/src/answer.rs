@@ -1,10 +1,10 @@
-//! What a chain's output comes to as a row's result.
+//! Conversion of a chain's output to a row's result.
 
 use fanweave_core::{FinishReason, Message, Part, ToolCall, Usage};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A row's result, in the form that journals and outputs keep.
+/// A row's result, as stored in journals and outputs.
 ///
 /// ```
 /// use fanweave_batch::{Answer, Content, IntoAnswer};
@@ -16,36 +16,36 @@ use serde_json::Value;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Answer {
-    /// What was answered.
+    /// The answer itself.
     pub content: Content,
-    /// The model's reasoning, where the provider shows it.
+    /// The model's reasoning, if the provider returns it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning: Option<String>,
-    /// Why the model stopped: `stop`, `length`, ..
+    /// The finish reason: `stop`, `length`, ..
     #[serde(skip_serializing_if = "Option::is_none")]
     pub finish_reason: Option<String>,
-    /// Tools that the model wants called.
+    /// Tools that the model wants to call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<ToolCall>,
     /// Tokens of all calls of the row.
     pub usage: Usage,
-    /// The model that answered, in the provider's words.
+    /// The model that answered, verbatim as the provider names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// The provider's id of the answer.
+    /// The provider's id of the response.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_id: Option<String>,
     /// The provider's id of the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
-    /// Tries that it took. 0 where no request was made.
+    /// Number of attempts. 0 if no request was made.
     pub attempts: u32,
-    /// The provider's own body, where the model was told to keep it.
+    /// The provider's response body, if the model is configured to keep it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<Value>,
 }
 
-/// What was answered: a text, or any other JSON value.
+/// Content of an answer: text, or any other JSON value.
 ///
 /// ```
 /// use fanweave_batch::Content;
@@ -55,9 +55,9 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Content {
-    /// A text.
+    /// Text.
     Text(String),
-    /// Any other value: what a chain with a parser at its end gives.
+    /// Any other value, such as the output of a chain that ends with a parser.
     Json(Value),
 }
 
@@ -67,7 +67,7 @@ impl Default for Content {
     }
 }
 
-/// An output of a chain that a batch can write down.
+/// Output of a chain that a batch can record.
 ///
 /// ```
 /// use fanweave_batch::{Answer, Content, IntoAnswer};
@@ -82,7 +82,7 @@ impl Default for Content {
 /// assert_eq!(Score(7).into_answer().content, Content::Json(7.into()));
 /// ```
 pub trait IntoAnswer: Send + 'static {
-    /// The output as an answer.
+    /// Converts the output to an answer.
     fn into_answer(self) -> Answer;
 }
 

@@ -1,20 +1,20 @@
-//! What calls cost, and how much a batch may spend.
+//! Prices of calls and the budget of a batch.
 
 use std::fmt;
 use std::sync::Arc;
 
 use fanweave_core::Usage;
 
-/// What a call of a model cost, in US dollars, as far as that is known.
+/// Cost of a model call in US dollars. `None` if unknown.
 type Price = dyn Fn(&str, &Usage) -> Option<f64> + Send + Sync;
 
-/// What calls cost, and how much a batch may spend on them. The default knows no prices and sets no cap.
+/// Prices of calls and the budget of a batch. The default has no prices and no budget.
 ///
 /// ```
 /// use fanweave_batch::Costs;
 /// use fanweave_core::Usage;
 ///
-/// // A dollar for a million tokens, and at most five dollars, where a row costs about a cent.
+// One dollar per million tokens, a budget of five dollars, and about a cent per row.
 /// let costs = Costs::new(|_model, usage: &Usage| Some(usage.total_tokens() as f64 * 1e-6)).cap(5.0, 0.01);
 /// assert_eq!(costs.of("any/model", &Usage { output_tokens: 500_000, ..Usage::default() }), Some(0.5));
 /// ```
@@ -23,23 +23,23 @@ pub struct Costs {
     price: Option<Arc<Price>>,
     cap: Option<f64>,
     row: f64,
-    /// Told what earlier runs spent.
+    /// Called with the cost of previous runs.
     earlier: Option<Arc<dyn Fn(f64) + Send + Sync>>,
 }
 
 impl Costs {
-    /// Prices of calls: given the name of a model, as in `openai/gpt-5-mini`, and what a call used, US dollars.
-    /// `None` where the price is unknown.
+    /// Sets the prices of calls. `price` gets the name of a model, such as `openai/gpt-5-mini`, and the usage
+    /// of a call, and returns US dollars, or `None` if the price is unknown.
     pub fn new(price: impl Fn(&str, &Usage) -> Option<f64> + Send + Sync + 'static) -> Self {
         Self { price: Some(Arc::new(price)), ..Self::default() }
     }
 
-    /// Starts no row that might take the sum above `usd`. Default no cap.
+    /// Sets a budget: no row starts that could take the total above `usd`. Default: no budget.
     ///
-    /// The sum is that of all runs in the journal. A row in flight counts as the dearest that has ended, or as
-    /// `row` as long as none was dearer: so many dollars a row is expected to cost at most. A row whose cost is
-    /// unknown counts as much. Under a cap no request is sent a second time because it is late. A
-    /// request whose answer did not arrive whole counts with the price of its input: the provider may bill it.
+    /// The total covers all runs in the journal. A row in flight counts as much as the most expensive row so
+    /// far, but at least `row`, the expected maximum cost of a row in US dollars. A row whose cost is unknown
+    /// counts the same. With a budget, no hedged requests are sent. A request whose response was incomplete
+    /// counts with the price of its input, because the provider may bill it.
     #[must_use]
     pub fn cap(mut self, usd: f64, row: f64) -> Self {
         self.cap = Some(usd);
@@ -47,7 +47,8 @@ impl Costs {
         self
     }
 
-    /// Tells `earlier` how many US dollars the runs before this one in the same journal spent, before the first row starts.
+    /// Calls `earlier` with the cost in US dollars of all previous runs in the same journal, before the first
+    /// row starts.
     ///
     /// ```
     /// use std::sync::Mutex;
@@ -62,17 +63,17 @@ impl Costs {
         self
     }
 
-    /// What a call cost.
+    /// Cost of a call.
     pub fn of(&self, model: &str, usage: &Usage) -> Option<f64> {
         self.price.as_ref()?(model, usage)
     }
 
-    /// The most that may be spent.
-    pub(crate) fn most(&self) -> Option<f64> {
+    /// The budget in US dollars, if one is set.
+    pub(crate) fn max_usd(&self) -> Option<f64> {
         self.cap
     }
 
-    /// The cap as it is watched, when so much had been spent before, and on so many rows nobody knows how much.
+    /// The remaining budget after `spent` dollars, and `unpriced` rows whose cost is unknown.
     pub(crate) fn budget(&self, spent: f64, unpriced: u64) -> RemainingBudget {
         if let Some(earlier) = &self.earlier {
             earlier(spent);
@@ -89,23 +90,24 @@ impl fmt::Debug for Costs {
     }
 }
 
-/// What is left of a cap.
+/// Remainder of a budget.
 #[derive(Debug)]
 pub(crate) struct RemainingBudget {
     cap: Option<f64>,
     spent: f64,
-    /// What a row in flight may cost.
+    /// Maximum cost assumed for a row in flight.
     max_row_cost: f64,
 }
 
 impl RemainingBudget {
-    /// Pays for a row that has ended.
+    /// Deducts the cost of a finished row.
     pub(crate) fn pay(&mut self, cost: Option<f64>) {
         self.spent += cost.unwrap_or(self.max_row_cost);
         self.max_row_cost = self.max_row_cost.max(cost.unwrap_or_default());
     }
 
-    /// Whether another row may start beside those in flight, when `maybe_billed` dollars may be billed besides.
+    /// Returns true if another row may start in addition to those in flight, when another `maybe_billed`
+    /// dollars may be billed.
     pub(crate) fn allows(&self, in_flight: usize, maybe_billed: f64) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "rows in flight are few")]
         let held = (in_flight + 1) as f64 * self.max_row_cost;
@@ -118,18 +120,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_starts_only_where_all_in_flight_can_be_paid() {
+    fn a_row_starts_only_if_all_in_flight_can_be_paid() {
         let mut budget = Costs::default().cap(1.0, 0.25).budget(0.25, 0);
         assert!(budget.allows(2, 0.0) && !budget.allows(2, 0.25) && !budget.allows(3, 0.0));
         budget.pay(Some(0.375));
-        // The dearest row is the measure from now on.
+        // From now on, the most expensive row is what each row is assumed to cost.
         assert!(budget.allows(0, 0.0) && !budget.allows(1, 0.0));
         budget.pay(None);
         assert!(!budget.allows(0, 0.0));
     }
 
     #[test]
-    fn without_a_cap_everything_is_allowed() {
+    fn without_a_budget_everything_is_allowed() {
         let mut budget = Costs::default().budget(1e9, 0);
         budget.pay(Some(1e9));
         assert!(budget.allows(1_000_000, 1.0));

@@ -1,4 +1,4 @@
-//! Equal requests of one run, called once.
+//! Deduplication of equal requests within one run.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,34 +9,34 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::journal::{Location, Record};
 use crate::key::Key;
 
-/// Which requests a run has made, and which rows wait for them. About 50 bytes for each that is answered.
+/// The requests of a run and the rows that wait for them. Takes about 50 bytes per answered request.
 #[derive(Default)]
 pub(crate) struct Dedupe(Mutex<HashMap<Key, State>>);
 
 enum State {
-    /// It is in flight, and these rows want its answer too.
+    /// The request is in flight; these rows share its answer.
     Running(Vec<Follower>),
-    /// Where its answer is.
+    /// Location of its answer in the journal.
     Answered(Location),
 }
 
-/// A row that asks what another one asks.
+/// A row with the same request as another row, the leader.
 pub(crate) struct Follower {
     pub(crate) key: Key,
     pub(crate) index: u64,
     pub(crate) line: u64,
     pub(crate) id: Option<String>,
-    /// Its row permit, held until it has its result. `None` once it was released for other rows.
+    /// Its row permit, held until it has its result. `None` if it was released for other rows.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
 }
 
-/// What a row does about its request.
+/// Role of a row for its request.
 pub(crate) enum Role {
-    /// It makes the request, for itself and for others.
+    /// Leader: makes the request.
     Leads(Option<OwnedSemaphorePermit>),
-    /// Another row's answer, which is on its way, will be its own.
+    /// Follower: waits for the leader's answer.
     Waits,
-    /// The answer is there.
+    /// The request has been answered already.
     Answered(Follower, Location),
 }
 
@@ -45,7 +45,7 @@ impl Dedupe {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a row that makes `request` is to do.
+    /// Assigns the role of a row that would make `request`.
     pub(crate) fn join(&self, request: Key, row: Follower) -> Role {
         match self.lock().entry(request) {
             Entry::Vacant(free) => {
@@ -62,13 +62,13 @@ impl Dedupe {
         }
     }
 
-    /// Whether a request has been answered, or is on its way.
+    /// Returns true if a request is in flight or has been answered.
     pub(crate) fn knows(&self, request: &Key) -> bool {
         self.lock().contains_key(request)
     }
 
-    /// A request has ended with what is at `location`: the rows that waited for it. One that failed is made again by
-    /// the next row that asks for it.
+    /// Records that a request has ended with the result at `location`, and returns the rows that waited for
+    /// it. A failed request is made again by the next row that has it.
     pub(crate) fn ended(&self, request: &Key, location: Location) -> Vec<Follower> {
         let mut rows = self.lock();
         let before =
@@ -79,7 +79,7 @@ impl Dedupe {
         }
     }
 
-    /// Number of rows that wait for `request`.
+    /// Number of rows waiting for `request`.
     pub(crate) fn followers(&self, request: &Key) -> usize {
         match self.lock().get(request) {
             Some(State::Running(followers)) => followers.len(),
@@ -87,7 +87,7 @@ impl Dedupe {
         }
     }
 
-    /// Number of row permits that rows hold while they wait for `request`.
+    /// Number of row permits held by rows waiting for `request`.
     pub(crate) fn permits(&self, request: &Key) -> usize {
         match self.lock().get(request) {
             Some(State::Running(followers)) => {
@@ -97,7 +97,7 @@ impl Dedupe {
         }
     }
 
-    /// Releases up to `max` row permits of rows that wait for `request`. Returns how many were released.
+    /// Releases up to `max` row permits of rows waiting for `request`. Returns the number released.
     pub(crate) fn release(&self, request: &Key, max: usize) -> usize {
         match self.lock().get_mut(request) {
             Some(State::Running(followers)) => {
@@ -107,7 +107,8 @@ impl Dedupe {
         }
     }
 
-    /// A request has ended without a result: rows that waited for it stay undone as well.
+    /// Removes a request that ended without a result, and returns the rows that waited for it: they have no
+    /// result either.
     pub(crate) fn unfinished(&self, request: &Key) -> Vec<Follower> {
         match self.lock().remove(request) {
             Some(State::Running(followers)) => followers,
@@ -117,7 +118,7 @@ impl Dedupe {
 }
 
 impl Follower {
-    /// The row's own record of what another row was answered: it took no time, no request and no token.
+    /// Record of this row with the leader's result, without latency, requests and tokens.
     pub(crate) fn record(&self, of: &Record) -> Record {
         let mut result = of.result.clone();
         result.without_effort();

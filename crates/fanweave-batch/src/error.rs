@@ -1,45 +1,46 @@
-//! Why a batch could not run, or had to stop. What fails in one row is that row's result, never this.
+//! Errors that keep a batch from starting or make it stop. A failed row is not an [`Error`]: it is that row's
+//! result.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-/// The result of what can fail for a whole batch.
+/// Result of an operation that can fail for a whole batch.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What kind of failure it was: what a caller turns into an exit code.
+/// Category of an [`Error`], for example to choose an exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// What was asked for makes no sense: a missing file, an unknown format, an output that is the input.
+    /// The request is invalid: a missing file, an unknown format, an output that is also the input.
     Usage,
-    /// A row of the input cannot be read, and the run is strict.
+    /// A row of the input is invalid, and the run is strict.
     Input,
-    /// The system failed to read or write.
+    /// Reading or writing failed.
     Io,
-    /// The output exists, and no journal says that it is this run's.
+    /// The output already exists and was not written by this run.
     Exists,
     /// The journal belongs to another run.
     Mismatch,
-    /// The journal cannot be read as one.
+    /// The journal is corrupt or not a fanweave journal.
     Journal,
-    /// Another process writes to the journal.
+    /// Another process is writing the journal.
     Locked,
-    /// A provider's batch API failed. What was submitted stays with the provider, and the same job goes on.
+    /// A provider's batch API failed. Submitted requests stay with the provider, and the same job resumes.
     Provider,
 }
 
-/// Why a batch could not run, or had to stop.
+/// Error that keeps a batch from starting or makes it stop.
 ///
-/// `Display` says what failed, where, and what to do next.
+/// `Display` names what failed, the location, and the next step.
 ///
 /// ```
 /// use fanweave_batch::{ErrorKind, Source};
 ///
-/// let error = Source::open("no/such/questions.jsonl", None).err().expect("there is no such file");
+/// let error = Source::open("no/such/questions.jsonl", None).err().expect("the file does not exist");
 /// assert_eq!(error.kind(), ErrorKind::Usage);
-/// assert_eq!(error.to_string(), "no/such/questions.jsonl: there is no such file");
+/// assert_eq!(error.to_string(), "no/such/questions.jsonl: no such file");
 /// ```
 #[derive(Debug)]
 pub struct Error {
@@ -59,14 +60,14 @@ impl Error {
 
     #[cfg(not(feature = "parquet"))]
     pub(crate) fn without_parquet() -> Self {
-        Self::usage("Parquet files are not built into this program: build it with the feature `parquet`")
+        Self::usage("Parquet support is not compiled in: rebuild with the feature `parquet`")
     }
 
     /// `doing` finishes the sentence "cannot ..".
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
         let advice = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                ": the disk is full; make room and run the same command again"
+                ": the disk is full; free some space, then rerun the same command"
             }
             io::ErrorKind::PermissionDenied => ": no permission",
             io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
@@ -77,19 +78,19 @@ impl Error {
         Self { kind: ErrorKind::Io, message, source: Some(source) }
     }
 
-    /// Adds to the message what somebody should also know.
+    /// Appends advice or context to the message.
     pub(crate) fn adding(mut self, more: &str) -> Self {
         self.message.push_str("; ");
         self.message.push_str(more);
         self
     }
 
-    /// What kind of failure it was.
+    /// Category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// Whether the reader of a pipe has gone: the end of the run, and nothing to complain of.
+    /// Returns true if the reader of a pipe has closed it: the run ends, and there is nothing to report.
     pub fn is_broken_pipe(&self) -> bool {
         self.source.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
     }

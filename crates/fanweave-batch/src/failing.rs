@@ -1,7 +1,7 @@
-//! Calls that have failed and are to be retried.
+//! Calls that have failed and will be retried.
 //!
-//! A provider that fails for the rows in flight may fail for all rows or for these alone. Only another row can tell: the
-//! [window](crate::window) starts one when they stand still.
+//! A provider that fails for the rows in flight may fail for all rows or only for these. Only another row can
+//! show which: the [window](crate::window) starts one when all rows in flight are stalled.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -11,17 +11,17 @@ use fanweave_core::event::RunId;
 use fanweave_core::{Error, ErrorKind, WaitReason};
 use tokio::sync::Notify;
 
-/// Failures of each call in flight from which on they count as a standstill without an outage. Fewer happen by chance, and
-/// soon end with an answer: a call has six attempts by default.
+/// Minimum failures of each call in flight that count as a stall without an outage. Fewer failures happen by
+/// chance, and the call is soon answered: it has six attempts by default.
 const MIN_FAILURES: u32 = 6;
 
-/// The calls that have failed or have waited for the end of an outage, until they end or are given up.
+/// Calls that have failed or were held by an outage, until they end.
 #[derive(Default)]
 pub(crate) struct Failing {
     calls: Mutex<HashMap<RunId, Call>>,
-    /// Number of `calls`: most runs have none, and pay for no lock.
+    /// Number of `calls`. It is 0 in most runs, which then need not take the lock.
     len: AtomicUsize,
-    /// Set when a call has failed that had waited for the end of an outage.
+    /// Set when a call that was held by an outage has failed.
     probe_failed: AtomicBool,
     changed: Notify,
 }
@@ -29,16 +29,16 @@ pub(crate) struct Failing {
 #[derive(Default)]
 struct Call {
     failures: u32,
-    /// Whether it waits for the end of an outage.
+    /// Set while the call is held by an outage.
     is_held: bool,
-    /// Whether a request of it is in flight.
+    /// Set while a request of the call is in flight.
     is_sent: bool,
 }
 
 impl Failing {
-    /// A request failed, and is to be retried.
+    /// Records that a request failed and will be retried.
     pub(crate) fn failed(&self, run: RunId, error: &Error) {
-        // A limit holds up all calls, whoever makes them.
+        // A rate limit delays all calls alike.
         if error.kind() == ErrorKind::RateLimited {
             return;
         }
@@ -52,7 +52,7 @@ impl Failing {
         self.changed.notify_one();
     }
 
-    /// A call waits before its next request.
+    /// Records that a call waits before its next request.
     pub(crate) fn waits(&self, run: RunId, why: &WaitReason) {
         if matches!(why, WaitReason::Outage(_)) {
             let mut calls = self.lock();
@@ -65,12 +65,12 @@ impl Failing {
         }
     }
 
-    /// A request is sent.
+    /// Records that a request was sent.
     pub(crate) fn sent(&self, run: RunId) {
         self.change(run, |call| call.is_sent = true);
     }
 
-    /// A call has ended.
+    /// Removes a call that has ended.
     pub(crate) fn ended(&self, run: RunId) {
         if self.len.load(Relaxed) > 0 {
             let mut calls = self.lock();
@@ -79,13 +79,14 @@ impl Failing {
         }
     }
 
-    /// Counts the failures of all calls from 0 again: the provider has answered another call since.
+    /// Resets the failure counts of all calls, because the provider has answered another call.
     pub(crate) fn start_over(&self) {
         self.lock().values_mut().for_each(|call| call.failures = 0);
     }
 
-    /// Whether the calls of `rows` rows, the only ones in flight, all wait, and a probe of an outage has failed since this was
-    /// last true, or all of them have failed: in an outage, or several times each.
+    /// Returns true if the calls of `rows` rows, the only ones in flight, are all waiting and one of these is
+    /// true: a probe of an outage has failed since the last stall, all of them have failed in an outage, or
+    /// all of them have failed several times.
     pub(crate) fn stand_still(&self, rows: usize) -> bool {
         let calls = self.lock();
         if calls.len() < rows || calls.values().any(|call| call.is_sent) {
@@ -102,7 +103,7 @@ impl Failing {
         stand_still
     }
 
-    /// Resolves when a call has failed or begun to wait since this was last awaited.
+    /// Resolves when a call has failed or started to wait since the last await.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

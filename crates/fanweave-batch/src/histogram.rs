@@ -1,14 +1,14 @@
-//! Latencies in a fixed, small space: buckets that grow with the value.
+//! Latency histogram of fixed size with exponential buckets.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Buckets for each doubling. 16 keep a percentile within 6 %.
+/// Buckets per doubling. 16 keep the error of a percentile within 6 %.
 const FINE: usize = 16;
-/// Doublings from 1 microsecond: up to 2^36 us, which is 19 hours.
+/// Number of doublings, from 1 microsecond up to 2^36 us (19 hours).
 const DOUBLINGS: usize = 36;
 
-/// Counts durations. 5 KiB, whatever it counts.
+/// Counts durations. Its size is always 5 KiB.
 pub(crate) struct Histogram {
     buckets: [AtomicU64; FINE * DOUBLINGS],
 }
@@ -25,7 +25,7 @@ impl Histogram {
         self.buckets[bucket(micros)].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The duration that a share of all stay within. `None` where nothing was recorded.
+    /// Duration at this quantile (0 to 1). `None` if nothing was recorded.
     pub(crate) fn percentile(&self, share: f64) -> Option<Duration> {
         let counts: Vec<_> = self.buckets.iter().map(|bucket| bucket.load(Ordering::Relaxed)).collect();
         let all: u64 = counts.iter().sum();
@@ -45,18 +45,18 @@ impl Histogram {
     }
 }
 
-/// The bucket of a number of microseconds, from 1.
+/// Index of the bucket for a number of microseconds, at least 1.
 fn bucket(micros: u64) -> usize {
     let doubling = micros.ilog2() as usize;
     if doubling >= DOUBLINGS {
         return FINE * DOUBLINGS - 1;
     }
-    // What is above the doubling's begin, in sixteenths of it.
+    // Distance from the lower bound of the doubling, later divided into sixteenths.
     let above = (micros - (1 << doubling)) as usize;
     doubling * FINE + above * FINE / (1 << doubling)
 }
 
-/// The largest number of microseconds in a bucket.
+/// Upper bound of a bucket in microseconds.
 fn upper(bucket: usize) -> u64 {
     let (doubling, fine) = (bucket / FINE, bucket % FINE);
     let begin = 1_u64 << doubling;
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_of_an_even_spread_are_where_they_should_be() {
+    fn percentiles_of_a_uniform_distribution_are_accurate() {
         let histogram = Histogram::default();
         assert_eq!(histogram.percentile(0.5), None);
         (1..=1000).for_each(|ms| histogram.record(Duration::from_millis(ms)));
@@ -83,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_bucket_holds_what_falls_into_it(micros in 1_u64..1 << 35) {
+        fn a_value_is_within_the_bounds_of_its_bucket(micros in 1_u64..1 << 35) {
             let upper = upper(bucket(micros));
             prop_assert!(upper >= micros && upper as f64 <= micros as f64 * 1.07 + 1.0);
         }

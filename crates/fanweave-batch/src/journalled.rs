@@ -1,4 +1,4 @@
-//! A journal for batches of a program's own: rows from memory, any input and any output.
+//! Journal for batches of any chain, with rows from memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -17,7 +17,7 @@ use crate::journal::{Journal, Location, Manifest, Outcome, PreviousRun, Record};
 use crate::key::{Key, Occurrences};
 use crate::{Error, ErrorKind, Result};
 
-/// Gives any chain whose inputs and outputs can be written as JSON a journal for its batches.
+/// Adds a journal to the batches of a chain whose inputs and outputs serialise to JSON.
 ///
 /// ```
 /// use fanweave_batch::JournalExt;
@@ -33,15 +33,16 @@ use crate::{Error, ErrorKind, Result};
 /// let jokes = joke.journal(&path).batch(topics())?.concurrency(16).collect().await;
 /// assert_eq!(jokes[0].as_deref().unwrap(), "A joke about bears.");
 ///
-/// // Another time, nothing is called: the answers are in the journal.
-/// let silent = prompt("A joke about {{ topic }}.") | Fake::script(Vec::<fanweave_core::Result<String>>::new()) | text();
-/// let again = silent.journal(&path).batch(topics())?.collect().await;
-/// assert_eq!(again[1].as_deref().unwrap(), "A joke about cats.");
+/// // The second batch makes no call: the answers are in the journal.
+/// let empty = Fake::script(Vec::<fanweave_core::Result<String>>::new());
+/// let silent = prompt("A joke about {{ topic }}.") | empty | text();
+/// let second = silent.journal(&path).batch(topics())?.collect().await;
+/// assert_eq!(second[1].as_deref().unwrap(), "A joke about cats.");
 /// # Ok(())
 /// # }
 /// ```
 pub trait JournalExt<I, O> {
-    /// The chain, with a journal at `path` for the rows of its batches.
+    /// Returns the chain with a journal at `path` for the rows of its batches.
     fn journal(&self, path: impl Into<PathBuf>) -> Journalled<I, O>;
 }
 
@@ -57,9 +58,9 @@ where
 
 /// A chain with a journal for its batches. Made by [`JournalExt::journal`].
 ///
-/// Every row that succeeds is in the journal before its result is handed on, so a program that is killed and
-/// started again calls only what is missing. Rows are known by their inputs, equal ones by how many came before:
-/// inputs may come in another order. A row that failed is in no journal, and runs again.
+/// Every successful row is journalled before its result is returned, so a restarted program calls only the
+/// rows that are missing. Rows are identified by their inputs, and equal inputs by their occurrence, so the
+/// order of different inputs may change. Failed rows are not journalled and are rerun.
 ///
 /// ```
 /// use fanweave_batch::JournalExt;
@@ -69,7 +70,8 @@ where
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let path = folder.path().join("squares.journal");
-/// let square = step(|n: u64, _cx| async move { Ok(n * n) }).journal(path).fingerprint("squares", "version 1");
+/// let square =
+///     step(|n: u64, _cx| async move { Ok(n * n) }).journal(path).fingerprint("squares", "version 1");
 /// let squares = square.batch([2u64, 3])?.collect().await;
 /// assert_eq!(squares.into_iter().collect::<Result<Vec<_>, _>>()?, [4, 9]);
 /// # Ok(())
@@ -81,7 +83,7 @@ pub struct Journalled<I, O> {
     fingerprint: BTreeMap<String, String>,
 }
 
-/// An input of a [`Journalled`] chain, with what it is known by.
+/// An input of a [`Journalled`] chain, with its key.
 pub struct Keyed<I> {
     key: Result<(Key, u64), RowError>,
     input: I,
@@ -92,24 +94,25 @@ where
     I: Serialize + Send + 'static,
     O: Serialize + DeserializeOwned + Send + 'static,
 {
-    /// Something beside the inputs that changes the answers: model, template, version. A journal with another one
-    /// is refused, naming what differs. Never a key: it is written down.
+    /// Adds a value other than the inputs that changes the answers: a model, template or version. A journal
+    /// with a different fingerprint is rejected with the difference. Never pass an API key: the value is
+    /// stored in the journal.
     #[must_use]
     pub fn fingerprint(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.fingerprint.insert(name.into(), value.into());
         self
     }
 
-    /// Runs the chain over many inputs at once, but for those that the journal has: the core's [`Batch`], to be
-    /// run as any other. The journal is open, and locked against others, until the batch and what it became are
-    /// dropped.
+    /// Runs the chain over the inputs concurrently, skipping those that are in the journal. Returns the
+    /// core's [`Batch`]. The journal stays open, and locked against other processes, until the batch and
+    /// everything made from it are dropped.
     ///
     /// Blocks while it reads the journal.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], [`ErrorKind::Locked`], [`ErrorKind::Journal`] for a file that is no journal, and
-    /// [`ErrorKind::Mismatch`] for one of another fingerprint. A row whose result cannot be written down fails with
-    /// [`Step`](fanweave_core::ErrorKind::Step).
+    /// [`ErrorKind::Io`], [`ErrorKind::Locked`], [`ErrorKind::Journal`] if the file is not a journal, and
+    /// [`ErrorKind::Mismatch`] if the journal has a different fingerprint. A row whose result cannot be
+    /// journalled fails with [`Step`](fanweave_core::ErrorKind::Step).
     pub fn batch<T: Into<I> + 'static, Rows>(&self, inputs: Rows) -> Result<Batch<Keyed<I>, O>>
     where
         Rows: IntoIterator<Item = T>,
@@ -136,7 +139,7 @@ where
     }
 }
 
-/// What the rows of one batch share.
+/// State shared by the rows of a batch.
 struct Shared {
     done: HashMap<Key, Location>,
     journal: Mutex<Journal>,
@@ -174,11 +177,11 @@ impl Shared {
         Ok(output)
     }
 
-    /// The result of an earlier run.
+    /// Reads the result of a previous run.
     fn read<O: DeserializeOwned>(&self, location: Location) -> Result<O> {
         let record = self.journal.lock().unwrap_or_else(PoisonError::into_inner).read(location)?;
         let Outcome::Answer(answer) = record.result else {
-            return Err(Error::new(ErrorKind::Journal, "the journal was changed by somebody else"));
+            return Err(Error::new(ErrorKind::Journal, "the journal was modified by another process"));
         };
         let Answer { content, .. } = *answer;
         let value = match content {
@@ -186,7 +189,8 @@ impl Shared {
             Content::Json(value) => value,
         };
         serde_json::from_value(value).map_err(|e| {
-            let message = format!("the journal holds a result of another type: {e}; use another journal");
+            let message =
+                format!("the journal contains a result of a different type: {e}; use another journal");
             Error::new(ErrorKind::Mismatch, message)
         })
     }
@@ -194,7 +198,7 @@ impl Shared {
 
 fn key_of<I: Serialize>(input: &I) -> Result<Key, RowError> {
     let value = serde_json::to_value(input).map_err(|e| {
-        RowError::new(RowErrorKind::Input, "the input cannot be written as JSON, and so not journalled")
+        RowError::new(RowErrorKind::Input, "the input cannot be journalled: it does not serialise to JSON")
             .with_source(e)
     })?;
     Ok(Key::of_value(&value))

@@ -1,8 +1,8 @@
-//! What a row is known by from run to run: a hash of what it asks, and of its `custom_id` where it has one.
+//! Identity of a row across runs: a hash of its request and of its `custom_id`, if it has one.
 //!
-//! Not its place in the file, so that a row keeps its result when others are added before it; and not its
-//! `custom_id` alone, so that a row whose question was edited is asked again. What it asks is hashed in one
-//! canonical form: neither blanks nor the order of fields make another row of it.
+//! The position in the file is not part of it, so a row keeps its result when others are inserted before it.
+//! The `custom_id` alone is not enough: a row whose prompt was edited must be rerun. The request is hashed in
+//! a canonical form that ignores whitespace and the order of fields.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,12 +13,12 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-/// The first 16 bytes of a SHA-256.
+/// First 16 bytes of a SHA-256 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key([u8; 16]);
 
 impl Key {
-    /// The key of these parts, told apart by their lengths.
+    /// Key of a list of parts. The parts are delimited by their lengths.
     pub(crate) fn of(parts: &[&[u8]]) -> Self {
         let mut digest = Digest::default();
         if let [one] = parts {
@@ -32,26 +32,26 @@ impl Key {
         digest.finish()
     }
 
-    /// The key of a JSON object, whatever the order of its fields.
+    /// Key of a JSON object. The order of its fields does not matter.
     pub(crate) fn of_object(object: &Map<String, Value>) -> Self {
         let mut text = Vec::with_capacity(256);
         write_sorted_object(object, &mut text);
         Self::of(&[&text])
     }
 
-    /// The key of any JSON value, likewise.
+    /// Key of any JSON value. The order of fields does not matter.
     pub(crate) fn of_value(value: &Value) -> Self {
         let mut text = Vec::with_capacity(256);
         write_sorted(value, &mut text);
         Self::of(&[&text])
     }
 
-    /// The key of a request.
+    /// Key of a request.
     pub(crate) fn of_prompt(prompt: &Prompt) -> Self {
         Self::of_value(&serde_json::to_value(prompt).expect("a prompt has string keys"))
     }
 
-    /// The key of both.
+    /// Key of this key and another.
     pub(crate) fn and(&self, other: &Key) -> Self {
         Self::of(&[&self.0, &other.0])
     }
@@ -69,7 +69,7 @@ fn write_sorted(value: &Value, text: &mut Vec<u8>) {
             }
             text.push(b']');
         }
-        plain => serde_json::to_writer(text, plain).expect("a Vec takes every write"),
+        plain => serde_json::to_writer(text, plain).expect("writing to a Vec cannot fail"),
     }
 }
 
@@ -78,7 +78,7 @@ fn write_sorted_object(object: &Map<String, Value>, text: &mut Vec<u8>) {
     fields.sort_unstable_by_key(|(name, _)| *name);
     text.push(b'{');
     for (name, value) in fields {
-        serde_json::to_writer(&mut *text, name).expect("a Vec takes every write");
+        serde_json::to_writer(&mut *text, name).expect("writing to a Vec cannot fail");
         text.push(b':');
         write_sorted(value, text);
         text.push(b',');
@@ -86,7 +86,7 @@ fn write_sorted_object(object: &Map<String, Value>, text: &mut Vec<u8>) {
     text.push(b'}');
 }
 
-/// A hash in the making.
+/// A hash in progress.
 #[derive(Default)]
 pub(crate) struct Digest(Sha256);
 
@@ -114,12 +114,12 @@ impl std::io::Write for Digest {
     }
 }
 
-/// Tells equal rows apart: the second one gets a key of its own, and the same one in every run.
+/// Distinguishes equal rows: each further occurrence gets its own key, which is the same in every run.
 #[derive(Default)]
 pub(crate) struct Occurrences(HashMap<Key, u32>);
 
 impl Occurrences {
-    /// The key of the next row of this content.
+    /// Key of the next row with this content.
     pub(crate) fn next(&mut self, content: Key) -> Key {
         let seen = self.0.entry(content).or_default();
         let nth = *seen;
@@ -162,12 +162,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_apart() {
+    fn parts_are_delimited() {
         assert_ne!(Key::of(&[b"ab", b"c"]), Key::of(&[b"a", b"bc"]));
     }
 
     #[test]
-    fn equal_rows_get_keys_of_their_own_the_same_in_every_run() {
+    fn equal_rows_get_distinct_keys_that_are_the_same_in_every_run() {
         let keys = || {
             let mut seen = Occurrences::default();
             [b"a", b"b", b"a", b"a"].map(|row| seen.next(Key::of(&[row])))
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_fields_makes_no_other_row_and_their_values_do() {
+    fn a_key_depends_on_the_values_of_fields_but_not_on_their_order() {
         let key = |text: &str| Key::of_object(&serde_json::from_str(text).unwrap());
         assert_eq!(
             key(r#"{"a":1,"b":{"c":[2,{"e":3,"d":4}]}}"#),

@@ -1,20 +1,21 @@
-//! Runs any fanweave chain over the rows of a file: in order, with bounded memory, and losing nothing.
+//! Runs any fanweave chain over the rows of a file, with results in input order, bounded memory, and resume
+//! after a crash.
 //!
-//! A [`BatchJob`] takes rows from a [`Source`], leaves out those that the journal of an earlier run has, keeps
-//! as many in flight as the [`Settings`] allow, journals each result before anybody hears of it, and writes
-//! them to an [`Output`] in input order. [`Progress`] counts meanwhile, and a [`Summary`] says what it came to.
+//! A [`BatchJob`] reads rows from a [`Source`], skips those that the journal already has, keeps at most
+//! [`Settings::concurrency`] rows in flight, journals each result before reporting it, and writes the results
+//! to an [`Output`] in input order. [`Progress`] counts while the job runs; a [`Summary`] holds the totals.
 //!
 //! ```text
 //! Source -> minus journalled -> rows in flight -> recorder -> output in order
 //! (reader, a thread)            (window, tasks)   (a thread: journal, order, sink)
 //! ```
 //!
-//! A program's own rows, from memory and to memory, get a journal with [`JournalExt`].
+//! Batches of a program's own inputs, from memory and to memory, get a journal with [`JournalExt`].
 //!
-//! The journal holds the promise that no call is paid for twice. The one exception: a call that the provider
-//! had finished, but that was not yet journalled when the process was killed, runs again.
+//! Because of the journal, no call is paid for twice. There is one exception: a call that the provider had
+//! finished, but that was not yet journalled when the process was killed, is made a second time on resume.
 //!
-//! To read the code, begin with `run`, and follow a row through `reader`, `window` and `recorder`.
+//! To read the code, start with `run`, then follow a row through `reader`, `window` and `recorder`.
 
 mod answer;
 mod cost;

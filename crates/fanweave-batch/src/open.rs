@@ -1,4 +1,4 @@
-//! Everything that a run checks and opens before its first call. It blocks, so it has a thread of its own.
+//! Checks and opens everything that a run needs before its first call. Blocks, so it runs on its own thread.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::settings::Settings;
 use crate::source::{InputScan, Source};
 use crate::{Error, Result};
 
-/// What opening needs to know.
+/// Inputs for opening a run.
 pub(crate) struct Open {
     pub(crate) output: Output,
     pub(crate) settings: Settings,
@@ -26,68 +26,66 @@ pub(crate) struct Open {
     pub(crate) disk: Disk,
 }
 
-/// Opening, under way. Dropping it waits for the end, so that nothing stays locked behind a dropped run.
+/// A thread that opens a run. Dropping this joins the thread, so that a dropped run leaves nothing locked.
 struct Opening(Option<JoinHandle<()>>);
 
 impl Drop for Opening {
     fn drop(&mut self) {
         if let Some(thread) = self.0.take() {
-            // What it found was dropped or handed over; that it panicked shows in what was not handed over.
+            // Its result was dropped or sent; a panic shows as a missing result.
             let _ = thread.join();
         }
     }
 }
 
 impl Open {
-    /// Does all of it on a thread of its own, and hands the source back.
+    /// Opens the run on its own thread, and returns the source.
     pub(crate) async fn run(self, source: Source) -> Result<(JournalWriter, PreviousRun, Source)> {
-        let (tell, opened) = oneshot::channel();
+        let (sender, opened) = oneshot::channel();
         let work = move || {
-            let opened = self.open(&source).map(|(writer, left)| (writer, left, source));
-            // Nobody listens where the run was dropped.
-            let _ = tell.send(opened);
+            let opened = self.open(&source).map(|(writer, previous)| (writer, previous, source));
+            // The receiver is gone if the run was dropped.
+            let _ = sender.send(opened);
         };
         let thread = std::thread::Builder::new().name("fanweave-open".into()).spawn(work);
-        let _opening = Opening(Some(thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?));
-        opened.await.expect("opening says what it found")
+        let _opening =
+            Opening(Some(thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?));
+        opened.await.expect("opening sends its result")
     }
 
-    /// Looks through the input, opens the journal and the output, and finds what an earlier run left.
+    /// Scans the input, opens the journal and the output, and reads the results of a previous run.
     fn open(self, source: &Source) -> Result<(JournalWriter, PreviousRun)> {
         let Self { output, settings, .. } = &self;
         if let Output::File(path) = output {
             output::check(path, source.path(), settings.fresh)?;
         }
         let hash = self.scan(source)?;
-        let (journal, mut left) = match output {
+        let (journal, mut previous) = match output {
             Output::File(path) => self.journal(&output::journal_path(path), source, hash)?,
             _ => (Journal::temporary(&self.disk)?, PreviousRun::default()),
         };
         if settings.retry_failed {
-            left.done.retain(|_, location| location.ok);
+            previous.done.retain(|_, location| location.ok);
         }
         let unordered = settings.unordered;
         let path = match &self.output {
             Output::File(path) => Some(path.as_path()),
             _ => None,
         };
-        let form = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
-        let sink = Sink::open(&self.disk, self.output, form)?;
-        Ok((JournalWriter::new(journal, sink, unordered, self.progress), left))
+        let format = settings.output_format.unwrap_or_else(|| OutputFormat::detect(path, source.format()));
+        let sink = Sink::open(&self.disk, self.output, format)?;
+        Ok((JournalWriter::new(journal, sink, unordered, self.progress), previous))
     }
 
-    /// Counts the rows of a file and hashes it. Standard input can be read only once, and has neither.
+    /// Counts and hashes the rows of a file. Returns `None` for standard input, which can be read only once.
     fn scan(&self, source: &Source) -> Result<Option<Key>> {
         let Some(path) = source.path() else { return Ok(None) };
         let limit = self.settings.limit.unwrap_or(u64::MAX);
-        // Rows that are not run need not be readable.
+        // Rows that will not run need not be readable.
         let strict = if self.settings.strict { limit } else { 0 };
         let InputScan { rows, hash } = InputScan::of(path, source.format(), strict)?;
         if rows == 0 {
-            return Err(Error::usage(format!(
-                "{}: no rows: there is nothing behind the header",
-                source.name()
-            )));
+            return Err(Error::usage(format!("{}: the file has a header but no rows", source.name())));
         }
         self.progress.set_total(limit.min(rows));
         Ok(Some(hash))
@@ -98,13 +96,13 @@ impl Open {
         fingerprint.insert("input format".to_owned(), source.format().to_string());
         let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let Settings { fresh, changed_input, .. } = self.settings;
-        let (journal, mut left) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;
-        if hash.is_none() && !left.done.is_empty() {
-            left.notes.push(format!(
-                "{} is compared row by row: whether it is the input of the first run cannot be checked",
+        let (journal, mut previous) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;
+        if hash.is_none() && !previous.done.is_empty() {
+            previous.notes.push(format!(
+                "cannot check that {} is the same input as in the first run; rows are matched one by one",
                 source.name()
             ));
         }
-        Ok((journal, left))
+        Ok((journal, previous))
     }
 }

@@ -1,14 +1,14 @@
-//! Puts results back into input order, holding where they are rather than what they are.
+//! Restores input order. Keeps journal locations of results, not the results.
 
 use std::collections::VecDeque;
 
 use crate::journal::Location;
 
-/// Results that wait for an earlier row. 16 bytes for each row behind the first that is missing.
+/// Results that wait for an earlier row. Takes 16 bytes for each row after the first missing one.
 #[derive(Default)]
 pub(crate) struct Order {
     next: u64,
-    /// Where row `next + i` is, once it is finished.
+    /// Location of row `next + i`, once it is finished.
     waiting: VecDeque<Option<Location>>,
     held: usize,
 }
@@ -16,7 +16,7 @@ pub(crate) struct Order {
 impl Order {
     pub(crate) fn insert(&mut self, index: u64, location: Location) {
         let ahead = index.checked_sub(self.next).expect("a row has one result");
-        let at = usize::try_from(ahead).expect("as many rows wait as fit into memory");
+        let at = usize::try_from(ahead).expect("the waiting rows fit into memory");
         if self.waiting.len() <= at {
             self.waiting.resize(at + 1, None);
         }
@@ -35,8 +35,8 @@ impl Order {
         Some((index, location))
     }
 
-    /// Takes the next row's turn, for a row that is at hand. `false` where it is another row's.
-    pub(crate) fn take_turn(&mut self, index: u64) -> bool {
+    /// Advances past row `index`, whose result is at hand. Returns false if another row is next.
+    pub(crate) fn advance_past(&mut self, index: u64) -> bool {
         if index != self.next {
             return false;
         }
@@ -45,7 +45,7 @@ impl Order {
         true
     }
 
-    /// Gives up on the rows before the next finished one. `false` where nothing is held.
+    /// Skips missing rows up to the next finished one. Returns false if no results are waiting.
     pub(crate) fn skip_gap(&mut self) -> bool {
         let gap = self.waiting.iter().take_while(|location| location.is_none()).count();
         self.waiting.drain(..gap);
@@ -53,7 +53,7 @@ impl Order {
         !self.waiting.is_empty()
     }
 
-    /// How many results wait.
+    /// Number of waiting results.
     pub(crate) fn held(&self) -> usize {
         self.held
     }

@@ -1,4 +1,4 @@
-//! How far a batch has come: counters that cost nothing to keep, for whoever draws them.
+//! Progress of a batch: cheap counters for progress displays.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use crate::failing::Failing;
 use crate::histogram::Histogram;
 
-/// How long back the rate looks.
+/// Period over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(5);
 
-/// How far a batch has come. Shared between the run, which counts, and whoever draws.
+/// Progress of a batch. Shared between the run, which counts, and a progress display.
 ///
 /// ```
 /// use fanweave_batch::Progress;
@@ -26,12 +26,12 @@ const WINDOW: Duration = Duration::from_secs(5);
 /// ```
 #[derive(Default)]
 pub struct Progress {
-    /// Rows of the input, and 1 more so that 0 means unknown.
+    /// Number of rows of the input plus 1; 0 means unknown.
     total: AtomicU64,
     ok: AtomicU64,
     failed: AtomicU64,
     resumed: AtomicU64,
-    /// Whether this run has had an answer to a row.
+    /// Set when this run has had an answer to a row.
     any_answered: AtomicBool,
     in_flight: AtomicU64,
     retries: AtomicU64,
@@ -41,40 +41,40 @@ pub struct Progress {
     cached_tokens: AtomicU64,
     reasoning_tokens: AtomicU64,
     reorder: AtomicU64,
-    /// Billionths of a US dollar.
+    /// In billionths of a US dollar.
     cost: AtomicU64,
     /// Rows whose cost is known.
     priced: AtomicU64,
-    /// Requests whose answers did not arrive whole.
+    /// Requests whose responses were incomplete.
     unanswered: AtomicU64,
-    /// What the provider may bill for them, in billionths of a US dollar.
+    /// Cost that the provider may bill for them, in billionths of a US dollar.
     maybe_billed: AtomicU64,
-    /// The cap in billionths, and 1 more so that 0 means none.
+    /// The budget in billionths of a US dollar plus 1; 0 means none.
     cap: AtomicU64,
     latency: Histogram,
     first_byte: Histogram,
-    /// Answers out of a store.
+    /// Number of answers from a cache.
     stored: AtomicU64,
-    asked: Mutex<Asked>,
-    /// Steps that wait for their turn or for their next try.
-    held: Mutex<HashMap<RunId, Held>>,
+    pending: Mutex<PendingRequests>,
+    /// Calls that wait for a permit, a limit or their next attempt.
+    held: Mutex<HashMap<RunId, CallState>>,
     failing: Failing,
-    /// Rows in flight by their index.
+    /// Rows in flight by index.
     flights: Mutex<BTreeMap<u64, Flight>>,
-    /// Rows done by the run itself at earlier snapshots.
+    /// Number of rows done by this run at earlier snapshots.
     samples: Mutex<VecDeque<(Instant, u64)>>,
 }
 
-/// Requests whose answers have not begun.
+/// Requests whose responses have not started.
 #[derive(Default)]
-struct Asked {
-    /// When they were sent: counted from the beginning of their runs, and by the clock.
+struct PendingRequests {
+    /// Send times: relative to the start of the run, and absolute.
     requests: HashMap<RunId, (Duration, Instant)>,
-    /// When the last answer began.
-    heard: Option<Instant>,
+    /// Time at which the last response started.
+    last_answer: Option<Instant>,
 }
 
-/// A row that has begun.
+/// A row that has started.
 struct Flight {
     line: u64,
     id: Option<String>,
@@ -89,21 +89,21 @@ struct Flight {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InFlight {
-    /// The line of the input that it begins on.
+    /// Line of the input on which the row begins.
     pub line: u64,
-    /// Its `custom_id`, or else its `id`.
+    /// Its `custom_id`, or otherwise its `id`.
     pub id: Option<String>,
-    /// For how long.
+    /// Time since it started.
     pub time: Duration,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Held {
+enum CallState {
     Waiting,
     Retrying,
 }
 
-/// A batch's progress at one moment.
+/// Progress of a batch at one moment.
 ///
 /// ```
 /// use fanweave_batch::Snapshot;
@@ -113,7 +113,7 @@ enum Held {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Snapshot {
-    /// Rows of the input. `None` where they cannot be counted before the run, as on standard input.
+    /// Rows of the input. `None` if they cannot be counted before the run, as on standard input.
     pub total: Option<u64>,
     /// Rows that have a result.
     pub done: u64,
@@ -121,48 +121,48 @@ pub struct Snapshot {
     pub ok: u64,
     /// Rows that failed.
     pub failed: u64,
-    /// Rows whose result an earlier run had left in the journal. Part of `done`.
+    /// Rows whose result came from the journal of a previous run. Included in `done`.
     pub resumed: u64,
     /// Rows in flight.
     pub in_flight: u64,
-    /// Calls that wait for their next try.
+    /// Calls that wait for their next attempt.
     pub retrying: u64,
-    /// Calls that wait for the account's limit or for a place among the run's calls.
+    /// Calls that wait for the account's limit or for a run permit.
     pub waiting: u64,
-    /// Tries after the first one, so far.
+    /// Attempts after the first, so far.
     pub retries: u64,
-    /// Requests that were sent beside one that was late, so far.
+    /// Hedged requests, so far.
     pub hedged: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
-    /// US dollars that this run's rows cost. `None` where no price is known.
+    /// Cost of this run's rows in US dollars. `None` if no price is known.
     pub cost_usd: Option<f64>,
-    /// Requests whose answers did not arrive whole, so far.
+    /// Requests whose responses were incomplete, so far.
     pub unanswered: u64,
-    /// US dollars for the input of those requests: the provider may bill it. Not part of `cost_usd`. 0 where no price is
-    /// known.
+    /// Cost of those requests' input in US dollars, which the provider may bill. Not included in `cost_usd`.
+    /// 0 if no price is known.
     pub maybe_billed_usd: f64,
-    /// Most US dollars that the batch may cost. `None` without a cap.
+    /// Budget of the batch in US dollars. `None` without a budget.
     pub budget_usd: Option<f64>,
-    /// Calls that were answered from a [store](fanweave_core::Model::cached), without a request.
+    /// Calls that were answered from a [cache](fanweave_core::Model::cached), without a request.
     pub cached: u64,
-    /// Half of the requests had the beginning of their answer no later. Of one that is not streamed, the beginning comes
-    /// when all of it has been written. `None` for models that tell of none.
+    /// Median time to the first byte of a response. Without streaming, this is the time until the whole
+    /// response is generated. `None` if the models do not report it.
     pub first_byte: Option<Duration>,
-    /// Time for which requests have waited while no answer began. `None` without such requests.
+    /// Time for which requests have been waiting while no response started. `None` without such requests.
     pub silent_for: Option<Duration>,
-    /// Rows a second, over the last five.
+    /// Rows per second, averaged over the last five seconds.
     pub rate: f64,
-    /// Half of the rows took no longer.
+    /// Median latency of rows.
     pub p50: Option<Duration>,
-    /// 95 of a hundred rows took no longer.
+    /// 95th percentile of the latency of rows.
     pub p95: Option<Duration>,
-    /// Results that wait for an earlier row, where results come in order.
+    /// Results that wait for an earlier row, if results are written in input order.
     pub reorder: u64,
 }
 
 impl Snapshot {
-    /// What all rows will cost, going by those that have ended in this run. `None` where no price is known.
+    /// Estimated cost of all rows, extrapolated from those finished in this run. `None` if no price is known.
     pub fn cost_at_the_end(&self) -> Option<f64> {
         let done = self.done.saturating_sub(self.resumed);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
@@ -170,23 +170,23 @@ impl Snapshot {
         Some(self.cost_usd? * share)
     }
 
-    /// How long the rest will take at the present rate.
+    /// Estimated time to finish the remaining rows at the current rate.
     pub fn eta(&self) -> Option<Duration> {
-        let left = self.total?.saturating_sub(self.done);
+        let remaining = self.total?.saturating_sub(self.done);
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-        Duration::try_from_secs_f64(left as f64 / self.rate).ok()
+        Duration::try_from_secs_f64(remaining as f64 / self.rate).ok()
     }
 }
 
 impl Progress {
-    /// The progress at this moment. Call it once to start the rate's clock, and then as often as it is drawn.
+    /// Takes a snapshot. Call it once to start measuring the rate, then whenever the progress is displayed.
     pub fn snapshot(&self) -> Snapshot {
         let (ok, failed) = (self.ok.load(Relaxed), self.failed.load(Relaxed));
         let resumed = self.resumed.load(Relaxed);
         let (waiting, retrying) = {
-            let held = lock(&self.held);
-            let waiting = held.values().filter(|held| **held == Held::Waiting).count() as u64;
-            (waiting, held.len() as u64 - waiting)
+            let waiting_calls = lock(&self.held);
+            let waiting = waiting_calls.values().filter(|state| **state == CallState::Waiting).count() as u64;
+            (waiting, waiting_calls.len() as u64 - waiting)
         };
         Snapshot {
             total: self.total.load(Relaxed).checked_sub(1),
@@ -206,7 +206,7 @@ impl Progress {
             budget_usd: self.cap.load(Relaxed).checked_sub(1).map(dollars),
             cached: self.stored.load(Relaxed),
             first_byte: self.first_byte.percentile(0.5),
-            silent_for: lock(&self.asked).silent_for(),
+            silent_for: lock(&self.pending).silent_for(),
             rate: self.rate((ok + failed).saturating_sub(resumed)),
             p50: self.latency.percentile(0.5),
             p95: self.latency.percentile(0.95),
@@ -214,7 +214,7 @@ impl Progress {
         }
     }
 
-    /// The rows in flight, those that began first in front.
+    /// The rows in flight, oldest first.
     pub fn flights(&self) -> Vec<InFlight> {
         let now = Instant::now();
         let flight = |flight: &Flight| InFlight {
@@ -239,12 +239,12 @@ impl Progress {
     fn rate(&self, done: u64) -> f64 {
         let now = Instant::now();
         let mut samples = lock(&self.samples);
-        // The oldest one stays until the next is old enough to stand for the whole window.
+        // The oldest sample stays until the next one covers the whole period.
         while samples.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
             samples.pop_front();
         }
         let since = samples.front().copied();
-        // Ten a second are plenty, however often somebody looks.
+        // At most ten samples per second, however often snapshots are taken.
         if samples.back().is_none_or(|(at, _)| now.duration_since(*at) >= WINDOW / 50) {
             samples.push_back((now, done));
         }
@@ -272,14 +272,14 @@ impl Progress {
         self.count(ok);
     }
 
-    /// What a row cost, where that is known.
+    /// Adds the cost of a row, if known.
     pub(crate) fn row_cost(&self, usd: Option<f64>) {
         let Some(usd) = usd else { return };
         self.cost.fetch_add(billionths(usd), Relaxed);
         self.priced.fetch_add(1, Relaxed);
     }
 
-    /// A request was sent, and its answer did not arrive whole.
+    /// Counts a request whose response was incomplete.
     pub(crate) fn unanswered(&self, usd: Option<f64>) {
         self.unanswered.fetch_add(1, Relaxed);
         self.maybe_billed.fetch_add(billionths(usd.unwrap_or_default()), Relaxed);
@@ -289,7 +289,7 @@ impl Progress {
         dollars(self.maybe_billed.load(Relaxed))
     }
 
-    /// Tokens of a call, or of a row whose calls tell of nothing.
+    /// Adds the tokens of a call, or of a row whose calls emit no events.
     pub(crate) fn add_usage(&self, usage: &Usage) {
         self.input_tokens.fetch_add(usage.input_tokens, Relaxed);
         self.output_tokens.fetch_add(usage.output_tokens, Relaxed);
@@ -301,7 +301,7 @@ impl Progress {
         self.cap.store(billionths(usd).saturating_add(1), Relaxed);
     }
 
-    /// A row ended without a result: it was cancelled.
+    /// Removes a row that ended without a result because it was cancelled.
     pub(crate) fn row_cancelled(&self, index: u64) {
         lock(&self.flights).remove(&index);
         self.in_flight.fetch_sub(1, Relaxed);
@@ -317,7 +317,7 @@ impl Progress {
         counter.fetch_add(1, Relaxed);
     }
 
-    /// Whether this run has had an answer to a row.
+    /// Returns true if this run has had an answer to a row.
     pub(crate) fn any_answered(&self) -> bool {
         self.any_answered.load(Relaxed)
     }
@@ -326,17 +326,17 @@ impl Progress {
         self.reorder.store(results as u64, Relaxed);
     }
 
-    /// Takes note of an event of any row.
+    /// Counts an event of any row.
     pub(crate) fn on_event(&self, event: &Event) {
         match &event.kind {
             EventKind::Waiting(why) => {
-                self.hold(event.run, Some(Held::Waiting));
+                self.hold(event.run, Some(CallState::Waiting));
                 self.failing.waits(event.run, why);
             }
             EventKind::Retrying { error, .. } => {
                 self.retries.fetch_add(1, Relaxed);
-                self.hold(event.run, Some(Held::Retrying));
-                lock(&self.asked).requests.remove(&event.run);
+                self.hold(event.run, Some(CallState::Retrying));
+                lock(&self.pending).requests.remove(&event.run);
                 self.failing.failed(event.run, error);
             }
             EventKind::Hedged => {
@@ -344,12 +344,12 @@ impl Progress {
             }
             EventKind::RequestStarted => {
                 self.hold(event.run, None);
-                lock(&self.asked).requests.insert(event.run, (event.at, Instant::now()));
+                lock(&self.pending).requests.insert(event.run, (event.at, Instant::now()));
                 self.failing.sent(event.run);
             }
             EventKind::FirstByte => {
-                if let Some(asked) = lock(&self.asked).began(event.run) {
-                    self.first_byte.record(event.at.saturating_sub(asked));
+                if let Some(sent) = lock(&self.pending).began(event.run) {
+                    self.first_byte.record(event.at.saturating_sub(sent));
                 }
             }
             EventKind::StepFailed(_) => self.forget(event.run),
@@ -369,42 +369,42 @@ impl Progress {
         lock(&self.held).len()
     }
 
-    /// The calls that have failed and are to be retried.
+    /// The calls that have failed and will be retried.
     pub(crate) fn failing(&self) -> &Failing {
         &self.failing
     }
 
-    /// Number of requests whose answers have not begun.
+    /// Number of requests whose responses have not started.
     pub(crate) fn requests_unanswered(&self) -> usize {
-        lock(&self.asked).requests.len()
+        lock(&self.pending).requests.len()
     }
 
-    /// A call has ended, or was given up.
+    /// Removes a call that has ended or was abandoned.
     pub(crate) fn forget(&self, run: RunId) {
         self.hold(run, None);
         self.failing.ended(run);
-        lock(&self.asked).requests.remove(&run);
+        lock(&self.pending).requests.remove(&run);
     }
 
-    fn hold(&self, run: RunId, why: Option<Held>) {
+    fn hold(&self, run: RunId, state: Option<CallState>) {
         let mut held = lock(&self.held);
-        match why {
-            Some(why) => held.insert(run, why),
+        match state {
+            Some(state) => held.insert(run, state),
             None => held.remove(&run),
         };
     }
 }
 
-impl Asked {
-    /// Takes out a request whose answer begins. Returns when it was sent.
+impl PendingRequests {
+    /// Removes a request whose response starts. Returns when it was sent.
     fn began(&mut self, run: RunId) -> Option<Duration> {
-        self.heard = Some(Instant::now());
+        self.last_answer = Some(Instant::now());
         self.requests.remove(&run).map(|(sent, _)| sent)
     }
 
     fn silent_for(&self) -> Option<Duration> {
         let oldest = self.requests.values().map(|(_, sent)| *sent).min()?;
-        Some(self.heard.map_or(oldest, |heard| heard.max(oldest)).elapsed())
+        Some(self.last_answer.map_or(oldest, |answer| answer.max(oldest)).elapsed())
     }
 }
 
@@ -418,12 +418,12 @@ impl std::fmt::Debug for Progress {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a sum of money in billionths")]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an amount in billionths")]
 fn billionths(usd: f64) -> u64 {
     (usd * 1e9).round() as u64
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a sum of money for people")]
+#[expect(clippy::cast_precision_loss, reason = "an amount for display")]
 fn dollars(billionths: u64) -> f64 {
     billionths as f64 / 1e9
 }
@@ -441,7 +441,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_earlier_run_left_is_no_answer_of_this_one_and_hides_none() {
+    fn resumed_rows_do_not_count_as_answered() {
         let progress = Progress::default();
         [true, false, false, false].into_iter().for_each(|ok| progress.row_resumed(ok));
         assert!(!progress.any_answered());
@@ -454,12 +454,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rate_is_that_of_the_last_five_seconds() {
+    async fn the_rate_covers_the_last_five_seconds() {
         let progress = Progress::default();
         progress.set_total(1000);
         progress.snapshot();
         for second in 0..20 {
-            // Ten rows a second, and after ten seconds twenty.
+            // Ten rows per second, then twenty after ten seconds.
             let rows = if second < 10 { 10 } else { 20 };
             for row in 0..rows {
                 progress.row_started(row, row, None);
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_from_a_store_and_the_beginnings_of_others_are_counted() {
+    async fn cached_answers_and_first_bytes_are_counted() {
         let progress = Arc::new(Progress::default());
         progress.set_cap(2.5);
         let watched = step(|stored: bool, cx: Context| async move {
@@ -498,11 +498,11 @@ mod tests {
         assert_eq!((now.cached, now.budget_usd), (2, Some(2.5)));
         let first = now.first_byte.unwrap();
         assert!((280..=320).contains(&first.as_millis()), "{first:?}");
-        assert!(lock(&progress.asked).requests.is_empty());
+        assert!(lock(&progress.pending).requests.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_the_last_answer_or_the_oldest_request_that_waits() {
+    async fn silence_counts_from_the_last_answer_or_the_oldest_waiting_request() {
         let progress = Arc::new(Progress::default());
         let own = progress.clone();
         let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
@@ -521,7 +521,7 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(15)).await;
             assert_eq!(silent_for(), Some(15));
             tokio::time::sleep(Duration::from_secs(10)).await;
-            assert_eq!(silent_for(), Some(5), "another one was answered after 20 s");
+            assert_eq!(silent_for(), Some(5), "the other call was answered after 20 s");
         };
         let (long, short) = (call(60), call(20));
         let (_, _, ()) = tokio::join!(long.invoke_in((), &cx), short.invoke_in((), &cx), watch);
@@ -529,7 +529,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_that_tells_of_no_first_byte_leaves_nothing_behind() {
+    async fn a_model_that_reports_no_first_byte_leaves_no_open_request() {
         let progress = Arc::new(Progress::default());
         let silent = step(|(), cx: Context| async move {
             cx.emit(EventKind::RequestStarted).await;
@@ -539,18 +539,18 @@ mod tests {
         let own = progress.clone();
         let cx = Context::new().with_observer(Arc::new(move |event: &Event| own.on_event(event)));
         silent.named("call").invoke_in((), &cx).await.unwrap();
-        assert!(lock(&progress.asked).requests.is_empty());
+        assert!(lock(&progress.pending).requests.is_empty());
     }
 
     #[tokio::test]
-    async fn calls_that_wait_or_try_again_are_counted_until_they_go_on() {
+    async fn waiting_and_retrying_calls_are_counted_until_they_continue() {
         let progress = Arc::new(Progress::default());
         let (own, seen) = (progress.clone(), Arc::new(Mutex::new(Vec::new())));
         let notes = seen.clone();
         let watched = step(move |_: u32, cx: Context| {
             let (own, notes) = (own.clone(), notes.clone());
             async move {
-                let error = Error::new(ErrorKind::Server, "on strike");
+                let error = Error::new(ErrorKind::Server, "overloaded");
                 let retrying = EventKind::Retrying { attempt: 1, wait: Duration::ZERO, error };
                 for kind in [
                     EventKind::Waiting(fanweave_core::WaitReason::Limit),

@@ -1,4 +1,4 @@
-//! The rows that are still to be run: those of the reader, those that were skipped, and those that were put back.
+//! Queue of the rows that have not run yet: rows from the reader, skipped rows and requeued rows.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,25 +11,26 @@ use tokio::time::timeout;
 use crate::Result;
 use crate::reader::Job;
 
-/// Maximum number of rows that are skipped and wait.
+/// Maximum number of skipped rows in the queue.
 const MAX_SKIPPED: usize = 256;
 
-/// Time that the reader has for the next of the rows to skip.
+/// Time limit for the reader to provide the next row to skip.
 const SKIP_TIME: Duration = Duration::from_millis(250);
 
-/// The rows that are still to be run.
+/// Queue of the rows that have not run yet.
 ///
-/// Rows that were put back run after those that the reader has ready. At most `max` of them wait: memory does not grow with
-/// the input. Rows that were [skipped](Self::skip) take turns with those behind them, and fill at most half of the window: they
-/// may be what a provider fails for, and then keep their places for long.
+/// Requeued rows run after those that the reader has ready. At most `max` of them are queued, so memory does
+/// not grow with the input. [Skipped](Self::skip) rows alternate with rows from the reader, and fill at most
+/// half of the window: they may be rows that the provider fails for, and would then hold their permits for a
+/// long time.
 pub(crate) struct Queue {
     jobs: mpsc::Receiver<Result<Job>>,
-    put_back: VecDeque<Job>,
+    requeued: VecDeque<Job>,
     max: usize,
     skipped: VecDeque<Job>,
-    /// Rows to skip before the next one. `None` unless the next one is to be from behind the skipped ones.
+    /// Rows to skip before the next one. `None` unless the next row is to come from after the skipped ones.
     to_skip: Option<usize>,
-    /// Whether the last row was a skipped one.
+    /// Set when the last row was a skipped one.
     was_skipped: bool,
     /// Cloned by each skipped row in flight.
     skipped_in_flight: Arc<()>,
@@ -40,7 +41,7 @@ impl Queue {
     pub(crate) fn new(jobs: mpsc::Receiver<Result<Job>>, max: usize) -> Self {
         Self {
             jobs,
-            put_back: VecDeque::new(),
+            requeued: VecDeque::new(),
             max,
             skipped: VecDeque::new(),
             to_skip: None,
@@ -50,18 +51,19 @@ impl Queue {
         }
     }
 
-    /// Makes the next row one from behind `rows` others, which are skipped until later. Fewer where the reader has no more ready.
+    /// Skips `rows` rows, which run later, and makes the row after them the next. Skips fewer if the reader
+    /// has no more ready.
     pub(crate) fn skip(&mut self, rows: usize) {
         self.to_skip = Some(rows.min(MAX_SKIPPED.saturating_sub(self.skipped.len())));
     }
 
-    /// The next row. `None` once the source has ended and no row is put back.
+    /// The next row. `None` once the source has ended and no row is requeued.
     ///
     /// # Cancellation
     /// No row is lost.
     pub(crate) async fn next(&mut self) -> Option<Result<Job>> {
-        if self.put_back.len() >= self.max {
-            return self.put_back.pop_front().map(Ok);
+        if self.requeued.len() >= self.max {
+            return self.requeued.pop_front().map(Ok);
         }
         while let Some(rows) = self.to_skip {
             match timeout(SKIP_TIME, self.jobs.recv()).await {
@@ -82,9 +84,9 @@ impl Queue {
                 }
             }
         }
-        let is_turn =
+        let may_take_skipped =
             !self.was_skipped && Arc::strong_count(&self.skipped_in_flight) <= (self.max / 2).max(1);
-        if (is_turn || self.has_ended)
+        if (may_take_skipped || self.has_ended)
             && let Some(job) = self.skipped.pop_front()
         {
             self.was_skipped = true;
@@ -100,7 +102,7 @@ impl Queue {
             self.was_skipped = true;
             return Some(Ok(job));
         }
-        if let Some(job) = self.put_back.pop_front() {
+        if let Some(job) = self.requeued.pop_front() {
             return Some(Ok(job));
         }
         let job = self.jobs.recv().await;
@@ -108,25 +110,26 @@ impl Queue {
         job
     }
 
-    /// For the row that was taken last to hold while it is in flight, if it is a skipped one.
+    /// Guard that counts the row taken last as a skipped row in flight, if it is one.
     pub(crate) fn hold(&self) -> Option<Arc<()>> {
         self.was_skipped.then(|| self.skipped_in_flight.clone())
     }
 
-    /// Runs a row another time, after those that are ready.
-    pub(crate) fn put_back(&mut self, job: Job) {
-        self.put_back.push_back(job);
+    /// Requeues a row. It runs after those that are ready.
+    pub(crate) fn requeue(&mut self, job: Job) {
+        self.requeued.push_back(job);
     }
 
-    /// Whether no row is left, as far as is known.
+    /// Returns true if no rows remain, as far as is known.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.has_ended && self.put_back.is_empty() && self.skipped.is_empty()
+        self.has_ended && self.requeued.is_empty() && self.skipped.is_empty()
     }
 
-    /// Takes no more rows from the reader, which learns of it by its next row, and drops those that wait here.
+    /// Takes no more rows from the reader, which notices when it sends the next one, and drops all queued
+    /// rows.
     pub(crate) fn close(&mut self) {
         self.jobs.close();
-        self.put_back.clear();
+        self.requeued.clear();
         self.skipped.clear();
     }
 }
@@ -144,13 +147,13 @@ mod tests {
             line: 1,
             id: None,
             input: Err(error),
-            put_back: 0,
+            requeues: 0,
             earlier: Default::default(),
         }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn skipped_rows_take_turns_with_those_behind_them_and_none_is_lost() {
+    async fn skipped_rows_alternate_with_later_rows_and_none_is_lost() {
         let (rows, inbox) = mpsc::channel(32);
         let mut queue = Queue::new(inbox, 2);
         for index in 0..12 {
@@ -162,7 +165,7 @@ mod tests {
             order.push(next(&mut queue).await);
         }
         assert_eq!(order, [4, 0, 5, 1, 6].map(Some));
-        // The reader has fewer ready.
+        // The reader has fewer rows ready.
         queue.skip(100);
         assert_eq!(next(&mut queue).await, Some(11));
         drop(rows);
@@ -179,21 +182,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rows_that_were_put_back_run_after_those_that_are_ready_and_few_of_them_wait() {
+    async fn requeued_rows_run_after_those_that_are_ready_and_few_of_them_wait() {
         let (rows, inbox) = mpsc::channel(8);
         let mut queue = Queue::new(inbox, 2);
         for index in 0..4 {
             rows.send(Ok(job(index))).await.unwrap();
         }
-        queue.put_back(job(10));
+        queue.requeue(job(10));
         assert_eq!(next(&mut queue).await, Some(0));
-        queue.put_back(job(11));
+        queue.requeue(job(11));
         assert_eq!([next(&mut queue).await, next(&mut queue).await], [Some(10), Some(1)]);
         assert_eq!([next(&mut queue).await, next(&mut queue).await], [Some(2), Some(3)]);
-        assert_eq!(next(&mut queue).await, Some(11), "the reader has none for the moment");
+        assert_eq!(next(&mut queue).await, Some(11), "the reader has no row ready");
         assert!(!queue.is_exhausted());
         drop(rows);
-        queue.put_back(job(12));
+        queue.requeue(job(12));
         assert_eq!([next(&mut queue).await, next(&mut queue).await], [Some(12), None]);
         assert!(queue.is_exhausted());
     }

@@ -1,4 +1,5 @@
-//! Reads the source ahead of the calls, on a thread of its own: a slow disk or pipe holds up no answer.
+//! Reads the source ahead of the calls, on its own thread, so that a slow disk or pipe does not delay
+//! answers.
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,7 +15,7 @@ use crate::source::{Input, InputFormat, Item, Source, refuse};
 use crate::tally::Calls;
 use crate::{Error, ErrorKind, Result};
 
-/// A row that is to be run.
+/// A row to run.
 #[derive(Clone)]
 pub(crate) struct Job {
     pub(crate) key: Key,
@@ -22,13 +23,13 @@ pub(crate) struct Job {
     pub(crate) line: u64,
     pub(crate) id: Option<String>,
     pub(crate) input: fanweave_core::Result<Input>,
-    /// Number of times that it was put back after a broken stream.
-    pub(crate) put_back: u8,
-    /// What its calls came to before.
+    /// Number of times that it was requeued after an interrupted stream.
+    pub(crate) requeues: u8,
+    /// Totals of its earlier calls.
     pub(crate) earlier: Calls,
 }
 
-/// Takes rows from the source: finished ones to the recorder, the others to the window.
+/// Reads rows from the source: sends finished ones to the recorder, and the others to the window.
 pub(crate) struct Reader {
     pub(crate) source: Source,
     pub(crate) done: HashMap<Key, Location>,
@@ -36,36 +37,36 @@ pub(crate) struct Reader {
     pub(crate) strict: bool,
     pub(crate) jobs: mpsc::Sender<Result<Job>>,
     pub(crate) recorder: mpsc::WeakSender<Entry>,
-    /// Gets the first row that an earlier run answered.
+    /// Set to the first row that a previous run answered.
     pub(crate) answered: Arc<OnceLock<Job>>,
 }
 
 impl Reader {
-    /// Starts to read. What comes back resolves when the last row is read.
+    /// Starts the thread. The receiver resolves when the last row has been read.
     ///
-    /// The thread ends with the source, or soon after nobody wants its rows; one that waits for a pipe ends with
-    /// the pipe.
+    /// The thread ends with the source, or soon after the receiver of its rows is dropped. A thread that
+    /// waits for a pipe ends with the pipe.
     pub(crate) fn spawn(self) -> Result<oneshot::Receiver<()>> {
         let (ended, end) = oneshot::channel();
         let (jobs, name) = (self.jobs.clone(), self.source.name().to_owned());
         let work = move || {
-            // Rows that were never read must not look like the end of them.
+            // A panic must not look like the end of the source.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
                 let why = fanweave_core::Error::from_panic(&*panic);
-                let message = format!("{name} cannot be read on: {}", why.message());
+                let message = format!("{name}: cannot continue reading: {}", why.message());
                 let _ = jobs.blocking_send(Err(Error::new(ErrorKind::Io, message)));
             }
             drop(ended);
         };
         let thread = thread::Builder::new().name("fanweave-reader".into()).spawn(work);
-        thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?;
+        thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?;
         Ok(end)
     }
 
     fn run(mut self) {
         let mut seen = Occurrences::default();
         let mut admitting = true;
-        // A run that was stopped still wants the rows that are finished: its output has them all.
+        // A stopped run still needs the finished rows, because its output contains them all.
         while admitting || !self.done.is_empty() {
             let Some(item) = self.source.next() else { return };
             match item {
@@ -97,15 +98,15 @@ impl Reader {
 
     fn key(&self, seen: &mut Occurrences, item: &Item) -> Key {
         match (self.source.format(), &item.input) {
-            // Rows of a batch have ids of their own, so no two are equal, and no table of them is needed.
+            // Rows of an OpenAI batch have unique ids, so no two are equal, and no table of them is needed.
             (InputFormat::OpenAi, Ok(_)) => item.content,
-            // But a refused one may be the same as one that is not.
+            // An invalid row, however, may have the same content as a valid one.
             (InputFormat::OpenAi, Err(_)) => seen.next(item.content.and(&Key::of(&[b"refused"]))),
             _ => seen.next(item.content),
         }
     }
 
-    /// Hands a row over to be run. `false` where no more are taken.
+    /// Sends a row to the window. Returns false if it takes no more.
     fn admit(&self, key: Key, item: Item) -> bool {
         let job = job(key, item);
         let job = if self.strict { strict(job) } else { Ok(job) };
@@ -114,13 +115,13 @@ impl Reader {
     }
 }
 
-/// Refuses a row whose input is invalid.
+/// Rejects a row whose input is invalid.
 fn strict(job: Job) -> Result<Job> {
-    let Job { key, index, line, id, input, put_back, earlier } = job;
-    Ok(Job { key, index, line, id, input: Ok(refuse(input)?), put_back, earlier })
+    let Job { key, index, line, id, input, requeues, earlier } = job;
+    Ok(Job { key, index, line, id, input: Ok(refuse(input)?), requeues, earlier })
 }
 
 fn job(key: Key, item: Item) -> Job {
     let Item { index, line, id, input, .. } = item;
-    Job { key, index, line, id, input, put_back: 0, earlier: Calls::default() }
+    Job { key, index, line, id, input, requeues: 0, earlier: Calls::default() }
 }

@@ -1,4 +1,4 @@
-//! What a journal says of a run that has ended or is still going on.
+//! A finished or running run, read from its journal.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,12 +16,12 @@ use crate::{Error, Result};
 
 pub use crate::timeline::CallTimes;
 
-/// Longest line of a journal that is read: a row's answer, escaped.
-const LONGEST: u64 = 6 * MAX_LINE as u64;
+/// Maximum length of a journal line in bytes: that of a row's answer, escaped.
+const MAX_LINE_BYTES: u64 = 6 * MAX_LINE as u64;
 
-/// The rows of a run, as its journal has them: of a row that was run several times the last time.
+/// The rows of a run, read from its journal. For a row that was run several times, this is the last one.
 ///
-/// Memory holds about 300 bytes for each row, and the beginnings of its texts.
+/// Takes about 300 bytes of memory for each row, in addition to its excerpts.
 ///
 /// ```no_run
 /// use fanweave_batch::RunRecord;
@@ -34,13 +34,13 @@ const LONGEST: u64 = 6 * MAX_LINE as u64;
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RunRecord {
-    /// The journal.
+    /// Path of the journal.
     pub path: PathBuf,
-    /// In input order.
+    /// Rows in input order.
     pub rows: Vec<RowRecord>,
-    /// What was not as it should be, each a sentence.
+    /// Problems found while reading, one sentence each.
     pub notes: Vec<String>,
-    /// Where the input was, and the hash of its bytes.
+    /// Path of the input and the hash of its contents.
     origin: Option<(PathBuf, Key)>,
 }
 
@@ -53,64 +53,65 @@ pub struct RunRecord {
 #[derive(Debug, Clone, Default, PartialEq)]
 #[non_exhaustive]
 pub struct RowRecord {
-    /// Which row it is, from 0.
+    /// Index of the row, from 0.
     pub index: u64,
-    /// The line of the input that it begins on.
+    /// Line of the input on which the row begins.
     pub line: u64,
-    /// Its `custom_id`, or else its `id`.
+    /// Its `custom_id`, or otherwise its `id`.
     pub id: Option<String>,
-    /// When it began, in milliseconds of Unix time. `None` where the journal is of an earlier version, or the row came from a
-    /// provider's batch API.
+    /// Start time in milliseconds of Unix time. `None` if the journal is from an earlier version, or the row
+    /// came from a provider's batch API.
     pub began: Option<u64>,
-    /// How long it took, in milliseconds.
+    /// Latency in milliseconds.
     pub latency_ms: u64,
-    /// Requests that it took.
+    /// Number of requests.
     pub attempts: u32,
     /// Tokens of its calls.
     pub usage: Usage,
-    /// US dollars, where the prices are known.
+    /// Cost in US dollars, if the prices are known.
     pub cost_usd: Option<f64>,
-    /// US dollars for the input of its requests whose answers did not arrive whole: the provider may bill them. Not part of
-    /// `cost_usd`.
+    /// Cost in US dollars of the input of requests whose responses were incomplete: the provider may bill
+    /// them. Not included in `cost_usd`.
     pub maybe_billed_usd: Option<f64>,
-    /// The model that answered, in the provider's words.
+    /// The model that answered, verbatim as the provider names it.
     pub model: Option<String>,
-    /// The beginning of its answer.
+    /// Excerpt of its answer.
     pub answer: String,
-    /// Kind and message of its failure.
+    /// Kind and message of its error.
     pub error: Option<(String, String)>,
     /// Its calls, as far as they are known, in the order in which they ended.
     pub calls: Vec<CallTimes>,
 }
 
 impl RunRecord {
-    /// Reads the journal of an output, or a journal itself. Texts are kept up to `shown` bytes. Takes no lock: a run may be
-    /// looked at while it goes on.
+    /// Reads the journal of an output, or a journal itself. Texts are cut to `shown` bytes. Takes no lock, so
+    /// a run can be read while it is running.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) where there is no journal, or the file is none; [`Io`](crate::ErrorKind::Io).
+    /// [`Usage`](crate::ErrorKind::Usage) if the journal is missing or invalid;
+    /// [`Io`](crate::ErrorKind::Io).
     pub fn open(path: impl AsRef<Path>, shown: usize) -> Result<Self> {
         let path = path.as_ref();
-        let beside = journal_path(path);
+        let journal = journal_path(path);
         let is_journal = path.extension().is_some_and(|extension| extension == "journal");
-        let path = if is_journal || !beside.exists() { path.to_owned() } else { beside };
+        let path = if is_journal || !journal.exists() { path.to_owned() } else { journal };
         let file = File::open(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::usage(format!("{}: there is no such run", path.display())),
-            _ => Error::io("open it", &path, e),
+            std::io::ErrorKind::NotFound => Error::usage(format!("{}: no such run", path.display())),
+            _ => Error::io("open the journal", &path, e),
         })?;
         let mut reader = BufReader::with_capacity(1 << 16, file);
         let mut rows: HashMap<Key, RowRecord> = HashMap::new();
         let (mut notes, mut line, mut n, mut is_run) = (Vec::new(), Vec::new(), 0_u64, false);
         let mut origin = None;
-        // One line without an end would be read whole before it was known for what it is not.
-        let begins = reader.fill_buf().map_err(|e| Error::io("read it", &path, e))?;
+        // A file without line ends would be read completely before it is rejected.
+        let begins = reader.fill_buf().map_err(|e| Error::io("read the journal", &path, e))?;
         if !journal::is_beginning(begins) {
             return Err(no_run(&path));
         }
         loop {
             line.clear();
-            let read = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line);
-            if read.map_err(|e| Error::io("read it", &path, e))? == 0 {
+            let read = reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line);
+            if read.map_err(|e| Error::io("read the journal", &path, e))? == 0 {
                 break;
             }
             n += 1;
@@ -119,12 +120,12 @@ impl RunRecord {
                 return Err(no_run(&path));
             }
             if journal::is_manifest(&line) {
-                // A later one is that of an input that had changed.
+                // A later manifest is that of a changed input.
                 origin = journal::manifest(&line).and_then(Manifest::origin);
             } else if let Some(record) = journal::row(&line) {
                 rows.insert(record.key, RowRecord::of(record, shown));
             } else if !journal::is_sound(&line) {
-                notes.push(format!("line {n} of the journal is damaged, and left out"));
+                notes.push(format!("line {n} of the journal is corrupt and was skipped"));
             }
         }
         let mut rows: Vec<_> = rows.into_values().collect();
@@ -132,9 +133,9 @@ impl RunRecord {
         Ok(Self { path, rows, notes, origin })
     }
 
-    /// The file that the rows came from, where it is where it was and has not changed. Reads all of it.
+    /// Path of the input file, if it still exists and has not changed. Reads the whole file.
     ///
-    /// `None` for standard input, and for journals of versions that did not note it.
+    /// `None` for standard input, and for journals of versions that did not record it.
     pub fn input(&self) -> Option<&Path> {
         let (path, hash) = self.origin.as_ref()?;
         let mut digest = Digest::default();
@@ -148,7 +149,7 @@ impl RunRecord {
 }
 
 fn no_run(path: &Path) -> Error {
-    let message = "this is no run of fanweave: name the output of `fanweave batch` or `fanweave run --rows`";
+    let message = "not a fanweave run: specify the output of `fanweave batch` or `fanweave run --rows`";
     Error::usage(format!("{}: {message}", path.display()))
 }
 

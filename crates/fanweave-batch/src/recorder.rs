@@ -1,6 +1,6 @@
-//! The one owner of journal and output: a thread that is told what happened, and writes it down.
+//! Recorder: the thread that owns the journal and the output, and writes both.
 //!
-//! A thread of its own, because writing blocks and the runtime's threads must not.
+//! It has its own thread because writing blocks, which the threads of the runtime must not do.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,23 +18,24 @@ use crate::progress::Progress;
 use crate::summary::{FailureGroup, Failures};
 use crate::{Error, Result};
 
-/// Results on their way to the disk. Beyond them a slow disk slows the rows.
-const QUEUE: usize = 256;
+/// Maximum results waiting to be written. When the queue is full, a slow disk delays rows.
+const MAX_QUEUED: usize = 256;
 
-/// What a recorder is told.
+/// Message to the recorder.
 pub(crate) enum Entry {
-    /// A row has its result from an earlier run.
+    /// A row has a result from a previous run.
     Resumed { index: u64, line: u64, location: Location },
     /// A row has ended.
     Finished(Finished),
-    /// A row asks what another one was answered.
+    /// A follower gets the answer of another row.
     Duplicate { follower: Follower, of: Location },
     /// A row has its result from a provider's batch API.
     Collected { record: Box<Record> },
-    /// Something became of a part that goes to a provider's batch API. Answered once the disk knows.
+    /// The state of a part of a run through a provider's batch API. `known` is notified once it is on the
+    /// disk.
     Noted { part: Part, known: oneshot::Sender<()> },
-    /// All have been told: put the output in its place. Where the run was cut short, without the rows that it
-    /// did not come to.
+    /// The last message: complete the output. If the run was cut short, the output lacks the rows without a
+    /// result.
     End { cut_short: bool },
 }
 
@@ -42,36 +43,36 @@ pub(crate) enum Entry {
 pub(crate) struct Finished {
     pub(crate) record: Box<Record>,
     pub(crate) latency: Duration,
-    /// Its row permit, held until the record is in the journal: a kill repeats at most as many calls as there are
-    /// permits. `None` once it was released for other rows.
+    /// Its row permit, held until the record is in the journal, so that a kill repeats at most as many calls
+    /// as there are permits. `None` if it was released for other rows.
     pub(crate) permit: Option<OwnedSemaphorePermit>,
-    /// Key of its request, if other rows may ask the same.
+    /// Key of its request, if other rows may have an equal one.
     pub(crate) request: Option<Key>,
-    /// Whether any of its calls was answered. If not, it costs nothing that is known of.
+    /// Set when any of its calls was answered. If not, its cost counts as zero.
     pub(crate) is_paid: bool,
 }
 
-/// The recorder's other end: tells it what happened.
+/// Handle to the recorder, for sending messages to it.
 ///
-/// Dropping it ends the recorder once it has journalled what it was told, and waits for that: whoever drops a
-/// run can start the next one at once.
+/// Dropping it ends the recorder and waits until all messages are journalled, so the next run can start
+/// immediately.
 pub(crate) struct Recorder {
     entries: Option<mpsc::Sender<Entry>>,
     ended: Option<oneshot::Receiver<Result<Vec<FailureGroup>>>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What writes it down, and in which order.
+/// State of the recorder's thread.
 pub(crate) struct JournalWriter {
     pub(crate) journal: Journal,
     pub(crate) sink: Sink,
-    /// As rows finish, rather than in input order.
+    /// Writes results as rows finish, rather than in input order.
     pub(crate) unordered: bool,
     pub(crate) progress: Arc<Progress>,
-    /// Requests that several rows make.
+    /// Deduplication of requests, if enabled.
     dedupe: Option<Arc<Dedupe>>,
     order: Order,
-    /// The lines that failures of earlier runs are on now, until these are written.
+    /// Current lines of rows whose failure comes from a previous run, until these are written.
     lines: HashMap<u64, u64>,
     failures: Failures,
 }
@@ -82,7 +83,7 @@ impl JournalWriter {
         Self { journal, sink, unordered, progress, dedupe: None, order, lines, failures }
     }
 
-    /// The same desk, where equal requests are called once.
+    /// Adds deduplication of requests.
     pub(crate) fn with_dedupe(self, dedupe: Option<Arc<Dedupe>>) -> Self {
         Self { dedupe, ..self }
     }
@@ -92,7 +93,7 @@ impl JournalWriter {
             let entry = match entries.try_recv() {
                 Ok(entry) => Some(entry),
                 Err(_) => {
-                    // Nothing to do for the moment: let the reader at the other end see what there is.
+                    // The queue is empty: flush, so that the reader of a pipe sees all results.
                     self.sink.flush()?;
                     entries.blocking_recv()
                 }
@@ -107,7 +108,8 @@ impl JournalWriter {
                 }
                 Some(Entry::Finished(Finished { record, latency, permit: _permit, request, .. })) => {
                     if let Err(error) = self.record_all(&record, latency, request.as_ref()) {
-                        // Before places come free: no other row is to start, for it could not be written down.
+                        // Do this before releasing the permit: no other row must start, because it could not
+                        // be journalled.
                         entries.close();
                         return Err(error);
                     }
@@ -119,18 +121,18 @@ impl JournalWriter {
                 Some(Entry::Collected { record }) => {
                     self.progress.row_started(record.index, record.line, None);
                     self.record(&record, Duration::ZERO)?;
-                    // No events tell of the provider's calls.
+                    // The provider's calls emit no events.
                     if let Outcome::Answer(answer) = &record.result {
                         self.progress.add_usage(&answer.usage);
                     }
                 }
                 Some(Entry::Noted { part, known }) => {
                     self.journal.note(&part)?;
-                    // A run that was dropped meanwhile finds it in the journal.
+                    // If the run was dropped in the meantime, the next one finds it in the journal.
                     let _ = known.send(());
                 }
                 Some(Entry::End { cut_short }) => return self.end(cut_short),
-                // The run was dropped. What is journalled is safe; an output would be half a one.
+                // The run was dropped. Journalled results are kept; an output would be incomplete.
                 None => {
                     self.journal.finish()?;
                     return Ok(Vec::new());
@@ -139,7 +141,7 @@ impl JournalWriter {
         }
     }
 
-    /// Records a row, and those that asked the same.
+    /// Records a row and its followers.
     fn record_all(&mut self, record: &Record, latency: Duration, request: Option<&Key>) -> Result<()> {
         let location = self.record(record, latency)?;
         let followers = match (&self.dedupe, request) {
@@ -153,11 +155,11 @@ impl JournalWriter {
     }
 
     fn record(&mut self, record: &Record, latency: Duration) -> Result<Location> {
-        // Journal before anybody hears of it: a crash in between must not repeat a paid call.
+        // Journal before reporting: a crash in between must not repeat a paid call.
         let location = self.journal.append(record)?;
         self.progress.row_finished(record.index, record.result.is_ok(), latency);
         self.progress.row_cost(record.cost_usd);
-        if self.unordered || self.order.take_turn(record.index) {
+        if self.unordered || self.order.advance_past(record.index) {
             self.emit(record)?;
             self.emit_ready()?;
         } else {
@@ -166,7 +168,7 @@ impl JournalWriter {
         Ok(location)
     }
 
-    /// Gives a row that is in the journal its place in the output.
+    /// Writes a row that is in the journal to the output when all earlier rows are written.
     fn put(&mut self, index: u64, location: Location) -> Result<()> {
         if self.unordered {
             return self.emit_from_journal(index, location);
@@ -185,7 +187,7 @@ impl JournalWriter {
 
     fn emit_from_journal(&mut self, index: u64, location: Location) -> Result<()> {
         let mut record = self.journal.read(location)?;
-        // Rows may have been added to the input before it.
+        // Rows may have been inserted before it in the input.
         record.index = index;
         if let Some(line) = self.lines.remove(&index) {
             record.move_to(line);
@@ -204,7 +206,7 @@ impl JournalWriter {
         while cut_short && self.order.skip_gap() {
             self.emit_ready()?;
         }
-        debug_assert_eq!(self.order.held(), 0, "every row of a whole run has its result");
+        debug_assert_eq!(self.order.held(), 0, "every row of a complete run has a result");
         self.journal.finish()?;
         self.sink.finish()?;
         Ok(self.failures.into_groups())
@@ -213,48 +215,50 @@ impl JournalWriter {
 
 impl Recorder {
     pub(crate) fn spawn(writer: JournalWriter) -> Result<Self> {
-        let (entries, inbox) = mpsc::channel(QUEUE);
-        let (tell, ended) = oneshot::channel();
+        let (entries, inbox) = mpsc::channel(MAX_QUEUED);
+        let (result, ended) = oneshot::channel();
         let work = move || {
-            // Nobody listens where the run was dropped.
-            let _ = tell.send(writer.run(inbox));
+            // The receiver is gone if the run was dropped.
+            let _ = result.send(writer.run(inbox));
         };
         let thread = std::thread::Builder::new().name("fanweave-recorder".into()).spawn(work);
-        let thread = thread.map_err(|e| Error::io("start it", "thread".as_ref(), e))?;
+        let thread = thread.map_err(|e| Error::io("start the thread", "thread".as_ref(), e))?;
         Ok(Self { entries: Some(entries), ended: Some(ended), thread: Some(thread) })
     }
 
-    /// Another way to tell it, which does not keep it waiting for more.
+    /// Another sender, which does not keep the recorder running.
     pub(crate) fn weak(&self) -> mpsc::WeakSender<Entry> {
         self.sender().downgrade()
     }
 
-    /// Resolves once it has ended early, with an error that [`end`](Self::end) gives.
+    /// Resolves if the recorder ends early, with an error that [`end`](Self::end) returns.
     pub(crate) fn ended_early(&self) -> impl Future<Output = ()> + use<> {
         let sender = self.sender().clone();
         async move { sender.closed().await }
     }
 
-    /// Tells it something. `false` where it has ended, with an error that [`end`](Self::end) gives.
-    pub(crate) async fn tell(&self, entry: Entry) -> bool {
+    /// Sends a message. Returns false if the recorder has ended, with an error that [`end`](Self::end)
+    /// returns.
+    pub(crate) async fn send(&self, entry: Entry) -> bool {
         self.sender().send(entry).await.is_ok()
     }
 
-    /// Has a note written down, and waits for it. `false` where it has ended.
+    /// Journals the state of a part and waits until it is on the disk. Returns false if the recorder has
+    /// ended.
     pub(crate) async fn note(&self, part: Part) -> bool {
         let (known, noted) = oneshot::channel();
-        self.tell(Entry::Noted { part, known }).await && noted.await.is_ok()
+        self.send(Entry::Noted { part, known }).await && noted.await.is_ok()
     }
 
     fn sender(&self) -> &mpsc::Sender<Entry> {
-        self.entries.as_ref().expect("the sender is there until the end")
+        self.entries.as_ref().expect("the sender is dropped only with the recorder")
     }
 
-    /// Has it finish the output.
+    /// Completes the output and ends the recorder.
     pub(crate) async fn end(mut self, cut_short: bool) -> Result<Vec<FailureGroup>> {
-        self.tell(Entry::End { cut_short }).await;
+        self.send(Entry::End { cut_short }).await;
         let ended = self.ended.take().expect("a recorder ends once");
-        ended.await.expect("the recorder says how it ended")
+        ended.await.expect("the recorder sends its result")
     }
 }
 
@@ -262,7 +266,7 @@ impl Drop for Recorder {
     fn drop(&mut self) {
         self.entries = None;
         if let Some(thread) = self.thread.take() {
-            // Its errors went to whoever awaited the end.
+            // Its error was returned by `end`.
             let _ = thread.join();
         }
     }

@@ -1,25 +1,26 @@
-//! Stops a run whose first rows are all refused for the same reason.
+//! Stops a run whose first rows are all rejected for the same reason.
 //!
-//! A server that answers 400 "invalid model name" to one row answers it to all. Until a row is answered, such results are
-//! withheld from the recorder: if the run stops, they are dropped and their rows are left.
+//! A server that rejects one row with 400 "invalid model name" rejects all rows. Until a row is answered,
+//! such results are withheld from the recorder. If the run stops, they are dropped, and their rows have no
+//! result.
 
 use fanweave_core::{Error, ErrorKind};
 
 use crate::dedupe::Dedupe;
 use crate::recorder::Finished;
 
-/// Minimum of distinct rows that must be refused before the run stops.
+/// Minimum number of distinct rows that must be rejected before the run stops.
 pub(crate) const MIN_ROWS: usize = 8;
 
 /// Watches the first results of a run.
 pub(crate) struct Refusals {
     is_watching: bool,
-    /// The refusal that all withheld rows got, and its comparable form.
+    /// The error that all withheld rows got, and its comparable form.
     first: Option<(Error, Refusal)>,
     withheld: Vec<Finished>,
 }
 
-/// What two refusals are compared by.
+/// The parts of an error by which two rejections are compared.
 #[derive(Debug, PartialEq, Eq)]
 struct Refusal {
     status: Option<u16>,
@@ -28,13 +29,13 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// A watch that withholds nothing unless `is_watching`.
+    /// Withholds nothing unless `is_watching`.
     pub(crate) fn new(is_watching: bool) -> Self {
         Self { is_watching, first: None, withheld: Vec::new() }
     }
 
-    /// Withholds a failed row. Gives it back if it is to be recorded: its error says nothing about other rows, or it is a
-    /// refusal for another reason, which ends the watch.
+    /// Withholds a failed row. Returns it if it is to be recorded: its error says nothing about other rows,
+    /// or it is a rejection for another reason, which ends the watch.
     pub(crate) fn withhold(&mut self, row: Finished, error: &Error) -> Option<Finished> {
         if !self.is_watching || !counts(error) {
             return Some(row);
@@ -52,7 +53,7 @@ impl Refusals {
         None
     }
 
-    /// Ends the watch: some row was answered.
+    /// Ends the watch, because a row was answered.
     pub(crate) fn end(&mut self) {
         self.is_watching = false;
     }
@@ -65,7 +66,7 @@ impl Refusals {
         self.withheld.is_empty()
     }
 
-    /// Number of rows that got the refusal, those included that wait for an equal request.
+    /// Number of rejected rows, including followers that wait for an equal request.
     pub(crate) fn rows(&self, dedupe: Option<&Dedupe>) -> usize {
         let followers = |row: &Finished| Some(dedupe?.followers(row.request.as_ref()?));
         self.withheld.iter().map(|row| 1 + followers(row).unwrap_or_default()).sum()
@@ -78,25 +79,25 @@ impl Refusals {
         self.withheld.iter().map(held).sum()
     }
 
-    /// Releases up to `max` row permits, so that as many further rows can run.
+    /// Releases up to `max` row permits, so that other rows can run.
     pub(crate) fn release(&mut self, max: usize, dedupe: Option<&Dedupe>) {
-        let mut left = max;
+        let mut remaining = max;
         for row in &mut self.withheld {
-            if left > 0 && row.permit.take().is_some() {
-                left -= 1;
+            if remaining > 0 && row.permit.take().is_some() {
+                remaining -= 1;
             }
             if let (Some(dedupe), Some(request)) = (dedupe, &row.request) {
-                left -= dedupe.release(request, left);
+                remaining -= dedupe.release(request, remaining);
             }
         }
     }
 
-    /// The withheld rows, which are withheld no longer.
+    /// Takes the withheld rows.
     pub(crate) fn take(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.withheld)
     }
 
-    /// The refusal that the withheld rows got.
+    /// The error of the withheld rows.
     pub(crate) fn error(&self) -> Option<&Error> {
         self.first.as_ref().map(|(error, _)| error)
     }
@@ -109,8 +110,8 @@ impl Refusal {
     }
 }
 
-/// Whether an error may be that of every row: a refusal by the provider or by its settings, rather than a failure, and
-/// nothing that depends on the row's own text.
+/// Returns true if an error may apply to every row: the provider or the configuration rejects the request,
+/// rather than failing, and the cause is not the row's text.
 fn counts(error: &Error) -> bool {
     use ErrorKind::*;
     let kind = matches!(
@@ -128,13 +129,13 @@ fn counts(error: &Error) -> bool {
     kind && !error.is_retryable()
 }
 
-/// A message without what differs from request to request: quoted text, and words with digits.
+/// Removes everything that differs between requests from a message: quoted text, and words with digits.
 fn masked(message: &str) -> String {
     let mut masked = String::with_capacity(message.len());
     let mut rest = message;
     let mut before = None;
     while let Some(c) = rest.chars().next() {
-        // An apostrophe within a word opens no quote.
+        // An apostrophe within a word is not an opening quote.
         let opens = matches!(c, '"' | '`' | '\'' | '“') && !before.is_some_and(char::is_alphanumeric);
         let close = if c == '“' { '”' } else { c };
         let end = rest[c.len_utf8()..].find(close).filter(|_| opens);
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_about_a_rows_own_text_say_nothing_about_others() {
+    fn errors_about_a_rows_text_do_not_count() {
         use ErrorKind::*;
         for kind in [ContextLength, ContentFilter, Input, Decode, Parse, Step, Panic, Timeout, Cancelled] {
             assert!(!counts(&Error::new(kind, "no")), "{kind}");

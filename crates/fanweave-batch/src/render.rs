@@ -1,4 +1,4 @@
-//! From what a row holds to what a model is asked.
+//! Conversion of a row to a prompt.
 
 use fanweave_core::{Error, ErrorKind, Prompt, Result, Template, Vars};
 use serde::Deserialize;
@@ -7,11 +7,11 @@ use serde_json::Value;
 use crate::Input;
 use crate::source::Body;
 
-/// How rows become prompts.
+/// Options for converting rows to prompts.
 ///
-/// With a template, the fields of a row fill it: those of a JSON object or of a CSV record, and `input` for a
-/// line of text. Without one, a row needs a `prompt` or `messages` of its own. A row of `messages` may set
-/// parameters as a request does (`temperature`, `tools`, ..); its other fields are not sent.
+/// A template is filled with the fields of a row: the fields of a JSON object or CSV record, or `input` for a
+/// line of text. Without a template, a row must have a `prompt` or `messages` field. A row with `messages`
+/// may also set request parameters (`temperature`, `tools`, ..); its other fields are not sent.
 ///
 /// ```
 /// use fanweave_batch::{Input, Render};
@@ -25,29 +25,28 @@ use crate::source::Body;
 /// assert_eq!(
 ///     error.message(),
 ///     "the row has the field `city`, but no `prompt` or `messages`: \
-///      give a template, as in --prompt '{{ city }}'",
+///      pass a template, such as --prompt '{{ city }}'",
 /// );
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
 #[derive(Clone, Default)]
 pub struct Render {
-    /// Writes the user's message. Default none.
+    /// Template of the user message. Default: none.
     pub template: Option<Template>,
-    /// Writes a system message in front, from the same variables. Default none.
+    /// Template of a system message that is put first, with the same variables. Default: none.
     pub system: Option<Template>,
 }
 
 impl Render {
-    /// What the model is asked for `input`.
+    /// Renders the prompt for `input`.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where a variable is missing, or where there is neither a template nor a prompt;
-    /// [`ErrorKind::Config`] where a template meets a row that is a whole request already.
+    /// [`ErrorKind::Input`] if a variable is missing, or if there is neither a template nor a prompt;
+    /// [`ErrorKind::Config`] if there is a template but the row is a complete request.
     pub fn render(&self, input: Input) -> Result<Prompt> {
         let (system, prompt) = match input {
             Input::Prompt(_) if self.template.is_some() => {
-                let message = "the row is a whole request already, and a template has no place in it; \
-                               leave the template out";
+                let message = "the row is a complete request; remove the prompt template";
                 return Err(Error::new(ErrorKind::Config, message));
             }
             Input::Prompt(prompt) => (self.system_text(&Vars::new())?, *prompt),
@@ -78,22 +77,22 @@ impl Render {
     }
 }
 
-/// The prompt that a row brings along.
+/// The prompt that a row contains.
 fn own_prompt(vars: &Vars) -> Result<Prompt> {
     let wrong = |message: String| Error::new(ErrorKind::Input, message);
     if vars.get("messages").is_some() {
         let body = Body::deserialize(Value::Object(vars.as_map().clone()));
-        let body = body.map_err(|e| wrong(format!("the row is no chat: {e}")))?;
+        let body = body.map_err(|e| wrong(format!("the row is not a valid chat: {e}")))?;
         return body.without_extra().into_prompt().map_err(wrong);
     }
     match vars.get("prompt") {
         Some(Value::String(text)) => Ok(Prompt::from(text.as_str())),
-        Some(_) => Err(wrong("`prompt`: expected a text".to_owned())),
-        None => Err(wrong(nothing_to_ask(vars))),
+        Some(_) => Err(wrong("`prompt`: expected a string".to_owned())),
+        None => Err(wrong(no_prompt(vars))),
     }
 }
 
-fn nothing_to_ask(vars: &Vars) -> String {
+fn no_prompt(vars: &Vars) -> String {
     const SHOWN: usize = 8;
     let names: Vec<_> = vars.names().take(SHOWN).map(|name| format!("`{name}`")).collect();
     let fields = match (names.as_slice(), vars.names().count()) {
@@ -104,7 +103,7 @@ fn nothing_to_ask(vars: &Vars) -> String {
     };
     let example = vars.names().next().unwrap_or("field");
     format!(
-        "the row has {fields}, but no `prompt` or `messages`: give a template, as in --prompt '{{{{ {example} }}}}'"
+        "the row has {fields}, but no `prompt` or `messages`: pass a template, such as --prompt '{{{{ {example} }}}}'"
     )
 }
 
@@ -144,22 +143,22 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_asked_is_said() {
+    fn a_row_without_a_valid_prompt_is_an_error() {
         let error = |render: &Render, input| render.render(input).unwrap_err().to_string();
         let plain = Render::default();
-        assert_eq!(error(&plain, Input::Vars(vars! { prompt: 3 })), "`prompt`: expected a text");
+        assert_eq!(error(&plain, Input::Vars(vars! { prompt: 3 })), "`prompt`: expected a string");
         assert_eq!(
             error(&plain, Input::Vars(vars! { a: 1, b: 2 })),
             "the row has the fields `a`, `b`, but no `prompt` or `messages`: \
-             give a template, as in --prompt '{{ a }}'"
+             pass a template, such as --prompt '{{ a }}'"
         );
         assert_eq!(
             error(&with(Some("{{ x }}"), None), Input::Vars(vars! { a: 1 })),
-            "the template needs `x`, and only `a` is given"
+            "the template needs `x`, but only `a` is given"
         );
         let chat = Input::Vars(vars! { messages: json!("hi") });
-        assert!(error(&plain, chat).starts_with("the row is no chat: "), "the type is wrong");
+        assert!(error(&plain, chat).starts_with("the row is not a valid chat: "), "the type is wrong");
         let whole = error(&with(Some("{{ x }}"), None), Input::Prompt(Box::new("hi".into())));
-        assert!(whole.starts_with("the row is a whole request already"), "{whole}");
+        assert!(whole.starts_with("the row is a complete request"), "{whole}");
     }
 }

@@ -1,4 +1,4 @@
-//! One row: prepared, run, and what became of it.
+//! One row: preparation, run and result.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -19,23 +19,23 @@ use crate::recorder::{Entry, Finished};
 use crate::source::Input;
 use crate::tally::{Calls, Tally};
 
-/// Makes a chain's input of what a row holds.
+/// Converts a row to a chain's input.
 pub(crate) type Prepare<I> = dyn Fn(Input) -> fanweave_core::Result<I> + Send + Sync;
 
-/// What a request is known by.
+/// Computes the key of a request.
 pub(crate) type RequestKey<I> = fn(&I) -> Key;
 
-/// Maximum number of times that a row is put back. Source: ruling 5.
-const MAX_PUT_BACK: u8 = 3;
+/// Maximum number of times that a row is requeued. Source: ruling 5.
+const MAX_REQUEUES: u8 = 3;
 
-/// How one row is run.
+/// Shared settings for running rows.
 pub(crate) struct RowRun<I, O> {
     pub(crate) prepare: Arc<Prepare<I>>,
     pub(crate) chain: Chain<I, O>,
     pub(crate) cx: Context,
     pub(crate) progress: Arc<Progress>,
     pub(crate) costs: Costs,
-    /// Where equal requests are called once.
+    /// Deduplication of requests, if enabled.
     pub(crate) dedupe: Option<(Arc<Dedupe>, RequestKey<I>)>,
 }
 
@@ -57,23 +57,23 @@ impl<I, O> Clone for RowRun<I, O> {
 pub(crate) struct Start {
     pub(crate) job: Job,
     pub(crate) permit: Option<OwnedSemaphorePermit>,
-    /// Whether its calls can be paid.
+    /// Set when the budget allows its calls.
     pub(crate) is_affordable: bool,
-    /// Key of its request, if other rows wait for it already.
+    /// Key of its request, if other rows already wait for it.
     pub(crate) leads: Option<Key>,
 }
 
-/// How a row ended.
-pub(crate) enum Ended {
-    /// Not yet: it gets the answer of another row.
+/// Result of running a row.
+pub(crate) enum RowEnd {
+    /// None yet: it gets the answer of another row.
     Waits,
-    /// With an answer. The row, if it can be asked again.
+    /// An answer. Includes the row, if it may be run a second time.
     Answered(Entry, Option<Box<Job>>),
-    /// With an error.
+    /// An error.
     Failed(Box<Failed>),
-    /// Not at all: that says nothing about the row, which is to run another time.
+    /// Cancelled without a result: the row runs when the job is resumed.
     Cancelled,
-    /// Not at all: there is no money left for it.
+    /// Not started: the budget is spent.
     Unaffordable,
 }
 
@@ -81,15 +81,15 @@ pub(crate) enum Ended {
 pub(crate) struct Failed {
     pub(crate) row: Finished,
     pub(crate) error: Error,
-    /// The row, if it may be put back.
+    /// The row, if it may be requeued.
     pub(crate) job: Option<Job>,
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
-    /// Runs a row to its end. One that is not affordable makes no call.
-    pub(crate) async fn run(self, start: Start) -> Ended {
+    /// Runs a row to its end. A row that is not affordable makes no call.
+    pub(crate) async fn run(self, start: Start) -> RowEnd {
         let Start { job, mut permit, is_affordable, leads } = start;
-        let again = (job.input.is_ok() && job.put_back < MAX_PUT_BACK).then(|| job.clone());
+        let requeue = (job.input.is_ok() && job.requeues < MAX_REQUEUES).then(|| job.clone());
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), job.earlier));
         let Job { key, index, line, id, input, .. } = job;
         let cx = self.cx.clone().with_observer(tally.clone()).driven();
@@ -98,20 +98,20 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let input = input.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         let mut request = leads;
         if let (None, Some((dedupe, request_key)), Ok(input)) = (request, &self.dedupe, &input) {
-            let asked = request_key(input);
-            match dedupe.join(asked, Follower { key, index, line, id: id.clone(), permit }) {
+            let own = request_key(input);
+            match dedupe.join(own, Follower { key, index, line, id: id.clone(), permit }) {
                 Role::Leads(back) => permit = back,
-                Role::Waits => return Ended::Waits,
+                Role::Waits => return RowEnd::Waits,
                 Role::Answered(follower, of) => {
-                    return Ended::Answered(Entry::Duplicate { follower, of }, None);
+                    return RowEnd::Answered(Entry::Duplicate { follower, of }, None);
                 }
             }
-            request = Some(asked);
+            request = Some(own);
         }
         if input.is_ok() && !is_affordable {
-            // The request that it was to share has failed meanwhile.
+            // The request that it was to share has failed in the meantime.
             self.leave_unfinished(index, request.as_ref());
-            return Ended::Unaffordable;
+            return RowEnd::Unaffordable;
         }
         let work = async {
             let input = input?;
@@ -127,7 +127,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let error = result.as_ref().err().cloned();
         if error.as_ref().is_some_and(|error| error.kind() == ErrorKind::Cancelled) {
             self.leave_unfinished(index, request.as_ref());
-            return Ended::Cancelled;
+            return RowEnd::Cancelled;
         }
         let result = match result {
             Ok(answer) => Outcome::Answer(Box::new(answer)),
@@ -141,19 +141,19 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let is_paid = error.is_none() || tally.is_answered();
         let row = Finished { record, latency, permit, request, is_paid };
         match error {
-            None => Ended::Answered(Entry::Finished(row), again.map(Box::new)),
+            None => RowEnd::Answered(Entry::Finished(row), requeue.map(Box::new)),
             Some(error) => {
-                let job = again.map(|job| Job { earlier: tally.calls(), ..job });
-                Ended::Failed(Box::new(Failed { row, error, job }))
+                let job = requeue.map(|job| Job { earlier: tally.calls(), ..job });
+                RowEnd::Failed(Box::new(Failed { row, error, job }))
             }
         }
     }
 }
 
 impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
-    /// Asks an answered row again, to see whether the provider answers anybody, and drops the answer. Ends with the first
-    /// request that fails.
-    pub(crate) async fn ask_again(self, job: Job) -> AskedAgain {
+    /// Reruns an answered row to check whether the provider answers any row, and drops the answer. Ends at
+    /// the first failed request.
+    pub(crate) async fn rerun(self, job: Job) -> Rerun {
         let tally = Arc::new(Tally::new(self.progress.clone(), self.costs.clone(), Calls::default()));
         let failed = Arc::new(FirstFailure::default());
         let cx = self.cx.clone().with_observer(tally.clone()).with_observer(failed.clone());
@@ -170,26 +170,26 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         tally.close();
         let cost_usd = tally.cost();
         self.progress.row_cost(cost_usd);
-        AskedAgain { has_failed, is_paid: tally.is_answered(), cost_usd }
+        Rerun { has_failed, is_paid: tally.is_answered(), cost_usd }
     }
 }
 
-/// What became of a row that was [asked again](RowRun::ask_again).
+/// Result of a [rerun](RowRun::rerun).
 #[derive(Clone, Copy)]
-pub(crate) struct AskedAgain {
-    /// Whether the provider failed for it, too.
+pub(crate) struct Rerun {
+    /// Set when the provider failed for this row, too.
     pub(crate) has_failed: bool,
     pub(crate) is_paid: bool,
     pub(crate) cost_usd: Option<f64>,
 }
 
-/// Notified when a request fails and is to be retried.
+/// Notified when a request has failed and will be retried.
 #[derive(Default)]
 struct FirstFailure(Notify);
 
 impl Observer for FirstFailure {
     fn on_event(&self, event: &Event) {
-        // A rate limit is no failure.
+        // A rate limit does not count as a failure.
         if matches!(&event.kind, EventKind::Retrying { error, .. } if error.kind() != ErrorKind::RateLimited)
         {
             self.0.notify_one();
@@ -198,7 +198,7 @@ impl Observer for FirstFailure {
 }
 
 impl<I, O> RowRun<I, O> {
-    /// Whether a row costs nothing: it makes no call, or asks what another one does.
+    /// Returns true if a row costs nothing: it makes no call, or its request is a duplicate.
     pub(crate) fn is_free(&self, job: &Job) -> bool {
         let Ok(input) = &job.input else { return true };
         let prepared = std::panic::catch_unwind(AssertUnwindSafe(|| (self.prepare)(input.clone())));
@@ -206,7 +206,7 @@ impl<I, O> RowRun<I, O> {
         self.dedupe.as_ref().is_some_and(|(dedupe, request_key)| dedupe.knows(&request_key(&input)))
     }
 
-    /// Leaves a row without a result, and those that wait for its request.
+    /// Leaves a row, and the rows that wait for its request, without a result.
     pub(crate) fn leave_unfinished(&self, index: u64, request: Option<&Key>) {
         self.progress.row_cancelled(index);
         if let (Some(dedupe), Some(request)) = (self.dedupe(), request) {

@@ -1,4 +1,4 @@
-//! The batch itself: rows in, calls at once, results written down.
+//! The batch job: reads rows, runs their calls concurrently and records the results.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
@@ -25,11 +25,12 @@ use crate::summary::Summary;
 use crate::window::{Stopped, Terms, Window};
 use crate::{Costs, Render, Result};
 
-/// Most rows that are read ahead of the calls. Enough to hide the reader, and few enough for rows of many MiB.
+/// Maximum rows read ahead of the calls. Enough to keep calls from waiting for the reader, and few enough for
+/// rows of many MiB.
 pub(crate) const AHEAD: usize = 64;
 
-/// A chain over the rows of a source: made with [`new`](Self::new) or [`over`](Self::over), started with
-/// [`run`](Self::run).
+/// A job that runs a chain over the rows of a source. Create it with [`new`](Self::new) or
+/// [`over`](Self::over), start it with [`run`](Self::run).
 ///
 /// ```
 /// use fanweave_batch::{BatchJob, Output, Render, Source};
@@ -55,14 +56,14 @@ pub struct BatchJob<I, O> {
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: CancellationToken,
     cx: Context,
-    /// What a request is known by, where equal ones can be told.
+    /// Computes the key of a request, if requests can be compared.
     request_key: Option<RequestKey<I>>,
     pub(crate) costs: Costs,
     pub(crate) disk: Disk,
 }
 
 impl<O: IntoAnswer> BatchJob<Prompt, O> {
-    /// A job that asks a model, or a chain that begins with one, what `render` makes of the rows.
+    /// Creates a job that renders each row with `render` and sends the prompt to `chain`.
     pub fn new(source: Source, render: Render, chain: Chain<Prompt, O>, output: Output) -> Self {
         let mut job = Self::over(source, move |input| render.render(input), chain, output);
         job.request_key = Some(Key::of_prompt);
@@ -71,7 +72,7 @@ impl<O: IntoAnswer> BatchJob<Prompt, O> {
 }
 
 impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
-    /// A job over a chain of any input, which `prepare` makes of a row. An error of it fails the row.
+    /// Creates a job for a chain of any input. `prepare` converts each row; its error fails the row.
     pub fn over(
         source: Source,
         prepare: impl Fn(Input) -> fanweave_core::Result<I> + Send + Sync + 'static,
@@ -94,37 +95,38 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         }
     }
 
-    /// How it is run.
+    /// Sets the options of the job.
     #[must_use]
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// Everything that changes what rows are answered, by name: model, template, parameters. A journal with
-    /// another fingerprint is refused, naming what differs. Never a key: it is written down.
+    /// Sets everything that changes the answers to rows, by name: model, template, parameters. A journal with
+    /// a different fingerprint is rejected with the differences. Never pass an API key: the values are stored
+    /// in the journal.
     #[must_use]
     pub fn fingerprint(mut self, fingerprint: BTreeMap<String, String>) -> Self {
         self.fingerprint = fingerprint;
         self
     }
 
-    /// Counts into `progress`, which must be this job's alone.
+    /// Counts into `progress`, which must not be shared with another job.
     #[must_use]
     pub fn progress(mut self, progress: Arc<Progress>) -> Self {
         self.progress = progress;
         self
     }
 
-    /// Starts no more rows once `stop` is cancelled. Requests in flight end; rows that only wait, for a limit, a retry or the
-    /// end of an outage, end at once without a result, and run when the job is resumed.
+    /// Starts no more rows once `stop` is cancelled. Requests in flight complete. Rows that wait for a limit,
+    /// a retry or the end of an outage end immediately without a result, and run when the job is resumed.
     #[must_use]
     pub fn stop(mut self, stop: CancellationToken) -> Self {
         self.stop = stop;
         self
     }
 
-    /// A deadline, cancellation or observers for all rows. A row that is cancelled stays undone, and runs when
+    /// Sets a deadline, cancellation or observers for all rows. A cancelled row has no result, and runs when
     /// the job is resumed.
     #[must_use]
     pub fn within(mut self, cx: Context) -> Self {
@@ -132,35 +134,38 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         self
     }
 
-    /// Prices of the calls, and how much they may cost together. Default: unknown, and no cap.
+    /// Sets the prices of calls and the budget. Default: no prices and no budget.
     #[must_use]
     pub fn costs(mut self, costs: Costs) -> Self {
         self.costs = costs;
         self
     }
 
-    /// A disk that may fail.
+    /// Injects faults into disk operations.
     #[cfg(test)]
     pub(crate) fn disk(mut self, disk: Disk) -> Self {
         self.disk = disk;
         self
     }
 
-    /// Runs the job to its end, or until it is stopped.
+    /// Runs the job until it ends or is stopped.
     ///
-    /// Where the journal of an earlier run matches, the rows in it are not called again. A row that fails is
-    /// part of the summary, not an error. Where the account itself is refused (a wrong key, no credit or no quota of the day left, a model
-    /// that is not there), no more rows are started, and those that heard it stay undone: see
-    /// [`Summary::refused`]. The same holds where the first rows, at least 8, are all refused for the same reason, and where the
-    /// provider fails for longer than the outage timeout: see [`Summary::unavailable`].
+    /// If the journal of a previous run matches, the rows in it are not called a second time. A failed row is
+    /// part of the summary, not an error.
+    ///
+    /// No more rows are started when the account is rejected (an invalid key, no credit, the daily quota used
+    /// up, an unknown model): the rows that were rejected have no result; see [`Summary::refused`]. The same
+    /// applies if the first rows, at least 8, are all rejected for the same reason, and if the provider fails
+    /// for longer than the outage timeout: see [`Summary::unavailable`].
     ///
     /// # Errors
-    /// What made it impossible to start or to go on: see [`ErrorKind`](crate::ErrorKind). What had been
-    /// journalled stays, and the same job resumes from there.
+    /// An error that kept the job from starting or continuing: see [`ErrorKind`](crate::ErrorKind).
+    /// Journalled results are kept, and the same job resumes from them.
     ///
     /// # Cancellation
-    /// Dropping the future ends the calls in flight. Every row that had ended is journalled by then, and the
-    /// output file is not touched; the same job resumes from there. The drop waits for the journal's last write.
+    /// Dropping the future ends the calls in flight. All rows that have ended are journalled, and the output
+    /// file is not touched; the same job resumes from there. The drop waits for the last write to the
+    /// journal.
     pub async fn run(self) -> Result<Summary> {
         let began = Instant::now();
         let Self {
@@ -178,8 +183,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             disk,
         } = self;
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (writer, left, source) = open.run(source).await?;
-        let was_answered = left.done.values().any(|location| location.ok);
+        let (writer, previous, source) = open.run(source).await?;
+        let was_answered = previous.done.values().any(|location| location.ok);
         let dedupe = (settings.dedupe && request_key.is_some()).then(Arc::<Dedupe>::default);
         let writer = writer.with_dedupe(dedupe.clone());
         let recorder = Recorder::spawn(writer)?;
@@ -188,7 +193,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let answered = Arc::new(OnceLock::new());
         let reader = Reader {
             source,
-            done: left.done,
+            done: previous.done,
             limit: settings.limit.unwrap_or(u64::MAX),
             strict: settings.strict,
             jobs,
@@ -203,24 +208,24 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let row = RowRun {
             prepare,
             chain,
-            // Others that share the account are waited for by somebody.
+            // Programs that share the account have interactive users waiting.
             cx: cx
                 .with_concurrency(settings.concurrency)
                 .with_priority(Priority::Batch)
                 .with_draining(drain.clone())
                 .with_last_call(is_last.clone())
-                // A cap that is nearly reached has no room for requests that are sent twice.
-                .with_hedging(settings.hedge && costs.most().is_none()),
+                // Near its limit, a budget cannot cover hedged requests.
+                .with_hedging(settings.hedge && costs.max_usd().is_none()),
             progress,
             costs,
             dedupe: dedupe.zip(request_key),
         };
-        if let Some(most) = row.costs.most() {
-            row.progress.set_cap(most);
+        if let Some(max_usd) = row.costs.max_usd() {
+            row.progress.set_cap(max_usd);
         }
         let terms = Terms {
             concurrency: settings.concurrency.get(),
-            budget: row.costs.budget(left.spent_usd, left.unpriced),
+            budget: row.costs.budget(previous.spent_usd, previous.unpriced),
             drain,
             keeps_going: settings.keep_going,
             is_answered: was_answered,
@@ -230,7 +235,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
         let mut window = Window::new(row, recorder, inbox, terms);
         window.run(&stop, &around).await?;
         if is_file {
-            // Finished rows behind the place where it was stopped belong into the output too.
+            // The output also includes finished rows after the position at which the run was stopped.
             let _ = read.await;
         }
         let Window { row, recorder, stopped, .. } = window;
@@ -259,7 +264,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             p50: end.p50,
             p95: end.p95,
             failures,
-            notes: left.notes,
+            notes: previous.notes,
         })
     }
 }

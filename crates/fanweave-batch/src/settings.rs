@@ -1,10 +1,10 @@
-//! How a batch is run.
+//! Options of a batch.
 
 use std::num::NonZeroUsize;
 
 use crate::output::OutputFormat;
 
-/// How a batch is run.
+/// Options of a batch.
 ///
 /// ```
 /// use fanweave_batch::Settings;
@@ -14,39 +14,42 @@ use crate::output::OutputFormat;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Most rows in flight at once, and most model calls of the batch at once. Default 64.
+    /// Maximum rows in flight, and maximum concurrent model calls of the batch. Default 64.
     ///
-    /// A row that fans out to eight calls holds one place as a row, and eight as calls.
+    /// A row that fans out to eight calls takes one row permit and eight run permits.
     pub concurrency: NonZeroUsize,
-    /// Stops before any call where a row of a file cannot be read, and at the first such row of standard input. Rows behind
-    /// the limit do not count. Default: the row fails, and the others go on.
+    /// Validates every row before the first call, and stops if one cannot be read. Standard input is
+    /// validated as it is read: the run stops at the first invalid row. Rows after [`limit`](Self::limit) are
+    /// not validated. Default: an invalid row fails, and the other rows run.
     pub strict: bool,
     /// Writes results as they finish. Default: in input order.
     pub unordered: bool,
-    /// Runs rows again that failed in an earlier run. Lets go of batches at a provider's batch API that it no longer has, so
-    /// that the next run submits, and pays for, their rows anew. Default: a failure is a row's result, and a batch that is
-    /// gone an error.
+    /// Reruns rows that failed in a previous run. Discards batches that the provider's batch API no longer
+    /// has, so that the next run submits their rows again and pays for them again. Default: a failed row
+    /// keeps its failure as its result, and a missing batch is an error.
     pub retry_failed: bool,
-    /// Ignores and overwrites the output and journal of an earlier run. Default: goes on with them.
+    /// Ignores and overwrites the output and journal of a previous run. Default: resumes that run.
     pub fresh: bool,
-    /// Goes on with a journal although the input file has changed: rows that are still in it keep their results.
-    /// Default: refuses.
+    /// Resumes from a journal although the input file has changed. Rows that are still in the file keep their
+    /// results. Default: a changed input file is an error.
     pub changed_input: bool,
-    /// Runs only so many rows from the beginning. Default: all.
+    /// Runs only this many rows from the start of the input. Default: all.
     pub limit: Option<u64>,
-    /// Calls equal requests once: the rows that ask the same share the answer of the first, or its failure where they waited
-    /// for it, and count no tokens of their own. For jobs made with [`BatchJob::new`](crate::BatchJob::new), within one run. Default: every row is called.
+    /// Calls the model once for duplicate requests. Rows with an equal request share the answer of the first
+    /// one, or its failure if they were waiting for it, and count no tokens. Applies within one run, to jobs
+    /// made with [`BatchJob::new`](crate::BatchJob::new). Default: every row is called.
     pub dedupe: bool,
-    /// Sends a second request for a row that is late, once no other row waits: the tail of a batch is often one row that a
-    /// provider forgot. At most one call in twenty is sent twice, within the concurrency, and both are paid for. Default
-    /// yes, and never where [`Costs`](crate::Costs) have a cap.
+    /// Sends a hedged request for a slow row when no other row is queued: at the end of a batch, one request
+    /// is often stuck at the provider. At most one call in twenty is hedged, within the concurrency, and both
+    /// requests are billed. Default: on, but never with a budget in [`Costs`](crate::Costs).
     pub hedge: bool,
-    /// Runs all rows, even if the first ones are all refused for the same reason. Default no: if the first rows, at least 8 and
-    /// as many as are in flight, get the same refusal that a retry cannot mend and no row has been answered, the run stops
-    /// and those rows stay left. See [`Summary::refused`](crate::Summary::refused).
+    /// Runs all rows, even if the first ones are all rejected for the same reason. Default: off. The run then
+    /// stops when the first rows, at least 8 and as many as are in flight, are rejected with the same error,
+    /// which a retry cannot fix, and no row has been answered. Those rows remain without a result. See
+    /// [`Summary::refused`](crate::Summary::refused).
     pub keep_going: bool,
-    /// The form that results are written in. Default: what the output's name says (`.csv`), or else the lines of
-    /// an OpenAI batch where the input is one, and JSON objects.
+    /// Output format. Default: inferred from the output's file extension (`.csv`, `.parquet`); otherwise
+    /// OpenAI batch lines if the input is an OpenAI batch, and JSON objects if not.
     pub output_format: Option<OutputFormat>,
 }
 

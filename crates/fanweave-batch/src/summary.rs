@@ -1,4 +1,4 @@
-//! What a batch came to.
+//! Totals of a batch.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -7,12 +7,12 @@ use fanweave_core::{Error, Usage, excerpt};
 
 use crate::journal::Failure;
 
-/// Most groups of failures that a summary tells apart; what is beyond them is counted by kind alone.
-const GROUPS: usize = 100;
-/// Most bytes of a message that a group is told by.
-const MESSAGE: usize = 200;
+/// Maximum number of failure groups in a summary. Further failures are counted by kind alone.
+const MAX_GROUPS: usize = 100;
+/// Maximum length in bytes of a group's message.
+const MAX_MESSAGE_BYTES: usize = 200;
 
-/// What a batch came to.
+/// Totals of a batch.
 ///
 /// ```
 /// use fanweave_batch::Summary;
@@ -22,78 +22,79 @@ const MESSAGE: usize = 200;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Summary {
-    /// Rows that have a result, in this run or an earlier one.
+    /// Rows that have a result, from this run or a previous one.
     pub rows: u64,
     /// Rows that have an answer.
     pub ok: u64,
     /// Rows that failed.
     pub failed: u64,
-    /// Rows whose result an earlier run had left in the journal: they were not called again.
+    /// Rows whose result came from the journal of a previous run: they were not called in this run.
     pub resumed: u64,
-    /// Rows without a result, because the run was stopped. `None` where the input's rows cannot be counted.
+    /// Rows without a result because the run was stopped. `None` if the input's rows cannot be counted.
     pub left: Option<u64>,
-    /// Whether the run was stopped before all rows had been started.
+    /// Set when the run stopped before all rows were started.
     pub interrupted: bool,
-    /// The refusal that ended the run: of the account, or the same one for each of the first rows. The rows that got it have
-    /// no result, and run when the job is resumed.
+    /// The error that ended the run: the provider rejected the account, or rejected each of the first rows
+    /// with the same error. Those rows have no result, and run when the job is resumed.
     pub refused: Option<Error>,
-    /// Number of rows that got the same refusal, if that ended the run. 0 where the account itself was refused.
+    /// Number of rows that were rejected with the same error, if that ended the run. 0 if the account was
+    /// rejected.
     pub refused_rows: u64,
-    /// Set when the run stopped because the provider was failing for longer than the outage timeout. The rows that waited
-    /// for it have no result, and run when the job is resumed.
+    /// Set when the run stopped because the provider was failing for longer than the outage timeout. The rows
+    /// that were waiting for the provider have no result, and run when the job is resumed.
     pub unavailable: Option<Error>,
-    /// Tries after the first one.
+    /// Attempts after the first.
     pub retries: u64,
-    /// Requests that were sent beside one that was late: see [`Settings::hedge`](crate::Settings::hedge). Of each such pair
-    /// the provider may bill both, and the cost is that of the one that was answered first.
+    /// Number of hedged requests: see [`Settings::hedge`](crate::Settings::hedge). The provider may bill both
+    /// requests of each pair; the cost counted is that of the request that was answered first.
     pub hedged: u64,
     /// Tokens of this run's calls.
     pub usage: Usage,
-    /// US dollars that this run's rows cost, as far as prices are known. `None` where none is.
+    /// Cost of this run's rows in US dollars, as far as prices are known. `None` if no price is known.
     pub cost_usd: Option<f64>,
-    /// Requests whose answers did not arrive whole: the provider may bill them all the same.
+    /// Requests whose responses were incomplete. The provider may bill them nevertheless.
     pub unanswered: u64,
-    /// US dollars for the input of those requests, as far as prices are known. Counts against the cap, and is not part of
-    /// `cost_usd`.
+    /// Cost of those requests' input in US dollars, as far as prices are known. Counts against the budget,
+    /// but is not part of `cost_usd`.
     pub maybe_billed_usd: f64,
-    /// Whether the run was stopped because more rows might have cost more than the cap.
+    /// Set when the run stopped because starting more rows could have exceeded the budget.
     pub over_budget: bool,
-    /// How long the run took.
+    /// Wall-clock duration of the run.
     pub wall: Duration,
-    /// Half of this run's rows took no longer.
+    /// Median latency of this run's rows.
     pub p50: Option<Duration>,
-    /// 95 of a hundred of this run's rows took no longer.
+    /// 95th percentile of the latency of this run's rows.
     pub p95: Option<Duration>,
-    /// Failures by reason, the most common first.
+    /// Failures grouped by reason, most common first.
     pub failures: Vec<FailureGroup>,
-    /// What somebody should know, each a sentence: lines of the journal that were damaged, and the like.
+    /// Messages for the user, one sentence each, such as corrupt lines of the journal.
     pub notes: Vec<String>,
 }
 
 impl Summary {
-    /// Whether every row had its result before the run began.
+    /// Returns true if every row already had its result before the run.
     pub fn nothing_to_do(&self) -> bool {
         self.rows == self.resumed && !self.interrupted
     }
 }
 
-/// Failures for one reason.
+/// Failures that have the same reason.
 ///
 /// ```
 /// use fanweave_batch::FailureGroup;
 ///
-/// let group = FailureGroup { kind: "server".into(), message: "on strike".into(), count: 3, first_line: 7 };
-/// assert_eq!(format!("{group}"), "3 x server: on strike (first in line 7)");
+/// let group = FailureGroup { kind: "server".into(), message: "overloaded".into(), count: 3, first_line: 7 };
+/// assert_eq!(format!("{group}"), "3 x server: overloaded (first in line 7)");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureGroup {
-    /// The kind of error: `rate_limited`, `input`, ..
+    /// Kind of error: `rate_limited`, `input`, ..
     pub kind: String,
-    /// The beginning of what the errors say.
+    /// Beginning of the error message.
     pub message: String,
-    /// How many rows.
+    /// Number of rows.
     pub count: u64,
-    /// The line of the input that the first of them begins on.
+    /// Line of the input on which the first of these rows begins.
     pub first_line: u64,
 }
 
@@ -104,19 +105,19 @@ impl std::fmt::Display for FailureGroup {
     }
 }
 
-/// Sorts failures by reason. Its size is bounded.
+/// Groups failures by reason. Its size is bounded.
 #[derive(Default)]
 pub(crate) struct Failures(HashMap<(String, String), (u64, u64)>);
 
 impl Failures {
     pub(crate) fn add(&mut self, failure: &Failure, line: u64) {
-        // Unreadable rows name their own line, and would each be a group of their own.
+        // The message of an unreadable row names its line, which would make each such row a group.
         let message = match failure.message.split_once(&format!(" line {line}: ")) {
             Some((_, message)) => message,
             None => &failure.message,
         };
-        let mut reason = (failure.kind.clone(), excerpt(message, MESSAGE));
-        if !self.0.contains_key(&reason) && self.0.len() >= GROUPS {
+        let mut reason = (failure.kind.clone(), excerpt(message, MAX_MESSAGE_BYTES));
+        if !self.0.contains_key(&reason) && self.0.len() >= MAX_GROUPS {
             reason.1 = "other reasons".to_owned();
         }
         let (count, first) = self.0.entry(reason).or_insert((0, line));
@@ -144,13 +145,13 @@ mod tests {
     #[test]
     fn failures_are_grouped_by_reason_with_the_most_common_first() {
         let mut failures = Failures::default();
-        failures.add(&failure("server", "on strike"), 9);
+        failures.add(&failure("server", "overloaded"), 9);
         failures.add(&failure("input", "q.jsonl line 7: not JSON"), 7);
         failures.add(&failure("input", "q.jsonl line 5: not JSON"), 5);
         let shown: Vec<_> = failures.into_groups().iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
-            ["2 x input: not JSON (first in line 5)", "1 x server: on strike (first in line 9)"]
+            ["2 x input: not JSON (first in line 5)", "1 x server: overloaded (first in line 9)"]
         );
     }
 
@@ -159,7 +160,7 @@ mod tests {
         let mut failures = Failures::default();
         (0..10_000).for_each(|i| failures.add(&failure("server", &format!("request {i}")), i));
         let groups = failures.into_groups();
-        assert_eq!(groups.len(), GROUPS + 1);
+        assert_eq!(groups.len(), MAX_GROUPS + 1);
         assert_eq!(groups.iter().map(|group| group.count).sum::<u64>(), 10_000);
     }
 }

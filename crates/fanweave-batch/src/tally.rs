@@ -1,4 +1,4 @@
-//! What the calls of one row add up to.
+//! Totals of the calls of one row.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +9,7 @@ use crate::answer::Answer;
 use crate::progress::Progress;
 use crate::timeline::{Stopwatch, Timeline};
 
-/// Listens to one row: adds up its calls, and passes everything on to the batch's progress.
+/// Observer of one row: adds up its calls, and forwards all events to the batch's progress.
 pub(crate) struct Tally {
     progress: Arc<Progress>,
     costs: Costs,
@@ -17,59 +17,59 @@ pub(crate) struct Tally {
     times: Mutex<Stopwatch>,
 }
 
-/// Sums over the calls of a row.
+/// Totals over the calls of a row.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Calls {
     answered: u32,
     attempts: u32,
     usage: Usage,
-    /// US dollars.
+    /// In US dollars.
     cost: f64,
     /// Calls whose price is unknown.
     unpriced: u32,
-    /// US dollars for the input of requests whose answers did not arrive whole.
+    /// Cost in US dollars of the input of requests whose responses were incomplete.
     maybe_billed: f64,
 }
 
 impl Tally {
-    /// Adds to what the row's calls came to before it was put back.
+    /// Starts from the totals of the row's calls before it was requeued.
     pub(crate) fn new(progress: Arc<Progress>, costs: Costs, earlier: Calls) -> Self {
         Self { progress, costs, calls: Mutex::new(earlier), times: Mutex::new(Stopwatch::start()) }
     }
 
-    /// What its calls came to so far.
+    /// Totals of its calls so far.
     pub(crate) fn calls(&self) -> Calls {
         *self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// US dollars that the provider may bill besides. `None` for none.
+    /// Additional cost in US dollars that the provider may bill, if any.
     pub(crate) fn maybe_billed(&self) -> Option<f64> {
         Some(self.calls().maybe_billed).filter(|usd| *usd > 0.0)
     }
 
-    /// Whether any of its calls was answered.
+    /// Returns true if any of its calls was answered.
     pub(crate) fn is_answered(&self) -> bool {
         self.calls().answered > 0
     }
 
-    /// What the row cost. `None` where the price of a call is unknown, or where none was answered.
+    /// Cost of the row. `None` if the price of a call is unknown, or if none was answered.
     pub(crate) fn cost(&self) -> Option<f64> {
         let calls = self.calls();
         (calls.answered > 0 && calls.unpriced == 0).then_some(calls.cost)
     }
 
-    /// When its calls happened.
+    /// Timeline of its calls.
     pub(crate) fn timeline(&self) -> Timeline {
         self.times.lock().unwrap_or_else(PoisonError::into_inner).stop()
     }
 
-    /// Has the progress forget the calls that were given up: nothing tells of their end.
+    /// Removes abandoned calls from the progress, because no event reports their end.
     pub(crate) fn close(&self) {
         let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
         times.open().for_each(|run| self.progress.forget(run));
     }
 
-    /// Puts the sums into the row's answer: a chain's last reply speaks for its last call alone.
+    /// Adds the totals to the row's answer. A chain's last reply covers only its last call.
     pub(crate) fn add_to(&self, answer: &mut Answer) {
         let calls = self.calls();
         if calls.answered > 0 {

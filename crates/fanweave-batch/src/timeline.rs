@@ -1,4 +1,4 @@
-//! When the calls of a row happened: what a picture of a run is drawn from.
+//! Timeline of the calls of a row, for charts of a run.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,18 +7,18 @@ use fanweave_core::{Event, EventKind};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// Most calls of a row whose times are kept. A picture shows no more.
+/// Maximum calls per row whose times are kept. A chart shows no more.
 const MAX_CALLS: usize = 256;
 
-/// When the calls of a row happened.
+/// Timeline of the calls of a row.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Timeline {
-    /// When the row began, in milliseconds of Unix time.
+    /// Start of the row, in milliseconds of Unix time.
     pub(crate) at: u64,
     pub(crate) calls: Vec<CallTimes>,
 }
 
-/// When one call of a row happened, in milliseconds since the row began.
+/// Times of one call of a row, in milliseconds since the start of the row.
 ///
 /// ```
 /// let call = fanweave_batch::CallTimes { sent_ms: 12, ended_ms: 512, ..Default::default() };
@@ -27,21 +27,21 @@ pub(crate) struct Timeline {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Line", into = "Line")]
 pub struct CallTimes {
-    /// The step that called, as in `openai/gpt-5-mini`.
+    /// Name of the step, such as `openai/gpt-5-mini`.
     pub step: String,
-    /// When it was ready to be sent.
+    /// Time at which it was ready to be sent.
     pub ready_ms: u64,
-    /// When the last try was sent.
+    /// Time at which the last attempt was sent.
     pub sent_ms: u64,
-    /// When the first byte of the answer came, where that is told.
+    /// Time at which the first byte of the response arrived, if reported.
     pub first_byte_ms: Option<u64>,
-    /// When it had ended.
+    /// Time at which it ended.
     pub ended_ms: u64,
-    /// Each try that failed and was followed by another: when it was sent, when it had failed, and why in one word.
+    /// Failed attempts that were followed by another: send time, failure time and error kind.
     pub failed_attempts: Vec<(u64, u64, String)>,
 }
 
-/// The same as a list: names would be most of the bytes.
+/// Serialised form: a list, because field names would take most of the bytes.
 type Line = (String, u64, u64, Option<u64>, u64, Vec<(u64, u64, String)>);
 
 impl From<Line> for CallTimes {
@@ -62,7 +62,7 @@ impl CallTimes {
     }
 }
 
-/// Takes note of a row's events.
+/// Measures the times of a row's calls.
 pub(crate) struct Stopwatch {
     began: Instant,
     at: SystemTime,
@@ -115,7 +115,7 @@ impl Stopwatch {
         let now = milliseconds(self.began.elapsed());
         let mut call = match self.open.iter().position(|(run, _)| *run == event.run) {
             Some(at) => self.open.swap_remove(at).1,
-            // A model that tells of no request.
+            // The model emits no event for its request.
             None if well => {
                 let step = event.path.name().unwrap_or_default().to_owned();
                 CallTimes::begun(step, 0)
@@ -133,7 +133,7 @@ impl Stopwatch {
         self.open.iter().map(|(run, _)| *run)
     }
 
-    /// What has happened. Calls that were cut short end now.
+    /// Ends the timeline. Calls that were cut short end now.
     pub(crate) fn stop(&mut self) -> Timeline {
         let now = milliseconds(self.began.elapsed());
         let cut_short = std::mem::take(&mut self.open).into_iter().map(|(_, mut call)| {
@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_is_followed_from_the_line_to_its_end() {
+    async fn the_times_of_a_call_are_recorded_from_queue_to_end() {
         let watch = Arc::new(Mutex::new(Stopwatch::start()));
         let call = step(|_: (), cx: Context| async move {
             cx.emit(EventKind::Waiting(fanweave_core::WaitReason::Limit)).await;

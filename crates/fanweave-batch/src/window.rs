@@ -1,13 +1,14 @@
-//! Rows in flight: never more than the concurrency, started as row permits come free.
+//! Rows in flight: at most as many as the concurrency allows, started as row permits become free.
 //!
-//! Not [`Chain::batch`](fanweave_core::Chain::batch): that takes its rows from an iterator, which would hold up every
-//! finished row while it waits for the next line of a pipe. Here rows arrive on a channel, and answers are written down
-//! meanwhile.
+//! This does not use [`Chain::batch`](fanweave_core::Chain::batch), which takes its rows from an iterator:
+//! finished rows would be delayed while it waits for the next line of a pipe. Here rows arrive on a channel,
+//! and answers are recorded in the meantime.
 //!
-//! A provider that fails for all rows in flight may be down, or these rows are what it fails for. As soon as they all wait, and
-//! probes fail, one more row is started, and further ones from further behind, as long as each fails too. Where no row is left
-//! to start, one that was answered before is asked again. If it is answered, the account charges the failures to the rows that
-//! failed; if not, the provider is down.
+//! If a provider fails for all rows in flight, either the provider is down or these rows cause the failures.
+//! As soon as all of them wait and probes fail, one more row is started, and then further ones from further
+//! ahead in the input, as long as each fails too. If all rows have been started, a row that was answered
+//! before is rerun. If it is answered, the account charges the failures to the rows that failed; if not, the
+//! provider is down.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -28,21 +29,22 @@ use crate::queue::Queue;
 use crate::reader::Job;
 use crate::recorder::{Entry, Finished, Recorder};
 use crate::refusals::{MIN_ROWS, Refusals};
-use crate::row::{AskedAgain, Ended, Failed, RowRun, Start};
+use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
 
-/// Maximum number of rows in flight beyond the concurrency. They wait as all others do: calls at once are limited apart.
+/// Maximum number of rows in flight beyond the concurrency. The number of concurrent calls is limited
+/// separately.
 const MAX_EXTRA: usize = 16;
 
-/// Pause before a row is asked again that has just failed. Source: the pauses between probes are as long.
-const ASK_PAUSE: Duration = Duration::from_secs(2);
+/// Pause before a row is rerun whose last rerun failed. Source: the pauses between probes are as long.
+const RERUN_PAUSE: Duration = Duration::from_secs(2);
 
 /// Rows in flight.
 pub(crate) struct Window<I, O> {
     pub(crate) row: RowRun<I, O>,
     pub(crate) recorder: Recorder,
     queue: Queue,
-    flights: JoinSet<Ended>,
-    /// Maximum of rows in flight.
+    flights: JoinSet<RowEnd>,
+    /// Maximum number of rows in flight.
     concurrency: usize,
     /// A permit for each row that may be in flight.
     permits: Arc<Semaphore>,
@@ -50,59 +52,60 @@ pub(crate) struct Window<I, O> {
     free: Option<OwnedSemaphorePermit>,
     /// Rows that may be in flight beyond the concurrency.
     extra: usize,
-    /// Whether the next permit is for one of them.
-    looks_ahead: bool,
-    /// Rows that were started so since the last answer.
+    /// Set when the next permit is for one of them.
+    next_is_extra: bool,
+    /// Number of rows started ahead since the last answer.
     looked_ahead: u32,
     /// The answered row that used the fewest tokens, and their number.
     sample: Option<(Box<Job>, u64)>,
-    /// A row that an earlier run answered.
+    /// A row that a previous run answered.
     answered: Arc<OnceLock<Job>>,
-    /// The answered row that is asked again, while it is.
-    asked: JoinSet<AskedAgain>,
-    /// Set when the last answered row that was asked again got no answer.
+    /// The rerun in progress, if any.
+    reruns: JoinSet<Rerun>,
+    /// Set when the last rerun got no answer.
     is_down: bool,
-    /// Cancelled when the run stops: rows that only wait end at once.
+    /// Cancelled when the run stops: rows that only wait end immediately.
     drain: CancellationToken,
     is_admitting: bool,
     keeps_going: bool,
-    /// Whether any row was answered, in this run or an earlier one.
+    /// Set when any row was answered, in this run or a previous one.
     is_answered: bool,
     refusals: Refusals,
-    /// The last row in flight, which the provider is failing for: whether it is the last one of the run is not known yet.
+    /// The last row in flight, if the provider is failing for it: it is not known yet whether it is the last
+    /// one of the run.
     suspect: Option<Box<Failed>>,
-    /// Set while a single row of the run is left. Its calls know of it.
+    /// Set while a single row of the run remains. Its calls read it.
     is_last: Arc<AtomicBool>,
     budget: RemainingBudget,
     pub(crate) stopped: Stopped,
 }
 
-/// Why the run stopped before its end.
+/// Reason for which the run stopped before its end.
 #[derive(Default)]
 pub(crate) struct Stopped {
-    /// The refusal that ended it. The rows that got it have no result.
+    /// The error that ended it. The rows that got it have no result.
     pub(crate) refused: Option<Error>,
-    /// Number of rows that got the same refusal. 0 for a refusal of the account.
+    /// Number of rows that got the same error. 0 if the account was rejected.
     pub(crate) refused_rows: u64,
     /// Set when the provider was failing for longer than the outage timeout.
     pub(crate) unavailable: Option<Error>,
-    /// Set when more rows might have cost more than the budget.
+    /// Set when starting more rows could have exceeded the budget.
     pub(crate) over_budget: bool,
-    /// Set when rows are left, for whatever reason.
+    /// Set when rows have no result, for whatever reason.
     pub(crate) is_cut_short: bool,
 }
 
-/// How a window starts.
+/// Settings of a window.
 pub(crate) struct Terms {
     pub(crate) concurrency: usize,
     pub(crate) budget: RemainingBudget,
     pub(crate) drain: CancellationToken,
     pub(crate) keeps_going: bool,
-    /// Whether an earlier run answered any row.
+    /// Set when a previous run answered any row.
     pub(crate) is_answered: bool,
-    /// Gets a row that an earlier run answered.
+    /// Set by the reader to a row that a previous run answered.
     pub(crate) answered: Arc<OnceLock<Job>>,
-    /// Set while a single row of the run is left.
+    /// Set while a single row of the run remains.
     pub(crate) is_last: Arc<AtomicBool>,
 }
 
@@ -124,11 +127,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             permits: Arc::new(Semaphore::new(concurrency)),
             free: None,
             extra: 0,
-            looks_ahead: false,
+            next_is_extra: false,
             looked_ahead: 0,
             sample: None,
             answered,
-            asked: JoinSet::new(),
+            reruns: JoinSet::new(),
             is_down: false,
             drain,
             is_admitting: true,
@@ -142,11 +145,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
     }
 
-    /// Runs rows until there are no more, or until `stop` is cancelled or the run `around` winds down; then until none is in
-    /// flight.
+    /// Runs rows until there are no more, `stop` is cancelled, or the run `around` is draining; then waits
+    /// until no row is in flight.
     ///
     /// # Errors
-    /// Where the source cannot be read on. The rows in flight have ended by then.
+    /// The source cannot be read any further. The rows in flight have ended by then.
     pub(crate) async fn run(&mut self, stop: &CancellationToken, around: &Context) -> Result<()> {
         let mut broken = Ok(());
         let ended_early = self.recorder.ended_early();
@@ -159,37 +162,37 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         tokio::pin!(stopped, ended_early);
         while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
             let is_affordable = self.is_affordable();
-            // One more row than can be paid for is taken if nothing in flight can come out cheaper than was feared: whether
-            // there is one that costs anything decides how the run ended.
+            // One more row than the budget allows is taken if no row in flight can turn out cheaper than
+            // assumed: whether there is a row that costs anything decides how the run ends.
             let is_ready = self.free.is_some() && (is_affordable || self.flights.is_empty());
             let takes = self.may_start() && (is_ready || self.suspect.is_some());
             tokio::select! {
                 biased;
                 () = &mut ended_early => {
-                    // Nothing that runs now could be written down.
+                    // Nothing that runs now could be recorded.
                     self.queue.close();
                     self.flights.abort_all();
                     return Ok(());
                 }
                 () = &mut stopped, if self.is_admitting => self.stop(),
                 Some(ended) = self.flights.join_next() => {
-                    self.settle(ended.expect("a row catches its panics, and only a drop aborts it")).await;
+                    self.settle(ended.expect("a row catches panics, and is aborted only when the window is dropped")).await;
                 }
                 permit = self.permits.clone().acquire_owned(), if self.may_start() && self.free.is_none() => {
-                    let permit = permit.expect("nobody closes the permits");
-                    if self.extra > 0 && !self.looks_ahead {
-                        // Rows end again: as many as before are enough.
+                    let permit = permit.expect("the semaphore is never closed");
+                    if self.extra > 0 && !self.next_is_extra {
+                        // Rows end again, so the normal concurrency is enough.
                         permit.forget();
                         self.extra -= 1;
                     } else {
-                        self.looks_ahead = false;
+                        self.next_is_extra = false;
                         self.free = Some(permit);
                     }
                 }
-                Some(asked) = self.asked.join_next() => self.settle_asked(asked.ok()),
+                Some(rerun) = self.reruns.join_next() => self.settle_rerun(rerun.ok()),
                 () = self.row.progress.failing().changed(), if self.is_admitting => self.look_ahead(),
                 job = self.queue.next(), if takes => match job {
-                    // It is not the last row that cannot be answered.
+                    // The suspect is not the last row of the run.
                     Some(Ok(_)) if self.suspect.is_some() => self.unavailable(),
                     Some(Ok(job)) if !is_affordable && !self.row.is_free(&job) => {
                         self.stopped.over_budget = true;
@@ -203,7 +206,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         self.is_admitting = false;
                         broken = Err(error);
                     }
-                    // There was no row to start.
+                    // There is nothing to start.
                     None => self.look_ahead(),
                 },
             }
@@ -220,7 +223,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         broken
     }
 
-    /// Starts another row if all in flight stand still: see the [module](self).
+    /// Starts another row if all rows in flight are stalled: see the [module](self).
     fn look_ahead(&mut self) {
         let progress = &self.row.progress;
         let rows = self.flights.len();
@@ -232,36 +235,36 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             return;
         }
         if self.may_start() && self.extra < MAX_EXTRA {
-            // With a free permit the next row starts as soon as the reader has it.
-            if self.free.is_none() && !self.looks_ahead {
-                self.looks_ahead = true;
+            // With a free permit, the next row starts as soon as the reader has it.
+            if self.free.is_none() && !self.next_is_extra {
+                self.next_is_extra = true;
                 self.permits.add_permits(1);
                 self.extra += 1;
                 // Rows that the provider fails for may come in blocks of any length.
                 self.queue.skip((1 << self.looked_ahead.min(16)) / 2);
                 self.looked_ahead += 1;
             }
-        } else if self.asked.is_empty()
+        } else if self.reruns.is_empty()
             && let Some(job) = self.sample().cloned()
         {
-            // A model without an account does not pace it.
-            let pause = if self.is_down { ASK_PAUSE } else { Duration::ZERO };
+            // Models without an account are not paced otherwise.
+            let pause = if self.is_down { RERUN_PAUSE } else { Duration::ZERO };
             let row = self.row.clone();
             let row = async move {
                 sleep(pause).await;
-                row.ask_again(job).await
+                row.rerun(job).await
             };
-            self.asked.spawn(task_locals::propagate(task_locals::here(), row));
+            self.reruns.spawn(task_locals::propagate(task_locals::here(), row));
         }
     }
 
-    /// An answered row that can be asked again, and paid.
+    /// An answered row that can be rerun within the budget.
     fn sample(&self) -> Option<&Job> {
         let sample = self.sample.as_ref().map(|(job, _)| &**job).or_else(|| self.answered.get());
         sample.filter(|_| self.is_affordable())
     }
 
-    /// Keeps a row that was answered for few tokens.
+    /// Keeps an answered row as the sample if it used the fewest tokens.
     fn keep_sample(&mut self, entry: &Entry, job: Option<Box<Job>>) {
         let (Some(job), Entry::Finished(row)) = (job, entry) else { return };
         let Outcome::Answer(answer) = &row.record.result else { return };
@@ -271,23 +274,23 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
     }
 
-    /// Takes note of what became of a row that was asked again. `None` where it panicked.
-    fn settle_asked(&mut self, asked: Option<AskedAgain>) {
-        let Some(AskedAgain { has_failed, is_paid, cost_usd }) = asked else { return };
+    /// Handles the result of a rerun. `None` if it panicked.
+    fn settle_rerun(&mut self, rerun: Option<Rerun>) {
+        let Some(Rerun { has_failed, is_paid, cost_usd }) = rerun else { return };
         if is_paid {
             self.budget.pay(cost_usd);
         }
         self.is_down = has_failed;
         if !has_failed {
-            // The account can decide now. Only further failures say that it could not.
+            // The account can now decide. Only further failures show that it could not.
             self.row.progress.failing().start_over();
         } else {
-            // Rows that have failed say nothing, so the next probe is another answered one.
+            // Rows that have failed prove nothing, so the next probe is another answered row.
             self.look_ahead();
         }
     }
 
-    /// Whether rows may still be started, as far as is known.
+    /// Returns true if rows may still be started, as far as is known.
     fn may_start(&self) -> bool {
         self.is_admitting && !self.queue.is_exhausted()
     }
@@ -319,16 +322,16 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.drain.cancel();
     }
 
-    /// Takes note of how a row ended.
-    async fn settle(&mut self, ended: Ended) {
+    /// Handles the end of a row.
+    async fn settle(&mut self, ended: RowEnd) {
         match ended {
-            Ended::Waits => {}
-            Ended::Cancelled => self.stopped.is_cut_short = true,
-            Ended::Unaffordable => {
+            RowEnd::Waits => {}
+            RowEnd::Cancelled => self.stopped.is_cut_short = true,
+            RowEnd::Unaffordable => {
                 self.stopped.over_budget = true;
                 self.stop_admitting();
             }
-            Ended::Answered(entry, job) => {
+            RowEnd::Answered(entry, job) => {
                 self.is_answered = true;
                 self.is_down = false;
                 self.looked_ahead = 0;
@@ -337,10 +340,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 self.flush_refusals().await;
                 match entry {
                     Entry::Finished(row) => self.record(row).await,
-                    entry => self.tell(entry).await,
+                    entry => self.report(entry).await,
                 }
             }
-            Ended::Failed(failed) => self.settle_failed(failed).await,
+            RowEnd::Failed(failed) => self.settle_failed(failed).await,
         }
     }
 
@@ -352,8 +355,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             }
             return;
         }
-        if failed.job.is_some() && is_broken_off(&failed.error) {
-            return self.put_back(*failed);
+        if failed.job.is_some() && is_interrupted(&failed.error) {
+            return self.requeue(*failed);
         }
         if self.is_about_all_rows(&failed.error) {
             self.stop();
@@ -369,32 +372,34 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
     }
 
-    /// Runs a row another time, whose answer broke off after its reader had some of it: no model could send the request
-    /// again by itself.
-    fn put_back(&mut self, failed: Failed) {
+    /// Requeues a row whose response was interrupted after deltas had been emitted: a model could not retry
+    /// the request.
+    fn requeue(&mut self, failed: Failed) {
         let Failed { row, job, .. } = failed;
         let Some(mut job) = job.filter(|_| self.is_admitting) else { return self.leave(&row) };
-        job.put_back += 1;
+        job.requeues += 1;
         self.row.progress.row_cancelled(row.record.index);
         match row.request {
-            // Rows that wait for its answer hold their permits: it keeps its own, or none might be left for it.
+            // Followers hold their permits while they wait for its answer. It keeps its own, because there
+            // might be none free.
             Some(request) => {
                 let is_affordable = self.is_affordable();
                 self.start(Start { job, permit: row.permit, is_affordable, leads: Some(request) });
             }
-            None => self.queue.put_back(job),
+            None => self.queue.requeue(job),
         }
     }
 
-    /// Whether what failed one row is likely to fail all: a wrong key, an empty account, a model that is not there.
+    /// Returns true if the error of one row is likely to affect all: an invalid key, no credit, an unknown
+    /// model.
     fn is_about_all_rows(&self, error: &Error) -> bool {
-        // If another row has been answered, what was not found was this row's own.
+        // If another row has been answered, the missing resource is specific to this row.
         error.is_account_level()
             || error.kind() == ErrorKind::NotFound && !self.keeps_going && !self.row.progress.any_answered()
     }
 
-    /// Whether the suspect may be the cause of the provider's failures itself: others were answered, and it gets an HTTP
-    /// answer.
+    /// Returns true if the suspect itself may be the cause of the provider's failures: others were answered,
+    /// and it gets an HTTP response.
     fn is_poison(&self) -> bool {
         let cause = self.suspect.as_ref().and_then(|failed| last_failure(&failed.error));
         self.is_answered && !self.is_down && cause.is_some_and(|cause| cause.status().is_some())
@@ -409,10 +414,10 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.stop();
     }
 
-    /// The suspect is the last row of the run, or the run was stopped meanwhile.
+    /// Handles the suspect when it is the last row of the run, or the run was stopped.
     async fn settle_suspect(&mut self, mut failed: Box<Failed>) {
         match last_failure(&failed.error) {
-            // Left, it would fail every later run in the same way, and none could finish.
+            // Without a result, it would fail every later run in the same way, and none could finish.
             Some(cause) if !self.stopped.is_cut_short => {
                 failed.row.record.result = Outcome::Error(Box::new(cause.into()));
                 self.record(failed.row).await;
@@ -428,12 +433,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         if row.is_paid || row.record.cost_usd.is_some() {
             self.budget.pay(row.record.cost_usd);
         }
-        self.tell(Entry::Finished(row)).await;
+        self.report(Entry::Finished(row)).await;
     }
 
-    async fn tell(&mut self, entry: Entry) {
-        // If the recorder has ended, the next turn of the loop ends the run.
-        self.recorder.tell(entry).await;
+    async fn report(&mut self, entry: Entry) {
+        // If the recorder has ended, the next iteration of the loop ends the run.
+        self.recorder.send(entry).await;
     }
 
     /// Leaves a row without a result.
@@ -442,7 +447,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.stopped.is_cut_short = true;
     }
 
-    /// Stops the run if the first rows all got the same refusal, and makes room for more rows if they are too few to tell.
+    /// Stops the run if the first rows all got the same error, and lets more rows run if they are too few to
+    /// decide.
     fn judge_refusals(&mut self) {
         if self.refusals.is_empty() || !self.is_admitting {
             return;
@@ -469,7 +475,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         }
     }
 
-    /// No row runs any more: what is withheld is dropped or recorded.
+    /// Drops or records the withheld rows when no row is running any more.
     async fn end_refusals(&mut self) {
         let rows = self.refusals.rows(self.row.dedupe());
         if self.stopped.is_cut_short {
@@ -488,12 +494,12 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     }
 }
 
-/// Whether an answer broke off after its reader had some of it.
-fn is_broken_off(error: &Error) -> bool {
+/// Returns true if a response was interrupted after deltas had been emitted.
+fn is_interrupted(error: &Error) -> bool {
     error.is_retryable() && error.partial().is_some()
 }
 
-/// The failure behind an error of the kind [`Unavailable`](ErrorKind::Unavailable).
+/// The cause of an error of the kind [`Unavailable`](ErrorKind::Unavailable).
 fn last_failure(error: &Error) -> Option<&Error> {
     let source = std::error::Error::source(error)?.downcast_ref::<Error>()?;
     if source.kind() == ErrorKind::Unavailable { last_failure(source) } else { Some(source) }

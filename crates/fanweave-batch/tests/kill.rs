@@ -1,6 +1,6 @@
-//! SIGKILL, for real: this test starts itself as another process, kills it, and looks at what is left.
+//! Real SIGKILL: the test spawns itself as another process, kills it, and checks the files.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod support;
 
@@ -13,10 +13,10 @@ use support::{Rows, TempRun, job, settings, text_rows};
 const ROWS: u64 = 2000;
 const CONCURRENCY: usize = 16;
 const KILLS: usize = 12;
-/// Set for the process that is to be killed: the folder with its input.
+/// Set for the process that will be killed, to the directory with its input.
 const FOLDER: &str = "FANWEAVE_TEST_KILL_FOLDER";
 
-/// The process that is killed. Nothing where it is not asked to be that.
+/// The process that is killed. Does nothing unless [`FOLDER`] is set.
 #[tokio::test]
 async fn victim() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
@@ -28,10 +28,10 @@ async fn victim() {
         .unwrap();
 }
 
-fn spawn(place: &TempRun) -> Child {
+fn spawn(dir: &TempRun) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "victim"])
-        .env(FOLDER, place.folder.path())
+        .env(FOLDER, dir.folder.path())
         .stdout(Stdio::null())
         .spawn()
         .unwrap()
@@ -42,25 +42,25 @@ fn lines(path: &Path) -> usize {
 }
 
 #[test]
-fn a_run_that_is_killed_again_and_again_ends_with_one_result_for_each_row() {
-    let place = TempRun::new();
-    place.write("in.txt", text_rows(ROWS));
-    let journal = place.path("out.jsonl.journal");
+fn a_run_that_is_killed_repeatedly_ends_with_one_result_for_each_row() {
+    let dir = TempRun::new();
+    dir.write("in.txt", text_rows(ROWS));
+    let journal = dir.path("out.jsonl.journal");
     for kill in 1..=KILLS {
-        let mut victim = spawn(&place);
+        let mut victim = spawn(&dir);
         let until = kill * 100 + kill * 7 % 50;
         while lines(&journal) < until && victim.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
         victim.kill().unwrap();
         victim.wait().unwrap();
-        assert!(!place.path("out.jsonl").exists(), "the output appears whole or not at all");
+        assert!(!dir.path("out.jsonl").exists(), "there is no incomplete output");
     }
-    assert!(spawn(&place).wait().unwrap().success());
+    assert!(spawn(&dir).wait().unwrap().success());
 
-    let answers: Vec<_> = place.read("out.jsonl").lines().map(answer).collect();
+    let answers: Vec<_> = dir.read("out.jsonl").lines().map(answer).collect();
     assert_eq!(answers, (0..ROWS).map(|row| format!("answer {row}")).collect::<Vec<_>>());
-    // Every record is of another row: nothing that was written down was asked again.
+    // Every record is of a different row: no journalled row was called a second time.
     assert_eq!(lines(&journal), 1 + ROWS as usize);
 }
 

@@ -1,6 +1,6 @@
-//! What a run writes, in which order, and what it says when it cannot.
+//! Output of a run: contents, order and error messages.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod support;
 
@@ -36,7 +36,7 @@ impl Shared {
     }
 }
 
-/// Answers every kind of row there is.
+/// Answers rows of every kind.
 fn every_kind() -> Chain<Prompt, Message> {
     step(|prompt: Prompt, _| async move {
         let mut reply = Reply {
@@ -84,7 +84,7 @@ fn every_kind() -> Chain<Prompt, Message> {
     })
 }
 
-/// Runs `text` to its output, without the latencies.
+/// Runs `text` and returns the output without latencies.
 async fn output(text: String) -> String {
     let shared = Shared::default();
     let source = Source::from_reader("q", io::Cursor::new(text), None).unwrap();
@@ -129,66 +129,66 @@ async fn rows_of_an_openai_batch_become_lines_of_its_output() {
 
 #[tokio::test(start_paused = true)]
 async fn results_come_in_input_order_whatever_their_latency() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(300));
-    let out = place.path("out.jsonl");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(300));
+    let out = dir.path("out.jsonl");
     job(&input, &out, Rows::new(7, 5)).settings(settings(50)).run().await.unwrap();
     let index =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
-    let order: Vec<_> = place.read("out.jsonl").lines().map(index).collect();
+    let order: Vec<_> = dir.read("out.jsonl").lines().map(index).collect();
     assert_eq!(order, (0..300).collect::<Vec<_>>());
-    assert!(!place.path("out.jsonl.partial").exists());
+    assert!(!dir.path("out.jsonl.partial").exists());
 }
 
 #[tokio::test(start_paused = true)]
 async fn unordered_results_come_as_they_finish_and_none_is_lost() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(300));
-    let out = place.path("out.jsonl");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(300));
+    let out = dir.path("out.jsonl");
     let unordered = Settings { unordered: true, ..settings(50) };
     job(&input, &out, Rows::new(7, 0)).settings(unordered).run().await.unwrap();
     let index =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
-    let mut order: Vec<_> = place.read("out.jsonl").lines().map(index).collect();
+    let mut order: Vec<_> = dir.read("out.jsonl").lines().map(index).collect();
     assert!(!order.is_sorted());
     order.sort_unstable();
     assert_eq!(order, (0..300).collect::<Vec<_>>());
 }
 
-/// Two hundred thousand rows finish behind a slow first one: what waits are their places, 16 bytes each.
+/// 200,000 rows finish after a slow first one. Only their locations wait in memory, 16 bytes each.
 #[tokio::test]
 async fn two_hundred_thousand_results_behind_a_slow_row_wait_in_the_journal() {
     const ROWS: u64 = 200_000;
     let progress = Arc::new(Progress::default());
     let (finished, peak) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (seen, most) = (progress.clone(), peak.clone());
+    let (seen, max) = (progress.clone(), peak.clone());
     let slow = step(move |prompt: Prompt, _| {
-        let (finished, seen, most) = (finished.clone(), seen.clone(), most.clone());
+        let (finished, seen, max) = (finished.clone(), seen.clone(), max.clone());
         async move {
             let text = prompt.last_user_text();
             if text == "row 0" {
                 while finished.load(Ordering::SeqCst) < ROWS - 1 || seen.snapshot().reorder < ROWS - 1 {
                     tokio::task::yield_now().await;
                 }
-                most.store(seen.snapshot().reorder, Ordering::SeqCst);
+                max.store(seen.snapshot().reorder, Ordering::SeqCst);
             } else {
                 finished.fetch_add(1, Ordering::SeqCst);
             }
             Ok(text)
         }
     });
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(ROWS));
-    let out = Output::File(place.path("out.jsonl"));
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(ROWS));
+    let out = Output::File(dir.path("out.jsonl"));
     let source = Source::open(&input, None).unwrap();
     let job = BatchJob::new(source, Render::default(), slow, out).settings(settings(8)).progress(progress);
     assert_eq!(job.run().await.unwrap().ok, ROWS);
     assert_eq!(peak.load(Ordering::SeqCst), ROWS - 1);
-    assert_eq!(place.read("out.jsonl").lines().count() as u64, ROWS);
+    assert_eq!(dir.read("out.jsonl").lines().count() as u64, ROWS);
 }
 
 #[tokio::test]
-async fn a_full_output_ends_the_run_and_says_what_to_do() {
+async fn a_full_disk_ends_the_run_with_advice() {
     struct Full;
     impl Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -198,16 +198,16 @@ async fn a_full_output_ends_the_run_and_says_what_to_do() {
             Ok(())
         }
     }
-    let place = TempRun::new();
-    let source = Source::open(place.write("in.txt", text_rows(5000)), None).unwrap();
+    let dir = TempRun::new();
+    let source = Source::open(dir.write("in.txt", text_rows(5000)), None).unwrap();
     let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(Full)));
     let error = job.run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    insta::assert_snapshot!(error, @"the output: cannot write results: the disk is full; make room and run the same command again");
+    insta::assert_snapshot!(error, @"the output: cannot write results: the disk is full; free some space, then rerun the same command");
 }
 
 #[tokio::test]
-async fn a_reader_that_has_gone_is_told_apart() {
+async fn a_closed_pipe_is_a_distinct_error() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let source = Source::from_reader("q", "a\nb\n".as_bytes(), None).unwrap();
@@ -217,27 +217,27 @@ async fn a_reader_that_has_gone_is_told_apart() {
 
 #[tokio::test]
 async fn a_strict_run_stops_before_any_call() {
-    let place = TempRun::new();
-    let input = place.write("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n");
+    let dir = TempRun::new();
+    let input = dir.write("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n");
     let model = Rows::new(1, 0);
     let calls = model.calls.clone();
     let strict = Settings { strict: true, ..Settings::default() };
-    let error = job(&input, &place.path("out.jsonl"), model).settings(strict).run().await.unwrap_err();
+    let error = job(&input, &dir.path("out.jsonl"), model).settings(strict).run().await.unwrap_err();
     assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Input, 0));
-    insta::assert_snapshot!(place.hide(&error), @"in.jsonl line 3: expected a JSON object: column 1: expected value; the run is strict, and stops at the first row that cannot be read");
+    insta::assert_snapshot!(dir.hide(&error), @"in.jsonl line 3: expected a JSON object: column 1: expected value; a strict run stops at the first invalid row");
 }
 
 #[tokio::test]
-async fn a_strict_run_of_some_rows_asks_nothing_of_those_behind_them() {
-    let place = TempRun::new();
+async fn a_strict_run_with_a_limit_does_not_check_rows_after_it() {
+    let dir = TempRun::new();
     for (name, text) in [
         ("in.jsonl", "{\"prompt\":\"row 1\"}\n{\"prompt\":\"row 2\"}\noops\n"),
         ("in.csv", "prompt\nrow 1\nrow 2\no,o,p,s\n"),
     ] {
-        let input = place.write(name, text);
+        let input = dir.write(name, text);
         let run = |limit| {
             let strict = Settings { strict: true, limit: Some(limit), ..Settings::default() };
-            job(&input, &place.path(&format!("{name}.out")), Rows::new(1, 0)).settings(strict).run()
+            job(&input, &dir.path(&format!("{name}.out")), Rows::new(1, 0)).settings(strict).run()
         };
         let summary = run(2).await.unwrap();
         assert_eq!((summary.ok, summary.failed, summary.left), (2, 0, Some(0)), "{name}");
@@ -246,41 +246,41 @@ async fn a_strict_run_of_some_rows_asks_nothing_of_those_behind_them() {
 }
 
 #[tokio::test]
-async fn an_output_that_cannot_be_written_is_refused_before_any_call() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(2));
+async fn an_output_that_cannot_be_written_is_rejected_before_any_call() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(2));
     let mut refusals = String::new();
     for out in
-        [place.path("no/such/out.jsonl"), place.folder.path().to_owned(), input.clone(), "/dev/null".into()]
+        [dir.path("no/such/out.jsonl"), dir.folder.path().to_owned(), input.clone(), "/dev/null".into()]
     {
         let model = Rows::new(1, 0);
         let calls = model.calls.clone();
         let error = job(&input, &out, model).run().await.unwrap_err();
         assert_eq!((error.kind(), calls.load(Ordering::SeqCst)), (ErrorKind::Usage, 0));
-        refusals += &place.hide(&error).replace(&place.folder.path().display().to_string(), "FOLDER");
+        refusals += &dir.hide(&error).replace(&dir.folder.path().display().to_string(), "FOLDER");
         refusals.push('\n');
     }
     insta::assert_snapshot!(refusals, @r"
-    no/such/out.jsonl: there is no folder no/such; create it first
-    FOLDER is a folder; name a file in it
-    in.txt is the input; write to another file
-    /dev/null is no regular file; write to standard output and redirect it there
+    no/such/out.jsonl: the folder no/such does not exist; create it first
+    FOLDER is a folder; specify a file in it
+    in.txt is also the input; choose another output
+    /dev/null is not a regular file; write to standard output and redirect it there
     ");
 }
 
 #[tokio::test]
-async fn an_input_that_lies_where_a_run_writes_is_left_as_it_is() {
+async fn an_input_at_a_path_that_the_run_writes_is_not_modified() {
     for (name, fresh) in [("out.jsonl.partial", false), ("out.jsonl.journal", true)] {
-        let place = TempRun::new();
-        let input = place.write(name, text_rows(3));
+        let dir = TempRun::new();
+        let input = dir.write(name, text_rows(3));
         let settings = Settings { fresh, ..Settings::default() };
-        let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings).run();
+        let run = job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(settings).run();
         let error = run.await.err();
-        assert_eq!(place.read(name), text_rows(3), "{name}");
+        assert_eq!(dir.read(name), text_rows(3), "{name}");
         let error = error.expect(name);
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(
-            place.hide(&error).ends_with(&format!("{name} is the input; write to another file")),
+            dir.hide(&error).ends_with(&format!("{name} is also the input; choose another output")),
             "{error}"
         );
     }
@@ -303,7 +303,7 @@ async fn a_row_of_several_calls_adds_them_up() {
     assert_eq!((&row["attempts"], &row["usage"]["input_tokens"]), (&2.into(), &6.into()));
 }
 
-/// Asks for a tool until it has heard of one.
+/// Calls a tool until it gets a tool result.
 struct Asks;
 
 impl ChatModel for Asks {
@@ -324,8 +324,8 @@ impl ChatModel for Asks {
 }
 
 #[tokio::test]
-async fn a_row_that_calls_tools_costs_what_its_rounds_cost_and_no_more() {
-    // No tool of that name: the model hears so, and answers.
+async fn a_row_that_calls_tools_costs_the_sum_of_its_rounds() {
+    // No tool has that name: the model gets an error as the result, and answers.
     let agent = chain(Model::new(Asks).with_tools(Tools::new()).run_tools(3));
     let shared = Shared::default();
     let source = Source::from_reader("q", "one".as_bytes(), None).unwrap();
@@ -341,7 +341,7 @@ async fn a_row_that_calls_tools_costs_what_its_rounds_cost_and_no_more() {
 }
 
 #[tokio::test]
-async fn requests_that_are_sent_twice_are_counted_and_change_no_result() {
+async fn hedged_requests_are_counted_and_change_no_result() {
     let late = step(|_: Prompt, cx: Context| async move {
         let usage = Usage { input_tokens: 3, output_tokens: 1, ..Usage::default() };
         let reply = Reply { usage, attempts: 1, ..Reply::default() };
@@ -356,18 +356,18 @@ async fn requests_that_are_sent_twice_are_counted_and_change_no_result() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_byte_order_mark_is_no_row_that_is_left() {
+async fn a_byte_order_mark_does_not_count_as_a_row() {
     for (name, text) in [("in.txt", "\u{feff}\nrow 1\nrow 2"), ("in.jsonl", "\u{feff}\n\"row 1\"\n\"row 2\"")]
     {
-        let place = TempRun::new();
-        let input = place.write(name, text);
-        let summary = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).run().await.unwrap();
+        let dir = TempRun::new();
+        let input = dir.write(name, text);
+        let summary = job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).run().await.unwrap();
         assert_eq!((summary.ok, summary.left), (2, Some(0)), "{name}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_given_up_waits_no_more() {
+async fn an_abandoned_call_no_longer_counts_as_waiting() {
     let slow = step(|_: Prompt, cx: Context| async move {
         cx.emit(EventKind::Waiting(fanweave_core::WaitReason::Limit)).await;
         std::future::pending::<fanweave_core::Result<String>>().await
@@ -407,11 +407,11 @@ fn prices() -> Costs {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(20));
-    let out = place.path("out.jsonl");
-    // Half a dollar a row: five rows, whatever is in flight.
+async fn a_budget_is_never_exceeded_and_a_run_with_a_higher_one_resumes() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(20));
+    let out = dir.path("out.jsonl");
+    // A row costs half a dollar: five rows fit, whatever the concurrency.
     let summary = job(&input, &out, Rows::new(1, 0))
         .settings(settings(4))
         .costs(prices().cap(2.75, 0.5))
@@ -421,63 +421,63 @@ async fn a_cap_is_never_crossed_and_a_higher_one_goes_on() {
     assert!(summary.over_budget && summary.interrupted);
     assert_eq!((summary.ok, summary.left, summary.cost_usd), (5, Some(15), Some(2.5)));
     let first: serde_json::Value =
-        serde_json::from_str(place.read("out.jsonl").lines().next().unwrap()).unwrap();
+        serde_json::from_str(dir.read("out.jsonl").lines().next().unwrap()).unwrap();
     assert_eq!(first["cost_usd"], 0.5);
 
-    // What was spent before counts.
-    let same = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(2.75, 0.5)).run().await.unwrap();
-    assert_eq!((same.rows, same.resumed, same.over_budget), (5, 5, true));
+    // Money spent by previous runs counts.
+    let second = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(2.75, 0.5)).run().await.unwrap();
+    assert_eq!((second.rows, second.resumed, second.over_budget), (5, 5, true));
     let rest = job(&input, &out, Rows::new(1, 0)).costs(prices().cap(10.0, 0.5)).run().await.unwrap();
     assert_eq!((rest.ok, rest.over_budget, rest.cost_usd), (20, false, Some(7.5)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_cost_nothing_go_on_when_the_budget_is_spent() {
+async fn rows_that_cost_nothing_run_after_the_budget_is_spent() {
     for concurrency in [1, 4, 64] {
-        let place = TempRun::new();
+        let dir = TempRun::new();
         let repeated = text_rows(5).repeat(4);
-        let input = place.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
+        let input = dir.write("in.txt", [repeated.as_bytes(), &b"\xff\n".repeat(50)].concat());
         let dedupe = Settings { dedupe: true, ..settings(concurrency) };
-        let job = || job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(dedupe.clone());
+        let job = || job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(dedupe.clone());
         let summary = job().costs(prices().cap(2.75, 0.5)).run().await.unwrap();
-        assert_eq!((summary.over_budget, summary.left), (false, Some(0)), "{concurrency} at once");
+        assert_eq!((summary.over_budget, summary.left), (false, Some(0)), "{concurrency} concurrent");
         assert_eq!(
             (summary.ok, summary.failed, summary.cost_usd),
             (20, 50, Some(2.5)),
-            "{concurrency} at once"
+            "{concurrency} concurrent"
         );
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_failed_is_not_made_again_with_money_that_is_not_there() {
+async fn a_failed_request_is_not_repeated_beyond_the_budget() {
     for concurrency in [1, 4, 64] {
-        let place = TempRun::new();
-        let input = place.write("in.txt", "row 1\n".repeat(200));
+        let dir = TempRun::new();
+        let input = dir.write("in.txt", "row 1\n".repeat(200));
         let model = Rows::new(1, 0);
         let calls = model.calls.clone();
-        // It is answered, which costs half a dollar, and fails then.
+        // The call is answered, which costs half a dollar, and then the row fails.
         let no = step(|_: Message, _| async { Err::<String, _>(Error::new(ErrorKindOfRow::Server, "no")) });
-        let (source, output) = (Source::open(&input, None).unwrap(), Output::File(place.path("out.jsonl")));
+        let (source, output) = (Source::open(&input, None).unwrap(), Output::File(dir.path("out.jsonl")));
         let job = BatchJob::new(source, Render::default(), chain(Model::new(model)) | no, output);
         let job = job.settings(Settings { dedupe: true, ..settings(concurrency) });
         let summary = job.costs(prices().cap(0.5, 0.5)).run().await.unwrap();
-        assert!(summary.over_budget && summary.ok == 0, "{concurrency} at once: {summary:?}");
-        assert_eq!(calls.load(Ordering::SeqCst), 1, "{concurrency} at once");
+        assert!(summary.over_budget && summary.ok == 0, "{concurrency} concurrent: {summary:?}");
+        assert_eq!(calls.load(Ordering::SeqCst), 1, "{concurrency} concurrent");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_whose_requests_fail_take_nothing_out_of_the_budget() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(20));
-    let job = job(&input, &place.path("out.jsonl"), Rows::new(1, 1)).settings(settings(4));
+async fn rows_whose_requests_fail_do_not_count_against_the_budget() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(20));
+    let job = job(&input, &dir.path("out.jsonl"), Rows::new(1, 1)).settings(settings(4));
     let summary = job.costs(prices().cap(2.75, 0.5)).run().await.unwrap();
     assert_eq!((summary.failed, summary.over_budget, summary.left), (20, false, Some(0)));
 }
 
 #[tokio::test]
-async fn under_a_cap_no_request_is_sent_twice() {
+async fn with_a_budget_no_request_is_hedged() {
     let may_hedge = step(|_: Prompt, cx: Context| async move { Ok(cx.hedges().to_string()) });
     for (cap, may) in [(Some(2.75), "false"), (None, "true")] {
         let rows = Source::from_reader("q", io::Cursor::new(text_rows(1)), None).unwrap();
@@ -491,25 +491,25 @@ async fn under_a_cap_no_request_is_sent_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_ask_nothing_take_nothing_out_of_the_budget() {
-    let place = TempRun::new();
+async fn rows_without_a_call_do_not_count_against_the_budget() {
+    let dir = TempRun::new();
     let unreadable = b"\xff\n".repeat(50);
-    let input = place.write("in.txt", [&unreadable, text_rows(5).as_bytes()].concat());
+    let input = dir.write("in.txt", [&unreadable, text_rows(5).as_bytes()].concat());
     let costs = prices().cap(2.75, 0.5);
     let summary =
-        job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(settings(4)).costs(costs).run();
+        job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(settings(4)).costs(costs).run();
     let summary = summary.await.unwrap();
     assert!(!summary.over_budget, "{summary:?}");
     assert_eq!((summary.ok, summary.failed, summary.cost_usd), (5, 50, Some(2.5)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cap_holds_over_all_runs_also_where_no_price_is_known() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(20));
+async fn a_budget_covers_all_runs_even_if_no_price_is_known() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(20));
     for _ in 0..3 {
         let unknown = Costs::new(|_, _| None).cap(1.0, 0.25);
-        let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).costs(unknown).run();
+        let run = job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).costs(unknown).run();
         let summary = run.await.unwrap();
         assert_eq!((summary.rows, summary.over_budget), (4, true));
     }
@@ -517,19 +517,19 @@ async fn a_cap_holds_over_all_runs_also_where_no_price_is_known() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_called_csv_is_written_as_csv() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", "say \"hi\", twice\nrefuse\n");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", "say \"hi\", twice\nrefuse\n");
     let source = Source::open(&input, None).unwrap();
-    BatchJob::new(source, Render::default(), every_kind(), Output::File(place.path("out.csv")))
+    BatchJob::new(source, Render::default(), every_kind(), Output::File(dir.path("out.csv")))
         .run()
         .await
         .unwrap();
-    insta::assert_snapshot!(place.read("out.csv"));
+    insta::assert_snapshot!(dir.read("out.csv"));
 }
 
-/// Parquet files, out and in again.
+/// A panic in a reader is an error of the run.
 #[tokio::test]
-async fn a_source_that_panics_ends_the_run_with_an_error_and_not_early() {
+async fn a_source_that_panics_ends_the_run_with_an_error() {
     struct Breaks(u32);
     impl std::io::Read for Breaks {
         fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -548,7 +548,7 @@ async fn a_source_that_panics_ends_the_run_with_an_error_and_not_early() {
     );
     let error = job.run().await.unwrap_err();
     assert!(
-        error.to_string().contains("rows cannot be read on")
+        error.to_string().contains("rows: cannot continue reading")
             && error.to_string().contains("the disk is a lie"),
         "{error}"
     );
@@ -567,23 +567,23 @@ mod parquet {
         let rows = Source::open(path, None).unwrap().map(|row| row.unwrap().input.unwrap());
         let object = |input: Input| match input {
             Input::Vars(vars) => Value::Object(vars.as_map().clone()),
-            other => panic!("no object: {other:?}"),
+            other => panic!("not an object: {other:?}"),
         };
         rows.map(object).collect()
     }
 
-    async fn run(place: &TempRun, input: &str, output: &str) {
-        let source = Source::open(place.path(input), None).unwrap();
-        let job = BatchJob::new(source, Render::default(), every_kind(), Output::File(place.path(output)));
+    async fn run(dir: &TempRun, input: &str, output: &str) {
+        let source = Source::open(dir.path(input), None).unwrap();
+        let job = BatchJob::new(source, Render::default(), every_kind(), Output::File(dir.path(output)));
         job.run().await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_file_called_parquet_has_the_columns_of_csv_and_is_read_again() {
-        let place = TempRun::new();
-        place.write("in.txt", "hello\nrefuse\ncall\n");
-        run(&place, "in.txt", "out.parquet").await;
-        let rows = objects(&place.path("out.parquet"));
+    async fn a_file_called_parquet_has_the_columns_of_csv_and_can_be_read() {
+        let dir = TempRun::new();
+        dir.write("in.txt", "hello\nrefuse\ncall\n");
+        run(&dir, "in.txt", "out.parquet").await;
+        let rows = objects(&dir.path("out.parquet"));
         assert_eq!(rows.len(), 3);
         assert_eq!(
             (&rows[0]["index"], &rows[0]["model"], &rows[0]["input_tokens"]),
@@ -593,50 +593,51 @@ mod parquet {
         assert!(rows[2]["tool_calls"].as_str().unwrap().contains("\"now\""));
 
         // Its columns are variables of the next run's template.
-        let source = Source::open(place.path("out.parquet"), None).unwrap();
+        let source = Source::open(dir.path("out.parquet"), None).unwrap();
         let render = Render {
             template: Some(fanweave_core::Template::parse("{{ index }} {{ model }}").unwrap()),
             system: None,
         };
-        let again = Shared::default();
-        let job = BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(again.clone())));
+        let second = Shared::default();
+        let job =
+            BatchJob::new(source, render, chain(Fake::echo()), Output::Writer(Box::new(second.clone())));
         assert_eq!(job.run().await.unwrap().rows, 3);
-        assert!(again.text().contains("2 m-1"), "{}", again.text());
+        assert!(second.text().contains("2 m-1"), "{}", second.text());
     }
 
     #[tokio::test]
     async fn many_rows_come_in_several_groups_and_stay_in_order() {
-        let place = TempRun::new();
-        place.write("in.txt", (0..25_000).map(|n| format!("row {n}\n")).collect::<String>());
-        run(&place, "in.txt", "out.parquet").await;
-        let rows = objects(&place.path("out.parquet"));
+        let dir = TempRun::new();
+        dir.write("in.txt", (0..25_000).map(|n| format!("row {n}\n")).collect::<String>());
+        run(&dir, "in.txt", "out.parquet").await;
+        let rows = objects(&dir.path("out.parquet"));
         assert_eq!(rows.len(), 25_000);
         assert!(rows.iter().enumerate().all(|(n, row)| row["index"] == n));
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_an_error_and_never_a_panic() {
-        let place = TempRun::new();
-        place.write("in.txt", "hello\nrefuse\n");
-        run(&place, "in.txt", "out.parquet").await;
-        let whole = std::fs::read(place.path("out.parquet")).unwrap();
-        let path = place.path("damaged.parquet");
-        let look = |bytes: &[u8]| {
+    async fn a_corrupt_file_is_an_error_and_never_a_panic() {
+        let dir = TempRun::new();
+        dir.write("in.txt", "hello\nrefuse\n");
+        run(&dir, "in.txt", "out.parquet").await;
+        let whole = std::fs::read(dir.path("out.parquet")).unwrap();
+        let path = dir.path("corrupt.parquet");
+        let is_rejected = |bytes: &[u8]| {
             std::fs::write(&path, bytes).unwrap();
             match Source::open(&path, None) {
                 Err(_) => true,
                 Ok(rows) => rows.take(10).any(|row| row.is_err() || row.is_ok_and(|row| row.input.is_err())),
             }
         };
-        assert!(!look(&whole));
+        assert!(!is_rejected(&whole));
         for cut in 5..whole.len() {
-            assert!(look(&whole[..cut]), "cut at {cut}");
+            assert!(is_rejected(&whole[..cut]), "cut at {cut}");
         }
         for at in 4..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x55;
-            // Some bytes are the text of a value: then nothing can be noticed.
-            look(&bytes);
+            // Some bytes are the text of a value: a change there cannot be detected.
+            is_rejected(&bytes);
         }
     }
 }

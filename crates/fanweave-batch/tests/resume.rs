@@ -1,6 +1,6 @@
-//! A run that is cut short goes on where it was, and its output is that of a run that was not.
+//! An interrupted run resumes, and its output is that of an uninterrupted one.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where it panics")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod support;
 
@@ -17,23 +17,23 @@ use proptest::prelude::*;
 use support::{Rows, TempRun, job, settings, text_rows};
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    // Paused time: delays order the rows, and cost nothing.
+    // With paused time, delays determine the order of rows but take no time.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(work)
 }
 
-/// Runs a job again and again, dropping it after each of `kills`, and then to its end.
+/// Runs a job several times, dropping it after each of `kills` milliseconds, and finally to its end.
 async fn killed(kills: &[u64], job: impl Fn() -> BatchJob<Prompt, Message>) -> Summary {
     for kill in kills {
-        // Dropping the run is what a crash is to the journal: whatever was not written is lost.
+        // For the journal, dropping the run is like a crash: everything that was not written is lost.
         let _ = tokio::time::timeout(Duration::from_millis(*kill), job().run()).await;
     }
     job().run().await.unwrap()
 }
 
 /// The output without latencies, which depend on the clock.
-fn output(place: &TempRun, name: &str) -> Vec<serde_json::Value> {
-    let rows = place.read(name);
+fn output(dir: &TempRun, name: &str) -> Vec<serde_json::Value> {
+    let rows = dir.read(name);
     let read = |line: &str| {
         let mut row: serde_json::Value = serde_json::from_str(line).unwrap();
         row["latency_ms"] = 0.into();
@@ -53,51 +53,51 @@ proptest! {
         concurrency in 1_usize..40,
         kills in prop::collection::vec(0_u64..1000, 0..4),
     ) {
-        let place = TempRun::new();
-        let input = place.write("in.txt", text_rows(rows));
-        block_on(job(&input, &place.path("whole.jsonl"), Rows::new(seed, failing)).run()).unwrap();
+        let dir = TempRun::new();
+        let input = dir.write("in.txt", text_rows(rows));
+        block_on(job(&input, &dir.path("whole.jsonl"), Rows::new(seed, failing)).run()).unwrap();
 
         let model = Rows::new(seed, failing);
         let calls = model.calls.clone();
         let start = || {
             let model = Rows { calls: calls.clone(), ..model };
-            job(&input, &place.path("killed.jsonl"), model).settings(settings(concurrency))
+            job(&input, &dir.path("killed.jsonl"), model).settings(settings(concurrency))
         };
         let summary = block_on(killed(&kills, start));
         prop_assert_eq!(summary.rows, rows);
-        prop_assert_eq!(output(&place, "killed.jsonl"), output(&place, "whole.jsonl"));
-        let most = usize::try_from(rows).unwrap() + concurrency * kills.len();
-        prop_assert!(calls.load(Ordering::SeqCst) <= most, "{} calls", calls.load(Ordering::SeqCst));
+        prop_assert_eq!(output(&dir, "killed.jsonl"), output(&dir, "whole.jsonl"));
+        let max_calls = usize::try_from(rows).unwrap() + concurrency * kills.len();
+        prop_assert!(calls.load(Ordering::SeqCst) <= max_calls, "{} calls", calls.load(Ordering::SeqCst));
     }
 }
 
 #[test]
 fn a_journal_cut_at_any_byte_resumes_to_the_same_bytes() {
     const ROWS: u64 = 4;
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(ROWS));
-    let whole = place.path("whole.jsonl");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(ROWS));
+    let whole = dir.path("whole.jsonl");
     block_on(job(&input, &whole, Rows::new(1, 3)).run()).unwrap();
-    let journal = std::fs::read(place.path("whole.jsonl.journal")).unwrap();
+    let journal = std::fs::read(dir.path("whole.jsonl.journal")).unwrap();
     let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
 
     for cut in 0..=journal.len() {
-        place.write("cut.jsonl.journal", &journal[..cut]);
+        dir.write("cut.jsonl.journal", &journal[..cut]);
         let model = Rows::new(1, 3);
         let calls = model.calls.clone();
-        let summary = block_on(job(&input, &place.path("cut.jsonl"), model).run()).unwrap();
-        assert_eq!(place.read("cut.jsonl"), place.read("whole.jsonl"), "cut at {cut}");
+        let summary = block_on(job(&input, &dir.path("cut.jsonl"), model).run()).unwrap();
+        assert_eq!(dir.read("cut.jsonl"), dir.read("whole.jsonl"), "cut at {cut}");
         let kept = lines(&journal[..cut]).saturating_sub(1);
         assert_eq!(summary.resumed, kept as u64, "cut at {cut}");
         assert_eq!(calls.load(Ordering::SeqCst), ROWS as usize - kept, "cut at {cut}");
-        // What it wrote behind the cut can be read as well.
-        let again = block_on(job(&input, &place.path("cut.jsonl"), Rows::new(1, 3)).run()).unwrap();
-        assert!(again.nothing_to_do() && again.notes.is_empty(), "cut at {cut}: {again:?}");
-        std::fs::remove_file(place.path("cut.jsonl")).unwrap();
+        // Lines written after the cut can be read as well.
+        let resumed = block_on(job(&input, &dir.path("cut.jsonl"), Rows::new(1, 3)).run()).unwrap();
+        assert!(resumed.nothing_to_do() && resumed.notes.is_empty(), "cut at {cut}: {resumed:?}");
+        std::fs::remove_file(dir.path("cut.jsonl")).unwrap();
     }
 }
 
-/// What somebody may do to the lines of a journal behind the first one.
+/// Corruption of the lines of a journal after the first one.
 #[derive(Debug, Clone)]
 enum Harm {
     Cut(usize),
@@ -146,51 +146,51 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn whatever_is_done_to_a_journal_every_row_ends_with_its_own_result(
+    fn every_row_ends_with_its_own_result_however_the_journal_is_corrupted(
         rows in 1_u64..20,
         failing in 0_u64..4,
         harms in prop::collection::vec(harm(), 0..6),
         unordered in any::<bool>(),
         retry_failed in any::<bool>(),
     ) {
-        let place = TempRun::new();
-        let input = place.write("in.txt", text_rows(rows));
-        block_on(job(&input, &place.path("out.jsonl"), Rows::new(7, failing)).run()).unwrap();
-        let whole = output(&place, "out.jsonl");
-        let journal = std::fs::read(place.path("out.jsonl.journal")).unwrap();
+        let dir = TempRun::new();
+        let input = dir.write("in.txt", text_rows(rows));
+        block_on(job(&input, &dir.path("out.jsonl"), Rows::new(7, failing)).run()).unwrap();
+        let whole = output(&dir, "out.jsonl");
+        let journal = std::fs::read(dir.path("out.jsonl.journal")).unwrap();
         let mut lines: Vec<_> = journal.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
         let first = lines.remove(0);
         lines.pop();
         harms.into_iter().for_each(|harm| do_harm(&mut lines, harm));
         lines.insert(0, first);
-        place.write("out.jsonl.journal", lines.join(&b'\n'));
+        dir.write("out.jsonl.journal", lines.join(&b'\n'));
 
         let settings = Settings { unordered, retry_failed, ..settings(4) };
         let model = Rows::new(7, failing);
-        let resumed = job(&input, &place.path("out.jsonl"), model).settings(settings).run();
+        let resumed = job(&input, &dir.path("out.jsonl"), model).settings(settings).run();
         prop_assert_eq!(block_on(resumed).unwrap().rows, rows);
-        let mut again = output(&place, "out.jsonl");
-        again.sort_by_key(|row| row["index"].as_u64());
-        prop_assert_eq!(&again, &whole);
-        // And in another form, without a call.
+        let mut resumed = output(&dir, "out.jsonl");
+        resumed.sort_by_key(|row| row["index"].as_u64());
+        prop_assert_eq!(&resumed, &whole);
+        // Also in another format, without a call.
         let model = Rows::new(7, failing);
         let calls = model.calls.clone();
-        let form = Settings { output_format: Some(OutputFormat::Csv), ..Settings::default() };
-        block_on(job(&input, &place.path("out.jsonl"), model).settings(form).run()).unwrap();
+        let csv = Settings { output_format: Some(OutputFormat::Csv), ..Settings::default() };
+        block_on(job(&input, &dir.path("out.jsonl"), model).settings(csv).run()).unwrap();
         prop_assert_eq!(calls.load(Ordering::SeqCst), 0);
-        prop_assert_eq!(place.read("out.jsonl").lines().count() as u64, rows + 1);
+        prop_assert_eq!(dir.read("out.jsonl").lines().count() as u64, rows + 1);
     }
 }
 
 #[tokio::test]
-async fn a_damaged_line_is_noted_and_its_row_runs_again() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(5));
-    let out = place.path("out.jsonl");
+async fn a_corrupt_line_is_reported_and_its_row_is_rerun() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(5));
+    let out = dir.path("out.jsonl");
     job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
-    let before = place.read("out.jsonl");
-    let journal = place.read("out.jsonl.journal");
-    place.write("out.jsonl.journal", journal.replacen("answer 2", "answer X", 1));
+    let before = dir.read("out.jsonl");
+    let journal = dir.read("out.jsonl.journal");
+    dir.write("out.jsonl.journal", journal.replacen("answer 2", "answer X", 1));
 
     let model = Rows::new(1, 0);
     let calls = model.calls.clone();
@@ -198,16 +198,16 @@ async fn a_damaged_line_is_noted_and_its_row_runs_again() {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     assert_eq!(summary.resumed, 4);
     let [note] = &summary.notes[..] else { panic!("one note: {:?}", summary.notes) };
-    assert!(note.ends_with("is damaged and was left out; its row runs again"), "{note}");
+    assert!(note.ends_with("is corrupt and was skipped; its row will be rerun"), "{note}");
     let answers = |text: &str| text.matches("answer ").count();
-    assert_eq!(answers(&place.read("out.jsonl")), answers(&before));
+    assert_eq!(answers(&dir.read("out.jsonl")), answers(&before));
 }
 
 #[tokio::test]
-async fn a_stopped_run_drains_writes_what_is_finished_and_goes_on_later() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(100));
-    let out = place.path("out.jsonl");
+async fn a_stopped_run_drains_and_writes_finished_rows_and_resumes_later() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(100));
+    let out = dir.path("out.jsonl");
     let (stop, waiting) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
     let stopped = stop.clone();
     let chain = step(move |prompt: Prompt, _| {
@@ -232,21 +232,21 @@ async fn a_stopped_run_drains_writes_what_is_finished_and_goes_on_later() {
     let summary = job().stop(stop).run().await.unwrap();
     assert!(summary.interrupted);
     assert_eq!((summary.rows, summary.left), (60, Some(40)));
-    let rows: Vec<_> = output(&place, "out.jsonl").iter().map(|row| row["index"].as_u64().unwrap()).collect();
+    let rows: Vec<_> = output(&dir, "out.jsonl").iter().map(|row| row["index"].as_u64().unwrap()).collect();
     assert_eq!(rows, (0..60).collect::<Vec<_>>());
 
     let rest = job().run().await.unwrap();
     assert_eq!((rest.rows, rest.resumed, rest.interrupted), (100, 60, false));
-    assert_eq!(output(&place, "out.jsonl").len(), 100);
+    assert_eq!(output(&dir, "out.jsonl").len(), 100);
 }
 
 #[tokio::test]
 async fn a_stopped_resume_keeps_every_finished_row_in_the_output() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(50));
-    let out = place.path("out.jsonl");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(50));
+    let out = dir.path("out.jsonl");
     job(&input, &out, Rows::new(1, 4)).run().await.unwrap();
-    let mut done = output(&place, "out.jsonl");
+    let mut done = output(&dir, "out.jsonl");
     done.retain(|row| row["error"].is_null());
     assert!(!done.is_empty() && done.len() < 50);
 
@@ -255,53 +255,53 @@ async fn a_stopped_resume_keeps_every_finished_row_in_the_output() {
     let retry = Settings { retry_failed: true, ..settings(2) };
     let summary = job(&input, &out, Rows::new(1, 4)).settings(retry).stop(stop).run().await.unwrap();
     assert!(summary.interrupted);
-    assert_eq!(output(&place, "out.jsonl"), done);
+    assert_eq!(output(&dir, "out.jsonl"), done);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_second_run_has_nothing_to_do_and_writes_the_same_bytes() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(20));
-    let out = place.path("out.jsonl");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(20));
+    let out = dir.path("out.jsonl");
     let first = job(&input, &out, Rows::new(1, 4)).run().await.unwrap();
     assert!(first.failed > 0 && !first.nothing_to_do());
-    let before = place.read("out.jsonl");
+    let before = dir.read("out.jsonl");
     std::fs::remove_file(&out).unwrap();
     let model = Rows::new(1, 4);
     let calls = model.calls.clone();
     let second = job(&input, &out, model).run().await.unwrap();
     assert!(second.nothing_to_do());
     assert_eq!(calls.load(Ordering::SeqCst), 0);
-    assert_eq!(place.read("out.jsonl"), before);
+    assert_eq!(dir.read("out.jsonl"), before);
     assert_eq!(second.failures, first.failures);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_finished_run_is_written_anew_in_another_form() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(5));
-    let out = place.path("out.jsonl");
+async fn a_finished_run_is_rewritten_in_another_format() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(5));
+    let out = dir.path("out.jsonl");
     let calls = Arc::<AtomicUsize>::default();
-    let run = |form| {
+    let run = |format| {
         let model = Rows { calls: calls.clone(), ..Rows::new(1, 0) };
-        let settings = Settings { output_format: form, ..Settings::default() };
+        let settings = Settings { output_format: format, ..Settings::default() };
         job(&input, &out, model).settings(settings).run()
     };
     run(None).await.unwrap();
-    let lines = place.read("out.jsonl");
+    let lines = dir.read("out.jsonl");
     let summary = run(Some(OutputFormat::Csv)).await.unwrap();
-    assert!(place.read("out.jsonl").starts_with("index,custom_id,answer,"), "{}", place.read("out.jsonl"));
+    assert!(dir.read("out.jsonl").starts_with("index,custom_id,answer,"), "{}", dir.read("out.jsonl"));
     assert_eq!(summary.resumed, 5);
     run(None).await.unwrap();
-    assert_eq!(place.read("out.jsonl"), lines);
-    assert_eq!(calls.load(Ordering::SeqCst), 5, "no row was called again");
+    assert_eq!(dir.read("out.jsonl"), lines);
+    assert_eq!(calls.load(Ordering::SeqCst), 5, "every row was called once");
 }
 
 #[tokio::test]
-async fn failed_rows_run_again_only_when_asked_to() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(30));
-    let out = place.path("out.jsonl");
+async fn failed_rows_are_rerun_only_with_retry_failed() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(30));
+    let out = dir.path("out.jsonl");
     let failed = job(&input, &out, Rows::new(1, 3)).run().await.unwrap().failed;
     assert!(failed > 0);
     let model = Rows::new(1, 0);
@@ -312,111 +312,111 @@ async fn failed_rows_run_again_only_when_asked_to() {
     assert_eq!(calls.load(Ordering::SeqCst) as u64, failed);
     // The last record of a row wins.
     assert!(job(&input, &out, Rows::new(1, 0)).run().await.unwrap().nothing_to_do());
-    assert_eq!(place.read("out.jsonl").matches("\"error\":null").count(), 30);
+    assert_eq!(dir.read("out.jsonl").matches("\"error\":null").count(), 30);
 }
 
 #[tokio::test]
-async fn another_model_or_input_is_refused_and_what_differs_is_named() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(3));
-    let out = place.path("out.jsonl");
+async fn another_model_or_input_is_rejected_and_the_difference_is_named() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(3));
+    let out = dir.path("out.jsonl");
     job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
 
     let other =
         [("model".to_owned(), "test/other".to_owned()), ("system".to_owned(), "Be brief.".to_owned())];
     let error = job(&input, &out, Rows::new(1, 0)).fingerprint(other.into()).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(place.hide(&error), @"out.jsonl.journal belongs to another run: model was `test/rows`, now `test/other`; system was nothing, now `Be brief.`; start over with --fresh (its answers are then lost), or write to another file");
+    insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: model was `test/rows`, now `test/other`; system was unset, now `Be brief.`; start over with --fresh (discards its answers), or choose another output");
 
-    place.write("in.txt", format!("row 9\n{}", text_rows(3)));
+    dir.write("in.txt", format!("row 9\n{}", text_rows(3)));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(place.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed since; go on with --resume-changed (rows that are still in it keep their answers), start over with --fresh (its answers are then lost), or write to another file");
+    insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed; resume with --resume-changed (rows still in the input keep their answers), start over with --fresh (discards its answers), or choose another output");
 
-    let go_on = Settings { changed_input: true, ..Settings::default() };
-    let summary = job(&input, &out, Rows::new(1, 0)).settings(go_on).run().await.unwrap();
+    let changed = Settings { changed_input: true, ..Settings::default() };
+    let summary = job(&input, &out, Rows::new(1, 0)).settings(changed).run().await.unwrap();
     assert_eq!((summary.rows, summary.resumed), (4, 3));
-    let rows = output(&place, "out.jsonl");
+    let rows = output(&dir, "out.jsonl");
     let rows: Vec<_> =
         rows.iter().map(|row| (row["index"].as_u64().unwrap(), row["answer"].as_str().unwrap())).collect();
     assert_eq!(rows, [(0, "answer 9"), (1, "answer 0"), (2, "answer 1"), (3, "answer 2")]);
 
-    // From here on the journal is that of the changed input, and a report finds its prompts there.
+    // From here on, the journal belongs to the changed input, and a report finds its prompts there.
     assert!(job(&input, &out, Rows::new(1, 0)).run().await.unwrap().nothing_to_do());
     assert_eq!(RunRecord::open(&out, 80).unwrap().input(), Some(&*input));
-    place.write("in.txt", text_rows(3));
+    dir.write("in.txt", text_rows(3));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_of_an_earlier_run_names_the_line_that_its_row_is_on_now() {
+async fn a_failure_of_a_previous_run_names_the_current_line_of_its_row() {
     for unordered in [false, true] {
-        let place = TempRun::new();
-        let out = place.path("out.jsonl");
+        let dir = TempRun::new();
+        let out = dir.path("out.jsonl");
         let rows = |first: &[u8]| [first, text_rows(2).as_bytes(), b"\xff\n"].concat();
-        job(&place.write("in.txt", rows(b"")), &out, Rows::new(1, 1)).run().await.unwrap();
+        job(&dir.write("in.txt", rows(b"")), &out, Rows::new(1, 1)).run().await.unwrap();
 
-        let input = place.write("in.txt", rows(b"row 9\n"));
-        let go_on = Settings { changed_input: true, unordered, ..Settings::default() };
-        let summary = job(&input, &out, Rows::new(1, 1)).settings(go_on).run().await.unwrap();
+        let input = dir.write("in.txt", rows(b"row 9\n"));
+        let changed = Settings { changed_input: true, unordered, ..Settings::default() };
+        let summary = job(&input, &out, Rows::new(1, 1)).settings(changed).run().await.unwrap();
         assert_eq!((summary.resumed, summary.failed), (3, 4));
-        for row in output(&place, "out.jsonl") {
+        for row in output(&dir, "out.jsonl") {
             assert_eq!(row["error"]["line"].as_u64(), row["index"].as_u64().map(|index| index + 1), "{row}");
         }
-        assert!(place.read("out.jsonl").contains("in.txt line 4: the line is not valid UTF-8"));
+        assert!(dir.read("out.jsonl").contains("in.txt line 4: the line is not valid UTF-8"));
     }
 }
 
 #[tokio::test]
 async fn equal_rows_each_have_their_own_call_and_result() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", "row 1\nrow 1\nrow 1\n");
-    let out = place.path("out.jsonl");
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", "row 1\nrow 1\nrow 1\n");
+    let out = dir.path("out.jsonl");
     job(&input, &out, Rows::new(1, 0))
         .settings(Settings { limit: Some(2), ..Settings::default() })
         .run()
         .await
         .unwrap();
-    assert_eq!(output(&place, "out.jsonl").len(), 2);
+    assert_eq!(output(&dir, "out.jsonl").len(), 2);
     let summary = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
     assert_eq!((summary.rows, summary.resumed), (3, 2));
 }
 
 #[tokio::test]
-async fn a_repeated_line_of_a_batch_fails_and_leaves_the_first_one_its_answer() {
-    let place = TempRun::new();
+async fn a_duplicate_line_of_a_batch_fails_and_the_first_one_keeps_its_answer() {
+    let dir = TempRun::new();
     let line = r#"{"custom_id":"a","body":{"messages":[{"role":"user","content":"row 1"}]}}"#;
-    let input = place.write("in.jsonl", [line, line, line].join("\n"));
-    let out = place.path("out.jsonl");
+    let input = dir.write("in.jsonl", [line, line, line].join("\n"));
+    let out = dir.path("out.jsonl");
     let first = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
     assert_eq!((first.ok, first.failed), (1, 2));
-    let before = place.read("out.jsonl");
+    let before = dir.read("out.jsonl");
     let second = job(&input, &out, Rows::new(1, 0)).run().await.unwrap();
     assert_eq!((second.ok, second.resumed), (1, 3));
-    assert_eq!(place.read("out.jsonl"), before);
+    assert_eq!(dir.read("out.jsonl"), before);
 }
 
 #[tokio::test]
-async fn fresh_forgets_no_file_that_is_not_a_journal() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(3));
-    place.write("out.jsonl.journal", "Dear diary, today I went to see the tides.\n");
+async fn fresh_does_not_overwrite_a_file_that_is_not_a_journal() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(3));
+    dir.write("out.jsonl.journal", "Dear diary, today I went to see the tides.\n");
     let fresh = Settings { fresh: true, ..Settings::default() };
-    let run = job(&input, &place.path("out.jsonl"), Rows::new(1, 0)).settings(fresh).run();
+    let run = job(&input, &dir.path("out.jsonl"), Rows::new(1, 0)).settings(fresh).run();
     let error = run.await.unwrap_err();
-    assert!(error.to_string().contains("no journal of fanweave"), "{error}");
-    assert!(place.read("out.jsonl.journal").starts_with("Dear diary"));
+    assert!(error.to_string().contains("not a fanweave journal"), "{error}");
+    assert!(dir.read("out.jsonl.journal").starts_with("Dear diary"));
 }
 
 #[tokio::test]
-async fn fresh_forgets_what_was() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(3));
-    let out = place.write("out.jsonl", "somebody's work");
+async fn fresh_overwrites_the_output_and_the_journal() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(3));
+    let out = dir.write("out.jsonl", "other work");
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Exists);
-    assert_eq!(place.read("out.jsonl"), "somebody's work");
+    assert_eq!(dir.read("out.jsonl"), "other work");
     let fresh = || Settings { fresh: true, ..Settings::default() };
     let summary = job(&input, &out, Rows::new(1, 0)).settings(fresh()).run().await.unwrap();
     assert_eq!(summary.ok, 3);
@@ -425,10 +425,10 @@ async fn fresh_forgets_what_was() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_process_is_kept_out_while_the_first_one_runs() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", text_rows(3));
-    let out = place.path("out.jsonl");
+async fn a_second_process_is_locked_out_while_the_first_one_runs() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", text_rows(3));
+    let out = dir.path("out.jsonl");
     let progress = Arc::new(Progress::default());
     let mut first = Box::pin(job(&input, &out, Rows::new(1, 0)).progress(progress.clone()).run());
     while progress.snapshot().in_flight == 0 {
@@ -440,25 +440,25 @@ async fn a_second_process_is_kept_out_while_the_first_one_runs() {
 }
 
 #[tokio::test]
-async fn rows_of_a_pipe_are_recognised_when_they_come_again() {
-    let place = TempRun::new();
+async fn rows_of_a_pipe_are_recognised_on_resume() {
+    let dir = TempRun::new();
     let run = |rows: u64| {
         let source = Source::from_reader("pipe", std::io::Cursor::new(text_rows(rows)), None).unwrap();
         let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
-        BatchJob::new(source, Render::default(), chain, Output::File(place.path("out.jsonl"))).run()
+        BatchJob::new(source, Render::default(), chain, Output::File(dir.path("out.jsonl"))).run()
     };
     run(3).await.unwrap();
     let summary = run(5).await.unwrap();
     assert_eq!((summary.rows, summary.resumed, summary.left), (5, 3, None));
     assert_eq!(
         summary.notes,
-        ["pipe is compared row by row: whether it is the input of the first run cannot be checked"]
+        ["cannot check that pipe is the same input as in the first run; rows are matched one by one"]
     );
 }
 
 #[tokio::test]
-async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_again() {
-    let place = TempRun::new();
+async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_are_rerun() {
+    let dir = TempRun::new();
     let calls = Arc::new(AtomicUsize::new(0));
     let chain = |failing: bool| {
         let calls = calls.clone();
@@ -466,66 +466,66 @@ async fn rows_from_memory_are_called_once_in_any_order_and_failed_ones_again() {
             calls.fetch_add(1, Ordering::SeqCst);
             async move {
                 if failing && n == 3 {
-                    return Err(fanweave_core::Error::new(fanweave_core::ErrorKind::Server, "on strike"));
+                    return Err(fanweave_core::Error::new(fanweave_core::ErrorKind::Server, "overloaded"));
                 }
                 Ok(vec![n, n * n])
             }
         })
-        .journal(place.path("squares.journal"))
+        .journal(dir.path("squares.journal"))
     };
-    // Equal rows are rows of their own.
+    // Equal rows are separate rows.
     let first = chain(true).batch([1_u64, 2, 3, 2]).unwrap().collect().await;
     assert_eq!((first.iter().filter(|row| row.is_ok()).count(), calls.load(Ordering::SeqCst)), (3, 4));
-    let again = chain(false).batch([2_u64, 3, 1, 4, 2]).unwrap().concurrency(2).collect().await;
-    let again: Vec<_> = again.into_iter().map(Result::unwrap).collect();
-    assert_eq!(again, [vec![2, 4], vec![3, 9], vec![1, 1], vec![4, 16], vec![2, 4]]);
+    let second = chain(false).batch([2_u64, 3, 1, 4, 2]).unwrap().concurrency(2).collect().await;
+    let second: Vec<_> = second.into_iter().map(Result::unwrap).collect();
+    assert_eq!(second, [vec![2, 4], vec![3, 9], vec![1, 1], vec![4, 16], vec![2, 4]]);
     assert_eq!(calls.load(Ordering::SeqCst), 4 + 2);
 }
 
 #[tokio::test]
 async fn a_journal_of_rows_from_memory_has_one_writer_and_one_fingerprint() {
-    let place = TempRun::new();
-    let chain = || step(|n: u64, _| async move { Ok(n) }).journal(place.path("journal"));
+    let dir = TempRun::new();
+    let chain = || step(|n: u64, _| async move { Ok(n) }).journal(dir.path("journal"));
     let first = chain().fingerprint("model", "a").batch([1_u64]).unwrap();
     let locked = chain().fingerprint("model", "a").batch([1_u64]).expect_err("it is open");
     assert_eq!(locked.kind(), ErrorKind::Locked);
     first.collect().await;
-    let other = chain().fingerprint("model", "b").batch([1_u64]).expect_err("it is another run's");
+    let other = chain().fingerprint("model", "b").batch([1_u64]).expect_err("its fingerprint differs");
     assert_eq!(other.kind(), ErrorKind::Mismatch);
     let text = step(|n: u64, _| async move { Ok(n.to_string()) });
     let rows =
-        text.journal(place.path("journal")).fingerprint("model", "a").batch([1_u64]).unwrap().collect().await;
-    assert!(rows[0].as_ref().unwrap_err().to_string().contains("a result of another type"));
+        text.journal(dir.path("journal")).fingerprint("model", "a").batch([1_u64]).unwrap().collect().await;
+    assert!(rows[0].as_ref().unwrap_err().to_string().contains("a result of a different type"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn equal_requests_are_called_once_where_that_is_asked_for() {
-    let place = TempRun::new();
-    // Row 1 comes while the first one is in flight, and long after it.
+async fn equal_requests_are_called_once_with_dedupe() {
+    let dir = TempRun::new();
+    // Row 1 occurs while the first one is in flight, and long after it.
     let mut rows = "row 1\nrow 2\nrow 1\nrow 1\n".to_owned();
     rows.push_str(&text_rows(40));
-    let input = place.write("in.txt", rows);
+    let input = dir.write("in.txt", rows);
     for concurrency in [1, 3, 64] {
-        let out = place.path(&format!("out-{concurrency}.jsonl"));
+        let out = dir.path(&format!("out-{concurrency}.jsonl"));
         let model = Rows::new(1, 0);
         let calls = model.calls.clone();
         let dedupe = Settings { dedupe: true, ..settings(concurrency) };
         let summary = job(&input, &out, model).settings(dedupe).run().await.unwrap();
-        assert_eq!((summary.ok, calls.load(Ordering::SeqCst)), (44, 40), "{concurrency} at once");
-        let answers: Vec<_> = output(&place, &format!("out-{concurrency}.jsonl"))
+        assert_eq!((summary.ok, calls.load(Ordering::SeqCst)), (44, 40), "{concurrency} concurrent");
+        let answers: Vec<_> = output(&dir, &format!("out-{concurrency}.jsonl"))
             .iter()
             .map(|row| row["answer"].as_str().unwrap().to_owned())
             .collect();
         assert_eq!(answers[..5], ["answer 1", "answer 2", "answer 1", "answer 1", "answer 0"]);
-        assert_eq!(summary.usage.output_tokens, 2 * 40, "tokens of calls that were made");
+        assert_eq!(summary.usage.output_tokens, 2 * 40, "tokens of the calls made");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_wait_for_a_cancelled_request_stay_undone_and_hold_no_place() {
-    let place = TempRun::new();
-    let input = place.write("in.txt", "row 6\nrow 6\nrow 6\n".repeat(20));
-    let out = place.path("out.jsonl");
+async fn followers_of_a_cancelled_request_have_no_result_and_hold_no_permit() {
+    let dir = TempRun::new();
+    let input = dir.write("in.txt", "row 6\nrow 6\nrow 6\n".repeat(20));
+    let out = dir.path("out.jsonl");
     let token = CancellationToken::new();
     token.cancel();
     let cancelled = fanweave_core::Context::new().with_cancellation(token);

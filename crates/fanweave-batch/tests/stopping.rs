@@ -1,6 +1,6 @@
-//! What happens to rows in flight where a run stops: by a signal, or because the provider is unavailable.
+//! Rows in flight when a run stops: by a signal, or because the provider is unavailable.
 
-#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod support;
 
@@ -14,25 +14,24 @@ use support::{TempRun, settings, text_rows};
 use tokio::sync::Barrier;
 use tokio::time::sleep;
 
-/// The number of a row `row N`.
+/// The number N of a row `row N`.
 fn number(prompt: &Prompt) -> u64 {
     prompt.last_user_text().trim_start_matches("row ").parse().unwrap()
 }
 
-fn batch(place: &TempRun, rows: u64, chain: Chain<Prompt, String>) -> BatchJob<Prompt, String> {
-    let input = place.write("in.txt", text_rows(rows));
+fn batch(dir: &TempRun, rows: u64, chain: Chain<Prompt, String>) -> BatchJob<Prompt, String> {
+    let input = dir.write("in.txt", text_rows(rows));
     let source = Source::open(&input, None).unwrap();
-    BatchJob::new(source, Render::default(), chain, Output::File(place.path("out.jsonl")))
-        .settings(settings(8))
+    BatchJob::new(source, Render::default(), chain, Output::File(dir.path("out.jsonl"))).settings(settings(8))
 }
 
-/// As a transport waits for the end of an outage: until the run winds down.
+/// Waits for the end of an outage, like a transport: until the run is draining.
 async fn hold(cx: &Context) -> Error {
     cx.emit(EventKind::Waiting(WaitReason::Outage(Error::new(ErrorKind::Server, "Bad Gateway")))).await;
     cx.draining().await
 }
 
-/// The error of a call whose provider was failing with `status` for too long.
+/// The error of a call whose provider has been failing with `cause` for too long.
 fn unavailable(cause: Error) -> Error {
     Error::new(ErrorKind::Unavailable, "the provider has been failing for 10m").with_source(cause)
 }
@@ -41,16 +40,16 @@ fn bad_gateway() -> Error {
     unavailable(Error::new(ErrorKind::Server, "Bad Gateway").with_status(502))
 }
 
-async fn all_answered(place: &TempRun, rows: u64) -> Summary {
-    batch(place, rows, step(|prompt: Prompt, _| async move { Ok(prompt.last_user_text()) }))
+async fn all_answered(dir: &TempRun, rows: u64) -> Summary {
+    batch(dir, rows, step(|prompt: Prompt, _| async move { Ok(prompt.last_user_text()) }))
         .run()
         .await
         .unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_ends_rows_that_only_wait_and_lets_requests_in_flight_end() {
-    let (place, stop, progress) = (TempRun::new(), CancellationToken::new(), Arc::new(Progress::default()));
+async fn a_stop_ends_waiting_rows_and_lets_requests_in_flight_complete() {
+    let (dir, stop, progress) = (TempRun::new(), CancellationToken::new(), Arc::new(Progress::default()));
     let (stopping, watched) = (stop.clone(), progress.clone());
     let all = Arc::new(Barrier::new(8));
     let chain = step(move |prompt: Prompt, cx: Context| {
@@ -71,26 +70,26 @@ async fn a_stop_ends_rows_that_only_wait_and_lets_requests_in_flight_end() {
             Ok("late".to_owned())
         }
     });
-    let summary = batch(&place, 100, chain).stop(stop).progress(progress).run().await.unwrap();
+    let summary = batch(&dir, 100, chain).stop(stop).progress(progress).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (4, 0, Some(96)));
     assert!(summary.interrupted && summary.unavailable.is_none());
-    let resumed = all_answered(&place, 100).await;
+    let resumed = all_answered(&dir, 100).await;
     assert_eq!((resumed.ok, resumed.resumed), (100, 4));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_starts_no_next_call_of_a_chain_row() {
-    let (place, stop) = (TempRun::new(), CancellationToken::new());
+async fn a_stop_prevents_the_next_call_of_a_row_with_several_calls() {
+    let (dir, stop) = (TempRun::new(), CancellationToken::new());
     let calls = Arc::new(AtomicUsize::new(0));
     let (counted, stopping, all) = (calls.clone(), stop.clone(), Arc::new(Barrier::new(8)));
-    // As the transport does before each request.
+    // The transport does the same before each request.
     let call = step(move |prompt: Prompt, cx: Context| {
         let (counted, stopping, all) = (counted.clone(), stopping.clone(), all.clone());
         async move {
             if cx.is_draining() {
                 return Err(cx.draining().await);
             }
-            // In the middle of the third wave: of eight rows the second call is yet to come.
+            // In the middle of the third wave, when eight rows have not made their second call.
             if counted.fetch_add(1, Ordering::SeqCst) == 23 {
                 stopping.cancel();
             }
@@ -99,16 +98,16 @@ async fn a_stop_starts_no_next_call_of_a_chain_row() {
         }
     });
     let text = step(|prompt: Prompt, _| async move { Ok(prompt.last_user_text()) });
-    let summary = batch(&place, 100, call.clone() | call | text).stop(stop).run().await.unwrap();
+    let summary = batch(&dir, 100, call.clone() | call | text).stop(stop).run().await.unwrap();
     assert_eq!(calls.load(Ordering::SeqCst), 24);
     assert_eq!((summary.ok, summary.failed, summary.left), (8, 0, Some(92)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_context_around_a_job_stops_it_as_its_token_does() {
+async fn a_draining_context_stops_a_job_like_its_token() {
     let chain = step(|_: Prompt, cx: Context| async move { Err::<String, _>(hold(&cx).await) });
-    let (place, drain) = (TempRun::new(), CancellationToken::new());
-    let run = batch(&place, 100, chain).within(Context::new().with_draining(drain.clone())).run();
+    let (dir, drain) = (TempRun::new(), CancellationToken::new());
+    let run = batch(&dir, 100, chain).within(Context::new().with_draining(drain.clone())).run();
     let stopping = async {
         sleep(Duration::from_secs(1)).await;
         drain.cancel();
@@ -118,7 +117,7 @@ async fn the_context_around_a_job_stops_it_as_its_token_does() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unavailable_provider_stops_the_run_and_its_rows_are_left() {
+async fn an_unavailable_provider_stops_the_run_without_results_for_its_rows() {
     let chain = step(|prompt: Prompt, cx: Context| async move {
         match number(&prompt) {
             row @ 0..20 => {
@@ -132,17 +131,17 @@ async fn an_unavailable_provider_stops_the_run_and_its_rows_are_left() {
             _ => Err(hold(&cx).await),
         }
     });
-    let place = TempRun::new();
-    let summary = batch(&place, 100, chain).run().await.unwrap();
+    let dir = TempRun::new();
+    let summary = batch(&dir, 100, chain).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (20, 0, Some(80)));
     let error = summary.unavailable.unwrap();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(summary.interrupted && summary.refused.is_none());
-    let resumed = all_answered(&place, 100).await;
+    let resumed = all_answered(&dir, 100).await;
     assert_eq!((resumed.ok, resumed.resumed), (100, 20));
 }
 
-/// Runs rows of which `poison` ends as unavailable because of `cause`, one at a time.
+/// Runs rows one at a time. The row `poison` is unavailable because of `cause`.
 async fn with_poison(rows: u64, poison: u64, cause: Error) -> Summary {
     let chain = step(move |prompt: Prompt, _| {
         let cause = cause.clone();
@@ -153,7 +152,7 @@ async fn with_poison(rows: u64, poison: u64, cause: Error) -> Summary {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_only_row_left_fails_with_the_answer_that_it_gets() {
+async fn the_last_remaining_row_fails_with_its_own_error() {
     let crash = Error::new(ErrorKind::Server, "crashed").with_status(500);
     let summary = with_poison(5, 4, crash.clone()).await;
     assert_eq!((summary.ok, summary.failed, summary.left), (4, 1, Some(0)));
@@ -164,8 +163,8 @@ async fn the_only_row_left_fails_with_the_answer_that_it_gets() {
     );
 
     for (rows, poison, cause, ok, why) in [
-        (5, 3, crash.clone(), 3, "another row is left"),
-        (5, 4, Error::new(ErrorKind::Connection, "connection refused"), 4, "it got no answer"),
+        (5, 3, crash.clone(), 3, "another row remains"),
+        (5, 4, Error::new(ErrorKind::Connection, "connection refused"), 4, "it got no response"),
         (1, 0, crash, 0, "no row was answered"),
     ] {
         let summary = with_poison(rows, poison, cause).await;
@@ -175,7 +174,7 @@ async fn the_only_row_left_fails_with_the_answer_that_it_gets() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_only_row_left_fails_also_where_the_others_were_answered_by_an_earlier_run() {
+async fn the_last_remaining_row_fails_also_if_a_previous_run_answered_the_others() {
     let chain = |is_down: bool| {
         step(move |prompt: Prompt, _| async move {
             match number(&prompt) {
@@ -185,45 +184,45 @@ async fn the_only_row_left_fails_also_where_the_others_were_answered_by_an_earli
             }
         })
     };
-    let place = TempRun::new();
-    let first = batch(&place, 5, chain(false)).settings(settings(1)).run().await.unwrap();
+    let dir = TempRun::new();
+    let first = batch(&dir, 5, chain(false)).settings(settings(1)).run().await.unwrap();
     assert!(first.unavailable.is_some());
     assert_eq!((first.ok, first.left), (3, Some(2)));
-    let second = batch(&place, 5, chain(true)).run().await.unwrap();
-    assert_eq!((second.ok, second.failed, second.left), (3, 0, Some(2)), "two are left");
-    // As often as somebody runs it again.
+    let second = batch(&dir, 5, chain(true)).run().await.unwrap();
+    assert_eq!((second.ok, second.failed, second.left), (3, 0, Some(2)), "two remain");
+    // The same result however often the run is repeated.
     for _ in 0..10 {
-        batch(&place, 5, chain(false)).run().await.unwrap();
+        batch(&dir, 5, chain(false)).run().await.unwrap();
     }
-    let all = batch(&place, 5, chain(false)).run().await.unwrap();
+    let all = batch(&dir, 5, chain(false)).run().await.unwrap();
     assert_eq!((all.ok, all.failed, all.left), (4, 1, Some(0)));
 }
 
-fn broken_off() -> Error {
+fn interrupted() -> Error {
     Error::new(ErrorKind::StreamIncomplete, "the stream ended early").with_partial(Message::assistant("half"))
 }
 
-/// Breaks off `breaks` times for each row, after its reader had some of the answer.
-fn breaks_off(breaks: usize) -> Chain<Prompt, String> {
-    let tries = Arc::new(std::sync::Mutex::new(std::collections::HashMap::new()));
+/// Interrupts the response of each row `times` times, after deltas were emitted.
+fn interrupts(times: usize) -> Chain<Prompt, String> {
+    let attempts = Arc::new(std::sync::Mutex::new(std::collections::HashMap::new()));
     step(move |prompt: Prompt, _| {
-        let mut tries = tries.lock().unwrap();
-        let tried = tries.entry(number(&prompt)).or_insert(0);
-        *tried += 1;
-        let is_whole = *tried > breaks;
+        let mut attempts = attempts.lock().unwrap();
+        let attempt = attempts.entry(number(&prompt)).or_insert(0);
+        *attempt += 1;
+        let is_complete = *attempt > times;
         async move {
             tokio::task::yield_now().await;
-            if is_whole { Ok("whole".to_owned()) } else { Err(broken_off()) }
+            if is_complete { Ok("complete".to_owned()) } else { Err(interrupted()) }
         }
     })
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_stream_breaks_is_put_back_three_times() {
+async fn a_row_whose_stream_is_interrupted_is_requeued_three_times() {
     for concurrency in [1, 2, 8] {
-        let run = async |breaks| {
-            let place = TempRun::new();
-            let job = batch(&place, 20, breaks_off(breaks)).settings(settings(concurrency));
+        let run = async |times| {
+            let dir = TempRun::new();
+            let job = batch(&dir, 20, interrupts(times)).settings(settings(concurrency));
             job.run().await.unwrap()
         };
         let summary = run(3).await;
@@ -235,39 +234,39 @@ async fn a_row_whose_stream_breaks_is_put_back_three_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn equal_rows_wait_for_one_that_is_put_back() {
+async fn followers_wait_for_a_requeued_row() {
     for concurrency in [1, 3, 8] {
-        let place = TempRun::new();
-        let input = place.write("in.txt", "row 1\n".repeat(10) + &text_rows(5));
+        let dir = TempRun::new();
+        let input = dir.write("in.txt", "row 1\n".repeat(10) + &text_rows(5));
         let source = Source::open(&input, None).unwrap();
-        let output = Output::File(place.path("out.jsonl"));
-        let job = BatchJob::new(source, Render::default(), breaks_off(2), output);
+        let output = Output::File(dir.path("out.jsonl"));
+        let job = BatchJob::new(source, Render::default(), interrupts(2), output);
         let dedupe = Settings { dedupe: true, ..settings(concurrency) };
         let summary = job.settings(dedupe).run().await.unwrap();
-        assert_eq!((summary.ok, summary.failed), (15, 0), "{concurrency} at once");
+        assert_eq!((summary.ok, summary.failed), (15, 0), "{concurrency} concurrent");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_whose_stream_breaks_while_the_run_stops_is_left() {
-    let (place, stop) = (TempRun::new(), CancellationToken::new());
+async fn a_row_whose_stream_is_interrupted_while_the_run_stops_has_no_result() {
+    let (dir, stop) = (TempRun::new(), CancellationToken::new());
     let stopping = stop.clone();
     let chain = step(move |_: Prompt, _| {
         stopping.cancel();
-        async { Err::<String, _>(broken_off()) }
+        async { Err::<String, _>(interrupted()) }
     });
-    let summary = batch(&place, 20, chain).stop(stop).run().await.unwrap();
+    let summary = batch(&dir, 20, chain).stop(stop).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (0, 0, Some(20)));
 }
 
-/// A provider behind an account in an outage, as the transport shows it: it fails for some rows whenever they are asked, and
-/// their failures are decided once it has answered another row since.
+/// A provider behind an account in an outage, as seen through the transport: it always fails for some rows,
+/// and their failures are final once it has answered another row since.
 #[derive(Clone)]
 struct Partial {
     fails: fn(u64) -> bool,
     answers: Arc<AtomicUsize>,
     answered: Arc<tokio::sync::Notify>,
-    /// Failures of a row before it waits for the end of the outage. 0 for an outage that is never declared.
+    /// Failures of a row before it waits for the end of the outage. 0 if the outage is never declared.
     until_held: u32,
 }
 
@@ -283,7 +282,7 @@ impl Partial {
             async move {
                 for attempt in 1.. {
                     let row = number(&prompt);
-                    // The clock stands still meanwhile, and the reader's thread has time to read.
+                    // Paused time does not advance meanwhile, so the reader's thread has time to read.
                     let read = tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(2)));
                     read.await.unwrap();
                     let answered = provider.answered.notified();
@@ -313,7 +312,7 @@ impl Partial {
                         return Err(unavailable(error));
                     }
                 }
-                unreachable!("it ends with an attempt")
+                unreachable!("the last attempt returns")
             }
         })
         .named("call")
@@ -321,16 +320,16 @@ impl Partial {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_that_the_provider_fails_for_do_not_keep_the_others_from_being_asked() {
+async fn rows_that_the_provider_fails_for_do_not_block_the_others() {
     for fails in [
         (|row| (8..16).contains(&row)) as fn(u64) -> bool,
         |row| (8..80).contains(&row),
         |row| row < 8,
         |row| row < 40,
     ] {
-        let (provider, place) = (Partial::new(fails, 1), TempRun::new());
+        let (provider, dir) = (Partial::new(fails, 1), TempRun::new());
         let began = tokio::time::Instant::now();
-        let summary = batch(&place, 200, provider.chain()).run().await.unwrap();
+        let summary = batch(&dir, 200, provider.chain()).run().await.unwrap();
         let failing = (0..200).filter(|row| fails(*row)).count() as u64;
         assert_eq!((summary.ok, summary.failed, summary.left), (200 - failing, failing, Some(0)));
         assert!(began.elapsed() < Duration::from_secs(60), "{failing} rows: {:?}", began.elapsed());
@@ -338,22 +337,22 @@ async fn rows_that_the_provider_fails_for_do_not_keep_the_others_from_being_aske
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_rows_fail_once_an_answered_one_is_answered_again() {
-    // In a declared outage, and where too few failures came for one: rows that time out.
+async fn the_last_rows_fail_once_an_answered_row_is_answered_in_a_rerun() {
+    // In a declared outage, and with too few failures for one: rows that time out.
     for until_held in [1, 0] {
-        let (provider, place) = (Partial::new(|row| row >= 80, until_held), TempRun::new());
+        let (provider, dir) = (Partial::new(|row| row >= 80, until_held), TempRun::new());
         let began = tokio::time::Instant::now();
-        let summary = batch(&place, 100, provider.chain()).run().await.unwrap();
+        let summary = batch(&dir, 100, provider.chain()).run().await.unwrap();
         assert_eq!((summary.ok, summary.failed, summary.left), (80, 20, Some(0)));
         assert!(began.elapsed() < Duration::from_secs(90), "{:?}", began.elapsed());
         let repeated = provider.answers.load(Ordering::SeqCst) - 80;
-        assert!((1..=4).contains(&repeated), "{repeated} answers were paid twice");
+        assert!((1..=4).contains(&repeated), "{repeated} answers were paid for twice");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_rows_fail_also_where_an_earlier_run_answered_the_others() {
-    let place = TempRun::new();
+async fn the_last_rows_fail_also_if_a_previous_run_answered_the_others() {
+    let dir = TempRun::new();
     let stop = CancellationToken::new();
     let stopping = stop.clone();
     let first = step(move |prompt: Prompt, cx: Context| {
@@ -366,16 +365,16 @@ async fn the_last_rows_fail_also_where_an_earlier_run_answered_the_others() {
             Ok("ok".to_owned())
         }
     });
-    let summary = batch(&place, 20, first).stop(stop).run().await.unwrap();
+    let summary = batch(&dir, 20, first).stop(stop).run().await.unwrap();
     assert_eq!((summary.ok, summary.left), (16, Some(4)));
     let provider = Partial::new(|row| row >= 16, 1);
-    let summary = batch(&place, 20, provider.chain()).run().await.unwrap();
+    let summary = batch(&dir, 20, provider.chain()).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (16, 4, Some(0)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_rows_are_left_where_answered_ones_are_not_answered_again() {
-    let (down, place) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), TempRun::new());
+async fn the_last_rows_have_no_result_if_the_rerun_of_an_answered_row_fails() {
+    let (down, dir) = (Arc::new(std::sync::atomic::AtomicBool::new(false)), TempRun::new());
     let chain = step(move |prompt: Prompt, cx: Context| {
         let down = down.clone();
         async move {
@@ -391,7 +390,7 @@ async fn the_last_rows_are_left_where_answered_ones_are_not_answered_again() {
             Err::<String, _>(unavailable(error))
         }
     });
-    let summary = batch(&place, 16, chain.named("call")).settings(settings(1)).run().await.unwrap();
+    let summary = batch(&dir, 16, chain.named("call")).settings(settings(1)).run().await.unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (15, 0, Some(1)));
     assert!(summary.unavailable.is_some());
 }

@@ -1,7 +1,7 @@
-//! Rows through a provider's batch API: every row has one result, and no part is submitted twice, wherever the run
-//! is killed.
+//! Rows through a provider's batch API: every row has one result, and no part is submitted twice, whenever
+//! the run is killed.
 
-#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod support;
 
@@ -15,25 +15,25 @@ use tokio::sync::Notify;
 
 const ROWS: u64 = 10;
 
-/// A provider in memory. It outlives the runs that talk to it.
+/// A provider in memory. It outlives the runs that use it.
 #[derive(Default)]
 struct Provider {
-    /// Requests by tag, in the order of their submission.
+    /// Requests by tag, in order of submission.
     batches: Vec<(String, Vec<(String, String)>)>,
     polls: BTreeMap<String, u32>,
-    /// Batches that it takes nothing of.
-    refused: Vec<String>,
-    /// Takes no batch with this request in it.
+    /// Batches that it rejects after submission.
+    rejected: Vec<String>,
+    /// Rejects batches with this request on submission.
     taboo: Option<String>,
-    /// Batches that it has forgotten.
+    /// Batches that it no longer has.
     gone: Vec<String>,
-    /// Batches whose results it has forgotten.
+    /// Batches whose results it no longer has.
     emptied: Vec<String>,
-    /// Nothing is found at its address, but what answers there is no batch API.
+    /// Responds 404 to everything: the base URL is not that of a batch API.
     is_elsewhere: bool,
-    /// Looks at batches and collections that fail, from now on.
+    /// Number of polls and collections that fail, from now on.
     outage: u32,
-    /// Talks with it so far.
+    /// Number of requests so far.
     steps: u64,
 }
 
@@ -43,19 +43,19 @@ impl Provider {
             return Ok(());
         }
         self.outage -= 1;
-        Err(Error::new(RowErrorKind::Server, "out of order").with_status(503))
+        Err(Error::new(RowErrorKind::Server, "unavailable").with_status(503))
     }
 }
 
 fn not_found() -> Error {
-    Error::new(RowErrorKind::NotFound, "there is no such thing").with_status(404)
+    Error::new(RowErrorKind::NotFound, "not found").with_status(404)
 }
 
-/// A connection to the provider that may hang: what a run that is killed has seen of it.
+/// A client that may hang, to observe a run killed at this point.
 #[derive(Clone, Default)]
 struct Api {
     provider: Arc<Mutex<Provider>>,
-    /// Hangs at this step, before or after it had its effect.
+    /// Hangs at this step, before or after its effect.
     hang: Option<(u64, bool)>,
     hangs: Arc<Notify>,
 }
@@ -97,7 +97,7 @@ impl BatchApi for Api {
 
     fn line(&self, id: &str, prompt: Prompt) -> Result<Vec<u8>> {
         match prompt.last_user_text() {
-            text if text == "row 7" => Err(Error::new(RowErrorKind::Input, "seven cannot be asked")),
+            text if text == "row 7" => Err(Error::new(RowErrorKind::Input, "seven is not valid")),
             text => Ok(format!("{id} {text}").into_bytes()),
         }
     }
@@ -111,7 +111,7 @@ impl BatchApi for Api {
         let requests: Vec<(String, String)> = requests;
         let submit = |provider: &mut Provider| {
             if requests.iter().any(|(_, text)| Some(text) == provider.taboo.as_ref()) {
-                return Err(Error::new(RowErrorKind::BadRequest, "one row is wrong").with_status(400));
+                return Err(Error::new(RowErrorKind::BadRequest, "one row is invalid").with_status(400));
             }
             provider.batches.push((tag, requests));
             Ok(format!("batch_{}", provider.batches.len() - 1))
@@ -138,7 +138,7 @@ impl BatchApi for Api {
             }
             let polls = provider.polls.entry(batch.to_owned()).or_default();
             *polls += 1;
-            if provider.refused.contains(&batch.to_owned()) {
+            if provider.rejected.contains(&batch.to_owned()) {
                 return Ok(BatchState::Failed("too many tokens are enqueued".to_owned()));
             }
             Ok(if *polls < 3 { BatchState::Running } else { BatchState::Ended })
@@ -153,11 +153,11 @@ impl BatchApi for Api {
             if provider.emptied.contains(&batch.to_owned()) {
                 return Err(not_found());
             }
-            // Out of order, one refused, and one of which nothing is said.
+            // In reverse order; one row is rejected, and one has no result.
             let requests = provider.batches[at].1.iter().rev().filter(|(_, text)| text != "row 2");
             let result = |(id, text): &(String, String)| {
                 let result = match text.as_str() {
-                    "row 5" => Err(Error::new(RowErrorKind::BadRequest, "five is refused").with_status(400)),
+                    "row 5" => Err(Error::new(RowErrorKind::BadRequest, "five is rejected").with_status(400)),
                     text => {
                         let mut message = Message::assistant(text.replace("row", "answer"));
                         let usage = Usage { input_tokens: 3, output_tokens: 2, ..Usage::default() };
@@ -173,24 +173,24 @@ impl BatchApi for Api {
     }
 }
 
-fn via(place: &TempRun) -> BatchJob<Prompt, Message> {
-    let input = place.write("in.txt", text_rows(ROWS));
-    job(&input, &place.path("out.jsonl"), Rows::new(1, 0))
+fn via(dir: &TempRun) -> BatchJob<Prompt, Message> {
+    let input = dir.write("in.txt", text_rows(ROWS));
+    job(&input, &dir.path("out.jsonl"), Rows::new(1, 0))
 }
 
 /// A run that is killed once it hangs.
-fn killed_when_it_hangs(place: &TempRun, api: &Api) -> Option<Summary> {
+fn killed_when_it_hangs(dir: &TempRun, api: &Api) -> Option<Summary> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         tokio::select! {
-            ended = via(place).run_via(api) => Some(ended.unwrap()),
+            ended = via(dir).run_via(api) => Some(ended.unwrap()),
             () = api.hangs.notified() => None,
         }
     })
 }
 
-fn assert_whole(place: &TempRun, case: &str) {
-    let text = place.read("out.jsonl");
+fn assert_complete(dir: &TempRun, case: &str) {
+    let text = dir.read("out.jsonl");
     let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rows.len() as u64, ROWS, "{case}");
     for (i, row) in rows.iter().enumerate() {
@@ -206,19 +206,19 @@ fn assert_whole(place: &TempRun, case: &str) {
 
 #[test]
 fn rows_go_in_parts_and_come_back_in_order_with_their_failures() {
-    let (place, api) = (TempRun::new(), Api::default());
-    let summary = killed_when_it_hangs(&place, &api).unwrap();
+    let (dir, api) = (TempRun::new(), Api::default());
+    let summary = killed_when_it_hangs(&dir, &api).unwrap();
     assert_eq!((summary.ok, summary.failed, summary.left), (7, 3, Some(0)));
     let usage = Usage { input_tokens: 21, output_tokens: 14, ..Usage::default() };
     assert_eq!(summary.usage, usage, "those of the seven answers");
-    assert_whole(&place, "undisturbed");
+    assert_complete(&dir, "undisturbed");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
     assert_eq!(parts, [4, 4, 1]);
-    assert!(killed_when_it_hangs(&place, &api).unwrap().nothing_to_do());
+    assert!(killed_when_it_hangs(&dir, &api).unwrap().nothing_to_do());
 }
 
 #[test]
-fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
+fn a_run_killed_at_any_step_resumes_and_submits_nothing_twice() {
     let undisturbed = Api::default();
     killed_when_it_hangs(&TempRun::new(), &undisturbed).unwrap();
     let steps = undisturbed.provider.lock().unwrap().steps;
@@ -226,13 +226,13 @@ fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
     for step in 0..steps {
         for after in [false, true] {
             let case = format!("killed {} step {step}", if after { "after" } else { "before" });
-            let place = TempRun::new();
+            let dir = TempRun::new();
             let api = Api { hang: Some((step, after)), ..Api::default() };
-            assert!(killed_when_it_hangs(&place, &api).is_none(), "{case}: it ended");
-            let again = Api { hang: None, ..api };
-            assert!(killed_when_it_hangs(&place, &again).is_some(), "{case}: it did not go on");
-            assert_whole(&place, &case);
-            let provider = again.provider.lock().unwrap();
+            assert!(killed_when_it_hangs(&dir, &api).is_none(), "{case}: it ended");
+            let resumed = Api { hang: None, ..api };
+            assert!(killed_when_it_hangs(&dir, &resumed).is_some(), "{case}: it did not resume");
+            assert_complete(&dir, &case);
+            let provider = resumed.provider.lock().unwrap();
             let mut asked: Vec<_> = provider.batches.iter().flat_map(|(_, part)| part).collect();
             asked.sort();
             asked.dedup();
@@ -243,58 +243,61 @@ fn a_run_killed_at_any_step_goes_on_and_submits_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_the_provider_refused_is_submitted_again_by_the_next_run() {
-    let (place, api) = (TempRun::new(), Api::default());
-    api.provider.lock().unwrap().refused.push("batch_1".to_owned());
-    let error = via(&place).run_via(&api).await.unwrap_err();
+async fn a_rejected_part_is_resubmitted_by_the_next_run() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    api.provider.lock().unwrap().rejected.push("batch_1".to_owned());
+    let error = via(&dir).run_via(&api).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Provider);
     assert!(error.to_string().contains("too many tokens are enqueued"), "{error}");
 
-    via(&place).run_via(&api).await.unwrap();
-    assert_whole(&place, "after a part was refused");
+    via(&dir).run_via(&api).await.unwrap();
+    assert_complete(&dir, "after a part was rejected");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
-    assert_eq!(parts, [4, 4, 1, 4], "only the rows of the refused part are handed over again");
+    assert_eq!(parts, [4, 4, 1, 4], "only the rows of the rejected part are resubmitted");
 }
 
-/// The indices of the rows in the output.
-fn written(place: &TempRun) -> Vec<u64> {
+/// Indices of the rows in the output.
+fn written(dir: &TempRun) -> Vec<u64> {
     let index =
         |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["index"].as_u64().unwrap();
-    place.read("out.jsonl").lines().map(index).collect()
+    dir.read("out.jsonl").lines().map(index).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_part_that_is_refused_holds_up_no_other_and_its_lines_are_named() {
-    // When it is handed over.
-    let (place, api) = (TempRun::new(), Api::default());
+async fn a_rejected_part_does_not_block_others_and_its_lines_are_named() {
+    // Rejected on submission.
+    let (dir, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().taboo = Some("row 1".to_owned());
     for run in ["first", "second"] {
-        let error = via(&place).run_via(&api).await.unwrap_err();
+        let error = via(&dir).run_via(&api).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Provider);
         let message = error.to_string();
-        assert!(message.contains("lines 1-4: ") && message.contains("one row is wrong"), "{run}: {message}");
-        assert_eq!(written(&place), [4, 5, 6, 7, 8, 9], "{run}");
+        assert!(
+            message.contains("lines 1-4: ") && message.contains("one row is invalid"),
+            "{run}: {message}"
+        );
+        assert_eq!(written(&dir), [4, 5, 6, 7, 8, 9], "{run}");
     }
     let parts =
         || -> Vec<_> { api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect() };
-    assert_eq!(parts(), [4, 1], "the others once");
+    assert_eq!(parts(), [4, 1], "the other parts once");
     api.provider.lock().unwrap().taboo = None;
-    via(&place).run_via(&api).await.unwrap();
-    assert_whole(&place, "once nothing is wrong");
+    via(&dir).run_via(&api).await.unwrap();
+    assert_complete(&dir, "once all rows are valid");
     assert_eq!(parts(), [4, 1, 4]);
 
-    // When it has been looked through.
-    let (place, api) = (TempRun::new(), Api::default());
-    api.provider.lock().unwrap().refused.push("batch_0".to_owned());
-    let message = via(&place).run_via(&api).await.unwrap_err().to_string();
+    // Rejected after submission.
+    let (dir, api) = (TempRun::new(), Api::default());
+    api.provider.lock().unwrap().rejected.push("batch_0".to_owned());
+    let message = via(&dir).run_via(&api).await.unwrap_err().to_string();
     assert!(message.contains("batch_0 with lines 1-4: too many tokens are enqueued"), "{message}");
-    assert_eq!(written(&place), [4, 5, 6, 7, 8, 9]);
+    assert_eq!(written(&dir), [4, 5, 6, 7, 8, 9]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_that_is_gone_holds_up_no_other_and_is_paid_for_again_only_when_that_is_asked_for() {
+async fn a_missing_batch_does_not_block_others_and_is_resubmitted_only_with_retry_failed() {
     for results_alone in [false, true] {
-        let (place, api) = (TempRun::new(), Api::default());
+        let (dir, api) = (TempRun::new(), Api::default());
         let gone = vec!["batch_1".to_owned()];
         {
             let mut provider = api.provider.lock().unwrap();
@@ -302,23 +305,23 @@ async fn a_batch_that_is_gone_holds_up_no_other_and_is_paid_for_again_only_when_
         }
         let submitted = || api.provider.lock().unwrap().batches.len();
         for run in 0..2 {
-            let message = via(&place).run_via(&api).await.unwrap_err().to_string();
+            let message = via(&dir).run_via(&api).await.unwrap_err().to_string();
             assert!(message.contains("batch_1 with lines 5-7, 9: "), "{run}: {message}");
             assert!(message.contains("--retry-failed"), "{run}: {message}");
-            assert_eq!((written(&place), submitted()), (vec![0, 1, 2, 3, 7, 9], 3), "{run}");
+            assert_eq!((written(&dir), submitted()), (vec![0, 1, 2, 3, 7, 9], 3), "{run}");
         }
-        let retry = || via(&place).settings(Settings { retry_failed: true, ..Settings::default() });
+        let retry = || via(&dir).settings(Settings { retry_failed: true, ..Settings::default() });
         if !results_alone {
-            // Where nothing is found at all, it is the address that is wrong.
+            // If the provider has no batches at all, the base URL is wrong.
             api.provider.lock().unwrap().is_elsewhere = true;
             assert!(retry().run_via(&api).await.is_err());
             api.provider.lock().unwrap().is_elsewhere = false;
         }
         let message = retry().run_via(&api).await.unwrap_err().to_string();
-        assert!(message.contains("let go of"), "{message}");
+        assert!(message.contains("was discarded"), "{message}");
         let before = submitted();
-        via(&place).run_via(&api).await.unwrap();
-        assert_whole(&place, "after it was let go of");
+        via(&dir).run_via(&api).await.unwrap();
+        assert_complete(&dir, "after it was discarded");
         let provider = api.provider.lock().unwrap();
         let texts: Vec<_> = provider.batches[before..].iter().flat_map(|(_, part)| part).collect();
         assert_eq!(
@@ -329,68 +332,68 @@ async fn a_batch_that_is_gone_holds_up_no_other_and_is_paid_for_again_only_when_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_that_is_out_of_reach_for_a_while_is_waited_for_and_no_longer_than_that() {
-    let (place, api) = (TempRun::new(), Api::default());
+async fn an_unreachable_provider_is_polled_for_an_hour() {
+    let (dir, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().outage = 20;
-    via(&place).run_via(&api).await.unwrap();
-    assert_whole(&place, "after an outage");
+    via(&dir).run_via(&api).await.unwrap();
+    assert_complete(&dir, "after an outage");
 
-    let (place, api) = (TempRun::new(), Api::default());
+    let (dir, api) = (TempRun::new(), Api::default());
     api.provider.lock().unwrap().outage = u32::MAX;
     let began = tokio::time::Instant::now();
-    let error = via(&place).run_via(&api).await.unwrap_err();
+    let error = via(&dir).run_via(&api).await.unwrap_err();
     assert_eq!((error.kind(), began.elapsed().as_secs() / 600), (ErrorKind::Provider, 6), "{error}");
-    assert!(error.to_string().contains("out of order"), "{error}");
-    // What was submitted is still there.
+    assert!(error.to_string().contains("unavailable"), "{error}");
+    // Submitted parts are still there.
     api.provider.lock().unwrap().outage = 0;
-    via(&place).run_via(&api).await.unwrap();
+    via(&dir).run_via(&api).await.unwrap();
     assert_eq!(api.provider.lock().unwrap().batches.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_throws_away_nothing_that_was_submitted_without_it() {
-    let (place, api) = (TempRun::new(), Api::default());
-    // Three parts are submitted, and nothing is heard of them.
+async fn a_limit_discards_nothing_that_was_submitted_without_it() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    // Three parts are submitted, and the run is killed before it polls.
     let hangs = Api { hang: Some((3, false)), ..api.clone() };
     tokio::select! {
-        _ = via(&place).run_via(&hangs) => panic!("it ended"),
+        _ = via(&dir).run_via(&hangs) => panic!("it ended"),
         () = hangs.hangs.notified() => {}
     }
     let few = Settings { limit: Some(2), ..Settings::default() };
-    let summary = via(&place).settings(few).run_via(&api).await.unwrap();
+    let summary = via(&dir).settings(few).run_via(&api).await.unwrap();
     assert_eq!((summary.ok, summary.left), (2, Some(0)));
 
-    via(&place).run_via(&api).await.unwrap();
-    assert_whole(&place, "after a run of two rows");
+    via(&dir).run_via(&api).await.unwrap();
+    assert_complete(&dir, "after a run of two rows");
     let parts: Vec<_> = api.provider.lock().unwrap().batches.iter().map(|(_, part)| part.len()).collect();
     assert_eq!(parts, [4, 4, 1], "no row was submitted twice");
 }
 
 #[tokio::test(start_paused = true)]
-async fn failed_rows_are_submitted_again_when_asked_to() {
-    let (place, api) = (TempRun::new(), Api::default());
-    via(&place).run_via(&api).await.unwrap();
+async fn failed_rows_are_resubmitted_with_retry_failed() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    via(&dir).run_via(&api).await.unwrap();
     let retry = Settings { retry_failed: true, ..Settings::default() };
-    let summary = via(&place).settings(retry).run_via(&api).await.unwrap();
+    let summary = via(&dir).settings(retry).run_via(&api).await.unwrap();
     assert_eq!((summary.resumed, summary.ok, summary.failed), (7, 7, 3));
     assert_eq!(api.provider.lock().unwrap().batches.last().unwrap().1.len(), 2);
 }
 
 #[tokio::test]
-async fn what_a_batch_api_cannot_keep_is_refused_before_anything_is_submitted() {
-    let (place, api) = (TempRun::new(), Api::default());
-    let dedupe = via(&place).settings(Settings { dedupe: true, ..Settings::default() });
-    let capped = via(&place).costs(fanweave_batch::Costs::default().cap(1.0, 0.01));
-    for (job, says) in [(dedupe, "equal requests"), (capped, "a cap")] {
+async fn dedupe_and_budgets_are_rejected_before_anything_is_submitted() {
+    let (dir, api) = (TempRun::new(), Api::default());
+    let dedupe = via(&dir).settings(Settings { dedupe: true, ..Settings::default() });
+    let capped = via(&dir).costs(fanweave_batch::Costs::default().cap(1.0, 0.01));
+    for (job, says) in [(dedupe, "duplicate requests"), (capped, "a budget")] {
         let error = job.run_via(&api).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Usage);
         assert!(error.to_string().contains(says), "{error}");
     }
-    assert!(api.provider.lock().unwrap().batches.is_empty() && !place.path("out.jsonl.journal").exists());
+    assert!(api.provider.lock().unwrap().batches.is_empty() && !dir.path("out.jsonl.journal").exists());
 }
 
 #[tokio::test]
-async fn standard_output_cannot_remember_what_was_submitted() {
+async fn a_batch_api_needs_an_output_file() {
     let source = fanweave_batch::Source::from_reader("rows", "row 1".as_bytes(), None).unwrap();
     let chain = fanweave_core::chain(fanweave_core::Model::new(Rows::new(1, 0)));
     let output = fanweave_batch::Output::Writer(Box::new(std::io::sink()));

@@ -1,4 +1,4 @@
-//! The command line, as clap reads it.
+//! Command-line arguments.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -9,17 +9,17 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::sim::SimArgs;
 
-/// Many LLM calls at once: as fast as the account allows, nothing lost.
+/// Run many LLM calls concurrently, as fast as your rate limits allow, without losing results.
 #[derive(Debug, Parser)]
 #[command(name = "fanweave", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Try it without a key:\n  \
+#[command(after_help = "Try it without an API key:\n  \
     fanweave ask --model sim/writer \"Write a haiku about tides.\"\n  \
     fanweave batch questions.jsonl -o answers.jsonl --model sim/writer")]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
 
-    /// When to colour messages
+    /// When to use colour
     #[arg(long, value_enum, default_value_t, global = true, value_name = "WHEN")]
     pub(crate) color: Color,
 }
@@ -42,7 +42,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
 pub(crate) enum Color {
-    /// On a terminal, unless NO_COLOR is set; elsewhere where FORCE_COLOR is
+    /// On a terminal unless NO_COLOR is set; elsewhere only if FORCE_COLOR is set
     #[default]
     Auto,
     Always,
@@ -50,24 +50,24 @@ pub(crate) enum Color {
 }
 
 impl Color {
-    /// What the words of the command line say, before it is known whether they can be read: clap colours what it says of
-    /// them.
+    /// Value of `--color` in the raw arguments. Needed before parsing, because clap colours its own error
+    /// messages.
     pub(crate) fn from_raw_args() -> Self {
-        let words: Vec<String> = std::env::args_os().filter_map(|word| word.into_string().ok()).collect();
-        let after = |i: usize| match words[i].strip_prefix("--color")? {
-            "" => words.get(i + 1).map(String::as_str),
+        let args: Vec<String> = std::env::args_os().filter_map(|arg| arg.into_string().ok()).collect();
+        let value_at = |i: usize| match args[i].strip_prefix("--color")? {
+            "" => args.get(i + 1).map(String::as_str),
             rest => rest.strip_prefix('='),
         };
-        let said = (0..words.len()).find_map(after);
-        said.and_then(|when| Self::from_str(when, false).ok()).unwrap_or_default()
+        let value = (0..args.len()).find_map(value_at);
+        value.and_then(|when| Self::from_str(when, false).ok()).unwrap_or_default()
     }
 
     pub(crate) fn apply(self) {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-        // 0 is no, as in most programs that know it.
+        // `FORCE_COLOR=0` disables it, as in most programs.
         let is_forced = set("FORCE_COLOR").is_some_and(|value| value != "0");
         let choice = match self {
-            // As `NO_COLOR`, it counts where it is not empty; of the two the one that asks for less wins.
+            // An empty variable counts as unset. `NO_COLOR` wins over `FORCE_COLOR`.
             Color::Auto if is_forced && set("NO_COLOR").is_none() => anstream::ColorChoice::Always,
             Color::Auto => return,
             Color::Always => anstream::ColorChoice::Always,
@@ -77,15 +77,17 @@ impl Color {
     }
 }
 
-/// Answer every row of a file, many at once
+/// Run a prompt for every row of a file
 ///
-/// Rows are JSON lines (each object's fields fill the template, or it has a `prompt` or `messages`), the
-/// requests of an OpenAI batch file, CSV with a header line, or plain text with a prompt a line. Answers are
-/// written as JSON lines in the order of the input, one for each row; a row that fails says why and leaves
-/// the others alone.
+/// The input is JSON lines, CSV with a header, Parquet, plain text with one prompt per line, or an OpenAI
+/// batch file. The fields of a row fill the prompt template; without a template, each row needs a `prompt` or
+/// `messages` field.
 ///
-/// Finished rows are kept in OUTPUT.journal as they finish: the same command, run again after Ctrl-C or a
-/// crash, calls only what is missing.
+/// The output has one line per row, in input order. A failed row has an `error` and does not affect other
+/// rows.
+///
+/// Finished rows are recorded in OUTPUT.journal. To resume after Ctrl-C or a crash, rerun the same command:
+/// only the remaining rows are called.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -95,46 +97,52 @@ Examples:
   cat topics.txt | fanweave batch - -o - --model sim/writer --prompt 'Title: {{ input }}'
 
 Exit codes:
-  0  every row was answered        3  some rows failed
-  1  the work could not be done    4  --fail-if-done: all rows had a result before
-  2  wrong usage, nothing called   5  stopped; the same command resumes
+  0    All rows succeeded
+  1    The run failed
+  2    Invalid arguments, file or setting; no calls were made
+  3    Some rows failed
+  4    All rows already had a result (with --fail-if-done)
+  5    Stopped early; rerun the same command to resume
+  130  Interrupted by a second signal
 
-While it runs, the key t or SIGUSR1 lists what is in flight and for how long.
+Press t during a run, or send SIGUSR1, to list the rows in flight.
 
-Several models: --model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 gives the first one three rows of four.")]
+To distribute rows over several models, list them with weights: with
+--model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 the first model gets three of four rows.")]
 pub(crate) struct BatchArgs {
-    /// File of rows, or - for stdin
+    /// Input file, or - for stdin
     pub(crate) input: PathBuf,
 
-    /// File for the answers, or - for stdout
+    /// Output file, or - for stdout
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// Template of the prompt; {{ name }} is the row's field of that name, and {{ input }} a line of text. @FILE is one in a
-    /// file, and @@ begins a text with one @
+    /// Prompt template. {{ name }} inserts the field `name` of the row, and {{ input }} a line of plain text.
+    /// @FILE reads the template from a file; use @@ to start with a literal @
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) prompt: Option<String>,
 
-    /// System message, a template too, or @FILE that holds one
+    /// Template of the system message, or @FILE to read it from a file
     #[arg(short, long, value_name = "TEMPLATE|@FILE", help_heading = "Prompt")]
     pub(crate) system: Option<String>,
 
-    /// Most rows in flight at once [default: 64]
+    /// Maximum rows in flight [default: 64]
     #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
-    /// What the input is: openai, jsonl, csv, parquet or text [default: found out]
+    /// Input format: openai, jsonl, csv, parquet or text [default: auto-detected]
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
     pub(crate) input_format: Option<String>,
 
-    /// What the output is: openai, jsonl, csv or parquet [default: by the output's name and the input]
+    /// Output format: openai, jsonl, csv or parquet [default: from the output's extension, else the input
+    /// format]
     #[arg(long, value_name = "FORMAT", help_heading = "Rows")]
     pub(crate) output_format: Option<String>,
 
-    /// Write answers as they finish instead of in input order
+    /// Write rows as they finish instead of in input order
     #[arg(long, help_heading = "Rows")]
     pub(crate) unordered: bool,
 
@@ -142,105 +150,108 @@ pub(crate) struct BatchArgs {
     #[arg(long, help_heading = "Rows")]
     pub(crate) strict: bool,
 
-    /// Call rows again that failed in an earlier run; with --via batch-api, also those of a batch that the provider no longer
-    /// has
+    /// Retry rows that failed in an earlier run. With --via batch-api, also resubmit rows of batches that the
+    /// provider no longer has
     #[arg(long, help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 
-    /// Call equal requests once: rows that ask the same share one answer
+    /// Send identical requests once and share the answer between the rows
     #[arg(long, help_heading = "Rows")]
     pub(crate) dedupe: bool,
 
-    /// Call all rows, even if the first ones are all refused for the same reason. Otherwise the run stops then, and its rows
-    /// are left
+    /// Continue even if the first rows are all rejected for the same reason. By default, the run stops in
+    /// that case
     #[arg(long, help_heading = "Rows")]
     pub(crate) keep_going: bool,
 
-    /// Never send a late row a second time. Otherwise at most one call in twenty is, when no other row waits
+    /// Disable hedged requests. By default, once no more rows are queued, a second request is sent for slow
+    /// rows, for at most 5% of calls
     #[arg(long, help_heading = "Rows")]
     pub(crate) no_hedging: bool,
 
-    /// Go on although the input has changed: rows that are still in it keep their answers
+    /// Resume even if the input file has changed; unchanged rows keep their answers
     #[arg(long, conflicts_with = "fresh", help_heading = "Rows")]
     pub(crate) resume_changed: bool,
 
-    /// Start over: forget the journal and replace the output of an earlier run
+    /// Start from scratch: discard the journal and overwrite the output
     #[arg(long, help_heading = "Rows")]
     pub(crate) fresh: bool,
 
-    /// End with exit code 4 if every row had a result before the run
+    /// Exit with code 4 if all rows already have a result
     #[arg(long, help_heading = "Rows")]
     pub(crate) fail_if_done: bool,
 
-    /// Call this model where the one before it fails. May be given several times
+    /// Fallback model, called when the previous one fails. Can be repeated
     #[arg(long, value_name = "MODEL", help_heading = "Model")]
     pub(crate) fallback_model: Vec<String>,
 
-    /// Wait for a model whose provider is failing, instead of calling the other models and keys meanwhile
+    /// Wait for a failing provider to recover instead of calling the other models and keys
     #[arg(long, help_heading = "Model")]
     pub(crate) no_fallback_on_outage: bool,
 
-    /// Environment variable that holds a key. Given several times, rows are spread over the keys, and each key has
-    /// limits of its own. One that is refused for good leaves its rows to the others
+    /// Environment variable that holds an API key. Can be repeated to distribute the rows over several keys,
+    /// each with its own rate limits. A key that is rejected is disabled, and its rows use the remaining keys
     #[arg(long, value_name = "NAME", help_heading = "Model")]
     pub(crate) key_env: Vec<String>,
 
-    /// How rows reach the provider: a call each, or by the file through its batch API, which takes up to a day and
-    /// costs half. What is about single calls is refused there: --concurrency, --max-in-flight, --tpm, --cache, --dedupe,
-    /// --keep-going, --no-hedging, --budget-usd, --fallback-model and a second key
+    /// Send one request per row, or submit all rows to the provider's batch API, which takes up to 24 hours
+    /// and costs half as much. Flags for single requests cannot be used with batch-api: --concurrency,
+    /// --max-in-flight, --tpm, --cache, --dedupe, --keep-going, --no-hedging, --no-fallback-on-outage,
+    /// --budget-usd, --fallback-model and more than one --key-env
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 
-    /// Call nothing: show the first prompts, and what all of them may take and cost. Needs no key
+    /// Make no calls: show the first prompts and estimate time, tokens and cost. Needs no API key
     #[arg(long, conflicts_with = "json", help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
-    /// Most US dollars for all rows, earlier runs of the same output included: no row starts that might cross it
+    /// Budget in US dollars for all rows, including earlier runs of this output. No row is started that could
+    /// exceed it
     #[arg(long, value_name = "USD", value_parser = dollars, help_heading = "Cost")]
     pub(crate) budget_usd: Option<f64>,
 
-    /// Prices of models, in place of those built in
+    /// File with model prices, used instead of the built-in ones
     #[arg(long, value_name = "FILE", help_heading = "Cost")]
     pub(crate) prices: Option<PathBuf>,
 
-    /// What to show while it runs
+    /// Progress display
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Progress")]
     pub(crate) show_progress: ShowProgress,
 
-    /// Show nothing but errors
+    /// Only print errors
     #[arg(short, long, help_heading = "Progress")]
     pub(crate) quiet: bool,
 
-    /// Print the summary as a JSON object on stdout
+    /// Print the summary as JSON to stdout
     #[arg(long, help_heading = "Progress")]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Via {
-    /// A call for each row
+    /// One request per row
     #[default]
     Calls,
-    /// The provider's batch API: OpenAI's /v1/batches or Anthropic's /v1/messages/batches
+    /// The provider's batch API (/v1/batches of OpenAI, /v1/messages/batches of Anthropic)
     BatchApi,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ShowProgress {
-    /// A panel on a terminal, lines elsewhere
+    /// A panel on a terminal, otherwise lines
     #[default]
     Auto,
-    /// The panel
+    /// A panel that is updated in place
     Bar,
     /// A line every 10 seconds
     Counter,
-    /// Nothing but the summary
+    /// Only the summary
     None,
 }
 
-/// Ask one question and print the answer as it arrives
+/// Ask a question and stream the answer
 ///
-/// What stands on the command line and what comes on stdin make the prompt, in that order.
+/// The prompt is the arguments followed by standard input.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -248,42 +259,42 @@ Examples:
   git diff | fanweave ask --model openai/gpt-5-mini \"Write a commit message for this change.\"
   fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
 pub(crate) struct AskArgs {
-    /// The question
+    /// The prompt
     #[arg(value_name = "PROMPT")]
     pub(crate) prompt: Vec<String>,
 
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// System message, or @FILE that holds one; @@ begins a text with one @
+    /// System message, or @FILE to read it from a file; use @@ to start with a literal @
     #[arg(short, long, value_name = "TEXT|@FILE")]
     pub(crate) system: Option<String>,
 
-    /// Print one JSON object with answer, usage and finish reason when the answer is complete
+    /// Print a JSON object with answer, usage and finish reason once the answer is complete
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Do not note the calls in the history that `fanweave logs` shows
+    /// Do not record the calls in the history (`fanweave logs`)
     #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
     pub(crate) no_log: bool,
 
-    /// Answer from the documents of a store that `fanweave index` has made, and say where the answer comes from
+    /// Answer from the documents in this store (see `fanweave index`), and name the sources
     #[arg(long, value_name = "FILE", conflicts_with = "system", help_heading = "Documents")]
     pub(crate) docs: Option<PathBuf>,
 
-    /// Most pieces of documents to answer from
+    /// Maximum document chunks to retrieve
     #[arg(long, value_name = "N", default_value = "4", requires = "docs", help_heading = "Documents")]
     pub(crate) top: NonZeroUsize,
 
-    /// A server that speaks the OpenAI dialect, for the embedding model of the store
+    /// Base URL of an OpenAI-compatible server for the store's embedding model
     #[arg(long, value_name = "URL", requires = "docs", help_heading = "Documents")]
     pub(crate) embeddings_url: Option<String>,
 }
 
-/// Put documents into a store that questions can be answered from
+/// Index documents for retrieval
 ///
-/// Text, Markdown, CSV and JSON, from files and folders. Each document is split into pieces, and each piece embedded. A
-/// document that is in the store already is replaced.
+/// Reads text, Markdown, CSV and JSON from files and folders. Each document is split into chunks, and each
+/// chunk is embedded. A document that is already in the store is replaced.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -291,39 +302,40 @@ Examples:
   fanweave index report.md facts.csv --store facts.db --embeddings openai/text-embedding-3-small
   fanweave ask --docs notes.db --model openai/gpt-5-mini \"When do tides turn?\"")]
 pub(crate) struct IndexArgs {
-    /// Files and folders
+    /// Files and folders to index
     #[arg(value_name = "DOCS", required = true)]
     pub(crate) docs: Vec<PathBuf>,
 
-    /// The store: a file, made where there is none
+    /// Path of the store; created if it does not exist
     #[arg(short, long, value_name = "FILE")]
     pub(crate) store: PathBuf,
 
-    /// The embedding model: provider/model, or sim/words, which needs no key and finds texts by their words alone
+    /// Embedding model as provider/model, or sim/words, which needs no API key and only matches words
     #[arg(short, long, env = "FANWEAVE_EMBEDDINGS", value_name = "MODEL", default_value = "sim/words")]
     pub(crate) embeddings: String,
 
-    /// A server that speaks the OpenAI dialect, for the embedding model
+    /// Base URL of an OpenAI-compatible server for the embedding model
     #[arg(long, value_name = "URL")]
     pub(crate) embeddings_url: Option<String>,
 
-    /// Most tokens of a piece, of four bytes each
+    /// Maximum chunk size in tokens (estimated at 4 bytes each)
     #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize)]
     pub(crate) tokens: NonZeroUsize,
 
-    /// Print what was indexed as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Show nothing but errors
+    /// Only print errors
     #[arg(short, long)]
     pub(crate) quiet: bool,
 }
 
-/// Run a chain of calls that a file describes
+/// Run a chain defined in a file
 ///
-/// The file is YAML, or TOML where its name ends so: steps with prompts, the variables between them, and which step goes
-/// over the items of another. It is checked before anything is called. The answer is printed as it arrives.
+/// A chain file is YAML, or TOML if its name ends in .toml. It defines steps with prompts, the variables
+/// passed between them, and steps that run once per item of another step's output. The file is checked before
+/// any call is made. The output is streamed.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -333,90 +345,93 @@ Examples:
   fanweave run examples/article.yaml --model openai/gpt-5-mini --rows examples/topics.txt --dry-run
   fanweave run examples/article.yaml --model sim/writer --rows examples/topics.txt -o articles.jsonl
 
-A row of --rows fills the inputs of its names; a line of text fills the only input, or the one called `input`.
-Exit codes with --rows are those of `fanweave batch`.",
-    // Rows need somewhere to go, unless nothing is called.
+With --rows, the fields of a row set the inputs of the same name. A line of plain text sets the only
+input, or the one named `input`. The exit codes are those of `fanweave batch`.",
+    // Rows need an output, unless it is a dry run.
     group = ArgGroup::new("ends").args(["output", "dry_run"]).multiple(true))]
 pub(crate) struct RunArgs {
-    /// The chain file
+    /// Chain file
     pub(crate) file: PathBuf,
 
-    /// Sets an input of the chain; @FILE is the text of a file, and @@ begins a text with one @
+    /// Set an input of the chain. @FILE reads the value from a file; use @@ to start with a literal @
     #[arg(long, value_name = "NAME=VALUE|NAME=@FILE")]
     pub(crate) set: Vec<String>,
 
     #[command(flatten)]
     pub(crate) model: ModelArgs,
 
-    /// Check the file and call nothing
+    /// Check the chain file without making calls
     #[arg(long, conflicts_with_all = ["graph", "rows", "json"])]
     pub(crate) check: bool,
 
-    /// Draw the chain and call nothing [possible values: tree, mermaid]
+    /// Print a diagram of the chain without making calls [possible values: tree, mermaid]
     #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "tree", value_parser = ["tree", "mermaid"], hide_possible_values = true, conflicts_with_all = ["rows", "json"])]
     pub(crate) graph: Option<String>,
 
-    /// Print the output as JSON when it is complete; with --rows, the summary
+    /// Print the output as JSON once it is complete; with --rows, print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Do not note the calls in the history that `fanweave logs` shows. Those of --rows are in their journal alone
+    /// Do not record the calls in the history (`fanweave logs`). Calls of --rows are only recorded in the
+    /// journal
     #[arg(long, env = "FANWEAVE_NO_LOG", value_parser = FalseyValueParser::new())]
     pub(crate) no_log: bool,
 
-    /// Run the chain for every row of this file, or of stdin where it is -: its fields are inputs, and texts among them are
-    /// read as those of --set
+    /// Run the chain for every row of this file, or of stdin if it is -. The fields of a row set the inputs
+    /// of the same name; strings are parsed like the values of --set
     #[arg(long, value_name = "FILE", requires = "ends", help_heading = "Rows")]
     pub(crate) rows: Option<PathBuf>,
 
-    /// File for the outputs of all rows, or - for stdout
+    /// Output file for all rows, or - for stdout
     #[arg(short, long, value_name = "FILE", requires = "rows", help_heading = "Rows")]
     pub(crate) output: Option<PathBuf>,
 
-    /// Most rows in flight at once, and most calls of all of them or of the one run [default: that of the file, or 64 rows]
+    /// Maximum rows in flight, and maximum concurrent calls in total (also without --rows) [default: the
+    /// chain file's limit, or 64 rows]
     #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
-    /// What the rows are: jsonl, csv, parquet or text [default: found out]
+    /// Format of --rows: jsonl, csv, parquet or text [default: auto-detected]
     #[arg(long, value_name = "FORMAT", requires = "rows", help_heading = "Rows")]
     pub(crate) input_format: Option<String>,
 
-    /// Run rows again that failed in an earlier run
+    /// Retry rows that failed in an earlier run
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) retry_failed: bool,
 
-    /// Call all rows, even if the first ones are all refused for the same reason. Otherwise the run stops then, and its rows
-    /// are left
+    /// Continue even if the first rows are all rejected for the same reason. By default, the run stops in
+    /// that case
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) keep_going: bool,
 
-    /// Never send a late row a second time. Otherwise at most one call in twenty is, when no other row waits
+    /// Disable hedged requests. By default, once no more rows are queued, a second request is sent for slow
+    /// rows, for at most 5% of calls
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) no_hedging: bool,
 
-    /// Start over: forget the journal and replace the output of an earlier run
+    /// Start from scratch: discard the journal and overwrite the output
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) fresh: bool,
 
-    /// End with exit code 4 if every row had a result before the run
+    /// Exit with code 4 if all rows already have a result
     #[arg(long, requires = "rows", help_heading = "Rows")]
     pub(crate) fail_if_done: bool,
 
-    /// Call nothing: show what the first run would ask, and what all of them may take and cost, with a simulated model in
-    /// place of each. Needs no key
+    /// Make no calls: run the chain with simulated models, show the prompts of the first run and estimate
+    /// time, tokens and cost. Needs no API key
     #[arg(long, conflicts_with_all = ["check", "graph", "json"], help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
-    /// Most US dollars for all calls, those of all rows and of earlier runs of the same output included [default: that of
-    /// the file, or none]
+    /// Budget in US dollars for all calls, including all rows and earlier runs of this output [default: the
+    /// chain file's budget, or none]
     #[arg(long, value_name = "USD", value_parser = dollars, help_heading = "Cost")]
     pub(crate) budget_usd: Option<f64>,
 
-    /// Prices of models, in place of those built in
+    /// File with model prices, used instead of the built-in ones
     #[arg(long, value_name = "FILE", help_heading = "Cost")]
     pub(crate) prices: Option<PathBuf>,
 
-    /// What to show while it runs
+    /// Progress display
     #[arg(
         long,
         value_enum,
@@ -427,47 +442,50 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) show_progress: ShowProgress,
 
-    /// Show nothing but errors
+    /// Only print errors
     #[arg(short, long, help_heading = "Progress")]
     pub(crate) quiet: bool,
 }
 
-/// Show what a run did with its time and money
+/// Show the time, cost and failures of a run
 ///
-/// Reads the journal of an output, also while the run goes on: figures on standard output, a page to look at, or a trace.
+/// Reads the journal of the run, also while it is still in progress. Prints a summary by default; --html and
+/// --chrome-trace write a report or a trace instead.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave report answers.jsonl\n  \
     fanweave report answers.jsonl --html report.html --input questions.jsonl\n  \
     fanweave report answers.jsonl --chrome-trace trace.json   # for ui.perfetto.dev")]
 pub(crate) struct ReportArgs {
-    /// The output of `fanweave batch` or `fanweave run --rows`, or its journal
+    /// Output of `fanweave batch` or `fanweave run --rows`, or its journal
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
 
-    /// Write one page that needs nothing else: figures, calls over time, latencies, failures, all rows. To stdout where it
-    /// is -
+    /// Write a self-contained HTML report: summary, timeline, latencies, failures and all rows. `-` writes to
+    /// stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 
-    /// Write a trace for Perfetto or chrome://tracing
+    /// Write a trace for Perfetto or chrome://tracing. `-` writes to stdout
     #[arg(long, value_name = "FILE")]
     pub(crate) chrome_trace: Option<PathBuf>,
 
-    /// The input of the run, for the prompts beside the answers of the page [default: where it was, if it has not changed]
+    /// Input file of the run, to show prompts in the HTML report [default: the original input, if unchanged]
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
 
-    /// Print the figures as JSON
+    /// Print the summary as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// Show the calls that `fanweave ask` and `fanweave run` have made
+/// Show past calls of `fanweave ask` and `fanweave run`
 ///
-/// The latest ten, the last one first. They are noted in a file that only you may read, which keeps the latest 256 MiB; those
-/// of `fanweave batch` and of --rows are in their journals instead: see `fanweave report`. --no-log, FANWEAVE_NO_LOG=1 or
-/// `log = false` in a file of settings turn it off.
+/// Lists the latest ten calls, newest first. The history is a file that only you can read; it keeps the
+/// latest 256 MiB. Calls of `fanweave batch` and `fanweave run --rows` are recorded in journals instead: see
+/// `fanweave report`.
+///
+/// To disable the history, use --no-log, FANWEAVE_NO_LOG=1 or `log = false` in a configuration file.
 #[derive(Debug, Clone, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 #[command(after_help = "Examples:\n  \
@@ -485,30 +503,30 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogsList {
-    /// Most calls
+    /// Maximum number of calls
     #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one_u32)]
     pub(crate) limit: NonZeroU32,
 
-    /// Only calls with this text in prompt, answer or error
+    /// Only calls with this text in the prompt, answer or error
     #[arg(short, long, value_name = "TEXT")]
     pub(crate) search: Option<String>,
 
-    /// Only calls of models with this in their name
+    /// Only calls of models whose name contains this
     #[arg(short, long, value_name = "PART")]
     pub(crate) model: Option<String>,
 
-    /// Only calls that failed
+    /// Only failed calls
     #[arg(long)]
     pub(crate) failed: bool,
 
-    /// Print a JSON object for each call, whole
+    /// Print each call in full, as one JSON object per line
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum LogsCommand {
-    /// Print a call whole: the last one, or that of this number
+    /// Print one call in full: the latest, or the one with this number
     Show {
         #[arg(value_name = "NUMBER")]
         id: Option<i64>,
@@ -516,35 +534,35 @@ pub(crate) enum LogsCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print where the history is kept
+    /// Print the path of the history
     Path,
-    /// Forget calls
+    /// Delete calls from the history
     #[command(group = clap::ArgGroup::new("which").required(true))]
     Forget {
-        /// Those that are older than this, as in 30d
+        /// Delete calls older than this, such as 30d
         #[arg(long, value_name = "AGE", value_parser = duration, group = "which")]
         older_than: Option<Duration>,
-        /// All of them
+        /// Delete all calls
         #[arg(long, group = "which")]
         all: bool,
     },
 }
 
-/// List models with their prices, and the providers that there are
+/// List models, their prices, and providers
 ///
-/// Prices are US dollars for a million tokens, of the date that is shown. Any model of a provider can be called, whether it is
-/// listed or not.
+/// Prices are in US dollars per million tokens, as of the date shown. Models that are not listed can be
+/// called as well.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave models\n  \
     fanweave models gpt-5\n  \
     fanweave models --json")]
 pub(crate) struct ModelsArgs {
-    /// Only those whose name contains this
+    /// Only models and providers whose name contains this
     #[arg(value_name = "PART")]
     pub(crate) part: Option<String>,
 
-    /// Prices of models, in place of those built in
+    /// File with model prices, used instead of the built-in ones
     #[arg(long, value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,
 
@@ -553,9 +571,10 @@ pub(crate) struct ModelsArgs {
     pub(crate) json: bool,
 }
 
-/// Keep the keys of providers in a file that only you may read
+/// Manage stored API keys
 ///
-/// A key in the environment, as in OPENAI_API_KEY, comes first. With --base-url no kept key is sent.
+/// Keys are stored in a file that only you can read. A key in the environment, such as OPENAI_API_KEY, takes
+/// precedence. With --base-url, no stored key is sent.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     cat key.txt | fanweave keys set openai\n  \
@@ -568,35 +587,38 @@ pub(crate) struct KeysArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum KeysCommand {
-    /// Keep a key, which is asked for or read from standard input
+    /// Store a key, entered at a prompt or read from standard input
     Set {
         #[arg(value_name = "PROVIDER")]
         provider: String,
-        /// Keep it in the keyring of the system, and in the file only that it is there. Takes a program that was built with
-        /// the feature `keyring`
+        /// Store the key in the system keyring; the file then only refers to it. Requires a build with the
+        /// `keyring` feature
         #[arg(long)]
         keyring: bool,
     },
-    /// List the providers that there is a key of, and where it is; never the key
+    /// List providers that have a key and where it is stored, without the key itself
     List {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Forget a key
+    /// Delete a stored key
     Remove {
         #[arg(value_name = "PROVIDER")]
         provider: String,
     },
-    /// Print where keys are kept
+    /// Print the path of the key file
     Path,
 }
 
-/// Show the settings that hold, and where each comes from
+/// Show the effective settings and the source of each
 ///
-/// A flag comes first, then FANWEAVE_MODEL and FANWEAVE_BASE_URL, then fanweave.toml in this folder or the nearest one around it,
-/// then your own config.toml. Both files have model, rpm, tpm, max-in-flight, timeout, retries, outage-timeout, cache,
-/// temperature, max-tokens, log and a table aliases; base-url stands in your own alone. A cache lies beside the file that names it.
+/// Flags take precedence, followed by FANWEAVE_MODEL and FANWEAVE_BASE_URL, fanweave.toml in the current
+/// folder or its nearest parent, and your user config.toml.
+///
+/// Both files accept model, rpm, tpm, max-in-flight, timeout, retries, outage-timeout, cache, temperature,
+/// max-tokens, log and an aliases table; base-url is only accepted in the user file. The path of a cache is
+/// relative to the file that sets it.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave config show\n  \
@@ -608,17 +630,17 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Show the settings that hold
+    /// Show the effective settings
     Show {
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Print the files that are looked at
+    /// Print the paths of the configuration files
     Path,
 }
 
-/// Print the completions of a shell
+/// Print shell completions
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave completions bash > fanweave.bash\n  \
@@ -629,94 +651,93 @@ pub(crate) struct CompletionsArgs {
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Write the manual pages of all commands
+/// Write manual pages for all commands
 #[derive(Debug, Clone, Args)]
 #[command(after_help = "Examples:\n  \
     fanweave man man1/")]
 pub(crate) struct ManArgs {
-    /// Folder for the pages. It is made where it is missing
+    /// Folder for the pages; created if it does not exist
     #[arg(value_name = "FOLDER")]
     pub(crate) folder: PathBuf,
 }
 
-/// Which model, and how to call it. Shared by all commands that call one.
+/// Options of the model. Shared by all commands that call one.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Model")]
 pub(crate) struct ModelArgs {
-    /// provider/model, as in openai/gpt-5-mini, or sim/writer, which needs no key
+    /// Model as provider/model, such as openai/gpt-5-mini, or sim/writer, which needs no API key
     #[arg(short, long, env = "FANWEAVE_MODEL", value_name = "MODEL")]
     pub(crate) model: Option<String>,
 
-    /// A server that speaks the OpenAI dialect, as in http://127.0.0.1:8080/v1
+    /// API base URL, such as http://127.0.0.1:8080/v1 for an OpenAI-compatible server
     #[arg(long, env = "FANWEAVE_BASE_URL", value_name = "URL")]
     pub(crate) base_url: Option<String>,
 
-    /// Most requests a minute
+    /// Maximum requests per minute
     #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
     pub(crate) rpm: Option<NonZeroU32>,
 
-    /// Most tokens a minute, of prompts and answers together
+    /// Maximum tokens per minute, input and output combined
     #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
     pub(crate) tpm: Option<NonZeroU32>,
 
-    /// Most requests in flight at once, of all rows and steps together
+    /// Maximum requests in flight, across all rows and steps
     #[arg(long, value_name = "N", value_parser = at_least_one_usize)]
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 
-    /// Longest time for one request, as in 30s or 2m [default: 10m]
+    /// Request timeout, such as 30s or 2m [default: 10m]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Maximum retries per request, not counting 429 responses. During an outage of the provider, held requests are still
-    /// sent as probes, also with 0; --outage-timeout 0 turns that off. [default: 5]
+    /// Maximum retries per request, not counting 429 responses. During a provider outage, queued requests are
+    /// still sent as probes, even with 0; use --outage-timeout 0 to disable this [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
 
-    /// Maximum time to wait for a provider that is failing, as in 90s or 1h. No retry is used up meanwhile. [default: 10m for
-    /// rows and 30s for one question; 30s and 5s as long as the provider has answered nothing]
+    /// Maximum time to wait for a failing provider, such as 90s or 1h. Waiting does not use up retries
+    /// [default: 10m for rows, 30s for a single prompt; 30s and 5s if the provider has not answered before]
     #[arg(long, value_name = "DURATION", value_parser = duration_or_zero)]
     pub(crate) outage_timeout: Option<Duration>,
 
-    /// Remember answers in this file, and answer equal requests from it
+    /// Cache responses in this file and reuse them for identical requests
     #[arg(long, value_name = "FILE")]
     pub(crate) cache: Option<PathBuf>,
 
-    /// How freely the model chooses its words
+    /// Sampling temperature
     #[arg(long, value_name = "0..2", value_parser = temperature, allow_negative_numbers = true)]
     pub(crate) temperature: Option<f64>,
 
-    /// Most tokens of an answer
+    /// Maximum output tokens per request
     #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
     pub(crate) max_tokens: Option<NonZeroU32>,
 }
 
 fn at_least_one_usize(text: &str) -> Result<NonZeroUsize, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a whole number of 1 or more"))
+    text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
 }
 
 fn at_least_one_u32(text: &str) -> Result<NonZeroU32, String> {
-    text.parse().map_err(|_| format!("{text:?} is not a whole number of 1 or more"))
+    text.parse().map_err(|_| "must be a whole number of at least 1".to_owned())
 }
 
 fn dollars(text: &str) -> Result<f64, String> {
     let usd = text.trim_start_matches('$').parse::<f64>().ok().filter(|usd| usd.is_finite() && *usd > 0.0);
-    usd.ok_or_else(|| format!("{text:?} is no sum of dollars above 0: write it as in 2.50"))
+    usd.ok_or_else(|| "must be an amount in US dollars greater than 0, such as 2.50".to_owned())
 }
 
 pub(crate) fn temperature(text: &str) -> Result<f64, String> {
-    let freedom = text.parse::<f64>().ok().filter(|freedom| (0.0..=2.0).contains(freedom));
-    freedom.ok_or_else(|| format!("{text} is no temperature from 0 to 2"))
+    let temperature = text.parse::<f64>().ok().filter(|value| (0.0..=2.0).contains(value));
+    temperature.ok_or_else(|| "must be a number from 0 to 2".to_owned())
 }
 
-/// A time that may be 0.
+/// Parses a duration that may be 0.
 pub(crate) fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text)
-        .map_err(|_| format!("{text:?} is not a duration: write it as in 500ms, 30s or 2m"))
+    humantime::parse_duration(text).map_err(|_| "must be a duration such as 500ms, 30s or 2m".to_owned())
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match duration_or_zero(text)? {
-        Duration::ZERO => Err("a time of 0 is none".to_owned()),
+        Duration::ZERO => Err("must be greater than 0".to_owned()),
         time => Ok(time),
     }
 }

@@ -1,4 +1,4 @@
-//! `fanweave ask`: one question, its answer as it arrives.
+//! `fanweave ask`: sends a prompt and streams the answer.
 
 use std::io::{IsTerminal, Read, Write};
 use std::sync::Arc;
@@ -41,19 +41,19 @@ async fn answer(args: &AskArgs, prompt: Prompt, model: Model, telemetry: &Export
         if args.json {
             print_json(&answer, prompt, &cx).await
         } else {
-            print_pieces(&answer, prompt, &cx).await
+            print_deltas(&answer, prompt, &cx).await
         }
     };
-    cuts.tell();
+    cuts.report();
     done
 }
 
-/// The words of the command line, then what comes on stdin.
+/// The prompt: the arguments, followed by standard input.
 fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     let mut parts = Vec::new();
-    let words = args.prompt.join(" ");
-    if !words.trim().is_empty() {
-        parts.push(words);
+    let arguments = args.prompt.join(" ");
+    if !arguments.trim().is_empty() {
+        parts.push(arguments);
     }
     if !std::io::stdin().is_terminal() {
         let mut piped = String::new();
@@ -65,9 +65,8 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
         }
     }
     if parts.is_empty() {
-        return Err(
-            Failure::usage("nothing is asked").with_hint("write the question after the flags, or pipe it in")
-        );
+        return Err(Failure::usage("no prompt given")
+            .with_hint("pass the prompt as an argument or on standard input"));
     }
     let prompt = Prompt::from(parts.join("\n\n"));
     match &args.system {
@@ -76,7 +75,7 @@ fn prompt(args: &AskArgs) -> Result<Prompt, Failure> {
     }
 }
 
-async fn print_pieces(
+async fn print_deltas(
     answer: &Chain<Prompt, Message>,
     prompt: Prompt,
     cx: &Context,

@@ -1,4 +1,4 @@
-//! `fanweave batch`: every row of a file, many at once.
+//! `fanweave batch`: runs a prompt for every row of a file.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -25,15 +25,15 @@ use crate::{cost, dry_run, live, models, stop, summary};
 
 pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
     if args.via == Via::BatchApi {
-        // That of the settings is for calls.
+        // A cache from the configuration file only applies to single requests.
         args.model.cache = None;
     }
     let source = open(&args.input, args.input_format.as_deref())?;
     if source.format() == InputFormat::OpenAi && args.prompt.is_some() {
         return Err(Failure::usage(
-            "--prompt has no use: the rows of an OpenAI batch file are whole requests",
+            "--prompt cannot be used with an OpenAI batch file: its rows are complete requests",
         )
-        .with_hint("leave it out; or, if these are rows for a template, add --input-format jsonl"));
+        .with_hint("remove --prompt, or add --input-format jsonl if the rows are fields for a template"));
     }
     if args.json {
         one_on_stdout(&args.output)?;
@@ -53,7 +53,7 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
     let settings = settings(&args)?;
     let output = output(&args.output);
     let telemetry = Exporter::from_env();
-    let chain = telemetry.watch("row", asks_the_given_model() | &routed.chain);
+    let chain = telemetry.watch("row", clear_row_model() | &routed.chain);
 
     let watch = Watch {
         output: &args.output,
@@ -64,8 +64,8 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
         reads_keys: args.input != Path::new("-"),
         fail_if_done: args.fail_if_done,
         stopping: match args.via {
-            Via::Calls => "stopping: no new rows, waiting for requests in flight (again to end at once)",
-            Via::BatchApi => "stopping: what was submitted stays with the provider",
+            Via::Calls => "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
+            Via::BatchApi => "stopping: submitted batches continue at the provider",
         },
     };
     let job =
@@ -88,24 +88,24 @@ pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
     done
 }
 
-/// How a person follows a job over rows, and ends it.
+/// Options for displaying and stopping a job over rows.
 pub(crate) struct Watch<'a> {
     pub(crate) output: &'a Path,
     pub(crate) show: ShowProgress,
     pub(crate) quiet: bool,
     pub(crate) concurrency: NonZeroUsize,
-    /// Whether the summary goes to stdout as JSON.
+    /// Set to print the summary as JSON on stdout.
     pub(crate) json: bool,
-    /// Whether the keyboard is free for commands.
+    /// Set if the keyboard can be read, because stdin is not the input.
     pub(crate) reads_keys: bool,
-    /// Whether a run that had nothing to do ends with an exit code of its own.
+    /// Set to exit with a separate code if there was nothing to do.
     pub(crate) fail_if_done: bool,
-    /// What is said at the first Ctrl-C.
+    /// Notice to show at the first Ctrl-C.
     pub(crate) stopping: &'a str,
 }
 
 impl Watch<'_> {
-    /// Runs a job to its end, showing how it goes and what `notes` say, and says how it went.
+    /// Runs a job, shows its progress and `notes`, and prints the summary.
     pub(crate) async fn over<F>(
         &self,
         notes: &mut UnboundedReceiver<String>,
@@ -122,15 +122,15 @@ impl Watch<'_> {
         let drawing = async {
             let draining = async {
                 stop.cancelled().await;
-                display.say(self.stopping);
+                display.set_notice(self.stopping);
                 std::future::pending::<()>().await;
             };
-            let telling = async {
+            let noting = async {
                 while let Some(note) = notes.recv().await {
                     self.note(&display, &note);
                 }
             };
-            tokio::join!(display.draw(), draining, telling, live::answer(&display, self.reads_keys));
+            tokio::join!(display.draw(), draining, noting, live::answer(&display, self.reads_keys));
         };
         let done = tokio::select! {
             done = work => done,
@@ -156,83 +156,86 @@ impl Watch<'_> {
         }
     }
 
-    /// Says what the job came to, and how to go on where that is not its end.
+    /// Prints the summary, and the command to resume if the job is not complete.
     fn finish(&self, summary: &Summary) -> Result<Exit, Failure> {
         let output = name(self.output);
         if self.json {
             print(format!("{}\n", summary::json(summary, &output)).as_bytes())?;
         }
-        let told = || {
+        let print_summary = || {
             if !self.json {
                 tell!("{}", summary::text(summary, &output));
             }
         };
-        let left = summary.left.map_or_else(|| "some".to_owned(), |left| left.to_string());
+        let remaining = match summary.left {
+            None => "some rows remaining".to_owned(),
+            Some(1) => "1 row remaining".to_owned(),
+            Some(n) => format!("{n} rows remaining"),
+        };
         if let Some(error) = &summary.refused {
             if summary.rows > 0 {
-                told();
+                print_summary();
             }
-            let resume = format!("{left} rows are left; fix the problem, then resume with: {}", again());
+            let resume = format!("{remaining}; fix the problem, then resume with: {}", resume_command());
             let hint = match summary.refused_rows {
                 0 => resume,
                 n => format!(
-                    "the first {n} rows were all refused for this reason, and none was answered; --keep-going calls all rows\n  \
+                    "the first {n} rows were all rejected for this reason; use --keep-going to continue anyway\n  \
                      {resume}"
                 ),
             };
             return Err(Failure::new(error.to_string()).with_hint(hint));
         }
         if let Some(error) = &summary.unavailable {
-            told();
-            tell!("stopped with {left} rows left: {}", summary::outage(error));
-            tell!("  fix the problem, then resume with: {}", again());
+            print_summary();
+            tell!("stopped with {remaining}: {}", summary::outage(error));
+            tell!("  fix the problem, then resume with: {}", resume_command());
             return Ok(Exit::Stopped);
         }
         if summary.over_budget {
-            told();
+            print_summary();
             tell!(
-                "stopped with {left} rows left: one more might cost more than the budget allows; raise --budget-usd and \
-                 resume with: {}",
-                again()
+                "stopped with {remaining}: another row could exceed the budget; raise --budget-usd and resume with: {}",
+                resume_command()
             );
             return Ok(Exit::Stopped);
         }
         if summary.interrupted {
-            told();
-            tell!("stopped with {left} rows left; resume with: {}", again());
+            print_summary();
+            tell!("stopped with {remaining}; resume with: {}", resume_command());
             return Ok(Exit::Stopped);
         }
         if summary.nothing_to_do() {
             if !self.quiet {
                 tell!(
-                    "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts over{}",
+                    "nothing to do: all {} rows have a result in {output} ({} failed); --fresh starts from scratch{}",
                     summary.rows,
                     summary.failed,
-                    if summary.failed > 0 { ", --retry-failed calls those again" } else { "" },
+                    if summary.failed > 0 { ", --retry-failed retries the failed rows" } else { "" },
                 );
             }
             return Ok(if self.fail_if_done { Exit::NothingToDo } else { Exit::Ok });
         }
         if !self.quiet {
-            told();
+            print_summary();
         }
         Ok(if summary.failed > 0 { Exit::RowsFailed } else { Exit::Ok })
     }
 }
 
-/// Refuses to spread a batch that goes to one place.
+/// Rejects several models or keys with a batch API.
 fn one_model(args: &BatchArgs) -> Result<(), Failure> {
     let several = args.model.model.as_deref().is_some_and(|models| models.contains([',', '=']));
     if several || args.key_env.len() > 1 || !args.fallback_model.is_empty() {
-        return Err(Failure::usage("--via batch-api takes one model and one key")
-            .with_hint("name one --model, and no --fallback-model"));
+        return Err(Failure::usage("--via batch-api supports only one model and one key")
+            .with_hint("pass a single --model, at most one --key-env and no --fallback-model"));
     }
     Ok(())
 }
 
-/// Refuses flags that say how single calls are made, where `args` has the rows go through a batch API.
+/// Rejects flags for single requests if `args` selects the batch API.
 ///
-/// To be asked before the settings of files are filled in: those are for other runs too.
+/// Must be called before settings from configuration files are filled in: those may be meant for other runs.
 pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
     if args.via == Via::Calls {
         return Ok(());
@@ -253,28 +256,28 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
     }
     let verb = if given.len() == 1 { "has" } else { "have" };
     Err(Failure::usage(format!(
-        "{} {verb} no effect with --via batch-api: the provider takes all rows in a file, and answers each when it likes",
+        "{} {verb} no effect with --via batch-api: the provider schedules the requests itself",
         given.join(", ")
     ))
-    .with_hint("leave it out, or leave --via out and call for each row"))
+    .with_hint(format!("remove {}, or remove --via", if given.len() == 1 { "it" } else { "them" })))
 }
 
-/// The batch API of the one model that is named.
+/// The batch API of the model.
 fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
     let key = args.key_env.first().map(String::as_str);
     Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
 }
 
-/// Refuses answers and a summary on the same stdout.
+/// Rejects answers and a summary on the same stdout.
 pub(crate) fn one_on_stdout(output: &Path) -> Result<(), Failure> {
     if output == Path::new("-") {
-        return Err(Failure::usage("--json: the answers go to stdout already")
-            .with_hint("write them to a file, or leave --json out"));
+        return Err(Failure::usage("--json cannot be used with output to stdout")
+            .with_hint("write the output to a file, or remove --json"));
     }
     Ok(())
 }
 
-/// The rows in a file, or on stdin.
+/// Opens the rows of a file, or of stdin.
 pub(crate) fn open(path: &Path, format: Option<&str>) -> Result<Source, Failure> {
     let format = format.map(str::parse::<InputFormat>).transpose().map_err(|e| failure(&e))?;
     let source = if path == Path::new("-") { Source::stdin(format) } else { Source::open(path, format) };
@@ -285,16 +288,16 @@ pub(crate) fn output(path: &Path) -> Output {
     if path == Path::new("-") { Output::Stdout } else { Output::File(path.to_owned()) }
 }
 
-/// The templates, and their texts for the fingerprint.
+/// Parses the templates. Also returns their texts, for the fingerprint.
 fn templates(args: &BatchArgs) -> Result<(Render, BTreeMap<String, String>), Failure> {
     let mut texts = BTreeMap::new();
     let mut read = |flag: &str, text: &Option<String>| -> Result<Option<Template>, Failure> {
         let Some(text) = text else { return Ok(None) };
         let text = text_or_file(flag, text)?;
         if flag == "--prompt" && text.trim().is_empty() {
-            // As a variable of the shell makes it that is not set: each row would pay for nothing.
+            // Usually an unset shell variable: every row would pay for an empty prompt.
             return Err(Failure::usage("--prompt: the template is empty")
-                .with_hint("leave it out where the rows have prompts of their own"));
+                .with_hint("remove --prompt if the rows contain their prompts"));
         }
         let template =
             Template::parse(&text).map_err(|e| Failure::usage(format!("{flag}: {}", e.message())))?;
@@ -306,7 +309,7 @@ fn templates(args: &BatchArgs) -> Result<(Render, BTreeMap<String, String>), Fai
     Ok((render, texts))
 }
 
-/// What else changes the answers. Where the model is reached does not: an account may move.
+/// Other arguments that affect the answers. The URL is not one of them: an account may move.
 fn model_fingerprint(args: &BatchArgs) -> impl Iterator<Item = (String, String)> {
     let model = args.model.model.clone().unwrap_or_default();
     let fallback = (!args.fallback_model.is_empty()).then(|| args.fallback_model.join(", "));
@@ -314,15 +317,15 @@ fn model_fingerprint(args: &BatchArgs) -> impl Iterator<Item = (String, String)>
     std::iter::once(("model".to_owned(), model)).chain(fallback).chain(parameters_fingerprint(&args.model))
 }
 
-/// What the flags say of how a model answers: other answers are expected where it changes.
+/// Parameters that affect the answers.
 pub(crate) fn parameters_fingerprint(args: &ModelArgs) -> impl Iterator<Item = (String, String)> {
     let temperature = args.temperature.map(|t| ("temperature".to_owned(), t.to_string()));
     let max_tokens = args.max_tokens.map(|n| ("max tokens".to_owned(), n.to_string()));
     temperature.into_iter().chain(max_tokens)
 }
 
-/// The model of the command line answers every row, whichever one the row was written for.
-fn asks_the_given_model() -> Chain<Prompt, Prompt> {
+/// Clears the model of each row, so that the model of the command line answers it.
+fn clear_row_model() -> Chain<Prompt, Prompt> {
     step(|mut prompt: Prompt, _cx| async move {
         prompt.parameters.model = None;
         Ok(prompt)
@@ -350,16 +353,16 @@ fn name(path: &Path) -> String {
     if path == Path::new("-") { "stdout".to_owned() } else { path.display().to_string() }
 }
 
-/// The command that goes on from here, as a person would type it: this one, and never again from the beginning.
-fn again() -> String {
-    let words = std::env::args_os().skip(1).filter(|word| word != "--fresh").map(|word| quoted(&word));
-    std::iter::once("fanweave".to_owned()).chain(words).collect::<Vec<_>>().join(" ")
+/// The command that resumes this run: the current one without `--fresh`.
+fn resume_command() -> String {
+    let args = std::env::args_os().skip(1).filter(|arg| arg != "--fresh").map(|arg| quoted(&arg));
+    std::iter::once("fanweave".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell reads it back.
+/// Quotes an argument for a shell.
 fn quoted(word: &OsStr) -> String {
     let Some(word) = word.to_str() else {
-        // A name of bytes that are no text: the terminal could not show it as it is.
+        // Not UTF-8: the terminal could not display it.
         let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\'' && byte != b'\\';
         let escaped =
             |byte: &u8| if plain(*byte) { char::from(*byte).into() } else { format!(r"\x{byte:02x}") };

@@ -1,8 +1,8 @@
-//! Settings in files: of a project, and of a user.
+//! Configuration files of the project and of the user.
 //!
-//! A flag comes first, then `FANWEAVE_*` in the environment, then `fanweave.toml` in the folder or the nearest one around it,
-//! then the user's `config.toml`. An address is a setting of the user's alone: a project that somebody downloads must not
-//! send the user's key anywhere.
+//! Flags take precedence, followed by `FANWEAVE_*` in the environment, `fanweave.toml` in the current folder
+//! or its nearest parent, and the user's `config.toml`. A base URL is only accepted in the user's file: a
+//! downloaded project must not be able to send the user's key to another server.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure};
 use crate::misplaced::line_with_key;
 use crate::out::print;
 
-/// What may stand in a file.
+/// Contents of a configuration file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Settings {
@@ -32,20 +32,20 @@ struct Settings {
     cache: Option<PathBuf>,
     temperature: Option<f64>,
     max_tokens: Option<NonZeroU32>,
-    /// Whether calls are noted in the history.
+    /// Set to record calls in the history. Default: true.
     log: Option<bool>,
-    /// Names for models, as in `fast = "openai/gpt-5-nano"`.
+    /// Names for models, such as `fast = "openai/gpt-5-nano"`.
     aliases: BTreeMap<String, String>,
 }
 
-/// A file and what it says.
+/// A file and its settings.
 #[derive(Debug, Clone)]
 struct Layer {
     path: PathBuf,
     settings: Settings,
 }
 
-/// The files, the first one wins.
+/// The files, in order of precedence.
 #[derive(Debug, Clone, Default)]
 struct Config {
     layers: Vec<Layer>,
@@ -53,15 +53,16 @@ struct Config {
 
 static CONFIG: OnceLock<Config> = OnceLock::new();
 
-/// Reads the files. To be called once, before anything is asked of them.
+/// Reads the files. Must be called once, before any other function of this module.
 pub(crate) fn load() -> Result<(), Failure> {
     let mut layers = Vec::new();
     if let Some(path) = project_path() {
         let layer = read(&path)?;
         if layer.settings.base_url.is_some() {
-            let message = format!("{}: `base-url` is no setting of a project", path.display());
-            return Err(Failure::usage(message)
-                .with_hint("it would send keys to wherever a project says: write it into your own config, or use --base-url"));
+            let message = format!("{}: `base-url` is not allowed in a project file", path.display());
+            return Err(Failure::usage(message).with_hint(
+                "a project could send your keys anywhere: set it in your user config, or use --base-url",
+            ));
         }
         layers.push(layer);
     }
@@ -72,12 +73,12 @@ pub(crate) fn load() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Fills in what no flag and no environment variable has said.
+/// Fills in arguments that no flag and no environment variable sets.
 pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(), Failure> {
     let config = config();
-    // An empty variable says nothing, as that is how many set one back.
-    for said in [&mut args.model, &mut args.base_url] {
-        said.take_if(|said| said.is_empty());
+    // An empty variable counts as unset: that is how many people reset one.
+    for value in [&mut args.model, &mut args.base_url] {
+        value.take_if(|value| value.is_empty());
     }
     for Layer { path, settings } in &config.layers {
         fn or<T: Clone>(own: &mut Option<T>, other: &Option<T>) {
@@ -95,15 +96,15 @@ pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(),
         or(&mut args.temperature, &settings.temperature);
         or(&mut args.max_tokens, &settings.max_tokens);
         if let (None, Some(text)) = (args.timeout, &settings.timeout) {
-            args.timeout = Some(duration(text).map_err(|e| unfit(path, "timeout", &e))?);
+            args.timeout = Some(duration(text).map_err(|e| invalid_setting(path, "timeout", &e))?);
         }
         if let (None, Some(text)) = (args.outage_timeout, &settings.outage_timeout) {
-            let time = duration_or_zero(text).map_err(|e| unfit(path, "outage-timeout", &e))?;
+            let time = duration_or_zero(text).map_err(|e| invalid_setting(path, "outage-timeout", &e))?;
             args.outage_timeout = Some(time);
         }
     }
     if let Some(models) = &mut args.model {
-        // Several models have weights behind their names.
+        // Several models are separated by commas and may have weights.
         let shares = models.split(',').map(|share| match share.split_once('=') {
             Some((name, weight)) => format!("{}={weight}", named(name.trim())),
             None => named(share.trim()),
@@ -114,7 +115,7 @@ pub(crate) fn fill(args: &mut ModelArgs, fallbacks: &mut [String]) -> Result<(),
     Ok(())
 }
 
-/// The model that a name stands for: itself, where it is no alias.
+/// Resolves an alias. Other names are returned unchanged.
 pub(crate) fn named(name: &str) -> String {
     let aliases = config().layers.iter().filter_map(|layer| layer.settings.aliases.get(name));
     aliases.into_iter().next().cloned().unwrap_or_else(|| name.to_owned())
@@ -127,7 +128,7 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
             paths.map(|path| format!("{}\n", path.display())).collect()
         }
         ConfigCommand::Show { json } => {
-            let all = shown();
+            let all = effective();
             if json {
                 let object: serde_json::Map<_, _> = all
                     .into_iter()
@@ -135,7 +136,7 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
                     .collect();
                 format!("{}\n", serde_json::to_string_pretty(&object).expect("the keys are texts"))
             } else if all.is_empty() {
-                "nothing is set\n".to_owned()
+                "no settings\n".to_owned()
             } else {
                 let line =
                     |(name, value, from): (String, Value, String)| format!("{name} = {value}    # {from}\n");
@@ -147,8 +148,8 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// Each setting that holds: its name, its value, and where it was set.
-fn shown() -> Vec<(String, Value, String)> {
+/// The effective settings: name, value and source of each.
+fn effective() -> Vec<(String, Value, String)> {
     let mut all: Vec<(String, Value, String)> = Vec::new();
     let mut add = |name: &str, value: Option<Value>, from: String| {
         if let Some(value) = value
@@ -186,69 +187,76 @@ fn config() -> &'static Config {
     CONFIG.get_or_init(Config::default)
 }
 
-/// `fanweave.toml` here, or in the nearest folder around.
+/// Path of `fanweave.toml` in the current folder or its nearest parent.
 fn project_path() -> Option<PathBuf> {
     let here = std::env::current_dir().ok()?;
     here.ancestors().map(|folder| folder.join("fanweave.toml")).find(|path| path.is_file())
 }
 
-/// Where a user's settings are. `None` without a home.
+/// Path of the user's settings. `None` without a home directory.
 fn user_path() -> Option<PathBuf> {
     Some(folder()?.join("config.toml"))
 }
 
-/// The user's folder for settings and keys. `None` without a home.
+/// The user's folder for settings and keys. `None` without a home directory.
 pub(crate) fn folder() -> Option<PathBuf> {
     own("XDG_CONFIG_HOME", ".config")
 }
 
-/// The user's folder for what the program notes. `None` without a home.
+/// The user's folder for the history. `None` without a home directory.
 pub(crate) fn state() -> Option<PathBuf> {
     own("XDG_STATE_HOME", ".local/state")
 }
 
-/// Our folder in the one that a variable names, or else in `below` of the home.
+/// The folder `fanweave` in the directory that `variable` names, else in `below` of the home directory.
 fn own(variable: &str, below: &str) -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     Some(set(variable).or_else(|| Some(set("HOME")?.join(below)))?.join("fanweave"))
 }
 
-/// Whether calls are noted in the history.
+/// Returns true if calls are recorded in the history.
 pub(crate) fn logs() -> bool {
     config().layers.iter().find_map(|layer| layer.settings.log).unwrap_or(true)
 }
 
-/// A setting whose value cannot be used.
-fn unfit(path: &Path, setting: &str, why: &str) -> Failure {
-    Failure::usage(format!("{}: {setting}: {why}", path.display()))
+/// The error for an invalid value of a setting.
+fn invalid_setting(path: &Path, setting: &str, why: &str) -> Failure {
+    Failure::usage(format!("{}: `{setting}` {why}", path.display()))
 }
 
 fn read(path: &Path) -> Result<Layer, Failure> {
     let shown = path.display();
     let text = std::fs::read_to_string(path)
         .map_err(|e| Failure::new(format!("{shown}: cannot read the settings: {e}")))?;
-    // Before anything shows the line.
+    // Checked before an error message could show the line.
     if let Some(line) = line_with_key(&text) {
-        return Err(Failure::usage(format!("{shown}: line {line}: a key does not belong here"))
-            .with_hint("keep it with `fanweave keys set PROVIDER`, or in the environment"));
+        return Err(Failure::usage(format!(
+            "{shown}: line {line}: API keys are not allowed in configuration files"
+        ))
+        .with_hint("store it with `fanweave keys set PROVIDER`, or set it in the environment"));
     }
     let mut settings: Settings = toml::from_str(&text).map_err(|e| {
         let failure = Failure::usage(format!("{shown}: {}", e.to_string().trim_end()));
-        // It says which field is unknown, and then which there are.
-        let mut said = e.message().split('`').skip(1).step_by(2);
-        let unknown = said.next().filter(|_| e.message().starts_with("unknown field "));
-        match unknown.and_then(|name| fanweave::closest(name, said)) {
+        // The message quotes the unknown field first, then the known ones.
+        let mut quoted = e.message().split('`').skip(1).step_by(2);
+        let unknown = quoted.next().filter(|_| e.message().starts_with("unknown field "));
+        match unknown.and_then(|name| fanweave::closest(name, quoted)) {
             Some(near) => failure.with_hint(format!("did you mean `{near}`?")),
             None => failure,
         }
     })?;
-    // Said before anything is asked for: what is shown holds.
-    settings.timeout.as_deref().map(duration).transpose().map_err(|e| unfit(path, "timeout", &e))?;
-    let patience = settings.outage_timeout.as_deref().map(duration_or_zero);
-    patience.transpose().map_err(|e| unfit(path, "outage-timeout", &e))?;
-    let warmth = settings.temperature.map(|warmth| temperature(&warmth.to_string()));
-    warmth.transpose().map_err(|e| unfit(path, "temperature", &e))?;
-    // Beside the file that names it, wherever the program is started: elsewhere it would remember nothing.
+    // Checked here already, so that `config show` only shows valid settings.
+    settings
+        .timeout
+        .as_deref()
+        .map(duration)
+        .transpose()
+        .map_err(|e| invalid_setting(path, "timeout", &e))?;
+    let outage_timeout = settings.outage_timeout.as_deref().map(duration_or_zero);
+    outage_timeout.transpose().map_err(|e| invalid_setting(path, "outage-timeout", &e))?;
+    let value = settings.temperature.map(|value| temperature(&value.to_string()));
+    value.transpose().map_err(|e| invalid_setting(path, "temperature", &e))?;
+    // Relative to the file, not to the current directory: otherwise each directory would get its own cache.
     settings.cache = settings.cache.map(|cache| path.with_file_name("").join(cache));
     Ok(Layer { path: path.to_owned(), settings })
 }

@@ -1,4 +1,4 @@
-//! Answers that ended before the model had said everything: told at the end, for an answer that was cut looks like any other.
+//! Notes about truncated answers. Printed at the end, because a truncated answer looks like a complete one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,18 +6,18 @@ use fanweave::{Context, Event, EventKind, FinishReason, Observer};
 
 use crate::out::tell;
 
-/// Notes which answers were cut.
+/// Collects truncated answers.
 #[derive(Debug, Default)]
 pub(crate) struct TruncatedAnswers {
-    /// Whether the steps are those of a file, which can be named to whoever wrote it.
+    /// Set if the steps come from a chain file: messages then name the step.
     has_steps: bool,
     found: Mutex<Vec<Cut>>,
 }
 
-/// Answers of one step that were cut for one reason.
+/// Answers of one step that were truncated for the same reason.
 #[derive(Debug)]
 struct Cut {
-    /// The steps around the model. Empty where there is none.
+    /// Path of the step that called the model. Empty without a chain file.
     step: String,
     why: FinishReason,
     answers: u64,
@@ -28,13 +28,13 @@ impl TruncatedAnswers {
         Self { has_steps: true, ..Self::default() }
     }
 
-    /// A run whose answers are looked at.
+    /// A context that observes the answers of a run.
     pub(crate) fn watch(self: &Arc<Self>) -> Context {
         Context::new().with_observer(self.clone())
     }
 
-    /// Says on standard error what was cut, and what to do.
-    pub(crate) fn tell(&self) {
+    /// Prints a note for each group of truncated answers.
+    pub(crate) fn report(&self) {
         for cut in &*self.found.lock().unwrap_or_else(PoisonError::into_inner) {
             tell!("note: {}", cut.text());
         }
@@ -49,7 +49,7 @@ impl Observer for TruncatedAnswers {
             return;
         }
         let path = if self.has_steps { event.path.to_string() } else { String::new() };
-        // The innermost name is that of the model.
+        // The last name is the model.
         let step = path.rsplit_once(" > ").map_or("", |(steps, _)| steps);
         let mut cuts = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         match cuts.iter_mut().find(|cut| cut.step == step && cut.why == *why) {
@@ -61,7 +61,7 @@ impl Observer for TruncatedAnswers {
 
 impl Cut {
     fn text(&self) -> String {
-        let whose = match (self.step.as_str(), self.answers) {
+        let subject = match (self.step.as_str(), self.answers) {
             ("", 1) => "the answer".to_owned(),
             ("", n) => format!("{n} answers"),
             (step, 1) => format!("the answer of {step}"),
@@ -70,15 +70,15 @@ impl Cut {
         let verb = if self.answers == 1 { "was" } else { "were" };
         match &self.why {
             FinishReason::Length if self.step.is_empty() => {
-                format!("{whose} {verb} cut at the token limit: raise --max-tokens")
+                format!("{subject} {verb} truncated at the token limit: raise --max-tokens")
             }
             FinishReason::Length => format!(
-                "{whose} {verb} cut at the token limit: raise `max_tokens` of the step, or --max-tokens where it has none"
+                "{subject} {verb} truncated at the token limit: raise `max_tokens` of the step, or --max-tokens if it is unset"
             ),
             FinishReason::ContentFilter => {
-                format!("{whose} {verb} cut by the provider's content filter: ask in other words")
+                format!("{subject} {verb} stopped by the provider's content filter: rephrase the prompt")
             }
-            _ => format!("{whose} {verb} declined by the model: ask in other words"),
+            _ => format!("{subject} {verb} refused by the model: rephrase the prompt"),
         }
     }
 }
@@ -88,20 +88,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_cut_is_said_with_what_to_do() {
-        let say = |step: &str, why, answers| Cut { step: step.to_owned(), why, answers }.text();
+    fn notes_about_truncated_answers_have_advice() {
+        let text = |step: &str, why, answers| Cut { step: step.to_owned(), why, answers }.text();
         assert_eq!(
-            say("", FinishReason::Length, 1),
-            "the answer was cut at the token limit: raise --max-tokens"
+            text("", FinishReason::Length, 1),
+            "the answer was truncated at the token limit: raise --max-tokens"
         );
         assert_eq!(
-            say("article > section", FinishReason::Length, 3),
-            "3 answers of article > section were cut at the token limit: raise `max_tokens` of the step, or --max-tokens \
-             where it has none"
+            text("article > section", FinishReason::Length, 3),
+            "3 answers of article > section were truncated at the token limit: raise `max_tokens` of the step, or \
+             --max-tokens if it is unset"
         );
         assert_eq!(
-            say("", FinishReason::ContentFilter, 1),
-            "the answer was cut by the provider's content filter: ask in other words"
+            text("", FinishReason::ContentFilter, 1),
+            "the answer was stopped by the provider's content filter: rephrase the prompt"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Answers from a store of documents, and the embedding model that belongs to it.
+//! Answers from the documents of a store, with the store's embedding model.
 
 use std::io::Write;
 use std::path::Path;
@@ -16,10 +16,10 @@ use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::telemetry::Exporter;
 
-/// The name under which a store notes its embedding model.
+/// The key of the embedding model in the metadata of a store.
 pub(crate) const EMBEDDINGS: &str = "embeddings";
 
-/// The embedding model called `name`, at `url` where one is given.
+/// The embedding model called `name`, at `url` if given.
 pub(crate) fn embedder(name: &str, url: Option<&str>) -> Result<Embedder, Failure> {
     let embedder = match url {
         Some(url) => ModelBuilder::new(name).base_url(url).build_embedder(),
@@ -38,13 +38,13 @@ pub(crate) async fn answer(
     cx: &Context,
 ) -> Result<Exit, Failure> {
     if !docs.exists() {
-        return Err(Failure::usage(format!("there is no store {}", docs.display()))
-            .with_hint(format!("make it with fanweave index DOCS --store {}", docs.display())));
+        return Err(Failure::usage(format!("the store {} does not exist", docs.display()))
+            .with_hint(format!("create it with fanweave index DOCS --store {}", docs.display())));
     }
     let store = SqliteStore::open(docs).await?;
     let name = store.meta(EMBEDDINGS).await?.ok_or_else(|| {
-        Failure::usage(format!("{} holds no documents", docs.display()))
-            .with_hint(format!("fill it with fanweave index DOCS --store {}", docs.display()))
+        Failure::usage(format!("the store {} has no documents", docs.display()))
+            .with_hint(format!("add some with fanweave index DOCS --store {}", docs.display()))
     })?;
     let embedder = embedder(&name, args.embeddings_url.as_deref())?;
     let library = VectorIndex::new(store.store(), embedder).limit(args.top.get());
@@ -61,7 +61,7 @@ pub(crate) async fn answer(
     Ok(exit.unwrap_or(Exit::Ok))
 }
 
-/// Where the answer comes from, on stderr: the answer alone is for other programs.
+/// Prints the sources of the answer on stderr: stdout only has the answer.
 fn name_sources(answer: &Answer) {
     let mut named: Vec<&str> = Vec::new();
     for source in answer.sources.iter().filter_map(|document| document.source()) {
@@ -70,6 +70,6 @@ fn name_sources(answer: &Answer) {
         }
     }
     if !named.is_empty() {
-        tell!("\nfrom {}", named.join(", "));
+        tell!("\nsources: {}", named.join(", "));
     }
 }

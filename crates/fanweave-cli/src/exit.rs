@@ -1,4 +1,4 @@
-//! How the program ends: exit codes, and errors as a person reads them.
+//! Exit codes and error messages.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -8,22 +8,22 @@ use fanweave::{Error, ErrorKind};
 
 use crate::out::tell;
 
-/// How the program ended. The numbers are part of the interface.
+/// Exit code of the program. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
-    /// All went well.
+    /// Success.
     Ok = 0,
-    /// The work could not be done.
+    /// The command failed.
     Error = 1,
-    /// The command line, a file or a setting is wrong; nothing was called.
+    /// An argument, file or setting is invalid; no calls were made.
     Usage = 2,
-    /// The batch ran to its end, and some rows failed.
+    /// The batch completed, and some rows failed.
     RowsFailed = 3,
-    /// There was nothing to do, and the caller asked to be told of it.
+    /// There was nothing to do, and `--fail-if-done` was given.
     NothingToDo = 4,
-    /// Stopped before the end. The same command resumes.
+    /// Stopped early. Rerunning the same command resumes.
     Stopped = 5,
-    /// Ended at once by a second signal.
+    /// Interrupted by a second signal.
     Interrupted = 130,
 }
 
@@ -33,7 +33,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why the program cannot go on: one sentence, and what to do.
+/// A fatal error: a message and an optional hint.
 #[derive(Debug)]
 pub(crate) struct Failure {
     exit: Exit,
@@ -46,7 +46,7 @@ impl Failure {
         Self { exit: Exit::Error, message: message.into(), hint: None }
     }
 
-    /// The command line or a setting is wrong.
+    /// An error about an argument or a setting.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self { exit: Exit::Usage, ..Self::new(message) }
     }
@@ -59,7 +59,7 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Tells the person on stderr, and gives the exit code.
+    /// Prints the error on stderr and returns the exit code.
     pub(crate) fn report(&self) -> Exit {
         let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
         let _ = write!(anstream::stderr(), "{red}error:{red:#} ");

@@ -1,4 +1,4 @@
-//! `fanweave index`: documents into a store.
+//! `fanweave index`: adds documents to a store.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -28,16 +28,16 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
         documents.extend(loaders::load(path)?);
     }
     if documents.is_empty() {
-        return Err(Failure::usage("there is no text in what is to be indexed")
-            .with_hint("name files, or folders that hold text, Markdown, CSV or JSON"));
+        return Err(Failure::usage("no documents to index")
+            .with_hint("pass text, Markdown, CSV or JSON files, or folders with such files"));
     }
 
     let store = SqliteStore::open(&args.store).await?;
     match store.meta(EMBEDDINGS).await? {
         Some(other) if other != args.embeddings => {
-            let message = format!("{} was filled with the embedding model {other}", args.store.display());
+            let message = format!("{} uses the embedding model {other}", args.store.display());
             return Err(
-                Failure::usage(message).with_hint(format!("add --embeddings {other}, or name another store"))
+                Failure::usage(message).with_hint(format!("use --embeddings {other} or another store"))
             );
         }
         _ => {}
@@ -45,46 +45,46 @@ async fn index(args: &IndexArgs) -> Result<Exit, Failure> {
     let sources: BTreeSet<_> =
         documents.iter().filter_map(|document| document.source().map(str::to_owned)).collect();
     let files = sources.len();
-    let pieces = split(documents, args.tokens.get());
-    let count = pieces.len();
+    let chunks = split(documents, args.tokens.get());
+    let count = chunks.len();
 
-    // Not before everything has been read and embedded: what is forgotten must come back.
+    // Old chunks are only deleted once all new ones are embedded, so that a failure loses nothing.
     let cx = Context::new();
-    let embedded = Embedder::new(Done::new(&embedder, &pieces, &cx).await?);
+    let embedded = Embedder::new(Precomputed::new(&embedder, &chunks, &cx).await?);
     store.note(EMBEDDINGS, &args.embeddings).await?;
     store.forget(sources.into_iter().collect()).await?;
-    VectorIndex::new(store.store(), embedded).add(pieces, &cx).await?;
+    VectorIndex::new(store.store(), embedded).add(chunks, &cx).await?;
     if args.json {
         let done = json!({ "pieces": count, "files": files, "store": args.store.display().to_string() });
         print(format!("{done}\n").as_bytes())?;
     } else if !args.quiet {
         let plural = |n: usize| if n == 1 { "" } else { "s" };
-        let (pieces, store) = (plural(count), args.store.display());
-        tell!("indexed {count} piece{pieces} of {files} file{} in {store}", plural(files));
+        let (s, store) = (plural(count), args.store.display());
+        tell!("indexed {count} chunk{s} of {files} file{} in {store}", plural(files));
     }
     Ok(Exit::Ok)
 }
 
-/// An embedding model that has embedded all that it will be asked for.
-struct Done {
+/// Embeddings of all chunks, computed in advance.
+struct Precomputed {
     name: String,
     vectors: HashMap<String, Vec<f32>>,
 }
 
-impl Done {
-    /// Embeds `pieces` with `embedder`.
-    async fn new(embedder: &Embedder, pieces: &[Document], cx: &Context) -> fanweave::Result<Self> {
-        let texts: Vec<_> = pieces.iter().map(|piece| piece.text.clone()).collect();
+impl Precomputed {
+    /// Embeds `chunks` with `embedder`.
+    async fn new(embedder: &Embedder, chunks: &[Document], cx: &Context) -> fanweave::Result<Self> {
+        let texts: Vec<_> = chunks.iter().map(|chunk| chunk.text.clone()).collect();
         let vectors = embedder.run(texts.clone(), cx).await?.vectors;
         if vectors.len() != texts.len() {
-            let message = format!("{} texts were given, and {} vectors came", texts.len(), vectors.len());
+            let message = format!("expected {} vectors, got {}", texts.len(), vectors.len());
             return Err(Error::new(ErrorKind::Decode, message).with_step(embedder.name()));
         }
         Ok(Self { name: embedder.name().to_owned(), vectors: texts.into_iter().zip(vectors).collect() })
     }
 }
 
-impl Embeddings for Done {
+impl Embeddings for Precomputed {
     fn name(&self) -> &str {
         &self.name
     }
@@ -95,13 +95,13 @@ impl Embeddings for Done {
     }
 }
 
-/// Markdown by its headings, all else by paragraphs, sentences and words.
+/// Splits Markdown at its headings, other documents at paragraphs, sentences and words.
 fn split(documents: Vec<Document>, tokens: usize) -> Vec<Document> {
     let is_markdown = |document: &Document| {
         document.source().is_some_and(|source| source.ends_with(".md") || source.ends_with(".markdown"))
     };
     let (markdown, other): (Vec<_>, Vec<_>) = documents.into_iter().partition(is_markdown);
-    let mut pieces = Markdown::new(tokens.saturating_mul(4)).split_documents(markdown);
-    pieces.extend(Splitter::tokens(tokens).split_documents(other));
-    pieces
+    let mut chunks = Markdown::new(tokens.saturating_mul(4)).split_documents(markdown);
+    chunks.extend(Splitter::tokens(tokens).split_documents(other));
+    chunks
 }

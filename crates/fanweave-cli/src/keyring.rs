@@ -1,4 +1,4 @@
-//! The keyring of the system: the Secret Service, Keychain or Credential Manager.
+//! The system keyring: Secret Service, Keychain or Credential Manager.
 
 #[cfg(feature = "keyring")]
 pub(crate) use system::{get, is_built, remove, set};
@@ -12,25 +12,25 @@ mod system {
 
     use crate::exit::Failure;
 
-    /// What a key is kept under, beside the name of its provider.
+    /// Service name of the entries; the user name is the provider.
     const SERVICE: &str = "fanweave";
 
-    /// Whether this program knows keyrings at all.
+    /// Returns an error if the program was built without keyring support.
     pub(crate) fn is_built(_provider: &str) -> Result<(), Failure> {
         Ok(())
     }
 
-    /// Puts the key of a provider into the keyring.
+    /// Stores the key of a provider.
     pub(crate) fn set(provider: &str, key: &str) -> Result<(), Failure> {
         with(provider, |entry| entry.set_password(key)).map_err(|e| unusable(provider, &e))
     }
 
-    /// The key of a provider.
+    /// Reads the key of a provider.
     pub(crate) fn get(provider: &str) -> Result<String, Failure> {
         with(provider, Entry::get_password).map_err(|e| unusable(provider, &e))
     }
 
-    /// Takes the key of a provider out. One that somebody else has taken out is gone too.
+    /// Deletes the key of a provider. A missing key is not an error.
     pub(crate) fn remove(provider: &str) -> Result<(), Failure> {
         match with(provider, Entry::delete_credential) {
             Err(Error::NoEntry) => Ok(()),
@@ -38,38 +38,39 @@ mod system {
         }
     }
 
-    /// Asks the keyring on a thread of its own: its calls block, and some of them run a loop of events.
+    /// Calls the keyring on a separate thread: its calls block, and some of them run an event loop.
     fn with<T: Send>(
         provider: &str,
-        ask: impl FnOnce(&Entry) -> keyring::Result<T> + Send,
+        call: impl FnOnce(&Entry) -> keyring::Result<T> + Send,
     ) -> keyring::Result<T> {
         std::thread::scope(|scope| {
-            let asked = scope.spawn(|| {
+            let thread = scope.spawn(|| {
                 if let Err(Error::PlatformFailure(e) | Error::NoStorageAccess(e)) = Entry::store_status() {
                     return Err(Error::Invalid("keyring".to_owned(), e.to_string()));
                 }
-                ask(&Entry::new(SERVICE, provider)?)
+                call(&Entry::new(SERVICE, provider)?)
             });
-            asked.join().unwrap_or(Err(Error::NoDefaultStore))
+            thread.join().unwrap_or(Err(Error::NoDefaultStore))
         })
     }
 
-    /// Of what the keyring says only the kind: some of its errors hold what was kept.
+    /// The error for a failed call. Only names the kind of error, because some errors contain the key.
     fn unusable(provider: &str, error: &Error) -> Failure {
         let why = match error {
-            Error::NoEntry => "it has none".to_owned(),
-            Error::NoStorageAccess(e) => format!("it is locked: {e}"),
-            Error::PlatformFailure(e) => format!("it cannot be used: {e}"),
-            Error::Invalid(_, e) => format!("it cannot be used: {e}"),
-            Error::NoDefaultStore => "this system has none that is known".to_owned(),
-            _ => "it holds something else".to_owned(),
+            Error::NoEntry => "not found".to_owned(),
+            Error::NoStorageAccess(e) => format!("the keyring is locked: {e}"),
+            Error::PlatformFailure(e) => format!("the keyring is not available: {e}"),
+            Error::Invalid(_, e) => format!("the keyring is not available: {e}"),
+            Error::NoDefaultStore => "this system has no supported keyring".to_owned(),
+            _ => "the entry is not a key".to_owned(),
         };
-        Failure::new(format!("the key of {provider} in the keyring of the system: {why}"))
-            .with_hint(format!("unlock it, or keep the key in a file: fanweave keys set {provider}"))
+        Failure::new(format!("cannot access the key of {provider} in the system keyring: {why}")).with_hint(
+            format!("unlock the keyring, or store the key in a file: fanweave keys set {provider}"),
+        )
     }
 }
 
-/// Where the program was built without it.
+/// Stubs for builds without the feature `keyring`.
 #[cfg(not(feature = "keyring"))]
 mod absent {
     use crate::exit::Failure;
@@ -92,10 +93,10 @@ mod absent {
 
     fn absent(provider: &str) -> Failure {
         Failure::usage(format!(
-            "the key of {provider} in the keyring of the system: this program was built without the feature `keyring`"
+            "cannot access the key of {provider} in the system keyring: built without the feature `keyring`"
         ))
         .with_hint(format!(
-            "build it with --features keyring, or keep the key in a file: fanweave keys set {provider}"
+            "build with --features keyring, or store the key in a file: fanweave keys set {provider}"
         ))
     }
 }

@@ -1,4 +1,5 @@
-//! Single keys from the terminal, while a panel is shown. Its modes are put back however the program ends or stops.
+//! Key presses from the terminal while a panel is shown. Terminal modes are restored whenever the program
+//! ends or stops.
 
 #[cfg(unix)]
 pub(crate) use unix::{Keys, remember, restore};
@@ -16,42 +17,42 @@ mod unix {
     use nix::unistd::{getpgrp, read, tcgetpgrp};
     use tokio::signal::unix::{SignalKind, signal};
 
-    /// The terminal's modes as they were, while they are others.
+    /// The original terminal modes, while they are changed.
     static ORIGINAL: Mutex<Option<Termios>> = Mutex::new(None);
 
-    /// Notes the terminal's modes, for [`restore`], before somebody else changes them.
+    /// Saves the terminal modes for [`restore`], before other code changes them.
     pub(crate) fn remember() {
         *ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
     }
 
-    /// Puts the terminal's modes back. Whoever ends the process calls it before.
+    /// Restores the terminal modes. Must be called before the process exits.
     pub(crate) fn restore() {
         let original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // From the background it would stop this process; the shell has put its own modes back by then.
+        // In the background this would stop the process; the shell has restored its own modes by then.
         if let Some(original) = original.filter(|_| in_foreground()) {
             let _ = tcsetattr(stdin(), SetArg::TCSANOW, &original);
         }
     }
 
     fn in_foreground() -> bool {
-        // A terminal that is not this session's own stops nobody.
+        // A terminal of another session does not stop the process.
         !tcgetpgrp(stdin()).is_ok_and(|group| group != getpgrp())
     }
 
-    /// Keys as they are pressed. Puts the terminal's modes back when dropped.
+    /// Reads key presses. Restores the terminal modes when dropped.
     pub(crate) struct Keys {
         wanted: bool,
     }
 
     impl Keys {
-        /// Nothing is read where it is not `wanted`, or where standard input is no terminal.
+        /// Reads nothing unless `wanted` is set and standard input is a terminal.
         pub(crate) fn new(wanted: bool) -> Self {
             Self { wanted: wanted && stdin().is_terminal() }
         }
 
-        /// What was pressed since the last time.
+        /// Keys pressed since the last call.
         pub(crate) fn pressed(&self) -> Vec<u8> {
-            // To read or to change modes from the background stops a process.
+            // Reading or changing modes in the background stops the process.
             if !self.wanted || !in_foreground() || !prepare() {
                 return Vec::new();
             }
@@ -60,7 +61,7 @@ mod unix {
             keys[..n].to_vec()
         }
 
-        /// Gives the terminal back before the process stops (Ctrl-Z) or quits (Ctrl-\\). Never ends.
+        /// Restores the terminal before the process stops (Ctrl-Z) or quits (Ctrl-\\). Never returns.
         pub(crate) async fn stops(&self) {
             let signals = (signal(SignalKind::from_raw(Signal::SIGTSTP as i32)), signal(SignalKind::quit()));
             let (true, (Ok(mut stops), Ok(mut quits))) = (self.wanted, signals) else {
@@ -70,12 +71,12 @@ mod unix {
                 tokio::select! {
                     _ = stops.recv() => {
                         restore();
-                        // Goes on from here once somebody continues it.
+                        // Continues here after SIGCONT.
                         let _ = raise(Signal::SIGSTOP);
                     }
                     _ = quits.recv() => {
                         restore();
-                        // What a shell says of a program that was ended by this signal.
+                        // The exit code of a shell for a program killed by this signal.
                         std::process::exit(128 + Signal::SIGQUIT as i32);
                     }
                 }
@@ -89,7 +90,7 @@ mod unix {
         }
     }
 
-    /// Has keys come one by one and unseen, without a wait. `false` where the terminal cannot.
+    /// Switches to unbuffered, non-blocking input without echo. Returns `false` if that fails.
     fn prepare() -> bool {
         let mut original = ORIGINAL.lock().unwrap_or_else(PoisonError::into_inner);
         if original.is_some() {
@@ -97,7 +98,7 @@ mod unix {
         }
         let Ok(before) = tcgetattr(stdin()) else { return false };
         let mut modes = before.clone();
-        // Ctrl-C and its like stay signals.
+        // Ctrl-C and similar keys still send signals.
         modes.local_flags.remove(LocalFlags::ICANON | LocalFlags::ECHO);
         modes.control_chars[SpecialCharacterIndices::VMIN as usize] = 0;
         modes.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
@@ -111,13 +112,13 @@ mod unix {
 
 #[cfg(not(unix))]
 mod other {
-    /// Nothing is changed here.
+    /// Does nothing: terminal modes are not changed on this platform.
     pub(crate) fn remember() {}
 
-    /// Nothing was changed.
+    /// Does nothing.
     pub(crate) fn restore() {}
 
-    /// No keys.
+    /// Stub without keys.
     pub(crate) struct Keys;
 
     impl Keys {

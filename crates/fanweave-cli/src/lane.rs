@@ -1,4 +1,4 @@
-//! One of several models or keys that calls are spread over: whether it is called, and when it is tried again.
+//! A lane: one of several models or keys that calls are distributed over, with its state and probes.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,15 +7,15 @@ use std::time::Duration;
 use fanweave::Model;
 use tokio::time::Instant;
 
-/// Pause before a suspended lane is probed. It doubles with each probe that fails, up to [`MAX_PAUSE`].
+/// Pause before a suspended lane is probed. Doubles with each failed probe, up to [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(3);
 const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-/// A model with one of the keys that it may be called with.
+/// A model with one of its keys.
 pub(crate) struct Lane {
     pub(crate) model: Model,
     weight: u64,
-    /// The environment variable of the key, where it comes from one.
+    /// The environment variable of the key, if it comes from one.
     variable: Option<String>,
     state: Mutex<State>,
     has_answered: AtomicBool,
@@ -23,17 +23,17 @@ pub(crate) struct Lane {
 
 enum State {
     Open,
-    /// Its provider is failing: it gets one call at a time, which finds out whether it has recovered.
+    /// The provider is failing: the lane gets one call at a time, which probes whether it has recovered.
     Suspended {
         next: Instant,
         pause: Duration,
         is_probing: bool,
     },
-    /// It was refused for good.
+    /// The lane was rejected permanently.
     Disabled,
 }
 
-/// The right to probe a suspended lane. Dropped, it gives the right back.
+/// Permission to probe a suspended lane. Returned when dropped.
 pub(crate) struct Probe<'l>(&'l Lane);
 
 impl Lane {
@@ -41,12 +41,12 @@ impl Lane {
         Self { model, weight, variable, state: Mutex::new(State::Open), has_answered: AtomicBool::new(false) }
     }
 
-    /// Its share of the calls, beside those of the others.
+    /// Weight for distributing the calls.
     pub(crate) fn weight(&self) -> u64 {
         self.weight
     }
 
-    /// Its name in a note. Never the key.
+    /// Name for notes. Never contains the key.
     pub(crate) fn name(&self) -> String {
         let key = self.variable.as_ref().map(|variable| format!(" with the key in {variable}"));
         format!("{}{}", self.model.name(), key.unwrap_or_default())
@@ -68,7 +68,7 @@ impl Lane {
         *self.state() = State::Disabled;
     }
 
-    /// Notes an answer. `true` if the lane was suspended and is open again.
+    /// Records an answer. Returns `true` if this reopened a suspended lane.
     pub(crate) fn answered(&self) -> bool {
         self.has_answered.store(true, Ordering::Relaxed);
         let mut state = self.state();
@@ -79,12 +79,12 @@ impl Lane {
         was_suspended
     }
 
-    /// Notes that its provider is failing. `true` if the lane was open.
+    /// Records that the provider is failing. Returns `true` if the lane was open.
     pub(crate) fn suspend(&self) -> bool {
         let now = Instant::now();
         match &mut *self.state() {
             State::Suspended { next, pause, is_probing } => {
-                // Calls that were in flight before say nothing new.
+                // Failures of calls that were already in flight are not probes.
                 if *is_probing {
                     *pause = MAX_PAUSE.min(*pause * 2);
                     *next = now + *pause;
@@ -99,7 +99,7 @@ impl Lane {
         }
     }
 
-    /// The right to probe the lane, if it is suspended, due, and nobody else probes it.
+    /// Returns a probe if the lane is suspended, a probe is due, and none is in flight.
     pub(crate) fn try_probe(&self) -> Option<Probe<'_>> {
         match &mut *self.state() {
             State::Suspended { next, is_probing, .. } if !*is_probing && *next <= Instant::now() => {

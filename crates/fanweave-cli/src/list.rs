@@ -1,4 +1,4 @@
-//! `fanweave models`: models with their prices, and the providers that there are.
+//! `fanweave models`: lists models, their prices, and providers.
 
 use std::fmt::Write;
 
@@ -22,10 +22,10 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
     let providers: Vec<_> = vendors().filter(|name| wanted(name)).collect();
     if priced.is_empty() && simulated.is_empty() && providers.is_empty() {
         let near = fanweave::closest(&part, prices.models().map(|(name, _)| name.to_owned()));
-        let failure = Failure::usage(format!("no model and no provider has `{part}` in its name"));
+        let failure = Failure::usage(format!("no model or provider matches `{part}`"));
         return Err(match near {
             Some(near) => failure.with_hint(format!("did you mean {near}?")),
-            None => failure.with_hint("any model of a provider can be called, whether it is listed or not"),
+            None => failure.with_hint("models that are not listed can be called as well"),
         });
     }
     let text = if args.json {
@@ -64,7 +64,7 @@ fn table(priced: &[(&str, &Price)], simulated: &[String], providers: &[&str], da
             let (input, output) = (price.input, price.output);
             let _ = writeln!(text, "{name:width$}  {input:>8}  {cached:>8}  {output:>8}  {context:>8}");
         }
-        let _ = writeln!(text, "US dollars for a million tokens, as of {date}");
+        let _ = writeln!(text, "US dollars per million tokens, as of {date}");
     }
     let gap = |text: &mut String| {
         if !text.is_empty() {
@@ -73,11 +73,11 @@ fn table(priced: &[(&str, &Price)], simulated: &[String], providers: &[&str], da
     };
     if !simulated.is_empty() {
         gap(&mut text);
-        let _ = writeln!(text, "without a key: {}", simulated.join(", "));
+        let _ = writeln!(text, "no API key needed: {}", simulated.join(", "));
     }
     if !providers.is_empty() {
         gap(&mut text);
-        let _ = writeln!(text, "providers, as in PROVIDER/MODEL: {}", providers.join(", "));
+        let _ = writeln!(text, "providers (for PROVIDER/MODEL): {}", providers.join(", "));
     }
     text
 }

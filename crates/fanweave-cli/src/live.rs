@@ -1,4 +1,4 @@
-//! What is in flight at this moment: asked for with SIGUSR1, or with the key `t` at a terminal.
+//! The list of rows in flight, printed on SIGUSR1 or when `t` is pressed in a terminal.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -8,12 +8,13 @@ use fanweave::batch::InFlight;
 use crate::keys::Keys;
 use crate::progress::{Display, rounded};
 
-/// Most rows that are listed.
-const LISTED: usize = 20;
-/// How often the keyboard is looked at. Fast enough to feel like an answer.
-const LOOK: Duration = Duration::from_millis(100);
+/// Maximum number of rows to list.
+const MAX_LISTED: usize = 20;
+/// Interval for polling the keyboard. Short enough to feel immediate.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Answers whoever asks, until dropped. Keys are read where standard input is `free` of rows.
+/// Handles signals and keys until dropped. Keys are only read if standard input is `free`, not the input
+/// file.
 pub(crate) async fn answer(display: &Display, free: bool) {
     let keys = Keys::new(free && display.has_panel());
     tokio::join!(signals(display), pressed(&keys, display), keys.stops());
@@ -23,8 +24,8 @@ async fn signals(display: &Display) {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut asked) = signal(SignalKind::user_defined1()) {
-            while asked.recv().await.is_some() {
+        if let Ok(mut signals) = signal(SignalKind::user_defined1()) {
+            while signals.recv().await.is_some() {
                 display.print(&list(&display.flights()));
             }
         }
@@ -33,7 +34,7 @@ async fn signals(display: &Display) {
 }
 
 async fn pressed(keys: &Keys, display: &Display) {
-    let mut ticks = tokio::time::interval(LOOK);
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
     loop {
         ticks.tick().await;
         if keys.pressed().contains(&b't') {
@@ -42,18 +43,18 @@ async fn pressed(keys: &Keys, display: &Display) {
     }
 }
 
-/// The rows in flight, a line each.
+/// The rows in flight, one per line.
 fn list(flights: &[InFlight]) -> String {
     let mut text = format!("in flight: {}", flights.len());
-    for InFlight { line, id, time } in flights.iter().take(LISTED) {
+    for InFlight { line, id, time } in flights.iter().take(MAX_LISTED) {
         let _ = write!(text, "\n  line {line}");
         if let Some(id) = id {
             let _ = write!(text, " ({})", fanweave::excerpt(id, 60));
         }
         let _ = write!(text, " for {}", rounded(*time));
     }
-    if flights.len() > LISTED {
-        let _ = write!(text, "\n  .. and {} more, for less long", flights.len() - LISTED);
+    if flights.len() > MAX_LISTED {
+        let _ = write!(text, "\n  .. and {} more", flights.len() - MAX_LISTED);
     }
     text
 }
@@ -63,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_longest_are_listed_and_the_rest_is_counted() {
+    fn the_oldest_rows_are_listed_and_the_rest_is_counted() {
         let flight = |n: u64| InFlight {
             line: n,
             id: (n == 1).then(|| "row-1".to_owned()),
@@ -76,10 +77,7 @@ mod tests {
           line 3 for 17s
         ");
         let many = list(&(1..=22).map(flight).collect::<Vec<_>>());
-        assert!(
-            many.starts_with("in flight: 22\n") && many.ends_with("\n  .. and 2 more, for less long"),
-            "{many}"
-        );
+        assert!(many.starts_with("in flight: 22\n") && many.ends_with("\n  .. and 2 more"), "{many}");
         assert_eq!(list(&[]), "in flight: 0");
     }
 }

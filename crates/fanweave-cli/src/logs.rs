@@ -1,4 +1,4 @@
-//! `fanweave logs`, and the history that it shows: calls of `ask` and `run`, in an SQLite file of the user's.
+//! `fanweave logs` and the history: calls of `ask` and `run`, recorded in an SQLite file of the user.
 
 use std::fmt::Write;
 use std::num::NonZeroUsize;
@@ -19,16 +19,16 @@ use crate::out::{escape_controls, print, tell};
 use crate::progress::rounded;
 use crate::stop;
 
-/// Most bytes of a prompt or an answer in a line of the list.
-const SHOWN: usize = 60;
+/// Maximum bytes of a prompt or an answer in a line of the list.
+const MAX_SHOWN: usize = 60;
 
-/// Where calls are noted while a command runs. Nowhere, where nobody wants it or there is no home.
+/// Records calls while a command runs. Disabled by the user or without a home directory.
 pub(crate) struct History {
     open: Option<(RequestLog, Sink)>,
 }
 
 impl History {
-    /// Begins to note what `command` does.
+    /// Starts recording the calls of `command`.
     pub(crate) fn begin(no_log: bool, command: &str) -> Result<Self, Failure> {
         let path = path().filter(|_| !no_log && config::logs());
         let open = path.map(|path| {
@@ -39,7 +39,7 @@ impl History {
         Ok(Self { open: open.transpose()? })
     }
 
-    /// A model whose calls are noted.
+    /// Wraps a model so that its calls are recorded.
     pub(crate) fn wrap(&self, model: Model) -> Model {
         match &self.open {
             Some((log, _)) => log.wrap(model),
@@ -47,28 +47,31 @@ impl History {
         }
     }
 
-    /// Waits until all is written, or somebody has waited enough. What could not be is said: it is no reason to fail.
+    /// Waits until all records are written or a signal arrives. Failures are reported as a note, not as an
+    /// error.
     pub(crate) async fn end(self) {
         let Some((log, sink)) = self.open else { return };
         tokio::select! {
             _ = log.close() => {}
-            () = stop::signal() => return tell!("note: the history has not noted this"),
+            () = stop::signal() => return tell!("note: the call was not recorded in the history"),
         }
         let failed = sink.0.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(error) = failed {
-            tell!("note: the history has not noted this: {error} (--no-log turns it off)");
+            tell!(
+                "note: the call was not recorded in the history: {error} (disable the history with --no-log)"
+            );
         }
     }
 }
 
-/// The file, opened when there is something to write: before the first answer nobody waits for it.
+/// The history file. Opened by the first record, so that opening it does not delay the first answer.
 #[derive(Clone)]
 struct Sink(Arc<Inner>);
 
 struct Inner {
     path: PathBuf,
     file: OnceCell<SqliteLog>,
-    /// The first thing that went wrong.
+    /// The first error.
     failed: Mutex<Option<Error>>,
 }
 
@@ -77,11 +80,11 @@ impl LogSink for Sink {
 
     async fn tell(&self, record: CallRecord) -> fanweave::Result<()> {
         let inner = &*self.0;
-        let told = async {
+        let recorded = async {
             let file = inner.file.get_or_try_init(|| async {
                 if let Some(folder) = inner.path.parent() {
                     std::fs::create_dir_all(folder).map_err(|e| {
-                        let message = format!("the folder {} cannot be made: {e}", folder.display());
+                        let message = format!("cannot create the folder {}: {e}", folder.display());
                         Error::new(ErrorKind::Config, message)
                     })?;
                 }
@@ -89,22 +92,21 @@ impl LogSink for Sink {
             });
             file.await?.tell(record).await
         };
-        told.await.inspect_err(|error| {
+        recorded.await.inspect_err(|error| {
             let mut failed = inner.failed.lock().unwrap_or_else(PoisonError::into_inner);
             failed.get_or_insert_with(|| error.clone());
         })
     }
 }
 
-/// Where the history is. `None` without a home.
+/// Path of the history. `None` without a home directory.
 fn path() -> Option<PathBuf> {
     Some(config::state()?.join("logs.db"))
 }
 
 pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
-    let path = path().ok_or_else(|| {
-        Failure::usage("there is no folder for a history: neither XDG_STATE_HOME nor HOME is set")
-    })?;
+    let path = path()
+        .ok_or_else(|| Failure::usage("no folder for the history: neither XDG_STATE_HOME nor HOME is set"))?;
     let text = match args.command {
         Some(LogsCommand::Path) => format!("{}\n", path.display()),
         Some(LogsCommand::Show { id, json }) => {
@@ -115,23 +117,25 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
                     log.calls(LogFilter { limit: 1, ..LogFilter::default() }).await?.into_iter().next()
                 }
             };
-            let which = id.map_or_else(|| "a call".to_owned(), |id| format!("call {id}"));
-            let none = || Failure::usage(format!("the history has not noted {which}"));
-            let call = call.ok_or_else(|| none().with_hint("`fanweave logs` lists what it has"))?;
-            if json { as_json(&call) } else { escape_controls(&whole(&call)).into_owned() }
+            let call = call.ok_or_else(|| match id {
+                Some(id) => Failure::usage(format!("call {id} is not in the history"))
+                    .with_hint("`fanweave logs` lists the recorded calls"),
+                None => Failure::usage("the history is empty"),
+            })?;
+            if json { as_json(&call) } else { escape_controls(&details(&call)).into_owned() }
         }
         Some(LogsCommand::Forget { older_than, all: _ }) => {
             let now = SystemTime::now();
             let at = match older_than {
                 Some(age) => now.checked_sub(age).unwrap_or(UNIX_EPOCH),
-                // Clocks go back now and then.
+                // A year ahead: records of a clock that was wrong are deleted too.
                 None => now + Duration::from_secs(366 * 86_400),
             };
-            let gone = match open(&path).await? {
+            let deleted = match open(&path).await? {
                 Some(log) => log.delete_before(at).await?,
                 None => 0,
             };
-            tell!("{gone} {} forgotten", if gone == 1 { "call is" } else { "calls are" });
+            tell!("deleted {deleted} call{}", if deleted == 1 { "" } else { "s" });
             String::new()
         }
         None => {
@@ -149,7 +153,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
             if list.json {
                 calls.iter().map(as_json).collect()
             } else if calls.is_empty() {
-                tell!("the history has no such call");
+                tell!("no matching calls in the history");
                 String::new()
             } else {
                 let width = Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
@@ -161,7 +165,7 @@ pub(crate) async fn run(args: LogsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// The history, where there is one. Looking at it makes none.
+/// Opens the history if it exists. Does not create it.
 async fn open(path: &Path) -> Result<Option<SqliteLog>, Failure> {
     if path.exists() { Ok(Some(SqliteLog::open(path).await?)) } else { Ok(None) }
 }
@@ -170,29 +174,29 @@ fn as_json(call: &LoggedCall) -> String {
     format!("{}\n", serde_json::to_string(call).expect("a call is plain data"))
 }
 
-/// A call in one line, of the terminal's `width` where there is one.
+/// A call in one line, truncated to the `width` of the terminal if it is known.
 fn line(call: &LoggedCall, width: Option<usize>) -> String {
     let question = call.messages.last().map(|message| message.text.as_str()).unwrap_or_default();
-    let said = match (&call.answer, &call.error) {
+    let result = match (&call.answer, &call.error) {
         (Some(answer), _) => one_line(answer),
         (None, Some(error)) => format!("failed: {}", one_line(error)),
         (None, None) => String::new(),
     };
-    let line = format!("{:>5}  {}  {}  {} -> {said}", call.id, time(call), call.model, one_line(question));
+    let line = format!("{:>5}  {}  {}  {} -> {result}", call.id, time(call), call.model, one_line(question));
     match width {
         Some(width) => format!("{}\n", console::truncate_str(&line, width, "…")),
         None => format!("{line}\n"),
     }
 }
 
-/// The beginning of a text, without line ends and what terminals take for commands.
+/// The beginning of a text, without line breaks and control characters.
 fn one_line(text: &str) -> String {
-    let words = text.split_whitespace().take(SHOWN).collect::<Vec<_>>().join(" ");
-    excerpt(&words.replace(|c: char| c.is_control(), ""), SHOWN)
+    let words = text.split_whitespace().take(MAX_SHOWN).collect::<Vec<_>>().join(" ");
+    excerpt(&words.replace(|c: char| c.is_control(), ""), MAX_SHOWN)
 }
 
-/// A call as a person reads it.
-fn whole(call: &LoggedCall) -> String {
+/// All details of a call as text.
+fn details(call: &LoggedCall) -> String {
     let mut text = format!("call {} of {}, {}\n", call.id, time(call), call.model);
     let took = rounded(Duration::from_millis(call.took_ms));
     let _ = write!(text, "{took}, {} tokens in, {} out", call.usage.input_tokens, call.usage.output_tokens);
@@ -200,7 +204,7 @@ fn whole(call: &LoggedCall) -> String {
         let _ = write!(text, ", ended by {reason}");
     }
     if call.cached {
-        text.push_str(", from the store of answers");
+        text.push_str(", from the cache");
     }
     if !call.tags.is_empty() {
         let _ = write!(text, ", tags {}", call.tags.join(", "));
@@ -221,7 +225,7 @@ fn role(role: fanweave::Role) -> String {
     serde_json::to_value(role).ok().and_then(|role| role.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// When a call began, in UTC.
+/// Start time of a call, in UTC.
 fn time(call: &LoggedCall) -> String {
     humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(call.began_ms)).to_string()
 }

@@ -45,14 +45,14 @@ fn main() -> ExitCode {
     Color::from_raw_args().apply();
     let cli = Cli::parse();
     let done = runtime().and_then(|runtime| {
-        // On a worker of the runtime: what it spawns and wakes then need not cross from this thread to another.
+        // On a worker of the runtime: tasks that it spawns and wakes need not move between threads.
         let done = runtime.block_on(async {
             match tokio::spawn(run(cli)).await {
                 Ok(done) => done,
-                Err(ended) => Err(fault(&*ended.into_panic())),
+                Err(ended) => Err(internal_error(&*ended.into_panic())),
             }
         });
-        // Nothing is left that matters: results are written, and a blocked reader of stdin must not hold us.
+        // Results are written by now, and a blocked reader of stdin must not delay the exit.
         runtime.shutdown_background();
         done
     });
@@ -94,23 +94,23 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
     }
 }
 
-/// What panics is caught, and said as the error that it is: of a row, of a file, or of this program. With `RUST_BACKTRACE`
-/// in the environment it says where, too.
+/// Silences the panic hook: panics are caught and reported as errors of a row, a file or the program. With
+/// `RUST_BACKTRACE` set, the default hook prints the location.
 fn quiet_panics() {
     if std::env::var_os("RUST_BACKTRACE").is_none() {
         std::panic::set_hook(Box::new(|_| {}));
     }
 }
 
-/// A fault of this program.
-fn fault(panic: &(dyn std::any::Any + Send)) -> Failure {
+/// The error for a panic of this program.
+fn internal_error(panic: &(dyn std::any::Any + Send)) -> Failure {
     let why = fanweave::Error::from_panic(panic);
-    Failure::new(format!("this is a fault of fanweave: {}", why.message()))
-        .with_hint("what is journalled is safe; RUST_BACKTRACE=1 shows where it happened")
+    Failure::new(format!("internal error (please report it): {}", why.message()))
+        .with_hint("rows in the journal are safe; set RUST_BACKTRACE=1 for a backtrace")
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    // Every call in flight holds a socket, and the usual soft limit is 1,024.
+    // Every call in flight needs a socket, and the usual soft limit is 1,024.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! `fanweave completions` and `fanweave man`: what shells and readers of manuals want to know.
+//! `fanweave completions` and `fanweave man`: shell completions and manual pages.
 
 use clap::CommandFactory;
 
@@ -6,16 +6,16 @@ use crate::args::{Cli, CompletionsArgs, ManArgs};
 use crate::exit::{Exit, Failure};
 use crate::out::print;
 
-/// What the codes mean with which the program ends, for the manual.
+/// The section about exit codes of each manual page.
 const EXIT_STATUS: &str = "\
 .SH \"EXIT STATUS\"
-.TP\n\\fB0\\fR\nAll went well.
-.TP\n\\fB1\\fR\nThe work could not be done.
-.TP\n\\fB2\\fR\nThe command line, a file or a setting is wrong; nothing was called.
-.TP\n\\fB3\\fR\nA batch ran to its end, and some rows failed.
-.TP\n\\fB4\\fR\nEvery row had a result before the run, and \\-\\-fail\\-if\\-done was given.
-.TP\n\\fB5\\fR\nStopped before the end; the same command resumes.
-.TP\n\\fB130\\fR\nEnded at once by a second signal.
+.TP\n\\fB0\\fR\nSuccess.
+.TP\n\\fB1\\fR\nThe command failed.
+.TP\n\\fB2\\fR\nAn argument, file or setting is invalid; no calls were made.
+.TP\n\\fB3\\fR\nA batch completed, and some rows failed.
+.TP\n\\fB4\\fR\nAll rows already had a result, and \\-\\-fail\\-if\\-done was given.
+.TP\n\\fB5\\fR\nStopped early; rerun the same command to resume.
+.TP\n\\fB130\\fR\nInterrupted by a second signal.
 ";
 
 pub(crate) fn completions(args: &CompletionsArgs) -> Result<Exit, Failure> {

@@ -1,4 +1,4 @@
-//! From the model flags to a model.
+//! Builds a model from the model flags.
 
 use std::num::NonZeroU32;
 
@@ -12,36 +12,36 @@ use crate::exit::Failure;
 use crate::logs::History;
 use crate::{config, dry_run, secrets};
 
-/// A model, and the server that it needs where it is simulated behind a real socket.
+/// A model, and its server if it is simulated behind a real socket.
 pub(crate) struct Connected {
     pub(crate) model: Model,
     /// Stops when dropped.
     _server: Option<Server>,
 }
 
-/// What else holds for the calls of a model.
+/// Further options for the calls of a model.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Terms<'a> {
-    /// The environment variable that holds the key. Default that of the provider.
+    /// The environment variable that holds the key. Default: the provider's own.
     pub(crate) key_env: Option<&'a str>,
-    /// Keeps the provider's own bodies, for outputs in its format.
+    /// Keeps raw response bodies, for outputs in the provider's format.
     pub(crate) keep_raw: bool,
-    /// Whether nothing is called: a simulated model stands in for the model, and needs no key.
+    /// Set for a dry run: uses a simulated model, which needs no key.
     pub(crate) dry: bool,
-    /// What the calls are paid from.
+    /// Budget of the calls.
     pub(crate) budget: Option<&'a Budget>,
-    /// Where the calls are noted.
+    /// History that records the calls.
     pub(crate) history: Option<&'a History>,
 }
 
-/// The model that the flags describe.
+/// Builds the model of the flags.
 pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
     let Terms { key_env, keep_raw, dry, budget, history } = terms;
-    // A chain file may use the aliases of the settings too.
+    // Resolved here as well: chain files may use the aliases of the configuration.
     let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
     let simulated = name.starts_with("sim/") && args.base_url.is_none();
     if dry {
-        // All that can be wrong with a model but its key.
+        // Validates everything about the model except its key.
         let real = match simulated {
             true => fanweave::model(name)?,
             false => {
@@ -60,7 +60,7 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
     let (model, server) = if simulated && plain {
         (fanweave::model(name)?, None)
     } else if simulated {
-        // Limits, timeouts and retries belong to the network: let the simulated model have one.
+        // Limits, timeouts and retries are part of the transport: run the simulated model behind a server.
         fanweave::model(name)?;
         let server = serve()?;
         let name = format!("openai/{name}");
@@ -74,7 +74,7 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
         None => model,
     };
     let model = match &args.cache {
-        // Wait here: nothing can begin without it.
+        // Blocks here: no call can start without the cache.
         Some(path) => model.cached(fanweave::blocking::wait(SqliteCache::open(path))?),
         None => model,
     };
@@ -86,11 +86,12 @@ pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, F
 }
 
 pub(crate) fn no_model() -> Failure {
-    Failure::usage("no model is given")
-        .with_hint("add --model, as in --model openai/gpt-5-mini, or --model sim/writer to try without a key")
+    Failure::usage("no model given").with_hint(
+        "add --model, such as --model openai/gpt-5-mini, or --model sim/writer to try without an API key",
+    )
 }
 
-/// A server of one's own may call its models what it likes.
+/// Adds the prefix `openai/` for a custom server, whose models may have any name.
 fn with_vendor(name: &str, args: &ModelArgs) -> String {
     let vendor = name.split_once('/').map(|(vendor, _)| vendor);
     let known = vendor.is_some_and(|vendor| vendors().any(|known| known == vendor));
@@ -102,7 +103,7 @@ fn serve() -> Result<Server, Failure> {
     Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
 }
 
-/// The batch API of the model that the flags describe.
+/// Builds the batch API client for the model of the flags.
 pub(crate) fn batch_api(
     args: &ModelArgs,
     key_env: Option<&str>,
@@ -111,12 +112,12 @@ pub(crate) fn batch_api(
     let name = args.model.as_deref().ok_or_else(no_model)?;
     if name.starts_with("sim/") && args.base_url.is_none() {
         return Err(Failure::usage(format!(
-            "--via batch-api: {name} is simulated in this process, and has none"
+            "--via batch-api: {name} is simulated in this process, without a batch API"
         ))
-        .with_hint("start `fanweave sim`, and name it with --base-url"));
+        .with_hint("start `fanweave sim` and pass its URL as --base-url"));
     }
     let name = with_vendor(name, args);
-    let key = own_or_kept(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
+    let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
     let api = builder(&name, args.base_url.clone(), key, args, keep_raw).batch_api();
     Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
 }
@@ -129,7 +130,7 @@ fn parameters(args: &ModelArgs) -> Parameters {
     }
 }
 
-/// The key in an environment variable.
+/// Reads a key from an environment variable.
 fn key_of(variable: &str) -> Result<String, Failure> {
     let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
     key.ok_or_else(|| Failure::usage(format!("--key-env: the environment variable {variable} is not set")))
@@ -142,15 +143,19 @@ fn build(
     args: &ModelArgs,
     keep_raw: bool,
 ) -> Result<Model, Failure> {
-    let key = own_or_kept(name, base_url.as_deref(), key)?;
+    let key = given_or_stored(name, base_url.as_deref(), key)?;
     let built = builder(name, base_url, key, args, keep_raw).build();
     built.map_err(|e| Failure::usage(e.to_string()))
 }
 
-/// The key that was given, or the one that is kept for the provider. None is kept for an address of the caller's.
-fn own_or_kept(name: &str, base_url: Option<&str>, key: Option<String>) -> Result<Option<String>, Failure> {
+/// The given key, or the stored key of the provider. A stored key is never sent to a custom URL.
+fn given_or_stored(
+    name: &str,
+    base_url: Option<&str>,
+    key: Option<String>,
+) -> Result<Option<String>, Failure> {
     match (key, base_url) {
-        (None, None) => secrets::kept(name),
+        (None, None) => secrets::stored(name),
         (key, _) => Ok(key),
     }
 }
@@ -190,15 +195,15 @@ fn limits(args: &ModelArgs) -> RateLimits {
     RateLimits { requests_per_minute: args.rpm, tokens_per_minute: args.tpm, concurrency: args.max_in_flight }
 }
 
-/// A text of the command line, or of the file that `@FILE` names. `@@text` is the text `@text`.
+/// Resolves an argument: `@FILE` reads a file, `@@text` is the literal `@text`.
 pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
     let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
     if path.starts_with('@') {
         return Ok(path.to_owned());
     }
     let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("cannot read the file of {flag}: {path}: {e}")))?;
-    // What some editors begin a file with is no part of its text.
+        .map_err(|e| Failure::usage(format!("{flag}: cannot read {path}: {e}")))?;
+    // Some editors start a file with a byte order mark.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
@@ -210,7 +215,7 @@ mod tests {
     use crate::args::{Cli, Command};
 
     #[tokio::test]
-    async fn limits_hold_for_simulated_models_too() {
+    async fn limits_apply_to_simulated_models_too() {
         let has_network = |flags: &[&str]| {
             let words = [&["fanweave", "ask", "hi", "--model", "sim/echo"], flags].concat();
             let Command::Ask(args) = Cli::parse_from(words).command else { unreachable!("it is `ask`") };

@@ -1,17 +1,17 @@
-//! What goes to a person and is no result of a call.
+//! Output to standard output and standard error.
 
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::exit::{Exit, Failure};
 
-/// Prints text. A reader that has seen enough is no failure.
+/// Prints text. A closed pipe is not an error.
 pub(crate) fn print(text: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     written(out.write_all(text).and_then(|()| out.flush())).map(|_| ())
 }
 
-/// How to go on after a write: not at all where the reader has gone.
+/// Checks the result of a write. Returns an exit code if the pipe was closed.
 pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failure> {
     match result {
         Ok(()) => Ok(None),
@@ -20,23 +20,23 @@ pub(crate) fn written(result: std::io::Result<()>) -> Result<Option<Exit>, Failu
     }
 }
 
-/// The text without what terminals take for commands: what a model or a server wrote must not move the cursor, rename the
-/// window or write to the clipboard.
+/// Removes control characters except line breaks and tabs: text of a model or server must not move the
+/// cursor, rename the window or write to the clipboard.
 pub(crate) fn escape_controls(text: &str) -> Cow<'_, str> {
-    let is_command = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if text.contains(is_command) { text.replace(is_command, "").into() } else { text.into() }
+    let is_control = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(is_control) { text.replace(is_control, "").into() } else { text.into() }
 }
 
-/// As [`escape_controls`] where a terminal shows it; other readers get the text as it is.
+/// Like [`escape_controls`] if stdout is a terminal; otherwise returns the text unchanged.
 pub(crate) fn answer(text: &str) -> Cow<'_, str> {
     if std::io::stdout().is_terminal() { escape_controls(text) } else { text.into() }
 }
 
-/// Says something on standard error, as a terminal may show it. Where it cannot be written, nobody is there to be told so, and the work goes on.
+/// Prints a line on standard error, without control characters. Write errors are ignored.
 macro_rules! tell {
     ($($text:tt)*) => {{
-        let said = format!("{}\n", format_args!($($text)*));
-        let line = $crate::out::escape_controls(&said);
+        let text = format!("{}\n", format_args!($($text)*));
+        let line = $crate::out::escape_controls(&text);
         let _ = ::std::io::Write::write_all(&mut anstream::stderr(), line.as_bytes());
     }};
 }
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn commands_of_terminals_are_left_out_and_lines_stay() {
+    fn control_characters_are_removed_except_line_breaks_and_tabs() {
         assert_eq!(escape_controls("tides\tturn\n"), "tides\tturn\n");
         assert_eq!(escape_controls("a\x1b]0;title\x07\x1b[31mred\u{9b}2J\r\x08"), "a]0;title[31mred2J");
     }

@@ -1,4 +1,4 @@
-//! A few lines at the bottom of a terminal that are drawn again in place.
+//! A few lines at the bottom of a terminal that are redrawn in place.
 
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -7,11 +7,11 @@ use console::Term;
 
 /// A few lines at the bottom of a terminal.
 ///
-/// The cursor rests at the beginning of the line below them, so that the `^C` which a terminal echoes neither wraps
-/// nor moves them.
+/// The cursor rests at the beginning of the line below them, so that the `^C` which a terminal echoes neither
+/// wraps nor moves them.
 pub(crate) struct Panel {
     term: Term,
-    /// The widths of the lines on the screen now, in columns.
+    /// Widths of the lines on the screen, in columns.
     lines: Mutex<Vec<usize>>,
 }
 
@@ -20,14 +20,14 @@ impl Panel {
         Self { term: Term::stderr(), lines: Mutex::default() }
     }
 
-    /// Puts `text`, which is made for the width that it is given, in the place of what was there.
+    /// Replaces the lines with `text`, which gets the usable width.
     pub(crate) fn draw(&self, text: impl FnOnce(usize) -> String) {
         let columns = self.columns();
         // One column less: some terminals wrap at the last one.
         self.put(&text(columns.saturating_sub(1)), columns);
     }
 
-    /// Leaves the terminal as if nothing had been there.
+    /// Removes the lines.
     pub(crate) fn clear(&self) {
         self.put("", self.columns());
     }
@@ -51,12 +51,12 @@ impl Panel {
             frame.push('\n');
         }
         *lines = text.lines().map(console::measure_text_width).collect();
-        // A terminal that has gone is not worth an error.
+        // A closed terminal is not an error.
         let _ = self.term.write_str(&frame);
     }
 }
 
-/// How many rows of a terminal the lines of these widths take. One that has become narrower since has wrapped them.
+/// Number of terminal rows for lines of these widths. A terminal that became narrower has wrapped them.
 fn rows(widths: &[usize], columns: usize) -> usize {
     widths.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum()
 }
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_that_a_narrower_terminal_has_wrapped_are_all_drawn_over() {
+    fn lines_wrapped_by_a_narrower_terminal_are_overwritten() {
         assert_eq!(rows(&[], 80), 0);
         assert_eq!(rows(&[79, 0, 12], 80), 3);
         assert_eq!(rows(&[79, 0, 12], 40), 4);

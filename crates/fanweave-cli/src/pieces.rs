@@ -1,4 +1,4 @@
-//! An answer on standard output, as it arrives.
+//! Streams an answer to standard output.
 
 use std::io::Write;
 
@@ -9,19 +9,19 @@ use serde_json::Value;
 use crate::exit::{Exit, Failure};
 use crate::out::{self, written};
 
-/// Prints a run as it arrives: its text, and values as JSON. Gives its output, unless nobody reads any more.
+/// Prints the deltas of a run: text, and values as JSON. Returns its output, unless stdout was closed.
 pub(crate) async fn print<O: Send + 'static>(mut run: Run<O>) -> Result<(Option<O>, Option<Exit>), Failure> {
     let mut stdout = std::io::stdout();
     let mut ends_line = true;
-    while let Some(piece) = run.next().await {
-        let text = match piece {
+    while let Some(delta) = run.next().await {
+        let text = match delta {
             Ok(Delta::Text { text, .. }) => text,
             Ok(Delta::Value(Value::String(text))) => text,
             Ok(Delta::Value(Value::Null)) => String::new(),
             Ok(Delta::Value(value)) => serde_json::to_string_pretty(&value).unwrap_or_default(),
             Ok(_) => continue,
             Err(error) => {
-                // What has arrived stays readable, and the error gets a line of its own.
+                // Ends the line of partial output, so that the error starts on a new one.
                 if !ends_line {
                     let _ = writeln!(stdout);
                 }

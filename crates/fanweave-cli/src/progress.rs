@@ -1,4 +1,4 @@
-//! What a person sees of a batch while it runs: a panel on a terminal, lines elsewhere.
+//! Progress display of a batch: a panel on a terminal, otherwise lines.
 
 use std::io::IsTerminal;
 use std::sync::{Arc, OnceLock};
@@ -14,21 +14,21 @@ use crate::out::tell;
 use crate::panel::Panel;
 use crate::why::{self, StallReport};
 
-/// How often the panel is drawn. Fast enough to look alive, slow enough to read.
+/// Interval for drawing the panel. Fast enough to look alive, slow enough to read.
 const DRAW: Duration = Duration::from_millis(100);
-/// How often a line is written where there is no terminal.
+/// Interval of progress lines without a terminal.
 const LINE: Duration = Duration::from_secs(10);
 
-/// How often it is looked at whether anything moves, where there is no terminal.
+/// Interval for detecting a stall without a terminal.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Shows the progress of a batch until it is told that the batch has ended.
+/// Shows the progress of a batch.
 pub(crate) struct Display {
     progress: Arc<Progress>,
     form: DisplayMode,
     concurrency: usize,
     started: Instant,
-    /// What stands under the panel.
+    /// Text below the panel.
     notice: OnceLock<String>,
 }
 
@@ -55,7 +55,7 @@ impl Display {
         let mut ticks = interval(if matches!(self.form, DisplayMode::Lines) { LOOK } else { DRAW });
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut still, mut next) = (StallReport::new(), self.started + LINE);
-        // The first tick comes at once: it starts the clock of the rate, and draws an empty panel.
+        // The first tick completes immediately: it starts measuring the rate, and draws an empty panel.
         loop {
             ticks.tick().await;
             let now = self.progress.snapshot();
@@ -81,14 +81,14 @@ impl Display {
         }
     }
 
-    /// Takes the panel away, so that what comes next has the terminal to itself.
+    /// Removes the panel, to make room for other output.
     pub(crate) fn clear(&self) {
         if let DisplayMode::Panel(panel) = &self.form {
             panel.clear();
         }
     }
 
-    /// Whether a panel is drawn.
+    /// Returns true if a panel is shown.
     pub(crate) fn has_panel(&self) -> bool {
         matches!(self.form, DisplayMode::Panel(_))
     }
@@ -98,16 +98,16 @@ impl Display {
         self.progress.flights()
     }
 
-    /// Prints something above the panel, which is then drawn again.
+    /// Prints a line above the panel, which is then redrawn.
     pub(crate) fn print(&self, text: &str) {
         self.clear();
         tell!("{text}");
     }
 
-    /// Says something that holds from now on.
-    pub(crate) fn say(&self, text: &str) {
+    /// Shows a notice until the end of the run.
+    pub(crate) fn set_notice(&self, text: &str) {
         match &self.form {
-            // Once is all that is ever needed, and the first word stands.
+            // The first notice stays: there is only one per run.
             DisplayMode::Panel(_) => drop(self.notice.set(format!(" {text}"))),
             DisplayMode::Lines | DisplayMode::Nothing => tell!("{text}"),
         }
@@ -165,56 +165,57 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
     lines.iter().map(|line| clip(&format!(" {line}"), width)).collect::<Vec<_>>().join("\n")
 }
 
-/// What it costs, and what the accounts allow and how much of that is used, where anything is known or has been refused.
-/// Sums over all accounts.
+/// Cost, limits and their usage, and rejected requests, totalled over all accounts. `None` if nothing is
+/// known.
 fn limits_text(now: &Snapshot, accounts: &[AccountState]) -> Option<String> {
     let used: Vec<_> =
         accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0).collect();
     let all =
         |of: fn(&AccountState) -> Option<f64>| used.iter().map(|account| of(account)).sum::<Option<f64>>();
-    let sum = |of: fn(&AccountState) -> u64| used.iter().map(|account| of(account)).sum::<u64>();
+    let total = |of: fn(&AccountState) -> u64| used.iter().map(|account| of(account)).sum::<u64>();
     let mut facts = Vec::new();
     if let Some(usd) = now.cost_usd.filter(|usd| *usd > 0.0) {
         let end = now.cost_at_the_end().map(|all| format!(" of about {}", dollars(all))).unwrap_or_default();
-        let cap = now.budget_usd.map(|cap| format!(", at most {}", dollars(cap))).unwrap_or_default();
-        facts.push(format!("{}{end}{cap}", dollars(usd)));
+        let budget = now.budget_usd.map(|usd| format!(", budget {}", dollars(usd))).unwrap_or_default();
+        facts.push(format!("{}{end}{budget}", dollars(usd)));
     }
-    let mut add = |name: &str, used: u64, rate: Option<f64>, limit: Option<f64>, say: fn(f64) -> String| {
-        #[expect(clippy::cast_precision_loss, reason = "figures for people")]
-        let used = say(used as f64);
-        match (rate, limit) {
-            (Some(rate), Some(limit)) if rate < 0.9 * limit => {
-                facts.push(format!("{name} {used} of {}, slowed to {}", say(limit), say(rate)));
+    let mut add =
+        |name: &str, used: u64, rate: Option<f64>, limit: Option<f64>, format: fn(f64) -> String| {
+            #[expect(clippy::cast_precision_loss, reason = "figures for people")]
+            let used = format(used as f64);
+            match (rate, limit) {
+                (Some(rate), Some(limit)) if rate < 0.9 * limit => {
+                    facts.push(format!("{name} {used} of {}, slowed to {}", format(limit), format(rate)));
+                }
+                (_, Some(limit)) => facts.push(format!("{name} {used} of {}", format(limit))),
+                (Some(rate), None) => facts.push(format!("{name} {used}, slowed to {}", format(rate))),
+                (None, None) => {}
             }
-            (_, Some(limit)) => facts.push(format!("{name} {used} of {}", say(limit))),
-            (Some(rate), None) => facts.push(format!("{name} {used}, slowed to {}", say(rate))),
-            (None, None) => {}
-        }
-    };
+        };
     if !used.is_empty() {
-        let (sent, spent) = (sum(|a| a.requests_last_minute), sum(|a| a.tokens_last_minute));
+        let (sent, spent) = (total(|a| a.requests_last_minute), total(|a| a.tokens_last_minute));
         let whole = |n: f64| count(n.round() as u64);
         add("rpm", sent, all(|a| a.requests_per_minute), all(|a| a.request_limit), whole);
         add("tpm", spent, all(|a| a.tokens_per_minute), all(|a| a.token_limit), short);
     }
     facts.extend(
-        all(|a| a.capacity.map(|n| n as f64)).filter(|n| *n > 0.0).map(|n| format!("at most {n} at once")),
+        all(|a| a.capacity.map(|n| n as f64)).filter(|n| *n > 0.0).map(|n| format!("max in flight {n}")),
     );
-    let refused = sum(|a| a.refused);
+    let refused = total(|a| a.refused);
     if refused > 0 {
-        facts.push(format!("refused {}", count(refused)));
+        facts.push(format!("rejected {}", count(refused)));
     }
     (!facts.is_empty()).then(|| format!(" {}", facts.join("   ")))
 }
 
-/// The lines below the figures: what limits the run, why nothing moves, and what holds from now on.
+/// The lines below the figures: limits, reasons for a stall, and the notice.
 fn notices(limits: Option<String>, reasons: Vec<String>, notice: Option<&String>, width: usize) -> String {
     let reasons = reasons.into_iter().map(|reason| format!(" {reason}"));
     let lines = limits.into_iter().chain(reasons).chain(notice.cloned());
     lines.map(|line| format!("\n{}", clip(&line, width))).collect()
 }
 
-/// One line, for logs.
+/// Progress as one line.
 fn line(now: &Snapshot) -> String {
     let of = now.total.map(|total| format!("/{total} ({} %)", percent(now.done, total))).unwrap_or_default();
     let mut text = format!(
@@ -236,12 +237,12 @@ fn bar(done: u64, total: u64, width: usize) -> String {
     format!("{}{}", "━".repeat(filled), "─".repeat(width - filled))
 }
 
-/// A line that fits: what is cut would wrap, and leave remains on the screen.
+/// Truncates a line to the width: a wrapped line would leave remains on the screen.
 fn clip(line: &str, width: usize) -> String {
     line.chars().take(width.max(1)).collect::<String>().trim_end().to_owned()
 }
 
-/// A count with its thousands apart: `1,234,567`.
+/// Formats a count with thousands separators: `1,234,567`.
 fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::new();
@@ -254,7 +255,7 @@ fn count(n: u64) -> String {
     text
 }
 
-/// A number as `812`, `3.2k` or `1.4M`.
+/// Formats a number as `812`, `3.2k` or `1.4M`.
 pub(crate) fn short(n: f64) -> String {
     match n {
         n if n >= 1e6 => format!("{:.1}M", n / 1e6),
@@ -264,7 +265,7 @@ pub(crate) fn short(n: f64) -> String {
     }
 }
 
-/// A time as a person says it: `87ms`, `1.4s`, `12s`, `3m 20s`.
+/// Formats a time, rounded: `87ms`, `1.4s`, `12s`, `3m 20s`.
 pub(crate) fn rounded(time: Duration) -> String {
     match time {
         t if t < Duration::from_secs(1) => format!("{}ms", t.as_millis()),
@@ -351,18 +352,17 @@ mod tests {
         let lines = [vec![paced.clone()], vec![full], vec![paced.clone(), paced, idle]]
             .map(|all| limits_text(&half_way(), &all));
         insta::assert_snapshot!(lines.map(Option::unwrap).join("\n"), @r"
-        $0.42 of about $0.66, at most $2.00   rpm 1,480 of 1,500   tpm 840k of 900k, slowed to 630k
-        $0.42 of about $0.66, at most $2.00   at most 64 at once   refused 3
-        $0.42 of about $0.66, at most $2.00   rpm 2,960 of 3,000   tpm 1.7M of 1.8M, slowed to 1.3M
+        $0.42 of about $0.66, budget $2.00   rpm 1,480 of 1,500   tpm 840k of 900k, slowed to 630k
+        $0.42 of about $0.66, budget $2.00   max in flight 64   rejected 3
+        $0.42 of about $0.66, budget $2.00   rpm 2,960 of 3,000   tpm 1.7M of 1.8M, slowed to 1.3M
         ");
     }
 
     #[test]
-    fn the_panel_says_why_nothing_moves() {
+    fn the_panel_shows_why_a_run_stalls() {
         let still = Snapshot { rate: 0.0, waiting: 64, retrying: 0, ..half_way() };
-        let failing =
-            "provider is failing: 502 Bad Gateway for 14s; 312 calls wait; next probe in 2s".to_owned();
-        let stopping = " stopping: no new rows, waiting for requests in flight".to_owned();
+        let failing = "provider is failing: 502 Bad Gateway for 14s; 312 queued; next probe in 2s".to_owned();
+        let stopping = " stopping: finishing requests in flight".to_owned();
         let limits = limits_text(&still, &[]);
         let text = panel_text(&still, 64, Duration::from_secs(70), 80)
             + &notices(limits, vec![failing], Some(&stopping), 80);
@@ -370,9 +370,9 @@ mod tests {
         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
         ok 140   cached 12   failed 2   waiting 64   in flight 64/64
         0.0 rows/s   300 tokens/s   ttft 310ms   p50 612ms   p95 1.4s
-        $0.42 of about $0.66, at most $2.00
-        provider is failing: 502 Bad Gateway for 14s; 312 calls wait; next probe in 2s
-        stopping: no new rows, waiting for requests in flight
+        $0.42 of about $0.66, budget $2.00
+        provider is failing: 502 Bad Gateway for 14s; 312 queued; next probe in 2s
+        stopping: finishing requests in flight
         ");
     }
 
@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_as_people_say_them() {
+    fn numbers_are_rounded_for_reading() {
         let times = [87, 1_400, 12_300, 200_000].map(|ms| rounded(Duration::from_millis(ms)));
         assert_eq!(times, ["87ms", "1.4s", "12s", "3m 20s"]);
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);

@@ -1,4 +1,4 @@
-//! Several models or keys for one batch: rows are spread over them by weight, and fall back.
+//! Several models or keys for one batch: rows are distributed by weight, with fallbacks.
 
 use fanweave::models::key_variables;
 use fanweave::{Chain, Message, Prompt};
@@ -10,21 +10,21 @@ use crate::lane::Lane;
 use crate::models::{Connected, Terms, connect, no_model};
 use crate::spread::{Spreading, spread};
 
-/// A model as it was written on the command line, and its share of the rows.
+/// A model of `--model` and its weight.
 #[derive(Debug, PartialEq, Eq)]
 struct Share {
     model: String,
     weight: u64,
 }
 
-/// The models of a batch. What they need to run is stopped when it is dropped.
+/// The models of a batch. Dropping it stops their simulated servers.
 pub(crate) struct Routed {
     pub(crate) chain: Chain<Prompt, Message>,
-    /// Names of all models that may be called, each once.
+    /// Distinct names of all models that may be called.
     pub(crate) names: Vec<String>,
-    /// The greatest share of the rows that one account is given, from 0 to 1.
-    pub(crate) most: f64,
-    /// What is to be said while the rows run: which model or key is called no more.
+    /// Largest fraction of the rows that one account gets, from 0 to 1.
+    pub(crate) max_share: f64,
+    /// Notes to print during the run, such as which models or keys were disabled.
     pub(crate) notes: mpsc::UnboundedReceiver<String>,
     _connected: Vec<Connected>,
 }
@@ -44,7 +44,7 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
         for key_env in &keys {
             let terms = Terms { key_env: *key_env, keep_raw, dry: is_dry, ..Terms::default() };
             let one = connect(&args, terms)?;
-            let variable = key_env.map(str::to_owned).or_else(|| own_variable(one.model.name()));
+            let variable = key_env.map(str::to_owned).or_else(|| default_variable(one.model.name()));
             lanes.push(Lane::new(one.model.clone(), weight, variable));
             connected.push(one);
         }
@@ -63,9 +63,9 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
     }
     let weights = || lanes.iter().map(Lane::weight);
     #[expect(clippy::cast_precision_loss, reason = "weights are small")]
-    let most = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
-    let (say, notes) = mpsc::unbounded_channel();
-    let how = Spreading { say, on_outage: !args.no_fallback_on_outage };
+    let max_share = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
+    let (note, notes) = mpsc::unbounded_channel();
+    let how = Spreading { notes: note, on_outage: !args.no_fallback_on_outage };
     let mut routed = spread(lanes, how.clone());
     if !fallbacks.is_empty() {
         let fallbacks = fallbacks.into_iter().map(|lanes| spread(lanes, how.clone()));
@@ -74,29 +74,29 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
             false => routed.fallback_except_outages(fallbacks),
         };
     }
-    Ok(Routed { chain: routed, names, most, notes, _connected: connected })
+    Ok(Routed { chain: routed, names, max_share, notes, _connected: connected })
 }
 
-/// The variable that the key of a model comes from where none is named. `None` where none of them is set.
-fn own_variable(model: &str) -> Option<String> {
+/// The environment variable that the key of a model is read from by default. `None` if none is set.
+fn default_variable(model: &str) -> Option<String> {
     let (provider, _) = model.split_once('/')?;
     let is_set = |name: &&&str| std::env::var(name).is_ok_and(|key| !key.trim().is_empty());
     key_variables(provider)?.iter().find(is_set).map(|name| (*name).to_owned())
 }
 
-/// Reads `a/b=3,c/d`: models with their weights, 1 where none is given.
+/// Parses `a/b=3,c/d`: models with weights. Default weight: 1.
 fn shares(text: &str) -> Result<Vec<Share>, Failure> {
     let wrong = |why: String| Failure::usage(format!("--model {text}: {why}"));
     let share = |one: &str| {
         let (model, weight) = one.rsplit_once('=').map_or((one, "1"), |(model, weight)| (model, weight));
         match weight.trim().parse() {
             Ok(weight @ 1..=1_000) => Ok(Share { model: model.trim().to_owned(), weight }),
-            _ => Err(wrong(format!("the weight `{weight}` is no whole number from 1 to 1000"))),
+            _ => Err(wrong(format!("the weight must be a whole number from 1 to 1000, got `{weight}`"))),
         }
     };
     let shares = text.split(',').map(share).collect::<Result<Vec<_>, _>>()?;
     if shares.iter().any(|share| share.model.is_empty()) {
-        return Err(wrong("a name is missing beside a comma".to_owned()));
+        return Err(wrong("empty model name".to_owned()));
     }
     Ok(shares)
 }

@@ -1,4 +1,4 @@
-//! `fanweave run`: a chain that a file describes.
+//! `fanweave run`: runs a chain that is defined in a file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -31,9 +31,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         let missing = missing(&file, &inputs);
         if !args.quiet {
             tell!(
-                "{} is fine{}",
+                "{} is valid{}",
                 args.file.display(),
-                missing.map(|names| format!("; it needs {}", flags(&names))).unwrap_or_default()
+                missing.map(|names| format!("; required: {}", flags(&names))).unwrap_or_default()
             );
         }
         return Ok(Exit::Ok);
@@ -48,10 +48,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     }
     let file = Arc::new(file);
     let prices = cost::prices(args.prices.as_deref())?;
-    let most = args.budget_usd.or(file.limits().budget_usd);
-    let budget = most.map(|most| Budget::new(most, prices.clone()));
+    let limit = args.budget_usd.or(file.limits().budget_usd);
+    let budget = limit.map(|limit| Budget::new(limit, prices.clone()));
     if args.dry_run {
-        return rehearse(&args, &file, inputs, &prices, budget.as_ref()).await;
+        return dry_run(&args, &file, inputs, &prices, budget.as_ref()).await;
     }
     let connections = RefCell::new(Vec::new());
     let history = History::begin(args.no_log || args.rows.is_some(), file.name())?;
@@ -62,8 +62,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
         Some(rows) => {
             let mut costs = cost::known(&prices, Via::Calls);
             if let Some(budget) = &budget {
-                let most = args.model.max_tokens;
-                let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), most);
+                let max_tokens = args.model.max_tokens;
+                let cost = |one: &Connected| cost::of_a_call(&prices, one.model.name(), max_tokens);
                 let max_row_cost = connections.borrow().iter().filter_map(cost).fold(0.0, f64::max);
                 #[expect(clippy::cast_precision_loss, reason = "a file has few steps")]
                 let row = max_row_cost * file.calls() as f64;
@@ -76,14 +76,14 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
             given_all(&file, &inputs)?;
             let cuts = Arc::new(TruncatedAnswers::of_chain());
             let cx = match args.concurrency {
-                Some(most) => cuts.watch().with_concurrency(most),
+                Some(max) => cuts.watch().with_concurrency(max),
                 None => cuts.watch(),
             };
             let work = async {
                 if args.json {
                     print_json(&chain, inputs, &cx).await
                 } else {
-                    print_pieces(&chain, inputs, &cx).await
+                    print_deltas(&chain, inputs, &cx).await
                 }
             };
             let done = tokio::select! {
@@ -91,7 +91,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
                 () = stop::signal() => Ok(Exit::Interrupted),
             };
             if !args.quiet {
-                cuts.tell();
+                cuts.report();
             }
             done
         }
@@ -101,8 +101,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<Exit, Failure> {
     done
 }
 
-/// The chain with a stand-in for each model: what it asks, and what that may cost.
-async fn rehearse(
+/// Runs the chain with simulated models, and prints its prompts and an estimate.
+async fn dry_run(
     args: &RunArgs,
     file: &Arc<ChainFile>,
     given: Vars,
@@ -110,7 +110,7 @@ async fn rehearse(
     budget: Option<&Budget>,
 ) -> Result<Exit, Failure> {
     let terms = Terms { dry: true, budget, ..Terms::default() };
-    let rehearsal = dry_run::chain::DryRunChain {
+    let dry_run_chain = dry_run::chain::DryRunChain {
         chain: chain(file, &args.model, terms, &RefCell::default())?,
         prices,
         rpm: args.model.rpm.or(file.limits().rpm.and_then(NonZeroU32::new)),
@@ -118,22 +118,20 @@ async fn rehearse(
     };
     let Some(rows) = &args.rows else {
         given_all(file, &given)?;
-        return dry_run::chain::once(rehearsal, given).await;
+        return dry_run::chain::once(dry_run_chain, given).await;
     };
     let source = open(rows, args.input_format.as_deref())?;
     let inputs = |input| {
         let inputs = inputs_of_row(input, file, &given)?;
         match missing(file, &inputs) {
-            Some(names) => {
-                Err(Error::new(ErrorKind::Input, format!("the row does not give {}", names.join(", "))))
-            }
+            Some(names) => Err(Error::new(ErrorKind::Input, format!("the row has no {}", names.join(", ")))),
             None => Ok(inputs),
         }
     };
-    dry_run::chain::for_rows(rehearsal, source, inputs).await
+    dry_run::chain::for_rows(dry_run_chain, source, inputs).await
 }
 
-/// The chain with its models. What they are connected to is kept in `connections`.
+/// Builds the chain with its models. Their connections are added to `connections`.
 fn chain(
     file: &ChainFile,
     flags: &ModelArgs,
@@ -157,7 +155,7 @@ fn chain(
             }
             Err(failure) => {
                 let error = Error::new(ErrorKind::Config, failure.message());
-                // Without a model anywhere the place says less than what to do.
+                // If no model is set anywhere, the hint helps more than the location.
                 if name.is_none() {
                     *failed.borrow_mut() = Some(failure);
                 }
@@ -168,13 +166,13 @@ fn chain(
     chain.map_err(|error| failed.take().unwrap_or_else(|| error.into()))
 }
 
-/// The inputs that `--set` gives.
+/// Parses the inputs of `--set`.
 fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
     let mut vars = Vars::new();
     for setting in set {
         let Some((name, value)) = setting.split_once('=') else {
             return Err(
-                Failure::usage(format!("--set {setting}: there is no =")).with_hint("write --set NAME=VALUE")
+                Failure::usage(format!("--set {setting}: missing `=`")).with_hint("use --set NAME=VALUE")
             );
         };
         let value = file.input(name, &text_or_file("--set", value)?)?;
@@ -183,28 +181,28 @@ fn inputs(file: &ChainFile, set: &[String]) -> Result<Vars, Failure> {
     Ok(vars)
 }
 
-/// Refuses inputs that are not complete.
+/// Returns an error if inputs are missing.
 fn given_all(file: &ChainFile, given: &Vars) -> Result<(), Failure> {
     let refuse = |names: Vec<&str>| {
-        Failure::usage(format!("the chain needs {}", names.join(", ")))
+        Failure::usage(format!("missing inputs: {}", names.join(", ")))
             .with_hint(format!("add {}", flags(&names)))
     };
     missing(file, given).map(refuse).map_or(Ok(()), Err)
 }
 
-/// The inputs that still have to be given.
+/// Names of missing inputs.
 fn missing<'f>(file: &'f ChainFile, given: &Vars) -> Option<Vec<&'f str>> {
     let names = file.inputs().filter(|(name, default)| default.is_none() && given.get(name).is_none());
     let names: Vec<_> = names.map(|(name, _)| name).collect();
     (!names.is_empty()).then_some(names)
 }
 
-/// The flags that give these inputs.
+/// The flags that set these inputs.
 fn flags(names: &[&str]) -> String {
     names.iter().map(|name| format!("--set {name}=..")).collect::<Vec<_>>().join(" ")
 }
 
-async fn print_pieces(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
+async fn print_deltas(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> Result<Exit, Failure> {
     let (_, exit) = print(chain.stream_in(inputs, cx)).await?;
     Ok(exit.unwrap_or(Exit::Ok))
 }
@@ -214,7 +212,7 @@ async fn print_json(chain: &Chain<Vars, Value>, inputs: Vars, cx: &Context) -> R
     written(writeln!(std::io::stdout(), "{output}")).map(|exit| exit.unwrap_or(Exit::Ok))
 }
 
-/// A run for every row, with the journal and the order of a batch.
+/// Runs the chain for every row, with the journal and the ordering of a batch.
 async fn each_row(
     args: &RunArgs,
     file: &Arc<ChainFile>,
@@ -259,23 +257,23 @@ async fn each_row(
         json: args.json,
         reads_keys: rows != Path::new("-"),
         fail_if_done: args.fail_if_done,
-        stopping: "stopping: no new rows, waiting for requests in flight (again to end at once)",
+        stopping: "stopping: finishing requests in flight (press Ctrl-C again to exit immediately)",
     };
-    // Each step has one model: there are none to leave out.
+    // Each step has a single model: no lane can be disabled, and no notes are sent.
     let (_, mut notes) = mpsc::unbounded_channel();
     watch.over(&mut notes, |progress, stop| job.progress(progress).stop(stop).run()).await
 }
 
-/// What a row gives to the inputs, over what is given for all rows.
+/// Inputs of a row. Its fields override the inputs for all rows.
 fn inputs_of_row(input: Input, file: &ChainFile, given: &Vars) -> fanweave::Result<Vars> {
     let mut vars = given.clone();
     let names: Vec<&str> = file.inputs().map(|(name, _)| name).collect();
     match input {
-        // Files of rows have fields for other ends: what is no input is left where it is.
+        // Rows may have other fields: those that are not inputs are ignored.
         Input::Vars(row) => {
             for name in names {
                 match row.get(name) {
-                    // Cells of a table are texts, whatever stands in them.
+                    // Cells of a table are always strings, also those with numbers.
                     Some(Value::String(text)) => _ = vars.insert(name, file.input(name, text)?),
                     Some(value) => _ = vars.insert(name, value.clone()),
                     None => {}
@@ -286,17 +284,17 @@ fn inputs_of_row(input: Input, file: &ChainFile, given: &Vars) -> fanweave::Resu
             [only] => _ = vars.insert(*only, file.input(only, &text)?),
             _ if names.contains(&"input") => _ = vars.insert("input", file.input("input", &text)?),
             _ => {
-                let message = "the row is a text, and the chain has several inputs and none called `input`: \
-                               give rows with fields, as JSON lines or CSV";
+                let message = "the row is plain text, but the chain has several inputs and none is named `input`: \
+                               use rows with fields, such as JSON lines or CSV";
                 return Err(Error::new(ErrorKind::Input, message));
             }
         },
         Input::Prompt(_) => {
-            let message = "the row is a whole request, and a chain file writes its own";
+            let message = "the row is a complete request, which a chain file cannot use";
             return Err(Error::new(ErrorKind::Input, message));
         }
         _ => {
-            return Err(Error::new(ErrorKind::Input, "the row is of a form that a chain file does not take"));
+            return Err(Error::new(ErrorKind::Input, "this kind of row is not supported by chain files"));
         }
     }
     Ok(vars)

@@ -1,6 +1,7 @@
-//! Keys that are kept in a file, or in the keyring of the system, for those who do not want them in their environment.
+//! API keys stored in a file or in the system keyring.
 //!
-//! A key of the environment comes first. A kept one goes to its provider's own address alone: with `--base-url` none is sent.
+//! A key in the environment takes precedence. A stored key is only sent to its provider's own URL: with
+//! `--base-url`, none is sent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,31 +18,31 @@ use crate::exit::{Exit, Failure};
 use crate::out::{print, tell};
 use crate::{keyring, keys, stop};
 
-/// Longest key that is taken. Source: the longest that providers give are tokens of a few KiB.
-const LONGEST: usize = 16 * 1024;
+/// Maximum length of a key. Source: the longest keys of providers are tokens of a few KiB.
+const MAX_KEY_BYTES: usize = 16 * 1024;
 
 /// The keys of providers.
-type Keys = BTreeMap<String, Kept>;
+type Keys = BTreeMap<String, StoredKey>;
 
-/// Where a key is.
+/// A stored key, or its location.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Kept {
-    /// In the file itself.
+enum StoredKey {
+    /// The key is in the file.
     Here(String),
-    /// In another place, and the file says in which.
+    /// The key is stored elsewhere; the file has the location.
     Elsewhere { r#in: KeyLocation },
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum KeyLocation {
-    /// The keyring of the system.
+    /// The system keyring.
     Keyring,
 }
 
 pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
-    // Who waits for a key at a terminal holds a thread, and has to be left there.
+    // Reading a key from a terminal blocks its thread and cannot be cancelled.
     let work = tokio::task::spawn_blocking(|| change(args));
     tokio::select! {
         done = work => done.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())),
@@ -55,52 +56,52 @@ pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
 
 fn change(args: KeysArgs) -> Result<Exit, Failure> {
     let path = path().ok_or_else(|| {
-        Failure::usage("there is no folder for keys: neither XDG_CONFIG_HOME nor HOME is set")
-            .with_hint("set the key in the environment, as in OPENAI_API_KEY")
+        Failure::usage("no folder for keys: neither XDG_CONFIG_HOME nor HOME is set")
+            .with_hint("set the key in the environment instead, such as OPENAI_API_KEY")
     })?;
     match args.command {
         KeysCommand::Path => print(format!("{}\n", path.display()).as_bytes())?,
         KeysCommand::List { json } => print(list(&read(&path)?, json).as_bytes())?,
         KeysCommand::Set { provider, keyring: in_keyring } => {
             known(&provider)?;
-            // What is wrong with the file is said before anybody looks for a key.
+            // Checks the file before the user has to enter a key.
             read(&path)?;
             if in_keyring {
                 keyring::is_built(&provider)?;
             }
-            let key = ask(&provider)?;
+            let key = read_key(&provider)?;
             let kept = if in_keyring {
                 keyring::set(&provider, &key)?;
-                Kept::Elsewhere { r#in: KeyLocation::Keyring }
+                StoredKey::Elsewhere { r#in: KeyLocation::Keyring }
             } else {
-                Kept::Here(key)
+                StoredKey::Here(key)
             };
             make_folder(&path)?;
-            let _alone = alone(&path);
+            let _lock = lock(&path);
             let mut keys = read(&path)?;
-            let was_in_keyring = matches!(keys.get(&provider), Some(Kept::Elsewhere { .. }));
+            let was_in_keyring = matches!(keys.get(&provider), Some(StoredKey::Elsewhere { .. }));
             keys.insert(provider.clone(), kept);
             write(&path, &keys)?;
-            // The new one holds whatever becomes of the old one.
+            // The new key is stored even if the old one cannot be removed.
             if was_in_keyring
                 && !in_keyring
                 && let Err(failure) = keyring::remove(&provider)
             {
-                tell!("note: the old one may still be there: {}", failure.message());
+                tell!("note: the old key may still be in the system keyring: {}", failure.message());
             }
-            let place =
-                if in_keyring { "the keyring of the system".to_owned() } else { path.display().to_string() };
-            tell!("the key of {provider} is kept in {place}");
+            let location =
+                if in_keyring { "the system keyring".to_owned() } else { path.display().to_string() };
+            tell!("stored the key of {provider} in {location}");
         }
         KeysCommand::Remove { provider } => {
-            let _alone = alone(&path);
+            let _lock = lock(&path);
             let mut keys = read(&path)?;
             match keys.remove(&provider) {
-                Some(Kept::Elsewhere { .. }) => keyring::remove(&provider)?,
-                Some(Kept::Here(_)) => {}
+                Some(StoredKey::Elsewhere { .. }) => keyring::remove(&provider)?,
+                Some(StoredKey::Here(_)) => {}
                 None => {
                     return Err(Failure::usage(format!(
-                        "no key of {provider} is kept in {}",
+                        "no key of {provider} is stored in {}",
                         path.display()
                     )));
                 }
@@ -111,8 +112,8 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// The key that is kept for the provider of a model's name, where the environment has none.
-pub(crate) fn kept(model: &str) -> Result<Option<String>, Failure> {
+/// The stored key for the provider of `model`, unless the environment has one.
+pub(crate) fn stored(model: &str) -> Result<Option<String>, Failure> {
     let provider = model.split_once('/').map_or(model, |(provider, _)| provider);
     let Some(variables) = key_variables(provider) else { return Ok(None) };
     if variables.iter().any(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty())) {
@@ -120,13 +121,13 @@ pub(crate) fn kept(model: &str) -> Result<Option<String>, Failure> {
     }
     let Some(path) = path().filter(|path| path.exists()) else { return Ok(None) };
     match read(&path)?.remove(provider) {
-        Some(Kept::Here(key)) => Ok(Some(key)),
-        Some(Kept::Elsewhere { .. }) => keyring::get(provider).map(Some),
+        Some(StoredKey::Here(key)) => Ok(Some(key)),
+        Some(StoredKey::Elsewhere { .. }) => keyring::get(provider).map(Some),
         None => Ok(None),
     }
 }
 
-/// Where keys are kept. `None` without a home.
+/// Path of the key file. `None` without a home directory.
 fn path() -> Option<PathBuf> {
     Some(crate::config::folder()?.join("keys.json"))
 }
@@ -136,7 +137,7 @@ fn known(provider: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let near = closest(provider, vendors()).map(|near| format!("did you mean `{near}`?"));
-    let failure = Failure::usage(format!("`{provider}` is no provider that is known here"));
+    let failure = Failure::usage(format!("unknown provider `{provider}`"));
     Err(failure.with_hint(near.unwrap_or_else(|| "`fanweave models` lists them".to_owned())))
 }
 
@@ -147,42 +148,45 @@ fn list(keys: &Keys, json: bool) -> String {
             .into_iter()
             .flatten()
             .find(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty()));
-        let place = match (from_env, keys.get(provider)) {
+        let location = match (from_env, keys.get(provider)) {
             (Some(variable), _) => *variable,
-            (None, Some(Kept::Here(_))) => "kept",
-            (None, Some(Kept::Elsewhere { .. })) => "keyring",
+            (None, Some(StoredKey::Here(_))) => "kept",
+            (None, Some(StoredKey::Elsewhere { .. })) => "keyring",
             (None, None) => continue,
         };
-        all.push((provider, place));
+        all.push((provider, location));
     }
     if json {
         let object: serde_json::Map<_, _> =
-            all.into_iter().map(|(provider, place)| (provider.to_owned(), place.into())).collect();
+            all.into_iter().map(|(provider, location)| (provider.to_owned(), location.into())).collect();
         return format!("{}\n", serde_json::Value::Object(object));
     }
     if all.is_empty() {
         return "no keys\n".to_owned();
     }
-    all.into_iter().map(|(provider, place)| format!("{provider}: {place}\n")).collect()
+    all.into_iter().map(|(provider, location)| format!("{provider}: {location}\n")).collect()
 }
 
-/// Asks for a key: without an echo at a terminal, or from a pipe.
-fn ask(provider: &str) -> Result<String, Failure> {
+/// Reads a key from a prompt without echo, or from a pipe.
+fn read_key(provider: &str) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
-        let _ = write!(anstream::stderr(), "key of {provider} (it is not shown): ");
+        let _ = write!(anstream::stderr(), "key of {provider} (not shown): ");
         keys::remember();
         let line = Term::stderr().read_secure_line();
         keys::restore();
         line.map_err(failed)?
     } else {
         let mut key = String::new();
-        std::io::stdin().take(LONGEST as u64 + 1).read_to_string(&mut key).map_err(failed)?;
+        std::io::stdin().take(MAX_KEY_BYTES as u64 + 1).read_to_string(&mut key).map_err(failed)?;
         key
     };
     let key = key.trim();
-    if key.is_empty() || key.len() > LONGEST || key.contains(|c: char| c.is_control() || c.is_whitespace()) {
-        return Err(Failure::usage("that is no key: one line without spaces is expected"));
+    if key.is_empty()
+        || key.len() > MAX_KEY_BYTES
+        || key.contains(|c: char| c.is_control() || c.is_whitespace())
+    {
+        return Err(Failure::usage("not a valid key: expected one line without spaces"));
     }
     Ok(key.to_owned())
 }
@@ -199,39 +203,39 @@ fn read(path: &Path) -> Result<Keys, Failure> {
         use std::os::unix::fs::PermissionsExt;
         let mode = fs::metadata(path).map(|file| file.permissions().mode()).unwrap_or_default();
         if mode & 0o077 != 0 {
-            return Err(Failure::usage(format!("{shown}: others on this machine may read the keys"))
-                .with_hint(format!("take the right away: chmod 600 {shown}")));
+            return Err(Failure::usage(format!("{shown}: the file can be read by other users"))
+                .with_hint(format!("restrict the permissions: chmod 600 {shown}")));
         }
     }
-    // What serde says of a text may show some of it.
+    // The message of serde is dropped: it may quote parts of a key.
     serde_json::from_str(&text)
-        .map_err(|_| Failure::usage(format!("{shown}: this is no JSON object of providers and keys")))
+        .map_err(|_| Failure::usage(format!("{shown}: must be a JSON object of providers and keys")))
 }
 
-/// Waits until no other process changes the keys, and keeps others waiting until it is dropped: two that read the file at
-/// once would each write it without the other's key. Where the system cannot lock a folder nobody waits.
-fn alone(path: &Path) -> Option<fs::File> {
+/// Locks the folder of the keys until the returned file is dropped: of two concurrent writers, one would
+/// overwrite the other's key. Does not lock if the system cannot lock folders.
+fn lock(path: &Path) -> Option<fs::File> {
     let folder = fs::File::open(path.parent()?).ok()?;
     folder.lock().ok().map(|()| folder)
 }
 
 fn make_folder(path: &Path) -> Result<(), Failure> {
-    let folder = path.parent().expect("the file is in a folder of its own");
-    fs::create_dir_all(folder).map_err(|e| unkept(path, &e))
+    let folder = path.parent().expect("the key file has a parent folder");
+    fs::create_dir_all(folder).map_err(|e| not_stored(path, &e))
 }
 
-fn unkept(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(format!("{}: cannot keep the key: {error}", path.display()))
+fn not_stored(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("{}: cannot store the key: {error}", path.display()))
 }
 
-/// Replaces the file as a whole: nobody else may read it at any moment. A link to it stays one.
+/// Replaces the file atomically, readable only by the user. A symbolic link is kept.
 fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let folder = path.parent().expect("the file is in a folder of its own");
+    let folder = path.parent().expect("the key file has a parent folder");
     let partial = folder.join(format!("keys.json.{}", std::process::id()));
     let _ = fs::remove_file(&partial);
     let mut options = fs::OpenOptions::new();
-    // Never a file, nor what a link leads to, that somebody else has put there with other rights.
+    // Never reuses an existing file or follows a link, which could have other permissions.
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
@@ -243,6 +247,6 @@ fn write(path: &Path, keys: &Keys) -> Result<(), Failure> {
     });
     written.map_err(|e| {
         let _ = fs::remove_file(&partial);
-        unkept(path, &e)
+        not_stored(path, &e)
     })
 }

@@ -1,4 +1,4 @@
-//! `fanweave sim`: a simulated provider to try things against, without a key and without cost.
+//! `fanweave sim`: a simulated provider for tests and trials, without a key and without cost.
 
 use std::io::{ErrorKind, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,12 +12,12 @@ use crate::exit::{Exit, Failure};
 use crate::out::tell;
 use crate::stop;
 
-/// Answer like OpenAI and Anthropic do, without a key: with latency, limits and faults on demand
+/// Run a simulated provider with configurable latency, limits and faults
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Models:
-  echo       answers with a checksum of the prompt and the prompt
-  any other  writes plausible text that obeys what the prompt asks for, schemas and tools
+  echo       returns a checksum of the prompt, followed by the prompt
+  any other  writes plausible text that follows the prompt's instructions, schemas and tools
 
 Examples:
   fanweave sim --latency lognormal:600ms,0.4 --rpm 1500
@@ -25,9 +25,9 @@ Examples:
   fanweave sim --outage 5s..8s=502 --outage 20s..35s=refuse --flaky 0.05
   OPENAI_BASE_URL=http://127.0.0.1:8080/v1 OPENAI_API_KEY=any python my_program.py
 
-What happened so far: GET /stats. To start counting anew: POST /reset.")]
+GET /stats returns statistics; POST /reset clears them.")]
 pub(crate) struct SimArgs {
-    /// Port to listen on; 0 is any free one
+    /// Port to listen on; 0 picks a free one
     #[arg(long, default_value_t = 8080)]
     port: u16,
 
@@ -35,31 +35,31 @@ pub(crate) struct SimArgs {
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     host: IpAddr,
 
-    /// The key that every request must carry [default: any, or none]
+    /// API key that requests must have [default: any key or none is accepted]
     #[arg(long, value_name = "KEY", env = "FANWEAVE_SIM_API_KEY", hide_env_values = true)]
     api_key: Option<String>,
 
-    /// The models there are, as in echo,writer [default: every name is a model]
+    /// Available models, such as echo,writer [default: any name is accepted]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     models: Vec<String>,
 
-    /// Seed of latencies and faults
+    /// Random seed for latencies and faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
 
-    /// Several tool calls of one streamed chat completion arrive interleaved
+    /// Interleave the chunks of several tool calls in one streamed chat completion
     #[arg(long)]
     interleaved_calls: bool,
 
-    /// Time before an answer begins, as 600ms or lognormal:600ms,0.4 (median, sigma)
+    /// Time to the first byte of an answer, such as 600ms or lognormal:600ms,0.4 (median, sigma)
     #[arg(long, default_value_t, help_heading = "Speed")]
     latency: Latency,
 
-    /// Pause between the pieces of a stream
+    /// Delay between the chunks of a stream
     #[arg(long, default_value = "0", value_parser = parse_duration, value_name = "TIME", help_heading = "Speed")]
     chunk_delay: Duration,
 
-    /// Pieces per stream; 0 is one per word
+    /// Chunks per stream; 0 means one per word
     #[arg(long, default_value_t = 0, value_name = "N", help_heading = "Speed")]
     chunks: usize,
 
@@ -67,71 +67,72 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "N", help_heading = "Limits")]
     rpm: Option<NonZeroU32>,
 
-    /// Tokens per minute, input and output together
+    /// Tokens per minute, input and output combined
     #[arg(long, value_name = "N", help_heading = "Limits")]
     tpm: Option<NonZeroU32>,
 
-    /// How much of a minute's limit may be used at once: 1s makes 60 rpm one per second
+    /// Burst size of the limits per minute, as a time: with 1s, 60 rpm allows one request per second
     #[arg(long, default_value = "1s", value_parser = parse_duration, value_name = "TIME", help_heading = "Limits")]
     quantum: Duration,
 
-    /// Most requests answered at once; more get a 429 that does not say why
+    /// Maximum concurrent requests; further ones get a 429 without a reason
     #[arg(long, value_name = "N", help_heading = "Limits")]
     max_in_flight: Option<NonZeroUsize>,
 
-    /// Share of requests answered with HTTP 500 or 503, from 0 to 1
+    /// Fraction of requests answered with HTTP 500 or 503, 0 to 1
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     error_rate: f64,
 
-    /// Share of answers broken half-way by a TCP reset
+    /// Fraction of answers interrupted by a TCP reset
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     reset_rate: f64,
 
-    /// Share of requests that are never answered
+    /// Fraction of requests that are never answered
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     hang_rate: f64,
 
-    /// Share of answers that end half-way in good order
+    /// Fraction of answers that are truncated without a connection error
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     truncate_rate: f64,
 
-    /// Share of requests that fail: as 0.3, with HTTP 500; as 0.3=503, with another status; as 0.3=reset, with a TCP
+    /// Fraction of requests that fail: 0.3 with HTTP 500, 0.3=503 with another status, 0.3=reset with a TCP
     /// reset
     #[arg(long, value_name = "RATE[=HOW]", help_heading = "Faults")]
     flaky: Option<Flaky>,
 
-    /// Share of plain answers that are sent a second time over HTTP/1.1, although no request asks for it
+    /// Fraction of non-streamed answers followed by an unsolicited copy (HTTP/1.1)
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
     surplus: f64,
 
-    /// Answer requests whose prompt contains this text with HTTP 500, always
+    /// Always answer requests whose prompt contains this text with HTTP 500
     #[arg(long, value_name = "TEXT", help_heading = "Faults")]
     poison: Option<String>,
 
-    /// A time during which the provider fails, as 5s..8s=502. May be given several times
+    /// Outage of the provider, such as 5s..8s=502. Can be repeated
     ///
-    /// Times count from the first request, and from the next one after POST /reset. KIND is a status from 400 to 599
-    /// (502, 504 and 520 to 526 with the HTML page of a proxy); refuse: connects are refused and open connections
-    /// reset; reset: requests are read and their connection reset; hang: requests and the rest of answers are held
-    /// until the outage ends; silence: requests are never answered; garbage: status 200 with HTML or incomplete JSON.
+    /// Times are relative to the first request, or to the first one after POST /reset. KIND is a status from
+    /// 400 to 599 (502, 504 and 520 to 526 have the HTML body of a proxy), or one of: refuse (connections are
+    /// refused, open ones reset), reset (requests are read, then the connection is reset), hang (requests and
+    /// unfinished answers are held until the outage ends), silence (requests are never answered), garbage
+    /// (status 200 with HTML or incomplete JSON).
     #[arg(long, value_name = "FROM..UNTIL=KIND", help_heading = "Faults")]
     outage: Vec<Outage>,
 
-    /// Answer the first requests with a 429 that asks to wait, then set no limit: as 2s, all requests that arrive
-    /// within 2 s of the first one; as 20:2s, the first 20 requests
+    /// Answer the first requests with a 429 that asks to wait: 2s applies to requests within 2 s of the first
+    /// one, 20:2s to the first 20 requests
     #[arg(long, value_name = "[N:]WAIT", help_heading = "Limits")]
     first_429: Option<First429>,
 
-    /// How long a batch of /v1/batches takes
+    /// Duration of a batch of /v1/batches
     #[arg(long, default_value = "0", value_parser = parse_duration, value_name = "TIME", help_heading = "Batches")]
     batch_time: Duration,
 
-    /// Share of the requests of a batch that expire before they are answered
+    /// Fraction of the requests of a batch that expire unanswered
     #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Batches")]
     batch_expiry_rate: f64,
 }
 
-/// Serves until a signal comes, then says what happened.
+/// Serves until a signal arrives, then prints a summary.
 pub(crate) async fn run(args: SimArgs) -> Result<Exit, Failure> {
     let settings = args.settings();
     let addr = settings.addr;
@@ -140,15 +141,15 @@ pub(crate) async fn run(args: SimArgs) -> Result<Exit, Failure> {
         ErrorKind::InvalidInput => Failure::usage(error.to_string()),
         ErrorKind::AddrInUse => Failure::new(format!("port {} of {} is in use", addr.port(), addr.ip()))
             .with_hint(
-                "Stop what listens there, choose another with --port, or let --port 0 find a free one.",
+                "stop the program that uses it, choose another port with --port, or use --port 0 for a free one",
             ),
         ErrorKind::PermissionDenied => Failure::new(format!("not allowed to listen on port {}", addr.port()))
-            .with_hint("Ports below 1024 belong to the system: choose a higher one with --port."),
+            .with_hint("ports below 1024 are reserved: choose a higher one with --port"),
         _ => Failure::new(format!("cannot listen on {addr}: {error}")),
     })?;
-    // A program that started this one reads the address here; if nobody reads, the server is still of use.
+    // A parent process can read the address here. A failed write does not matter: the server is still usable.
     let mut stdout = std::io::stdout();
-    let _nobody_reads = writeln!(stdout, "listening on {}", server.base_url()).and_then(|()| stdout.flush());
+    let _ignored = writeln!(stdout, "listening on {}", server.base_url()).and_then(|()| stdout.flush());
     let key = if example_key { " -H \"authorization: Bearer $KEY\"" } else { "" };
     tell!(
         "Try:  curl {}/chat/completions{key} -d '{{\"model\":\"writer\",\"messages\":[{{\"role\":\"user\",\"content\":\"Write a \
@@ -191,18 +192,18 @@ impl SimArgs {
     }
 }
 
-/// A share from 0 to 1.
+/// Parses a fraction from 0 to 1.
 fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
         Ok(percent) if percent > 1.0 && percent <= 100.0 => {
-            Err(format!("a rate is a share from 0 to 1; {text} per cent is {}", percent / 100.0))
+            Err(format!("must be a number from 0 to 1 ({text} per cent is {})", percent / 100.0))
         }
-        _ => Err("a rate is a share from 0 to 1, as in 0.02".to_owned()),
+        _ => Err("must be a number from 0 to 1, such as 0.02".to_owned()),
     }
 }
 
-/// What happened, in one line; what did not happen is left out.
+/// One-line summary of the requests, without zero counts.
 fn summary(stats: &Stats) -> String {
     let faults = [
         (stats.rejected_429, "over the limits"),
@@ -211,14 +212,14 @@ fn summary(stats: &Stats) -> String {
         (stats.resets, "resets"),
         (stats.hangs, "hangs"),
         (stats.truncated, "truncated"),
-        (stats.surplus, "sent twice"),
+        (stats.surplus, "unsolicited copies"),
         (stats.outage_status, "error statuses of an outage"),
         (stats.outage_reset, "resets of an outage"),
         (stats.outage_hang, "held by an outage"),
-        (stats.outage_silence, "never answered in an outage"),
-        (stats.outage_garbage, "answered with garbage"),
-        (stats.outage_cut, "cut off by an outage"),
-        (stats.client_disconnects, "clients gone early"),
+        (stats.outage_silence, "unanswered in an outage"),
+        (stats.outage_garbage, "garbage answers in an outage"),
+        (stats.outage_cut, "truncated by an outage"),
+        (stats.client_disconnects, "client disconnects"),
     ];
     let faults: String = faults
         .iter()
@@ -226,7 +227,7 @@ fn summary(stats: &Stats) -> String {
         .map(|(count, what)| format!(", {count} {what}"))
         .collect();
     format!(
-        "{} requests: {} answered{faults}; most at once {}, {} connections, {} tokens in, {} out",
+        "{} requests: {} answered{faults}; max in flight {}, {} connections, {} tokens in, {} out",
         stats.requests,
         stats.ok,
         stats.peak_in_flight,
@@ -241,10 +242,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_in_per_cent_is_told_as_a_share() {
+    fn a_rate_in_per_cent_is_rejected_with_the_fraction() {
         assert_eq!(parse_rate("0.02"), Ok(0.02));
-        assert_eq!(parse_rate("5").unwrap_err(), "a rate is a share from 0 to 1; 5 per cent is 0.05");
-        assert_eq!(parse_rate("-1").unwrap_err(), "a rate is a share from 0 to 1, as in 0.02");
+        assert_eq!(parse_rate("5").unwrap_err(), "must be a number from 0 to 1 (5 per cent is 0.05)");
+        assert_eq!(parse_rate("-1").unwrap_err(), "must be a number from 0 to 1, such as 0.02");
     }
 
     fn settings(args: &[&str]) -> Settings {
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_read_from_the_command_line() {
+    fn faults_are_read_from_the_command_line() {
         let settings = settings(&[
             "--outage",
             "5s..8s=502",
@@ -284,8 +285,8 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_leaves_out_what_did_not_happen() {
+    fn the_summary_omits_zero_counts() {
         let line = summary(&Stats::default());
-        assert_eq!(line, "0 requests: 0 answered; most at once 0, 0 connections, 0 tokens in, 0 out");
+        assert_eq!(line, "0 requests: 0 answered; max in flight 0, 0 connections, 0 tokens in, 0 out");
     }
 }

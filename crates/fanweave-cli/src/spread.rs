@@ -1,5 +1,5 @@
-//! Calls spread over several models or keys. One that is refused for good is disabled; one whose provider is failing is
-//! suspended until it recovers. The others take its calls.
+//! Distributes calls over several models or keys (lanes). A lane that is rejected permanently is disabled; a
+//! lane whose provider is failing is suspended until it recovers. The other lanes take its calls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,12 +9,12 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::lane::Lane;
 
-/// How calls are spread.
+/// Options for distributing calls.
 #[derive(Clone)]
 pub(crate) struct Spreading {
-    /// Takes what is to be said of lanes while the calls run.
-    pub(crate) say: UnboundedSender<String>,
-    /// Whether the other lanes take the calls of one whose provider is failing. If not, its calls wait.
+    /// Receives notes about lanes while the calls run.
+    pub(crate) notes: UnboundedSender<String>,
+    /// Set to call other lanes while the provider of one is failing. Otherwise its calls wait.
     pub(crate) on_outage: bool,
 }
 
@@ -43,15 +43,15 @@ struct Lanes {
 /// A call to one lane.
 struct Call(Arc<Lanes>, usize);
 
-/// What an error says of the lane that it came from.
+/// Meaning of an error for the lane that returned it.
 enum Verdict {
-    /// No other call would be answered there either: a wrong key, an empty account, the limit of a day.
+    /// The lane rejects all calls: an invalid key, an empty account, a daily limit.
     Refused,
-    /// Either that, or something about this one request: a model that is not there, or a file that it names.
+    /// Concerns either the lane or only this request: an unknown model, or a missing file in the request.
     Doubtful,
-    /// Its provider is failing for now.
+    /// The provider of the lane is failing.
     Failing,
-    /// Nothing: the error is the call's own.
+    /// Concerns only this call.
     Fine,
 }
 
@@ -72,7 +72,7 @@ impl Lanes {
         Self { lanes, next: AtomicU64::new(0), left, how }
     }
 
-    /// Disables a lane, and says so once. `false` for the last one, which stays.
+    /// Disables a lane and emits a note. Returns `false` for the last lane, which stays enabled.
     fn disable(&self, lane: usize, error: &Error) -> bool {
         let lane = &self.lanes[lane];
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,29 +84,29 @@ impl Lanes {
         }
         *left -= 1;
         lane.disable();
-        self.say(&format!("{} is disabled for this run; using the remaining models: {error}", lane.name()));
+        self.note(&format!("{} is disabled for this run; using the remaining models: {error}", lane.name()));
         true
     }
 
-    fn say(&self, note: &str) {
-        // Nobody listens to a rehearsal.
-        let _ = self.how.say.send(format!("note: {note}"));
+    fn note(&self, note: &str) {
+        // A dry run has no receiver.
+        let _ = self.how.notes.send(format!("note: {note}"));
     }
 
-    /// Calls one lane, and notes what that says of it.
+    /// Calls one lane and updates its state.
     async fn call(&self, lane: usize, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
         let lane = &self.lanes[lane];
         let done = lane.model.run(prompt, cx).await;
         match &done {
             Ok(_) => {
                 if lane.answered() {
-                    self.say(&format!("{} has recovered", lane.name()));
+                    self.note(&format!("{} has recovered", lane.name()));
                 }
             }
             Err(error) if error.kind() == ErrorKind::Unavailable && self.how.on_outage => {
                 if lane.suspend() {
                     let why = std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
-                    self.say(&format!("{} is suspended, its provider is failing: {why}", lane.name()));
+                    self.note(&format!("{} is suspended, its provider is failing: {why}", lane.name()));
                 }
             }
             Err(_) => {}
@@ -115,8 +115,8 @@ impl Lanes {
     }
 }
 
-/// All lanes are suspended: waits for whichever recovers first.
-async fn whichever_recovers(
+/// Waits for the first lane to recover, when all of them are suspended.
+async fn first_to_recover(
     lanes: &Arc<Lanes>,
     suspended: &[usize],
     prompt: Prompt,
@@ -142,19 +142,20 @@ impl Runnable for Call {
     }
 }
 
-/// The lane of call number `n`, among those of `open`. The calls of each are spread evenly rather than sent in runs.
+/// The lane of call number `n`, among those in `open`. The calls of a lane are spread evenly, not sent in
+/// runs.
 fn lane_of(n: u64, lanes: &[Lane], open: &[usize]) -> Option<usize> {
     let whole = open.iter().map(|lane| lanes[*lane].weight()).sum::<u64>();
-    // A step of about the golden ratio of the whole, and no divisor of it, visits every place once.
+    // A step that is coprime to the total visits every position once; the golden ratio spreads them evenly.
     let step = (1..=whole).rev().find(|s| *s * 1000 <= whole * 618 && coprime(*s, whole));
-    let mut place = n.checked_rem(whole)? * step.unwrap_or(1) % whole;
+    let mut position = n.checked_rem(whole)? * step.unwrap_or(1) % whole;
     for lane in open {
-        match place.checked_sub(lanes[*lane].weight()) {
-            Some(rest) => place = rest,
+        match position.checked_sub(lanes[*lane].weight()) {
+            Some(rest) => position = rest,
             None => return Some(*lane),
         }
     }
-    unreachable!("a place is less than all weights together")
+    unreachable!("a position is less than the sum of all weights")
 }
 
 fn coprime(a: u64, b: u64) -> bool {
@@ -173,7 +174,7 @@ impl Runnable for Spread {
 
     async fn run(&self, prompt: Prompt, cx: &Context) -> fanweave::Result<Message> {
         let all = &self.0;
-        let turn = all.next.fetch_add(1, Ordering::Relaxed);
+        let number = all.next.fetch_add(1, Ordering::Relaxed);
         let mut doubts: Vec<(usize, Error)> = Vec::new();
         let mut unavailable = Vec::new();
         loop {
@@ -183,12 +184,12 @@ impl Runnable for Spread {
             let left: Vec<_> = (0..all.lanes.len()).filter(is_left).collect();
             let untried = || left.iter().copied().filter(|lane| !unavailable.contains(lane));
             let probe = untried().find_map(|lane| Some((lane, all.lanes[lane].try_probe()?)));
-            // With the flag that keeps calls with their lane, none is ever suspended.
+            // With `--no-fallback-on-outage`, no lane is ever suspended.
             let open: Vec<_> = untried().filter(|lane| all.lanes[*lane].is_open()).collect();
-            let lane = probe.as_ref().map(|(lane, _)| *lane).or_else(|| lane_of(turn, &all.lanes, &open));
+            let lane = probe.as_ref().map(|(lane, _)| *lane).or_else(|| lane_of(number, &all.lanes, &open));
             let Some(lane) = lane else {
                 if !left.is_empty() {
-                    return whichever_recovers(all, &left, prompt, cx).await;
+                    return first_to_recover(all, &left, prompt, cx).await;
                 }
                 let (_, error) = doubts.swap_remove(0);
                 return Err(error);
@@ -197,7 +198,7 @@ impl Runnable for Spread {
             let own = cx.clone().with_alternatives(has_others || cx.has_alternatives());
             let error = match all.call(lane, prompt.clone(), &own).await {
                 Ok(message) => {
-                    // The request was not at fault.
+                    // Another lane answered: the doubtful ones are to blame, not the request.
                     for (lane, error) in doubts.iter().filter(|(lane, _)| !all.lanes[*lane].has_answered()) {
                         all.disable(*lane, error);
                     }
@@ -206,7 +207,7 @@ impl Runnable for Spread {
                 Err(error) => error,
             };
             drop(probe);
-            // Refusals come before the first piece: no reader has heard anything of an answer.
+            // These errors come before the first delta: no reader has seen a part of an answer.
             match Verdict::of(&error) {
                 Verdict::Refused if all.disable(lane, &error) => {}
                 Verdict::Doubtful if !all.lanes[lane].has_answered() => doubts.push((lane, error)),
@@ -234,7 +235,7 @@ mod tests {
 
     use super::*;
 
-    /// Answers with its name, unless `refuses` has an error for the prompt.
+    /// Answers with its name, unless `refuses` returns an error for the prompt.
     struct Vendor {
         name: &'static str,
         refuses: fn(&str) -> Option<ErrorKind>,
@@ -265,12 +266,12 @@ mod tests {
             Lane::new(Model::new(Vendor { name, refuses: *refuses, calls }), 1, Some("KEY".to_owned()))
         };
         let lanes = all.iter().map(lane).collect();
-        let (say, said) = unbounded_channel();
-        (Spread(Arc::new(Lanes::new(lanes, Spreading { say, on_outage: true }))), counts, said)
+        let (notes, received) = unbounded_channel();
+        (Spread(Arc::new(Lanes::new(lanes, Spreading { notes, on_outage: true }))), counts, received)
     }
 
-    fn lines(said: &mut UnboundedReceiver<String>) -> Vec<String> {
-        std::iter::from_fn(|| said.try_recv().ok()).collect()
+    fn lines(received: &mut UnboundedReceiver<String>) -> Vec<String> {
+        std::iter::from_fn(|| received.try_recv().ok()).collect()
     }
 
     async fn ask(spread: &Spread, what: &str) -> Result<String, ErrorKind> {
@@ -279,63 +280,63 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_is_refused_for_good_is_called_once_and_the_others_answer() {
+    async fn a_lane_that_is_rejected_is_called_once_and_the_others_answer() {
         for kind in [ErrorKind::Authentication, ErrorKind::QuotaExhausted, ErrorKind::NotFound] {
             let refuses: Refuses = match kind {
                 ErrorKind::Authentication => |_| Some(ErrorKind::Authentication),
                 ErrorKind::QuotaExhausted => |_| Some(ErrorKind::QuotaExhausted),
                 _ => |_| Some(ErrorKind::NotFound),
             };
-            let (spread, calls, mut said) = of(&[("a/a", refuses), ("b/b", |_| None), ("c/c", |_| None)]);
+            let (spread, calls, mut received) = of(&[("a/a", refuses), ("b/b", |_| None), ("c/c", |_| None)]);
             for _ in 0..30 {
                 assert_ne!(ask(&spread, "hi").await.unwrap(), "a/a");
             }
             let calls: Vec<_> = calls.iter().map(|calls| calls.load(Ordering::Relaxed)).collect();
             assert_eq!(calls[0], 1);
             assert!(calls[1] >= 14 && calls[2] >= 14, "the others share its calls: {calls:?}");
-            let said = lines(&mut said);
-            assert_eq!(said.len(), 1);
+            let received = lines(&mut received);
+            assert_eq!(received.len(), 1);
             assert!(
-                said[0].starts_with("note: a/a with the key in KEY is disabled for this run"),
-                "{said:?}"
+                received[0].starts_with("note: a/a with the key in KEY is disabled for this run"),
+                "{received:?}"
             );
         }
     }
 
     #[tokio::test]
-    async fn the_error_of_the_last_one_left_is_that_of_the_call() {
+    async fn the_error_of_the_last_lane_is_returned() {
         let wrong: Refuses = |_| Some(ErrorKind::Authentication);
-        let (spread, _, mut said) = of(&[("a/a", wrong), ("b/b", wrong)]);
+        let (spread, _, mut received) = of(&[("a/a", wrong), ("b/b", wrong)]);
         for _ in 0..3 {
             assert_eq!(ask(&spread, "hi").await, Err(ErrorKind::Authentication));
         }
-        assert_eq!(lines(&mut said).len(), 1, "the other one is no note, but the error");
+        assert_eq!(lines(&mut received).len(), 1, "the other failure is the error, not a note");
     }
 
     #[tokio::test]
-    async fn what_one_request_does_not_find_takes_nobody_out() {
+    async fn not_found_of_one_request_disables_no_lane() {
         let own: Refuses = |what| (what == "lost").then_some(ErrorKind::NotFound);
-        let (spread, _, mut said) = of(&[("a/a", own), ("b/b", own)]);
-        // Before anybody has answered, and after.
+        let (spread, _, mut received) = of(&[("a/a", own), ("b/b", own)]);
+        // Before any lane has answered, and afterwards.
         assert_eq!(ask(&spread, "lost").await, Err(ErrorKind::NotFound));
         let mut names: Vec<_> =
             [ask(&spread, "hi").await, ask(&spread, "hi").await].into_iter().flatten().collect();
         names.sort();
         assert_eq!(names, ["a/a", "b/b"]);
         assert_eq!(ask(&spread, "lost").await, Err(ErrorKind::NotFound));
-        // The other one finds it: that says nothing of one that answers too.
-        let (spread, _, mut said_too) = of(&[("a/a", own), ("b/b", |_| None)]);
+        // The other lane finds it. The first one stays enabled, because it has answered other requests.
+        let (spread, _, mut other_received) = of(&[("a/a", own), ("b/b", |_| None)]);
         for _ in 0..4 {
             assert!(ask(&spread, "hi").await.is_ok());
         }
         for _ in 0..4 {
             let _ = ask(&spread, "lost").await;
         }
-        assert_eq!([lines(&mut said), lines(&mut said_too)], [Vec::<String>::new(), Vec::new()]);
+        assert_eq!([lines(&mut received), lines(&mut other_received)], [Vec::<String>::new(), Vec::new()]);
     }
 
     #[tokio::test]
-    async fn a_limit_of_the_day_takes_out_and_one_of_the_minute_does_not() {
+    async fn a_daily_limit_disables_a_lane_and_a_limit_per_minute_does_not() {
         let limited = |wait| {
             Verdict::of(
                 &Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::from_secs(wait)),

@@ -1,10 +1,10 @@
-//! Ctrl-C and SIGTERM: the first asks to stop, the second ends the program.
+//! Ctrl-C and SIGTERM: the first signal stops gracefully, the second exits.
 
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
 
-/// A token that the first Ctrl-C or SIGTERM cancels. The second one exits at once with 130.
+/// Returns a token that the first Ctrl-C or SIGTERM cancels. The second one exits immediately with 130.
 pub(crate) fn on_signals() -> CancellationToken {
     let stop = CancellationToken::new();
     let first = stop.clone();
@@ -18,7 +18,7 @@ pub(crate) fn on_signals() -> CancellationToken {
     stop
 }
 
-/// Waits for a signal that asks the program to end.
+/// Waits for Ctrl-C or SIGTERM.
 pub(crate) async fn signal() {
     #[cfg(unix)]
     {

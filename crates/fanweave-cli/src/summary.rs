@@ -1,4 +1,4 @@
-//! The last words of a batch.
+//! Summary of a batch, as text or JSON.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use crate::cost::dollars;
 use crate::progress::{rounded, short};
 
-/// Most reasons for failures that are told apart.
-const REASONS: usize = 8;
+/// Maximum number of failure reasons to list.
+const MAX_REASONS: usize = 8;
 
-/// What a batch came to, as a person reads it. `output` is where the answers are.
+/// The summary as text. `output` is the location of the answers.
 pub(crate) fn text(summary: &Summary, output: &str) -> String {
     let mut text = String::new();
     let called = summary.rows - summary.resumed;
@@ -33,11 +33,11 @@ pub(crate) fn text(summary: &Summary, output: &str) -> String {
         let rate = called as f64 / summary.wall.as_secs_f64();
         let _ = write!(text, " ({rate:.1} rows/s)");
     }
-    for group in summary.failures.iter().take(REASONS) {
+    for group in summary.failures.iter().take(MAX_REASONS) {
         let _ = write!(text, "\n  {group}");
     }
-    if summary.failures.len() > REASONS {
-        let _ = write!(text, "\n  .. and {} more reasons", summary.failures.len() - REASONS);
+    if summary.failures.len() > MAX_REASONS {
+        let _ = write!(text, "\n  .. and {} more reasons", summary.failures.len() - MAX_REASONS);
     }
     if called > 0 {
         text.push('\n');
@@ -50,7 +50,7 @@ pub(crate) fn text(summary: &Summary, output: &str) -> String {
     text
 }
 
-/// The same for a program: times in milliseconds, and why it stopped before its end.
+/// The summary as JSON, with times in milliseconds and the reason if the run stopped early.
 pub(crate) fn json(summary: &Summary, output: &str) -> Value {
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let failures: Vec<_> = summary
@@ -80,7 +80,7 @@ pub(crate) fn json(summary: &Summary, output: &str) -> Value {
     })
 }
 
-/// Why the provider was unavailable, with the last failure.
+/// The reason why the provider was unavailable, with the last failure.
 pub(crate) fn outage(error: &Error) -> String {
     let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
     let cause = cause.filter(|cause| !error.message().contains(cause.message()));
@@ -111,7 +111,7 @@ fn figures(summary: &Summary) -> String {
         figures.push(format!("{} retries", summary.retries));
     }
     if summary.hedged > 0 {
-        figures.push(format!("{} sent twice", summary.hedged));
+        figures.push(format!("{} hedged", summary.hedged));
     }
     figures.join("   ")
 }
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_with_failures_tells_them_by_reason() {
+    fn failures_are_grouped_by_reason() {
         let group = |kind: &str, message: &str, count, first_line| FailureGroup {
             kind: kind.into(),
             message: message.into(),
@@ -160,7 +160,7 @@ mod tests {
         223 rows in 3.1s: 219 ok, 4 failed, 100 from an earlier run (39.7 rows/s)
           3 x timeout: no answer within 30s (first in line 17)
           1 x input: not JSON (first in line 9)
-        tokens 2.3k in, 14k out   cost $0.42   maybe billed $0.01 (4 requests)   p50 612ms   p95 1.4s   12 retries   3 sent twice
+        tokens 2.3k in, 14k out   cost $0.42   maybe billed $0.01 (4 requests)   p50 612ms   p95 1.4s   12 retries   3 hedged
         answers: answers.jsonl
         ");
     }

@@ -1,11 +1,11 @@
-//! Spans and metrics of calls, sent where OpenTelemetry's own environment variables say.
+//! Exports spans and metrics of calls, configured by the standard OpenTelemetry environment variables.
 
 #[cfg(feature = "telemetry")]
 pub(crate) use sent::Exporter;
 #[cfg(not(feature = "telemetry"))]
 pub(crate) use silent::Exporter;
 
-/// Without the feature there is nothing to send with.
+/// Stub for builds without the feature `telemetry`.
 #[cfg(not(feature = "telemetry"))]
 mod silent {
     use fanweave::Chain;
@@ -50,14 +50,14 @@ mod sent {
     use crate::out::tell;
     use crate::stop;
 
-    /// Spans that wait to be sent, unless `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. Further ones are dropped.
-    const QUEUE: usize = 65_536;
-    /// Longest time for a request, and for what is left at the end.
-    const PATIENCE: Duration = Duration::from_secs(5);
-    /// Most bytes of a receiver's answer.
-    const ANSWER: usize = 1 << 20;
+    /// Default of `OTEL_BSP_MAX_QUEUE_SIZE`: maximum number of queued spans. Further ones are dropped.
+    const MAX_QUEUE: usize = 65_536;
+    /// Timeout for a request, and for flushing at the end.
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    /// Maximum size of a collector's response, in bytes.
+    const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
-    /// Sends what is told of calls, where somebody wants it.
+    /// Exports telemetry of calls, if it is enabled.
     pub(crate) struct Exporter(Option<Providers>);
 
     struct Providers {
@@ -67,12 +67,12 @@ mod sent {
         failure: Failure,
     }
 
-    /// Why the last request that failed did.
+    /// Reason of the last failed request.
     type Failure = Arc<Mutex<Option<String>>>;
 
     impl Exporter {
-        /// What the environment asks for: nothing, unless it names an endpoint. What it asks for and cannot have is said:
-        /// it is no reason to fail.
+        /// Configures the exporter from the environment. Disabled unless an endpoint is set. Configuration
+        /// errors are printed as notes and do not fail the run.
         pub(crate) fn from_env() -> Self {
             let is_wanted = has_endpoint(TRACES) || has_endpoint(METRICS);
             let is_off = set("OTEL_SDK_DISABLED").is_some_and(|value| value.eq_ignore_ascii_case("true"));
@@ -80,9 +80,7 @@ mod sent {
                 return Self(None);
             }
             if set("OTEL_EXPORTER_OTLP_PROTOCOL").is_some_and(|protocol| protocol != "http/protobuf") {
-                note(
-                    "OTEL_EXPORTER_OTLP_PROTOCOL has to be http/protobuf, which collectors take on port 4318",
-                );
+                note("OTEL_EXPORTER_OTLP_PROTOCOL must be http/protobuf, usually on port 4318");
                 return Self(None);
             }
             match Providers::new() {
@@ -94,7 +92,7 @@ mod sent {
             }
         }
 
-        /// The chain, whose runs are told of: each is a trace, under a span of that name.
+        /// Records each run of the chain as a trace, with a root span called `name`.
         pub(crate) fn watch<I, O>(&self, name: &str, chain: Chain<I, O>) -> Chain<I, O>
         where
             I: Send + 'static,
@@ -105,14 +103,14 @@ mod sent {
             chain.named(name).scoped(move |cx| cx.with_observer(telemetry.clone()))
         }
 
-        /// Sends what is left.
+        /// Flushes and shuts down.
         pub(crate) async fn end(self) {
             let Some(Providers { tracers, meters, telemetry, failure }) = self.0 else { return };
             drop(telemetry);
-            // Both block, on threads that need this runtime to send.
+            // Both block, and their threads need this runtime to send.
             let ended = tokio::task::spawn_blocking(move || {
-                let spans = tracers.shutdown_with_timeout(PATIENCE);
-                spans.and(meters.shutdown_with_timeout(PATIENCE))
+                let spans = tracers.shutdown_with_timeout(TIMEOUT);
+                spans.and(meters.shutdown_with_timeout(TIMEOUT))
             });
             let ended = tokio::select! {
                 ended = ended => ended,
@@ -121,7 +119,7 @@ mod sent {
             match ended {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => {
-                    // What the parts in between make of it no longer says what it was.
+                    // The error of the SDK has lost the original reason.
                     let why = failure.lock().unwrap_or_else(PoisonError::into_inner).take();
                     note(&why.unwrap_or_else(|| error.to_string()));
                 }
@@ -130,7 +128,7 @@ mod sent {
         }
     }
 
-    /// The variables that say where traces and metrics alone go.
+    /// Variables for separate endpoints of traces and metrics.
     const TRACES: &str = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT";
     const METRICS: &str = "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT";
 
@@ -138,12 +136,12 @@ mod sent {
         std::env::var(name).ok().filter(|value| !value.trim().is_empty())
     }
 
-    /// Whether somebody has said where to send what `own` is about.
+    /// Returns true if an endpoint is set, in general or by the variable `own`.
     fn has_endpoint(own: &str) -> bool {
         set("OTEL_EXPORTER_OTLP_ENDPOINT").or_else(|| set(own)).is_some()
     }
 
-    /// Whether somebody has said whose telemetry it is.
+    /// Returns true if a service name is set.
     fn has_service_name() -> bool {
         let is_name =
             |pair: &str| pair.split_once('=').is_some_and(|(name, _)| name.trim() == "service.name");
@@ -152,7 +150,7 @@ mod sent {
     }
 
     fn note(why: &str) {
-        tell!("note: telemetry is not sent: {why}");
+        tell!("note: telemetry was not exported: {why}");
     }
 
     impl Providers {
@@ -167,13 +165,13 @@ mod sent {
             }
             let resource = resource.build();
             let mut tracers = SdkTracerProvider::builder().with_resource(resource.clone());
-            // What has no address of its own would go to a collector on this machine that nobody has spoken of.
+            // Without an endpoint, the SDK would send to a default collector on this machine.
             if has_endpoint(TRACES) {
                 let spans =
                     SpanExporter::builder().with_http().with_shared_http_client(client.clone()).build()?;
                 let mut queue = BatchConfigBuilder::default();
                 if std::env::var_os("OTEL_BSP_MAX_QUEUE_SIZE").is_none() {
-                    queue = queue.with_max_queue_size(QUEUE);
+                    queue = queue.with_max_queue_size(MAX_QUEUE);
                 }
                 let spans = BatchSpanProcessor::builder(spans).with_batch_config(queue.build()).build();
                 tracers = tracers.with_span_processor(spans);
@@ -185,7 +183,7 @@ mod sent {
                 meters = meters.with_periodic_exporter(metrics);
             }
             let (tracers, meters) = (tracers.build(), meters.build());
-            // The name of the switch that other instrumentations have.
+            // The variable that other instrumentations use as well.
             let content = std::env::var("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT");
             let content = content
                 .is_ok_and(|value| ["true", "span_only", "span_and_event"].contains(&&*value.to_lowercase()));
@@ -194,7 +192,8 @@ mod sent {
         }
     }
 
-    /// Sends over the connections of this program, as its environment's proxies and certificates have it.
+    /// Sends over the HTTP client of this program, which respects proxies and certificates of the
+    /// environment.
     #[derive(Debug)]
     struct Sender {
         client: Client,
@@ -213,18 +212,18 @@ mod sent {
         {
             let client = self.client.clone();
             let failure = self.failure.clone();
-            // Alone: what else an address may hold is nobody's to read.
+            // Only the host: the rest of the URL may contain secrets.
             let host = request.uri().host().unwrap_or_default().to_owned();
             let sent = async move {
                 let (head, body) = client.send(request).await?.into_parts();
-                let body = Limited::new(body, ANSWER).collect().await?.to_bytes();
+                let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await?.to_bytes();
                 Ok::<_, HttpError>(Response::from_parts(head, body))
             };
-            // Whoever asks has a thread, and no runtime.
+            // The caller is a thread without a runtime.
             let sent = self.runtime.spawn(async move {
-                let sent = match tokio::time::timeout(PATIENCE, sent).await {
+                let sent = match tokio::time::timeout(TIMEOUT, sent).await {
                     Ok(sent) => sent,
-                    Err(_) => Err(format!("{host} gave no answer within {PATIENCE:?}").into()),
+                    Err(_) => Err(format!("{host} did not answer within {TIMEOUT:?}").into()),
                 };
                 let why = match &sent {
                     Ok(answer) if answer.status().is_success() => None,

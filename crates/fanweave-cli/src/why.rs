@@ -1,4 +1,4 @@
-//! Why nothing moves: what the accounts of a run wait for.
+//! Reasons for a stall: the events that the accounts of a run wait for.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -6,17 +6,17 @@ use std::time::Duration;
 use fanweave::models::AccountState;
 use tokio::time::Instant;
 
-/// Maximum number of reasons that are shown at once.
+/// Maximum number of reasons to show.
 const MAX_REASONS: usize = 3;
-/// Time without a finished row after which nothing moves.
+/// Time without a finished row after which the run has stalled.
 const STILL: Duration = Duration::from_secs(2);
-/// Time without the beginning of an answer that counts as a reason: models that think for long take as much.
+/// Time without the first byte of any answer that is shown as a reason. Reasoning models take this long.
 const SILENT: Duration = Duration::from_secs(10);
 /// Pause before an unchanged reason is printed again.
 const REPEAT: Duration = Duration::from_secs(10);
 
-/// What the accounts in use wait for, with their models where there are several. Without any such reason, that no answer has
-/// begun for `silent_for`.
+/// Reasons why the accounts in use wait, with their models if there are several. Without any, reports that no
+/// server has answered for `silent_for`.
 pub(crate) fn reasons(accounts: &[AccountState], silent_for: Option<Duration>) -> Vec<String> {
     let used = || accounts.iter().filter(|account| account.requests + account.waiting as u64 > 0);
     let is_one = used().count() == 1;
@@ -28,16 +28,16 @@ pub(crate) fn reasons(accounts: &[AccountState], silent_for: Option<Duration>) -
     if reasons.is_empty() { silence(accounts, silent_for).into_iter().collect() } else { reasons }
 }
 
-/// That servers have answered nothing for long, and which.
+/// The reason if servers have not answered for a long time, with their hosts.
 fn silence(accounts: &[AccountState], silent_for: Option<Duration>) -> Option<String> {
     let seconds = silent_for.filter(|time| *time >= SILENT)?.as_secs();
-    let asked = || accounts.iter().filter(|account| account.in_flight > 0);
-    let hosts: BTreeSet<_> = asked().filter_map(|account| host(&account.base_url)).collect();
+    let waiting = || accounts.iter().filter(|account| account.in_flight > 0);
+    let hosts: BTreeSet<_> = waiting().filter_map(|account| host(&account.base_url)).collect();
     let hosts: Vec<_> = hosts.into_iter().take(MAX_REASONS).collect();
-    let requests: usize = asked().map(|account| account.in_flight).sum();
+    let requests: usize = waiting().map(|account| account.in_flight).sum();
     let s = if requests == 1 { "" } else { "s" };
     let from = if hosts.is_empty() { String::new() } else { format!(" from {}", hosts.join(", ")) };
-    Some(format!("no answer has begun for {seconds}s{from}; {requests} request{s} in flight"))
+    Some(format!("no response for {seconds}s{from}; {requests} request{s} in flight"))
 }
 
 /// The host and port of a URL.
@@ -47,50 +47,51 @@ fn host(url: &str) -> Option<&str> {
     authority.rsplit('@').next()
 }
 
-/// What an account waits for. `None` if it takes calls as they come.
+/// The event that an account waits for. `None` if it accepts calls.
 fn reason(account: &AccountState) -> Option<String> {
     if !account.status.is_closed() {
         return None;
     }
     let calls = match account.waiting {
         0 => String::new(),
-        1 => "; 1 call waits".to_owned(),
-        n => format!("; {n} calls wait"),
+        n => format!("; {n} queued"),
     };
     Some(format!("{}{calls}", account.status))
 }
 
-/// Decides when a line of a log says why nothing moves.
+/// Decides when a reason for a stall is printed as a line.
 pub(crate) struct StallReport {
     done: u64,
     since: Instant,
-    /// What was said last, and when.
-    said: Option<(String, Instant)>,
+    /// The last reason that was printed, and its time.
+    printed: Option<(String, Instant)>,
 }
 
 impl StallReport {
     pub(crate) fn new() -> Self {
-        Self { done: 0, since: Instant::now(), said: None }
+        Self { done: 0, since: Instant::now(), printed: None }
     }
 
-    /// The line to print now, if any, where so many rows are done: when no row has finished for a while, and the reason is
-    /// another one or was printed some time ago.
+    /// The line to print now, if any. `done` is the number of finished rows. Prints a reason if no row has
+    /// finished for a while, and the reason is new or was last printed some time ago.
     pub(crate) fn line(&mut self, done: u64, reasons: &[String]) -> Option<String> {
         let now = Instant::now();
         if done != self.done {
-            (self.done, self.since, self.said) = (done, now, None);
+            (self.done, self.since, self.printed) = (done, now, None);
         }
         if reasons.is_empty() || now.duration_since(self.since) < STILL {
             return None;
         }
         let reason = reasons.join("; ");
         let kind = without_figures(&reason);
-        let is_known =
-            self.said.as_ref().is_some_and(|(said, at)| *said == kind && now.duration_since(*at) < REPEAT);
+        let is_known = self
+            .printed
+            .as_ref()
+            .is_some_and(|(printed, at)| *printed == kind && now.duration_since(*at) < REPEAT);
         if is_known {
             return None;
         }
-        self.said = Some((kind, now));
+        self.printed = Some((kind, now));
         Some(reason)
     }
 }
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn accounts_are_named_where_there_are_several() {
+    fn accounts_are_named_if_there_are_several() {
         let account = |model: &str, waiting, wait: Option<u64>| {
             let mut account = AccountState::default();
             (account.model, account.waiting, account.requests) = (model.to_owned(), waiting, 5);
@@ -120,13 +121,13 @@ mod tests {
         let idle = AccountState::default();
         assert_eq!(
             reasons(&[account("a", 12, Some(12)), idle.clone()], None),
-            ["the provider asked to wait: 12s left; 12 calls wait"]
+            ["the provider asked to wait: 12s left; 12 queued"]
         );
         let all = [account("a", 1, Some(80)), account("b", 3, None), account("c", 0, Some(2)), idle];
         assert_eq!(
             reasons(&all, Some(Duration::from_secs(60))),
             [
-                "a: the provider asked to wait: 1m 20s left; 1 call waits",
+                "a: the provider asked to wait: 1m 20s left; 1 queued",
                 "c: the provider asked to wait: 2s left"
             ]
         );
@@ -142,12 +143,12 @@ mod tests {
         assert!(reasons(&accounts, Some(Duration::from_secs(9))).is_empty());
         assert_eq!(
             reasons(&accounts, Some(Duration::from_secs(30))),
-            ["no answer has begun for 30s from api.example.com:8443; 12 requests in flight"]
+            ["no response for 30s from api.example.com:8443; 12 requests in flight"]
         );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_log_says_why_nothing_moves_when_that_changes_and_every_ten_seconds() {
+    async fn the_reason_for_a_stall_is_printed_when_it_changes_and_every_ten_seconds() {
         let began = Instant::now();
         let mut still = StallReport::new();
         let mut lines = Vec::new();
@@ -157,7 +158,7 @@ mod tests {
                 0..10 => (second, Some("paced to 60 requests/min".to_owned())),
                 10..35 => {
                     let failing =
-                        format!("provider is failing: 502 Bad Gateway for {}s; 64 calls wait", second - 9);
+                        format!("provider is failing: 502 Bad Gateway for {}s; 64 queued", second - 9);
                     (9, Some(failing))
                 }
                 35..40 => (9, Some("waiting 5s as the provider asked (429)".to_owned())),
@@ -170,9 +171,9 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         insta::assert_snapshot!(lines.join("\n"), @r"
-        11 provider is failing: 502 Bad Gateway for 2s; 64 calls wait
-        21 provider is failing: 502 Bad Gateway for 12s; 64 calls wait
-        31 provider is failing: 502 Bad Gateway for 22s; 64 calls wait
+        11 provider is failing: 502 Bad Gateway for 2s; 64 queued
+        21 provider is failing: 502 Bad Gateway for 12s; 64 queued
+        31 provider is failing: 502 Bad Gateway for 22s; 64 queued
         35 waiting 5s as the provider asked (429)
         47 waiting 5s as the provider asked (429)
         57 waiting 5s as the provider asked (429)

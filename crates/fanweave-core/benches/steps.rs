@@ -1,8 +1,8 @@
-//! What chains cost beside the calls that they make, in process and without a network.
+//! The cost of chains without their calls, in process and without a network.
 //!
 //!     cargo bench -p fanweave-core --bench steps
 //!
-//! Every figure is the median of interleaved rounds, and the best of them beside it.
+//! Every figure is the median of interleaved rounds, followed by the best round.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use fanweave_core::model::fake::Fake;
 use fanweave_core::{Chain, Context, Delta, Event, Message, Runnable, chain, json, prompt, step, text, vars};
 use futures::StreamExt;
 
-/// Rounds whose median counts.
+/// Number of rounds for the median.
 const ROUNDS: usize = 15;
 
 type Work<'a> = Box<dyn FnMut() + 'a>;
@@ -31,8 +31,8 @@ fn main() {
     let listened = Context::new().with_observer(Arc::new(move |_: &Event| {
         count.fetch_add(1, Ordering::Relaxed);
     }));
-    let pieces = (0..1000).map(|n| Delta::text(format!("word{n} "))).collect::<Vec<_>>();
-    let speaker = chain(Speaker(pieces)) | text();
+    let deltas = (0..1000).map(|n| Delta::text(format!("word{n} "))).collect::<Vec<_>>();
+    let speaker = chain(Speaker(deltas)) | text();
 
     let run = |chain: &Chain<u64, u64>, times: u64| {
         runtime.block_on(async {
@@ -41,7 +41,7 @@ fn main() {
             }
         });
     };
-    let tell = |cx: &Context, times: u64| {
+    let invoke = |cx: &Context, times: u64| {
         runtime.block_on(async {
             for _ in 0..times {
                 black_box(joke.invoke_in(vars! { topic: "bears" }, cx).await.expect("a joke"));
@@ -53,16 +53,16 @@ fn main() {
     let works: Vec<(&str, Work<'_>)> = vec![
         ("one step, 10,000 times", Box::new(|| run(&few, 10_000))),
         ("101 steps, 1,000 times", Box::new(|| run(&many, 1_000))),
-        ("prompt | fake | text, 10,000 times", Box::new(|| tell(&cx, 10_000))),
-        ("the same, with an observer", Box::new(|| tell(&listened, 10_000))),
+        ("prompt | fake | text, 10,000 times", Box::new(|| invoke(&cx, 10_000))),
+        ("the same, with an observer", Box::new(|| invoke(&listened, 10_000))),
         (
-            "1,000 pieces read from a stream, 20 times",
+            "1,000 deltas read from a stream, 20 times",
             Box::new(|| {
                 runtime.block_on(async {
                     for _ in 0..20 {
                         let mut run = speaker.stream(0u64);
-                        while let Some(piece) = run.next().await {
-                            black_box(piece.expect("a piece"));
+                        while let Some(delta) = run.next().await {
+                            black_box(delta.expect("a delta"));
                         }
                     }
                 });
@@ -103,13 +103,13 @@ fn main() {
     show("a step in a chain", "ns", &|t| (t[1] / 1e3 - t[0] / 1e4) / 100.0 * 1e9);
     show("prompt | fake | text", "µs", &|t| t[2] / 1e4 * 1e6);
     show(&format!("an event, {events:.0} a run"), "µs", &|t| (t[3] - t[2]) / 1e4 / events * 1e6);
-    show("a piece of a stream", "µs", &|t| t[4] / 20_000.0 * 1e6);
+    show("a delta of a stream", "µs", &|t| t[4] / 20_000.0 * 1e6);
     show("8x the JSON costs", "x ", &|t| t[6] / t[5]);
     show("  and read once at its end", "x ", &|t| t[8] / t[7]);
     show("partial against once", "x ", &|t| t[6] / t[8]);
 }
 
-/// Says the same pieces to everybody.
+/// Emits the same deltas to every caller.
 struct Speaker(Vec<Delta>);
 
 impl Runnable for Speaker {
@@ -117,8 +117,8 @@ impl Runnable for Speaker {
     type Output = Message;
 
     async fn run(&self, _: u64, cx: &Context) -> fanweave_core::Result<Message> {
-        for piece in &self.0 {
-            cx.delta(piece.clone()).await;
+        for delta in &self.0 {
+            cx.delta(delta.clone()).await;
         }
         Ok(Message::assistant("done"))
     }
@@ -129,26 +129,26 @@ impl Runnable for Speaker {
 }
 
 fn json_text(items: usize) -> Vec<Delta> {
-    let mut pieces = vec![Delta::text("[")];
+    let mut deltas = vec![Delta::text("[")];
     for n in 0..items {
-        pieces.push(Delta::text(format!("{{\"id\": {n},")));
-        pieces.push(Delta::text(format!(" \"name\": \"item number {n}\"}},")));
+        deltas.push(Delta::text(format!("{{\"id\": {n},")));
+        deltas.push(Delta::text(format!(" \"name\": \"item number {n}\"}},")));
     }
-    pieces.push(Delta::text("null]"));
-    pieces
+    deltas.push(Delta::text("null]"));
+    deltas
 }
 
-/// Reads JSON piece by piece, as a model writes it.
-fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
-    struct Pieces(Vec<Delta>);
-    impl Runnable for Pieces {
+/// Reads JSON delta by delta, as a model streams it.
+fn parse(runtime: &tokio::runtime::Runtime, deltas: &[Delta]) {
+    struct Deltas(Vec<Delta>);
+    impl Runnable for Deltas {
         type Input = u64;
         type Output = Message;
         async fn run(&self, _: u64, cx: &Context) -> fanweave_core::Result<Message> {
             let mut whole = String::new();
-            for piece in &self.0 {
-                whole.push_str(piece.as_text().unwrap_or_default());
-                cx.delta(piece.clone()).await;
+            for delta in &self.0 {
+                whole.push_str(delta.as_text().unwrap_or_default());
+                cx.delta(delta.clone()).await;
             }
             Ok(Message::assistant(whole))
         }
@@ -156,14 +156,14 @@ fn parse(runtime: &tokio::runtime::Runtime, pieces: &[Delta]) {
             fanweave_core::Streaming::Deltas
         }
     }
-    let reader = chain(Pieces(pieces.to_vec())) | json();
+    let reader = chain(Deltas(deltas.to_vec())) | json();
     runtime.block_on(async {
         black_box(reader.stream(0u64).output().await.expect("it is JSON"));
     });
 }
 
-/// Reads the same JSON once, when all of it is there.
-fn parse_whole(pieces: &[Delta]) {
-    let text: String = pieces.iter().filter_map(Delta::as_text).collect();
+/// Parses the same JSON once, when it is complete.
+fn parse_whole(deltas: &[Delta]) {
+    let text: String = deltas.iter().filter_map(Delta::as_text).collect();
     black_box(serde_json::from_str::<serde_json::Value>(&text).expect("it is JSON"));
 }

@@ -1,4 +1,4 @@
-//! Many inputs through one chain at once: in order, or as they finish.
+//! Runs many inputs through one chain, with results in input order or as they finish.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -12,25 +12,25 @@ use tokio::task::{Id, JoinSet};
 
 use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, task_locals};
 
-/// Rows in flight where nobody says otherwise. Source: a common account's 500 requests a minute at 7 s each.
+/// Default number of rows in flight. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
 
-/// Rows that may be finished ahead of a slow one, for each row in flight, while results come in input order.
+/// Maximum rows finished ahead of a slow one, for each row in flight, if results are in input order.
 const AHEAD: usize = 16;
 
-/// One row's result.
+/// The result of one row.
 #[derive(Debug)]
 pub struct Row<O> {
-    /// Which input it belongs to, from 0.
+    /// Index of its input, from 0.
     pub index: usize,
-    /// What the chain made of it.
+    /// The result of the chain.
     pub result: Result<O>,
 }
 
 /// Many inputs for one chain. Made by [`Chain::batch`].
 ///
-/// Each row moves through the chain on its own and has its own result: a row that fails never cancels, delays
-/// or replaces another. Inputs are taken from the iterator only as rows come free.
+/// Each row moves through the chain independently and has its own result: a row that fails never cancels,
+/// delays or replaces another. Inputs are taken from the iterator only when a row can start.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
@@ -59,7 +59,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         Self { chain, inputs: Box::new(inputs), concurrency: DEFAULT_CONCURRENCY, cx: Context::new() }
     }
 
-    /// Most rows in flight at once, and most model calls of the batch at once. Default
+    /// Maximum rows in flight, and maximum model calls of the batch in flight. Default
     /// [`DEFAULT_CONCURRENCY`].
     ///
     /// A row that fans out to eight calls counts as one row and as eight calls. 0 fails every row with
@@ -77,20 +77,20 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         self
     }
 
-    /// Starts the rows and hands out their results in input order.
+    /// Starts the rows and yields their results in input order.
     pub fn run(self) -> Rows<O> {
         let window = self.concurrency.saturating_mul(AHEAD);
         Rows { completed: self.as_completed(), window, next: 0, done: BTreeMap::new() }
     }
 
-    /// Starts the rows and hands out their results as they finish.
+    /// Starts the rows and yields their results as they finish.
     pub fn as_completed(self) -> Completed<O> {
         let Self { chain, inputs, concurrency, mut cx } = self;
         let concurrency = NonZeroUsize::new(concurrency);
         if let Some(n) = concurrency {
             cx = cx.with_concurrency(n);
         }
-        // Each row is a task, which polls its chain whether or not its results are read.
+        // Each row is a task, which polls its chain even if its results are not read.
         let cx = cx.driven();
         let mut inputs = inputs.enumerate();
         let task_locals = task_locals::here();
@@ -111,18 +111,18 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             let task = rows.spawn(task_locals::propagate(task_locals.clone(), row)).id();
             Started::Running(task, index)
         };
-        let most = concurrency.map_or(1, NonZeroUsize::get);
+        let max = concurrency.map_or(1, NonZeroUsize::get);
         Completed {
             rows: JoinSet::new(),
             running: HashMap::new(),
             start: Some(Box::new(start)),
-            most,
+            max,
             started: 0,
         }
     }
 
-    /// Runs all rows and gives their outputs in input order, or the first error as soon as it happens: the other rows
-    /// are cancelled, and have ended when this returns.
+    /// Runs all rows and returns their outputs in input order, or the first error as soon as it happens: the
+    /// other rows are cancelled, and have ended when this returns.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, step};
@@ -138,7 +138,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
     /// ```
     ///
     /// # Errors
-    /// That of the first row that fails, with the row's index in its place.
+    /// The error of the first row that fails, with the index of the row in its path.
     pub async fn fail_fast(self) -> Result<Vec<O>> {
         let mut rows = self.as_completed();
         let mut outputs = BTreeMap::new();
@@ -154,18 +154,18 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         Ok(outputs.into_values().collect())
     }
 
-    /// Runs all rows and gives their results in input order.
+    /// Runs all rows and returns their results in input order.
     pub async fn collect(self) -> Vec<Result<O>> {
         self.run().map(|row| row.result).collect().await
     }
 }
 
 fn none_at_once() -> Error {
-    Error::new(ErrorKind::Config, "concurrency is 0: nothing could ever run; set it to 1 or more")
+    Error::new(ErrorKind::Config, "concurrency must be at least 1 (got 0)")
 }
 
 fn no_runtime() -> Error {
-    Error::new(ErrorKind::Config, "a batch runs on a Tokio runtime, and this thread is in none")
+    Error::new(ErrorKind::Config, "a batch needs a Tokio runtime: call this from within one")
 }
 
 enum Started<O> {
@@ -176,7 +176,7 @@ enum Started<O> {
 
 /// The rows of a batch as they finish.
 ///
-/// Rows that run go on while nobody reads, and new ones start only as results are read.
+/// Running rows make progress even if the stream is not polled; new ones start only as results are read.
 ///
 /// ```
 /// use fanweave_core::{Chain, step};
@@ -194,11 +194,11 @@ enum Started<O> {
 /// Dropping it ends all rows in flight.
 pub struct Completed<O> {
     rows: JoinSet<Row<O>>,
-    /// The inputs of the tasks that run.
+    /// The inputs of the running tasks.
     running: HashMap<Id, usize>,
     /// `None` once the inputs have ended.
     start: Option<Box<Start<O>>>,
-    most: usize,
+    max: usize,
     started: usize,
 }
 
@@ -208,7 +208,7 @@ impl<O: Send + 'static> Completed<O> {
     /// The next finished row, with rows started only below index `limit`.
     fn poll_row(&mut self, task: &mut TaskContext<'_>, limit: usize) -> Poll<Option<Row<O>>> {
         while let Some(start) = &mut self.start
-            && self.rows.len() < self.most
+            && self.rows.len() < self.max
             && self.started < limit
         {
             match start(&mut self.rows) {
@@ -228,7 +228,7 @@ impl<O: Send + 'static> Completed<O> {
                 self.running.remove(&id);
                 Some(row)
             }
-            // A row catches its own panics, and a drop of this stream is seen by nobody: the runtime has ended.
+            // A row catches its own panics, and dropping this stream leaves no reader: the runtime has ended.
             Some(Err(lost)) => self.running.remove(&lost.id()).map(|index| {
                 let message = "the runtime that the row ran on has ended";
                 Row { index, result: Err(Error::new(ErrorKind::Cancelled, message).with_source(lost)) }
@@ -248,7 +248,8 @@ impl<O: Send + 'static> Stream for Completed<O> {
 
 /// The rows of a batch in input order.
 ///
-/// Rows behind a slow one go on, up to 16 for each that may be in flight; their results wait for their turn.
+/// Rows behind a slow one continue, up to 16 for each that may be in flight; their results wait until it is
+/// done.
 ///
 /// ```
 /// use fanweave_core::step;
@@ -266,7 +267,7 @@ impl<O: Send + 'static> Stream for Completed<O> {
 /// Dropping it ends all rows in flight.
 pub struct Rows<O> {
     completed: Completed<O>,
-    /// Most rows between the first unfinished one and the last started.
+    /// Maximum rows between the first unfinished one and the last started.
     window: usize,
     next: usize,
     done: BTreeMap<usize, Result<O>>,
@@ -345,7 +346,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn as_completed_hands_out_the_fast_ones_first() {
+    async fn as_completed_yields_the_fast_ones_first() {
         let chain = step(|ms: u64, _| async move {
             nap(ms).await;
             Ok(ms)
@@ -387,9 +388,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_observer_that_panics_fails_no_row_and_hears_on() {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let (noted, after) = (heard.clone(), heard.clone());
+    async fn an_observer_that_panics_fails_no_row_and_receives_later_events() {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let (noted, after) = (seen.clone(), seen.clone());
         let note = move |_: &crate::Event| _ = after.fetch_add(1, Ordering::Relaxed);
         let cx = Context::new()
             .with_observer(Arc::new(move |_: &crate::Event| {
@@ -399,7 +400,7 @@ mod tests {
             .with_observer(Arc::new(note));
         let rows = crate::chain(Fake::echo()).batch(["a"]).within(cx).collect().await;
         assert_eq!(rows[0].as_ref().unwrap().text(), "a");
-        assert!(heard.load(Ordering::Relaxed) >= 4);
+        assert!(seen.load(Ordering::Relaxed) >= 4);
     }
 
     #[tokio::test(start_paused = true)]
@@ -497,7 +498,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn dropping_the_rows_ends_what_is_in_flight() {
+    async fn dropping_the_rows_ends_the_calls_in_flight() {
         struct Count(Arc<AtomicUsize>);
         impl Drop for Count {
             fn drop(&mut self) {
@@ -524,7 +525,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn rows_that_run_go_on_while_nobody_reads() {
+    async fn running_rows_continue_without_a_reader() {
         let chain = step(|ms: u64, _| async move {
             nap(ms).await;
             Ok(tokio::time::Instant::now())

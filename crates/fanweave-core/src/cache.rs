@@ -1,4 +1,4 @@
-//! Answers that were given before: what is stored where, and the stores in memory.
+//! Cached answers: keys, the store trait and the store in memory.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -11,12 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, ErrorKind, Message, Prompt, Result};
 
-/// Identifies a request: model, messages and every parameter. Requests that differ in anything have different keys.
+/// Identifies a request: model, messages and every parameter. Requests that differ in anything have different
+/// keys.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// The key of `prompt` for the model of that identity. Parameters of the model are part of the prompt by then.
+    /// The key of `prompt` for the model with that identity. `prompt` must already contain the parameters of
+    /// the model.
     pub(crate) fn new(model: &str, prompt: &Prompt) -> Self {
         let request = sorted(json!({ "model": model, "prompt": prompt }));
         Self(Sha256::digest(request.to_string()).into())
@@ -28,7 +30,7 @@ impl CacheKey {
     }
 }
 
-/// The same value with the fields of all objects in one order.
+/// The same value with the fields of all objects sorted.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
@@ -52,7 +54,7 @@ impl fmt::Debug for CacheKey {
     }
 }
 
-/// Where answers are kept. See [`Model::cached`](crate::Model::cached).
+/// A store for answers. See [`Model::cached`](crate::Model::cached).
 ///
 /// ```
 /// use std::collections::HashMap;
@@ -74,20 +76,20 @@ impl fmt::Debug for CacheKey {
 /// }
 /// ```
 pub trait CacheStore: Send + Sync + 'static {
-    /// The answer that was kept for a request.
+    /// Returns the stored answer for a request.
     ///
     /// # Errors
-    /// Where the store cannot be read. The call then fails before it costs anything.
+    /// If the store cannot be read. The call then fails before it costs anything.
     fn get(&self, key: &CacheKey) -> impl Future<Output = Result<Option<Message>>> + Send;
 
-    /// Keeps an answer.
+    /// Stores an answer.
     ///
     /// # Errors
-    /// Where the store cannot be written. The answer, which has been paid for, is handed on all the same.
+    /// If the store cannot be written. The answer, which is already paid for, is returned anyway.
     fn put(&self, key: &CacheKey, answer: &Message) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// Answers in memory: the ones used last, up to a number and a size.
+/// Answers in memory: the most recently used, up to a number and a size.
 ///
 /// ```
 /// use fanweave_core::{MemoryCache, model::fake::Fake};
@@ -103,7 +105,7 @@ pub trait CacheStore: Send + Sync + 'static {
 /// # }
 /// ```
 pub struct MemoryCache {
-    most: NonZeroUsize,
+    max_answers: NonZeroUsize,
     max_bytes: usize,
     kept: Mutex<Kept>,
 }
@@ -111,7 +113,7 @@ pub struct MemoryCache {
 impl fmt::Debug for MemoryCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryCache")
-            .field("most", &self.most)
+            .field("max_answers", &self.max_answers)
             .field("most_bytes", &self.max_bytes)
             .finish_non_exhaustive()
     }
@@ -120,7 +122,7 @@ impl fmt::Debug for MemoryCache {
 #[derive(Default)]
 struct Kept {
     answers: HashMap<CacheKey, Entry>,
-    /// When each was used last, oldest first.
+    /// The keys by time of last use, oldest first.
     uses: BTreeMap<u64, CacheKey>,
     clock: u64,
     bytes: usize,
@@ -132,23 +134,23 @@ struct Entry {
 }
 
 impl MemoryCache {
-    /// Most answers, where nobody says otherwise.
+    /// Default maximum number of answers.
     pub const DEFAULT_ANSWERS: NonZeroUsize = NonZeroUsize::new(10_000).expect("10,000 is not 0");
-    /// Most bytes, where nobody says otherwise: 64 MiB.
+    /// Default maximum bytes: 64 MiB.
     pub const DEFAULT_BYTES: usize = 64 << 20;
 
-    /// Keeps at most that many answers, and at most that many bytes of JSON. An answer that is larger than that by
-    /// itself is not kept.
-    pub fn new(most: NonZeroUsize, max_bytes: usize) -> Self {
-        Self { most, max_bytes, kept: Mutex::default() }
+    /// Keeps at most `max_answers` answers and at most `max_bytes` bytes of JSON. A single answer that
+    /// exceeds `max_bytes` is not kept.
+    pub fn new(max_answers: NonZeroUsize, max_bytes: usize) -> Self {
+        Self { max_answers, max_bytes, kept: Mutex::default() }
     }
 
-    /// How many answers it holds.
+    /// The number of answers in the store.
     pub fn len(&self) -> usize {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).answers.len()
     }
 
-    /// Whether it holds none.
+    /// Returns true if the store is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -204,7 +206,7 @@ impl CacheStore for MemoryCache {
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.put(*key, json);
-        while kept.answers.len() > self.most.get() || kept.bytes > self.max_bytes {
+        while kept.answers.len() > self.max_answers.get() || kept.bytes > self.max_bytes {
             let Some((_, oldest)) = kept.uses.first_key_value() else { break };
             let oldest = *oldest;
             kept.remove(&oldest);
@@ -214,7 +216,7 @@ impl CacheStore for MemoryCache {
 }
 
 fn unreadable(error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Decode, format!("a cached answer is unreadable: {error}")).with_source(error)
+    Error::new(ErrorKind::Decode, format!("a cached answer cannot be read: {error}")).with_source(error)
 }
 
 #[cfg(test)]
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_answer_used_longest_ago_goes_first() {
+    async fn the_least_recently_used_answer_is_evicted_first() {
         let cache = MemoryCache::new(NonZeroUsize::new(2).unwrap(), 1 << 20);
         for n in [1, 2] {
             cache.put(&key(n), &Message::assistant(n.to_string())).await.unwrap();
@@ -284,15 +286,15 @@ mod tests {
         #[test]
         fn neither_number_nor_size_ever_exceeds_its_limit(
             puts in prop::collection::vec((0u32..20, 0usize..400), 1..80),
-            most in 1usize..10,
+            max_answers in 1usize..10,
             max_bytes in 100usize..2000,
         ) {
-            let cache = MemoryCache::new(NonZeroUsize::new(most).unwrap(), max_bytes);
+            let cache = MemoryCache::new(NonZeroUsize::new(max_answers).unwrap(), max_bytes);
             futures::executor::block_on(async {
                 for (n, length) in puts {
                     cache.put(&key(n), &Message::assistant("x".repeat(length))).await.unwrap();
                     let kept = cache.kept.lock().unwrap();
-                    assert!(kept.answers.len() <= most && kept.bytes <= max_bytes);
+                    assert!(kept.answers.len() <= max_answers && kept.bytes <= max_bytes);
                     assert_eq!(kept.answers.len(), kept.uses.len());
                     assert_eq!(kept.bytes, kept.answers.values().map(|entry| entry.json.len()).sum::<usize>());
                 }

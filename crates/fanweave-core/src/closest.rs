@@ -1,14 +1,13 @@
-//! What a mistyped name was meant to be.
+//! Suggestions for mistyped names.
 
-/// The one of `names` that `name` was probably meant to be: the nearest, where at most a third of it is wrong.
-/// Case does not count.
+/// The nearest of `names` to `name`, if at most a third of `name` is wrong. Case does not count.
 ///
 /// ```
 /// assert_eq!(fanweave_core::closest("opnai", ["anthropic", "openai"]), Some("openai"));
 /// assert_eq!(fanweave_core::closest("mistral", ["anthropic", "openai"]), None);
 /// ```
 pub fn closest<T: AsRef<str>>(name: &str, names: impl IntoIterator<Item = T>) -> Option<T> {
-    // Two slips in a name of six letters still count; two in one of three do not.
+    // Two errors in a name of six letters still match; two in a name of three do not.
     const NEAR: f64 = 0.66;
     let name = name.to_lowercase();
     let alike = |other: &T| strsim::normalized_damerau_levenshtein(&name, &other.as_ref().to_lowercase());

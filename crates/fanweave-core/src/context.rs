@@ -1,4 +1,4 @@
-//! What a run is given from above: where its events and pieces go, when it must stop, how wide it may fan out.
+//! The context of a run: destinations of events and deltas, deadline, cancellation, concurrency.
 
 mod limit;
 mod permit;
@@ -28,7 +28,7 @@ use crate::run::{DeltaSink, Sent};
 use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 
-/// What a run is given from above. Cheap to clone; a clone stands for the same run.
+/// The context of a run. Cheap to clone; a clone stands for the same run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -48,30 +48,32 @@ use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 #[derive(Clone)]
 pub struct Context {
     shared: Arc<Shared>,
-    place: Position,
-    pieces: Option<DeltaSink>,
-    /// Whether this step, and those around it that ask, have handed out a piece. `None` where nobody asks.
+    position: Position,
+    sink: Option<DeltaSink>,
+    /// Records whether this step, and the enclosing steps that ask, have emitted a delta. `None` if no step
+    /// asks.
     emitted: Option<Arc<EmittedFlag>>,
-    /// How many steps around this place have decided on further steps.
+    /// Number of enclosing steps that have decided on further steps.
     depth: u32,
-    /// See [`is_driven`](Self::is_driven). Never set together with `pieces` or a channel for events, which may block.
+    /// See [`is_driven`](Self::is_driven). Never set together with `sink` or a channel for events, which
+    /// may block.
     is_driven: bool,
 }
 
-/// What all steps of a run share.
+/// State shared by all steps of a run.
 #[derive(Clone)]
 struct Shared {
     started: Instant,
     observers: Vec<Arc<dyn Observer>>,
     channel: Option<Channel>,
-    /// The call in a task of its own that the steps are part of.
+    /// The call in a separate task that the steps are part of.
     work: Option<Arc<Work>>,
     cancel: Option<CancellationToken>,
     draining: Option<CancellationToken>,
     deadline: Option<(Instant, Duration)>,
     limit: Option<Arc<Limit>>,
     labels: Arc<Labels>,
-    /// Alternatives that were chosen by the name of the part.
+    /// The chosen alternatives, by name of the part.
     choices: Vec<(Arc<str>, Arc<str>)>,
     parameters: Vec<(Arc<str>, Parameters)>,
     recursion_limit: u32,
@@ -82,7 +84,7 @@ struct Shared {
     is_last: Option<Arc<AtomicBool>>,
 }
 
-/// Whose calls go first where several wait for the same account. Set by [`Context::with_priority`].
+/// Order of the calls that wait for the same account. Set by [`Context::with_priority`].
 ///
 /// ```
 /// use fanweave_core::{Context, Priority};
@@ -92,10 +94,10 @@ struct Shared {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Priority {
-    /// Somebody waits for the answer: before all calls of batches.
+    /// A caller waits for the answer: before all calls of batches.
     #[default]
     Interactive,
-    /// Whenever nobody else waits.
+    /// Only when no other call waits.
     Batch,
 }
 
@@ -103,23 +105,23 @@ pub enum Priority {
 #[derive(Clone)]
 enum Channel {
     Reader(mpsc::Sender<Event>),
-    /// The buffer of a call in a task of its own.
+    /// The buffer of a call in a separate task.
     Work(Arc<Work>),
 }
 
-/// Decisions on further steps in one run, where nobody says otherwise. 25: what agents in the field are given.
+/// Default maximum of decisions on further steps in one run. 25: the usual limit of agents.
 const RECURSION_LIMIT: u32 = 25;
 
-/// Whether a step has handed out a piece.
+/// Set once a delta has been emitted.
 #[derive(Default)]
 struct EmittedFlag {
     yet: AtomicBool,
-    /// Whether the reader may know of it.
-    heard: AtomicBool,
+    /// Set if the delta may have reached the reader.
+    by_reader: AtomicBool,
     around: Option<Arc<EmittedFlag>>,
 }
 
-/// Where in the chain a step runs.
+/// The position of a step in the chain.
 #[derive(Clone)]
 struct Position {
     run: Option<RunId>,
@@ -134,7 +136,7 @@ impl Default for Context {
 }
 
 impl Context {
-    /// No events, no deadline, no limit.
+    /// A context without observers, deadline or limits.
     pub fn new() -> Self {
         let shared = Shared {
             started: Instant::now(),
@@ -157,8 +159,8 @@ impl Context {
         };
         Self {
             shared: Arc::new(shared),
-            place: Position { run: None, parent: None, path: Path::default() },
-            pieces: None,
+            position: Position { run: None, parent: None, path: Path::default() },
+            sink: None,
             emitted: None,
             depth: 0,
             is_driven: false,
@@ -170,7 +172,7 @@ impl Context {
         self
     }
 
-    /// Tells `observer` of every event of the run.
+    /// Reports every event of the run to `observer`.
     #[must_use]
     pub fn with_observer(self, observer: Arc<dyn Observer>) -> Self {
         self.with(|s| s.observers.push(observer))
@@ -182,8 +184,8 @@ impl Context {
         self.with(|s| s.cancel = Some(token))
     }
 
-    /// Winds the run down when `token` is cancelled: requests in flight end, no further one is sent, and calls that wait
-    /// for a permit, a limit, a backoff or the end of an outage fail with [`ErrorKind::Cancelled`].
+    /// Drains the run when `token` is cancelled: requests in flight end, no further one is sent, and calls
+    /// that wait for a permit, a limit, a backoff or the end of an outage fail with [`ErrorKind::Cancelled`].
     ///
     /// ```
     /// use fanweave_core::{Context, ErrorKind};
@@ -203,8 +205,8 @@ impl Context {
         self.with(|s| s.draining = Some(token))
     }
 
-    /// Resolves when the run [winds down](Self::with_draining), with the error of a call that has not been sent. Never
-    /// resolves for a run without such a token.
+    /// Resolves when the run [drains](Self::with_draining), with the error of a call that has not been sent.
+    /// Never resolves for a run without such a token.
     pub async fn draining(&self) -> Error {
         match &self.shared.draining {
             Some(token) => token.cancelled().await,
@@ -213,13 +215,13 @@ impl Context {
         Error::new(ErrorKind::Cancelled, "the run is stopping: the request was not sent")
     }
 
-    /// Whether the run [winds down](Self::with_draining): no further request may be sent.
+    /// Returns true if the run [drains](Self::with_draining): no further request may be sent.
     pub fn is_draining(&self) -> bool {
         self.shared.draining.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
-    /// States that the caller has another model to use where this one is unavailable: a call then fails with
-    /// [`ErrorKind::Unavailable`] at once in an outage, instead of waiting for its end. Default no.
+    /// States that the caller has another model to use if this one is unavailable: in an outage a call then
+    /// fails with [`ErrorKind::Unavailable`] immediately, instead of waiting for its end. Default no.
     ///
     /// ```
     /// use fanweave_core::Context;
@@ -234,28 +236,28 @@ impl Context {
         self.with(|s| s.has_alternatives = has_alternatives)
     }
 
-    /// States through `flag` that no other call of the run is left: nothing else can then prove that the provider answers,
-    /// and an outage is waited for only for a minute. Default never.
+    /// States through `flag` that this is the last call of the run: no other call can then prove that the
+    /// provider has recovered, and the call waits for an outage at most a minute. Default never.
     #[must_use]
     pub fn with_last_call(self, flag: Arc<AtomicBool>) -> Self {
         self.with(|s| s.is_last = Some(flag))
     }
 
-    /// The flag that is set when no other call of the run is left.
+    /// The flag that is set when this is the last call of the run.
     pub fn last_call(&self) -> Option<&Arc<AtomicBool>> {
         self.shared.is_last.as_ref()
     }
 
-    /// Whether the caller has another model to use where this one is unavailable.
+    /// Returns true if the caller has another model to use if this one is unavailable.
     pub fn has_alternatives(&self) -> bool {
         self.shared.has_alternatives
     }
 
-    /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now. A shorter limit
-    /// that already holds stays.
+    /// Ends the run with [`ErrorKind::Timeout`] once `limit` has passed, counted from now. A shorter existing
+    /// limit stays in force.
     #[must_use]
     pub fn with_timeout(self, limit: Duration) -> Self {
-        // One that no clock will reach is none.
+        // A deadline beyond the range of the clock never passes.
         let Some(deadline) = Instant::now().checked_add(limit) else { return self };
         self.with(|s| {
             if s.deadline.is_none_or(|(at, _)| deadline < at) {
@@ -264,25 +266,26 @@ impl Context {
         })
     }
 
-    /// As [`with_timeout`](Self::with_timeout), at a moment.
+    /// Like [`with_timeout`](Self::with_timeout), with a point in time.
     #[must_use]
     pub fn with_deadline(self, at: Instant) -> Self {
         self.with_timeout(at.saturating_duration_since(Instant::now()))
     }
 
-    /// At most `n` model calls of the run at once, however deep its fan-outs nest. A limit that already holds stays.
+    /// Limits the run to `n` concurrent model calls, however deep its fan-outs nest. Existing limits stay in
+    /// force.
     #[must_use]
     pub fn with_concurrency(self, n: NonZeroUsize) -> Self {
         self.with(|s| s.limit = Some(Arc::new(Limit::new(n.get(), s.limit.take()))))
     }
 
-    /// Adds a tag for the run and all below it. Events carry it.
+    /// Adds a tag for the run and everything below it. Events carry it.
     #[must_use]
     pub fn with_tag(self, tag: impl Into<Arc<str>>) -> Self {
         self.with(|s| Arc::make_mut(&mut s.labels).tags.push(tag.into()))
     }
 
-    /// Sets a piece of metadata for the run and all below it. Events carry it.
+    /// Sets one metadata entry for the run and everything below it. Events carry it.
     #[must_use]
     pub fn with_metadata(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
         let (name, value) = (name.into(), value.into());
@@ -303,29 +306,29 @@ impl Context {
         self.with(|s| set(&mut s.parameters, part, parameters))
     }
 
-    /// Lets [`dynamic`](crate::dynamic) steps decide on further steps `n` times. Default 25.
+    /// Sets the maximum of decisions of [`dynamic`](crate::dynamic) steps in one run. Default 25.
     #[must_use]
     pub fn with_recursion_limit(self, n: NonZeroU32) -> Self {
         self.with(|s| s.recursion_limit = n.get())
     }
 
-    /// Makes models that [remember their answers](crate::Model::cached) ask again.
+    /// Makes [cached models](crate::Model::cached) skip their store and call the provider.
     #[must_use]
     pub fn with_fresh_answers(self) -> Self {
         self.with(|s| s.wants_fresh = true)
     }
 
-    /// Lets the calls of the run wait behind those of others, or before them. Default [`Priority::Interactive`].
+    /// Sets the priority of the calls of the run over those of others. Default [`Priority::Interactive`].
     ///
-    /// Calls of the same priority are sent in the order in which they asked. The rows of a journalled batch are of
-    /// [`Priority::Batch`].
+    /// Calls of the same priority are sent in the order in which they were queued. The rows of a journalled
+    /// batch have [`Priority::Batch`].
     ///
     /// ```
     /// use fanweave_core::{Context, Priority, Runnable, model::fake::Fake};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
-    /// // Nobody waits for this one: calls that somebody waits for go first.
+    /// // Background work: interactive calls go first.
     /// let cx = Context::new().with_priority(Priority::Batch);
     /// Fake::echo().model().run("Sum up the day.".into(), &cx).await?;
     /// # Ok(())
@@ -336,15 +339,16 @@ impl Context {
         self.with(|s| s.priority = priority)
     }
 
-    /// Whose calls the calls of the run wait for.
+    /// The priority of the calls of the run.
     pub fn priority(&self) -> Priority {
         self.shared.priority
     }
 
-    /// Lets models send a second request for a call that is late, while no other call waits. Default no: each one is paid for.
+    /// Allows hedged requests: a model may send a second request for a slow call, while no other call waits.
+    /// Default no: each request is paid for.
     ///
-    /// The answer that comes first wins, and the other request is dropped. Late is what takes twice as long as 95 of 100
-    /// do; at most one call in twenty is sent a second time. A call whose pieces somebody reads is never sent twice.
+    /// The first answer wins, and the other request is dropped. A call is slow when it takes twice as long as
+    /// 95 of 100 do; at most one call in twenty is hedged. A call whose deltas are read is never hedged.
     ///
     /// ```
     /// use fanweave_core::Context;
@@ -356,7 +360,7 @@ impl Context {
         self.with(|s| s.hedges = hedges)
     }
 
-    /// Whether models may send a second request for a call that is late.
+    /// Returns true if models may hedge slow calls.
     pub fn hedges(&self) -> bool {
         self.shared.hedges
     }
@@ -370,25 +374,25 @@ impl Context {
         self.shared.labels.tags()
     }
 
-    /// The metadata of that name.
+    /// The metadata value of that name.
     pub fn metadata(&self, name: &str) -> Option<&Value> {
         self.shared.labels.metadata(name)
     }
 
-    /// The alternative that was chosen for a part.
+    /// The chosen alternative of a part.
     pub(crate) fn choice(&self, part: &str) -> Option<&str> {
         self.shared.choices.iter().find(|(name, _)| **name == *part).map(|(_, choice)| &**choice)
     }
 
-    /// The parameters that were set for a part.
+    /// The parameters set for a part.
     pub(crate) fn parameters(&self, part: &str) -> Option<&Parameters> {
         self.shared.parameters.iter().find(|(name, _)| **name == *part).map(|(_, parameters)| parameters)
     }
 
-    /// One decision on a further step deeper.
+    /// The context after one more decision on a further step.
     ///
     /// # Errors
-    /// The limit, where it has been reached.
+    /// The limit, if it has been reached.
     pub(crate) fn deeper(&self) -> Result<Self, u32> {
         let limit = self.shared.recursion_limit;
         if self.depth >= limit {
@@ -397,41 +401,41 @@ impl Context {
         Ok(Self { depth: self.depth + 1, ..self.clone() })
     }
 
-    /// When the run must have ended.
+    /// The deadline of the run.
     pub fn deadline(&self) -> Option<Instant> {
         self.shared.deadline.map(|(at, _)| at)
     }
 
-    /// Whether somebody has limited the calls of the run with [`with_concurrency`](Self::with_concurrency).
+    /// Returns true if the calls of the run are limited by [`with_concurrency`](Self::with_concurrency).
     pub fn is_limited(&self) -> bool {
         self.shared.limit.is_some()
     }
 
-    /// Names of the steps around this place.
+    /// Names of the enclosing steps.
     pub fn path(&self) -> &Path {
-        &self.place.path
+        &self.position.path
     }
 
-    /// Whether anybody listens to events.
+    /// Returns true if the run has observers or a reader of events.
     pub fn has_observers(&self) -> bool {
         !self.shared.observers.is_empty() || self.shared.channel.is_some()
     }
 
-    /// Reports an event. Waits where a slow reader of [`events`](crate::Chain::events) asks for it.
+    /// Reports an event. Waits for a slow reader of [`events`](crate::Chain::events).
     pub async fn emit(&self, kind: EventKind) {
         if !self.has_observers() {
             return;
         }
         let event = Event {
-            run: self.place.run.unwrap_or_else(RunId::next),
-            parent: self.place.parent,
-            path: self.place.path.clone(),
+            run: self.position.run.unwrap_or_else(RunId::next),
+            parent: self.position.parent,
+            path: self.position.path.clone(),
             at: self.shared.started.elapsed(),
             labels: self.shared.labels.clone(),
             kind,
         };
         for observer in &self.shared.observers {
-            // Whoever watches does not fail the run that is watched.
+            // An observer that panics does not fail the run.
             let _ = catch_unwind(AssertUnwindSafe(|| observer.on_event(&event)));
         }
         if let Some(channel) = &self.shared.channel {
@@ -439,7 +443,7 @@ impl Context {
         }
     }
 
-    /// Reports `what` as an event, and gives it back: a copy is made only for listeners that keep theirs.
+    /// Reports `what` as an event and returns it: it is copied only for observers that keep theirs.
     pub(crate) async fn emit_value<T: Clone>(&self, what: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
         if !self.has_observers() {
             return what;
@@ -449,19 +453,19 @@ impl Context {
         Arc::unwrap_or_clone(what)
     }
 
-    /// Whether a model should stream: somebody wants its answer in pieces.
+    /// Returns true if a model should stream: its deltas have a reader.
     pub fn wants_deltas(&self) -> bool {
-        self.pieces.is_some() || self.shared.channel.is_some()
+        self.sink.is_some() || self.shared.channel.is_some()
     }
 
-    /// Hands on a piece of an answer: to the reader of the stream, and as an event.
+    /// Emits a delta of an answer: to the reader of the stream, and as an event.
     pub async fn delta(&self, delta: Delta) {
         self.mark(|step| &step.yet);
-        // What is said before an answer begins leaves nothing behind on its way, where it does not arrive. What only
-        // those who watch the events are told is not on its way to the reader.
+        // Deltas before the beginning of an answer do not count if they do not reach the reader, and neither
+        // do those that only observers of events receive.
         let is_answer = !matches!(delta, Delta::Started { .. } | Delta::Usage(_));
         if is_answer && self.has_delta_reader() {
-            self.mark(|step| &step.heard);
+            self.mark(|step| &step.by_reader);
         }
         if self.shared.channel.is_some() {
             self.emit(EventKind::Delta(delta.clone())).await;
@@ -469,22 +473,22 @@ impl Context {
         if let Some(full) = self.hand_to_reader(delta)
             && full.await
         {
-            self.mark(|step| &step.heard);
+            self.mark(|step| &step.by_reader);
         }
     }
 
-    /// Hands a piece to the reader of the stream, if there is one. If there is no room, the returned future waits for it, and
-    /// gives whether the piece has come to the reader.
+    /// Sends a delta to the reader of the stream, if there is one. If the channel is full, the returned
+    /// future waits for it and resolves to true if the delta has reached the reader.
     fn hand_to_reader(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
-        match self.pieces.as_ref()?.send(delta) {
-            Sent::Heard => self.mark(|step| &step.heard),
+        match self.sink.as_ref()?.send(delta) {
+            Sent::Delivered => self.mark(|step| &step.by_reader),
             Sent::Dropped => {}
             Sent::Full(full) => return Some(full),
         }
         None
     }
 
-    /// Notes something for all steps around that want to know.
+    /// Sets a flag of all enclosing steps that track it.
     fn mark(&self, what: impl Fn(&EmittedFlag) -> &AtomicBool) {
         let mut emitted = &self.emitted;
         while let Some(step) = emitted {
@@ -493,21 +497,21 @@ impl Context {
         }
     }
 
-    /// Enters the step `name`, and reports that it started.
+    /// Enters the step `name`, and emits its start.
     pub(crate) async fn begin(&self, name: &Arc<str>) -> Self {
         let mut cx = self.clone();
         if self.has_observers() {
-            cx.place = Position {
+            cx.position = Position {
                 run: Some(RunId::next()),
-                parent: self.place.run,
-                path: self.place.path.join(name.clone()),
+                parent: self.position.run,
+                path: self.position.path.join(name.clone()),
             };
             cx.emit(EventKind::StepStarted).await;
         }
         cx
     }
 
-    /// Leaves the step `name`: reports how it ended, and names it in its error.
+    /// Leaves the step `name`: emits its end, and adds the name to its error.
     pub(crate) async fn end<T>(
         &self,
         name: &Arc<str>,
@@ -529,36 +533,37 @@ impl Context {
         }
     }
 
-    /// The same place, which then knows whether it [has spoken](Self::has_emitted).
+    /// The same step, which then tracks if it has [emitted](Self::has_emitted) a delta.
     pub(crate) fn track_emitted(self) -> Self {
         if !self.wants_deltas() {
             return self;
         }
         let emitted = Some(Arc::new(EmittedFlag {
             yet: AtomicBool::new(false),
-            heard: AtomicBool::new(false),
+            by_reader: AtomicBool::new(false),
             around: self.emitted.clone(),
         }));
         Self { emitted, ..self }
     }
 
-    /// Whether a model has nothing left to hand out. Yes where nobody wants pieces.
+    /// Returns true if a delta has been emitted, or if deltas have no reader.
     pub(crate) fn has_emitted(&self) -> bool {
         !self.wants_deltas()
             || self.emitted.as_ref().is_some_and(|emitted| emitted.yet.load(Ordering::Relaxed))
     }
 
-    /// Whether the reader of a stream has been handed a piece since [`track_emitted`](Self::track_emitted).
+    /// Returns true if the reader of a stream has received a delta since
+    /// [`track_emitted`](Self::track_emitted).
     pub(crate) fn reader_got_delta(&self) -> bool {
         self.has_delta_reader()
-            && self.emitted.as_ref().is_some_and(|emitted| emitted.heard.load(Ordering::Relaxed))
+            && self.emitted.as_ref().is_some_and(|emitted| emitted.by_reader.load(Ordering::Relaxed))
     }
 
     pub(crate) fn has_delta_reader(&self) -> bool {
-        self.pieces.is_some()
+        self.sink.is_some()
     }
 
-    /// The same run, for a step whose pieces are not pieces of the answer.
+    /// The same run, for a step whose deltas are not part of the answer.
     ///
     /// ```
     /// use fanweave_core::{Prompt, Runnable, model::fake::Fake, step};
@@ -577,17 +582,17 @@ impl Context {
     /// # }
     /// ```
     pub fn without_deltas(&self) -> Self {
-        Self { pieces: None, ..self.clone() }
+        Self { sink: None, ..self.clone() }
     }
 
-    /// The same run, for a step whose pieces become pieces of the answer through `map`.
+    /// The same run, for a step whose deltas become deltas of the answer through `map`.
     pub(crate) fn mapped(&self, map: Box<dyn DeltaMap>) -> Self {
-        Self { pieces: self.pieces.clone().map(|pieces| pieces.through(map)), ..self.clone() }
+        Self { sink: self.sink.clone().map(|sink| sink.through(map)), ..self.clone() }
     }
 
-    /// The same run, for a branch whose pieces carry its name.
+    /// The same run, for a branch whose deltas carry its name.
     pub(crate) fn branch(&self, name: impl Into<Arc<str>>) -> Self {
-        if self.pieces.is_none() {
+        if self.sink.is_none() {
             return self.clone();
         }
         let branch = name.into();
@@ -596,16 +601,16 @@ impl Context {
         }))
     }
 
-    /// The same run, for a reader of its own: the reader of the run around it hears nothing of these pieces.
-    pub(crate) fn with_delta_reader(self, pieces: DeltaSink) -> Self {
-        Self { pieces: Some(pieces), emitted: None, is_driven: false, ..self }
+    /// The same run with its own reader: the reader of the outer run receives none of these deltas.
+    pub(crate) fn with_delta_reader(self, sink: DeltaSink) -> Self {
+        Self { sink: Some(sink), emitted: None, is_driven: false, ..self }
     }
 
     pub(crate) fn with_channel(self, channel: mpsc::Sender<Event>) -> Self {
         Self { is_driven: false, ..self.with(|s| s.channel = Some(Channel::Reader(channel))) }
     }
 
-    /// Runs `work` until it ends, the deadline passes or the run is cancelled. The work is dropped then.
+    /// Runs `work` until it ends, the deadline passes or the run is cancelled, and then drops it.
     pub(crate) async fn guard<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let Shared { cancel, deadline, .. } = &*self.shared;
         if cancel.is_none() && deadline.is_none() {
@@ -619,7 +624,7 @@ impl Context {
         };
         let late = || {
             let limit = deadline.map(|(_, limit)| limit).unwrap_or_default();
-            let message = format!("the run did not end within {limit:?}");
+            let message = format!("the run timed out after {limit:?}");
             Error::new(ErrorKind::Timeout, message).with_retryable(false)
         };
         tokio::select! {
@@ -633,7 +638,7 @@ impl Context {
 impl Channel {
     async fn send(&self, event: Event) {
         match self {
-            // A reader that has gone has dropped the run, and this with it.
+            // A dropped reader has dropped the run, and this future with it.
             Channel::Reader(reader) => _ = reader.send(event).await,
             Channel::Work(work) => {
                 if let Some(full) = work.push(Item::Event(event)) {
@@ -644,7 +649,7 @@ impl Channel {
     }
 }
 
-/// Sets what belongs to a name, which is there once.
+/// Replaces the value of a name, or adds it.
 fn set<T>(all: &mut Vec<(Arc<str>, T)>, name: Arc<str>, value: T) {
     match all.iter_mut().find(|(other, _)| *other == name) {
         Some((_, old)) => *old = value,
@@ -655,7 +660,7 @@ fn set<T>(all: &mut Vec<(Arc<str>, T)>, name: Arc<str>, value: T) {
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Context")
-            .field("path", &self.place.path)
+            .field("path", &self.position.path)
             .field("labels", &self.shared.labels)
             .field("deadline", &self.shared.deadline)
             .finish_non_exhaustive()

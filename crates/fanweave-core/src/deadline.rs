@@ -1,4 +1,4 @@
-//! The one way in which work ends at a moment.
+//! Ends work at a deadline.
 
 use std::future::Future;
 
@@ -6,7 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{Error, ErrorKind, Result};
 
-/// `work`, or the error of `late` where it has not ended at `end`. The work is dropped then.
+/// Runs `work`, or drops it and returns the error of `late` if it has not ended at `end`.
 pub(crate) async fn until<T>(
     end: Option<Instant>,
     late: impl Fn() -> Error,
@@ -14,7 +14,7 @@ pub(crate) async fn until<T>(
 ) -> Result<T> {
     let Some(end) = end else { return work.await };
     match timeout_at(end, work).await {
-        // Who heard of it from the context may be the first to say so, and does not know whose limit it is.
+        // A call that read the deadline from the context may fail first, and does not know whose limit it is.
         Ok(Err(error)) if error.kind() == ErrorKind::Timeout && Instant::now() >= end => {
             Err(late().with_source(error))
         }

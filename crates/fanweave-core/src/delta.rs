@@ -1,4 +1,4 @@
-//! Deltas: the pieces in which a streamed answer arrives, and the fold that makes a message of them.
+//! Deltas of a streamed answer, and the fold that builds a message from them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,76 +8,76 @@ use serde_json::Value;
 
 use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
 
-/// One piece of a streamed answer. `Display` writes its text, and nothing for the other kinds.
+/// One delta of a streamed answer. `Display` writes its text, and nothing for the other kinds.
 ///
-/// `part` is the provider's index of the part that the piece belongs to: pieces of several parts may come
-/// interleaved, and indices of different kinds are counted apart.
+/// `part` is the provider's index of the part that the delta belongs to: deltas of several parts may be
+/// interleaved, and each kind has its own indices.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Delta {
     /// More text.
     Text {
-        /// Which text.
+        /// Index of the text part.
         part: u32,
-        /// What to append.
+        /// Text to append.
         text: String,
     },
-    /// More of the model's reasoning.
+    /// Continuation of the model's reasoning.
     Reasoning {
-        /// Which reasoning block.
+        /// Index of the reasoning block.
         part: u32,
-        /// What to append.
+        /// Text to append.
         text: String,
-        /// The provider's opaque token, whole.
+        /// The provider's opaque token, complete.
         signature: Option<String>,
     },
-    /// More of a tool call. Id and name come once; arguments are appended.
+    /// Continuation of a tool call. Id and name arrive once; arguments are appended.
     ToolCall {
-        /// Which call.
+        /// Index of the call.
         part: u32,
         /// The provider's id of the call.
         id: Option<String>,
         /// The tool.
         name: Option<String>,
-        /// What to append to the arguments.
+        /// Text to append to the arguments.
         arguments: String,
     },
-    /// A part that comes whole and that fanweave does not know, for [`Part::Other`].
+    /// A complete part that fanweave does not know, for [`Part::Other`].
     Other {
-        /// Which part.
+        /// Index of the part.
         part: u32,
-        /// The part, in the provider's words.
+        /// The part, verbatim as the provider sent it.
         value: Value,
     },
-    /// Who answers, once, at the beginning.
+    /// The id and model of the answer; once, at the beginning.
     Started {
         /// The provider's id of the answer.
         id: Option<String>,
         /// The model that answers.
         model: Option<String>,
     },
-    /// Why the model stopped.
+    /// The finish reason.
     Finished(FinishReason),
-    /// Tokens used so far. The last one counts.
+    /// Usage so far. Replaces earlier values.
     Usage(Usage),
-    /// The whole value so far, for steps whose answer is data rather than text. The last one counts.
+    /// The whole value so far, for steps whose answer is data rather than text. Replaces earlier values.
     Value(Value),
-    /// A piece of one branch of a [`parallel`](crate::parallel) step.
+    /// A delta of one branch of a [`parallel`](crate::parallel) step.
     Branch {
-        /// Which branch.
+        /// Name of the branch.
         branch: Arc<str>,
-        /// The piece.
+        /// The delta.
         delta: Box<Delta>,
     },
 }
 
 impl Delta {
-    /// A piece of the first text.
+    /// A delta of the first text part.
     pub fn text(text: impl Into<String>) -> Self {
         Delta::Text { part: 0, text: text.into() }
     }
 
-    /// The text of a text piece, of whichever branch.
+    /// The text of a text delta, of any branch.
     pub fn as_text(&self) -> Option<&str> {
         match self {
             Delta::Text { text, .. } => Some(text),
@@ -87,7 +87,7 @@ impl Delta {
     }
 }
 
-/// The parts of a whole message as deltas, for models whose answer comes at once.
+/// The parts of a whole message as deltas, for models that do not stream.
 pub(crate) fn of_message(message: &Message) -> impl Iterator<Item = Delta> {
     (0u32..).zip(&message.parts).filter_map(|(part, content)| match content {
         Part::Text(text) => Some(Delta::Text { part, text: text.clone() }),
@@ -124,15 +124,15 @@ impl fmt::Display for Delta {
 #[derive(Debug, Clone, Default)]
 pub struct Fold {
     parts: Vec<(Key, Part)>,
-    /// Where each part stands, once there are more than [`FEW`].
-    places: BTreeMap<Key, usize>,
+    /// Index of each part, once there are more than [`FEW`].
+    indices: BTreeMap<Key, usize>,
     reply: Reply,
 }
 
-/// So many parts are looked through faster than they are looked up.
+/// Up to this many parts, a linear search is faster than the index.
 const FEW: usize = 8;
 
-/// What a delta belongs to: kinds are indexed apart.
+/// The part that a delta belongs to: each kind has its own indices.
 type Key = (Kind, u32);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -145,7 +145,7 @@ enum Kind {
 }
 
 impl Fold {
-    /// Adds one piece.
+    /// Adds one delta.
     pub fn push(&mut self, delta: &Delta) {
         match delta {
             Delta::Text { part, text } => {
@@ -173,7 +173,7 @@ impl Fold {
                     })
                 };
                 if let Part::ToolCall(call) = self.part((Kind::ToolCall, *part), empty) {
-                    // Some providers repeat id and name with every piece: set, never append.
+                    // Some providers repeat id and name with every delta: set, never append.
                     set(&mut call.id, id.as_deref());
                     set(&mut call.name, name.as_deref());
                     call.arguments.push_str(arguments);
@@ -193,7 +193,7 @@ impl Fold {
                 let text = self.part((Kind::Value, 0), || Part::Text(String::new()));
                 *text = Part::Text(value.to_string());
             }
-            // Branches are answers of their own: whoever wants one of them folds its pieces.
+            // Branches are separate answers: to read one of them, fold its deltas.
             Delta::Branch { .. } => {}
         }
     }
@@ -209,28 +209,28 @@ impl Fold {
         Message { role: Role::Assistant, parts, reply: Some(Box::new(self.reply)) }
     }
 
-    /// Whether a reason to stop has arrived.
+    /// Returns true once a finish reason has arrived.
     pub fn is_finished(&self) -> bool {
         self.reply.finish_reason.is_some()
     }
 
-    fn place(&self, key: Key) -> Option<usize> {
+    fn index_of(&self, key: Key) -> Option<usize> {
         if self.parts.len() > FEW {
-            return self.places.get(&key).copied();
+            return self.indices.get(&key).copied();
         }
-        // From the end: a piece nearly always belongs to the part that the one before it did.
+        // Searched from the end: a delta nearly always belongs to the same part as the previous one.
         self.parts.iter().rposition(|(k, _)| *k == key)
     }
 
     fn part(&mut self, key: Key, empty: impl FnOnce() -> Part) -> &mut Part {
-        let at = self.place(key).unwrap_or_else(|| {
+        let at = self.index_of(key).unwrap_or_else(|| {
             self.parts.push((key, empty()));
             let at = self.parts.len() - 1;
             if at == FEW {
-                // Now they are many.
-                self.places = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
+                // The search becomes slow: build the index.
+                self.indices = self.parts.iter().zip(0..).map(|((key, _), at)| (*key, at)).collect();
             } else if at > FEW {
-                self.places.insert(key, at);
+                self.indices.insert(key, at);
             }
             at
         });
@@ -306,26 +306,26 @@ mod tests {
 
     #[test]
     fn parts_stay_apart_and_in_order_however_many_there_are() {
-        let (rounds, most) = (3, 1000u32);
-        for parts in [1, 8, 9, most] {
+        let (rounds, max) = (3, 1000u32);
+        for parts in [1, 8, 9, max] {
             let deltas = (0..rounds).flat_map(|round| {
                 (0..parts).flat_map(move |n| {
-                    // Kinds are counted apart.
+                    // Each kind has its own indices.
                     [Delta::Text { part: n, text: format!("{round}") }, call(n, None, &format!("{n} "))]
                 })
             });
             let message = fold(&deltas.collect::<Vec<_>>());
             assert_eq!(message.text(), "012".repeat(parts as usize));
-            let said: Vec<_> = message.tool_calls().map(|call| call.arguments.clone()).collect();
+            let written: Vec<_> = message.tool_calls().map(|call| call.arguments.clone()).collect();
             let wanted: Vec<_> = (0..parts).map(|n| format!("{n} ").repeat(rounds)).collect();
-            assert_eq!(said, wanted);
+            assert_eq!(written, wanted);
         }
     }
 
     proptest! {
         #[test]
         fn any_split_of_a_stream_folds_to_the_same_message(
-            pieces in prop::collection::vec((0u32..9, "[a-zé ]{0,6}", any::<bool>()), 0..40),
+            inputs in prop::collection::vec((0u32..9, "[a-zé ]{0,6}", any::<bool>()), 0..40),
             cuts in prop::collection::vec(0usize..7, 0..40),
         ) {
             let delta = |part: u32, text: &str, tool: bool| if tool {
@@ -333,9 +333,9 @@ mod tests {
             } else {
                 Delta::Text { part, text: text.into() }
             };
-            let whole: Vec<_> = pieces.iter().map(|(p, t, k)| delta(*p, t, *k)).collect();
+            let whole: Vec<_> = inputs.iter().map(|(p, t, k)| delta(*p, t, *k)).collect();
             let mut split = Vec::new();
-            for (i, (part, text, tool)) in pieces.iter().enumerate() {
+            for (i, (part, text, tool)) in inputs.iter().enumerate() {
                 let mut at = cuts.get(i).copied().unwrap_or(0).min(text.len());
                 while !text.is_char_boundary(at) { at -= 1; }
                 split.push(delta(*part, &text[..at], *tool));

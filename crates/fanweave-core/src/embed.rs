@@ -8,7 +8,8 @@ use futures::future::BoxFuture;
 
 use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 
-/// A model that turns texts into vectors: what the author of a provider writes. Users hold an [`Embedder`].
+/// A model that turns texts into vectors: implemented by the author of a provider. Users hold an
+/// [`Embedder`].
 ///
 /// ```
 /// use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
@@ -34,17 +35,17 @@ use crate::{Context, EventKind, Reply, Result, Runnable, Streaming, Usage};
 /// # }
 /// ```
 pub trait Embeddings: Send + Sync + 'static {
-    /// `provider/model`, as in `openai/text-embedding-3-small`.
+    /// `provider/model`, such as `openai/text-embedding-3-small`.
     fn name(&self) -> &str;
 
     /// Embeds `texts`: one vector for each, in their order, all of the same length.
     ///
-    /// Any number of texts: whoever calls a provider cuts them into requests. Takes a [`Context::permit`] for the time
-    /// of each request.
+    /// Accepts any number of texts: the implementation splits them into requests. Takes a [`Context::permit`]
+    /// for each request.
     fn embed(&self, texts: Vec<String>, cx: &Context) -> impl Future<Output = Result<Embedded>> + Send;
 }
 
-/// Vectors, and what they cost.
+/// Vectors and their usage.
 ///
 /// ```
 /// use fanweave_core::{Embedded, Usage};
@@ -54,13 +55,13 @@ pub trait Embeddings: Send + Sync + 'static {
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Embedded {
-    /// One for each text, in order.
+    /// One vector for each text, in order.
     pub vectors: Vec<Vec<f32>>,
-    /// Tokens of all texts together. Zero where the provider did not say.
+    /// Tokens of all texts together. Zero if the provider did not report it.
     pub usage: Usage,
 }
 
-/// The erased twin of [`Embeddings`].
+/// Dyn-compatible counterpart of [`Embeddings`].
 trait DynEmbeddings: Send + Sync {
     fn embed<'a>(&'a self, texts: Vec<String>, cx: &'a Context) -> BoxFuture<'a, Result<Embedded>>;
 }
@@ -99,10 +100,10 @@ impl Embedder {
         &self.name
     }
 
-    /// Embeds texts. No text is no request.
+    /// Embeds texts. Sends no request for an empty list.
     ///
     /// # Errors
-    /// The provider's, or the transport's. One request that fails for good fails them all.
+    /// The error of the provider or the transport. One request that fails permanently fails them all.
     pub async fn embed<T: Into<String>>(&self, texts: impl IntoIterator<Item = T>) -> Result<Embedded> {
         self.run(texts.into_iter().map(Into::into).collect(), &Context::new()).await
     }
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_error_names_its_model_and_no_text_is_no_request() {
+    async fn an_error_names_its_model_and_an_empty_list_makes_no_request() {
         let embedder = Embedder::new(Refuses);
         let error = embedder.embed(["x"]).await.unwrap_err();
         assert_eq!(error.to_string(), "step test/refuses: no");

@@ -1,4 +1,4 @@
-//! The one error of the project: what failed, where, and whether to try again.
+//! The error type of the project: the failure, its path in the chain, and whether a retry may help.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,77 +9,78 @@ use serde::{Deserialize, Serialize};
 
 use crate::Message;
 
-/// A rate limit that asks for a longer wait is one of the day: as long as a call waits for others, where nobody has set it.
+/// A rate limit that asks for a longer wait counts as a daily one. Equal to the default
+/// maximum wait that a server may ask for.
 const LONG: Duration = Duration::from_secs(120);
 
-/// The result of everything that can fail here.
+/// The result type of fanweave.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Most bytes of a provider's body or an answer that an error keeps. 2 KiB: a screenful.
+/// Maximum bytes of a provider's body or an answer that an error keeps. 2 KiB: a screenful.
 pub const EXCERPT_BYTES: usize = 2048;
 
-/// What kind of failure it was: what a caller matches on.
+/// The kind of a failure, for callers to match on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The provider does not know the key, or none was given.
+    /// The provider rejected the API key, or no key is set.
     Authentication,
-    /// The key is known but may not do this.
+    /// The key is valid but lacks permission.
     Permission,
-    /// No such model, endpoint or resource.
+    /// The model, endpoint or resource does not exist.
     NotFound,
-    /// The provider refused the request as malformed.
+    /// The provider rejected the request as malformed.
     BadRequest,
-    /// The prompt and the answer do not fit the model's context.
+    /// The prompt and the answer exceed the model's context window.
     ContextLength,
-    /// Refused by a content filter.
+    /// Rejected by a content filter.
     ContentFilter,
-    /// Too many requests or tokens for now.
+    /// The rate limit for requests or tokens is exceeded.
     RateLimited,
     /// The account has run out of credit or of its daily quota: waiting will not help.
     QuotaExhausted,
-    /// The provider is out of capacity for now.
+    /// The provider is temporarily out of capacity.
     Overloaded,
-    /// The provider failed on its side.
+    /// The provider failed with an internal error.
     Server,
     /// A deadline passed.
     Timeout,
-    /// The network failed: name look-up, connect, TLS, reset.
+    /// The network failed: name resolution, connect, TLS, reset.
     Connection,
-    /// The provider has been failing for longer than the outage timeout. A state of the account, not of this request:
-    /// the call was not charged with the failures, and the same call may succeed later.
+    /// The provider has been failing for longer than the outage timeout. A state of the account, not of this
+    /// request: the failures are not counted as attempts of the call, and the same call may succeed later.
     Unavailable,
-    /// The answer could not be read as what the provider documents.
+    /// The answer could not be parsed in the documented format of the provider.
     Decode,
     /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
     StreamIncomplete,
     /// The run was cancelled.
     Cancelled,
-    /// A setting is wrong: unknown model, bad URL, concurrency 0.
+    /// A setting is invalid: unknown model, bad URL, concurrency 0.
     Config,
-    /// The input of a step is wrong: a missing variable, a value of the wrong type.
+    /// The input of a step is invalid: a missing variable, a value of the wrong type.
     Input,
-    /// A parser could not read a model's answer.
+    /// A parser could not parse a model's answer.
     Parse,
-    /// A step of the caller's own failed.
+    /// A custom step of the caller failed.
     Step,
-    /// A stream of pieces ended without a single one.
+    /// A stream ended without a single delta.
     Empty,
-    /// Steps decided on further steps too often.
+    /// Dynamic steps or the tool loop exceeded their limit.
     RecursionLimit,
-    /// A step panicked. The panic ended that row only.
+    /// A step panicked. The panic ended only that row.
     Panic,
 }
 
 impl ErrorKind {
-    /// Whether the same request may succeed if it is sent again.
+    /// Returns true if the same request may succeed when it is retried.
     pub fn is_retryable(self) -> bool {
         use ErrorKind::*;
         matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete)
     }
 
-    /// The name in logs and journals: `rate_limited`.
+    /// The name in logs and journals, such as `rate_limited`.
     pub fn as_str(self) -> &'static str {
         use ErrorKind::*;
         match self {
@@ -116,11 +117,11 @@ impl fmt::Display for ErrorKind {
     }
 }
 
-/// Why a step failed. Cheap to clone, so that one failure can be reported in several places.
+/// The error of a step. Cheap to clone, so that one failure can be reported in several places.
 ///
 /// `Display` finishes the sentence "failed to run":
-/// `step outline: openai answered 429 (request req_7f), asked to wait 20s: Rate limit reached`.
-/// It never holds a key or a URL's query string: whoever builds one from a provider's words redacts them first.
+/// `step outline: openai answered 429 (request req_7f), asked to wait 20s: Rate limit reached`. It never
+/// holds a key or a URL's query string: code that builds an error from a provider's text redacts them first.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind};
@@ -154,7 +155,8 @@ struct Inner {
 }
 
 impl Error {
-    /// An error of `kind`. `message` is a sentence without a full stop that says what to do where it can.
+    /// An error of `kind`. `message` is a sentence without a full stop that says how to fix the problem, if
+    /// possible.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Arc::new(Inner {
             kind,
@@ -173,12 +175,12 @@ impl Error {
         }))
     }
 
-    /// A failure of the caller's own code inside a step.
+    /// A failure of custom code inside a step.
     pub fn step(source: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(ErrorKind::Step, source.to_string()).with_source(source)
     }
 
-    /// What a step panicked with, as [`catch_unwind`](std::panic::catch_unwind) gives it.
+    /// The error of a panic in a step, from the payload of [`catch_unwind`](std::panic::catch_unwind).
     pub fn from_panic(panic: &(dyn std::any::Any + Send)) -> Self {
         let text =
             panic.downcast_ref::<&str>().copied().or(panic.downcast_ref::<String>().map(String::as_str));
@@ -186,29 +188,31 @@ impl Error {
         Self::new(ErrorKind::Panic, message)
     }
 
-    /// What kind of failure it was.
+    /// The kind of the failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The message alone, without place, status or provider.
+    /// The message alone, without path, status or provider.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Whether the same request may succeed if it is sent again: the provider's word, or else the kind's.
+    /// Returns true if the same request may succeed when it is retried: as the provider says, otherwise as
+    /// the kind implies.
     pub fn is_retryable(&self) -> bool {
         self.0.retryable.unwrap_or(self.0.kind.is_retryable())
     }
 
-    /// How long the provider asked to wait before the next try.
+    /// The wait before the next attempt that the provider asked for.
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// Whether the account was refused, and so every other request with the same key would be: a wrong key, no credit left, or
-    /// a rate limit that asks to wait for more than two minutes, as that of a day does. Also where the wait stands in the error
-    /// behind this one, as it does where all alternatives of a fallback failed.
+    /// Returns true if the failure affects the whole account, so that every other request with the same key
+    /// would fail too: an invalid key, no credit left, or a rate limit that asks to wait for more than two
+    /// minutes, such as a daily one. The wait may also be that of the source error, as when all alternatives
+    /// of a fallback failed.
     ///
     /// ```
     /// use std::time::Duration;
@@ -230,27 +234,27 @@ impl Error {
         self.retry_after().or_else(|| StdError::source(self)?.downcast_ref::<Self>()?.wait())
     }
 
-    /// The HTTP status, where the provider answered at all.
+    /// The HTTP status, if the provider answered.
     pub fn status(&self) -> Option<u16> {
         self.0.status
     }
 
-    /// The provider that failed, as in `openai`.
+    /// The provider that failed, such as `openai`.
     pub fn provider(&self) -> Option<&str> {
         self.0.provider.as_deref()
     }
 
-    /// The provider's own code, as in `insufficient_quota`.
+    /// The provider's own error code, such as `insufficient_quota`.
     pub fn code(&self) -> Option<&str> {
         self.0.code.as_deref()
     }
 
-    /// The provider's id of the failed request: what its support asks for.
+    /// The provider's id of the failed request, for its support.
     pub fn request_id(&self) -> Option<&str> {
         self.0.request_id.as_deref()
     }
 
-    /// Requests that were sent before giving up. 0 where none was.
+    /// Number of requests that were sent before giving up.
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
@@ -260,12 +264,12 @@ impl Error {
         self.0.body.as_deref()
     }
 
-    /// Names of the steps around the failure, outermost first.
+    /// Names of the enclosing steps, outermost first.
     pub fn path(&self) -> impl Iterator<Item = &str> {
         self.0.path.iter().rev().map(AsRef::as_ref)
     }
 
-    /// What had arrived of an answer that broke off.
+    /// The part of an interrupted answer that had arrived.
     pub fn partial(&self) -> Option<&Message> {
         self.0.partial.as_deref()
     }
@@ -275,7 +279,7 @@ impl Error {
         self
     }
 
-    /// Names the provider.
+    /// Sets the provider.
     pub fn with_provider(self, provider: impl Into<Arc<str>>) -> Self {
         self.with(|e| e.provider = Some(provider.into()))
     }
@@ -285,7 +289,7 @@ impl Error {
         self.with(|e| e.status = Some(status))
     }
 
-    /// Sets the provider's own code.
+    /// Sets the provider's own error code.
     pub fn with_code(self, code: impl Into<String>) -> Self {
         self.with(|e| e.code = Some(code.into()))
     }
@@ -295,33 +299,33 @@ impl Error {
         self.with(|e| e.request_id = Some(id.into()))
     }
 
-    /// Sets how long the provider asked to wait.
+    /// Sets the wait that the provider asked for.
     pub fn with_retry_after(self, wait: Duration) -> Self {
         self.with(|e| e.retry_after = Some(wait))
     }
 
-    /// Overrides what the kind says about trying again.
+    /// Overrides whether the error is retryable.
     pub fn with_retryable(self, retryable: bool) -> Self {
         self.with(|e| e.retryable = Some(retryable))
     }
 
-    /// Sets how many requests were sent.
+    /// Sets the number of requests that were sent.
     pub fn with_attempts(self, attempts: u32) -> Self {
         self.with(|e| e.attempts = attempts)
     }
 
-    /// Keeps the beginning of a body. The caller has redacted it.
+    /// Keeps the beginning of a body. The caller must have redacted it.
     pub fn with_body(self, body: &str) -> Self {
         let body = excerpt(body, EXCERPT_BYTES);
         self.with(|e| e.body = Some(body))
     }
 
-    /// Adds the name of a step around the failure. Called from the inside out.
+    /// Adds the name of an enclosing step. Called from the inside out.
     pub fn with_step(self, name: impl Into<Arc<str>>) -> Self {
         self.with(|e| e.path.push(name.into()))
     }
 
-    /// Keeps what had arrived of a broken answer.
+    /// Keeps the part of an interrupted answer that had arrived.
     pub fn with_partial(self, message: Message) -> Self {
         self.with(|e| e.partial = Some(Box::new(message)))
     }
@@ -331,7 +335,7 @@ impl Error {
         self.with(|e| e.message = message.into())
     }
 
-    /// Keeps the underlying error.
+    /// Sets the source error.
     pub fn with_source(self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.with(|e| e.source = Some(Arc::new(source)))
     }
@@ -389,7 +393,7 @@ impl StdError for Error {
     }
 }
 
-/// At most `max` bytes of `text`, cut at a character, with `…` where something was cut.
+/// At most `max` bytes of `text`, cut at a character boundary, with `…` if it was cut.
 ///
 /// ```
 /// assert_eq!(fanweave_core::excerpt("naïve", 3), "na…");
@@ -410,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn display_names_place_provider_request_and_wait() {
+    fn display_names_path_provider_request_and_wait() {
         let error = Error::new(ErrorKind::RateLimited, "Rate limit reached")
             .with_provider("openai")
             .with_status(429)

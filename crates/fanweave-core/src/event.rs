@@ -1,4 +1,4 @@
-//! What a run reports while it lasts.
+//! Events that a run reports while it lasts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,35 +26,35 @@ impl fmt::Display for RunId {
     }
 }
 
-/// Something that happened in a run.
+/// An event of a run.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// The run of the step that it happened in.
+    /// The run of the step that emitted it.
     pub run: RunId,
-    /// The run of the step around it. `None` at the top.
+    /// The run of the enclosing step. `None` at the top.
     pub parent: Option<RunId>,
-    /// Names of the steps around it, outermost first.
+    /// Names of the enclosing steps, outermost first.
     pub path: Path,
     /// Time since the whole run began, on the monotonic clock.
     pub at: Duration,
-    /// What happened.
+    /// The kind of the event.
     pub kind: EventKind,
     pub(crate) labels: Arc<Labels>,
 }
 
 impl Event {
-    /// The tags of the run that it happened in, outermost first.
+    /// The tags of the run, outermost first.
     pub fn tags(&self) -> impl Iterator<Item = &str> {
         self.labels.tags()
     }
 
-    /// The metadata of that name, as the nearest scope set it.
+    /// The metadata value of that name, as the innermost scope set it.
     pub fn metadata(&self, name: &str) -> Option<&Value> {
         self.labels.metadata(name)
     }
 }
 
-/// What a run is labelled with: for whoever reads its events.
+/// Labels of a run, for consumers of its events.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Labels {
     pub(crate) tags: Vec<Arc<str>>,
@@ -71,52 +71,53 @@ impl Labels {
     }
 }
 
-/// What happened.
+/// The kind of an event.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum EventKind {
     /// A step began.
     StepStarted,
-    /// What a model is asked, with all parameters. Follows its [`StepStarted`](Self::StepStarted).
+    /// The prompt sent to a model, with all parameters. Follows its [`StepStarted`](Self::StepStarted).
     PromptSent(Arc<Prompt>),
-    /// How many texts an [`Embedder`](crate::Embedder) turns into vectors. Follows its [`StepStarted`](Self::StepStarted).
+    /// Number of texts that an [`Embedder`](crate::Embedder) turns into vectors. Follows its
+    /// [`StepStarted`](Self::StepStarted).
     EmbeddingRequested(usize),
-    /// A model sent a piece of its answer.
+    /// A model sent a delta of its answer.
     Delta(Delta),
     /// A call waits before its request is sent.
     Waiting(WaitReason),
     /// A request is about to be sent.
     RequestStarted,
-    /// A request that is late is about to be sent a second time, beside the first. The first answer wins.
+    /// A hedged request is about to be sent for a slow one. The first answer wins.
     Hedged,
-    /// A request was sent and its answer did not arrive whole: the provider may bill it all the same. Holds the estimate of
-    /// its input tokens.
+    /// A request was sent and its answer did not arrive whole: the provider may still bill it. Holds the
+    /// estimate of its input tokens.
     Unanswered(Usage),
     /// The first byte of an answer arrived.
     FirstByte,
-    /// The first piece of an answer arrived that is streamed.
+    /// The first chunk of a streamed answer arrived.
     FirstChunk,
-    /// A try failed and another one follows.
+    /// An attempt failed and will be retried.
     Retrying {
-        /// The number of the try that failed, from 1.
+        /// The number of the failed attempt, from 1.
         attempt: u32,
-        /// How long until the next one.
+        /// Time until the next attempt.
         wait: Duration,
-        /// Why it failed.
+        /// The error of the attempt.
         error: Error,
     },
-    /// What a model answered. Its [`StepFinished`](Self::StepFinished) follows.
+    /// The reply of a model. Its [`StepFinished`](Self::StepFinished) follows.
     Answered(Arc<Message>),
-    /// A step ended well.
+    /// A step succeeded.
     StepFinished {
-        /// What the provider said, for a step that called one.
+        /// The reply of the provider, for a step that called one.
         reply: Option<Arc<Reply>>,
     },
     /// A step failed.
     StepFailed(Error),
 }
 
-/// The reason why a call waits before its request is sent.
+/// The reason for the wait of a call before its request is sent.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, WaitReason};
@@ -127,7 +128,7 @@ pub enum EventKind {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum WaitReason {
-    /// The run has its maximum of calls in flight.
+    /// The run has its maximum number of calls in flight.
     Concurrency,
     /// The account has reached a limit, or earlier calls are queued for it.
     Limit,
@@ -145,10 +146,10 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// Is told of every event of a run, as it happens.
+/// Observes every event of a run, as it happens.
 ///
-/// Called in line with the work: count, or hand over to a channel, and return. One that panics does not fail the run, and is
-/// told of what happens next all the same. `Fn(&Event)` closures are observers.
+/// Called inline, so it must be quick: count, or send to a channel, and return. An observer that panics does
+/// not fail the run, and still receives later events. `Fn(&Event)` closures are observers.
 ///
 /// ```
 /// use std::sync::{Arc, atomic::{AtomicUsize, Ordering}};
@@ -169,7 +170,7 @@ impl fmt::Display for WaitReason {
 /// # }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// Takes note of `event`.
+    /// Called with each event.
     fn on_event(&self, event: &Event);
 }
 
@@ -179,7 +180,7 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
     }
 }
 
-/// Names of the steps around a place in a chain, outermost first. Cheap to clone.
+/// Names of the enclosing steps of a position in a chain, outermost first. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Path(Option<Arc<Node>>);
 

@@ -1,4 +1,4 @@
-//! What a chain is made of, as a picture: Mermaid for documents, a tree for terminals.
+//! Diagrams of chains: Mermaid for documents, a tree for terminals.
 
 use std::any::TypeId;
 use std::fmt::{self, Write};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{Message, Prompt, Vars};
 
-/// A step of a chain as a picture shows it: what [`Runnable::describe`](crate::Runnable::describe) gives.
+/// A step of a chain in a diagram: returned by [`Runnable::describe`](crate::Runnable::describe).
 ///
 /// ```
 /// use fanweave_core::Node;
@@ -19,20 +19,20 @@ use crate::{Message, Prompt, Vars};
 pub struct Node {
     label: String,
     parts: Parts,
-    /// JSON schema of what goes in, where the step knows more than its type says.
+    /// JSON schema of the input, if the step knows more than its type.
     input: Option<Value>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 enum Parts {
     None,
-    /// One after the other.
+    /// In sequence.
     Sequence(Vec<Node>),
-    /// All of them, at the same time.
+    /// All of them, concurrently.
     All(Vec<(String, Node)>),
     /// One of them.
     One(Vec<(String, Node)>),
-    /// What happens within, one after the other.
+    /// The inner steps, in sequence.
     Within(Vec<Node>),
 }
 
@@ -47,7 +47,7 @@ impl Node {
         Self::step(short_name(std::any::type_name::<T>()))
     }
 
-    /// One after the other. A sequence within becomes part of it.
+    /// Steps in sequence. A nested sequence is flattened.
     pub fn sequence(nodes: impl IntoIterator<Item = Node>) -> Self {
         let mut all = Vec::new();
         for node in nodes {
@@ -62,17 +62,17 @@ impl Node {
         Self { label: String::new(), parts: Parts::Sequence(all), input: None }
     }
 
-    /// Several at the same time, each with its name.
+    /// Several steps run concurrently, each with its name.
     pub fn all_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
         Self { label: label.into(), parts: Parts::All(parts.into_iter().collect()), input: None }
     }
 
-    /// One of several, each with its name.
+    /// One of several steps, each with its name.
     pub fn one_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
         Self { label: label.into(), parts: Parts::One(parts.into_iter().collect()), input: None }
     }
 
-    /// A step around others.
+    /// A step that wraps others.
     pub fn around(label: impl Into<String>, inner: impl IntoIterator<Item = Node>) -> Self {
         let inner = match Self::sequence(inner) {
             Node { parts: Parts::Sequence(nodes), .. } => nodes,
@@ -81,7 +81,7 @@ impl Node {
         Self { label: label.into(), parts: Parts::Within(inner), input: None }
     }
 
-    /// The same under another name.
+    /// The same node under another name.
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         match self.parts {
@@ -90,14 +90,14 @@ impl Node {
         }
     }
 
-    /// Says what goes in, as a JSON schema.
+    /// Sets the JSON schema of the input.
     #[must_use]
     pub fn with_input(mut self, schema: Value) -> Self {
         self.input = Some(schema);
         self
     }
 
-    /// What the step is called in a sentence: its label, or those of its parts.
+    /// Name of the step in a sentence: its label, or those of its parts.
     pub fn title(&self) -> String {
         match &self.parts {
             Parts::Sequence(nodes) => nodes.iter().map(Node::title).collect::<Vec<_>>().join(" | "),
@@ -122,7 +122,8 @@ pub(crate) fn short_name(full: &str) -> &str {
     }
 }
 
-/// The picture of a chain, and the form of what goes in and comes out. Made by [`Chain::graph`](crate::Chain::graph).
+/// The diagram of a chain, and the schemas of its input and output. Made by
+/// [`Chain::graph`](crate::Chain::graph).
 ///
 /// `Display` writes the tree.
 ///
@@ -155,23 +156,23 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// The picture of something that is made of `root` and takes an `I` to an `O`.
+    /// The diagram of `root`, a step from `I` to `O`.
     pub fn of<I: 'static, O: 'static>(root: Node) -> Self {
         let input = root.input().cloned().unwrap_or_else(schema::<I>);
         Self { root, input, output: schema::<O>() }
     }
 
-    /// What goes in, as a JSON schema. A type that has none is told by its name alone.
+    /// JSON schema of the input. For a type without a schema, its name.
     pub fn input_schema(&self) -> &Value {
         &self.input
     }
 
-    /// What comes out, likewise.
+    /// JSON schema of the output. For a type without a schema, its name.
     pub fn output_schema(&self) -> &Value {
         &self.output
     }
 
-    /// A flow chart in the language of Mermaid.
+    /// A flowchart in the Mermaid language.
     pub fn to_mermaid(&self) -> String {
         let mut chart = Chart { lines: vec!["flowchart TD".to_owned()], nodes: 0, depth: 1 };
         chart.draw(&self.root);
@@ -180,7 +181,7 @@ impl Graph {
         text
     }
 
-    /// A tree, for terminals.
+    /// A tree for terminals.
     pub fn to_ascii(&self) -> String {
         let mut text = String::new();
         match &self.root.parts {
@@ -228,14 +229,14 @@ fn one_line(label: &str) -> String {
     label.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A flow chart while it is drawn.
+/// A flowchart in progress.
 struct Chart {
     lines: Vec<String>,
     nodes: usize,
     depth: usize,
 }
 
-/// Where arrows into and out of a part of a chart go, with what is written on those that go in.
+/// The ends of arrows into and out of a part of a chart, with the labels of the incoming ones.
 struct Ends {
     first: Vec<String>,
     last: Vec<String>,
@@ -310,7 +311,7 @@ impl Chart {
     }
 }
 
-/// A label that cannot end its quotes, nor be read as markup.
+/// A label that cannot end its quotes, and is not interpreted as markup.
 fn escaped(label: &str) -> String {
     let mut text = String::new();
     for c in one_line(label).chars() {
@@ -324,7 +325,7 @@ fn escaped(label: &str) -> String {
     if text.is_empty() { " ".to_owned() } else { text }
 }
 
-/// The JSON schema of a type that is known here, or else its name.
+/// The JSON schema of a known type, otherwise its name.
 fn schema<T: 'static>() -> Value {
     let of = TypeId::of::<T>();
     let is = |other: TypeId| of == other;
@@ -391,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_users_hold_can_be_shown() {
+    fn public_types_implement_debug() {
         let chain = prompt("{{ x }}") | Fake::echo();
         assert_eq!(format!("{chain:?}"), "Chain(prompt | fake/echo)");
         assert_eq!(format!("{:?}", chain.clone().lines()), "Many(prompt | fake/echo | lines)");
@@ -407,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_in_and_comes_out_is_known() {
+    fn a_graph_has_the_schemas_of_input_and_output() {
         let graph = (prompt("{{ a }} {{ b.c }}") | Fake::echo() | text()).graph();
         assert_eq!(
             *graph.input_schema(),

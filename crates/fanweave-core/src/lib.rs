@@ -1,7 +1,7 @@
 //! The steps, chains, messages and errors of fanweave.
 //!
-//! Every trait that an outsider implements lives here, and nothing that does I/O: no HTTP, no files, no
-//! provider's format. Read [`runnable`], [`compose::then`] and [`model`], in that order, and the rest follows.
+//! Every trait for third parties lives here, and nothing that does I/O: no HTTP, no files, no provider's
+//! format. To learn the design, read [`runnable`], [`compose::then`] and [`model`], in that order.
 
 pub mod batch;
 pub mod blocking;
@@ -69,11 +69,11 @@ pub use vars::Vars;
 
 #[doc(hidden)]
 pub mod __private {
-    //! What the macros of this crate expand to.
+    //! Items that the macros of this crate expand to.
     pub use serde_json::{Value, json};
 
     pub mod task_locals {
-        //! What holds for all that runs within a future.
+        //! Task-locals that apply to everything that runs within a future.
         pub use crate::task_locals::{TaskLocals, here, propagate, within};
     }
 }

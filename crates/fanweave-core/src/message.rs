@@ -1,20 +1,20 @@
-//! Messages: what goes to a model and what comes back, in no provider's format.
+//! Messages to and from a model, independent of any provider's format.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Who speaks.
+/// The author of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Role {
-    /// Instructions that hold for the whole conversation.
+    /// Instructions for the whole conversation.
     System,
-    /// The person, or the program in their place.
+    /// The person, or the program that acts for them.
     User,
     /// The model.
     Assistant,
-    /// The answer of a tool.
+    /// The result of a tool call.
     Tool,
 }
 
@@ -28,11 +28,11 @@ pub enum Role {
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Message {
-    /// Who speaks.
+    /// The author of the message.
     pub role: Role,
-    /// What is said, in order.
+    /// The content, in order.
     pub parts: Vec<Part>,
-    /// What the provider said about its answer. Only on messages that a model produced.
+    /// The reply of the provider. Only on messages that a model produced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Box<Reply>>,
 }
@@ -43,22 +43,22 @@ impl Message {
         Self { role, parts: vec![Part::Text(text.into())], reply: None }
     }
 
-    /// An instruction that holds for the whole conversation.
+    /// An instruction for the whole conversation.
     pub fn system(text: impl Into<String>) -> Self {
         Self::new(Role::System, text)
     }
 
-    /// What the user says.
+    /// A message of the user.
     pub fn user(text: impl Into<String>) -> Self {
         Self::new(Role::User, text)
     }
 
-    /// What the model said.
+    /// A message of the model.
     pub fn assistant(text: impl Into<String>) -> Self {
         Self::new(Role::Assistant, text)
     }
 
-    /// The text parts, one after the other. Empty where there are none.
+    /// The text parts, concatenated. Empty without text parts.
     pub fn text(&self) -> String {
         let mut texts = self.parts.iter().filter_map(Part::as_text);
         let mut all = texts.next().unwrap_or_default().to_owned();
@@ -66,7 +66,7 @@ impl Message {
         all
     }
 
-    /// As [`text`](Self::text), without a copy where the message is one text.
+    /// Like [`text`](Self::text), without a copy if the message is a single text.
     pub fn into_text(mut self) -> String {
         match self.parts.as_mut_slice() {
             [Part::Text(text)] => std::mem::take(text),
@@ -74,7 +74,7 @@ impl Message {
         }
     }
 
-    /// The tool calls that the model asks for, in order.
+    /// The tool calls of the model, in order.
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.parts.iter().filter_map(|part| match part {
             Part::ToolCall(call) => Some(call),
@@ -82,12 +82,12 @@ impl Message {
         })
     }
 
-    /// Tokens that the call used. Zero where the provider did not say.
+    /// Tokens that the call used. Zero if the provider did not report them.
     pub fn usage(&self) -> Usage {
         self.reply.as_ref().map(|reply| reply.usage).unwrap_or_default()
     }
 
-    /// Why the model stopped, where a model produced this message.
+    /// The finish reason, if a model produced this message.
     pub fn finish_reason(&self) -> Option<&FinishReason> {
         self.reply.as_ref()?.finish_reason.as_ref()
     }
@@ -100,24 +100,24 @@ impl Message {
 pub enum Part {
     /// Plain text.
     Text(String),
-    /// A picture.
+    /// An image.
     Image(Media),
     /// A recording.
     Audio(Media),
     /// A document.
     File(Media),
-    /// A tool that the model wants called.
+    /// A tool call of the model.
     ToolCall(ToolCall),
-    /// What a tool answered.
+    /// The result of a tool call.
     ToolResult(ToolResult),
     /// The model's reasoning.
     Reasoning {
-        /// The text, where the provider shows it.
+        /// The text, if the provider shows it.
         text: String,
-        /// The provider's opaque token, which must go back unchanged with the next request.
+        /// The provider's opaque token, which must be sent back unchanged with the next request.
         signature: Option<String>,
     },
-    /// A part that fanweave does not know, passed on as it is.
+    /// A part unknown to fanweave, passed through unchanged.
     Other(Value),
 }
 
@@ -131,7 +131,7 @@ impl Part {
     }
 }
 
-/// A picture, recording or document: by reference or inline.
+/// An image, recording or document: by reference or inline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Media {
@@ -139,21 +139,21 @@ pub enum Media {
     Url(String),
     /// The bytes, base64.
     Inline {
-        /// Media type, as in `image/png`.
+        /// Media type, such as `image/png`.
         media_type: String,
         /// Base64 with padding.
         base64: String,
     },
 }
 
-/// A tool that the model wants called.
+/// A tool call of the model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolCall {
     /// The provider's id, which the result must name.
     pub id: String,
-    /// The tool.
+    /// Name of the tool.
     pub name: String,
-    /// The arguments as the model wrote them: meant to be a JSON object, not yet checked.
+    /// The arguments as the model wrote them: usually a JSON object, not yet validated.
     pub arguments: String,
 }
 
@@ -161,64 +161,64 @@ impl ToolCall {
     /// The arguments as JSON.
     ///
     /// # Errors
-    /// The parser's error where the model wrote something else.
+    /// The parser's error if the arguments are not valid JSON.
     pub fn parse_arguments(&self) -> serde_json::Result<Value> {
-        // Some providers send nothing at all for a tool without parameters.
+        // Some providers send an empty text for a tool without parameters.
         let arguments = if self.arguments.trim().is_empty() { "{}" } else { &self.arguments };
         serde_json::from_str(arguments)
     }
 }
 
-/// What a tool answered.
+/// The result of a tool call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ToolResult {
-    /// The id of the [`ToolCall`] that this answers.
+    /// The id of the [`ToolCall`] that this is the result of.
     pub id: String,
-    /// What the model gets to read.
+    /// The content that the model reads.
     pub content: String,
-    /// Whether the tool failed.
+    /// Set if the tool failed.
     pub is_error: bool,
 }
 
-/// What a provider said about its answer.
+/// Metadata of an answer, as the provider reports it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Reply {
     /// The provider's id of the answer.
     pub id: Option<String>,
     /// The provider's id of the request, from its headers.
     pub request_id: Option<String>,
-    /// The model that answered, in the provider's words.
+    /// The model that answered, verbatim.
     pub model: Option<String>,
-    /// Why the model stopped.
+    /// The finish reason.
     pub finish_reason: Option<FinishReason>,
     /// Tokens used.
     pub usage: Usage,
-    /// Tries it took to get this answer. 0 where no request was made. A request that was sent beside one that was late
-    /// is part of the same try: see [`EventKind::Hedged`](crate::EventKind::Hedged).
+    /// Number of attempts for this answer. 0 if no request was sent. A hedged request is part of the same
+    /// attempt: see [`EventKind::Hedged`](crate::EventKind::Hedged).
     pub attempts: u32,
-    /// Whether the answer comes from a [store](crate::Model::cached), and cost nothing.
+    /// Set if the answer comes from a [store](crate::Model::cached) and cost nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cached: bool,
-    /// The provider's own body, where the model was told to keep it and the answer was not streamed.
+    /// The provider's own body, if the model is configured to keep it and the answer was not streamed.
     pub raw: Option<Value>,
 }
 
-/// Why a model stopped.
+/// Finish reason of a model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum FinishReason {
-    /// It had said everything, or met a stop sequence.
+    /// The answer is complete, or ended at a stop sequence.
     Stop,
-    /// It reached the token limit.
+    /// The answer reached the token limit.
     Length,
-    /// It asks for tools.
+    /// The model calls tools.
     ToolCalls,
-    /// A content filter cut it off.
+    /// A content filter ended the answer.
     ContentFilter,
-    /// It declined to answer.
+    /// The model declined to answer.
     Refusal,
-    /// Any other reason, in the provider's words.
+    /// Any other reason, verbatim.
     #[serde(untagged)]
     Other(String),
 }
@@ -237,17 +237,17 @@ impl FinishReason {
     }
 }
 
-/// Tokens of one call or of many. Missing numbers count as zero.
+/// Token usage of one call or of many. Missing numbers count as zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
-    /// Tokens of the prompt, cached ones included.
+    /// Tokens of the prompt, including cached ones.
     pub input_tokens: u64,
-    /// Tokens of the answer, reasoning included.
+    /// Tokens of the answer, including reasoning.
     pub output_tokens: u64,
     /// Tokens of the prompt that the provider had cached.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub cached_tokens: u64,
-    /// Tokens of the answer that were reasoning.
+    /// Tokens of the answer that are reasoning.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub reasoning_tokens: u64,
 }
@@ -258,11 +258,12 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Usage {
-    /// Tokens that an answer is expected to have where nobody has set a limit. A rule of thumb: a page of text.
+    /// Expected output tokens of an answer without a limit. A rule of thumb: a page of text.
     pub const EXPECTED_OUTPUT: u64 = 500;
 
-    /// What a call is expected to use, before anybody has counted: a token for every four bytes of its prompt and four for
-    /// each message, and its `max_tokens` for the answer, or else [`EXPECTED_OUTPUT`](Self::EXPECTED_OUTPUT).
+    /// Estimated usage of a call before it is sent: one token for every four bytes of its prompt, four for
+    /// each message, and its `max_tokens` for the answer. Without `max_tokens`:
+    /// [`EXPECTED_OUTPUT`](Self::EXPECTED_OUTPUT).
     ///
     /// ```
     /// use fanweave_core::{Prompt, Usage};
@@ -279,7 +280,7 @@ impl Usage {
         }
     }
 
-    /// Prompt and answer together.
+    /// Tokens of prompt and answer together.
     pub fn total_tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }

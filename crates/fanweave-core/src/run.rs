@@ -1,4 +1,4 @@
-//! One run of a chain, read while it lasts: its pieces ([`Run`]) or its events ([`EventRun`]).
+//! One run of a chain, read while it lasts: its deltas ([`Run`]) or its events ([`EventRun`]).
 
 use std::any::Any;
 use std::fmt;
@@ -17,10 +17,10 @@ use crate::context::Work;
 use crate::runnable::{Chain, DeltaMap, Runnable, Streaming, run_within};
 use crate::{Context, Delta, Event, Message, Result};
 
-/// Most pieces or events that wait for their reader. A slow reader then slows the socket.
+/// Maximum deltas or events that wait for their reader. A slow reader then slows the socket down.
 const CHANNEL: usize = 64;
 
-/// Where the pieces of an answer go, and what they pass through on the way.
+/// The destination of the deltas of an answer, and the transformations on the way.
 #[derive(Clone)]
 pub(crate) enum DeltaSink {
     Reader(Reader),
@@ -30,7 +30,7 @@ pub(crate) enum DeltaSink {
 #[derive(Clone)]
 pub(crate) enum Reader {
     Run(mpsc::Sender<Delta>),
-    /// The buffer of a call in a task of its own. The call's owner hands its pieces on.
+    /// The buffer of a call in a separate task. The call's owner forwards its deltas.
     Work(Arc<Work>),
 }
 
@@ -39,24 +39,24 @@ impl DeltaSink {
         DeltaSink::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
     }
 
-    /// Hands a piece on. Nearly always there is room, and no wait to be set up.
+    /// Sends a delta. Nearly always there is room, and no future to create.
     #[inline]
     pub(crate) fn send(&self, mut delta: Delta) -> Sent<'_> {
-        let mut pieces = self;
+        let mut sink = self;
         loop {
-            match pieces {
+            match sink {
                 DeltaSink::Map { map, next } => {
                     let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
                     let Some(mapped) = mapped else { return Sent::Dropped };
                     delta = mapped;
-                    pieces = next;
+                    sink = next;
                 }
                 DeltaSink::Reader(Reader::Work(work)) => {
                     return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
                 }
                 DeltaSink::Reader(Reader::Run(run)) => {
-                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Heard };
-                    // A reader that has gone has dropped the run, and this with it.
+                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Delivered };
+                    // A dropped reader has dropped the run, and this future with it.
                     return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
                 }
             }
@@ -64,13 +64,14 @@ impl DeltaSink {
     }
 }
 
-/// How a piece was handed on.
+/// Result of sending a delta.
 pub(crate) enum Sent<'a> {
-    /// It has come to the reader.
-    Heard,
-    /// It has not, or not yet.
+    /// It has reached the reader.
+    Delivered,
+    /// It has not reached the reader, or not yet.
     Dropped,
-    /// There is no room: this waits for it, and gives whether the piece has come to the reader.
+    /// The channel is full: this future waits for room, and resolves to true if the delta has reached the
+    /// reader.
     Full(BoxFuture<'a, bool>),
 }
 
@@ -80,12 +81,12 @@ struct RunDriver<T, O> {
     work: Option<BoxFuture<'static, Result<O>>>,
     output: Option<Result<O>>,
     bell: Arc<ReaderWaker>,
-    /// Rings the bell.
+    /// Wakes the reader.
     ring: Waker,
 }
 
-/// Wakes the reader for an item, but not for one that its own poll of the work has just sent: it looks for those
-/// anyway, and would be polled a second time for every piece.
+/// Wakes the reader for an item, but not for one that its own poll of the work has just sent: the reader
+/// checks for those anyway, and would be polled twice for every delta.
 #[derive(Default)]
 struct ReaderWaker {
     working: AtomicBool,
@@ -98,7 +99,8 @@ impl Wake for ReaderWaker {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // Writes what it reads: whoever ends the work then sees the item of another thread that kept quiet here.
+        // Writes the value that it reads: the thread that clears `working` then sees the item of a sender
+        // that did not wake the reader here.
         if !self.working.fetch_or(false, Ordering::AcqRel) {
             self.reader.wake();
         }
@@ -115,7 +117,7 @@ impl<T, O> RunDriver<T, O> {
 
     /// The next item. `None` once the work has ended and all items are read.
     fn poll_item(&mut self, task: &mut TaskContext<'_>) -> Poll<Option<T>> {
-        // What is already there comes first: the work is polled only when its reader has caught up.
+        // Items already in the channel come first: the work is polled only when its reader has caught up.
         if let Ok(item) = self.items.try_recv() {
             return Poll::Ready(Some(item));
         }
@@ -133,9 +135,9 @@ impl<T, O> RunDriver<T, O> {
     }
 }
 
-/// One run of a chain: a stream of the pieces of its answer, then the whole.
+/// One run of a chain: a stream of the deltas of its answer, then the whole.
 ///
-/// A step that cannot stream yields its answer in one piece. After a failure the stream yields the error and
+/// A step that cannot stream yields its answer as one delta. After a failure the stream yields the error and
 /// ends.
 ///
 /// ```
@@ -146,11 +148,11 @@ impl<T, O> RunDriver<T, O> {
 /// # async fn main() -> fanweave_core::Result<()> {
 /// let chain = prompt("{{ a }} and {{ b }}") | Fake::echo() | text();
 /// let mut run = chain.stream(vars! { a: "bread", b: "butter" });
-/// let mut pieces = Vec::new();
-/// while let Some(piece) = run.next().await {
-///     pieces.push(piece?.to_string());
+/// let mut deltas = Vec::new();
+/// while let Some(delta) = run.next().await {
+///     deltas.push(delta?.to_string());
 /// }
-/// assert_eq!(pieces, ["bread ", "and ", "butter"]);
+/// assert_eq!(deltas, ["bread ", "and ", "butter"]);
 /// assert_eq!(run.output().await?, "bread and butter");
 /// # Ok(())
 /// # }
@@ -160,7 +162,7 @@ impl<T, O> RunDriver<T, O> {
 /// Dropping it drops the work and closes its sockets. The provider may still bill the call.
 pub struct Run<O> {
     drive: RunDriver<Delta, O>,
-    /// Whether the answer comes in one piece, which is then still to be handed out.
+    /// Set if the answer arrives as one delta, which is then still to be emitted.
     whole: bool,
     ended: bool,
     cx: Context,
@@ -171,12 +173,12 @@ impl<O: Send + 'static> Run<O> {
         let whole = !matches!(chain.streaming(), Streaming::Deltas);
         let chain = chain.clone();
         let own = cx.without_deltas().undriven();
-        let drive = RunDriver::new(move |pieces| {
+        let drive = RunDriver::new(move |sender| {
             Box::pin(async move {
                 let cx = if whole {
                     cx.undriven()
                 } else {
-                    cx.with_delta_reader(DeltaSink::Reader(Reader::Run(pieces)))
+                    cx.with_delta_reader(DeltaSink::Reader(Reader::Run(sender)))
                 };
                 cx.guard(chain.run(input, &cx)).await
             })
@@ -184,7 +186,8 @@ impl<O: Send + 'static> Run<O> {
         Self { drive, whole, ended: false, cx: own }
     }
 
-    /// The context of the run, for chains that its reader runs: limits, deadline and events hold for them too.
+    /// The context of the run, for chains that its reader runs: limits, deadline and events apply to them
+    /// too.
     ///
     /// ```
     /// use fanweave_core::{chain, model::fake::Fake, text};
@@ -196,9 +199,9 @@ impl<O: Send + 'static> Run<O> {
     /// let other = echo.clone();
     /// let twice = echo.through(move |run| {
     ///     let (other, cx) = (other.clone(), run.context().clone());
-    ///     run.then(move |piece| {
+    ///     run.then(move |delta| {
     ///         let (other, cx) = (other.clone(), cx.clone());
-    ///         async move { other.invoke_in(piece?.to_string(), &cx).await }
+    ///         async move { other.invoke_in(delta?.to_string(), &cx).await }
     ///     })
     /// });
     /// assert_eq!(twice.invoke("hello").await?, "hello");
@@ -209,7 +212,7 @@ impl<O: Send + 'static> Run<O> {
         &self.cx
     }
 
-    /// Reads what is left of the stream and gives the whole output.
+    /// Reads the rest of the stream and returns the whole output.
     ///
     /// # Errors
     /// The error that the stream ended with.
@@ -248,8 +251,8 @@ impl<O> fmt::Debug for Run<O> {
     }
 }
 
-/// Runs a step so that its answer is handed out in any case: in pieces, or else in one.
-pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
+/// Runs a step so that its answer is always emitted: in its own deltas, otherwise as one.
+pub(crate) async fn run_streamed<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> Result<R::Output> {
     if !cx.has_delta_reader() || matches!(step.streaming(), Streaming::Deltas) {
         return run_within(step, input, cx).await;
     }
@@ -260,7 +263,7 @@ pub(crate) async fn heard<R: Runnable>(step: &R, input: R::Input, cx: &Context) 
     Ok(output)
 }
 
-/// An answer that came in one piece, as that piece. `None` for types that are no text.
+/// An answer that arrived whole, as a single delta. `None` for types without text.
 pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
     let output = output as &dyn Any;
     let text = output
@@ -273,7 +276,7 @@ pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
     }
 }
 
-/// One run of a chain: a stream of everything that happens in it. A failure is an event too.
+/// One run of a chain: a stream of its events. A failure is an event too.
 ///
 /// ```
 /// use futures::StreamExt;
@@ -307,7 +310,7 @@ impl<O: Send + 'static> EventRun<O> {
         Self { drive }
     }
 
-    /// Reads what is left of the events and gives the output.
+    /// Reads the remaining events and returns the output.
     ///
     /// # Errors
     /// The error that the run ended with.
@@ -342,27 +345,27 @@ mod tests {
     use crate::model::fake::Fake;
     use crate::{ErrorKind, Result, prompt, step, text, vars};
 
-    async fn pieces(mut run: crate::Run<String>) -> Vec<String> {
+    async fn deltas(mut run: crate::Run<String>) -> Vec<String> {
         let mut all = Vec::new();
-        while let Some(piece) = run.next().await {
-            all.push(piece.expect("the run succeeds").to_string());
+        while let Some(delta) = run.next().await {
+            all.push(delta.expect("the run succeeds").to_string());
         }
         all
     }
 
     #[tokio::test]
-    async fn a_step_that_cannot_stream_yields_one_piece() {
+    async fn a_step_that_cannot_stream_yields_one_delta() {
         let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let chain = prompt("{{ x }}") | Fake::echo() | text() | shout;
-        assert_eq!(pieces(chain.stream(vars! { x: "a b c" })).await, ["A B C"]);
+        assert_eq!(deltas(chain.stream(vars! { x: "a b c" })).await, ["A B C"]);
     }
 
     #[tokio::test]
-    async fn only_the_last_model_of_a_chain_is_heard() {
-        let again = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
+    async fn only_the_last_model_of_a_chain_emits_deltas() {
+        let repeat = step(|s: String, _| async move { Ok(vars! { x: format!("{s} again") }) });
         let chain =
-            prompt("{{ x }}") | Fake::echo() | text() | again | prompt("{{ x }}") | Fake::echo() | text();
-        assert_eq!(pieces(chain.stream(vars! { x: "one" })).await, ["one ", "again"]);
+            prompt("{{ x }}") | Fake::echo() | text() | repeat | prompt("{{ x }}") | Fake::echo() | text();
+        assert_eq!(deltas(chain.stream(vars! { x: "one" })).await, ["one ", "again"]);
     }
 
     #[tokio::test]
@@ -376,10 +379,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_pieces_than_the_channel_holds_all_arrive() {
+    async fn more_deltas_than_the_channel_holds_all_arrive() {
         let long = "word ".repeat(500);
         let chain = prompt("{{ x }}") | Fake::echo() | text();
-        assert_eq!(pieces(chain.stream(vars! { x: long.trim() })).await.len(), 500);
+        assert_eq!(deltas(chain.stream(vars! { x: long.trim() })).await.len(), 500);
     }
 
     #[tokio::test(start_paused = true)]
@@ -388,7 +391,7 @@ mod tests {
         let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
         let error = chain.stream_in(vars! { x: 1 }, &cx).output().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout);
-        assert_eq!(error.to_string(), "the run did not end within 1s");
+        assert_eq!(error.to_string(), "the run timed out after 1s");
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::{Context, Delta, Graph, Node, Result};
 
 /// A step: one input, one output.
 ///
-/// `run` is all that an author writes. Everything else, batches and streams among it, follows from it.
+/// An author implements only `run`. Everything else, including batches and streams, is derived from it.
 ///
 /// ```
 /// use fanweave_core::{Context, Result, Runnable, chain};
@@ -44,47 +44,47 @@ use crate::{Context, Delta, Graph, Node, Result};
     note = "or implement `Runnable` for the type"
 )]
 pub trait Runnable: Send + Sync + 'static {
-    /// Set if each poll of the step's future polls the futures of all calls that it makes. A call of a batch row can then
-    /// hold its permit in the task of the row. Always correct if not set.
+    /// Set if each poll of the step's future polls the futures of all calls that it makes. A call of a batch
+    /// row can then hold its permit in the task of the row. Always correct if not set.
     #[doc(hidden)]
     const DRIVES_CALLS: bool = false;
 
-    /// What goes in.
+    /// Input of the step.
     type Input: Send + 'static;
-    /// What comes out.
+    /// Output of the step.
     type Output: Send + 'static;
 
-    /// Runs the step inside the run that `cx` stands for.
+    /// Runs the step as part of the run of `cx`.
     ///
     /// # Cancellation
     /// Dropping the future ends the work and closes its sockets. The provider may still bill the call.
     fn run(&self, input: Self::Input, cx: &Context) -> impl Future<Output = Result<Self::Output>> + Send;
 
-    /// How the step takes part in a stream. The default gives its answer in one piece.
+    /// The role of the step in a stream. By default it emits its answer as one delta.
     fn streaming(&self) -> Streaming {
         Streaming::Whole
     }
 
-    /// How a picture of the chain shows the step. The default is the name of its type.
+    /// The node of the step in a diagram. Default: the name of its type.
     fn describe(&self) -> Node {
         Node::of_type::<Self>()
     }
 }
 
-/// How a step takes part in a stream.
+/// The role of a step in a stream.
 #[non_exhaustive]
 pub enum Streaming {
-    /// Its answer comes in one piece, and nothing before it can be part of that answer.
+    /// Its answer arrives as one delta, and no earlier delta can be part of that answer.
     Whole,
-    /// It hands out pieces of its answer with [`Context::delta`] while it runs.
+    /// It emits deltas of its answer with [`Context::delta`] while it runs.
     Deltas,
-    /// It turns pieces of the step before into pieces of its own answer, one by one.
+    /// It maps deltas of the previous step to deltas of its own answer, one by one.
     Through(Box<dyn DeltaMap>),
 }
 
-/// Turns pieces of one step's answer into pieces of the next one's.
+/// Maps deltas of one step's answer to deltas of the next one's.
 pub trait DeltaMap: Send + 'static {
-    /// The piece that `delta` completes, if it completes one.
+    /// The delta that `delta` completes, if it completes one.
     fn map(&mut self, delta: Delta) -> Option<Delta>;
 }
 
@@ -94,7 +94,7 @@ impl<F: FnMut(Delta) -> Option<Delta> + Send + 'static> DeltaMap for F {
     }
 }
 
-/// The erased twin of [`Runnable`].
+/// Dyn-compatible counterpart of [`Runnable`].
 trait DynRunnable<I, O>: Send + Sync {
     fn run<'a>(&'a self, input: I, cx: &'a Context) -> BoxFuture<'a, Result<O>>;
     fn streaming(&self) -> Streaming;
@@ -118,7 +118,7 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
     }
 }
 
-/// Runs a step within the run of another one: see [`Runnable::DRIVES_CALLS`].
+/// Runs a step within the run of an enclosing one: see [`Runnable::DRIVES_CALLS`].
 pub(crate) fn run_within<'a, R: Runnable>(
     step: &'a R,
     input: R::Input,
@@ -134,7 +134,7 @@ async fn run_undriven<R: Runnable>(step: &R, input: R::Input, cx: &Context) -> R
     step.run(input, &cx.clone().undriven()).await
 }
 
-/// A chain of steps from `I` to `O`: named, stored, cloned and shared between tasks at will.
+/// A chain of steps from `I` to `O`, which can be named, stored, cloned and shared between tasks.
 ///
 /// ```
 /// use fanweave_core::{Chain, Vars, model::fake::Fake, prompt, text, vars};
@@ -162,7 +162,7 @@ impl<I, O> fmt::Debug for Chain<I, O> {
     }
 }
 
-/// A chain of one step.
+/// A chain with one step.
 pub fn chain<R: Runnable>(step: R) -> Chain<R::Input, R::Output> {
     Chain(Arc::new(step))
 }
@@ -190,20 +190,20 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// Runs the chain once.
     ///
     /// # Errors
-    /// The error of the step that failed, with its place.
+    /// The error of the step that failed, with its path.
     pub async fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
         self.0.run(input.into(), &Context::new()).await
     }
 
-    /// As [`invoke`](Self::invoke), with a deadline, cancellation, observers or a limit of the caller's.
+    /// Like [`invoke`](Self::invoke), with a context: a deadline, cancellation, observers or a limit.
     ///
     /// # Errors
-    /// As `invoke`, and `Timeout` or `Cancelled` where `cx` says so.
+    /// Like `invoke`, and `Timeout` or `Cancelled` if `cx` ends the run.
     pub async fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
         cx.guard(self.0.run(input.into(), cx)).await
     }
 
-    /// Runs the chain over many inputs at once. See [`Batch`].
+    /// Runs the chain over many inputs concurrently. See [`Batch`].
     pub fn batch<T: Into<I> + 'static, Rows>(&self, inputs: Rows) -> Batch<I, O>
     where
         Rows: IntoIterator<Item = T>,
@@ -212,37 +212,37 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
         Batch::new(self.clone(), inputs.into_iter().map(Into::into))
     }
 
-    /// Runs the chain once and hands out its answer in pieces as they arrive. See [`Run`].
+    /// Runs the chain once and emits deltas of its answer as they arrive. See [`Run`].
     pub fn stream(&self, input: impl Into<I>) -> Run<O> {
         self.stream_in(input, &Context::new())
     }
 
-    /// As [`stream`](Self::stream), within `cx`.
+    /// Like [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: impl Into<I>, cx: &Context) -> Run<O> {
         Run::new(self, input.into(), cx.clone())
     }
 
-    /// Runs the chain once and hands out its [`Event`]s. See [`EventRun`].
+    /// Runs the chain once and emits its [`Event`]s. See [`EventRun`].
     pub fn events(&self, input: impl Into<I>) -> EventRun<O> {
         self.events_in(input, &Context::new())
     }
 
-    /// As [`events`](Self::events), within `cx`.
+    /// Like [`events`](Self::events), within `cx`.
     pub fn events_in(&self, input: impl Into<I>, cx: &Context) -> EventRun<O> {
         EventRun::new(self, input.into(), cx.clone())
     }
 
-    /// The chain as a picture, with the form of what goes in and comes out.
+    /// The chain as a diagram, with the schemas of its input and output.
     pub fn graph(&self) -> Graph {
         Graph::of::<I, O>(self.0.describe())
     }
 
-    /// Hands the output to `next`. The operator `|` says the same.
+    /// Passes the output to `next`. Same as the operator `|`.
     pub fn then<R: Runnable<Input = O>>(self, next: R) -> Chain<I, R::Output> {
         chain(Then::new(self, next))
     }
 
-    /// Gives the chain a name: in events, and in the place of errors.
+    /// Names the chain, for events and the path of errors.
     pub fn named(self, name: impl Into<Arc<str>>) -> Self {
         chain(Named::new(self, name.into()))
     }

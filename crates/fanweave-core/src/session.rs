@@ -1,4 +1,4 @@
-//! Sessions: what was said in a conversation, kept from one call to the next.
+//! Sessions: the messages of a conversation, kept between calls.
 
 use std::fmt;
 use std::future::Future;
@@ -9,34 +9,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Message, Result};
 
-/// What is kept of one conversation.
+/// The stored state of one conversation.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Session {
-    /// What was said before the messages, in short. `None` where nothing has been summarised.
+    /// Summary of the earlier messages. `None` if nothing has been summarised.
     pub summary: Option<String>,
-    /// What was said since, oldest first.
+    /// The messages since then, oldest first.
     pub messages: Vec<Message>,
 }
 
-/// Keeps sessions: what the author of a store writes. Users hold a [`Sessions`].
+/// Stores sessions: implemented by the author of a store. Users hold a [`Sessions`].
 ///
 /// Several processes may use the same session: each method is one transaction.
 pub trait SessionStore: Send + Sync + 'static {
-    /// The session called `id`. One that nobody has written is empty.
+    /// The session with the id `id`. Empty if it does not exist.
     fn load(&self, id: &str) -> impl Future<Output = Result<Session>> + Send;
 
-    /// Adds messages at the end.
+    /// Appends messages.
     fn append(&self, id: &str, messages: Vec<Message>) -> impl Future<Output = Result<()>> + Send;
 
-    /// Puts `summary` in place of `of`: of the summary, and of the first messages. Where the session does not begin with
-    /// them any more, because somebody else has summarised it meanwhile, nothing is changed.
+    /// Replaces `of`, that is the summary and the first messages, with `summary`. Changes nothing if the
+    /// session no longer begins with them, because of a concurrent summary.
     fn summarise(&self, id: &str, of: &Session, summary: String) -> impl Future<Output = Result<()>> + Send;
 
-    /// Forgets the session.
+    /// Deletes the session.
     fn clear(&self, id: &str) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// The erased twin of [`SessionStore`].
+/// Dyn-compatible counterpart of [`SessionStore`].
 trait DynSessionStore: Send + Sync {
     fn load<'a>(&'a self, id: &'a str) -> BoxFuture<'a, Result<Session>>;
     fn append<'a>(&'a self, id: &'a str, messages: Vec<Message>) -> BoxFuture<'a, Result<()>>;
@@ -103,35 +103,35 @@ impl Sessions {
         Self(Arc::new(store))
     }
 
-    /// The session called `id`. One that nobody has written is empty.
+    /// The session with the id `id`. Empty if it does not exist.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn load(&self, id: &str) -> Result<Session> {
         self.0.load(id).await
     }
 
-    /// Adds messages at the end.
+    /// Appends messages.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn append(&self, id: &str, messages: Vec<Message>) -> Result<()> {
         self.0.append(id, messages).await
     }
 
-    /// Puts `summary` in place of `of`, which is what it was made of: the summary so far, and the first messages. Where the
-    /// session does not begin with them any more, because somebody else has summarised it meanwhile, nothing is changed.
+    /// Replaces `of` with `summary`. `of` is the input of the summary: the previous summary, and the first
+    /// messages. Changes nothing if the session no longer begins with them, because of a concurrent summary.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn summarise(&self, id: &str, of: &Session, summary: String) -> Result<()> {
         self.0.summarise(id, of, summary).await
     }
 
-    /// Forgets the session.
+    /// Deletes the session.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn clear(&self, id: &str) -> Result<()> {
         self.0.clear(id).await
     }

@@ -1,4 +1,4 @@
-//! What holds for all that runs within a future: also for the tasks and threads that the engine gives parts of it to.
+//! Propagates task-locals into the tasks and threads that the engine starts for a future.
 
 use std::any::Any;
 use std::future::Future;
@@ -6,24 +6,24 @@ use std::sync::Arc;
 
 use futures::future::Either;
 
-/// Whatever it is: this crate only carries it.
+/// Opaque task-locals: this crate only propagates them.
 pub type TaskLocals = Arc<dyn Any + Send + Sync>;
 
 tokio::task_local! {
     static TASK_LOCALS: TaskLocals;
 }
 
-/// What holds where this is asked.
+/// The task-locals of the current task.
 pub fn here() -> Option<TaskLocals> {
     TASK_LOCALS.try_with(Arc::clone).ok()
 }
 
-/// Lets `task_locals` hold within `future`.
+/// Sets `task_locals` within `future`.
 pub fn within<F: Future>(task_locals: TaskLocals, future: F) -> impl Future<Output = F::Output> {
     TASK_LOCALS.scope(task_locals, future)
 }
 
-/// `future` for a task of its own, within what holds here.
+/// `future` for a separate task, with the current task-locals.
 pub fn propagate<F: Future>(task_locals: Option<TaskLocals>, future: F) -> impl Future<Output = F::Output> {
     match task_locals {
         Some(task_locals) => Either::Left(TASK_LOCALS.scope(task_locals, future)),
@@ -31,7 +31,7 @@ pub fn propagate<F: Future>(task_locals: Option<TaskLocals>, future: F) -> impl 
     }
 }
 
-/// `work` for a thread of its own, within what holds here.
+/// `work` for a separate thread, with the current task-locals.
 pub(crate) fn propagate_to_thread<T>(work: impl FnOnce() -> T) -> impl FnOnce() -> T {
     let task_locals = here();
     move || match task_locals {

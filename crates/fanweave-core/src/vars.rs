@@ -1,4 +1,4 @@
-//! The named values that fill a prompt template.
+//! The variables of a prompt template.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -29,19 +29,19 @@ impl Vars {
     /// The fields of a value that serialises to an object.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where it serialises to anything else.
+    /// [`ErrorKind::Input`] if it serialises to anything else.
     pub fn from_serialize(value: impl Serialize) -> Result<Self> {
         match serde_json::to_value(value) {
             Ok(Value::Object(map)) => Ok(Self(map)),
             Ok(other) => Err(Error::new(
                 ErrorKind::Input,
-                format!("template variables come from a struct or a map, not from {}", kind_of(&other)),
+                format!("template variables must be a struct or a map (got {})", kind_of(&other)),
             )),
             Err(e) => Err(Error::new(ErrorKind::Input, "cannot read template variables").with_source(e)),
         }
     }
 
-    /// Sets `name`, and hands back the value it had.
+    /// Sets `name`, and returns its previous value.
     pub fn insert(&mut self, name: impl Into<String>, value: impl Into<Value>) -> Option<Value> {
         self.0.insert(name.into(), value.into())
     }
@@ -97,7 +97,7 @@ impl<K: Into<String>, V: Into<Value>> FromIterator<(K, V)> for Vars {
     }
 }
 
-/// Writes [`Vars`]: names, and values that `serde_json::json!` takes.
+/// Makes [`Vars`] from names and values that `serde_json::json!` accepts.
 ///
 /// ```
 /// let vars = fanweave_core::vars! { topic: "bears", tags: ["a", "b"] };
@@ -130,6 +130,6 @@ mod tests {
         let vars = Vars::from_serialize(Row { topic: "bears" }).unwrap();
         assert_eq!(vars.get("topic").unwrap(), "bears");
         let error = Vars::from_serialize(3).unwrap_err();
-        assert_eq!(error.to_string(), "template variables come from a struct or a map, not from a number");
+        assert_eq!(error.to_string(), "template variables must be a struct or a map (got a number)");
     }
 }

@@ -1,4 +1,4 @@
-//! The macros of fanweave. Use them through the crate `fanweave`, which they name in what they expand to.
+//! The macros of fanweave. Use them through the crate `fanweave`, which their expansion refers to.
 
 mod call;
 mod krate;
@@ -8,20 +8,20 @@ mod types;
 
 use proc_macro::TokenStream;
 
-/// A prompt whose variables are checked when the program is compiled: see `fanweave::prompt!`, which puts its own path in front
-/// of what it is given.
+/// A prompt whose variables are checked at compile time: see `fanweave::prompt!`, which prepends its own path
+/// to the input.
 #[proc_macro]
 pub fn prompt(input: TokenStream) -> TokenStream {
     prompt::expand(input.into()).unwrap_or_else(syn::Error::into_compile_error).into()
 }
 
-/// Makes a tool of a function or of a struct: see `fanweave::tool`.
+/// Makes a tool from a function or a struct: see `fanweave::tool`.
 #[proc_macro_attribute]
 pub fn tool(options: TokenStream, item: TokenStream) -> TokenStream {
     tool::expand(options.into(), item.into()).into()
 }
 
-/// Makes a call of a function that returns its prompt: see `fanweave::call`.
+/// Turns a function that returns its prompt into an LLM call: see `fanweave::call`.
 #[proc_macro_attribute]
 pub fn call(options: TokenStream, item: TokenStream) -> TokenStream {
     call::expand(options.into(), item.into()).into()
@@ -32,7 +32,7 @@ mod tests {
     use proc_macro2::TokenStream;
     use quote::quote;
 
-    /// Whether it names fanweave by its own name.
+    /// Returns true if the input names fanweave itself.
     fn rooted(tokens: &TokenStream) -> bool {
         tokens.to_string().contains("fanweave")
     }

@@ -12,7 +12,7 @@ use syn::spanned::Spanned;
 use syn::{Error, Expr, LitStr, Result, Token, Type};
 
 pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
-    // It stands in front, put there by the macro around this one.
+    // The path that the wrapping macro prepended.
     let mut input = input.into_iter();
     let krate: TokenStream = input.next().into_iter().collect();
     let input: TokenStream = input.collect();
@@ -56,9 +56,9 @@ impl Parse for Values {
 
 impl Parse for Given {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
-        let name: Ident = input.parse().map_err(|error| {
-            Error::new(error.span(), "a variable is given by its name, or as `name = expression`")
-        })?;
+        let name: Ident = input
+            .parse()
+            .map_err(|error| Error::new(error.span(), "expected a variable `name` or `name = expression`"))?;
         if input.peek(Token![=]) {
             input.parse::<Token![=]>()?;
             return Ok(Self { name, value: input.parse()? });
@@ -79,11 +79,11 @@ impl Values {
         };
         for (i, Given { name, .. }) in given.iter().enumerate() {
             if !variables.contains(&name.unraw().to_string()) {
-                let names = list(&variables);
-                add(Error::new(
-                    name.span(),
-                    format!("the template has no variable `{name}`: it has {names}"),
-                ));
+                let message = match variables.is_empty() {
+                    true => format!("the template has no variable `{name}`: it has no variables"),
+                    false => format!("the template has no variable `{name}`: it has {}", list(&variables)),
+                };
+                add(Error::new(name.span(), message));
             }
             if given[..i].iter().any(|other| other.name == *name) {
                 add(Error::new(name.span(), format!("`{name}` is given twice")));
@@ -121,7 +121,10 @@ struct Fields {
 impl Parse for Fields {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         let of = input.parse().map_err(|error| {
-            Error::new(error.span(), "write a template, or a type and a template: `prompt!(Joke => \"..\")`")
+            Error::new(
+                error.span(),
+                "expected a template, or a type and a template: `prompt!(Joke => \"..\")`",
+            )
         })?;
         input.parse::<Token![=>]>()?;
         Ok(Self { of, template: input.parse()? })
@@ -132,7 +135,7 @@ impl Fields {
     fn expand(self, krate: &TokenStream) -> Result<TokenStream> {
         let Self { of, template } = self;
         let fields = variables(&template)?;
-        // At the template, so that a field that is not there is an error there.
+        // Spanned at the template, so that a missing field is reported there.
         let fields =
             fields.iter().map(|field| field_name(field, template.span())).collect::<Result<Vec<_>>>()?;
         let check = quote::quote_spanned! {of.span()=>
@@ -148,7 +151,7 @@ impl Fields {
 fn field_name(name: &str, span: Span) -> Result<Ident> {
     let mut ident: Ident = syn::parse_str(name)
         .or_else(|_| syn::parse_str(&format!("r#{name}")))
-        .map_err(|_| Error::new(span, format!("`{name}` cannot be the name of a field")))?;
+        .map_err(|_| Error::new(span, format!("`{name}` is not a valid field name")))?;
     ident.set_span(span);
     Ok(ident)
 }
@@ -169,8 +172,5 @@ fn variables(template: &LitStr) -> Result<BTreeSet<String>> {
 }
 
 fn list(names: &BTreeSet<String>) -> String {
-    if names.is_empty() {
-        return "none".to_owned();
-    }
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }

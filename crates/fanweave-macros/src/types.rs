@@ -1,9 +1,9 @@
-//! What types are, as they are written.
+//! Helpers for types in source code.
 
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, GenericArgument, Meta, PathArguments, Type};
 
-/// A type without what a macro that wrote it has put around it.
+/// The type without the invisible group that a macro may have wrapped around it.
 pub(crate) fn bare(of: &Type) -> &Type {
     match of {
         Type::Group(group) => bare(&group.elem),
@@ -12,14 +12,14 @@ pub(crate) fn bare(of: &Type) -> &Type {
     }
 }
 
-/// Whether a type is `&Context`.
+/// Returns true if the type is `&Context`.
 pub(crate) fn is_context(of: &Type) -> bool {
     let Type::Reference(reference) = bare(of) else { return false };
     let Type::Path(path) = bare(&reference.elem) else { return false };
     path.path.segments.last().is_some_and(|segment| segment.ident == "Context")
 }
 
-/// What to write in the place of a reference to `of`.
+/// The owned type to write instead of a reference to `of`.
 pub(crate) fn owned(of: &Type) -> &'static str {
     match bare(of) {
         Type::Path(path) if path.path.is_ident("str") => "`String`",
@@ -28,7 +28,7 @@ pub(crate) fn owned(of: &Type) -> &'static str {
     }
 }
 
-/// The first that `wrong` says of a type and of those within it.
+/// The first error that `wrong` returns for a type or the types within it.
 pub(crate) fn find(of: &Type, wrong: &impl Fn(&Type) -> Option<Error>) -> Option<Error> {
     wrong(of).or_else(|| match of {
         Type::Reference(of) => find(&of.elem, wrong),
@@ -38,7 +38,7 @@ pub(crate) fn find(of: &Type, wrong: &impl Fn(&Type) -> Option<Error>) -> Option
         Type::Paren(of) => find(&of.elem, wrong),
         Type::Tuple(of) => of.elems.iter().find_map(|of| find(of, wrong)),
         Type::Path(of) => of.path.segments.iter().find_map(|segment| {
-            // Those of functions are within parentheses, and are no part of a value.
+            // Function types are written in parentheses and hold no values.
             let PathArguments::AngleBracketed(of) = &segment.arguments else { return None };
             of.args.iter().find_map(|of| match of {
                 GenericArgument::Type(of) => find(of, wrong),
@@ -49,7 +49,7 @@ pub(crate) fn find(of: &Type, wrong: &impl Fn(&Type) -> Option<Error>) -> Option
     })
 }
 
-/// The error of an argument that is there under a condition alone: what is written beside the function has it in any case.
+/// The error of an argument with a `cfg` attribute: the generated code uses the argument in any case.
 pub(crate) fn conditional(parameter: &FnArg) -> Option<Error> {
     let (FnArg::Typed(syn::PatType { attrs, .. }) | FnArg::Receiver(syn::Receiver { attrs, .. })) = parameter;
     let cfg = attrs
@@ -57,11 +57,11 @@ pub(crate) fn conditional(parameter: &FnArg) -> Option<Error> {
         .find(|attribute| ["cfg", "cfg_attr"].iter().any(|name| attribute.path().is_ident(name)))?;
     Some(Error::new(
         cfg.span(),
-        "an argument cannot depend on `cfg`: put it on the function, and write two of them",
+        "arguments cannot have `cfg` attributes: write two functions with `cfg` instead",
     ))
 }
 
-/// Whether an attribute keeps an item out of the documentation.
+/// Returns true if the attribute hides an item from the documentation.
 pub(crate) fn hides(attribute: &&Attribute) -> bool {
     matches!(&attribute.meta, Meta::List(list) if list.path.is_ident("doc") && list.tokens.to_string() == "hidden")
 }

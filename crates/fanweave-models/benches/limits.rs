@@ -1,9 +1,10 @@
-//! How close calls come to what an account allows, in real time and over sockets, and what it costs to wait.
+//! Measures how close calls come to the limits of an account, in real time and over sockets, and the cost of
+//! waiting.
 //!
 //!     cargo bench -p fanweave-models --bench limits
 //!
-//! The bound is the shortest time in which the limits let all calls pass: `(n - burst) / rate`, or the sum of latencies
-//! by the calls at once. The simulated provider enforces a minute's limit by the second.
+//! The bound is the minimum time in which the limits admit all calls: `(n - burst) / rate`, or the sum of
+//! latencies divided by the concurrency. The simulated provider enforces a limit per minute by the second.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
@@ -20,18 +21,18 @@ use tokio::task::JoinSet;
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-    println!("{:<44} {:>7} {:>7} {:>6} {:>10} {:>5}", "", "seconds", "bound", "ratio", "refused", "lost");
+    println!("{:<44} {:>7} {:>7} {:>6} {:>10} {:>5}", "", "seconds", "bound", "ratio", "rejected", "lost");
     runtime.block_on(async {
         let rpm = Settings { rpm: Some(900), latency: latency(200), ..Settings::default() };
         let own = RateLimits { requests_per_minute: NonZeroU32::new(900), ..RateLimits::default() };
-        paced("900 requests a minute, set by the caller", 600, &rpm, own).await;
-        paced("900 requests a minute, told by headers", 600, &rpm, RateLimits::default()).await;
+        paced("900 requests per minute, set by the caller", 600, &rpm, own).await;
+        paced("900 requests per minute, named by headers", 600, &rpm, RateLimits::default()).await;
         let tpm = Settings { tpm: Some(240_000), latency: latency(200), ..Settings::default() };
         let own = RateLimits { tokens_per_minute: NonZeroU32::new(240_000), ..RateLimits::default() };
-        paced("240,000 tokens a minute, set by the caller", 800, &tpm, own).await;
-        paced("240,000 tokens a minute, told by headers", 800, &tpm, RateLimits::default()).await;
+        paced("240,000 tokens per minute, set by the caller", 800, &tpm, own).await;
+        paced("240,000 tokens per minute, named by headers", 800, &tpm, RateLimits::default()).await;
         let full = Settings { max_in_flight: Some(16), latency: latency(250), ..Settings::default() };
-        paced("16 at once, which nobody tells", 1000, &full, RateLimits::default()).await;
+        paced("16 concurrent requests, unnamed", 1000, &full, RateLimits::default()).await;
         waiting().await;
     });
 }
@@ -59,7 +60,7 @@ async fn paced(name: &str, n: u32, settings: &Settings, own: RateLimits) {
     let time = |amount: f64, a_minute: Option<u32>| {
         a_minute.map_or(0.0, |limit| (amount - f64::from(limit) / 60.0) / (f64::from(limit) / 60.0))
     };
-    let rest = settings.max_in_flight.map_or(0.0, |most| 0.25 * f64::from(n) / most as f64);
+    let rest = settings.max_in_flight.map_or(0.0, |max| 0.25 * f64::from(n) / max as f64);
     let bound = time(f64::from(n), settings.rpm).max(time(tokens as f64, settings.tpm)).max(rest);
     let requests = sim.stats().requests;
     let lost = results.iter().filter(|result| result.is_err()).count();
@@ -70,7 +71,7 @@ async fn paced(name: &str, n: u32, settings: &Settings, own: RateLimits) {
     );
 }
 
-/// Answers at once.
+/// Responds immediately.
 struct AtOnce;
 
 impl HttpTransport for AtOnce {
@@ -81,7 +82,7 @@ impl HttpTransport for AtOnce {
     }
 }
 
-/// What 100,000 calls cost while they wait behind a limit.
+/// Measures the cost of 100,000 calls that wait for a limit.
 async fn waiting() {
     const CALLS: usize = 100_000;
     const LOOK: Duration = Duration::from_secs(20);
@@ -102,7 +103,7 @@ async fn waiting() {
     let (cpu_before, sent_before) = (cpu(), sent());
     tokio::time::sleep(LOOK).await;
     println!(
-        "\n100,000 calls in line at 6,000 requests a minute: {} sent in {} s, {:.2} CPU s a minute",
+        "\n100,000 queued calls at 6,000 requests per minute: {} sent in {} s, {:.2} CPU s a minute",
         sent() - sent_before,
         LOOK.as_secs(),
         (cpu() - cpu_before) * 60.0 / LOOK.as_secs_f64()
@@ -113,9 +114,9 @@ fn sent() -> u64 {
     account_states().iter().filter(|account| account.model == "waiting").map(|account| account.requests).sum()
 }
 
-/// Seconds that this process has spent on processors.
+/// CPU seconds used by this process.
 fn cpu() -> f64 {
-    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the system counts");
+    let usage = getrusage(UsageWho::RUSAGE_SELF).expect("the system reports usage");
     [usage.user_time(), usage.system_time()]
         .map(|time| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6)
         .iter()

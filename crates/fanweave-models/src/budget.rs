@@ -1,4 +1,4 @@
-//! A sum of money that the calls of several models share.
+//! A budget in US dollars shared by the calls of several models.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,14 +11,18 @@ use tokio::sync::Notify;
 
 use crate::{Price, Prices};
 
-/// Most US dollars for the calls of all models that it [wraps](Self::wrap), together. Cheap to clone; clones share the sum.
+/// Spending limit in US dollars, shared by all models that it [wraps](Self::wrap). Clones are cheap and share
+/// the budget.
 ///
-/// A call holds what it is expected to cost while it is in flight: its prompt at four bytes a token, and `max_tokens` of
-/// answer, or as many as the longest answer so far had, and at least 500. A call for which too little is left waits while
-/// others hold some of it, and fails with [`ErrorKind::QuotaExhausted`] where none does. So the sum is passed by no more
-/// than answers are longer than they were expected to be. An answer whose use is not told costs as much as its prompt and
-/// its text have at four bytes a token. No request is sent a second time because it is late. A
-/// request whose answer did not arrive whole costs the price of its input: the provider may bill it.
+/// Each call in flight reserves its estimated cost: one token per four bytes of prompt, plus `max_tokens` of
+/// output. Without `max_tokens` the output is estimated as the longest answer so far, at least 500 tokens. If
+/// too little is left, a call waits while other calls hold reservations, and fails with
+/// [`ErrorKind::QuotaExhausted`] if none do. The limit can therefore be exceeded only by answers that are
+/// longer than estimated.
+///
+/// If the server reports no usage, the cost is estimated from the bytes of the prompt and the answer. Hedging
+/// is disabled. A request without a complete answer costs the price of its input, because the provider may
+/// bill it.
 ///
 /// ```
 /// use fanweave_core::{ErrorKind, Usage, model::fake::Fake};
@@ -33,7 +37,7 @@ use crate::{Price, Prices};
 /// model.invoke("hello").await?;
 /// println!("${:.4} of ${}", budget.spent(), budget.limit());
 ///
-/// // A long answer for which too little is left: nothing is sent.
+// A long answer exceeds the budget: nothing is sent.
 /// let mut essay = fanweave_core::Prompt::from("Write an essay.");
 /// essay.parameters.max_tokens = Some(10_000);
 /// let error = model.invoke(essay).await.unwrap_err();
@@ -42,13 +46,13 @@ use crate::{Price, Prices};
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Budget(Arc<Purse>);
+pub struct Budget(Arc<BudgetState>);
 
-struct Purse {
+struct BudgetState {
     limit: f64,
     prices: Prices,
-    sums: Mutex<Spending>,
-    /// Told whenever a call has ended.
+    spending: Mutex<Spending>,
+    /// Notified whenever a call ends.
     ended: Notify,
 }
 
@@ -56,37 +60,37 @@ struct Purse {
 #[derive(Debug, Clone, Copy, Default)]
 struct Spending {
     spent: f64,
-    /// What the calls in flight are expected to cost.
+    /// Reserved by the calls in flight.
     held: f64,
-    /// How many they are.
+    /// Number of calls in flight.
     flights: usize,
 }
 
 impl Budget {
     /// A budget of `usd` US dollars, at these prices.
     pub fn new(usd: f64, prices: Prices) -> Self {
-        Self(Arc::new(Purse { limit: usd, prices, sums: Mutex::default(), ended: Notify::new() }))
+        Self(Arc::new(BudgetState { limit: usd, prices, spending: Mutex::default(), ended: Notify::new() }))
     }
 
-    /// Takes `usd` dollars out, for what is spent elsewhere or was before.
+    /// Deducts `usd` dollars, for costs from elsewhere or from a previous run.
     pub fn spend(&self, usd: f64) {
-        self.0.sums().spent += usd;
+        self.0.spending().spent += usd;
     }
 
-    /// The whole sum, in US dollars.
+    /// The limit, in US dollars.
     pub fn limit(&self) -> f64 {
         self.0.limit
     }
 
-    /// What the calls that have ended cost, in US dollars.
+    /// Cost of the calls that have ended, in US dollars.
     pub fn spent(&self) -> f64 {
-        self.0.sums().spent
+        self.0.spending().spent
     }
 
-    /// A model whose calls are paid for out of this budget.
+    /// A model whose calls are charged to this budget.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a model that the prices do not name.
+    /// [`ErrorKind::Config`] if the price of the model is unknown.
     pub fn wrap(&self, model: Model) -> Result<Model> {
         let Some(price) = self.0.prices.of(model.name()).cloned() else {
             let (name, date) = (model.name(), self.0.prices.date());
@@ -94,41 +98,50 @@ impl Budget {
                 format!("a budget needs the price of {name}, which is unknown (prices as of {date})");
             return Err(Error::new(ErrorKind::Config, message));
         };
-        Ok(Model::new(BudgetedModel { model, price, purse: self.0.clone(), longest: AtomicU64::default() }))
+        Ok(Model::new(BudgetedModel {
+            model,
+            price,
+            state: self.0.clone(),
+            max_output_tokens: AtomicU64::default(),
+        }))
     }
 }
 
 impl fmt::Debug for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Spending { spent, held, .. } = *self.0.sums();
+        let Spending { spent, held, .. } = *self.0.spending();
         let mut shown = f.debug_struct("Budget");
-        shown.field("most", &self.0.limit).field("spent", &spent).field("held", &held).finish_non_exhaustive()
+        shown
+            .field("limit", &self.0.limit)
+            .field("spent", &spent)
+            .field("held", &held)
+            .finish_non_exhaustive()
     }
 }
 
-impl Purse {
-    fn sums(&self) -> MutexGuard<'_, Spending> {
-        self.sums.lock().unwrap_or_else(PoisonError::into_inner)
+impl BudgetState {
+    fn spending(&self) -> MutexGuard<'_, Spending> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Holds `usd` back for a call.
+    /// Reserves `usd` for a call, or waits for other calls to end.
     async fn hold(&self, usd: f64) -> Result<Reservation<'_>> {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
-            // Before looking: what ends from now on is heard of.
+            // Subscribe before checking, so that no call ends unnoticed.
             ended.as_mut().enable();
             {
-                let mut sums = self.sums();
-                if sums.spent + sums.held + usd <= self.limit {
-                    sums.held += usd;
-                    sums.flights += 1;
-                    return Ok(Reservation { purse: self, usd });
+                let mut spending = self.spending();
+                if spending.spent + spending.held + usd <= self.limit {
+                    spending.held += usd;
+                    spending.flights += 1;
+                    return Ok(Reservation { state: self, usd });
                 }
-                if sums.flights == 0 || sums.held <= 0.0 {
-                    let left = (self.limit - sums.spent).max(0.0);
+                if spending.flights == 0 || spending.held <= 0.0 {
+                    let remaining = (self.limit - spending.spent).max(0.0);
                     let message = format!(
-                        "the budget of ${:.4} allows no further call: ${left:.4} are left, and this one may cost ${usd:.4}",
+                        "the budget of ${:.4} allows no further call: ${remaining:.4} remaining, but this call may cost ${usd:.4}",
                         self.limit
                     );
                     return Err(Error::new(ErrorKind::QuotaExhausted, message));
@@ -139,27 +152,27 @@ impl Purse {
     }
 }
 
-/// What is held back for a call in flight.
+/// Reserved cost of a call in flight.
 struct Reservation<'a> {
-    purse: &'a Purse,
+    state: &'a BudgetState,
     usd: f64,
 }
 
 impl Reservation<'_> {
-    /// Pays for the call.
+    /// Charges the actual cost of the call.
     fn pay(self, usd: f64) {
-        self.purse.sums().spent += usd;
+        self.state.spending().spent += usd;
     }
 }
 
 impl Drop for Reservation<'_> {
     fn drop(&mut self) {
-        let mut sums = self.purse.sums();
-        sums.flights -= 1;
-        // Sums of fractions leave crumbs.
-        sums.held = if sums.flights == 0 { 0.0 } else { (sums.held - self.usd).max(0.0) };
-        drop(sums);
-        self.purse.ended.notify_waiters();
+        let mut spending = self.state.spending();
+        spending.flights -= 1;
+        // Floating-point rounding leaves a remainder.
+        spending.held = if spending.flights == 0 { 0.0 } else { (spending.held - self.usd).max(0.0) };
+        drop(spending);
+        self.state.ended.notify_waiters();
     }
 }
 
@@ -167,21 +180,21 @@ impl Drop for Reservation<'_> {
 struct BudgetedModel {
     model: Model,
     price: Price,
-    purse: Arc<Purse>,
-    /// Tokens of the longest answer so far.
-    longest: AtomicU64,
+    state: Arc<BudgetState>,
+    /// Output tokens of the longest answer so far.
+    max_output_tokens: AtomicU64,
 }
 
-/// Pays for requests whose answers did not arrive whole.
+/// Charges requests without a complete answer.
 struct Unanswered {
-    purse: Arc<Purse>,
+    state: Arc<BudgetState>,
     price: Price,
 }
 
 impl Observer for Unanswered {
     fn on_event(&self, event: &Event) {
         if let EventKind::Unanswered(usage) = &event.kind {
-            self.purse.sums().spent += self.price.cost(usage);
+            self.state.spending().spent += self.price.cost(usage);
         }
     }
 }
@@ -201,11 +214,11 @@ impl ChatModel for BudgetedModel {
         let mut expected = Usage::expected_of(&prompt);
         match prompt.parameters.max_tokens.or(self.model.parameters().max_tokens) {
             Some(limit) => expected.output_tokens = limit.into(),
-            None => expected.output_tokens = expected.output_tokens.max(self.longest.load(Relaxed)),
+            None => expected.output_tokens = expected.output_tokens.max(self.max_output_tokens.load(Relaxed)),
         }
-        let held = self.purse.hold(self.price.cost(&expected)).await?;
-        // What is held pays for one request.
-        let unanswered = Unanswered { purse: self.purse.clone(), price: self.price.clone() };
+        let held = self.state.hold(self.price.cost(&expected)).await?;
+        // The reservation covers one request.
+        let unanswered = Unanswered { state: self.state.clone(), price: self.price.clone() };
         let cx = cx.clone().with_hedging(false).with_observer(Arc::new(unanswered));
         let answer = self.model.generate_in(prompt, &cx).await?;
         if answer.reply.as_ref().is_some_and(|reply| reply.cached) {
@@ -213,10 +226,10 @@ impl ChatModel for BudgetedModel {
         }
         let mut usage = answer.usage();
         if usage.total_tokens() == 0 {
-            // Some servers do not tell. That is no reason to take their answers for free ones.
+            // Some servers report no usage; their answers are not free.
             usage = Usage { output_tokens: (answer.text().len() as u64).div_ceil(4), ..expected };
         }
-        self.longest.fetch_max(usage.output_tokens, Relaxed);
+        self.max_output_tokens.fetch_max(usage.output_tokens, Relaxed);
         held.pay(self.price.cost(&usage));
         Ok(answer)
     }
@@ -232,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    /// A dollar for each token of an answer: an echo has as many as its prompt has words.
+    /// One dollar per output token; an echo has one token per word of its prompt.
     fn prices() -> Prices {
         Prices::parse("date = '2026-01-31'\n[models.'fake/echo']\ninput = 0.0\noutput = 1000000.0\n").unwrap()
     }
@@ -247,7 +260,8 @@ mod tests {
         let began = Instant::now();
         let budget = Budget::new(7.0, prices());
         let model = budget.wrap(echo(3)).unwrap();
-        // Two at a time, for each may take three; each then takes one. Of nothing but one, none more begins.
+        // Two calls at a time: each reserves three dollars and spends one. With one dollar left no call
+        // starts.
         let said = chain(model).batch(["a"; 8].map(Prompt::from)).concurrency(8).collect().await;
         let (ok, failed): (Vec<_>, Vec<_>) = said.into_iter().partition(Result::is_ok);
         assert_eq!((ok.len(), failed.len()), (5, 3));
@@ -255,7 +269,7 @@ mod tests {
         assert_eq!(began.elapsed().as_secs(), 4);
         let error = failed[0].as_ref().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
-        assert!(error.to_string().contains("$2.0000 are left, and this one may cost $3.0000"), "{error}");
+        assert!(error.to_string().contains("$2.0000 remaining, but this call may cost $3.0000"), "{error}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -282,11 +296,11 @@ mod tests {
         let budget = Budget::new(1_300.0, prices());
         let model = budget.wrap(Fake::echo().model()).unwrap();
         model.invoke("word ".repeat(700)).await.unwrap();
-        // 600 are left: enough for the 500 of a first answer, and not for another such one.
+        // 600 remain: enough for one estimate of 500, not for two.
         assert!(model.invoke("a").await.is_err());
     }
 
-    /// Answers with eight bytes, and says nothing of what it used.
+    /// Answers with eight bytes and reports no usage.
     struct Silent;
 
     impl ChatModel for Silent {
@@ -309,7 +323,7 @@ mod tests {
         assert_eq!(budget.spent(), 4.0);
     }
 
-    /// Sends its request three times before the answer arrives whole.
+    /// Sends its request three times before the answer arrives complete.
     struct Flaky;
 
     impl ChatModel for Flaky {
@@ -336,7 +350,7 @@ mod tests {
         assert_eq!(budget.spent(), 2.0 * once + 14.0);
     }
 
-    /// A model that says whether it may send a request twice.
+    /// Answers with the hedging setting of its context.
     struct Hedges;
 
     impl ChatModel for Hedges {
@@ -359,15 +373,15 @@ mod tests {
     #[tokio::test]
     async fn no_call_waits_for_what_nobody_holds() {
         let budget = Budget::new(1e9, prices());
-        let purse = &budget.0;
-        // Their sum is no longer zero when each is taken from it again.
+        let state = &budget.0;
+        // Rounding keeps their total from returning to zero.
         let mut all = Vec::new();
         for usd in [0.1, 123_456_789.3, 0.7, 9_876_543.21, 1e-3] {
-            all.push(purse.hold(usd).await.unwrap());
+            all.push(state.hold(usd).await.unwrap());
         }
         drop(all);
-        let refused = tokio::time::timeout(Duration::from_secs(5), purse.hold(2e9)).await;
-        let error = refused.expect("nobody is waited for").err().expect("it is too much");
+        let refused = tokio::time::timeout(Duration::from_secs(5), state.hold(2e9)).await;
+        let error = refused.expect("the call does not wait").err().expect("the cost exceeds the budget");
         assert_eq!(error.kind(), ErrorKind::QuotaExhausted);
     }
 }

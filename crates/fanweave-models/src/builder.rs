@@ -1,4 +1,4 @@
-//! Models by name: the vendor's row, the environment and the caller's settings, made into one model.
+//! Builds models from their name, the vendor table, the environment and the caller's settings.
 
 use std::fmt;
 use std::future::Future;
@@ -20,7 +20,7 @@ use crate::transport::keys::{KeyHeader, KeySource};
 use crate::transport::limits::{Account, AccountKey, RateLimits};
 use crate::transport::secret::Secret;
 
-/// A model by its name, with key and base URL from the environment.
+/// Creates a model by name, with key and base URL from the environment.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -32,7 +32,7 @@ use crate::transport::secret::Secret;
 /// ```
 ///
 /// # Errors
-/// As [`ModelBuilder::build`].
+/// Those of [`ModelBuilder::build`].
 pub fn model(name: &str) -> Result<Model> {
     ModelBuilder::new(name).build()
 }
@@ -67,8 +67,8 @@ pub struct ModelBuilder {
 }
 
 impl ModelBuilder {
-    /// A model by its name: a provider of [`vendors`](crate::vendors), `/`, and the model in that provider's
-    /// words, which may hold more slashes.
+    /// A model by name: a provider listed in [`vendors`](crate::vendors), `/`, and the provider's name of the
+    /// model, which may contain more slashes.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -87,26 +87,27 @@ impl ModelBuilder {
         }
     }
 
-    /// Where the API begins, as in `http://localhost:8000/v1`. Default: the environment's, or the vendor's.
+    /// Base URL of the API, such as `http://localhost:8000/v1`. Default: from the environment, or the
+    /// vendor's.
     ///
-    /// With it a missing key is no error: none is sent.
+    /// With an explicit URL the key may be missing.
     pub fn base_url(mut self, url: impl Into<String>) -> Self {
         self.base_url = Some(url.into());
         self
     }
 
-    /// The key. Default: the environment's, as in `OPENAI_API_KEY`.
+    /// The API key. Default: from the environment, such as `OPENAI_API_KEY`.
     pub fn api_key(mut self, key: impl Into<String>) -> Self {
         self.api_key = Some(key.into());
         self
     }
 
-    /// A function that gives the key, asked before every request, for tokens that expire. It wins over
-    /// [`api_key`](Self::api_key). Let it keep the token while that is valid: it is asked as often as requests
-    /// are sent. Its time counts against the deadline of the run alone, and its error is that of the call.
+    /// A function that returns the key, called before every request, for tokens that expire. Takes precedence
+    /// over [`api_key`](Self::api_key). The function should cache the token while it is valid. Its time
+    /// counts against the deadline of the run only, and its error becomes the error of the call.
     ///
-    /// Each function is an account of its own, whatever keys it gives: calls that are to share their limits share
-    /// a [`Model`].
+    /// Each function is a separate account, whatever keys it returns: to share limits between calls, share a
+    /// [`Model`].
     ///
     /// ```
     /// use fanweave_models::ModelBuilder;
@@ -126,33 +127,34 @@ impl ModelBuilder {
         self
     }
 
-    /// Which header carries the key. Default: the vendor's, such as [`KeyHeader::Bearer`] for OpenAI and
+    /// Header that carries the key. Default: the vendor's, such as [`KeyHeader::Bearer`] for OpenAI and
     /// `x-api-key` for Anthropic.
     pub fn key_header(mut self, header: KeyHeader) -> Self {
         self.key_header = Some(header);
         self
     }
 
-    /// The version of the API, for the dialect that names one: `anthropic-version`, a date. Default `2023-06-01`.
+    /// API version, for dialects that have one: `anthropic-version`, a date. Default `2023-06-01`.
     pub fn api_version(mut self, version: impl Into<String>) -> Self {
         self.api_version = Some(version.into());
         self
     }
 
-    /// Numbers in each vector, where the model can be asked for fewer than it has. Only for an
+    /// Dimensions of each vector, if the model supports fewer than its default. Only for an
     /// [`embedder`](Self::build_embedder). Default: the model's.
     pub fn dimensions(mut self, dimensions: u32) -> Self {
         self.dimensions = Some(dimensions);
         self
     }
 
-    /// The client to send requests with. Default: the one that the whole process shares.
+    /// The client to send requests with. Default: shared by the whole process.
     pub fn client(mut self, client: Client) -> Self {
         self.client = Some(client);
         self
     }
 
-    /// Longest time for one request and its answer; a retry is another request. Default: the client's, 600 s.
+    /// Timeout for one request and its answer; each retry is a separate request. Default: the client's, 600
+    /// s.
     ///
     /// To limit a whole run with its retries, use
     /// [`Context::with_timeout`](fanweave_core::Context::with_timeout).
@@ -161,44 +163,43 @@ impl ModelBuilder {
         self
     }
 
-    /// When failed requests are sent again. Default [`RetryPolicy::default`].
+    /// Policy for retrying failed requests. Default [`RetryPolicy::default`].
     ///
-    /// Whatever the policy says, nothing is sent again once a piece of the answer has been handed out, or after the
-    /// deadline of the run, and the retries of one account together are held to a budget of about a tenth of its calls.
+    /// Requests are never retried after the first delta was emitted or after the deadline of the run. All
+    /// retries of an account share a budget of about a tenth of its calls.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
         self
     }
 
-    /// Ceilings for the account. Default: those that another handle on the account has set, or none.
+    /// Limits of the account. Default: those set on another handle of the account, or none.
     pub fn limits(mut self, limits: RateLimits) -> Self {
         self.limits = Some(limits);
         self
     }
 
-    /// Sends this header with every request, in place of the one that would be sent otherwise.
+    /// Sends this header with every request, replacing the default one of the same name.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw). Default no.
+    /// Keeps the provider's body in [`Reply::raw`](fanweave_core::Reply::raw). Default false.
     pub fn keep_raw(mut self, keep: bool) -> Self {
         self.keep_raw = keep;
         self
     }
 
-    /// The model. Nothing is sent yet.
+    /// Builds the model without sending a request.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for an unknown provider, a base URL or a header that cannot be used;
-    /// [`ErrorKind::Authentication`] for a key that is missing or cannot be sent.
+    /// [`ErrorKind::Config`] for an unknown provider, or an invalid base URL or header;
+    /// [`ErrorKind::Authentication`] for a missing or invalid key.
     pub fn build(self) -> Result<Model> {
         self.build_in(&|variable| std::env::var(variable).ok())
     }
 
-    /// A model that turns texts into vectors, for vendors of chat completions, Gemini and Ollama. Nothing is sent
-    /// yet.
+    /// Builds an embedder, for vendors of chat completions, Gemini and Ollama, without sending a request.
     ///
     /// ```no_run
     /// use fanweave_models::ModelBuilder;
@@ -213,7 +214,7 @@ impl ModelBuilder {
     /// ```
     ///
     /// # Errors
-    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings.
+    /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without embeddings.
     pub fn build_embedder(self) -> Result<Embedder> {
         let dimensions = self.dimensions;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
@@ -224,17 +225,17 @@ impl ModelBuilder {
         Ok(Embedder::new(HttpEmbedder { http, dialect, dimensions }))
     }
 
-    /// A model of completions that takes several prompts in one request. For `openai-completions/..`, with the base
-    /// URL of any server that speaks this dialect. Nothing is sent yet.
+    /// Builds a completion model that takes several prompts per request, without sending a request. For
+    /// `openai-completions/..`, with the base URL of any server of this dialect.
     ///
     /// # Errors
-    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor of another dialect.
+    /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor of another dialect.
     pub fn build_completer(self) -> Result<Completer> {
         self.refuse_dimensions()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
         if vendor.dialect != Dialect::Completions {
             let message =
-                format!("{} takes one prompt a request: write openai-completions/model", vendor.name);
+                format!("{} takes one prompt per request: use openai-completions/model", vendor.name);
             return Err(Error::new(ErrorKind::Config, message));
         }
         Ok(Completer::new(http, vendor.quirks))
@@ -244,29 +245,29 @@ impl ModelBuilder {
         match self.dimensions {
             None => Ok(()),
             Some(_) => {
-                Err(Error::new(ErrorKind::Config, "`dimensions` belongs to an embedder: leave it out"))
+                Err(Error::new(ErrorKind::Config, "`dimensions` is only valid for an embedder: remove it"))
             }
         }
     }
 
-    /// The provider's batch API, for this model. Nothing is sent yet.
+    /// Builds a client for the provider's batch API with this model, without sending a request.
     ///
     /// # Errors
-    /// As [`build`](Self::build), and [`ErrorKind::Config`] for a vendor whose batch API is not known here: OpenAI's
-    /// and Anthropic's are.
+    /// Those of [`build`](Self::build), and [`ErrorKind::Config`] for a vendor without a supported batch API.
+    /// OpenAI and Anthropic are supported.
     pub fn batch_api(self) -> Result<BatchClient> {
         self.refuse_dimensions()?;
         let (http, vendor) = self.http(&|variable| std::env::var(variable).ok())?;
         BatchClient::new(http, vendor.dialect).ok_or_else(|| {
             let message = format!(
-                "{} has no batch API that is known here: use a model of openai or anthropic",
+                "the batch API of {} is not supported: use a model of openai or anthropic",
                 vendor.name
             );
             Error::new(ErrorKind::Config, message)
         })
     }
 
-    /// As [`build`](Self::build), in the environment `env`.
+    /// Like [`build`](Self::build), with the environment `env`.
     fn build_in(self, env: &dyn Fn(&str) -> Option<String>) -> Result<Model> {
         self.refuse_dimensions()?;
         self.http(env).map(|(http, _)| Model::new(SharedModel(Arc::new(http))))
@@ -291,7 +292,7 @@ impl ModelBuilder {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("fanweave/", env!("CARGO_PKG_VERSION"))));
-        // A compressed answer could be a thousand times longer than it looks.
+        // A compressed answer can be a thousand times its transferred size.
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(key) = &key {
             let (name, value) = key_header.write(key)?;
@@ -352,7 +353,7 @@ impl fmt::Debug for ModelBuilder {
     }
 }
 
-/// Which organisation and project of OpenAI's pay: the variables of its own SDKs.
+/// Headers for OpenAI's organisation and project, from the variables of its own SDKs.
 const ACCOUNT_HEADERS: [(&str, &str); 2] =
     [("OPENAI_ORG_ID", "openai-organization"), ("OPENAI_PROJECT_ID", "openai-project")];
 
@@ -367,7 +368,7 @@ fn key(
     let header = vendor.key_header.header();
     let key = match given {
         Some(key) if key.trim().is_empty() => {
-            return refused(format!("the API key is empty: set {variable}, or leave `api_key` out"));
+            return refused(format!("the API key is empty: set {variable} or remove `api_key`"));
         }
         Some(key) => Some((key.trim().to_owned(), header)),
         None => vendor.key(env),
@@ -412,7 +413,7 @@ mod tests {
     #[test]
     fn an_empty_key_is_refused_rather_than_sent() {
         let error = built(ModelBuilder::new("openai/x").api_key(" "), &[]).unwrap_err();
-        assert_eq!(error.to_string(), "the API key is empty: set OPENAI_API_KEY, or leave `api_key` out");
+        assert_eq!(error.to_string(), "the API key is empty: set OPENAI_API_KEY or remove `api_key`");
     }
 
     #[test]

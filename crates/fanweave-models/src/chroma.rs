@@ -1,4 +1,4 @@
-//! Chroma: a server of vectors, over its HTTP API of version 2.
+//! Chroma: a vector store server, over version 2 of its HTTP API.
 
 use std::collections::HashSet;
 
@@ -15,19 +15,19 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::exchange::Exchange;
 use crate::transport::secret::Secret;
 
-/// Where collections stand, for tenant and database of a server that was not told otherwise.
+/// Path of the collections, for the default tenant and database.
 const COLLECTIONS: &str = "/api/v2/tenants/default_tenant/databases/default_database/collections";
 
 /// Entries in one request. Source: a fifth of the server's own limit of 5,461.
 const BATCH_SIZE: usize = 1000;
 
-/// The field that holds all metadata: those of Chroma itself are plain values only.
+/// The field with the complete metadata: Chroma's own metadata fields hold plain values only.
 const WHOLE: &str = "_fanweave";
 
 /// A collection on a Chroma server.
 ///
-/// Searches are Chroma's own, by an index that is nearly exact. Metadata may be any JSON; filters reach fields whose
-/// values are texts, numbers and booleans, and compare by order only numbers. A request is sent once.
+/// Searches use Chroma's approximate index. Metadata may be any JSON. Filters apply to fields with strings,
+/// numbers and booleans; order comparisons apply to numbers only. Requests are not retried.
 ///
 /// ```no_run
 /// use fanweave_core::retrieve::Search;
@@ -44,11 +44,11 @@ const WHOLE: &str = "_fanweave";
 /// ```
 ///
 /// # Errors
-/// What the server refuses is [`ErrorKind::BadRequest`], in its words. Of more than 1,000 entries some may have been
-/// written when one fails.
+/// A request rejected by the server is [`ErrorKind::BadRequest`], with the server's message. If a write of
+/// more than 1,000 entries fails, some of them may have been written.
 ///
 /// # Cancellation
-/// Dropping a future closes its connection. The server may still do what it was asked to.
+/// Dropping a future closes its connection. The server may still execute the request.
 #[derive(Debug, Clone)]
 pub struct Chroma {
     client: Client,
@@ -61,7 +61,7 @@ struct Collection {
     id: String,
 }
 
-/// What a query answers: a list for each vector asked for, of which there is one.
+/// Response to a query: a list per query vector, of which there is one.
 #[derive(Deserialize)]
 struct Found {
     ids: Vec<Vec<String>>,
@@ -72,20 +72,20 @@ struct Found {
 }
 
 impl Chroma {
-    /// The collection called `name` on the server at `url`, which is made where there is none, with cosine as its
-    /// distance.
+    /// Opens the collection `name` on the server at `url`. Creates it with cosine distance if it does not
+    /// exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] where no server answers, [`ErrorKind::Config`] for a URL that cannot be used, and
-    /// [`ErrorKind::BadRequest`] for a name that Chroma refuses.
+    /// [`ErrorKind::Connection`] if no server responds, [`ErrorKind::Config`] for an invalid URL, and
+    /// [`ErrorKind::BadRequest`] for a name that Chroma rejects.
     pub async fn open(url: &str, name: &str) -> Result<Self> {
         Self::open_with(Client::default(), url, name).await
     }
 
-    /// As [`open`](Self::open), with a client of the caller's.
+    /// Like [`open`](Self::open), with the caller's client.
     ///
     /// # Errors
-    /// As `open`.
+    /// Those of `open`.
     pub async fn open_with(client: Client, url: &str, name: &str) -> Result<Self> {
         let mut chroma = Self { client, endpoint: Endpoint::parse(url)?, collection: String::new() };
         let wanted = json!({
@@ -95,15 +95,15 @@ impl Chroma {
         });
         let cx = Context::new();
         let collection: Collection = chroma.send(Method::POST, COLLECTIONS, &wanted, &cx).await?;
-        // Part of addresses from here on.
+        // The id becomes part of paths.
         if !collection.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
-            return Err(failed(ErrorKind::Decode, "the id of the collection is no UUID"));
+            return Err(failed(ErrorKind::Decode, "the id of the collection is not a valid UUID"));
         }
         chroma.collection = format!("{COLLECTIONS}/{}", collection.id);
         Ok(chroma)
     }
 
-    /// A handle on it.
+    /// A handle for the collection.
     pub fn store(&self) -> Store {
         Store::new(self.clone())
     }
@@ -136,14 +136,14 @@ impl Chroma {
             let said = said["message"].as_str().unwrap_or("the server gave no reason");
             return Err(failed(kind, &self.redact(said)).with_status(status.as_u16()));
         }
-        // What the parser says may quote the body, token and all.
+        // The parser's error may quote the body, including tokens.
         serde_json::from_slice(&body).map_err(|_| {
-            failed(ErrorKind::Decode, "the answer is not what Chroma documents: is the URL right?")
+            failed(ErrorKind::Decode, "unexpected response: does the URL belong to a Chroma server?")
                 .with_body(&self.redact(&String::from_utf8_lossy(&body)))
         })
     }
 
-    /// Sends a request and reads the answer.
+    /// Sends a request and reads the response.
     async fn exchange(
         &self,
         method: Method,
@@ -163,7 +163,7 @@ impl Chroma {
         Ok((status, body))
     }
 
-    /// `text` without the tokens that the client sends.
+    /// Removes the tokens that the client sends from `text`.
     fn redact(&self, text: &str) -> String {
         let secrets = self.client.headers().iter().filter_map(|(name, value)| Secret::of_header(name, value));
         secrets.fold(text.to_owned(), |text, secret| secret.redact(&text).into_owned())
@@ -176,7 +176,7 @@ fn failed(kind: ErrorKind, message: &str) -> Error {
 
 impl VectorStore for Chroma {
     async fn upsert(&self, mut entries: Vec<Entry>, cx: &Context) -> Result<()> {
-        // Chroma does not say which of two entries with one id counts: here it is the last.
+        // Chroma does not document which of two entries with one id is kept; here it is the last.
         let mut seen = HashSet::new();
         entries.reverse();
         entries.retain(|entry| seen.insert(entry.id.clone()));
@@ -222,7 +222,7 @@ impl VectorStore for Chroma {
     }
 }
 
-/// Plain values for filters, and all of it as one text.
+/// Plain values for filters, and the complete metadata as JSON text.
 fn metadata(document: &Document) -> Map<String, Value> {
     let is_plain = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
     let plain = document.metadata.iter().filter(|(_, value)| is_plain(value));
@@ -242,7 +242,7 @@ fn hits(found: Found) -> Vec<Hit> {
     ids.into_iter()
         .map(|id| {
             let mut fields = metadatas.next().flatten().unwrap_or_default();
-            // Entries of other programs have plain metadata only.
+            // Entries written by other programs have plain metadata only.
             let whole = fields.get(WHOLE).and_then(|text| serde_json::from_str(text.as_str()?).ok());
             fields.remove(WHOLE);
             let text = documents.next().flatten().unwrap_or_default();
@@ -256,7 +256,7 @@ fn hits(found: Found) -> Vec<Hit> {
         .collect()
 }
 
-/// A filter in Chroma's words.
+/// Translates a filter into Chroma's syntax.
 fn condition(filter: &Filter) -> Result<Value> {
     let field = |name: &str, operator: &str, value: Value| {
         let mut condition = Map::new();
@@ -276,16 +276,14 @@ fn condition(filter: &Filter) -> Result<Value> {
         Filter::NotIn(name, values) => field(name, "$nin", values.clone().into()),
         Filter::All(filters) => several("$and", filters),
         Filter::Any(filters) => several("$or", filters),
-        _ => Err(failed(ErrorKind::Input, "Chroma has no such filter")),
+        _ => Err(failed(ErrorKind::Input, "this filter is not supported by Chroma")),
     }
 }
 
-/// Chroma takes two conditions or more.
+/// Chroma requires at least two conditions.
 fn several(operator: &str, filters: &[Filter]) -> Result<Value> {
     match filters {
-        [] => {
-            Err(failed(ErrorKind::Input, "a filter of no conditions cannot be said to Chroma: leave it out"))
-        }
+        [] => Err(failed(ErrorKind::Input, "an empty filter is not supported by Chroma: remove it")),
         [one] => condition(one),
         more => {
             let conditions: Vec<_> = more.iter().map(condition).collect::<Result<_>>()?;

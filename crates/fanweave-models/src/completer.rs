@@ -11,13 +11,14 @@ use crate::providers::completions::{Several, several};
 use crate::providers::openai::Quirks;
 use crate::transport::call::HttpModel;
 
-/// Prompts in one request where the caller says nothing. A server may refuse many more.
+/// Default prompts per request. Servers may reject many more.
 const PROMPTS: NonZeroUsize = NonZeroUsize::new(20).expect("20 is not 0");
 
-/// Requests of one call that run at once. The account's limits hold all the same.
+/// Concurrent requests of one call. The account's limits apply as well.
 const CONCURRENCY: usize = 16;
 
-/// A model of completions that takes several prompts in one request, for servers where requests cost more than prompts.
+/// A completion model that takes several prompts per request, for servers on which requests cost more than
+/// prompts.
 ///
 /// ```no_run
 /// use fanweave_core::{Context, Parameters};
@@ -46,18 +47,18 @@ impl Completer {
         Self { http, quirks, prompts: PROMPTS }
     }
 
-    /// Most prompts in one request. Default 20.
+    /// Maximum prompts per request. Default 20.
     #[must_use]
     pub fn prompts_per_request(mut self, prompts: NonZeroUsize) -> Self {
         self.prompts = prompts;
         self
     }
 
-    /// Completes each prompt: one message for each, in order. The provider counts the tokens of a request as a whole:
-    /// they stand on its first message.
+    /// Completes each prompt: one message per prompt, in order. The provider counts the tokens of a request
+    /// as a whole; they are reported on its first message.
     ///
     /// # Errors
-    /// As a model's. One request that fails for good fails them all.
+    /// Those of a model. If one request fails after its retries, the whole call fails.
     ///
     /// # Cancellation
     /// Dropping the future closes the sockets of its requests.

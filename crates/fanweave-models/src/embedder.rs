@@ -1,4 +1,4 @@
-//! Texts to vectors, cut into requests as large as the provider takes them.
+//! Embeddings of texts, split into requests of the size that the provider accepts.
 
 use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
 use futures::{StreamExt, TryStreamExt, stream};
@@ -8,10 +8,10 @@ use crate::once;
 use crate::providers::embeddings::{Dialect, Vectors};
 use crate::transport::call::HttpModel;
 
-/// Requests of one call that run at once. The account's limits hold all the same.
+/// Concurrent requests of one call. The account's limits apply as well.
 const CONCURRENCY: usize = 16;
 
-/// An embedder by its name, with key and base URL from the environment.
+/// Creates an embedder by name, with key and base URL from the environment.
 ///
 /// ```no_run
 /// # #[tokio::main(flavor = "current_thread")]
@@ -23,7 +23,7 @@ const CONCURRENCY: usize = 16;
 /// ```
 ///
 /// # Errors
-/// As [`ModelBuilder::build_embedder`].
+/// Those of [`ModelBuilder::build_embedder`].
 pub fn embedder(name: &str) -> Result<Embedder> {
     ModelBuilder::new(name).build_embedder()
 }
@@ -67,12 +67,12 @@ impl HttpEmbedder {
 
 /// The texts of each request, in order.
 fn requests(texts: Vec<String>, dialect: Dialect) -> impl Iterator<Item = Vec<String>> {
-    let (most_texts, max_bytes) = dialect.limits();
+    let (max_texts, max_bytes) = dialect.limits();
     let mut texts = texts.into_iter().peekable();
     std::iter::from_fn(move || {
         let mut bytes = texts.peek()?.len();
         let mut request: Vec<_> = texts.next().into_iter().collect();
-        while request.len() < most_texts
+        while request.len() < max_texts
             && let Some(text) = texts.next_if(|text| bytes + text.len() <= max_bytes)
         {
             bytes += text.len();

@@ -1,5 +1,5 @@
-//! What reads bytes from the network, as functions of bytes: for the fuzz targets in `fuzz/` and for the test below.
-//! They must not panic, whatever the bytes, and say the same at every split of them.
+//! Parsers of network bytes as functions of bytes, for the fuzz targets in `fuzz/` and for the test below.
+//! They must not panic on any input, and must give the same result for every split of it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,7 +15,7 @@ use crate::transport::limits::{Refusal, Report};
 use crate::transport::secret::Secret;
 use crate::transport::sse::{SseDecoder, SseLimits};
 
-/// Every dialect. A new one is added here.
+/// Every dialect. Add new ones here.
 fn dialects() -> [(&'static str, Arc<dyn Protocol>); 6] {
     ["openai/x", "openai-responses/x", "openai-completions/x", "anthropic/x", "gemini/x", "ollama/x"].map(
         |name| {
@@ -27,7 +27,7 @@ fn dialects() -> [(&'static str, Arc<dyn Protocol>); 6] {
 
 const LIMITS: SseLimits = SseLimits { bytes: 1 << 16, lines: 1 << 10 };
 
-/// Pieces of `bytes`, cut where its own content says.
+/// Splits `bytes` at positions derived from its content.
 fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -41,7 +41,7 @@ fn pieces(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// The events of a stream.
 ///
 /// # Panics
-/// Where a split makes a difference.
+/// If a split changes the result.
 pub fn sse(bytes: &[u8]) {
     fn read<'a>(chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<(String, String)>, Option<ErrorKind>) {
         let (mut decoder, mut events) = (SseDecoder::new(LIMITS), Vec::new());
@@ -57,7 +57,7 @@ pub fn sse(bytes: &[u8]) {
         (events, None)
     }
     let (whole, cut) = (read(std::iter::once(bytes)), read(pieces(bytes)));
-    // A limit may be met a little sooner or later.
+    // A limit may be reached slightly earlier or later.
     if whole.1.is_none() && cut.1.is_none() {
         assert_eq!(whole, cut);
     }
@@ -66,7 +66,7 @@ pub fn sse(bytes: &[u8]) {
 /// Streamed answers of all dialects.
 ///
 /// # Panics
-/// Where a split makes a difference.
+/// If a split changes the result.
 pub fn stream(bytes: &[u8]) {
     fn read<'a>(dialect: &dyn Protocol, chunks: impl Iterator<Item = &'a [u8]>) -> (Vec<Delta>, bool) {
         let mut frames = Frames::new(dialect.framing(), LIMITS);
@@ -84,13 +84,13 @@ pub fn stream(bytes: &[u8]) {
     }
 }
 
-/// Whole answers of all dialects, and their refusals.
+/// Whole answers of all dialects, and their errors.
 pub fn response(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     for (_, dialect) in dialects() {
         let _ = dialect.response(bytes);
     }
-    // All dialects have the same reader.
+    // All dialects share one reader.
     for (_, dialect) in dialects().into_iter().take(1) {
         for status in [StatusCode::BAD_REQUEST, StatusCode::TOO_MANY_REQUESTS, StatusCode::BAD_GATEWAY] {
             let _ = dialect.error(status, &HeaderMap::new(), &text);
@@ -98,7 +98,7 @@ pub fn response(bytes: &[u8]) {
     }
 }
 
-/// Headers that tell limits: a value a line.
+/// Headers that report limits, one value per line.
 const QUOTAS: [&str; 15] = [
     "x-ratelimit-limit-requests",
     "x-ratelimit-remaining-requests",
@@ -117,10 +117,10 @@ const QUOTAS: [&str; 15] = [
     "ratelimit-policy",
 ];
 
-/// Headers that say when to come back and what the limits are, and a key taken out of a text.
+/// Headers with waits and limits, and the redaction of a key in a text.
 ///
 /// # Panics
-/// Where the key is left in the text.
+/// If the text still contains the key.
 pub fn headers(bytes: &[u8]) {
     let values = bytes.split(|byte| *byte == b'\n').filter_map(|value| HeaderValue::from_bytes(value).ok());
     let limits = QUOTAS.into_iter().map(HeaderName::from_static).zip(values);
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// What providers said, from the fixtures of all dialects.
+    /// Recorded responses from the fixtures of all dialects.
     fn fixtures(folder: &Path, all: &mut Vec<Vec<u8>>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -158,7 +158,7 @@ mod tests {
         }
     }
 
-    /// Changes a few bytes: others in their place, some cut out, some from elsewhere put in.
+    /// Mutates a few bytes: replaces, removes or inserts them.
     fn mutate(bytes: &mut Vec<u8>, other: &[u8], random: &mut fastrand::Rng) {
         for _ in 0..random.usize(1..6) {
             let at = random.usize(..=bytes.len());
@@ -178,14 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn usage_beyond_all_numbers_is_no_overflow() {
-        let most = u64::MAX;
+    fn usage_of_maximum_size_does_not_overflow() {
+        let max = u64::MAX;
         let usage =
-            format!(r#"{{"input_tokens":{most},"cache_read_input_tokens":{most},"output_tokens":{most}}}"#);
+            format!(r#"{{"input_tokens":{max},"cache_read_input_tokens":{max},"output_tokens":{max}}}"#);
         let start = format!(r#"{{"type":"message_start","message":{{"id":"m","usage":{usage}}}}}"#);
         stream(format!("event: message_start\ndata: {start}\n\n").as_bytes());
         let gemini = format!(
-            r#"{{"promptTokenCount":{most},"toolUsePromptTokenCount":{most},"candidatesTokenCount":{most},"thoughtsTokenCount":{most}}}"#
+            r#"{{"promptTokenCount":{max},"toolUsePromptTokenCount":{max},"candidatesTokenCount":{max},"thoughtsTokenCount":{max}}}"#
         );
         stream(format!("data: {{\"usageMetadata\":{gemini}}}\n\n").as_bytes());
     }

@@ -1,6 +1,6 @@
 //! Models behind HTTP: providers, and the transport that carries every call to them.
 //!
-//! A model is named `provider/model`, and finds key and base URL in the environment, under the names of the
+//! Models are named `provider/model`. Key and base URL are read from the environment variables of the
 //! provider's own SDK.
 //!
 //! ```no_run
@@ -15,13 +15,12 @@
 //! # }
 //! ```
 //!
-//! [`vendors`] names the providers. For embeddings there is [`embedder`], for several prompts in one request
-//! [`Completer`], for telling every call to a logging service [`log`], and for a sum of money that calls must not pass
-//! [`Budget`].
+//! [`vendors`] lists the providers. Use [`embedder`] for embeddings, [`Completer`] for several prompts in one
+//! request, [`log`] to report every call to a logging service, and [`Budget`] to limit spending.
 //!
-//! All calls of a process share one pool of connections ([`Client`]) and one limiter for each account
-//! ([`RateLimits`]), whichever chain or batch they come from. A request that fails for a while is sent again by
-//! one loop ([`RetryPolicy`]).
+//! All calls of a process share one connection pool ([`Client`]) and one rate limiter per account
+//! ([`RateLimits`]), whichever chain or batch they come from. Temporary failures are retried by a single loop
+//! ([`RetryPolicy`]).
 //!
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 

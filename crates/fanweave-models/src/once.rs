@@ -1,4 +1,5 @@
-//! Requests whose answer is no message, through the same transport: limits, retries, timeouts and keys hold for them.
+//! Requests whose answer is not a message, sent through the same transport: the same limits, retries,
+//! timeouts and keys apply.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,24 +9,25 @@ use http::{HeaderMap, StatusCode};
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 use crate::transport::call::{HttpModel, SharedModel};
 
-/// How an answer is read. No I/O.
+/// Decoder for the answer. No I/O.
 pub(crate) trait Reader: Send + Sync + 'static {
     type Answer: Send + 'static;
 
-    /// Reads the body of a successful answer.
+    /// Decodes the body of a successful response.
     ///
     /// # Errors
-    /// As [`Protocol::response`].
+    /// Like [`Protocol::response`].
     fn response(&self, body: &[u8]) -> Result<Self::Answer>;
 
-    /// As [`Protocol::error`].
+    /// Like [`Protocol::error`].
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error;
 }
 
-/// Sends `request` as a call of `http`, and gives what `reader` makes of the answer, and what the transport knows of it.
+/// Sends `request` as a call of `http`. Returns the answer as decoded by `reader`, and the metadata of the
+/// transport.
 ///
 /// # Errors
-/// As a call's.
+/// Those of a call.
 pub(crate) async fn send<R: Reader>(
     http: &HttpModel,
     request: HttpRequest,
@@ -70,12 +72,12 @@ impl<R: Reader> Protocol for OneShot<R> {
     }
 }
 
-/// Reads a stream that nobody asked for.
+/// Rejects a stream that was not requested.
 struct NoStream;
 
 impl StreamDecoder for NoStream {
     fn event(&mut self, _: &SseEvent<'_>, _: &mut Vec<Delta>) -> Result<()> {
-        Err(Error::new(ErrorKind::Decode, "the server streams an answer that has no pieces"))
+        Err(Error::new(ErrorKind::Decode, "the server streamed an answer that cannot be streamed"))
     }
 
     fn is_done(&self) -> bool {

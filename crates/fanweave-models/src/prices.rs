@@ -1,4 +1,4 @@
-//! What models cost: a table with a date, which the caller can replace.
+//! Prices of models: a table as of a date, which the caller can replace.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use fanweave_core::{Error, ErrorKind, Result, Usage};
 use serde::Deserialize;
 
-/// What models cost, as of a date. Cheap to clone.
+/// Prices of models, as of a date. Clones are cheap.
 ///
 /// ```
 /// use fanweave_core::Usage;
@@ -19,16 +19,16 @@ use serde::Deserialize;
 /// assert!(prices.of("openai/no-such-model").is_none());
 /// ```
 #[derive(Debug, Clone)]
-pub struct Prices(Arc<Table>);
+pub struct Prices(Arc<PriceTable>);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Table {
+struct PriceTable {
     date: String,
     models: BTreeMap<String, Price>,
 }
 
-/// What one model costs.
+/// Prices of one model.
 ///
 /// ```
 /// let prices = fanweave_models::Prices::parse(
@@ -40,68 +40,70 @@ struct Table {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Price {
-    /// US dollars for a million tokens of the prompt.
+    /// US dollars per million input tokens.
     pub input: f64,
-    /// US dollars for a million tokens of the prompt that the provider had in its cache. Default as `input`.
+    /// US dollars per million input tokens that the provider read from its cache. Default: `input`.
     pub cached_input: Option<f64>,
-    /// US dollars for a million tokens of the answer, reasoning included.
+    /// US dollars per million output tokens, including reasoning.
     pub output: f64,
-    /// What the provider's batch API charges, as a share of these prices. `None` where it has none.
+    /// Price of the provider's batch API, as a share of these prices. `None` without a batch API.
     pub batch: Option<f64>,
-    /// Tokens that the context holds.
+    /// Context window, in tokens.
     pub context: Option<u64>,
 }
 
 impl Price {
-    /// US dollars for what a call used.
+    /// Cost of a call with this usage, in US dollars.
     pub fn cost(&self, usage: &Usage) -> f64 {
         let cached = usage.cached_tokens.min(usage.input_tokens);
         let fresh = usage.input_tokens - cached;
         #[expect(clippy::cast_precision_loss, reason = "tokens of one call")]
-        let sum = fresh as f64 * self.input
+        let total = fresh as f64 * self.input
             + cached as f64 * self.cached_input.unwrap_or(self.input)
             + usage.output_tokens as f64 * self.output;
-        sum * 1e-6
+        total * 1e-6
     }
 }
 
 impl Prices {
-    /// The table that this version was built with.
+    /// The built-in table of this version.
     pub fn builtin() -> Self {
         static BUILTIN: OnceLock<Prices> = OnceLock::new();
         let table = || Self::parse(include_str!("../data/prices.toml")).expect("a test reads the table");
         BUILTIN.get_or_init(table).clone()
     }
 
-    /// Reads a table: TOML with a `date`, and a table `models.'provider/model'` for each model with `input` and
-    /// `output` in US dollars for a million tokens, and optionally `cached_input`, `batch` and `context`.
+    /// Parses a table: TOML with a `date`, and a table `models.'provider/model'` for each model with `input`
+    /// and `output` in US dollars per million tokens, and optionally `cached_input`, `batch` and `context`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with line and column of what cannot be read, or with the model whose price is no price.
+    /// [`ErrorKind::Config`] with line and column of a syntax error, or with the model whose price is
+    /// invalid.
     pub fn parse(text: &str) -> Result<Self> {
-        let table: Table = toml::from_str(text).map_err(|e| {
-            Error::new(ErrorKind::Config, format!("the prices cannot be read: {}", e.to_string().trim_end()))
+        let table: PriceTable = toml::from_str(text).map_err(|e| {
+            Error::new(ErrorKind::Config, format!("invalid price table: {}", e.to_string().trim_end()))
         })?;
         for (name, price) in &table.models {
             let all = [Some(price.input), price.cached_input, Some(price.output), price.batch];
             if all.into_iter().flatten().any(|usd| !usd.is_finite() || usd < 0.0) {
-                let message = format!("the price of `{name}` is not a number of 0 or more");
+                let message = format!("the price of `{name}` must be a number of 0 or more");
                 return Err(Error::new(ErrorKind::Config, message));
             }
         }
         Ok(Self(Arc::new(table)))
     }
 
-    /// When the prices were taken, as in `2026-01-31`.
+    /// Date of the prices, such as `2026-01-31`.
     pub fn date(&self) -> &str {
         &self.0.date
     }
 
-    /// What a model costs: `provider/model`, with or without the date that providers put behind a name, as in
-    /// `openai/gpt-4o-2024-08-06`. `openai/sim/..` is the simulated model. `None` where the table does not say.
+    /// Price of a model: `provider/model`, with or without the date that providers append to a name, such as
+    /// `openai/gpt-4o-2024-08-06`. `openai/sim/..` is the simulated model. `None` if the table does not
+    /// contain it.
     pub fn of(&self, model: &str) -> Option<&Price> {
         let models = &self.0.models;
-        // A simulated model behind a socket goes by its own name.
+        // A simulated model behind a socket is listed under its own name.
         let model = model.strip_prefix("openai/").filter(|name| name.starts_with("sim/")).unwrap_or(model);
         models.get(model).or_else(|| models.get(undated(model)?))
     }
@@ -112,7 +114,7 @@ impl Prices {
     }
 }
 
-/// A name without the date behind it: `-2024-08-06`, `-20250514` or `-latest`.
+/// Strips the date from a name: `-2024-08-06`, `-20250514` or `-latest`.
 fn undated(model: &str) -> Option<&str> {
     if let Some(name) = model.strip_suffix("-latest") {
         return Some(name);
@@ -169,11 +171,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_of_prices_is_refused_with_its_place() {
+    fn an_invalid_price_table_is_rejected_with_its_location() {
         let says = |text: &str| Prices::parse(text).unwrap_err().to_string();
         assert!(says("date = ").contains("line 1"), "{}", says("date = "));
         assert!(says("date = 'x'\n[models.'a/b']\ninput = 1\n").contains("output"));
         let negative = says("date = 'x'\n[models.'a/b']\ninput = 1\noutput = -1\n");
-        assert_eq!(negative, "the price of `a/b` is not a number of 0 or more");
+        assert_eq!(negative, "the price of `a/b` must be a number of 0 or more");
     }
 }

@@ -1,19 +1,19 @@
-//! How a provider talks: what goes over the wire, and how to read what comes back. No I/O.
+//! Dialects of providers: encoding of requests and decoding of responses. No I/O.
 //!
-//! A [`Protocol`] is one dialect, such as OpenAI's chat completions. One call passes through it like this:
+//! A [`Protocol`] is one dialect, such as OpenAI's chat completions. A call passes through it as follows:
 //!
 //! ```text
 //! Call ──request()──▶ HttpRequest ──▶ transport ──▶ server
 //!                                         │
 //!   a plain answer      body   ──response()──▶ Message
 //!   a streamed answer   events ──decoder()───▶ Delta, Delta, .. ──Fold──▶ Message
-//!   a refusal    status, headers, body ──error()─────▶ Error
+//!   an error   status, headers, body ──error()─────▶ Error
 //! ```
 //!
-//! The transport owns everything else, the same for all dialects: connections, keys, limits, timeouts, retries,
-//! request ids, and the status, `Retry-After` and redacted body that it adds to every error. A dialect is
-//! therefore a few pure functions, tested on recorded bytes alone. To add one, write a folder beside
-//! [`providers::openai`](crate::providers::openai) and name it in a row of
+//! Everything else is the same for all dialects and belongs to the transport: connections, keys, limits,
+//! timeouts, retries, request ids, and the status, `Retry-After` and redacted body that it adds to every
+//! error. A dialect is therefore a few pure functions, tested on recorded bytes alone. To add one, write a
+//! directory next to [`providers::openai`](crate::providers::openai) and name it in a row of
 //! [`providers::compatible`](crate::providers::compatible).
 
 use std::borrow::Cow;
@@ -27,34 +27,34 @@ pub(crate) use crate::transport::sse::SseEvent;
 
 /// A provider's dialect.
 pub(crate) trait Protocol: Send + Sync + 'static {
-    /// Writes the request for `call`. Called once for a call, however often it is then sent.
+    /// Encodes the request for `call`. Called once per call, regardless of retries.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`](fanweave_core::ErrorKind::Input) where the dialect cannot say what the call asks for.
+    /// [`ErrorKind::Input`](fanweave_core::ErrorKind::Input) if the dialect does not support the call.
     fn request(&self, call: &Call<'_>) -> Result<HttpRequest>;
 
-    /// Reads the whole body of a successful answer.
+    /// Decodes the whole body of a successful response.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`](fanweave_core::ErrorKind::Decode) where it is not what the provider documents, or the
-    /// error that the provider wrapped into a success.
+    /// [`ErrorKind::Decode`](fanweave_core::ErrorKind::Decode) if the body does not match the provider's
+    /// documentation, or the error that the provider wrapped into a success.
     fn response(&self, body: &[u8]) -> Result<Message>;
 
-    /// How the events of a streamed answer are told apart.
+    /// Framing of a streamed answer.
     fn framing(&self) -> Framing {
         Framing::Events
     }
 
-    /// A reader for one streamed answer.
+    /// A decoder for one streamed answer.
     fn decoder(&self) -> Box<dyn StreamDecoder>;
 
-    /// Says what kind of failure an answer with an error status is, in the provider's words.
+    /// Classifies a response with an error status and keeps the provider's message.
     ///
-    /// `body` is at most the first 64 KiB, and holds no key any more.
+    /// `body` is at most the first 64 KiB, with keys already redacted.
     fn error(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error;
 }
 
-/// How the events of a streamed answer are told apart.
+/// Framing of the events in a streamed answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
     /// Server-sent events.
@@ -63,48 +63,49 @@ pub(crate) enum Framing {
     Lines,
 }
 
-/// Reads one streamed answer, event by event.
+/// Decodes one streamed answer, event by event.
 pub(crate) trait StreamDecoder: Send {
-    /// Adds what `event` says to `deltas`: nothing, one piece or several.
+    /// Adds the deltas of `event` to `deltas`: none, one or several.
     ///
     /// # Errors
-    /// As [`Protocol::response`].
+    /// Like [`Protocol::response`].
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()>;
 
-    /// Whether the end marker of the dialect has arrived: nothing that follows is read.
+    /// Returns true after the end marker of the dialect: the rest of the stream is not read.
     fn is_done(&self) -> bool;
 
-    /// Whether the answer is whole if the stream ends here. One that is not was cut off.
+    /// Returns true if the answer is complete when the stream ends here. Otherwise it was truncated.
     fn is_complete(&self) -> bool {
         self.is_done()
     }
 }
 
-/// What a dialect writes a request from.
+/// Input of a dialect for writing a request.
 pub(crate) struct Call<'a> {
-    /// The model, in the provider's words.
+    /// Name of the model as the provider knows it.
     pub(crate) model: &'a str,
     /// The conversation so far.
     pub(crate) messages: &'a [Message],
-    /// What the call sets beside its messages.
+    /// Parameters of the call.
     pub(crate) parameters: &'a Parameters,
-    /// Whether the answer is wanted in pieces.
+    /// Set if the answer is to be streamed.
     pub(crate) stream: bool,
-    /// How long the transport waits for the first byte. A dialect whose servers say nothing until the answer is
-    /// whole asks for a stream where the answer may take longer, and nobody sees its pieces.
+    /// Maximum time that the transport waits for the first byte. A dialect whose servers send nothing until
+    /// the answer is complete requests a stream if the answer may take longer, even without a delta
+    /// subscriber.
     pub(crate) idle_timeout: Duration,
 }
 
-/// A request, without what only the transport knows: host, key and connection.
+/// A request without host, key and connection, which the transport adds.
 #[derive(Clone)]
 pub(crate) struct HttpRequest {
     pub(crate) method: Method,
     /// Appended to the base URL, as in `/chat/completions`.
     pub(crate) path: Cow<'static, str>,
-    /// Whether the answer comes in pieces.
+    /// Set if the answer is streamed.
     pub(crate) streams: bool,
-    /// Headers that this call needs beside the transport's own.
+    /// Headers of this call, in addition to those of the transport.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    /// Written once and shared between all tries.
+    /// Encoded once and shared by all attempts.
     pub(crate) body: Bytes,
 }

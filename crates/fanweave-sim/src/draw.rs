@@ -1,8 +1,8 @@
-//! Seeded draws: the only source of chance in the crate.
+//! Seeded draws: the only source of randomness in the crate.
 //!
-//! Nothing here reads a clock or the operating system's randomness, so the same seed gives the same run.
+//! Uses neither clocks nor the operating system's randomness, so the same seed gives the same run.
 
-/// What a draw decides. Draws for different purposes are independent of each other.
+/// Decision that a draw is for. Draws for different purposes are independent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     LatencyRadius = 1,
@@ -57,7 +57,7 @@ impl Rng {
         choices[self.below(choices.len())]
     }
 
-    /// `choices` in a random order, and from the start again for ever: no repeats before all were used.
+    /// `choices` in random order, repeated without end: all are used before any repeats.
     pub(crate) fn cycle<'a, T: ?Sized>(
         &mut self,
         choices: &[&'a T],
@@ -67,11 +67,11 @@ impl Rng {
             order.swap(last, self.below(last + 1));
         }
         let count = order.len();
-        (0..).map(move |turn: usize| order[turn % count])
+        (0..).map(move |index: usize| order[index % count])
     }
 }
 
-/// A hash that is the same in every process and on every machine (64-bit FNV-1a over parts with their lengths).
+/// A hash that is stable across processes and machines (64-bit FNV-1a over parts with their lengths).
 #[derive(Clone, Debug)]
 pub(crate) struct Fingerprint(u64);
 

@@ -1,4 +1,4 @@
-//! What goes wrong, and for which request.
+//! Faults, and the requests that they hit.
 
 use crate::draw::{self, Purpose};
 use crate::trouble::{Flake, Flaky};
@@ -6,29 +6,29 @@ use crate::trouble::{Flake, Flaky};
 /// One way in which a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Answered with this HTTP status and a proper error body.
+    /// Answered with this HTTP status and a valid error body.
     Error(u16),
-    /// A TCP reset in place of the answer.
+    /// A TCP reset instead of the answer.
     Abort,
     /// Half of the answer, then a TCP reset.
     Reset,
     /// Never answered; the connection stays open until the client closes it.
     Hang,
-    /// Half of the answer, then an orderly end: a stream without its terminal event, a plain body shorter than its
-    /// `content-length`.
+    /// Half of the answer, then a clean close: a stream without its terminal event, a plain body shorter than
+    /// its `content-length`.
     Truncate,
 }
 
-/// The share of requests that meet each [`Fault`], from 0 to 1. All default to 0; together at most 1.
+/// The share of requests that meet each [`Fault`], from 0 to 1. Default 0 each; the total must not exceed 1.
 ///
-/// A draw belongs to a request number, so a request sent again draws again.
+/// Draws are per request number, so a retry is drawn independently.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct FaultRates {
     pub(crate) error: f64,
     pub(crate) reset: f64,
     pub(crate) hang: f64,
     pub(crate) truncate: f64,
-    /// Drawn apart from the others.
+    /// Drawn separately from the others.
     pub(crate) flaky: Option<Flaky>,
 }
 
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_sent_again_draws_again() {
+    fn a_retry_is_drawn_independently() {
         let rates = FaultRates { error: 0.5, ..FaultRates::default() };
         assert!(
             (0..100).any(|seq| rates.draw(1, seq).is_some())

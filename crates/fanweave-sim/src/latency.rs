@@ -1,4 +1,4 @@
-//! How long an answer takes to begin.
+//! Latency until an answer starts.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,8 +27,8 @@ pub enum Latency {
     LogNormal {
         /// Half of the requests take longer than this.
         median: Duration,
-        /// Standard deviation of the natural logarithm of the latency; 0.4 puts one request in a hundred at 2.5
-        /// times the median.
+        /// Standard deviation of the natural logarithm of the latency. With 0.4, 1 % of requests take more
+        /// than 2.5 times the median.
         sigma: f64,
     },
 }
@@ -47,14 +47,16 @@ impl Latency {
                 let radius = (-2.0 * draw::unit(seed, seq, Purpose::LatencyRadius).ln()).sqrt();
                 let angle = std::f64::consts::TAU * draw::unit(seed, seq, Purpose::LatencyAngle);
                 let factor = (sigma * radius * angle.cos()).exp();
-                Duration::try_from_secs_f64(median.as_secs_f64() * factor).unwrap_or(LONGEST).min(LONGEST)
+                Duration::try_from_secs_f64(median.as_secs_f64() * factor)
+                    .unwrap_or(MAX_LATENCY)
+                    .min(MAX_LATENCY)
             }
         }
     }
 }
 
-/// Longest time that a duration may name: anything above it is a typing mistake.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+/// Maximum duration. A larger value is most likely a typing mistake.
+const MAX_LATENCY: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Default for Latency {
     fn default() -> Self {
@@ -82,7 +84,7 @@ impl FromStr for Latency {
         let (median, sigma) = parameters.split_once(',').ok_or_else(|| {
             ParseLatencyError::new(
                 text,
-                "a lognormal latency is a median and a sigma, as in lognormal:600ms,0.4",
+                "a lognormal latency is a median and a sigma, such as lognormal:600ms,0.4",
             )
         })?;
         let median = parse_duration(median)?;
@@ -93,11 +95,11 @@ impl FromStr for Latency {
     }
 }
 
-/// Reads a duration such as `600ms`, `1.5s`, `2m`, `250us`, `10ns` or `0`.
+/// Parses a duration such as `600ms`, `1.5s`, `2m`, `250us`, `10ns` or `0`.
 ///
 /// # Errors
 ///
-/// Where the text is no number with one of these units, is negative, or is longer than a day.
+/// If the text is not a number with one of these units, is negative, or is longer than a day.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseLatencyError> {
     let trimmed = text.trim();
     if trimmed == "0" {
@@ -111,20 +113,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, ParseLatencyError> {
         "ms" => 1e-3,
         "s" => 1.0,
         "m" => 60.0,
-        "" => return Err(ParseLatencyError::new(text, "a duration needs a unit, as in 600ms or 1.5s")),
+        "" => return Err(ParseLatencyError::new(text, "a duration needs a unit, such as 600ms or 1.5s")),
         _ => return Err(ParseLatencyError::new(text, "the unit must be ns, us, ms, s or m")),
     };
     let number: f64 = number.trim().parse().map_err(|_| {
-        ParseLatencyError::new(text, "a duration is a number and a unit, as in 600ms or 1.5s")
+        ParseLatencyError::new(text, "a duration is a number and a unit, such as 600ms or 1.5s")
     })?;
     match Duration::try_from_secs_f64(number * seconds_per_unit) {
-        Ok(time) if time <= LONGEST => Ok(time),
+        Ok(time) if time <= MAX_LATENCY => Ok(time),
         Ok(_) => Err(ParseLatencyError::new(text, "a duration must not exceed a day")),
         Err(_) => Err(ParseLatencyError::new(text, "a duration must not be negative")),
     }
 }
 
-/// A text that is no latency or duration, and what one looks like.
+/// An invalid latency or duration, with the expected format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseLatencyError {
     text: String,
@@ -183,12 +185,12 @@ mod tests {
                 .map(|text| text.parse::<Latency>().unwrap_err().to_string())
                 .join("\n");
         insta::assert_snapshot!(errors, @r"
-        cannot read `600`: a duration needs a unit, as in 600ms or 1.5s
+        cannot read `600`: a duration needs a unit, such as 600ms or 1.5s
         cannot read `fast`: the unit must be ns, us, ms, s or m
         cannot read `-1s`: a duration must not be negative
         cannot read `3h`: the unit must be ns, us, ms, s or m
         cannot read `9999m`: a duration must not exceed a day
-        cannot read `lognormal:600ms`: a lognormal latency is a median and a sigma, as in lognormal:600ms,0.4
+        cannot read `lognormal:600ms`: a lognormal latency is a median and a sigma, such as lognormal:600ms,0.4
         cannot read `lognormal:600ms,x`: sigma must be a number from 0 to 5
         cannot read `lognormal:1s,-1`: sigma must be a number from 0 to 5
         ");

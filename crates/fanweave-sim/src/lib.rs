@@ -1,14 +1,14 @@
 //! A simulated LLM provider, in process and as a server.
 //!
-//! Everything that runs many LLM calls needs something to run them against: something that is free, fast, deterministic,
-//! and fails in the ways that real providers fail. This is it, in two layers:
+//! Software that runs many LLM calls needs a provider to test against: free, fast, deterministic, and failing
+//! in the ways of real providers. This crate has two layers:
 //!
 //! - [`answer`] is the model: a pure function from a request to readable text, conforming JSON or tool calls.
-//! - [`Server`] is the provider around it: OpenAI's and Anthropic's wire formats, latency, rate limits, faults
-//!   and outages.
+//! - [`Server`] is the provider around it: the wire formats of OpenAI, Anthropic, Gemini and Ollama, latency,
+//!   rate limits, faults and outages.
 //!
-//! It shares no code with the clients that are tested against it, so that a misunderstanding of a wire format cannot hide
-//! in code that both sides use.
+//! It shares no code with the clients that are tested against it. A wrong reading of a wire format can
+//! therefore not hide in code used by both sides.
 
 pub mod answer;
 mod draw;

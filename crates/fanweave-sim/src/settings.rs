@@ -1,4 +1,4 @@
-//! Everything that can be set about a simulated provider.
+//! Settings of a simulated provider.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -7,7 +7,8 @@ use crate::faults::FaultRates;
 use crate::latency::Latency;
 use crate::trouble::{First429, Flaky, Outage};
 
-/// How a simulated provider behaves. The default answers everybody at once and without limits on a free local port.
+/// Settings of a simulated provider. By default it answers immediately and without limits, on a free local
+/// port.
 ///
 /// ```
 /// use fanweave_sim::{Latency, Settings};
@@ -22,63 +23,65 @@ use crate::trouble::{First429, Flaky, Outage};
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// Address to listen on; port 0 is any free port. Default `127.0.0.1:0`.
+    /// Address to listen on. Port 0 selects a free port. Default `127.0.0.1:0`.
     pub addr: SocketAddr,
     /// Time before the first byte of an answer. Default none.
     pub latency: Latency,
-    /// Pause before each piece of a stream but the first. Default none.
+    /// Pause before each chunk of a stream except the first. Default: none.
     pub chunk_delay: Duration,
-    /// Pieces into which the text of a stream is cut; 0 is one per word. Default 0.
+    /// Number of chunks into which the text of a stream is split; 0 means one per word. Default 0.
     pub chunks: usize,
-    /// Whether several tool calls of one streamed chat completion arrive interleaved: all begin in one chunk, and then
-    /// each chunk brings a piece of the arguments of each. Default no: they follow one another.
+    /// Set if several tool calls in a streamed chat completion are interleaved: one chunk starts all of them,
+    /// and each following chunk has a piece of the arguments of each. Default false: one call after the
+    /// other.
     pub interleaved_calls: bool,
-    /// Requests per minute. Default no limit.
+    /// Maximum requests per minute. Default: no limit.
     pub rpm: Option<u32>,
-    /// Tokens per minute: input and output together. Default no limit.
+    /// Maximum tokens per minute, input and output combined. Default: no limit.
     pub tpm: Option<u32>,
-    /// How much of a minute's limit may be used at once, as a time. Default 1 s: 60 requests per minute are one per
-    /// second, as real providers enforce them.
+    /// Burst size of the limits per minute, as a time. Default 1 s: like real providers, a limit of 60
+    /// requests per minute then allows one per second.
     pub quantum: Duration,
-    /// Most requests answered at once; more get a 429 (Anthropic: 529) without a word on when to try again. Default no
-    /// limit.
+    /// Maximum concurrent requests. Further requests get a 429 (Anthropic: 529) without `Retry-After`.
+    /// Default: no limit.
     pub max_in_flight: Option<usize>,
     /// Share of requests answered with HTTP 500 or 503, from 0 to 1. Default 0.
     ///
-    /// The four shares of failing requests may add up to 1 at most. A request sent again draws again.
+    /// The total of the four shares of failing requests must not exceed 1. A retry is drawn independently.
     pub error_rate: f64,
     /// Share of requests whose answer is cut in half by a TCP reset, from 0 to 1. Default 0.
     pub reset_rate: f64,
     /// Share of requests that are never answered, from 0 to 1. Default 0.
     pub hang_rate: f64,
-    /// Share of requests whose answer ends half-way in good order, from 0 to 1. Default 0.
+    /// Share of requests whose answer is closed cleanly after half of it, from 0 to 1. Default 0.
     pub truncate_rate: f64,
-    /// Share of requests that fail, each drawn independently. Default none.
+    /// Share of requests that fail, each drawn independently. Default: none.
     ///
-    /// Independent of the four shares above; where both hit a request, this one wins.
+    /// Independent of the four shares above. If both hit a request, this one applies.
     pub flaky: Option<Flaky>,
-    /// Share of plain answers that are sent twice over HTTP/1.1, from 0 to 1. Default 0.
+    /// Share of plain answers that are duplicated over HTTP/1.1, from 0 to 1. Default 0.
     ///
-    /// Nobody asked for the second one: a client that reuses the connection must not take it for its next answer.
+    /// The second one is an unsolicited response: a client that reuses the connection must not take it for
+    /// the next answer.
     pub surplus_rate: f64,
-    /// Times during which the provider fails, counted from the first request. Default none.
+    /// Periods during which the provider fails, measured from the first request. Default: none.
     ///
-    /// They must not overlap. The simulator's own pages, such as `GET /stats`, are served in all but
-    /// [`OutageKind::Refuse`](crate::OutageKind::Refuse).
+    /// They must not overlap. The simulator's own pages, such as `GET /stats`, are served during all outages
+    /// except [`OutageKind::Refuse`](crate::OutageKind::Refuse).
     pub outages: Vec<Outage>,
-    /// A rate limit for the first requests only. Default none.
+    /// A rate limit for the first requests only. Default: none.
     pub first_429: Option<First429>,
-    /// Text that makes a request fail with HTTP 500 whenever any string of its body contains it. Default none.
+    /// Text that makes a request fail with HTTP 500 if any string of its body contains it. Default: none.
     pub poison: Option<String>,
-    /// How long a batch of `/v1/batches` takes. Default none: it has ended when it is first looked at.
+    /// Processing time of a batch of `/v1/batches`. Default 0: it has ended by the first poll.
     pub batch_time: Duration,
     /// Share of the requests of a batch that expire before they are answered, from 0 to 1. Default 0.
     pub batch_expiry_rate: f64,
-    /// Seed of latencies and faults; answers do not depend on it. Default 1.
+    /// Seed of latencies and faults, but not of answers. Default 1.
     pub seed: u64,
-    /// The key that every request must carry. Default none: any key will do, or none.
+    /// The key that every request must carry. Default: none, any or no key is accepted.
     pub api_key: Option<String>,
-    /// The models there are. Default empty: every name is a model.
+    /// Available models. Default: empty, every name is a model.
     pub models: Vec<String>,
 }
 
@@ -113,12 +116,12 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Whether the settings make sense together.
+    /// Validates the settings.
     ///
     /// # Errors
     ///
-    /// Where a rate is outside 0 to 1, the rates add up to more than 1, a limit is 0, the quantum is 0, two outages
-    /// overlap, an outage is empty, a status is outside 400 to 599, or the poison is empty.
+    /// If a rate is not from 0 to 1, the total of the rates exceeds 1, a limit is 0, the quantum is 0, two
+    /// outages overlap, an outage is empty, a status is not from 400 to 599, or the poison is empty.
     pub fn check(&self) -> Result<(), SettingsError> {
         let rates = [
             ("error rate", self.error_rate),
@@ -130,7 +133,7 @@ impl Settings {
             return Err(SettingsError(format!("the {name} must be from 0 to 1, not {rate}")));
         }
         let total: f64 = rates.iter().map(|(_, rate)| rate).sum();
-        // Shares such as 0.1 + 0.2 + 0.7 may come out a hair above 1.
+        // Rounding can make the total of shares such as 0.1 + 0.2 + 0.7 slightly larger than 1.
         if total > 1.0 + 1e-9 {
             return Err(SettingsError(format!(
                 "the rates of failing requests add up to {total}, more than 1"
@@ -173,7 +176,7 @@ impl Settings {
     }
 }
 
-/// What is wrong with some [`Settings`].
+/// An error in [`Settings`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError(String);
 

@@ -1,4 +1,4 @@
-//! What a store promises, checked against a Chroma server. Run by `tests/chroma/run.sh`.
+//! Checks the contract of a store against a Chroma server. Run by `tests/chroma/run.sh`.
 //!
 //!     cargo run -p fanweave --example chroma_checks -- http://localhost:8000
 
@@ -40,12 +40,12 @@ async fn main() -> Result<()> {
     assert_eq!(store.count(cx).await?, 2);
     println!("ok: entries are replaced and deleted");
 
-    // The same collection again, as after a restart of this program.
-    let again = Chroma::open(&url, &name).await?.store();
-    assert_eq!(again.count(cx).await?, 2);
+    // Reopen the collection, as after a restart of this program.
+    let reopened = Chroma::open(&url, &name).await?.store();
+    assert_eq!(reopened.count(cx).await?, 2);
     println!("ok: the collection is there again");
 
-    let wrong = again.search(Search::new(vec![1.0, 0.0, 0.0]), cx).await.expect_err("this is refused");
+    let wrong = reopened.search(Search::new(vec![1.0, 0.0, 0.0]), cx).await.expect_err("this is refused");
     assert_eq!(wrong.kind(), ErrorKind::BadRequest);
     assert!(wrong.to_string().contains("expecting embedding with dimension of 2"), "{wrong}");
     let gone = Chroma::open("http://127.0.0.1:1", "x").await.expect_err("this is refused");

@@ -1,4 +1,4 @@
-//! How long an exact search of 100,000 vectors of 384 numbers takes. Run by `tests/vectors/run.sh`, beside numpy.
+//! Measures an exact search of 100,000 vectors of 384 numbers. Run by `tests/vectors/run.sh`, next to numpy.
 //!
 //!     cargo run --release -p fanweave --example vector_scan -- [FILE FOR THE VECTORS]
 

@@ -1,4 +1,5 @@
-//! Batches of files through a provider's batch API: [`fanweave_batch`]'s trait over [`fanweave_models`]' client.
+//! Batches of files through a provider's batch API: implements the trait of [`fanweave_batch`] for the client
+//! of [`fanweave_models`].
 
 use fanweave_batch::{BatchApi, BatchLimits, BatchState};
 use fanweave_models::{BatchClient, BatchStatus};
@@ -27,7 +28,7 @@ use crate::{Message, Prompt, Result};
 pub struct ProviderBatches(BatchClient);
 
 impl ProviderBatches {
-    /// The batch API behind `client`.
+    /// The batch API of `client`.
     pub fn new(client: BatchClient) -> Self {
         Self(client)
     }
@@ -43,7 +44,7 @@ impl BatchApi for ProviderBatches {
     }
 
     fn line(&self, id: &str, mut prompt: Prompt) -> Result<Vec<u8>> {
-        // One model answers a batch, whichever one a row was written for.
+        // All rows of a batch use its model, even if a row names another one.
         prompt.parameters.model = None;
         self.0.line(id, prompt)
     }

@@ -1,17 +1,17 @@
-//! Many LLM calls at once: calls, chains and batches over one engine.
+//! Many LLM calls at once: single calls, chains and batches on one engine.
 //!
 //! ```
 //! use fanweave::{model, prompt, text, vars};
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> fanweave::Result<()> {
-//! // prompt | model | parser. `sim/writer` needs no key; any `provider/model` goes in its place.
+//! // prompt | model | parser. `sim/writer` needs no key; replace it with any `provider/model`.
 //! let joke = prompt("Tell a joke about {{ topic }}.") | model("sim/writer")? | text();
 //!
 //! // One answer.
 //! println!("{}", joke.invoke(vars! { topic: "bears" }).await?);
 //!
-//! // Many at once, in input order. A row that fails leaves the others alone.
+//! // Many rows concurrently, results in input order. A failed row does not affect the others.
 //! let topics = ["bears", "cats", "tax law"].map(|topic| vars! { topic: topic });
 //! for row in joke.batch(topics).concurrency(64).collect().await {
 //!     match row {
@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! Pieces of an answer as they arrive:
+//! Streaming an answer:
 //!
 //! ```
 //! use fanweave::{model, prompt, text, vars};
@@ -33,8 +33,8 @@
 //! # async fn main() -> fanweave::Result<()> {
 //! let poem = prompt("Write a haiku about {{ topic }}.") | model("sim/writer")? | text();
 //! let mut run = poem.stream(vars! { topic: "rain" });
-//! while let Some(piece) = run.next().await {
-//!     print!("{}", piece?);
+//! while let Some(delta) = run.next().await {
+//!     print!("{}", delta?);
 //! }
 //! # Ok(())
 //! # }
@@ -60,7 +60,8 @@ pub mod words;
 pub use chain_file::ChainFile;
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
-/// Makes a call of a function: it says what to ask, and the attribute whom and how.
+/// Turns a function into an LLM call. The function returns the prompt; the attribute names the model and its
+/// parameters.
 ///
 /// ```
 /// #[fanweave::call(model = "sim/writer", temperature = 0.2)]
@@ -75,35 +76,37 @@ pub use fanweave_core::*;
 /// # }
 /// ```
 ///
-/// The function returns its prompt: a text, a [`Message`] or several, a [`Prompt`], a [`call::Config`] that decides on model,
-/// client, parameters and tools at run time, or a `Result` of one of these. It may be async, and wait for whatever it
-/// needs. A first parameter `&Context` is the run's own, for calls within the call, and no argument.
+/// The function returns its prompt: a string, a [`Message`] or several, a [`Prompt`], a [`call::Config`] that
+/// selects model, client, parameters and tools at run time, or a `Result` of one of these. It may be async. A
+/// first parameter `&Context` receives the context of the run, for nested calls; it is not an argument of the
+/// call.
 ///
-/// What is written as a function then returns a [`call::Call`], which is awaited, streamed, watched, changed for one
-/// time or run by code that is not async. Beside it there is a type of the function's name, whose `chain()` is the same as a
-/// [`Chain`] from the argument, or from a tuple of the arguments, as owned values: for pipes, batches and journals.
+/// Calling the function returns a [`call::Call`], which can be awaited, streamed, observed, modified, or run
+/// from code that is not async. The attribute also defines a type with the name of the function. Its
+/// `chain()` is the call as a [`Chain`] from the argument, or from a tuple of the arguments, as owned values:
+/// for pipes, batches and journals.
 ///
 /// Options:
 ///
 /// | | |
 /// |---|---|
-/// | `model = ".."` | `provider/model`, or any expression that is a [`Model`], a name or a `Result` of a model. It is evaluated once |
-/// | `provider = ".."` | goes in front of the model's name |
-/// | `client = ..` | a [`models::Client`] of one's own, or a `Result` of one |
-/// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | as in [`Parameters`] |
-/// | `parameters = ..` | [`Parameters`] that hold where the options above say nothing |
-/// | `tools(A, b)` | tools that the model may ask for: types with [`tool`](macro@tool) |
-/// | `run_tools = 5` | runs them, and asks the model at most so many times. A `response` needs it, because nobody else would see what tools are asked for |
+/// | `model = ".."` | `provider/model`, or an expression for a [`Model`] or a name, evaluated once |
+/// | `provider = ".."` | prefix for the model name |
+/// | `client = ..` | a custom [`models::Client`], or a `Result` of one |
+/// | `temperature`, `top_p`, `max_tokens`, `seed`, `stop` | see [`Parameters`] |
+/// | `parameters = ..` | [`Parameters`] for what the options above do not set |
+/// | `tools(A, b)` | tools that the model may call: types with [`tool`](macro@tool) |
+/// | `run_tools = 5` | runs the tools, with at most 5 model calls. Required for `tools` with `response` |
 /// | `response = Book` | a structured answer instead of a [`call::Response`] |
-/// | `retry = policy` | asks the model again with this [`RetryPolicy`], beyond what the transport does |
-/// | `fallback = [".."]` | models that are asked where the one before fails, with the same parameters but for `model` and `extra` |
-/// | `timeout = ..` | longest time for the whole call |
-/// | `crate = ".."` | the path under which fanweave is known here, where it is not `::fanweave` |
+/// | `retry = policy` | [`RetryPolicy`] of the call, in addition to the retries of the transport |
+/// | `fallback = [".."]` | models to use in order if a call fails. They share the parameters except `extra` |
+/// | `timeout = ..` | timeout of the whole call |
+/// | `crate = ".."` | path of the fanweave crate. Default: `::fanweave` |
 pub use fanweave_macros::call;
-/// A prompt whose variables are checked when the program is compiled.
+/// A prompt whose variables are checked at compile time.
 ///
-/// With values, it is a prompt: each variable of the template is given once, as a variable of that name or as
-/// `name = expression`, and nothing else is.
+/// With values, it is a prompt. Every variable of the template must be given exactly once, as a variable of
+/// that name or as `name = expression`; other names are errors.
 ///
 /// ```
 /// let topic = "bears";
@@ -131,18 +134,18 @@ pub use fanweave_macros::call;
 /// # }
 /// ```
 ///
-/// For a template that is known only at run time there is the function of the same name.
+/// For a template that is known only at run time, use the function of the same name.
 ///
 /// # Panics
-/// Where a value cannot be serialised, or the template cannot be filled with it: a text where a list is gone over.
-/// The form with a type gives an error instead.
+/// If a value cannot be serialised, or the template cannot be rendered with it, for example a string in a
+/// `for` loop. The form with a type returns an error instead.
 #[macro_export]
 macro_rules! prompt {
     ($($given:tt)*) => {
         $crate::__private::prompt!($crate $($given)*)
     };
 }
-/// Makes a tool of a function, or of a struct with a method `call`: something that a model may ask to have called.
+/// Turns a function, or a struct with a method `call`, into a tool that a model can call.
 ///
 /// ```
 /// use fanweave::tool::Tools;
@@ -171,16 +174,18 @@ macro_rules! prompt {
 /// # }
 /// ```
 ///
-/// The schema comes from the types, which have to be [`Deserialize`](serde::Deserialize) and `schemars::JsonSchema`; the
-/// descriptions come from the doc comments. `#[serde(..)]` and `#[schemars(..)]` are allowed on parameters too.
+/// The schema is derived from the types, which must implement [`Deserialize`](serde::Deserialize) and
+/// `schemars::JsonSchema`; the descriptions are the doc comments. `#[serde(..)]` and `#[schemars(..)]` are
+/// allowed on parameters as well.
 ///
-/// **A function** stays one. Beside it there is a struct of the same name whose fields are its arguments, which is the
-/// tool: `Tools::new().with::<format_book>()`, `message.tool::<format_book>()`. A first parameter `&Context` is the run's
-/// own, and no argument. An `fn` that is not async may block: it runs on the [pool](blocking::Pool::shared) of threads.
+/// **A function** can still be called directly. The attribute also defines a struct of the same name whose
+/// fields are the arguments; the struct is the tool: `Tools::new().with::<format_book>()`,
+/// `message.tool::<format_book>()`. A first parameter `&Context` receives the context of the run and is not
+/// an argument. An `fn` that is not async may block: it runs on the [thread pool](blocking::Pool::shared).
 ///
-/// **A struct** is its own arguments, and its method `call` does the work. It is async and takes `self` or `&self`, or
-/// else the options say so: `blocking` for one that is not async and runs on the pool, `context` for one that takes
-/// `&Context` too. Other derives stand below the attribute.
+/// **A struct** holds the arguments, and its method `call` runs the tool. The method is async and takes
+/// `self` or `&self`. With the option `blocking` it is not async and runs on the thread pool; with `context`
+/// it also takes `&Context`. Put other derives below the attribute.
 ///
 /// ```
 /// use fanweave::{Message, Result, tool::Tools};
@@ -208,12 +213,12 @@ macro_rules! prompt {
 /// }
 /// ```
 ///
-/// What is returned is anything that can be [serialised](serde::Serialize), or a `Result` of that: a text is handed to
-/// the model as it is, and anything else as JSON. The model reads the text of an error too.
+/// The return type is any [serialisable](serde::Serialize) type, or a `Result` of one. The model receives
+/// strings verbatim, other values as JSON, and the message of an error.
 ///
-/// Options: `name = ".."`, default the name of the function or struct; `description = ".."`, default the doc comment;
-/// `timeout = Duration::from_secs(5)`, default what the set of tools says; `crate = ".."`, the path under which fanweave is
-/// known here, default `::fanweave`.
+/// Options: `name = ".."`, default: the name of the function or struct; `description = ".."`, default: the
+/// doc comment; `timeout = Duration::from_secs(5)`, default: that of the set of tools; `crate = ".."`, the
+/// path of the fanweave crate, default: `::fanweave`.
 pub use fanweave_macros::tool;
 pub use fanweave_models as models;
 pub use prompt_file::PromptFile;
@@ -222,21 +227,21 @@ pub use structured::structured;
 
 #[doc(hidden)]
 pub mod __private {
-    //! What the macros expand to.
+    //! Items used by the expansions of the macros.
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
     pub use fanweave_macros::prompt;
     pub use {schemars, serde};
 
     pub mod call {
-        //! What `#[call]` expands to.
+        //! Items used by the expansion of `#[call]`.
         pub use crate::call::{chain_of, kept, model_through, models, of, respond, structured, texts};
         pub use std::borrow::Borrow;
         pub use std::sync::OnceLock;
     }
 
     pub mod tool {
-        //! What `#[tool]` expands to.
+        //! Items used by the expansion of `#[tool]`.
         pub use crate::tool_macro::{Fallible, NoCall, Plain, Returned, parameters, work};
     }
 }

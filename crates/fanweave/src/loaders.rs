@@ -1,4 +1,4 @@
-//! Loaders: from files to documents.
+//! Loads documents from files.
 //!
 //! | file | documents |
 //! |---|---|
@@ -7,9 +7,9 @@
 //! | `.json` | one for each element of an array, or one |
 //! | any other, such as `.txt` and `.md` | one |
 //!
-//! A JSON object with a field `text` or `content` is a document of that text, and what else it holds is its metadata;
-//! any other value is a document of its JSON. Every document knows its file as `source`; rows, lines and elements know
-//! their number, from 1, as `row`.
+//! A JSON object with a field `text` or `content` becomes a document with that text; its other fields are the
+//! metadata. Any other value becomes a document of its JSON. The metadata of every document contain its file
+//! as `source`; those of rows, lines and elements also contain their number, from 1, as `row`.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,14 @@ use serde_json::Value;
 use crate::retrieve::Document;
 use crate::{Error, ErrorKind, Result};
 
-/// Largest file that is read: it is held in memory whole.
+/// Maximum size of a file. Files are read into memory.
 const MAX_BYTES: u64 = 1 << 30;
 
-/// Endings of files that [`load`] takes from a folder.
-const ENDINGS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "json", "jsonl", "ndjson"];
+/// Extensions of the files that [`load`] reads from a folder.
+const EXTENSIONS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "json", "jsonl", "ndjson"];
 
-/// The documents of a file, or of all files of a folder and its folders whose ending says that they are text, in the order
-/// of their names. Hidden ones are left out.
+/// Loads the documents of a file, or of all text files in a folder and its subfolders, sorted by path. Hidden
+/// files and folders are skipped.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ const ENDINGS: [&str; 9] = ["txt", "md", "markdown", "rst", "csv", "tsv", "json"
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Input`] for what cannot be read, with the file and the line.
+/// [`ErrorKind::Input`] if a file cannot be read or parsed, with the file and the line.
 pub fn load(path: impl AsRef<Path>) -> Result<Vec<Document>> {
     let path = path.as_ref();
     if !path.is_dir() {
@@ -63,11 +63,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
-        // A link to a folder may lead round in a circle.
+        // Links to folders are not followed, since they may form a cycle.
         let kind = entry.file_type().map_err(|e| unreadable(&path, &e))?;
         if kind.is_dir() {
             collect(&path, files)?;
-        } else if ENDINGS.contains(&&*ending(&path)) {
+        } else if EXTENSIONS.contains(&&*extension(&path)) {
             files.push(path);
         }
     }
@@ -83,7 +83,7 @@ fn load_file(path: &Path) -> Result<Vec<Document>> {
     let text = String::from_utf8(bytes)
         .map_err(|e| wrong(path, &format!("is not UTF-8 at byte {}", e.utf8_error().valid_up_to())))?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let documents = match &*ending(path) {
+    let documents = match &*extension(path) {
         "csv" => table(path, text, b',')?,
         "tsv" => table(path, text, b'\t')?,
         "jsonl" | "ndjson" => lines(path, text)?,
@@ -98,13 +98,13 @@ fn load_file(path: &Path) -> Result<Vec<Document>> {
     Ok(documents.into_iter().filter(|document| !document.text.trim().is_empty()).map(known).collect())
 }
 
-fn ending(path: &Path) -> String {
-    path.extension().map(|ending| ending.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+fn extension(path: &Path) -> String {
+    path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
 }
 
 fn table(path: &Path, text: &str, delimiter: u8) -> Result<Vec<Document>> {
     let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
-    let failed = |e: csv::Error| wrong(path, &format!("is no table: {e}"));
+    let failed = |e: csv::Error| wrong(path, &format!("is not a valid table: {e}"));
     let columns = reader.headers().map_err(failed)?.clone();
     let mut documents = Vec::new();
     for row in reader.records() {
@@ -186,13 +186,13 @@ mod tests {
         assert!(error.contains("a.jsonl is not JSON in line 2, column 10"), "{error}");
         let error = loaded("a.json", "{\n\n oops").unwrap_err().to_string();
         assert!(error.contains("in line 3"), "{error}");
-        assert!(loaded("a.csv", "a,b\n1\n").unwrap_err().to_string().contains("is no table"));
+        assert!(loaded("a.csv", "a,b\n1\n").unwrap_err().to_string().contains("is not a valid table"));
         assert!(loaded("a.txt", b"ok \xff").unwrap_err().to_string().ends_with("is not UTF-8 at byte 3"));
         assert!(load("/no/such/file").is_err());
     }
 
     #[test]
-    fn a_marked_or_empty_file_is_read_as_what_it_holds() {
+    fn a_byte_order_mark_and_an_empty_file_are_handled() {
         assert_eq!(loaded("a.md", "\u{feff}# Tides").unwrap()[0].text, "# Tides");
         assert!(loaded("a.txt", " \n").unwrap().is_empty());
     }

@@ -1,14 +1,14 @@
-//! From the name of a model to the model.
+//! Builds models from their names.
 
 use crate::sim::Sim;
 use crate::words::HashEmbedder;
 use crate::{Embedder, Error, ErrorKind, Model, Result, closest};
 
-/// The model called `name`: `provider/model`, as in `openai/gpt-5-mini`, or one of the simulated ones,
+/// The model called `name`: `provider/model`, such as `openai/gpt-5-mini`, or one of the simulated models
 /// `sim/writer` and `sim/echo`, which need no key and no network.
 ///
-/// Key and base URL come from the provider's own environment variables (`OPENAI_API_KEY`, ..). For settings
-/// beyond that there is [`models::ModelBuilder`](fanweave_models::ModelBuilder).
+/// Key and base URL are read from the provider's environment variables (`OPENAI_API_KEY`, ..). For other
+/// settings, use [`models::ModelBuilder`](fanweave_models::ModelBuilder).
 ///
 /// ```
 /// assert_eq!(fanweave::model("sim/writer")?.name(), "sim/writer");
@@ -18,8 +18,8 @@ use crate::{Embedder, Error, ErrorKind, Model, Result, closest};
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Config`] for a name that is no model, with the nearest one that is;
-/// [`ErrorKind::Authentication`] where the provider needs a key and none is set.
+/// [`ErrorKind::Config`] for an unknown name, with the closest known one; [`ErrorKind::Authentication`] if
+/// the provider needs a key and none is set.
 pub fn model(name: &str) -> Result<Model> {
     match name.split_once('/') {
         Some(("sim", simulated)) => Sim::named(simulated).map(Model::new).ok_or_else(|| unknown(name)),
@@ -28,8 +28,8 @@ pub fn model(name: &str) -> Result<Model> {
     }
 }
 
-/// The embedding model called `name`: `provider/model`, as in `openai/text-embedding-3-small`, or `sim/words`, which needs
-/// no key and no network.
+/// The embedding model called `name`: `provider/model`, such as `openai/text-embedding-3-small`, or
+/// `sim/words`, which needs no key and no network.
 ///
 /// ```
 /// assert_eq!(fanweave::embedder("sim/words")?.name(), "sim/words");
@@ -37,14 +37,14 @@ pub fn model(name: &str) -> Result<Model> {
 /// ```
 ///
 /// # Errors
-/// As [`model`].
+/// Those of [`model`].
 pub fn embedder(name: &str) -> Result<Embedder> {
     if name == HashEmbedder::NAME {
         return Ok(HashEmbedder::embedder());
     }
     if name.starts_with("sim/") || !name.contains('/') {
         let message = format!(
-            "`{name}` is no embedding model: one is written provider/model, as in openai/text-embedding-3-small or {}",
+            "`{name}` is not an embedding model: use provider/model, such as openai/text-embedding-3-small or {}",
             HashEmbedder::NAME
         );
         return Err(Error::new(ErrorKind::Config, message));
@@ -55,12 +55,12 @@ pub fn embedder(name: &str) -> Result<Embedder> {
 fn unknown(name: &str) -> Error {
     let hint = match nearest(name) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => "a model is written provider/model, as in openai/gpt-5-mini or sim/writer".to_owned(),
+        None => "use provider/model, such as openai/gpt-5-mini or sim/writer".to_owned(),
     };
-    Error::new(ErrorKind::Config, format!("`{name}` is no model: {hint}"))
+    Error::new(ErrorKind::Config, format!("`{name}` is not a model: {hint}"))
 }
 
-/// The simulated model that `name` was probably meant to be.
+/// The simulated model whose name is closest to `name`.
 fn nearest(name: &str) -> Option<String> {
     let bare = name.strip_prefix("sim/").unwrap_or(name);
     closest(bare, Sim::NAMES).map(|simulated| format!("sim/{simulated}"))

@@ -1,4 +1,4 @@
-//! The simulated models, in this process: no key, no network, the same answer to the same prompt.
+//! Simulated models in this process: no key, no network, the same answer to the same prompt.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use crate::{
 
 /// A simulated model.
 ///
-/// `writer` writes plausible text that obeys what the prompt asks for ("five lines", a JSON schema, a tool);
-/// `echo` answers with a checksum of the prompt and the prompt. Both take the time that a real model takes.
+/// `writer` writes plausible text that follows the prompt ("five lines", a JSON schema, a tool). `echo`
+/// answers with a checksum of the prompt and the prompt. Both have the latency of a real model.
 ///
 /// ```
 /// use fanweave::{Model, sim::Sim};
@@ -34,15 +34,15 @@ pub struct Sim {
     per_token: Duration,
 }
 
-/// Time to the first token: that of a small hosted model on a quiet day.
+/// Time to the first token, typical of a small hosted model.
 pub const LATENCY: Latency = Latency::LogNormal { median: Duration::from_millis(400), sigma: 0.4 };
-/// Time from each token to the next, likewise.
+/// Time between tokens, likewise.
 const PER_TOKEN: Duration = Duration::from_millis(10);
-/// Longest time that an answer takes from its first token on: an echo of a whole file would take hours.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Maximum time from the first token to the end of an answer: an echo of a whole file would take hours.
+const MAX_STREAM_TIME: Duration = Duration::from_secs(60);
 
 impl Sim {
-    /// What simulated models are called, after `sim/`.
+    /// Names of the simulated models, without `sim/`.
     pub const NAMES: [&str; 2] = ["writer", "echo"];
 
     /// `sim/writer`.
@@ -64,13 +64,13 @@ impl Sim {
         }
     }
 
-    /// The same model, without any delay.
+    /// The same model without latency.
     #[must_use]
     pub fn without_latency(self) -> Self {
         Self { latency: Latency::ZERO, per_token: Duration::ZERO, ..self }
     }
 
-    /// Time to the first token. Default lognormal around 400 ms, a function of the prompt.
+    /// Sets the time to the first token. Default: log-normal around 400 ms, a function of the prompt.
     #[must_use]
     pub fn latency(self, latency: Latency) -> Self {
         Self { latency, ..self }
@@ -93,24 +93,24 @@ impl ChatModel for Sim {
 impl Sim {
     async fn answer(&self, prompt: &Prompt, cx: &Context) -> Result<Message> {
         cx.emit(EventKind::RequestStarted).await;
-        let reply = answer::answer(&ask(self.name, prompt));
+        let reply = answer::answer(&request(self.name, prompt));
         let usage = Usage {
             input_tokens: reply.input_tokens,
             output_tokens: reply.output_tokens,
             ..Usage::default()
         };
-        nap(self.latency.sample(u64::from(crc32fast::hash(prompt.last_user_text().as_bytes())), 0)).await;
+        pause(self.latency.sample(u64::from(crc32fast::hash(prompt.last_user_text().as_bytes())), 0)).await;
         cx.emit(EventKind::FirstByte).await;
 
         let first = reply.answers.into_iter().next().expect("every reply has at least one answer");
         let tokens = u32::try_from(first.tokens).unwrap_or(u32::MAX);
         let parts = match first.content {
             Content::Text(text) => {
-                self.say(&text, tokens, cx).await;
+                self.stream(&text, tokens, cx).await;
                 vec![Part::Text(text)]
             }
             Content::Calls(calls) => {
-                nap(self.time_of(tokens)).await;
+                pause(self.time_of(tokens)).await;
                 calls
                     .into_iter()
                     .map(|c| {
@@ -139,18 +139,18 @@ impl Sim {
     }
 
     fn time_of(&self, tokens: u32) -> Duration {
-        self.per_token.saturating_mul(tokens).min(LONGEST)
+        self.per_token.saturating_mul(tokens).min(MAX_STREAM_TIME)
     }
 
-    /// Takes the time that the text takes, and hands it out word by word where somebody listens.
-    async fn say(&self, text: &str, tokens: u32, cx: &Context) {
+    /// Waits for the duration of the text, and emits it word by word if the run has a subscriber.
+    async fn stream(&self, text: &str, tokens: u32, cx: &Context) {
         if !cx.wants_deltas() {
-            return nap(self.time_of(tokens)).await;
+            return pause(self.time_of(tokens)).await;
         }
         let pieces: Vec<_> = answer::pieces(text, 0).collect();
-        let pause = self.time_of(tokens) / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
+        let interval = self.time_of(tokens) / u32::try_from(pieces.len().max(1)).unwrap_or(u32::MAX);
         for (n, piece) in pieces.into_iter().enumerate() {
-            nap(pause).await;
+            pause(interval).await;
             if n == 0 {
                 cx.emit(EventKind::FirstChunk).await;
             }
@@ -159,21 +159,21 @@ impl Sim {
     }
 }
 
-async fn nap(time: Duration) {
+async fn pause(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;
     }
 }
 
-/// The prompt as the simulated provider reads it.
-fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> ChatRequest<'a> {
+/// Converts a prompt to a request of the simulated provider.
+fn request<'a>(model: &'a str, prompt: &'a Prompt) -> ChatRequest<'a> {
     let messages = prompt.messages.iter().flat_map(messages).collect();
     let Parameters { max_tokens, stop, seed, tools, tool_choice, format, extra, .. } = &prompt.parameters;
-    let mut ask = ChatRequest::from_messages(model, messages);
-    ask.max_tokens = max_tokens.map(u64::from);
-    ask.stop = stop.iter().map(Into::into).collect();
-    ask.seed = seed.map(i64::cast_unsigned);
-    ask.tools = tools
+    let mut request = ChatRequest::from_messages(model, messages);
+    request.max_tokens = max_tokens.map(u64::from);
+    request.stop = stop.iter().map(Into::into).collect();
+    request.seed = seed.map(i64::cast_unsigned);
+    request.tools = tools
         .iter()
         .map(|tool| answer::Tool {
             name: tool.name.clone(),
@@ -181,24 +181,24 @@ fn ask<'a>(model: &'a str, prompt: &'a Prompt) -> ChatRequest<'a> {
             parameters: tool.parameters.clone(),
         })
         .collect();
-    ask.tool_choice = match tool_choice {
+    request.tool_choice = match tool_choice {
         None => answer::ToolChoice::Auto,
         Some(ToolChoice::None) => answer::ToolChoice::None,
         Some(ToolChoice::Required) => answer::ToolChoice::Required,
         Some(ToolChoice::Tool(name)) => answer::ToolChoice::Named(name.clone()),
         Some(_) => answer::ToolChoice::Auto,
     };
-    ask.format = match format {
+    request.format = match format {
         Some(ResponseFormat::JsonObject) => answer::Format::JsonObject,
         Some(ResponseFormat::JsonSchema { schema, .. }) => answer::Format::Schema(schema.clone()),
         _ => answer::Format::Text,
     };
-    ask.parallel_tool_calls =
+    request.parallel_tool_calls =
         extra.get("parallel_tool_calls").and_then(serde_json::Value::as_bool).unwrap_or(true);
-    ask
+    request
 }
 
-/// A message as turns: each result of a tool is one, and all else that the message says.
+/// Converts a message to chat messages: one for each tool result, and one for the rest.
 fn messages(message: &Message) -> Vec<ChatMessage<'_>> {
     let role = match message.role {
         Role::System => answer::Role::System,
@@ -230,10 +230,10 @@ mod tests {
     use crate::Model;
 
     #[tokio::test(start_paused = true)]
-    async fn an_echo_of_a_whole_file_comes_to_its_end() {
+    async fn an_echo_of_a_whole_file_ends_in_time() {
         let echo = Model::new(Sim::echo().latency(Latency::ZERO));
         let (file, began) = ("word ".repeat(100_000), Instant::now());
         assert!(echo.invoke(&*file).await.unwrap().text().contains(&file));
-        assert_eq!(began.elapsed(), LONGEST);
+        assert_eq!(began.elapsed(), MAX_STREAM_TIME);
     }
 }

@@ -1,4 +1,4 @@
-//! Structured answers from a type alone.
+//! Structured answers, with the schema of a type.
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 
 use crate::{Message, Prompt, Runnable, Structured, structured_as};
 
-/// Longest name of a schema. Source: OpenAI's limit.
+/// Maximum length of the name of a schema. Source: OpenAI's limit.
 const MAX_NAME_LEN: usize = 64;
 
-/// A model whose answers are values of `T`: a step from [`Prompt`]. The schema comes from the type and its doc comments.
+/// A model whose answers are values of `T`: a step from [`Prompt`]. The schema comes from the type and its
+/// doc comments.
 ///
 /// ```
 /// use fanweave::{chain, model, structured};
@@ -36,9 +37,9 @@ const MAX_NAME_LEN: usize = 64;
 /// # }
 /// ```
 ///
-/// See [`Structured`] for what happens where an answer does not fit. Each provider is sent the schema in the form that it
-/// takes: a constraint that it does not know goes into the description, and where its strict mode cannot say the type, as with
-/// maps, the schema is sent without it or in words. What comes is checked here in any case.
+/// See [`Structured`] for answers that do not match. The schema is adapted to each provider: constraints that
+/// it does not support are moved to the description, and types that its strict mode cannot express, such as
+/// maps, are sent without strict mode or in words. The answer is always validated here.
 pub fn structured<T>(model: impl Runnable<Input = Prompt, Output = Message>) -> Structured<T>
 where
     T: DeserializeOwned + JsonSchema + Send + 'static,
@@ -46,9 +47,9 @@ where
     structured_as(model, name_of::<T>(), schema_of::<T>())
 }
 
-/// The schema of a type. Types within it stand where they are used, because not every provider follows references.
+/// The schema of a type, with nested types inlined, because not every provider supports references.
 ///
-/// What comes out says the same as what was generated, in words that more providers understand.
+/// It is rewritten to equivalent keywords that more providers support.
 pub(crate) fn schema_of<T: JsonSchema>() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         settings.inline_subschemas = true;
@@ -58,17 +59,17 @@ pub(crate) fn schema_of<T: JsonSchema>() -> Value {
     settings.into_generator().into_root_schema_for::<T>().to_value()
 }
 
-/// Says what one schema says in the words that most providers understand.
+/// Rewrites one schema to the keywords that most providers support.
 fn plain(schema: &mut Schema) {
     if schema.as_bool() == Some(true) {
-        // Where a schema has to be an object.
+        // Some providers require an object here.
         *schema = Schema::default();
     }
     let Some(object) = schema.as_object_mut() else { return };
     spread(object);
     let with_first = object.get("prefixItems").and_then(Value::as_array);
     if let Some(first) = with_first.filter(|_| !object.contains_key("items")) {
-        // Arrays without `items` are refused. These have no items but the first ones, so that nothing else is allowed.
+        // Arrays without `items` are rejected. A tuple has no other items, so this allows nothing more.
         let mut kinds: Vec<Value> = Vec::new();
         for kind in first {
             if !kinds.contains(kind) {
@@ -79,14 +80,15 @@ fn plain(schema: &mut Schema) {
         object.insert("items".to_owned(), items);
     }
     if object.contains_key("$ref") && object.keys().any(|keyword| !keyword.starts_with('$')) {
-        // Nothing may stand beside a reference.
+        // A reference must have no siblings.
         let reference = object.remove("$ref");
         object.insert("anyOf".to_owned(), json!([{ "$ref": reference }]));
     }
 }
 
-/// Puts the properties of an object into each of its alternatives, as with an enum that is flattened into a struct: beside alternatives
-/// properties are ignored by some providers, and by those that want objects closed they could not be said at all.
+/// Moves the properties of an object into each of its alternatives, as with an enum that is flattened into a
+/// struct. Some providers ignore properties beside alternatives, and those that require closed objects cannot
+/// express them.
 fn spread(object: &mut Map<String, Value>) {
     let lists: Vec<_> =
         ["oneOf", "anyOf", "allOf"].into_iter().filter(|name| object.contains_key(*name)).collect();
@@ -120,7 +122,7 @@ fn spread(object: &mut Map<String, Value>) {
     }
 }
 
-/// The name of a type as providers take it.
+/// The name of a type in the characters that providers accept.
 fn name_of<T: JsonSchema>() -> String {
     let name = T::schema_name();
     let plain = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' });
@@ -176,7 +178,7 @@ mod tests {
     enum Node {
         Leaf(f64),
         Neg {
-            /// What is negated.
+            /// The negated node.
             of: Box<Node>,
         },
     }
@@ -199,7 +201,7 @@ mod tests {
         assert!(flat.get("properties").is_none());
         let arguments = crate::tool_macro::parameters::<Flat>();
         assert_eq!((&arguments["type"], &arguments["oneOf"]), (&json!("object"), &flat["oneOf"]));
-        // A reference stands alone.
+        // A reference has no siblings.
         let nested = schema_of::<Tree>()["$defs"]["Node"].clone();
         assert_eq!(
             nested["oneOf"][1]["properties"]["Neg"]["properties"]["of"]["anyOf"],

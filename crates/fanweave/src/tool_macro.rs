@@ -1,4 +1,4 @@
-//! What `#[tool]` expands to.
+//! Functions and traits used by the expansion of `#[tool]`.
 
 use std::error::Error as StdError;
 
@@ -12,21 +12,21 @@ use crate::{Error, ErrorKind, Result};
 pub fn parameters<T: JsonSchema>() -> Value {
     let mut schema = crate::structured::schema_of::<T>();
     let Value::Object(fields) = &mut schema else { return schema };
-    // The tool says both itself.
+    // The tool has its own name and description.
     fields.remove("title");
     fields.remove("description");
-    // Providers look for it even where all alternatives say so.
+    // Providers require a type even if all alternatives have one.
     fields.entry("type").or_insert_with(|| "object".into());
     fields.entry("properties").or_insert_with(|| Value::Object(serde_json::Map::new()));
     schema
 }
 
-/// What a tool's function returned.
+/// The return value of a tool's function.
 pub struct Returned<T>(pub T);
 
-/// Of a function that can fail. Found before [`Plain`], which is there for a reference.
+/// For a function that can fail. Takes precedence over [`Plain`], which is implemented for a reference.
 pub trait Fallible<T, E> {
-    /// What the model gets to read.
+    /// Converts to the text for the model.
     fn said(self) -> Result<String>
     where
         T: Readable,
@@ -49,9 +49,9 @@ impl<T, E> Fallible<T, E> for Returned<std::result::Result<T, E>> {
     }
 }
 
-/// Of a function that cannot.
+/// For a function that cannot fail.
 pub trait Plain<T> {
-    /// What the model gets to read.
+    /// Converts to the text for the model.
     fn said(self) -> Result<String>
     where
         T: Readable;
@@ -66,23 +66,23 @@ impl<T> Plain<T> for &Returned<T> {
     }
 }
 
-/// A text as it is, and anything else as JSON.
+/// A string verbatim, and any other value as JSON.
 fn written(value: &impl Serialize) -> Result<String> {
-    // A JSON value holds no integers beyond 64 bits.
+    // Not by way of a JSON value, which cannot hold integers of more than 64 bits.
     let json = serde_json::to_string(value);
     match json.and_then(|json| if json.starts_with('"') { serde_json::from_str(&json) } else { Ok(json) }) {
         Ok(text) => Ok(text),
         Err(error) => {
-            let message = format!("the answer of the tool cannot be serialised: {error}");
+            let message = format!("the result of the tool cannot be serialised: {error}");
             Err(Error::new(ErrorKind::Step, message).with_source(error))
         }
     }
 }
 
-/// What a model can read.
+/// A type that a tool can return.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the answer of a tool",
-    label = "no model can read this",
+    message = "`{Self}` cannot be the result of a tool",
+    label = "not serialisable",
     note = "return a `String`, something that derives `serde::Serialize`, or a `Result` of those"
 )]
 pub trait Readable: Serialize {}
@@ -90,10 +90,10 @@ pub trait Readable: Serialize {}
 #[diagnostic::do_not_recommend]
 impl<T: Serialize> Readable for T {}
 
-/// What can be the error of a tool.
+/// A type that a tool can return as its error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be the error of a tool",
-    label = "this is no error",
+    label = "not an error type",
     note = "return a `fanweave::Result`, or a `Result` with a `String`, a boxed error or a type that implements \
             `std::error::Error`"
 )]
@@ -102,23 +102,23 @@ pub trait Reason: Into<Box<dyn StdError + Send + Sync>> {}
 #[diagnostic::do_not_recommend]
 impl<E: Into<Box<dyn StdError + Send + Sync>>> Reason for E {}
 
-/// What the method of a tool gives, before it is waited for.
+/// The future of a tool's method.
 #[diagnostic::on_unimplemented(
-    message = "the method `call` of a tool is async, and this one gives `{Self}`",
+    message = "the method `call` of a tool must be async, but this one returns `{Self}`",
     label = "the `call` of this tool is not async",
-    note = "write `async fn call`, or `#[fanweave::tool(blocking)]` where it blocks"
+    note = "write `async fn call`, or `#[fanweave::tool(blocking)]` if it blocks"
 )]
 pub trait Work: Future {}
 
 #[diagnostic::do_not_recommend]
 impl<F: Future> Work for F {}
 
-/// The work of a method `call`.
+/// Returns the future of a method `call`. The bound produces the error message.
 pub fn work<F: Work>(work: F) -> F {
     work
 }
 
-/// Stands in where a tool has no method `call` of its own, which would be found first.
+/// Provides a `call` for tools without their own, which would take precedence, to report an error.
 pub trait NoCall: Sized {
     /// Cannot be called.
     fn call(&self) -> std::future::Ready<()>
@@ -131,7 +131,7 @@ pub trait NoCall: Sized {
 
 impl<T> NoCall for T {}
 
-/// Is implemented for nothing.
+/// Implemented for no type.
 #[diagnostic::on_unimplemented(
     message = "the tool `{Self}` has no method `call`",
     label = "this tool cannot be called",
@@ -139,7 +139,7 @@ impl<T> NoCall for T {}
 )]
 pub trait Callable {}
 
-/// A boxed error as one.
+/// Makes a boxed error an error type.
 #[derive(Debug)]
 pub(crate) struct Said(pub(crate) Box<dyn StdError + Send + Sync>);
 

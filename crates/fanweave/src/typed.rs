@@ -1,24 +1,24 @@
-//! What `prompt!` expands to.
+//! Functions used by the expansion of `prompt!`.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{Chain, Error, ErrorKind, Prompt, Template, Vars, step};
 
-/// A value that is given to a template.
+/// Serialises a value for a template.
 pub fn value(value: &impl Serialize) -> Value {
     serde_json::to_value(value)
         .unwrap_or_else(|error| panic!("a value of a prompt cannot be serialised: {error}"))
 }
 
-/// A prompt of a template that has been checked against its variables.
+/// Renders a template that the macro has checked against its variables.
 pub fn filled<const N: usize>(template: &str, given: [(&str, Value); N]) -> Prompt {
     let vars: Vars = given.into_iter().collect();
     let text = Template::parse(template).and_then(|template| template.render(&vars));
     text.unwrap_or_else(|error| panic!("{error}")).into()
 }
 
-/// A chain that begins with a template that has been checked against the fields of `T`.
+/// A step that renders a template, which the macro has checked against the fields of `T`.
 pub fn typed<T: Serialize + Send + 'static>(template: &str) -> Chain<T, Prompt> {
     let template = Template::parse(template);
     step(move |fields: T, _| {

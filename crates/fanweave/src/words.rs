@@ -1,25 +1,26 @@
-//! Embeddings without a model: texts that share words lie close together.
+//! Embeddings without a model: texts that share words have similar vectors.
 
 use crate::{Context, Embedded, Embedder, Embeddings, Result, Usage};
 
-/// Numbers in a vector. Enough that few words share a place.
+/// Numbers in a vector. Large enough that few words share a position.
 const DIMENSIONS: usize = 512;
 
-/// Places of the vector that a word touches.
-const PLACES: usize = 4;
+/// Positions of the vector per word.
+const POSITIONS: usize = 4;
 
-/// Embeds texts by hashing their words, for tests and examples: no key, no network, the same vector for the same text on
-/// every machine.
+/// Embeds texts by hashing their words, for tests and examples: no key, no network, the same vector for the
+/// same text on every machine.
 ///
-/// It finds texts by the words that they share with a question, not by what they mean. Endings of English words are
-/// cut off, so that `tides` finds `tide`.
+/// Similarity depends on shared words, not on meaning. English endings are stripped, so that `tides` matches
+/// `tide`.
 ///
 /// ```
 /// use fanweave::words::HashEmbedder;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let vectors = HashEmbedder::embedder().embed(["the tides turn", "a turning tide", "bears sleep"]).await?.vectors;
+/// let texts = ["the tides turn", "a turning tide", "bears sleep"];
+/// let vectors = HashEmbedder::embedder().embed(texts).await?.vectors;
 /// let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
 /// assert!(dot(&vectors[0], &vectors[1]) > dot(&vectors[0], &vectors[2]));
 /// # Ok(())
@@ -29,10 +30,10 @@ const PLACES: usize = 4;
 pub struct HashEmbedder;
 
 impl HashEmbedder {
-    /// What it is called: `sim/words`.
+    /// Its name: `sim/words`.
     pub const NAME: &str = "sim/words";
 
-    /// A handle on it.
+    /// Returns it as an [`Embedder`].
     pub fn embedder() -> Embedder {
         Embedder::new(Self)
     }
@@ -49,7 +50,7 @@ impl Embeddings for HashEmbedder {
     }
 }
 
-/// Words that nearly every text has.
+/// Words that occur in nearly every text.
 const COMMON: [&str; 32] = [
     "a", "an", "and", "are", "as", "at", "be", "by", "did", "do", "does", "for", "from", "has", "how", "in",
     "is", "it", "its", "of", "on", "or", "that", "the", "to", "was", "what", "when", "which", "who", "with",
@@ -58,17 +59,17 @@ const COMMON: [&str; 32] = [
 
 fn vector(text: &str) -> Vec<f32> {
     let mut vector = vec![0.0f32; DIMENSIONS];
-    // Never all zeros: a text without words is like others without words.
+    // Never all zeros, so that texts without words are similar to each other.
     vector[0] = 1e-3;
     let words = text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     for word in words {
         let word = word.to_lowercase();
         let weight = if COMMON.contains(&&*word) { 0.05 } else { 1.0 };
         let mut state = u64::from(crc32fast::hash(stem(&word).as_bytes()));
-        for _ in 0..PLACES {
+        for _ in 0..POSITIONS {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let place = usize::try_from(state >> 33).unwrap_or_default() % DIMENSIONS;
-            vector[place] += if state >> 63 == 0 { weight } else { -weight };
+            let position = usize::try_from(state >> 33).unwrap_or_default() % DIMENSIONS;
+            vector[position] += if state >> 63 == 0 { weight } else { -weight };
         }
     }
     let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
@@ -76,7 +77,7 @@ fn vector(text: &str) -> Vec<f32> {
     vector
 }
 
-/// The word without the most common endings of English.
+/// The word without common English endings.
 fn stem(word: &str) -> &str {
     ["ing", "ed", "es", "s", "e"]
         .iter()

@@ -1,6 +1,6 @@
-//! What the compiler says about prompts, tools and calls that do not fit.
+//! Compiler messages for invalid prompts, tools and calls.
 
 #[test]
-fn what_does_not_fit_does_not_compile_and_the_message_names_what_is_wrong() {
+fn invalid_prompts_tools_and_calls_do_not_compile_and_the_message_names_the_error() {
     trybuild::TestCases::new().compile_fail("tests/compile_errors/*.rs");
 }

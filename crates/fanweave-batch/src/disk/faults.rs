@@ -1,22 +1,22 @@
-//! A disk that fails when a test wants it to.
+//! Fault injection: a disk that fails at a given step.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-/// What a failing disk does.
+/// Kind of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// No room is left, from this step on.
+    /// The disk is full from this step on.
     Full,
-    /// A write leaves half of its bytes behind. No room is left from then on, not even to take them away again.
+    /// A write stores half of its bytes. The disk is full from then on, even for truncating the file.
     Torn,
-    /// As [`Torn`](Self::Torn), for two steps: then there is room again.
+    /// Like [`Torn`](Self::Torn), but the disk has space again after two steps.
     Moment,
-    /// This one step fails.
+    /// Only this step fails.
     Io,
 }
 
-/// Which step of a run fails, and how.
+/// The step of a run that fails, and its failure.
 #[derive(Debug, Default)]
 pub(crate) struct Faults(Mutex<State>);
 
@@ -24,27 +24,27 @@ pub(crate) struct Faults(Mutex<State>);
 struct State {
     fault: Option<(u64, Fault)>,
     steps: u64,
-    /// What the failing step was to do.
+    /// Operation of the failing step.
     hit: Option<&'static str>,
 }
 
 impl Faults {
-    /// A disk whose step number `at` fails.
+    /// Makes step number `at` fail.
     pub(crate) fn at(at: u64, fault: Fault) -> Self {
         Self(Mutex::new(State { fault: Some((at, fault)), ..State::default() }))
     }
 
-    /// How many steps there were.
+    /// Number of steps so far.
     pub(crate) fn steps(&self) -> u64 {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).steps
     }
 
-    /// What the failing step was to do. `None` where it was never reached.
+    /// Operation of the failing step. `None` if the step was not reached.
     pub(crate) fn hit(&self) -> Option<&'static str> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).hit
     }
 
-    /// What happens at the next step.
+    /// Counts a step, and returns its failure, if any.
     fn next(&self, what: &'static str) -> Option<Fault> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let step = state.steps;
@@ -54,7 +54,7 @@ impl Faults {
             state.hit = Some(what);
             return Some(fault);
         }
-        // A torn write is over: what comes after it meets a full disk.
+        // After a torn write, the disk is full.
         let is_full = match fault {
             Fault::Io => false,
             Fault::Moment => step <= at + 2,
@@ -73,7 +73,7 @@ impl Faults {
     pub(super) fn take<'a>(&self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         match self.next("write") {
             None => Ok(bytes),
-            // The rest of it is another write, which finds no room.
+            // The caller writes the rest separately and finds the disk full.
             Some(Fault::Torn | Fault::Moment) if bytes.len() > 1 => Ok(&bytes[..bytes.len() / 2]),
             Some(fault) => Err(error(fault)),
         }

@@ -1,4 +1,4 @@
-//! Everything that this crate does to the disk, in one place, so that a test can make each step of it fail.
+//! All disk operations of this crate, so that a test can make each of them fail.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -17,19 +17,19 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    /// Opens a file to read it and to add to its end. It is created where it is missing.
+    /// Opens a file for reading and appending. Creates it if it is missing.
     pub(crate) fn open(&self, path: &Path) -> io::Result<DiskFile> {
         self.step("open")?;
         self.file(OpenOptions::new().read(true).append(true).create(true).open(path)?)
     }
 
-    /// Creates a file, or empties the one that is there.
+    /// Creates a file, or truncates an existing one.
     pub(crate) fn create(&self, path: &Path) -> io::Result<DiskFile> {
         self.step("create")?;
         self.file(File::create(path)?)
     }
 
-    /// A file without a name, which is gone once it is closed.
+    /// Creates a file without a name, which is deleted when it is closed.
     pub(crate) fn temporary(&self) -> io::Result<DiskFile> {
         self.step("create")?;
         self.file(tempfile::tempfile()?)
@@ -40,37 +40,37 @@ impl Disk {
         std::fs::rename(from, to)
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "ends what may have failed before")]
+    #[expect(clippy::unnecessary_wraps, reason = "callers chain it with calls that fail")]
     fn file(&self, file: File) -> io::Result<DiskFile> {
         Ok(DiskFile { file, disk: self.clone() })
     }
 
-    /// Called before every step: a test may have it fail.
+    /// Called before every operation; a test can make it fail.
     #[cfg(test)]
     fn step(&self, what: &'static str) -> io::Result<()> {
         self.faults.as_ref().map_or(Ok(()), |faults| faults.step(what))
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test can have a step fail")]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests can make a step fail")]
     fn step(&self, _what: &'static str) -> io::Result<()> {
         Ok(())
     }
 
-    /// As many of `bytes` as the disk takes. Less than all of them, before an error, is a torn write.
+    /// Prefix of `bytes` that the disk accepts. Less than all of them, followed by an error, is a torn write.
     #[cfg(test)]
     fn take<'a>(&self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         self.faults.as_ref().map_or(Ok(bytes), |faults| faults.take(bytes))
     }
 
     #[cfg(not(test))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "a test can have a write fail")]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests can make a write fail")]
     fn take<'a>(&self, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         Ok(bytes)
     }
 }
 
-/// A file on the disk. Writes go to the system at once.
+/// A file on the disk. Writes are not buffered.
 #[derive(Debug)]
 pub(crate) struct DiskFile {
     file: File,
@@ -86,7 +86,7 @@ impl DiskFile {
         self.file.unlock()
     }
 
-    /// Another handle on the same file.
+    /// Another handle to the same file.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { file: self.file.try_clone()?, disk: self.disk.clone() })
     }
@@ -96,30 +96,30 @@ impl DiskFile {
         self.file.set_len(length)
     }
 
-    /// Where the file ends.
+    /// Offset of the end of the file.
     pub(crate) fn end(&mut self) -> io::Result<u64> {
         self.file.seek(SeekFrom::End(0))
     }
 
-    /// Waits until the disk has the bytes of the file.
+    /// Syncs the contents of the file to the disk.
     pub(crate) fn sync_data(&self) -> io::Result<()> {
         self.disk.step("sync")?;
         self.file.sync_data()
     }
 
-    /// Waits until the disk has the file.
+    /// Syncs the file, including its metadata, to the disk.
     pub(crate) fn sync_all(&self) -> io::Result<()> {
         self.disk.step("sync")?;
         self.file.sync_all()
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` from `offset`.
     #[cfg(unix)]
     pub(crate) fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, offset)
     }
 
-    /// Fills `buffer` from `offset` on.
+    /// Fills `buffer` from `offset`.
     #[cfg(windows)]
     pub(crate) fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
         while !buffer.is_empty() {

@@ -1,4 +1,4 @@
-//! A disk that fails at every step that a run takes: a clear error each time, and nothing that was finished is lost.
+//! A disk that fails at each step of a run: every failure is a clear error, and no finished row is lost.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::{BatchJob, ErrorKind, Output, Render, Settings, Source, Summary};
 const ROWS: usize = 12;
 const CONCURRENCY: usize = 3;
 
-/// A folder with rows in it, and a chain that counts how often it is called.
+/// A directory with rows, and a chain that counts its calls.
 struct TempRun {
     folder: tempfile::TempDir,
     calls: Arc<AtomicUsize>,
@@ -48,7 +48,7 @@ impl TempRun {
         let job = BatchJob::new(source, Render::default(), self.chain(), output)
             .settings(Settings { concurrency, ..Settings::default() })
             .disk(disk);
-        // Paused time: rows take none.
+        // With paused time, rows take no time.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(job.run())
     }
@@ -79,27 +79,27 @@ fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
     let mut met = std::collections::BTreeSet::new();
     for fault in [Fault::Full, Fault::Torn, Fault::Io] {
         for at in 0..counted.steps() {
-            let place = TempRun::new();
+            let dir = TempRun::new();
             let (disk, faults) = failing(at, fault);
-            let ended = place.run(Output::File(place.output()), disk);
-            // How many times the journal is synced depends on the clock: the last steps may not be reached.
+            let ended = dir.run(Output::File(dir.output()), disk);
+            // The number of journal syncs depends on the clock, so the last steps may not be reached.
             let Some(what) = faults.hit() else { continue };
             met.insert(what);
             let case = format!("{fault:?} at step {at}, a {what}");
             let error = ended.expect_err(&case);
             assert_eq!(error.kind(), ErrorKind::Io, "{case}: {error}");
-            let said = error.to_string();
-            assert!(said.contains("cannot ") && said.contains("out.jsonl"), "{case}: {said}");
-            let full = said.contains("the disk is full; make room and run the same command again");
-            assert_eq!(full, fault != Fault::Io, "{case}: {said}");
-            assert!(!place.output().exists(), "{case}: the output appears whole or not at all");
+            let message = error.to_string();
+            assert!(message.contains("cannot ") && message.contains("out.jsonl"), "{case}: {message}");
+            let full = message.contains("the disk is full; free some space, then rerun the same command");
+            assert_eq!(full, fault != Fault::Io, "{case}: {message}");
+            assert!(!dir.output().exists(), "{case}: there is no incomplete output");
 
-            let journalled = journalled(&place.folder.path().join("out.jsonl.journal"));
-            let summary = place.run(Output::File(place.output()), Disk::default());
+            let journalled = journalled(&dir.folder.path().join("out.jsonl.journal"));
+            let summary = dir.run(Output::File(dir.output()), Disk::default());
             let summary = summary.unwrap_or_else(|error| panic!("{case}: {error}"));
             assert_eq!(summary.resumed, journalled, "{case}");
-            assert_eq!(rows(&place.output()), expected, "{case}");
-            let calls = place.calls.load(Ordering::SeqCst);
+            assert_eq!(rows(&dir.output()), expected, "{case}");
+            let calls = dir.calls.load(Ordering::SeqCst);
             assert!(calls <= ROWS + CONCURRENCY, "{case}: {calls} calls");
         }
     }
@@ -109,7 +109,7 @@ fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
     );
 }
 
-/// Whole lines of a journal that are rows.
+/// Number of complete row lines in a journal.
 fn journalled(path: &Path) -> u64 {
     let bytes = std::fs::read(path).unwrap_or_default();
     let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
@@ -119,9 +119,9 @@ fn journalled(path: &Path) -> u64 {
 #[test]
 fn a_full_disk_under_a_temporary_journal_is_an_error_too() {
     for at in 0..ROWS as u64 {
-        let place = TempRun::new();
+        let dir = TempRun::new();
         let (disk, faults) = failing(at, Fault::Torn);
-        let error = place.run(Output::Writer(Box::new(std::io::sink())), disk).unwrap_err();
+        let error = dir.run(Output::Writer(Box::new(std::io::sink())), disk).unwrap_err();
         assert!(faults.hit().is_some());
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("the disk is full"), "{error}");

@@ -1,4 +1,5 @@
-//! The first line of a journal: which run it belongs to. Where its input has changed, there is another one further on.
+//! Manifest: the first line of a journal, which identifies its run. If the input changes, another manifest
+//! follows later.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,23 +11,24 @@ use crate::key::Key;
 
 /// The version of the journal's format that this crate writes and reads.
 ///
-/// 2: rows are known by what they ask in canonical form; in 1 it was by the bytes of their lines.
+/// Version 2 identifies rows by their request in canonical form; version 1 used the bytes of their lines.
 pub(super) const VERSION: u32 = 2;
-/// Most bytes of a value that a message shows.
-const SHOWN: usize = 80;
+/// Maximum length in bytes of a value in a message.
+const MAX_SHOWN_BYTES: usize = 80;
 
-/// Which run a journal belongs to.
+/// Identity of the run that a journal belongs to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Manifest {
     /// Version of the format.
     journal: u32,
-    /// Version of fanweave that began it. For people: another one may go on.
+    /// Version of fanweave that created the journal. Informational: another version may resume it.
     fanweave: String,
-    /// Everything that changes what rows are answered, by name.
+    /// Everything that changes the answers to rows, by name.
     fingerprint: BTreeMap<String, String>,
     /// Hash of the input file. `None` for standard input, which cannot be read twice.
     input: Option<Key>,
-    /// Where the input file was, for whoever looks at the run later. A file that moves stays the same input.
+    /// Path of the input file, for tools that read the run later. A file that was moved is still the same
+    /// input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     input_path: Option<PathBuf>,
 }
@@ -37,15 +39,15 @@ impl Manifest {
         Self { journal: VERSION, fanweave, fingerprint, input, input_path: None }
     }
 
-    /// The same, which says where its input file is.
+    /// Adds the path of the input file.
     pub(crate) fn of_file(self, path: Option<&Path>) -> Self {
-        // A path that is no text cannot be written down.
+        // A path that is not valid UTF-8 cannot be stored.
         let path =
             path.and_then(|path| std::path::absolute(path).ok()).filter(|path| path.to_str().is_some());
         Self { input_path: path, ..self }
     }
 
-    /// Where its input was, and what that is known by.
+    /// Path and hash of the input file.
     pub(crate) fn origin(self) -> Option<(PathBuf, Key)> {
         self.input_path.zip(self.input)
     }
@@ -58,12 +60,12 @@ impl Manifest {
         self.journal == VERSION
     }
 
-    /// Who wrote it, for people.
+    /// Description of the program that wrote it, for messages.
     pub(super) fn writer(&self) -> String {
         format!("fanweave {} (journal format {})", self.fanweave, self.journal)
     }
 
-    /// What is different in `now`, each as the end of a sentence.
+    /// Differences to `now`, each as the end of a sentence.
     pub(super) fn differences(&self, now: &Manifest, changed_input: bool) -> Vec<String> {
         let names = self.fingerprint.keys().chain(now.fingerprint.keys());
         let mut names: Vec<_> = names.collect();
@@ -72,21 +74,21 @@ impl Manifest {
         let mut all: Vec<_> = names.into_iter().filter_map(|name| self.difference(now, name)).collect();
         if !changed_input && self.has_other_input(now) {
             all.push(match (self.input, now.input) {
-                (Some(_), None) => "the input was a file, now it is standard input".to_owned(),
-                (None, _) => "the input was standard input, now it is a file".to_owned(),
-                _ => "the input file has changed since".to_owned(),
+                (Some(_), None) => "the input was a file and is now standard input".to_owned(),
+                (None, _) => "the input was standard input and is now a file".to_owned(),
+                _ => "the input file has changed".to_owned(),
             });
         }
         all
     }
 
     fn difference(&self, now: &Manifest, name: &str) -> Option<String> {
-        let show = |value: &String| format!("`{}`", excerpt(value, SHOWN));
+        let show = |value: &String| format!("`{}`", excerpt(value, MAX_SHOWN_BYTES));
         match (self.fingerprint.get(name), now.fingerprint.get(name)) {
             (Some(was), Some(is)) if was == is => None,
             (Some(was), Some(is)) => Some(format!("{name} was {}, now {}", show(was), show(is))),
-            (Some(was), None) => Some(format!("{name} was {}, now nothing", show(was))),
-            (None, Some(is)) => Some(format!("{name} was nothing, now {}", show(is))),
+            (Some(was), None) => Some(format!("{name} was {}, now unset", show(was))),
+            (None, Some(is)) => Some(format!("{name} was unset, now {}", show(is))),
             (None, None) => None,
         }
     }

@@ -1,8 +1,8 @@
-//! What is finished, on disk: one line for each row, written before anybody hears of its result.
+//! The journal: finished rows on disk, one line each, written before the result is reported.
 //!
-//! The journal is what makes a killed run resume without paying for a call twice. It has one owner, the
-//! recorder; a lock keeps other processes out. A line is one `write` without a buffer in between, so killing
-//! the process loses none; the disk is asked to keep up within 64 rows or a quarter of a second.
+//! The journal lets a killed run resume without paying for a call twice. It has one owner, the recorder; a
+//! lock excludes other processes. Each line is a single unbuffered `write`, so killing the process loses no
+//! line. The file is synced within 64 rows or 250 ms.
 
 mod manifest;
 mod record;
@@ -26,30 +26,30 @@ pub(crate) use record::{Failure, Outcome, Part, PartState, Record};
 use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
 use crate::{Error, ErrorKind, Result};
-use record::Kind;
+use record::LineKind;
 use sync::Syncer;
 
-/// Where in the journal a row's line is, and how the row ended. 16 bytes, also as an `Option`.
+/// Location of a row's line in the journal, and whether the row succeeded. 16 bytes, also as an `Option`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Location {
     offset: u64,
     length: NonZeroU32,
-    /// Whether the row has an answer.
+    /// Set when the row has an answer.
     pub(crate) ok: bool,
 }
 
-/// What an earlier run left.
+/// Results of previous runs.
 #[derive(Debug, Default)]
 pub(crate) struct PreviousRun {
-    /// The rows that are finished.
+    /// Finished rows.
     pub(crate) done: HashMap<Key, Location>,
-    /// US dollars that all of its calls cost, as far as that is known. Calls that failed and were repeated count.
+    /// Cost of all its calls in US dollars, as far as known. Includes failed calls that were retried.
     pub(crate) spent_usd: f64,
-    /// Answers whose cost is unknown.
+    /// Number of answers whose cost is unknown.
     pub(crate) unpriced: u64,
-    /// What became of parts that were submitted to a provider's batch API.
+    /// State of the parts that were submitted to a provider's batch API.
     pub(crate) parts: Vec<Part>,
-    /// What was not as it should be, each a sentence.
+    /// Problems found while reading, one sentence each.
     pub(crate) notes: Vec<String>,
 }
 
@@ -58,15 +58,15 @@ pub(crate) struct Journal {
     path: PathBuf,
     file: DiskFile,
     length: u64,
-    /// Whether half a line lies behind its end, which could not be taken away.
+    /// Set when a torn line at the end could not be truncated.
     torn: bool,
     line: Vec<u8>,
-    /// `None` for a journal that ends with the run.
+    /// `None` for a temporary journal.
     sync: Option<Syncer>,
 }
 
 impl Journal {
-    /// Opens or begins the journal of a run. Where `fresh`, whatever is in it is forgotten.
+    /// Opens or creates the journal of a run. With `fresh`, its contents are discarded.
     pub(crate) fn open(
         disk: &Disk,
         path: &Path,
@@ -79,7 +79,7 @@ impl Journal {
         file.try_lock().map_err(|e| match e {
             TryLockError::WouldBlock => Error::new(
                 ErrorKind::Locked,
-                format!("{}: another process is writing this journal; wait for it to end", path.display()),
+                format!("{}: another process is using this journal; wait until it ends", path.display()),
             ),
             TryLockError::Error(e) => Error::io("lock the journal", path, e),
         })?;
@@ -87,25 +87,25 @@ impl Journal {
             let mut start = Vec::new();
             let opening = (&file).take(record::OPENING.len() as u64).read_to_end(&mut start);
             opening.map_err(failed("read the journal"))?;
-            // Somebody else's file of that name is not forgotten.
+            // Never empty a file that is not a journal.
             if !is_beginning(&start) {
                 return Err(not_a_journal(path));
             }
             file.set_len(0).map_err(failed("empty the journal"))?;
         }
-        let (before, left) = recover(&mut file, path, now, changed_input)?;
+        let (before, previous) = recover(&mut file, path, now, changed_input)?;
         let length = file.end().map_err(failed("read the journal"))?;
         let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;
         let mut journal = Self::new(path.to_owned(), file, length, Some(sync));
-        // An input that has changed is the journal's from here on.
+        // A changed input is recorded as the journal's input from here on.
         if before.is_none_or(|before| before.has_other_input(now)) {
-            record::encode(Kind::Manifest, now, &mut journal.line);
+            record::encode(LineKind::Manifest, now, &mut journal.line);
             journal.write()?;
         }
-        Ok((journal, left))
+        Ok((journal, previous))
     }
 
-    /// A journal for this run alone: it holds results until their turn comes, and ends with the run.
+    /// Creates a journal for this run only. It holds results until they can be written in order.
     pub(crate) fn temporary(disk: &Disk) -> Result<Self> {
         let folder = std::env::temp_dir();
         let file = disk.temporary().map_err(|e| Error::io("create a temporary file", &folder, e))?;
@@ -116,12 +116,12 @@ impl Journal {
         Self { path, file, length, torn: false, line: Vec::new(), sync }
     }
 
-    /// Writes a row down. Whoever is told its place may tell others of its result.
+    /// Appends a row. The result may be reported once this has returned its location.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], after which all lines before are as they were.
+    /// [`ErrorKind::Io`]; all previous lines are then intact.
     pub(crate) fn append(&mut self, record: &Record) -> Result<Location> {
-        record::encode(Kind::Row, record, &mut self.line);
+        record::encode(LineKind::Row, record, &mut self.line);
         let length = u32::try_from(self.line.len()).ok().and_then(NonZeroU32::new);
         let length = length.ok_or_else(|| {
             let message = format!("the result of line {} is longer than 4 GiB", record.line);
@@ -135,24 +135,24 @@ impl Journal {
         Ok(location)
     }
 
-    /// Writes down what became of a part, and waits until the disk has it: what is submitted is paid for.
+    /// Appends the state of a part and syncs it to the disk, because submitted requests are billed.
     ///
     /// # Errors
-    /// As [`append`](Self::append).
+    /// Like [`append`](Self::append).
     pub(crate) fn note(&mut self, part: &Part) -> Result<()> {
-        record::encode(Kind::Part, part, &mut self.line);
+        record::encode(LineKind::Part, part, &mut self.line);
         self.write()?;
         self.file.sync_data().map_err(|e| Error::io("sync the journal", &self.path, e))
     }
 
     fn write(&mut self) -> Result<()> {
         let written = match self.torn {
-            // Nothing may stand behind half a line: it would be read as the rest of it.
+            // Nothing may follow a torn line: it would be read as the rest of that line.
             true => self.file.set_len(self.length).inspect(|()| self.torn = false),
             false => Ok(()),
         };
         if let Err(e) = written.and_then(|()| self.file.write_all(&self.line)) {
-            // The next open cuts a torn line off as well.
+            // If this fails, the next open truncates the torn line.
             self.torn = self.file.set_len(self.length).is_err();
             return Err(Error::io("write the journal", &self.path, e).adding("rows finished so far are kept"));
         }
@@ -160,23 +160,23 @@ impl Journal {
         Ok(())
     }
 
-    /// The row at a place that this journal named.
+    /// Reads the row at a location that this journal returned.
     ///
     /// # Errors
-    /// [`ErrorKind::Io`], and [`ErrorKind::Journal`] where somebody changed the file meanwhile.
+    /// [`ErrorKind::Io`], or [`ErrorKind::Journal`] if the file was modified by another process.
     pub(crate) fn read(&self, location: Location) -> Result<Record> {
         let mut line = vec![0; location.length.get() as usize];
         self.file
             .read_exact_at(&mut line, location.offset)
             .map_err(|e| Error::io("read back from the journal", &self.path, e))?;
-        let record = record::decode(Kind::Row, &line).and_then(record::parse);
+        let record = record::decode(LineKind::Row, &line).and_then(record::parse);
         record.ok_or_else(|| {
-            let message = format!("{}: the journal was changed by somebody else", self.path.display());
+            let message = format!("{}: the journal was modified by another process", self.path.display());
             Error::new(ErrorKind::Journal, message)
         })
     }
 
-    /// Waits until the disk has everything.
+    /// Syncs everything to the disk.
     ///
     /// # Errors
     /// [`ErrorKind::Io`].
@@ -186,42 +186,44 @@ impl Journal {
     }
 }
 
-/// Whether a file that begins with these bytes may be a journal, as far as they go.
+/// Returns true if these bytes can be the beginning of a journal.
 pub(crate) fn is_beginning(bytes: &[u8]) -> bool {
     bytes.iter().zip(record::OPENING).all(|(a, b)| a == b)
 }
 
-/// Whether a line is the first one of a journal.
+/// Returns true if a line is the first line of a journal.
 pub(crate) fn is_manifest(line: &[u8]) -> bool {
-    record::decode(Kind::Manifest, line).is_some()
+    record::decode(LineKind::Manifest, line).is_some()
 }
 
-/// The manifest of a line. `None` where it holds none that can be read.
+/// Manifest of a line. `None` if the line is not a readable manifest.
 pub(crate) fn manifest(line: &[u8]) -> Option<Manifest> {
-    serde_json::from_slice(record::decode(Kind::Manifest, line)?).ok()
+    serde_json::from_slice(record::decode(LineKind::Manifest, line)?).ok()
 }
 
-/// Whether a line is as it was written.
+/// Returns true if the checksum of a line is correct.
 pub(crate) fn is_sound(line: &[u8]) -> bool {
-    [Kind::Manifest, Kind::Row, Kind::Part].into_iter().any(|kind| record::decode(kind, line).is_some())
+    [LineKind::Manifest, LineKind::Row, LineKind::Part]
+        .into_iter()
+        .any(|kind| record::decode(kind, line).is_some())
 }
 
-/// The row of a line. `None` where it holds none.
+/// Row of a line. `None` if the line is not a row.
 pub(crate) fn row(line: &[u8]) -> Option<Record> {
-    record::parse(record::decode(Kind::Row, line)?)
+    record::parse(record::decode(LineKind::Row, line)?)
 }
 
 impl Drop for Journal {
     fn drop(&mut self) {
-        // Closing the file would do, but not while the thread that syncs it, or a process that somebody is just
-        // starting, has a copy of it: whoever comes next would find the journal locked.
+        // Closing the file would unlock it, but not while the sync thread or a child process that is just
+        // being spawned has a duplicate of the handle: the next process would find the journal locked.
         self.sync = None;
         let _ = self.file.unlock();
     }
 }
 
-/// Reads which run the journal belongs to and what that left, and cuts off a line that it did not finish. Nothing where it
-/// has not begun.
+/// Reads the manifest and the results of previous runs, and truncates an incomplete last line. Returns no
+/// manifest for a new journal.
 fn recover(
     file: &mut DiskFile,
     path: &Path,
@@ -231,20 +233,20 @@ fn recover(
     let failed = |e| Error::io("read the journal", path, e);
     let mut reader = BufReader::with_capacity(1 << 16, &*file);
     let mut line = Vec::new();
-    // Somebody else's file may be one line without an end: its beginning tells whose it is.
+    // A file that is not a journal may be one endless line, so check its beginning first.
     reader.by_ref().take(record::OPENING.len() as u64).read_to_end(&mut line).map_err(failed)?;
     if !is_beginning(&line) {
         return Err(not_a_journal(path));
     }
     reader.read_until(b'\n', &mut line).map_err(failed)?;
     if line.last() != Some(&b'\n') {
-        // Nothing, or the first line torn: a run that was killed before it had asked anything.
+        // The file is empty or its first line is torn: a run that was killed before its first call.
         file.set_len(0).map_err(failed)?;
         return Ok((None, PreviousRun::default()));
     }
     let mut manifest = first_manifest(&line, path)?;
 
-    let mut left = PreviousRun::default();
+    let mut previous = PreviousRun::default();
     let mut offset = line.len() as u64;
     for number in 2_u64.. {
         line.clear();
@@ -254,14 +256,14 @@ fn recover(
         }
         match read_row(&line, offset) {
             Some((key, location, cost)) => {
-                left.spent_usd += cost.unwrap_or_default();
-                left.unpriced += u64::from(cost.is_none());
-                left.done.insert(key, location);
+                previous.spent_usd += cost.unwrap_or_default();
+                previous.unpriced += u64::from(cost.is_none());
+                previous.done.insert(key, location);
             }
-            None if let Some(part) = read_part(&line) => left.parts.push(part),
+            None if let Some(part) = read_part(&line) => previous.parts.push(part),
             None if let Some(changed) = self::manifest(&line) => manifest = changed,
-            None => left.notes.push(format!(
-                "{} line {number} is damaged and was left out; its row runs again",
+            None => previous.notes.push(format!(
+                "{} line {number} is corrupt and was skipped; its row will be rerun",
                 path.display()
             )),
         }
@@ -271,15 +273,15 @@ fn recover(
     if !line.is_empty() {
         file.set_len(offset).map_err(failed)?;
     }
-    Ok((Some(manifest), left))
+    Ok((Some(manifest), previous))
 }
 
 fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
     let shown = path.display();
-    let Some(body) = record::decode(Kind::Manifest, line) else {
+    let Some(body) = record::decode(LineKind::Manifest, line) else {
         let message = format!(
-            "{shown}: the first line is damaged, and nothing else says which run this journal belongs to; \
-             start over with --fresh, or write to another file"
+            "{shown}: the first line is corrupt, so the run that this journal belongs to is unknown; \
+             start over with --fresh, or choose another output"
         );
         return Err(Error::new(ErrorKind::Journal, message));
     };
@@ -303,29 +305,29 @@ fn belongs_to(manifest: &Manifest, path: &Path, now: &Manifest, changed_input: b
         return Ok(());
     }
     let only_input = manifest.differences(now, true).is_empty();
-    let go_on = if only_input {
-        "go on with --resume-changed (rows that are still in it keep their answers), "
+    let resume = if only_input {
+        "resume with --resume-changed (rows still in the input keep their answers), "
     } else {
         ""
     };
     let message = format!(
-        "{shown} belongs to another run: {}; {go_on}start over with --fresh (its answers are then lost), \
-         or write to another file",
+        "{shown} belongs to another run: {}; {resume}start over with --fresh (discards its answers), \
+         or choose another output",
         differences.join("; ")
     );
     Err(Error::new(ErrorKind::Mismatch, message))
 }
 
 fn not_a_journal(path: &Path) -> Error {
-    let message = format!("{}: this file is no journal of fanweave; move it away", path.display());
+    let message = format!("{}: not a fanweave journal; move it or choose another output", path.display());
     Error::new(ErrorKind::Journal, message)
 }
 
 fn read_part(line: &[u8]) -> Option<Part> {
-    serde_json::from_slice(record::decode(Kind::Part, line)?).ok()
+    serde_json::from_slice(record::decode(LineKind::Part, line)?).ok()
 }
 
-/// What resuming needs to know of a row: of its cost nothing where it has called something, and nobody knows the price.
+/// Reads what resuming needs of a row. The cost is `None` if the row was called and its price is unknown.
 fn read_row(line: &[u8], offset: u64) -> Option<(Key, Location, Option<f64>)> {
     #[derive(Deserialize)]
     struct Row {
@@ -334,20 +336,20 @@ fn read_row(line: &[u8], offset: u64) -> Option<(Key, Location, Option<f64>)> {
         cost_usd: Option<f64>,
         #[serde(default)]
         maybe_billed_usd: f64,
-        /// A row that got another one's answer has none.
+        /// A follower, which has another row's answer, has no time.
         #[serde(default)]
         time: Option<IgnoredAny>,
-        result: Ended,
+        result: RowStatus,
     }
     #[derive(Deserialize)]
     #[serde(rename_all = "snake_case")]
-    enum Ended {
+    enum RowStatus {
         Answer(IgnoredAny),
         Error(IgnoredAny),
     }
-    let row: Row = serde_json::from_slice(record::decode(Kind::Row, line)?).ok()?;
+    let row: Row = serde_json::from_slice(record::decode(LineKind::Row, line)?).ok()?;
     let length = NonZeroU32::new(u32::try_from(line.len()).ok()?)?;
-    let ok = matches!(row.result, Ended::Answer(_));
+    let ok = matches!(row.result, RowStatus::Answer(_));
     let is_unknown = ok && row.time.is_some();
     let cost = row.cost_usd.or((!is_unknown).then_some(0.0)).map(|cost| cost + row.maybe_billed_usd);
     Some((row.key, Location { offset, length, ok }, cost))

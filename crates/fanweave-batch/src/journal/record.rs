@@ -1,7 +1,7 @@
-//! The lines of a journal: JSON with a checksum in front.
+//! Lines of a journal: JSON that starts with a checksum.
 //!
-//! `{"crc":"1b2c3d4e","row":{..}}`: the checksum is that of the value behind it, byte for byte, and stands at a
-//! fixed place, so that a line can be checked before anything is parsed.
+//! Format: `{"crc":"1b2c3d4e","row":{..}}`. The checksum covers the bytes of the value after it. It is at a
+//! fixed offset, so that a line can be verified before it is parsed.
 
 use std::collections::BTreeMap;
 
@@ -21,21 +21,21 @@ pub(crate) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<String>,
     pub(crate) latency_ms: u64,
-    /// US dollars that its calls cost, where their prices are known.
+    /// Cost of its calls in US dollars, if their prices are known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) cost_usd: Option<f64>,
-    /// US dollars for the input of its requests whose answers did not arrive whole: the provider may bill them. Not part of
-    /// `cost_usd`.
+    /// Cost in US dollars of the input of requests whose responses were incomplete: the provider may bill
+    /// them. Not part of `cost_usd`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) maybe_billed_usd: Option<f64>,
-    /// When its calls happened. `None` in journals of earlier versions.
+    /// Timeline of its calls. `None` in journals of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) time: Option<Timeline>,
     pub(crate) result: Outcome,
 }
 
 impl Record {
-    /// Has the row be on another line of the input, also in what is said of a row that could not be read.
+    /// Moves the row to another line of the input, also in the error message of an unreadable row.
     pub(crate) fn move_to(&mut self, line: u64) {
         if let Outcome::Error(failure) = &mut self.result
             && failure.kind == fanweave_core::ErrorKind::Input.as_str()
@@ -47,7 +47,7 @@ impl Record {
     }
 }
 
-/// How a row ended.
+/// Result of a row.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
@@ -56,7 +56,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    /// Forgets what it took to come by it: another row's effort.
+    /// Clears usage and attempts, for a follower that shares another row's result.
     pub(crate) fn without_effort(&mut self) {
         match self {
             Outcome::Answer(answer) => {
@@ -72,13 +72,13 @@ impl Outcome {
     }
 }
 
-/// Why a row failed: what is left of an error once it is written down.
+/// Error of a failed row, in the form that is journalled.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Failure {
     pub(crate) kind: String,
     pub(crate) message: String,
-    /// Names of the steps around it, outermost first.
+    /// Names of the enclosing steps, outermost first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) step: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ pub(crate) struct Failure {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) request_id: Option<String>,
     pub(crate) attempts: u32,
-    /// The beginning of the provider's body.
+    /// Beginning of the provider's response body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) body: Option<String>,
 }
@@ -109,83 +109,84 @@ impl From<&fanweave_core::Error> for Failure {
     }
 }
 
-/// What became of one part of a run through a provider's batch API.
+/// One part of a run through a provider's batch API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Part {
-    /// Names the part, here and with the provider.
+    /// Name of the part, here and at the provider.
     pub(crate) tag: String,
     #[serde(flatten)]
     pub(crate) state: PartState,
 }
 
-/// How far a part is.
+/// Progress of a part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum PartState {
-    /// It is about to be submitted with these rows.
+    /// About to be submitted with these rows.
     Intended { keys: Vec<Key> },
-    /// The provider has it under this id.
+    /// Submitted; the provider's id of its batch.
     Submitted { batch: String },
-    /// It never arrived, or the provider took none of it.
+    /// It did not arrive, or the provider rejected all of it.
     Dropped,
-    /// All of its rows have their results.
+    /// All of its rows have results.
     Collected,
 }
 
-/// What a line holds.
+/// Kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum LineKind {
     Manifest,
     Row,
     Part,
 }
 
-impl Kind {
+impl LineKind {
     fn opening(self) -> &'static [u8] {
         match self {
-            Kind::Manifest => br#"","manifest":"#,
-            Kind::Row => br#"","row":"#,
-            Kind::Part => br#"","part":"#,
+            LineKind::Manifest => br#"","manifest":"#,
+            LineKind::Row => br#"","row":"#,
+            LineKind::Part => br#"","part":"#,
         }
     }
 }
 
-/// What every line begins with; then come eight digits of the checksum.
+/// Beginning of every line; the eight hex digits of the checksum follow.
 pub(super) const OPENING: &[u8] = br#"{"crc":""#;
 const DIGITS: usize = 8;
 
-/// Replaces what is in `buffer` by the line of `value`, newline included.
-pub(super) fn encode(kind: Kind, value: &impl Serialize, buffer: &mut Vec<u8>) {
+/// Replaces the contents of `buffer` with the line of `value`, including the newline.
+pub(super) fn encode(kind: LineKind, value: &impl Serialize, buffer: &mut Vec<u8>) {
     buffer.clear();
     buffer.extend_from_slice(OPENING);
     buffer.extend_from_slice(&[b'0'; DIGITS]);
     buffer.extend_from_slice(kind.opening());
     let body = buffer.len();
     serde_json::to_writer(&mut *buffer, value)
-        .expect("records have string keys, and a Vec takes every write");
+        .expect("records have string keys, and writing to a Vec cannot fail");
     let crc = format!("{:08x}", crc32fast::hash(&buffer[body..]));
     buffer[OPENING.len()..OPENING.len() + DIGITS].copy_from_slice(crc.as_bytes());
     buffer.extend_from_slice(b"}\n");
 }
 
-/// The value of a line, still as JSON. `None` where the line is not as it was written.
-pub(super) fn decode(kind: Kind, line: &[u8]) -> Option<&[u8]> {
+/// JSON value of a line. `None` if the checksum is wrong.
+pub(super) fn decode(kind: LineKind, line: &[u8]) -> Option<&[u8]> {
     let (crc, rest) = line.strip_prefix(OPENING)?.split_at_checked(DIGITS)?;
     let body = rest.strip_prefix(kind.opening())?.trim_ascii_end().strip_suffix(b"}")?;
     let crc = u32::from_str_radix(str::from_utf8(crc).ok()?, 16).ok()?;
     (crc32fast::hash(body) == crc).then_some(body)
 }
 
-/// The record that [`decode`] gave.
+/// Parses the value returned by [`decode`].
 pub(super) fn parse(body: &[u8]) -> Option<Record> {
     serde_json::from_slice(body).ok().or_else(|| parse_deep(body))
 }
 
-/// Some fields of an object, still as JSON.
+/// Some fields of an object, as raw JSON.
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
-/// A record whose answer is nested nearly as deeply as the parser goes, so that around it there are too many levels. Slow,
-/// and rare: a model can be made to answer that, and it must not end the run.
+/// Parses a record whose answer is nested almost as deeply as the parser allows, so that the record around it
+/// exceeds the limit. Slow and rare: a model can be prompted to answer like this, and it must not end the
+/// run.
 fn parse_deep(body: &[u8]) -> Option<Record> {
     let mut record: Fields<'_> = serde_json::from_slice(body).ok()?;
     let mut result: Fields<'_> = serde_json::from_str(record.get("result")?.get()).ok()?;
@@ -223,22 +224,22 @@ mod tests {
     #[test]
     fn a_record_survives_its_line() {
         let mut line = Vec::new();
-        encode(Kind::Row, &record(), &mut line);
+        encode(LineKind::Row, &record(), &mut line);
         assert!(line.ends_with(b"}\n"));
-        serde_json::from_slice::<serde::de::IgnoredAny>(&line).expect("a line is JSON as a whole");
-        let body = decode(Kind::Row, &line).expect("as it was written");
+        serde_json::from_slice::<serde::de::IgnoredAny>(&line).expect("a line is valid JSON");
+        let body = decode(LineKind::Row, &line).expect("the checksum is correct");
         assert_eq!(serde_json::from_slice::<Record>(body).unwrap(), record());
-        assert_eq!(decode(Kind::Manifest, &line), None);
+        assert_eq!(decode(LineKind::Manifest, &line), None);
     }
 
     #[test]
     fn a_change_of_any_byte_is_noticed() {
         let mut line = Vec::new();
-        encode(Kind::Row, &record(), &mut line);
+        encode(LineKind::Row, &record(), &mut line);
         for at in 0..line.len() - 1 {
             let mut bad = line.clone();
             bad[at] ^= 1;
-            assert_eq!(decode(Kind::Row, &bad), None, "byte {at}");
+            assert_eq!(decode(LineKind::Row, &bad), None, "byte {at}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Has the system write a journal to the disk, beside the work and never in its way.
+//! Syncs a journal to the disk in the background.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crate::disk::DiskFile;
 
-/// Rows that may be lost with the machine's power, before the disk is asked to take them. Killing the process
-/// loses none. Source: one sync for each row makes 1,000 rows/s, one for 64 makes 73,000.
-const ROWS: u64 = 64;
-/// Longest that a row waits for the disk.
-const WAIT: Duration = Duration::from_millis(250);
+/// Maximum rows that a power failure can lose. Killing the process loses none. Source: one sync per row
+/// limits a run to 1,000 rows/s; one per 64 rows allows 73,000.
+const MAX_UNSYNCED_ROWS: u64 = 64;
+/// Maximum time between writing a row and syncing it.
+const MAX_DELAY: Duration = Duration::from_millis(250);
 
-/// A thread that syncs one file. Ends, with a last sync, when it is dropped.
+/// Thread that syncs one file. When dropped, it syncs a last time and ends.
 pub(super) struct Syncer {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -27,7 +27,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Rows written since the last sync began.
+    /// Rows written since the last sync started.
     dirty: u64,
     closed: bool,
     error: Option<io::Error>,
@@ -38,15 +38,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for something to sync. `false` where there is nothing and never will be.
+    /// Waits for something to sync. Returns false if nothing will follow.
     fn wait(&self) -> bool {
         let idle = |state: &mut State| state.dirty == 0 && !state.closed;
         let state = self.wake.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
         if state.dirty == 0 {
             return false;
         }
-        let early = |state: &mut State| state.dirty < ROWS && !state.closed;
-        let waited = self.wake.wait_timeout_while(state, WAIT, early);
+        let early = |state: &mut State| state.dirty < MAX_UNSYNCED_ROWS && !state.closed;
+        let waited = self.wake.wait_timeout_while(state, MAX_DELAY, early);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         state.dirty = 0;
         true
@@ -67,23 +67,23 @@ impl Syncer {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Takes note of one more row.
+    /// Counts one more row.
     ///
     /// # Errors
-    /// That of an earlier sync.
+    /// The error of an earlier sync.
     pub(super) fn row_written(&self) -> io::Result<()> {
         let mut state = self.shared.lock();
         state.dirty += 1;
-        if state.dirty == 1 || state.dirty == ROWS {
+        if state.dirty == 1 || state.dirty == MAX_UNSYNCED_ROWS {
             self.shared.wake.notify_one();
         }
         state.error.take().map_or(Ok(()), Err)
     }
 
-    /// Syncs what is left, and waits for it.
+    /// Syncs the remaining rows and ends the thread.
     ///
     /// # Errors
-    /// That of a sync.
+    /// The error of a sync.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.shared.lock().closed = true;
         self.shared.wake.notify_one();
@@ -96,7 +96,7 @@ impl Syncer {
 
 impl Drop for Syncer {
     fn drop(&mut self) {
-        // Whoever wants to know of errors calls `finish`.
+        // Callers that need the error call `finish` before.
         let _ = self.finish();
     }
 }

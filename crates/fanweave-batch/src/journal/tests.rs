@@ -29,19 +29,19 @@ fn open(path: &Path) -> Result<(Journal, PreviousRun)> {
 }
 
 #[test]
-fn what_was_appended_can_be_read_back_now_and_later() {
+fn appended_records_can_be_read_back_before_and_after_reopening() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
-    let (mut journal, left) = open(&path).unwrap();
-    assert!(left.done.is_empty());
-    let places: Vec<_> = (0..200).map(|n| journal.append(&record(n)).unwrap()).collect();
-    assert_eq!(journal.read(places[7]).unwrap(), record(7));
+    let (mut journal, previous) = open(&path).unwrap();
+    assert!(previous.done.is_empty());
+    let locations: Vec<_> = (0..200).map(|n| journal.append(&record(n)).unwrap()).collect();
+    assert_eq!(journal.read(locations[7]).unwrap(), record(7));
     journal.finish().unwrap();
     drop(journal);
 
-    let (journal, left) = open(&path).unwrap();
-    assert_eq!(left.done.len(), 200);
-    assert_eq!(journal.read(left.done[&record(9).key]).unwrap(), record(9));
+    let (journal, previous) = open(&path).unwrap();
+    assert_eq!(previous.done.len(), 200);
+    assert_eq!(journal.read(previous.done[&record(9).key]).unwrap(), record(9));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn the_last_record_of_a_row_wins() {
 }
 
 #[test]
-fn a_second_writer_is_kept_out() {
+fn a_second_writer_is_locked_out() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     let first = open(&path).unwrap();
@@ -67,7 +67,7 @@ fn a_second_writer_is_kept_out() {
 }
 
 #[test]
-fn what_is_no_journal_of_this_version_is_left_alone() {
+fn a_file_that_is_not_a_journal_of_this_version_is_not_modified() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     let refused = |text: &[u8]| {
@@ -79,10 +79,10 @@ fn what_is_no_journal_of_this_version_is_left_alone() {
     };
     let mut newer = Vec::new();
     let manifest = serde_json::json!({"journal": 9, "fanweave": "9.0.0", "fingerprint": {}, "input": null});
-    record::encode(Kind::Manifest, &manifest, &mut newer);
+    record::encode(LineKind::Manifest, &manifest, &mut newer);
     let mut older = Vec::new();
     let manifest = serde_json::json!({"journal": 1, "fanweave": "0.0.1", "fingerprint": {}, "input": null});
-    record::encode(Kind::Manifest, &manifest, &mut older);
+    record::encode(LineKind::Manifest, &manifest, &mut older);
     let damaged = br#"{"crc":"00000000","manifest":{}}"#;
     let messages = [
         refused(b"my diary\n"),
@@ -92,34 +92,34 @@ fn what_is_no_journal_of_this_version_is_left_alone() {
         refused(&older),
     ];
     insta::assert_snapshot!(messages.join("\n"), @r"
-    JOURNAL: this file is no journal of fanweave; move it away
-    JOURNAL: this file is no journal of fanweave; move it away
-    JOURNAL: the first line is damaged, and nothing else says which run this journal belongs to; start over with --fresh, or write to another file
+    JOURNAL: not a fanweave journal; move it or choose another output
+    JOURNAL: not a fanweave journal; move it or choose another output
+    JOURNAL: the first line is corrupt, so the run that this journal belongs to is unknown; start over with --fresh, or choose another output
     JOURNAL: the journal was written by fanweave 9.0.0 (journal format 9), and this version reads format 2; finish the run with that version, or start over with --fresh
     JOURNAL: the journal was written by fanweave 0.0.1 (journal format 1), and this version reads format 2; finish the run with that version, or start over with --fresh
     ");
 }
 
 #[test]
-fn a_long_line_of_somebody_else_is_not_read_to_its_end() {
+fn a_long_line_of_a_file_that_is_not_a_journal_is_not_read_to_its_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     std::fs::write(&path, vec![b'x'; 1 << 20]).unwrap();
     let mut file = Disk::default().open(&path).unwrap();
     let error = recover(&mut file, &path, &manifest(), false).expect_err("it is refused");
-    assert!(error.to_string().contains("no journal"), "{error}");
+    assert!(error.to_string().contains("not a fanweave journal"), "{error}");
     let mut rest = Vec::new();
     (&file).read_to_end(&mut rest).unwrap();
     assert!(rest.len() >= (1 << 20) - (1 << 16), "only {} bytes were left unread", rest.len());
 }
 
 #[test]
-fn a_place_takes_no_more_than_sixteen_bytes() {
+fn a_location_takes_at_most_sixteen_bytes() {
     assert_eq!(size_of::<Option<Location>>(), 16);
 }
 
 #[test]
-fn what_follows_a_torn_line_is_not_read_as_the_rest_of_it() {
+fn lines_after_a_torn_line_are_not_read_as_its_rest() {
     let mut torn = 0;
     for at in 0..24 {
         let folder = tempfile::tempdir().unwrap();
@@ -130,18 +130,18 @@ fn what_follows_a_torn_line_is_not_read_as_the_rest_of_it() {
         let kept: Vec<_> = (0..6).filter(|n| journal.append(&record(*n)).is_ok()).collect();
         torn += usize::from(kept.len() < 6);
         drop(journal);
-        let (journal, left) = open(&path).unwrap();
-        assert!(left.notes.is_empty(), "step {at}: {:?}", left.notes);
-        assert_eq!(left.done.len(), kept.len(), "step {at}");
+        let (journal, previous) = open(&path).unwrap();
+        assert!(previous.notes.is_empty(), "step {at}: {:?}", previous.notes);
+        assert_eq!(previous.done.len(), kept.len(), "step {at}");
         for n in kept {
-            assert_eq!(journal.read(left.done[&record(n).key]).unwrap(), record(n), "step {at}");
+            assert_eq!(journal.read(previous.done[&record(n).key]).unwrap(), record(n), "step {at}");
         }
     }
     assert!(torn >= 5, "{torn}");
 }
 
 #[test]
-fn an_answer_that_is_nested_as_deeply_as_json_may_be_is_read_back() {
+fn an_answer_nested_to_the_limit_of_the_parser_is_read_back() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("j");
     let (mut journal, _) = open(&path).unwrap();
@@ -162,7 +162,7 @@ proptest::proptest! {
         let result = Outcome::Answer(Box::new(answer));
         let written = Record { cost_usd: Some(number), result, ..record(1) };
         let mut line = Vec::new();
-        record::encode(Kind::Row, &written, &mut line);
+        record::encode(LineKind::Row, &written, &mut line);
         proptest::prop_assert_eq!(row(&line).unwrap(), written);
     }
 }

@@ -1,13 +1,13 @@
-//! A result as a record of CSV, for spreadsheets.
+//! CSV output: one record per result, for spreadsheets.
 
-use super::Form;
+use super::OutputEncoder;
 use super::flat::{COLUMNS, Cell, cells};
 use crate::journal::Record;
 
-/// Writes records with a header in front. A field that has no value is empty.
+/// Writes a header and one record per result. A field without a value is empty.
 pub(super) struct Table;
 
-impl Form for Table {
+impl OutputEncoder for Table {
     fn begin(&mut self, bytes: &mut Vec<u8>) {
         write(&COLUMNS.map(|(name, _)| name.to_owned()), bytes);
     }
@@ -24,7 +24,7 @@ impl Form for Table {
 
 fn write(fields: &[String], bytes: &mut Vec<u8>) {
     let mut writer = csv::Writer::from_writer(bytes);
-    // Into memory, and every record as long as it is: neither can fail.
+    // Writes to memory, and records may have any length: neither call can fail.
     let written = writer.write_record(fields).and_then(|()| writer.flush().map_err(Into::into));
-    written.expect("a Vec takes every write");
+    written.expect("writing to a Vec cannot fail");
 }

@@ -1,36 +1,36 @@
-//! A result in one row of columns, for spreadsheets and tables.
+//! Results as rows of columns, for spreadsheets and tables.
 
 use serde_json::Value;
 
 use crate::answer::Content;
 use crate::journal::{Outcome, Record};
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Kind {
+pub(super) enum ColumnType {
     Text,
     Whole,
     Number,
 }
 
 /// The columns, in order.
-pub(super) const COLUMNS: [(&str, Kind); 13] = [
-    ("index", Kind::Whole),
-    ("custom_id", Kind::Text),
-    ("answer", Kind::Text),
-    ("finish_reason", Kind::Text),
-    ("tool_calls", Kind::Text),
-    ("input_tokens", Kind::Whole),
-    ("output_tokens", Kind::Whole),
-    ("cost_usd", Kind::Number),
-    ("model", Kind::Text),
-    ("latency_ms", Kind::Whole),
-    ("attempts", Kind::Whole),
-    ("error_kind", Kind::Text),
-    ("error", Kind::Text),
+pub(super) const COLUMNS: [(&str, ColumnType); 13] = [
+    ("index", ColumnType::Whole),
+    ("custom_id", ColumnType::Text),
+    ("answer", ColumnType::Text),
+    ("finish_reason", ColumnType::Text),
+    ("tool_calls", ColumnType::Text),
+    ("input_tokens", ColumnType::Whole),
+    ("output_tokens", ColumnType::Whole),
+    ("cost_usd", ColumnType::Number),
+    ("model", ColumnType::Text),
+    ("latency_ms", ColumnType::Whole),
+    ("attempts", ColumnType::Whole),
+    ("error_kind", ColumnType::Text),
+    ("error", ColumnType::Text),
 ];
 
-/// What stands in a column of one row. `None` where there is nothing.
+/// Value of a column in one row. `None` if it has no value.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Cell {
     Text(Option<String>),

@@ -1,8 +1,8 @@
-//! Where results go, and in what form.
+//! Destinations and formats of results.
 
 mod csv;
 mod flat;
-mod form;
+mod format;
 mod openai;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -16,9 +16,9 @@ use crate::disk::{Disk, DiskFile};
 use crate::journal::Record;
 use crate::{Error, ErrorKind, Result};
 
-pub use form::OutputFormat;
+pub use format::OutputFormat;
 
-/// Where results go.
+/// Destination of results.
 ///
 /// ```
 /// use fanweave_batch::Output;
@@ -28,11 +28,13 @@ pub use form::OutputFormat;
 /// ```
 #[non_exhaustive]
 pub enum Output {
-    /// A file, which appears whole when the run ends; its journal is beside it, with `.journal` appended.
+    /// A file, which is created when the run ends. Its journal is in the same directory, with `.journal`
+    /// appended to the name.
     File(PathBuf),
-    /// Standard output: each row as soon as its turn has come. Without a journal, so it cannot be resumed.
+    /// Standard output: each row as soon as all earlier rows are written. Has no journal, so the run cannot
+    /// be resumed.
     Stdout,
-    /// Any writer, as standard output.
+    /// Any writer. Behaves like standard output.
     Writer(Box<dyn Write + Send>),
 }
 
@@ -46,12 +48,12 @@ impl std::fmt::Debug for Output {
     }
 }
 
-/// The journal of an output file.
+/// Path of the journal of an output file.
 pub(crate) fn journal_path(path: &Path) -> PathBuf {
     with_suffix(path, ".journal")
 }
 
-/// What an output file is called until it is whole.
+/// Path of an output file until it is complete.
 fn partial_path(path: &Path) -> PathBuf {
     with_suffix(path, ".partial")
 }
@@ -62,68 +64,69 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Checks that a file can become the output, before anything is paid for.
+/// Checks that the output file can be written, before any call is paid for.
 pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()> {
     let shown = path.display();
     let folder = folder_of(path);
     if !folder.is_dir() {
-        let message = format!("{shown}: there is no folder {}; create it first", folder.display());
+        let message = format!("{shown}: the folder {} does not exist; create it first", folder.display());
         return Err(Error::usage(message));
     }
     let is_input = |written: &PathBuf| matches!((input.map(Path::canonicalize), written.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
     let written = [path.to_owned(), partial_path(path), journal_path(path)];
     if let Some(written) = written.iter().find(|written| is_input(written)) {
-        return Err(Error::usage(format!("{} is the input; write to another file", written.display())));
+        return Err(Error::usage(format!("{} is also the input; choose another output", written.display())));
     }
     let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
     if found.is_dir() {
-        return Err(Error::usage(format!("{shown} is a folder; name a file in it")));
+        return Err(Error::usage(format!("{shown} is a folder; specify a file in it")));
     }
     if !found.is_file() {
-        let message = format!("{shown} is no regular file; write to standard output and redirect it there");
+        let message =
+            format!("{shown} is not a regular file; write to standard output and redirect it there");
         return Err(Error::usage(message));
     }
     if !fresh && !journal_path(path).exists() {
         let message = format!(
-            "{shown} exists, and no journal says that it is this run's; \
-             overwrite it with --fresh, or write to another file"
+            "{shown} already exists and was not written by this run; \
+             overwrite it with --fresh, or choose another output"
         );
         return Err(Error::new(ErrorKind::Exists, message));
     }
     Ok(())
 }
 
-/// How results become bytes.
-trait Form: Send {
-    /// What stands before the first one.
+/// Encodes results as bytes.
+trait OutputEncoder: Send {
+    /// Appends the header, if there is one.
     fn begin(&mut self, _bytes: &mut Vec<u8>) {}
 
-    /// Adds one. A form may keep it back for a while.
+    /// Appends a result. An encoder may buffer it.
     fn row(&mut self, record: &Record, bytes: &mut Vec<u8>);
 
-    /// What was kept back, and what stands behind the last one.
+    /// Appends the buffered results and the footer, if there is one.
     ///
     /// # Errors
-    /// Where the form cannot say what it was given.
+    /// A result that the format cannot represent.
     fn end(&mut self, _bytes: &mut Vec<u8>) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// A form of one JSON object a line.
-struct Lines(fn(&Record, &mut Vec<u8>));
+/// Encodes each result as one line of JSON.
+struct JsonLines(fn(&Record, &mut Vec<u8>));
 
-impl Form for Lines {
+impl OutputEncoder for JsonLines {
     fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
         (self.0)(record, bytes);
         bytes.push(b'\n');
     }
 }
 
-/// Writes results.
+/// Writes encoded results to the output.
 pub(crate) struct Sink {
     target: Target,
-    form: Box<dyn Form>,
+    encoder: Box<dyn OutputEncoder>,
     bytes: Vec<u8>,
 }
 
@@ -134,10 +137,10 @@ enum Target {
 
 impl Sink {
     pub(crate) fn open(disk: &Disk, output: Output, format: OutputFormat) -> Result<Self> {
-        // Before anything is created.
-        let form: Box<dyn Form> = match format {
-            OutputFormat::OpenAi => Box::new(Lines(openai::write)),
-            OutputFormat::Jsonl => Box::new(Lines(plain::write)),
+        // Fail before anything is created.
+        let encoder: Box<dyn OutputEncoder> = match format {
+            OutputFormat::OpenAi => Box::new(JsonLines(openai::write)),
+            OutputFormat::Jsonl => Box::new(JsonLines(plain::write)),
             OutputFormat::Csv => Box::new(csv::Table),
             #[cfg(feature = "parquet")]
             OutputFormat::Parquet => Box::new(parquet::Columns::new()),
@@ -147,25 +150,25 @@ impl Sink {
         let target = match output {
             Output::File(path) => {
                 let partial = partial_path(&path);
-                let file = disk.create(&partial).map_err(|e| Error::io("create it", &partial, e))?;
+                let file = disk.create(&partial).map_err(|e| Error::io("create the file", &partial, e))?;
                 let file = BufWriter::with_capacity(1 << 16, file);
                 Target::File { path, partial, file, done: false, disk: disk.clone() }
             }
             Output::Stdout => Target::pipe("standard output", Box::new(io::stdout())),
             Output::Writer(pipe) => Target::pipe("the output", pipe),
         };
-        let mut sink = Self { target, form, bytes: Vec::new() };
-        sink.form.begin(&mut sink.bytes);
+        let mut sink = Self { target, encoder, bytes: Vec::new() };
+        sink.encoder.begin(&mut sink.bytes);
         sink.put()?;
         Ok(sink)
     }
 
     pub(crate) fn write(&mut self, record: &Record) -> Result<()> {
-        self.form.row(record, &mut self.bytes);
+        self.encoder.row(record, &mut self.bytes);
         self.put()
     }
 
-    /// Writes what the form has given.
+    /// Writes the encoded bytes.
     fn put(&mut self) -> Result<()> {
         if self.bytes.is_empty() {
             return Ok(());
@@ -178,7 +181,8 @@ impl Sink {
         written.map_err(|e| Error::io("write results", path, e))
     }
 
-    /// Lets a reader at the other end see what there is. Nothing for a file, which appears as a whole.
+    /// Flushes, so that the reader of a pipe sees all results. Does nothing for a file, which is visible only
+    /// when complete.
     pub(crate) fn flush(&mut self) -> Result<()> {
         match &mut self.target {
             Target::File { .. } => Ok(()),
@@ -186,30 +190,30 @@ impl Sink {
         }
     }
 
-    /// Puts the file in its place.
+    /// Completes the output. A file is moved to its final path.
     pub(crate) fn finish(mut self) -> Result<()> {
-        let ended = self.form.end(&mut self.bytes);
+        let ended = self.encoder.end(&mut self.bytes);
         ended.map_err(|e| Error::io("write results", self.target.path(), e))?;
         self.put()?;
         let Target::File { path, partial, file, done, disk } = &mut self.target else { return self.flush() };
         file.flush()
             .and_then(|()| file.get_ref().sync_all())
             .map_err(|e| Error::io("write results", partial, e))?;
-        disk.rename(partial, path).map_err(|e| Error::io("put it in its place", path, e))?;
+        disk.rename(partial, path).map_err(|e| Error::io("move the output into place", path, e))?;
         *done = true;
         sync_folder(path);
         Ok(())
     }
 }
 
-/// Asks the disk to remember the rename. Not all file systems can, and the journal has everything anyhow.
+/// Syncs the rename to the disk. Not all file systems support this; the journal has all results in any case.
 fn sync_folder(path: &Path) {
     if let Ok(folder) = File::open(folder_of(path)) {
         let _ = folder.sync_all();
     }
 }
 
-/// The folder that a file is in. One that is named alone is here.
+/// Directory of a file. `.` for a bare file name.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
@@ -230,7 +234,7 @@ impl Target {
 impl Drop for Target {
     fn drop(&mut self) {
         if let Target::File { partial, done: false, .. } = self {
-            // The journal has every row of it.
+            // All its rows are in the journal.
             let _ = std::fs::remove_file(partial);
         }
     }
@@ -241,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_named_alone_is_in_a_folder_that_can_be_opened() {
+    fn the_folder_of_a_bare_file_name_can_be_opened() {
         for (path, folder) in [("out.jsonl", "."), ("a/out.jsonl", "a"), ("/out.jsonl", "/")] {
             assert_eq!(folder_of(Path::new(path)), Path::new(folder));
         }

@@ -1,4 +1,4 @@
-//! A result as a line of an OpenAI batch's output: what `/v1/batches` and `vllm run-batch` give.
+//! Lines of an OpenAI batch output, as written by `/v1/batches` and `vllm run-batch`.
 
 use fanweave_core::{ToolCall, Usage};
 use serde::Serialize;
@@ -31,9 +31,9 @@ struct Error<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Body<'a> {
-    /// The provider's own.
+    /// The provider's response body.
     Raw(&'a Value),
-    /// What of the provider's was kept of a failure.
+    /// The part of a failed response's body that was kept.
     Failed(Value),
     Completion(Box<Completion<'a>>),
 }
@@ -77,18 +77,18 @@ struct WireUsage {
 }
 
 pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
-    // From the row's key: the same in every run.
+    // Derived from the row's key, so it is the same in every run.
     let id = format!("batch_req_{}", record.key);
     let completion = id.replace("batch_req", "chatcmpl");
     let (response, error) = match &record.result {
         Outcome::Answer(answer) => (Some(answered(answer, &completion)), None),
         Outcome::Error(failure) => match failure.status {
-            Some(status) => (Some(refused(failure, status)), None),
+            Some(status) => (Some(rejected(failure, status)), None),
             None => (None, Some(Error { code: &failure.kind, message: &failure.message })),
         },
     };
     let row = Line { id, custom_id: record.id.as_deref(), response, error };
-    serde_json::to_writer(line, &row).expect("rows have string keys, and a Vec takes every write");
+    serde_json::to_writer(line, &row).expect("rows have string keys, and writing to a Vec cannot fail");
 }
 
 fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
@@ -99,7 +99,7 @@ fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
     Response { status_code: 200, request_id: answer.request_id.as_deref(), body }
 }
 
-fn refused(failure: &Failure, status: u16) -> Response<'_> {
+fn rejected(failure: &Failure, status: u16) -> Response<'_> {
     let kept = failure.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
     let body = kept.unwrap_or_else(
         || json!({"error": {"message": failure.message, "type": failure.kind, "code": failure.code}}),
@@ -123,7 +123,7 @@ fn completion<'a>(answer: &'a Answer, id: &'a str) -> Completion<'a> {
     Completion {
         id: answer.answer_id.as_deref().unwrap_or(id),
         object: "chat.completion",
-        // Unknown, and a time of our own would make the same results differ from run to run.
+        // Unknown. The current time would make equal results differ between runs.
         created: 0,
         model: answer.model.as_deref(),
         choices: [Choice {

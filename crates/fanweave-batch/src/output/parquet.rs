@@ -1,4 +1,4 @@
-//! Results as a Parquet file: columns of row groups.
+//! Parquet output: results as row groups of columns.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,26 +10,26 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::Type;
 
-use super::Form;
-use super::flat::{COLUMNS, Cell, Kind, cells};
+use super::OutputEncoder;
+use super::flat::{COLUMNS, Cell, ColumnType, cells};
 use crate::journal::Record;
 
-/// Most rows, and most bytes of text, of a row group: what is kept in memory until it is written.
+/// Maximum rows, and maximum bytes of text, of a row group. A group is kept in memory until it is written.
 const GROUP_ROWS: usize = 10_000;
 const GROUP_BYTES: usize = 8 << 20;
 
-/// Writes row groups. Every column may be without a value.
+/// Writes row groups. Every column is nullable.
 pub(super) struct Columns {
     writer: Option<SerializedFileWriter<Shared>>,
     written: Shared,
-    /// Cells of each column that no group has yet.
-    kept: [Vec<Cell>; COLUMNS.len()],
+    /// Buffered cells of each column.
+    buffered: [Vec<Cell>; COLUMNS.len()],
     bytes: usize,
-    /// The first thing that went wrong.
+    /// The first error.
     failed: Option<io::Error>,
 }
 
-/// What the writer has written and nobody has taken yet.
+/// Bytes that the Parquet writer has written and that were not taken yet.
 #[derive(Clone, Default)]
 struct Shared(Arc<Mutex<Vec<u8>>>);
 
@@ -51,7 +51,7 @@ impl Columns {
             Ok(writer) => (Some(writer), None),
             Err(error) => (None, Some(io::Error::other(error))),
         };
-        Self { writer, written, kept: Default::default(), bytes: 0, failed }
+        Self { writer, written, buffered: Default::default(), bytes: 0, failed }
     }
 
     fn take(&mut self, bytes: &mut Vec<u8>) {
@@ -59,36 +59,36 @@ impl Columns {
     }
 
     fn write_group(&mut self) {
-        let kept = std::mem::take(&mut self.kept);
+        let buffered = std::mem::take(&mut self.buffered);
         self.bytes = 0;
         let Some(writer) = &mut self.writer else { return };
-        if let Err(error) = write(writer, kept) {
+        if let Err(error) = write(writer, buffered) {
             self.failed.get_or_insert(io::Error::other(error));
             self.writer = None;
         }
     }
 }
 
-impl Form for Columns {
+impl OutputEncoder for Columns {
     fn begin(&mut self, bytes: &mut Vec<u8>) {
         self.take(bytes);
     }
 
     fn row(&mut self, record: &Record, bytes: &mut Vec<u8>) {
-        for (column, cell) in self.kept.iter_mut().zip(cells(record)) {
+        for (column, cell) in self.buffered.iter_mut().zip(cells(record)) {
             if let Cell::Text(Some(text)) = &cell {
                 self.bytes += text.len();
             }
             column.push(cell);
         }
-        if self.kept[0].len() >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
+        if self.buffered[0].len() >= GROUP_ROWS || self.bytes >= GROUP_BYTES {
             self.write_group();
             self.take(bytes);
         }
     }
 
     fn end(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
-        if !self.kept[0].is_empty() {
+        if !self.buffered[0].is_empty() {
             self.write_group();
         }
         if let Some(writer) = self.writer.take() {
@@ -102,9 +102,9 @@ impl Form for Columns {
 fn open(written: Shared) -> Result<SerializedFileWriter<Shared>> {
     let columns = COLUMNS.iter().map(|(name, kind)| {
         let (physical, logical) = match kind {
-            Kind::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
-            Kind::Whole => (Physical::INT64, None),
-            Kind::Number => (Physical::DOUBLE, None),
+            ColumnType::Text => (Physical::BYTE_ARRAY, Some(LogicalType::String)),
+            ColumnType::Whole => (Physical::INT64, None),
+            ColumnType::Number => (Physical::DOUBLE, None),
         };
         let column = Type::primitive_type_builder(name, physical).with_logical_type(logical);
         Ok(Arc::new(column.with_repetition(Repetition::OPTIONAL).build()?))
@@ -114,26 +114,26 @@ fn open(written: Shared) -> Result<SerializedFileWriter<Shared>> {
     SerializedFileWriter::new(written, Arc::new(schema), Arc::new(properties))
 }
 
-fn write(writer: &mut SerializedFileWriter<Shared>, kept: [Vec<Cell>; COLUMNS.len()]) -> Result<()> {
+fn write(writer: &mut SerializedFileWriter<Shared>, buffered: [Vec<Cell>; COLUMNS.len()]) -> Result<()> {
     let mut group = writer.next_row_group()?;
-    for ((_, kind), cells) in COLUMNS.iter().zip(kept) {
+    for ((_, kind), cells) in COLUMNS.iter().zip(buffered) {
         let mut column = group.next_column()?.expect("the schema has as many columns");
         match kind {
-            Kind::Text => {
+            ColumnType::Text => {
                 let (levels, values) = split(cells, |cell| match cell {
                     Cell::Text(text) => text.map(|text| ByteArray::from(text.into_bytes())),
                     _ => None,
                 });
                 column.typed::<ByteArrayType>().write_batch(&values, Some(&levels), None)?;
             }
-            Kind::Whole => {
+            ColumnType::Whole => {
                 let (levels, values) = split(cells, |cell| match cell {
                     Cell::Whole(n) => n.map(|n| i64::try_from(n).unwrap_or(i64::MAX)),
                     _ => None,
                 });
                 column.typed::<Int64Type>().write_batch(&values, Some(&levels), None)?;
             }
-            Kind::Number => {
+            ColumnType::Number => {
                 let (levels, values) = split(cells, |cell| match cell {
                     Cell::Number(n) => n,
                     _ => None,
@@ -146,7 +146,7 @@ fn write(writer: &mut SerializedFileWriter<Shared>, kept: [Vec<Cell>; COLUMNS.le
     group.close().map(drop)
 }
 
-/// For each cell whether it has a value, and the values.
+/// Definition level of each cell (1 if it has a value), and the values.
 fn split<T>(cells: Vec<Cell>, value: impl Fn(Cell) -> Option<T>) -> (Vec<i16>, Vec<T>) {
     let mut values = Vec::with_capacity(cells.len());
     let levels = cells.into_iter().map(|cell| {

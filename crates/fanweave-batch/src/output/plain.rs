@@ -1,4 +1,4 @@
-//! A result as a JSON object of its own: what all inputs but OpenAI batches get.
+//! JSON objects, one per result: the default format unless the input is an OpenAI batch.
 
 use fanweave_core::{ToolCall, Usage};
 use serde::Serialize;
@@ -72,5 +72,5 @@ pub(super) fn write(record: &Record, line: &mut Vec<u8>) {
             });
         }
     }
-    serde_json::to_writer(line, &row).expect("rows have string keys, and a Vec takes every write");
+    serde_json::to_writer(line, &row).expect("rows have string keys, and writing to a Vec cannot fail");
 }

@@ -1,15 +1,15 @@
 //! The body of a chat completion request, as OpenAI documents it, read as a [`Prompt`].
 //!
-//! What a [`Prompt`] has no place for is kept as it is: unknown parts of a message in [`Part::Other`], unknown
-//! fields of the body in [`Parameters::extra`]. Only `stream` is dropped (a batch has nobody to stream to), and
-//! the `name` of a message.
+//! Everything that a [`Prompt`] cannot represent is kept: unknown parts of a message in [`Part::Other`],
+//! unknown fields of the body in [`Parameters::extra`]. Only `stream` (a batch does not stream) and the
+//! `name` of a message are dropped.
 
 use fanweave_core::{Media, Message, Parameters, Part, Prompt, Reply, ResponseFormat, Role};
 use fanweave_core::{ToolCall, ToolChoice, ToolResult, ToolSpec};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// A request body. Fields that are not named here end up in `extra`.
+/// A request body. All other fields are collected in `extra`.
 #[derive(Deserialize)]
 pub(crate) struct Body {
     messages: Vec<WireMessage>,
@@ -52,7 +52,7 @@ struct WireFunction {
 }
 
 impl Body {
-    /// The body as a prompt. The error says where in the body it was not understood.
+    /// Converts the body to a prompt. An error names the field that is invalid.
     pub(crate) fn into_prompt(self) -> Result<Prompt, String> {
         if self.messages.is_empty() {
             return Err("`messages` is empty: a chat needs at least one message".to_owned());
@@ -79,14 +79,14 @@ impl Body {
         Ok(Prompt { messages, parameters })
     }
 
-    /// Forgets fields that are no parameters: those of a row that is more than a request.
+    /// Drops fields that are not request parameters, for a row that has other fields.
     pub(crate) fn without_extra(mut self) -> Self {
         self.extra.clear();
         self
     }
 }
 
-/// What `read` makes of a field; where it makes nothing of it, the field stays in `extra` as it is.
+/// Converts a field with `read`. If that returns `None`, the field is kept in `extra`.
 fn known<W: Clone + Into<Value>, T>(
     wire: Option<W>,
     name: &str,
@@ -110,8 +110,8 @@ fn stop(stop: Option<Value>) -> Result<Vec<String>, String> {
     }
 }
 
-/// All tools, where each is a function that [`ToolSpec`] says everything of.
-#[expect(clippy::ptr_arg, reason = "a field of this type is what `known` hands over")]
+/// Converts the tools. `None` unless each is a function that [`ToolSpec`] represents completely.
+#[expect(clippy::ptr_arg, reason = "`known` passes a reference to this type")]
 fn tools(wire: &Vec<Value>) -> Option<Vec<ToolSpec>> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -177,7 +177,7 @@ impl WireMessage {
         }
         let content = content(self.content)?;
         if role == Role::Tool {
-            let id = self.tool_call_id.ok_or("a tool's message needs `tool_call_id`")?;
+            let id = self.tool_call_id.ok_or("a tool message needs `tool_call_id`")?;
             let content: String = content.iter().filter_map(Part::as_text).collect();
             parts.push(Part::ToolResult(ToolResult { id, content, is_error: false }));
         } else {
@@ -199,11 +199,11 @@ fn content(content: Value) -> Result<Vec<Part>, String> {
         Value::Null => Ok(Vec::new()),
         Value::String(text) => Ok(vec![Part::Text(text)]),
         Value::Array(parts) => Ok(parts.into_iter().map(part).collect()),
-        _ => Err("`content`: expected a text or a list of parts".to_owned()),
+        _ => Err("`content`: expected a string or a list of parts".to_owned()),
     }
 }
 
-/// A part, known where nothing of it would be lost.
+/// Converts a part. It becomes [`Part::Other`] if the conversion would lose anything.
 fn part(value: Value) -> Part {
     let text = |field: &str| only(&value, field)?.as_str().map(str::to_owned);
     let known = match value.get("type").and_then(Value::as_str) {
@@ -220,12 +220,12 @@ fn part(value: Value) -> Part {
     known.unwrap_or(Part::Other(value))
 }
 
-/// The one field beside `type`.
+/// The field `field`, if it is the only one besides `type`.
 fn only<'a>(value: &'a Value, field: &str) -> Option<&'a Value> {
     (value.as_object()?.len() == 2).then(|| value.get(field))?
 }
 
-/// The string fields of the one field beside `type`, where it has no others.
+/// The string fields `names` of the field `field`, if it has exactly these.
 fn inner<const N: usize>(value: &Value, field: &str, names: [&str; N]) -> Option<[String; N]> {
     let object = only(value, field)?.as_object().filter(|object| object.len() == N)?;
     let mut strings = [const { String::new() }; N];
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn parameters_have_their_places_and_the_rest_is_kept() {
+    fn known_parameters_are_converted_and_others_are_kept() {
         let prompt = read(json!({
             "model": "gpt-5-mini", "messages": [{"role": "user", "content": "hi"}], "temperature": 0.5,
             "top_p": 1, "max_tokens": 5, "max_completion_tokens": 9, "stop": "END", "seed": 7, "stream": true,
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn what_parameters_cannot_say_stays_as_it_is() {
+    fn tools_that_cannot_be_represented_stay_in_extra() {
         let strict = json!([{"type": "function", "function": {"name": "now", "strict": true}}]);
         let prompt = read(json!({"messages": [{"role": "user", "content": "x"}], "tools": strict})).unwrap();
         assert!(prompt.parameters.tools.is_empty());
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_known_where_nothing_of_them_is_lost() {
+    fn parts_are_converted_unless_something_would_be_lost() {
         let detail = json!({"type": "image_url", "image_url": {"url": "http://x/y.png", "detail": "low"}});
         let prompt = read(json!({"messages": [{"role": "user", "content": [
             {"type": "text", "text": "look"},
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_with_its_place() {
+    fn errors_name_the_path_of_the_invalid_field() {
         let error = |messages: Value| read(json!({ "messages": messages })).unwrap_err();
         assert_eq!(error(json!([])), "`messages` is empty: a chat needs at least one message");
         assert_eq!(error(json!([{"role": "user"}])), "messages[0]: `content` is missing");
@@ -331,7 +331,7 @@ mod tests {
         );
         assert_eq!(
             error(json!([{"role": "user", "content": 3}])),
-            "messages[0]: `content`: expected a text or a list of parts"
+            "messages[0]: `content`: expected a string or a list of parts"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! The formats of input files, and how one is recognised.
+//! Input formats and their detection.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::de::IgnoredAny;
 
 use crate::{Error, Result};
 
-/// The format of an input file.
+/// Format of an input file.
 ///
 /// ```
 /// use fanweave_batch::InputFormat;
@@ -18,7 +18,8 @@ use crate::{Error, Result};
 /// assert_eq!("csv".parse::<InputFormat>()?, InputFormat::Csv);
 /// assert_eq!(
 ///     "jsnl".parse::<InputFormat>().unwrap_err().to_string(),
-///     "`jsnl` is no input format; did you mean `jsonl`? The formats are openai, jsonl, csv, parquet, text",
+///     "`jsnl` is not a valid input format; did you mean `jsonl`? \
+///      Valid formats: openai, jsonl, csv, parquet, text",
 /// );
 /// # Ok::<_, fanweave_batch::Error>(())
 /// ```
@@ -27,13 +28,13 @@ use crate::{Error, Result};
 pub enum InputFormat {
     /// Lines of an OpenAI batch: `custom_id`, `method`, `url`, `body`.
     OpenAi,
-    /// A JSON object a line: `prompt`, `messages`, or variables of a template. A JSON string is a prompt.
+    /// One JSON object per line: `prompt`, `messages`, or variables of a template. A JSON string is a prompt.
     Jsonl,
-    /// Comma-separated values. The first row names the columns.
+    /// Comma-separated values. The first record names the columns.
     Csv,
-    /// A Parquet file: its columns are variables. Needs the feature `parquet`.
+    /// A Parquet file, whose columns are variables. Needs the feature `parquet`.
     Parquet,
-    /// A prompt a line.
+    /// One prompt per line.
     Text,
 }
 
@@ -42,7 +43,7 @@ impl InputFormat {
     pub const ALL: [InputFormat; 5] =
         [InputFormat::OpenAi, InputFormat::Jsonl, InputFormat::Csv, InputFormat::Parquet, InputFormat::Text];
 
-    /// The name on the command line.
+    /// Name of the format on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             InputFormat::OpenAi => "openai",
@@ -53,7 +54,7 @@ impl InputFormat {
         }
     }
 
-    /// The format that a file's name and its first line that is not blank speak for.
+    /// Infers the format from a file's extension and its first line that is not blank.
     pub(super) fn detect(path: Option<&Path>, first: &[u8]) -> Self {
         let extension = path.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
         match extension.as_deref() {
@@ -68,23 +69,24 @@ impl InputFormat {
             return InputFormat::OpenAi;
         }
         let named = matches!(extension.as_deref(), Some("jsonl" | "ndjson" | "json"));
-        let looks = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
-        if named || looks { InputFormat::Jsonl } else { InputFormat::Text }
+        let is_row = first.starts_with(b"{") || serde_json::from_slice::<String>(first).is_ok();
+        if named || is_row { InputFormat::Jsonl } else { InputFormat::Text }
     }
 }
 
-/// Whether a line that is broken is probably one of an OpenAI batch: it must not make another format of all others.
+/// Returns true if a malformed line is probably one of an OpenAI batch, so that it does not change the
+/// detected format.
 fn names_a_batch(line: &[u8]) -> bool {
     let has = |name: &[u8]| line.windows(name.len()).any(|part| part == name);
     line.starts_with(b"{") && has(b"\"custom_id\"") && has(b"\"body\"")
 }
 
-/// What makes a line one of an OpenAI batch.
+/// The fields that identify a line of an OpenAI batch.
 #[derive(Deserialize)]
 struct BatchLine {
-    #[expect(dead_code, reason = "only asked whether it is there")]
+    #[expect(dead_code, reason = "only its presence matters")]
     custom_id: IgnoredAny,
-    #[expect(dead_code, reason = "only asked whether it is there")]
+    #[expect(dead_code, reason = "only its presence matters")]
     body: IgnoredAny,
 }
 
@@ -102,10 +104,13 @@ impl FromStr for InputFormat {
             return Ok(format);
         }
         let names = Self::ALL.map(InputFormat::as_str);
-        let meant = closest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let stop = if meant.is_empty() { "." } else { "" };
+        let suggestion =
+            closest(name, names).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
+        let end = if suggestion.is_empty() { "." } else { "" };
         let all = names.join(", ");
-        Err(Error::usage(format!("`{name}` is no input format{meant}{stop} The formats are {all}")))
+        Err(Error::usage(format!(
+            "`{name}` is not a valid input format{suggestion}{end} Valid formats: {all}"
+        )))
     }
 }
 
@@ -114,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_name_and_the_first_line_speak_for_the_format() {
+    fn the_format_is_inferred_from_the_name_and_the_first_line() {
         let detect = |path: &str, first: &str| InputFormat::detect(Some(Path::new(path)), first.as_bytes());
         let batch = r#"{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{}}"#;
         assert_eq!(detect("a.CSV", "x,y"), InputFormat::Csv);
@@ -129,11 +134,11 @@ mod tests {
     }
 
     #[test]
-    fn a_name_far_from_all_gets_no_guess() {
+    fn an_unknown_name_unlike_all_others_gets_no_suggestion() {
         let error = "spreadsheet".parse::<InputFormat>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`spreadsheet` is no input format. The formats are openai, jsonl, csv, parquet, text"
+            "`spreadsheet` is not a valid input format. Valid formats: openai, jsonl, csv, parquet, text"
         );
     }
 }

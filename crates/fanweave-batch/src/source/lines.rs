@@ -1,45 +1,46 @@
-//! Lines of a file, each with its number, none longer than a cap.
+//! Lines of a file with their numbers and a maximum length.
 
 use std::io::{self, BufRead, Read};
 
-/// Longest line of an input that is read, in bytes: 64 MiB.
+/// Maximum length of an input line in bytes: 64 MiB.
 ///
-/// A longer one is a failed row. Source: three times the 20 MiB that providers take for a request with images.
+/// A longer line is a failed row. Source: three times the 20 MiB that providers accept for a request with
+/// images.
 pub const MAX_LINE: usize = 64 << 20;
 
-/// Reads line by line.
-pub(super) struct Lines<R> {
+/// Reads a file line by line.
+pub(super) struct LineReader<R> {
     reader: R,
-    cap: usize,
+    max_len: usize,
     number: u64,
     buffer: Vec<u8>,
 }
 
-/// One line that is not blank.
-pub(super) struct Line<'a> {
-    /// From 1.
+/// A line that is not blank.
+pub(super) struct TextLine<'a> {
+    /// Line number, from 1.
     pub(super) number: u64,
-    /// Without line ending or surrounding blanks. `None` where it was longer than the cap.
+    /// Contents without line ending and surrounding whitespace. `None` if it was longer than the maximum.
     pub(super) bytes: Option<&'a [u8]>,
 }
 
-impl<R: BufRead> Lines<R> {
-    pub(super) fn new(reader: R, cap: usize) -> Self {
-        Self { reader, cap, number: 0, buffer: Vec::new() }
+impl<R: BufRead> LineReader<R> {
+    pub(super) fn new(reader: R, max_len: usize) -> Self {
+        Self { reader, max_len, number: 0, buffer: Vec::new() }
     }
 
     /// The next line that is not blank. `None` at the end.
-    pub(super) fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub(super) fn next(&mut self) -> io::Result<Option<TextLine<'_>>> {
         let bytes = loop {
             self.buffer.clear();
-            // One line of 64 MiB must not hold its memory for the rest of the run.
+            // One line of 64 MiB must not keep its memory allocated for the rest of the run.
             self.buffer.shrink_to(1 << 20);
-            let most = self.cap as u64 + 1;
-            if self.reader.by_ref().take(most).read_until(b'\n', &mut self.buffer)? == 0 {
+            let max_read = self.max_len as u64 + 1;
+            if self.reader.by_ref().take(max_read).read_until(b'\n', &mut self.buffer)? == 0 {
                 return Ok(None);
             }
             self.number += 1;
-            if self.buffer.len() > self.cap && self.buffer.last() != Some(&b'\n') {
+            if self.buffer.len() > self.max_len && self.buffer.last() != Some(&b'\n') {
                 self.reader.skip_until(b'\n')?;
                 break None;
             }
@@ -49,7 +50,7 @@ impl<R: BufRead> Lines<R> {
                 break Some(start..start + line.len());
             }
         };
-        Ok(Some(Line { number: self.number, bytes: bytes.map(|range| &self.buffer[range]) }))
+        Ok(Some(TextLine { number: self.number, bytes: bytes.map(|range| &self.buffer[range]) }))
     }
 
     pub(super) fn into_inner(self) -> R {
@@ -61,8 +62,8 @@ impl<R: BufRead> Lines<R> {
 mod tests {
     use super::*;
 
-    fn lines(text: &str, cap: usize) -> Vec<(u64, Option<String>)> {
-        let mut lines = Lines::new(text.as_bytes(), cap);
+    fn lines(text: &str, max_len: usize) -> Vec<(u64, Option<String>)> {
+        let mut lines = LineReader::new(text.as_bytes(), max_len);
         let mut all = Vec::new();
         while let Some(line) = lines.next().unwrap() {
             let text = line.bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_cap_is_passed_over_and_the_next_is_read() {
+    fn a_line_longer_than_the_maximum_is_skipped_and_the_next_is_read() {
         let some = |s: &str| Some(s.to_owned());
         assert_eq!(
             lines("123\n1234\n12345\n12", 4),

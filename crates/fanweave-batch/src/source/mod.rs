@@ -1,7 +1,6 @@
-//! Where rows come from: a file or standard input, read lazily, one row at a time.
+//! Sources of rows: a file or standard input, read lazily, one row at a time.
 //!
-//! A row that cannot be read is an [`Item`] like any other, with an error in place of its input: it fails, and
-//! the rows after it go on.
+//! A row that cannot be read is an [`Item`] with an error as its input: it fails, and the rows after it run.
 
 mod chat;
 mod encoding;
@@ -33,17 +32,17 @@ pub(crate) use scan::{InputScan, refuse};
 
 use crate::key::Key;
 use crate::{Error, Result};
-use lines::Lines;
+use lines::LineReader;
 use table::Table;
 
-/// What standard input is called in messages.
+/// Name of standard input in messages.
 const STDIN: &str = "standard input";
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// The rows of a file or of standard input, one by one. Memory does not grow with their number.
 ///
-/// A byte order mark of UTF-8, CR LF, blank lines and a last line without a newline are all taken in stride. Text in UTF-16
-/// or UTF-32, and what is no text, is refused.
+/// A UTF-8 byte order mark, CR LF line ends, blank lines and a last line without a newline are accepted.
+/// UTF-16 and UTF-32 text, and binary data, are rejected.
 ///
 /// ```
 /// use fanweave_batch::{InputFormat, Input, Source};
@@ -61,18 +60,18 @@ pub struct Source {
     format: InputFormat,
     rows: Rows,
     index: u64,
-    /// Hash and line of each `custom_id` seen. Hashes of 64 bits with a random key: a million ids are taken
-    /// for a repetition by mistake once in 10^7 runs, and cost 35 MB where the ids themselves might cost 100.
+    /// Hash and line of each `custom_id` seen. The hashes have 64 bits and a random key: with a million ids,
+    /// a false duplicate occurs once in 10^7 runs. They take 35 MB, while the ids could take 100 MB.
     ids: HashMap<u64, u64>,
     hasher: RandomState,
 }
 
 enum Rows {
-    Lines(Lines<Box<dyn BufRead + Send>>),
+    Lines(LineReader<Box<dyn BufRead + Send>>),
     Table(Box<Table>),
     #[cfg(feature = "parquet")]
     Parquet(Box<parquet::Rows>),
-    /// After a record that nothing can be read behind.
+    /// The source ended with a record after which nothing can be read.
     Ended,
 }
 
@@ -88,19 +87,19 @@ enum Rows {
 /// ```
 #[derive(Debug)]
 pub struct Item {
-    /// Which row it is, from 0. Blank lines do not count.
+    /// Index of the row, from 0. Blank lines do not count.
     pub index: u64,
-    /// The line of the file that it begins on, from 1. Of a Parquet file the number of the row, from 1.
+    /// Line of the file on which the row begins, from 1. In a Parquet file, the number of the row, from 1.
     pub line: u64,
-    /// Its `custom_id`, or else its `id`.
+    /// Its `custom_id`, or otherwise its `id`.
     pub id: Option<String>,
-    /// What it holds, or why it could not be read.
+    /// Contents of the row, or the error that occurred while reading it.
     pub input: fanweave_core::Result<Input>,
-    /// What it is known by in a journal, before equal rows are told apart.
+    /// Its key in a journal, before equal rows are distinguished.
     pub(crate) content: Key,
 }
 
-/// What a row holds.
+/// Contents of a row.
 ///
 /// ```
 /// use fanweave_batch::{Input, Render};
@@ -112,31 +111,32 @@ pub struct Item {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Input {
-    /// A whole request: messages and parameters.
+    /// A complete request: messages and parameters.
     Prompt(Box<Prompt>),
-    /// Named values: the fields of a JSON object, or of a CSV record.
+    /// Named values: the fields of a JSON object or of a CSV record.
     Vars(Vars),
-    /// A text: a line of a text file, or a JSON string.
+    /// Text: a line of a text file, or a JSON string.
     Text(String),
 }
 
 impl Source {
-    /// Opens a file. Its format is recognised by its name and first line where `format` does not say.
+    /// Opens a file. Unless `format` is given, its format is inferred from its name and first line.
     ///
-    /// A named pipe is read as it comes, like standard input.
+    /// A named pipe is read as a stream, like standard input.
     ///
     /// # Errors
-    /// [`Usage`](crate::ErrorKind::Usage) where there is no such file, it is a folder, it is empty, it is not in UTF-8 as
-    /// its first bytes tell, or its CSV header is wrong; [`Io`](crate::ErrorKind::Io) where it cannot be read.
+    /// [`Usage`](crate::ErrorKind::Usage) if the file does not exist, is a folder, is empty, is not UTF-8
+    /// according to its first bytes, or has an invalid CSV header; [`Io`](crate::ErrorKind::Io) if it cannot
+    /// be read.
     pub fn open(path: impl AsRef<Path>, format: Option<InputFormat>) -> Result<Self> {
         let path = path.as_ref();
         let mut file = open_file(path)?;
-        // A pipe gives its rows once: it cannot be read ahead of the run, and again in it.
+        // A pipe can be read only once, so not before the run and then in it.
         let is_file = file.metadata().is_ok_and(|file| file.is_file());
         if is_file && format.is_none_or(|format| format == InputFormat::Parquet) {
             let mut magic = [0; 4];
             let is_parquet = format.is_some() || (file.read(&mut magic).is_ok() && magic == *b"PAR1");
-            file.rewind().map_err(|e| Error::io("read it", path, e))?;
+            file.rewind().map_err(|e| Error::io("read the file", path, e))?;
             if is_parquet {
                 return Self::parquet(file, path);
             }
@@ -145,18 +145,18 @@ impl Source {
         Self::new(path.display().to_string(), is_file.then(|| path.to_owned()), reader, format)
     }
 
-    /// Reads standard input. Blocks until its first line is there.
+    /// Reads standard input. Blocks until its first line is available.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn stdin(format: Option<InputFormat>) -> Result<Self> {
         Self::new(STDIN.to_owned(), None, Box::new(BufReader::new(io::stdin())), format)
     }
 
-    /// Reads anything. `name` is what messages call it.
+    /// Reads from any reader. `name` is its name in messages.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub fn from_reader(
         name: impl Into<String>,
         reader: impl Read + Send + 'static,
@@ -184,25 +184,25 @@ impl Source {
         mut reader: Box<dyn BufRead + Send>,
         format: Option<InputFormat>,
     ) -> Result<Self> {
-        let failed = |e| Error::io("read it", Path::new(&name), e);
-        let refusal = encoding::look_ahead(&mut reader).map_err(failed)?;
+        let failed = |e| Error::io("read the input", Path::new(&name), e);
+        let encoding_error = encoding::look_ahead(&mut reader).map_err(failed)?;
         let begin = begin(&mut reader, MAX_LINE).map_err(failed)?;
         let first = begin.trim_ascii();
         if first.is_empty() {
-            return Err(Error::usage(format!("{name}: no rows: the input is empty")));
+            return Err(Error::usage(format!("{name}: the input is empty")));
         }
         let format = format.unwrap_or_else(|| InputFormat::detect(path.as_deref(), first));
         if format == InputFormat::Parquet {
-            let message = "a Parquet file is read from its end on: give a file in that format, and no pipe";
+            let message = "a Parquet file must be a regular file, because it is read from its end";
             return Err(Error::usage(format!("{name}: {message}")));
         }
-        // A pipe may have given less than a mark at first.
-        if let Some(why) = refusal.or_else(|| encoding::refusal(&begin)) {
+        // The first read from a pipe may have returned less than a byte order mark.
+        if let Some(why) = encoding_error.or_else(|| encoding::encoding_error(&begin)) {
             return Err(Error::usage(format!("{name}: {why}")));
         }
         if matches!(format, InputFormat::OpenAi | InputFormat::Jsonl) && matches!(first, b"[" | b"{") {
-            let message = "this is one JSON value over many lines, and a row a line is expected; \
-                           `jq -c .` writes it in one line, `jq -c '.[]'` a list in one line for each item";
+            let message = "expected one row per line, but this is one JSON value over many lines; \
+                           use `jq -c .` to put it on one line, or `jq -c '.[]'` for one line per item of a list";
             return Err(Error::usage(format!("{name}: {message}")));
         }
         let reader: Box<dyn BufRead + Send> = Box::new(Cursor::new(begin).chain(reader));
@@ -211,23 +211,23 @@ impl Source {
                 let table = Table::new(reader, MAX_LINE).map_err(|e| Error::usage(format!("{name}: {e}")))?;
                 Rows::Table(Box::new(table))
             }
-            _ => Rows::Lines(Lines::new(reader, MAX_LINE)),
+            _ => Rows::Lines(LineReader::new(reader, MAX_LINE)),
         };
         let (ids, hasher) = (HashMap::new(), RandomState::new());
         Ok(Self { name, path, format, rows, index: 0, ids, hasher })
     }
 
-    /// The format that its rows are read in.
+    /// Format in which the rows are read.
     pub fn format(&self) -> InputFormat {
         self.format
     }
 
-    /// What messages call it: the path as it was given, or `standard input`.
+    /// Name in messages: the path as it was given, or `standard input`.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The file. `None` for anything else.
+    /// Path of the file. `None` for other sources.
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
@@ -272,14 +272,14 @@ impl Source {
         self.index += 1;
         let input = input.and_then(|input| self.check_id(id.as_deref(), line).map(|()| input));
         let input = input.map_err(|e| {
-            let place = if self.format == InputFormat::Parquet { "row" } else { "line" };
-            let message = format!("{} {place} {line}: {e}", self.name);
+            let unit = if self.format == InputFormat::Parquet { "row" } else { "line" };
+            let message = format!("{} {unit} {line}: {e}", self.name);
             fanweave_core::Error::new(RowErrorKind::Input, message)
         });
         Ok(Some(Item { index, line, id, input, content }))
     }
 
-    /// Refuses a `custom_id` that an earlier line had: results are told apart by it, and OpenAI refuses it too.
+    /// Rejects a duplicate `custom_id`: results are identified by it, and OpenAI rejects duplicates too.
     fn check_id(&mut self, id: Option<&str>, line: u64) -> Result<(), String> {
         let (InputFormat::OpenAi, Some(id)) = (self.format, id) else { return Ok(()) };
         match self.ids.entry(self.hasher.hash_one(id)) {
@@ -289,7 +289,9 @@ impl Source {
             }
             Entry::Occupied(first) => {
                 let first = first.get();
-                Err(format!("custom_id `{id}` is that of line {first} too: each needs one of its own"))
+                Err(format!(
+                    "duplicate custom_id `{id}` (first used in line {first}); each row needs a unique one"
+                ))
             }
         }
     }
@@ -298,11 +300,11 @@ impl Source {
 impl Iterator for Source {
     type Item = Result<Item>;
 
-    /// The next row. An error where reading itself fails, after which there is no next one.
+    /// The next row. An error if reading fails; the source has then ended.
     fn next(&mut self) -> Option<Self::Item> {
         let item = self.read().map_err(|e| {
             self.rows = Rows::Ended;
-            Error::io("read on", Path::new(&self.name), e)
+            Error::io("continue reading", Path::new(&self.name), e)
         });
         item.transpose()
     }
@@ -317,16 +319,16 @@ impl std::fmt::Debug for Source {
     }
 }
 
-/// Everything up to the end of the first line that is not blank, without a byte order mark.
-fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
+/// Reads up to the end of the first line that is not blank, without a byte order mark.
+fn begin(reader: &mut impl BufRead, max_len: usize) -> io::Result<Vec<u8>> {
     let mut begin = Vec::new();
     loop {
         let line = begin.len();
-        if reader.by_ref().take(cap as u64).read_until(b'\n', &mut begin)? == 0 {
+        if reader.by_ref().take(max_len as u64).read_until(b'\n', &mut begin)? == 0 {
             return Ok(begin);
         }
-        if begin.len() > cap && begin.trim_ascii().is_empty() {
-            let message = format!("nothing but blanks in its first {} MiB", cap >> 20);
+        if begin.len() > max_len && begin.trim_ascii().is_empty() {
+            let message = format!("only whitespace in its first {} MiB", max_len >> 20);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         if line == 0 && begin.starts_with(BYTE_ORDER_MARK) {
@@ -338,7 +340,7 @@ fn begin(reader: &mut impl BufRead, cap: usize) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What a line is known by: what it asks and its `custom_id`, or its bytes where they cannot be read.
+/// Content key of a line: of its request and `custom_id`, or of its bytes if it cannot be parsed.
 fn content_of(
     format: InputFormat,
     bytes: Option<&[u8]>,
@@ -388,28 +390,28 @@ fn id_of(map: &Map<String, Value>) -> Option<String> {
     }
 }
 
-/// A JSON error with its column first. Its line is always 1, and says nothing.
+/// Formats a JSON error with its column first. The line is omitted, because it is always 1.
 fn json_error(error: &serde_json::Error) -> String {
-    let place = format!(" at line {} column {}", error.line(), error.column());
+    let position = format!(" at line {} column {}", error.line(), error.column());
     let text = error.to_string();
-    format!("column {}: {}", error.column(), text.strip_suffix(&place).unwrap_or(&text))
+    format!("column {}: {}", error.column(), text.strip_suffix(&position).unwrap_or(&text))
 }
 
 fn open_file(path: &Path) -> Result<File> {
     let shown = path.display();
     if path.is_dir() {
-        return Err(Error::usage(format!("{shown} is a folder; name a file in it")));
+        return Err(Error::usage(format!("{shown} is a folder; specify a file in it")));
     }
     File::open(path).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound => {
-            let meant = similar(path).map(|near| format!("; did you mean {}?", near.display()));
-            Error::usage(format!("{shown}: there is no such file{}", meant.unwrap_or_default()))
+            let suggestion = similar(path).map(|near| format!("; did you mean {}?", near.display()));
+            Error::usage(format!("{shown}: no such file{}", suggestion.unwrap_or_default()))
         }
-        _ => Error::io("open it", path, e),
+        _ => Error::io("open the file", path, e),
     })
 }
 
-/// A file in the same folder with nearly the same name.
+/// A file in the same folder with a similar name.
 fn similar(path: &Path) -> Option<PathBuf> {
     let folder = match path.parent()? {
         here if here.as_os_str().is_empty() => Path::new("."),

@@ -1,11 +1,11 @@
-//! A line of an OpenAI batch: what `/v1/batches` and `vllm run-batch` take.
+//! Lines of an OpenAI batch input, as read by `/v1/batches` and `vllm run-batch`.
 
 use fanweave_core::Prompt;
 use serde::Deserialize;
 
 use super::chat::Body;
 
-/// The one endpoint whose requests a chain can run.
+/// The only supported endpoint.
 const CHAT: &str = "/v1/chat/completions";
 
 #[derive(Deserialize)]
@@ -16,14 +16,14 @@ struct Line {
     body: Body,
 }
 
-/// Reads a line: its `custom_id`, and the prompt or what is wrong with it.
+/// Reads a line. Returns its `custom_id`, and its prompt or an error message.
 pub(super) fn read(line: &str) -> (Option<String>, Result<Prompt, String>) {
     match serde_json::from_str::<Line>(line) {
         Ok(Line { custom_id, method, url, body }) => {
             let prompt = check(method.as_deref(), url.as_deref()).and_then(|()| body.into_prompt());
             (Some(custom_id), prompt)
         }
-        // A broken body must not hide whose it is.
+        // Report the id even if the body is malformed.
         Err(e) => (custom_id(line), Err(format!("expected an OpenAI batch line: {}", super::json_error(&e)))),
     }
 }
@@ -55,21 +55,21 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_its_id_and_its_prompt() {
+    fn a_line_has_an_id_and_a_prompt() {
         let (id, prompt) = read(&line(r#""method":"POST","url":"/v1/chat/completions","#));
         assert_eq!((id.as_deref(), prompt.unwrap()), (Some("a"), Prompt::from("hi")));
         assert!(read(&line("")).1.is_ok());
     }
 
     #[test]
-    fn another_endpoint_is_refused_with_the_ones_that_are_not() {
+    fn an_unsupported_endpoint_is_rejected_with_the_supported_one() {
         let (id, prompt) = read(&line(r#""url":"/v1/embeddings","#));
         assert_eq!(id.as_deref(), Some("a"));
         assert_eq!(prompt.unwrap_err(), "`url` is /v1/embeddings: only /v1/chat/completions is supported");
     }
 
     #[test]
-    fn a_broken_body_keeps_its_id() {
+    fn a_line_with_a_malformed_body_keeps_its_id() {
         let (id, prompt) = read(r#"{"custom_id":"a","body":{"messages":"hi"}}"#);
         assert_eq!(id.as_deref(), Some("a"));
         let error = prompt.unwrap_err();

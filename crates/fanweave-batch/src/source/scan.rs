@@ -1,25 +1,25 @@
-//! A first pass over a file, before any call: how many rows it has, and what it is known by.
+//! First pass over a file, before any call: counts its rows and hashes it.
 
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-use super::lines::{Lines, MAX_LINE};
+use super::lines::{LineReader, MAX_LINE};
 use super::{BYTE_ORDER_MARK, InputFormat, Source, open_file};
 use crate::key::{Digest, Key};
 use crate::{Error, ErrorKind, Result};
 
-/// What a first pass over a file found.
+/// Result of the first pass over a file.
 pub(crate) struct InputScan {
-    /// Rows, blank lines not counted.
+    /// Number of rows, without blank lines.
     pub(crate) rows: u64,
     /// Hash of all bytes.
     pub(crate) hash: Key,
 }
 
 impl InputScan {
-    /// Reads all of the file. Its first `strict` rows must be readable; 0 asks for none.
+    /// Reads the whole file. Its first `strict` rows must be valid; 0 disables the check.
     pub(crate) fn of(path: &Path, format: InputFormat, strict: u64) -> Result<Self> {
-        let failed = |e| Error::io("read it", path, e);
+        let failed = |e| Error::io("read the file", path, e);
         let mut tee = Tee { reader: open_file(path)?, digest: Digest::default() };
         let rows = match format {
             InputFormat::Csv => Self::count_good(path, format, strict)?,
@@ -28,11 +28,11 @@ impl InputScan {
             _ if strict > 0 => Self::count_good(path, format, strict)?,
             _ => {
                 let mut reader = BufReader::with_capacity(1 << 16, tee);
-                // A line that holds nothing else is blank.
+                // A line that contains only the mark is blank.
                 if reader.fill_buf().map_err(failed)?.starts_with(BYTE_ORDER_MARK) {
                     reader.consume(BYTE_ORDER_MARK.len());
                 }
-                let mut lines = Lines::new(reader, MAX_LINE);
+                let mut lines = LineReader::new(reader, MAX_LINE);
                 let mut rows = 0;
                 while lines.next().map_err(failed)?.is_some() {
                     rows += 1;
@@ -45,7 +45,7 @@ impl InputScan {
         Ok(Self { rows, hash: tee.digest.finish() })
     }
 
-    /// Counts the rows, and refuses one of the first `strict` that cannot be read.
+    /// Counts the rows, and rejects the file if one of the first `strict` is invalid.
     fn count_good(path: &Path, format: InputFormat, strict: u64) -> Result<u64> {
         let mut rows = 0;
         for row in Source::open(path, Some(format))? {
@@ -59,16 +59,15 @@ impl InputScan {
     }
 }
 
-/// Makes the error of a row one of the run.
+/// Converts the error of a row to an error of the run.
 pub(crate) fn refuse<T>(input: fanweave_core::Result<T>) -> Result<T> {
     input.map_err(|e| {
-        let message =
-            format!("{}; the run is strict, and stops at the first row that cannot be read", e.message());
+        let message = format!("{}; a strict run stops at the first invalid row", e.message());
         Error::new(ErrorKind::Input, message)
     })
 }
 
-/// Hashes what is read through it.
+/// Reader that hashes all bytes it passes on.
 struct Tee<R> {
     reader: R,
     digest: Digest,

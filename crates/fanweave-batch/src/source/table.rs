@@ -1,4 +1,4 @@
-//! Comma-separated values: the first row names the columns, every other one is a row of variables.
+//! Comma-separated values: the first record names the columns, every other one is a row of variables.
 
 use std::io::{self, BufRead, Read};
 
@@ -15,19 +15,26 @@ pub(super) struct Table {
 
 /// One record.
 pub(super) struct Record<'a> {
-    /// The line that it begins on.
+    /// Line on which it begins.
     pub(super) line: u64,
-    /// Its fields by the names of their columns, or what is wrong with it.
+    /// Its fields by column name, or an error message.
     pub(super) vars: Result<Vars, String>,
-    /// Its fields as they are.
+    /// Its raw fields.
     pub(super) fields: &'a ByteRecord,
 }
 
 impl Table {
-    /// Reads the header. The error says what is wrong with it.
-    pub(super) fn new(reader: Box<dyn BufRead + Send>, cap: usize) -> Result<Self, String> {
-        let capped = Capped { reader, cap: cap as u64, left: cap as u64, last: b'\n', ended: Ended::No };
-        // With one line feed behind every record, line numbers can be told from how many were read.
+    /// Reads the header. An error describes what is wrong with it.
+    pub(super) fn new(reader: Box<dyn BufRead + Send>, max_len: usize) -> Result<Self, String> {
+        let capped = Capped {
+            reader,
+            max_len: max_len as u64,
+            remaining: max_len as u64,
+            last: b'\n',
+            ended: InputEnd::No,
+        };
+        // With exactly one line feed after every record, line numbers follow from the number of line feeds
+        // read.
         let newline = csv::Terminator::Any(b'\n');
         let mut reader = csv::ReaderBuilder::new().flexible(true).terminator(newline).from_reader(capped);
         let header = reader.headers().map_err(|e| format!("cannot read the header: {e}"))?;
@@ -47,7 +54,7 @@ impl Table {
         &self.header
     }
 
-    /// The line that the last record ends on.
+    /// Line on which the last record ends.
     pub(super) fn line(&self) -> u64 {
         self.reader.position().line() - 1
     }
@@ -56,20 +63,20 @@ impl Table {
     pub(super) fn next(&mut self) -> io::Result<Option<Record<'_>>> {
         loop {
             let capped = self.reader.get_mut();
-            capped.left = capped.cap;
+            capped.remaining = capped.max_len;
             if !self.reader.read_byte_record(&mut self.record).map_err(into_io)? {
                 return Ok(None);
             }
             self.strip_carriage_return();
-            // What is left of a blank line that ended with CR LF.
+            // The remainder of a blank line that ended with CR LF.
             if self.record.len() != 1 || !self.record[0].is_empty() {
                 break;
             }
         }
         let inside = self.record.as_slice().iter().filter(|byte| **byte == b'\n').count() as u64;
-        // Every record ends with a line feed, but one that was still inside quotes when the file ended.
-        let (line, vars) = if self.reader.get_ref().ended == Ended::Told {
-            let message = "a quote that begins here is never closed; nothing after it can be read";
+        // Every record ends with a line feed, unless it was still inside quotes at the end of the file.
+        let (line, vars) = if self.reader.get_ref().ended == InputEnd::Reported {
+            let message = "the quote that starts here is never closed; the rest of the file cannot be read";
             (self.line() + 1 - inside, Err(message.to_owned()))
         } else {
             (self.line() - inside, self.vars())
@@ -109,51 +116,52 @@ fn into_io(error: csv::Error) -> io::Error {
     }
 }
 
-/// Ends with an error where a single record reads more than `cap` bytes: a quote that is never closed would
-/// otherwise take the rest of the file into memory. Sees to it that the last line ends like all others.
+/// Returns an error when a single record is longer than `max_len` bytes: an unclosed quote would otherwise
+/// read the rest of the file into memory. Adds a line feed to the last line if it is missing.
 struct Capped {
     reader: Box<dyn BufRead + Send>,
-    cap: u64,
-    left: u64,
+    max_len: u64,
+    remaining: u64,
     last: u8,
-    ended: Ended,
+    ended: InputEnd,
 }
 
-/// Whether the input has ended.
+/// State of the end of the input.
 #[derive(PartialEq, Eq)]
-enum Ended {
+enum InputEnd {
     No,
-    /// But for the line feed that it lacked.
+    /// Ended; the missing last line feed has been added.
     Yes,
-    /// And whoever asked for more has heard of it.
-    Told,
+    /// Ended, and a read has returned 0 bytes.
+    Reported,
 }
 
 impl Read for Capped {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.left == 0 {
-            let message = format!("a record is longer than {} MiB; is a quote left open?", self.cap >> 20);
+        if self.remaining == 0 {
+            let message =
+                format!("a record is longer than {} MiB; is a quote left open?", self.max_len >> 20);
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         if buffer.is_empty() {
             return Ok(0);
         }
-        if self.ended != Ended::No {
-            self.ended = Ended::Told;
+        if self.ended != InputEnd::No {
+            self.ended = InputEnd::Reported;
             return Ok(0);
         }
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
-        let n = self.reader.read(&mut buffer[..most])?;
+        let max_read = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(buffer.len());
+        let n = self.reader.read(&mut buffer[..max_read])?;
         if n > 0 {
-            self.left -= n as u64;
+            self.remaining -= n as u64;
             self.last = buffer[n - 1];
             return Ok(n);
         }
         if self.last == b'\n' {
-            self.ended = Ended::Told;
+            self.ended = InputEnd::Reported;
             return Ok(0);
         }
-        self.ended = Ended::Yes;
+        self.ended = InputEnd::Yes;
         buffer[0] = b'\n';
         Ok(1)
     }

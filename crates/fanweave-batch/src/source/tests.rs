@@ -1,6 +1,6 @@
 use super::*;
 
-/// What each row of a text comes to: its line, its id, and its input or what is wrong with it.
+/// Description of each row of a text: its line, its id, and its input or error.
 fn rows(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> Vec<String> {
     let text = text.as_ref().to_vec();
     let source = Source::from_reader("q", Cursor::new(text), format).expect("a source");
@@ -18,7 +18,7 @@ fn show(item: &Item) -> String {
     format!("{index} @{line} {}: {input}", id.as_deref().unwrap_or("-"))
 }
 
-fn refused(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> String {
+fn rejected(text: impl AsRef<[u8]>, format: Option<InputFormat>) -> String {
     let text = text.as_ref().to_vec();
     Source::from_reader("q", Cursor::new(text), format).expect_err("it is refused").to_string()
 }
@@ -30,7 +30,7 @@ fn chat(id: &str, text: &str) -> String {
 }
 
 #[test]
-fn a_byte_order_mark_cr_lf_and_blank_lines_are_taken_in_stride() {
+fn a_byte_order_mark_cr_lf_and_blank_lines_are_accepted() {
     assert_eq!(rows("\u{feff}\r\none\r\n\r\n two ", None), ["0 @2 -: text one", "1 @4 -: text two"]);
     assert_eq!(
         rows("\u{feff}a,b\r\n1,2\r\n\r\n3,4", Some(InputFormat::Csv)),
@@ -83,43 +83,43 @@ fn a_record_of_another_length_fails_with_both_lengths() {
 }
 
 #[test]
-fn a_custom_id_that_came_before_fails_and_names_both_lines() {
+fn a_duplicate_custom_id_fails_and_names_both_lines() {
     let text = [chat("a", "1"), chat("b", "2"), chat("a", "3")].join("\n");
     assert_eq!(
         rows(text, None)[2],
-        "2 @3 a: failed: q line 3: custom_id `a` is that of line 1 too: each needs one of its own"
+        "2 @3 a: failed: q line 3: duplicate custom_id `a` (first used in line 1); each row needs a unique one"
     );
 }
 
 #[test]
-fn an_input_without_rows_or_with_a_bad_header_is_refused() {
-    assert_eq!(refused("", None), "q: no rows: the input is empty");
-    assert_eq!(refused("\n \r\n", None), "q: no rows: the input is empty");
-    assert_eq!(refused("a,,c\n", Some(InputFormat::Csv)), "q: column 2 of the header has no name");
-    assert_eq!(refused("a,b,a\n", Some(InputFormat::Csv)), "q: the header names the column `a` twice");
-    assert!(refused("[\n  {\"a\": 1}\n]\n", Some(InputFormat::Jsonl)).contains("`jq -c '.[]'`"));
+fn an_input_without_rows_or_with_a_bad_header_is_rejected() {
+    assert_eq!(rejected("", None), "q: the input is empty");
+    assert_eq!(rejected("\n \r\n", None), "q: the input is empty");
+    assert_eq!(rejected("a,,c\n", Some(InputFormat::Csv)), "q: column 2 of the header has no name");
+    assert_eq!(rejected("a,b,a\n", Some(InputFormat::Csv)), "q: the header names the column `a` twice");
+    assert!(rejected("[\n  {\"a\": 1}\n]\n", Some(InputFormat::Jsonl)).contains("`jq -c '.[]'`"));
 }
 
 #[test]
-fn an_input_that_is_not_in_utf_8_is_refused_with_what_converts_it() {
+fn an_input_that_is_not_utf_8_is_rejected_with_a_command_that_converts_it() {
     let wide =
         |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
     let marked = "\u{feff}{\"prompt\":\"one\"}\r\n{\"prompt\":\"two\"}\n";
     for bytes in [u16::to_le_bytes, u16::to_be_bytes] {
         for format in [None, Some(InputFormat::Text), Some(InputFormat::Csv)] {
             assert_eq!(
-                refused(wide(marked, bytes), format),
-                "q: the input is in UTF-16, and UTF-8 is expected; `iconv -f UTF-16 -t UTF-8` converts it"
+                rejected(wide(marked, bytes), format),
+                "q: expected UTF-8, but the input is UTF-16; convert it with `iconv -f UTF-16 -t UTF-8`"
             );
-            let unmarked = refused(wide(&marked[3..], bytes), format);
+            let unmarked = rejected(wide(&marked[3..], bytes), format);
             assert!(unmarked.contains("zero bytes") && unmarked.contains("iconv -f UTF-16LE"), "{unmarked}");
         }
     }
     let wider: Vec<u8> = "\u{feff}one\n".chars().flat_map(|c| u32::from(c).to_le_bytes()).collect();
-    assert!(refused(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
-    // Also where its first line is good, and behind blank ones.
-    assert!(refused(b"\n\none\ntw\0o\n", None).contains("zero bytes"));
-    // A file too, and where its format is given.
+    assert!(rejected(wider, None).contains("`iconv -f UTF-32 -t UTF-8`"));
+    // Zero bytes are also found if the first line is valid, and after blank lines.
+    assert!(rejected(b"\n\none\ntw\0o\n", None).contains("zero bytes"));
+    // The same applies to a file, and if its format is given.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("questions.jsonl");
     std::fs::write(&path, wide(marked, u16::to_le_bytes)).unwrap();
@@ -130,14 +130,14 @@ fn an_input_that_is_not_in_utf_8_is_refused_with_what_converts_it() {
 }
 
 #[test]
-fn a_folder_and_a_missing_file_are_refused_with_advice() {
+fn a_folder_and_a_missing_file_are_rejected_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("questions.jsonl"), "{}").unwrap();
     let open =
         |name: &str| Source::open(folder.path().join(name), None).expect_err("it is refused").to_string();
-    assert!(open("").ends_with("is a folder; name a file in it"));
+    assert!(open("").ends_with("is a folder; specify a file in it"));
     let missing = open("question.jsonl");
-    assert!(missing.contains("question.jsonl: there is no such file; did you mean "), "{missing}");
+    assert!(missing.contains("question.jsonl: no such file; did you mean "), "{missing}");
     assert!(missing.ends_with("questions.jsonl?"), "{missing}");
 }
 
@@ -156,24 +156,24 @@ fn equal_rows_have_equal_content_and_a_header_is_part_of_it() {
 fn an_open_quote_does_not_take_the_file_into_memory() {
     let text = format!("a\n\"{}", "x".repeat(5000));
     let mut table = Table::new(Box::new(Cursor::new(text)), 1 << 10).expect("a header");
-    let error = table.next().err().expect("the record is longer than the cap");
+    let error = table.next().err().expect("the record is longer than the maximum");
     assert!(error.to_string().ends_with("is a quote left open?"), "{error}");
 }
 
 #[test]
-fn a_quote_that_is_never_closed_makes_no_prompt_of_the_rest_of_the_file() {
+fn an_unclosed_quote_does_not_make_a_prompt_of_the_rest_of_the_file() {
     for end in ["", "\n", "\n\n", "\r\n"] {
         assert_eq!(
             rows(format!("name\nann\n\n\"bob\ncarl\ndave{end}"), Some(InputFormat::Csv)),
             [
                 r#"0 @2 -: {"name":"ann"}"#,
-                "1 @4 -: failed: q line 4: a quote that begins here is never closed; nothing after it can be read",
+                "1 @4 -: failed: q line 4: the quote that starts here is never closed; the rest of the file cannot be read",
             ]
         );
         let closed = format!("name\n\"bob\ncarl\n\"{end}");
         assert_eq!(rows(closed, Some(InputFormat::Csv)), [r#"0 @2 -: {"name":"bob\ncarl\n"}"#]);
     }
-    // Wherever the last record lies in what is read at once.
+    // The position of the last record relative to the read buffer must not matter.
     for length in (8150..8250).chain(16_350..16_400) {
         let text = "x".repeat(length);
         for (last, fails) in [("y", false), ("\"y\"", false), ("\"y", true)] {
@@ -190,17 +190,17 @@ fn a_quote_that_is_never_closed_makes_no_prompt_of_the_rest_of_the_file() {
 }
 
 #[test]
-fn an_input_that_begins_with_blanks_without_end_does_not_fill_the_memory() {
+fn an_input_that_begins_with_endless_whitespace_does_not_fill_the_memory() {
     for blank in [b' ', b'\n'] {
         let mut blanks = BufReader::new(io::repeat(blank).take(1 << 20));
         let error = begin(&mut blanks, 1 << 10).map(|_| ()).expect_err("it is refused");
-        assert!(error.to_string().contains("nothing but blanks"), "{error}");
+        assert!(error.to_string().contains("only whitespace"), "{error}");
         assert!(blanks.into_inner().limit() > 1 << 19, "most of it was never read");
     }
 }
 
 #[test]
-fn a_broken_first_line_of_a_batch_fails_alone() {
+fn a_malformed_first_line_of_a_batch_fails_alone() {
     let broken = chat("a", "hi").replace("}}", "");
     assert_eq!(
         rows(broken + "\n" + &chat("b", "ho"), None)[1],

@@ -1,56 +1,57 @@
-//! What a provider's batch API is asked for.
+//! The interface to a provider's batch API.
 
 use std::future::Future;
 
 use fanweave_core::{Message, Prompt, Result};
 
-/// A provider's batch API: many requests handed over at once, answered within hours.
+/// A provider's batch API: many requests are submitted together and answered within hours.
 ///
-/// `fanweave::batch_api` has those of OpenAI's and Anthropic's dialects; a test or another provider may have its own.
+/// `fanweave::batch_api` implements it for the dialects of OpenAI and Anthropic. Tests and other providers
+/// can implement their own.
 pub trait BatchApi: Send + Sync {
-    /// The model that answers, as in `openai/gpt-5-mini`: what prices are looked up by.
+    /// The model that answers, such as `openai/gpt-5-mini`. Used to look up prices.
     fn model(&self) -> &str;
 
-    /// Most requests and bytes of one batch.
+    /// Maximum requests and bytes of one batch.
     fn limits(&self) -> BatchLimits;
 
-    /// The request for `prompt`, as it stands in a batch: what [`submit`](Self::submit) takes. Its answer will
-    /// name `id`, which has 32 letters and digits.
+    /// The request for `prompt` as a line of a batch, for [`submit`](Self::submit). Its response contains
+    /// `id`, which has 32 letters and digits.
     ///
     /// # Errors
-    /// Where the provider cannot be asked for that. It is the error of that row alone.
+    /// The prompt cannot be sent to this provider. The error applies to that row only.
     fn line(&self, id: &str, prompt: Prompt) -> Result<Vec<u8>>;
 
-    /// Submits a batch and gives its id. `tag` is written down with the provider, so that [`find`](Self::find)
-    /// finds the batch even where its id never came back.
+    /// Submits a batch and returns its id. `tag` is stored at the provider, so that [`find`](Self::find)
+    /// finds the batch even if the response with its id was lost.
     ///
-    /// Called once for a tag and not repeated by the caller.
+    /// Called once per tag; the caller does not retry.
     ///
     /// # Errors
-    /// The provider's. Whether the batch was taken is then unknown.
+    /// The provider's error. It is then unknown whether the batch was accepted.
     fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> impl Future<Output = Result<String>> + Send;
 
-    /// The id of the batch that was submitted under `tag` with so many `requests`. `None` where none was. It may have to
-    /// wait until a batch has ended that may be the one.
+    /// The id of the batch that was submitted under `tag` with this many `requests`. `None` if no such batch
+    /// exists. May have to wait until a candidate batch has ended.
     ///
     /// # Errors
-    /// The provider's.
+    /// The provider's error.
     fn find(&self, tag: &str, requests: usize) -> impl Future<Output = Result<Option<String>>> + Send;
 
-    /// How far a batch is.
+    /// State of a batch.
     ///
     /// # Errors
-    /// The provider's.
+    /// The provider's error.
     fn poll(&self, batch: &str) -> impl Future<Output = Result<BatchState>> + Send;
 
-    /// The results of a batch that has ended, in any order: the ids of requests, and what came of them.
+    /// The results of a batch that has ended, in any order: request ids and results.
     ///
     /// # Errors
-    /// The provider's.
+    /// The provider's error.
     fn collect(&self, batch: &str) -> impl Future<Output = Result<Vec<(String, Result<Message>)>>> + Send;
 }
 
-/// Most that one batch holds.
+/// Maximum size of one batch.
 ///
 /// ```
 /// let limits = fanweave_batch::BatchLimits { requests: 50_000, bytes: 100 << 20 };
@@ -58,13 +59,13 @@ pub trait BatchApi: Send + Sync {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
-    /// Most requests.
+    /// Maximum number of requests.
     pub requests: usize,
-    /// Most bytes of all requests together. A single one that is longer is submitted by itself.
+    /// Maximum bytes of all requests together. A single longer request is submitted in its own batch.
     pub bytes: usize,
 }
 
-/// How far a batch is.
+/// State of a batch.
 ///
 /// ```
 /// use fanweave_batch::BatchState;
@@ -73,10 +74,10 @@ pub struct BatchLimits {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchState {
-    /// The provider works on it.
+    /// The provider is processing it.
     Running,
-    /// What has results has them: all, or those that the provider came to in time.
+    /// Ended. All results are available, or those of the requests that were processed in time.
     Ended,
-    /// The provider took none of it, for this reason.
+    /// The provider rejected the whole batch, for this reason.
     Failed(String),
 }

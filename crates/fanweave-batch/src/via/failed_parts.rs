@@ -1,55 +1,55 @@
-//! What came of parts that the provider does not take or no longer has: told at the end, when all others are collected.
+//! Parts that the provider rejects or no longer has. Reported at the end, when all others are collected.
 
 use crate::{Error, ErrorKind};
 
-/// Most parts that are told of one by one.
-const PARTS: usize = 3;
-/// Most runs of lines that are named.
-const RANGES: usize = 8;
+/// Maximum parts that are reported individually.
+const MAX_PARTS: usize = 3;
+/// Maximum ranges of lines in a message.
+const MAX_RANGES: usize = 8;
 
-/// Parts that came to nothing.
+/// Parts that failed.
 #[derive(Default)]
 pub(super) struct FailedParts {
-    said: Vec<String>,
+    messages: Vec<String>,
     more: usize,
 }
 
 impl FailedParts {
-    /// Takes note of one. `what` is a sentence without its end.
-    pub(super) fn add(&mut self, what: String) {
-        if self.said.len() < PARTS {
-            self.said.push(what);
+    /// Adds a part. `message` is a sentence without its full stop.
+    pub(super) fn add(&mut self, message: String) {
+        if self.messages.len() < MAX_PARTS {
+            self.messages.push(message);
         } else {
             self.more += 1;
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.said.is_empty()
+        self.messages.is_empty()
     }
 
-    /// All of them in a sentence.
-    pub(super) fn told(&self) -> String {
-        let mut told = self.said.join("; ");
+    /// A message about all failed parts.
+    pub(super) fn message(&self) -> String {
+        let mut message = self.messages.join("; ");
         match self.more {
             0 => {}
-            1 => told.push_str("; and one more part went the same way"),
-            more => told.push_str(&format!("; and {more} more parts went the same way")),
+            1 => message.push_str("; and one more part failed"),
+            more => message.push_str(&format!("; and {more} more parts failed")),
         }
-        told
+        message
     }
 
-    /// The error of a run that could do all else.
+    /// The error of a run in which everything else succeeded.
     pub(super) fn error(&self) -> Error {
-        Error::new(ErrorKind::Provider, format!("{}; all other rows are in the output", self.told()))
+        Error::new(ErrorKind::Provider, format!("{}; all other rows are in the output", self.message()))
     }
 }
 
-/// The places of rows in the input: `lines 1-4, 7`.
-pub(super) fn places(mut lines: Vec<u64>) -> String {
+/// Lines of rows in the input, such as `lines 1-4, 7`.
+pub(super) fn line_ranges(mut lines: Vec<u64>) -> String {
     lines.sort_unstable();
     let (Some(first), Some(last)) = (lines.first(), lines.last()) else {
-        return "rows that this run does not read".to_owned();
+        return "rows outside this run's input".to_owned();
     };
     if first == last {
         return format!("line {first}");
@@ -59,8 +59,8 @@ pub(super) fn places(mut lines: Vec<u64>) -> String {
         range => range.iter().map(ToString::to_string).collect(),
     });
     let mut ranges: Vec<_> = ranges.collect();
-    if ranges.len() > RANGES {
-        ranges.truncate(RANGES);
+    if ranges.len() > MAX_RANGES {
+        ranges.truncate(MAX_RANGES);
         ranges.push(format!(".. up to {last}"));
     }
     format!("lines {}", ranges.join(", "))
@@ -71,21 +71,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_named_in_few_words() {
-        assert_eq!(places(vec![7]), "line 7");
-        assert_eq!(places(vec![9, 3, 1, 2]), "lines 1-3, 9");
+    fn lines_are_shortened_to_ranges() {
+        assert_eq!(line_ranges(vec![7]), "line 7");
+        assert_eq!(line_ranges(vec![9, 3, 1, 2]), "lines 1-3, 9");
         let odd = (0..500).map(|n| 2 * n + 1).collect();
-        assert_eq!(places(odd), "lines 1, 3, 5, 7, 9, 11, 13, 15, .. up to 999");
-        assert_eq!(places(Vec::new()), "rows that this run does not read");
+        assert_eq!(line_ranges(odd), "lines 1, 3, 5, 7, 9, 11, 13, 15, .. up to 999");
+        assert_eq!(line_ranges(Vec::new()), "rows outside this run's input");
     }
 
     #[test]
-    fn many_setbacks_make_no_long_error() {
+    fn the_error_of_many_failed_parts_is_short() {
         let mut failed_parts = FailedParts::default();
-        (0..50).for_each(|n| failed_parts.add(format!("part {n} was refused")));
+        (0..50).for_each(|n| failed_parts.add(format!("part {n} was rejected")));
         assert_eq!(
             failed_parts.error().to_string(),
-            "part 0 was refused; part 1 was refused; part 2 was refused; and 47 more parts went the same way; \
+            "part 0 was rejected; part 1 was rejected; part 2 was rejected; and 47 more parts failed; \
              all other rows are in the output"
         );
     }

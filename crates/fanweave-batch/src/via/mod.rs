@@ -1,12 +1,14 @@
-//! Rows through a provider's batch API: handed over by the thousand, answered within a day, at half the price.
+//! Runs rows through a provider's batch API: submitted by the thousand, answered within a day, at half the
+//! price.
 //!
 //! ```text
-//! rows -> minus journalled -> parts within the API's limits -> intent, submit, id -> poll -> collect -> recorder
+//! rows -> minus journalled -> parts within the limits -> intent, submit, id -> poll -> collect -> recorder
 //! ```
 //!
-//! The journal says of every part that it is about to be submitted, under which id it was, and when it has been
-//! collected. A run that is killed between any two of these goes on with the parts that the provider has, and
-//! never submits a part twice: where the intent is there and the id is not, it asks the provider first.
+//! The journal records for every part that it is about to be submitted, its id once it was submitted, and
+//! that it was collected. A run that is killed between any two of these resumes with the parts that the
+//! provider has, and never submits a part twice: if the journal has the intent but not the id, the run first
+//! looks for the batch at the provider.
 
 mod api;
 mod failed_parts;
@@ -33,17 +35,18 @@ use crate::recorder::{Entry, Recorder};
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
 use crate::{Costs, Error, ErrorKind, Result};
-use failed_parts::{FailedParts, places};
+use failed_parts::{FailedParts, line_ranges};
 use parts::{Parts, PendingPart};
 
-/// First wait between two looks at what the provider has done; it doubles each time.
+/// First wait between two polls; it doubles each time.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Longest such wait. Source: batches take minutes to hours, and providers ask for no more than a look a minute.
+/// Maximum wait between polls. Source: batches take minutes to hours, and providers recommend at most one
+/// poll per minute.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Longest that a provider may be out of reach before the run gives up: of the day that a batch may take, not all of it.
+/// Maximum time that the provider may be unreachable before the run gives up. A batch may take a day.
 const MAX_OUTAGE: Duration = Duration::from_secs(3600);
 
-/// What of a row is needed once its answer comes. The prompt itself is the provider's to keep.
+/// State of a row until its answer arrives. The prompt is not kept, because the provider has it.
 struct Waiting {
     index: u64,
     line: u64,
@@ -51,19 +54,20 @@ struct Waiting {
 }
 
 impl BatchJob<Prompt, Message> {
-    /// Runs the job through a provider's batch API instead of one call a row. The job's chain is not used.
+    /// Runs the job through a provider's batch API instead of one call per row. The job's chain is not used.
     ///
-    /// Rows are submitted in parts within the API's limits. All parts are then waited for, which may take a day;
-    /// memory holds about 150 bytes for each row meanwhile. Stopping the run, or killing it, leaves the parts
-    /// with the provider: the same job collects them later, and submits none of them again.
+    /// Rows are submitted in parts within the API's limits. The job then waits for all parts, which may take
+    /// a day. Takes about 150 bytes of memory for each waiting row. Stopping or killing the run leaves the
+    /// parts with the provider: the same job collects them later, without submitting them again.
     ///
-    /// A row that the provider refused or did not get to in time is a failed row. A provider that is out of reach while its
-    /// parts are waited for is asked again for up to an hour.
+    /// A row that the provider rejects or does not process in time is a failed row. If the provider is
+    /// unreachable while the job waits for parts, it keeps polling for up to an hour.
     ///
-    /// A part that the provider refuses as a whole, or no longer has, holds up no other: these are submitted and collected
-    /// first, and written to the output. The run then ends with an error that names the lines of its rows. Those of a part
-    /// that was refused are submitted anew by the next run. Those of one that is gone were paid for, and are submitted anew
-    /// only once a run with [`Settings::retry_failed`](crate::Settings::retry_failed) has let go of it.
+    /// If the provider rejects a part as a whole, or no longer has it, the other parts are still submitted
+    /// and collected, and written to the output. The run then ends with an error that names the lines of the
+    /// part's rows. Rows of a rejected part are resubmitted by the next run. Rows of a missing part were paid
+    /// for: they are resubmitted only after a run with
+    /// [`Settings::retry_failed`](crate::Settings::retry_failed) has discarded the batch.
     ///
     /// ```no_run
     /// # async fn run(
@@ -77,33 +81,34 @@ impl BatchJob<Prompt, Message> {
     /// ```
     ///
     /// # Errors
-    /// As [`run`](Self::run), and [`ErrorKind::Provider`] where the API cannot be used or fails as a whole.
-    /// [`ErrorKind::Usage`] also for an output that is no file, for a cap of [`Costs`], and for [`Settings::dedupe`](crate::Settings::dedupe).
+    /// Those of [`run`](Self::run), and [`ErrorKind::Provider`] if the API cannot be used or fails as a
+    /// whole. Also [`ErrorKind::Usage`] if the output is not a file, for a budget in [`Costs`], and for
+    /// [`Settings::dedupe`](crate::Settings::dedupe).
     ///
     /// # Cancellation
-    /// Dropping the future leaves what was submitted with the provider.
+    /// Dropping the future leaves submitted parts with the provider.
     pub async fn run_via<A: BatchApi>(self, api: &A) -> Result<Summary> {
         let began = Instant::now();
         let Self { source, prepare, output, settings, fingerprint, progress, stop, costs, disk, .. } = self;
         if !matches!(output, crate::Output::File(_)) {
             return Err(Error::usage(
-                "a provider's batch API needs an output file: its journal remembers what was submitted",
+                "a provider's batch API needs an output file, because submitted requests are recorded in its journal",
             ));
         }
-        // Rather than pay for what the caller asked not to.
+        // Fail rather than pay for requests that the caller wanted to avoid.
         if settings.dedupe {
             return Err(Error::usage(
-                "a provider's batch API answers every row: equal requests cannot be called once",
+                "duplicate requests cannot be merged when using a provider's batch API",
             ));
         }
-        if costs.most().is_some() {
+        if costs.max_usd().is_some() {
             return Err(Error::usage(
-                "a cap cannot hold with a provider's batch API: what was submitted is paid for",
+                "a budget cannot be enforced with a provider's batch API: submitted requests are billed",
             ));
         }
         let open = Open { output, settings: settings.clone(), fingerprint, progress: progress.clone(), disk };
-        let (writer, left, source) = open.run(source).await?;
-        let PreviousRun { done, mut notes, parts, .. } = left;
+        let (writer, previous, source) = open.run(source).await?;
+        let PreviousRun { done, mut notes, parts, .. } = previous;
         let recorder = Recorder::spawn(writer)?;
         let (jobs, inbox) = mpsc::channel(AHEAD);
         let is_file = source.path().is_some();
@@ -140,25 +145,25 @@ impl BatchJob<Prompt, Message> {
         let Run { recorder, failed_parts, .. } = run;
         let complete = match collected {
             Ok(complete) => complete,
-            // The recorder's own error says more than that it has gone.
+            // The recorder's own error is more specific.
             Err(error) if error.kind() == ErrorKind::Io => {
                 recorder.end(true).await?;
                 return Err(error);
             }
             Err(error) if failed_parts.is_empty() => return Err(error),
-            Err(error) => return Err(error.adding(&failed_parts.told())),
+            Err(error) => return Err(error.adding(&failed_parts.message())),
         };
         if is_file {
-            // Rows behind the place where it was stopped may have results of an earlier run.
+            // Rows after the position at which the run was stopped may have results of a previous run.
             let _ = read.await;
         }
-        // Parts that came to nothing left their rows without a result.
+        // Rows of failed parts have no result.
         let failures = recorder.end(!complete || !failed_parts.is_empty()).await?;
         match failed_parts.is_empty() {
             true => {}
             false if complete => return Err(failed_parts.error()),
-            // Stopped meanwhile: the end of the run is another one.
-            false => notes.push(failed_parts.told()),
+            // The run was stopped, which is not an error.
+            false => notes.push(failed_parts.message()),
         }
         let end = progress.snapshot();
         Ok(Summary {
@@ -180,31 +185,31 @@ impl BatchJob<Prompt, Message> {
     }
 }
 
-/// A run through a batch API.
+/// State of a run through a batch API.
 struct Run<'a, A> {
     api: &'a A,
     recorder: Recorder,
     costs: Costs,
     waiting: HashMap<Key, Waiting>,
     parts: Parts,
-    /// Whether rows may have been left unread, which the provider has from an earlier run.
+    /// Set when the run may not read all rows that the provider has from a previous run.
     is_limited: bool,
-    /// Whether batches are let go of that the provider no longer has.
+    /// Set when batches that the provider no longer has are discarded.
     drop_lost: bool,
     failed_parts: FailedParts,
 }
 
-/// What became of a batch that was waited for.
+/// Final state of a batch.
 enum End {
     Ended,
-    /// The provider took none of it, for this reason.
-    Refused(String),
-    /// The provider says that there is no such batch.
+    /// The provider rejected the whole batch, for this reason.
+    Rejected(String),
+    /// The provider reports that the batch does not exist.
     Gone(fanweave_core::Error),
 }
 
 impl<A: BatchApi> Run<'_, A> {
-    /// Asks the provider about the parts whose id never came back.
+    /// Looks for the batches of parts whose id was not received.
     async fn confirm(&mut self) -> Result<()> {
         for _ in 0..self.parts.len() {
             let Some(mut part) = self.parts.next() else { break };
@@ -212,7 +217,7 @@ impl<A: BatchApi> Run<'_, A> {
             if part.batch.is_none() {
                 part.batch = self.api.find(&tag, part.keys.len()).await.map_err(failed)?;
                 let Some(batch) = part.batch.clone() else {
-                    // It never arrived: its rows are as good as new.
+                    // It did not arrive: its rows can be submitted.
                     self.note(Part { tag, state: PartState::Dropped }).await?;
                     continue;
                 };
@@ -223,7 +228,7 @@ impl<A: BatchApi> Run<'_, A> {
         Ok(())
     }
 
-    /// Hands all rows over that the provider does not have yet. `false` where the run was stopped meanwhile.
+    /// Submits all rows that the provider does not have yet. Returns false if the run was stopped.
     async fn submit_all(
         &mut self,
         mut jobs: mpsc::Receiver<Result<Job>>,
@@ -270,20 +275,20 @@ impl<A: BatchApi> Run<'_, A> {
         Ok(true)
     }
 
-    /// Hands one part over: intent, submission, id.
+    /// Submits one part: intent, submission, id.
     async fn submit(&mut self, keys: Vec<Key>, lines: Vec<Vec<u8>>) -> Result<()> {
-        // Not the same one for the same rows: a batch of an earlier try is not this one.
+        // Include random bytes: a batch of an earlier attempt with the same rows is not this one.
         let random = RandomState::new().hash_one(Instant::now()).to_le_bytes();
         let tag = Key::of(&[&random, &(keys.len() as u64).to_le_bytes()]).to_string();
         self.note(Part { tag: tag.clone(), state: PartState::Intended { keys: keys.clone() } }).await?;
         let batch = match self.api.submit(&tag, lines).await {
             Ok(batch) => batch,
             Err(error) if blames_the_rows(&error) => {
-                // Its intent stays: the next run asks the provider, rather than believe that nothing arrived.
-                let rows = self.places(&keys);
+                // Keep the intent: the next run looks for the batch, rather than assume that nothing arrived.
+                let rows = self.line_ranges(&keys);
                 self.failed_parts.add(format!(
-                    "the provider refused the part with {rows}: {error}; run the same command again to submit it anew, \
-                     or mend its rows first and go on with --resume-changed"
+                    "the provider rejected the batch part with {rows}: {error}; rerun the command to resubmit it, \
+                     or fix the rows and resume with --resume-changed"
                 ));
                 return Ok(());
             }
@@ -294,7 +299,7 @@ impl<A: BatchApi> Run<'_, A> {
         Ok(())
     }
 
-    /// Waits for all parts and records what comes of them. `false` where the run was stopped meanwhile.
+    /// Waits for all parts and records their results. Returns false if the run was stopped.
     async fn collect_all(&mut self, stop: &CancellationToken) -> Result<bool> {
         while let Some(part) = self.parts.next() {
             tokio::select! {
@@ -306,7 +311,7 @@ impl<A: BatchApi> Run<'_, A> {
         Ok(true)
     }
 
-    /// Waits for one part and records what comes of it.
+    /// Waits for one part and records its results.
     async fn collect(&mut self, part: PendingPart) -> Result<()> {
         let PendingPart { tag, keys, batch } = part;
         let batch = batch.expect("parts without an id were confirmed or dropped before");
@@ -317,41 +322,42 @@ impl<A: BatchApi> Run<'_, A> {
         }
         match self.wait_for(&batch).await? {
             End::Ended => {}
-            End::Refused(why) => {
-                // It will not change its mind about this batch: the next run submits these rows anew.
+            End::Rejected(why) => {
+                // The provider will not reconsider this batch: the next run resubmits these rows.
                 self.note(Part { tag, state: PartState::Dropped }).await?;
-                let rows = self.places(&keys);
+                let rows = self.line_ranges(&keys);
                 self.failed_parts.add(format!(
-                    "the provider refused batch {batch} with {rows}: {why}; run the same command again to submit it anew, \
-                     or mend its rows first and go on with --resume-changed"
+                    "the provider rejected batch {batch} with {rows}: {why}; rerun the command to resubmit it, \
+                     or fix the rows and resume with --resume-changed"
                 ));
                 return Ok(());
             }
             End::Gone(error) => {
-                // A wrong address knows no batches either. That there are others, and not this one, is known by asking.
+                // A wrong base URL would not have the batch either. Search for it to confirm that only this
+                // one is missing.
                 let is_gone = self.drop_lost && matches!(self.api.find(&tag, keys.len()).await, Ok(None));
                 return self.gone(tag, &batch, &keys, &error, is_gone).await;
             }
         }
-        let mut looks = PollInterval::default();
+        let mut interval = PollInterval::default();
         let results = loop {
             match self.api.collect(&batch).await {
                 Ok(results) => break results,
                 Err(error) if error.kind() == RowErrorKind::NotFound => {
                     return self.gone(tag, &batch, &keys, &error, self.drop_lost).await;
                 }
-                Err(error) => looks.failed(error).await?,
+                Err(error) => interval.failed(error).await?,
             }
         };
-        let mut left: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
+        let mut remaining: HashMap<String, Key> = keys.iter().map(|key| (key.to_string(), *key)).collect();
         for (id, result) in results {
-            if let Some(key) = left.remove(&id)
+            if let Some(key) = remaining.remove(&id)
                 && let Some(waiting) = self.waiting.remove(&key)
             {
                 self.record(key, waiting, result).await?;
             }
         }
-        for key in left.into_values() {
+        for key in remaining.into_values() {
             if let Some(waiting) = self.waiting.remove(&key) {
                 let message = "the provider's batch ended without a result for this row";
                 let error = fanweave_core::Error::new(RowErrorKind::Server, message);
@@ -359,14 +365,14 @@ impl<A: BatchApi> Run<'_, A> {
             }
         }
         if is_for_later {
-            // It has results of rows behind the limit: a run that reads them collects it as well.
+            // It has results of rows after the limit: a run that reads these collects it as well.
             return Ok(());
         }
         self.note(Part { tag, state: PartState::Collected }).await
     }
 
-    /// Takes note of a batch that the provider no longer has, or whose results. Its rows were paid for: they are submitted
-    /// anew only where somebody has said so.
+    /// Handles a batch that the provider, or its results, no longer has. Its rows were paid for: they are
+    /// resubmitted only if the user asked for it.
     async fn gone(
         &mut self,
         tag: String,
@@ -375,36 +381,36 @@ impl<A: BatchApi> Run<'_, A> {
         error: &fanweave_core::Error,
         drop_lost: bool,
     ) -> Result<()> {
-        let rows = self.places(keys);
+        let rows = self.line_ranges(keys);
         let what = format!("the provider does not have batch {batch} with {rows}: {error}");
         if drop_lost {
             self.note(Part { tag, state: PartState::Dropped }).await?;
             self.failed_parts.add(format!(
-                "{what}; it was let go of: run the same command again to submit its rows anew, which pays for them again"
+                "{what}; the batch was discarded. Rerun the command to resubmit its rows (they are billed again)"
             ));
         } else {
             self.failed_parts.add(format!(
-                "{what}; run the same command again with the key and address that it was submitted with, or, where it is \
-                 gone for good, with --retry-failed, which lets go of it"
+                "{what}; rerun the command with the API key and base URL that it was submitted with, or, if the batch is \
+                 lost, with --retry-failed to discard it"
             ));
         }
         Ok(())
     }
 
-    /// Where rows are in the input.
-    fn places(&self, keys: &[Key]) -> String {
-        places(keys.iter().filter_map(|key| self.waiting.get(key)).map(|row| row.line).collect())
+    /// Lines of rows in the input.
+    fn line_ranges(&self, keys: &[Key]) -> String {
+        line_ranges(keys.iter().filter_map(|key| self.waiting.get(key)).map(|row| row.line).collect())
     }
 
     async fn wait_for(&self, batch: &str) -> Result<End> {
-        let mut looks = PollInterval::default();
+        let mut interval = PollInterval::default();
         loop {
             match self.api.poll(batch).await {
                 Ok(BatchState::Ended) => return Ok(End::Ended),
-                Ok(BatchState::Running) => looks.succeeded().await,
-                Ok(BatchState::Failed(why)) => return Ok(End::Refused(why)),
+                Ok(BatchState::Running) => interval.succeeded().await,
+                Ok(BatchState::Failed(why)) => return Ok(End::Rejected(why)),
                 Err(error) if error.kind() == RowErrorKind::NotFound => return Ok(End::Gone(error)),
-                Err(error) => looks.failed(error).await?,
+                Err(error) => interval.failed(error).await?,
             }
         }
     }
@@ -438,17 +444,17 @@ impl<A: BatchApi> Run<'_, A> {
             time: None,
             result,
         });
-        if self.recorder.tell(Entry::Collected { record }).await {
+        if self.recorder.send(Entry::Collected { record }).await {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Io, "the journal cannot be written"))
     }
 }
 
-/// The waits between looks at what the provider has done.
+/// Waits between polls.
 struct PollInterval {
     wait: Duration,
-    /// Since when it has been out of reach.
+    /// Time since which the provider has been unreachable.
     down: Option<Instant>,
 }
 
@@ -459,16 +465,16 @@ impl Default for PollInterval {
 }
 
 impl PollInterval {
-    /// Waits after a look that showed nothing new.
+    /// Waits after a poll that reported no change.
     async fn succeeded(&mut self) {
         self.down = None;
         self.pause().await;
     }
 
-    /// Waits after a look that failed.
+    /// Waits after a poll that failed.
     ///
     /// # Errors
-    /// Where it will not pass, or has lasted too long.
+    /// The error is permanent, or the provider has been unreachable for too long.
     async fn failed(&mut self, error: fanweave_core::Error) -> Result<()> {
         let down = *self.down.get_or_insert_with(Instant::now);
         if !error.is_retryable() || down.elapsed() >= MAX_OUTAGE {
@@ -484,13 +490,13 @@ impl PollInterval {
     }
 }
 
-/// Whether a part was refused for what is in it: another one may be taken.
+/// Returns true if a part was rejected because of its contents: another one may be accepted.
 fn blames_the_rows(error: &fanweave_core::Error) -> bool {
     use RowErrorKind::{BadRequest, ContentFilter, ContextLength, Input};
     matches!(error.kind(), BadRequest | ContentFilter | ContextLength | Input)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
+#[expect(clippy::needless_pass_by_value, reason = "`map_err` passes it by value")]
 fn failed(error: fanweave_core::Error) -> Error {
     Error::new(ErrorKind::Provider, error.to_string())
 }

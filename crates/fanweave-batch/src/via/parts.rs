@@ -1,11 +1,11 @@
-//! The parts of a run that the provider has, or may have.
+//! Parts of a run that the provider has, or may have.
 
 use std::collections::{HashSet, VecDeque};
 
 use crate::journal::{Part, PartState};
 use crate::key::Key;
 
-/// Parts that have not been collected, in the order in which they were submitted.
+/// Parts that have not been collected, in order of submission.
 pub(super) struct Parts {
     open: VecDeque<PendingPart>,
     keys: HashSet<Key>,
@@ -15,12 +15,12 @@ pub(super) struct Parts {
 pub(super) struct PendingPart {
     pub(super) tag: String,
     pub(super) keys: Vec<Key>,
-    /// The provider's id. `None` where it never came back.
+    /// The provider's id of the batch. `None` if it was not received.
     pub(super) batch: Option<String>,
 }
 
 impl Parts {
-    /// What the notes of a journal come to.
+    /// Restores the parts from the notes of a journal.
     pub(super) fn new(notes: Vec<Part>) -> Self {
         let mut open: Vec<PendingPart> = Vec::new();
         for Part { tag, state } in notes {
@@ -39,7 +39,7 @@ impl Parts {
         parts
     }
 
-    /// Whether the provider has a row, or may have it.
+    /// Returns true if the provider has a row, or may have it.
     pub(super) fn has(&self, key: &Key) -> bool {
         self.keys.contains(key)
     }
@@ -49,14 +49,14 @@ impl Parts {
         self.open.push_back(part);
     }
 
-    /// The next part. Its rows count as the provider's no more.
+    /// Removes the next part. Its rows no longer count as submitted.
     pub(super) fn next(&mut self) -> Option<PendingPart> {
         let part = self.open.pop_front()?;
         part.keys.iter().for_each(|key| _ = self.keys.remove(key));
         Some(part)
     }
 
-    /// How many there are.
+    /// Number of parts.
     pub(super) fn len(&self) -> usize {
         self.open.len()
     }

@@ -1,6 +1,7 @@
-//! What the tests share: folders, rows, and a model whose every answer, failure and delay follows from its row.
+//! Shared by the tests: directories, rows, and a model whose answers, failures and delays depend only on the
+//! row.
 
-#![expect(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ use fanweave_core::{
     ChatModel, Context, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Usage,
 };
 
-/// A folder with an input and an output in it.
+/// A directory with the input and the output of a run.
 pub(crate) struct TempRun {
     pub(crate) folder: tempfile::TempDir,
 }
@@ -39,14 +40,14 @@ impl TempRun {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
-    /// `text` without the name of the folder.
+    /// `text` without the path of the directory.
     pub(crate) fn hide(&self, text: &impl ToString) -> String {
         text.to_string().replace(&format!("{}/", self.folder.path().display()), "")
     }
 }
 
-/// A model that is asked for `row N` and answers `answer N` after a delay that follows from N; every `failing`th
-/// row fails. It counts its calls.
+/// A model that answers `row N` with `answer N`, after a delay that depends on N. Every `failing`th row
+/// fails. Counts its calls.
 pub(crate) struct Rows {
     pub(crate) seed: u64,
     pub(crate) failing: u64,
@@ -71,7 +72,7 @@ impl ChatModel for Rows {
         let mixed = (row ^ self.seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         tokio::time::sleep(Duration::from_millis(mixed % 200)).await;
         if self.failing > 0 && mixed.is_multiple_of(self.failing) {
-            return Err(Error::new(ErrorKind::Server, "on strike").with_status(500).with_attempts(3));
+            return Err(Error::new(ErrorKind::Server, "overloaded").with_status(500).with_attempts(3));
         }
         let mut message = Message::assistant(format!("answer {row}"));
         message.reply = Some(Box::new(Reply {

@@ -1,10 +1,10 @@
-//! What `fanweave batch` costs beside a bare HTTP client that does the same calls.
+//! Overhead of `fanweave batch`, compared to a bare HTTP client that makes the same calls.
 //!
 //!     cargo bench -p fanweave-cli --bench overhead
 //!
-//! Both run as processes of their own, in turn, against one `fanweave sim`; the figures are medians of the rounds and
-//! the ratios are taken within a round, so that a busy machine weighs on both. The bare client keeps nothing and
-//! writes nothing: it is the floor, not a peer.
+//! Both run alternately as separate processes against one `fanweave sim`. The figures are medians over the
+//! rounds; ratios are computed within a round, so that load on the machine affects both. The bare client
+//! neither records nor writes anything: it is a lower bound, not a peer.
 
 mod bare;
 
@@ -141,7 +141,7 @@ fn cpu_of_children() -> Duration {
         .sum()
 }
 
-/// Most memory that a running process has held, in MiB. 0 where the system does not say.
+/// Peak memory of a running process, in MiB. 0 if the system does not report it.
 fn peak_of(child: &Child) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));

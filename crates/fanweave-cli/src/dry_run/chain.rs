@@ -1,4 +1,4 @@
-//! `fanweave run --dry-run`: the chain runs, and a simulated model answers in place of its own.
+//! `fanweave run --dry-run`: runs the chain with simulated models.
 
 use std::fmt::{self, Write};
 use std::num::NonZeroU32;
@@ -16,10 +16,10 @@ use crate::exit::{Exit, Failure};
 use crate::out::{escape_controls, print};
 use crate::progress::short;
 
-/// Most rows that are rehearsed: the others are taken to be like them.
+/// Maximum rows to run. The estimate is extrapolated to the other rows.
 const MAX_DRY_RUN_ROWS: u64 = 100;
 
-/// A chain whose models are stand-ins, and what is known of its runs.
+/// A chain with simulated models, and the prices and limits of the real ones.
 pub(crate) struct DryRunChain<'a> {
     pub(crate) chain: Chain<Vars, Value>,
     pub(crate) prices: &'a Prices,
@@ -27,14 +27,14 @@ pub(crate) struct DryRunChain<'a> {
     pub(crate) rpm: Option<NonZeroU32>,
 }
 
-/// What rehearsed runs asked.
+/// Prompts and usage of simulated runs.
 #[derive(Default)]
-struct RehearsedPrompts {
-    /// The steps in the order in which they asked.
+struct SimulatedPrompts {
+    /// The steps, in the order of their first calls.
     steps: Vec<Step>,
-    /// How many calls and tokens each model had.
+    /// Number of calls and usage of each model.
     models: Vec<(String, u64, Usage)>,
-    /// Whether an answer had no limit to its length.
+    /// Set if a call had no `max_tokens`.
     unlimited: bool,
 }
 
@@ -45,97 +45,97 @@ struct Step {
     calls: u64,
 }
 
-/// Rows that something was wrong with, and the first reason.
+/// Number of failed rows, and the first error.
 #[derive(Default)]
 struct Failed {
     rows: u64,
     first: String,
 }
 
-/// Rehearses the chain once with `inputs`.
-pub(crate) async fn once(rehearsal: DryRunChain<'_>, inputs: Vars) -> Result<Exit, Failure> {
-    let (asked, done) = rehearsal.run(inputs).await;
+/// Runs the chain once with `inputs`.
+pub(crate) async fn once(dry_run: DryRunChain<'_>, inputs: Vars) -> Result<Exit, Failure> {
+    let (prompts, done) = dry_run.run(inputs).await;
     let mut text = String::new();
-    show_steps(&mut text, "", &asked.steps);
-    rehearsal.figures(&mut text, asked, 1, 1);
+    show_steps(&mut text, "", &prompts.steps);
+    dry_run.figures(&mut text, prompts, 1, 1);
     if let Err(error) = done {
-        let _ = writeln!(text, "not followed to the end: {error}");
+        let _ = writeln!(text, "incomplete run: {error}");
     }
     end(text)?;
     Ok(Exit::Ok)
 }
 
-/// Rehearses the chain for the first rows, and takes the others to be like them.
+/// Runs the chain for the first rows and extrapolates to the others.
 pub(crate) async fn for_rows(
-    rehearsal: DryRunChain<'_>,
+    dry_run: DryRunChain<'_>,
     source: Source,
     inputs: impl Fn(Input) -> fanweave::Result<Vars>,
 ) -> Result<Exit, Failure> {
     let mut text = String::new();
-    let (mut rows, mut dry_run_chain, mut asked) = (0, 0, RehearsedPrompts::default());
-    let (mut unfit, mut cut_short) = (Failed::default(), Failed::default());
+    let (mut rows, mut sampled, mut prompts) = (0, 0, SimulatedPrompts::default());
+    let (mut invalid, mut incomplete) = (Failed::default(), Failed::default());
     for item in source {
         let item = item.map_err(|e| Failure::new(e.to_string()))?;
         rows += 1;
         let vars = match item.input.and_then(&inputs) {
-            Ok(vars) if dry_run_chain < MAX_DRY_RUN_ROWS => vars,
+            Ok(vars) if sampled < MAX_DRY_RUN_ROWS => vars,
             Ok(_) => continue,
             Err(error) => {
-                unfit.note(item.line, &error);
+                invalid.note(item.line, &error);
                 continue;
             }
         };
-        let (of_row, done) = rehearsal.run(vars).await;
+        let (of_row, done) = dry_run.run(vars).await;
         if let Err(error) = done {
-            cut_short.note(item.line, &error);
+            incomplete.note(item.line, &error);
         }
-        if dry_run_chain == 0 {
+        if sampled == 0 {
             let _ = writeln!(text, "line {}:", item.line);
             show_steps(&mut text, "  ", &of_row.steps);
         }
-        dry_run_chain += 1;
-        asked.add(of_row);
+        sampled += 1;
+        prompts.add(of_row);
     }
     let _ = writeln!(text, "rows: {rows}");
-    if dry_run_chain > 0 {
-        rehearsal.figures(&mut text, asked, rows - unfit.rows, dry_run_chain);
+    if sampled > 0 {
+        dry_run.figures(&mut text, prompts, rows - invalid.rows, sampled);
     }
-    if unfit.rows > 0 {
-        let _ = writeln!(text, "cannot be run: {unfit}");
+    if invalid.rows > 0 {
+        let _ = writeln!(text, "invalid rows: {invalid}");
     }
-    if cut_short.rows > 0 {
-        let _ = writeln!(text, "not followed to the end: {cut_short}");
+    if incomplete.rows > 0 {
+        let _ = writeln!(text, "incomplete runs: {incomplete}");
     }
     end(text)?;
-    Ok(if rows > 0 && unfit.rows == rows { Exit::Usage } else { Exit::Ok })
+    Ok(if rows > 0 && invalid.rows == rows { Exit::Usage } else { Exit::Ok })
 }
 
 fn end(mut text: String) -> Result<(), Failure> {
-    text.push_str("a simulated model stood in for each: real answers may lead to other prompts and calls\n");
+    text.push_str("estimated with simulated models: real answers may lead to different prompts and calls\n");
     text.push_str(END);
     print(escape_controls(&text).as_bytes())
 }
 
 impl DryRunChain<'_> {
-    /// What a run asks, and how it ends.
-    async fn run(&self, vars: Vars) -> (RehearsedPrompts, fanweave::Result<Value>) {
-        let asked = Arc::new(Mutex::new(RehearsedPrompts::default()));
-        let seen = asked.clone();
+    /// Runs the chain, and returns its prompts and result.
+    async fn run(&self, vars: Vars) -> (SimulatedPrompts, fanweave::Result<Value>) {
+        let prompts = Arc::new(Mutex::new(SimulatedPrompts::default()));
+        let seen = prompts.clone();
         let observer = move |event: &Event| {
             if let EventKind::PromptSent(prompt) = &event.kind {
                 lock(&seen).note(event, prompt);
             }
         };
         let done = self.chain.invoke_in(vars, &Context::new().with_observer(Arc::new(observer))).await;
-        (std::mem::take(&mut *lock(&asked)), done)
+        (std::mem::take(&mut *lock(&prompts)), done)
     }
 
-    /// What `rows` come to where so many of them were rehearsed.
-    fn figures(&self, text: &mut String, asked: RehearsedPrompts, rows: u64, dry_run_chain: u64) {
-        let scaled = |n: u64| (u128::from(n) * u128::from(rows)).div_ceil(u128::from(dry_run_chain));
+    /// Writes the estimate for `rows`, from the prompts of the `sampled` ones.
+    fn figures(&self, text: &mut String, prompts: SimulatedPrompts, rows: u64, sampled: u64) {
+        let scaled = |n: u64| (u128::from(n) * u128::from(rows)).div_ceil(u128::from(sampled));
         let scaled = |n: u64| u64::try_from(scaled(n)).unwrap_or(u64::MAX);
-        let limited = !asked.unlimited;
-        let models: Vec<_> = asked
+        let limited = !prompts.unlimited;
+        let models: Vec<_> = prompts
             .models
             .into_iter()
             .map(|(name, calls, usage)| {
@@ -143,19 +143,16 @@ impl DryRunChain<'_> {
                 (name, scaled(calls), Usage { input_tokens, output_tokens, ..usage })
             })
             .collect();
-        let mut sum = Usage::default();
-        models.iter().for_each(|(_, _, usage)| sum += *usage);
+        let mut total = Usage::default();
+        models.iter().for_each(|(_, _, usage)| total += *usage);
         let calls: u64 = models.iter().map(|(_, calls, _)| calls).sum();
         #[expect(clippy::cast_precision_loss, reason = "a count for people")]
         let shown = short(calls as f64);
-        let basis = if dry_run_chain < rows {
-            format!(", as the first {dry_run_chain} rows make them")
-        } else {
-            String::new()
-        };
+        let basis =
+            if sampled < rows { format!(", estimated from the first {sampled} rows") } else { String::new() };
         let _ = writeln!(text, "calls: about {shown}{basis}");
-        text.push_str(&tokens(sum, limited));
-        // Each model is an account of its own.
+        text.push_str(&tokens(total, limited));
+        // Each model has its own account.
         #[expect(clippy::cast_precision_loss, reason = "a time for people")]
         let accounts: Vec<_> =
             models.iter().map(|(_, calls, usage)| (*calls as f64, usage.total_tokens() as f64)).collect();
@@ -166,7 +163,7 @@ impl DryRunChain<'_> {
     }
 }
 
-impl RehearsedPrompts {
+impl SimulatedPrompts {
     fn note(&mut self, event: &Event, prompt: &Arc<Prompt>) {
         self.unlimited |= prompt.parameters.max_tokens.is_none();
         self.count(event.path.name().unwrap_or_default(), 1, expected(Some(prompt), None));
@@ -179,9 +176,9 @@ impl RehearsedPrompts {
 
     fn count(&mut self, model: &str, calls: u64, usage: Usage) {
         match self.models.iter_mut().find(|(name, ..)| name == model) {
-            Some((_, all, sum)) => {
-                *all += calls;
-                *sum += usage;
+            Some((_, total_calls, total_usage)) => {
+                *total_calls += calls;
+                *total_usage += usage;
             }
             None => self.models.push((model.to_owned(), calls, usage)),
         }
@@ -206,12 +203,12 @@ impl Failed {
 impl fmt::Display for Failed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { rows, first } = self;
-        write!(f, "{rows} of them, the first: {first}")
+        write!(f, "{rows}, the first: {first}")
     }
 }
 
-fn lock(asked: &Mutex<RehearsedPrompts>) -> MutexGuard<'_, RehearsedPrompts> {
-    asked.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(prompts: &Mutex<SimulatedPrompts>) -> MutexGuard<'_, SimulatedPrompts> {
+    prompts.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn show_steps(text: &mut String, indent: &str, steps: &[Step]) {

@@ -1,4 +1,4 @@
-//! `--dry-run`: what would be asked, how much it may take and cost. Nothing is called.
+//! `--dry-run`: shows prompts and estimates time, tokens and cost without making calls.
 
 pub(crate) mod chain;
 pub(crate) mod rows;
@@ -15,13 +15,13 @@ use crate::args::{ModelArgs, Via};
 use crate::cost::{dollars, through};
 use crate::progress::{rounded, short};
 
-/// Most bytes that are shown of a message.
-const MESSAGE: usize = 2_000;
+/// Maximum bytes of a message to show.
+const MAX_MESSAGE_BYTES: usize = 2_000;
 
 /// The last line of every dry run.
-const END: &str = "nothing was called\n";
+const END: &str = "no calls were made\n";
 
-/// A model that answers at once as a simulated one does, in the name of another.
+/// A simulated model without latency, under the name of the model that it replaces.
 pub(crate) fn stand_in(name: &str) -> Model {
     struct StandIn {
         name: String,
@@ -43,7 +43,7 @@ pub(crate) fn stand_in(name: &str) -> Model {
     Model::new(StandIn { name: name.to_owned(), simulated })
 }
 
-/// Writes the messages of a prompt, each on a line that begins with `indent`.
+/// Writes the messages of a prompt, one per line, indented by `indent`.
 fn show(text: &mut String, indent: &str, prompt: &Prompt) {
     for message in &prompt.messages {
         let role = match message.role {
@@ -52,23 +52,23 @@ fn show(text: &mut String, indent: &str, prompt: &Prompt) {
             Role::Tool => "tool",
             _ => "user",
         };
-        let said = excerpt(&message.text(), MESSAGE).replace('\n', &format!("\n{indent}  "));
-        let _ = writeln!(text, "{indent}{role}: {said}");
+        let shown = excerpt(&message.text(), MAX_MESSAGE_BYTES).replace('\n', &format!("\n{indent}  "));
+        let _ = writeln!(text, "{indent}{role}: {shown}");
     }
 }
 
-/// What requests are expected to use. Where each is `limited`, answers cannot be longer.
+/// Estimated tokens of all requests. If all are `limited`, the output is an upper bound.
 fn tokens(usage: Usage, limited: bool) -> String {
     #[expect(clippy::cast_precision_loss, reason = "counts for people")]
     let tokens = |n: u64| short(n as f64);
     let answers = if limited { "at most" } else { "about" };
-    let basis = if limited { String::new() } else { format!(" at {} an answer", Usage::EXPECTED_OUTPUT) };
+    let basis = if limited { String::new() } else { format!(" at {} per answer", Usage::EXPECTED_OUTPUT) };
     let (sent, got) = (tokens(usage.input_tokens), tokens(usage.output_tokens));
     format!("tokens: about {sent} in, {answers} {got} out{basis}\n")
 }
 
-/// The least time that the caller's own limits make of it, where each account has so many requests and tokens to do.
-/// Nothing where there are none.
+/// Minimum time under the user's limits. `accounts` are the requests and tokens of each. Empty without
+/// limits.
 fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) -> String {
     let by = |amount: f64, limit: Option<NonZeroU32>, what: &str| {
         limit.map(|limit| {
@@ -77,19 +77,19 @@ fn time(accounts: &[(f64, f64)], rpm: Option<NonZeroU32>, limits: &ModelArgs) ->
         })
     };
     let times = accounts.iter().flat_map(|(requests, tokens)| {
-        // The first request waits for nobody.
+        // The first request does not wait.
         [by(requests - 1.0, rpm, "request"), by(*tokens, limits.tpm, "token")]
     });
     match times.flatten().filter(|(seconds, _)| *seconds > 0.0).max_by(|a, b| a.0.total_cmp(&b.0)) {
         Some((seconds, limit)) => {
             let time = rounded(Duration::from_secs_f64(seconds));
-            format!("time: at least {time} at {limit} a minute\n")
+            format!("time: at least {time} at {limit} per minute\n")
         }
         None => String::new(),
     }
 }
 
-/// What it may cost with a model. `how` it is asked stands behind its name.
+/// Estimated cost with a model. `how` is appended to its name.
 fn cost(model: &str, how: &str, usage: Usage, prices: &Prices, via: Via) -> String {
     match prices.of(model) {
         Some(price) => format!(
@@ -98,7 +98,7 @@ fn cost(model: &str, how: &str, usage: Usage, prices: &Prices, via: Via) -> Stri
             prices.date()
         ),
         None => {
-            format!("cost: unknown with {model}: no price as of {}; give one with --prices\n", prices.date())
+            format!("cost: unknown with {model}: no price as of {}; add one with --prices\n", prices.date())
         }
     }
 }

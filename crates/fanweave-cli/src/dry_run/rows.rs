@@ -13,10 +13,10 @@ use crate::exit::{Exit, Failure};
 use crate::out::{escape_controls, print};
 use crate::route::Routed;
 
-/// Prompts that are shown whole, or nearly so.
+/// Number of prompts to show.
 const SHOWN: u64 = 3;
 
-/// Reads all rows, and says what they come to.
+/// Reads all rows and prints the estimate.
 pub(crate) fn run(
     source: Source,
     render: &Render,
@@ -47,14 +47,14 @@ pub(crate) fn run(
     let _ = writeln!(text, "rows: {rows}");
     text.push_str(&tokens(usage, args.model.max_tokens.is_some()));
     #[expect(clippy::cast_precision_loss, reason = "a time for people")]
-    let busiest = (routed.most * (rows - bad) as f64, routed.most * usage.total_tokens() as f64);
+    let busiest = (routed.max_share * (rows - bad) as f64, routed.max_share * usage.total_tokens() as f64);
     match args.via {
         Via::Calls => text.push_str(&time(&[busiest], args.model.rpm, &args.model)),
-        // Limits are those of calls: the rows go by the file.
-        Via::BatchApi => text.push_str("time: up to a day\n"),
+        // The rate limits do not apply: the provider schedules the requests.
+        Via::BatchApi => text.push_str("time: up to 24 hours\n"),
     }
     if let Some(first) = first_bad {
-        let _ = writeln!(text, "cannot be asked: {bad} of them, the first: {first}");
+        let _ = writeln!(text, "invalid rows: {bad}, the first: {first}");
     }
     for model in &routed.names {
         text.push_str(&cost(model, " alone", usage, prices, args.via));

@@ -10,32 +10,32 @@ use serde::Serialize;
 use crate::cost::dollars;
 use crate::progress::{rounded, short};
 
-/// Groups of failures that are listed.
-const LISTED: usize = 8;
+/// Maximum number of failure groups to list.
+const MAX_LISTED: usize = 8;
 
-/// What a run comes to. Times are milliseconds.
+/// Figures of a run. Times are in milliseconds.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub(super) struct Figures {
     pub(super) rows: usize,
     pub(super) ok: usize,
     pub(super) failed: usize,
     pub(super) calls: usize,
-    /// Tries that failed and were followed by another one.
+    /// Failed attempts that were retried.
     pub(super) retries: usize,
-    /// From the beginning of the first row to the end of the last. `None` where the journal tells no times.
+    /// Time from the start of the first row to the end of the last. `None` if the journal has no times.
     pub(super) wall_ms: Option<u64>,
     pub(super) input_tokens: u64,
     pub(super) output_tokens: u64,
-    /// `None` where no price is known.
+    /// `None` if no price is known.
     pub(super) cost_usd: Option<f64>,
-    /// US dollars for requests whose answers did not arrive whole.
+    /// US dollars for requests whose answers were incomplete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) maybe_billed_usd: Option<f64>,
     pub(super) latency_p50_ms: Option<u64>,
     pub(super) latency_p95_ms: Option<u64>,
-    /// From the last try of a call to the first byte of its answer.
+    /// Time from the last attempt of a call to the first byte of its answer.
     pub(super) first_byte_p50_ms: Option<u64>,
-    /// From the moment that calls were ready until they were sent.
+    /// Time from when calls were ready to when they were sent.
     pub(super) waited_p50_ms: Option<u64>,
     /// Rows by the model that answered.
     pub(super) models: BTreeMap<String, usize>,
@@ -48,7 +48,7 @@ pub(super) struct FailureGroup {
     pub(super) kind: String,
     pub(super) message: String,
     pub(super) rows: usize,
-    /// The line of the input that the first of them begins on.
+    /// Input line of the first of these rows.
     pub(super) first_line: u64,
 }
 
@@ -99,10 +99,10 @@ impl Figures {
         }
         let _ = writeln!(text, "calls      {}, {} retries", self.calls, self.retries);
         let latency = [
-            ("half of the rows within ", self.latency_p50_ms),
-            ("95 of 100 within ", self.latency_p95_ms),
-            ("first byte ", self.first_byte_p50_ms),
-            ("waited ", self.waited_p50_ms.filter(|waited| *waited > 0)),
+            ("p50 ", self.latency_p50_ms),
+            ("p95 ", self.latency_p95_ms),
+            ("first byte p50 ", self.first_byte_p50_ms),
+            ("queued p50 ", self.waited_p50_ms.filter(|waited| *waited > 0)),
         ];
         let latency: Vec<_> =
             latency.into_iter().filter_map(|(name, ms)| Some(format!("{name}{}", time(ms?)))).collect();
@@ -119,26 +119,26 @@ impl Figures {
         for (model, rows) in &self.models {
             let _ = writeln!(text, "model      {model}: {rows} rows");
         }
-        for group in self.failures.iter().take(LISTED) {
+        for group in self.failures.iter().take(MAX_LISTED) {
             let FailureGroup { kind, message, rows, first_line } = group;
             let _ = writeln!(text, "failed     {rows} x {kind}: {message} (first in line {first_line})");
         }
-        if self.failures.len() > LISTED {
-            let _ = writeln!(text, "failed     .. and {} other ways", self.failures.len() - LISTED);
+        if self.failures.len() > MAX_LISTED {
+            let _ = writeln!(text, "failed     .. and {} more reasons", self.failures.len() - MAX_LISTED);
         }
         text
     }
 }
 
 fn waited(call: &CallTimes) -> u64 {
-    let first_try = call.failed_attempts.first().map_or(call.sent_ms, |(sent, ..)| *sent);
-    first_try.saturating_sub(call.ready_ms)
+    let first_sent = call.failed_attempts.first().map_or(call.sent_ms, |(sent, ..)| *sent);
+    first_sent.saturating_sub(call.ready_ms)
 }
 
-/// What so many of a hundred do not exceed.
-fn percentile(mut values: Vec<u64>, of_a_hundred: usize) -> Option<u64> {
+/// Nearest-rank percentile.
+fn percentile(mut values: Vec<u64>, percent: usize) -> Option<u64> {
     values.sort_unstable();
-    values.get((values.len() * of_a_hundred).div_ceil(100).max(1) - 1).copied()
+    values.get((values.len() * percent).div_ceil(100).max(1) - 1).copied()
 }
 
 fn failures(run: &RunRecord) -> Vec<FailureGroup> {
@@ -163,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_percentile_is_a_value_that_was_there() {
+    fn a_percentile_is_one_of_the_values() {
         assert_eq!(percentile(Vec::new(), 50), None);
         assert_eq!(percentile(vec![3], 95), Some(3));
         assert_eq!(percentile(vec![4, 1, 3, 2], 50), Some(2));

@@ -1,4 +1,4 @@
-//! `fanweave report`: what a run did with its time and money.
+//! `fanweave report`: time, cost and failures of a run.
 
 mod figures;
 mod page;
@@ -14,20 +14,21 @@ use crate::exit::{Exit, Failure};
 use crate::out::{escape_controls, print, tell};
 use figures::Figures;
 
-/// Bytes of a text that a page shows. Of many rows fewer, so that it stays small.
-const SHOWN: usize = 240;
-const SHOWN_OF_MANY: usize = 80;
-const MANY: usize = 4_000;
+/// Maximum bytes of a text on the page. Fewer for many rows, so that the page stays small.
+const MAX_SHOWN: usize = 240;
+const MAX_SHOWN_OF_MANY: usize = 80;
+const MANY_ROWS: usize = 4_000;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let mut run = RunRecord::open(&args.run, SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
-    // What the run was given, where that is still there. To know it takes reading all of it, and figures do not need it.
+    let mut run = RunRecord::open(&args.run, MAX_SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
+    // The original input, if it is unchanged. Checking that reads the whole file, so it is skipped for
+    // figures.
     let is_written = args.html.is_some() || args.chrome_trace.is_some();
     let found = if args.input.is_none() && is_written { run.input().map(Path::to_owned) } else { None };
-    spare(args, &run, args.input.as_deref().or(found.as_deref()))?;
-    let mut shown = SHOWN;
-    if run.rows.len() > MANY {
-        shown = SHOWN_OF_MANY;
+    check_outputs(args, &run, args.input.as_deref().or(found.as_deref()))?;
+    let mut shown = MAX_SHOWN;
+    if run.rows.len() > MANY_ROWS {
+        shown = MAX_SHOWN_OF_MANY;
         for row in &mut run.rows {
             row.answer = fanweave::excerpt(&row.answer, shown);
         }
@@ -76,29 +77,29 @@ fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
     Ok(prompts)
 }
 
-/// Refuses to write over what the report is made from, for answers cost money, or over the page.
-fn spare(args: &ReportArgs, run: &RunRecord, input: Option<&Path>) -> Result<(), Failure> {
-    let whole = (run.path.extension() == Some("journal".as_ref())).then(|| run.path.with_extension(""));
-    let read = [Some(&*args.run), Some(&*run.path), whole.as_deref(), input];
+/// Rejects outputs that would overwrite the files of the run or each other.
+fn check_outputs(args: &ReportArgs, run: &RunRecord, input: Option<&Path>) -> Result<(), Failure> {
+    let output = (run.path.extension() == Some("journal".as_ref())).then(|| run.path.with_extension(""));
+    let read = [Some(&*args.run), Some(&*run.path), output.as_deref(), input];
     let read: Vec<_> = read.into_iter().flatten().filter_map(|path| path.canonicalize().ok()).collect();
     for (flag, path) in [("--html", &args.html), ("--chrome-trace", &args.chrome_trace)] {
         if let Some(path) = path
             && path.canonicalize().is_ok_and(|path| read.contains(&path))
         {
-            let message = format!("{flag} {}: the run is read from there", path.display());
-            return Err(Failure::usage(message).with_hint("name another file"));
+            let message = format!("{flag} {}: this file belongs to the run", path.display());
+            return Err(Failure::usage(message).with_hint("choose another file"));
         }
     }
     if let (Some(page), Some(trace)) = (&args.html, &args.chrome_trace)
         && std::path::absolute(page).ok() == std::path::absolute(trace).ok()
     {
-        let message = format!("--chrome-trace {}: the page goes there", trace.display());
-        return Err(Failure::usage(message).with_hint("name another file"));
+        let message = format!("--chrome-trace {}: already used by --html", trace.display());
+        return Err(Failure::usage(message).with_hint("choose another file"));
     }
     let on_stdout = [&args.html, &args.chrome_trace].into_iter().flatten().filter(|path| is_stdout(path));
     if on_stdout.count() + usize::from(args.json) > 1 {
-        return Err(Failure::usage("standard output takes one of page, trace and figures")
-            .with_hint("write the others to files, or leave them out"));
+        return Err(Failure::usage("only one of report, trace and JSON can be written to standard output")
+            .with_hint("write the others to files"));
     }
     Ok(())
 }
@@ -111,8 +112,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     if is_stdout(path) {
         return print(bytes);
     }
-    std::fs::write(path, bytes)
-        .map_err(|e| Failure::new(format!("{}: cannot write it: {e}", path.display())))?;
-    tell!("written: {}", path.display());
+    std::fs::write(path, bytes).map_err(|e| Failure::new(format!("cannot write {}: {e}", path.display())))?;
+    tell!("wrote {}", path.display());
     Ok(())
 }

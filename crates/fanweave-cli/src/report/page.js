@@ -6,7 +6,7 @@
   const figures = data.figures;
   const $ = (id) => document.getElementById(id);
 
-  // All text goes in as text: what a model wrote is never markup.
+  // All text is inserted as text nodes: model output is never markup.
   const make = (tag, text, kind) => {
     const element = document.createElement(tag);
     if (text !== undefined && text !== null) element.textContent = text;
@@ -21,15 +21,15 @@
     const s = Math.round(ms / 1000);
     return s < 3600 ? `${Math.floor(s / 60)} min ${s % 60} s` : `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
   };
-  const usd = (sum) => {
-    if (sum === null || sum === undefined) return '-';
-    if (sum > 0 && sum < 0.01) return `$${Number(sum.toPrecision(2))}`;
-    return `$${sum.toFixed(sum < 0.1 ? 4 : 2)}`;
+  const usd = (amount) => {
+    if (amount === null || amount === undefined) return '-';
+    if (amount > 0 && amount < 0.01) return `$${Number(amount.toPrecision(2))}`;
+    return `$${amount.toFixed(amount < 0.1 ? 4 : 2)}`;
   };
 
   // The head and the figures.
   $('name').textContent = data.name;
-  $('when').textContent = data.start === null ? 'The journal tells no times.' : new Date(data.start).toLocaleString();
+  $('when').textContent = data.start === null ? 'The journal has no times.' : new Date(data.start).toLocaleString();
   const figure = (name, value, more, kind) => {
     const box = make('div');
     box.append(make('dt', name));
@@ -42,18 +42,18 @@
   figure('failed', count(figures.failed), null, figures.failed > 0 ? 'bad' : '');
   figure('time', time(figures.wall_ms));
   figure('calls', count(figures.calls), `${count(figures.retries)} retries`);
-  figure('latency', time(figures.latency_p50_ms), `95 of 100 within ${time(figures.latency_p95_ms)}`);
-  figure('first byte', time(figures.first_byte_p50_ms), 'half of the calls within');
+  figure('latency', time(figures.latency_p50_ms), `median, p95 ${time(figures.latency_p95_ms)}`);
+  figure('first byte', time(figures.first_byte_p50_ms), 'median');
   figure('tokens', count(figures.input_tokens + figures.output_tokens), `${count(figures.output_tokens)} out`);
   figure('cost', usd(figures.cost_usd));
 
-  // The waterfall: a lane for each call that runs beside others.
+  // The waterfall: concurrent calls are on separate lanes.
   const blocks = [];
   for (const row of rows) {
     if (row.began === null) continue;
-    for (const [step, ready, sent, first, ended, tries] of row.calls) {
+    for (const [step, ready, sent, first, ended, failed] of row.calls) {
       const at = row.began;
-      blocks.push({ row, step, ready: at + ready, sent: at + sent, first: first === null ? null : at + first, ended: at + ended, tries });
+      blocks.push({ row, step, ready: at + ready, sent: at + sent, first: first === null ? null : at + first, ended: at + ended, failed });
     }
   }
   blocks.sort((a, b) => a.ready - b.ready || a.row.index - b.row.index);
@@ -64,7 +64,7 @@
     lanes[lane] = Math.max(block.ended, block.ready + 1);
     block.lane = lane;
   }
-  const end = blocks.reduce((most, block) => Math.max(most, block.ended), 1);
+  const end = blocks.reduce((max, block) => Math.max(max, block.ended), 1);
   const canvas = $('waterfall');
   const laneHeight = Math.max(3, Math.min(14, Math.floor(400 / Math.max(1, lanes.length))));
   const top = 20;
@@ -100,7 +100,7 @@
     for (const block of blocks) {
       const y = top + block.lane * laneHeight;
       let free = block.ready;
-      for (const [sent, ended] of block.tries.map(([sent, ended]) => [block.row.began + sent, block.row.began + ended])) {
+      for (const [sent, ended] of block.failed.map(([sent, ended]) => [block.row.began + sent, block.row.began + ended])) {
         if (sent > free) bar(free, sent, y, 'waits');
         bar(sent, ended, y, 'sent');
         free = ended;
@@ -109,7 +109,7 @@
       const failed = block.row.error !== null;
       bar(block.sent, block.first ?? block.ended, y, failed ? 'failed' : 'sent');
       if (block.first !== null) bar(block.first, block.ended, y, failed ? 'failed' : 'streams');
-      for (const [, at] of block.tries) {
+      for (const [, at] of block.failed) {
         pen.fillStyle = colour('retry');
         pen.fillRect(x(block.row.began + at) - 1, y, 3, Math.max(2, laneHeight - 2));
       }
@@ -121,7 +121,7 @@
   new ResizeObserver(draw).observe(canvas.parentElement);
   matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 
-  // What the pointer is on.
+  // Tooltip of the call under the pointer.
   const tip = $('tip');
   canvas.addEventListener('pointermove', (event) => {
     const box = canvas.getBoundingClientRect();
@@ -132,13 +132,13 @@
     tip.hidden = !block;
     if (!block) return;
     const { row } = block;
-    const begun = block.tries.length > 0 ? row.began + block.tries[0][0] : block.sent;
-    const spans = [`waited ${time(Math.max(0, begun - block.ready))}`, `took ${time(block.ended - begun)}`];
+    const begun = block.failed.length > 0 ? row.began + block.failed[0][0] : block.sent;
+    const spans = [`queued ${time(Math.max(0, begun - block.ready))}`, `took ${time(block.ended - begun)}`];
     if (block.first !== null) spans.splice(1, 0, `first byte after ${time(block.first - block.sent)}`);
     tip.replaceChildren(
       make('p', `${row.id ?? `row ${row.index}`} · ${data.steps[block.step]} · line ${row.line}`),
       make('p', spans.join(', '), 'dim'),
-      ...block.tries.map(([sent, ended, why]) => make('p', `failed after ${time(ended - sent)}, and tried again: ${why}`, 'dim')),
+      ...block.failed.map(([sent, ended, why]) => make('p', `attempt failed after ${time(ended - sent)}, retried: ${why}`, 'dim')),
       ...(row.prompt ? [make('p', row.prompt, 'dim')] : []),
       row.error ? make('p', row.error.join(': '), 'error') : make('p', row.answer),
     );
@@ -147,23 +147,23 @@
   });
   canvas.addEventListener('pointerleave', () => { tip.hidden = true; });
 
-  // How long rows took.
+  // Histogram of row latencies.
   const latencies = rows.filter((row) => row.attempts > 0 || row.error === null).map((row) => row.latency).sort((a, b) => a - b);
   if (latencies.length > 0) {
-    // The slowest of a hundred would squeeze all others together.
-    const most = Math.max(1, latencies[Math.ceil(latencies.length * 0.99) - 1]);
+    // The slowest 1 % share the last bin: they would compress all others.
+    const max = Math.max(1, latencies[Math.ceil(latencies.length * 0.99) - 1]);
     const bins = new Array(40).fill(0);
-    for (const latency of latencies) bins[Math.min(39, Math.floor((latency / most) * 40))] += 1;
+    for (const latency of latencies) bins[Math.min(39, Math.floor((latency / max) * 40))] += 1;
     const highest = Math.max(...bins);
     bins.forEach((n, i) => {
       const bin = make('div');
       bin.style.height = `${(n / highest) * 100}%`;
-      bin.title = `${time((i / 40) * most)} to ${i === 39 ? time(latencies[latencies.length - 1]) : time(((i + 1) / 40) * most)}: ${count(n)} rows`;
+      bin.title = `${time((i / 40) * max)} to ${i === 39 ? time(latencies[latencies.length - 1]) : time(((i + 1) / 40) * max)}: ${count(n)} rows`;
       $('histogram').append(bin);
     });
-    $('histogram').setAttribute('aria-label', `Half of the rows took up to ${time(figures.latency_p50_ms)}, 95 of 100 up to ${time(figures.latency_p95_ms)}`);
+    $('histogram').setAttribute('aria-label', `Histogram of row latencies: median ${time(figures.latency_p50_ms)}, p95 ${time(figures.latency_p95_ms)}`);
     const axis = make('div', null, 'axis');
-    axis.append(make('span', '0'), make('span', time(most / 2)), make('span', `${time(most)} and more`));
+    axis.append(make('span', '0'), make('span', time(max / 2)), make('span', `${time(max)} or more`));
     $('histogram').after(axis);
   }
 
@@ -175,23 +175,23 @@
   };
   line($('money'), [['tokens in'], [count(figures.input_tokens), 'n']]);
   line($('money'), [['tokens out'], [count(figures.output_tokens), 'n']]);
-  line($('money'), [['tokens a row'], [figures.rows ? count(Math.round((figures.input_tokens + figures.output_tokens) / figures.rows)) : '-', 'n']]);
+  line($('money'), [['tokens per row'], [figures.rows ? count(Math.round((figures.input_tokens + figures.output_tokens) / figures.rows)) : '-', 'n']]);
   line($('money'), [['cost'], [usd(figures.cost_usd), 'n']]);
-  line($('money'), [['cost of 1,000 rows'], [figures.cost_usd !== null && figures.rows ? usd((figures.cost_usd / figures.rows) * 1000) : '-', 'n']]);
+  line($('money'), [['cost per 1,000 rows'], [figures.cost_usd !== null && figures.rows ? usd((figures.cost_usd / figures.rows) * 1000) : '-', 'n']]);
   for (const [model, n] of Object.entries(figures.models)) line($('money'), [[model], [`${count(n)} rows`, 'n']]);
 
   if (figures.failures.length > 0) {
     $('failures-section').hidden = false;
-    line($('failures'), [['rows', 'n'], ['kind'], ['message'], ['first in line', 'n']], 'th');
+    line($('failures'), [['rows', 'n'], ['kind'], ['message'], ['first input line', 'n']], 'th');
     for (const group of figures.failures) {
       line($('failures'), [[count(group.rows), 'n'], [group.kind], [group.message], [count(group.first_line), 'n']]);
     }
   }
 
-  // All rows: searched, sorted, a hundred at a time.
+  // Table of rows: search, sort, 100 rows at first.
   const columns = [
     ['row', 'index', 'n'], ['id', 'id', 'wide'], ['prompt and answer', null, 'text'], ['latency', 'latency', 'n'],
-    ['tries', 'attempts', 'n wide'], ['tokens', 'output', 'n wide'], ['cost', 'cost', 'n wide'],
+    ['attempts', 'attempts', 'n wide'], ['tokens', 'output', 'n wide'], ['cost', 'cost', 'n wide'],
   ];
   let sorted = 'index';
   let rising = true;

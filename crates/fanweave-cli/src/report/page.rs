@@ -1,4 +1,4 @@
-//! A run as one page that needs nothing else.
+//! A run as a self-contained HTML page.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -34,14 +34,14 @@ pub(super) fn html(
         "rows": rows,
     });
     let title = escaped(&name.display().to_string());
-    // The data comes last: nothing in it is taken for a place of something else.
+    // The data is inserted last, so that placeholders in it are not replaced.
     PAGE.replace("/*STYLE*/", STYLE)
         .replace("/*SCRIPT*/", SCRIPT)
         .replace("TITLE", &title)
-        .replace("\"DATA\"", &inert(&data.to_string()))
+        .replace("\"DATA\"", &escape_for_script(&data.to_string()))
 }
 
-/// A list instead of an object: the names of ten thousand rows would be most of the page.
+/// A row as a list instead of an object: repeated keys would make up most of the page.
 fn of_row(row: &RowRecord, start: Option<u64>, prompt: Option<&String>, steps: &[&str]) -> Value {
     let calls: Vec<_> = row
         .calls
@@ -75,8 +75,8 @@ fn of_row(row: &RowRecord, start: Option<u64>, prompt: Option<&String>, steps: &
     ])
 }
 
-/// JSON that may stand in a script: it ends no element, and no line where a script would.
-fn inert(json: &str) -> String {
+/// Escapes JSON for a script element: it can neither close the element nor break a line.
+fn escape_for_script(json: &str) -> String {
     json.replace('<', "\\u003c").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
 }
 
@@ -108,17 +108,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_model_wrote_ends_no_script_and_begins_no_element() {
+    fn text_of_a_model_is_never_markup() {
         let page = page(
             vec![row(0, "</script><img src=x onerror=alert(1)> \u{2028} \"DATA\" TITLE /*SCRIPT*/")],
             "<b>run</b>",
         );
-        assert_eq!(page.matches("</script>").count(), 2, "those of the page itself");
+        assert_eq!(page.matches("</script>").count(), 2, "only those of the page itself");
         assert!(!page.contains("<img") && !page.contains("<b>run") && !page.contains('\u{2028}'));
     }
 
     #[test]
-    fn numbers_that_no_run_has_break_no_report() {
+    fn extreme_numbers_do_not_break_the_report() {
         let mut vast = row(1, "a");
         (vast.latency_ms, vast.usage.input_tokens, vast.cost_usd) = (u64::MAX, u64::MAX, Some(f64::INFINITY));
         vast.calls[0].ended_ms = u64::MAX;
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_asked_of_any_host() {
+    fn the_page_loads_nothing_from_other_hosts() {
         let page = page(vec![row(0, "a")], "run");
         for outside in ["http://", "https://", "//cdn", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");

@@ -6,7 +6,7 @@ use std::collections::BinaryHeap;
 use fanweave::batch::RunRecord;
 use serde_json::{Value, json};
 
-/// Lanes of what overlaps: each gets the lowest one that is free.
+/// Assigns lanes to overlapping spans: each gets the lowest free lane.
 #[derive(Default)]
 pub(super) struct Lanes {
     busy: BinaryHeap<Reverse<(u64, usize)>>,
@@ -15,7 +15,7 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
-    /// The lane of what lasts from `began` to `ended`. To be asked in the order of beginnings.
+    /// Returns the lane of a span. Must be called in the order of start times.
     pub(super) fn take(&mut self, began: u64, ended: u64) -> usize {
         while let Some(Reverse((until, lane))) = self.busy.peek().copied()
             && until <= began
@@ -35,7 +35,7 @@ impl Lanes {
     }
 }
 
-/// Rows as slices on lanes, their calls within them.
+/// Rows as slices on lanes, with their calls nested in them.
 pub(super) fn chrome(run: &RunRecord) -> String {
     let mut rows: Vec<_> = run.rows.iter().filter_map(|row| Some((row.began?, row))).collect();
     rows.sort_by_key(|(began, row)| (*began, row.index));
@@ -56,12 +56,12 @@ pub(super) fn chrome(run: &RunRecord) -> String {
         let args = json!({ "line": row.line, "answer": row.answer, "error": error });
         events.push(slice(&name, 0, row.latency_ms, args));
         for call in &row.calls {
-            // Each try, and the waits before them.
-            let tries = call.failed_attempts.iter().map(|(sent, failed, why)| (*sent, *failed, Some(why)));
+            // Each attempt, and the wait before it.
+            let attempts = call.failed_attempts.iter().map(|(sent, failed, why)| (*sent, *failed, Some(why)));
             let mut free = call.ready_ms;
-            for (sent, ended, why) in tries.chain([(call.sent_ms, call.ended_ms, None)]) {
+            for (sent, ended, why) in attempts.chain([(call.sent_ms, call.ended_ms, None)]) {
                 if sent > free {
-                    events.push(slice("waits", free, sent, json!({})));
+                    events.push(slice("queued", free, sent, json!({})));
                 }
                 let args = match why {
                     Some(why) => json!({ "failed": why }),
@@ -80,7 +80,7 @@ mod tests {
     use super::Lanes;
 
     #[test]
-    fn what_overlaps_lies_on_lanes_of_its_own_and_the_lowest_free_one_is_taken() {
+    fn overlapping_spans_get_the_lowest_free_lane() {
         let mut lanes = Lanes::default();
         let spans = [(0, 10), (1, 3), (2, 9), (3, 4), (10, 12), (10, 11)];
         assert_eq!(spans.map(|(began, ended)| lanes.take(began, ended)), [0, 1, 2, 1, 0, 1]);

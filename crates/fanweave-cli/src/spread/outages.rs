@@ -1,4 +1,4 @@
-//! Lanes whose providers are failing.
+//! Tests of lanes whose providers are failing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,11 +10,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{Lane, Lanes, Spread, Spreading};
 
-/// A model whose provider fails for some seconds, as the transport treats it: calls with alternatives are probes or fail.
+/// A model whose provider fails for some seconds. Like the transport, it fails calls with alternatives
+/// immediately.
 struct Vendor {
     name: &'static str,
     began: Instant,
-    /// From when until when it fails, in seconds.
+    /// Start and end of the outage, in seconds.
     fails: (AtomicU64, AtomicU64),
     calls: AtomicUsize,
 }
@@ -56,8 +57,8 @@ fn of<const N: usize>(
     };
     let vendors: Vec<_> = ["a/a", "b/b", "c/c"].into_iter().zip(fails).map(vendor).collect();
     let lanes = vendors.iter().map(|vendor| Lane::new(Model::new(Shared(vendor.clone())), 1, None)).collect();
-    let (say, said) = unbounded_channel();
-    (Spread(Arc::new(Lanes::new(lanes, Spreading { say, on_outage }))), vendors, said)
+    let (notes, received) = unbounded_channel();
+    (Spread(Arc::new(Lanes::new(lanes, Spreading { notes, on_outage }))), vendors, received)
 }
 
 async fn ask(spread: &Spread, cx: &Context) -> Result<String, ErrorKind> {
@@ -65,16 +66,16 @@ async fn ask(spread: &Spread, cx: &Context) -> Result<String, ErrorKind> {
     answer.map(|message| message.text()).map_err(|error| error.kind())
 }
 
-fn notes(said: &mut UnboundedReceiver<String>) -> Vec<String> {
-    std::iter::from_fn(|| said.try_recv().ok()).collect()
+fn notes(received: &mut UnboundedReceiver<String>) -> Vec<String> {
+    std::iter::from_fn(|| received.try_recv().ok()).collect()
 }
 
 const SUSPENDED: &str = "note: a/a is suspended, its provider is failing: status 502: Bad Gateway";
 const RECOVERED: &str = "note: a/a has recovered";
 
 #[tokio::test(start_paused = true)]
-async fn one_that_fails_is_probed_now_and_then_and_comes_back() {
-    let (spread, vendors, mut said) = of([(0, 100), (0, 0)], true);
+async fn a_failing_lane_is_probed_and_recovers() {
+    let (spread, vendors, mut received) = of([(0, 100), (0, 0)], true);
     let cx = Context::new();
     for second in 0..200 {
         let answer = ask(&spread, &cx).await.unwrap();
@@ -84,7 +85,7 @@ async fn one_that_fails_is_probed_now_and_then_and_comes_back() {
     // The first call, probes 3, 6, 12, 24, 30 and 30 s after each other, and then half of the calls.
     let calls = vendors[0].calls.load(Ordering::Relaxed);
     assert!((45..=60).contains(&calls), "{calls}");
-    assert_eq!(notes(&mut said), [SUSPENDED, RECOVERED]);
+    assert_eq!(notes(&mut received), [SUSPENDED, RECOVERED]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -103,22 +104,22 @@ async fn only_one_call_at_a_time_is_a_probe() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_fail_the_first_to_recover_answers() {
+async fn when_all_lanes_fail_the_first_to_recover_answers() {
     for (fails, wanted, from) in [([(0, 60), (0, 20)], "b/b", 20), ([(0, 20), (0, 60)], "a/a", 20)] {
-        let (spread, _, mut said) = of(fails, true);
+        let (spread, _, mut received) = of(fails, true);
         let began = Instant::now();
         assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
         let took = began.elapsed().as_secs();
         assert!((from..=from + 5).contains(&took), "{took}");
-        assert_eq!(notes(&mut said).len(), 3, "two are suspended, and one has recovered");
-        // What has recovered takes the calls.
+        assert_eq!(notes(&mut received).len(), 3, "two are suspended, and one has recovered");
+        // The recovered lane takes the calls.
         assert_eq!(ask(&spread, &Context::new()).await.unwrap(), wanted);
         assert!(began.elapsed().as_secs() <= took);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_fail_and_the_caller_has_another_model_it_is_told_at_once() {
+async fn when_all_lanes_fail_a_caller_with_another_model_gets_the_error_immediately() {
     let (spread, _, _said) = of([(0, 60), (0, 60)], true);
     let (cx, began) = (Context::new().with_alternatives(true), Instant::now());
     assert_eq!(ask(&spread, &cx).await, Err(ErrorKind::Unavailable));
@@ -126,7 +127,7 @@ async fn where_all_fail_and_the_caller_has_another_model_it_is_told_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_probe_that_is_dropped_leaves_the_next_one_to_others() {
+async fn dropping_a_probe_lets_another_call_probe() {
     let (spread, vendors, _said) = of([(0, 2), (0, 0)], true);
     let cx = Context::new();
     for _ in 0..2 {
@@ -141,8 +142,8 @@ async fn a_probe_that_is_dropped_leaves_the_next_one_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_wait_for_their_lane_where_they_are_to() {
-    let (spread, vendors, mut said) = of([(0, 60), (0, 0)], false);
+async fn without_fallback_on_outage_calls_wait_for_their_lane() {
+    let (spread, vendors, mut received) = of([(0, 60), (0, 0)], false);
     let began = Instant::now();
     let mut answers =
         [ask(&spread, &Context::new()).await.unwrap(), ask(&spread, &Context::new()).await.unwrap()];
@@ -150,5 +151,5 @@ async fn calls_wait_for_their_lane_where_they_are_to() {
     assert_eq!(answers, ["a/a", "b/b"]);
     assert_eq!(began.elapsed().as_secs(), 60);
     assert_eq!(vendors[0].calls.load(Ordering::Relaxed), 1);
-    assert_eq!(notes(&mut said), Vec::<String>::new());
+    assert_eq!(notes(&mut received), Vec::<String>::new());
 }

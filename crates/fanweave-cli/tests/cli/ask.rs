@@ -17,7 +17,7 @@ fn an_answer_is_printed_with_a_newline_at_its_end() {
 }
 
 #[test]
-fn words_and_stdin_make_one_prompt() {
+fn arguments_and_stdin_make_one_prompt() {
     let folder = Folder::new();
     let ran = folder.run_with_stdin(&["ask", "-m", "sim/echo", "Summarise:"], "a long text\n").expect_code(0);
     assert_eq!(ran.stdout, format!("{}\n", echo_of("Summarise:\n\na long text")));
@@ -34,7 +34,7 @@ fn json_gives_one_object() {
 }
 
 #[test]
-fn a_truncated_stream_is_an_error_after_what_had_arrived() {
+fn a_truncated_stream_is_an_error_after_the_partial_answer() {
     let provider = Provider::start(Settings { truncate_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     let ran = folder
@@ -54,7 +54,7 @@ fn a_truncated_stream_is_an_error_after_what_had_arrived() {
 }
 
 #[test]
-fn a_reader_that_goes_away_is_no_error() {
+fn a_closed_pipe_is_not_an_error() {
     let folder = Folder::new();
     let mut command = folder.command(&["ask", "-m", "sim/writer", "Write two paragraphs."]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
@@ -66,10 +66,10 @@ fn a_reader_that_goes_away_is_no_error() {
 }
 
 #[test]
-fn an_answer_that_was_cut_is_told_from_one_that_is_whole() {
+fn a_truncated_answer_is_reported() {
     let folder = Folder::new();
     let ask = ["ask", "-m", "sim/echo", "--max-tokens", "2", "one two three four five six seven eight"];
-    let note = "note: the answer was cut at the token limit: raise --max-tokens\n";
+    let note = "note: the answer was truncated at the token limit: raise --max-tokens\n";
     let ran = folder.run(&ask).expect_code(0);
     assert_eq!(ran.stderr, note);
     assert_eq!(folder.run(&[&ask[..], &["--json"]].concat()).expect_code(0).stderr, note);
@@ -80,7 +80,7 @@ fn an_answer_that_was_cut_is_told_from_one_that_is_whole() {
          all: { template: \"{{ steps.part.output | join('\\n') }}\" }\n",
     );
     let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(0);
-    let note = "note: 2 answers of part were cut at the token limit: raise `max_tokens` of the step, ";
+    let note = "note: 2 answers of part were truncated at the token limit: raise `max_tokens` of the step, ";
     assert!(ran.stderr.starts_with(note), "{}", ran.stderr);
     let quiet = folder.run(&["run", "chain.yaml", "-m", "sim/echo", "--quiet"]).expect_code(0);
     assert_eq!(quiet.stderr, "");

@@ -1,10 +1,10 @@
-//! Everything that a person gets wrong: each is a clear error, the right exit code, and nothing is lost.
+//! Mistakes of users: each gives a clear error and the right exit code, and loses nothing.
 
 use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, Ran, prompts};
 
-/// Runs `fanweave batch` in a folder with three good rows; gives exit code and messages.
+/// Runs `fanweave batch` in a folder with three valid rows. Returns exit code and messages.
 fn batch(args: &[&str]) -> String {
     batch_in(&good_rows(), args)
 }
@@ -87,12 +87,12 @@ fn a_template_with_a_variable_that_no_row_has() {
 }
 
 #[test]
-fn a_template_that_is_none() {
+fn an_invalid_template() {
     insta::assert_snapshot!(batch(&[&["in.jsonl", "-p", "{{ oops"], &OUT[..]].concat()));
 }
 
 #[test]
-fn a_template_file_that_is_missing() {
+fn a_missing_template_file() {
     insta::assert_snapshot!(batch(&[&["in.jsonl", "-p", "@prompt.txt"], &OUT[..]].concat()));
 }
 
@@ -111,7 +111,7 @@ fn an_unknown_provider() {
     insta::assert_snapshot!(batch(&["in.jsonl", "-o", "out.jsonl", "-m", "opnai/gpt-5-mini"]));
 }
 
-/// Runs a batch against a provider that refuses it; gives what is said without what differs from run to run.
+/// Runs a batch against a provider that rejects it. Returns the messages, without parts that vary.
 fn refused(settings: Settings, model: &str, key: &str) -> String {
     let provider = Provider::start(settings);
     let folder = good_rows();
@@ -147,7 +147,7 @@ fn no_key() {
 #[test]
 fn an_unreachable_server() {
     let folder = good_rows();
-    // Port 1 of the loopback address: nothing listens there.
+    // No server listens on port 1 of the loopback address.
     let args = [
         "in.jsonl",
         "-o",
@@ -158,9 +158,9 @@ fn an_unreachable_server() {
         "http://127.0.0.1:1/v1",
         "--outage-timeout",
     ];
-    // It may be there again soon: no row fails for it, unless nothing is to be waited for.
+    // The server may come back: rows only fail for it with an outage timeout of 0.
     let said = batch_in(&folder, &[&args[..], &["1s"]].concat());
-    assert!(said.starts_with("exit 5") && said.contains("stopped with 3 rows left"), "{said}");
+    assert!(said.starts_with("exit 5") && said.contains("stopped with 3 rows remaining"), "{said}");
     assert!(said.contains("cannot connect to 127.0.0.1:1") && said.contains("resume with"), "{said}");
     let said = batch_in(&folder, &[&args[..], &["0s", "--retries", "0"]].concat());
     assert!(said.starts_with("exit 3"), "{said}");
@@ -168,7 +168,7 @@ fn an_unreachable_server() {
 }
 
 #[test]
-fn a_base_url_that_is_none() {
+fn an_invalid_base_url() {
     insta::assert_snapshot!(batch(&[
         "in.jsonl",
         "-o",
@@ -186,7 +186,7 @@ fn concurrency_0() {
 }
 
 #[test]
-fn a_timeout_that_is_none() {
+fn an_invalid_timeout() {
     insta::assert_snapshot!(batch(&[&["in.jsonl", "--timeout", "soon"], &OUT[..]].concat()));
 }
 
@@ -220,7 +220,7 @@ fn a_journal_of_another_model() {
 
 #[test]
 fn a_full_disk() {
-    // A file system of 64 KiB, in a namespace of its own: where that is not allowed, the test cannot be had.
+    // A file system of 64 KiB in a separate namespace. The test is skipped if that is not allowed.
     let folder = good_rows();
     folder.write("in.jsonl", prompts(2_000));
     std::fs::create_dir(folder.file("small")).expect("a folder");
@@ -250,7 +250,7 @@ fn skip(why: &str) {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_standard_error_that_takes_nothing_changes_no_result() {
+fn an_unwritable_standard_error_does_not_affect_results() {
     let folder = good_rows();
     let with_full = |words: &[&str]| {
         let full = std::fs::File::options().write(true).open("/dev/full").expect("Linux has it");
@@ -270,7 +270,7 @@ fn a_standard_error_that_takes_nothing_changes_no_result() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_name_that_is_no_text_can_be_pasted_back_too() {
+fn a_file_name_that_is_not_utf8_is_quoted_for_the_shell() {
     use std::os::unix::ffi::OsStrExt;
     let folder = Folder::new();
     let name = std::ffi::OsStr::from_bytes(b"q\xff's.jsonl");
@@ -284,7 +284,7 @@ fn a_name_that_is_no_text_can_be_pasted_back_too() {
 }
 
 #[test]
-fn to_go_on_after_a_fresh_start_is_not_to_start_afresh() {
+fn the_resume_command_does_not_have_fresh() {
     let provider = Provider::start(Settings { api_key: Some("sk-right".to_owned()), ..Settings::default() });
     let ran = good_rows().batch(&provider.url(), &["--fresh"]).expect_code(1);
     assert!(ran.stderr.contains("resume with: fanweave batch in.jsonl"), "{}", ran.stderr);
@@ -292,16 +292,16 @@ fn to_go_on_after_a_fresh_start_is_not_to_start_afresh() {
 }
 
 #[test]
-fn a_summary_of_a_dry_run_is_not_promised() {
+fn a_dry_run_cannot_be_used_with_json() {
     let said = batch(&[&["in.jsonl", "--dry-run", "--json"], &OUT[..]].concat());
     assert!(said.contains("'--dry-run' cannot be used with '--json'"), "{said}");
 }
 
 #[test]
-fn a_temperature_that_is_none() {
+fn an_invalid_temperature() {
     for wrong in ["nan", "-1", "2.1", "inf", "warm"] {
         let said = batch(&[&["in.jsonl", "--temperature", wrong], &OUT[..]].concat());
-        assert!(said.starts_with("exit 2") && said.contains("is no temperature from 0 to 2"), "{said}");
+        assert!(said.starts_with("exit 2") && said.contains("must be a number from 0 to 2"), "{said}");
     }
     assert!(batch(&[&["in.jsonl", "--temperature", "2"], &OUT[..]].concat()).starts_with("exit 0"));
 }
@@ -315,11 +315,11 @@ fn an_empty_prompt_is_not_paid_for() {
         assert!(said.starts_with("exit 2") && said.contains("--prompt: the template is empty"), "{said}");
     }
     let ran = folder.run(&["ask", "-m", "sim/echo", ""]).expect_code(2);
-    assert!(ran.stderr.contains("nothing is asked"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("no prompt given"), "{}", ran.stderr);
 }
 
 #[test]
-fn a_dry_run_refuses_what_the_run_would_refuse() {
+fn a_dry_run_rejects_what_the_run_would_reject() {
     let folder = good_rows();
     folder.write(
         "chain.yaml",
@@ -329,5 +329,5 @@ fn a_dry_run_refuses_what_the_run_would_refuse() {
     assert!(ran.stderr.contains("the price of openai/unheard-of, which is unknown"), "{}", ran.stderr);
     let via = ["in.jsonl", "--dry-run", "--via", "batch-api", "-o", "out.jsonl", "-m", "openai/a,openai/b"];
     let said = batch_in(&folder, &via);
-    assert!(said.contains("--via batch-api takes one model and one key"), "{said}");
+    assert!(said.contains("--via batch-api supports only one model and one key"), "{said}");
 }

@@ -1,4 +1,4 @@
-//! `fanweave batch` when all goes well.
+//! `fanweave batch` without errors.
 
 use std::time::Duration;
 
@@ -123,29 +123,29 @@ fn openai_batch_files_give_the_official_result_lines() {
 }
 
 #[test]
-fn requests_per_minute_hold_for_a_simulated_model_too() {
+fn requests_per_minute_apply_to_a_simulated_model_too() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(8));
     let started = std::time::Instant::now();
     folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", "--rpm", "120"]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 8);
-    // Two a second, and a burst of two: the eighth starts 3 s after the first.
+    // Two per second, and a burst of two: the eighth starts 3 s after the first.
     assert!(started.elapsed() >= Duration::from_millis(2_900), "{:?}", started.elapsed());
 }
 
 #[test]
-fn a_second_run_has_nothing_to_do_and_calls_nobody() {
+fn a_second_run_has_nothing_to_do_and_makes_no_calls() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(5));
     let url = provider.url();
     folder.batch(&url, &[]).expect_code(0);
     let first = folder.read("out.jsonl");
-    let again = folder.batch(&url, &[]).expect_code(0);
-    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    let rerun = folder.batch(&url, &[]).expect_code(0);
+    assert!(rerun.stderr.contains("nothing to do"), "{}", rerun.stderr);
     assert_eq!(folder.batch(&url, &["--quiet"]).expect_code(0).stderr, "");
-    let again = folder.batch(&url, &["--fail-if-done"]).expect_code(4);
-    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    let rerun = folder.batch(&url, &["--fail-if-done"]).expect_code(4);
+    assert!(rerun.stderr.contains("nothing to do"), "{}", rerun.stderr);
     assert_eq!(folder.read("out.jsonl"), first);
     assert_eq!(provider.stats().requests, 5);
 
@@ -154,7 +154,7 @@ fn a_second_run_has_nothing_to_do_and_calls_nobody() {
 }
 
 #[test]
-fn failed_rows_are_called_again_when_asked_to() {
+fn failed_rows_are_retried_with_retry_failed() {
     let failing = Provider::start(Settings { error_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(3));
@@ -164,14 +164,14 @@ fn failed_rows_are_called_again_when_asked_to() {
     run(&failing.url(), &[]).expect_code(3);
     assert!(folder.rows("out.jsonl").iter().all(|row| row["answer"].is_null() && !row["error"].is_null()));
 
-    // The same file, model and prompt at an address that works.
+    // The same file, model and prompt at a working URL.
     let working = provider();
     run(&working.url(), &["--retry-failed"]).expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 3);
 }
 
 #[test]
-fn a_named_pipe_is_read_once_as_it_comes() {
+fn a_named_pipe_is_streamed_and_read_once() {
     let provider = provider();
     let folder = Folder::new();
     let pipe = folder.file("in.jsonl");
@@ -183,7 +183,7 @@ fn a_named_pipe_is_read_once_as_it_comes() {
 }
 
 #[test]
-fn a_dry_run_shows_prompts_and_figures_and_calls_nobody() {
+fn a_dry_run_shows_prompts_and_estimates_without_calls() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.csv", "thing\nsocks\nhats\nshoes\nties\n");
@@ -213,7 +213,7 @@ fn a_dry_run_shows_prompts_and_figures_and_calls_nobody() {
     insta::assert_snapshot!("dry_run", known.stdout);
     let unknown = folder.run(&args("openai/echo")).expect_code(0);
     assert!(unknown.stdout.contains("cost: unknown with openai/echo"), "{}", unknown.stdout);
-    // A key is what somebody may not have yet who asks what it would cost.
+    // A dry run needs no key: users may want an estimate before they get one.
     let keyless = [
         "batch",
         "in.csv",
@@ -233,7 +233,7 @@ fn a_dry_run_shows_prompts_and_figures_and_calls_nobody() {
 }
 
 #[test]
-fn the_summary_is_told_to_programs_too() {
+fn the_summary_is_available_as_json() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.jsonl", format!("{}not JSON\n", prompts(3)));
@@ -247,10 +247,10 @@ fn the_summary_is_told_to_programs_too() {
     assert_eq!((&told["failures"][0]["kind"], &told["failures"][0]["count"]), (&"input".into(), &1.into()));
     assert_eq!((&told["output"], &told["stopped"]), (&"out.jsonl".into(), &serde_json::Value::Null));
     assert!(told["usage"]["output_tokens"].as_u64() > Some(0) && told["wall_ms"].is_u64(), "{told}");
-    let again = summary(folder.batch(&url, &["--json"]).expect_code(0));
-    assert_eq!(again["resumed"], 4);
+    let rerun = summary(folder.batch(&url, &["--json"]).expect_code(0));
+    assert_eq!(rerun["resumed"], 4);
     let both = folder.run(&["batch", "in.jsonl", "-o", "-", "-m", "sim/echo", "--json"]).expect_code(2);
-    assert!(both.stderr.contains("the answers go to stdout already"), "{}", both.stderr);
+    assert!(both.stderr.contains("--json cannot be used with output to stdout"), "{}", both.stderr);
     folder.write("chain.yaml", "steps: { a: { prompt: '{{ inputs.topic }}' } }\ninputs: { topic: x }\n");
     let rows = ["run", "chain.yaml", "-m", "sim/echo", "--rows", "topics.txt", "-o", "chain.jsonl", "--json"];
     folder.write("topics.txt", "tides\n");
@@ -258,11 +258,11 @@ fn the_summary_is_told_to_programs_too() {
 }
 
 #[test]
-fn a_budget_stops_before_it_is_crossed_and_a_higher_one_goes_on() {
+fn a_budget_stops_before_it_is_exceeded_and_a_higher_one_resumes() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(40));
-    // A token costs a cent, in or out; `echo` takes a few for each row.
+    // A token costs a cent, in or out; `echo` uses a few per row.
     folder.write("prices.toml", "date = '2026-01-01'\n[models.'openai/echo']\ninput = 1e4\noutput = 1e4\n");
     let url = provider.url();
     let unknown = folder.batch(&url, &["--budget-usd", "1"]).expect_code(2);
@@ -311,7 +311,7 @@ fn rows_are_spread_over_models_by_weight_and_over_keys() {
 }
 
 #[test]
-fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
+fn rows_of_a_rejected_key_or_model_use_the_others() {
     let settings = Settings {
         api_key: Some("sk-good-0000000".to_owned()),
         models: vec!["echo".to_owned()],
@@ -336,19 +336,19 @@ fn a_key_or_model_that_is_refused_for_good_leaves_its_rows_to_the_others() {
     let (folder, ran) = run("openai/echo", ["sk-canary-111111", good], &[]);
     let ran = ran.expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 40);
-    let left_out = "note: openai/echo with the key in KEY_A is disabled for this run";
+    let disabled_note = "note: openai/echo with the key in KEY_A is disabled for this run";
     assert_eq!(ran.stderr.matches("note: ").count(), 1, "{}", ran.stderr);
-    assert!(ran.stderr.contains(left_out) && ran.stderr.contains("401"), "{}", ran.stderr);
+    assert!(ran.stderr.contains(disabled_note) && ran.stderr.contains("401"), "{}", ran.stderr);
 
     let (folder, ran) = run("openai/echo,openai/gone=3", [good, good], &["--quiet"]);
     let ran = ran.expect_code(0);
     assert_all_answered(&folder.rows("out.jsonl"), 40);
     assert_eq!(ran.stderr, "", "no note is an error");
 
-    // Where nobody is left, the error is told and the run stops.
+    // Without a remaining model, the run stops with the error.
     let (_, ran) = run("openai/echo", ["sk-canary-111111", "sk-canary-222222"], &[]);
     let ran = ran.expect_code(1);
-    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows are left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("401") && ran.stderr.contains("40 rows remaining"), "{}", ran.stderr);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn a_row_that_fails_falls_back_to_the_next_model() {
 }
 
 #[test]
-fn an_output_called_csv_is_csv_and_an_unknown_form_is_refused() {
+fn an_output_called_csv_is_csv_and_an_unknown_format_is_rejected() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(2));
@@ -412,7 +412,7 @@ fn rows_go_through_the_batch_api_and_come_back_in_order() {
 }
 
 #[test]
-fn every_flag_has_an_effect_on_the_batch_api_or_is_refused_there() {
+fn every_flag_has_an_effect_on_the_batch_api_or_is_rejected() {
     let provider = Provider::start(Settings::default());
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(3));
@@ -452,10 +452,10 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_refused_there() {
         &["--quiet"],
         &["--json"],
     ];
-    // In the words of every run here, or of every command; a template is a part of the rows.
+    // Flags that every run here or every command has. A template is part of the rows.
     let others = "--output --model --base-url --via --prompt --color --help --version";
     let help = folder.run(&["batch", "--help"]).expect_code(0).stdout;
-    // Those of the list, rather than of a text below one.
+    // Only flags at the start of a line, not those in descriptions.
     let listed = help.lines().filter(|line| line.starts_with("  -") || line.starts_with("      --"));
 
     let flags: std::collections::BTreeSet<_> =
@@ -485,12 +485,12 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_refused_there() {
         }
     }
 
-    // Those of the settings are for other runs too, and refuse nothing.
+    // Settings from configuration files may be meant for other runs, and are not rejected.
     folder.write("fanweave.toml", "cache = 'answers.db'\ntpm = 1000\n");
     run(&["--fresh"]).expect_code(0);
     assert!(!folder.file("answers.db").exists());
 
-    // The limits of requests hold for those that carry the file.
+    // Limits of requests also apply to those for the file.
     let silent = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
     let words = via_args(
         "openai",
@@ -502,7 +502,7 @@ fn every_flag_has_an_effect_on_the_batch_api_or_is_refused_there() {
 }
 
 #[test]
-fn what_the_batch_api_refuses_or_does_not_come_to_is_a_failed_row() {
+fn rows_that_the_batch_api_rejects_or_expires_are_failed_rows() {
     for vendor in ["openai", "anthropic"] {
         let settings = Settings {
             error_rate: 0.2,
@@ -513,8 +513,8 @@ fn what_the_batch_api_refuses_or_does_not_come_to_is_a_failed_row() {
         let provider = Provider::start(settings);
         let folder = Folder::new();
         folder.write("in.jsonl", prompts(60));
-        // Faults meet the requests for files and batches too. Where the answer to a submission is lost, the next run
-        // asks whether the provider has it.
+        // Faults also affect the requests for files and batches. If the response to a submission is lost, the
+        // next run asks the provider for the batch.
         let words = via_args(vendor, &provider, &["--retries", "20"]);
         let mut runs = 0;
         while folder.run(&words).code != 3 {
@@ -537,7 +537,7 @@ fn what_the_batch_api_refuses_or_does_not_come_to_is_a_failed_row() {
 }
 
 #[test]
-fn equal_rows_share_one_call_where_that_is_asked_for() {
+fn duplicate_rows_share_one_call_with_dedupe() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.txt", "tides\nrain\ntides\ntides\n");
@@ -558,8 +558,8 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
         let words = ["batch", "in.jsonl", "-o", "out.jsonl", "--dry-run", "--rpm", "1", "-m"];
         folder.run(&[&words[..], more].concat()).expect_code(0).stdout
     };
-    // The first request of an account waits for nobody.
-    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request a minute\n"));
+    // The first request of an account does not wait.
+    assert!(dry(&["openai/gpt-5"]).contains("\ntime: at least 5m at 1 request per minute\n"));
     let keys = dry(&["openai/gpt-5", "--key-env", "A", "--key-env", "B"]);
     assert!(keys.contains("\ntime: at least 2m at"), "{keys}");
     assert_eq!(keys.matches("\ncost: ").count(), 1, "{keys}");
@@ -567,12 +567,12 @@ fn a_dry_run_shares_the_time_between_accounts_and_names_each_model_once() {
     assert!(weighed.contains("\ntime: at least 3m at"), "{weighed}");
     assert_eq!(weighed.matches("\ncost: ").count(), 2, "{weighed}");
 
-    // Steps that ask different models do not wait for each other's accounts.
+    // Steps with different models do not wait for each other's accounts.
     folder.write(
         "chain.yaml",
         "inputs: { l: [a, b, c] }\nsteps:\n  a: { for_each: l, prompt: '{{ item }}', model: openai/gpt-5 }\n  \
          b: { prompt: b, model: openai/gpt-5-mini }\n",
     );
     let chain = folder.run(&["run", "chain.yaml", "--dry-run", "--rpm", "1"]).expect_code(0).stdout;
-    assert!(chain.contains("\ntime: at least 2m at 1 request a minute\n"), "{chain}");
+    assert!(chain.contains("\ntime: at least 2m at 1 request per minute\n"), "{chain}");
 }

@@ -1,10 +1,10 @@
-//! Settings in files.
+//! Configuration files.
 
 use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, Ran};
 
-/// Runs with a home of its own.
+/// Runs with a separate home directory.
 fn run(folder: &Folder, env: &[(&str, &str)], words: &[&str]) -> Ran {
     let mut command = folder.command(words);
     command.env("HOME", folder.path().join("home")).envs(env.iter().copied());
@@ -20,7 +20,7 @@ fn with(project: &str, user: &str) -> Folder {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_that_before_the_project_and_that_before_the_user() {
+fn flags_precede_the_environment_the_project_and_the_user_file() {
     let folder =
         with("model = 'sim/echo'\n", "model = 'sim/writer'\nmax-tokens = 2\noutage-timeout = '90s'\n");
     let said = |env: &[(&str, &str)], words: &[&str]| run(&folder, env, words).expect_code(0).stdout;
@@ -61,7 +61,7 @@ fn an_alias_stands_for_a_model_also_among_several_and_in_chain_files() {
 }
 
 #[test]
-fn a_name_with_the_letters_of_a_key_in_it_is_none() {
+fn a_name_that_only_contains_the_letters_of_key_is_accepted() {
     let aliases = "[aliases]\nhockey = 'sim/echo'\nmonkeys = 'llama' # no key\n'whiskey-2' = 'sim/echo'\nkeyboard = 'x'\n";
     for user in [aliases, "aliases = { hockey = 'sim/echo', turkey = 'llama', key = 'sim/echo' }\n"] {
         let said = run(&with("", user), &[], &["ask", "-m", "hockey", "Hello."]).expect_code(0).stdout;
@@ -70,17 +70,17 @@ fn a_name_with_the_letters_of_a_key_in_it_is_none() {
 }
 
 #[test]
-fn a_variable_that_is_empty_says_nothing() {
+fn an_empty_variable_counts_as_unset() {
     let folder = with("", "model = 'sim/echo'\n");
     let empty = [("FANWEAVE_MODEL", ""), ("FANWEAVE_BASE_URL", "")];
     let said = run(&folder, &empty, &["ask", "Hello."]).expect_code(0).stdout;
     assert!(said.contains("Hello."), "{said}");
     let none = run(&with("", ""), &empty, &["ask", "Hello."]).expect_code(2);
-    assert!(none.stderr.contains("no model is given"), "{}", none.stderr);
+    assert!(none.stderr.contains("no model given"), "{}", none.stderr);
 }
 
 #[test]
-fn limits_of_the_settings_hold() {
+fn limits_of_the_configuration_apply() {
     let provider = Provider::start(Settings::default());
     let folder =
         with("rpm = 60\nretries = 0\n", &format!("base-url = '{}'\nmodel = 'openai/echo'\n", provider.url()));
@@ -91,31 +91,27 @@ fn limits_of_the_settings_hold() {
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
+fn errors_in_a_file_have_its_location_and_show_no_key() {
     for (project, user, wanted) in [
         ("", "rmp = 3\n", &["config.toml", "line 1", "did you mean `rpm`?"][..]),
         ("", "rpm = 0\n", &["config.toml", "line 1"]),
-        ("temperature = 77.0\n", "", &["fanweave.toml", "temperature: 77 is no temperature from 0 to 2"]),
-        ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["timeout", "is not a duration"]),
-        ("outage-timeout = 'soon'\n", "", &["outage-timeout", "is not a duration"]),
+        ("temperature = 77.0\n", "", &["fanweave.toml", "`temperature` must be a number from 0 to 2"]),
+        ("", "timeout = 'soon'\nmodel = 'sim/echo'\n", &["`timeout` must be a duration"]),
+        ("outage-timeout = 'soon'\n", "", &["`outage-timeout` must be a duration"]),
         ("model = 'sim/echo\n", "", &["fanweave.toml", "line 1"]),
-        ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is no setting of a project"]),
-        (
-            "openai_api_key = 'sk-canary-1'\n",
-            "",
-            &["line 1: a key does not belong here", "fanweave keys set"],
-        ),
-        ("", "GROQ_API_KEY = 'gsk-canary-1'\n", &["line 1: a key does not belong here"]),
-        ("", "model = { apiKey = 'canary-1' }\n", &["line 1: a key does not belong here"]),
-        ("", "\nmodel = 'sk-canary-1'\n", &["line 2: a key does not belong here"]),
-        ("", "MYKEY = 'canary-1'\n", &["line 1: a key does not belong here"]),
-        ("", "OPENAI_API_KEY: canary-1\n", &["line 1: a key does not belong here"]),
-        ("", "model: sk-canary-1\n", &["line 1: a key does not belong here"]),
-        ("", "[api-keys]\ngroq = 'canary-1'\n", &["line 1: a key does not belong here"]),
-        ("", "[aliases]\nOPENAIKEY = 'canary-1'\n", &["line 2: a key does not belong here"]),
-        ("", "[aliases]\nkey2 = 'canary-1'\n", &["line 2: a key does not belong here"]),
-        ("", "aliases = { key = 'canary-1', a = 'sim/echo' }\n", &["line 1: a key does not belong here"]),
-        ("", "aliases = { a = 'sim/echo', key = 'canary/1' }\n", &["line 1: a key does not belong here"]),
+        ("base-url = 'http://elsewhere/v1'\n", "", &["`base-url` is not allowed in a project file"]),
+        ("openai_api_key = 'sk-canary-1'\n", "", &["line 1: API keys are not allowed", "fanweave keys set"]),
+        ("", "GROQ_API_KEY = 'gsk-canary-1'\n", &["line 1: API keys are not allowed"]),
+        ("", "model = { apiKey = 'canary-1' }\n", &["line 1: API keys are not allowed"]),
+        ("", "\nmodel = 'sk-canary-1'\n", &["line 2: API keys are not allowed"]),
+        ("", "MYKEY = 'canary-1'\n", &["line 1: API keys are not allowed"]),
+        ("", "OPENAI_API_KEY: canary-1\n", &["line 1: API keys are not allowed"]),
+        ("", "model: sk-canary-1\n", &["line 1: API keys are not allowed"]),
+        ("", "[api-keys]\ngroq = 'canary-1'\n", &["line 1: API keys are not allowed"]),
+        ("", "[aliases]\nOPENAIKEY = 'canary-1'\n", &["line 2: API keys are not allowed"]),
+        ("", "[aliases]\nkey2 = 'canary-1'\n", &["line 2: API keys are not allowed"]),
+        ("", "aliases = { key = 'canary-1', a = 'sim/echo' }\n", &["line 1: API keys are not allowed"]),
+        ("", "aliases = { a = 'sim/echo', key = 'canary/1' }\n", &["line 1: API keys are not allowed"]),
     ] {
         let ran = run(&with(project, user), &[], &["ask", "Hello."]).expect_code(2);
         for text in wanted {
@@ -126,7 +122,7 @@ fn what_is_wrong_with_a_file_is_said_with_its_place_and_no_key_is_shown() {
 }
 
 #[test]
-fn the_cache_of_a_file_lies_beside_it_wherever_the_program_is_started() {
+fn the_path_of_a_cache_is_relative_to_its_file() {
     let folder = with("model = 'sim/echo'\ncache = 'answers.db'\n", "");
     std::fs::create_dir(folder.file("below")).expect("a folder");
     let mut command = folder.command(&["ask", "Hello."]);

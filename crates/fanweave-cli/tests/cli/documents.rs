@@ -22,11 +22,11 @@ fn a_question_is_answered_from_the_documents_with_its_sources() {
         ["ask", "--docs", "notes.db", "-m", "sim/writer", "--top", "1", "When did the Rance station open?"];
     let ran = folder.run(&args).expect_code(0);
     assert_eq!(ran.stdout, "The Rance station opened in 1966.\n");
-    assert_eq!(ran.stderr.trim(), "from docs/rance.md");
+    assert_eq!(ran.stderr.trim(), "sources: docs/rance.md");
 }
 
 #[test]
-fn json_holds_the_sources_with_what_is_known_about_them() {
+fn json_has_the_sources_with_their_metadata() {
     let folder = library();
     let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "--json", "When do tides turn?"];
     let ran = folder.run(&args).expect_code(0);
@@ -42,13 +42,13 @@ fn a_document_that_changes_is_replaced() {
     let told = folder.run(&["index", "docs/rance.md", "--store", "notes.db", "--json"]).expect_code(0).stdout;
     assert!(told.contains("\"files\":1") && told.contains("\"store\":\"notes.db\""), "{told}");
     let ran = folder.run(&["index", "docs/rance.md", "--store", "notes.db"]).expect_code(0);
-    assert_eq!(ran.stderr.trim(), "indexed 1 piece of 1 file in notes.db");
+    assert_eq!(ran.stderr.trim(), "indexed 1 chunk of 1 file in notes.db");
     let args = ["ask", "--docs", "notes.db", "-m", "sim/writer", "When did the Rance station open?"];
     assert_eq!(folder.run(&args).expect_code(0).stdout, "The Rance station opened long ago.\n");
 }
 
 #[test]
-fn what_cannot_be_indexed_or_asked_is_said_with_what_to_do() {
+fn errors_about_stores_and_documents_have_hints() {
     let folder = library();
     folder.write("empty.txt", "");
     folder.write("bad.jsonl", "{}\nno");
@@ -67,7 +67,7 @@ fn what_cannot_be_indexed_or_asked_is_said_with_what_to_do() {
 }
 
 #[test]
-fn documents_stay_in_the_store_where_their_successors_cannot_be_embedded() {
+fn documents_stay_in_the_store_if_their_replacements_cannot_be_embedded() {
     let key = Some("sk-right".to_owned());
     let provider = Provider::start(Settings { api_key: key, ..Settings::default() });
     let (folder, url) = (Folder::new(), provider.url());
@@ -79,7 +79,7 @@ fn documents_stay_in_the_store_where_their_successors_cannot_be_embedded() {
     };
     let index = ["index", "tides.md", "--store", "notes.db", "--embeddings", "openai/echo"];
     let index = [&index[..], &["--embeddings-url", &url]].concat();
-    // What failed before anything was in the store says nothing about its embedding model.
+    // A failed run before the first document does not fix the store's embedding model.
     with("sk-wrong", &index).expect_code(1);
     with("", &["index", "tides.md", "--store", "notes.db"]).expect_code(0);
     std::fs::remove_file(folder.file("notes.db")).expect("the store is there");

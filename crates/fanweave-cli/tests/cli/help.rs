@@ -1,4 +1,4 @@
-//! What `--help` says, as a person reads it.
+//! Snapshots of `--help`.
 
 use crate::support::{Folder, Ran};
 
@@ -21,13 +21,13 @@ fn help_is_readable() {
 }
 
 #[test]
-fn without_arguments_it_says_how_to_begin() {
+fn without_arguments_the_usage_is_printed() {
     let ran = Folder::new().run(&[""; 0]).expect_code(2);
     assert!(ran.stderr.contains("Usage: fanweave"), "{}", ran.stderr);
 }
 
 #[test]
-fn what_is_said_of_wrong_words_is_coloured_as_they_ask() {
+fn errors_about_arguments_respect_the_color_flag() {
     let folder = Folder::new();
     let said = |more: &[&str]| folder.run(&[&["ask", "--nope"], more].concat()).expect_code(2).stderr;
     assert!(!said(&[]).contains('\u{1b}') && !said(&["--color=never"]).contains('\u{1b}'));

@@ -1,4 +1,4 @@
-//! Keys in the keyring of the system: a Secret Service of a session of its own.
+//! Keys in the system keyring: a Secret Service in a separate session.
 
 use std::process::{Command, Stdio};
 
@@ -9,14 +9,14 @@ use crate::support::{Folder, Provider};
 const KEY: &str = "sk-canary-5e1f0a77c3";
 
 #[test]
-fn a_key_is_kept_in_the_keyring_used_and_taken_out_and_the_file_has_none() {
+fn a_key_is_stored_in_the_keyring_used_and_deleted_and_never_in_the_file() {
     if Command::new("gnome-keyring-daemon").arg("--version").stdout(Stdio::null()).status().is_err() {
         println!("there is no keyring here");
         return;
     }
     let provider = Provider::start(Settings { api_key: Some(KEY.to_owned()), ..Settings::default() });
     let folder = Folder::new();
-    // Other places of the home are those of the keyring.
+    // The keyring uses other folders of the home directory.
     let script = format!(
         "echo -n password | gnome-keyring-daemon --unlock --components=secrets >/dev/null || exit 70
          set -ex
@@ -44,7 +44,7 @@ fn a_key_is_kept_in_the_keyring_used_and_taken_out_and_the_file_has_none() {
         .env("XDG_CONFIG_HOME", home.join("config"))
         .env("XDG_RUNTIME_DIR", &home)
         .env("FANWEAVE", env!("CARGO_BIN_EXE_fanweave"))
-        // The provider's own address: a kept key goes nowhere else.
+        // The provider's own URL: a stored key is sent to no other.
         .env("OPENAI_BASE_URL", provider.url())
         .stdin(Stdio::null())
         .output()
@@ -53,13 +53,13 @@ fn a_key_is_kept_in_the_keyring_used_and_taken_out_and_the_file_has_none() {
     assert!(ran.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("openai: keyring\n") && stdout.contains("hello"), "{stdout}\n{stderr}");
     assert!(stdout.contains("no keys\n") && stdout.ends_with("openai: kept\n"), "{stdout}\n{stderr}");
-    // What the shell shows of its own commands apart.
+    // Without the commands that the shell prints.
     let said: String = stderr.lines().filter(|line| !line.starts_with('+')).collect();
     assert!(!stdout.contains(KEY) && !said.contains(KEY), "{stdout}\n{stderr}");
 }
 
 #[test]
-fn a_keyring_that_is_away_is_said_with_what_to_do() {
+fn an_unavailable_keyring_is_an_error_with_a_hint() {
     let folder = Folder::new();
     folder.write("key.txt", KEY);
     let mut command = folder.command(&["keys", "set", "openai", "--keyring"]);
@@ -68,6 +68,6 @@ fn a_keyring_that_is_away_is_said_with_what_to_do() {
     let ran = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "{said}");
-    assert!(said.contains("in the keyring of the system") && said.contains("keys set openai"), "{said}");
+    assert!(said.contains("in the system keyring") && said.contains("keys set openai"), "{said}");
     assert!(!said.contains(KEY) && !folder.file(".config/fanweave/keys.json").exists(), "{said}");
 }

@@ -6,22 +6,22 @@ use crate::support::{Folder, Provider, batch_args, prompts};
 
 const CANARY: &str = "sk-canary-7f3a9b1c5d2e8f40/with+odd=signs";
 
-/// The canary as it is, percent-encoded and base64.
+/// The canary in plain text, percent-encoded and as base64.
 fn forms() -> [String; 4] {
     let percent = CANARY.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D");
     [
         CANARY.to_owned(),
         percent,
-        // Of `sk-canary-7f3a9b1c5d2e8f40/with+odd=signs`, with and without padding.
+        // Base64 of `sk-canary-7f3a9b1c5d2e8f40/with+odd=signs`, with and without padding.
         "c2stY2FuYXJ5LTdmM2E5YjFjNWQyZThmNDAvd2l0aCtvZGQ9c2lnbnM=".to_owned(),
         "c2stY2FuYXJ5LTdmM2E5YjFjNWQyZThmNDAvd2l0aCtvZGQ9c2lnbnM".to_owned(),
     ]
 }
 
 #[track_caller]
-fn assert_clean(place: &str, text: &str) {
+fn assert_clean(location: &str, text: &str) {
     for form in forms() {
-        assert!(!text.contains(&form), "{place} shows the key: {text}");
+        assert!(!text.contains(&form), "{location} shows the key: {text}");
     }
 }
 
@@ -108,7 +108,7 @@ fn echoing_server() -> String {
 }
 
 #[test]
-fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
+fn a_stored_key_is_sent_to_its_provider_and_shows_nowhere() {
     use std::io::Write;
     use std::process::Stdio;
 
@@ -136,7 +136,7 @@ fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
     assert_eq!(keys(&["keys", "list", "--json"], "").1, "{\"openai\":\"kept\"}\n");
     let (code, said) = keys(&ask, "");
     assert!(code == Some(0) && said.contains("hello"), "{said}");
-    // An address of one's own gets no kept key.
+    // A custom URL gets no stored key.
     let (code, said) = keys(&[&ask[..], &["--base-url", &provider.url()]].concat(), "");
     assert!(code == Some(1) && said.contains("401"), "{said}");
 
@@ -153,7 +153,7 @@ fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
     }
     std::fs::write(&file, format!("{{\"openai\": {CANARY}")).unwrap();
     let (code, said) = keys(&ask, "");
-    assert!(code == Some(2) && said.contains("this is no JSON object"), "{said}");
+    assert!(code == Some(2) && said.contains("must be a JSON object"), "{said}");
     std::fs::write(&file, "{}").unwrap();
     let (code, said) = keys(&["keys", "set", "opnai"], CANARY);
     assert!(code == Some(2) && said.contains("did you mean `openai`?"), "{said}");
@@ -162,7 +162,7 @@ fn a_kept_key_is_sent_to_its_provider_and_shows_nowhere() {
 }
 
 #[test]
-fn keys_that_are_set_at_once_are_all_kept() {
+fn keys_that_are_set_concurrently_are_all_stored() {
     use std::io::Write;
     use std::process::Stdio;
 
@@ -174,7 +174,7 @@ fn keys_that_are_set_at_once_are_all_kept() {
     };
     let providers = ["anthropic", "gemini", "groq", "mistral", "openai", "xai"];
     let mut children = providers.map(|provider| (provider, set(provider)));
-    // All of them have asked for their key by now, or nearly so, and none has got it.
+    // By now, nearly all of them wait for their key, and none has received it.
     std::thread::sleep(std::time::Duration::from_millis(300));
     for (provider, child) in &mut children {
         child.stdin.take().expect("it is piped").write_all(provider.as_bytes()).expect("it is read");
@@ -192,7 +192,7 @@ fn keys_that_are_set_at_once_are_all_kept() {
 
 #[cfg(unix)]
 #[test]
-fn a_file_of_keys_that_is_a_link_stays_one() {
+fn a_key_file_that_is_a_link_stays_one() {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     let folder = Folder::new();
@@ -210,7 +210,7 @@ fn a_file_of_keys_that_is_a_link_stays_one() {
 }
 
 #[test]
-fn keys_need_a_home_and_nothing_else_does() {
+fn only_keys_need_a_home_directory() {
     let folder = Folder::new();
     let ran = folder.run(&["keys", "list"]).expect_code(2);
     assert!(ran.stderr.contains("neither XDG_CONFIG_HOME nor HOME is set"), "{}", ran.stderr);
@@ -219,7 +219,7 @@ fn keys_need_a_home_and_nothing_else_does() {
 
 #[cfg(not(feature = "keyring"))]
 #[test]
-fn a_program_without_the_keyring_says_so_and_keeps_nothing() {
+fn a_build_without_the_keyring_reports_an_error_and_stores_nothing() {
     let folder = Folder::new();
     folder.write("key.txt", CANARY);
     let mut command = folder.command(&["keys", "set", "openai", "--keyring"]);
@@ -228,13 +228,13 @@ fn a_program_without_the_keyring_says_so_and_keeps_nothing() {
     let ran = command.output().expect("the program starts");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(2), "{said}");
-    assert!(said.contains("without the feature `keyring`"), "{said}");
+    assert!(said.contains("built without the feature `keyring`"), "{said}");
     assert!(!folder.file(".config").exists());
 }
 
 #[cfg(not(feature = "keyring"))]
 #[test]
-fn without_a_keyring_no_key_is_asked_for_and_one_that_was_there_is_replaced() {
+fn without_a_keyring_no_key_is_read_and_an_existing_one_is_replaced() {
     let folder = Folder::new();
     let keys = |words: &[&str], input: &str| {
         let mut command = folder.command(&[&["keys"], words].concat());
@@ -246,11 +246,16 @@ fn without_a_keyring_no_key_is_asked_for_and_one_that_was_there_is_replaced() {
     let ran = keys(&["set", "groq", "--keyring"], "").expect_code(2);
     assert!(ran.stderr.contains("built without the feature `keyring`"), "{}", ran.stderr);
 
-    // A file that a program with the feature has written.
+    // A file written by a build with the feature.
     keys(&["set", "groq"], "k-1").expect_code(0);
     let file = keys(&["path"], "").expect_code(0).stdout.trim().to_owned();
     std::fs::write(&file, "{\"groq\": {\"in\": \"keyring\"}}").expect("it is there");
     let ran = keys(&["set", "groq"], "k-2").expect_code(0);
-    assert!(ran.stderr.contains("note: the old one may still be there: the key of groq"), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("note: the old key may still be in the system keyring: cannot access the key of groq"),
+        "{}",
+        ran.stderr
+    );
     assert_eq!(keys(&["list"], "").expect_code(0).stdout, "groq: kept\n");
 }

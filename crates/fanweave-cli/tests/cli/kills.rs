@@ -1,5 +1,5 @@
-//! SIGKILL at random moments, again and again: every row still has one result, and none is called twice but for
-//! those in flight at a kill.
+//! SIGKILL at random moments: every row still has exactly one result, and only rows in flight at a kill are
+//! called twice.
 //!
 //! A few kills run with all other tests; `tests/kill/run.sh` runs 200 of them over 5,000 rows.
 
@@ -11,7 +11,7 @@ use fanweave_sim::{Latency, Settings};
 
 use crate::support::{Folder, Provider, assert_all_answered, batch_args, prompts, via_args};
 
-/// Most rows in flight.
+/// Maximum rows in flight.
 const CONCURRENCY: u64 = 16;
 
 fn setting(variable: &str, default: u64) -> u64 {
@@ -19,7 +19,7 @@ fn setting(variable: &str, default: u64) -> u64 {
     text.map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
 }
 
-/// An output without its latencies: the one thing about a row that differs from run to run.
+/// An output without latencies, the only part of a row that varies between runs.
 fn timeless(output: &str) -> String {
     const FIELD: &str = "\"latency_ms\":";
     let mut text = String::with_capacity(output.len());
@@ -32,7 +32,7 @@ fn timeless(output: &str) -> String {
     text + rest
 }
 
-/// Lets `child` run for `time`. `true` where it ended before.
+/// Lets `child` run for `time`. Returns `true` if it exited before.
 fn runs_out(child: &mut Child, time: Duration) -> bool {
     let until = Instant::now() + time;
     while Instant::now() < until {
@@ -67,19 +67,19 @@ fn rows_have_one_result_each_however_often_the_run_is_killed() {
     let provider = Provider::start(settings);
     let url = provider.url();
     let mut random = fastrand::Rng::with_seed(seed);
-    // Longest time until a kill. It follows the run, so that the rows last for all kills on any machine.
-    let mut longest = Duration::from_millis(60);
+    // Maximum delay until a kill. Adapts to the progress, so that the rows last for all kills on any machine.
+    let mut max_delay = Duration::from_millis(60);
     let (mut killed, mut ended_before) = (0, 0);
     while killed < kills {
         let mut command = folder.command(&batch_args(&url, &more));
         let mut child = command.stderr(Stdio::piped()).spawn().expect("the program starts");
-        if runs_out(&mut child, longest.mul_f64(random.f64())) {
+        if runs_out(&mut child, max_delay.mul_f64(random.f64())) {
             let code = child.wait().expect("the program ends").code();
             let mut said = String::new();
             child.stderr.take().map(|mut stderr| stderr.read_to_string(&mut said));
             assert!(matches!(code, Some(0 | 4)), "exit {code:?} after {killed} kills: {said}");
             assert_eq!(timeless(&folder.read("out.jsonl")), timeless(&whole), "after {killed} kills");
-            // The next one has nothing to call, and is killed while it writes the output.
+            // The next run makes no calls, and is killed while it writes the output.
             std::fs::remove_file(folder.file("out.jsonl")).expect("the output can be removed");
             ended_before += 1;
             continue;
@@ -89,20 +89,20 @@ fn rows_have_one_result_each_however_often_the_run_is_killed() {
         killed += 1;
         assert!(!folder.file("out.jsonl").exists(), "the output appears whole or not at all");
         let ahead = provider.stats().ok * kills > killed * rows;
-        longest = longest.mul_f64(if ahead { 0.9 } else { 1.1 });
+        max_delay = max_delay.mul_f64(if ahead { 0.9 } else { 1.1 });
     }
     let last = folder.run(&batch_args(&url, &more));
     assert!(matches!(last.code, 0 | 4), "{last:?}");
 
     assert_eq!(timeless(&folder.read("out.jsonl")), timeless(&whole));
     let calls = provider.stats().requests;
-    let most = rows + killed * CONCURRENCY;
+    let max_calls = rows + killed * CONCURRENCY;
     println!(
         "{killed} kills over {rows} rows (seed {seed}, {ended_before} runs ended before theirs): \
-         {calls} calls, of which {} repeated; at most {most}",
+         {calls} calls, of which {} repeated; at most {max_calls}",
         calls - rows
     );
-    assert!(calls <= most, "{calls} calls: at most those in flight at a kill are repeated");
+    assert!(calls <= max_calls, "{calls} calls: at most those in flight at a kill are repeated");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use fanweave_sim::Settings;
 
 use crate::support::{Folder, Provider, Ran};
 
-/// Runs with a home of its own.
+/// Runs with a separate home directory.
 fn run(folder: &Folder, words: &[&str]) -> Ran {
     with(folder, &[], words)
 }
@@ -15,7 +15,7 @@ fn with(folder: &Folder, env: &[(&str, &str)], words: &[&str]) -> Ran {
     Ran::of(command.output().expect("the program starts"))
 }
 
-/// Times and numbers that differ from run to run.
+/// Replaces times and numbers that vary between runs.
 fn settings() -> insta::Settings {
     let mut settings = insta::Settings::clone_current();
     settings.add_filter(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "TIME");
@@ -25,10 +25,10 @@ fn settings() -> insta::Settings {
 }
 
 #[test]
-fn calls_of_ask_and_run_are_noted_listed_searched_and_forgotten() {
+fn calls_of_ask_and_run_are_recorded_listed_searched_and_deleted() {
     let (folder, provider) = (Folder::new(), Provider::start(Settings::default()));
     let none = run(&folder, &["logs"]).expect_code(0);
-    assert!(none.stderr.contains("no such call") && !folder.file("home").exists(), "{}", none.stderr);
+    assert!(none.stderr.contains("no matching calls") && !folder.file("home").exists(), "{}", none.stderr);
 
     let model = ["--model", "openai/echo", "--base-url", &provider.url()];
     let ask = |words: &[&str]| run(&folder, &[&["ask"], words, &model[..]].concat());
@@ -69,18 +69,18 @@ fn calls_of_ask_and_run_are_noted_listed_searched_and_forgotten() {
     let last = run(&folder, &["logs", "show", "--json"]).expect_code(0).stdout;
     assert!(last.contains("\"id\":5") && last.contains("\"error\":\""), "{last}");
     let missing = run(&folder, &["logs", "show", "77"]).expect_code(2);
-    assert!(missing.stderr.contains("not noted call 77"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("call 77 is not in the history"), "{}", missing.stderr);
 
     run(&folder, &["logs", "forget"]).expect_code(2);
     run(&folder, &["logs", "forget", "--older-than", "1h"]).expect_code(0);
     assert_eq!(found(&[]).len(), 5);
     let forgotten = run(&folder, &["logs", "forget", "--all"]).expect_code(0);
-    assert!(forgotten.stderr.contains("5 calls are forgotten"), "{}", forgotten.stderr);
+    assert!(forgotten.stderr.contains("deleted 5 calls"), "{}", forgotten.stderr);
     assert!(found(&[]).is_empty());
 }
 
 #[test]
-fn nothing_is_noted_where_somebody_says_so_or_there_is_no_home() {
+fn nothing_is_recorded_if_disabled_or_without_a_home_directory() {
     let folder = Folder::new();
     let ask = ["ask", "hello", "--model", "sim/echo"];
     let history = folder.file("home/.local/state/fanweave/logs.db");
@@ -98,21 +98,21 @@ fn nothing_is_noted_where_somebody_says_so_or_there_is_no_home() {
     let path = run(&folder, &["logs", "path"]).expect_code(0).stdout;
     assert_eq!(path.trim_end(), history.display().to_string());
     let homeless = folder.run(&["logs"]).expect_code(2);
-    assert!(homeless.stderr.contains("no folder for a history"), "{}", homeless.stderr);
+    assert!(homeless.stderr.contains("no folder for the history"), "{}", homeless.stderr);
 }
 
 #[test]
-fn a_history_that_cannot_be_written_costs_no_answer() {
+fn a_history_that_cannot_be_written_does_not_affect_the_answer() {
     let folder = Folder::new();
     folder.write("home", "this is no folder");
     let asked = run(&folder, &["ask", "hello", "--model", "sim/echo"]).expect_code(0);
     assert!(asked.stdout.contains("hello"), "{}", asked.stdout);
-    assert!(asked.stderr.contains("note: the history has not noted this"), "{}", asked.stderr);
+    assert!(asked.stderr.contains("note: the call was not recorded in the history"), "{}", asked.stderr);
     assert_eq!(asked.stderr.lines().count(), 1, "{}", asked.stderr);
 }
 
 #[test]
-fn what_was_said_cannot_command_the_terminal_that_shows_it() {
+fn control_characters_of_calls_are_not_printed() {
     let folder = Folder::new();
     run(&folder, &["ask", "--model", "sim/echo", "tides\x1b]0;title\x07\x1b[31m\nturn"]).expect_code(0);
     for words in [&["logs"][..], &["logs", "show"]] {
@@ -125,7 +125,7 @@ fn what_was_said_cannot_command_the_terminal_that_shows_it() {
 
 #[cfg(unix)]
 #[test]
-fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
+fn a_history_locked_by_another_process_can_be_interrupted() {
     use std::io::{BufRead, BufReader};
     use std::time::{Duration, Instant};
 
@@ -143,7 +143,7 @@ fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
     let mut answer = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut answer).unwrap();
     assert!(answer.contains("hello"), "{answer}");
-    // It waits for its turn now: the line that it wrote was the last thing to do but this.
+    // The process now waits for the lock: the only step after the line that it wrote.
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none());
     let began = Instant::now();
@@ -156,7 +156,7 @@ fn nobody_has_to_wait_for_a_history_that_another_process_has_locked() {
 #[test]
 fn a_key_is_in_no_history() {
     let key = "sk-canary-5e1f0a77c3";
-    // The provider tells the key in its error.
+    // The provider's error contains the key.
     let provider = Provider::start(Settings { api_key: Some("another".to_owned()), ..Settings::default() });
     let folder = Folder::new();
     let words = ["ask", "hello", "--model", "openai/echo", "--base-url", &provider.url()];
@@ -173,11 +173,11 @@ fn a_key_is_in_no_history() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_folder_that_cannot_be_made_for_the_history_is_named_with_its_reason() {
+fn an_error_creating_the_history_folder_names_it_with_the_reason() {
     let folder = Folder::new();
     let mut command = folder.command(&["ask", "-m", "sim/echo", "hi"]);
-    // Nobody makes folders there.
+    // Folders cannot be created there.
     command.env("XDG_STATE_HOME", "/proc/self");
     let ran = Ran::of(command.output().expect("the program starts")).expect_code(0);
-    assert!(ran.stderr.contains("the folder /proc/self/fanweave cannot be made: "), "{}", ran.stderr);
+    assert!(ran.stderr.contains("cannot create the folder /proc/self/fanweave: "), "{}", ran.stderr);
 }

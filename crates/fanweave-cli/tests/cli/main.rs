@@ -1,4 +1,4 @@
-//! The program as a person uses it: a process, its files, what it prints and how it ends.
+//! Runs the program as users do: as a process, with its files, output and exit codes.
 
 mod ask;
 mod bad_input;

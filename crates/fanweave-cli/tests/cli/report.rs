@@ -5,7 +5,7 @@ use fanweave_sim::Settings;
 use crate::support::{Folder, Provider, prompts};
 
 #[test]
-fn a_run_is_summed_up_from_its_output_or_its_journal_also_where_it_was_resumed() {
+fn a_run_is_summarised_from_its_output_or_its_journal_also_if_it_was_resumed() {
     let provider = Provider::start(Settings { error_rate: 0.3, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(60));
@@ -21,7 +21,7 @@ fn a_run_is_summed_up_from_its_output_or_its_journal_also_where_it_was_resumed()
 }
 
 #[test]
-fn the_calls_of_a_chain_are_told_by_their_steps() {
+fn the_calls_of_a_chain_are_reported_by_step() {
     let folder = Folder::new();
     folder.write(
         "chain.yaml",
@@ -39,7 +39,7 @@ fn the_calls_of_a_chain_are_told_by_their_steps() {
 }
 
 #[test]
-fn a_page_shows_the_prompts_of_an_input_that_is_still_what_it_was() {
+fn a_page_shows_the_prompts_of_an_unchanged_input() {
     let folder = Folder::new();
     folder.write("in.jsonl", "{\"prompt\":\"When do tides turn?\"}\n");
     folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/writer", "-q"]).expect_code(0);
@@ -55,7 +55,7 @@ fn a_page_shows_the_prompts_of_an_input_that_is_still_what_it_was() {
 }
 
 #[test]
-fn a_report_is_not_written_over_the_run_that_it_is_of() {
+fn a_report_does_not_overwrite_its_run() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(2));
     folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo", "-q"]).expect_code(0);
@@ -67,30 +67,29 @@ fn a_report_is_not_written_over_the_run_that_it_is_of() {
         ["out.jsonl", "--chrome-trace", "in.jsonl"],
     ] {
         let ran = folder.run(&[&["report"], &words[..]].concat()).expect_code(2);
-        assert!(ran.stderr.contains("name another file"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("choose another file"), "{}", ran.stderr);
     }
     assert_eq!(["in.jsonl", "out.jsonl", "out.jsonl.journal"].map(|name| folder.read(name)), before);
 }
 
 #[test]
-fn what_is_no_run_is_refused() {
+fn a_file_that_is_not_a_run_is_rejected() {
     let folder = Folder::new();
     folder.write("notes.txt", "not a journal\n");
-    for (run, why) in [("missing.jsonl", "there is no such run"), ("notes.txt", "this is no run of fanweave")]
-    {
+    for (run, why) in [("missing.jsonl", "no such run"), ("notes.txt", "not a fanweave run")] {
         let ran = folder.run(&["report", run]).expect_code(2);
         assert!(ran.stderr.contains(why), "{}", ran.stderr);
     }
 }
 
 #[test]
-fn a_report_goes_to_files_of_their_own() {
+fn a_report_and_a_trace_go_to_separate_files() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(2));
     folder.run(&["batch", "in.jsonl", "-o", "out.jsonl", "-m", "sim/echo"]).expect_code(0);
     let twice = ["report", "out.jsonl", "--html", "a.html", "--chrome-trace", "./a.html"];
     let ran = folder.run(&twice).expect_code(2);
-    assert!(ran.stderr.contains("--chrome-trace ./a.html: the page goes there"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--chrome-trace ./a.html: already used by --html"), "{}", ran.stderr);
     assert!(!folder.file("a.html").exists());
     let ran = folder.run(&["report", "out.jsonl", "--html", "-"]).expect_code(0);
     assert!(ran.stdout.starts_with("<!doctype html>"), "{}", ran.stdout);

@@ -15,7 +15,7 @@ steps:
   all: { template: \"{{ steps.section.output | join('\\\\n') }}\" }
 ";
 
-/// What the chain makes of a topic and a tone where every answer is an echo.
+/// Output of the chain for a topic and a tone if every answer is an echo.
 fn made(topic: &str, tone: &str) -> String {
     let outline = echo_of(&format!("{tone}\n{topic}"));
     let sections = outline.lines().map(|title| echo_of(&format!("about {title}")));
@@ -41,7 +41,7 @@ fn a_chain_is_run_and_its_text_printed() {
 }
 
 #[test]
-fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
+fn every_row_is_a_run_and_finished_rows_are_not_rerun() {
     let (folder, provider) = (folder(), Provider::start(Settings::default()));
     folder.write("rows.csv", "topic,note\nwind,a\nrain,b\nsnow,c\n");
     let url = provider.url();
@@ -72,7 +72,7 @@ fn every_row_is_a_run_and_what_is_done_is_not_done_again() {
 }
 
 #[test]
-fn a_dry_run_rehearses_the_chain_without_a_key_and_calls_nobody() {
+fn a_dry_run_simulates_the_chain_without_a_key_or_calls() {
     let (folder, provider) = (folder(), Provider::start(Settings::default()));
     let url = provider.url();
     folder.write("rows.csv", "topic,tone\ntides,dry\nwind,warm\n");
@@ -85,25 +85,25 @@ fn a_dry_run_rehearses_the_chain_without_a_key_and_calls_nobody() {
         dry(&["--rows", "rows.csv", "-o", "out.jsonl", "--rpm", "10", "--max-tokens", "50"]).expect_code(0);
     insta::assert_snapshot!("dry_run", format!("{}\n{}", one.stdout, rows.stdout));
 
-    // More rows than are rehearsed, and without the tone rows that nobody can run.
+    // More rows than are simulated; without the tone, no row can run.
     let many: String = (0..300).map(|n| format!("tide {n}\n")).collect();
     folder.write("rows.csv", format!("topic\n{many}"));
     let ran = dry(&["--rows", "rows.csv", "--set", "tone=dry"]).expect_code(0);
-    assert!(ran.stdout.contains("as the first 100 rows make them"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("estimated from the first 100 rows"), "{}", ran.stdout);
     let ran = dry(&["--rows", "rows.csv"]).expect_code(2);
-    assert!(ran.stdout.contains("cannot be run: 300 of them, the first: line 2: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("invalid rows: 300, the first: line 2: "), "{}", ran.stdout);
     assert!(!ran.stdout.contains("calls:"), "{}", ran.stdout);
 
-    // What does not come to its end says so.
+    // Incomplete runs are reported.
     folder.write("chain.yaml", "steps: { a: { prompt: Rate the tides., output: json } }");
     let ran = dry(&[]).expect_code(0);
-    assert!(ran.stdout.contains("not followed to the end: "), "{}", ran.stdout);
+    assert!(ran.stdout.contains("incomplete run: "), "{}", ran.stdout);
     assert_eq!(provider.stats().requests, 0);
     assert!(!folder.file("out.jsonl").exists() && !folder.file("out.jsonl.journal").exists());
 }
 
 #[test]
-fn answers_to_what_was_asked_in_another_way_are_not_taken_for_those_to_what_is_asked_now() {
+fn answers_of_a_different_chain_or_parameters_are_not_reused() {
     let folder = Folder::new();
     folder.write(
         "chain.yaml",
@@ -123,7 +123,7 @@ fn answers_to_what_was_asked_in_another_way_are_not_taken_for_those_to_what_is_a
 }
 
 #[test]
-fn the_cells_of_a_table_are_read_as_what_the_inputs_are() {
+fn cells_of_a_table_are_parsed_by_the_type_of_the_input() {
     let folder = Folder::new();
     folder.write(
         "chain.yaml",
@@ -134,7 +134,7 @@ fn the_cells_of_a_table_are_read_as_what_the_inputs_are() {
     folder.run(&["run", "chain.yaml", "--rows", "rows.csv", "-o", "out.jsonl"]).expect_code(3);
     let rows = folder.rows("out.jsonl");
     assert_eq!(rows[0]["answer"], serde_json::json!(["x67", "y67"]), "{}", rows[0]);
-    assert_eq!(rows[1]["error"]["message"], "the input `n` is a number, and `many` is none", "{}", rows[1]);
+    assert_eq!(rows[1]["error"]["message"], "the input `n` must be a number, got `many`", "{}", rows[1]);
     folder.write("rows.jsonl", "{\"n\": 5, \"list\": [\"x\"], \"word\": \"7\"}\n");
     folder.run(&["run", "chain.yaml", "--rows", "rows.jsonl", "-o", "of-json.jsonl"]).expect_code(0);
     assert_eq!(folder.rows("of-json.jsonl")[0]["answer"], serde_json::json!(["x6!7"]));
@@ -167,7 +167,7 @@ fn an_article_for_each_of_a_hundred_topics_survives_a_kill_and_repeats_no_finish
     let mut calls = 0;
     for row in &rows {
         let sections = row["answer"].as_str().expect("an article").trim().split("\n\n").count();
-        // An introduction and a section for each title; and a call for each of these and one for the titles.
+        // An introduction and a section per title: one call for each of them, and one for the titles.
         assert!(sections >= 4, "{row}");
         calls += sections as u64 + 1;
     }
@@ -182,9 +182,9 @@ fn an_article_for_each_of_a_hundred_topics_survives_a_kill_and_repeats_no_finish
 }
 
 #[test]
-fn a_budget_holds_for_all_calls_of_all_rows_and_of_earlier_runs() {
+fn a_budget_covers_all_calls_of_all_rows_and_of_earlier_runs() {
     let (folder, provider) = (Folder::new(), Provider::start(Settings::default()));
-    // A token costs a cent, in or out; `echo` takes a few for each call, and each row makes two.
+    // A token costs a cent, in or out; `echo` uses a few per call, and each row makes two calls.
     folder.write("prices.toml", "date = '2026-01-01'\n[models.'openai/echo']\ninput = 1e4\noutput = 1e4\n");
     let steps = "steps:\n  a: { prompt: 'one {{ topic }}' }\n  b: { prompt: '{{ steps.a.output }}' }\n";
     folder.write("chain.yaml", format!("inputs: {{ topic: tides }}\nlimits: {{ budget_usd: 15 }}\n{steps}"));
@@ -207,7 +207,7 @@ fn a_budget_holds_for_all_calls_of_all_rows_and_of_earlier_runs() {
     let spent = || folder.rows("out.jsonl").iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum::<f64>();
     let first = spent();
     assert!(first > 1.0 && first <= 15.0, "{first}");
-    // Nothing that may cost anything is left to do for the same sum.
+    // With the same budget, no further call is possible.
     folder.run(&rows).expect_code(5);
     assert!(spent() - first < 0.5, "{} after {first}", spent());
     folder.run(&[&rows[..], &["--budget-usd", "100"]].concat()).expect_code(0);
@@ -225,7 +225,7 @@ fn a_file_is_checked_and_drawn_without_a_model() {
 }
 
 #[test]
-fn what_is_wrong_is_said_before_any_call() {
+fn errors_are_reported_before_any_call() {
     let (folder, provider) = (folder(), Provider::start(Settings::default()));
     folder.write("wrong.yaml", CHAIN.replace("{{ topic }}", "{{ topc }}").replace("for_each", "for_eech"));
     folder.write("no-model.yaml", "steps: { a: { prompt: x, model: opnai/x } }");
@@ -251,7 +251,7 @@ fn what_is_wrong_is_said_before_any_call() {
 }
 
 #[test]
-fn answers_are_remembered_where_a_cache_is_named() {
+fn answers_are_cached_with_a_cache() {
     let (folder, provider) = (folder(), Provider::start(Settings::default()));
     let url = provider.url();
     let ask = ["ask", "hello", "--model", "openai/echo", "--base-url", &url, "--cache", "answers.db"];
@@ -261,7 +261,7 @@ fn answers_are_remembered_where_a_cache_is_named() {
     folder.write("letter.db", "this is a letter");
     let wrong = [&ask[..7], &["letter.db"]].concat();
     let ran = folder.run(&wrong).expect_code(2);
-    assert!(ran.stderr.contains("letter.db is no store"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("letter.db is not a database"), "{}", ran.stderr);
 }
 
 #[test]
@@ -283,7 +283,7 @@ fn the_calls_of_a_single_run_are_limited_too() {
 }
 
 #[test]
-fn inputs_that_are_missing_are_asked_for_one_by_one() {
+fn missing_inputs_are_named() {
     let folder = Folder::new();
     folder.write(
         "chain.yaml",
@@ -292,11 +292,11 @@ fn inputs_that_are_missing_are_asked_for_one_by_one() {
     let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo"]).expect_code(2);
     assert!(ran.stderr.ends_with("\n  add --set topic=.. --set tone=..\n"), "{}", ran.stderr);
     let ran = folder.run(&["run", "chain.yaml", "--check"]).expect_code(0);
-    assert_eq!(ran.stderr, "chain.yaml is fine; it needs --set topic=.. --set tone=..\n");
+    assert_eq!(ran.stderr, "chain.yaml is valid; required: --set topic=.. --set tone=..\n");
 }
 
 #[test]
-fn texts_of_files_begin_without_the_mark_of_an_editor() {
+fn byte_order_marks_of_files_are_removed() {
     let folder = Folder::new();
     folder.write("topic.txt", "\u{feff}tides");
     folder.write("ask.txt", "\u{feff}Praise {{ topic }}.");
@@ -311,7 +311,7 @@ fn texts_of_files_begin_without_the_mark_of_an_editor() {
 }
 
 #[test]
-fn two_signs_begin_a_text_with_one_that_names_no_file() {
+fn a_doubled_at_sign_is_a_literal_one() {
     let folder = Folder::new();
     folder.write("chain.yaml", "inputs: { who: null }\nsteps: { a: { prompt: 'Greet {{ who }}.' } }\n");
     let ran = folder.run(&["run", "chain.yaml", "-m", "sim/echo", "--set", "who=@@ada"]).expect_code(0);
@@ -321,15 +321,15 @@ fn two_signs_begin_a_text_with_one_that_names_no_file() {
     folder.run(&words).expect_code(0);
     assert_eq!(folder.rows("out.jsonl")[0]["answer"], echo_of("@tides"));
     let missing = folder.run(&["ask", "-m", "sim/echo", "-s", "@x", "hi"]).expect_code(2);
-    assert!(missing.stderr.contains("cannot read the file of --system: x"), "{}", missing.stderr);
+    assert!(missing.stderr.contains("--system: cannot read x"), "{}", missing.stderr);
     folder.run(&["ask", "-m", "sim/echo", "-s", "@@x", "hi"]).expect_code(0);
 }
 
 #[test]
-fn a_flag_of_progress_is_obeyed_or_refused() {
+fn progress_flags_have_an_effect_or_are_rejected() {
     let folder = folder();
     let check = ["run", "chain.yaml", "--check"];
-    assert!(folder.run(&check).expect_code(0).stderr.contains("chain.yaml is fine"));
+    assert!(folder.run(&check).expect_code(0).stderr.contains("chain.yaml is valid"));
     let quiet = folder.run(&[&check[..], &["-q"]].concat()).expect_code(0);
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("", ""));
     folder.write("wrong.yaml", "steps: {}\n");
@@ -361,7 +361,7 @@ fn the_commands_of_the_guide_do_what_they_say() {
         Ran::of(ran.expect("a shell starts")).expect_code(0)
     });
     let said: Vec<_> = said.map(|ran| ran.stdout + &ran.stderr).collect();
-    let wanted = ["ocean currents", "is fine", "section, for each of outline", "nothing was called", "1 ok"];
+    let wanted = ["ocean currents", "is valid", "section, for each of outline", "no calls were made", "1 ok"];
     assert_eq!(said.len(), wanted.len());
     for (said, wanted) in said.iter().zip(wanted) {
         assert!(said.contains(wanted), "{wanted} is not in: {said}");

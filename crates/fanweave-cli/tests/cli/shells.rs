@@ -22,7 +22,7 @@ const COMMANDS: [&str; 12] = [
     "sim",
 ];
 
-/// Whether there is such a program.
+/// Returns true if the program is installed.
 fn has(program: &str) -> bool {
     Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
 }
@@ -78,7 +78,7 @@ fn models_are_listed_with_prices_and_found_by_a_part_of_their_name() {
     assert!(none.stderr.contains("did you mean openai/gpt-5-mini?"), "{}", none.stderr);
 }
 
-/// The commands under "Examples" of a help text, each in one line.
+/// The commands under "Examples" of a help text, one per line.
 fn examples(help: &str) -> Vec<String> {
     let joined = help.replace("\\\n", " ");
     joined
@@ -113,14 +113,14 @@ fn the_examples_of_every_help_do_what_they_say() {
             std::fs::copy(root.join(file), folder.path().join(made).join(name)).unwrap();
         }
     }
-    // `git diff` of a folder that is no repository says nothing of use: any text will do.
+    // `git diff` fails outside of a repository: any text will do.
     std::fs::create_dir(folder.path().join("bin")).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_fanweave"), folder.path().join("bin/fanweave")).unwrap();
     std::os::unix::fs::symlink("/bin/echo", folder.path().join("bin/git")).unwrap();
     let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
 
     let mut run = 0;
-    // What others show is made first.
+    // `index` runs first: other examples use its store.
     for command in ["index"].into_iter().chain(COMMANDS) {
         let found = examples(&folder.run(&[command, "--help"]).expect_code(0).stdout);
         assert!(!found.is_empty(), "`fanweave {command} --help` has no example");
@@ -156,7 +156,7 @@ fn the_examples_of_every_help_do_what_they_say() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure_and_says_nothing() {
+fn a_closed_pipe_is_not_an_error_and_prints_nothing() {
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(40));
     let program = env!("CARGO_BIN_EXE_fanweave");
@@ -183,7 +183,7 @@ fn a_reader_that_has_seen_enough_is_no_failure_and_says_nothing() {
 }
 
 #[test]
-fn colours_are_used_where_they_are_asked_for_and_nowhere_else() {
+fn colours_are_only_used_when_enabled() {
     let folder = Folder::new();
     let stderr = |env: &[(&str, &str)], words: &[&str]| {
         let mut command = folder.command(words);

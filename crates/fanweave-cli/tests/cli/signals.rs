@@ -40,7 +40,7 @@ fn signal(child: &Child, signal: Signal) {
     kill(pid, signal).expect("the program runs");
 }
 
-fn drains_and_goes_on(stop: Signal) {
+fn drains_and_resumes(stop: Signal) {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(ROWS));
@@ -62,17 +62,17 @@ fn drains_and_goes_on(stop: Signal) {
 }
 
 #[test]
-fn ctrl_c_drains_keeps_what_is_done_and_the_same_command_goes_on() {
-    drains_and_goes_on(Signal::SIGINT);
+fn ctrl_c_drains_keeps_finished_rows_and_the_same_command_resumes() {
+    drains_and_resumes(Signal::SIGINT);
 }
 
 #[test]
-fn sigterm_does_as_ctrl_c() {
-    drains_and_goes_on(Signal::SIGTERM);
+fn sigterm_acts_like_ctrl_c() {
+    drains_and_resumes(Signal::SIGTERM);
 }
 
 #[test]
-fn a_second_ctrl_c_ends_at_once_and_loses_nothing_finished() {
+fn a_second_ctrl_c_exits_immediately_and_keeps_finished_rows() {
     let hanging = Provider::start(Settings { hang_rate: 1.0, ..Settings::default() });
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(ROWS));
@@ -104,7 +104,7 @@ fn sigusr1_lists_what_is_in_flight() {
 }
 
 #[test]
-fn a_killed_run_goes_on_without_calling_a_finished_row_again() {
+fn a_killed_run_resumes_without_repeating_finished_rows() {
     let provider = provider();
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(ROWS));
@@ -124,7 +124,7 @@ fn a_killed_run_goes_on_without_calling_a_finished_row_again() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_terminal_that_was_asked_for_a_key_shows_what_is_typed_after_ctrl_c() {
+fn a_terminal_echoes_input_after_ctrl_c_at_the_key_prompt() {
     use nix::sys::termios::{LocalFlags, tcgetattr};
     let terminal = nix::pty::openpty(None, None).expect("a terminal");
     let echoes =

@@ -1,4 +1,4 @@
-//! Runs that stop by themselves or at a signal, with their rows left.
+//! Runs that stop by themselves or at a signal, with rows remaining.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use crate::support::{Folder, Ran, batch_args, prompts};
 
-/// A server that gives the same answer to every request, and counts them. Its thread ends with the process.
+/// A server that sends the same response to every request, and counts them. Its thread ends with the process.
 struct Wall {
     url: String,
     requests: Arc<AtomicUsize>,
@@ -44,7 +44,7 @@ impl Wall {
     }
 }
 
-/// Reads one request whole, and answers it.
+/// Reads one complete request and answers it.
 fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
     let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
     let is_whole = |request: &[u8]| {
@@ -65,7 +65,7 @@ fn reply(mut stream: TcpStream, answer: &str, counted: &AtomicUsize) {
 }
 
 #[test]
-fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
+fn the_same_rejection_of_the_first_rows_stops_the_run_unless_keep_going() {
     let wall = Wall::answering("400 Bad Request", "", "this gateway is closed on weekends");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(200));
@@ -73,8 +73,8 @@ fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
     assert_eq!(wall.requests(), 16);
     insta::assert_snapshot!(ran.stderr.replace(&wall.url, "URL"), @r"
     error: step openai/echo: openai answered 400: this gateway is closed on weekends
-      the first 16 rows were all refused for this reason, and none was answered; --keep-going calls all rows
-      200 rows are left; fix the problem, then resume with: fanweave batch in.jsonl -o out.jsonl -m openai/echo --base-url URL -c 16
+      the first 16 rows were all rejected for this reason; use --keep-going to continue anyway
+      200 rows remaining; fix the problem, then resume with: fanweave batch in.jsonl -o out.jsonl -m openai/echo --base-url URL -c 16
     ");
     let told: serde_json::Value =
         serde_json::from_str(&folder.batch(&wall.url, &["-c", "16", "--json"]).expect_code(1).stdout)
@@ -89,7 +89,7 @@ fn the_same_refusal_of_the_first_rows_stops_the_run_and_keep_going_calls_all() {
 }
 
 #[test]
-fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
+fn fewer_than_eight_rejected_rows_are_failed_rows() {
     let wall = Wall::answering("400 Bad Request", "", "this gateway is closed on weekends");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(5));
@@ -98,7 +98,7 @@ fn fewer_than_eight_rows_that_are_refused_are_failed_rows() {
 }
 
 #[test]
-fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
+fn sigterm_stops_rows_that_wait_for_a_limit_immediately() {
     let wall = Wall::answering("429 Too Many Requests", "retry-after: 60\r\n", "slow down");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(100));
@@ -113,16 +113,16 @@ fn sigterm_ends_rows_that_wait_for_a_limit_at_once() {
     kill(pid, Signal::SIGTERM).expect("the program runs");
     let ran = Ran::of(child.wait_with_output().expect("the program ends")).expect_code(5);
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
-    assert!(ran.stderr.contains("stopped with 100 rows left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopped with 100 rows remaining"), "{}", ran.stderr);
 }
 
 #[test]
-fn an_outage_that_does_not_end_stops_the_run_with_its_rows_left() {
+fn an_outage_that_does_not_end_stops_the_run_with_rows_remaining() {
     let wall = Wall::answering("502 Bad Gateway", "", "upstream is down");
     let folder = Folder::new();
     folder.write("in.jsonl", prompts(100));
     let ran = folder.batch(&wall.url, &["-c", "16", "--outage-timeout", "2s"]).expect_code(5);
-    assert!(ran.stderr.contains("stopped with 100 rows left"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stopped with 100 rows remaining"), "{}", ran.stderr);
     assert!(
         ran.stderr.contains("502") && ran.stderr.contains("resume with: fanweave batch"),
         "{}",

@@ -1,4 +1,4 @@
-//! Runs the program in a folder of its own, beside a simulated provider of its own.
+//! Runs the program in a separate folder, with its own simulated provider.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -37,7 +37,7 @@ impl Provider {
     }
 }
 
-/// A folder to run the program in. Gone when dropped.
+/// A folder to run the program in. Deleted when dropped.
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
@@ -66,7 +66,7 @@ impl Folder {
         self.read(name).lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
     }
 
-    /// The program, in this folder and with none of the caller's environment.
+    /// The program, in this folder and with an empty environment.
     pub(crate) fn command(&self, args: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fanweave"));
         command.current_dir(self.path()).env_clear().args(args).stdin(Stdio::null());
@@ -93,7 +93,7 @@ impl Folder {
     }
 }
 
-/// How a run of the program ended.
+/// Result of a run of the program.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -110,7 +110,7 @@ impl Ran {
         }
     }
 
-    /// Exit code and messages, as a snapshot shows them.
+    /// Asserts the exit code.
     #[track_caller]
     pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, code, "stderr: {}\nstdout: {}", self.stderr, self.stdout);
@@ -118,13 +118,13 @@ impl Ran {
     }
 }
 
-/// The words of [`Folder::batch`].
+/// The arguments of [`Folder::batch`].
 pub(crate) fn batch_args<'a>(url: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let words = ["batch", "in.jsonl", "-o", "out.jsonl", "-m", "openai/echo", "--base-url", url];
     words.iter().chain(more).copied().collect()
 }
 
-/// The words for a batch through the batch API of `vendor`.
+/// The arguments for a batch through the batch API of `vendor`.
 pub(crate) fn via_args(vendor: &str, provider: &Provider, more: &[&str]) -> Vec<String> {
     let url = provider.url();
     let url = if vendor == "anthropic" { url.trim_end_matches("/v1") } else { &url };
@@ -134,7 +134,7 @@ pub(crate) fn via_args(vendor: &str, provider: &Provider, more: &[&str]) -> Vec<
     words.iter().chain(more).map(|word| (*word).to_owned()).collect()
 }
 
-/// What `sim/echo` answers to `prompt`: a function of the prompt, so that mixed-up answers are noticed.
+/// Answer of `sim/echo` to `prompt`. Depends on the prompt, so that tests detect mixed-up answers.
 pub(crate) fn echo_of(prompt: &str) -> String {
     format!("{:08x} {prompt}", crc32fast::hash(prompt.as_bytes()))
 }

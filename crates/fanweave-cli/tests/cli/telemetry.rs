@@ -1,4 +1,4 @@
-//! Traces and metrics, as a collector receives them: read with the official types of the protocol.
+//! Traces and metrics as a collector receives them, decoded with the official types of the protocol.
 
 #![expect(clippy::unwrap_used, reason = "a collector of a test may panic as the test does")]
 
@@ -23,14 +23,14 @@ use prost::Message;
 
 use crate::support::{Folder, Provider, Ran, batch_args, prompts};
 
-/// What has been received.
+/// Received signals.
 #[derive(Default)]
 struct Received {
     traces: Vec<ExportTraceServiceRequest>,
     metrics: Vec<ExportMetricsServiceRequest>,
 }
 
-/// A collector that keeps what it is sent.
+/// A collector that stores what it receives.
 struct Collector {
     url: String,
     received: Arc<Mutex<Received>>,
@@ -65,7 +65,7 @@ impl Collector {
         resources.flat_map(|one| &one.scope_spans).flat_map(|one| one.spans.clone()).collect()
     }
 
-    /// Names of the services that traces and metrics came from.
+    /// Service names of traces and metrics.
     fn services(&self) -> Vec<String> {
         let received = self.received.lock().unwrap();
         let traces =
@@ -75,10 +75,10 @@ impl Collector {
         traces.chain(metrics).filter_map(|one| text(&one.attributes, "service.name")).collect()
     }
 
-    /// How often each histogram was told, and the sum of what it was told.
+    /// Count and sum of each histogram.
     fn histograms(&self) -> Vec<(String, u64, f64)> {
         let received = self.received.lock().unwrap();
-        // Sums grow: what was sent last is the whole.
+        // Cumulative: the last export has the totals.
         let Some(last) = received.metrics.last() else { return Vec::new() };
         let metrics =
             last.resource_metrics.iter().flat_map(|one| &one.scope_metrics).flat_map(|one| &one.metrics);
@@ -171,7 +171,7 @@ fn a_batch_arrives_at_a_collector_with_a_trace_for_every_row_and_its_metrics() {
         assert!(text(about, "gen_ai.response.id").is_some_and(|id| !id.is_empty()));
         assert!(text(about, "gen_ai.response.finish_reasons").is_some());
         assert!(call.end_time_unix_nano > call.start_time_unix_nano);
-        // No text of anybody's.
+        // No text of prompts or answers.
         assert!(about.iter().all(|pair| !pair.key.contains("messages")), "{about:?}");
         attempts += number(about, "fanweave.attempts").unwrap();
         retries += call.events.iter().filter(|event| event.name == "retry").count();
@@ -194,7 +194,7 @@ fn a_batch_arrives_at_a_collector_with_a_trace_for_every_row_and_its_metrics() {
 }
 
 #[test]
-fn a_streamed_answer_tells_its_first_piece_and_its_text_only_where_that_is_asked_for() {
+fn a_streamed_answer_reports_its_first_chunk_and_its_text_only_if_enabled() {
     let provider = Provider::start(Settings::default());
     let (folder, collector) = (Folder::new(), Collector::start());
     let url = provider.url();
@@ -228,7 +228,7 @@ fn a_streamed_answer_tells_its_first_piece_and_its_text_only_where_that_is_asked
 }
 
 #[test]
-fn what_has_an_address_is_sent_there_and_nothing_else_under_the_name_that_was_given() {
+fn only_signals_with_an_endpoint_are_sent_under_the_given_service_name() {
     let folder = Folder::new();
     let ask = ["ask", "hello", "--model", "sim/echo"];
     let counts = |own: &str, path: &str| {
@@ -246,29 +246,29 @@ fn what_has_an_address_is_sent_there_and_nothing_else_under_the_name_that_was_gi
 }
 
 #[test]
-fn a_collector_that_is_away_is_said_and_costs_no_answer() {
+fn an_unreachable_collector_is_reported_and_does_not_affect_the_answer() {
     let folder = Folder::new();
     let ask = ["ask", "hello", "--model", "sim/echo"];
     let away = run(&folder, "http://127.0.0.1:1", &[], &ask).expect_code(0);
     assert!(away.stdout.contains("hello"), "{}", away.stdout);
     assert!(
-        away.stderr.contains("note: telemetry is not sent: cannot connect to 127.0.0.1:1"),
+        away.stderr.contains("note: telemetry was not exported: cannot connect to 127.0.0.1:1"),
         "{}",
         away.stderr
     );
-    // It takes what comes to the addresses of its own, and nothing else.
+    // The collector only accepts requests to its own endpoints.
     let collector = Collector::start();
     let lost = run(&folder, &format!("{}/elsewhere", collector.url), &[], &ask).expect_code(0);
     assert!(lost.stderr.contains(" answered 404 Not Found"), "{}", lost.stderr);
     let grpc =
         run(&folder, "http://127.0.0.1:1", &[("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")], &ask).expect_code(0);
-    assert!(grpc.stderr.contains("has to be http/protobuf"), "{}", grpc.stderr);
+    assert!(grpc.stderr.contains("must be http/protobuf"), "{}", grpc.stderr);
     let off = run(&folder, "http://127.0.0.1:1", &[("OTEL_SDK_DISABLED", "true")], &ask).expect_code(0);
     assert_eq!(off.stderr, "");
 }
 
 #[test]
-fn a_collector_that_never_answers_holds_nobody_for_long() {
+fn a_collector_that_never_answers_does_not_delay_the_exit_for_long() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let folder = Folder::new();

@@ -1,8 +1,8 @@
-//! For code that is not async: the same verbs on threads that block, and blocking code as steps of chains.
+//! The bridge to blocking code: chains called from blocking threads, and blocking code as steps of chains.
 //!
-//! Two ways lead across. [`Chain::blocking`] and [`wait`] run async work from code that blocks, with or without a
-//! runtime around it. [`blocking_step`] and [`Model::blocking`](crate::Model::blocking) run code that blocks as part of a
-//! chain, on a [`Pool`] of threads of its own.
+//! There are two directions. [`Chain::blocking`] and [`wait`] run async work from blocking code, with or
+//! without a runtime around it. [`blocking_step`] and [`Model::blocking`](crate::Model::blocking) run
+//! blocking code as part of a chain, on a separate [`Pool`] of threads.
 
 mod model;
 mod pool;
@@ -21,12 +21,12 @@ pub use wait::wait;
 
 use crate::{Chain, Completed, Context, Delta, Event, EventRun, Result, Row, Rows, Run};
 
-/// A chain for code that is not async. Made by [`Chain::blocking`].
+/// A chain for blocking code. Made by [`Chain::blocking`].
 #[derive(Debug)]
 pub struct Blocking<'a, I, O>(&'a Chain<I, O>);
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// The verbs of the chain for code that is not async: each blocks the thread until it is done.
+    /// The methods of the chain for blocking code: each blocks the thread until it is done.
     ///
     /// They work on any thread, with or without a runtime around it; see [`wait`].
     ///
@@ -41,8 +41,8 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     ///     println!("{}: {}", row.index, row.result?);
     /// }
     ///
-    /// for piece in joke.blocking().stream(vars! { topic: "rain" }) {
-    ///     print!("{}", piece?);
+    /// for delta in joke.blocking().stream(vars! { topic: "rain" }) {
+    ///     print!("{}", delta?);
     /// }
     /// # Ok::<_, fanweave_core::Error>(())
     /// ```
@@ -52,23 +52,23 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
-    /// As [`Chain::invoke`].
+    /// Like [`Chain::invoke`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Chain::invoke`].
     pub fn invoke(&self, input: impl Into<I> + Send) -> Result<O> {
         wait(self.0.invoke(input))
     }
 
-    /// As [`Chain::invoke_in`].
+    /// Like [`Chain::invoke_in`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`Chain::invoke_in`].
     pub fn invoke_in(&self, input: impl Into<I> + Send, cx: &Context) -> Result<O> {
         wait(self.0.invoke_in(input, cx))
     }
 
-    /// As [`Chain::batch`].
+    /// Like [`Chain::batch`].
     pub fn batch<T: Into<I> + 'static, R>(&self, inputs: R) -> Batch<I, O>
     where
         R: IntoIterator<Item = T>,
@@ -77,29 +77,29 @@ impl<I: Send + 'static, O: Send + 'static> Blocking<'_, I, O> {
         Batch(self.0.batch(inputs))
     }
 
-    /// As [`Chain::stream`]: an iterator of pieces.
+    /// Like [`Chain::stream`]: an iterator of deltas.
     pub fn stream(&self, input: impl Into<I>) -> DeltaIter<O> {
         Iter(self.0.stream(input))
     }
 
-    /// As [`Chain::events`]: an iterator of events.
+    /// Like [`Chain::events`]: an iterator of events.
     pub fn events(&self, input: impl Into<I>) -> Events<O> {
         Iter(self.0.events(input))
     }
 }
 
-/// Many inputs for one chain, for code that is not async. As [`crate::Batch`].
+/// Many inputs for one chain, for blocking code. Like [`crate::Batch`].
 #[derive(Debug)]
 pub struct Batch<I, O>(crate::Batch<I, O>);
 
 impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
-    /// As [`crate::Batch::concurrency`].
+    /// Like [`crate::Batch::concurrency`].
     #[must_use]
     pub fn concurrency(self, n: usize) -> Self {
         Self(self.0.concurrency(n))
     }
 
-    /// As [`crate::Batch::within`].
+    /// Like [`crate::Batch::within`].
     #[must_use]
     pub fn within(self, cx: Context) -> Self {
         Self(self.0.within(cx))
@@ -120,23 +120,23 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         wait(self.0.collect())
     }
 
-    /// All outputs in input order, or the first error. As [`crate::Batch::fail_fast`].
+    /// All outputs in input order, or the first error. Like [`crate::Batch::fail_fast`].
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`crate::Batch::fail_fast`].
     pub fn fail_fast(self) -> Result<Vec<O>> {
         wait(self.0.fail_fast())
     }
 }
 
-/// A stream as an iterator: each step of it blocks until there is an item.
+/// A stream as an iterator: each call of `next` blocks until there is an item.
 ///
 /// # Cancellation
 /// Dropping it ends the work.
 #[derive(Debug)]
 pub struct Iter<S>(S);
 
-/// The pieces of an answer.
+/// The deltas of an answer.
 pub type DeltaIter<O> = Iter<Run<O>>;
 
 /// The events of a run.
@@ -151,7 +151,7 @@ impl<S: futures::Stream + Unpin> Iterator for Iter<S> {
 }
 
 impl<O: Send + 'static> Iter<Run<O>> {
-    /// Reads what is left, and gives the whole output.
+    /// Reads the remaining deltas and returns the whole output.
     ///
     /// # Errors
     /// The error that the stream ended with.
@@ -161,7 +161,7 @@ impl<O: Send + 'static> Iter<Run<O>> {
 }
 
 impl<O: Send + 'static> Iter<EventRun<O>> {
-    /// Reads what is left, and gives the output.
+    /// Reads the remaining deltas and returns the output.
     ///
     /// # Errors
     /// The error that the run ended with.

@@ -1,4 +1,4 @@
-//! Models that block.
+//! Blocking models.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use tokio::sync::mpsc;
 use super::{Pool, wait};
 use crate::{ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result};
 
-/// Most pieces that wait for their reader. A slow reader then slows the model.
+/// Maximum deltas that wait for their reader. A slow reader then slows the model down.
 const CHANNEL: usize = 64;
 
-/// A chat model whose author has no async code: a library that blocks, or a model in this process.
+/// A chat model without async code: a blocking library, or a model in this process.
 ///
 /// ```
 /// use fanweave_core::blocking::{BlockingChatModel, DeltaSender};
@@ -23,11 +23,11 @@ const CHANNEL: usize = 64;
 ///         "birds/parrot"
 ///     }
 ///
-///     fn generate(&self, prompt: Prompt, speak: &mut DeltaSender) -> Result<Message> {
+///     fn generate(&self, prompt: Prompt, deltas: &mut DeltaSender) -> Result<Message> {
 ///         let words = prompt.last_user_text();
 ///         for word in words.split_inclusive(' ') {
 ///             std::thread::sleep(std::time::Duration::from_millis(1));
-///             speak.text(word)?;
+///             deltas.text(word)?;
 ///         }
 ///         Ok(Message::assistant(words))
 ///     }
@@ -41,51 +41,52 @@ const CHANNEL: usize = 64;
 /// # }
 /// ```
 pub trait BlockingChatModel: Send + Sync + 'static {
-    /// `provider/model`, as in `local/parrot`.
+    /// `provider/model`, such as `local/parrot`.
     fn name(&self) -> &str;
 
-    /// Answers `prompt`. Hands out pieces with `speak` where it can; where it hands out none, the whole answer is one.
-    fn generate(&self, prompt: Prompt, speak: &mut DeltaSender) -> Result<Message>;
+    /// Answers `prompt`. Emits deltas with `deltas` if the model can stream; otherwise the whole answer
+    /// becomes one delta.
+    fn generate(&self, prompt: Prompt, deltas: &mut DeltaSender) -> Result<Message>;
 }
 
-/// Hands out pieces of an answer from a thread that blocks.
+/// Emits deltas of an answer from a blocking thread.
 #[derive(Debug)]
 pub struct DeltaSender {
-    /// `None` where nobody wants pieces.
-    pieces: Option<mpsc::Sender<Delta>>,
+    /// `None` without a reader of deltas.
+    sender: Option<mpsc::Sender<Delta>>,
 }
 
 impl DeltaSender {
-    /// Whether anybody wants pieces.
+    /// Returns true if a reader wants deltas.
     pub fn wants_deltas(&self) -> bool {
-        self.pieces.is_some()
+        self.sender.is_some()
     }
 
-    /// Hands out a piece. Blocks while its reader is behind.
+    /// Emits a delta. Blocks while the reader is behind.
     ///
     /// # Errors
-    /// [`ErrorKind::Cancelled`] where the run has ended: hand the error on, and so end the work.
+    /// [`ErrorKind::Cancelled`] if the run has ended: return the error to end the work.
     pub fn delta(&mut self, delta: Delta) -> Result<()> {
-        let Some(pieces) = &self.pieces else { return Ok(()) };
-        wait(pieces.send(delta)).map_err(|_| Error::new(ErrorKind::Cancelled, "the run has ended"))
+        let Some(sender) = &self.sender else { return Ok(()) };
+        wait(sender.send(delta)).map_err(|_| Error::new(ErrorKind::Cancelled, "the run has ended"))
     }
 
-    /// Hands out a piece of text. See [`delta`](Self::delta).
+    /// Emits a text delta. See [`delta`](Self::delta).
     ///
     /// # Errors
-    /// As there.
+    /// The errors of [`delta`](Self::delta).
     pub fn text(&mut self, text: impl Into<String>) -> Result<()> {
         self.delta(Delta::text(text))
     }
 }
 
 impl Model {
-    /// A handle on a model that blocks. Its calls run on the [shared pool](Pool::shared) of threads.
+    /// A handle on a blocking model. Its calls run on the [shared pool](Pool::shared) of threads.
     pub fn blocking(model: impl BlockingChatModel) -> Self {
         Self::blocking_on(Pool::shared(), model)
     }
 
-    /// As [`blocking`](Self::blocking), on another pool.
+    /// Like [`blocking`](Self::blocking), on another pool.
     pub fn blocking_on(pool: &Pool, model: impl BlockingChatModel) -> Self {
         Self::new(OnThreads { pool: pool.clone(), model: Arc::new(model) })
     }
@@ -106,12 +107,12 @@ impl<M: BlockingChatModel> ChatModel for OnThreads<M> {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let (pool, model) = (self.pool.clone(), self.model.clone());
         cx.permit(move |cx| async move {
-            let (sender, mut pieces) = mpsc::channel(CHANNEL);
-            let mut speak = DeltaSender { pieces: cx.wants_deltas().then_some(sender) };
-            let work = pool.run(move || model.generate(prompt, &mut speak));
+            let (sender, mut receiver) = mpsc::channel(CHANNEL);
+            let mut deltas = DeltaSender { sender: cx.wants_deltas().then_some(sender) };
+            let work = pool.run(move || model.generate(prompt, &mut deltas));
             let hear = async {
-                while let Some(piece) = pieces.recv().await {
-                    cx.delta(piece).await;
+                while let Some(delta) = receiver.recv().await {
+                    cx.delta(delta).await;
                 }
             };
             let (message, ()) = tokio::join!(work, hear);

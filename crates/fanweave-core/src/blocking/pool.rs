@@ -1,4 +1,5 @@
-//! Threads for steps that block: bounded, elastic, and shared with nothing that async code needs.
+//! Threads for blocking steps: bounded, started on demand, and separate from the threads of the async
+//! runtime.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,18 +12,18 @@ use tokio::sync::oneshot;
 
 use crate::{Error, ErrorKind, Result};
 
-/// Threads of the shared pool. Source: as many calls as a batch has in flight where nobody says otherwise.
+/// Maximum threads of the shared pool. Source: the default number of calls in flight of a batch.
 pub const DEFAULT_THREADS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
 
-/// How long a thread waits for work before it ends.
+/// Idle time after which a thread ends.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// A pool of threads for work that blocks. Cheap to clone; a clone is the same pool.
+/// A pool of threads for blocking work. Cheap to clone; clones share the pool.
 ///
-/// Threads are started as they are needed, up to the limit, and end after 10 s without work; what comes beyond waits
-/// in line and holds nothing. A thread that waits for async work with [`wait`](super::wait), or with the blocking verbs
-/// of a chain, does not count against the limit meanwhile, so that blocking steps within async steps within blocking
-/// steps always come to an end.
+/// Threads are started on demand, up to the limit, and end after 10 s without work; further work is queued
+/// and holds no thread. A thread that waits for async work with [`wait`](super::wait), or with the blocking
+/// methods of a chain, does not count against the limit while it waits. Blocking steps within async steps
+/// within blocking steps therefore always finish.
 ///
 /// ```
 /// use std::num::NonZeroUsize;
@@ -39,13 +40,13 @@ const IDLE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct Pool(Arc<Owner>);
 
-/// What all handles on a pool share, and its threads do not: they end with it.
+/// State shared by all handles of a pool, but not by its threads: they end with the last handle.
 struct Owner(Arc<Inner>);
 
 pub(super) struct Inner {
-    most: usize,
+    max: usize,
     state: Mutex<State>,
-    /// There is work, or the pool is gone.
+    /// Notified when there is work, or when the pool is dropped.
     changed: Condvar,
 }
 
@@ -53,29 +54,29 @@ pub(super) struct Inner {
 struct State {
     queue: VecDeque<Job>,
     threads: usize,
-    /// Threads that wait for work.
+    /// Idle threads.
     idle: usize,
-    /// Threads that wait for async work: others may run in their place.
+    /// Threads that wait for async work and do not count against the limit.
     waiting: usize,
-    /// The last handle is gone.
+    /// Set when the last handle is dropped.
     is_closed: bool,
 }
 
 type Job = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// The pool that this thread works for.
+    /// The pool of this thread.
     static OWN: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
 }
 
 impl Pool {
-    /// A pool of at most that many threads.
-    pub fn new(most: NonZeroUsize) -> Self {
-        let inner = Inner { most: most.get(), state: Mutex::default(), changed: Condvar::new() };
+    /// A pool of at most `max` threads.
+    pub fn new(max: NonZeroUsize) -> Self {
+        let inner = Inner { max: max.get(), state: Mutex::default(), changed: Condvar::new() };
         Self(Arc::new(Owner(Arc::new(inner))))
     }
 
-    /// The pool that is used where nobody says otherwise: one for the process, of [`DEFAULT_THREADS`].
+    /// The default pool: one for the process, of [`DEFAULT_THREADS`].
     pub fn shared() -> &'static Pool {
         static SHARED: OnceLock<Pool> = OnceLock::new();
         SHARED.get_or_init(|| Pool::new(DEFAULT_THREADS))
@@ -84,16 +85,16 @@ impl Pool {
     /// Runs `work` on a thread of the pool.
     ///
     /// # Errors
-    /// [`ErrorKind::Panic`] where the work panics; [`ErrorKind::Config`] where the system starts no thread.
+    /// [`ErrorKind::Panic`] if the work panics; [`ErrorKind::Config`] if the system cannot start a thread.
     ///
     /// # Cancellation
-    /// Dropping the future takes work that still waits out of the line. Work that has begun cannot be stopped: it runs
-    /// to its end, and its result is dropped.
+    /// Dropping the future removes work from the queue. Work that has started cannot be stopped: it runs to
+    /// its end, and its result is dropped.
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
         let (done, result) = oneshot::channel();
         let work = crate::task_locals::propagate_to_thread(work);
         self.inner().submit(Box::new(move || {
-            // Whoever wanted it may be gone by now.
+            // The receiver may have been dropped.
             if !done.is_closed() {
                 let result = catch_unwind(AssertUnwindSafe(work));
                 let _ = done.send(result.map_err(|panic| Error::from_panic(&*panic)));
@@ -102,7 +103,7 @@ impl Pool {
         result.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Cancelled, "the pool has ended")))
     }
 
-    /// Threads that the pool has now, idle ones included.
+    /// Number of threads of the pool, including idle ones.
     pub fn threads(&self) -> usize {
         self.inner().lock().threads
     }
@@ -121,7 +122,7 @@ impl Inner {
         let mut state = self.lock();
         state.queue.push_back(job);
         self.hire(&mut state).or_else(|error| {
-            // Where there are other threads, one of them will come to it.
+            // If the pool has other threads, one of them takes the work later.
             if state.threads > state.waiting {
                 return Ok(());
             }
@@ -130,13 +131,13 @@ impl Inner {
         })
     }
 
-    /// Wakes a thread for what is in line, or starts one where there may be another.
+    /// Wakes a thread for queued work, or starts one if the limit allows it.
     fn hire(self: &Arc<Self>, state: &mut State) -> Result<()> {
         if state.queue.len() <= state.idle {
             self.changed.notify_one();
             return Ok(());
         }
-        if state.threads - state.waiting >= self.most {
+        if state.threads - state.waiting >= self.max {
             return Ok(());
         }
         state.threads += 1;
@@ -152,12 +153,12 @@ impl Inner {
         })
     }
 
-    /// What a thread does all its life.
+    /// The main loop of a thread.
     fn work(&self) {
         let mut state = self.lock();
         loop {
-            // After waits for async work more threads may be at work than there should be.
-            if state.threads - state.waiting > self.most {
+            // After waits for async work, more threads may be running than the limit allows.
+            if state.threads - state.waiting > self.max {
                 break;
             }
             if let Some(job) = state.queue.pop_front() {
@@ -182,16 +183,16 @@ impl Inner {
     }
 }
 
-/// Runs `wait`, during which the thread, where it is one of a pool, does not count.
+/// Runs `wait`. If the thread belongs to a pool, it does not count against the limit meanwhile.
 pub(super) fn aside<T>(wait: impl FnOnce() -> T) -> T {
     let Some(pool) = OWN.with_borrow(Clone::clone) else { return wait() };
     {
         let mut state = pool.lock();
         state.waiting += 1;
-        // Where no thread can be started, those that are at work come to what is in line.
+        // If no thread can be started, the running ones take the queued work later.
         let _ = pool.hire(&mut state);
     }
-    /// Counts the thread again, also after a panic.
+    /// Counts the thread again on drop, also after a panic.
     struct Back(Arc<Inner>);
     impl Drop for Back {
         fn drop(&mut self) {
@@ -213,7 +214,7 @@ impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.inner().lock();
         f.debug_struct("Pool")
-            .field("most", &self.inner().most)
+            .field("max", &self.inner().max)
             .field("threads", &state.threads)
             .field("in_line", &state.queue.len())
             .finish()

@@ -1,4 +1,4 @@
-//! Code that blocks as a step.
+//! Blocking code as a step.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -7,9 +7,9 @@ use super::Pool;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Node, Result};
 
-/// Makes a step of a function that blocks. It runs on the [shared pool](Pool::shared) of threads.
+/// Makes a step from a blocking function. It runs on the [shared pool](Pool::shared) of threads.
 ///
-/// The context is the run's own. A function that runs another chain does so with
+/// The function receives the context of the run. To run another chain in it, use
 /// [`chain.blocking()`](Chain::blocking).
 ///
 /// ```
@@ -24,7 +24,7 @@ use crate::{Context, Node, Result};
 /// ```
 ///
 /// # Cancellation
-/// A function that has begun cannot be stopped: it runs to its end, and its result is dropped.
+/// A function that has started cannot be stopped: it runs to its end, and its result is dropped.
 pub fn blocking_step<I, O>(function: impl Fn(I, Context) -> Result<O> + Send + Sync + 'static) -> Chain<I, O>
 where
     I: Send + 'static,
@@ -33,7 +33,7 @@ where
     blocking_step_on(Pool::shared(), function)
 }
 
-/// As [`blocking_step`], on another pool.
+/// Like [`blocking_step`], on another pool.
 ///
 /// ```
 /// use std::num::NonZeroUsize;

@@ -9,8 +9,8 @@ use super::*;
 use crate::model::fake::Fake;
 use crate::{Error, ErrorKind, Message, Model, Prompt, chain, prompt, step, text, vars};
 
-fn n(most: usize) -> NonZeroUsize {
-    NonZeroUsize::new(most).unwrap()
+fn n(max: usize) -> NonZeroUsize {
+    NonZeroUsize::new(max).unwrap()
 }
 
 /// Blocks its thread for 100 ms.
@@ -27,7 +27,7 @@ impl BlockingChatModel for Sleeper {
     }
 }
 
-/// The longest that a heartbeat of 5 ms was late while `work` lasted.
+/// The maximum delay of a 5 ms heartbeat while `work` ran.
 async fn worst_slip(work: impl Future<Output = ()>) -> Duration {
     let mut worst = Duration::ZERO;
     let mut work = std::pin::pin!(work);
@@ -42,10 +42,10 @@ async fn worst_slip(work: impl Future<Output = ()>) -> Duration {
 }
 
 #[tokio::test]
-async fn two_hundred_blocking_models_beside_a_heartbeat_do_not_make_it_slip() {
+async fn two_hundred_blocking_models_do_not_delay_a_heartbeat() {
     let model = chain(Model::blocking(Sleeper));
     let mut slips = Vec::new();
-    // The machine may be busy with something else: then the heartbeat slips without the models too.
+    // A busy machine delays the heartbeat even without the models.
     for _ in 0..3 {
         let started = Instant::now();
         let calls = async {
@@ -53,7 +53,7 @@ async fn two_hundred_blocking_models_beside_a_heartbeat_do_not_make_it_slip() {
             assert!(rows.iter().all(Result::is_ok));
         };
         let slip = worst_slip(calls).await;
-        // 64 threads: 200 calls take four rounds, and more where they do not run at the same time.
+        // 64 threads: 200 calls take four rounds, or more if they do not run concurrently.
         assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
         if slip <= Duration::from_millis(20) {
             return;
@@ -82,8 +82,8 @@ fn nested(pool: &Pool, depth: usize) -> Chain<u64, u64> {
 
 #[tokio::test]
 async fn blocking_in_async_in_blocking_to_depth_8_completes_however_many_at_once() {
-    for most in [1, 4] {
-        let pool = Pool::new(n(most));
+    for max in [1, 4] {
+        let pool = Pool::new(n(max));
         let rows = nested(&pool, 8).batch(0..100u64).concurrency(100).collect();
         let rows = tokio::time::timeout(Duration::from_secs(60), rows).await.expect("no deadlock");
         assert_eq!(rows.into_iter().map(Result::unwrap).collect::<Vec<_>>(), (7..107).collect::<Vec<_>>());
@@ -104,9 +104,9 @@ fn all_verbs() {
     assert_eq!(joke.blocking().batch(inputs()).collect().len(), 50);
     assert_eq!(joke.blocking().batch(inputs()).fail_fast().unwrap()[49], "on 49");
 
-    let mut pieces = joke.blocking().stream(vars! { x: "b" });
-    assert_eq!(pieces.next().unwrap().unwrap().to_string(), "on ");
-    assert_eq!(pieces.output().unwrap(), "on b");
+    let mut deltas = joke.blocking().stream(vars! { x: "b" });
+    assert_eq!(deltas.next().unwrap().unwrap().to_string(), "on ");
+    assert_eq!(deltas.output().unwrap(), "on b");
     assert!(joke.blocking().events(vars! { x: "c" }).count() >= 4);
 }
 
@@ -116,7 +116,7 @@ fn the_verbs_work_without_a_runtime() {
 }
 
 #[tokio::test]
-async fn the_verbs_work_inside_a_runtime_of_one_thread() {
+async fn blocking_methods_work_inside_a_single_threaded_runtime() {
     all_verbs();
 }
 
@@ -126,12 +126,12 @@ async fn the_verbs_work_inside_a_runtime_of_many_threads() {
 }
 
 #[tokio::test]
-async fn no_more_threads_than_the_limit_are_at_work() {
+async fn no_more_threads_run_than_the_limit_allows() {
     let pool = Pool::new(n(3));
     let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (at_work, most) = (now, peak.clone());
+    let (at_work, max) = (now, peak.clone());
     let step = blocking_step_on(&pool, move |_: u32, _| {
-        most.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        max.fetch_max(at_work.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         std::thread::sleep(Duration::from_millis(2));
         at_work.fetch_sub(1, Ordering::SeqCst);
         Ok(())
@@ -142,7 +142,7 @@ async fn no_more_threads_than_the_limit_are_at_work() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_error_of_its_step_and_the_thread_goes_on() {
+async fn a_panic_is_an_error_of_its_step_and_the_thread_continues() {
     let pool = Pool::new(n(1));
     let step = blocking_step_on(&pool, |n: u32, _| if n == 1 { panic!("boom") } else { Ok(n) });
     let rows = step.batch(0..3u32).collect().await;
@@ -151,7 +151,7 @@ async fn a_panic_is_an_error_of_its_step_and_the_thread_goes_on() {
 }
 
 #[tokio::test]
-async fn work_that_nobody_wants_any_more_is_not_begun() {
+async fn dropped_work_is_not_started() {
     let pool = Pool::new(n(1));
     let begun = Arc::new(AtomicUsize::new(0));
     let count = begun.clone();
@@ -185,19 +185,19 @@ fn threads_end_with_their_pool() {
 }
 
 #[tokio::test]
-async fn a_blocking_model_is_heard_while_it_speaks_and_stops_when_nobody_listens() {
+async fn a_blocking_model_streams_and_stops_when_its_reader_is_dropped() {
     struct Counter(Arc<AtomicUsize>);
     impl BlockingChatModel for Counter {
         fn name(&self) -> &str {
             "test/counter"
         }
-        fn generate(&self, _: Prompt, speak: &mut DeltaSender) -> Result<Message> {
-            if !speak.wants_deltas() {
+        fn generate(&self, _: Prompt, deltas: &mut DeltaSender) -> Result<Message> {
+            if !deltas.wants_deltas() {
                 return Ok(Message::assistant("all at once"));
             }
             for n in 0..100_000 {
                 self.0.store(n, Ordering::SeqCst);
-                speak.text(format!("{n} "))?;
+                deltas.text(format!("{n} "))?;
             }
             Err(Error::new(ErrorKind::Step, "nobody stopped me"))
         }

@@ -1,4 +1,4 @@
-//! Waiting for async work on a thread that may block.
+//! Waits for async work on a thread that may block.
 
 use std::future::Future;
 use std::pin::pin;
@@ -10,14 +10,15 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::pool::aside;
 
-/// Threads of the runtime in the background. They carry sockets and timers, and the rows of batches.
+/// Threads of the background runtime. They drive sockets and timers, and the rows of batches.
 const WORKERS: usize = 2;
 
-/// Runs `future` to its end on this thread, which blocks meanwhile.
+/// Runs `future` to its end and blocks this thread meanwhile.
 ///
-/// It needs no runtime, and works within one: what it is called from is not used. Timers, sockets and spawned tasks live
-/// on a small runtime in the background, which starts with the first call and lasts as long as the process. A future that
-/// waits for a task of the very thread that blocks here waits for ever: hand such things over by a channel.
+/// It needs no runtime, and works within one, which it does not use. Timers, sockets and spawned tasks run on
+/// a small background runtime, which starts with the first call and lasts as long as the process. A future
+/// that waits for a task of the very thread that blocks here never resolves: pass such results over a
+/// channel.
 ///
 /// ```
 /// use fanweave_core::{blocking, model::fake::Fake};
@@ -28,13 +29,13 @@ const WORKERS: usize = 2;
 /// ```
 ///
 /// # Panics
-/// Where the system can start no thread for the runtime, as tokio does.
+/// If the system cannot start a thread for the runtime, like tokio.
 pub fn wait<F: Future>(future: F) -> F::Output {
     let _runtime = background().enter();
     aside(|| park_until_done(future))
 }
 
-/// The runtime in the background.
+/// The background runtime.
 pub(crate) fn background() -> &'static Handle {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let start = || {
@@ -63,8 +64,8 @@ fn park_until_done<F: Future>(future: F) -> F::Output {
 
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut task = Context::from_waker(&waker);
-    // Within a task of a runtime, tokio would count what this does as the task's share, and let it wait for its next turn.
-    // That never comes: the task's thread is here.
+    // Within a task of a runtime, tokio would charge this work to the task's budget and make it yield. The
+    // task could never resume, because its thread blocks here.
     let mut future = pin!(tokio::task::unconstrained(future));
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut task) {

@@ -1,14 +1,14 @@
-//! Keeping the input beside what is computed from it.
+//! Keeps the input next to the values computed from it.
 
 use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars, step};
 
-/// A step that hands on its input.
+/// A step that returns its input.
 ///
 /// ```
 /// use fanweave_core::passthrough;
@@ -40,10 +40,11 @@ impl<T: Send + 'static> Runnable for Passthrough<T> {
     }
 }
 
-/// Adds variables that are computed from those that are there: `assign("summary", summarise)`.
+/// Adds variables that are computed from the existing ones: `assign("summary", summarise)`.
 ///
-/// Several are computed at once: `assign("summary", summarise).and("title", entitle)`. In a stream the variables that
-/// are there already come first, as a [`Delta::Value`], and pieces of the new ones follow as branches of their names.
+/// Several are computed concurrently: `assign("summary", summarise).and("title", entitle)`. In a stream, the
+/// existing variables come first as a [`Delta::Value`], and the deltas of each new one follow as a branch of
+/// its name.
 ///
 /// ```
 /// use fanweave_core::{Vars, assign, chain, model::fake::Fake, prompt, text, vars};
@@ -70,7 +71,7 @@ pub struct Assign {
 }
 
 impl Assign {
-    /// Adds another variable, computed at the same time.
+    /// Adds another variable, computed concurrently.
     #[must_use]
     pub fn and<R>(mut self, name: impl Into<String>, computed: R) -> Self
     where
@@ -89,12 +90,12 @@ impl Runnable for Assign {
     type Output = Vars;
 
     async fn run(&self, mut vars: Vars, cx: &Context) -> Result<Vars> {
-        let is_heard = cx.has_delta_reader();
-        if is_heard {
+        let is_streamed = cx.has_delta_reader();
+        if is_streamed {
             cx.delta(Delta::Value(Value::Object(vars.as_map().clone()))).await;
         }
         let values = try_join_all(self.added.iter().map(async |(name, chain)| {
-            let cx = if is_heard { &cx.branch(name.as_str()) } else { cx };
+            let cx = if is_streamed { &cx.branch(name.as_str()) } else { cx };
             chain.run(vars.clone(), cx).await.map_err(|error| error.with_step(name.as_str()))
         }))
         .await?;
@@ -113,7 +114,7 @@ impl Runnable for Assign {
     }
 }
 
-/// A step whose output is taken as JSON.
+/// A step whose output is converted to JSON.
 struct AsValue<R>(R);
 
 impl<R: Runnable> Runnable for AsValue<R>
@@ -126,9 +127,10 @@ where
     type Output = Value;
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<Value> {
-        let output = heard(&self.0, input, cx).await?;
-        serde_json::to_value(output)
-            .map_err(|e| Error::new(ErrorKind::Step, format!("the output is no JSON: {e}")).with_source(e))
+        let output = run_streamed(&self.0, input, cx).await?;
+        serde_json::to_value(output).map_err(|e| {
+            Error::new(ErrorKind::Step, format!("the output is not valid JSON: {e}")).with_source(e)
+        })
     }
 
     fn streaming(&self) -> Streaming {
@@ -140,7 +142,7 @@ where
     }
 }
 
-/// Keeps the variables of these names, in this order.
+/// Keeps only the variables with these names, in this order.
 ///
 /// ```
 /// use fanweave_core::{pick, vars};
@@ -153,7 +155,7 @@ where
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Input`] where one is missing.
+/// A run fails with [`ErrorKind::Input`] if a variable is missing.
 pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, Vars> {
     let names: Vec<String> = names.into_iter().map(Into::into).collect();
     step(move |vars: Vars, _| {
@@ -164,11 +166,11 @@ pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, 
                 None => {
                     let given = vars.names().collect::<Vec<_>>().join(", ");
                     let given = if given.is_empty() {
-                        "there are none".to_owned()
+                        "no variables are given".to_owned()
                     } else {
-                        format!("there are {given}")
+                        format!("the variables are {given}")
                     };
-                    Err(Error::new(ErrorKind::Input, format!("there is no variable `{name}`: {given}")))
+                    Err(Error::new(ErrorKind::Input, format!("unknown variable `{name}`: {given}")))
                 }
             })
             .collect();
@@ -178,7 +180,7 @@ pub fn pick<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Chain<Vars, 
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Keeps the input beside the output: `join` makes one value of both.
+    /// Keeps the input together with the output: `join` combines them into one value.
     ///
     /// ```
     /// use fanweave_core::step;
@@ -205,7 +207,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Makes something else of the output.
+    /// Maps the output with a function.
     ///
     /// ```
     /// use fanweave_core::step;
@@ -284,16 +286,16 @@ mod tests {
     use crate::{prompt, text, vars};
 
     #[tokio::test]
-    async fn passthrough_pieces_arrive_before_assigned_ones() {
+    async fn existing_variables_are_emitted_before_assigned_ones() {
         let joke = prompt("on {{ topic }}") | Fake::echo() | text();
         let shout = joke.clone() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let added = chain(assign("joke", joke).and("shout", shout));
-        let pieces: Vec<_> =
-            added.stream(vars! { topic: "bears" }).map(|piece| piece.unwrap()).collect().await;
-        assert_eq!(pieces[0], Delta::Value(serde_json::json!({ "topic": "bears" })));
-        let mut rest: Vec<_> = pieces[1..]
+        let deltas: Vec<_> =
+            added.stream(vars! { topic: "bears" }).map(|delta| delta.unwrap()).collect().await;
+        assert_eq!(deltas[0], Delta::Value(serde_json::json!({ "topic": "bears" })));
+        let mut rest: Vec<_> = deltas[1..]
             .iter()
-            .map(|piece| match piece {
+            .map(|delta| match delta {
                 Delta::Branch { branch, delta } => format!("{branch}: {delta}"),
                 other => panic!("{other:?}"),
             })
@@ -305,6 +307,6 @@ mod tests {
     #[tokio::test]
     async fn a_variable_that_cannot_be_picked_is_named() {
         let error = pick(["b"]).invoke(vars! { a: 1 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "step pick: there is no variable `b`: there are a");
+        assert_eq!(error.to_string(), "step pick: unknown variable `b`: the variables are a");
     }
 }

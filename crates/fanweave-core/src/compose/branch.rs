@@ -1,13 +1,13 @@
-//! One of several chains, by a condition.
+//! Selects one of several chains by a condition.
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Begins a choice between chains: conditions are asked in order, each at most once a run, and the chain of the first
-/// that holds is run, or else the one of [`otherwise`](Branch::otherwise).
+/// Starts a choice between chains. Conditions are evaluated in order, each at most once per run, and the
+/// chain of the first one that is true runs; if none is, that of [`otherwise`](Branch::otherwise).
 ///
 /// ```
 /// use fanweave_core::{branch, step};
@@ -26,7 +26,7 @@ pub fn branch<I, O>() -> Branch<I, O> {
     Branch { arms: Vec::new() }
 }
 
-/// A choice that still lacks its last chain. Made by [`branch`].
+/// A choice without its default chain. Made by [`branch`].
 pub struct Branch<I, O> {
     arms: Vec<(Condition<I>, Chain<I, O>)>,
 }
@@ -40,7 +40,7 @@ impl<I, O> std::fmt::Debug for Branch<I, O> {
 type Condition<I> = Arc<dyn Fn(&I) -> bool + Send + Sync>;
 
 impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
-    /// Runs `then` where `condition` holds and none before it did.
+    /// Runs `then` if `condition` is true and no earlier one was.
     #[must_use]
     pub fn when<R>(mut self, condition: impl Fn(&I) -> bool + Send + Sync + 'static, then: R) -> Self
     where
@@ -50,7 +50,7 @@ impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
         self
     }
 
-    /// Runs `default` where no condition holds.
+    /// Runs `default` if no condition is true.
     pub fn otherwise<R: Runnable<Input = I, Output = O>>(self, default: R) -> Chain<I, O> {
         chain(Choice { arms: self.arms, default: chain(default) })
     }
@@ -69,7 +69,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Choice<I, O> {
 
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let arm = self.arms.iter().find(|(condition, _)| condition(&input)).map(|(_, chain)| chain);
-        heard(arm.unwrap_or(&self.default), input, cx).await
+        run_streamed(arm.unwrap_or(&self.default), input, cx).await
     }
 
     fn streaming(&self) -> Streaming {
@@ -94,12 +94,12 @@ mod tests {
     use crate::{step, text};
 
     #[tokio::test]
-    async fn branch_calls_each_condition_once_and_none_after_the_first_that_holds() {
-        let asked = Arc::new([const { AtomicUsize::new(0) }; 3]);
+    async fn branch_evaluates_each_condition_once_up_to_the_first_true_one() {
+        let evaluated = Arc::new([const { AtomicUsize::new(0) }; 3]);
         let ask = |i: usize, limit: u32| {
-            let asked = asked.clone();
+            let evaluated = evaluated.clone();
             move |n: &u32| {
-                asked[i].fetch_add(1, Ordering::SeqCst);
+                evaluated[i].fetch_add(1, Ordering::SeqCst);
                 *n < limit
             }
         };
@@ -110,21 +110,21 @@ mod tests {
             .when(ask(2, 1000), says("large"))
             .otherwise(says("huge"));
         assert_eq!(size.invoke(50u32).await.unwrap(), "medium");
-        assert_eq!(asked.each_ref().map(|n| n.load(Ordering::SeqCst)), [1, 1, 0]);
+        assert_eq!(evaluated.each_ref().map(|n| n.load(Ordering::SeqCst)), [1, 1, 0]);
         assert_eq!(size.invoke(5000u32).await.unwrap(), "huge");
-        assert_eq!(asked.each_ref().map(|n| n.load(Ordering::SeqCst)), [2, 2, 1]);
+        assert_eq!(evaluated.each_ref().map(|n| n.load(Ordering::SeqCst)), [2, 2, 1]);
     }
 
     #[tokio::test]
-    async fn the_chosen_chain_is_heard_whether_it_streams_or_not() {
+    async fn the_chosen_chain_emits_deltas_even_if_it_does_not_stream() {
         let streams = chain(Fake::echo()) | text();
         let whole = chain(Fake::echo()) | text() | step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let either =
             branch().when(|p: &crate::Prompt| p.last_user_text().starts_with('a'), streams).otherwise(whole);
-        let pieces = async |input: &str| {
-            either.stream(input).map(|piece| piece.unwrap().to_string()).collect::<Vec<_>>().await
+        let deltas = async |input: &str| {
+            either.stream(input).map(|delta| delta.unwrap().to_string()).collect::<Vec<_>>().await
         };
-        assert_eq!(pieces("a b").await, ["a ", "b"]);
-        assert_eq!(pieces("b c").await, ["B C"]);
+        assert_eq!(deltas("a b").await, ["a ", "b"]);
+        assert_eq!(deltas("b c").await, ["B C"]);
     }
 }

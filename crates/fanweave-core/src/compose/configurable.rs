@@ -1,13 +1,13 @@
-//! Parts of a chain that are chosen when it is called.
+//! Parts of a chain that the caller chooses.
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable, Streaming, closest};
 
-/// A part of a chain with alternatives: [`Context::with_choice`] chooses one for a run, and the first one is taken
-/// where nobody chooses.
+/// A part of a chain with alternatives: [`Context::with_choice`] selects one for a run. Default: the first
+/// one.
 ///
 /// ```
 /// use fanweave_core::{Context, chain, configurable, model::fake::Fake, text};
@@ -25,7 +25,7 @@ use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Run
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Config`] where what was chosen is not among the alternatives.
+/// A run fails with [`ErrorKind::Config`] if the choice is not among the alternatives.
 pub fn configurable<I, O, N>(
     name: impl Into<Arc<str>>,
     alternatives: impl IntoIterator<Item = (N, Chain<I, O>)>,
@@ -61,7 +61,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Configurable<I, O> {
                 None => return Err(Error::new(ErrorKind::Config, self.unknown(choice))),
             },
         };
-        heard(chosen, input, cx).await
+        run_streamed(chosen, input, cx).await
     }
 
     fn streaming(&self) -> Streaming {
@@ -85,8 +85,8 @@ impl<I, O> Configurable<I, O> {
 }
 
 impl Model {
-    /// Lets [`Context::with_parameters`] set parameters of this model by `name` when a chain is called. They win over
-    /// those of the prompt and of the model.
+    /// Lets [`Context::with_parameters`] set parameters of this model by `name` when a chain is called. They
+    /// override those of the prompt and of the model.
     ///
     /// ```
     /// use fanweave_core::{Context, Parameters, model::fake::Fake, text};
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parameters_are_set_by_name_for_one_run_alone() {
+    async fn parameters_are_set_by_name_for_one_run_only() {
         struct Temperature;
         impl ChatModel for Temperature {
             fn name(&self) -> &str {

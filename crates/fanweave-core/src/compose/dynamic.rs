@@ -3,26 +3,25 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
 
-/// What a [`dynamic`] step decided.
+/// The decision of a [`dynamic`] step.
 pub enum Next<I, O> {
-    /// This is the answer.
+    /// This value is the answer.
     Done(O),
-    /// Decide again, on this.
+    /// Run the step again with this input.
     Again(I),
-    /// The answer is what this chain makes of this input.
+    /// Run this chain with this input; its output is the answer.
     Run(Chain<I, O>, I),
 }
 
-/// A step whose function decides what runs next: nothing more, itself again, or a chain. It stays async throughout,
-/// and [`Next::Again`] is a loop, not a recursion.
+/// A step whose function decides what runs next: nothing more, the step itself again, or a chain.
+/// [`Next::Again`] is an async loop, not a recursion.
 ///
-/// Decisions are counted through the whole run, however deep chains choose chains, and at most 25 are made one within
-/// or after the other, so that a model that never comes to an end does not cost more than that.
-/// [`Context::with_recursion_limit`] sets another limit.
+/// Decisions are counted through the whole run, across nested chains, up to 25, so that the cost of a model
+/// that never finishes is bounded. [`Context::with_recursion_limit`] changes the limit.
 ///
 /// ```
 /// use fanweave_core::{Next, dynamic};
@@ -38,7 +37,7 @@ pub enum Next<I, O> {
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::RecursionLimit`] beyond the limit.
+/// A run fails with [`ErrorKind::RecursionLimit`] when it exceeds the limit.
 pub fn dynamic<F, Fut, I, O>(decide: F) -> Chain<I, O>
 where
     F: Fn(I, Context) -> Fut + Send + Sync + 'static,
@@ -71,15 +70,15 @@ where
         loop {
             cx = cx.deeper().map_err(|limit| {
                 let message = format!(
-                    "steps have decided on further steps {limit} times, and it did not come to an end; \
-                     Context::with_recursion_limit allows more"
+                    "dynamic steps returned further steps {limit} times without finishing; raise the limit with \
+                     Context::with_recursion_limit"
                 );
                 Error::new(ErrorKind::RecursionLimit, message)
             })?;
             match (self.decide)(input, cx.without_deltas().undriven()).await? {
                 Next::Done(output) => return Ok(output),
                 Next::Again(next) => input = next,
-                Next::Run(chain, input) => return heard(&chain, input, &cx).await,
+                Next::Run(chain, input) => return run_streamed(&chain, input, &cx).await,
             }
         }
     }
@@ -116,11 +115,11 @@ mod tests {
         let started = Instant::now();
         let rows = chosen.batch([100u64, 100, 100]).collect().await;
         assert!(rows.iter().all(Result::is_ok));
-        // On one thread: had a row blocked, they would have followed one another.
+        // On one thread: if a row blocked, they would run sequentially.
         assert_eq!(started.elapsed().as_millis(), 100);
     }
 
-    /// Chooses itself, one level deeper each time.
+    /// Chooses itself, nested one level deeper each time.
     fn nested(depth: u32) -> Chain<u32, u32> {
         dynamic(move |left: u32, _| async move {
             Ok(if left == 0 { Next::Done(depth) } else { Next::Run(nested(depth + 1), left - 1) })

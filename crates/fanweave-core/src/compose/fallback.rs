@@ -1,4 +1,4 @@
-//! Another step where the first one fails.
+//! Runs another step if the first one fails.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// Pause before the alternatives that are unavailable are tried again, while all of them are. It doubles up to
+/// Pause before unavailable alternatives are retried while all of them are unavailable. It doubles up to
 /// [`MAX_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
-/// Tries one chain after the other until one succeeds.
+/// Runs chains in order until one succeeds.
 ///
 /// Made by [`Chain::fallback`].
 ///
@@ -32,10 +32,10 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 pub struct Fallback<I, O> {
-    /// The first one and what follows it.
+    /// The first chain and its alternatives.
     chains: Vec<Chain<I, O>>,
     falls_back: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
-    /// Whether an outage is a reason to fall back. If not, the chain waits for its end.
+    /// Set if an outage is a reason to fall back. If not, the chain waits for its end.
     on_outage: bool,
 }
 
@@ -49,23 +49,24 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Fallback<I, O> {
         let (mut errors, mut unavailable) = (Vec::new(), Vec::new());
         let last = self.chains.len() - 1;
         for (i, chain) in self.chains.iter().enumerate() {
-            // The last one waits for the end of its outage, unless there is another one that may end sooner.
+            // The last one waits for the end of its outage, unless the outage of an earlier one may end
+            // sooner.
             let has_others = self.on_outage && (i < last || !unavailable.is_empty());
             let mut own = cx.clone().with_alternatives(has_others || cx.has_alternatives()).track_emitted();
-            let mut done = heard(chain, input.clone(), &own).await;
+            let mut done = run_streamed(chain, input.clone(), &own).await;
             if own.has_alternatives()
                 && !cx.has_alternatives()
                 && done
                     .as_ref()
                     .is_err_and(|error| error.kind() == ErrorKind::Unavailable && !self.falls_back(error))
             {
-                // It has no other to use after all.
+                // `falls_back` rejects the outage, so no other chain runs: this one waits for its end.
                 own = cx.clone().track_emitted();
-                done = heard(chain, input.clone(), &own).await;
+                done = run_streamed(chain, input.clone(), &own).await;
             }
             match done {
                 Ok(output) => return Ok(output),
-                // What the reader has heard cannot be taken back.
+                // Deltas that the reader has received cannot be taken back.
                 Err(error) if own.reader_got_delta() || error.kind() == ErrorKind::Cancelled => {
                     return Err(error);
                 }
@@ -105,13 +106,13 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         if error.kind() != ErrorKind::Unavailable {
             return (self.falls_back)(error);
         }
-        // A caller that falls back from the failure does so from an outage of such failures.
+        // A caller that falls back from the failure also falls back from an outage of such failures.
         let cause = std::error::Error::source(error).and_then(|source| source.downcast_ref::<Error>());
         self.on_outage && ((self.falls_back)(error) || cause.is_some_and(|cause| (self.falls_back)(cause)))
     }
 
-    /// Waits for the last alternative, and tries the others meanwhile, where all are unavailable. The first success wins, and
-    /// what else is in flight is dropped.
+    /// Waits for the last alternative and retries the others meanwhile, when all are unavailable. The first
+    /// success wins, and the remaining requests are dropped.
     async fn whichever_recovers(
         &self,
         input: I,
@@ -122,13 +123,13 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         let last = unavailable.pop().and_then(|last| self.chains.get(last)).expect("it was unavailable");
         let waiting_cx = cx.clone().track_emitted();
         let others_cx = cx.clone().with_alternatives(true).track_emitted();
-        let mut waiting = Some(Box::pin(heard(last, input.clone(), &waiting_cx)));
-        let mut others = Some(Box::pin(self.try_again(input, &others_cx, unavailable)));
+        let mut waiting = Some(Box::pin(run_streamed(last, input.clone(), &waiting_cx)));
+        let mut others = Some(Box::pin(self.retry_unavailable(input, &others_cx, unavailable)));
         let done = poll_fn(|task| {
             if let Some(Poll::Ready(done)) = waiting.as_mut().map(|waiting| waiting.as_mut().poll(task)) {
                 return Poll::Ready(done);
             }
-            // The reader hears one of them: the pieces of two answers would be mixed up.
+            // The reader receives deltas of one of them only: two answers would get mixed up.
             if waiting_cx.reader_got_delta() {
                 others = None;
             }
@@ -154,15 +155,15 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
         }
     }
 
-    /// Tries alternatives again and again, until one succeeds. One that fails for another reason is not tried again.
-    async fn try_again(&self, input: I, cx: &Context, mut unavailable: Vec<usize>) -> Result<O> {
+    /// Retries alternatives until one succeeds. One that fails for another reason is not retried.
+    async fn retry_unavailable(&self, input: I, cx: &Context, mut unavailable: Vec<usize>) -> Result<O> {
         let mut pause = FIRST_PAUSE;
         while !unavailable.is_empty() {
             sleep(pause).await;
             pause = MAX_PAUSE.min(pause * 2);
             let mut still = Vec::new();
             for i in unavailable {
-                match heard(&self.chains[i], input.clone(), cx).await {
+                match run_streamed(&self.chains[i], input.clone(), cx).await {
                     Err(error) if !cx.reader_got_delta() && error.kind() != ErrorKind::Cancelled => {
                         still.extend((error.kind() == ErrorKind::Unavailable).then_some(i));
                     }
@@ -175,7 +176,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Fallback<I, O> {
     }
 }
 
-/// One error for all: the last one's kind, and what each of them says.
+/// One error for all: the kind of the last one, and the message of each.
 fn all_failed(errors: &[Error]) -> Error {
     let last = errors.last().expect("a fallback has at least one chain");
     if errors.len() == 1 {
@@ -187,27 +188,29 @@ fn all_failed(errors: &[Error]) -> Error {
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Runs the next of `others` where this chain fails, and so on. Where all fail, the error tells of each.
+    /// Runs the next of `others` if this chain fails, and so on. If all fail, the error contains the message
+    /// of each.
     ///
-    /// A stream falls back until its first piece has been handed out, not after. A cancelled run does not fall
+    /// A stream falls back until its first delta has been emitted, not after. A cancelled run does not fall
     /// back.
     ///
-    /// A model whose provider is failing is not waited for: its call ends with
-    /// [`Unavailable`](ErrorKind::Unavailable), and the next chain is run. Where all are unavailable, the first one to recover
-    /// answers. See [`fallback_except_outages`](Self::fallback_except_outages).
+    /// The chain does not wait for a model whose provider is failing: the call ends with
+    /// [`Unavailable`](ErrorKind::Unavailable), and the next chain runs. If all are unavailable, the first
+    /// one to recover answers. See [`fallback_except_outages`](Self::fallback_except_outages).
     #[must_use]
     pub fn fallback(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
         self.fallback_if(others, |_| true)
     }
 
-    /// As [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next chain.
+    /// Like [`fallback`](Self::fallback), but waits for the end of an outage instead of running the next
+    /// chain.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
-    /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing for 10m"))]);
+    /// let failing = || Fake::script([Err::<&str, _>(Error::new(ErrorKind::Unavailable, "failing"))]);
     /// let answer = chain(failing()).fallback_except_outages([chain(Fake::echo())]);
     /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::Unavailable);
     /// # }
@@ -218,9 +221,9 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
         chain(Fallback { chains, falls_back: Arc::new(|_| true), on_outage: false })
     }
 
-    /// As [`fallback`](Self::fallback), after the errors that `falls_back` accepts: any other one is the error of the
-    /// run at once. Of an outage it is asked twice: about the error of the kind [`Unavailable`](ErrorKind::Unavailable), and
-    /// about the failure behind it.
+    /// Like [`fallback`](Self::fallback), but only after errors that `falls_back` accepts: any other error
+    /// fails the run immediately. For an outage it is called twice: with the error of the kind
+    /// [`Unavailable`](ErrorKind::Unavailable), and with the failure behind it.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, chain, model::fake::Fake};
@@ -228,7 +231,8 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let refused = Fake::script([Err::<&str, _>(Error::new(ErrorKind::ContentFilter, "not this"))]);
-    /// let answer = chain(refused).fallback_if([chain(Fake::echo())], |e| e.kind() != ErrorKind::ContentFilter);
+    /// let falls_back = |e: &Error| e.kind() != ErrorKind::ContentFilter;
+    /// let answer = chain(refused).fallback_if([chain(Fake::echo())], falls_back);
     /// assert_eq!(answer.invoke("hello").await.unwrap_err().kind(), ErrorKind::ContentFilter);
     /// # }
     /// ```
@@ -258,7 +262,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_that_breaks_before_the_reader_heard_of_it_falls_back_and_is_tried_again() {
+    async fn a_stream_that_fails_before_its_reader_got_a_delta_falls_back_and_is_retried() {
         struct Breaks;
         impl ChatModel for Breaks {
             fn name(&self) -> &str {
@@ -277,20 +281,20 @@ mod tests {
             initial_backoff: std::time::Duration::ZERO,
             ..crate::RetryPolicy::default()
         };
-        let tries = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
-        let counted = tries.clone();
-        let again = breaks().retry_if(policy, move |_| {
+        let attempts = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let counted = attempts.clone();
+        let retry = breaks().retry_if(policy, move |_| {
             counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             true
         }) | crate::text();
-        assert!(again.stream("x").output().await.is_err());
-        assert_eq!(tries.load(std::sync::atomic::Ordering::Relaxed), 6);
-        // Whoever reads the pieces of the model has heard of it.
+        assert!(retry.stream("x").output().await.is_err());
+        assert_eq!(attempts.load(std::sync::atomic::Ordering::Relaxed), 6);
+        // A reader of the model's deltas has received it.
         assert!(breaks().fallback([chain(Fake::echo())]).stream("x").output().await.is_err());
     }
 
     #[tokio::test]
-    async fn where_all_fail_the_error_tells_of_each() {
+    async fn if_all_fail_the_error_contains_each() {
         let error = down("busy").fallback([down("full")]).invoke("x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Overloaded);
         assert_eq!(
@@ -299,7 +303,7 @@ mod tests {
         );
     }
 
-    /// Says half of its answer and fails.
+    /// Emits half of its answer and fails.
     struct BreaksOff;
 
     impl ChatModel for BreaksOff {
@@ -314,17 +318,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn fallback_after_the_first_piece_is_refused() {
+    async fn no_fallback_after_the_first_delta() {
         let breaks_off = chain(Model::new(BreaksOff));
         let chain = breaks_off.fallback([chain(Fake::echo())]);
         let mut run = chain.stream("x");
         assert_eq!(run.next().await.unwrap().unwrap().to_string(), "half ");
         assert_eq!(run.output().await.unwrap_err().kind(), ErrorKind::StreamIncomplete);
-        // Without a reader nothing has been heard, and the second one may answer.
+        // Without a reader nothing was emitted, and the second one may answer.
         assert_eq!(chain.invoke("x").await.unwrap().text(), "x");
     }
 
-    /// Models hand out pieces to whoever watches the events, also where they are no pieces of the answer.
+    /// Models emit deltas to observers of events, even if the deltas are not part of the answer.
     #[tokio::test]
     async fn who_watches_does_not_change_whether_a_chain_falls_back() {
         let failing = Fake::script([Err::<&str, _>(Error::new(ErrorKind::Server, "down"))]);

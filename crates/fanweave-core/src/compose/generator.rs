@@ -1,4 +1,4 @@
-//! Steps whose answer is made of pieces by a function of streams.
+//! Steps whose answer is produced by a function of streams.
 
 use std::marker::PhantomData;
 use std::pin::pin;
@@ -9,7 +9,8 @@ use crate::run::Run;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// A step from an input to a stream of texts: they are handed out as they come, and together they are its answer.
+/// A step from an input to a stream of texts: they are emitted as they arrive, and together they are its
+/// answer.
 ///
 /// ```
 /// use fanweave_core::generator;
@@ -24,7 +25,7 @@ use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming}
 /// ```
 ///
 /// # Errors
-/// A run fails with the first error of the stream, or with [`ErrorKind::Empty`] where it yields nothing.
+/// A run fails with the first error of the stream, or with [`ErrorKind::Empty`] if it yields nothing.
 pub fn generator<F, S, I>(function: F) -> Chain<I, String>
 where
     F: Fn(I, Context) -> S + Send + Sync + 'static,
@@ -64,8 +65,8 @@ where
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Makes the answer anew from the stream of its pieces: `function` is given the running chain and yields texts,
-    /// which are handed out as they come.
+    /// Transforms the answer as a stream: `function` receives the running chain and yields texts, which are
+    /// emitted as they arrive.
     ///
     /// ```
     /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
@@ -74,14 +75,14 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
     /// let words = prompt("{{ x }}") | Fake::echo() | text();
-    /// let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
+    /// let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
     /// assert_eq!(loud.invoke(vars! { x: "bread and butter" }).await?, "BREAD AND BUTTER");
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// As [`generator`].
+    /// Like [`generator`].
     pub fn through<F, S>(self, function: F) -> Chain<I, String>
     where
         F: Fn(Run<O>) -> S + Send + Sync + 'static,
@@ -93,7 +94,7 @@ impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
     }
 }
 
-/// A chain that is drawn as something else than what it is made of.
+/// A chain with its own node in a diagram.
 struct Described<I, O> {
     inner: Chain<I, O>,
     node: Node,
@@ -118,7 +119,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Described<I, O> {
     }
 }
 
-/// Hands out the texts of a stream, and gives the whole.
+/// Emits the texts of a stream, and returns the whole.
 async fn say(texts: impl Stream<Item = Result<String>>, cx: &Context) -> Result<String> {
     let mut texts = pin!(texts);
     let (mut whole, mut is_empty) = (String::new(), true);
@@ -129,7 +130,7 @@ async fn say(texts: impl Stream<Item = Result<String>>, cx: &Context) -> Result<
         cx.delta(Delta::text(text)).await;
     }
     if is_empty {
-        return Err(Error::new(ErrorKind::Empty, "the stream ended without a single piece"));
+        return Err(Error::new(ErrorKind::Empty, "the stream ended without a delta"));
     }
     Ok(whole)
 }
@@ -144,7 +145,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn empty_stream_is_an_error_of_its_own_kind_and_no_fallback_loop() {
+    async fn an_empty_stream_is_an_error_of_kind_empty() {
         let calls = Arc::new(AtomicUsize::new(0));
         let empty = || {
             let calls = calls.clone();
@@ -156,18 +157,18 @@ mod tests {
         let error = empty().fallback([empty(), empty()]).invoke(1u32).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Empty);
         assert_eq!(calls.load(Ordering::SeqCst), 3);
-        let pieces: Vec<_> = empty().stream(1u32).collect().await;
-        assert_eq!(pieces.len(), 1);
-        assert_eq!(pieces[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
+        let deltas: Vec<_> = empty().stream(1u32).collect().await;
+        assert_eq!(deltas.len(), 1);
+        assert_eq!(deltas[0].as_ref().unwrap_err().kind(), ErrorKind::Empty);
     }
 
     #[tokio::test]
-    async fn pieces_go_through_one_by_one() {
+    async fn deltas_pass_through_one_by_one() {
         let words = generator(|text: String, _| {
             stream::iter(text.split_inclusive(' ').map(|w| Ok(w.to_owned())).collect::<Vec<_>>())
         });
-        let loud = words.through(|run| run.map(|piece| Ok(piece?.to_string().to_uppercase())));
-        let pieces: Vec<_> = loud.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["A ", "B ", "C"]);
+        let loud = words.through(|run| run.map(|delta| Ok(delta?.to_string().to_uppercase())));
+        let deltas: Vec<_> = loud.stream("a b c").map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["A ", "B ", "C"]);
     }
 }

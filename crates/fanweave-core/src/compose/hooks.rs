@@ -1,4 +1,4 @@
-//! Hooks: functions that are told how a step began and ended.
+//! Hooks: functions that are called when a step begins and ends.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, Node, Result, Runnable, Streaming};
 
-/// Most hooks of one listener that are at work at once. What comes while they are is dropped, and counted.
+/// Maximum hooks of one [`Hooks`] in progress. Further calls are dropped and counted.
 const CONCURRENCY: usize = 1024;
 
 /// Hooks on the start, the end and the failure of a chain. See [`Chain::with_hooks`].
 ///
-/// A hook is an async function. It never delays or fails the run that it is told of, however slow it is and even if it
-/// panics, unless the listener is [`wait_for_hooks`](Self::wait_for_hooks). Hooks at work belong to the listener: dropping its last
-/// handle ends them, and [`finish`](Self::finish) waits for them.
+/// A hook is an async function. It never delays or fails its run, however slow it is and even if it panics,
+/// unless [`wait_for_hooks`](Self::wait_for_hooks) is set. Hooks in progress belong to the `Hooks`: dropping
+/// its last handle ends them, and [`finish`](Self::finish) waits for them.
 ///
 /// ```
 /// use std::sync::{Arc, Mutex};
@@ -73,7 +73,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Default for Hooks<I, 
 }
 
 impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
-    /// A listener without hooks.
+    /// Hooks without any function.
     pub fn new() -> Self {
         let hooks = HooksInner {
             start: None,
@@ -98,7 +98,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         Self(Arc::new(hooks))
     }
 
-    /// Told of every input.
+    /// Called with every input.
     #[must_use]
     pub fn on_start<F, Fut>(self, hook: F) -> Self
     where
@@ -108,7 +108,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         self.with(|hooks| hooks.start = Some(boxed(hook)))
     }
 
-    /// Told of every output.
+    /// Called with every output.
     #[must_use]
     pub fn on_end<F, Fut>(self, hook: F) -> Self
     where
@@ -118,7 +118,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         self.with(|hooks| hooks.end = Some(boxed(hook)))
     }
 
-    /// Told of every failure.
+    /// Called with every failure.
     #[must_use]
     pub fn on_error<F, Fut>(self, hook: F) -> Self
     where
@@ -128,24 +128,24 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
         self.with(|hooks| hooks.error = Some(boxed(hook)))
     }
 
-    /// Runs wait for their hooks, and fail where a hook of a start or an end fails.
+    /// Runs wait for their hooks, and fail if a hook for a start or an end fails.
     #[must_use]
     pub fn wait_for_hooks(self) -> Self {
         self.with(|hooks| hooks.waits_for_hooks = true)
     }
 
-    /// How many calls of hooks were dropped because 1,024 others were at work.
+    /// Number of hook calls that were dropped because 1,024 others were in progress.
     pub fn dropped(&self) -> u64 {
         lock(&self.0.at_work).dropped
     }
 
-    /// Waits for the hooks that are at work now.
+    /// Waits for the hooks in progress.
     pub async fn finish(&self) {
         let mut tasks = std::mem::take(&mut lock(&self.0.at_work).tasks);
         while tasks.join_next().await.is_some() {}
     }
 
-    async fn tell<T: Send + 'static>(
+    async fn call_hook<T: Send + 'static>(
         &self,
         hook: Option<&Hook<T>>,
         what: impl FnOnce() -> T,
@@ -153,9 +153,9 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
     ) -> Result<()> {
         let Some(hook) = hook.cloned() else { return Ok(()) };
         let (what, cx) = (what(), cx.without_deltas().undriven());
-        let told = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
+        let call = AssertUnwindSafe(async move { hook(what, cx).await }).catch_unwind();
         if self.0.waits_for_hooks {
-            return told.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
+            return call.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
         }
         let mut at_work = lock(&self.0.at_work);
         while at_work.tasks.try_join_next().is_some() {}
@@ -163,8 +163,8 @@ impl<I: Clone + Send + 'static, O: Clone + Send + 'static> Hooks<I, O> {
             at_work.dropped += 1;
         } else {
             at_work.tasks.spawn(async move {
-                // Nobody asked to hear how a hook fares.
-                let _ = told.await;
+                // Without `wait_for_hooks`, the result of a hook is not reported.
+                let _ = call.await;
             });
         }
         Ok(())
@@ -198,17 +198,17 @@ impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for W
         let HooksInner { start, end, error, .. } = &*self.hooks.0;
         if start.is_some() {
             let given = input.clone();
-            self.hooks.tell(start.as_ref(), move || given, cx).await?;
+            self.hooks.call_hook(start.as_ref(), move || given, cx).await?;
         }
         match self.inner.run(input, cx).await {
             Ok(output) => {
-                self.hooks.tell(end.as_ref(), || output.clone(), cx).await?;
+                self.hooks.call_hook(end.as_ref(), || output.clone(), cx).await?;
                 Ok(output)
             }
             Err(failure) => {
-                let told = self.hooks.tell(error.as_ref(), || failure.clone(), cx).await;
-                // The failure of the run says more than that of its hook.
-                drop(told);
+                let result = self.hooks.call_hook(error.as_ref(), || failure.clone(), cx).await;
+                // The error of the run takes precedence over that of its hook.
+                drop(result);
                 Err(failure)
             }
         }
@@ -224,7 +224,7 @@ impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Runnable for W
 }
 
 impl<I: Clone + Send + 'static, O: Clone + Send + Sync + 'static> Chain<I, O> {
-    /// Tells the hooks of `hooks` of every run of this chain.
+    /// Calls the hooks of `hooks` for every run of this chain.
     #[must_use]
     pub fn with_hooks(self, hooks: &Hooks<I, O>) -> Self {
         chain(WithHooks { inner: self, hooks: hooks.clone() })

@@ -1,4 +1,4 @@
-//! The combinators: one small file each, all of one shape. Read [`then`] and you have read them all.
+//! The combinators: one small file each, all with the same structure. [`then`] is a good one to read first.
 
 pub mod assign;
 pub mod branch;

@@ -1,11 +1,11 @@
-//! A name for a step.
+//! Names a step.
 
 use std::sync::Arc;
 
 use crate::runnable::run_within;
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs a step under a name: its events carry it, and its errors say where they happened.
+/// Runs a step under a name, which its events and the path of its errors contain.
 ///
 /// Made by [`Chain::named`](crate::Chain::named).
 ///

@@ -1,20 +1,21 @@
-//! Several steps on the same input, at once.
+//! Runs several steps on the same input concurrently.
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs all branches at once on clones of the input.
+/// Runs all branches concurrently on clones of the input.
 ///
 /// Made by [`parallel`].
 pub struct Parallel<T> {
     branches: T,
 }
 
-/// Runs several steps on the same input at once, and gives the tuple of their outputs.
+/// Runs several steps on the same input concurrently, and returns the tuple of their outputs.
 ///
-/// The first branch that fails cancels the others; its number, from 0, is in the place of its error. Pieces of a
-/// stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey the run's concurrency.
+/// The first branch that fails cancels the others; its number, from 0, is in the path of its error. Deltas of
+/// a stream carry the branch that they come from ([`Delta::Branch`](crate::Delta::Branch)). Model calls obey
+/// the run's concurrency.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, parallel, prompt, text, vars};
@@ -38,14 +39,14 @@ where
     chain(Parallel { branches })
 }
 
-/// Runs one branch: its pieces carry its name, and so does its error.
+/// Runs one branch. Its deltas and its errors carry its name.
 async fn branch<R: Runnable>(
     step: &R,
     name: &'static str,
     input: R::Input,
     cx: &Context,
 ) -> Result<R::Output> {
-    let result = heard(step, input, &cx.branch(name)).await;
+    let result = run_streamed(step, input, &cx.branch(name)).await;
     result.map_err(|error| error.with_step(format!("branch {name}")))
 }
 
@@ -114,18 +115,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn pieces_carry_the_branch_that_they_come_from() {
+    async fn deltas_carry_the_branch_that_they_come_from() {
         let shout = step(|s: String, _| async move { Ok(s.to_uppercase()) });
         let both = parallel((chain(Fake::echo()) | text(), chain(Fake::echo()) | text() | shout));
         let run = both.stream("a b");
-        let mut pieces: Vec<_> = run
-            .map(|piece| match piece.unwrap() {
+        let mut deltas: Vec<_> = run
+            .map(|delta| match delta.unwrap() {
                 Delta::Branch { branch, delta } => format!("{branch}: {delta}"),
-                other => panic!("a piece without a branch: {other:?}"),
+                other => panic!("a delta without a branch: {other:?}"),
             })
             .collect()
             .await;
-        pieces.sort();
-        assert_eq!(pieces, ["0: a ", "0: b", "1: A B"]);
+        deltas.sort();
+        assert_eq!(deltas, ["0: a ", "0: b", "1: A B"]);
     }
 }

@@ -1,19 +1,19 @@
-//! Several chains on the same input, by name.
+//! Runs several chains on the same input, and returns their outputs by name.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::try_join_all;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs several chains on the same input at once, and gives their outputs by name. For a fixed number of outputs of
-/// different types there is [`parallel`](crate::parallel).
+/// Runs several chains on the same input concurrently, and returns their outputs by name. For a fixed number
+/// of outputs of different types use [`parallel`](crate::parallel).
 ///
-/// The first one that fails cancels the others, and its name is in the place of its error. Pieces of a stream carry the
-/// name of the chain that they come from. Model calls obey the run's concurrency.
+/// The first one that fails cancels the others, and its name is in the path of its error. Deltas of a stream
+/// carry the name of the chain that they come from. Model calls obey the run's concurrency.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, parallel_map, prompt, text, vars};
@@ -52,7 +52,7 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Runnable for ParallelM
 
     async fn run(&self, input: I, cx: &Context) -> Result<BTreeMap<String, O>> {
         let outputs = self.branches.iter().map(async |(name, chain)| {
-            let output = heard(chain, input.clone(), &cx.branch(name.clone())).await;
+            let output = run_streamed(chain, input.clone(), &cx.branch(name.clone())).await;
             output
                 .map(|output| (name.to_string(), output))
                 .map_err(|error| error.with_step(format!("branch {name}")))

@@ -1,4 +1,4 @@
-//! The same step again where it fails.
+//! Retries a step that fails.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 
-/// When something that failed is tried again.
+/// Backoff and limits for retries.
 ///
 /// ```
 /// use std::time::Duration;
@@ -20,24 +20,27 @@ use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Most tries, the first one included. Default 6.
+    /// Maximum attempts, including the first. Default 6.
     pub max_attempts: NonZeroU32,
-    /// Longest wait before the second try; it doubles with each further one. The wait is drawn evenly between
-    /// nothing and that. Default 500 ms.
+    /// Maximum wait before the second attempt; it doubles with each further one. The wait is drawn uniformly
+    /// from zero to that maximum. Default 500 ms.
     pub initial_backoff: Duration,
-    /// Longest wait that the doubling leads to. Default 30 s.
+    /// Upper bound of the doubling backoff. Default 30 s.
     pub max_backoff: Duration,
-    /// Longest wait that a server may ask for. Where it asks for more, the call fails at once. Default 120 s.
+    /// Maximum wait that a server may ask for; a call that is asked to wait longer fails immediately.
+    /// Default 120 s.
     pub max_retry_after: Duration,
-    /// Longest time that one model call spends waiting for rate limits, all its waits together. A rate limit
-    /// (429) is no failure of the request: it uses up none of the `max_attempts`. A wait counts as at least 250 ms, also where
-    /// the server asks for less. Default 10 minutes.
+    /// Maximum total time that one model call waits for rate limits. A rate limit (429) is not a failure of
+    /// the request and uses up none of the `max_attempts`. A wait counts as at least 250 ms, even if the
+    /// server asks for less. Default 10 minutes.
     pub max_rate_limit_wait: Duration,
     /// Maximum time that a call waits for the end of a provider outage before it fails with
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Waiting for an outage uses up none of the `max_attempts`.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Waiting for an outage uses up none of the
+    /// `max_attempts`.
     ///
-    /// Default `None`: 10 minutes for calls of batches, 30 s or the deadline of the run, whichever is earlier, for others;
-    /// as long as the account has answered nothing yet, 30 s for calls of batches and 5 s for others.
+    /// Default `None`: 10 minutes for calls of batches; for others 30 s or the deadline of the run, whichever
+    /// is earlier. Until the account has answered for the first time, 30 s for calls of batches and 5 s for
+    /// others.
     pub outage_timeout: Option<Duration>,
 }
 
@@ -55,10 +58,10 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Tries once, whatever comes back.
+    /// A single attempt, without retries.
     ///
-    /// A request that crossed the closing of a connection which had been at rest is no try: the server has not worked on it,
-    /// and models behind HTTP send it again.
+    /// A request on an idle connection that the server was closing at the same time does not count as an
+    /// attempt: the server has not processed it, and models behind HTTP resend it.
     pub fn never() -> Self {
         Self {
             max_attempts: NonZeroU32::MIN,
@@ -68,18 +71,19 @@ impl RetryPolicy {
         }
     }
 
-    /// The wait before try `n + 2`, with full jitter: anything from nothing to `initial_backoff` doubled `n` times.
+    /// The wait before attempt `n + 2`, with full jitter: uniform from zero to `initial_backoff` doubled `n`
+    /// times.
     pub fn backoff(&self, n: u32) -> Duration {
-        let most = self.initial_backoff.saturating_mul(2u32.saturating_pow(n)).min(self.max_backoff);
-        most.mul_f64(fastrand::f64())
+        let max = self.initial_backoff.saturating_mul(2u32.saturating_pow(n)).min(self.max_backoff);
+        max.mul_f64(fastrand::f64())
     }
 }
 
-/// Runs a chain again where it fails. Made by [`Chain::retry`].
+/// Retries a chain that fails. Made by [`Chain::retry`].
 pub struct Retry<I, O> {
     inner: Chain<I, O>,
     policy: RetryPolicy,
-    again: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
+    should_retry: Arc<dyn Fn(&Error) -> bool + Send + Sync>,
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
@@ -93,16 +97,16 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
         loop {
             let listened = cx.clone().track_emitted();
             let error = match self.inner.run(input.clone(), &listened).await {
-                // What the reader has heard cannot be taken back.
-                Err(error) if !listened.reader_got_delta() && (self.again)(&error) => error,
+                // Deltas that the reader has received cannot be taken back.
+                Err(error) if !listened.reader_got_delta() && (self.should_retry)(&error) => error,
                 done => return done,
             };
-            let asked = error.retry_after();
-            let wait = asked.unwrap_or_else(|| self.policy.backoff(attempt - 1));
+            let retry_after = error.retry_after();
+            let wait = retry_after.unwrap_or_else(|| self.policy.backoff(attempt - 1));
             let too_late =
                 cx.deadline().is_some_and(|at| at.saturating_duration_since(Instant::now()) <= wait);
             if attempt >= self.policy.max_attempts.get()
-                || asked.is_some_and(|asked| asked > self.policy.max_retry_after)
+                || retry_after.is_some_and(|wait| wait > self.policy.max_retry_after)
                 || too_late
             {
                 return Err(error);
@@ -127,11 +131,11 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Runnable for Retry<I, O> {
 }
 
 impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Runs the chain again where it fails with an error that [may pass](Error::is_retryable). What a provider asks
-    /// to wait wins over the policy's own waits. The waits hold no place among the run's calls.
+    /// Retries the chain if it fails with an error that [may pass](Error::is_retryable). A wait that the
+    /// provider asks for overrides the policy's own backoff. The waits hold no permit of the run.
     ///
-    /// Models send a failed request again by themselves; this is for steps of your own, and for chains that have to
-    /// begin anew. A stream is tried again until its first piece has been handed out, not after.
+    /// Models retry failed requests themselves; this is for custom steps, and for chains that have to start
+    /// from the beginning. A stream is retried until its first delta has been emitted, not after.
     ///
     /// ```
     /// use fanweave_core::{Error, ErrorKind, RetryPolicy, chain, model::fake::Fake, text};
@@ -146,20 +150,20 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// ```
     ///
     /// # Errors
-    /// The error of the last try.
+    /// The error of the last attempt.
     #[must_use]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         self.retry_if(policy, Error::is_retryable)
     }
 
-    /// As [`retry`](Self::retry), for the errors that `again` accepts.
+    /// Like [`retry`](Self::retry), but only for errors that `should_retry` accepts.
     #[must_use]
     pub fn retry_if(
         self,
         policy: RetryPolicy,
-        again: impl Fn(&Error) -> bool + Send + Sync + 'static,
+        should_retry: impl Fn(&Error) -> bool + Send + Sync + 'static,
     ) -> Self {
-        chain(Retry { inner: self, policy, again: Arc::new(again) })
+        chain(Retry { inner: self, policy, should_retry: Arc::new(should_retry) })
     }
 }
 
@@ -180,15 +184,15 @@ mod tests {
         RetryPolicy { max_attempts, initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() }
     }
 
-    /// Fails so many times for each input before it answers with it.
+    /// Fails the given number of times for each input before it answers with it.
     fn shaky(kind: ErrorKind, fails: u32) -> Chain<u32, u32> {
-        let tries = Arc::new(Mutex::new(HashMap::<u32, u32>::new()));
+        let attempts = Arc::new(Mutex::new(HashMap::<u32, u32>::new()));
         step(move |n: u32, _| {
-            let tries = tries.clone();
+            let attempts = attempts.clone();
             async move {
                 sleep(Duration::from_millis(u64::from(n * 7919 % 50))).await;
-                let mut tries = tries.lock().unwrap();
-                let tried = tries.entry(n).or_default();
+                let mut attempts = attempts.lock().unwrap();
+                let tried = attempts.entry(n).or_default();
                 *tried += 1;
                 if *tried > fails { Ok(n) } else { Err(Error::new(kind, format!("{n} failed"))) }
             }
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_errors_that_may_pass_are_tried_again() {
+    async fn only_retryable_errors_are_retried() {
         assert_eq!(shaky(ErrorKind::Server, 2).retry(hasty(3)).invoke(7u32).await.unwrap(), 7);
         assert!(shaky(ErrorKind::Server, 3).retry(hasty(3)).invoke(7u32).await.is_err());
         assert!(shaky(ErrorKind::BadRequest, 1).retry(hasty(3)).invoke(7u32).await.is_err());
@@ -205,7 +209,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_that_a_server_asks_for_wins_and_the_deadline_over_it() {
+    async fn retry_after_overrides_the_backoff_and_the_deadline_overrides_both() {
         let asks = || {
             let tried = Mutex::new(false);
             step(move |(): (), _| {
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stream_is_tried_again_until_its_first_piece_and_not_after() {
+    async fn a_stream_is_retried_until_its_first_delta_and_not_after() {
         struct Breaks(Mutex<u32>, bool);
         impl crate::ChatModel for Breaks {
             fn name(&self) -> &str {
@@ -247,10 +251,10 @@ mod tests {
                 Err(Error::new(ErrorKind::StreamIncomplete, "cut off"))
             }
         }
-        let stream = async |speaks: bool| {
-            let model = Model::new(Breaks(Mutex::default(), speaks));
+        let stream = async |sends_delta: bool| {
+            let model = Model::new(Breaks(Mutex::default(), sends_delta));
             let run = crate::chain(model).retry(hasty(3)).stream("x");
-            run.map(|piece| piece.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
+            run.map(|delta| delta.map(|p| p.to_string()).map_err(|e| e.kind())).collect::<Vec<_>>().await
         };
         assert_eq!(stream(false).await, [Ok("well".to_owned())]);
         assert_eq!(stream(true).await, [Ok("half ".to_owned()), Err(ErrorKind::StreamIncomplete)]);

@@ -1,12 +1,12 @@
-//! One of several chains, by a key.
+//! Selects one of several chains by a key.
 
 use std::sync::Arc;
 
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closest};
 
-/// Runs the chain that `key` names for an input.
+/// Runs the chain whose name is the `key` of the input.
 ///
 /// ```
 /// use fanweave_core::{router, step};
@@ -24,7 +24,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closes
 /// ```
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Input`] where no chain has the key.
+/// A run fails with [`ErrorKind::Input`] if no chain has the key.
 pub fn router<I, O, K, N>(
     key: impl Fn(&I) -> K + Send + Sync + 'static,
     routes: impl IntoIterator<Item = (N, Chain<I, O>)>,
@@ -53,7 +53,7 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Router<I, O> {
     async fn run(&self, input: I, cx: &Context) -> Result<O> {
         let key = (self.key)(&input);
         match self.routes.iter().find(|(name, _)| *name == key) {
-            Some((_, chain)) => heard(chain, input, cx).await,
+            Some((_, chain)) => run_streamed(chain, input, cx).await,
             None => Err(Error::new(ErrorKind::Input, self.unknown(&key))),
         }
     }

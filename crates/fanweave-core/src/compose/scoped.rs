@@ -1,11 +1,11 @@
-//! Settings that hold for a part of a chain.
+//! Settings for a part of a chain.
 
 use std::sync::Arc;
 
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
-/// Runs a chain in a context of its own. Made by [`Chain::scoped`].
+/// Runs a chain in its own context. Made by [`Chain::scoped`].
 pub struct Scoped<I, O> {
     inner: Chain<I, O>,
     change: Arc<dyn Fn(Context) -> Context + Send + Sync>,
@@ -34,10 +34,10 @@ impl<I: Send + 'static, O: Send + 'static> Runnable for Scoped<I, O> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Changes what runs of this chain are given from above: tags, metadata, concurrency, a deadline, alternatives.
+    /// Changes the context of the runs of this chain: tags, metadata, concurrency, a deadline, alternatives.
     ///
-    /// What is set holds for this chain and all within it, and for nothing beside it: never for a thread or the
-    /// process. The nearest setting wins, tags add up, and a limit from further out holds too.
+    /// The settings apply to this chain and everything within it, never to other chains, the thread or the
+    /// process. The innermost setting wins, tags add up, and outer limits stay in force.
     ///
     /// ```
     /// use std::num::NonZeroUsize;
@@ -94,7 +94,7 @@ mod tests {
         outer.invoke_in("x", &cx).await.unwrap();
         let seen = seen.lock().unwrap();
         assert_eq!(*seen, ["outer [a] \"ops\"", "inner [a,b] \"docs\"", "fake/echo [a,b] \"docs\""]);
-        // What a part of the chain set is gone outside of it.
+        // A setting of an inner chain does not apply outside of it.
         assert_eq!(cx.tags().collect::<Vec<_>>(), ["a"]);
     }
 
@@ -120,7 +120,7 @@ mod tests {
         let fan = parallel((narrow.clone(), narrow))
             .scoped(|cx| cx.with_concurrency(NonZeroUsize::new(9).unwrap()));
         fan.invoke(1u32).await.unwrap();
-        // Each of the two has a limit of its own.
+        // Each of the two has its own limit.
         assert_eq!(peak.load(Ordering::SeqCst), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! A closure or function as a step.
+//! Makes a step from a closure or function.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Node, Result};
 
-/// A step made of a function. Made by [`step`].
+/// A step from a function. Made by [`step`].
 pub struct Step<F, I> {
     function: F,
     input: PhantomData<fn(I)>,
@@ -33,10 +33,10 @@ where
     }
 }
 
-/// Makes a step of an async closure or function.
+/// Makes a step from an async closure or function.
 ///
-/// The context is the run's own: pass it on to chains that the function runs, so that its deadline, events
-/// and limits hold for them too.
+/// The function receives the context of the run: pass it on to chains that the function runs, so that its
+/// deadline, events and limits apply to them too.
 ///
 /// ```
 /// use fanweave_core::{Context, Error, Result, step};

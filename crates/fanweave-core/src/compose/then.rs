@@ -1,11 +1,11 @@
-//! One step after another.
+//! Runs one step after another.
 
 use crate::runnable::{DeltaMap, run_within};
 use crate::{Context, Delta, Node, Result, Runnable, Streaming};
 
-/// Hands the output of `A` to `B`.
+/// Passes the output of `A` to `B`.
 ///
-/// Made by [`Chain::then`](crate::Chain::then) and by `|`. Where `B` can read its input piece by piece, the
+/// Made by [`Chain::then`](crate::Chain::then) and by `|`. If `B` can read its input delta by delta, the
 /// chain streams through it.
 ///
 /// ```
@@ -35,7 +35,7 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Then<A, B> {
     async fn stream_first(&self, input: A::Input, cx: &Context) -> Result<A::Output> {
         let cx = match self.next.streaming() {
             Streaming::Through(map) => cx.mapped(map),
-            // The pieces of the first step are not pieces of this answer.
+            // The deltas of the first step are not deltas of this answer.
             Streaming::Whole | Streaming::Deltas => cx.without_deltas(),
         };
         self.first.run(input, &cx).await
@@ -50,11 +50,11 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
 
     async fn run(&self, input: A::Input, cx: &Context) -> Result<B::Output> {
         let middle = match cx.has_delta_reader() {
-            // Boxed, because most runs do not stream, and need not be as large as those that do.
+            // Boxed: most runs do not stream, and their futures should not be as large as those that do.
             true => Box::pin(self.stream_first(input, cx)).await?,
             false => self.first.run(input, cx).await?,
         };
-        // As `run_within`, in this future: nearly all steps drive their calls.
+        // Like `run_within`, but in this future: nearly all steps drive their calls.
         if !B::DRIVES_CALLS && cx.is_driven() {
             return Box::pin(run_within(&self.next, middle, cx)).await;
         }
@@ -76,7 +76,7 @@ impl<A: Runnable, B: Runnable<Input = A::Output>> Runnable for Then<A, B> {
     }
 }
 
-/// One map after another.
+/// Applies one map after another.
 struct Composed {
     first: Box<dyn DeltaMap>,
     next: Box<dyn DeltaMap>,

@@ -8,7 +8,7 @@ use crate::deadline::until;
 use crate::runnable::{Chain, chain, run_within};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
-/// Ends a step that takes too long.
+/// Ends a step that runs too long.
 ///
 /// Made by [`Chain::timeout`].
 ///
@@ -25,7 +25,7 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 /// ```
 pub struct Timeout<R> {
     inner: R,
-    /// What is limited, as an error says it.
+    /// Name of the limited chain in the error.
     name: String,
     limit: Duration,
 }
@@ -37,11 +37,12 @@ impl<R: Runnable> Runnable for Timeout<R> {
     type Output = R::Output;
 
     async fn run(&self, input: R::Input, cx: &Context) -> Result<R::Output> {
-        // The limit is in the context too, so that the transport does not wait for a try that cannot end in time.
+        // The limit is in the context too, so that the transport does not wait for an attempt that cannot end
+        // in time.
         let cx = cx.clone().with_timeout(self.limit);
         let end = Instant::now().checked_add(self.limit);
         let late = || {
-            let message = format!("{} did not end within {:?}", self.name, self.limit);
+            let message = format!("{} timed out after {:?}", self.name, self.limit);
             Error::new(ErrorKind::Timeout, message)
         };
         until(end, late, run_within(&self.inner, input, &cx)).await
@@ -57,8 +58,8 @@ impl<R: Runnable> Runnable for Timeout<R> {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Ends a run that takes longer than `limit` with [`ErrorKind::Timeout`]. Its work is dropped and its sockets
-    /// are closed; the provider may still bill the call.
+    /// Ends a run that takes longer than `limit` with [`ErrorKind::Timeout`]. Its work is dropped and its
+    /// sockets are closed; the provider may still bill the call.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         let name = self.describe().title();
@@ -76,20 +77,20 @@ mod tests {
     use crate::{chain, prompt, step, text, vars};
 
     #[tokio::test(start_paused = true)]
-    async fn the_error_names_what_took_too_long() {
+    async fn the_error_names_the_step_that_timed_out() {
         let slow = || chain(Fake::echo().latency(Duration::from_secs(60)));
         let says = async |chain: crate::Chain<_, crate::Message>| {
             chain.timeout(Duration::from_secs(5)).invoke("x").await.unwrap_err().to_string()
         };
-        assert_eq!(says(slow()).await, "fake/echo did not end within 5s");
-        assert_eq!(says(slow().named("outline")).await, "outline did not end within 5s");
+        assert_eq!(says(slow()).await, "fake/echo timed out after 5s");
+        assert_eq!(says(slow().named("outline")).await, "outline timed out after 5s");
         let long = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60)) | text();
         let error = long.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "prompt | fake/echo | text did not end within 5s");
+        assert_eq!(error.to_string(), "prompt | fake/echo | text timed out after 5s");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_beyond_all_measure_is_none() {
+    async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
         let slow = chain(Fake::echo().latency(Duration::from_secs(3600))).timeout(Duration::MAX);
         let cx = crate::Context::new().with_timeout(Duration::MAX);
         assert_eq!(slow.invoke_in("x", &cx).await.unwrap().text(), "x");
@@ -97,9 +98,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_limit_within_which_others_stand_guard_names_its_step_and_may_be_tried_again() {
-        let tries = Arc::new(AtomicUsize::new(0));
-        let seen = tries.clone();
+    async fn a_limit_around_other_limits_names_its_step_and_may_be_retried() {
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let seen = attempts.clone();
         let slow = step(move |n: u32, _| {
             seen.fetch_add(1, Ordering::SeqCst);
             async move {
@@ -109,11 +110,11 @@ mod tests {
         });
         let limited = slow.named("slow").scoped(|cx| cx.with_tag("x")).timeout(Duration::from_secs(5));
         let error = limited.clone().retry(crate::RetryPolicy::default()).invoke(1u32).await.unwrap_err();
-        assert_eq!(error.to_string(), "slow did not end within 5s");
-        assert_eq!(tries.load(Ordering::SeqCst), 6);
-        // A shorter one from further out is not this one's.
+        assert_eq!(error.to_string(), "slow timed out after 5s");
+        assert_eq!(attempts.load(Ordering::SeqCst), 6);
+        // A shorter outer limit is reported as such.
         let cx = crate::Context::new().with_timeout(Duration::from_secs(1));
         let error = limited.invoke_in(1u32, &cx).await.unwrap_err();
-        assert_eq!(error.to_string(), "the run did not end within 1s");
+        assert_eq!(error.to_string(), "the run timed out after 1s");
     }
 }

@@ -1,8 +1,8 @@
-//! Limits on the calls of a run: permits, and the queues for them.
+//! Limits on the calls of a run: permits, and their queues.
 //!
-//! Limits nest: [`Context::with_concurrency`](crate::Context::with_concurrency) within a limited run adds a limit below
-//! those that already hold. All nested limits share one lock, so a call takes its permits of all of them at once and holds
-//! none while it waits for another.
+//! Limits nest: [`Context::with_concurrency`](crate::Context::with_concurrency) within a limited run adds a
+//! limit below the existing ones. All nested limits share one lock, so a call takes its permits of all of
+//! them at once and holds none while it waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -14,7 +14,7 @@ use std::task::{Context as TaskContext, Poll, Waker};
 
 use tokio::sync::Notify;
 
-/// Maximum number of calls in flight, within the limits around it.
+/// Maximum number of calls in flight, within the enclosing limits.
 pub(super) struct Limit {
     tree: Arc<Tree>,
     /// Index into [`State::nodes`].
@@ -22,13 +22,13 @@ pub(super) struct Limit {
     around: Option<Arc<Limit>>,
 }
 
-/// Limits that nest within one outermost limit.
+/// Nested limits within one outermost limit.
 #[derive(Default)]
 struct Tree {
     state: Mutex<State>,
     /// Notified when a call begins to wait.
     queued: Notify,
-    /// Permits that were given up while their calls were still in flight.
+    /// Permits that were returned while their calls were still in flight.
     over_limit: AtomicU64,
 }
 
@@ -45,7 +45,8 @@ struct State {
 /// One limit. Its queue is empty while it has free permits.
 struct Node {
     free: usize,
-    /// Waiters by ticket, and so in the order of their arrival. Each waits at one limit without a free permit.
+    /// Waiters by ticket, that is in the order of their arrival. Each waits at one limit without a free
+    /// permit.
     queue: BTreeMap<u64, Waiter>,
 }
 
@@ -57,7 +58,7 @@ struct Waiter {
 /// A permit for one of the run's concurrent calls. Dropping it returns it.
 #[must_use = "dropping a permit returns it"]
 pub struct RunPermit {
-    /// `None` if the run has no limit, or the permit has been given up.
+    /// `None` if the run has no limit, or the permit has been returned early.
     limit: Option<Arc<Limit>>,
 }
 
@@ -68,7 +69,7 @@ impl Limit {
         Self { tree, node, around }
     }
 
-    /// This limit and those around it, innermost first.
+    /// This limit and the enclosing ones, innermost first.
     fn path(&self) -> impl Iterator<Item = &Limit> {
         std::iter::successors(Some(self), |limit| limit.around.as_deref())
     }
@@ -94,7 +95,7 @@ impl Limit {
         woken.into_iter().for_each(Waker::wake);
     }
 
-    /// Whether a call waits for a permit of this limit or of one around it.
+    /// Returns true if a call waits for a permit of this limit or of an enclosing one.
     fn is_wanted(&self) -> bool {
         let mut state = self.tree.lock();
         self.path().any(|limit| !state.node(limit.node).queue.is_empty())
@@ -146,7 +147,7 @@ impl State {
         has_room
     }
 
-    /// Grants free permits of a limit to those who wait for them. A waiter that another limit holds up waits there.
+    /// Grants free permits of a limit to its waiters. A waiter that another limit blocks waits there.
     fn grant(&mut self, at: usize) -> Vec<Waker> {
         let mut woken = Vec::new();
         while self.node(at).free > 0
@@ -163,7 +164,8 @@ impl State {
     }
 }
 
-/// Waits for a permit, first come, first served. Dropping it passes a permit that was granted on to the next waiter.
+/// Waits for a permit, first come, first served. Dropping it passes a permit that was already granted to the
+/// next waiter.
 pub(super) struct Acquire<'a> {
     limit: &'a Arc<Limit>,
     /// `None` unless it waits.
@@ -226,18 +228,18 @@ impl RunPermit {
         Self { limit: None }
     }
 
-    /// Whether it counts against `limit` and against nothing else.
+    /// Returns true if it counts against `limit` and no other limit.
     pub(super) fn is_of(&self, limit: &Arc<Limit>) -> bool {
         self.limit.as_ref().is_some_and(|own| Arc::ptr_eq(own, limit))
     }
 
-    /// Whether another call of the run waits for a permit that this one holds.
+    /// Returns true if another call of the run waits for a permit that this one holds.
     pub fn is_wanted(&self) -> bool {
         self.limit.as_ref().is_some_and(|limit| limit.is_wanted())
     }
 
-    /// Resolves when another call of the run waits for a permit that this one holds. Never resolves if the run has no
-    /// limit. Does not borrow the permit.
+    /// Resolves when another call of the run waits for a permit that this one holds. Never resolves if the
+    /// run has no limit. Does not borrow the permit.
     pub(super) fn wanted(&self) -> impl Future<Output = ()> + Send + use<> {
         let limit = self.limit.clone();
         async move {
@@ -310,7 +312,7 @@ mod tests {
         assert!(third.as_mut().now_or_never().is_none());
         assert!(held.is_wanted());
         drop(held);
-        // Granted to the first, which leaves without having taken it.
+        // Granted to the first waiter, which is dropped without taking it.
         drop(first);
         let held = second.as_mut().now_or_never().expect("the permit was passed on");
         assert!(third.as_mut().now_or_never().is_none());
@@ -349,13 +351,13 @@ mod tests {
             let before = frees(&all);
             let calls = (0..40).map(|_| {
                 let limit = random.choice(&all).expect("some limit").clone();
-                let (turns, leaves) = (random.usize(0..4), random.bool());
+                let (yields, leaves) = (random.usize(0..4), random.bool());
                 async move {
                     if leaves {
                         let _ = limit.acquire().now_or_never();
                     }
                     let _permit = limit.acquire().await;
-                    for _ in 0..turns {
+                    for _ in 0..yields {
                         tokio::task::yield_now().await;
                     }
                 }

@@ -1,4 +1,4 @@
-//! Permits of a run: how a call takes one, and how it returns it whether or not anybody reads its answer.
+//! Permits of a run: how a call takes one, and how it returns it even if its answer has no reader.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,16 +10,17 @@ use crate::event::{EventKind, WaitReason};
 use crate::run::{DeltaSink, Reader};
 
 impl Context {
-    /// Makes a request with a permit of the run, if its calls are [limited](Self::with_concurrency): waits for one, runs
-    /// `request`, and returns the permit when `request` has ended.
+    /// Makes a request with a permit of the run, if its calls are [limited](Self::with_concurrency): waits
+    /// for one, runs `request`, and returns the permit when `request` has ended.
     ///
-    /// A future that is not polled makes no progress, and would keep its permit from the very call that its caller waits
-    /// for. `request` therefore runs in a task of its own, unless the run has no limit. Deltas and events that it emits
-    /// through the context it is given are buffered, up to about 4 MiB. If the buffer is full and another call waits for a
-    /// permit, the permit is returned early, and [`over_limit`](Self::over_limit) counts it.
+    /// A future that is not polled makes no progress, and would keep its permit from the very call that its
+    /// caller waits for. `request` therefore runs in a separate task, unless the run has no limit. Deltas and
+    /// events that it emits through the context it receives are buffered, up to about 4 MiB. If the buffer is
+    /// full and another call waits for a permit, the permit is returned early, and
+    /// [`over_limit`](Self::over_limit) counts it.
     ///
-    /// A call within `request` that uses the given context takes the permit over. One that uses another context of the
-    /// same run may wait for ever for a second permit.
+    /// A call within `request` that uses the given context takes the permit over. A call that uses another
+    /// context of the same run may wait forever for a second permit.
     ///
     /// ```
     /// use std::num::NonZeroUsize;
@@ -55,8 +56,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// That of `request`, or [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) if the run
-    /// [winds down](Self::with_draining) before there is a permit.
+    /// The error of `request`, or [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled) if the run
+    /// [drains](Self::with_draining) before there is a permit.
     ///
     /// # Cancellation
     /// Dropping the future drops `request` and returns the permit.
@@ -77,21 +78,21 @@ impl Context {
         Box::pin(self.in_task(held)).await
     }
 
-    /// Permits that were returned while their calls were still in flight, because the reader was far behind and another
-    /// call waited. Counts all calls of the run, and those of limits around it.
+    /// Number of permits that were returned while their calls were still in flight, because the reader was
+    /// far behind and another call waited. Counts all calls of the run, and those of enclosing limits.
     pub fn over_limit(&self) -> u64 {
         self.shared.limit.as_ref().map_or(0, |limit| limit.over_limit())
     }
 
-    /// Whether the call's future is polled by a task of its own for as long as it runs, as that of a batch row is. A call
-    /// may then hold permits in place. Otherwise somebody else decides when it is polled.
+    /// Returns true if a separate task polls the call's future for as long as it runs, as that of a batch row
+    /// does. A call may then hold permits in place. Otherwise its caller decides when it is polled.
     #[doc(hidden)]
     pub fn is_driven(&self) -> bool {
         self.is_driven
     }
 
-    /// The context for a future that a task of its own polls for as long as it runs. Has no effect if the run has a
-    /// reader of its deltas or events, which may block it.
+    /// The context for a future that a separate task polls for as long as it runs. Has no effect if the run
+    /// has a reader of its deltas or events, which may block it.
     #[doc(hidden)]
     #[must_use]
     pub fn driven(mut self) -> Self {
@@ -99,7 +100,7 @@ impl Context {
         self
     }
 
-    /// The context for code that decides by itself when the futures of its calls are polled.
+    /// The context for code that itself decides when the futures of its calls are polled.
     #[doc(hidden)]
     #[must_use]
     pub fn undriven(mut self) -> Self {
@@ -107,16 +108,18 @@ impl Context {
         self
     }
 
-    /// Whether a call that takes a permit of the run must run [in a task](Self::in_task).
+    /// Returns true if a call that takes a permit of the run must run [in a task](Self::in_task).
     #[doc(hidden)]
     pub fn needs_task(&self) -> bool {
         self.is_limited() && !self.is_driven
     }
 
-    /// Waits for a permit of the run, which is held until it is dropped. For calls that are [driven](Self::is_driven) or
-    /// run [in a task](Self::in_task): a permit is never held by a future that somebody else has to poll.
+    /// Waits for a permit of the run, which is held until it is dropped. For calls that are
+    /// [driven](Self::is_driven) or run [in a task](Self::in_task): a permit is never held by a future that
+    /// depends on its caller to be polled.
     ///
-    /// A permit is held for the time of one request: not while waiting to retry, and not while waiting for another permit.
+    /// A permit is held for the duration of one request: not while waiting to retry, and not while waiting
+    /// for another permit.
     #[doc(hidden)]
     pub async fn acquire(&self) -> Result<RunPermit> {
         match self.permit_now() {
@@ -131,7 +134,7 @@ impl Context {
             return None;
         }
         let Some(limit) = &self.shared.limit else { return Some(RunPermit::unlimited()) };
-        // A call within a call takes over its permit. One of fewer limits is returned first.
+        // A call within a call takes over its permit. A permit for fewer limits is returned first.
         if let Some(held) = self.shared.work.as_ref().and_then(|work| work.take_permit())
             && held.is_of(limit)
         {
@@ -153,7 +156,7 @@ impl Context {
         }
     }
 
-    /// As [`acquire`](Self::acquire), if a permit is free now.
+    /// Like [`acquire`](Self::acquire), if a permit is free now.
     #[doc(hidden)]
     pub fn try_permit(&self) -> Option<RunPermit> {
         match &self.shared.limit {
@@ -162,8 +165,8 @@ impl Context {
         }
     }
 
-    /// Holds `permit` until the work [in this task](Self::in_task) ends, a call within it takes it over, or its buffer is
-    /// full and another call waits.
+    /// Holds `permit` until the work [in this task](Self::in_task) ends, a call within it takes it over, or
+    /// its buffer is full and another call waits.
     #[doc(hidden)]
     pub fn hold(&self, permit: RunPermit) {
         if let Some(work) = &self.shared.work {
@@ -171,21 +174,21 @@ impl Context {
         }
     }
 
-    /// Returns the permit that a call around this one [holds](Self::hold), before a wait for another call of the run. The next
-    /// call takes one of its own.
+    /// Returns the permit that an enclosing call [holds](Self::hold), before a wait for another call of the
+    /// run. The next call takes a new one.
     #[doc(hidden)]
     pub fn return_permit(&self) {
         let held = self.shared.work.as_ref().and_then(|work| work.take_permit());
         drop(held);
     }
 
-    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and events
-    /// that `work` emits through the context it is given are buffered, and the returned future hands them on. That context is
-    /// [driven](Self::is_driven) unless they are read. A permit that is taken in `work` itself belongs into
-    /// [`hold`](Self::hold), so that it is returned if the buffer is full.
+    /// Runs `work` in a task that the returned future owns: dropping it aborts the task. The deltas and
+    /// events that `work` emits through the context it receives are buffered, and the returned future
+    /// forwards them. That context is [driven](Self::is_driven) unless they are read. Pass a permit taken in
+    /// `work` itself to [`hold`](Self::hold), so that it is returned if the buffer is full.
     ///
     /// # Errors
-    /// That of `work`.
+    /// The error of `work`.
     #[doc(hidden)]
     pub async fn in_task<T, F, Fut>(&self, work: F) -> Result<T>
     where
@@ -205,7 +208,7 @@ impl Context {
 
     fn for_task(&self, work: &Arc<Work>) -> Self {
         let mut cx = self.clone();
-        cx.pieces = cx.pieces.map(|_| DeltaSink::Reader(Reader::Work(work.clone())));
+        cx.sink = cx.sink.map(|_| DeltaSink::Reader(Reader::Work(work.clone())));
         let changed = cx.with(|s| {
             s.channel = s.channel.take().map(|_| Channel::Work(work.clone()));
             s.work = Some(work.clone());
@@ -213,7 +216,8 @@ impl Context {
         changed.driven()
     }
 
-    /// Hands on what the task has emitted. It has marked what it knows; what the reader has been handed is known here.
+    /// Forwards the output of the task. The task has marked what it emitted; the deltas that reach the reader
+    /// are marked here.
     async fn hand_on(&self, item: Item) {
         match item {
             Item::Event(event) => {
@@ -225,7 +229,7 @@ impl Context {
                 if let Some(full) = self.hand_to_reader(delta)
                     && full.await
                 {
-                    self.mark(|step| &step.heard);
+                    self.mark(|step| &step.by_reader);
                 }
             }
         }

@@ -1,7 +1,8 @@
-//! Work in a task of its own that a future owns, with a bounded buffer between the two.
+//! Work in a separate task that a future owns, with a bounded buffer between the two.
 //!
-//! A future that its reader leaves alone makes no progress. What holds a permit therefore runs in a task: it ends, and
-//! returns its permit, whether or not anybody polls the future. Deltas and events wait in the buffer meanwhile.
+//! A future that its reader does not poll makes no progress. A call that holds a permit therefore runs in a
+//! task: it ends, and returns its permit, even if the future is never polled. Deltas and events wait in the
+//! buffer meanwhile.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -18,23 +19,23 @@ use tokio::task::JoinHandle;
 use super::RunPermit;
 use crate::{Delta, Error, ErrorKind, Event, EventKind, Result, blocking, task_locals};
 
-/// Maximum bytes that wait for a reader, approximately. A reader that is further behind slows the work down. 4 MiB: more
-/// than nearly all answers have, so that a request ends at the server's pace.
+/// Maximum bytes that wait for a reader, approximately. A reader that is further behind slows the work down.
+/// 4 MiB: more than nearly all answers have, so that a request ends at the server's pace.
 const BUFFER_BYTES: usize = 4 << 20;
 
-/// Estimated bytes of a delta or an event besides its text.
+/// Estimated bytes of a delta or an event in addition to its text.
 const ITEM_BYTES: usize = 64;
 
-/// What a task and its owner share.
+/// State shared by a task and its owner.
 pub(crate) struct Work {
     /// The permit that the task holds for its call.
     permit: Mutex<Option<RunPermit>>,
     buffer: Mutex<Buffer>,
-    /// Notified when the owner has something to read.
+    /// Notified when the owner has items to read.
     filled: Notify,
     /// Notified when a full buffer has room again.
     drained: Notify,
-    /// The work that this one is part of.
+    /// The enclosing work.
     around: Option<Arc<Work>>,
 }
 
@@ -45,7 +46,7 @@ struct Buffer {
     has_ended: bool,
 }
 
-/// What the work emits, in its order.
+/// Output of the work, in order.
 pub(super) enum Item {
     Delta(Delta),
     Event(Event),
@@ -67,19 +68,19 @@ impl Work {
         drop(before);
     }
 
-    /// Takes the permit of this work, or else that of the work around it.
+    /// Takes the permit of this work, or that of the enclosing work.
     pub(super) fn take_permit(&self) -> Option<RunPermit> {
         let own = lock(&self.permit).take();
         own.or_else(|| self.around.as_ref()?.take_permit())
     }
 
-    // Kept out of the futures of streams without a task.
+    // Outlined, to keep it out of the futures of streams without a task.
     #[inline(never)]
     pub(crate) fn push_delta(&self, delta: Delta) -> Option<BoxFuture<'_, bool>> {
         let full = self.push(Item::Delta(delta))?;
         Some(Box::pin(async move {
             full.await;
-            // The owner hands it on.
+            // The owner forwards it.
             false
         }))
     }
@@ -90,7 +91,7 @@ impl Work {
         Some(Box::pin(self.push_when_drained(item)))
     }
 
-    /// Gives the item back if the buffer is full.
+    /// Returns the item if the buffer is full.
     fn try_push(&self, item: Item) -> Option<Item> {
         let mut buffer = lock(&self.buffer);
         if buffer.bytes >= BUFFER_BYTES {
@@ -103,7 +104,7 @@ impl Work {
         None
     }
 
-    /// Waits for room. Gives up the permit once another call waits for one.
+    /// Waits for room. Returns the permit once another call waits for one.
     async fn push_when_drained(&self, mut item: Item) {
         loop {
             let mut drained = pin!(self.drained.notified());
@@ -129,7 +130,7 @@ impl Work {
         }
     }
 
-    /// What comes next. `None` once the work has ended and all is read.
+    /// The next item. `None` once the work has ended and all items are read.
     pub(super) async fn next(&self) -> Option<Item> {
         loop {
             {
@@ -184,7 +185,7 @@ fn value_bytes(value: &Value) -> usize {
         }
 }
 
-/// A task that ends when this is dropped.
+/// A task that is aborted when this is dropped.
 pub(super) struct Owned<T>(JoinHandle<T>);
 
 /// Marks the end of the work, also if it panics or is aborted.
@@ -200,7 +201,7 @@ impl Drop for End {
 }
 
 impl<T: Send + 'static> Owned<Result<T>> {
-    /// Starts `future` in a task of the current runtime, or of the one in the background if there is none.
+    /// Spawns `future` on the current runtime, or on the background runtime without one.
     pub(super) fn start(work: Arc<Work>, future: impl Future<Output = Result<T>> + Send + 'static) -> Self {
         let end = End(work);
         let future = task_locals::propagate(task_locals::here(), async move {
@@ -218,7 +219,7 @@ impl<T> Future for Owned<Result<T>> {
     fn poll(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Result<T>> {
         let ended = std::task::ready!(Pin::new(&mut self.0).poll(task));
         Poll::Ready(ended.unwrap_or_else(|lost| match lost.try_into_panic() {
-            // The caller sees the panic of its own call.
+            // The caller receives the panic of its own call.
             Ok(panic) => std::panic::resume_unwind(panic),
             Err(lost) => {
                 let message = "the runtime that the call ran on has ended";

@@ -1,16 +1,17 @@
-//! One step for every item, many items at once.
+//! Runs one step for every item, many items concurrently.
 
 use std::sync::Arc;
 
-use crate::many::ahead::ahead;
+use crate::many::read_ahead::read_ahead;
 use crate::many::{Many, until_error};
 use crate::{Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
-    /// Runs `step` for every item, beginning as soon as the item is complete; results keep the items' order.
+    /// Runs `step` for every item as soon as the item is complete; results keep the items' order.
     ///
-    /// At most 64 items are in work at once, and no more model calls than the run's concurrency allows. The source is read on
-    /// meanwhile; items that come early wait in a queue. The first item that fails ends the stream with its error.
+    /// At most 64 items run concurrently, and no more model calls than the run's concurrency allows. The
+    /// source is read further meanwhile; items that arrive early are queued. The first item that fails ends
+    /// the stream with its error.
     #[must_use]
     pub fn each<R>(self, step: R) -> Many<I, R::Output>
     where
@@ -22,7 +23,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         Many::new(node, move |input, cx| {
             let step = step.clone();
             let without_deltas = cx.without_deltas();
-            let results = ahead(self.stream_in(input, cx), move |item: Result<T>| {
+            let results = read_ahead(self.stream_in(input, cx), move |item: Result<T>| {
                 let (step, cx) = (step.clone(), without_deltas.clone());
                 async move { step.run(item?.into(), &cx).await }
             });

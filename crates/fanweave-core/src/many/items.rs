@@ -1,4 +1,4 @@
-//! The items of a JSON array, each as soon as it is complete.
+//! Yields the items of a JSON array, each as soon as it is complete.
 
 use std::future::ready;
 
@@ -41,7 +41,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// The items that are complete now. The answer is read to its end, so that what it cost is known.
+    /// The items that are complete now. The answer is read to its end, so that its usage is known.
     async fn next(&mut self) -> Option<Vec<Result<Value>>> {
         if self.ended {
             return None;
@@ -57,7 +57,7 @@ impl Reader {
             }
             None => self.ended = true,
         }
-        let cut_off = || Error::new(ErrorKind::Parse, "expected a JSON array that is complete");
+        let cut_off = || Error::new(ErrorKind::Parse, "expected a complete JSON array");
         (!self.partial.items_ended()).then(|| vec![Err(cut_off())])
     }
 }
@@ -77,7 +77,7 @@ mod tests {
     use crate::{ErrorKind, chain};
 
     #[tokio::test]
-    async fn items_of_the_first_array_arrive_and_one_cut_off_is_an_error() {
+    async fn items_of_the_first_array_arrive_and_an_incomplete_one_is_an_error() {
         let answer = r#"Here: {"n": 3, "items": [1, 2, 3 ], "more": [4]}"#;
         let items = chain(Fake::echo()).items::<u8>();
         assert_eq!(items.clone().collect().invoke(answer).await.unwrap(), [1, 2, 3]);

@@ -1,4 +1,4 @@
-//! The lines of an answer, each as soon as it is complete.
+//! Yields the lines of an answer, each as soon as it is complete.
 
 use std::collections::VecDeque;
 
@@ -52,7 +52,7 @@ impl Reader {
     }
 }
 
-/// Cuts text that arrives in pieces into lines. Linear in the text.
+/// Splits text that arrives in chunks into lines, in linear time.
 #[derive(Default)]
 struct Splitter {
     partial: String,
@@ -69,7 +69,7 @@ impl Splitter {
         self.partial.push_str(text);
     }
 
-    /// What has come so far is a line.
+    /// The rest of the text is a line.
     fn end(&mut self) {
         let line = strip(&self.partial);
         if !line.is_empty() {
@@ -79,9 +79,9 @@ impl Splitter {
     }
 }
 
-/// A line without white space around it and without its bullet or number: `2) Tides` is `Tides`.
+/// A line without surrounding white space and without its bullet or number: `2) Tides` is `Tides`.
 ///
-/// A number is a label only where a `.`, `)` or `:` and white space follow: `3.5 km` and `2026 was warm` stay.
+/// A number is a label only if a `.`, `)` or `:` and white space follow: `3.5 km` and `2026 was warm` stay.
 pub(crate) fn strip(line: &str) -> &str {
     let line = line.trim();
     for bullet in ["- ", "* ", "• ", "– "] {
@@ -105,9 +105,9 @@ mod tests {
 
     use super::*;
 
-    fn split(pieces: &[&str]) -> Vec<String> {
+    fn split(chunks: &[&str]) -> Vec<String> {
         let mut splitter = Splitter::default();
-        pieces.iter().for_each(|piece| splitter.push(piece));
+        chunks.iter().for_each(|chunk| splitter.push(chunk));
         splitter.end();
         splitter.complete.into()
     }

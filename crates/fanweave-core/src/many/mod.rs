@@ -1,11 +1,11 @@
-//! Many-valued chains: one input, a stream of items, each handed on as soon as it is complete.
+//! Many-valued chains: one input, a stream of items, each emitted as soon as it is complete.
 
-mod ahead;
-mod both;
+mod collect;
 mod each;
+mod each_and_all;
 mod items;
 pub(crate) mod lines;
-mod weave;
+mod read_ahead;
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use futures::{Stream, StreamExt, stream};
 use crate::runnable::Chain;
 use crate::{Context, Node, Result, Runnable};
 
-/// `items` up to the first error, which is the last one: what is still in work then is dropped.
+/// `items` up to and including the first error; the remaining work is then dropped.
 fn until_error<T>(items: impl Stream<Item = Result<T>>) -> impl Stream<Item = Result<T>> {
     stream::unfold(Some(Box::pin(items)), |items| async {
         let mut items = items?;
@@ -26,13 +26,13 @@ fn until_error<T>(items: impl Stream<Item = Result<T>>) -> impl Stream<Item = Re
     })
 }
 
-/// Items of one fan-out in work at once. Their calls obey the run's own concurrency beside this.
+/// Maximum items of one fan-out that run concurrently. Their calls also obey the run's own concurrency.
 const CONCURRENCY: usize = 64;
 
-/// A chain whose answer is a stream of items: each is handed on while the rest is still being written.
+/// A chain whose answer is a stream of items: each is emitted while the rest is still being generated.
 ///
 /// Made from a chain of messages by [`Chain::lines`]; [`each`](Self::each) fans out over the items, and
-/// [`join`](Many::join) or [`collect`](Self::collect) weave them back into a [`Chain`].
+/// [`join`](Many::join) or [`collect`](Self::collect) combine them into a [`Chain`] again.
 ///
 /// ```
 /// use fanweave_core::{chain, model::fake::Fake, prompt, text, vars};
@@ -50,7 +50,7 @@ const CONCURRENCY: usize = 64;
 /// ```
 pub struct Many<I, T> {
     start: Arc<Start<I, T>>,
-    /// How a picture shows what gives the items.
+    /// The node of the source of the items in a diagram.
     node: Node,
 }
 
@@ -84,13 +84,13 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
         self.stream_in(input.into(), Context::new())
     }
 
-    /// As [`stream`](Self::stream), within `cx`.
+    /// Like [`stream`](Self::stream), within `cx`.
     pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
         // Its reader decides when it is polled.
         (self.start)(input, cx.undriven())
     }
 
-    /// Hands every item to a function.
+    /// Maps every item with a function.
     #[must_use]
     pub fn map<U: Send + 'static>(self, f: impl Fn(T) -> U + Send + Sync + 'static) -> Many<I, U> {
         let f = Arc::new(f);
@@ -102,8 +102,8 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
 }
 
 impl<I: Send + 'static, T: Send + 'static> Chain<I, Vec<T>> {
-    /// The items of the list that the chain gives: `titles.many().each(section).collect()` runs `section` for all of
-    /// them at once.
+    /// The items of the list that the chain returns: `titles.many().each(section).collect()` runs `section`
+    /// for all of them concurrently.
     ///
     /// ```
     /// use fanweave_core::{passthrough, step};
@@ -134,11 +134,11 @@ impl<I: Send + 'static> Chain<I, crate::Message> {
         lines::lines(self)
     }
 
-    /// The items of a JSON array, each as soon as it is complete: of the array that the answer is, or of the first
-    /// one in the object that it is, as in `{"items": [..]}`.
+    /// The items of a JSON array, each as soon as it is complete: the answer is the array, or an object that
+    /// contains it, such as `{"items": [..]}`.
     ///
     /// # Errors
-    /// The stream ends with [`Parse`](crate::ErrorKind::Parse) where the array does not end.
+    /// The stream ends with [`Parse`](crate::ErrorKind::Parse) if the array is incomplete.
     pub fn items<T: serde::de::DeserializeOwned + Send + 'static>(self) -> Many<I, T> {
         items::items(self)
     }

@@ -1,21 +1,21 @@
-//! A model that remembers its answers.
+//! A model with a cache for its answers.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use futures::future::BoxFuture;
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as CallLock;
 
 use super::{ChatModel, Model};
 use crate::{CacheKey, CacheStore, Context, Message, Prompt, Result, Usage};
 
 impl Model {
-    /// Remembers answers in `store`: an equal request, parameters included, is answered from there.
+    /// Caches answers in `store`: a request that is equal, including its parameters, is answered from there.
     ///
-    /// Equal requests at the same time make one call; where that fails or is cancelled, another one of them makes it. The call
-    /// does not wait for the reader of its stream, unless that is more than about 4 MiB behind.
-    /// An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and comes in one piece.
-    /// Errors are not remembered. [`Context::with_fresh_answers`] passes the store by.
+    /// Concurrent equal requests make one call; if it fails or is cancelled, another one of them makes the
+    /// call. The call does not wait for the reader of its stream, unless the reader is more than about 4 MiB
+    /// behind. An answer from the store has [`Reply::cached`](crate::Reply::cached) set and no usage, and
+    /// arrives as one delta. Errors are not cached. [`Context::with_fresh_answers`] skips the store.
     ///
     /// ```
     /// use fanweave_core::{MemoryCache, chain, model::fake::Fake, text};
@@ -32,7 +32,7 @@ impl Model {
         self.cached_in(Arc::new(store))
     }
 
-    /// As [`cached`](Self::cached), in a store that several models share.
+    /// Like [`cached`](Self::cached), with a store that several models share.
     #[must_use]
     pub fn cached_in(self, store: Arc<impl CacheStore>) -> Self {
         Self::new(Cached { model: self, store, calls: Arc::default() })
@@ -43,8 +43,8 @@ impl Model {
 struct Cached {
     model: Model,
     store: Arc<dyn DynCacheStore>,
-    /// Whose turn it is to make the call, for each request in flight.
-    calls: Arc<Mutex<HashMap<CacheKey, Weak<Turn<()>>>>>,
+    /// The lock that a caller holds while it makes the call, for each request in flight.
+    calls: Arc<Mutex<HashMap<CacheKey, Weak<CallLock<()>>>>>,
 }
 
 impl ChatModel for Cached {
@@ -70,30 +70,31 @@ impl ChatModel for Cached {
         if cx.is_driven() {
             return self.call(key, prompt, cx).await;
         }
-        // In a task: a reader that is away must not keep the turn from others, which may be calls of its own.
+        // In a task: a reader that does not poll must not keep the lock from other callers, which may be its
+        // own calls.
         let cached = self.clone();
         Box::pin(cx.in_task(move |cx| async move { cached.call(key, prompt, &cx).await })).await
     }
 }
 
 impl Cached {
-    /// Makes the call, unless another one brings the answer meanwhile.
+    /// Makes the call, unless a concurrent one stores the answer first.
     async fn call(&self, key: CacheKey, prompt: Prompt, cx: &Context) -> Result<Message> {
-        let turn = self.turn(key);
-        let _turn = match turn.try_lock() {
-            Ok(turn) => turn,
+        let call_lock = self.call_lock(key);
+        let _guard = match call_lock.try_lock() {
+            Ok(guard) => guard,
             Err(_) => {
-                // The call that has the turn may wait for the permit that a call around this one holds.
+                // The call that holds the lock may wait for the permit that an enclosing call holds.
                 cx.return_permit();
-                turn.lock().await
+                call_lock.lock().await
             }
         };
-        // Whoever had the turn before may have brought the answer.
+        // The previous holder of the lock may have stored the answer.
         if let Some(answer) = self.remembered(&key).await? {
             return Ok(answer);
         }
         let answer = self.model.inner.generate(prompt, cx).await?;
-        // It has been paid for: a store that is full must not lose it.
+        // The answer has been paid for: return it even if the store is full.
         let _ = self.store.put(&key, &answer).await;
         Ok(answer)
     }
@@ -109,22 +110,22 @@ impl Cached {
         Ok(answer)
     }
 
-    fn turn(&self, key: CacheKey) -> Arc<Turn<()>> {
+    fn call_lock(&self, key: CacheKey) -> Arc<CallLock<()>> {
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(turn) = calls.get(&key).and_then(Weak::upgrade) {
-            return turn;
+        if let Some(call_lock) = calls.get(&key).and_then(Weak::upgrade) {
+            return call_lock;
         }
-        // What is over is cleared away before the map would grow.
+        // Finished calls are removed before the map grows.
         if calls.len() == calls.capacity() {
-            calls.retain(|_, turn| turn.strong_count() > 0);
+            calls.retain(|_, call_lock| call_lock.strong_count() > 0);
         }
-        let turn = Arc::new(Turn::new(()));
-        calls.insert(key, Arc::downgrade(&turn));
-        turn
+        let call_lock = Arc::new(CallLock::new(()));
+        calls.insert(key, Arc::downgrade(&call_lock));
+        call_lock
     }
 }
 
-/// The erased twin of [`CacheStore`].
+/// Dyn-compatible counterpart of [`CacheStore`].
 trait DynCacheStore: Send + Sync {
     fn get<'a>(&'a self, key: &'a CacheKey) -> BoxFuture<'a, Result<Option<Message>>>;
     fn put<'a>(&'a self, key: &'a CacheKey, answer: &'a Message) -> BoxFuture<'a, Result<()>>;
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_the_first_caller_fails_or_leaves_another_one_calls() {
+    async fn if_the_first_caller_fails_or_is_dropped_another_one_calls() {
         let (model, calls) = slow(1);
         let (first, second) = tokio::join!(model.invoke("x"), model.invoke("x"));
         assert!(first.is_err());
@@ -222,12 +223,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_from_the_store_costs_nothing_and_comes_in_one_piece_and_can_be_passed_by() {
+    async fn an_answer_from_the_store_costs_nothing_arrives_as_one_delta_and_can_be_skipped() {
         let (model, calls) = slow(0);
         let chain = chain(model.clone()) | text();
         chain.invoke("a b c").await.unwrap();
-        let pieces: Vec<_> = chain.stream("a b c").map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["a b c"]);
+        let deltas: Vec<_> = chain.stream("a b c").map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["a b c"]);
         assert_eq!(model.invoke("a b c").await.unwrap().usage(), Usage::default());
         assert_eq!(calls.load(Ordering::SeqCst), 1);
         let cx = Context::new().with_fresh_answers();

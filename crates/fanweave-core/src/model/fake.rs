@@ -9,9 +9,9 @@ use crate::{
     ChatModel, Context, Delta, Error, ErrorKind, FinishReason, Message, Model, Prompt, Reply, Result, Usage,
 };
 
-/// Builds a model that answers from a script, or echoes what it is asked.
+/// Builds a model that answers from a script, or echoes its prompt.
 ///
-/// It streams word by word, and answers any number of calls at once.
+/// It streams word by word, and answers any number of concurrent calls.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, model::fake::Fake};
@@ -32,7 +32,7 @@ pub struct Fake {
     load: Option<Load>,
 }
 
-/// Counts the calls of fake models that are in flight. Clones count together. See [`Fake::count_in`].
+/// Counts the calls of fake models that are in flight. Clones share the count. See [`Fake::count_in`].
 #[derive(Debug, Clone, Default)]
 pub struct Load(Arc<Counts>);
 
@@ -43,12 +43,12 @@ struct Counts {
     all: AtomicUsize,
 }
 
-/// A call that is in flight until this is dropped.
+/// Counts a call as in flight until it is dropped.
 #[derive(Debug)]
 pub struct Flight(Load);
 
 impl Load {
-    /// Counts a call of a model of your own as in flight until the result is dropped.
+    /// Counts a call of a custom model as in flight until the result is dropped.
     #[must_use = "the call has ended when this is dropped"]
     pub fn enter(&self) -> Flight {
         let now = self.0.now.fetch_add(1, Ordering::SeqCst) + 1;
@@ -62,7 +62,7 @@ impl Load {
         self.0.now.load(Ordering::SeqCst)
     }
 
-    /// Maximum number of calls that were in flight at once.
+    /// Maximum number of calls that were in flight concurrently.
     pub fn max_in_flight(&self) -> usize {
         self.0.max.load(Ordering::SeqCst)
     }
@@ -86,7 +86,7 @@ impl Fake {
         Self { name: "fake/echo", script: None, latency, per_word: Duration::ZERO, load: None }
     }
 
-    /// A model that gives these answers, one a call, and then [`ErrorKind::Config`].
+    /// A model that returns these answers, one per call, and then [`ErrorKind::Config`].
     pub fn script<T: Into<String>>(answers: impl IntoIterator<Item = Result<T>>) -> Self {
         let answers = answers.into_iter().map(|answer| answer.map(Into::into)).collect();
         Self { name: "fake/script", script: Some(Arc::new(Mutex::new(answers))), ..Self::echo() }
@@ -99,7 +99,7 @@ impl Fake {
         self
     }
 
-    /// Waits this long before every word of an answer, whether it is streamed or not. Default 0.
+    /// Waits this long before every word of an answer, even if it is not streamed. Default 0.
     #[must_use]
     pub fn per_word(mut self, pause: Duration) -> Self {
         self.per_word = pause;
@@ -161,9 +161,9 @@ impl Fake {
         if !self.latency.is_zero() {
             tokio::time::sleep(self.latency).await;
         }
-        let asked = prompt.last_user_text();
+        let question = prompt.last_user_text();
         let text = match &self.script {
-            None => asked.clone(),
+            None => question.clone(),
             Some(script) => {
                 let next = script.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                 next.unwrap_or_else(|| {
@@ -182,7 +182,7 @@ impl Fake {
                 }
             }
         }
-        let usage = Usage { input_tokens: words(&asked), output_tokens: words(&text), ..Usage::default() };
+        let usage = Usage { input_tokens: words(&question), output_tokens: words(&text), ..Usage::default() };
         let mut message = Message::assistant(text);
         message.reply = Some(Box::new(Reply {
             model: Some(self.name.to_owned()),
@@ -228,13 +228,13 @@ mod tests {
     use crate::{chain, text};
 
     #[tokio::test(start_paused = true)]
-    async fn words_come_one_by_one_and_calls_at_the_same_time() {
+    async fn words_are_streamed_and_calls_run_concurrently() {
         let slow = chain(Fake::echo().per_word(Duration::from_millis(100))) | text();
         let started = Instant::now();
         let mut run = slow.stream("a b c");
         let mut at = Vec::new();
-        while let Some(piece) = run.next().await {
-            piece.unwrap();
+        while let Some(delta) = run.next().await {
+            delta.unwrap();
             at.push(started.elapsed().as_millis());
         }
         assert_eq!(at, [100, 200, 300]);

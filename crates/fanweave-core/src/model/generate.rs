@@ -1,4 +1,4 @@
-//! Several prompts, several candidates each.
+//! Several prompts with several candidates each.
 
 use std::num::NonZeroUsize;
 
@@ -29,8 +29,8 @@ pub struct Generations {
 /// The candidates of one prompt.
 #[derive(Debug)]
 pub struct Generation {
-    /// The answers, or why there is none. Each answer's [`reply`](Message::reply) has its finish reason and what the
-    /// provider said about it.
+    /// The candidates, or their errors. Each answer's [`reply`](Message::reply) has its finish reason and the
+    /// provider's metadata.
     pub candidates: Vec<Result<Message>>,
     /// Tokens of the candidates together.
     pub usage: Usage,
@@ -40,7 +40,7 @@ impl Generation {
     /// The first candidate that is an answer.
     ///
     /// # Errors
-    /// The first candidate's, where none is an answer.
+    /// The first candidate's error, if no candidate is an answer.
     pub fn first(&self) -> Result<&Message, &Error> {
         let answer = self.candidates.iter().find_map(|candidate| candidate.as_ref().ok());
         match (answer, self.candidates.first()) {
@@ -52,7 +52,7 @@ impl Generation {
 }
 
 impl Model {
-    /// Answers several prompts at once, each by one candidate or by several.
+    /// Answers several prompts concurrently, each with one or several candidates.
     ///
     /// ```
     /// use std::num::NonZeroUsize;
@@ -84,16 +84,16 @@ impl Model {
 }
 
 impl Generate {
-    /// How many answers to give to each prompt. Default 1. Each one is a call of its own: providers differ in whether
-    /// they can give several to one request, and one that fails leaves the others alone.
+    /// Number of answers for each prompt. Default 1. Each answer is a separate call: providers differ in
+    /// support for several answers to one request, and one that fails does not affect the others.
     #[must_use]
     pub fn candidates(mut self, n: NonZeroUsize) -> Self {
         self.candidates = n;
         self
     }
 
-    /// Most calls at once. Default [`DEFAULT_CONCURRENCY`](crate::batch::DEFAULT_CONCURRENCY). 0 fails every candidate
-    /// with [`Config`](crate::ErrorKind::Config).
+    /// Maximum calls in flight. Default [`DEFAULT_CONCURRENCY`](crate::batch::DEFAULT_CONCURRENCY). 0 fails
+    /// every candidate with [`Config`](crate::ErrorKind::Config).
     #[must_use]
     pub fn concurrency(mut self, n: usize) -> Self {
         self.concurrency = n;
@@ -133,7 +133,7 @@ impl Generate {
     }
 }
 
-/// Answers a prompt as its candidate of that number.
+/// Generates the candidate of that number for a prompt.
 struct Candidate(Model);
 
 impl Runnable for Candidate {
@@ -146,7 +146,7 @@ impl Runnable for Candidate {
         if n == 0 {
             return self.0.run(prompt, cx).await;
         }
-        // A model that remembers its answers would give the same one again.
+        // A cached model would return the same answer for each.
         self.0.run(prompt, &cx.clone().with_fresh_answers()).await
     }
 }
@@ -162,7 +162,7 @@ mod tests {
     use crate::model::fake::Fake;
 
     #[tokio::test(start_paused = true)]
-    async fn all_candidates_of_all_prompts_are_asked_for_at_once() {
+    async fn all_candidates_of_all_prompts_are_requested_concurrently() {
         let started = Instant::now();
         let model = Fake::echo().latency(Duration::from_secs(1)).model();
         let all = model.generate(["a", "b", "c"]).candidates(NonZeroUsize::new(4).unwrap()).run().await;
@@ -178,16 +178,16 @@ mod tests {
         let model =
             Fake::script([Ok("one"), Err(Error::new(ErrorKind::ContentFilter, "no")), Ok("three")]).model();
         let all = model.generate(["a", "b", "c"]).concurrency(1).run().await;
-        let said: Vec<_> =
+        let texts: Vec<_> =
             all.prompts.iter().map(|p| p.first().map(Message::text).map_err(Error::kind)).collect();
-        assert_eq!(said, [Ok("one".to_owned()), Err(ErrorKind::ContentFilter), Ok("three".to_owned())]);
+        assert_eq!(texts, [Ok("one".to_owned()), Err(ErrorKind::ContentFilter), Ok("three".to_owned())]);
     }
 
     #[tokio::test]
     async fn candidates_of_a_model_that_remembers_are_fresh() {
         let model = Fake::script([Ok("one"), Ok("two")]).model().cached(crate::MemoryCache::default());
         let all = model.generate(["a"]).candidates(NonZeroUsize::new(2).unwrap()).concurrency(1).run().await;
-        let said: Vec<_> = all.prompts[0].candidates.iter().map(|c| c.as_ref().unwrap().text()).collect();
-        assert_eq!(said, ["one", "two"]);
+        let texts: Vec<_> = all.prompts[0].candidates.iter().map(|c| c.as_ref().unwrap().text()).collect();
+        assert_eq!(texts, ["one", "two"]);
     }
 }

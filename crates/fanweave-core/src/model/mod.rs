@@ -18,7 +18,7 @@ pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 use crate::runnable::{Chain, Runnable, Streaming, chain};
 use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 
-/// A chat model: what the author of a provider writes. Users hold a [`Model`].
+/// A chat model: implemented by the author of a provider. Users hold a [`Model`].
 ///
 /// ```
 /// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};
@@ -42,28 +42,27 @@ use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 /// # }
 /// ```
 pub trait ChatModel: Send + Sync + 'static {
-    /// As [`Runnable::DRIVES_CALLS`].
+    /// Like [`Runnable::DRIVES_CALLS`].
     #[doc(hidden)]
     const DRIVES_CALLS: bool = false;
 
-    /// `provider/model`, as in `openai/gpt-5-mini`.
+    /// `provider/model`, such as `openai/gpt-5-mini`.
     fn name(&self) -> &str;
 
-    /// What tells this model from others of the same name, for stores of answers: the name, and where it is reached.
-    /// Default the name alone.
+    /// Distinguishes this model from others of the same name in stores of answers: the name and the endpoint.
+    /// Default: the name.
     fn identity(&self) -> String {
         self.name().to_owned()
     }
 
     /// Answers `prompt`.
     ///
-    /// Hands out pieces with [`Context::delta`] where [`Context::wants_deltas`] asks for them; where a model
-    /// hands out none, its [`Model`] hands out the whole answer as one. Makes each request with a
-    /// [`Context::permit`].
+    /// Emits deltas with [`Context::delta`] if [`Context::wants_deltas`] is true; if a model emits none, its
+    /// [`Model`] emits the whole answer as one delta. Makes each request with a [`Context::permit`].
     fn generate(&self, prompt: Prompt, cx: &Context) -> impl Future<Output = Result<Message>> + Send;
 }
 
-/// The erased twin of [`ChatModel`].
+/// Dyn-compatible counterpart of [`ChatModel`].
 trait DynChatModel: Send + Sync {
     fn identity(&self) -> String;
     fn generate<'a>(&'a self, prompt: Prompt, cx: &'a Context) -> BoxFuture<'a, Result<Message>>;
@@ -114,20 +113,20 @@ impl Model {
         &self.name
     }
 
-    /// What tells this model from others of the same name: see [`ChatModel::identity`].
+    /// Distinguishes this model from others of the same name: see [`ChatModel::identity`].
     pub fn identity(&self) -> String {
         self.inner.identity()
     }
 
-    /// The same model with `parameters` set for every call. Those already set stay where `parameters` says
-    /// nothing, and those of a [`Prompt`] win over both.
+    /// The same model with `parameters` set for every call. Parameters already set stay if `parameters` does
+    /// not set them, and those of a [`Prompt`] override both.
     #[must_use]
     pub fn with(mut self, parameters: Parameters) -> Self {
         self.parameters = Arc::new(parameters.or(&self.parameters));
         self
     }
 
-    /// What the model is told for every call.
+    /// The parameters of every call.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
@@ -135,12 +134,13 @@ impl Model {
     /// Answers one prompt.
     ///
     /// # Errors
-    /// The provider's, or the transport's.
+    /// The error of the provider or the transport.
     pub async fn invoke(&self, prompt: impl Into<Prompt> + Send) -> Result<Message> {
         self.run(prompt.into(), &Context::new()).await
     }
 
-    /// Answers one prompt as the inside of another [`ChatModel`]: that one is the step which events and errors name.
+    /// Answers one prompt as the inner model of another [`ChatModel`]: the outer one is the step which events
+    /// and errors name.
     ///
     /// ```
     /// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};
@@ -160,7 +160,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`invoke`](Self::invoke).
+    /// Like [`invoke`](Self::invoke).
     pub async fn generate_in(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         self.inner.generate(self.filled(prompt), cx).await
     }
@@ -248,10 +248,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_that_cannot_stream_is_heard_in_one_piece() {
+    async fn a_model_that_cannot_stream_emits_one_delta() {
         let run = (chain(Model::new(Mute)) | text()).stream("x");
-        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["all at once"]);
+        let deltas: Vec<_> = run.map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["all at once"]);
     }
 
     #[tokio::test]

@@ -1,9 +1,9 @@
-//! What a call may set beside its messages.
+//! Parameters of a call.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What a call may set beside its messages. Everything unset is left to the provider.
+/// Parameters of a call. The provider's default applies to everything unset.
 ///
 /// ```
 /// use fanweave_core::Parameters;
@@ -16,45 +16,45 @@ use serde_json::{Map, Value};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Parameters {
-    /// Another model of the same provider, in the provider's words.
+    /// Another model of the same provider, by the provider's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// How freely the model chooses its words: 0 to 2 with most providers.
+    /// Sampling temperature: 0 to 2 with most providers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
-    /// Share of the probability mass that words are chosen from: 0 to 1.
+    /// Nucleus sampling (top p): share of the probability mass to sample from, 0 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub top_p: Option<f64>,
-    /// Most tokens of the answer.
+    /// Maximum tokens of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u32>,
-    /// Texts that end the answer where they would appear.
+    /// Stop sequences: texts that end the answer before they appear.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
-    /// Asks for the same answer to the same request, where the provider can.
+    /// Asks for the same answer to the same request, if the provider supports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// The tools that the model may call.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tools: Vec<ToolSpec>,
-    /// Whether the model must or must not call a tool.
+    /// Controls whether the model may, must or must not call a tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool_choice: Option<ToolChoice>,
-    /// The form of the answer.
+    /// The format of the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<ResponseFormat>,
-    /// Fields of the provider's own, put into the request as they are. They win over the fields above.
+    /// Provider-specific fields, added to the request unchanged. They override the fields above.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub extra: Map<String, Value>,
 }
 
 impl Parameters {
-    /// Whether nothing is set.
+    /// Returns true if nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// These, and `base` where these say nothing.
+    /// These parameters, with those of `base` for everything unset.
     #[must_use]
     pub fn or(mut self, base: &Parameters) -> Self {
         fn or<T: Clone>(own: &mut Option<T>, base: &Option<T>) {
@@ -82,33 +82,33 @@ impl Parameters {
     }
 }
 
-/// A tool as a model sees it.
+/// The specification of a tool for the model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ToolSpec {
-    /// What the model calls it by.
+    /// The name by which the model calls it.
     pub name: String,
-    /// When and what for.
+    /// Description for the model: its purpose and when to call it.
     pub description: String,
     /// JSON schema of the arguments.
     pub parameters: Value,
 }
 
-/// Whether the model must or must not call a tool.
+/// Controls whether the model may, must or must not call a tool.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ToolChoice {
-    /// It decides.
+    /// The model decides.
     Auto,
-    /// It calls none.
+    /// The model calls no tool.
     None,
-    /// It calls at least one.
+    /// The model calls at least one tool.
     Required,
-    /// It calls this one.
+    /// The model calls this tool.
     Tool(String),
 }
 
-/// The form of an answer.
+/// The format of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -117,13 +117,13 @@ pub enum ResponseFormat {
     Text,
     /// Any JSON object.
     JsonObject,
-    /// JSON that a schema allows.
+    /// JSON that matches a schema.
     JsonSchema {
         /// A name for the schema, which some providers ask for.
         name: String,
         /// The schema.
         schema: Value,
-        /// Whether the provider must hold the model to it.
+        /// Set if the provider must enforce the schema.
         strict: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! One of several texts.
+//! Parses one of several options.
 
 use super::unreadable;
 use crate::runnable::{Chain, chain};
@@ -10,11 +10,12 @@ pub struct Choice {
     options: Vec<String>,
 }
 
-/// Takes the one of `options` that a message consists of, written as the option is. Case, and white space and
-/// punctuation around it, do not count.
+/// Returns the one of `options` that the message consists of, in the spelling of the option. Case, and
+/// surrounding white space and punctuation, are ignored.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`](crate::ErrorKind::Parse), naming the options, where the message is none of them.
+/// A run fails with [`ErrorKind::Parse`](crate::ErrorKind::Parse), which names the options, if the message is
+/// not one of them.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, choice};
@@ -30,7 +31,7 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
     Choice { options: options.into_iter().map(Into::into).collect() }
 }
 
-/// As [`choice`], as values: each option is the text that the value is shown as.
+/// Like [`choice`], with values: each option is the `Display` text of a value.
 ///
 /// ```
 /// use std::fmt;
@@ -57,7 +58,7 @@ pub fn choice<T: Into<String>>(options: impl IntoIterator<Item = T>) -> Choice {
 /// ```
 ///
 /// # Errors
-/// As [`choice`].
+/// Like [`choice`].
 pub fn choice_of<T>(options: impl IntoIterator<Item = T>) -> Chain<Message, T>
 where
     T: std::fmt::Display + Clone + Send + Sync + 'static,
@@ -66,7 +67,7 @@ where
     let names: Vec<String> = values.iter().map(ToString::to_string).collect();
     let known = names.clone();
     chain(choice(names)).map(move |name| {
-        let at = known.iter().position(|known| *known == name).expect("a choice gives one of its options");
+        let at = known.iter().position(|known| *known == name).expect("a choice returns one of its options");
         values[at].clone()
     })
 }
@@ -92,13 +93,13 @@ impl Runnable for Choice {
 }
 
 impl Choice {
-    /// The option that the text is, but for case and what stands around it. `-1` and `1`, or `C` and `C++`, differ in
-    /// nothing else: of such options it is the longest one that the text holds.
+    /// The option that the text names, ignoring case and surrounding characters. Options such as `-1` and
+    /// `1`, or `C` and `C++`, differ only in those: then the longest option that the text contains is taken.
     fn meant(&self, text: &str) -> Option<&String> {
-        let said = bare(text);
-        let alike: Vec<_> = self.options.iter().filter(|option| bare(option) == said).collect();
+        let bare_text = bare(text);
+        let alike: Vec<_> = self.options.iter().filter(|option| bare(option) == bare_text).collect();
         match alike.as_slice() {
-            [one] if !said.is_empty() => Some(one),
+            [one] if !bare_text.is_empty() => Some(one),
             several => {
                 let text = text.to_lowercase();
                 let held = several.iter().filter(|option| {
@@ -111,7 +112,7 @@ impl Choice {
     }
 }
 
-/// What counts when two texts are compared.
+/// The characters that count when two texts are compared.
 fn bare(text: &str) -> String {
     text.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase()
 }
@@ -121,19 +122,19 @@ mod tests {
     use crate::{ErrorKind, Message, chain, choice};
 
     #[tokio::test]
-    async fn an_answer_that_is_no_option_is_an_error_that_lists_them() {
+    async fn an_invalid_option_is_an_error_that_lists_them() {
         let error = chain(choice(["yes", "no"])).invoke(Message::assistant("maybe")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
         assert_eq!(error.to_string(), r#"expected one of yes, no, found "maybe""#);
     }
 
     #[tokio::test]
-    async fn options_of_punctuation_are_told_apart() {
+    async fn options_of_punctuation_are_distinguished() {
         assert_eq!(chain(choice(["+", "-"])).invoke(Message::assistant("-")).await.unwrap(), "-");
     }
 
     #[tokio::test]
-    async fn options_that_differ_in_their_punctuation_alone_are_not_mistaken_for_one_another() {
+    async fn options_that_differ_only_in_punctuation_are_distinguished() {
         for (options, answer, meant) in [
             (&["-1", "0", "1"][..], "1.", Some("1")),
             (&["-1", "0", "1"], "**-1**", Some("-1")),

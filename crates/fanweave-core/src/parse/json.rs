@@ -1,4 +1,4 @@
-//! The JSON of an answer.
+//! Parses the JSON of an answer.
 
 use std::any::type_name;
 use std::marker::PhantomData;
@@ -10,23 +10,24 @@ use crate::parse::parse_message;
 use crate::parse::partial::Partial;
 use crate::{Context, Delta, Error, ErrorKind, Message, Node, Result, Runnable, Streaming, excerpt};
 
-/// Most bytes of an answer that the message of an error shows. 200: three lines.
+/// Maximum bytes of an answer that an error message shows. 200: three lines.
 const MAX_EXCERPT_BYTES: usize = 200;
 
 /// The step that [`json`] and [`json_as`] make.
 #[derive(Debug)]
 pub struct Json<T>(PhantomData<fn() -> T>);
 
-/// Takes the JSON of a message: fenced or bare, with prose around it.
+/// Returns the JSON of a message: fenced or bare, with prose around it.
 ///
-/// Streams: the value so far as it grows, where it is an object or array. Strings grow, all else appears once
-/// complete.
+/// Streams: emits the value so far as it grows, if it is an object or array. Strings grow, everything else
+/// appears once complete.
 ///
-/// What counts begins after a code fence that comes before any bracket, or else at the first `{` or `[`, and ends
-/// with that value. An answer without brackets is read as a whole: `42`.
+/// The JSON begins after a code fence that comes before any bracket, otherwise at the first `{` or `[`, and
+/// ends with that value. An answer without brackets is read as a whole: `42`.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], saying what was expected and where, if there is no JSON.
+/// A run fails with [`ErrorKind::Parse`], naming the expected type and the location, if the answer contains
+/// no JSON.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json};
@@ -42,10 +43,10 @@ pub fn json() -> Json<Value> {
     json_as()
 }
 
-/// As [`json`], read as a `T`.
+/// Like [`json`], deserialised to a `T`.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`], also where the JSON is no `T`.
+/// A run fails with [`ErrorKind::Parse`], also if the JSON is not a valid `T`.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json_as};
@@ -86,11 +87,11 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Json<T> {
 pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     let start = start(text);
     let found = first(&text[start..]).or_else(|error| {
-        // Models write raw line breaks into strings; JSON wants them escaped.
+        // Models write raw line breaks into strings, which JSON requires to be escaped.
         escape_controls(&text[start..]).map_or(Err(error), |escaped| first(&escaped))
     });
     found.map_err(|error| {
-        let (line, column) = place(text, start, &error);
+        let (line, column) = line_and_column(text, start, &error);
         let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
         let wanted = wanted::<T>();
         let why = parse_message(&error);
@@ -100,7 +101,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     })
 }
 
-/// What is expected, in words.
+/// Description of the expected value.
 fn wanted<T>() -> String {
     match type_name::<T>() {
         any if any == type_name::<Value>() => "JSON".to_owned(),
@@ -108,12 +109,12 @@ fn wanted<T>() -> String {
     }
 }
 
-/// The first value of `text`. What follows it is prose.
+/// The first value of `text`. The rest is prose.
 fn first<T: DeserializeOwned>(text: &str) -> serde_json::Result<T> {
     T::deserialize(&mut serde_json::Deserializer::from_str(text))
 }
 
-/// Where the JSON begins: at the first thing of these that is there.
+/// The start of the JSON: the first of these candidates that exists.
 fn start(text: &str) -> usize {
     let whole = text.len() - text.trim_start().len();
     let bracket = text.find(['{', '[']);
@@ -128,15 +129,16 @@ fn start(text: &str) -> usize {
     }
 }
 
-/// Line and column of `error` in the whole answer, which the JSON begins at `start` of.
-fn place(text: &str, start: usize, error: &serde_json::Error) -> (usize, usize) {
+/// Line and column of `error` in the whole answer, in which the JSON begins at `start`.
+fn line_and_column(text: &str, start: usize, error: &serde_json::Error) -> (usize, usize) {
     let before = &text[..start];
     let line = before.matches('\n').count() + error.line();
     let offset = if error.line() == 1 { start - before.rfind('\n').map_or(0, |at| at + 1) } else { 0 };
     (line, offset + error.column())
 }
 
-/// `text` with the control characters inside its strings escaped. `None` where there are none.
+/// `text` with the control characters inside its strings escaped. `None` without control
+/// characters.
 fn escape_controls(text: &str) -> Option<String> {
     let mut escaped = String::with_capacity(text.len() + 16);
     let (mut inside, mut backslash, mut changed) = (false, false, false);
@@ -175,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_names_what_was_expected_and_where_and_shows_an_excerpt() {
+    fn an_error_names_the_expected_value_and_the_location_with_an_excerpt() {
         let error = parse::<Vec<u8>>("See:\n[1, x]").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
         let start = "expected JSON of alloc::vec::Vec<u8>: expected value at line 2, column 5 of \"See:";

@@ -1,4 +1,4 @@
-//! The lines of an answer.
+//! Parses the lines of an answer.
 
 use crate::many::lines::strip;
 use crate::{Context, Message, Node, Result, Runnable};
@@ -7,9 +7,9 @@ use crate::{Context, Message, Node, Result, Runnable};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lines;
 
-/// Takes the lines of a message, without numbering, bullets and empty lines.
+/// Returns the lines of a message, without numbering, bullets and empty lines.
 ///
-/// [`Chain::lines`](crate::Chain::lines) hands on each line as soon as it is complete.
+/// [`Chain::lines`](crate::Chain::lines) emits each line as soon as it is complete.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, lines};

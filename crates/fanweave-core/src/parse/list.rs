@@ -1,4 +1,4 @@
-//! The items of a comma-separated answer.
+//! Parses the items of a comma-separated answer.
 
 use crate::{Context, Message, Node, Result, Runnable};
 
@@ -6,8 +6,8 @@ use crate::{Context, Message, Node, Result, Runnable};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct List;
 
-/// Takes the items of a comma-separated message. A comma between double quotes belongs to its item, `""` in
-/// there is a quote, and empty items are left out.
+/// Returns the items of a comma-separated message. A comma between double quotes belongs to its item, `""`
+/// within quotes is a quote, and empty items are skipped.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, list};
@@ -50,7 +50,7 @@ fn split(text: &str) -> Vec<String> {
                 item.push('"');
             }
             '"' if quoted => quoted = false,
-            // Inside a word a quote is a quote: `5" pipe`.
+            // Inside a word a quote is literal: `5" pipe`.
             '"' if item.trim().is_empty() => quoted = true,
             ',' | '\n' if !quoted => end(&mut items, &mut item),
             c => item.push(c),

@@ -1,4 +1,4 @@
-//! What a regular expression finds.
+//! Parses answers with a regular expression.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ pub struct Matches {
     regex: Arc<Regex>,
 }
 
-/// Takes what the named groups of a regular expression match, by their names. A group that takes no part is left out; an
-/// expression without named groups gives its whole match as `match`.
+/// Returns the matches of the named groups of a regular expression, by name. A group that did not participate
+/// is omitted; an expression without named groups returns its whole match as `match`.
 ///
 /// Matching takes time in proportion to the answer, whatever the expression.
 ///
@@ -31,11 +31,12 @@ pub struct Matches {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Config`] where `pattern` is no regular expression. A run fails with [`ErrorKind::Parse`] where nothing
-/// matches.
+/// [`ErrorKind::Config`] if `pattern` is not a valid regular expression. A run fails with
+/// [`ErrorKind::Parse`] if nothing matches.
 pub fn matches(pattern: &str) -> Result<Matches> {
     let regex = Regex::new(pattern).map_err(|e| {
-        Error::new(ErrorKind::Config, format!("`{pattern}` is no regular expression: {e}")).with_source(e)
+        Error::new(ErrorKind::Config, format!("`{pattern}` is not a valid regular expression: {e}"))
+            .with_source(e)
     })?;
     Ok(Matches { regex: Arc::new(regex) })
 }
@@ -49,7 +50,7 @@ impl Runnable for Matches {
     async fn run(&self, message: Message, _: &Context) -> Result<Vars> {
         let text = message.into_text();
         let Some(found) = self.regex.captures(&text) else {
-            return Err(unreadable(&format!("something that matches `{}`", self.regex), &text));
+            return Err(unreadable(&format!("text that matches `{}`", self.regex), &text));
         };
         let named = self.regex.capture_names().flatten();
         let groups: Vars = named.filter_map(|name| Some((name, found.name(name)?.as_str()))).collect();
@@ -68,12 +69,12 @@ mod tests {
     use crate::{chain, vars};
 
     #[tokio::test]
-    async fn what_does_not_match_is_an_error_that_shows_the_answer() {
+    async fn an_answer_that_does_not_match_is_an_error_that_shows_it() {
         let year = chain(matches(r"\d{4}").unwrap());
         assert_eq!(year.invoke(Message::assistant("in 1888.")).await.unwrap(), vars! { match: "1888" });
         let error = year.invoke(Message::assistant("long ago")).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Parse);
-        assert_eq!(error.to_string(), r#"expected something that matches `\d{4}`, found "long ago""#);
+        assert_eq!(error.to_string(), r#"expected text that matches `\d{4}`, found "long ago""#);
         assert_eq!(matches("(").unwrap_err().kind(), ErrorKind::Config);
     }
 }

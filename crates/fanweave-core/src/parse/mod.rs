@@ -14,16 +14,17 @@ pub mod tool_calls;
 
 use crate::{Error, ErrorKind, excerpt};
 
-/// Most bytes of an answer that the message of an error shows. 200: three lines.
+/// Maximum bytes of an answer that an error message shows. 200: three lines.
 const MAX_EXCERPT_BYTES: usize = 200;
 
-/// The error of an answer that is not what was expected.
+/// The error of an answer that does not have the expected form.
 fn unreadable(expected: &str, found: &str) -> Error {
     let shown = excerpt(found.trim(), MAX_EXCERPT_BYTES);
     Error::new(ErrorKind::Parse, format!("expected {expected}, found {shown:?}")).with_body(found)
 }
 
-/// What a parser says about a value, which it may quote in full: its beginning and its end, which says what was expected.
+/// Shortens a parser's message, which may quote the whole value, to its beginning and its end, which names
+/// the expected type.
 pub(crate) fn parse_message(error: &serde_json::Error) -> String {
     let why = error.to_string();
     if why.len() <= 2 * MAX_EXCERPT_BYTES {

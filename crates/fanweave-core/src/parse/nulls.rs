@@ -1,19 +1,19 @@
-//! Nulls in the place of what may be left out.
+//! Removes nulls of optional properties.
 //!
-//! Strict modes require every property, and so have models write `null` where they would leave one out. A field with a default is
-//! one that may be left out and not one that may be null.
+//! Strict modes require every property, so models write `null` instead of omitting one. A field with a
+//! default may be omitted but may not be null.
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Most references that lead to one another without a value in between.
-const HOPS: usize = 16;
+/// Maximum chain of references without a value in between.
+const MAX_HOPS: usize = 16;
 
-/// Most schemas that are looked at for one value: alternatives within alternatives are as many as their product.
-const LOOKS: usize = 100_000;
+/// Maximum schemas visited for one value: nested alternatives multiply.
+const MAX_VISITS: usize = 100_000;
 
-/// Reads a value that a model wrote by `schema`, which references look for in `root`. Where it does not fit as it is, nulls count as
-/// left out where the schema lets them be, and nothing else.
+/// Deserialises a value that a model wrote by `schema`, with `root` for references. If it does not fit
+/// unchanged, nulls of properties that the schema does not require are removed, and nothing else.
 pub(crate) fn read<T: DeserializeOwned>(
     mut value: Value,
     schema: &Value,
@@ -22,24 +22,24 @@ pub(crate) fn read<T: DeserializeOwned>(
     T::deserialize(&value).or_else(|error| {
         if value.is_null() && schema.get("type").is_some_and(|kind| kind == "object") {
             value = Value::Object(serde_json::Map::new());
-        } else if !leave_out(&mut value, schema, root, 0, &mut { LOOKS }) {
+        } else if !remove_nulls(&mut value, schema, root, 0, &mut { MAX_VISITS }) {
             return Err(error);
         }
-        // What was wrong with the value as it was written says more.
+        // The error of the original value is more helpful.
         T::deserialize(value).map_err(|_| error)
     })
 }
 
-/// Takes the nulls out. Whether there was one.
-fn leave_out(value: &mut Value, schema: &Value, root: &Value, hops: usize, looks: &mut usize) -> bool {
+/// Removes the nulls. Returns true if there were any.
+fn remove_nulls(value: &mut Value, schema: &Value, root: &Value, hops: usize, visits: &mut usize) -> bool {
     let mut is_changed = false;
-    let Some(left) = looks.checked_sub(1) else { return false };
-    *looks = left;
-    if let Some(target) = target(schema, root).filter(|_| hops < HOPS) {
-        is_changed |= leave_out(value, target, root, hops + 1, looks);
+    let Some(remaining) = visits.checked_sub(1) else { return false };
+    *visits = remaining;
+    if let Some(target) = target(schema, root).filter(|_| hops < MAX_HOPS) {
+        is_changed |= remove_nulls(value, target, root, hops + 1, visits);
     }
     for alternative in alternatives(schema) {
-        is_changed |= leave_out(value, alternative, root, hops + 1, looks);
+        is_changed |= remove_nulls(value, alternative, root, hops + 1, visits);
     }
     match value {
         Value::Object(fields) => {
@@ -52,14 +52,14 @@ fn leave_out(value: &mut Value, schema: &Value, root: &Value, hops: usize, looks
                         fields.remove(name);
                         is_changed = true;
                     }
-                    Some(field) => is_changed |= leave_out(field, property, root, 0, looks),
+                    Some(field) => is_changed |= remove_nulls(field, property, root, 0, visits),
                     None => {}
                 }
             }
             if let Some(more @ Value::Object(_)) = schema.get("additionalProperties") {
                 let is_named = |name: &String| properties.is_some_and(|named| named.contains_key(name));
                 for (_, field) in fields.iter_mut().filter(|(name, _)| !is_named(name)) {
-                    is_changed |= leave_out(field, more, root, 0, looks);
+                    is_changed |= remove_nulls(field, more, root, 0, visits);
                 }
             }
         }
@@ -67,7 +67,7 @@ fn leave_out(value: &mut Value, schema: &Value, root: &Value, hops: usize, looks
             let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             for (at, item) in items.iter_mut().enumerate() {
                 if let Some(of) = first.get(at).or(schema.get("items")) {
-                    is_changed |= leave_out(item, of, root, 0, looks);
+                    is_changed |= remove_nulls(item, of, root, 0, visits);
                 }
             }
         }
@@ -76,7 +76,7 @@ fn leave_out(value: &mut Value, schema: &Value, root: &Value, hops: usize, looks
     is_changed
 }
 
-/// What a schema refers to.
+/// The schema that a reference points to.
 fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
     root.pointer(schema.get("$ref")?.as_str()?.strip_prefix('#')?)
 }
@@ -86,13 +86,13 @@ fn alternatives(schema: &Value) -> impl Iterator<Item = &Value> {
     lists.flatten()
 }
 
-/// Whether `null` is a value of the schema.
+/// Returns true if `null` is a value of the schema.
 fn takes_null(schema: &Value, root: &Value, hops: usize) -> bool {
     if let Some(target) = target(schema, root) {
-        return hops < HOPS && takes_null(target, root, hops + 1);
+        return hops < MAX_HOPS && takes_null(target, root, hops + 1);
     }
     if alternatives(schema).next().is_some() {
-        return hops < HOPS && alternatives(schema).any(|one| takes_null(one, root, hops + 1));
+        return hops < MAX_HOPS && alternatives(schema).any(|one| takes_null(one, root, hops + 1));
     }
     match (schema.get("enum"), schema.get("type")) {
         (Some(Value::Array(values)), _) => values.contains(&Value::Null),
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alternatives_that_come_back_to_themselves_come_to_an_end() {
+    fn recursive_alternatives_terminate() {
         let of =
             json!({ "type": "object", "properties": { "a": { "$ref": "#" }, "n": { "type": "integer" } } });
         let schema = json!({ "anyOf": [of, of, of, of, { "$ref": "#" }] });

@@ -1,19 +1,20 @@
-//! JSON that is still being written, read as it arrives.
+//! A parser for JSON that is still incomplete.
 
 use serde_json::{Map, Value};
 
-/// Deepest nesting that is read. Source: the limit of `serde_json`, which reads the whole answer.
+/// Maximum nesting depth. Source: the limit of `serde_json`, which parses the whole answer.
 const MAX_DEPTH: usize = 127;
 
-/// Text of which a copy is worth waiting for. 16 KiB: the values of longer ones leave the cache near the core, and 8 times
-/// the text would cost more than 9 times as much.
+/// Size from which copies are made less often. 16 KiB: the values of longer texts exceed the CPU cache, and 8
+/// times the text would cost more than 9 times as much.
 const LONG: usize = 16 * 1024;
 
-/// Reads an object or array from text that comes in pieces. What is before its first bracket is prose.
+/// Reads an object or array from text that arrives in chunks. Text before its first bracket is prose.
 ///
-/// Numbers, literals and keys are shown once complete, strings as they grow: what was shown is never taken back.
-/// Each value shown is a copy, so the next one waits until the text has grown by an eighth, or by a half where it is
-/// long. The copies then add up to a few times the last one, and the whole is linear in the text.
+/// Numbers, literals and keys appear once complete, strings as they grow: nothing that was shown is taken
+/// back. Each value shown is a copy, so the next one waits until the text has grown by an eighth, or by a
+/// half if it is long. The copies then add up to a few times the last one, and the total cost is linear in
+/// the text.
 #[derive(Default)]
 pub(crate) struct Partial {
     state: State,
@@ -24,7 +25,7 @@ pub(crate) struct Partial {
     size: usize,
     shown: usize,
     changed: bool,
-    /// Items to hand out, where they are wanted one by one, and how deep their array lies.
+    /// Items to emit, if they are wanted one by one, and the depth of their array.
     items: Option<Vec<Value>>,
     depth: usize,
     closed: bool,
@@ -39,7 +40,7 @@ enum State {
     Text,
     Escape,
     Unicode(u32, u8),
-    /// Complete, or no JSON: the parser of the whole answer says which.
+    /// Complete, or not JSON: the parser of the whole answer reports which.
     Ended,
 }
 
@@ -75,9 +76,9 @@ impl Partial {
         Self { items: Some(Vec::new()), ..Self::default() }
     }
 
-    /// Reads on. Gives the items that are complete now.
-    pub(crate) fn take_items(&mut self, piece: &str) -> Vec<Value> {
-        for c in piece.chars() {
+    /// Reads a chunk. Returns the items that are complete now.
+    pub(crate) fn take_items(&mut self, chunk: &str) -> Vec<Value> {
+        for c in chunk.chars() {
             if self.next(c).is_none() {
                 self.state = State::Ended;
             }
@@ -85,24 +86,24 @@ impl Partial {
         self.items.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Whether the array is complete.
+    /// Returns true if the array is complete.
     pub(crate) fn items_ended(&self) -> bool {
         self.closed
     }
 
-    /// Whether what came was no JSON.
+    /// Returns true if the input was not JSON.
     pub(crate) fn is_broken(&self) -> bool {
         matches!(self.state, State::Ended) && !self.stack.is_empty()
     }
 
-    /// Reads on. Gives the value so far where enough of it is new.
-    pub(crate) fn push(&mut self, piece: &str) -> Option<Value> {
-        for c in piece.chars() {
+    /// Reads a chunk. Returns the value so far if enough of it is new.
+    pub(crate) fn push(&mut self, chunk: &str) -> Option<Value> {
+        for c in chunk.chars() {
             if self.next(c).is_none() {
                 self.state = State::Ended;
             }
         }
-        self.size += piece.len();
+        self.size += chunk.len();
         if let Some(root) = self.root.take() {
             return Some(root);
         }
@@ -127,7 +128,7 @@ impl Partial {
         matches!(self.stack.last(), Some(Frame::Object(_, None)))
     }
 
-    /// Reads one character. `None` where it cannot be JSON.
+    /// Reads one character. `None` if it is not valid JSON.
     fn next(&mut self, c: char) -> Option<()> {
         match self.state {
             State::Ended => {}
@@ -264,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_incomplete_is_not_shown_and_prose_is_passed_over() {
+    fn incomplete_values_are_not_shown_and_prose_is_skipped() {
         assert_eq!(last(r#"{"a": tru"#), Some(json!({})));
         assert_eq!(last(r#"{"a": 1."#), Some(json!({})));
         assert_eq!(last("Sure:\n```json\n{\"a\": 1}}\n```"), Some(json!({"a": 1})));
@@ -278,9 +279,9 @@ mod tests {
         let copied = |n: usize| {
             let text = format!("[{}]", "\"some words\",".repeat(n));
             let mut partial = Partial::default();
-            let pieces =
+            let chunks =
                 text.as_bytes().chunks(4).filter_map(|c| partial.push(std::str::from_utf8(c).unwrap()));
-            pieces.map(|value| value.as_array().map_or(0, Vec::len)).sum::<usize>()
+            chunks.map(|value| value.as_array().map_or(0, Vec::len)).sum::<usize>()
         };
         assert!(copied(80_000) <= 9 * copied(10_000));
     }
@@ -321,8 +322,8 @@ mod tests {
             let chars: Vec<char> = value.to_string().chars().collect();
             let mut partial = Partial::default();
             let mut shown = json!([]);
-            for piece in chars.chunks(width) {
-                if let Some(next) = partial.push(&piece.iter().collect::<String>()) {
+            for chunk in chars.chunks(width) {
+                if let Some(next) = partial.push(&chunk.iter().collect::<String>()) {
                     prop_assert!(grows(&shown, &next), "{shown} then {next}");
                     shown = next;
                 }

@@ -1,4 +1,4 @@
-//! Another try where an answer cannot be read.
+//! Retries an answer that cannot be parsed.
 
 use crate::runnable::{Chain, chain, run_within};
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
@@ -11,14 +11,14 @@ pub struct Repair<P> {
     times: usize,
 }
 
-/// Reads an answer with `parser`. Where that fails with [`ErrorKind::Parse`], shows the answer and the error to
-/// `model` and reads what it writes instead, at most `times` times.
+/// Parses an answer with `parser`. If that fails with [`ErrorKind::Parse`], sends the answer and the error to
+/// `model` and parses its reply instead, at most `times` times.
 ///
-/// `model` sees the answer alone, not the prompt that asked for it. The answer comes in one piece: a partial
-/// value could belong to an answer that is then replaced.
+/// `model` sees only the answer, not the original prompt. The answer arrives as one delta: a partial value
+/// could belong to an answer that is then replaced.
 ///
 /// # Errors
-/// A run fails with the error of the last try, or of `model`.
+/// A run fails with the error of the last attempt, or of `model`.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, json, model::fake::Fake, repair};
@@ -42,14 +42,14 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
     type Output = P::Output;
 
     async fn run(&self, mut message: Message, cx: &Context) -> Result<P::Output> {
-        // Pieces of a repaired answer are text, not pieces of what the parser gives.
+        // Deltas of a repaired answer are text, not deltas of the parser's output.
         let without_deltas = cx.without_deltas();
         for _ in 0..self.times {
             let error = match run_within(&self.parser, message.clone(), &without_deltas).await {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            let prompt = Prompt::new(turns(message.text(), &error).collect::<Vec<_>>());
+            let prompt = Prompt::new(retry_messages(message.text(), &error).collect::<Vec<_>>());
             message = self.model.run(prompt, &without_deltas).await?;
         }
         run_within(&self.parser, message, &without_deltas).await
@@ -60,8 +60,9 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
     }
 }
 
-/// Asks `model` and reads its answer with `parser`. Where that fails with [`ErrorKind::Parse`], the conversation goes on:
-/// the model sees its answer and what is wrong with it, and answers anew, at most `times` times.
+/// Calls `model` and parses its answer with `parser`. If that fails with [`ErrorKind::Parse`], the
+/// conversation continues: the model receives its answer and the error, and answers again, at most `times`
+/// times.
 ///
 /// ```
 /// use fanweave_core::{json, model::fake::Fake, prompt, repaired, vars};
@@ -76,7 +77,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repair<P> {
 /// ```
 ///
 /// # Errors
-/// A run fails with the error of the last try, or of `model`.
+/// A run fails with the error of the last attempt, or of `model`.
 pub fn repaired<P: Runnable<Input = Message>>(
     model: &Model,
     parser: P,
@@ -107,7 +108,7 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
                 Err(error) if error.kind() == ErrorKind::Parse => error,
                 done => return done,
             };
-            prompt.messages.extend(turns(answer, &error));
+            prompt.messages.extend(retry_messages(answer, &error));
         }
         let message = self.model.run(prompt, &without_deltas).await?;
         run_within(&self.parser, message, &without_deltas).await
@@ -118,15 +119,15 @@ impl<P: Runnable<Input = Message>> Runnable for Repaired<P> {
     }
 }
 
-/// How a conversation goes on after an answer that cannot be read. Providers refuse messages that say nothing.
-pub(super) fn turns(answer: String, error: &Error) -> impl Iterator<Item = Message> {
+/// The messages that follow an answer that cannot be parsed. Providers reject empty messages.
+pub(super) fn retry_messages(answer: String, error: &Error) -> impl Iterator<Item = Message> {
     let answer = Some(answer).filter(|answer| !answer.trim().is_empty()).map(Message::assistant);
-    answer.into_iter().chain([Message::user(again(error))])
+    answer.into_iter().chain([Message::user(retry_text(error))])
 }
 
-/// What a model is told of an answer that does not fit.
-fn again(error: &Error) -> String {
-    format!("This answer could not be read: {error}. Write it again so that it can, and nothing else.")
+/// The message for the model about an answer that does not fit.
+fn retry_text(error: &Error) -> String {
+    format!("This answer could not be parsed: {error}. Reply with the corrected answer only.")
 }
 
 #[cfg(test)]
@@ -135,18 +136,18 @@ mod tests {
     use crate::{ErrorKind, Message, chain, choice, repair};
 
     #[tokio::test]
-    async fn a_model_is_asked_at_most_so_many_times() {
+    async fn a_model_is_called_at_most_that_many_times() {
         let broken = || Message::assistant("maybe");
         let model = Fake::script([Ok("perhaps"), Ok("yes")]).model();
         let parser = repair(choice(["yes", "no"]), &model, 1);
         assert_eq!(chain(parser.clone()).invoke(broken()).await.unwrap_err().kind(), ErrorKind::Parse);
         assert_eq!(chain(parser.clone()).invoke(broken()).await.unwrap(), "yes");
-        // Readable answers cost nothing: the script has ended.
+        // A valid answer needs no repair: the script is empty.
         assert_eq!(chain(parser).invoke(Message::assistant("no")).await.unwrap(), "no");
     }
 
     #[tokio::test]
-    async fn a_model_sees_the_whole_conversation_when_it_is_asked_again() {
+    async fn a_model_sees_the_whole_conversation_when_it_is_retried() {
         struct Counts;
         impl crate::ChatModel for Counts {
             fn name(&self) -> &str {

@@ -1,4 +1,4 @@
-//! Answers in a form: asked for with a schema, read as a type, and asked for again where they do not fit.
+//! Structured answers: requested with a schema, deserialised to a type, and retried if they do not fit.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::partial::Partial;
-use super::repair::turns;
+use super::repair::retry_messages;
 use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
 use crate::runnable::{Chain, chain};
 use crate::{
@@ -15,43 +15,43 @@ use crate::{
     Streaming, excerpt,
 };
 
-/// Further tries where nobody says otherwise. 2: models that fail three times do not learn from a fourth.
+/// Default maximum of retries. 2: a model that fails three times rarely succeeds at the fourth attempt.
 const DEFAULT_MAX_RETRIES: u32 = 2;
 
-/// What an answer stands under where its type is no object: providers take schemas of objects alone.
+/// The property of the answer if its type is not an object: providers accept only schemas of objects.
 const ANSWER: &str = "answer";
 
-/// Where its schema stands where it refers to itself.
+/// The name of its schema if it refers to itself.
 const WITHIN: &str = "#/$defs/answer";
 
-/// Says what is wrong with a value.
+/// Returns a message if a value is invalid.
 type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
 
-/// A model whose answers are values of `T`: a step from [`Prompt`]. Made by [`structured_as`], or from a type alone by
-/// `fanweave::structured`.
+/// A model whose answers are values of `T`: a step from [`Prompt`]. Made by [`structured_as`], or by
+/// `fanweave::structured`, which derives the schema from the type.
 ///
-/// The provider is asked to hold the model to the schema, where it can. What comes is read as a `T` and
-/// [checked](Self::check). Where it does not fit, the model is shown its answer and what is wrong with it, and asked again.
+/// The provider is asked to enforce the schema, if it can. The answer is deserialised to a `T` and
+/// [checked](Self::check). If it does not fit, the model receives its answer and the error, and retries.
 ///
 /// # Streaming
-/// The value so far as it grows, of the first answer: strings grow, all else appears once complete, and what was handed out is
-/// never taken back. Where the first answer does not fit, those that follow are not streamed, and the run's output is what
-/// counts.
+/// Emits the value of the first answer as it grows: strings grow, everything else appears once complete, and
+/// nothing that was emitted is taken back. If the first answer does not fit, the retries are not streamed;
+/// only the run's output is then valid.
 ///
 /// # Errors
-/// A run fails with [`ErrorKind::Parse`] where no answer fits; the error has the last one. An answer that was
-/// cut off at the token limit is not asked for again. Also with the errors of the model.
+/// A run fails with [`ErrorKind::Parse`] if no answer fits; the error contains the last one. An answer that
+/// was truncated at the token limit is not retried. Errors of the model fail the run too.
 pub struct Structured<T> {
     model: Chain<Prompt, Message>,
     name: Arc<str>,
     schema: Arc<Value>,
-    /// Whether the schema is one of an object with the answer in it.
+    /// Set if the schema wraps the answer in an object.
     is_wrapped: bool,
     max_retries: u32,
     checks: Vec<Check<T>>,
 }
 
-/// A model whose answers are values of `T`, which `schema` is the JSON schema of. `name` is what the schema is called.
+/// A model whose answers are values of `T`, with the JSON schema `schema`. `name` is the name of the schema.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, structured_as};
@@ -70,7 +70,7 @@ pub struct Structured<T> {
 ///     "properties": { "title": { "type": "string" }, "year": { "type": "integer" } },
 ///     "required": ["title", "year"],
 /// });
-/// // The first answer has no year: the model hears of it.
+/// // The first answer has no year: the model receives the error.
 /// let model = Fake::script([Ok(r#"{"title": "Emma"}"#), Ok(r#"{"title": "Emma", "year": 1815}"#)]);
 /// let book = structured_as::<Book>(model, "book", schema)
 ///     .check(|book| if book.year < 2000 { Ok(()) } else { Err("an older book, please".into()) });
@@ -100,16 +100,17 @@ where
     }
 }
 
-/// What is read of an answer that stands under [`ANSWER`].
+/// The object that wraps an answer under [`ANSWER`].
 #[derive(serde::Deserialize)]
 #[serde(bound = "T: DeserializeOwned")]
 struct Wrapped<T> {
-    // With a function of its own it has to be there, also where it is an `Option`.
+    // A custom function makes the field required, even if it is an `Option`.
     #[serde(deserialize_with = "T::deserialize")]
     answer: T,
 }
 
-/// The schema of an object that has the answer in it. Definitions stay at the root, where references look for them.
+/// The schema of an object that wraps the answer. Definitions stay at the root, where references look for
+/// them.
 fn wrapped(mut schema: Value) -> Value {
     let mut root = Map::new();
     if let Value::Object(schema) = &mut schema {
@@ -122,7 +123,7 @@ fn wrapped(mut schema: Value) -> Value {
     let definitions = root.values_mut().filter_map(Value::as_object_mut).flat_map(Map::values_mut);
     let moved = definitions.fold(refer(&mut schema), |moved, of| refer(of) | moved);
     if moved {
-        // The root is another one now.
+        // The root is now the wrapper.
         let definitions = root.entry("$defs").or_insert_with(|| json!({}));
         if let Value::Object(definitions) = definitions {
             let answer = std::mem::replace(&mut schema, json!({ "$ref": WITHIN }));
@@ -135,7 +136,7 @@ fn wrapped(mut schema: Value) -> Value {
     Value::Object(root)
 }
 
-/// Makes references to the root those to the answer. Whether there was one.
+/// Redirects references to the root to the answer. Returns true if there were any.
 fn refer(schema: &mut Value) -> bool {
     match schema {
         Value::Object(object) => {
@@ -144,12 +145,12 @@ fn refer(schema: &mut Value) -> bool {
                     *value = json!(WITHIN);
                     true
                 }
-                // The keys are names here.
+                // Keys here are names, not keywords.
                 "properties" | "$defs" | "definitions" if value.is_object() => {
                     let named = value.as_object_mut().into_iter().flat_map(Map::values_mut);
                     named.fold(moved, |moved, schema| refer(schema) | moved)
                 }
-                // Values, and no schemas.
+                // Values, not schemas.
                 "enum" | "const" | "default" | "examples" => moved,
                 _ => refer(value) | moved,
             })
@@ -160,13 +161,14 @@ fn refer(schema: &mut Value) -> bool {
 }
 
 impl<T: DeserializeOwned + Send + 'static> Structured<T> {
-    /// Asks at most `times` times again. Default 2.
+    /// Maximum retries. Default 2.
     #[must_use]
     pub fn max_retries(self, times: u32) -> Self {
         Self { max_retries: times, ..self }
     }
 
-    /// Refuses values that fit the type and are wrong all the same: `check` says what is wrong, and the model gets to read it.
+    /// Rejects values that fit the type but are invalid: `check` returns the reason, which the model
+    /// receives.
     #[must_use]
     pub fn check(mut self, check: impl Fn(&T) -> Result<(), String> + Send + Sync + 'static) -> Self {
         self.checks.push(Arc::new(check));
@@ -187,7 +189,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
     }
 
     fn value(&self, message: &Message, text: &str, wrong: impl Fn(String) -> Error) -> Result<T> {
-        // A JSON value holds no integers beyond 64 bits: they are read from the text.
+        // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
         let plain = match self.is_wrapped {
             true => super::json::parse(text).map(|Wrapped { answer }| answer),
             false => super::json::parse(text),
@@ -199,7 +201,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         let reason = reply.and_then(|reply| reply.finish_reason.as_ref());
         let value = super::json::parse::<Value>(text).map_err(|error| match reason {
             Some(FinishReason::Length) => {
-                let message = "the answer was cut off at the token limit: raise `max_tokens`";
+                let message = "the answer was truncated at the token limit: raise `max_tokens`";
                 Error::new(ErrorKind::Parse, message).with_body(text)
             }
             Some(FinishReason::Refusal | FinishReason::ContentFilter) => {
@@ -219,7 +221,7 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         nulls::read(value, of_answer, &self.schema).map_err(|error| wrong(parse_message(&error)))
     }
 
-    /// Whether another answer may be better than this one.
+    /// Returns true if another answer may be better than this one.
     fn may_improve(message: &Message) -> bool {
         let reason = message.reply.as_deref().and_then(|reply| reply.finish_reason.as_ref());
         !matches!(reason, Some(FinishReason::Length | FinishReason::Refusal | FinishReason::ContentFilter))
@@ -243,7 +245,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 && std::mem::replace(&mut at, part) != part
                 && partial.is_broken()
             {
-                // Of a round before this one, which ended in a call of a tool.
+                // It belongs to an earlier round, which ended with a tool call.
                 partial = Partial::default();
             }
             let value = delta.as_text().and_then(|text| partial.push(text))?;
@@ -253,7 +255,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
         let mut cx = &first;
         let mut left = self.max_retries;
         loop {
-            // The last time nothing is asked after it.
+            // The last answer is not followed by a retry.
             let kept = (left > 0).then(|| prompt.clone());
             let message = self.model.run(prompt, cx).await?;
             let error = match (self.read(&message), kept) {
@@ -264,7 +266,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
                 }
                 (Err(error), _) => return Err(error.with_partial(message)),
             };
-            prompt.messages.extend(turns(message.text(), &error));
+            prompt.messages.extend(retry_messages(message.text(), &error));
             left -= 1;
             cx = &without_deltas;
         }
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_model_hears_what_was_wrong_and_is_asked_at_most_so_often() {
+    async fn a_model_receives_the_error_and_retries_are_limited() {
         let answers = || Fake::script([Ok("n is 3"), Ok(r#"{"n": 300}"#), Ok(r#"{"n": 3}"#)]);
         let number = structured_as::<Number>(answers(), "number", schema());
         assert_eq!(chain(number).invoke("?").await.unwrap(), Number { n: 3 });
@@ -332,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_conversation_has_each_answer_and_what_was_wrong_with_it() {
+    async fn the_conversation_contains_each_answer_and_its_error() {
         struct Learns;
         impl crate::ChatModel for Learns {
             fn name(&self) -> &str {
@@ -343,10 +345,10 @@ mod tests {
                     prompt.parameters.format,
                     Some(ResponseFormat::JsonSchema { strict: true, .. })
                 ));
-                let said = prompt.messages.last().unwrap().text();
+                let last = prompt.messages.last().unwrap().text();
                 Ok(Message::assistant(match prompt.messages.len() {
                     1 => r#"{"n": 1}"#,
-                    _ if said.contains("n must be even") => r#"{"n": 2}"#,
+                    _ if last.contains("n must be even") => r#"{"n": 2}"#,
                     _ => "?",
                 }))
             }
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_type_that_is_no_object_is_asked_for_within_one() {
+    async fn a_type_other_than_an_object_is_wrapped_in_one() {
         let list = json!({ "type": "array", "items": { "type": "string" } });
         for answer in [r#"{"answer": ["a", "b"]}"#, r#"["a", "b"]"#] {
             let model = Fake::script([Ok(answer)]);
@@ -370,7 +372,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_null_in_the_place_of_what_may_be_left_out_is_left_out() {
+    async fn a_null_of_an_optional_property_is_removed() {
         #[derive(Debug, PartialEq, serde::Deserialize)]
         struct Page {
             #[serde(default)]
@@ -381,7 +383,7 @@ mod tests {
             "type": "object",
             "properties": { "lines": { "type": "integer" }, "note": { "type": ["integer", "null"] } },
         });
-        // What strict modes make of a property that is not required.
+        // The form that strict modes give to a property that is not required.
         let model = Fake::script([Ok(r#"{"lines": null, "note": null}"#)]);
         let read = chain(structured_as::<Page>(model, "page", page.clone()).max_retries(0)).invoke("?").await;
         assert_eq!(read.unwrap(), Page { lines: 0, note: None });
@@ -390,7 +392,7 @@ mod tests {
             json!({ "type": "array", "items": { "$ref": "#/$defs/page" }, "$defs": { "page": page } });
         let read = chain(structured_as::<Vec<Page>>(model, "pages", pages).max_retries(0)).invoke("?").await;
         assert_eq!(read.unwrap(), [Page { lines: 0, note: Some(1) }]);
-        // What is required is still missing.
+        // A required property that is still missing.
         let model = Fake::script([Ok(r#"{"n": null}"#)]);
         let error = chain(structured_as::<Number>(model, "number", schema()).max_retries(0))
             .invoke("?")
@@ -400,7 +402,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_that_stands_alone_is_read_where_it_may_be_missing() {
+    async fn an_unwrapped_answer_is_accepted_if_it_is_optional() {
         let schema = json!({ "anyOf": [schema(), { "type": "null" }] });
         for answer in [r#"{"n": 3}"#, r#"{"answer": {"n": 3}}"#] {
             let number =
@@ -428,7 +430,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_with_a_huge_answer_is_said_in_a_few_lines() {
+    async fn the_error_of_a_huge_answer_is_short() {
         let huge: &'static str = format!(r#"{{"n": "{}"}}"#, "x".repeat(1_000_000)).leak();
         let number = structured_as::<Number>(Fake::script([Ok(huge)]), "number", schema()).max_retries(0);
         let error = chain(number).invoke("?").await.unwrap_err();
@@ -437,7 +439,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_model_says_before_it_calls_a_tool_is_no_part_of_its_answer() {
+    async fn text_before_a_tool_call_does_not_belong_to_the_answer() {
         struct Says;
         impl crate::ChatModel for Says {
             fn name(&self) -> &str {
@@ -461,8 +463,8 @@ mod tests {
         let agent = crate::Model::new(Says).with_tools(crate::tool::Tools::new()).run_tools(3);
         let mut run = chain(structured_as::<Number>(agent, "number", schema())).stream("?");
         let mut last = None;
-        while let Some(piece) = run.next().await {
-            last = Some(piece.unwrap());
+        while let Some(delta) = run.next().await {
+            last = Some(delta.unwrap());
         }
         assert_eq!(run.output().await.unwrap(), Number { n: 2 });
         assert_eq!(last, Some(Delta::Value(json!({ "n": 2 }))));
@@ -482,14 +484,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_without_text_is_no_message_of_the_conversation() {
+    async fn an_answer_without_text_is_not_added_to_the_conversation() {
         struct Silent;
         impl crate::ChatModel for Silent {
             fn name(&self) -> &str {
                 "test/silent"
             }
             async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
-                // Providers refuse messages that say nothing.
+                // Providers reject empty messages.
                 assert!(prompt.messages.iter().all(|message| !message.text().is_empty()), "{prompt:?}");
                 Ok(Message::assistant(if prompt.messages.len() == 1 { "" } else { r#"{"n": 1}"# }))
             }
@@ -499,7 +501,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_off_answer_is_not_asked_for_again() {
+    async fn a_truncated_answer_is_not_retried() {
         struct Short;
         impl crate::ChatModel for Short {
             fn name(&self) -> &str {
@@ -517,7 +519,7 @@ mod tests {
         assert!(error.message().contains("raise `max_tokens`"), "{error}");
     }
 
-    /// Whether `later` is what `before` has grown to.
+    /// Returns true if `later` is `before` or a continuation of it.
     fn has_grown(before: &Value, later: &Value) -> bool {
         match (before, later) {
             (Value::String(before), Value::String(later)) => later.starts_with(before.as_str()),
@@ -553,20 +555,20 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(async {
                 let text = json!({ "answer": value }).to_string();
-                let mut pieces = Vec::new();
+                let mut deltas = Vec::new();
                 let mut chars = text.chars().peekable();
                 for cut in cuts.iter().cycle() {
                     if chars.peek().is_none() {
                         break;
                     }
-                    pieces.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
+                    deltas.push(Delta::text(chars.by_ref().take(*cut).collect::<String>()));
                 }
-                let model = Pieces(pieces);
-                // No object: the value stands in one.
+                let model = Deltas(deltas);
+                // Not an object, so the value is wrapped in one.
                 let mut run = chain(structured_as::<Value>(crate::Model::new(model), "any", json!({}))).stream("?");
                 let mut before: Option<Value> = None;
-                while let Some(piece) = run.next().await {
-                    let Delta::Value(now) = piece.unwrap() else { panic!("no value") };
+                while let Some(delta) = run.next().await {
+                    let Delta::Value(now) = delta.unwrap() else { panic!("no value") };
                     if let Some(before) = &before {
                         assert!(has_grown(before, &now), "{before} became {now}");
                     }
@@ -577,11 +579,11 @@ mod tests {
         }
     }
 
-    struct Pieces(Vec<Delta>);
+    struct Deltas(Vec<Delta>);
 
-    impl crate::ChatModel for Pieces {
+    impl crate::ChatModel for Deltas {
         fn name(&self) -> &str {
-            "test/pieces"
+            "test/deltas"
         }
 
         async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {

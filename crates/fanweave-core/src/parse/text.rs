@@ -1,4 +1,4 @@
-//! The text of an answer.
+//! Returns the text of an answer.
 
 use crate::{Context, Delta, Message, Node, Result, Runnable, Streaming};
 
@@ -6,7 +6,7 @@ use crate::{Context, Delta, Message, Node, Result, Runnable, Streaming};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Text;
 
-/// Takes the text of a message. Streams through: each piece of text as it arrives, and nothing else.
+/// Returns the text of a message. Streams through: emits each text delta as it arrives, and nothing else.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, text};

@@ -1,4 +1,4 @@
-//! The tool calls of an answer.
+//! Returns the tool calls of an answer.
 
 use serde_json::Value;
 
@@ -8,16 +8,16 @@ use crate::{Context, Message, Node, Result, Runnable, ToolCall};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ToolCalls;
 
-/// A tool call with its arguments read.
+/// A tool call with parsed arguments.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ParsedToolCall {
     /// The call as the model wrote it.
     pub call: ToolCall,
-    /// The arguments, or why they are no JSON.
+    /// The arguments, or the error if they are not valid JSON.
     pub arguments: std::result::Result<Value, String>,
 }
 
-/// Takes the tool calls of a message, in order. One with invalid JSON is kept, and says what is wrong.
+/// Returns the tool calls of a message, in order. A call with invalid JSON is kept, with its error.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, tool_calls};

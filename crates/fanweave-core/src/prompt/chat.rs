@@ -10,10 +10,9 @@ use super::partials::Partials;
 use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Template, Vars};
 
-/// Begins a prompt of several messages, each a template: `chat().system("..").user("{{ question }}")`.
+/// Starts a prompt of several messages, each a template: `chat().system("..").user("{{ question }}")`.
 ///
-/// Values are text wherever they are filled in: they are not read as template, and cannot become a message of another
-/// role.
+/// Values are always text: they are never read as templates, and cannot become a message of another role.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, prompt::chat, vars};
@@ -24,7 +23,8 @@ use crate::{Context, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role
 ///     .system("You are {{ role }}.")
 ///     .history("history")
 ///     .user("{{ question }}");
-/// let vars = vars! { role: "a guide", history: [["user", "Hello"], ["assistant", "Hi!"]], question: "Where to?" };
+/// let history = [["user", "Hello"], ["assistant", "Hi!"]];
+/// let vars = vars! { role: "a guide", history: history, question: "Where to?" };
 /// let prompt = chain(ask).invoke(vars).await?;
 /// assert_eq!(prompt.messages[2], Message::assistant("Hi!"));
 /// assert_eq!(prompt.messages.len(), 4);
@@ -37,20 +37,20 @@ pub fn chat() -> Chat {
 
 /// A prompt of several messages: a step from [`Vars`] to [`Prompt`]. Made by [`chat`].
 ///
-/// A message that is no template fails every run with [`ErrorKind::Config`] before any call is made;
-/// [`check`](Self::check) says so at once.
+/// A message that is not a valid template fails every run with [`ErrorKind::Config`] before any call is made;
+/// [`check`](Self::check) reports it immediately.
 #[derive(Debug, Clone, Default)]
 pub struct Chat {
-    parts: Vec<Piece>,
+    parts: Vec<Entry>,
     partials: Partials,
-    /// The first thing that is wrong with it.
+    /// The first error of a message.
     broken: Option<Error>,
 }
 
 #[derive(Debug, Clone)]
-enum Piece {
+enum Entry {
     Message(Role, Template),
-    /// Tool answers belong to a call.
+    /// Tool results belong to a call.
     ToolResult {
         call: Template,
         content: Template,
@@ -64,9 +64,9 @@ enum Piece {
 }
 
 impl Chat {
-    fn piece(mut self, piece: Result<Piece>) -> Self {
-        match piece {
-            Ok(piece) => self.parts.push(piece),
+    fn entry(mut self, entry: Result<Entry>) -> Self {
+        match entry {
+            Ok(entry) => self.parts.push(entry),
             Err(error) => self.broken = self.broken.or(Some(error)),
         }
         self
@@ -74,70 +74,70 @@ impl Chat {
 
     fn message(self, role: Role, text: impl Into<String>) -> Self {
         let template = Template::parse(text);
-        self.piece(template.map(|template| Piece::Message(role, template)))
+        self.entry(template.map(|template| Entry::Message(role, template)))
     }
 
-    /// Adds an instruction that holds for the whole conversation.
+    /// Adds an instruction for the whole conversation.
     #[must_use]
     pub fn system(self, text: impl Into<String>) -> Self {
         self.message(Role::System, text)
     }
 
-    /// Adds what the user says.
+    /// Adds a message of the user.
     #[must_use]
     pub fn user(self, text: impl Into<String>) -> Self {
         self.message(Role::User, text)
     }
 
-    /// Adds what the model said.
+    /// Adds a message of the model.
     #[must_use]
     pub fn assistant(self, text: impl Into<String>) -> Self {
         self.message(Role::Assistant, text)
     }
 
-    /// Adds what a tool answered. Both the id of the call and the answer are templates.
+    /// Adds the result of a tool. Both the id of the call and the result are templates.
     #[must_use]
     pub fn tool(self, call_id: impl Into<String>, content: impl Into<String>) -> Self {
         let call = Template::parse(call_id);
-        let piece = call.and_then(|call| Ok(Piece::ToolResult { call, content: Template::parse(content)? }));
-        self.piece(piece)
+        let entry = call.and_then(|call| Ok(Entry::ToolResult { call, content: Template::parse(content)? }));
+        self.entry(entry)
     }
 
-    /// Puts the messages of a variable here: a list of [`Message`]s, of objects with `role` and `content`, or of pairs of
-    /// a role and a text. A text alone is one message of the user.
+    /// Inserts the messages of a variable here: a list of [`Message`]s, of objects with `role` and `content`,
+    /// or of pairs of a role and a text. A single text is one message of the user.
     ///
-    /// Messages keep the roles that they come with: fill the variable with a conversation, not with text from outside.
+    /// Messages keep their roles: fill the variable with a conversation, not with untrusted text.
     #[must_use]
     pub fn messages(self, name: impl Into<Arc<str>>) -> Self {
-        self.piece(Ok(Piece::Messages { name: name.into(), optional: false, last: None }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: false, last: None }))
     }
 
-    /// As [`messages`](Self::messages), and nothing where the variable is not given.
+    /// Like [`messages`](Self::messages), but inserts nothing if the variable is missing.
     #[must_use]
     pub fn history(self, name: impl Into<Arc<str>>) -> Self {
-        self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: None }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: None }))
     }
 
-    /// As [`history`](Self::history), of which the last `n` messages.
+    /// Like [`history`](Self::history), limited to the last `n` messages.
     #[must_use]
     pub fn last_of(self, name: impl Into<Arc<str>>, n: usize) -> Self {
-        self.piece(Ok(Piece::Messages { name: name.into(), optional: true, last: Some(n) }))
+        self.entry(Ok(Entry::Messages { name: name.into(), optional: true, last: Some(n) }))
     }
 
-    /// Puts examples here, each as a message of the user and one of the model.
+    /// Inserts examples here, each as a message of the user and one of the model.
     #[must_use]
     pub fn examples(self, examples: FewShot) -> Self {
-        self.piece(Ok(Piece::Examples(Arc::new(examples))))
+        self.entry(Ok(Entry::Examples(Arc::new(examples))))
     }
 
-    /// Sets a variable for all calls that do not give it.
+    /// Sets a variable for all calls that do not set it themselves.
     #[must_use]
     pub fn partial(self, name: impl Into<Arc<str>>, value: impl Into<Value>) -> Self {
         let value = value.into();
         self.partial_with(name, move || value.clone())
     }
 
-    /// As [`partial`](Self::partial), from a function that is evaluated for every call.
+    /// Like [`partial`](Self::partial), with a function that is evaluated for every call.
     #[must_use]
     pub fn partial_with<V: Into<Value>>(
         mut self,
@@ -148,10 +148,10 @@ impl Chat {
         self
     }
 
-    /// The prompt, where all of its messages are templates.
+    /// Returns the prompt, if all of its messages are valid templates.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with what is wrong with the first one that is none.
+    /// [`ErrorKind::Config`] with the error of the first message that is not a valid template.
     pub fn check(self) -> Result<Self> {
         match self.broken {
             Some(error) => Err(error),
@@ -159,18 +159,18 @@ impl Chat {
         }
     }
 
-    /// The variables that have to be given, sorted.
+    /// The required variables, sorted.
     pub fn variables(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for piece in &self.parts {
-            match piece {
-                Piece::Message(_, template) => names.extend(template.variables()),
-                Piece::ToolResult { call, content } => {
+        for entry in &self.parts {
+            match entry {
+                Entry::Message(_, template) => names.extend(template.variables()),
+                Entry::ToolResult { call, content } => {
                     names.extend(call.variables());
                     names.extend(content.variables());
                 }
-                Piece::Messages { name, optional: false, .. } => names.push(name.to_string()),
-                Piece::Messages { .. } | Piece::Examples(_) => {}
+                Entry::Messages { name, optional: false, .. } => names.push(name.to_string()),
+                Entry::Messages { .. } | Entry::Examples(_) => {}
             }
         }
         names.retain(|name| !self.partials.has(name));
@@ -182,7 +182,7 @@ impl Chat {
     /// The messages with the variables filled in.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where a variable is missing or of the wrong form.
+    /// [`ErrorKind::Input`] if a variable is missing or has the wrong form.
     pub async fn render(&self, vars: &Vars) -> Result<Prompt> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -195,10 +195,10 @@ impl Chat {
             &filled
         };
         let mut messages = Vec::new();
-        for piece in &self.parts {
-            match piece {
-                Piece::Message(role, template) => messages.push(Message::new(*role, template.render(vars)?)),
-                Piece::ToolResult { call, content } => {
+        for entry in &self.parts {
+            match entry {
+                Entry::Message(role, template) => messages.push(Message::new(*role, template.render(vars)?)),
+                Entry::ToolResult { call, content } => {
                     let result = crate::ToolResult {
                         id: call.render(vars)?,
                         content: content.render(vars)?,
@@ -210,20 +210,20 @@ impl Chat {
                         reply: None,
                     });
                 }
-                Piece::Messages { name, optional, last } => {
+                Entry::Messages { name, optional, last } => {
                     let given = match vars.get(name) {
                         Some(value) => conversation(name, value)?,
                         None if *optional => Vec::new(),
                         None => {
                             let message =
-                                format!("the prompt needs the messages `{name}`, and they are not given");
+                                format!("the prompt needs the messages `{name}`, which are missing");
                             return Err(Error::new(ErrorKind::Input, message));
                         }
                     };
                     let skip = last.map_or(0, |last| given.len().saturating_sub(last));
                     messages.extend(given.into_iter().skip(skip));
                 }
-                Piece::Examples(examples) => messages.extend(examples.messages(vars).await?),
+                Entry::Examples(examples) => messages.extend(examples.messages(vars).await?),
             }
         }
         Ok(Prompt::new(messages))
@@ -248,7 +248,7 @@ impl Runnable for Chat {
     }
 }
 
-/// Reads messages in the forms in which people write them.
+/// Parses messages in any of the supported forms.
 fn conversation(name: &str, value: &Value) -> Result<Vec<Message>> {
     #[derive(Deserialize)]
     #[serde(untagged)]
@@ -262,13 +262,14 @@ fn conversation(name: &str, value: &Value) -> Result<Vec<Message>> {
         return Ok(vec![Message::user(text)]);
     }
     let wrong = |what: &str| {
-        let message =
-            format!("the messages `{name}` {what}: each is a role and a text, as in [\"user\", \"Hello\"]");
+        let message = format!(
+            "the messages `{name}` {what}: each must be a role and a text, such as [\"user\", \"Hello\"]"
+        );
         Error::new(ErrorKind::Input, message)
     };
-    let Value::Array(items) = value else { return Err(wrong("are no list")) };
+    let Value::Array(items) = value else { return Err(wrong("must be a list")) };
     let read = items.iter().enumerate().map(|(i, item)| {
-        let form = Form::deserialize(item).map_err(|_| wrong(&format!("cannot be read at index {i}")))?;
+        let form = Form::deserialize(item).map_err(|_| wrong(&format!("are not valid at index {i}")))?;
         Ok(match form {
             Form::Whole(message) => message,
             Form::Plain { role, content } | Form::Pair(role, content) => Message::new(role, content),
@@ -309,15 +310,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_missing_or_of_the_wrong_form_is_said_before_any_call() {
+    async fn missing_and_malformed_variables_are_errors_before_any_call() {
         let ask = chat().messages("past").user("{{ q }}");
         assert_eq!(ask.variables(), ["past", "q"]);
         let says = async |vars: Vars| ask.render(&vars).await.unwrap_err().to_string();
-        assert_eq!(
-            says(vars! { q: 1 }).await,
-            "the prompt needs the messages `past`, and they are not given"
-        );
-        assert!(says(vars! { q: 1, past: [["boss", "x"]] }).await.contains("cannot be read at index 0"));
+        assert_eq!(says(vars! { q: 1 }).await, "the prompt needs the messages `past`, which are missing");
+        assert!(says(vars! { q: 1, past: [["boss", "x"]] }).await.contains("are not valid at index 0"));
         assert!(says(vars! { past: Vec::<String>::new() }).await.contains("the template needs `q`"));
         let broken = chat().user("{{ oops").check().expect_err("no template");
         assert_eq!(broken.kind(), ErrorKind::Config);

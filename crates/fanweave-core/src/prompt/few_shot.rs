@@ -1,4 +1,4 @@
-//! Examples in a prompt: all of them, or those that suit the question.
+//! Examples in a prompt: all of them, or those that fit the question.
 
 use std::fmt;
 use std::future::Future;
@@ -8,7 +8,8 @@ use futures::future::BoxFuture;
 
 use crate::{Error, ErrorKind, Message, Result, Template, Vars};
 
-/// Examples for a [`chat`](super::chat): what a user said and what the model answered, written by two templates.
+/// Examples for a [`chat`](super::chat): messages of the user and the answers of the model, rendered by two
+/// templates.
 ///
 /// ```
 /// use fanweave_core::{chain, prompt::{FewShot, chat}, vars};
@@ -43,10 +44,10 @@ impl fmt::Debug for FewShot {
 }
 
 impl FewShot {
-    /// Examples of which all are taken.
+    /// Examples that are all included.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where a text is no template.
+    /// [`ErrorKind::Config`] if a text is not a valid template.
     pub fn new(
         user: impl Into<String>,
         assistant: impl Into<String>,
@@ -60,14 +61,14 @@ impl FewShot {
         })
     }
 
-    /// Takes the examples that `selector` selects.
+    /// Includes only the examples that `selector` selects.
     #[must_use]
     pub fn select(mut self, selector: impl Selector) -> Self {
         self.selector = Some(Arc::new(selector));
         self
     }
 
-    /// The examples that suit `vars`, as messages.
+    /// The examples for `vars`, as messages.
     pub(super) async fn messages(&self, vars: &Vars) -> Result<Vec<Message>> {
         let rendered = self
             .examples
@@ -79,7 +80,8 @@ impl FewShot {
             let texts = rendered.iter().map(|(user, assistant)| format!("{user}\n{assistant}")).collect();
             let chosen = selector.select(texts, question).await?;
             let pick = |at: usize| {
-                let message = || format!("the selector chose example {at}, and there are {}", rendered.len());
+                let message =
+                    || format!("the selector chose example {at}, but there are only {}", rendered.len());
                 rendered.get(at).cloned().ok_or_else(|| Error::new(ErrorKind::Step, message()))
             };
             rendered = chosen.into_iter().map(pick).collect::<Result<_>>()?;
@@ -91,7 +93,7 @@ impl FewShot {
     }
 }
 
-/// Chooses the examples that suit a question.
+/// Selects the examples for a question.
 ///
 /// ```
 /// use fanweave_core::Result;
@@ -106,7 +108,8 @@ impl FewShot {
 /// }
 /// ```
 pub trait Selector: Send + Sync + 'static {
-    /// The indices of the examples to take, in the order in which the prompt shows them. `examples` are their texts.
+    /// The indices of the examples to take, in the order in which the prompt shows them. `examples` are their
+    /// texts.
     fn select(
         &self,
         examples: Vec<String>,
@@ -114,7 +117,7 @@ pub trait Selector: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<usize>>> + Send;
 }
 
-/// The erased twin of [`Selector`].
+/// Dyn-compatible counterpart of [`Selector`].
 trait DynSelector: Send + Sync {
     fn select(&self, examples: Vec<String>, question: String) -> BoxFuture<'_, Result<Vec<usize>>>;
 }
@@ -125,7 +128,7 @@ impl<S: Selector> DynSelector for S {
     }
 }
 
-/// Takes examples from the first on, as long as they and the question have at most that many characters together.
+/// Takes examples from the first on, as long as they and the question have at most `max` characters together.
 ///
 /// ```
 /// use fanweave_core::prompt::{ByLength, Selector};
@@ -157,15 +160,15 @@ impl Selector for ByLength {
     }
 }
 
-/// Takes the `most` examples that are most like the question, the likest last. What is alike is told by vectors that
-/// `embed` makes of texts, such as a model of embeddings.
+/// Takes the `max_examples` examples most similar to the question, the most similar last. Similarity is
+/// measured between vectors that `embed` returns for texts, such as those of an embedding model.
 ///
 /// ```
 /// use fanweave_core::prompt::{BySimilarity, Selector};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave_core::Result<()> {
-/// // How many of each letter there are.
+/// // The count of each letter.
 /// let letters = |text: &String| ('a'..='z').map(|c| text.matches(c).count() as f32).collect::<Vec<_>>();
 /// let alike = BySimilarity::new(1, move |texts: Vec<String>| {
 ///     let vectors = texts.iter().map(letters).collect::<Vec<_>>();
@@ -177,24 +180,24 @@ impl Selector for ByLength {
 /// # }
 /// ```
 pub struct BySimilarity<F> {
-    most: usize,
+    max_examples: usize,
     embed: F,
 }
 
 impl<F> fmt::Debug for BySimilarity<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("BySimilarity").field("most", &self.most).finish_non_exhaustive()
+        f.debug_struct("BySimilarity").field("max_examples", &self.max_examples).finish_non_exhaustive()
     }
 }
 
 impl<F> BySimilarity<F> {
-    /// A selector that embeds the question and all examples, at every call.
-    pub fn new<Fut>(most: usize, embed: F) -> Self
+    /// A selector that embeds the question and all examples for every call.
+    pub fn new<Fut>(max_examples: usize, embed: F) -> Self
     where
         F: Fn(Vec<String>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Vec<Vec<f32>>>> + Send,
     {
-        Self { most, embed }
+        Self { max_examples, embed }
     }
 }
 
@@ -208,16 +211,17 @@ where
         let texts = std::iter::once(question).chain(examples).collect();
         let vectors = (self.embed)(texts).await?;
         let [question, examples @ ..] = vectors.as_slice() else {
-            return Err(Error::new(ErrorKind::Step, "the texts were embedded as no vectors at all"));
+            return Err(Error::new(ErrorKind::Step, "the embedding model returned no vectors"));
         };
         if vectors.len() != wanted {
-            let message = format!("{wanted} texts were embedded as {} vectors", vectors.len());
+            let message =
+                format!("the embedding model returned {} vectors for {wanted} texts", vectors.len());
             return Err(Error::new(ErrorKind::Step, message));
         }
         let mut ranked: Vec<_> =
             examples.iter().map(|example| cosine(question, example)).enumerate().collect();
         ranked.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-        ranked.truncate(self.most);
+        ranked.truncate(self.max_examples);
         Ok(ranked.into_iter().rev().map(|(index, _)| index).collect())
     }
 }
@@ -257,6 +261,6 @@ mod tests {
         }
         let few = FewShot::new("{{ a }}", "x", [vars! { a: 1 }]).unwrap().select(Beyond);
         let error = few.messages(&vars! { a: 2 }).await.unwrap_err();
-        assert_eq!(error.to_string(), "the selector chose example 7, and there are 1");
+        assert_eq!(error.to_string(), "the selector chose example 7, but there are only 1");
     }
 }

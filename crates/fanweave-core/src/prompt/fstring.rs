@@ -3,10 +3,11 @@
 use crate::runnable::Chain;
 use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
 
-/// A chain that begins with a template in the style of Python's f-strings: `{x}` is a variable, `{{` and `}}` are braces.
+/// A chain that begins with a template in the style of Python's f-strings: `{x}` is a variable, `{{` and `}}`
+/// are braces.
 ///
-/// Names alone, without attributes, indices, conversions and formats. A text that is no such template fails every run with
-/// [`ErrorKind::Config`]; [`Template::fstring`] says so at once.
+/// Only names are supported: no attributes, indices, conversions or formats. An invalid template fails every
+/// run with [`ErrorKind::Config`]; [`Template::fstring`] reports it immediately.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, prompt::fstring, text, vars};
@@ -23,16 +24,16 @@ pub fn fstring(text: &str) -> Chain<Vars, Prompt> {
 }
 
 impl Template {
-    /// Reads a template in the style of Python's f-strings. See [`fstring`].
+    /// Parses a template in the style of Python's f-strings. See [`fstring`].
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where a brace is left open, or holds more than a name.
+    /// [`ErrorKind::Config`] if a brace is not closed, or contains more than a name.
     pub fn fstring(text: &str) -> Result<Self> {
         Template::parse(jinja(text)?)
     }
 }
 
-/// The same template in the language of Jinja.
+/// The same template in Jinja.
 fn jinja(text: &str) -> Result<String> {
     let (mut out, mut literal) = (String::new(), String::new());
     let mut rest = text;
@@ -46,15 +47,15 @@ fn jinja(text: &str) -> Result<String> {
             continue;
         }
         if tail.starts_with('}') {
-            return Err(broken(line(), "a `}` closes nothing: write `}}` for a brace"));
+            return Err(broken(line(), "unmatched `}`: write `}}` for a literal brace"));
         }
         let Some(end) = tail.find('}') else {
-            return Err(broken(line(), "a `{` is never closed: write `{{` for a brace"));
+            return Err(broken(line(), "unclosed `{`: write `{{` for a literal brace"));
         };
         let name = tail[1..end].trim();
         if !is_name(name) {
             let message = format!(
-                "`{{{name}}}` is no name of a variable: attributes, indices and formats are not read"
+                "`{{{name}}}` is not a variable name: attributes, indices and formats are not supported"
             );
             return Err(broken(line(), &message));
         }
@@ -64,14 +65,14 @@ fn jinja(text: &str) -> Result<String> {
     }
     literal.push_str(rest);
     flush(&mut literal, &mut out);
-    // Jinja drops a line break at the end, and Python does not.
+    // Jinja drops a trailing line break, and Python does not.
     if out.ends_with('\n') {
         out.push('\n');
     }
     Ok(out)
 }
 
-/// Writes text so that Jinja reads it as nothing but text.
+/// Escapes text so that Jinja prints it verbatim.
 fn flush(literal: &mut String, out: &mut String) {
     if literal.contains('{') {
         let quoted =
@@ -83,7 +84,7 @@ fn flush(literal: &mut String, out: &mut String) {
     literal.clear();
 }
 
-/// What Jinja reads as something else than a variable.
+/// Names that Jinja does not read as variables.
 const TAKEN: [&str; 7] = ["true", "false", "none", "True", "False", "None", "not"];
 
 fn is_name(name: &str) -> bool {
@@ -105,13 +106,13 @@ mod tests {
     use crate::vars;
 
     #[test]
-    fn what_is_no_name_is_refused_with_its_line() {
+    fn an_invalid_name_is_rejected_with_its_line() {
         for (text, says) in [
-            ("a\n{x.y}", "line 2: `{x.y}` is no name"),
-            ("{x:.2f}", "line 1: `{x:.2f}` is no name"),
-            ("{}", "`{}` is no name"),
-            ("{x", "never closed"),
-            ("x}", "closes nothing"),
+            ("a\n{x.y}", "line 2: `{x.y}` is not a variable name"),
+            ("{x:.2f}", "line 1: `{x:.2f}` is not a variable name"),
+            ("{}", "`{}` is not a variable name"),
+            ("{x", "unclosed"),
+            ("x}", "unmatched"),
         ] {
             let error = Template::fstring(text).expect_err(text);
             assert!(error.message().contains(says), "{error}");
@@ -133,7 +134,7 @@ mod tests {
         for name in ["none", "True", "not", "größe"] {
             let error = Template::fstring(&format!("{{{name}}}")).expect_err("no template");
             assert_eq!(error.kind(), ErrorKind::Config);
-            assert!(error.message().contains(&format!("`{{{name}}}` is no name")), "{error}");
+            assert!(error.message().contains(&format!("`{{{name}}}` is not a variable name")), "{error}");
         }
         let vars = crate::vars! { none_left: "X" };
         assert_eq!(Template::fstring("{none_left}").unwrap().render(&vars).unwrap(), "X");

@@ -1,11 +1,11 @@
-//! Prompts: what a model is given, and the templates that write it.
+//! Prompts: the input of a model, and the templates that render it.
 
 mod chat;
 mod few_shot;
 mod fstring;
 mod partials;
 mod template;
-mod words;
+mod template_check;
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub use template::{Template, prompt};
 
 use crate::{Message, Parameters, Role};
 
-/// What a model is given: messages, and parameters for this call alone.
+/// The input of a model: messages, and parameters for this call only.
 ///
 /// ```
 /// use fanweave_core::{Message, Prompt};
@@ -28,7 +28,7 @@ use crate::{Message, Parameters, Role};
 pub struct Prompt {
     /// The conversation so far.
     pub messages: Vec<Message>,
-    /// Parameters of this call. They win over those of the model.
+    /// Parameters of this call. They override those of the model.
     #[serde(default, skip_serializing_if = "Parameters::is_empty")]
     pub parameters: Parameters,
 }
@@ -39,14 +39,14 @@ impl Prompt {
         Self { messages: messages.into(), parameters: Parameters::default() }
     }
 
-    /// Puts a system message in front.
+    /// Prepends a system message.
     #[must_use]
     pub fn with_system(mut self, text: impl Into<String>) -> Self {
         self.messages.insert(0, Message::system(text));
         self
     }
 
-    /// The text of the last user message. Empty where there is none.
+    /// The text of the last user message. Empty without user messages.
     pub fn last_user_text(&self) -> String {
         self.messages.iter().rfind(|m| m.role == Role::User).map(Message::text).unwrap_or_default()
     }

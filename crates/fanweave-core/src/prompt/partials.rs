@@ -1,4 +1,4 @@
-//! Variables that a prompt brings along.
+//! Variables with preset values.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Vars;
 
-/// Values, and functions that are evaluated for every call, by the names of variables.
+/// Values, and functions that are evaluated for every call, by name of the variable.
 #[derive(Clone, Default)]
 pub(super) struct Partials(Vec<(Arc<str>, Evaluate)>);
 
@@ -27,7 +27,7 @@ impl Partials {
         self.0.is_empty()
     }
 
-    /// The variables of a call, and these where the call has none of that name.
+    /// The variables of a call, completed with these for names that the call does not set.
     pub(super) fn fill(&self, vars: &Vars) -> Vars {
         let mut all = vars.clone();
         for (name, value) in &self.0 {

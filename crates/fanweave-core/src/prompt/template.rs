@@ -1,4 +1,4 @@
-//! The template step: variables in, a prompt of one user message out.
+//! The template step: from variables to a prompt of one user message.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use minijinja::{Environment, UndefinedBehavior};
 use serde_json::{Map, Value, json};
 
 use super::partials::Partials;
-use super::words;
+use super::template_check;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 
-/// A step that fills `{{ variables }}` into a text. The language is that of Jinja.
+/// A step that fills `{{ variables }}` into a text. The template language is Jinja.
 ///
 /// A missing variable is an error that names it, before any call is made; extra ones are ignored. Values are
-/// never read as template: braces in data stay data.
+/// never read as templates: braces in data stay data.
 ///
 /// ```
 /// use fanweave_core::{Template, vars};
@@ -24,7 +24,7 @@ use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 /// assert_eq!(template.render(&vars! { topic: "{{ bears }}" })?, "Tell a joke about {{ bears }}.");
 /// assert_eq!(
 ///     template.render(&vars! { tpoic: "bears" }).unwrap_err().message(),
-///     "the template needs `topic`, and only `tpoic` is given",
+///     "the template needs `topic`, but only `tpoic` is given",
 /// );
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
@@ -48,30 +48,30 @@ impl fmt::Debug for Template {
 const NAME: &str = "prompt";
 
 impl Template {
-    /// Reads a template.
+    /// Parses a template.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the text is no template, naming the line.
+    /// [`ErrorKind::Config`] if the text is not a valid template, naming the line.
     pub fn parse(text: impl Into<String>) -> Result<Self> {
         let mut env = Environment::new();
         env.set_undefined_behavior(UndefinedBehavior::Strict);
-        // Prompts are text, whatever they are called: nothing is escaped.
+        // Prompts are plain text, whatever their name: nothing is escaped.
         env.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         env.set_formatter(|out, state, value| {
-            // Values of variables are JSON: this stands in the place of one that is not given, and has its name.
+            // Values of variables are JSON. A plain object is therefore a function of the language, found
+            // because no variable of its name is given.
             if value.kind() == ValueKind::Plain && value.to_string() == "function" {
                 let message =
-                    "this writes a function of the template language, and no variable of its name is given";
+                    "this prints a function of the template language; no variable of that name is given";
                 return Err(minijinja::Error::new(minijinja::ErrorKind::UndefinedError, message));
             }
             minijinja::escape_formatter(out, state, value)
         });
         let text = text.into();
-        if let Some(line) = words::too_long(&text) {
-            let most = words::MOST;
-            let message = format!(
-                "the template is not valid: line {line}: there are more than {most} words and signs between two braces"
-            );
+        if let Some(line) = template_check::too_long(&text) {
+            let max = template_check::MAX_CODE_TOKENS;
+            let message =
+                format!("the template is not valid: line {line}: more than {max} tokens between two braces");
             return Err(Error::new(ErrorKind::Config, message));
         }
         env.add_template_owned(NAME, text.clone()).map_err(|e| {
@@ -79,7 +79,7 @@ impl Template {
             let detail = e.detail().map_or_else(|| e.kind().to_string(), str::to_owned);
             Error::new(ErrorKind::Config, format!("the template is not valid: line {line}: {detail}"))
         })?;
-        if let Some((line, message)) = words::unknown(&env, &text) {
+        if let Some((line, message)) = template_check::unknown(&env, &text) {
             let message = format!("the template is not valid: line {line}: {message}");
             return Err(Error::new(ErrorKind::Config, message));
         }
@@ -91,14 +91,15 @@ impl Template {
         self.undeclared(false)
     }
 
-    /// As [`variables`](Self::variables), with the fields that are read of them, as in `user.name`.
+    /// Like [`variables`](Self::variables), including the fields that the template reads of them, such as
+    /// `user.name`.
     pub fn paths(&self) -> Vec<String> {
         self.undeclared(true)
     }
 
     fn undeclared(&self, nested: bool) -> Vec<String> {
         let Ok(template) = self.env.get_template(NAME) else { return Vec::new() };
-        // Functions such as `range` are there without being given.
+        // Functions such as `range` are always available.
         let is_function = |path: &String| {
             let name = path.split('.').next().unwrap_or_default();
             self.env.globals().any(|(global, _)| global == name)
@@ -112,9 +113,9 @@ impl Template {
     /// The text with the variables filled in.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where a variable is missing or has a type that the template cannot use.
+    /// [`ErrorKind::Input`] if a variable is missing or has a type that the template cannot use.
     pub fn render(&self, vars: &Vars) -> Result<String> {
-        let template = self.env.get_template(NAME).expect("an environment is made with its template");
+        let template = self.env.get_template(NAME).expect("an environment is created with its template");
         let filled;
         let vars = if self.partials.is_empty() {
             vars
@@ -125,7 +126,7 @@ impl Template {
         template.render(minijinja::value::Serde(vars)).map_err(|e| self.explain(&e, vars))
     }
 
-    /// Sets a variable for all calls that do not give it.
+    /// Sets a variable for all calls that do not set it themselves.
     ///
     /// ```
     /// use fanweave_core::{Template, vars};
@@ -141,7 +142,7 @@ impl Template {
         self.partial_with(name, move || value.clone())
     }
 
-    /// As [`partial`](Self::partial), from a function that is evaluated for every call.
+    /// Like [`partial`](Self::partial), with a function that is evaluated for every call.
     #[must_use]
     pub fn partial_with<V: Into<Value>>(
         mut self,
@@ -156,15 +157,15 @@ impl Template {
         let missing: Vec<_> = self.variables().into_iter().filter(|name| vars.get(name).is_none()).collect();
         if error.kind() == minijinja::ErrorKind::UndefinedError && !missing.is_empty() {
             let given = match vars.names().collect::<Vec<_>>().as_slice() {
-                [] => "nothing is given".to_owned(),
+                [] => "none are given".to_owned(),
                 names => format!("only {} given", are(names)),
             };
-            let message = format!("the template needs {}, and {given}", list(&missing));
+            let message = format!("the template needs {}, but {given}", list(&missing));
             return Error::new(ErrorKind::Input, message);
         }
         let line = error.line().unwrap_or(1);
         let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
-        Error::new(ErrorKind::Input, format!("the template cannot be filled: line {line}: {detail}"))
+        Error::new(ErrorKind::Input, format!("the template cannot be rendered: line {line}: {detail}"))
     }
 }
 
@@ -201,8 +202,8 @@ impl Runnable for Template {
 
 /// A chain that begins with a template: `prompt("Tell a joke about {{ topic }}.") | model | text()`.
 ///
-/// A text that is no template fails every run with [`ErrorKind::Config`] and makes no call; use
-/// [`Template::parse`] to learn of it at once.
+/// An invalid template fails every run with [`ErrorKind::Config`] and makes no call; [`Template::parse`]
+/// reports it immediately.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, prompt, text, vars};
@@ -218,7 +219,7 @@ pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
     or_invalid(Template::parse(text))
 }
 
-/// A chain that begins with a template, or fails for lack of one.
+/// A chain that begins with a template, or that fails because the template is invalid.
 pub(super) fn or_invalid(template: Result<Template>) -> Chain<Vars, Prompt> {
     match template {
         Ok(template) => chain(template),
@@ -226,7 +227,7 @@ pub(super) fn or_invalid(template: Result<Template>) -> Chain<Vars, Prompt> {
     }
 }
 
-/// Stands where a template could not be read.
+/// Takes the position of a template that could not be parsed.
 struct Broken(Error);
 
 impl Runnable for Broken {
@@ -246,10 +247,10 @@ mod tests {
     use crate::vars;
 
     #[test]
-    fn a_missing_variable_is_named_with_what_was_given() {
+    fn a_missing_variable_is_named_with_the_given_ones() {
         let template = Template::parse("{{ a }} {{ b }} {{ c }}").unwrap();
         let error = template.render(&vars! { b: 1 }).unwrap_err();
-        assert_eq!(error.to_string(), "the template needs `a`, `c`, and only `b` is given");
+        assert_eq!(error.to_string(), "the template needs `a`, `c`, but only `b` is given");
         assert_eq!(error.kind(), ErrorKind::Input);
     }
 
@@ -275,9 +276,9 @@ mod tests {
     #[test]
     fn an_unknown_filter_or_test_is_found_when_the_template_is_read() {
         let says = |text: &str| Template::parse(text).err().map(|error| error.message().to_owned());
-        let filter = "the template is not valid: line 2: there is no filter `uper`: did you mean `upper`?";
+        let filter = "the template is not valid: line 2: unknown filter `uper`: did you mean `upper`?";
         assert_eq!(says("a\n{{ x | uper }}").as_deref(), Some(filter));
-        let test = "the template is not valid: line 1: there is no test `evn`";
+        let test = "the template is not valid: line 1: unknown test `evn`";
         assert_eq!(says("{% if x is not evn %}{% endif %}").as_deref(), Some(test));
         for fine in [
             "{{ x | default('a | b') | join(', ') }} | uper",
@@ -326,7 +327,7 @@ mod tests {
         }
         let ifs = format!("{}x{}", "{% if a %}".repeat(50_000), "{% endif %}".repeat(50_000));
         assert!(Template::parse(ifs).is_err());
-        // Texts and lists of an ordinary length are no matter.
+        // Texts and lists of an ordinary length are accepted.
         let list = (0..400).map(|n| n.to_string()).collect::<Vec<_>>().join(",");
         let long = format!("{{{{ [{list}] | join('{}') }}}}", "word ".repeat(5_000));
         assert!(Template::parse(long).is_ok());

@@ -1,9 +1,9 @@
-//! Documents: a text, and what is known about it.
+//! Documents: a text and its metadata.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// A text, and what is known about it.
+/// A text and its metadata.
 ///
 /// ```
 /// use fanweave_core::retrieve::Document;
@@ -16,25 +16,25 @@ use serde_json::{Map, Value};
 pub struct Document {
     /// The text.
     pub text: String,
-    /// What is known about it: where it comes from, as `source`, and whatever else.
+    /// Metadata: its origin, as `source`, and anything else.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
 }
 
 impl Document {
-    /// A document of which nothing is known.
+    /// A document without metadata.
     pub fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), metadata: Map::new() }
     }
 
-    /// Adds to what is known.
+    /// Adds a metadata entry.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.metadata.insert(name.into(), value.into());
         self
     }
 
-    /// Where it comes from, where that is known: the text under `source`.
+    /// The origin of the document, if known: the text under `source`.
     pub fn source(&self) -> Option<&str> {
         self.metadata.get("source")?.as_str()
     }

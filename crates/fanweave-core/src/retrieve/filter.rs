@@ -1,13 +1,13 @@
-//! Filters: which documents a search may find.
+//! Filters for searches by metadata.
 
 use std::cmp::Ordering;
 use std::ops::{BitAnd, BitOr};
 
 use serde_json::{Map, Value};
 
-/// Which documents a search may find, by their metadata.
+/// Restricts a search to documents with matching metadata.
 ///
-/// A field that a document lacks equals nothing: `ne` and `not_in` hold for it, all others do not. Order is defined
+/// A missing field equals nothing: `ne` and `not_in` are true for it, all others false. Order is defined
 /// between numbers and between texts.
 ///
 /// ```
@@ -26,19 +26,19 @@ pub enum Filter {
     Ne(String, Value),
     /// The field is less than the value.
     Lt(String, Value),
-    /// The field is the value or less.
+    /// The field is less than or equal to the value.
     Le(String, Value),
     /// The field is greater than the value.
     Gt(String, Value),
-    /// The field is the value or greater.
+    /// The field is greater than or equal to the value.
     Ge(String, Value),
     /// The field equals one of the values.
     In(String, Vec<Value>),
     /// The field equals none of the values.
     NotIn(String, Vec<Value>),
-    /// All of them hold.
+    /// All of them match.
     All(Vec<Filter>),
-    /// At least one of them holds.
+    /// At least one of them matches.
     Any(Vec<Filter>),
 }
 
@@ -60,11 +60,11 @@ comparisons! {
     ne Ne;
     /// `field` is less than `value`.
     lt Lt;
-    /// `field` is `value` or less.
+    /// `field` is less than or equal to `value`.
     le Le;
     /// `field` is greater than `value`.
     gt Gt;
-    /// `field` is `value` or greater.
+    /// `field` is greater than or equal to `value`.
     ge Ge;
 }
 
@@ -79,9 +79,9 @@ impl Filter {
         Filter::NotIn(field.into(), values.into_iter().map(Into::into).collect())
     }
 
-    /// Whether a document with this metadata may be found.
+    /// Returns true if a document with this metadata may be found.
     pub fn allows(&self, metadata: &Map<String, Value>) -> bool {
-        let is = |field: &str, value: &Value| metadata.get(field).is_some_and(|own| same(own, value));
+        let is = |field: &str, value: &Value| metadata.get(field).is_some_and(|own| is_equal(own, value));
         let ordered = |field: &str, value: &Value, holds: fn(Ordering) -> bool| {
             metadata.get(field).and_then(|own| order(own, value)).is_some_and(holds)
         };
@@ -100,8 +100,8 @@ impl Filter {
     }
 }
 
-/// 1 and 1.0 are the same.
-fn same(a: &Value, b: &Value) -> bool {
+/// 1 and 1.0 are equal.
+fn is_equal(a: &Value, b: &Value) -> bool {
     a == b || order(a, b) == Some(Ordering::Equal)
 }
 

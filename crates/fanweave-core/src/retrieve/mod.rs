@@ -1,4 +1,5 @@
-//! Retrieval: documents, the stores that find them by vector, and what outsiders implement to add to both.
+//! Retrieval: documents, the stores that find them by vector, and the traits for third-party implementations
+//! of both.
 
 mod document;
 mod filter;

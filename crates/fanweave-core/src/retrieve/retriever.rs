@@ -6,7 +6,7 @@ use crate::retrieve::Document;
 use crate::runnable::{Chain, Runnable, chain};
 use crate::{Context, Result};
 
-/// Finds documents for a question: by vectors, by words, or however its author likes.
+/// Finds documents for a question, by vectors, by words, or in any other way.
 ///
 /// ```
 /// use fanweave_core::retrieve::{Document, Retrieve, Retriever};
@@ -31,7 +31,7 @@ use crate::{Context, Result};
 /// # }
 /// ```
 pub trait Retriever: Send + Sync + 'static {
-    /// The documents for `question`, the best first. None is no error.
+    /// The documents for `question`, the best first. An empty result is not an error.
     fn retrieve(&self, question: &str, cx: &Context) -> impl Future<Output = Result<Vec<Document>>> + Send;
 }
 
@@ -40,7 +40,7 @@ pub trait Retriever: Send + Sync + 'static {
 pub struct Retrieve<R>(R);
 
 impl<R: Retriever> Retrieve<R> {
-    /// A chain of this one step.
+    /// A chain with this step.
     pub fn chain(retriever: R) -> Chain<String, Vec<Document>> {
         chain(Self(retriever)).named("retrieve")
     }

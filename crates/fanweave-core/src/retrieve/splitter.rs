@@ -1,8 +1,8 @@
-//! Splitters: from long documents to pieces that can be found one by one.
+//! Splitters: from long documents to chunks that can be found separately.
 
 use crate::retrieve::Document;
 
-/// Splits a text into pieces.
+/// Splits a text into chunks.
 ///
 /// ```
 /// use fanweave_core::retrieve::{Document, TextSplitter};
@@ -15,25 +15,26 @@ use crate::retrieve::Document;
 ///     }
 /// }
 ///
-/// let pieces = Paragraphs.split_documents([Document::new("One.\n\nTwo.").with("source", "a.txt")]);
-/// assert_eq!(pieces[1].text, "Two.");
-/// assert_eq!((pieces[1].source(), &pieces[1].metadata["piece"]), (Some("a.txt"), &1.into()));
+/// let chunks = Paragraphs.split_documents([Document::new("One.\n\nTwo.").with("source", "a.txt")]);
+/// assert_eq!(chunks[1].text, "Two.");
+/// assert_eq!((chunks[1].source(), &chunks[1].metadata["piece"]), (Some("a.txt"), &1.into()));
 /// ```
 pub trait TextSplitter: Send + Sync {
-    /// The pieces of `text`, in order. Empty where there is nothing in it but white space.
+    /// The chunks of `text`, in order. Empty if it is only white space.
     fn split(&self, text: &str) -> Vec<String>;
 
-    /// The pieces of all documents. Each knows what its document knew, and its number in it from 0, as `piece`.
+    /// The chunks of all documents. Each has the metadata of its document, and its index in it from 0, as
+    /// `piece`.
     fn split_documents(&self, documents: impl IntoIterator<Item = Document>) -> Vec<Document>
     where
         Self: Sized,
     {
-        let pieces = |document: Document| {
+        let chunks = |document: Document| {
             let Document { text, metadata } = document;
             let number =
-                move |(piece, text)| Document { text, metadata: metadata.clone() }.with("piece", piece);
+                move |(index, text)| Document { text, metadata: metadata.clone() }.with("piece", index);
             self.split(&text).into_iter().enumerate().map(number)
         };
-        documents.into_iter().flat_map(pieces).collect()
+        documents.into_iter().flat_map(chunks).collect()
     }
 }

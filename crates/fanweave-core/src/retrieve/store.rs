@@ -1,4 +1,4 @@
-//! Stores: they keep vectors with their documents, and find the nearest.
+//! Vector stores: they store documents with their vectors, and find the nearest.
 
 use std::fmt;
 use std::future::Future;
@@ -9,18 +9,18 @@ use futures::future::BoxFuture;
 use crate::retrieve::{Document, Filter};
 use crate::{Context, Result};
 
-/// What a store keeps.
+/// An entry of a store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// What it is replaced and deleted by. Unique in its store.
+    /// The key for replacing and deleting it. Unique in its store.
     pub id: String,
-    /// Where it lies. All vectors of a store have the same length.
+    /// Its vector. All vectors of a store have the same length.
     pub vector: Vec<f32>,
-    /// What it stands for.
+    /// Its document.
     pub document: Document,
 }
 
-/// What to find.
+/// A search in a store.
 ///
 /// ```
 /// use fanweave_core::retrieve::{Filter, Search};
@@ -31,62 +31,62 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Search {
-    /// Where to look.
+    /// The vector to search for.
     pub vector: Vec<f32>,
-    /// Most documents to find. Default 4.
+    /// Maximum documents to find. Default 4.
     pub limit: usize,
-    /// Which documents may be found. Default all.
+    /// Filter for the documents. Default: all.
     pub filter: Option<Filter>,
-    /// Whether hits are to come with their vectors. Default no.
+    /// Set if hits include their vectors. Default no.
     pub vectors: bool,
 }
 
 impl Search {
-    /// A search for what lies nearest to `vector`.
+    /// A search for the entries nearest to `vector`.
     pub fn new(vector: Vec<f32>) -> Self {
         Self { vector, limit: 4, filter: None, vectors: false }
     }
 
-    /// Most documents to find.
+    /// Sets the maximum documents to find.
     #[must_use]
     pub fn limit(self, limit: usize) -> Self {
         Self { limit, ..self }
     }
 
-    /// Finds only what `filter` allows.
+    /// Finds only documents that `filter` allows.
     #[must_use]
     pub fn filter(self, filter: impl Into<Option<Filter>>) -> Self {
         Self { filter: filter.into(), ..self }
     }
 
-    /// Has hits come with their vectors.
+    /// Includes the vectors in the hits.
     #[must_use]
     pub fn with_vectors(self) -> Self {
         Self { vectors: true, ..self }
     }
 }
 
-/// What was found.
+/// The document that was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hit {
     /// The entry's id.
     pub id: String,
-    /// Cosine of the angle between its vector and the one searched for: 1 for the same direction, 0 for nothing in
-    /// common, -1 for the opposite.
+    /// Cosine similarity to the vector searched for: 1 for the same direction, 0 for orthogonal, -1 for the
+    /// opposite.
     pub score: f32,
     /// The entry's document.
     pub document: Document,
-    /// The entry's vector, where the search asked for it. Its length may have been made 1.
+    /// The entry's vector, if the search asked for it. It may have been normalised to length 1.
     pub vector: Option<Vec<f32>>,
 }
 
-/// A store of vectors: what the author of one writes. Users hold a [`Store`].
+/// A vector store: implemented by the author of one. Users hold a [`Store`].
 ///
 /// ```
 /// use fanweave_core::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
 /// use fanweave_core::{Context, Result};
 ///
-/// /// Finds the same document whatever one looks for.
+/// /// Always finds the same document.
 /// struct Stuck(Document);
 ///
 /// impl VectorStore for Stuck {
@@ -116,20 +116,20 @@ pub struct Hit {
 /// # }
 /// ```
 pub trait VectorStore: Send + Sync + 'static {
-    /// Adds entries, and replaces those whose ids are there already. All of them or none.
+    /// Adds entries, and replaces existing ones with the same ids. Either all of them or none.
     fn upsert(&self, entries: Vec<Entry>, cx: &Context) -> impl Future<Output = Result<()>> + Send;
 
-    /// What lies nearest, the nearest first; entries that lie equally near in the order of their ids.
+    /// The nearest entries, the nearest first; equally near ones in the order of their ids.
     fn search(&self, search: Search, cx: &Context) -> impl Future<Output = Result<Vec<Hit>>> + Send;
 
-    /// Deletes entries. Ids that are not there are no error.
+    /// Deletes entries. Unknown ids are ignored.
     fn delete(&self, ids: Vec<String>, cx: &Context) -> impl Future<Output = Result<()>> + Send;
 
-    /// How many entries there are.
+    /// The number of entries.
     fn count(&self, cx: &Context) -> impl Future<Output = Result<usize>> + Send;
 }
 
-/// The erased twin of [`VectorStore`].
+/// Dyn-compatible counterpart of [`VectorStore`].
 trait DynVectorStore: Send + Sync {
     fn upsert<'a>(&'a self, entries: Vec<Entry>, cx: &'a Context) -> BoxFuture<'a, Result<()>>;
     fn search<'a>(&'a self, search: Search, cx: &'a Context) -> BoxFuture<'a, Result<Vec<Hit>>>;
@@ -165,34 +165,34 @@ impl Store {
         Self(Arc::new(store))
     }
 
-    /// Adds entries, and replaces those whose ids are there already.
+    /// Adds entries, and replaces existing ones with the same ids.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn upsert(&self, entries: Vec<Entry>, cx: &Context) -> Result<()> {
         self.0.upsert(entries, cx).await
     }
 
-    /// What lies nearest, the nearest first.
+    /// The nearest entries, the nearest first.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn search(&self, search: Search, cx: &Context) -> Result<Vec<Hit>> {
         self.0.search(search, cx).await
     }
 
-    /// Deletes entries. Ids that are not there are no error.
+    /// Deletes entries. Unknown ids are ignored.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn delete(&self, ids: Vec<String>, cx: &Context) -> Result<()> {
         self.0.delete(ids, cx).await
     }
 
-    /// How many entries there are.
+    /// The number of entries.
     ///
     /// # Errors
-    /// The store's own.
+    /// The error of the store.
     pub async fn count(&self, cx: &Context) -> Result<usize> {
         self.0.count(cx).await
     }

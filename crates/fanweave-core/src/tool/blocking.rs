@@ -1,4 +1,4 @@
-//! Tools that block.
+//! Blocking tools.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::{Tool, Tools};
 use crate::blocking::Pool;
 use crate::{Context, Result, ToolSpec};
 
-/// A [`Tool`] whose author has no async code. Its calls run on the [shared pool](Pool::shared) of threads.
+/// A [`Tool`] without async code. Its calls run on the [shared pool](Pool::shared) of threads.
 ///
 /// ```
 /// use fanweave_core::{Context, Error, Result, ToolSpec, tool::{BlockingTool, Tools}};
@@ -45,18 +45,19 @@ use crate::{Context, Result, ToolSpec};
 /// let tools = Tools::new().blocking_tool(ReadFile);
 /// ```
 pub trait BlockingTool: Send + Sync + 'static {
-    /// As [`Tool::Arguments`].
+    /// Like [`Tool::Arguments`].
     type Arguments: DeserializeOwned + Send + 'static;
 
-    /// As [`Tool::spec`].
+    /// Like [`Tool::spec`].
     fn spec(&self) -> ToolSpec;
 
-    /// As [`Tool::timeout`]. Work that has begun runs to its end on its thread all the same; nobody waits for it.
+    /// Like [`Tool::timeout`]. Work that has started still runs to its end on its thread, and its result is
+    /// dropped.
     fn timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// As [`Tool::call`].
+    /// Like [`Tool::call`].
     fn call(&self, arguments: Self::Arguments, cx: &Context) -> Result<String>;
 }
 
@@ -81,7 +82,7 @@ impl<T: BlockingTool> Tool for OnThreads<T> {
 }
 
 impl Tools {
-    /// Adds a tool that blocks: see [`BlockingTool`].
+    /// Adds a blocking tool: see [`BlockingTool`].
     #[must_use]
     pub fn blocking_tool(self, tool: impl BlockingTool) -> Self {
         self.tool(OnThreads(Arc::new(tool)))

@@ -1,8 +1,9 @@
 //! Tools: functions that a model may call, the set of them that a call offers, and the loop that runs them.
 //!
-//! [`Tool`] is what authors write, [`Tools`] is what users hold, and
-//! [`run_tools`](crate::tool::WithTools::run_tools) asks, calls and asks again until the model has its answer. A tool
-//! that fails never ends a run: its error becomes a [`ToolResult`](crate::ToolResult) which the model can read.
+//! [`Tool`] is implemented by authors, [`Tools`] is held by users, and
+//! [`run_tools`](crate::tool::WithTools::run_tools) calls the model and its tools in a loop until the model
+//! answers. A tool that fails never ends a run: its error becomes a [`ToolResult`](crate::ToolResult) which
+//! the model reads.
 
 mod blocking;
 mod rounds;
@@ -27,11 +28,12 @@ pub use with::WithTools;
 
 use crate::{Context, Result, ToolSpec};
 
-/// A function that a model may call: what the author of a tool writes. Users hold a set of them, [`Tools`].
+/// A function that a model may call: implemented by the author of a tool. Users hold a set of them,
+/// [`Tools`].
 ///
-/// This is the form for tools with something of their own to work on, such as a connection, and for those whose name
-/// and schema are known only at run time, whose `Arguments` are then a [`serde_json::Value`]. For a plain function
-/// the attribute `#[fanweave::tool]` writes a [`TypedTool`].
+/// Implement this trait for tools with state, such as a connection, and for tools whose name and schema are
+/// known only at run time; their `Arguments` are then a [`serde_json::Value`]. For a plain function the
+/// attribute `#[fanweave::tool]` generates a [`TypedTool`].
 ///
 /// ```
 /// use fanweave_core::{Context, Result, ToolSpec, tool::{Tool, Tools}};
@@ -70,22 +72,23 @@ use crate::{Context, Result, ToolSpec};
 /// assert_eq!(tools.names().collect::<Vec<_>>(), ["capital_of"]);
 /// ```
 pub trait Tool: Send + Sync + 'static {
-    /// What the arguments are read as. Arguments that do not fit are an error that the model gets to read.
+    /// The type of the arguments. Arguments that do not fit are an error that the model reads.
     type Arguments: DeserializeOwned + Send + 'static;
 
-    /// The tool as the model sees it. Asked once, when the tool is added to a set.
+    /// The specification of the tool for the model. Called once, when the tool is added to a set.
     fn spec(&self) -> ToolSpec;
 
-    /// The longest that one call may take. Default: what the set says, see [`Tools::timeout`].
+    /// Timeout for one call. Default: that of the set, see [`Tools::timeout`].
     fn timeout(&self) -> Option<Duration> {
         None
     }
 
-    /// Does the work, and says what the model gets to read.
+    /// Does the work, and returns the text for the model.
     ///
-    /// The model reads the text of an error too: put no secret into it. A panic is an error like any other.
+    /// The model reads the text of an error too, so it must not contain secrets. A panic is handled like an
+    /// error.
     ///
     /// # Cancellation
-    /// The future is dropped where the run ends or the time is up.
+    /// The future is dropped if the run ends or the call times out.
     fn call(&self, arguments: Self::Arguments, cx: &Context) -> impl Future<Output = Result<String>> + Send;
 }

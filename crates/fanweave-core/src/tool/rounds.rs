@@ -1,4 +1,4 @@
-//! The loop: ask, call the tools, ask again.
+//! The tool loop: call the model, call the tools, repeat.
 
 use std::num::NonZeroU32;
 use std::ops::BitOr;
@@ -7,35 +7,37 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Transcript, WithTools};
 use crate::compose::step::step;
-use crate::run::heard;
+use crate::run::run_streamed;
 use crate::runnable::{Chain, DeltaMap, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Runnable, Streaming,
     ToolChoice, Usage,
 };
 
-/// Rounds in a row in which every tool may fail, where nobody says otherwise. 3: a slip, a correction, and another one.
+/// Default maximum of consecutive rounds in which every tool call fails. 3: a slip, a correction, and one
+/// more.
 pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
 
-/// Asks a model, calls the tools that it asks for, hands it their results and asks again, until it answers without
-/// asking for a tool: a step from [`Prompt`] to [`Message`]. Made by [`WithTools::run_tools`].
+/// Calls a model, runs the tools that it calls, sends it their results and repeats, until it answers without
+/// a tool call: a step from [`Prompt`] to [`Message`]. Made by [`WithTools::run_tools`].
 ///
-/// The answer is the model's last message. Its reply counts the tokens and the requests of all rounds; events tell of
-/// each model call and each tool call as a step of its own. [`transcript`](Self::transcript) gives all that was said.
+/// The answer is the model's last message. Its reply counts the tokens and the requests of all rounds; each
+/// model call and each tool call emits events as a separate step. [`transcript`](Self::transcript) returns
+/// the whole conversation.
 ///
 /// # Streaming
-/// Text and reasoning of every round are handed out as they arrive, because nobody can know whether a model that has
-/// begun to speak will ask for a tool in the end. Each round has part numbers of its own, so that what it says before it
-/// calls a tool can be told from the answer. Tool calls and their results are no pieces; the run's
-/// [`events`](Chain::events) show them.
+/// Text and reasoning of every round are emitted as they arrive, because a model may still call a tool after
+/// its text. Each round has its own part numbers, which tell the text before a tool call from the answer.
+/// Tool calls and their results are not deltas; the run's [`events`](Chain::events) contain them.
 ///
 /// # Cancellation
-/// Dropping the future ends the call of the model and those of the tools. A step around the loop that tries again begins
-/// with the first round, and so calls the tools again.
+/// Dropping the future ends the call of the model and those of the tools. A retry around the loop starts from
+/// the first round, and so calls the tools again.
 ///
 /// # Errors
-/// [`ErrorKind::RecursionLimit`] where the model still asks for tools in its last round, [`ErrorKind::Step`] where tools
-/// have failed too often in a row, or the model's own error. [`Transcript::of`] gives what was said until then.
+/// [`ErrorKind::RecursionLimit`] if the model still calls tools in its last round, [`ErrorKind::Step`] if all
+/// tool calls failed in too many consecutive rounds, or the model's own error. [`Transcript::of`] returns the
+/// conversation until then.
 #[derive(Debug, Clone)]
 pub struct RunTools {
     with: WithTools,
@@ -44,10 +46,10 @@ pub struct RunTools {
 }
 
 impl WithTools {
-    /// Runs the tools that the model asks for, and asks it again, at most `max_rounds` times in all. 0 fails every run
-    /// with [`ErrorKind::Config`].
+    /// Runs the tools that the model calls and sends it their results, with at most `max_rounds` requests to
+    /// the model. 0 fails every run with [`ErrorKind::Config`].
     ///
-    /// A [`ToolChoice`] that forces a call holds for the first round; from then on the model decides.
+    /// A [`ToolChoice`] that forces a call applies to the first round; after it the model decides.
     ///
     /// ```
     /// use fanweave_core::{Context, Result, chain, text, model::fake::Fake, tool::{Tools, TypedTool}};
@@ -82,14 +84,14 @@ impl WithTools {
 }
 
 impl RunTools {
-    /// Ends the run after `n` rounds in a row in which every tool call failed. Default [`DEFAULT_MAX_FAILURES`]. A round
-    /// in which one of them succeeds begins the count anew.
+    /// Ends the run after `n` consecutive rounds in which every tool call failed. Default
+    /// [`DEFAULT_MAX_FAILURES`]. A round with a successful call resets the count.
     #[must_use]
     pub fn max_failures(self, n: NonZeroU32) -> Self {
         Self { max_failures: n, ..self }
     }
 
-    /// The same loop as a step that gives all that was said.
+    /// The same loop as a step that returns the whole conversation.
     pub fn transcript(self) -> Chain<Prompt, Transcript> {
         step(move |prompt: Prompt, cx: Context| {
             let rounds = self.clone();
@@ -100,40 +102,40 @@ impl RunTools {
     async fn rounds(&self, mut prompt: Prompt, cx: &Context) -> Result<Transcript> {
         self.with.tools.ready()?;
         if self.max_rounds == 0 {
-            let message = "run_tools needs at least 1 round: the model is asked once in each";
+            let message = "run_tools needs at least 1 round: each round is one request to the model";
             return Err(Error::new(ErrorKind::Config, message));
         }
         self.with.offer(&mut prompt);
         let parameters = &mut prompt.parameters;
         let forced = parameters.tool_choice.as_ref().or(self.with.choice.as_ref());
         let is_forced = matches!(forced, Some(ToolChoice::Required | ToolChoice::Tool(_)));
-        let mut said = Transcript { messages: prompt.messages, ..Transcript::default() };
+        let mut transcript = Transcript { messages: prompt.messages, ..Transcript::default() };
         let mut parameters = prompt.parameters;
         let mut failed_rounds = 0;
         let parts = Arc::new(AtomicU32::new(0));
         loop {
-            let ask = Prompt { messages: said.messages.clone(), parameters: parameters.clone() };
-            let streams_as = cx.mapped(Box::new(Round::new(&said, parts.clone())));
-            let message = match heard(&self.with.model, ask, &streams_as).await {
+            let ask = Prompt { messages: transcript.messages.clone(), parameters: parameters.clone() };
+            let streams_as = cx.mapped(Box::new(Round::new(&transcript, parts.clone())));
+            let message = match run_streamed(&self.with.model, ask, &streams_as).await {
                 Ok(message) => message,
-                Err(error) => return Err(said.tool_loop_error(error)),
+                Err(error) => return Err(transcript.tool_loop_error(error)),
             };
-            said.rounds += 1;
-            said.usage += message.usage();
+            transcript.rounds += 1;
+            transcript.usage += message.usage();
             let asks = message.tool_calls().next().is_some();
-            said.messages.push(message);
+            transcript.messages.push(message);
             if !asks {
-                return Ok(said);
+                return Ok(transcript);
             }
-            if said.rounds >= self.max_rounds {
-                return Err(self.too_many_rounds(said));
+            if transcript.rounds >= self.max_rounds {
+                return Err(self.too_many_rounds(transcript));
             }
-            let results = self.with.tools.execute(said.answer(), cx).await;
+            let results = self.with.tools.execute(transcript.answer(), cx).await;
             failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
             let parts = results.into_iter().map(Part::ToolResult).collect();
-            said.messages.push(Message { role: Role::Tool, parts, reply: None });
+            transcript.messages.push(Message { role: Role::Tool, parts, reply: None });
             if failed_rounds >= self.max_failures.get() {
-                return Err(self.too_many_failures(said));
+                return Err(self.too_many_failures(transcript));
             }
             if is_forced {
                 parameters.tool_choice = Some(ToolChoice::Auto);
@@ -141,25 +143,24 @@ impl RunTools {
         }
     }
 
-    fn too_many_rounds(&self, said: Transcript) -> Error {
+    fn too_many_rounds(&self, transcript: Transcript) -> Error {
         let message = format!(
-            "the model still asks for tools in round {} of {}; allow run_tools more rounds, or look at what it asks \
-             for:\n{}",
-            said.rounds,
+            "the model still calls tools in round {} of {}; raise max_rounds of run_tools, or check the calls:\n{}",
+            transcript.rounds,
             self.max_rounds,
-            said.summary()
+            transcript.summary()
         );
-        let error = Error::new(ErrorKind::RecursionLimit, message).with_partial(said.answer().clone());
-        said.tool_loop_error(error)
+        let error = Error::new(ErrorKind::RecursionLimit, message).with_partial(transcript.answer().clone());
+        transcript.tool_loop_error(error)
     }
 
-    fn too_many_failures(&self, said: Transcript) -> Error {
+    fn too_many_failures(&self, transcript: Transcript) -> Error {
         let message = format!(
-            "every tool call has failed in {} rounds in a row; max_failures allows more, or look at why:\n{}",
+            "every tool call failed in {} consecutive rounds; raise max_failures, or check the errors:\n{}",
             self.max_failures,
-            said.summary()
+            transcript.summary()
         );
-        said.tool_loop_error(Error::new(ErrorKind::Step, message))
+        transcript.tool_loop_error(Error::new(ErrorKind::Step, message))
     }
 }
 
@@ -190,16 +191,16 @@ impl<R: Runnable<Input = Message>> BitOr<R> for RunTools {
     }
 }
 
-/// Makes pieces of one round pieces of the whole answer.
+/// Turns deltas of one round into deltas of the whole answer.
 struct Round {
     is_first: bool,
-    /// Whether it has begun to ask for a tool. Some providers then end it as they end an answer.
+    /// Set once the model has begun a tool call. Some providers then report the finish reason of an answer.
     asks: bool,
-    /// Tokens of the rounds before.
+    /// Tokens of the previous rounds.
     used: Usage,
     /// The first part number of this round.
     from: u32,
-    /// The first number that no part of any round has.
+    /// The first part number that no earlier round uses.
     next: Arc<AtomicU32>,
 }
 
@@ -209,7 +210,7 @@ impl Round {
         Self { is_first: before.rounds == 0, asks: false, used: before.usage, from, next }
     }
 
-    fn place(&self, part: u32) -> u32 {
+    fn shift(&self, part: u32) -> u32 {
         let part = self.from.saturating_add(part);
         self.next.fetch_max(part.saturating_add(1), Ordering::Relaxed);
         part
@@ -219,11 +220,11 @@ impl Round {
 impl DeltaMap for Round {
     fn map(&mut self, delta: Delta) -> Option<Delta> {
         Some(match delta {
-            Delta::Text { part, text } => Delta::Text { part: self.place(part), text },
+            Delta::Text { part, text } => Delta::Text { part: self.shift(part), text },
             Delta::Reasoning { part, text, signature } => {
-                Delta::Reasoning { part: self.place(part), text, signature }
+                Delta::Reasoning { part: self.shift(part), text, signature }
             }
-            Delta::Other { part, value } => Delta::Other { part: self.place(part), value },
+            Delta::Other { part, value } => Delta::Other { part: self.shift(part), value },
             Delta::Usage(usage) => {
                 let mut all = self.used;
                 all += usage;
@@ -233,7 +234,7 @@ impl DeltaMap for Round {
                 self.asks = true;
                 return None;
             }
-            // The answer goes on in the next round.
+            // The answer continues in the next round.
             Delta::Finished(_) if self.asks => return None,
             Delta::Started { .. } if !self.is_first => return None,
             other => other,

@@ -14,16 +14,16 @@ use super::Tool;
 use crate::parse::{nulls, parse_message};
 use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
-/// Calls of one message that run at once, where nobody says otherwise. 16: more than models ask for at once.
+/// Default maximum of concurrent calls of one message. 16: more than models request.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
-/// Longest name of a tool. Source: OpenAI's and Anthropic's references.
+/// Maximum length of a tool name. Source: OpenAI's and Anthropic's references.
 const MAX_NAME_LEN: usize = 64;
 
 /// The tools that a call offers to its model. Cheap to clone.
 ///
-/// A tool that cannot be part of the set, because another one has its name or because no provider takes the name, fails
-/// every run with [`ErrorKind::Config`] before any call is made; [`check`](Self::check) says so at once.
+/// A tool that cannot be part of the set, because its name is invalid or a duplicate, fails every run with
+/// [`ErrorKind::Config`] before any call is made; [`check`](Self::check) reports it immediately.
 ///
 /// ```
 /// use fanweave_core::{Context, Message, Part, Result, ToolCall, ToolSpec, tool::{Tool, Tools}};
@@ -48,7 +48,8 @@ const MAX_NAME_LEN: usize = 64;
 /// # async fn main() -> Result<()> {
 /// let tools = Tools::new().tool(Clock).check()?;
 /// let mut asked = Message::assistant("");
-/// asked.parts = vec![Part::ToolCall(ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() })];
+/// let call = ToolCall { id: "1".into(), name: "now".into(), arguments: "{}".into() };
+/// asked.parts = vec![Part::ToolCall(call)];
 /// let results = tools.execute(&asked, &Context::new()).await;
 /// assert_eq!(results[0].content, "12:00");
 /// # Ok(())
@@ -59,7 +60,7 @@ pub struct Tools {
     entries: Arc<Vec<Entry>>,
     timeout: Option<Duration>,
     concurrency: NonZeroUsize,
-    /// The first thing that is wrong with the set.
+    /// The first error of the set.
     broken: Option<Error>,
 }
 
@@ -71,7 +72,7 @@ struct Entry {
     tool: Arc<dyn DynTool>,
 }
 
-/// The erased twin of [`Tool`].
+/// Dyn-compatible counterpart of [`Tool`].
 trait DynTool: Send + Sync {
     fn call<'a>(
         &'a self,
@@ -92,13 +93,13 @@ impl<T: Tool> DynTool for T {
     }
 }
 
-/// Reads the arguments of a call of a tool with that schema. The error is meant for whoever wrote them.
+/// Parses the arguments of a call of a tool with that schema. The error is written for the model.
 pub(super) fn read_arguments<T: DeserializeOwned>(
     call: &ToolCall,
     schema: &Value,
     kind: ErrorKind,
 ) -> Result<T> {
-    // A JSON value holds no integers beyond 64 bits: they are read from the text.
+    // A JSON value holds no integers beyond 64 bits: they are parsed from the text.
     if let Ok(arguments) = serde_json::from_str(&call.arguments) {
         return Ok(arguments);
     }
@@ -141,41 +142,41 @@ impl Tools {
         self
     }
 
-    /// Why a tool of that name cannot be part of the set.
+    /// The reason why a tool of that name is rejected.
     fn refuses(&self, name: &str) -> Option<Error> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         let message = if name.is_empty() || name.len() > MAX_NAME_LEN || !name.chars().all(is_plain) {
             format!(
-                "`{name}` cannot be the name of a tool: use 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-`"
+                "`{name}` is not a valid tool name: use 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-`"
             )
         } else if self.get(name).is_some() {
-            format!("there are two tools of the name `{name}`: rename one of them")
+            format!("two tools have the name `{name}`: rename one of them")
         } else {
             return None;
         };
         Some(Error::new(ErrorKind::Config, message))
     }
 
-    /// The longest that a call of a tool may take that sets no [limit of its own](Tool::timeout). Default: no limit but
-    /// that of the run.
+    /// Timeout for a call of a tool without its [own timeout](Tool::timeout). Default: none but the limit of
+    /// the run.
     #[must_use]
     pub fn timeout(self, limit: Duration) -> Self {
         Self { timeout: Some(limit), ..self }
     }
 
-    /// Most calls of one message that run at once. Default [`DEFAULT_CONCURRENCY`]. Further ones wait in line, which
-    /// does not count against their timeouts.
+    /// Maximum concurrent calls of one message. Default [`DEFAULT_CONCURRENCY`]. Further calls are queued,
+    /// which does not count against their timeouts.
     ///
-    /// Model calls within tools obey the run's own limit besides.
+    /// Model calls within tools also obey the run's own limit.
     #[must_use]
     pub fn concurrency(self, n: NonZeroUsize) -> Self {
         Self { concurrency: n, ..self }
     }
 
-    /// The set, where all tools can be part of it.
+    /// Returns the set, if all tools can be part of it.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with the first name that is there twice, or that no provider takes.
+    /// [`ErrorKind::Config`] with the first name that is a duplicate or invalid.
     pub fn check(self) -> Result<Self> {
         match self.broken {
             Some(error) => Err(error),
@@ -188,7 +189,7 @@ impl Tools {
         self.broken.clone().map_or(Ok(()), Err)
     }
 
-    /// The tools as a model sees them, in the order in which they were added: for [`Parameters::tools`].
+    /// The specifications of the tools, in the order in which they were added: for [`Parameters::tools`].
     ///
     /// [`Parameters::tools`]: crate::Parameters::tools
     pub fn specs(&self) -> Vec<ToolSpec> {
@@ -200,7 +201,7 @@ impl Tools {
         self.entries.iter().map(|entry| &*entry.name)
     }
 
-    /// Whether there is no tool.
+    /// Returns true if the set is empty.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -209,15 +210,15 @@ impl Tools {
         self.entries.iter().find(|entry| *entry.name == *name)
     }
 
-    /// Runs all tool calls of `message` at once, and gives their results in the order of the calls. Empty where there
-    /// are none.
+    /// Runs all tool calls of `message` concurrently, and returns their results in the order of the calls.
+    /// Empty without calls.
     ///
-    /// A call that cannot be made and a tool that fails, panics or takes too long each give a result with
-    /// [`is_error`](ToolResult::is_error), whose content tells the model what was wrong. Each call is a step of the run
-    /// with the name of its tool, which events show.
+    /// A call that cannot be made and a tool that fails, panics or times out each give a result with
+    /// [`is_error`](ToolResult::is_error), whose content is the error for the model. Each call is a step of
+    /// the run with the name of its tool, which events contain.
     ///
     /// # Cancellation
-    /// Dropping the future ends all calls. Tools that block run to their end on their threads.
+    /// Dropping the future ends all calls. Blocking tools run to their end on their threads.
     pub async fn execute(&self, message: &Message, cx: &Context) -> Vec<ToolResult> {
         let calls: Vec<_> = message.tool_calls().map(|call| self.call(call, cx).boxed()).collect();
         stream::iter(calls).buffered(self.concurrency.get()).collect().await
@@ -228,14 +229,14 @@ impl Tools {
         let name = self
             .get(&call.name)
             .map_or_else(|| excerpt(&call.name, MAX_NAME_LEN).into(), |entry| entry.name.clone());
-        // What a tool streams is no piece of the answer.
+        // The deltas of a tool are not part of the answer.
         let cx = cx.without_deltas().undriven().begin(&name).await;
         let result = self.outcome(call, &cx).await;
         let (content, is_error) = match &result {
             Ok(content) => (content.clone(), false),
             Err(error) => (error.to_string(), true),
         };
-        // The error is told of as an event, and to the model.
+        // The error is reported as an event, and to the model.
         let _ = cx.end(&name, result, |_| None).await;
         ToolResult { id: call.id.clone(), content, is_error }
     }
@@ -257,18 +258,18 @@ impl Tools {
         };
         let Some(limit) = limit else { return work.await };
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
-            let message = format!("the tool `{}` did not end within {limit:?}", entry.name);
+            let message = format!("the tool `{}` timed out after {limit:?}", entry.name);
             Err(Error::new(ErrorKind::Timeout, message))
         })
     }
 
     fn unknown(&self, name: &str) -> Error {
-        let mut message = format!("there is no tool `{}`", excerpt(name, MAX_NAME_LEN));
+        let mut message = format!("unknown tool `{}`", excerpt(name, MAX_NAME_LEN));
         if let Some(near) = closest(name, self.names()) {
             message += &format!("; did you mean `{near}`?");
         } else if !self.is_empty() {
             let all: Vec<_> = self.names().map(|name| format!("`{name}`")).collect();
-            message += &format!("; there are {}", all.join(", "));
+            message += &format!("; the tools are {}", all.join(", "));
         }
         Error::new(ErrorKind::NotFound, message)
     }

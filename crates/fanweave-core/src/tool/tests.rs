@@ -38,7 +38,7 @@ impl TypedTool for FormatBook {
     }
 }
 
-/// A tool of any name that behaves as its arguments say.
+/// A tool of any name that behaves as its arguments specify.
 struct Any(&'static str, Option<Duration>);
 
 impl Tool for Any {
@@ -66,7 +66,7 @@ impl Tool for Any {
     }
 }
 
-/// A tool that blocks.
+/// A blocking tool.
 struct Thread;
 
 impl BlockingTool for Thread {
@@ -81,7 +81,7 @@ impl BlockingTool for Thread {
     }
 
     fn call(&self, _: Value, _: &Context) -> Result<String> {
-        // Without a runtime, or this would panic.
+        // Needs no runtime, otherwise it would panic.
         crate::blocking::wait(async {});
         Ok(format!("{:?}", std::thread::current().id()))
     }
@@ -104,11 +104,11 @@ fn reply(finish_reason: FinishReason) -> Box<Reply> {
     Box::new(Reply { usage, attempts: 1, finish_reason: Some(finish_reason), ..Reply::default() })
 }
 
-/// A model with a script of messages, and what it was asked.
+/// A model with a script of messages, which records its prompts.
 #[derive(Clone, Default)]
 struct Script {
     answers: Arc<Mutex<VecDeque<Result<Message>>>>,
-    asked: Arc<Mutex<Vec<Prompt>>>,
+    prompts: Arc<Mutex<Vec<Prompt>>>,
 }
 
 impl Script {
@@ -128,7 +128,7 @@ impl ChatModel for Script {
     }
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
-        self.asked.lock().unwrap().push(prompt);
+        self.prompts.lock().unwrap().push(prompt);
         let answer = self.answers.lock().unwrap().pop_front().expect("the script is long enough")?;
         for delta in crate::delta::of_message(&answer) {
             cx.delta(delta).await;
@@ -150,7 +150,7 @@ async fn results(tools: &Tools, calls: &[(&str, &str)]) -> Vec<(String, bool)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_beyond_all_time_is_no_limit() {
+async fn a_limit_beyond_the_range_of_the_clock_never_ends() {
     let tools = Tools::new().tool(Any("t", Some(Duration::MAX))).timeout(Duration::MAX);
     let results = tools.execute(&asks(&[("t", r#"{"sleep": 1}"#)]), &Context::new()).await;
     assert_eq!((results[0].content.as_str(), results[0].is_error), ("done", false));
@@ -159,7 +159,7 @@ async fn a_limit_beyond_all_time_is_no_limit() {
 }
 
 #[tokio::test]
-async fn null_is_read_as_nothing_where_nothing_may_be_said() {
+async fn a_null_of_an_optional_argument_is_its_default() {
     #[derive(Deserialize)]
     struct Search {
         #[serde(default)]
@@ -175,10 +175,11 @@ async fn null_is_read_as_nothing_where_nothing_may_be_said() {
             Ok(self.limit.to_string())
         }
     }
-    let asked = asks(&[("search", "null"), ("search", r#"{"limit": null}"#), ("search", r#"{"limit": 3}"#)]);
-    let results = Tools::new().with::<Search>().execute(&asked, &Context::new()).await;
+    let message =
+        asks(&[("search", "null"), ("search", r#"{"limit": null}"#), ("search", r#"{"limit": 3}"#)]);
+    let results = Tools::new().with::<Search>().execute(&message, &Context::new()).await;
     assert_eq!(results.iter().map(|result| &*result.content).collect::<Vec<_>>(), ["0", "0", "3"]);
-    assert_eq!(asked.tools::<Search>().map(|search| search.unwrap().limit).collect::<Vec<_>>(), [0, 0, 3]);
+    assert_eq!(message.tools::<Search>().map(|search| search.unwrap().limit).collect::<Vec<_>>(), [0, 0, 3]);
     let huge = format!(r#"{{"limit": "{}"}}"#, "x".repeat(1_000_000));
     let results = Tools::new().with::<Search>().execute(&asks(&[("search", &huge)]), &Context::new()).await;
     assert!(results[0].content.len() < 1000 && results[0].content.contains("expected u8"));
@@ -192,10 +193,10 @@ async fn eight_calls_take_the_time_of_one_and_keep_their_order() {
     let calls: Vec<_> = (0..8).map(|i| format!(r#"{{"sleep": {}, "say": "{i}"}}"#, 8 - i)).collect();
     let calls: Vec<_> = calls.iter().map(|arguments| ("any", arguments.as_str())).collect();
     let started = Instant::now();
-    let said = results(&any(), &calls).await;
+    let outcomes = results(&any(), &calls).await;
     assert_eq!(started.elapsed().as_secs(), 8);
-    let said: Vec<_> = said.iter().map(|(said, _)| said.as_str()).collect();
-    assert_eq!(said, ["0", "1", "2", "3", "4", "5", "6", "7"]);
+    let outcomes: Vec<_> = outcomes.iter().map(|(outcomes, _)| outcomes.as_str()).collect();
+    assert_eq!(outcomes, ["0", "1", "2", "3", "4", "5", "6", "7"]);
     let started = Instant::now();
     results(&any().concurrency(NonZeroUsize::MIN), &calls).await;
     assert_eq!(started.elapsed().as_secs(), 36);
@@ -204,7 +205,7 @@ async fn eight_calls_take_the_time_of_one_and_keep_their_order() {
 #[tokio::test(start_paused = true)]
 async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
     let tools = any().tool(Any("slow", Some(Duration::from_secs(2)))).timeout(Duration::from_secs(5));
-    let said = results(
+    let outcomes = results(
         &tools,
         &[
             ("format_bok", "{}"),
@@ -219,17 +220,17 @@ async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
             ("format_book", r#"{"title": "Emma", "author": "Jane Austen"}"#),
         ],
     );
-    let said: Vec<_> =
-        said.await.into_iter().map(|(content, is_error)| format!("{is_error} {content}")).collect();
-    insta::assert_snapshot!(said.join("\n"), @"
-    true there is no tool `format_bok`; did you mean `format_book`?
-    true there is no tool `weather`; there are `any`, `format_book`, `slow`
+    let outcomes: Vec<_> =
+        outcomes.await.into_iter().map(|(content, is_error)| format!("{is_error} {content}")).collect();
+    insta::assert_snapshot!(outcomes.join("\n"), @"
+    true unknown tool `format_bok`; did you mean `format_book`?
+    true unknown tool `weather`; the tools are `any`, `format_book`, `slow`
     true the arguments are not valid JSON (EOF while parsing an object at line 1 column 16); send one JSON object
     true the arguments do not fit the schema: missing field `author`
     true the disk is full
     true a step panicked: out of cheese
-    true the tool `slow` did not end within 2s
-    true the tool `any` did not end within 5s
+    true the tool `slow` timed out after 2s
+    true the tool `any` timed out after 5s
     false done
     false Emma by Jane Austen
     ");
@@ -237,14 +238,14 @@ async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
 
 #[tokio::test]
 async fn a_tool_that_blocks_leaves_the_runtime_alone() {
-    let said = results(&Tools::new().blocking_tool(Thread), &[("thread", "{}")]).await;
+    let outcomes = results(&Tools::new().blocking_tool(Thread), &[("thread", "{}")]).await;
     let here = format!("{:?}", std::thread::current().id());
-    assert!(!said[0].1 && said[0].0 != here, "{said:?}");
+    assert!(!outcomes[0].1 && outcomes[0].0 != here, "{outcomes:?}");
 }
 
 #[tokio::test]
 async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
-    /// Blocks until the other end is gone, and then panics.
+    /// Blocks until the other end is dropped, and then panics.
     struct Stuck(Mutex<std::sync::mpsc::Receiver<()>>);
 
     impl BlockingTool for Stuck {
@@ -263,16 +264,16 @@ async fn a_tool_that_blocks_too_long_or_panics_is_not_waited_for() {
     let (release, stuck) = std::sync::mpsc::channel();
     let tools = Tools::new().blocking_tool(Stuck(Mutex::new(stuck)));
     let limited = tools.clone().timeout(Duration::from_millis(20));
-    let said = results(&limited, &[("stuck", "{}")]).await;
-    assert_eq!(said, [("the tool `stuck` did not end within 20ms".to_owned(), true)]);
+    let outcomes = results(&limited, &[("stuck", "{}")]).await;
+    assert_eq!(outcomes, [("the tool `stuck` timed out after 20ms".to_owned(), true)]);
     drop(release);
-    let said = results(&tools, &[("stuck", "{}")]).await;
-    assert!(said[0].1 && said[0].0.starts_with("a step panicked: "), "{said:?}");
+    let outcomes = results(&tools, &[("stuck", "{}")]).await;
+    assert!(outcomes[0].1 && outcomes[0].0.starts_with("a step panicked: "), "{outcomes:?}");
 }
 
 proptest! {
     #[test]
-    fn every_call_has_its_own_result_in_its_own_place(
+    fn results_keep_the_order_of_their_calls(
         calls in prop::collection::vec((0u8..5, 0u64..4), 0..12),
         at_once in 1usize..5,
     ) {
@@ -302,17 +303,17 @@ proptest! {
 #[test]
 fn a_name_that_is_there_twice_is_refused() {
     let error = any().with::<FormatBook>().check().unwrap_err();
-    assert_eq!(error.to_string(), "there are two tools of the name `format_book`: rename one of them");
+    assert_eq!(error.to_string(), "two tools have the name `format_book`: rename one of them");
     let error = Tools::new().tool(Any("two words", None)).check().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
 
 #[tokio::test]
-async fn a_set_that_is_wrong_fails_before_the_model_is_asked() {
+async fn an_invalid_set_fails_before_the_model_is_called() {
     let model = Script::default();
     let agent = chain(model.tools(any().with::<FormatBook>()).run_tools(3));
     assert_eq!(agent.invoke("x").await.unwrap_err().kind(), ErrorKind::Config);
-    assert!(model.asked.lock().unwrap().is_empty());
+    assert!(model.prompts.lock().unwrap().is_empty());
 }
 
 #[test]
@@ -344,12 +345,12 @@ async fn the_model_is_handed_the_results_until_it_answers() {
     assert_eq!(answer.usage(), Usage { input_tokens: 30, output_tokens: 9, ..Usage::default() });
     assert_eq!(answer.reply.unwrap().attempts, 3);
 
-    let asked = model.asked.lock().unwrap();
-    assert!(asked.iter().all(|prompt| prompt.parameters.tools == any().specs()));
-    let results: Vec<_> = asked[2].messages[2].parts.iter().map(|part| format!("{part:?}")).collect();
+    let prompts = model.prompts.lock().unwrap();
+    assert!(prompts.iter().all(|prompt| prompt.parameters.tools == any().specs()));
+    let results: Vec<_> = prompts[2].messages[2].parts.iter().map(|part| format!("{part:?}")).collect();
     assert!(results[0].contains(r#"id: "call_0", content: "one", is_error: false"#), "{results:?}");
     assert!(results[1].contains(r#"id: "call_1", content: "no", is_error: true"#), "{results:?}");
-    let roles: Vec<_> = asked[2].messages.iter().map(|message| message.role).collect();
+    let roles: Vec<_> = prompts[2].messages.iter().map(|message| message.role).collect();
     assert_eq!(roles, [Role::User, Role::Assistant, Role::Tool, Role::Assistant, Role::Tool]);
 }
 
@@ -362,7 +363,7 @@ async fn a_transcript_is_all_that_was_said() {
         transcript.to_string(),
         "user: count\ncall any({\"say\": \"one\"})\nresult one\nassistant: two\n"
     );
-    // Each message with what its own call used.
+    // Each message with the usage of its own call.
     assert_eq!(transcript.answer().usage().total_tokens(), 13);
 }
 
@@ -373,7 +374,7 @@ async fn the_limit_of_rounds_is_an_error_with_the_transcript() {
     let error = agent.invoke("count").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecursionLimit);
     insta::assert_snapshot!(error.to_string(), @r#"
-    step agent: the model still asks for tools in round 2 of 2; allow run_tools more rounds, or look at what it asks for:
+    step agent: the model still calls tools in round 2 of 2; raise max_rounds of run_tools, or check the calls:
     user: count
     call any({"say": "one"})
     result one
@@ -386,18 +387,18 @@ async fn the_limit_of_rounds_is_an_error_with_the_transcript() {
 }
 
 #[tokio::test]
-async fn tools_that_fail_again_and_again_end_the_run() {
+async fn tools_that_fail_repeatedly_end_the_run() {
     let fails = || asks(&[("any", r#"{"fail": "no"}"#), ("any", r#"{"fail": "no"}"#)]);
     let mixed = || asks(&[("any", r#"{"fail": "no"}"#), ("any", "{}")]);
     let run = async |answers: Vec<Message>| {
         let twice = NonZeroU32::new(2).unwrap();
         chain(Script::new(answers).tools(any()).run_tools(9).max_failures(twice)).invoke("x").await
     };
-    // A success in between begins the count anew.
+    // A success in between resets the count.
     assert!(run(vec![fails(), mixed(), fails(), says("well")]).await.is_ok());
     let error = run(vec![mixed(), fails(), fails(), says("well")]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Step);
-    assert!(error.to_string().starts_with("every tool call has failed in 2 rounds in a row"), "{error}");
+    assert!(error.to_string().starts_with("every tool call failed in 2 consecutive rounds"), "{error}");
     assert_eq!(Transcript::of(&error).unwrap().messages.len(), 7);
 }
 
@@ -427,8 +428,8 @@ async fn a_forced_call_is_forced_once() {
         let mut prompt = Prompt::from("x");
         prompt.parameters.tool_choice = of_prompt;
         chain(agent).invoke(prompt).await.unwrap();
-        let asked = model.asked.lock().unwrap();
-        asked.iter().map(|prompt| prompt.parameters.tool_choice.clone()).collect::<Vec<_>>()
+        let prompts = model.prompts.lock().unwrap();
+        prompts.iter().map(|prompt| prompt.parameters.tool_choice.clone()).collect::<Vec<_>>()
     };
     let script = || Script::new([asks(&[("any", "{}")]), says("x")]);
     let (required, auto) = (Some(ToolChoice::Required), Some(ToolChoice::Auto));
@@ -443,10 +444,10 @@ async fn a_stream_keeps_the_rounds_apart() {
     first.parts.insert(0, Part::Text("Let me see. ".into()));
     let model = Script::new([first, says("Done.")]);
     let agent = chain(model.tools(any()).run_tools(5));
-    let pieces: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
+    let deltas: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
     let usage = |input_tokens, output_tokens| Usage { input_tokens, output_tokens, ..Usage::default() };
     assert_eq!(
-        pieces,
+        deltas,
         [
             Delta::Text { part: 0, text: "Let me see. ".into() },
             Delta::Usage(usage(10, 3)),
@@ -525,13 +526,13 @@ async fn dropping_a_run_ends_its_tools() {
 }
 
 #[tokio::test]
-async fn a_round_that_asks_for_a_tool_is_no_end_whatever_its_provider_says() {
+async fn a_round_with_a_tool_call_continues_whatever_the_finish_reason() {
     let mut first = asks(&[("any", "{}")]);
     first.reply = Some(reply(FinishReason::Stop));
     let agent = chain(Script::new([first, says("Done.")]).tools(any()).run_tools(5));
-    let pieces: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
-    let ends = pieces.iter().filter(|piece| matches!(piece, Delta::Finished(_))).count();
-    assert_eq!(ends, 1, "{pieces:?}");
+    let deltas: Vec<_> = agent.stream("x").map(Result::unwrap).collect().await;
+    let ends = deltas.iter().filter(|delta| matches!(delta, Delta::Finished(_))).count();
+    assert_eq!(ends, 1, "{deltas:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What was said in the rounds of a loop.
+//! The conversation of a tool loop.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use crate::error::excerpt;
 use crate::{EXCERPT_BYTES, Error, Message, Part, ToolResult, Usage};
 
-/// Most bytes of one call or result in the text of an error. 120: a line.
+/// Maximum bytes of one call or result in the text of an error. 120: a line.
 const LINE_BYTES: usize = 120;
 
-/// Everything that was said in a run of [`run_tools`](super::WithTools::run_tools), from the prompt to the answer.
+/// The whole conversation of a run of [`run_tools`](super::WithTools::run_tools), from the prompt to the
+/// answer.
 ///
 /// ```
 /// use fanweave_core::{model::fake::Fake, tool::Tools};
@@ -28,19 +29,20 @@ const LINE_BYTES: usize = 120;
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Transcript {
-    /// The messages of the prompt, those of the model, and the tools' results, in order. Each message of the model says
-    /// what its own call used.
+    /// The messages of the prompt, those of the model, and the tools' results, in order. Each message of the
+    /// model has the usage of its own call.
     pub messages: Vec<Message>,
-    /// How often the model was asked.
+    /// Number of requests to the model.
     pub rounds: u32,
     /// Tokens of all rounds.
     pub usage: Usage,
 }
 
 impl Transcript {
-    /// What was said before a run of [`run_tools`](super::WithTools::run_tools) failed, where `error` is of one.
+    /// The conversation before a run of [`run_tools`](super::WithTools::run_tools) failed, if `error` is of
+    /// such a run.
     ///
-    /// Found also where steps around the loop have added to the error.
+    /// Also found if steps around the loop have added to the error.
     pub fn of(error: &Error) -> Option<&Transcript> {
         let mut source = StdError::source(error);
         while let Some(error) = source {
@@ -52,7 +54,7 @@ impl Transcript {
         None
     }
 
-    /// The last message: the model's answer, where the run ended well. An empty message where nothing was said.
+    /// The last message: the model's answer, if the run succeeded. An empty message without messages.
     pub fn answer(&self) -> &Message {
         static NOTHING: Message = Message { role: crate::Role::Assistant, parts: Vec::new(), reply: None };
         self.messages.last().unwrap_or(&NOTHING)
@@ -71,19 +73,19 @@ impl Transcript {
         answer
     }
 
-    /// What the provider said about the model's messages of this run.
+    /// The replies to the model's messages of this run.
     fn replies(&self) -> impl Iterator<Item = &crate::Reply> {
         let of_model = self.messages.iter().rev().filter(|message| message.role == crate::Role::Assistant);
         of_model.take(self.rounds as usize).filter_map(|message| message.reply.as_deref())
     }
 
-    /// `error`, with this transcript.
+    /// `error`, with this transcript attached.
     pub(super) fn tool_loop_error(self, error: Error) -> Error {
         error.clone().with_source(ToolLoopError { transcript: self, error })
     }
 }
 
-/// The calls and results, a line each.
+/// The calls and results, one per line.
 impl fmt::Display for Transcript {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for message in &self.messages {
@@ -109,7 +111,7 @@ impl fmt::Display for Transcript {
 }
 
 impl Transcript {
-    /// The end of it for the text of an error: at most [`EXCERPT_BYTES`], whole lines.
+    /// The end of the conversation for the text of an error: at most [`EXCERPT_BYTES`], whole lines.
     pub(super) fn summary(&self) -> String {
         let all = self.to_string();
         let lines: Vec<_> = all.lines().collect();
@@ -127,7 +129,7 @@ impl Transcript {
     }
 }
 
-/// A loop that failed.
+/// The error of a loop that failed.
 #[derive(Debug)]
 struct ToolLoopError {
     transcript: Transcript,
@@ -136,7 +138,7 @@ struct ToolLoopError {
 
 impl fmt::Display for ToolLoopError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the tools' loop broke off after {} rounds: {}", self.transcript.rounds, self.error)
+        write!(f, "the tool loop failed after {} rounds: {}", self.transcript.rounds, self.error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A model that is offered tools.
+//! Models with tools.
 
 use std::ops::BitOr;
 
@@ -6,15 +6,15 @@ use super::Tools;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, ToolChoice};
 
-/// A model that is offered tools: a step from [`Prompt`] to [`Message`], of one call. The message may ask for tools;
-/// [`run_tools`](Self::run_tools) goes on from there.
+/// A model with tools: a step from [`Prompt`] to [`Message`], of one call. The message may contain tool
+/// calls; [`run_tools`](Self::run_tools) continues from there.
 ///
-/// Made by [`Model::with_tools`] and [`Chain::with_tools`]. Tools that the prompt's own parameters name are replaced.
+/// Made by [`Model::with_tools`] and [`Chain::with_tools`]. Replaces tools in the prompt's own parameters.
 #[derive(Debug, Clone)]
 pub struct WithTools {
     pub(super) model: Chain<Prompt, Message>,
     pub(super) tools: Tools,
-    /// What the model was told about the choice of tools, where it is known.
+    /// The model's setting for the choice of tools, if known.
     pub(super) choice: Option<ToolChoice>,
 }
 
@@ -56,7 +56,7 @@ impl<R: Runnable<Input = Message>> BitOr<R> for WithTools {
 }
 
 impl Model {
-    /// Offers tools to the model.
+    /// Gives tools to the model.
     ///
     /// ```
     /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};
@@ -76,7 +76,7 @@ impl Model {
 }
 
 impl Chain<Prompt, Message> {
-    /// As [`Model::with_tools`], for a model with fallbacks, retries or whatever else is around it.
+    /// Like [`Model::with_tools`], for a model wrapped in fallbacks, retries or other steps.
     ///
     /// ```
     /// use fanweave_core::{chain, model::fake::Fake, tool::Tools};

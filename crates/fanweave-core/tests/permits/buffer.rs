@@ -1,4 +1,4 @@
-//! What waits for a reader is bounded, complete and in order.
+//! Output that waits for a reader is bounded, complete and in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limited;
 
-/// Emits pieces of 64 KiB.
+/// Emits deltas of 64 KiB.
 struct Loud {
     load: Load,
-    pieces: usize,
+    deltas: usize,
     emitted: Arc<AtomicUsize>,
 }
 
@@ -27,10 +27,10 @@ impl ChatModel for Loud {
     }
 
     async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
-        let (load, pieces, emitted) = (self.load.clone(), self.pieces, self.emitted.clone());
+        let (load, deltas, emitted) = (self.load.clone(), self.deltas, self.emitted.clone());
         cx.permit(move |cx| async move {
             let _flight = load.enter();
-            for n in 0..pieces {
+            for n in 0..deltas {
                 let mut text = n.to_string();
                 text.push_str(&".".repeat(64 << 10));
                 cx.delta(Delta::text(text)).await;
@@ -42,9 +42,9 @@ impl ChatModel for Loud {
     }
 }
 
-fn loud(load: &Load, pieces: usize) -> (Chain<Prompt, String>, Arc<AtomicUsize>) {
+fn loud(load: &Load, deltas: usize) -> (Chain<Prompt, String>, Arc<AtomicUsize>) {
     let emitted = Arc::new(AtomicUsize::new(0));
-    let model = Model::new(Loud { load: load.clone(), pieces, emitted: emitted.clone() });
+    let model = Model::new(Loud { load: load.clone(), deltas, emitted: emitted.clone() });
     (chain(model) | text(), emitted)
 }
 
@@ -53,9 +53,9 @@ async fn an_answer_larger_than_the_buffer_waits_and_gives_its_permit_up_only_if_
     let (cx, load) = limited(1);
     let (loud, emitted) = loud(&load, 400);
     let mut run = loud.stream_in("x", &cx);
-    run.next().await.expect("a piece").unwrap();
+    run.next().await.expect("a delta").unwrap();
     sleep(Duration::from_secs(60)).await;
-    // 4 MiB are 64 pieces; a few more have been read ahead.
+    // 4 MiB are 64 deltas; a few more have been read ahead.
     assert!((64..200).contains(&emitted.load(Ordering::SeqCst)));
     assert!(cx.try_permit().is_none());
     assert_eq!((cx.over_limit(), load.in_flight()), (0, 1));
@@ -64,34 +64,34 @@ async fn an_answer_larger_than_the_buffer_waits_and_gives_its_permit_up_only_if_
     assert_eq!(other.invoke_in("other", &cx).await.unwrap(), "other");
     assert_eq!((cx.over_limit(), load.max_in_flight()), (1, 2));
 
-    let rest: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
-    let numbers = rest.iter().map(|piece| piece.trim_end_matches('.').parse::<usize>().unwrap());
+    let rest: Vec<_> = run.map(|delta| delta.unwrap().to_string()).collect().await;
+    let numbers = rest.iter().map(|delta| delta.trim_end_matches('.').parse::<usize>().unwrap());
     assert!(numbers.eq(1..400));
     assert_eq!(load.in_flight(), 0);
     assert!(cx.try_permit().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_and_pieces_of_a_limited_run_are_those_of_any_other() {
+async fn events_and_deltas_of_a_limited_run_are_those_of_any_other() {
     let events = async |cx: Context| {
         let model = Fake::echo().per_word(Duration::from_millis(10));
         let events: Vec<_> = (chain(model) | text()).events_in("a b c", &cx).collect().await;
-        let told = events.into_iter().map(|event| match event.kind {
+        let received = events.into_iter().map(|event| match event.kind {
             EventKind::Delta(delta) => format!("{}: {delta}", event.path),
             kind => format!("{}: {:?}", event.path, std::mem::discriminant(&kind)),
         });
-        told.collect::<Vec<_>>()
+        received.collect::<Vec<_>>()
     };
     assert_eq!(events(limited(1).0).await, events(Context::new()).await);
-    let pieces = async |cx: Context| {
+    let deltas = async |cx: Context| {
         let run = (chain(Fake::echo()) | text()).stream_in("a b c", &cx);
-        run.map(|piece| piece.unwrap().to_string()).collect::<Vec<_>>().await
+        run.map(|delta| delta.unwrap().to_string()).collect::<Vec<_>>().await
     };
-    assert_eq!(pieces(limited(1).0).await, ["a ", "b ", "c"]);
+    assert_eq!(deltas(limited(1).0).await, ["a ", "b ", "c"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_waits_ends_when_the_run_winds_down_and_one_in_flight_goes_on() {
+async fn a_waiting_call_ends_when_the_run_drains_and_one_in_flight_continues() {
     let drain = CancellationToken::new();
     let cx = limited(1).0.with_draining(drain.clone());
     let slow = chain(Fake::echo().latency(Duration::from_secs(9))) | text();
@@ -151,9 +151,9 @@ fn a_limited_call_without_a_runtime_runs_on_the_one_in_the_background() {
     let echo = chain(Fake::echo().count_in(&load)) | text();
     let answer = futures::executor::block_on(echo.invoke_in("x", &cx));
     assert_eq!(answer.unwrap(), "x");
-    // The blocking verbs read one piece at a time.
-    let mut pieces = futures::executor::block_on_stream(echo.stream_in("a b", &cx));
-    pieces.next();
+    // The blocking methods read one delta at a time.
+    let mut deltas = futures::executor::block_on_stream(echo.stream_in("a b", &cx));
+    deltas.next();
     assert_eq!(echo.blocking().invoke_in("y", &cx).unwrap(), "y");
-    assert_eq!(pieces.count(), 1);
+    assert_eq!(deltas.count(), 1);
 }

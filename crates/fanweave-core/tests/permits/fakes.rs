@@ -17,7 +17,7 @@ pub(crate) fn models_with(load: &Load, latency: Duration, per_word: Duration) ->
     Models { echo, agent: Model::new(Agent { load: load.clone(), latency, per_word }) }
 }
 
-/// A model of an outsider, which asks for two tools and then answers.
+/// A third-party model, which calls two tools and then answers.
 struct Agent {
     load: Load,
     latency: Duration,

@@ -1,7 +1,8 @@
-//! No permit is held by a future that somebody else has to poll: every verb within every other ends, at every concurrency.
+//! No permit is held by a future that depends on its caller to be polled: every verb within every other ends,
+//! at every concurrency.
 //!
-//! Time is paused, so a deadlock advances the clock to the watchdog. `FANWEAVE_PERMIT_RUNS` sets how many random
-//! compositions run: 2,000 unless it is set.
+//! Time is paused, so a deadlock advances the clock to the watchdog. `FANWEAVE_PERMIT_RUNS` sets the number
+//! of random compositions. Default 2,000.
 
 mod buffer;
 mod fakes;
@@ -19,16 +20,17 @@ use std::time::Duration;
 use fanweave_core::Context;
 use fanweave_core::model::fake::Load;
 
-/// Virtual time after which a run counts as hung. Those that end take seconds.
+/// Virtual time after which a run counts as hung. Runs that end take seconds.
 const HANG: Duration = Duration::from_secs(30 * 60);
 
-/// A context whose calls are limited, with the count of those in flight.
+/// A context with a limit on its calls, and the count of those in flight.
 fn limited(n: usize) -> (Context, Load) {
     let n = NonZeroUsize::new(n).expect("at least one call");
     (Context::new().with_concurrency(n), Load::default())
 }
 
-/// Runs `work` under the watchdog, and checks that it held to its limit and that all permits are free in the end.
+/// Runs `work` under the watchdog, and checks that it kept its limit and that all permits are free in the
+/// end.
 async fn ends(what: &str, n: usize, cx: &Context, load: &Load, work: impl Future<Output = ()>) {
     ends_within(HANG, what, n, cx, load, work).await;
 }
@@ -46,7 +48,7 @@ async fn ends_within(
     let allowed = n + usize::try_from(cx.over_limit()).expect("a small count");
     assert!(load.max_in_flight() <= allowed, "{} in flight, {allowed} allowed: {what}", load.max_in_flight());
     let is_free = || (0..n).map_while(|_| cx.try_permit()).collect::<Vec<_>>().len() == n;
-    // Tasks whose owners were dropped end with their next turn.
+    // Tasks whose owners were dropped end at their next poll.
     for _ in 0..1000 {
         if load.in_flight() == 0 && is_free() {
             return;

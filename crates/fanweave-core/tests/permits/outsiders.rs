@@ -1,4 +1,4 @@
-//! Steps and models of outsiders: they decide when what they call is polled, also in a batch row.
+//! Third-party steps and models: they decide when their calls are polled, also in a batch row.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use fanweave_core::model::fake::Load;
 use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result, Runnable, chain, text};
 use futures::StreamExt;
 
-use crate::pairs::beside;
+use crate::pairs::run_both;
 use crate::styles::{STYLES, Style};
 use crate::verbs::Verb;
 use crate::{ends, limited};
 
-/// A step of an outsider that reads a stream while it calls another model, and hands on its own context.
+/// A third-party step that reads a stream while it calls another model, and passes on its own context.
 struct Lazy {
     verb: Verb,
     style: Style,
@@ -23,12 +23,12 @@ impl Runnable for Lazy {
     type Output = String;
 
     async fn run(&self, input: String, cx: &Context) -> Result<String> {
-        beside(self.verb, Verb::Invoke, self.style, &self.load, cx).await;
+        run_both(self.verb, Verb::Invoke, self.style, &self.load, cx).await;
         Ok(input)
     }
 }
 
-/// A model in a wrapper that does so.
+/// A wrapper around a model that does the same.
 struct Wrapper(Model, Arc<Lazy>);
 
 impl ChatModel for Wrapper {
@@ -38,7 +38,7 @@ impl ChatModel for Wrapper {
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let Lazy { verb, style, load } = &*self.1;
-        beside(*verb, Verb::Invoke, *style, load, cx).await;
+        run_both(*verb, Verb::Invoke, *style, load, cx).await;
         self.0.generate_in(prompt, cx).await
     }
 }

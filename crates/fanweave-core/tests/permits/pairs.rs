@@ -11,8 +11,8 @@ use crate::styles::{STYLES, Style};
 use crate::verbs::{ASKED, Inside, VERBS, Verb, drain, nothing, start};
 use crate::{ends, fakes, limited, styles};
 
-/// One verb beside another, within `cx`.
-pub(crate) async fn beside(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
+/// Runs two verbs concurrently, within `cx`.
+pub(crate) async fn run_both(outer: Verb, inner: Verb, style: Style, load: &Load, cx: &Context) {
     let models = fakes::models(load);
     let run_inner = || drain(start(inner, &models, &nothing(), cx)).boxed();
     styles::run(style, || start(outer, &models, &nothing(), cx), run_inner).await;
@@ -23,17 +23,17 @@ fn inside(inner: Verb, style: Style, load: &Load) -> Inside {
     let load = load.clone();
     Arc::new(move |cx| {
         let load = load.clone();
-        async move { beside(inner, inner, style, &load, &cx).await }.boxed()
+        async move { run_both(inner, inner, style, &load, &cx).await }.boxed()
     })
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_verb_beside_every_other_ends() {
+async fn every_verb_alongside_every_other_ends() {
     for (outer, inner) in VERBS.into_iter().flat_map(|outer| VERBS.map(|inner| (outer, inner))) {
         for (style, n) in STYLES.into_iter().flat_map(|style| [(style, 1), (style, 2)]) {
             let (cx, load) = limited(n);
             let what = format!("{outer:?} beside {inner:?}, {style:?}, concurrency {n}");
-            ends(&what, n, &cx, &load, beside(outer, inner, style, &load, &cx)).await;
+            ends(&what, n, &cx, &load, run_both(outer, inner, style, &load, &cx)).await;
         }
     }
 }
@@ -59,7 +59,7 @@ async fn rows_whose_step_calls_a_model_while_it_reads_a_stream_end() {
             step(move |_: u32, cx: Context| {
                 let load = load.clone();
                 async move {
-                    beside(Verb::Stream, Verb::Invoke, style, &load, &cx).await;
+                    run_both(Verb::Stream, Verb::Invoke, style, &load, &cx).await;
                     Ok(())
                 }
             })
@@ -72,7 +72,7 @@ async fn rows_whose_step_calls_a_model_while_it_reads_a_stream_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others() {
+async fn a_cached_answer_whose_first_reader_does_not_poll_reaches_the_others() {
     let (cx, load) = limited(1);
     let cached = Fake::echo().count_in(&load).model();
     let cached = chain(cached.cached(MemoryCache::default()));
@@ -87,7 +87,7 @@ async fn a_cached_answer_that_its_first_reader_leaves_alone_comes_to_the_others(
     assert_eq!(load.calls(), 1);
 }
 
-/// Calls a model after a second, within a permit of its own.
+/// Calls a model after a second, within its own permit.
 struct HoldsPermit(Model);
 
 impl ChatModel for HoldsPermit {

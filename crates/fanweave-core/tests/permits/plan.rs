@@ -10,22 +10,22 @@ use futures::future::BoxFuture;
 use crate::styles::{self, STYLES, Style};
 use crate::verbs::{Inside, Models, VERBS, Verb, drain, nothing, start};
 
-/// Makes the models of one part of a plan, given the time that an answer takes to begin and the time for each word.
+/// Makes the models of one part of a plan, from the time to the first word and the time for each word.
 pub(crate) type MakeModels = Arc<dyn Fn(Duration, Duration) -> Models + Send + Sync>;
 
-/// A verb, what runs beside it and in which style, and what runs in its step, tool or generator.
+/// A verb, the plan that runs alongside it and the style, and the plan in its step, tool or generator.
 #[derive(Debug)]
 pub(crate) struct Plan {
     verb: Verb,
     style: Style,
     latency: Duration,
     per_word: Duration,
-    beside: Option<Arc<Plan>>,
+    alongside: Option<Arc<Plan>>,
     inside: Option<Arc<Plan>>,
 }
 
 impl Plan {
-    /// One of at most `depth` levels, whose models take up to twice `unit`.
+    /// A plan of at most `depth` levels, whose models take up to twice `unit`.
     pub(crate) fn random(random: &mut fastrand::Rng, depth: u32, unit: Duration) -> Arc<Self> {
         let verb = random.choice(VERBS).expect("there are verbs");
         let style = random.choice(STYLES).expect("there are styles");
@@ -34,8 +34,8 @@ impl Plan {
         let mut part = |one_in: u32| {
             (depth > 1 && random.u32(0..one_in) == 0).then(|| Plan::random(random, depth - 1, unit))
         };
-        let (beside, inside) = (part(2), part(3));
-        Arc::new(Self { verb, style, latency, per_word, beside, inside })
+        let (alongside, inside) = (part(2), part(3));
+        Arc::new(Self { verb, style, latency, per_word, alongside, inside })
     }
 
     pub(crate) fn run(self: Arc<Self>, make: MakeModels, cx: Context) -> BoxFuture<'static, ()> {
@@ -49,11 +49,11 @@ impl Plan {
                 }
             };
             let outer = || start(self.verb, &models, &inside, &cx);
-            let beside = || match self.beside.clone() {
+            let alongside = || match self.alongside.clone() {
                 None => drain(start(self.verb, &models, &nothing(), &cx)).boxed(),
                 Some(plan) => plan.run(make.clone(), cx.clone()),
             };
-            styles::run(self.style, outer, beside).await;
+            styles::run(self.style, outer, alongside).await;
         }
         .boxed()
     }

@@ -8,7 +8,7 @@ use fanweave_core::model::fake::Load;
 use crate::plan::{MakeModels, Plan};
 use crate::{ends, ends_within, fakes, limited};
 
-/// Random compositions that run unless `FANWEAVE_PERMIT_RUNS` is set.
+/// Number of random compositions unless `FANWEAVE_PERMIT_RUNS` is set.
 const RUNS: u64 = 2_000;
 
 fn runs() -> u64 {
@@ -30,7 +30,7 @@ async fn random_compositions_end() {
         let what = format!("seed {seed}, concurrency {n}: {plan:?}");
         let work = plan.run(counted_in(&load), cx.clone());
         if random.u32(0..4) == 0 {
-            // Dropped half-way, wherever that is.
+            // Dropped half-way, at any point.
             let left = tokio::time::timeout(Duration::from_millis(random.u64(0..600)), work);
             ends(&what, n, &cx, &load, async { _ = left.await }).await;
         } else {

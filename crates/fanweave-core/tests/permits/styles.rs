@@ -1,4 +1,4 @@
-//! The styles: how a user's code runs one thing beside another.
+//! The styles: ways for a user's code to run two things concurrently.
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
@@ -9,9 +9,9 @@ use crate::verbs::{Items, drain};
 pub(crate) enum Style {
     /// Awaits the other one in the loop over the items.
     InTheLoop,
-    /// Several in `buffered(2)`, which nobody polls while the loop's body awaits the other one.
+    /// Several in `buffered(2)`, which is not polled while the loop's body awaits the other one.
     Buffered,
-    /// `select!` leaves one of them behind, unfinished, and awaits another one.
+    /// `select!` leaves one of them unfinished, and awaits the other one.
     Select,
     Join,
     /// Reads the other one's items in the loop over these.
@@ -32,10 +32,10 @@ pub(crate) const STYLES: [Style; 7] = [
     Style::DroppedHalfWay,
 ];
 
-/// Items that the body of a loop reads at most: one of many shows what all would.
+/// Maximum items that the body of a loop reads: one of many shows the same as all.
 const IN_THE_LOOP: usize = 2;
 
-/// Runs `outer` and `inner` in that style. Each call of either starts one anew.
+/// Runs `outer` and `inner` in that style. Each call of either starts a new one.
 pub(crate) async fn run(style: Style, outer: impl Fn() -> Items, inner: impl Fn() -> BoxFuture<'static, ()>) {
     match style {
         Style::InTheLoop => {

@@ -1,5 +1,5 @@
-//! The verbs: each makes calls within a context, and gives what it reads as a stream that nobody polls but its reader.
-//! The tests of other crates include this file, `styles.rs` and `plan.rs`, with models of their own.
+//! The verbs: each makes calls within a context, and returns its output as a stream that only its reader
+//! polls. The tests of other crates include this file, `styles.rs` and `plan.rs`, with their own models.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt, stream};
 use serde_json::{Value, json};
 
-/// What is asked: two lines of two words.
+/// The prompt: two lines of two words.
 pub(crate) const ASKED: &str = "a b\nc d";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub(crate) const VERBS: [Verb; 9] = [
     Verb::Parallel,
 ];
 
-/// Items that are read, whatever they are.
+/// Maximum items that are read.
 pub(crate) type Items = BoxStream<'static, ()>;
 
 /// Code of a user that runs within a verb: in its step, its tool, its generator.
@@ -57,7 +57,7 @@ pub(crate) fn nothing() -> Inside {
 pub(crate) struct Models {
     /// Answers with its prompt.
     pub(crate) echo: Model,
-    /// [Asks for tools](ask_for_tools), and then answers.
+    /// [Calls tools](ask_for_tools), and then answers.
     pub(crate) agent: Model,
 }
 
@@ -108,11 +108,11 @@ pub(crate) fn start(verb: Verb, models: &Models, inside: &Inside, cx: &Context) 
             let (words, inside) = (models.words(), inside.clone());
             let says = generator(move |_: u32, cx: Context| {
                 let (inside, own) = (inside.clone(), cx.clone());
-                words.stream_in(ASKED, &cx).then(move |piece| {
+                words.stream_in(ASKED, &cx).then(move |delta| {
                     let (inside, cx) = (inside.clone(), own.clone());
                     async move {
                         inside(cx).await;
-                        Ok(piece?.to_string())
+                        Ok(delta?.to_string())
                     }
                 })
             });

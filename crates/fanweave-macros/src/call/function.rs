@@ -1,4 +1,4 @@
-//! The function that says what to ask.
+//! The annotated function, which returns the prompt.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -12,19 +12,19 @@ use super::options::{Model, Options};
 use crate::krate;
 use crate::types::{bare, conditional, find, hides, is_context, owned};
 
-/// What is read of the function.
+/// The parsed parts of the function.
 pub(super) struct Function<'a> {
     item: &'a ItemFn,
     takes_context: bool,
     arguments: Vec<Argument<'a>>,
     /// The type of the prompt.
-    asked: &'a Type,
+    prompt_type: &'a Type,
 }
 
 struct Argument<'a> {
     name: &'a Ident,
     of: &'a Type,
-    /// What it is borrowed from, where it is a reference.
+    /// The borrowed type, if the argument is a reference.
     borrowed: Option<&'a Type>,
 }
 
@@ -39,10 +39,14 @@ impl<'a> Function<'a> {
         item.sig.inputs.iter().filter_map(conditional).for_each(&mut add);
         for parameter in &item.sig.generics.params {
             add(match parameter {
-                GenericParam::Lifetime(_) => {
-                    Error::new(parameter.span(), "a call needs no lifetimes: write `&str`, and it is copied")
-                }
-                _ => Error::new(parameter.span(), "a call has one type for each argument: name it here"),
+                GenericParam::Lifetime(_) => Error::new(
+                    parameter.span(),
+                    "`#[call]` functions need no lifetime parameters: write `&str`, which is copied",
+                ),
+                _ => Error::new(
+                    parameter.span(),
+                    "`#[call]` functions cannot be generic: name a concrete type",
+                ),
             });
         }
         let takes_context =
@@ -54,28 +58,29 @@ impl<'a> Function<'a> {
                 Err(error) => add(error),
             }
         }
-        let asked = match &item.sig.output {
-            ReturnType::Type(_, asked) => Some(&**asked),
+        let prompt_type = match &item.sig.output {
+            ReturnType::Type(_, prompt_type) => Some(&**prompt_type),
             ReturnType::Default => {
-                let message = "a call returns its prompt: write `-> String`, or `-> Vec<Message>`";
+                let message =
+                    "a `#[call]` function returns its prompt: write `-> String` or `-> Vec<Message>`";
                 add(Error::new(item.sig.ident.span(), message));
                 None
             }
         };
-        match (wrong, asked) {
-            (None, Some(asked)) => Ok(Self { item, takes_context, arguments, asked }),
+        match (wrong, prompt_type) {
+            (None, Some(prompt_type)) => Ok(Self { item, takes_context, arguments, prompt_type }),
             (Some(error), _) => Err(error),
             (None, None) => unreachable!("a missing type is an error"),
         }
     }
 
-    /// The function without anything behind it.
+    /// The function with an empty placeholder body.
     pub(super) fn stub(&self) -> TokenStream {
         let (visibility, name) = (&self.item.vis, &self.item.sig.ident);
         let inputs = self.inputs();
         let krate = krate::plain();
         quote! {
-            #[allow(unused_variables, missing_docs, clippy::all, reason = "it stands in for a call that does not compile")]
+            #[allow(unused_variables, missing_docs, clippy::all, reason = "a placeholder for a call that does not compile")]
             #visibility fn #name(#inputs) -> #krate::call::Call<#krate::call::Response> {
                 ::core::unimplemented!()
             }
@@ -88,10 +93,10 @@ impl<'a> Function<'a> {
     }
 
     pub(super) fn expand(&self, options: &Options) -> TokenStream {
-        let Self { item, arguments, asked, .. } = self;
+        let Self { item, arguments, prompt_type, .. } = self;
         let krate = &options.krate;
         let (visibility, name) = (&item.vis, &item.sig.ident);
-        // What is expected of the function may show in either of the two that come of it.
+        // Each of the two generated items may trigger a lint that the function expects.
         let attributes: Vec<_> = item.attrs.iter().map(allowed).collect();
         let inputs = self.inputs();
         let names: Vec<_> = arguments.iter().map(|argument| argument.name).collect();
@@ -114,11 +119,11 @@ impl<'a> Function<'a> {
             all => quote! { (#(#all,)*) },
         };
 
-        // The function as it was written, inside, where nobody else calls it.
-        // Names that no argument has.
+        // The original function, nested so that only generated code can call it. Its names cannot clash with
+        // an argument.
         let asks = Ident::new("__asks", name.span());
         let cx = Ident::new("cx", Span::mixed_site());
-        let asked_for = Ident::new("__asked", asked.span());
+        let asked_for = Ident::new("__asked", prompt_type.span());
         let (is_async, written, output, block) =
             (&item.sig.asyncness, &item.sig.inputs, &item.sig.output, &item.block);
         let is_lint = |attribute: &&Attribute| {
@@ -132,14 +137,14 @@ impl<'a> Function<'a> {
             None => quote! { #name },
         });
         let wait = item.sig.asyncness.as_ref().map(|_| quote! { .await });
-        // At the type, so that what no model can be asked is an error there.
-        let there = krate::at(krate, asked.span());
-        let config = quote_spanned! {asked.span()=> #there::call::IntoConfig::into_config(#asked_for) };
+        // Spanned at the return type, so that a type that is not a prompt is reported there.
+        let there = krate::at(krate, prompt_type.span());
+        let config = quote_spanned! {prompt_type.span()=> #there::call::IntoConfig::into_config(#asked_for) };
 
         let plain = name.to_string();
         let plain = plain.trim_start_matches("r#");
         let hidden = item.attrs.iter().find(hides);
-        let about = format!("The call `{plain}` as a step: its chain, and what it is made of.");
+        let about = format!("The call `{plain}` as a step: its chain and its parts.");
         let settings = settings(options);
         let answer = match &options.response {
             Some(response) => response.to_token_stream(),
@@ -147,14 +152,14 @@ impl<'a> Function<'a> {
         };
         quote! {
             #(#attributes)*
-            #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
+            #[allow(clippy::used_underscore_binding, reason = "the annotated function does not use it")]
             #visibility fn #name(#inputs) -> #krate::call::Call<#answer> {
                 #krate::__private::call::of::<#name>(#given)
             }
 
             #[doc = #about]
             #hidden
-            #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+            #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it has the name of the function")]
             #visibility struct #name {}
 
             #[allow(dead_code, reason = "not every call is a step of a chain")]
@@ -172,12 +177,12 @@ impl<'a> Function<'a> {
                 const NAME: &'static str = #plain;
                 #settings
 
-                #[allow(clippy::used_underscore_binding, reason = "it is the function that does not use it")]
+                #[allow(clippy::used_underscore_binding, reason = "the annotated function does not use it")]
                 async fn ask(
                     #binding: Self::Input,
                     #cx: #krate::Context,
                 ) -> #krate::Result<#krate::call::Config> {
-                    #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it is written as the call is")]
+                    #[allow(clippy::unused_async, clippy::needless_pass_by_value, reason = "it keeps the signature of the call")]
                     #body
                     let _ = &#cx;
                     let #asked_for = #asks(#context #(#passed),*) #wait;
@@ -197,7 +202,7 @@ impl Argument<'_> {
     }
 }
 
-/// An attribute that expects a lint as one that allows it, and any other as it is.
+/// Turns `expect` of a lint into `allow`, and keeps any other attribute.
 fn allowed(attribute: &Attribute) -> TokenStream {
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("expect") => {
@@ -208,7 +213,7 @@ fn allowed(attribute: &Attribute) -> TokenStream {
     }
 }
 
-/// What the options say, as items of the implementation.
+/// The options as items of the implementation.
 fn settings(options: &Options) -> TokenStream {
     let krate = &options.krate;
     let kept = |build: TokenStream| {
@@ -317,26 +322,25 @@ fn settings(options: &Options) -> TokenStream {
     }
 }
 
-/// The error of a type that borrows something within, or that is not named.
+/// The error of a type that contains a reference, or that is not named.
 fn refused(of: &Type) -> Option<Error> {
     let is_elided = |lifetime: &syn::Lifetime| lifetime.ident == "_";
     find(of, &|of| match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(is_elided) => {
             let message = format!(
-                "only an argument itself may be borrowed, and is copied: write {}",
+                "references are supported only as the type of an argument, not inside it: write {}",
                 owned(&reference.elem)
             );
             Some(Error::new(reference.span(), message))
         }
         Type::ImplTrait(of) => {
-            Some(Error::new(of.span(), "a call has one type for each argument: name it here"))
+            Some(Error::new(of.span(), "`#[call]` functions cannot be generic: name a concrete type"))
         }
         Type::Path(path) => path.path.segments.iter().find_map(|segment| {
             let PathArguments::AngleBracketed(of) = &segment.arguments else { return None };
             of.args.iter().find_map(|of| match of {
                 GenericArgument::Lifetime(lifetime) if is_elided(lifetime) => {
-                    let message =
-                        "a call may run later, and owns what it is given: write `'static`, or another type";
+                    let message = "the arguments of a call must be owned: write `'static`, or another type";
                     Some(Error::new(lifetime.span(), message))
                 }
                 _ => None,
@@ -346,17 +350,14 @@ fn refused(of: &Type) -> Option<Error> {
     })
 }
 
-/// What a call cannot be, although a function can.
+/// Rejects modifiers that functions support and calls do not.
 fn qualified(signature: &Signature) -> Option<Error> {
     let (span, message) = if let Some(word) = &signature.unsafety {
-        (
-            word.span(),
-            "a call cannot be unsafe, because whoever awaits it promises nothing: write an `unsafe` block within",
-        )
+        (word.span(), "`#[call]` functions cannot be `unsafe`: write an `unsafe` block in the body")
     } else if let Some(word) = &signature.constness {
-        (word.span(), "a call runs when it is awaited: leave `const` out")
+        (word.span(), "`#[call]` functions cannot be `const`: remove it")
     } else if let Some(abi) = &signature.abi {
-        (abi.span(), "a call is no function that other languages can call: leave this out")
+        (abi.span(), "`#[call]` functions cannot be `extern`: remove it")
     } else {
         return None;
     };
@@ -367,12 +368,13 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
     let parameter = match parameter {
         FnArg::Typed(parameter) => parameter,
         FnArg::Receiver(receiver) => {
-            let message = "a method cannot be a call: write a function, and hand it what it needs";
+            let message =
+                "methods cannot be `#[call]` functions: write a free function and pass what it needs";
             return Err(Error::new(receiver.span(), message));
         }
     };
     if is_context(&parameter.ty) {
-        return Err(Error::new(parameter.ty.span(), "the context comes first: it is no argument"));
+        return Err(Error::new(parameter.ty.span(), "the context must be the first parameter"));
     }
     let Pat::Ident(pattern) = &*parameter.pat else {
         return Err(Error::new(parameter.pat.span(), "give the argument a name"));
@@ -380,17 +382,20 @@ fn argument(parameter: &FnArg) -> Result<Argument<'_>> {
     let of = bare(&parameter.ty);
     let borrowed = match of {
         Type::Reference(reference) if reference.mutability.is_some() => {
-            let message = "a call may run later: it cannot change what it is given; take the value";
+            let message = "`&mut` arguments are not supported: take the value (the call runs later)";
             return Err(Error::new(reference.span(), message));
         }
-        // What lives for ever needs no copy.
+        // A `'static` reference needs no copy.
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident == "_") => {
             Some(&*reference.elem)
         }
         _ => None,
     };
     if let Some(Type::TraitObject(of)) = borrowed.map(bare) {
-        return Err(Error::new(of.span(), "a call owns what it is given: name its type here, or box it"));
+        return Err(Error::new(
+            of.span(),
+            "the arguments of a call must be owned: name a concrete type, or box it",
+        ));
     }
     if let Some(error) = refused(borrowed.unwrap_or(of)) {
         return Err(error);

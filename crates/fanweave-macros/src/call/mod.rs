@@ -18,11 +18,11 @@ fn call(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
         Item::Fn(function) => function,
         other => {
             let message =
-                "a call is a function that returns its prompt: `async fn ask(topic: &str) -> String`";
+                "`#[call]` needs a function that returns its prompt: `async fn ask(topic: &str) -> String`";
             return Err(syn::Error::new_spanned(other, message));
         }
     };
-    // Both say what is wrong with them.
+    // Reports the errors of both at the same time.
     let options = syn::parse2::<Options>(options);
     match (options, function::Function::read(&function)) {
         (Ok(options), Ok(read)) => Ok(read.expand(&options)),
@@ -32,7 +32,7 @@ fn call(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
         }
         (Err(error), Ok(read)) => {
             let error = error.into_compile_error();
-            // What calls it is not wrong too.
+            // Keeps the callers of the function free of follow-up errors.
             let stub = read.stub();
             Ok(quote! { #error #stub })
         }

@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[call(..)]`.
+//! Options in the parentheses of `#[call(..)]`.
 
 use proc_macro2::Span;
 use syn::parse::{Parse, ParseStream};
@@ -7,7 +7,7 @@ use syn::{Error, Expr, ExprLit, Ident, Lit, Path, Result, Token, Type, parenthes
 
 use crate::krate;
 
-/// The options that there are, in the order in which an error lists them.
+/// The valid options, in the order in which an error lists them.
 const ALL: [&str; 16] = [
     "model",
     "provider",
@@ -28,7 +28,7 @@ const ALL: [&str; 16] = [
 ];
 
 pub(super) struct Options {
-    /// By which path fanweave is named.
+    /// The path of the fanweave crate.
     pub(super) krate: Path,
     pub(super) model: Model,
     pub(super) client: Option<Expr>,
@@ -49,7 +49,7 @@ pub(super) enum Model {
     Expression(Box<Expr>),
 }
 
-/// One option, and what is given for it.
+/// One option and its value.
 enum Given {
     Value(Expr),
     Tools(Vec<Path>),
@@ -74,7 +74,7 @@ impl Parse for Options {
             let option: Ident = input.parse().map_err(|error| {
                 Error::new(
                     error.span(),
-                    "write options as in `model = \"openai/gpt-5-mini\", temperature = 0.2`",
+                    "expected options, such as `model = \"openai/gpt-5-mini\", temperature = 0.2`",
                 )
             })?;
             let name = option.to_string();
@@ -87,7 +87,7 @@ impl Parse for Options {
             let value = match name.as_str() {
                 "tools" => Given::Tools(tools(input, &option)?),
                 "response" => {
-                    equals(input, &option, "a type, as in `response = Book`")?;
+                    equals(input, &option, "a type, such as `response = Book`")?;
                     Given::Type(Box::new(input.parse()?))
                 }
                 _ => {
@@ -123,7 +123,7 @@ impl Options {
             }
         }
         let Some(model) = model else {
-            let message = "which model is asked? write `model = \"openai/gpt-5-mini\"`, or `model = \"sim/writer\"` to try it \
+            let message = "no model given: write `model = \"openai/gpt-5-mini\"`, or `model = \"sim/writer\"` to try it \
                            without a key";
             return Err(Error::new(Span::call_site(), message));
         };
@@ -134,29 +134,30 @@ impl Options {
                 None => {
                     return Err(Error::new_spanned(
                         provider,
-                        "the name of a provider is a text: `provider = \"openai\"`",
+                        "`provider` must be a string literal: `provider = \"openai\"`",
                     ));
                 }
             },
             (None, None) => Model::Expression(Box::new(model)),
             (None, Some((option, _))) => {
-                let message = "a `provider` goes in front of a model's name, and the model is an expression here: leave it out";
+                let message =
+                    "`provider` needs a model name, but `model` is an expression: remove `provider`";
                 return Err(Error::new(option.span(), message));
             }
         };
         if let (Some(client), Model::Expression(_)) = (&options.client, &options.model) {
-            let message = "a `client` reaches a model by its name, and the model is an expression here: build it with that client";
+            let message =
+                "`client` needs a model name, but `model` is an expression: build the model with that client";
             return Err(Error::new_spanned(client, message));
         }
         if let (Some(response), Some(_), None) =
             (&options.response, options.tools.first(), &options.run_tools)
         {
-            let message = "the answer is read as this type, and nobody would see what tools the model asks for: write \
-                           `run_tools = ..` too";
+            let message = "`response` with `tools` needs `run_tools = ..`: without it, tool calls of the model are lost";
             return Err(Error::new_spanned(response, message));
         }
         if let (Some(rounds), true) = (&options.run_tools, options.tools.is_empty()) {
-            return Err(Error::new_spanned(rounds, "which tools? write `tools(..)` beside `run_tools`"));
+            return Err(Error::new_spanned(rounds, "`run_tools` needs tools: add `tools(..)`"));
         }
         Ok(options)
     }
@@ -186,7 +187,7 @@ fn equals(input: ParseStream<'_>, option: &Ident, what: &str) -> Result<()> {
 
 fn tools(input: ParseStream<'_>, option: &Ident) -> Result<Vec<Path>> {
     let wanted =
-        || Error::new(option.span(), "write `tools(FormatBook, get_weather)`, with types that are tools");
+        || Error::new(option.span(), "expected tool types, such as `tools(FormatBook, get_weather)`");
     if !input.peek(syn::token::Paren) {
         return Err(wanted());
     }
@@ -199,7 +200,7 @@ fn tools(input: ParseStream<'_>, option: &Ident) -> Result<Vec<Path>> {
 fn text(value: &Expr) -> Option<String> {
     match value {
         Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
-        // What a macro that wrote it has put around it.
+        // A macro that wrote the literal has wrapped it in an invisible group.
         Expr::Group(group) => self::text(&group.expr),
         _ => None,
     }
@@ -207,13 +208,13 @@ fn text(value: &Expr) -> Option<String> {
 
 fn unknown(option: &Ident, name: &str) -> Error {
     let message = if name == "stream" {
-        "a call is streamed where it is called: `recommend_book(..).stream()`".to_owned()
+        "unknown option `stream`: stream the call itself, `recommend_book(..).stream()`".to_owned()
     } else {
         let near = ALL.iter().map(|known| (strsim::jaro_winkler(name, known), known));
         let near = near.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(likeness, _)| *likeness > 0.8);
         match near {
-            Some((_, near)) => format!("there is no option `{name}`: did you mean `{near}`?"),
-            None => format!("there is no option `{name}`: there are `{}`", ALL.join("`, `")),
+            Some((_, near)) => format!("unknown option `{name}`: did you mean `{near}`?"),
+            None => format!("unknown option `{name}`: the options are `{}`", ALL.join("`, `")),
         }
     };
     Error::new(option.span(), message)

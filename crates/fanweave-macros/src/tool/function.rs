@@ -1,4 +1,4 @@
-//! A function as a tool: a struct of its arguments, of the function's name.
+//! A function as a tool: a struct with the name of the function and its arguments as fields.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -10,7 +10,7 @@ use crate::types::{conditional, find, hides, is_context, owned};
 
 /// An argument that the model fills in.
 struct Argument {
-    /// Doc comments, and what serde and schemars are told.
+    /// Doc comments, and attributes of serde and schemars.
     attributes: Vec<Attribute>,
     name: Ident,
     of: TokenStream,
@@ -24,20 +24,22 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     };
     if let Some(option) = options.blocking.as_ref().or(options.context.as_ref()) {
         let message = format!(
-            "`{option}` is for structs: a function that is not async runs on a thread for work that blocks, and one \
-             whose first parameter is `&Context` gets the context"
+            "`{option}` is only for structs: a function that is not async runs on a blocking thread, and a function \
+             whose first parameter is `&Context` receives the context"
         );
         add(Error::new(option.span(), message));
     }
     if let Some(word) = &function.sig.unsafety {
-        let message =
-            "a tool cannot be unsafe, because a model keeps no promises: write an `unsafe` block within";
+        let message = "tools cannot be `unsafe`: write an `unsafe` block in the body";
         add(Error::new(word.span(), message));
     }
     function.sig.inputs.iter().filter_map(conditional).for_each(&mut add);
     let generics = &function.sig.generics;
     if !generics.params.is_empty() {
-        add(Error::new(generics.span(), "a tool has one schema, and so no type or lifetime parameters"));
+        add(Error::new(
+            generics.span(),
+            "tools cannot have type or lifetime parameters: a tool has one schema",
+        ));
     }
     let takes_context =
         matches!(function.sig.inputs.first(), Some(FnArg::Typed(first)) if is_context(&first.ty));
@@ -58,29 +60,29 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         quote! { #(#attributes)* #visibility #name: #of }
     });
     let hidden = function.attrs.iter().find(hides);
-    let about = format!("The arguments of the function `{name}`, which is a tool.");
+    let about = format!("Arguments of the tool function `{name}`.");
     let context = takes_context.then(|| quote! { __context, });
     let names = arguments.iter().map(|argument| &argument.name);
     let call = quote! { #name(#context #(self.#names),*) };
-    // At the type, so that an answer which no model can read is an error there.
+    // Spanned at the type, so that an unsupported return type is reported there.
     let answer = match &function.sig.output {
         ReturnType::Default => name.span(),
         ReturnType::Type(_, of) => of.span(),
     };
     let run = match function.sig.asyncness {
-        Some(_) => said(&options.krate, &quote! { #call.await }, answer),
+        Some(_) => tool_result(&options.krate, &quote! { #call.await }, answer),
         None => blocking(&options.krate, &call, answer),
     };
     let krate = options.krate.to_token_stream();
     let (serde, schemars) = (private(&options.krate, "serde"), private(&options.krate, "schemars"));
     let implementation = Implementation { of: name.clone(), options, docs: docs::text(&function.attrs), run };
     Ok(quote! {
-        #[allow(clippy::needless_pass_by_value, reason = "a tool owns its arguments")]
+        #[allow(clippy::needless_pass_by_value, reason = "the arguments of a tool are owned")]
         #function
 
         #[doc = #about]
         #hidden
-        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it is named as the function is")]
+        #[allow(non_camel_case_types, missing_docs, unreachable_pub, reason = "it has the name of the function")]
         #[derive(#krate::__private::serde::Deserialize, #krate::__private::schemars::JsonSchema)]
         #[serde(crate = #serde)]
         #[schemars(crate = #schemars)]
@@ -92,13 +94,13 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
     })
 }
 
-/// Where derives find a crate that fanweave hands on.
+/// Tells derives the path of a crate that fanweave re-exports.
 pub(super) fn private(krate: &Path, name: &str) -> String {
     quote!(#krate::__private).to_string().replace(' ', "") + "::" + name
 }
 
-/// What the model gets to read of a value; what is wrong with its type is an error at `span`.
-pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
+/// The code that converts a value to text for the model. A type error in it is reported at `span`.
+pub(super) fn tool_result(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
     let returned = quote_spanned! {span=> returned.said() };
     quote! {{
         let returned = #krate::__private::tool::Returned(#value);
@@ -106,47 +108,48 @@ pub(super) fn said(krate: &Path, value: &TokenStream, span: Span) -> TokenStream
     }}
 }
 
-/// A call of `self` and `__context` on a thread for work that blocks.
+/// A call of `self` and `__context` on a blocking thread.
 pub(super) fn blocking(krate: &Path, call: &TokenStream, span: Span) -> TokenStream {
-    let said = said(krate, call, span);
+    let result = tool_result(krate, call, span);
     quote! {
         let __context = ::core::clone::Clone::clone(__context);
         let call = move || {
             let __context = &__context;
             let _ = __context;
-            #said
+            #result
         };
         #krate::blocking::Pool::shared().run(call).await?
     }
 }
 
-/// Takes from a parameter what belongs to the field of its name.
+/// Moves the attributes that belong to the field out of the parameter.
 fn argument(parameter: &mut FnArg) -> Result<Argument> {
     let parameter = match parameter {
         FnArg::Typed(parameter) => parameter,
         FnArg::Receiver(receiver) => {
             let message =
-                "a method cannot be a tool: write a function, or implement `fanweave::Tool` for the type";
+                "methods cannot be tools: write a free function, or implement `fanweave::Tool` for the type";
             return Err(Error::new(receiver.span(), message));
         }
     };
     if is_context(&parameter.ty) {
-        let message = "the context comes first: it is no argument that the model fills in";
+        let message = "the context must be the first parameter: the model does not fill it in";
         return Err(Error::new(parameter.ty.span(), message));
     }
     let Pat::Ident(pattern) = &*parameter.pat else {
-        let message = "give the argument a name: the model fills it in by that";
+        let message = "give the argument a name: the model fills it in by name";
         return Err(Error::new(parameter.pat.span(), message));
     };
     let wrong = find(&parameter.ty, &|of| match of {
         Type::Reference(reference) if reference.lifetime.as_ref().is_none_or(|of| of.ident != "static") => {
-            let said = owned(&reference.elem);
-            let message = format!("a tool owns its arguments, which come from the model: write {said}");
+            let owned = owned(&reference.elem);
+            let message = format!("the arguments of a tool must be owned: write {owned}");
             Some(Error::new(reference.span(), message))
         }
-        Type::ImplTrait(of) => {
-            Some(Error::new(of.span(), "name the type of the argument: its schema is made from that"))
-        }
+        Type::ImplTrait(of) => Some(Error::new(
+            of.span(),
+            "name a concrete type for the argument: the schema is derived from it",
+        )),
         _ => None,
     });
     if let Some(error) = wrong {

@@ -14,7 +14,7 @@ use options::Options;
 
 pub(crate) fn expand(options: TokenStream, item: TokenStream) -> TokenStream {
     tool(options, item.clone()).unwrap_or_else(|error| {
-        // The function stays, so that what calls it is not wrong too.
+        // Keeps the function, so that its callers get no follow-up errors.
         let mut function = syn::parse2::<ItemFn>(item).ok();
         if let Some(function) = &mut function {
             for parameter in &mut function.sig.inputs {
@@ -40,9 +40,10 @@ fn tool(options: TokenStream, item: TokenStream) -> Result<TokenStream> {
             options.takes(&item.ident)?;
             structure::expand(options, &item)
         }
-        item => {
-            Err(Error::new(item.span(), "a tool is a function, or a struct whose fields are its arguments"))
-        }
+        item => Err(Error::new(
+            item.span(),
+            "`#[tool]` needs a function, or a struct whose fields are the arguments",
+        )),
     }
 }
 
@@ -51,9 +52,9 @@ struct Implementation {
     /// The type of the arguments.
     of: Ident,
     options: Options,
-    /// What the doc comments say.
+    /// The text of the doc comments.
     docs: String,
-    /// What gives a `Result<String>`, in terms of `self` and `__context`.
+    /// An expression of type `Result<String>`, in terms of `self` and `__context`.
     run: TokenStream,
 }
 
@@ -70,7 +71,7 @@ impl ToTokens for Implementation {
             }
         });
         tokens.extend(quote! {
-            #[allow(deprecated, reason = "a tool that is deprecated is one until it is gone")]
+            #[allow(deprecated, reason = "deprecated tools still work")]
             impl #krate::TypedTool for #of {
                 const NAME: &'static str = #name;
                 const DESCRIPTION: &'static str = #description;
@@ -81,7 +82,7 @@ impl ToTokens for Implementation {
                 }
 
                 async fn run_tool(self, __context: &#krate::Context) -> #krate::Result<::std::string::String> {
-                    #[allow(unused_imports, reason = "which one is used depends on what the tool returns")]
+                    #[allow(unused_imports, reason = "the conversion depends on the return type of the tool")]
                     use #krate::__private::tool::{Fallible as _, Plain as _};
                     let _ = __context;
                     #run

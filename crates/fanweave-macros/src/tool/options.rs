@@ -1,4 +1,4 @@
-//! What stands in the parentheses of `#[tool(..)]`.
+//! Options in the parentheses of `#[tool(..)]`.
 
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
@@ -6,16 +6,16 @@ use syn::{Error, Expr, Ident, LitStr, Path, Result, Token};
 
 use crate::krate;
 
-/// Longest name that providers take. `Tools` says the same at run time.
+/// Maximum length of a tool name. `Tools` checks the same limit at run time.
 const MAX_NAME_LEN: usize = 64;
 
 pub(super) struct Options {
-    /// By which path fanweave is named.
+    /// The path of the fanweave crate.
     pub(super) krate: Path,
     pub(super) name: Option<LitStr>,
     pub(super) description: Option<LitStr>,
     pub(super) timeout: Option<Expr>,
-    /// Where the tool's `call` blocks, and where it takes the context: of structs alone.
+    /// Set if `call` blocks, and if it takes the context. Only for structs.
     pub(super) blocking: Option<Ident>,
     pub(super) context: Option<Ident>,
 }
@@ -44,14 +44,14 @@ impl Parse for Options {
             }
             let option: Ident = input.parse()?;
             let is_new = match option.to_string().as_str() {
-                "name" => set(&mut options.name, name(value(input, &option, "a text")?)?),
-                "description" => set(&mut options.description, value(input, &option, "a text")?),
+                "name" => set(&mut options.name, name(value(input, &option, "a string")?)?),
+                "description" => set(&mut options.description, value(input, &option, "a string")?),
                 "timeout" => set(&mut options.timeout, value(input, &option, "a Duration")?),
                 "blocking" => set(&mut options.blocking, option.clone()),
                 "context" => set(&mut options.context, option.clone()),
                 _ => {
                     let message = format!(
-                        "there is no option `{option}`: there are `name = \"..\"`, `description = \"..\"`, \
+                        "unknown option `{option}`: the options are `name = \"..\"`, `description = \"..\"`, \
                          `timeout = Duration::from_secs(..)` and `crate = \"..\"`, and on structs `blocking` and `context`"
                     );
                     return Err(Error::new(option.span(), message));
@@ -68,7 +68,7 @@ impl Parse for Options {
     }
 }
 
-/// Sets an option that was not set yet.
+/// Sets an option that is not yet set.
 fn set<T>(option: &mut Option<T>, value: T) -> bool {
     option.replace(value).is_none()
 }
@@ -92,15 +92,15 @@ fn is_name(text: &str) -> bool {
 }
 
 fn rule() -> String {
-    format!("providers take 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` and `-` as a name")
+    format!("a tool name must be 1 to {MAX_NAME_LEN} ASCII letters, digits, `_` or `-`")
 }
 
 impl Options {
-    /// Whether the tool can be called as its item is, where it is given no other name.
+    /// Returns an error if the tool has no explicit name and the name of its item is not a valid tool name.
     pub(super) fn takes(&self, item: &Ident) -> Result<()> {
         if self.name.is_some() || is_name(&item.unraw().to_string()) {
             return Ok(());
         }
-        Err(Error::new(item.span(), format!("{}: give it another one, as `#[tool(name = \"..\")]`", rule())))
+        Err(Error::new(item.span(), format!("{}: name the tool with `#[tool(name = \"..\")]`", rule())))
     }
 }

@@ -11,11 +11,11 @@ use super::{Implementation, Options, docs, function};
 pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream> {
     let name = &item.ident;
     if !item.generics.params.is_empty() {
-        let message = "a tool has one schema, and so no type or lifetime parameters";
+        let message = "tools cannot have type or lifetime parameters: a tool has one schema";
         return Err(Error::new(item.generics.span(), message));
     }
     if !matches!(item.fields, Fields::Named(_)) {
-        let message = format!("the model fills in arguments by their names: write `struct {name} {{ .. }}`");
+        let message = format!("a tool needs named fields: write `struct {name} {{ .. }}`");
         return Err(Error::new(name.span(), message));
     }
     let krate = &options.krate;
@@ -34,16 +34,16 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
         }
     });
     let context = options.context.as_ref().map(|_| quote! { __context });
-    // At the name, so that a method which is not there is an error there.
+    // Spanned at the name, so that a missing method is reported there.
     let call = quote_spanned! {name.span()=> self.call(#context) };
     let run = if options.blocking.is_some() {
         function::blocking(krate, &call, name.span())
     } else {
         let future = quote_spanned! {name.span()=> #krate::__private::tool::work(#call).await };
-        function::said(krate, &future, name.span())
+        function::tool_result(krate, &future, name.span())
     };
     let run = quote! {
-        #[allow(unused_imports, reason = "it is for structs without a method of that name")]
+        #[allow(unused_imports, reason = "only for structs without a method of that name")]
         use #krate::__private::tool::NoCall as _;
         #run
     };
@@ -57,7 +57,7 @@ pub(super) fn expand(options: Options, item: &ItemStruct) -> Result<TokenStream>
     })
 }
 
-/// Whether the struct derives a trait of that name already.
+/// Returns true if the struct already derives a trait of that name.
 fn derives(item: &ItemStruct, name: &str) -> bool {
     let derives = item.attrs.iter().filter(|attribute| attribute.path().is_ident("derive"));
     let traits = derives

@@ -1,7 +1,8 @@
 //! Anthropic's dialect: `/messages/batches`.
 //!
-//! A batch carries no mark of its caller's but the names of its requests. So these begin with a fingerprint of the tag, and a
-//! batch whose id never came back is found by them: in its results, once it has ended.
+//! Batches have no metadata of their own, only names of requests. Each name therefore begins with a
+//! fingerprint of the tag. A batch whose id was lost is identified by these names, which its results contain
+//! once it has ended.
 
 use std::time::Duration;
 
@@ -16,27 +17,27 @@ use super::{BatchStatus, Batches, checked, id_of, read, unreadable};
 use crate::protocol::HttpRequest;
 use crate::transport::call::HttpModel;
 
-/// What a line begins with, up to the name of its request.
+/// Start of a line, up to the name of its request.
 const OPENING: &str = r#"{"custom_id":""#;
 
-/// Most characters of a request's name. Source: Anthropic's limit.
+/// Maximum characters in the name of a request. Source: Anthropic's limit.
 const MAX_NAME_LEN: usize = 64;
 
 /// Sixteen digits and a dash.
 const FINGERPRINT: usize = 17;
 
-/// Between the first two looks at a batch that may be the one that is looked for; it doubles each time, up to a minute.
+/// First interval between polls of a candidate batch. It doubles each time, up to [`LAST_LOOK`].
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(60);
 
-/// A batch, as far as it is read.
+/// The fields of a batch that are used.
 #[derive(Deserialize)]
 struct Batch {
     id: String,
     processing_status: String,
     #[serde(default)]
     request_counts: Counts,
-    /// Since when its results are gone.
+    /// Time at which its results were deleted.
     #[serde(default)]
     archived_at: Option<String>,
 }
@@ -69,10 +70,10 @@ pub(super) struct Anthropic;
 impl Batches for Anthropic {
     fn line(&self, id: &str, request: &HttpRequest) -> Result<Vec<u8>> {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let most = MAX_NAME_LEN - FINGERPRINT;
-        if id.is_empty() || id.len() > most || !id.chars().all(is_plain) {
+        let max_len = MAX_NAME_LEN - FINGERPRINT;
+        if id.is_empty() || id.len() > max_len || !id.chars().all(is_plain) {
             let message = format!(
-                "{id:?} cannot name a request of Anthropic's batches: write up to {most} letters, digits, - and _"
+                "{id:?} is not a valid id for Anthropic's batches; use at most {max_len} letters, digits, - and _"
             );
             return Err(Error::new(ErrorKind::Input, message));
         }
@@ -90,7 +91,8 @@ impl Batches for Anthropic {
         body.push_str(r#"{"requests":["#);
         for (i, line) in lines.iter().enumerate() {
             let line = std::str::from_utf8(line).ok().and_then(|line| line.strip_prefix(OPENING));
-            let line = line.ok_or_else(|| Error::new(ErrorKind::Input, "a line that `line` did not make"))?;
+            let line = line
+                .ok_or_else(|| Error::new(ErrorKind::Input, "not a line created by `BatchClient::line`"))?;
             body.push_str(if i > 0 { "," } else { "" });
             body.push_str(OPENING);
             body.push_str(&fingerprint);
@@ -101,7 +103,8 @@ impl Batches for Anthropic {
         id_of(&send(model, &Method::POST, "/v1/messages/batches", &Body::json(body), Repeat::No).await?)
     }
 
-    /// Looks at the batches of that many requests. One that has not ended tells no names yet, and is waited for.
+    /// Polls the batches with this number of requests. A batch reveals its names only after it has ended, so
+    /// wait for it.
     async fn find(&self, model: &HttpModel, tag: &str, requests: usize) -> Result<Option<String>> {
         #[derive(Deserialize)]
         struct Page {
@@ -124,9 +127,9 @@ impl Batches for Anthropic {
                     has_ended = get(model, &id).await?.has_ended();
                 }
                 let results = beginning(model, &format!("/v1/messages/batches/{id}/results"), 1024).await?;
-                // Not to know whose it is must not look like not to be there.
+                // An unidentified batch must not count as absent.
                 let name = first_name(&results).ok_or_else(|| {
-                    let message = format!("the results of the batch {id} do not say whose they are");
+                    let message = format!("the results of the batch {id} name no request");
                     model.named(Error::new(ErrorKind::Decode, message))
                 })?;
                 if name.starts_with(&fingerprint) {
@@ -158,7 +161,7 @@ async fn get(model: &HttpModel, id: &str) -> Result<Batch> {
     read(&send(model, &Method::GET, &path, &Body::none(), Repeat::Yes).await?)
 }
 
-/// What the names of all requests of a batch begin with. The same in every run: FNV-1a.
+/// Prefix of all request names of a batch: an FNV-1a hash, stable across runs.
 fn fingerprint(tag: &str) -> String {
     let hash = tag.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -166,7 +169,7 @@ fn fingerprint(tag: &str) -> String {
     format!("{hash:016x}-")
 }
 
-/// The name of the first request in the beginning of some results.
+/// The name of the first request at the start of some results.
 fn first_name(results: &str) -> Option<&str> {
     let (_, rest) = results.split_once(r#""custom_id""#)?;
     let name = rest.trim_start().strip_prefix(':')?.trim_start().strip_prefix('"')?;
@@ -189,7 +192,7 @@ struct Outcome<'a> {
     error: Option<&'a RawValue>,
 }
 
-/// Whose result a line is, and the result.
+/// The id and the result of a line.
 fn result(model: &HttpModel, line: &[u8]) -> Result<(String, Result<Message>)> {
     let line: Line<'_> = match serde_json::from_slice(line) {
         Ok(read) => read,
@@ -202,9 +205,10 @@ fn result(model: &HttpModel, line: &[u8]) -> Result<(String, Result<Message>)> {
     let result = match (r#type.as_str(), message, error) {
         ("succeeded", Some(message), _) => answer(model, message.get()),
         (_, _, Some(error)) => Err(refused(model, error.get())),
-        ("expired", ..) => {
-            Err(Error::new(ErrorKind::Timeout, "the batch expired before the provider came to this request"))
-        }
+        ("expired", ..) => Err(Error::new(
+            ErrorKind::Timeout,
+            "the batch expired before the provider processed this request",
+        )),
         _ => Err(Error::new(ErrorKind::Server, "the batch ended without an answer to this request")),
     };
     let id = without_fingerprint(&line.custom_id);
@@ -225,7 +229,7 @@ fn answer(model: &HttpModel, body: &str) -> Result<Message> {
     Ok(message)
 }
 
-/// The error of a request. Its status is not told, and follows from its type.
+/// The error of a request. The line has no status; it is inferred from the error type.
 fn refused(model: &HttpModel, body: &str) -> Error {
     #[derive(Deserialize)]
     struct Body {

@@ -1,7 +1,7 @@
-//! Providers' batch APIs: requests by the file, answered within a day, at half the price.
+//! Providers' batch APIs: files of requests, answered within a day at half the price.
 //!
-//! What is here is the wire: one request a method. When to submit, what to write down before, and what to do after a
-//! crash is the caller's.
+//! This module covers the wire protocol: one request per method. The caller decides when to submit, what to
+//! persist before, and how to recover after a crash.
 
 mod anthropic;
 mod openai;
@@ -18,10 +18,10 @@ use crate::transport::call::HttpModel;
 use anthropic::Anthropic;
 use openai::OpenAi;
 
-/// The batch API of a provider that speaks OpenAI's dialect (`/files` and `/batches`) or Anthropic's
+/// Client for a provider's batch API, in OpenAI's dialect (`/files` and `/batches`) or Anthropic's
 /// (`/messages/batches`).
 ///
-/// Made by [`ModelBuilder::batch_api`](crate::ModelBuilder::batch_api).
+/// Built by [`ModelBuilder::batch_api`](crate::ModelBuilder::batch_api).
 ///
 /// ```no_run
 /// use fanweave_models::{BatchStatus, ModelBuilder};
@@ -42,30 +42,30 @@ use openai::OpenAi;
 /// ```
 pub struct BatchClient {
     model: HttpModel,
-    form: BatchDialect,
+    dialect: BatchDialect,
     parameters: Parameters,
 }
 
-/// Whose words are spoken.
+/// Dialect of the batch API.
 #[derive(Debug, Clone, Copy)]
 enum BatchDialect {
     OpenAi,
     Anthropic,
 }
 
-/// What a dialect's batch API has to answer.
+/// Operations of a dialect's batch API.
 trait Batches {
-    /// The request under the name `id`, as it stands in a batch.
+    /// The request named `id`, as a line of a batch.
     fn line(&self, id: &str, request: &HttpRequest) -> Result<Vec<u8>>;
-    /// Sends what creates the batch once, whatever comes back.
+    /// Creates the batch. Sends the creating request once and never retries it.
     async fn submit(&self, model: &HttpModel, tag: &str, lines: Vec<Vec<u8>>) -> Result<String>;
-    /// The batch that was submitted under `tag` with so many requests.
+    /// The batch submitted under `tag` with this number of requests.
     async fn find(&self, model: &HttpModel, tag: &str, requests: usize) -> Result<Option<String>>;
     async fn poll(&self, model: &HttpModel, batch: &str) -> Result<BatchStatus>;
     async fn collect(&self, model: &HttpModel, batch: &str) -> Result<Vec<(String, Result<Message>)>>;
 }
 
-/// How far a batch is.
+/// Status of a batch.
 ///
 /// ```
 /// use fanweave_models::BatchStatus;
@@ -75,29 +75,29 @@ trait Batches {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BatchStatus {
-    /// The provider works on it.
+    /// The provider is processing it.
     Running,
-    /// It has ended: completed, expired or cancelled. What was answered can be collected.
+    /// Completed, expired or cancelled. Finished answers can be collected.
     Ended,
-    /// None of it was taken, for this reason.
+    /// The provider rejected the whole batch, for this reason.
     Failed(String),
 }
 
 impl BatchClient {
-    /// Most requests of a batch that this crate makes. Providers take more; results are held in memory by the batch.
+    /// Maximum requests per batch. Providers allow more, but results are held in memory by the batch.
     pub const MAX_REQUESTS: usize = 10_000;
-    /// Most bytes of a batch that this crate makes.
+    /// Maximum bytes per batch.
     pub const MAX_BYTES: usize = 48 << 20;
 
-    /// `None` for a dialect whose batch API is not known here.
+    /// `None` if the batch API of the dialect is not supported.
     pub(crate) fn new(mut model: HttpModel, dialect: Dialect) -> Option<Self> {
-        let form = match dialect {
+        let dialect = match dialect {
             Dialect::Chat => BatchDialect::OpenAi,
             Dialect::Anthropic => BatchDialect::Anthropic,
             _ => return None,
         };
         let parameters = Parameters::default();
-        // What the dialect sends with every call, such as its version, is wanted here too.
+        // Headers that the dialect sends with every call, such as its version, are needed here as well.
         let call = Call {
             model: &model.model,
             messages: &[],
@@ -109,25 +109,26 @@ impl BatchClient {
         for (name, value) in headers {
             model.headers.entry(name).or_insert(value);
         }
-        Some(Self { model, form, parameters })
+        Some(Self { model, dialect, parameters })
     }
 
-    /// The same API with `parameters` set for every request. Those of a [`Prompt`] win over them.
+    /// The same API with default `parameters` for every request; those of a [`Prompt`] take precedence.
     #[must_use]
     pub fn with(mut self, parameters: Parameters) -> Self {
         self.parameters = parameters.or(&self.parameters);
         self
     }
 
-    /// The model, as the caller wrote it: `openai/gpt-5-mini`.
+    /// Name of the model as the caller wrote it: `openai/gpt-5-mini`.
     pub fn name(&self) -> &str {
         &self.model.name
     }
 
-    /// The request for `prompt` as a line of a batch, without a line feed. Its result will name `id`.
+    /// Encodes the request for `prompt` as a line of a batch, without a line feed. Its result is identified
+    /// by `id`.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where the dialect cannot say what the prompt asks for.
+    /// [`ErrorKind::Input`] if the dialect does not support the prompt.
     pub fn line(&self, id: &str, prompt: Prompt) -> Result<Vec<u8>> {
         let parameters = prompt.parameters.or(&self.parameters);
         let request = self.model.protocol.request(&Call {
@@ -137,56 +138,57 @@ impl BatchClient {
             stream: false,
             idle_timeout: std::time::Duration::MAX,
         })?;
-        match self.form {
+        match self.dialect {
             BatchDialect::OpenAi => OpenAi.line(id, &request),
             BatchDialect::Anthropic => Anthropic.line(id, &request),
         }
     }
 
-    /// Submits a batch of lines, and gives its id. `tag` goes with it, so that
-    /// [`find`](Self::find) finds it.
+    /// Submits a batch of lines and returns its id. [`find`](Self::find) finds the batch by its `tag`.
     ///
-    /// The request that creates the batch is sent once, whatever comes back: a second one might be a second batch.
+    /// The request that creates the batch is never retried, because a second one could create a second batch.
     ///
     /// # Errors
-    /// The provider's, or the transport's. Whether the batch was taken is then to be asked with `find`.
+    /// Those of the provider or the transport. Call `find` to check whether the batch was created.
     pub async fn submit(&self, tag: &str, lines: Vec<Vec<u8>>) -> Result<String> {
-        match self.form {
+        match self.dialect {
             BatchDialect::OpenAi => OpenAi.submit(&self.model, tag, lines).await,
             BatchDialect::Anthropic => Anthropic.submit(&self.model, tag, lines).await,
         }
     }
 
-    /// The id of the batch that was submitted under `tag` with so many `requests`. `None` where the provider has none.
+    /// Finds the batch that was submitted under `tag` with this number of `requests`. `None` if there is no
+    /// such batch.
     ///
-    /// Anthropic's batches tell whose they are only when they have ended: those of as many requests are waited for.
+    /// Anthropic's batches can be identified only after they have ended: `find` waits for batches with the
+    /// same number of requests.
     ///
     /// # Errors
-    /// The provider's, or the transport's.
+    /// Those of the provider or the transport.
     pub async fn find(&self, tag: &str, requests: usize) -> Result<Option<String>> {
-        match self.form {
+        match self.dialect {
             BatchDialect::OpenAi => OpenAi.find(&self.model, tag, requests).await,
             BatchDialect::Anthropic => Anthropic.find(&self.model, tag, requests).await,
         }
     }
 
-    /// How far a batch is.
+    /// Status of a batch.
     ///
     /// # Errors
-    /// The provider's, or the transport's.
+    /// Those of the provider or the transport.
     pub async fn poll(&self, batch: &str) -> Result<BatchStatus> {
-        match self.form {
+        match self.dialect {
             BatchDialect::OpenAi => OpenAi.poll(&self.model, batch).await,
             BatchDialect::Anthropic => Anthropic.poll(&self.model, batch).await,
         }
     }
 
-    /// The results of a batch that has ended, in any order: the ids of its lines, and what came of them.
+    /// Results of a batch that has ended, in any order, with the ids of their lines.
     ///
     /// # Errors
-    /// The provider's, or the transport's. What failed in one line is that line's result.
+    /// Those of the provider or the transport. A failed request is returned as the result of its line.
     pub async fn collect(&self, batch: &str) -> Result<Vec<(String, Result<Message>)>> {
-        match self.form {
+        match self.dialect {
             BatchDialect::OpenAi => OpenAi.collect(&self.model, batch).await,
             BatchDialect::Anthropic => Anthropic.collect(&self.model, batch).await,
         }
@@ -201,17 +203,18 @@ impl fmt::Debug for BatchClient {
 }
 
 fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
-    // What the parser says may quote the body, key and all.
+    // The parser's error may quote the body, including keys.
     serde_json::from_slice(body).map_err(|_| {
-        let message = "the answer is none of a batch API: does the server have one?";
+        let message = "unexpected response: does this server support the batch API?";
         Error::new(ErrorKind::Decode, message).with_retryable(false)
     })
 }
 
-/// A line of results that cannot be read, as the failure of the row that it names: the others have been paid for.
+/// Turns an invalid result line into the failure of the row that it names: the other results are already paid
+/// for.
 ///
 /// # Errors
-/// Where it names none.
+/// If the line names no row.
 fn unreadable(
     model: &HttpModel,
     line: &[u8],
@@ -221,7 +224,7 @@ fn unreadable(
     struct Named {
         custom_id: String,
     }
-    let message = format!("a line of the batch's results cannot be read: {error}");
+    let message = format!("invalid line in the results of the batch: {error}");
     let body = String::from_utf8_lossy(line);
     let failed = Error::new(ErrorKind::Decode, message).with_body(&model.redact(&body));
     let failed = model.named(failed.with_retryable(false).with_attempts(1));
@@ -239,11 +242,11 @@ fn id_of(body: &[u8]) -> Result<String> {
     checked(&read::<Object>(body)?.id)
 }
 
-/// An id that may stand in a path.
+/// Checks that an id can be part of a path.
 fn checked(id: &str) -> Result<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     if id.is_empty() || id.len() > 200 || !id.chars().all(plain) {
-        let message = "the server gave an id that is none: only letters, digits, - and _ are expected";
+        let message = "the server returned an invalid id: only letters, digits, - and _ are expected";
         return Err(Error::new(ErrorKind::Decode, message).with_retryable(false));
     }
     Ok(id.to_owned())

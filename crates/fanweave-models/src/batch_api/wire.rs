@@ -1,4 +1,4 @@
-//! One request to a batch API, and its answer.
+//! A single request to a batch API and its response.
 
 use std::future::Future;
 
@@ -7,25 +7,25 @@ use fanweave_core::{Context, Error, Priority, Result, RetryPolicy};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 
-use crate::transport::again::{Attempt, CallOptions, drive};
 use crate::transport::call::HttpModel;
 use crate::transport::exchange::Exchange;
 use crate::transport::limits::{AccountPermit, RequestSize};
 use crate::transport::retry::Attempts;
+use crate::transport::retry_loop::{Attempt, CallOptions, drive};
 use crate::transport::unsent::never_sent;
 
-/// Parts the fields of an upload. What is uploaded is JSON, which escapes no such line.
+/// Separates the fields of an upload. Uploads are JSON, in which this line cannot occur.
 const BOUNDARY: &str = "----fanweave-7d1f8a53c2e94b60";
 
-/// Whether a request may be sent again without harm.
+/// Conditions under which a request can be retried safely.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
     Yes,
-    /// Only where the server said that it did nothing.
+    /// Only if the server reported that it did nothing.
     No,
 }
 
-/// What a request carries.
+/// Body of a request.
 pub(super) struct Body {
     content_type: Option<HeaderValue>,
     bytes: Bytes,
@@ -41,7 +41,7 @@ impl Body {
         Self { content_type, bytes: text.into() }
     }
 
-    /// A file of lines, as a form that uploads it.
+    /// A file of lines, as a multipart form.
     pub(super) fn upload(name: &str, lines: &[Vec<u8>]) -> Self {
         let length: usize = lines.iter().map(|line| line.len() + 1).sum();
         let mut bytes = Vec::with_capacity(length + 512);
@@ -64,7 +64,7 @@ impl Body {
     }
 }
 
-/// Sends a request, again where that is needed and does no harm, and gives the body of its answer.
+/// Sends a request, with retries if needed and safe, and returns the body of its response.
 pub(super) async fn send(
     model: &HttpModel,
     method: &Method,
@@ -72,10 +72,10 @@ pub(super) async fn send(
     body: &Body,
     repeat: Repeat,
 ) -> Result<Bytes> {
-    again(model, repeat, || async { begin(model, method, path, body).await?.whole().await }).await
+    with_retries(model, repeat, || async { begin(model, method, path, body).await?.whole().await }).await
 }
 
-/// The lines of what stands at `path`, as `read` reads them. However many there are: each alone may be as long as a body.
+/// Downloads the lines at `path`, parsed by `read`. The size limit of a body applies to each line alone.
 pub(super) async fn lines<T: Send>(
     model: &HttpModel,
     path: &str,
@@ -98,7 +98,7 @@ pub(super) async fn lines<T: Send>(
         read_line(&line, &read, &mut all)?;
         Ok(all)
     };
-    again(model, Repeat::Yes, once).await
+    with_retries(model, Repeat::Yes, once).await
 }
 
 fn read_line<T>(line: &[u8], read: impl Fn(&[u8]) -> Result<T>, all: &mut Vec<T>) -> Result<()> {
@@ -108,30 +108,30 @@ fn read_line<T>(line: &[u8], read: impl Fn(&[u8]) -> Result<T>, all: &mut Vec<T>
     Ok(())
 }
 
-/// Does `once` until it succeeds or there is no use, in the one retry loop that all requests of an account go through.
-async fn again<T: Send, F: Future<Output = Result<T>> + Send>(
+/// Runs `once` with retries, in the retry loop shared by all requests of an account.
+async fn with_retries<T: Send, F: Future<Output = Result<T>> + Send>(
     model: &HttpModel,
     repeat: Repeat,
     once: impl Fn() -> F + Sync,
 ) -> Result<T> {
     let retry = match repeat {
         Repeat::Yes => model.retry,
-        // A rate limit alone says that nothing was done.
+        // Only a rate limit guarantees that nothing was done.
         Repeat::No => {
             RetryPolicy { max_rate_limit_wait: model.retry.max_rate_limit_wait, ..RetryPolicy::never() }
         }
     };
-    // Its tokens are counted by the provider's limits of batches.
+    // Batches have separate token limits at the provider.
     let ask = RequestSize { bytes: 0, max_tokens: Some(0) };
     let options = CallOptions { retry, ask, hedge: false };
-    // Nothing else of the caller's waits while it waits for this.
+    // No other work of the caller waits for this request.
     let cx = Context::new().with_priority(Priority::Batch).driven();
     let attempts = Attempts::new(retry, Priority::Batch, model.account.clone());
     let (done, _) = drive(&Once { model, once }, attempts, &options, &cx).await?;
     Ok(done)
 }
 
-/// A request, as often as it takes.
+/// A request and its retries.
 struct Once<'a, O> {
     model: &'a HttpModel,
     once: O,
@@ -160,13 +160,13 @@ impl<T: Send, F: Future<Output = Result<T>> + Send, O: Fn() -> F + Sync> Attempt
     }
 }
 
-/// The first bytes of what stands at `path`, as text.
-pub(super) async fn beginning(model: &HttpModel, path: &str, most: usize) -> Result<String> {
+/// The first `max_bytes` of the content at `path`, as text.
+pub(super) async fn beginning(model: &HttpModel, path: &str, max_bytes: usize) -> Result<String> {
     let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
-    answer.beginning(most).await
+    answer.beginning(max_bytes).await
 }
 
-/// Sends a request once, and reads the head of an answer that is a success.
+/// Sends a request once, and reads the head of a successful response.
 async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> Result<Exchange> {
     let mut request = Request::new(body.bytes.clone());
     *request.method_mut() = method.clone();

@@ -1,8 +1,8 @@
-//! Request logging: every call of a model, told to a service, without delaying or failing the call.
+//! Request logging: reports every call of a model to a service, without delaying or failing the call.
 //!
-//! A [`RequestLog`] owns a bounded queue and the one task that empties it into a [`LogSink`]. Models that it
-//! [wraps](RequestLog::wrap) put each call into the queue when it has ended. A call that finds the queue full is not
-//! logged: it is [counted](LogSummary::dropped).
+//! A [`RequestLog`] owns a bounded queue and the task that drains it into a [`LogSink`]. Models that it
+//! [wraps](RequestLog::wrap) enqueue each call when it has ended. If the queue is full, the call is dropped
+//! and [counted](LogSummary::dropped).
 
 mod promptlayer;
 
@@ -22,29 +22,29 @@ use tokio::task::JoinHandle;
 
 pub use promptlayer::PromptLayer;
 
-/// Calls that may wait to be told where the caller says nothing.
+/// Default capacity of the queue, in calls.
 const QUEUE: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 
-/// One call of a model, as it is told to a [`LogSink`].
+/// One call of a model, as recorded by a [`LogSink`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CallRecord {
     /// `provider/model`.
     pub model: String,
-    /// What was asked, with the parameters of the call.
+    /// The prompt, with the parameters of the call.
     pub prompt: Prompt,
-    /// What came back. The ids of the answer and of its request are in its
+    /// The answer or the error. The ids of the answer and of its request are in its
     /// [`reply`](fanweave_core::Message::reply).
     pub result: Result<Message>,
     /// The tags of the log, then those of the run.
     pub tags: Vec<String>,
-    /// When the call began.
+    /// Start of the call.
     pub began: SystemTime,
-    /// When it ended.
+    /// End of the call.
     pub ended: SystemTime,
 }
 
-/// Where calls are told: what the author of a logging service writes.
+/// Destination of logged calls, implemented for each logging service.
 ///
 /// ```
 /// use fanweave_core::{Result, model::fake::Fake};
@@ -69,17 +69,18 @@ pub struct CallRecord {
 /// # }
 /// ```
 pub trait LogSink: Send + Sync + 'static {
-    /// Most calls that it is told of at the same time. Default 8. A sink of 1 is told of them in the order of their ends.
+    /// Maximum concurrent calls of `tell`. Default 8. With 1, calls are recorded in the order in which they
+    /// ended.
     const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
-    /// Tells of one call. An error is counted, and the call is not told again.
+    /// Records one call. An error is counted and not retried.
     fn tell(&self, record: CallRecord) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// A log, and the task that writes it.
 ///
 /// # Cancellation
-/// Dropping it ends the task: calls that still wait in the queue are not told. [`close`](Self::close) tells them first.
+/// Dropping the log ends the task and discards queued calls. [`close`](Self::close) records them first.
 #[derive(Debug)]
 pub struct RequestLog {
     queue: mpsc::Sender<CallRecord>,
@@ -88,7 +89,7 @@ pub struct RequestLog {
     task: JoinHandle<()>,
 }
 
-/// What has become of the calls of a log.
+/// Counts of the calls of a log.
 ///
 /// ```
 /// use fanweave_models::log::LogSummary;
@@ -97,11 +98,11 @@ pub struct RequestLog {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSummary {
-    /// Calls that the sink was told of.
+    /// Calls recorded by the sink.
     pub told: u64,
-    /// Calls that the sink failed to take.
+    /// Calls that the sink failed to record.
     pub failed: u64,
-    /// Calls that found the queue full, or the log gone.
+    /// Calls dropped because the queue was full or the log closed.
     pub dropped: u64,
 }
 
@@ -113,7 +114,7 @@ struct Counts {
 }
 
 impl RequestLog {
-    /// A log that tells `sink`, with room for 1024 calls that wait to be told.
+    /// A log that writes to `sink`, with a queue for 1024 calls.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] outside of a tokio runtime.
@@ -121,13 +122,14 @@ impl RequestLog {
         Self::with_queue(sink, QUEUE)
     }
 
-    /// As [`new`](Self::new), with room for `calls`. Each holds its prompt and its answer in memory.
+    /// Like [`new`](Self::new), with a queue for `calls` calls. Each holds its prompt and its answer in
+    /// memory.
     ///
     /// # Errors
-    /// As `new`.
+    /// Those of `new`.
     pub fn with_queue(sink: impl LogSink, calls: NonZeroUsize) -> Result<Self> {
         let runtime = Handle::try_current().map_err(|_| {
-            Error::new(ErrorKind::Config, "a request log needs a tokio runtime: make it within one")
+            Error::new(ErrorKind::Config, "a request log must be created within a tokio runtime")
         })?;
         let (queue, waiting) = mpsc::channel(calls.get());
         let counts = Arc::new(Counts::default());
@@ -135,27 +137,27 @@ impl RequestLog {
         Ok(Self { queue, counts, tags: Arc::default(), task })
     }
 
-    /// Tags that every call is told with. Default none.
+    /// Tags added to every call. Default: none.
     #[must_use]
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
         self.tags = tags.into_iter().map(Into::into).collect();
         self
     }
 
-    /// A model that answers as `model` does, and whose calls are told. A call that is dropped before its end is none.
+    /// Wraps a model so that its calls are logged. Calls dropped before their end are not logged.
     pub fn wrap(&self, model: Model) -> Model {
         let (queue, counts, tags) = (self.queue.downgrade(), self.counts.clone(), self.tags.clone());
         Model::new(Logged { model, queue, counts, tags })
     }
 
-    /// What has become of the calls so far.
+    /// Counts of the calls so far.
     pub fn summary(&self) -> LogSummary {
         self.counts.summary()
     }
 
-    /// Tells what waits in the queue, and ends. Calls of its models that end later are dropped.
+    /// Records the queued calls, then closes the log. Calls that end later are dropped.
     pub async fn close(mut self) -> LogSummary {
-        // The task ends when it has read to the end of a queue that nobody can write to any more.
+        // The task ends when it has drained a queue without senders.
         self.queue = mpsc::channel(1).0;
         let _ = (&mut self.task).await;
         self.counts.summary()
@@ -181,7 +183,7 @@ impl Counts {
 async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, counts: Arc<Counts>) {
     let records = stream::poll_fn(move |cx| waiting.poll_recv(cx));
     let told = records.for_each_concurrent(S::CONCURRENCY.get(), |record| async {
-        // One that panics must not end the log of all others.
+        // A panic in the sink must not end the log.
         let told = AssertUnwindSafe(async { sink.tell(record).await }).catch_unwind();
         let count = match told.await {
             Ok(Ok(())) => &counts.told,
@@ -192,10 +194,10 @@ async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, cou
     told.await;
 }
 
-/// A model whose calls are told.
+/// A model whose calls are logged.
 struct Logged {
     model: Model,
-    /// Weak: the log alone decides how long its queue is open.
+    /// Weak: only the log keeps its queue open.
     queue: mpsc::WeakSender<CallRecord>,
     counts: Arc<Counts>,
     tags: Arc<[String]>,

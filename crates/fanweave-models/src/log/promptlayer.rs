@@ -1,4 +1,4 @@
-//! PromptLayer's REST form of a logged request.
+//! PromptLayer's REST API for logged requests.
 
 use std::fmt;
 
@@ -14,10 +14,10 @@ use crate::transport::endpoint::Endpoint;
 use crate::transport::exchange::Exchange;
 use crate::transport::secret::Secret;
 
-/// Most bytes read of an answer that says why a call was not taken.
+/// Maximum bytes read of the body of an error response.
 const REASON_BYTES: usize = 2048;
 
-/// PromptLayer, or whatever speaks its REST form: each call is one `POST /log-request`, sent once.
+/// PromptLayer, or any server with the same REST API: each call is one `POST /log-request` without retries.
 ///
 /// ```
 /// use fanweave_models::log::PromptLayer;
@@ -36,11 +36,11 @@ impl PromptLayer {
     /// The service at `https://api.promptlayer.com`, with this key.
     ///
     /// # Errors
-    /// [`ErrorKind::Authentication`] for a key that is empty or cannot be sent.
+    /// [`ErrorKind::Authentication`] for an empty or invalid key.
     pub fn new(key: impl Into<String>) -> Result<Self> {
         let key = key.into().trim().to_owned();
         if key.is_empty() {
-            let message = "the key of PromptLayer is empty: set PROMPTLAYER_API_KEY, or give one";
+            let message = "the PromptLayer key is empty: set PROMPTLAYER_API_KEY or pass a key";
             return Err(Error::new(ErrorKind::Authentication, message));
         }
         let key = Secret::new(key).header("")?;
@@ -48,18 +48,18 @@ impl PromptLayer {
         Ok(Self { endpoint, key, client: Client::default() })
     }
 
-    /// As [`new`](Self::new), with the key in `PROMPTLAYER_API_KEY`.
+    /// Like [`new`](Self::new), with the key in `PROMPTLAYER_API_KEY`.
     ///
     /// # Errors
-    /// As `new`.
+    /// Those of `new`.
     pub fn from_env() -> Result<Self> {
         Self::new(std::env::var("PROMPTLAYER_API_KEY").unwrap_or_default())
     }
 
-    /// Another place that speaks the same form.
+    /// Sets the base URL of another server with the same API.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a URL that cannot be used.
+    /// [`ErrorKind::Config`] for an invalid URL.
     pub fn base_url(mut self, url: &str) -> Result<Self> {
         self.endpoint = Endpoint::parse(url)?;
         Ok(self)
@@ -78,7 +78,7 @@ impl LogSink for PromptLayer {
         headers.insert(HeaderName::from_static("x-api-key"), self.key.clone());
         let mut answer = Exchange::begin(&self.client, request, self.client.timeouts(), None).await?;
         let status = answer.head.status;
-        // To its end, so that the connection can be used again.
+        // Read to the end, so that the connection can be reused.
         answer.beginning(REASON_BYTES).await?;
         if status.is_success() {
             return Ok(());

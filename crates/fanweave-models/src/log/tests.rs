@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
-/// Keeps what it is told, after so long.
+/// Keeps the recorded calls, after a delay.
 #[derive(Clone, Default)]
 struct Keep {
     told: Arc<Mutex<Vec<CallRecord>>>,
@@ -28,7 +28,7 @@ impl LogSink for Keep {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_call_is_told_with_its_tags_and_none_waits_for_it() {
+async fn every_call_is_recorded_with_its_tags_and_none_waits_for_it() {
     let sink = Keep { delay: Duration::from_secs(60), ..Keep::default() };
     let log = RequestLog::new(sink.clone()).unwrap().tags(["team"]);
     let script = [Ok("one"), Err(Error::new(ErrorKind::Server, "on strike"))];
@@ -48,11 +48,11 @@ async fn every_call_is_told_with_its_tags_and_none_waits_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_find_the_queue_full_are_counted_and_not_told() {
+async fn calls_beyond_a_full_queue_are_counted_and_not_recorded() {
     let sink = Keep { delay: Duration::from_secs(60), ..Keep::default() };
     let log = RequestLog::with_queue(sink.clone(), NonZeroUsize::MIN).unwrap();
     let model = log.wrap(Fake::echo().model());
-    // The task has no turn in between: the fake model never waits.
+    // The task is not scheduled in between: the fake model never waits.
     for _ in 0..5 {
         model.invoke("x").await.unwrap();
     }
@@ -60,7 +60,7 @@ async fn calls_that_find_the_queue_full_are_counted_and_not_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_of_one_at_a_time_is_told_in_order() {
+async fn a_sink_without_concurrency_records_in_order() {
     #[derive(Clone, Default)]
     struct Ordered(Arc<Mutex<Vec<String>>>);
 
@@ -167,7 +167,7 @@ fn debug_shows_no_key() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sink_that_panics_fails_one_call_and_is_told_of_the_next() {
+async fn a_sink_that_panics_fails_one_call_and_records_the_next() {
     struct Shaky;
     impl LogSink for Shaky {
         async fn tell(&self, record: CallRecord) -> Result<()> {

@@ -1,4 +1,4 @@
-//! The vendors, and the dialect that each speaks: one row each. To add one, add a row.
+//! The table of vendors, one row each, with the dialect of each. To add a vendor, add a row.
 
 use std::sync::Arc;
 
@@ -15,19 +15,20 @@ use super::responses::Responses;
 use crate::protocol::Protocol;
 use crate::transport::keys::KeyHeader;
 
-/// A vendor: where it is, what its keys are called and where it departs from the dialect.
+/// A vendor: its URL, the variables of its keys, and its deviations from the dialect.
 #[derive(Debug)]
 pub(crate) struct Vendor {
-    /// What stands before the first `/` of a model's name.
+    /// The part of a model's name before the first `/`.
     pub(crate) name: &'static str,
     pub(crate) dialect: Dialect,
     pub(crate) base_url: BaseUrl,
-    /// Environment variables that may hold the key, the first one set wins. The names of the vendor's own SDK.
+    /// Environment variables for the key; the first one set is used. The names are those of the vendor's own
+    /// SDK.
     pub(crate) key_variables: &'static [&'static str],
-    /// Whether a call without a key is refused anyway.
+    /// Set if a call without a key would be rejected.
     pub(crate) needs_key: bool,
     pub(crate) key_header: Header,
-    /// Environment variable for a key that is sent as a bearer token, whatever `key_header` says.
+    /// Environment variable for a key that is sent as a bearer token, regardless of `key_header`.
     pub(crate) token_variable: Option<&'static str>,
     /// Environment variable that replaces `base_url`.
     pub(crate) url_variable: Option<&'static str>,
@@ -46,13 +47,13 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// The dialect as a vendor speaks it, in the version that the caller asks for.
+    /// The protocol of the dialect for a vendor, in the requested version.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a version that the dialect has none of, or that no header may hold.
+    /// [`ErrorKind::Config`] if the dialect has no versions, or the version cannot be sent in a header.
     pub(crate) fn protocol(self, vendor: &Vendor, version: Option<&str>) -> Result<Arc<dyn Protocol>> {
         if version.is_some() && self != Self::Anthropic {
-            let message = format!("{} has no API version to choose: leave `api_version` out", vendor.name);
+            let message = format!("{} has no API version to choose: remove `api_version`", vendor.name);
             return Err(Error::new(ErrorKind::Config, message));
         }
         let quirks = Quirks { vendor: vendor.name, ..vendor.quirks };
@@ -65,14 +66,14 @@ impl Dialect {
             Self::Anthropic => {
                 let version = version.unwrap_or(anthropic::VERSION);
                 let version = HeaderValue::try_from(version).map_err(|_| {
-                    Error::new(ErrorKind::Config, "the API version holds a character that no header may hold")
+                    Error::new(ErrorKind::Config, "the API version is not a valid header value")
                 })?;
                 Arc::new(Messages { version })
             }
         })
     }
 
-    /// How the dialect embeds texts, where it does.
+    /// Embeddings dialect, if the dialect supports embeddings.
     pub(crate) fn embeddings(self) -> Option<embeddings::Dialect> {
         match self {
             Self::Chat | Self::Responses | Self::Completions => Some(embeddings::Dialect::OpenAi),
@@ -82,34 +83,34 @@ impl Dialect {
         }
     }
 
-    /// A base URL without what the paths of the dialect begin with: some people write it, and some do not.
+    /// Strips the start of the dialect's paths from a base URL: some users include it.
     pub(crate) fn base(self, url: &str) -> String {
         let url = url.trim().trim_end_matches('/');
         let prefixes: &[&str] = match self {
             Self::Chat | Self::Responses | Self::Completions => &[],
             Self::Anthropic => &["/v1"],
             Self::Gemini => &["/v1beta"],
-            // The second is where the server speaks chat completions.
+            // The second is the prefix of its OpenAI-compatible API.
             Self::Ollama => &["/api", "/v1"],
         };
         prefixes.iter().find_map(|prefix| url.strip_suffix(prefix)).unwrap_or(url).to_owned()
     }
 }
 
-/// Where a vendor is.
+/// Base URL of a vendor.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum BaseUrl {
     At(&'static str),
-    /// Only the caller knows: each customer has a URL of their own.
+    /// Set by the caller: each customer has a separate URL.
     Own,
-    /// One for each region, which stands in the place of `{}`.
+    /// One per region, which replaces `{}`.
     Region {
         url: &'static str,
         variables: &'static [&'static str],
     },
 }
 
-/// Which header carries the key.
+/// Header that carries the key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Header {
     Bearer,
@@ -125,7 +126,7 @@ impl Header {
     }
 }
 
-/// What compatible servers have in common.
+/// Behaviour common to compatible servers.
 pub(crate) const COMMON: Quirks = Quirks {
     vendor: "",
     max_completion_tokens: false,
@@ -148,7 +149,7 @@ const fn hosted(name: &'static str, base_url: &'static str, key: &'static [&'sta
     }
 }
 
-/// A server that people run themselves, at its default port, with a key only where they have set one.
+/// A self-hosted server at its default port, with a key only if its operator has set one.
 const fn local(name: &'static str, base_url: &'static str, key: &'static [&'static str]) -> Vendor {
     Vendor { needs_key: false, ..hosted(name, base_url, key) }
 }
@@ -215,23 +216,24 @@ static VENDORS: &[Vendor] = &[
     local("llamacpp", "http://localhost:8080/v1", &["LLAMA_API_KEY"]),
     local("lmstudio", "http://localhost:1234/v1", &[]),
     Vendor {
-        // It passes on the streams of servers of every kind.
+        // It relays the streams of all kinds of servers.
         quirks: Quirks { no_done: true, ..COMMON },
         ..local("litellm", "http://localhost:4000/v1", &["LITELLM_API_KEY"])
     },
 ];
 
-/// Holds the address of a resource, below which the API stands.
+/// Endpoint of a resource, to which the API's path is appended.
 const AZURE_ENDPOINT: &str = "AZURE_OPENAI_ENDPOINT";
 
-/// Holds a host where the others hold a URL.
+/// A host instead of a URL.
 const OLLAMA_HOST: &str = "OLLAMA_HOST";
 
-/// The names of all vendors that [`model`](crate::model) knows: what stands before the first `/` of a model's name.
+/// Names of all vendors that [`model`](crate::model) supports: the part of a model's name before the first
+/// `/`.
 ///
-/// A vendor with several dialects has a name for each: `openai/..` is chat completions, `openai-responses/..` the
-/// responses API, and `openai-completions/..` the completions of models that know no conversation. `anthropic/..`,
-/// `gemini/..` and `ollama/..` speak their own dialect, and all others chat completions.
+/// A vendor with several dialects has a name for each: `openai/..` is chat completions, `openai-responses/..`
+/// the responses API, and `openai-completions/..` the completions of models without chat. `anthropic/..`,
+/// `gemini/..` and `ollama/..` use their own dialects, and all others chat completions.
 ///
 /// ```
 /// assert!(fanweave_models::vendors().any(|vendor| vendor == "openrouter"));
@@ -240,8 +242,8 @@ pub fn vendors() -> impl Iterator<Item = &'static str> {
     VENDORS.iter().map(|vendor| vendor.name)
 }
 
-/// The environment variables that may hold the key of a vendor, the first one set wins. `None` for a name that is no vendor,
-/// and empty for one that takes no key.
+/// Environment variables for the key of a vendor; the first one set is used. `None` for an unknown vendor,
+/// empty for a vendor without keys.
 ///
 /// ```
 /// assert_eq!(fanweave_models::key_variables("openai"), Some(&["OPENAI_API_KEY"][..]));
@@ -252,12 +254,12 @@ pub fn key_variables(vendor: &str) -> Option<&'static [&'static str]> {
 }
 
 impl Vendor {
-    /// The vendor and the model of a name such as `openrouter/meta-llama/llama-3`.
+    /// Splits a name such as `openrouter/meta-llama/llama-3` into vendor and model.
     pub(crate) fn of(name: &str) -> Result<(&'static Vendor, &str)> {
         let all = vendors().collect::<Vec<_>>().join(", ");
         let Some((vendor, model)) = name.split_once('/').filter(|(_, model)| !model.is_empty()) else {
             let message = format!(
-                "`{name}` is no model: write provider/model, as in openai/gpt-5-mini; known are {all}"
+                "`{name}` is not a valid model: use provider/model, such as openai/gpt-5-mini; known providers: {all}"
             );
             return Err(Error::new(ErrorKind::Config, message));
         };
@@ -266,13 +268,16 @@ impl Vendor {
         }
         let hint =
             closest(vendor, vendors()).map(|name| format!("did you mean `{name}`? ")).unwrap_or_default();
-        Err(Error::new(ErrorKind::Config, format!("no provider `{vendor}`: {hint}known are {all}")))
+        Err(Error::new(
+            ErrorKind::Config,
+            format!("unknown provider `{vendor}`: {hint}known providers: {all}"),
+        ))
     }
 
-    /// The base URL, from the environment where it says one.
+    /// The base URL, from the environment if it is set there.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where only the environment could say it, and does not.
+    /// [`ErrorKind::Config`] if the vendor has no default and the environment variable is unset.
     pub(crate) fn url(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<String> {
         let given = self.url_variable.and_then(|variable| Some((variable, set(env, variable)?)));
         match (given, self.base_url) {
@@ -289,11 +294,11 @@ impl Vendor {
     }
 
     fn unset(&self, variable: &str) -> Error {
-        let message = format!("{variable} is not set: export it, or give the base URL of {}", self.name);
+        let message = format!("{variable} is not set: export it, or set the base URL of {}", self.name);
         Error::new(ErrorKind::Config, message)
     }
 
-    /// The key, where the environment holds one, and the header that carries it.
+    /// The key from the environment, if set, and the header that carries it.
     pub(crate) fn key(&self, env: &dyn Fn(&str) -> Option<String>) -> Option<(String, KeyHeader)> {
         let key = self.key_variables.iter().find_map(|variable| set(env, variable));
         let token = || Some((set(env, self.token_variable?)?, KeyHeader::Bearer));
@@ -301,13 +306,13 @@ impl Vendor {
     }
 }
 
-/// The value of a variable. An empty one is as good as none.
+/// The value of a variable. An empty value counts as unset.
 pub(crate) fn set(env: &dyn Fn(&str) -> Option<String>, variable: &str) -> Option<String> {
     env(variable).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// What Ollama's own programs make of `OLLAMA_HOST`: scheme and port may be missing, and a server that listens
-/// everywhere is asked at home.
+/// Interprets `OLLAMA_HOST` like Ollama's own programs: scheme and port are optional, and a server that
+/// listens on all addresses is reached at `localhost`.
 fn ollama_url(host: &str) -> String {
     let (scheme, rest) = host.split_once("://").unwrap_or(("http", host));
     let rest = rest.trim_end_matches('/');
@@ -323,7 +328,7 @@ fn ollama_url(host: &str) -> String {
     format!("{scheme}://{name}{port}{slash}{path}")
 }
 
-/// The versionless API of a resource.
+/// The API of a resource, which has no version in its path.
 fn azure_url(resource: &str) -> String {
     let resource = resource.trim_end_matches('/');
     match resource.ends_with("/v1") {
@@ -347,16 +352,20 @@ mod tests {
         let error = Vendor::of("opnai/gpt-5-mini").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
         assert!(
-            error.message().starts_with("no provider `opnai`: did you mean `openai`? known are openai, ")
+            error
+                .message()
+                .starts_with("unknown provider `opnai`: did you mean `openai`? known providers: openai, ")
         );
-        assert!(Vendor::of("nonsense/x").unwrap_err().message().starts_with("no provider `nonsense`: known"));
+        assert!(
+            Vendor::of("nonsense/x").unwrap_err().message().starts_with("unknown provider `nonsense`: known")
+        );
     }
 
     #[test]
     fn a_name_without_a_provider_says_how_to_write_one() {
         for name in ["gpt-5-mini", "openai/", ""] {
             let error = Vendor::of(name).unwrap_err();
-            assert!(error.message().contains("write provider/model, as in openai/gpt-5-mini"), "{error}");
+            assert!(error.message().contains("use provider/model, such as openai/gpt-5-mini"), "{error}");
         }
     }
 
@@ -390,7 +399,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Config);
         assert_eq!(
             error.message(),
-            "AZURE_OPENAI_ENDPOINT is not set: export it, or give the base URL of azure"
+            "AZURE_OPENAI_ENDPOINT is not set: export it, or set the base URL of azure"
         );
         for endpoint in ["https://r.openai.azure.com/", "https://r.openai.azure.com/openai/v1/"] {
             let url = azure.url(&|_| Some(endpoint.to_owned())).unwrap();
@@ -427,7 +436,7 @@ mod tests {
             let url = url.map(|url| crate::transport::endpoint::Endpoint::parse(&url).expect("a URL"));
             assert_eq!(url.is_err(), own, "{vendor:?}");
             assert!(vendor.dialect.protocol(vendor, None).is_ok());
-            // Panics where the name is no name of a header.
+            // Panics on an invalid header name.
             vendor.key_header.header();
             assert!(!vendor.needs_key || !vendor.key_variables.is_empty(), "{vendor:?}");
         }

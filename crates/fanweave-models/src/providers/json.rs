@@ -1,49 +1,50 @@
-//! JSON read leniently, for dialects whose answers are many small objects of many kinds: whatever is missing, null or
-//! of another type is empty, and never fails a call.
+//! Lenient JSON access, for dialects whose answers consist of many small objects of many kinds: values that
+//! are missing, null or of another type count as empty and never fail a call.
 
 use fanweave_core::{Error, ErrorKind, Result};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// A body or an event. The parser's error may quote it, key and all: it is redacted as text, and not kept as source.
+/// Parses a body or an event. The parser's error may quote the body, including keys: it is redacted as text,
+/// and not kept as source.
 ///
 /// # Errors
-/// [`ErrorKind::Decode`] where it is no JSON.
+/// [`ErrorKind::Decode`] for invalid JSON.
 pub(super) fn parse(json: &[u8], what: &str) -> Result<Value> {
-    let read = serde_json::from_slice(json).or_else(|error| match mended(json) {
-        Some(mended) => serde_json::from_str(&mended),
+    let read = serde_json::from_slice(json).or_else(|error| match repaired(json) {
+        Some(repaired) => serde_json::from_str(&repaired),
         None => Err(error),
     });
-    read.map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is no {what}: {e}")))
+    read.map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is not a valid {what}: {e}")))
 }
 
-/// JSON in which `\u` stands for halves of characters, with a mark in the place of each. `None` where there are none.
+/// Replaces each unpaired surrogate escape (`\uD800` to `\uDFFF`) with U+FFFD. `None` if the text has no such escape.
 ///
-/// Servers that cut texts by their UTF-16 units send half of a character in one piece and half of it in the next.
-pub(super) fn mended(json: &[u8]) -> Option<String> {
+/// Servers that split text by UTF-16 units send the halves of a character in separate chunks.
+pub(super) fn repaired(json: &[u8]) -> Option<String> {
     let json = std::str::from_utf8(json).ok()?;
     let unit = |at: usize| {
         let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;
         u32::from_str_radix(digits, 16).ok()
     };
-    let (mut mended, mut kept, mut at) = (String::new(), 0, 0);
+    let (mut repaired, mut kept, mut at) = (String::new(), 0, 0);
     while let Some(found) = json[at..].find('\\') {
         at += found;
         at += match unit(at) {
             Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
             Some(0xD800..=0xDFFF) => {
-                mended.extend([&json[kept..at], "\\ufffd"]);
+                repaired.extend([&json[kept..at], "\\ufffd"]);
                 kept = at + 6;
                 6
             }
-            // Whatever it is, what follows the backslash is no beginning of another one.
+            // Skip the character after the backslash, which may be a backslash itself.
             _ => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
-    (kept > 0).then(|| mended + &json[kept..])
+    (kept > 0).then(|| repaired + &json[kept..])
 }
 
-/// A text. A number is its digits, a list or an object its JSON.
+/// A string. A number is formatted, a list or an object is written as JSON.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
@@ -52,12 +53,12 @@ pub(super) fn text(value: &Value) -> String {
     }
 }
 
-/// A text that is not empty.
+/// A non-empty string.
 pub(super) fn some_text(value: &Value) -> Option<String> {
     Some(text(value)).filter(|text| !text.is_empty())
 }
 
-/// A number that counts. Anything else is 0.
+/// A non-negative integer. Anything else is 0.
 pub(super) fn count(value: &Value) -> u64 {
     match value {
         Value::Number(n) => n.as_u64().or_else(|| Some(n.as_f64()? as u64)).unwrap_or_default(),
@@ -66,29 +67,29 @@ pub(super) fn count(value: &Value) -> u64 {
     }
 }
 
-/// The elements of a list. Anything else has none.
+/// The elements of a list. Anything else is empty.
 pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
 
-/// The arguments of a tool call as an object, for dialects that want one. What a model wrote that is none is told as
-/// such: the conversation must be able to go on.
+/// The arguments of a tool call as an object, for dialects that require one. Other arguments are wrapped in
+/// an object and marked as invalid, so that the conversation can continue.
 pub(super) fn arguments(written: &str) -> Value {
     if written.trim().is_empty() {
         return Value::Object(Map::new());
     }
     match serde_json::from_str(written) {
         Ok(object @ Value::Object(_)) => object,
-        // What some models write for a tool without parameters.
+        // Some models write null for a tool without parameters.
         Ok(Value::Null) => Value::Object(Map::new()),
         _ => serde_json::json!({ "invalid_arguments": written }),
     }
 }
 
-/// The body of a request, with the fields that the caller sets as they are.
+/// Encodes the body of a request, with the caller's extra fields verbatim.
 ///
 /// # Errors
-/// [`ErrorKind::Input`] where it cannot be written.
+/// [`ErrorKind::Input`] if it cannot be encoded.
 pub(super) fn body(mut request: Map<String, Value>, extra: &Map<String, Value>) -> Result<Vec<u8>> {
     for (name, value) in extra {
         request.insert(name.clone(), value.clone());
@@ -96,10 +97,10 @@ pub(super) fn body(mut request: Map<String, Value>, extra: &Map<String, Value>) 
     write(&request)
 }
 
-/// JSON as bytes.
+/// Encodes JSON.
 ///
 /// # Errors
-/// [`ErrorKind::Input`] where it cannot be written.
+/// [`ErrorKind::Input`] if it cannot be encoded.
 pub(super) fn write(request: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(request)
         .map_err(|e| Error::new(ErrorKind::Input, "the prompt cannot be written as JSON").with_source(e))
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_are_no_object_are_told_as_such() {
+    fn arguments_other_than_an_object_are_marked_as_invalid() {
         assert_eq!(arguments(" "), json!({}));
         assert_eq!(arguments("{\"a\":1}"), json!({ "a": 1 }));
         assert_eq!(arguments("null"), json!({}));

@@ -1,10 +1,10 @@
-//! Pictures, recordings and documents, as several dialects write them.
+//! Images, audio and documents, in the form shared by several dialects.
 
 use std::borrow::Cow;
 
 use fanweave_core::Media;
 
-/// Media type and base64, where the media is inline.
+/// Media type and base64 of inline media.
 pub(super) fn inline(media: &Media) -> Option<(&str, &str)> {
     match media {
         Media::Inline { media_type, base64 } => Some((media_type, base64)),
@@ -12,7 +12,7 @@ pub(super) fn inline(media: &Media) -> Option<(&str, &str)> {
     }
 }
 
-/// The URL, a `data:` one where the media is inline.
+/// The URL; a `data:` URL for inline media.
 pub(super) fn url(media: &Media) -> Cow<'_, str> {
     match media {
         Media::Url(url) => Cow::Borrowed(url),
@@ -20,7 +20,7 @@ pub(super) fn url(media: &Media) -> Cow<'_, str> {
     }
 }
 
-/// What a recording's format is called where only its name is wanted: `mp3`, `wav`, ..
+/// Short name of an audio format: `mp3`, `wav`, ..
 pub(super) fn audio_format(media_type: &str) -> &str {
     match media_type {
         "audio/mpeg" => "mp3",
@@ -29,7 +29,7 @@ pub(super) fn audio_format(media_type: &str) -> &str {
     }
 }
 
-/// A name for a document that has none, which some servers ask for.
+/// The name of a document, or a default one, because some servers require it.
 pub(super) fn file_name(media: &Media) -> String {
     let extension = inline(media).and_then(|(kind, _)| kind.rsplit(['/', '+']).next()).unwrap_or("bin");
     format!("file.{extension}")

@@ -1,4 +1,4 @@
-//! The dialects that providers speak, one folder each, and the vendors that speak them.
+//! The dialects of providers, one directory each, and the table of vendors.
 
 pub(crate) mod anthropic;
 pub(crate) mod compatible;

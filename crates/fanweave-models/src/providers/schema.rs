@@ -1,19 +1,20 @@
-//! JSON schemas, cut down to what a provider takes.
+//! Reduces JSON schemas to the subset that a provider supports.
 //!
-//! Each provider holds its models to a subset of JSON schema, and refuses what is outside it. A constraint that it does
-//! not know is moved into the description, where the model still reads it; nothing else of the schema is changed.
+//! Each provider constrains its models to a subset of JSON Schema and rejects everything else. An unsupported
+//! constraint is moved into the description, which the model still reads; the rest of the schema is
+//! unchanged.
 
 use serde_json::{Map, Value, json};
 
-/// What a provider takes.
+/// The subset that a provider supports.
 pub(super) struct Subset {
-    /// Keywords that say something about values, and are understood.
+    /// Supported keywords that constrain values.
     pub(super) constraints: &'static [&'static str],
-    /// Formats of texts that are understood, where `format` is.
+    /// Supported values of `format`.
     pub(super) formats: &'static [&'static str],
-    /// Whether every object must say that it has no further properties.
+    /// Set if every object must have `additionalProperties: false`.
     pub(super) closed: bool,
-    /// Whether every property must be required. One that was not may then be null.
+    /// Set if every property must be required. Optional properties then become nullable.
     pub(super) all_required: bool,
 }
 
@@ -35,16 +36,16 @@ pub(super) const STRICT: Subset = Subset {
     all_required: true,
 };
 
-/// Deepest nesting of objects in OpenAI's strict mode. Source: its list of limitations.
+/// Maximum nesting depth of objects in OpenAI's strict mode. Source: its list of limitations.
 const STRICT_LEVELS: usize = 10;
 
-/// Formats of numbers: their bounds say as much.
+/// Formats of numbers, which their bounds already express.
 const NUMBERS: &[&str] = &[
     "int8", "int16", "int32", "int64", "int", "uint8", "uint16", "uint32", "uint64", "uint", "float",
     "double",
 ];
 
-/// Keywords that every provider knows, or that say nothing about values.
+/// Keywords that every provider supports, or that do not constrain values.
 const COMMON: &[&str] = &[
     "$ref",
     "$defs",
@@ -63,20 +64,20 @@ const COMMON: &[&str] = &[
     "additionalProperties",
 ];
 
-/// Keywords without meaning for a model.
+/// Keywords that have no meaning for a model.
 const IDLE: &[&str] = &["$schema", "$comment", "default", "examples", "readOnly", "writeOnly", "deprecated"];
 
-/// `schema` as the provider takes it.
+/// Reduces `schema` to the subset of the provider.
 pub(super) fn within(schema: &Value, subset: &Subset) -> Value {
     match schema {
         Value::Object(object) => Value::Object(subset.object(object)),
-        // Anything: providers want an object here too.
+        // Any value. Providers require an object here as well.
         Value::Bool(true) => json!({}),
         other => other.clone(),
     }
 }
 
-/// Whether objects whose properties are all named can say it: maps cannot be said, nor what may be anything.
+/// Returns true if all objects have named properties only: no maps, and no values of any type.
 pub(super) fn is_closed(schema: &Value) -> bool {
     let Value::Object(object) = schema else { return false };
     let says = |keyword: &str| object.contains_key(keyword);
@@ -85,7 +86,8 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         Some(more) => *more != Value::Bool(false),
     };
     let is_of_anything = is_of(object, "array") && !says("items");
-    // What stands beside alternatives is no part of them, and they may have no further properties.
+    // Properties next to alternatives do not belong to them, and the alternatives must not have further
+    // properties.
     let is_divided = says("properties") && ["anyOf", "oneOf", "allOf"].iter().any(|k| says(k));
     let is_anything =
         !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| says(k));
@@ -103,12 +105,12 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         && object.get("items").is_none_or(is_closed)
 }
 
-/// Whether OpenAI's strict mode can say it.
+/// Returns true if OpenAI's strict mode supports the schema.
 pub(super) fn can_be_strict(schema: &Value) -> bool {
     is_closed(schema) && levels(schema) <= STRICT_LEVELS
 }
 
-/// How deep objects nest in a schema, without what it refers to.
+/// Nesting depth of objects in a schema, not counting references.
 fn levels(schema: &Value) -> usize {
     let Value::Object(object) = schema else { return 0 };
     let named = object.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::values);
@@ -118,7 +120,7 @@ fn levels(schema: &Value) -> usize {
     inner + usize::from(is_of(object, "object") || object.contains_key("properties"))
 }
 
-/// Whether values may be of that type.
+/// Returns true if values may have this type.
 fn is_of(schema: &Map<String, Value>, name: &str) -> bool {
     match schema.get("type") {
         Some(Value::Array(types)) => types.iter().any(|one| one == name),
@@ -127,7 +129,7 @@ fn is_of(schema: &Map<String, Value>, name: &str) -> bool {
     }
 }
 
-/// Whether a schema refers to itself.
+/// Returns true if a schema refers to itself.
 pub(super) fn is_recursive(schema: &Value) -> bool {
     fn refers(at: &Value, root: &Value, path: &mut Vec<String>) -> bool {
         match at {
@@ -186,13 +188,13 @@ impl Subset {
             if COMMON.contains(&keyword) || self.constraints.contains(&keyword) {
                 kept.insert(keyword.to_owned(), value);
             } else if keyword == "oneOf" && !schema.contains_key("anyOf") {
-                // As good as it gets: the alternatives are nearly always told apart by a constant.
+                // An approximation: alternatives nearly always differ by a constant.
                 kept.insert("anyOf".to_owned(), value);
             } else if let ("allOf", Value::Array(schemas), false) =
                 (keyword, &value, ["$ref", "properties"].iter().any(|taken| schema.contains_key(*taken)))
                 && let [Value::Object(only)] = schemas.as_slice()
             {
-                // How generators attach a description to a reference.
+                // Generators attach a description to a reference in this way.
                 kept.extend(only.clone());
             } else if !IDLE.contains(&keyword) {
                 moved.push(format!("{keyword}: {value}"));
@@ -205,7 +207,7 @@ impl Subset {
             kept.insert("description".to_owned(), Value::String(description));
         }
         if kept.contains_key("$ref") && kept.keys().any(|keyword| !keyword.starts_with('$')) {
-            // Nothing may stand beside a reference.
+            // A reference must not have sibling keywords.
             let reference = kept.remove("$ref");
             kept.insert("anyOf".to_owned(), json!([{ "$ref": reference }]));
         }

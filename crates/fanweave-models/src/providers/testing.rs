@@ -1,4 +1,4 @@
-//! What the tests of all dialects share.
+//! Helpers shared by the tests of all dialects.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(super) fn request(
     Ok((request, body))
 }
 
-/// The message that a recorded stream folds to, and whether it was whole.
+/// The message folded from a recorded stream. True if the stream was complete.
 pub(super) fn decode(protocol: &dyn Protocol, chunks: &[&[u8]]) -> Result<(Message, bool)> {
     let mut frames = Frames::new(protocol.framing(), SseLimits::default());
     let mut decoder = protocol.decoder();
@@ -62,14 +62,14 @@ pub(super) fn calls(message: &Message) -> Vec<(&str, &str, &str)> {
     message.tool_calls().map(|call| (&*call.id, &*call.name, &*call.arguments)).collect()
 }
 
-/// What holds for every recorded stream that is whole: it is whole, no beginning of it is, and any split of its bytes
-/// gives the same message.
+/// Checks the laws for complete recorded streams: no prefix of the stream is complete, and any split of its
+/// bytes gives the same message.
 pub(super) fn holds_for_a_stream(protocol: &dyn Protocol, stream: &str) {
     let (whole, complete) = decode(protocol, &[stream.as_bytes()]).expect("a recorded stream can be read");
     assert!(complete, "the stream has its end marker");
     let bytes: Vec<_> = stream.as_bytes().chunks(1).collect();
     assert_eq!(decode(protocol, &bytes).expect("as before").0, whole);
-    // Where the end marker's line is complete but for blanks, the stream is as good as whole.
+    // Trailing white space after the end marker may be missing.
     let marker = stream.trim_end().len();
     for at in 0..marker {
         match decode(protocol, &[&stream.as_bytes()[..at]]) {
@@ -79,7 +79,7 @@ pub(super) fn holds_for_a_stream(protocol: &dyn Protocol, stream: &str) {
     }
     let cuts = prop::collection::vec(any::<prop::sample::Index>(), 0..24);
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(200));
-    let same = runner.run(&cuts, |cuts| {
+    let outcome = runner.run(&cuts, |cuts| {
         let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(stream.len() + 1)).collect();
         cuts.extend([0, stream.len()]);
         cuts.sort_unstable();
@@ -87,5 +87,5 @@ pub(super) fn holds_for_a_stream(protocol: &dyn Protocol, stream: &str) {
         prop_assert_eq!(&decode(protocol, &chunks).expect("as before").0, &whole);
         Ok(())
     });
-    same.expect("any split gives the same message");
+    outcome.expect("any split gives the same message");
 }

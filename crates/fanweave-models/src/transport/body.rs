@@ -1,4 +1,4 @@
-//! Bodies of answers: from the pool's connections, or from a transport of somebody's own.
+//! Response bodies: from the pool's connections, or from a custom transport.
 
 use std::fmt;
 use std::pin::Pin;
@@ -11,10 +11,10 @@ use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 
 use super::pool::Lease;
 
-/// What a body fails with.
+/// Error type of a body.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The body of an answer that an [`HttpTransport`](crate::HttpTransport) gives.
+/// The body of a response returned by an [`HttpTransport`](crate::HttpTransport).
 ///
 /// ```
 /// use fanweave_models::Body;
@@ -25,13 +25,13 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body(Inner);
 
 enum Inner {
-    /// From the pool, which gets its connection back with the end of the body.
+    /// From the pool. The connection returns to the pool at the end of the body.
     Pooled(Incoming, Option<Lease>),
     Own(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 impl Body {
-    /// A body that arrives piece by piece.
+    /// Creates a body that arrives in chunks.
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody<Data = Bytes> + Send + 'static,

@@ -14,7 +14,6 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
-use super::again::{Attempt, CallOptions, again};
 use super::client::{Client, Timeouts};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
@@ -22,12 +21,13 @@ use super::frames::Frames;
 use super::hints::{retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountPermit, Refusal, Report, RequestSize};
+use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
-/// Most bytes read of an answer that is an error. The error keeps an excerpt of it.
-const ERROR_BODY_BYTES: usize = 64 << 10;
+/// Maximum bytes read of an error response. The error keeps an excerpt.
+const MAX_ERROR_BODY_BYTES: usize = 64 << 10;
 
 /// A model behind HTTP.
 #[derive(Clone)]
@@ -35,15 +35,15 @@ pub(crate) struct HttpModel {
     /// As the caller wrote it: `openai/gpt-5-mini`.
     pub(crate) name: String,
     pub(crate) provider: Arc<str>,
-    /// In the provider's words: `gpt-5-mini`.
+    /// The name that the provider uses: `gpt-5-mini`.
     pub(crate) model: String,
     pub(crate) protocol: Arc<dyn Protocol>,
     pub(crate) endpoint: Endpoint,
-    /// Headers of every request, the key among them.
+    /// Headers of every request, including the key.
     pub(crate) headers: HeaderMap,
-    /// Where the key comes from, where it is none of the headers.
+    /// Source of the key, unless it is a fixed header.
     pub(crate) keys: Option<KeySource>,
-    /// What must appear in no error.
+    /// Texts that must never appear in an error.
     pub(crate) secrets: Vec<Secret>,
     pub(crate) client: Client,
     pub(crate) timeouts: Timeouts,
@@ -52,7 +52,7 @@ pub(crate) struct HttpModel {
     pub(crate) keep_raw: bool,
 }
 
-/// Shared by the calls in flight, which may outlast a handle.
+/// Shared by the calls in flight, which may outlive a handle.
 #[derive(Clone)]
 pub(crate) struct SharedModel(pub(crate) Arc<HttpModel>);
 
@@ -77,18 +77,18 @@ impl ChatModel for SharedModel {
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let (sending, options) = self.sending(&prompt, cx)?;
-        // Thousands of calls may wait with their prompts: one copy of each is enough.
+        // Thousands of calls may be waiting: keep only one copy of each prompt.
         drop(prompt);
-        let (mut message, attempts) = again(sending, &self.account, options, cx).await?;
+        let (mut message, attempts) = send_with_retries(sending, &self.account, options, cx).await?;
         reply(&mut message).attempts = attempts;
         Ok(message)
     }
 }
 
 impl SharedModel {
-    /// The request for a prompt, and how it is sent.
+    /// Builds the request for a prompt and its options.
     fn sending(&self, prompt: &Prompt, cx: &Context) -> Result<(Sending, CallOptions)> {
-        // Its raw body is of a whole answer only.
+        // The raw body is kept only for complete responses.
         let Timeouts { first_byte, total, .. } = self.timeouts;
         let idle_timeout = if self.keep_raw { Duration::MAX } else { first_byte.min(total) };
         let mut request = self.protocol.request(&Call {
@@ -102,14 +102,14 @@ impl SharedModel {
             request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
         }
         let ask = ask(prompt, &request);
-        // Whoever wants no retries wants one request.
+        // A caller without retries expects a single request.
         let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
         let options = CallOptions { retry: self.retry, ask, hedge };
         Ok((Sending { model: self.clone(), request }, options))
     }
 }
 
-/// A request of a model, as often as it takes.
+/// A request of a model, sent until it succeeds.
 #[derive(Clone)]
 struct Sending {
     model: SharedModel,
@@ -148,7 +148,8 @@ impl Attempt for Sending {
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
                 model.streamed(&mut answer, permit, emitted, cx).await
             } else {
-                // Also where a server does not know how to stream: the whole answer is then its only piece.
+                // Also if the server does not support streaming: the complete response is then the only
+                // chunk.
                 model.plain(&mut answer).await
             }
         };
@@ -172,7 +173,7 @@ impl Attempt for Sending {
     }
 }
 
-/// What a request asks for. Images and the like are bytes, and hardly tokens.
+/// Estimates the size of a request. Images and other media have many bytes but few tokens.
 fn ask(prompt: &Prompt, request: &HttpRequest) -> RequestSize {
     let parts = || prompt.messages.iter().flat_map(|message| &message.parts);
     let has_media = parts().any(|part| matches!(part, Part::Image(_) | Part::Audio(_) | Part::File(_)));
@@ -182,7 +183,8 @@ fn ask(prompt: &Prompt, request: &HttpRequest) -> RequestSize {
 }
 
 impl HttpModel {
-    /// The key of the next request, to be kept until its answer has been read: no error tells of it.
+    /// The key for the next request. Keep it until the response has been read, so that it is redacted from
+    /// errors.
     pub(crate) async fn key(&self) -> Result<Option<KeyInUse>> {
         match &self.keys {
             Some(keys) => keys.next().await.map(Some),
@@ -200,7 +202,7 @@ impl HttpModel {
             Framing::Lines if request.streams => "application/x-ndjson",
             _ => "application/json",
         };
-        // What the caller has set stays.
+        // Headers set by the caller take precedence.
         let own = [(ACCEPT, HeaderValue::from_static(accept))];
         let key = key.map(|key| key.header.clone());
         for (name, value) in own.into_iter().chain(key).chain(request.headers.iter().cloned()) {
@@ -242,7 +244,7 @@ impl HttpModel {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => {
                     let read = stream.read_last(|error, event| self.unreadable(answer, error, event));
-                    stream.hand_out(permit, emitted, cx).await;
+                    stream.emit_waiting(permit, emitted, cx).await;
                     if stream.decoder.is_complete() {
                         break Ok(());
                     }
@@ -256,8 +258,8 @@ impl HttpModel {
                 Err(error) => break Err(error),
             };
             let read = stream.read(&chunk, |error, event| self.unreadable(answer, error, event));
-            // What came before a failure is handed out before it.
-            stream.hand_out(permit, emitted, cx).await;
+            // Deltas received before a failure are emitted before it.
+            stream.emit_waiting(permit, emitted, cx).await;
             if stream.decoder.is_done() {
                 break answer.finish().await;
             }
@@ -267,7 +269,7 @@ impl HttpModel {
         };
         match ended {
             Ok(()) => {
-                stream.hand_out_all(permit, emitted, cx).await;
+                stream.emit_all(permit, emitted, cx).await;
                 Ok(stream.fold.into_message())
             }
             Err(error) => Err(match stream.fold.into_message() {
@@ -277,7 +279,7 @@ impl HttpModel {
         }
     }
 
-    /// The failure that stands bare at the end of a stream.
+    /// Returns the failure that some servers append to a stream as bare JSON.
     fn failure_in(&self, tail: &[u8]) -> Option<Error> {
         let json = tail.trim_ascii();
         if json.is_empty() {
@@ -287,13 +289,13 @@ impl HttpModel {
         Some(self.scrub(error).with_body(&self.redact(&String::from_utf8_lossy(json))))
     }
 
-    /// The error that an answer stands for whose status is none of success.
+    /// Returns the error for a response with a status other than success.
     pub(crate) async fn refusal(&self, answer: &mut Exchange, permit: Option<&mut AccountPermit>) -> Error {
         let status = answer.head.status;
         if status.is_redirection() {
             return self.redirected(&answer.head.headers, status);
         }
-        let body = match answer.beginning(ERROR_BODY_BYTES).await {
+        let body = match answer.beginning(MAX_ERROR_BODY_BYTES).await {
             Ok(body) => body,
             Err(foreign) => return foreign,
         };
@@ -313,7 +315,8 @@ impl HttpModel {
                 None => error,
             };
         }
-        // Not only this call was asked to wait. Beyond the longest wait, each one hears it for itself.
+        // The wait applies to the whole account. A wait beyond the maximum is reported to each call
+        // separately.
         let shared = hint.map(|wait| wait.min(self.retry.max_retry_after));
         let refusal = Refusal::new(Report::read(headers, now), shared, is_rate);
         match permit {
@@ -330,13 +333,13 @@ impl HttpModel {
         let target = headers.get(LOCATION).and_then(|target| target.to_str().ok()).unwrap_or("nowhere");
         let target = target.split(['?', '#']).next().unwrap_or_default();
         let message = format!(
-            "the server sends requests on to {}: no key is sent there; set the base URL to the final address",
+            "the server redirects to {}: the key is not sent there; set the base URL to the final address",
             self.redact(target)
         );
         Error::new(ErrorKind::Config, message).with_status(status.as_u16())
     }
 
-    /// The error of a body that could not be read, with what the reader of the error needs to see.
+    /// Returns the error for an unreadable body, with the details that the user needs.
     fn unreadable(&self, answer: &Exchange, error: Error, body: &str) -> Error {
         let error = self.scrub(error);
         let error = error.with_status(answer.head.status.as_u16()).with_body(&self.redact(body));
@@ -357,13 +360,13 @@ impl HttpModel {
         Some(self.redact(id.to_str().ok()?).into_owned())
     }
 
-    /// `error` with the name of the provider, and without secrets, wherever it comes from.
+    /// Adds the name of the provider to `error` and redacts secrets, whatever its origin.
     pub(crate) fn named(&self, error: Error) -> Error {
         self.scrub(error).with_provider(self.provider.clone())
     }
 
-    /// `error` without secrets in the texts that came from a server, and with no more of them than the beginning: what it
-    /// says may be as long as an answer, and is kept for every row.
+    /// Redacts secrets in the texts that came from a server and shortens them: an error message may be as
+    /// long as a response and is stored for every row.
     pub(crate) fn scrub(&self, error: Error) -> Error {
         let scrubbed = |text: &str| excerpt(&self.redact(text), EXCERPT_BYTES);
         let message = scrubbed(error.message());
@@ -385,16 +388,17 @@ impl HttpModel {
     }
 }
 
-/// One answer that comes in pieces.
+/// State of one streamed response.
 struct Streamed {
     decoder: Box<dyn StreamDecoder>,
     frames: Frames,
-    /// What came after the last event, and is none: some servers break a stream off with a bare JSON error.
+    /// Bytes after the last event that are not part of an event: some servers end a stream with a bare JSON
+    /// error.
     tail: Vec<u8>,
     fold: Fold,
-    /// Deltas that have not been handed out.
+    /// Deltas that have not been emitted.
     waiting: Vec<Delta>,
-    /// Whether a piece has come.
+    /// Set once content has arrived.
     begun: bool,
 }
 
@@ -404,7 +408,7 @@ impl Streamed {
         let mut events = 0;
         let read = frames.feed(chunk, |event| {
             events += 1;
-            // Whatever follows the end marker is not part of the answer.
+            // Anything after the end marker is not part of the response.
             if decoder.is_done() {
                 return Ok(());
             }
@@ -414,12 +418,12 @@ impl Streamed {
             tail.clear();
         }
         let rest = if tail.is_empty() { bare(chunk) } else { chunk };
-        tail.extend_from_slice(&rest[..rest.len().min(ERROR_BODY_BYTES - tail.len())]);
+        tail.extend_from_slice(&rest[..rest.len().min(MAX_ERROR_BODY_BYTES - tail.len())]);
         read
     }
 
-    /// Reads the event that the stream ends with, where the blank line or the line end behind it is missing. One that
-    /// was cut off is no JSON.
+    /// Reads the last event of the stream if its final blank line or line break is missing. A truncated event
+    /// is not valid JSON.
     fn read_last(&mut self, unreadable: impl Fn(Error, &str) -> Error) -> Result<()> {
         let Self { decoder, frames, waiting, .. } = self;
         frames.feed(b"\n\n", |event| {
@@ -430,9 +434,9 @@ impl Streamed {
         })
     }
 
-    /// Hands out what waits, once there is something that the answer consists of: a stream that breaks before
-    /// can be asked for again, and nobody has seen two beginnings.
-    async fn hand_out(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
+    /// Emits the waiting deltas once there is content. A stream that fails before that can be retried without
+    /// the reader seeing two beginnings.
+    async fn emit_waiting(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
         let is_piece = |delta: &Delta| {
             use Delta::*;
             matches!(delta, Text { .. } | Reasoning { .. } | ToolCall { .. } | Other { .. })
@@ -442,13 +446,13 @@ impl Streamed {
             cx.emit(EventKind::FirstChunk).await;
         }
         if self.begun {
-            self.hand_out_all(permit, emitted, cx).await;
+            self.emit_all(permit, emitted, cx).await;
         }
     }
 
-    async fn hand_out_all(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
+    async fn emit_all(&mut self, permit: &mut AccountPermit, emitted: &mut bool, cx: &Context) {
         for delta in self.waiting.drain(..) {
-            // A stream that only the transport asked for can be asked for again.
+            // A stream without a delta subscriber can be retried at any time.
             *emitted = cx.wants_deltas();
             self.fold.push(&delta);
             permit.while_held(pin!(cx.delta(delta))).await;
@@ -456,7 +460,7 @@ impl Streamed {
     }
 }
 
-/// The lines of `chunk` from the first one on that begins like JSON: no event does.
+/// Returns the lines of `chunk` from the first that starts like JSON. No event starts that way.
 fn bare(chunk: &[u8]) -> &[u8] {
     if let [b'{' | b'[', ..] = chunk {
         return chunk;
@@ -465,10 +469,10 @@ fn bare(chunk: &[u8]) -> &[u8] {
     starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
 }
 
-/// The same for all tries of one call.
+/// The key is the same for all attempts of a call.
 fn idempotency_key() -> HeaderValue {
     let key = format!("fanweave-{:032x}", fastrand::u128(..));
-    HeaderValue::try_from(key).expect("letters, digits and a dash may stand in a header")
+    HeaderValue::try_from(key).expect("letters, digits and a dash are valid in a header")
 }
 
 fn cut_off(how: &str) -> Error {

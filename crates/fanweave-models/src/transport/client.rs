@@ -1,4 +1,4 @@
-//! Connections: one pool for the whole process, unless somebody builds another.
+//! Connections: one pool per process, unless the caller builds another client.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,7 +18,7 @@ use super::pool::{Lease, Pool};
 use super::proxy::Proxies;
 use super::sse::SseLimits;
 
-/// How long the parts of one request may take. A retry is another request, and begins anew.
+/// Timeouts for the phases of one request. Each retry is a separate request with its own timeouts.
 ///
 /// ```
 /// use std::time::Duration;
@@ -30,15 +30,15 @@ use super::sse::SseLimits;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
-    /// Longest time to connect to one address. Finding the address, a proxy's tunnel and TLS may take as long
-    /// again. Default 5 s.
+    /// Maximum time to connect to one address. Name lookup, a proxy tunnel and the TLS handshake may take the
+    /// same time again. Default 5 s.
     pub connect: Duration,
-    /// Longest time from sending the request to the head of the answer: a plain answer is thought through
-    /// whole before it begins. Default 120 s.
+    /// Maximum time from sending the request to the response headers. A non-streaming response starts only
+    /// when it is complete. Default 120 s.
     pub first_byte: Duration,
-    /// Longest silence inside an answer. Default 60 s.
+    /// Maximum time between two chunks of a response. Default 60 s.
     pub idle: Duration,
-    /// Longest time for one request and its answer. Default 600 s, as in the official SDKs.
+    /// Maximum time for one request and its response. Default 600 s, like the official SDKs.
     pub total: Duration,
 }
 
@@ -53,11 +53,11 @@ impl Default for Timeouts {
     }
 }
 
-/// A pool of connections with its settings. Cheap to clone; clones share the pool.
+/// A connection pool with its settings. Cheap to clone; clones share the pool.
 ///
-/// All models of a process share [`Client::default`], so that they share connections. HTTP/1.1 over plain TCP,
-/// HTTP/1.1 or HTTP/2 over TLS, as the server likes. Follows the proxies of the environment
-/// ([`ClientBuilder::proxy`]). No redirect is ever followed.
+/// All models of a process use [`Client::default`] and share its connections. Plain TCP uses HTTP/1.1; TLS
+/// uses HTTP/1.1 or HTTP/2, as negotiated with the server. Proxies are read from the environment
+/// ([`ClientBuilder::proxy`]). Redirects are never followed.
 ///
 /// ```
 /// use fanweave_models::{Client, ModelBuilder};
@@ -72,19 +72,19 @@ pub struct Client(Arc<Inner>);
 
 struct Inner {
     settings: Settings,
-    way: TransportKind,
+    kind: TransportKind,
 }
 
-/// How requests reach their servers.
+/// Transport that carries requests to the servers.
 enum TransportKind {
     Pool(Pool),
     Own(Arc<dyn DynTransport>),
-    /// What the environment says of proxies cannot be followed. Reported by the first request: nobody has built
-    /// the client that a process shares.
+    /// The proxy settings of the environment are invalid. Reported by the first request, since the shared
+    /// client is not built by the caller.
     None(Error),
 }
 
-/// What a [`ClientBuilder`] sets.
+/// Settings of a [`ClientBuilder`].
 #[derive(Clone)]
 struct Settings {
     timeouts: Timeouts,
@@ -94,46 +94,47 @@ struct Settings {
 }
 
 impl Client {
-    /// Settings for a pool of its own.
+    /// Returns a builder for a client with its own pool.
     pub fn builder() -> ClientBuilder {
         ClientBuilder::default()
     }
 
-    fn new(settings: Settings, way: TransportKind) -> Self {
-        Self(Arc::new(Inner { settings, way }))
+    fn new(settings: Settings, kind: TransportKind) -> Self {
+        Self(Arc::new(Inner { settings, kind }))
     }
 
-    /// A free connection for a request to `uri`, if there is one.
+    /// Returns a free connection for a request to `uri`, if there is one.
     pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
-        match &self.0.way {
+        match &self.0.kind {
             TransportKind::Pool(pool) => pool.free_lease(uri),
             _ => None,
         }
     }
 
-    /// Waits for what a request to `uri` needs: a connection, where the client has a pool.
+    /// Waits for a connection for a request to `uri`, if the client has a pool.
     ///
     /// # Errors
-    /// As the request itself.
+    /// The same as those of the request.
     pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
-        match &self.0.way {
+        match &self.0.kind {
             TransportKind::Pool(pool) => pool.lease(uri).await.map(Some),
             TransportKind::Own(_) => Ok(None),
             TransportKind::None(error) => Err(error.clone()),
         }
     }
 
-    /// Sends a request on the connection of the lease `held`, or on another one. The body of the answer is still to come.
+    /// Sends a request on the connection of the lease `held`, or on another one. Returns before the body of
+    /// the response has arrived.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] where no answer comes, [`ErrorKind::Config`] where no certificates can be read for
-    /// TLS or no proxy can be used.
+    /// [`ErrorKind::Connection`] without a response, [`ErrorKind::Config`] if no TLS certificates can be
+    /// read or the proxy cannot be used.
     pub(crate) async fn request(
         &self,
         request: Request<Bytes>,
         held: &mut Option<Lease>,
     ) -> Result<Response<Body>> {
-        match &self.0.way {
+        match &self.0.kind {
             TransportKind::Pool(pool) => {
                 let answer = pool.send(request.map(Full::new), held).await?;
                 Ok(answer.map(|body| Body::pooled(body, held.take())))
@@ -160,24 +161,24 @@ impl Client {
     }
 }
 
-/// The pool that the whole process shares.
+/// The pool shared by the whole process.
 impl Default for Client {
     fn default() -> Self {
         static SHARED: OnceLock<Client> = OnceLock::new();
         let shared = || {
             let settings = ClientBuilder::default().settings;
-            let way = Proxies::from_env(&|name| std::env::var(name).ok())
+            let kind = Proxies::from_env(&|name| std::env::var(name).ok())
                 .map_or_else(TransportKind::None, |proxies| {
                     TransportKind::Pool(pool(&settings, Vec::new(), proxies))
                 });
-            Client::new(settings, way)
+            Client::new(settings, kind)
         };
         SHARED.get_or_init(shared).clone()
     }
 }
 
-/// To wrap a client in a transport of one's own. Neither the client's headers nor its timeouts apply here, but that
-/// to connect: they belong to the calls of a model.
+/// Lets a custom transport wrap a client. The client's headers and timeouts, other than the connect timeout,
+/// do not apply here: they belong to the calls of a model.
 impl HttpTransport for Client {
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>> {
         let uri = request.uri();
@@ -212,7 +213,7 @@ pub struct ClientBuilder {
     roots: Vec<CertificateDer<'static>>,
     proxies: Option<Proxies>,
     transport: Option<Arc<dyn DynTransport>>,
-    /// The first setting that was wrong, reported by `build`.
+    /// The first invalid setting, reported by `build`.
     wrong: Option<Error>,
 }
 
@@ -229,31 +230,33 @@ impl Default for ClientBuilder {
 }
 
 impl ClientBuilder {
-    /// How long requests may take. Default [`Timeouts::default`].
+    /// Sets the timeouts of requests. Default [`Timeouts::default`].
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.settings.timeouts = timeouts;
         self
     }
 
-    /// Trusts these certificates beside those of the platform. PEM, one or several.
+    /// Trusts these certificates in addition to those of the platform. PEM, one or several.
     ///
-    /// Those of the platform are where its OpenSSL looks for them, or where `SSL_CERT_FILE` and `SSL_CERT_DIR` say.
+    /// The platform's certificates are found in OpenSSL's default location, or in `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR`.
     pub fn root_certificates(mut self, pem: &[u8]) -> Self {
         match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
             Ok(roots) if !roots.is_empty() => self.roots.extend(roots),
-            Ok(_) => self.wrong_setting("the root certificates hold no PEM certificate".to_owned()),
+            Ok(_) => self.wrong_setting("the root certificates contain no PEM certificate".to_owned()),
             Err(e) => self.wrong_setting(format!("the root certificates are not PEM: {e:?}")),
         }
         self
     }
 
-    /// Sends all requests through the proxy at `url`, as in `http://name:password@proxy.example:3128`, whatever the
-    /// environment says. Default: what the environment says, as curl reads it.
+    /// Sends all requests through the proxy at `url`, such as `http://name:password@proxy.example:3128`, and
+    /// ignores the environment. Default: the proxies of the environment, read as curl reads them.
     ///
-    /// In the environment, `https_proxy` and `http_proxy` are for requests of that scheme, `all_proxy` is for those
-    /// that are left, and `no_proxy` lists hosts, domains and networks that are asked directly; upper case does as
-    /// well. This machine is not special: with a proxy, `localhost` is asked through it unless `no_proxy` names it.
-    /// Requests with `https` pass through a tunnel, so that the proxy sees neither key nor text.
+    /// In the environment, `https_proxy` and `http_proxy` apply to requests of that scheme, and `all_proxy`
+    /// to those without a specific proxy. `no_proxy` lists hosts, domains and networks that are called
+    /// directly. Upper-case names work too. `localhost` is not an exception: it is called through the proxy
+    /// unless `no_proxy` lists it. `https` requests use a tunnel, so the proxy sees neither the key nor the
+    /// text.
     pub fn proxy(mut self, url: &str) -> Self {
         match Proxies::all(url) {
             Ok(proxies) => self.proxies = Some(proxies),
@@ -262,14 +265,14 @@ impl ClientBuilder {
         self
     }
 
-    /// Asks every host directly, whatever the environment says.
+    /// Connects to every host directly and ignores the proxies of the environment.
     pub fn no_proxy(mut self) -> Self {
         self.proxies = Some(Proxies::none());
         self
     }
 
-    /// Hands every request to `transport` instead of a pool of connections. Proxies and root certificates are then
-    /// its own affair, and a client that sets both is refused; so is the timeout to connect, which has no effect.
+    /// Sends every request through `transport` instead of a connection pool. Proxies and root certificates
+    /// are then the transport's responsibility: setting both is an error. The connect timeout has no effect.
     pub fn transport(mut self, transport: impl HttpTransport) -> Self {
         self.transport = Some(Arc::new(transport));
         self
@@ -284,41 +287,41 @@ impl ClientBuilder {
         self
     }
 
-    /// Most bytes of an answer's body, also of one that comes in pieces. Default 256 MiB.
+    /// Maximum bytes of a response body, including streamed ones. Default 256 MiB.
     pub fn max_body_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_body_bytes = bytes;
         self
     }
 
-    /// Most bytes of one event of a stream. Default 16 MiB.
+    /// Maximum bytes of one event of a stream. Default 16 MiB.
     pub fn max_event_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_event_bytes = bytes;
         self
     }
 
-    /// The client.
+    /// Builds the client.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a header, certificate or proxy that cannot be used.
+    /// [`ErrorKind::Config`] for an invalid header, certificate or proxy.
     pub fn build(self) -> Result<Client> {
         let Self { settings, roots, proxies, transport, wrong } = self;
         if let Some(error) = wrong {
             return Err(error);
         }
-        let way = match transport {
+        let kind = match transport {
             None => {
                 let from_env = || Proxies::from_env(&|name| std::env::var(name).ok());
                 let proxies = proxies.map_or_else(from_env, Ok)?;
                 TransportKind::Pool(pool(&settings, roots, proxies))
             }
             Some(_) if proxies.is_some() || !roots.is_empty() => {
-                let message = "a client with a transport of its own has neither proxy nor root certificates: \
-                               set them there";
+                let message = "a client with a custom transport cannot have a proxy or root certificates: \
+                               configure them in the transport";
                 return Err(Error::new(ErrorKind::Config, message));
             }
             Some(transport) => TransportKind::Own(transport),
         };
-        Ok(Client::new(settings, way))
+        Ok(Client::new(settings, kind))
     }
 
     fn wrong_setting(&mut self, message: String) {
@@ -330,13 +333,13 @@ fn pool(settings: &Settings, roots: Vec<CertificateDer<'static>>, proxies: Proxi
     Pool::new(Connector::new(settings.timeouts.connect, roots, proxies))
 }
 
-/// A header as it goes over the wire. Its value is never printed: it may be a key.
+/// Parses a header. Its value is never printed: it may be a key.
 pub(crate) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue)> {
     let refused =
         |what| Error::new(ErrorKind::Config, format!("the header `{}` {what}", name.escape_debug()));
-    let parsed = HeaderName::try_from(name).map_err(|_| refused("has no valid name"))?;
+    let parsed = HeaderName::try_from(name).map_err(|_| refused("has an invalid name"))?;
     let mut value = HeaderValue::try_from(value)
-        .map_err(|_| refused("has a value that no header may have, such as one with a line break"))?;
+        .map_err(|_| refused("has an invalid value, such as one with a line break"))?;
     value.set_sensitive(true);
     Ok((parsed, value))
 }

@@ -1,4 +1,4 @@
-//! Opening a connection: name, TCP, proxy, TLS, and which version of HTTP is spoken.
+//! Opens connections: name lookup, TCP, proxy, TLS and negotiation of the HTTP version.
 
 use std::error::Error as StdError;
 use std::pin::Pin;
@@ -28,24 +28,25 @@ use super::proxy::Proxies;
 use super::unsent::{unsent, without_descriptor};
 use super::wire::{Record, Socket, Trust, Wire, drive};
 
-/// The body of a request: whole from the beginning.
+/// The body of a request, complete in memory.
 pub(crate) type Sent = Full<Bytes>;
 
-/// Requests at once on one HTTP/2 connection, as long as the server has not said how many it takes. Most take 100
-/// or 128.
+/// Concurrent requests on one HTTP/2 connection until the server has announced its limit, which is usually
+/// 100 or 128.
 const STREAMS: usize = 100;
 
-/// Most requests at once on one HTTP/2 connection, whatever the server takes: one lost packet stops all of them.
+/// Maximum concurrent requests on one HTTP/2 connection, whatever the server allows: one lost packet stalls
+/// all of them.
 const MAX_STREAMS: usize = 256;
 
-/// Says how many requests at once a server takes on a connection. It may change its mind.
+/// Returns the number of concurrent requests that a server allows on a connection. It may change at any time.
 pub(crate) type Streams = Arc<dyn Fn() -> usize + Send + Sync>;
 
-/// What one end of a fresh connection can do.
+/// Sender of a new connection, by HTTP version.
 pub(crate) enum Opened {
     /// HTTP/1.1: one request at a time.
     One { sender: http1::SendRequest<Sent>, record: Arc<Record> },
-    /// HTTP/2: many requests at once.
+    /// HTTP/2: many concurrent requests.
     Many { sender: http2::SendRequest<Sent>, streams: Streams },
 }
 
@@ -56,7 +57,7 @@ pub(crate) struct Connector {
     roots: Vec<CertificateDer<'static>>,
     pub(crate) proxies: Proxies,
     pub(crate) budget: Arc<DescriptorBudget>,
-    /// Built with the first request over TLS: reading the certificates of the platform takes milliseconds.
+    /// Built with the first TLS request: reading the platform's certificates takes milliseconds.
     tls: OnceLock<TlsConnector>,
 }
 
@@ -69,12 +70,12 @@ impl Connector {
         Self { tcp, timeout, roots, proxies, budget: DescriptorBudget::shared(), tls: OnceLock::new() }
     }
 
-    /// Opens a connection to the host of `uri`. It takes the permit; a failure leaves it.
+    /// Opens a connection to the host of `uri`. On success it takes the permit; on failure the permit stays.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] where nobody answers or the certificate is not to be trusted,
-    /// [`ErrorKind::Timeout`] where it takes too long, [`ErrorKind::Config`] where no certificates can be read or
-    /// the proxy does not let us through. All of them are marked as [unsent](super::unsent).
+    /// [`ErrorKind::Connection`] if the host cannot be reached or its certificate is not trusted,
+    /// [`ErrorKind::Timeout`] if it takes too long, [`ErrorKind::Config`] if no certificates can be read or
+    /// the proxy rejects the credentials. All of them are marked as [unsent](super::unsent).
     pub(crate) async fn open(
         &self,
         uri: &Uri,
@@ -86,7 +87,7 @@ impl Connector {
     }
 
     async fn connect(&self, uri: &Uri, permit: &mut Option<Permit>, record: Arc<Record>) -> Result<Opened> {
-        let host = uri.authority().expect("a checked URL names a host");
+        let host = uri.authority().expect("a checked URL has a host");
         let socket = match self.proxies.of(uri) {
             None => self.limited(self.tcp(uri.clone()), host).await?,
             Some(proxy) if uri.scheme_str() == Some("https") => {
@@ -97,9 +98,10 @@ impl Connector {
         };
         if uri.scheme_str() != Some("https") {
             let socket = TokioIo::new(socket);
-            return http1(socket, permit, record).await.map_err(|e| cannot(host, &e));
+            return http1(socket, permit, record).await.map_err(|e| cannot_connect(host, &e));
         }
-        // In a box: thousands of connections without TLS are opened at once, and need no room for its state.
+        // Boxed: thousands of connections may be opened concurrently without TLS and should not reserve space
+        // for its state.
         Box::pin(self.secure(socket, host, permit, record)).await
     }
 
@@ -111,14 +113,14 @@ impl Connector {
         record: Arc<Record>,
     ) -> Result<Opened> {
         let name = host.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(name).map_err(|e| cannot(host, &e))?;
-        let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot(host, &e)) };
+        let name = ServerName::try_from(name).map_err(|e| cannot_connect(host, &e))?;
+        let secured = async { self.tls()?.connect(name, socket).await.map_err(|e| cannot_connect(host, &e)) };
         let stream = self.limited(secured, host).await?;
         let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
         let stream = TokioIo::new(stream);
         let opened =
             if http2 { self::http2(stream, permit).await } else { http1(stream, permit, record).await };
-        opened.map_err(|e| cannot(host, &e))
+        opened.map_err(|e| cannot_connect(host, &e))
     }
 
     async fn tcp(&self, uri: Uri) -> Result<TcpStream> {
@@ -135,35 +137,35 @@ impl Connector {
         if let Some(tls) = self.tls.get() {
             return Ok(tls);
         }
-        // A failure is not kept: files that cannot be read now may be readable later.
+        // Failures are not cached: files that cannot be read now may become readable later.
         let tls = tls(&self.roots)?;
         Ok(self.tls.get_or_init(|| tls))
     }
 
-    /// Runs one part of opening a connection, which may take no longer than the timeout.
+    /// Runs one part of opening a connection, limited by the timeout.
     async fn limited<T>(&self, part: impl Future<Output = Result<T>>, host: &Authority) -> Result<T> {
-        // A name that is looked up takes time of its own, before the connector's timeout begins.
+        // Name lookup takes additional time, before the connector's timeout starts.
         timeout(self.timeout.saturating_mul(2), part).await.unwrap_or_else(|_| {
-            let message = format!("cannot connect to {host}: no answer within {:?}", self.timeout * 2);
+            let message = format!("cannot connect to {host}: no response within {:?}", self.timeout * 2);
             Err(Error::new(ErrorKind::Timeout, message))
         })
     }
 }
 
-fn cannot(host: &Authority, error: &(dyn StdError + 'static)) -> Error {
+fn cannot_connect(host: &Authority, error: &(dyn StdError + 'static)) -> Error {
     failed(&format!("cannot connect to {host}"), error)
 }
 
 fn failed(what: &str, error: &(dyn StdError + 'static)) -> Error {
     if descriptors::is_out_of_descriptors(causes(error)) {
-        let message = format!("{what}: this process has no file descriptor left (ulimit -n)");
+        let message = format!("{what}: this process has run out of file descriptors (ulimit -n)");
         return without_descriptor(Error::new(ErrorKind::Connection, message));
     }
     broken(what, error)
 }
 
-/// Every connection is driven by a task of its own, which ends with the connection: when the pool and all
-/// requests have let go of it, or the server has closed it.
+/// Every connection is driven by its own task. The task ends when the pool and all requests have dropped the
+/// connection, or when the server has closed it.
 async fn http1<S: Socket>(
     socket: S,
     permit: &mut Option<Permit>,
@@ -177,7 +179,7 @@ async fn http1<S: Socket>(
 }
 
 fn connected(permit: &mut Option<Permit>) -> Permit {
-    let mut permit = permit.take().expect("an attempt to connect has a permit");
+    let mut permit = permit.take().expect("a connection attempt has a permit");
     permit.connected();
     permit
 }
@@ -188,7 +190,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(
 ) -> hyper::Result<Opened> {
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        // Notices a connection that died silently; costs nothing while answers come.
+        // Detects connections that died silently; costs nothing while responses arrive.
         .keep_alive_interval(Duration::from_secs(30))
         .adaptive_window(true)
         .initial_max_send_streams(STREAMS)
@@ -202,7 +204,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(
         let Some(connection) = &mut *held else { return Poll::Ready(()) };
         let done = Pin::new(connection).poll(task).map(drop);
         if done.is_ready() {
-            // What it has not sent comes back only now.
+            // Requests that were not sent are returned only now.
             *held = None;
             drop(permit.take());
         }
@@ -216,7 +218,7 @@ async fn http2<T: Read + Write + Unpin + Send + 'static>(
     Ok(Opened::Many { sender, streams })
 }
 
-/// Trusts the certificates of the platform, or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name, and `extra`.
+/// Trusts the certificates of the platform, or those of `SSL_CERT_FILE` and `SSL_CERT_DIR`, and `extra`.
 fn tls(extra: &[CertificateDer<'static>]) -> Result<TlsConnector> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -238,8 +240,7 @@ fn roots(extra: &[CertificateDer<'static>]) -> Result<RootCertStore> {
     }
     if roots.is_empty() {
         if platform.errors.iter().any(|error| descriptors::is_out_of_descriptors(causes(error))) {
-            let message =
-                "no root certificates could be read: this process has no file descriptor left (ulimit -n)";
+            let message = "no root certificates could be read: this process has run out of file descriptors (ulimit -n)";
             return Err(without_descriptor(Error::new(ErrorKind::Connection, message)));
         }
         let why = platform.errors.first().map(|e| format!(": {e}")).unwrap_or_default();

@@ -1,11 +1,12 @@
-//! The budget of sockets: the pools of a process never open more than the process may have.
+//! The budget of sockets: the pools of a process never open more sockets than the process is allowed.
 //!
-//! Every connection holds a [`Permit`] from before its socket is opened until the socket is closed. A caller that finds
-//! no permit left waits, and the idle connection of another host is closed for it. Permits go to the host with the
-//! fewest connections first, so that a busy host cannot keep them all.
+//! Every connection holds a [`Permit`] from before its socket is opened until the socket is closed. A caller
+//! that finds no free permit waits, and an idle connection of another host is closed for it. Permits go to
+//! the host with the fewest connections first, so that a busy host cannot keep them all.
 //!
-//! Other code of the process takes descriptors too. An attempt to connect that fails for want of one lowers the budget to
-//! what is open now ([`DescriptorBudget::ran_out`]), and the budget is raised again one by one, after a pause.
+//! Other code of the process uses descriptors too. A connection attempt that finds no descriptor
+//! lowers the budget to the current number of open sockets ([`DescriptorBudget::ran_out`]). After a
+//! pause the budget is raised again one by one.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,23 +16,24 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
-/// Minimum number of descriptors kept for everything but connections: output, journals, three for each SQLite file, name
-/// lookups, and what the caller opens later.
+/// Minimum number of descriptors reserved for everything but connections: output, journals, three for each
+/// SQLite file, name lookups, and files that the caller opens later.
 const RESERVE: usize = 16;
 
-/// Share of the limit that is kept where that is more than [`RESERVE`]: a larger program has more files.
+/// Share of the limit that is reserved if it exceeds [`RESERVE`]: larger programs open more files.
 const RESERVE_SHARE: usize = 10;
 
-/// Pauses before the budget is raised again after it was too high: the first one and the longest.
+/// Initial and maximum pause before a lowered budget is raised again.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
-/// How long calls wait for a descriptor while no connection of the process is open, and so none will be closed.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Maximum time that calls wait for a descriptor while the process has no open connection that could be
+/// closed.
+const MAX_QUEUE_WAIT: Duration = Duration::from_secs(30);
 
-/// Says that open connections are limited by the limit of open files (`ulimit -n`). `None` unless a connection had to
-/// wait for that reason.
+/// Describes how the limit of open files (`ulimit -n`) limits the connections. `None` unless a connection had
+/// to wait for this reason.
 ///
-/// A program may print it once, since the limit costs time and no call fails by it:
+/// Programs may print it once: the limit costs time, but no call fails because of it:
 ///
 /// ```
 /// if let Some(notice) = fanweave_models::connection_notice() {
@@ -44,31 +46,31 @@ pub fn connection_notice() -> Option<String> {
 
 static SHARED: OnceLock<Arc<DescriptorBudget>> = OnceLock::new();
 
-/// Permits for sockets, of one process.
+/// Permits for the sockets of one process.
 pub(crate) struct DescriptorBudget {
     state: Mutex<State>,
-    /// Soft limit of open files, where there is one.
+    /// Soft limit of open files, if there is one.
     soft: fn() -> Option<usize>,
     /// Descriptors that were open before the first connection.
     taken: OnceLock<usize>,
-    /// Callers that wait for a permit.
+    /// Callers waiting for a permit.
     queued: AtomicUsize,
-    /// Whether anybody has waited yet.
+    /// Set once a caller has had to wait.
     was_short: AtomicBool,
-    /// Permits to look up a name and connect: each may need a few descriptors more, for a moment.
+    /// Permits to look up a name and connect: each attempt may briefly need a few more descriptors.
     dials: OnceLock<Semaphore>,
 }
 
 struct State {
     /// Sockets that are open or are being opened.
     open: usize,
-    /// Those of them that became connections.
+    /// Sockets among them that became connections.
     connected: usize,
-    /// Maximum for `open`, by the limit of open files.
+    /// Maximum for `open`, derived from the limit of open files.
     limit: usize,
-    /// Lower maximum for `open`, since descriptors ran out.
+    /// Lower maximum for `open`, after descriptors ran out.
     lowered: Option<Lowered>,
-    queues: Vec<Queue>,
+    queues: Vec<PermitQueue>,
     hosts: Vec<Weak<dyn Host>>,
 }
 
@@ -76,12 +78,12 @@ struct Lowered {
     limit: usize,
     pause: Duration,
     raise_at: Instant,
-    /// Since when there has been no connection at all.
+    /// Start of the time without any connection.
     none_since: Option<Instant>,
 }
 
 /// Callers of one host that wait for a permit.
-struct Queue {
+struct PermitQueue {
     share: Arc<Share>,
     callers: VecDeque<oneshot::Sender<Permit>>,
 }
@@ -93,16 +95,16 @@ pub(crate) struct Share {
     open: AtomicUsize,
 }
 
-/// A host of a pool, which can give up an idle connection.
+/// A host of a pool that can close an idle connection.
 pub(crate) trait Host: Send + Sync {
     fn share(&self) -> &Arc<Share>;
-    /// Since when the connection has been idle that was used longest ago.
+    /// Time since which the least recently used connection has been idle.
     fn idle_since(&self) -> Option<Instant>;
     /// Closes that connection.
     fn close_idle(&self);
 }
 
-/// The right to have one socket. Dropped after the socket.
+/// Permission for one socket. Dropped after the socket.
 pub(crate) struct Permit {
     budget: Arc<DescriptorBudget>,
     share: Arc<Share>,
@@ -128,7 +130,7 @@ impl DescriptorBudget {
         }
     }
 
-    /// Maximum number of sockets by the limit of open files, which the process may change at any time.
+    /// Maximum number of sockets under the limit of open files, which the process may change at any time.
     fn allowed(&self) -> usize {
         let taken = *self.taken.get_or_init(open_descriptors);
         sockets((self.soft)(), taken)
@@ -151,12 +153,12 @@ impl DescriptorBudget {
         state.hosts.push(host);
     }
 
-    /// Maximum number of connections now.
+    /// Current maximum number of connections.
     pub(crate) fn limit(&self) -> usize {
         self.state().maximum()
     }
 
-    /// A permit, if there is one.
+    /// Returns a permit, if one is free.
     pub(crate) fn try_acquire(self: &Arc<Self>, share: &Arc<Share>) -> Option<Permit> {
         let allowed = self.allowed();
         let mut state = self.state();
@@ -167,44 +169,44 @@ impl DescriptorBudget {
     /// Waits for a permit.
     pub(crate) async fn acquire(self: &Arc<Self>, share: &Arc<Share>) -> Permit {
         let allowed = self.allowed();
-        let mut turn = {
+        let mut granted = {
             let mut state = self.state();
             state.limit = allowed;
             if !state.is_full() {
                 return state.permit(self, share);
             }
-            let (caller, turn) = oneshot::channel();
+            let (caller, granted) = oneshot::channel();
             state.queue(share).push_back(caller);
-            turn
+            granted
         };
         self.was_short.store(true, Ordering::Relaxed);
         let _queued = Queued::new(&self.queued);
         self.make_room(share);
         loop {
-            // A budget that was lowered is raised by those who wait.
+            // A lowered budget is raised by the waiting callers.
             let pause = self.state().lowered.as_ref().map_or(PAUSE.1, |lowered| {
                 lowered.raise_at.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
             });
-            match timeout(pause, &mut turn).await {
+            match timeout(pause, &mut granted).await {
                 Ok(permit) => return permit.expect("the budget drops a caller only with its receiver"),
                 Err(_) => self.raise(),
             }
         }
     }
 
-    /// Waits until a name may be looked up.
+    /// Waits for permission to look up a name.
     pub(crate) async fn dial(&self) -> SemaphorePermit<'_> {
         let dials = self.dials.get_or_init(|| {
             let permits = (self.soft)().map_or(Semaphore::MAX_PERMITS, reserve);
             Semaphore::new(permits.min(Semaphore::MAX_PERMITS))
         });
-        dials.acquire().await.expect("never closed")
+        dials.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Whether a host should close a connection for another host that waits: one that `is_spare`, or that gives a host
-    /// with fewer its share.
+    /// Returns true if a host should close a connection for another host that waits: a connection that
+    /// `is_spare`, or one that exceeds its share while a host with fewer connections waits.
     ///
-    /// Asked for every call that ends: one load as long as nobody waits.
+    /// Called at the end of every call. Costs one atomic load unless a call is waiting.
     pub(crate) fn wants_back(&self, share: &Arc<Share>, is_spare: bool) -> bool {
         if self.queued.load(Ordering::Relaxed) == 0 {
             return false;
@@ -218,9 +220,11 @@ impl DescriptorBudget {
         })
     }
 
-    /// Lowers the budget to what is open: an attempt to connect has found no descriptor. `permit` is that of the attempt.
+    /// Lowers the budget to the current number of open sockets after a connection attempt found no
+    /// descriptor. `permit` is that of the attempt.
     ///
-    /// Returns whether it is worth waiting for another: not after `PATIENCE` without any connection.
+    /// Returns true if waiting for another permit is worthwhile: false after `MAX_QUEUE_WAIT` without any
+    /// connection.
     pub(crate) fn ran_out(&self, permit: Permit) -> bool {
         let now = Instant::now();
         self.was_short.store(true, Ordering::Relaxed);
@@ -238,13 +242,13 @@ impl DescriptorBudget {
                 lowered.none_since = None;
             }
             let none_since = (connected == 0).then(|| *lowered.none_since.get_or_insert(now));
-            none_since.is_none_or(|since| since.elapsed() < PATIENCE)
+            none_since.is_none_or(|since| since.elapsed() < MAX_QUEUE_WAIT)
         };
         drop(permit);
         continues
     }
 
-    /// Allows one socket more than before, if the pause is over.
+    /// Raises the budget by one socket if the pause is over.
     fn raise(self: &Arc<Self>) {
         let granted = {
             let mut state = self.state();
@@ -261,12 +265,12 @@ impl DescriptorBudget {
             }
             state.grant(self)
         };
-        hand_out(granted);
+        send_permits(granted);
     }
 
-    /// Closes the connection that has been idle longest, of another host.
+    /// Closes the longest idle connection of another host.
     fn make_room(&self, share: &Arc<Share>) {
-        // Each host has a lock of its own, which comes before that of the budget.
+        // Each host has its own lock, which is taken before that of the budget.
         let hosts: Vec<_> = self.state().hosts.iter().filter_map(Weak::upgrade).collect();
         let others = hosts.iter().filter(|host| !Arc::ptr_eq(host.share(), share));
         let idle = others.filter_map(|host| Some((host.idle_since()?, host)));
@@ -294,17 +298,17 @@ impl State {
     fn queue(&mut self, share: &Arc<Share>) -> &mut VecDeque<oneshot::Sender<Permit>> {
         let known = self.queues.iter().position(|queue| Arc::ptr_eq(&queue.share, share));
         let at = known.unwrap_or_else(|| {
-            self.queues.push(Queue { share: share.clone(), callers: VecDeque::new() });
+            self.queues.push(PermitQueue { share: share.clone(), callers: VecDeque::new() });
             self.queues.len() - 1
         });
         &mut self.queues[at].callers
     }
 
-    /// Permits for those who wait, as many as there are: to the hosts with the fewest first.
+    /// Grants the available permits to waiting callers, starting with the hosts with the fewest connections.
     fn grant(&mut self, budget: &Arc<DescriptorBudget>) -> Vec<(oneshot::Sender<Permit>, Permit)> {
         let mut granted = Vec::new();
         while !self.is_full() {
-            self.queues.retain_mut(Queue::is_waiting_after_pruning);
+            self.queues.retain_mut(PermitQueue::is_waiting_after_pruning);
             let Some(next) = self.queues.iter_mut().min_by_key(|queue| queue.share.open()) else { break };
             let (share, caller) = (next.share.clone(), next.callers.pop_front());
             let caller = caller.expect("empty queues were removed");
@@ -314,19 +318,19 @@ impl State {
     }
 }
 
-/// Never under the lock: the permit of a caller that has gone is dropped here.
-fn hand_out(granted: Vec<(oneshot::Sender<Permit>, Permit)>) {
+/// Must not be called under the lock: the permit of a caller that is gone is dropped here.
+fn send_permits(granted: Vec<(oneshot::Sender<Permit>, Permit)>) {
     for (caller, permit) in granted {
         drop(caller.send(permit));
     }
 }
 
-impl Queue {
+impl PermitQueue {
     fn is_waiting(&self) -> bool {
         self.callers.iter().any(|caller| !caller.is_closed())
     }
 
-    /// Removes callers that have gone from the front.
+    /// Removes callers that are gone from the front.
     fn is_waiting_after_pruning(&mut self) -> bool {
         while self.callers.front().is_some_and(oneshot::Sender::is_closed) {
             self.callers.pop_front();
@@ -343,7 +347,7 @@ impl Share {
 }
 
 impl Permit {
-    /// Says that the socket has become a connection.
+    /// Records that the socket has become a connection.
     pub(crate) fn connected(&mut self) {
         if std::mem::replace(&mut self.is_connected, true) {
             return;
@@ -351,7 +355,7 @@ impl Permit {
         let mut state = self.budget.state();
         state.connected += 1;
         if let Some(lowered) = &mut state.lowered {
-            // There are descriptors again.
+            // Descriptors are available again.
             (lowered.pause, lowered.none_since) = (PAUSE.0, None);
         }
     }
@@ -366,11 +370,11 @@ impl Drop for Permit {
             self.share.open.fetch_sub(1, Ordering::Relaxed);
             state.grant(&self.budget)
         };
-        hand_out(granted);
+        send_permits(granted);
     }
 }
 
-/// Counts a caller that waits.
+/// Counts a waiting caller.
 struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
@@ -386,7 +390,7 @@ impl Drop for Queued<'_> {
     }
 }
 
-/// Sockets that a process may have that has a limit of `soft` open files, `taken` of them already.
+/// Maximum number of sockets for a process with a limit of `soft` open files, `taken` of them in use.
 fn sockets(soft: Option<usize>, taken: usize) -> usize {
     let Some(soft) = soft else { return usize::MAX };
     soft.saturating_sub(taken + reserve(soft)).max(1)
@@ -407,16 +411,16 @@ fn soft_limit() -> Option<usize> {
     None
 }
 
-/// Descriptors that are open now, or the three of every process where nobody can say.
+/// Number of open descriptors. Assumes the standard three if it cannot be determined.
 fn open_descriptors() -> usize {
-    // The directory itself is one of its entries.
+    // The directory handle itself is one of its entries.
     std::fs::read_dir("/dev/fd").map_or(3, |entries| entries.count().saturating_sub(1))
 }
 
-/// Whether an attempt to connect failed because this process or machine has no descriptor left.
+/// Returns true if a connection attempt failed because this process or machine has run out of descriptors.
 ///
-/// A name lookup does not say so reliably: what it needs to open fails, and it reports an unknown name. Then it counts
-/// if there is no descriptor left now.
+/// Name lookup does not report this reliably: it cannot open the files it needs and reports an unknown name.
+/// Such a failure counts if no descriptor is available now.
 pub(crate) fn is_out_of_descriptors<'a>(
     mut causes: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
 ) -> bool {

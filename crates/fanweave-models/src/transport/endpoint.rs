@@ -1,4 +1,4 @@
-//! Base URLs: checked once, before any call.
+//! Base URLs: validated once, before any call.
 
 use std::fmt;
 
@@ -6,49 +6,49 @@ use fanweave_core::{Error, ErrorKind, Result};
 use http::Uri;
 use http::uri::Scheme;
 
-/// Where a provider's API begins, as in `https://api.openai.com/v1`.
+/// Base URL of a provider API, such as `https://api.openai.com/v1`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Endpoint {
-    /// Without a slash at the end.
+    /// Without a trailing slash.
     url: String,
 }
 
 impl Endpoint {
-    /// Checks a base URL.
+    /// Parses a base URL.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with what is wrong. It shows neither a password nor a query string.
+    /// [`ErrorKind::Config`] with the reason. The message contains neither a password nor a query string.
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let url = url.trim();
         let (bare, query) = url.split_once(['?', '#']).map_or((url, false), |(bare, _)| (bare, true));
         if bare.contains('@') {
-            return Err(refused("it holds a user name or password: give the key by itself"));
+            return Err(refused("it contains a user name or password: pass the API key separately"));
         }
         if query {
-            return Err(refused(&format!("`{bare}` goes on with a query string or fragment: leave it out")));
+            return Err(refused(&format!("remove the query string or fragment from `{bare}`")));
         }
         if !bare.contains("://") {
             return Err(refused(&format!("`{bare}` has no scheme: write http://{bare} or https://{bare}")));
         }
-        let uri: Uri = bare.parse().map_err(|e| refused(&format!("`{bare}` is no URL: {e}")))?;
+        let uri: Uri = bare.parse().map_err(|e| refused(&format!("`{bare}` is not a valid URL: {e}")))?;
         if uri.scheme().is_none_or(|scheme| *scheme != Scheme::HTTPS && *scheme != Scheme::HTTP) {
             return Err(refused(&format!("`{bare}` is neither http nor https")));
         }
         let bare = bare.trim_end_matches('/');
         if uri.host().is_none_or(str::is_empty) {
-            return Err(refused(&format!("`{bare}` names no host")));
+            return Err(refused(&format!("`{bare}` has no host")));
         }
-        // The URL parser takes any digits for a port, and then knows none.
+        // The URL parser accepts any digits as a port, and then returns none.
         if uri.authority().is_some_and(|a| a.as_str().len() > a.host().len()) && uri.port_u16().is_none() {
-            return Err(refused(&format!("`{bare}` has a port that is no number from 1 to 65535")));
+            return Err(refused(&format!("the port of `{bare}` must be a number from 1 to 65535")));
         }
         if let Some(base) = bare.strip_suffix("/chat/completions") {
-            return Err(refused(&format!("`{bare}` is the address of one endpoint: write {base}")));
+            return Err(refused(&format!("`{bare}` is the address of a single endpoint: write {base}")));
         }
         Ok(Self { url: bare.to_owned() })
     }
 
-    /// The address of `path`, which begins with a slash.
+    /// The URL of `path`, which starts with a slash.
     pub(crate) fn uri(&self, path: &str) -> Uri {
         let uri = [&self.url, path].concat();
         Uri::try_from(uri).expect("a checked URL and a path of plain letters make a URL")
@@ -76,16 +76,16 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_refused_with_what_to_do() {
+    fn an_invalid_url_is_rejected_with_a_hint() {
         for (url, says) in [
             ("localhost:8000/v1", "write http://localhost:8000/v1"),
             ("ftp://x", "neither http nor https"),
-            ("https://", "is no URL"),
-            ("https://x/v1?key=canary", "leave it out"),
+            ("https://", "is not a valid URL"),
+            ("https://x/v1?key=canary", "remove the query string"),
             ("https://me:canary@x/v1", "user name or password"),
             ("http://x/v1/chat/completions", "write http://x/v1"),
-            ("http://a b", "is no URL"),
-            ("http://x:99999/v1", "no number from 1 to 65535"),
+            ("http://a b", "is not a valid URL"),
+            ("http://x:99999/v1", "must be a number from 1 to 65535"),
         ] {
             let error = Endpoint::parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Config);

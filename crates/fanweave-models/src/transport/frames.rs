@@ -1,4 +1,4 @@
-//! The events of a streamed answer, however the dialect tells them apart.
+//! The events of a streamed response, in the framing of the dialect.
 
 use fanweave_core::Result;
 
@@ -21,10 +21,10 @@ impl Frames {
         }
     }
 
-    /// Reads the next bytes of the stream, and hands every event that they complete to `each`.
+    /// Reads the next bytes of the stream and passes every completed event to `each`.
     ///
     /// # Errors
-    /// As [`SseDecoder::feed`].
+    /// The same as [`SseDecoder::feed`].
     pub(crate) fn feed(&mut self, chunk: &[u8], each: impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
         match self {
             Self::Events(sse) => sse.feed(chunk, each),

@@ -1,25 +1,27 @@
-//! When a server may be asked again: from headers, and from the sentences that say it.
+//! Retry hints of servers: from headers and from the text of error messages.
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
-/// Waits beyond this are ignored: a server that sends them has its clock or its units wrong.
-const ABSURD: Duration = Duration::from_secs(366 * 24 * 3600);
+/// Longer waits are ignored: the clock or the units of the server are wrong.
+const MAX_PLAUSIBLE_WAIT: Duration = Duration::from_secs(366 * 24 * 3600);
 
-/// Longest time that is read from a header of limits or a sentence.
-const LONGEST: Duration = Duration::from_secs(31 * 24 * 3600);
+/// Maximum wait read from a rate limit header or a sentence.
+const MAX_WAIT: Duration = Duration::from_secs(31 * 24 * 3600);
 
-/// When an answer was written by the clock of its server, which is the one that the dates in it are of. `ours` if the answer
-/// does not say: an hour between two clocks must not become an hour's wait, or none.
+/// The time at which the server wrote a response, by its own clock, which its dates refer to. `ours` if the
+/// response has no date: an hour between two clocks must become neither an hour of waiting nor no wait at
+/// all.
 pub(crate) fn time_of(headers: &HeaderMap, ours: SystemTime) -> SystemTime {
     let date = text(headers, "date");
     date.and_then(|date| httpdate::parse_http_date(date).ok()).unwrap_or(ours)
 }
 
-/// The wait that the headers ask for: `retry-after-ms`, or `Retry-After` in seconds, fractions, with a unit or as a date.
+/// The wait requested by the headers: `retry-after-ms`, or `Retry-After` in seconds, with fractions or a
+/// unit, or as a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
-    // The second name is that of the Azure SDKs.
+    // The second name is used by the Azure SDKs.
     let ms = ["retry-after-ms", "x-ms-retry-after-ms"].into_iter().find_map(|name| text(headers, name));
     ms.and_then(|ms| seconds(ms, 1e-3)).or_else(|| {
         let text = text(headers, "retry-after")?;
@@ -36,30 +38,32 @@ pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     }
 }
 
-/// Headers that name the end of a window, and what is left in it. OpenAI's `x-ratelimit-reset-requests` is not among them:
-/// it is the time to the full refill of a bucket, long after the next request may be sent.
+/// Headers with the end of a window and the remaining quota. OpenAI's `x-ratelimit-reset-requests` is not
+/// listed: it is the time until a bucket is full again, long after the next request may be sent.
 const RESETS: [(&str, &str); 9] = [
-    // OpenRouter: milliseconds of the epoch. Together, GitHub and others: seconds, of the epoch or from now.
+    // OpenRouter: milliseconds since the epoch. Together, GitHub and others: seconds since the epoch, or from
+    // now.
     ("x-ratelimit-reset", "x-ratelimit-remaining"),
-    // The drafts of the IETF: seconds from now.
+    // IETF drafts: seconds from now.
     ("ratelimit-reset", "ratelimit-remaining"),
     ("x-rate-limit-reset", "x-rate-limit-remaining"),
     // Mistral.
     ("ratelimitbysize-reset", "ratelimitbysize-remaining"),
     // GitHub Models.
     ("x-ratelimit-timeremaining", "x-ratelimit-remaining"),
-    // Cerebras. The longest window is last, and holds if both are spent.
+    // Cerebras. The longest window is last and takes precedence if both are used up.
     ("x-ratelimit-reset-requests-minute", "x-ratelimit-remaining-requests-minute"),
     ("x-ratelimit-reset-tokens-minute", "x-ratelimit-remaining-tokens-minute"),
     ("x-ratelimit-reset-requests-day", "x-ratelimit-remaining-requests-day"),
     ("x-ratelimit-reset-tokens-day", "x-ratelimit-remaining-tokens-day"),
 ];
 
-/// Time to the end of the window that a refused request has used up. A window with something left is not the one.
+/// Time until the end of the window that a rejected request has used up. Windows with remaining quota do not
+/// count.
 pub(crate) fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let spent = RESETS.iter().filter_map(|(reset, remaining)| {
         let left = text(headers, remaining).and_then(|left| left.parse::<f64>().ok());
-        // A name with a window stands beside those of other windows: it must say that it is the one.
+        // A header that names its window must also show that this window is used up.
         let is_named = reset.ends_with("-minute") || reset.ends_with("-day");
         let is_spent = left.map_or(!is_named, |left| left < 1.0);
         text(headers, reset).filter(|_| is_spent).and_then(|reset| moment(reset, now))
@@ -67,7 +71,7 @@ pub(crate) fn reset(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     spent.max().or_else(|| combined(text(headers, "ratelimit")?, now))
 }
 
-/// The one header of later drafts of the IETF: `limit=100, remaining=0, reset=50`, or `"default";r=0;t=50`.
+/// The single header of later IETF drafts: `limit=100, remaining=0, reset=50`, or `"default";r=0;t=50`.
 fn combined(value: &str, now: SystemTime) -> Option<Duration> {
     let field = |names: [&str; 2]| {
         let mut fields = value.split([',', ';']).filter_map(|field| field.trim().split_once('='));
@@ -77,7 +81,8 @@ fn combined(value: &str, now: SystemTime) -> Option<Duration> {
     field(["reset", "t"]).filter(|_| is_spent).and_then(|reset| moment(reset, now))
 }
 
-/// Whether the headers say that the quota of a day or a month is used up: `x-ratelimit-remaining-requests-day: 0`.
+/// Returns true if the headers show that a quota of a day or a month is used up:
+/// `x-ratelimit-remaining-requests-day: 0`.
 pub(crate) fn is_day_spent(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, left)| {
         let name = name.as_str();
@@ -88,7 +93,7 @@ pub(crate) fn is_day_spent(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A time from now. Numbers of the size of an epoch are one, in seconds or milliseconds.
+/// A time from now. Numbers as large as an epoch time are one, in seconds or milliseconds.
 fn moment(text: &str, now: SystemTime) -> Option<Duration> {
     let Ok(number) = text.parse::<f64>() else { return time(text, now) };
     let epoch = match number {
@@ -98,8 +103,8 @@ fn moment(text: &str, now: SystemTime) -> Option<Duration> {
     };
     let at = SystemTime::UNIX_EPOCH + Duration::try_from_secs_f64(epoch).ok()?;
     let wait = at.duration_since(now).unwrap_or_default().as_secs_f64();
-    // Milliseconds are what a person can read, and what servers mean.
-    Duration::try_from_secs_f64((wait * 1e3).ceil() * 1e-3).ok().filter(|wait| *wait < ABSURD)
+    // Rounded up to milliseconds: readable, and as precise as servers are.
+    Duration::try_from_secs_f64((wait * 1e3).ceil() * 1e-3).ok().filter(|wait| *wait < MAX_PLAUSIBLE_WAIT)
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -108,17 +113,17 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 fn seconds(text: &str, unit: f64) -> Option<Duration> {
     let number = text.parse::<f64>().ok()? * unit;
-    Duration::try_from_secs_f64(number).ok().filter(|wait| *wait < ABSURD)
+    Duration::try_from_secs_f64(number).ok().filter(|wait| *wait < MAX_PLAUSIBLE_WAIT)
 }
 
-/// Maximum bytes of a sentence that are read: an echo of the prompt may follow.
-const SENTENCE_BYTES: usize = 2048;
+/// Maximum bytes of a sentence to read: an echo of the prompt may follow.
+const MAX_SENTENCE_BYTES: usize = 2048;
 
-/// Words after which a sentence names a wait.
+/// Words that introduce a wait in a sentence.
 const ANCHORS: [&str; 8] =
     ["again", "retry", "retrying", "wait", "reset", "resets", "available", "replenished"];
 
-/// Words that may stand between an anchor and the time.
+/// Words that may appear between an anchor and the time.
 const FILLERS: [&str; 27] = [
     "in",
     "after",
@@ -149,9 +154,10 @@ const FILLERS: [&str; 27] = [
     "next",
 ];
 
-/// The wait that a sentence asks for: `try again in 2.3s`, `in 6m0s`, `retry after 20 seconds`, `wait 1 minute`.
+/// The wait requested by a sentence: `try again in 2.3s`, `in 6m0s`, `retry after 20 seconds`, `wait 1
+/// minute`.
 pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
-    let end = (0..=SENTENCE_BYTES.min(sentence.len())).rev().find(|at| sentence.is_char_boundary(*at));
+    let end = (0..=MAX_SENTENCE_BYTES.min(sentence.len())).rev().find(|at| sentence.is_char_boundary(*at));
     let sentence = sentence[..end.unwrap_or_default()].to_ascii_lowercase();
     if !ANCHORS.iter().any(|anchor| sentence.contains(anchor)) {
         return None;
@@ -171,10 +177,10 @@ pub(crate) fn prose(sentence: &str, now: SystemTime) -> Option<Duration> {
             clock(word).or_else(|| time(&word.to_ascii_uppercase(), now).filter(|_| word.len() > 9))
         })
     };
-    named.or_else(dated).filter(|wait| *wait <= LONGEST)
+    named.or_else(dated).filter(|wait| *wait <= MAX_WAIT)
 }
 
-/// Numbers with units at the beginning of `words`, behind fillers: `about 1 minute and 30 seconds`.
+/// Numbers with units at the start of `words`, after fillers: `about 1 minute and 30 seconds`.
 fn duration_in_sentence(words: &[&str]) -> Option<Duration> {
     let mut words =
         words.iter().filter(|word| !word.is_empty()).skip_while(|word| FILLERS.contains(word)).peekable();
@@ -196,7 +202,7 @@ fn duration_in_sentence(words: &[&str]) -> Option<Duration> {
                         words.next();
                         Some(number * unit)
                     }
-                    // A bare number at the end of its sentence is seconds.
+                    // A bare number at the end of a sentence means seconds.
                     _ if !found
                         && word.starts_with(|c: char| c.is_ascii_digit())
                         && (ends || words.peek().is_none()) =>
@@ -219,8 +225,8 @@ fn duration_in_sentence(words: &[&str]) -> Option<Duration> {
     if found { Duration::try_from_secs_f64(total).ok() } else { None }
 }
 
-/// A time from now in any form that is in use: `6m0s`, `88ms`, `23h18m29.144s`, seconds, an HTTP date, RFC 3339. Zero if it is
-/// over. `None` for what is no time, or more than 31 days.
+/// A time from now in any common format: `6m0s`, `88ms`, `23h18m29.144s`, seconds, an HTTP date, RFC 3339.
+/// Zero if it is in the past. `None` if it is not a valid time, or more than 31 days.
 pub(crate) fn time(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     let date = |at: SystemTime| at.duration_since(now).unwrap_or_default();
@@ -232,10 +238,10 @@ pub(crate) fn time(text: &str, now: SystemTime) -> Option<Duration> {
             .or_else(|| httpdate::parse_http_date(text).ok().map(date))
             .or_else(|| humantime::parse_rfc3339_weak(text).ok().map(date))
     };
-    time.filter(|time| *time <= LONGEST)
+    time.filter(|time| *time <= MAX_WAIT)
 }
 
-/// Seconds of numbers with units, one after the other, as Go prints durations.
+/// Seconds of a sequence of numbers with units, as Go prints durations.
 fn compound(text: &str) -> Option<f64> {
     let (mut rest, mut total) = (text, 0.0);
     while !rest.is_empty() {
@@ -262,7 +268,7 @@ fn unit(word: &str) -> Option<f64> {
     })
 }
 
-/// `00:12:34` and `2.12:13:14`, as Azure's gateway writes a time.
+/// `00:12:34` and `2.12:13:14`, the format of the Azure gateway.
 fn clock(word: &str) -> Option<Duration> {
     let (days, time) = word.split_once('.').unwrap_or(("0", word));
     let mut parts = time.splitn(3, ':').map(|part| part.parse::<u64>().ok());

@@ -1,4 +1,4 @@
-//! Keys that change: asked for before each request, and never printed.
+//! API keys that change: requested before each request, and never printed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,12 +10,13 @@ use http::{HeaderName, HeaderValue};
 
 use super::secret::Secret;
 
-/// Keys that a server may still quote, beside those of requests that are under way: the last ones in use.
-const REMEMBERED: usize = 4;
+/// Number of recent keys to redact, in addition to those of requests in flight: a server may still quote
+/// them.
+const REMEMBERED_KEYS: usize = 4;
 
 type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Send + Sync;
 
-/// Which header carries a key.
+/// The header that carries a key.
 ///
 /// ```
 /// use fanweave_models::{KeyHeader, ModelBuilder};
@@ -30,10 +31,10 @@ type Ask = dyn Fn() -> Pin<Box<dyn Future<Output = Result<String>> + Send>> + Se
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum KeyHeader {
-    /// `authorization: Bearer KEY`, as most providers want it.
+    /// `authorization: Bearer KEY`, used by most providers.
     #[default]
     Bearer,
-    /// A header of this name, with the key alone: `x-api-key`, `api-key`.
+    /// A header of this name with the bare key: `x-api-key`, `api-key`.
     Named(HeaderName),
 }
 
@@ -41,7 +42,7 @@ impl KeyHeader {
     /// The header for `key`.
     ///
     /// # Errors
-    /// [`ErrorKind::Authentication`] where the key cannot stand in a header. The message does not show it.
+    /// [`ErrorKind::Authentication`] if the key is not a valid header value. The message does not contain it.
     pub(crate) fn write(&self, key: &Secret) -> Result<(HeaderName, HeaderValue)> {
         Ok(match self {
             Self::Bearer => (http::header::AUTHORIZATION, key.header("Bearer ")?),
@@ -50,20 +51,20 @@ impl KeyHeader {
     }
 }
 
-/// A key for one request. It shows none.
+/// A key for one request. Its debug output does not contain the key.
 #[derive(Debug)]
 pub(crate) struct KeyInUse {
     pub(crate) header: (HeaderName, HeaderValue),
     _key: Secret,
 }
 
-/// A function that gives keys.
+/// A function that returns keys.
 #[derive(Clone)]
 pub(crate) struct KeySource {
     ask: Arc<Ask>,
     header: KeyHeader,
     recent: Arc<Mutex<Vec<Secret>>>,
-    /// Tells sources apart: each is an account of its own.
+    /// Identifies the source: each source is a separate account.
     pub(crate) id: u64,
 }
 
@@ -81,24 +82,21 @@ impl KeySource {
         }
     }
 
-    /// The same source, whose keys are carried by `header`.
+    /// Returns the same source with its keys sent in `header`.
     pub(crate) fn carried_by(self, header: KeyHeader) -> Self {
         Self { header, ..self }
     }
 
-    /// The header for the next request, and the key, to be kept until its answer has been read: as long as it is, the
-    /// key is among the [`secrets`](Self::secrets).
+    /// The header for the next request, and the key. Keep the key until the response has been read: meanwhile
+    /// it is among the [`secrets`](Self::secrets).
     ///
     /// # Errors
-    /// The function's own, and [`ErrorKind::Authentication`] for a key that cannot be sent.
+    /// The errors of the function, and [`ErrorKind::Authentication`] for a key that cannot be sent.
     pub(crate) async fn next(&self) -> Result<KeyInUse> {
         let key = (self.ask)().await?;
         let key = key.trim();
         if key.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Authentication,
-                "the function for the API key gave an empty one",
-            ));
+            return Err(Error::new(ErrorKind::Authentication, "the API key function returned an empty key"));
         }
         let secret = {
             let mut recent = self.recent();
@@ -106,7 +104,7 @@ impl KeySource {
                 Some(known) => known.clone(),
                 None => {
                     let secret = Secret::new(key.to_owned());
-                    let mut left = REMEMBERED - 1;
+                    let mut left = REMEMBERED_KEYS - 1;
                     recent.retain(|known| {
                         let stays = left > 0 || known.is_in_use();
                         left = left.saturating_sub(1);
@@ -126,7 +124,7 @@ impl KeySource {
     }
 
     fn recent(&self) -> std::sync::MutexGuard<'_, Vec<Secret>> {
-        // A list of keys is never left half changed.
+        // The list of keys is never left in an inconsistent state.
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -145,7 +143,7 @@ mod tests {
         for _ in 0..10 {
             source.next().await.unwrap();
         }
-        assert_eq!(source.secrets().len(), REMEMBERED);
+        assert_eq!(source.secrets().len(), REMEMBERED_KEYS);
         assert!(source.secrets()[0].is("sk-canary-00000009"));
         let mut in_use = Vec::new();
         for _ in 0..10 {
@@ -154,11 +152,11 @@ mod tests {
         assert!(source.secrets().iter().filter(|key| key.is_in_use()).count() >= 10);
         drop(in_use);
         source.next().await.unwrap();
-        assert_eq!(source.secrets().len(), REMEMBERED);
+        assert_eq!(source.secrets().len(), REMEMBERED_KEYS);
     }
 
     #[tokio::test]
-    async fn an_empty_key_is_an_error_and_a_failure_is_handed_on() {
+    async fn an_empty_key_is_an_error_and_a_failure_is_passed_on() {
         let empty = KeySource::new(|| async { Ok(" ".to_owned()) });
         assert_eq!(empty.next().await.unwrap_err().kind(), ErrorKind::Authentication);
         let broken = KeySource::new(|| async { Err(Error::new(ErrorKind::Step, "the vault is closed")) });

@@ -1,23 +1,23 @@
-//! Accounts: whose turn it is, for all calls that share a key.
+//! Accounts: limits and the queue for all calls that share a key.
 //!
 //! ```text
-//! Account   who waits, and wakes whom: the only part that is asynchronous
-//!  └ limiter      when the next one may go, and what an answer teaches: pure, with the time brought along
-//!     ├ queue     who waits, and who is next
+//! Account          wakes queued calls: the only asynchronous part
+//!  └ limiter       decides who is admitted and learns from responses: pure, the caller passes the time
+//!     ├ queue       the queued calls and their order
 //!     ├ poll_watch  calls that hold a permit and are not polled
-//!     ├ outage    failures that are no call's own: hold, probe, reopen
-//!     ├ bucket    a rate: requests or tokens
-//!     ├ tokens    what a request will cost
-//!     ├ capacity  how many the server takes at once
-//!     ├ chance    refusals that strike at random
-//!     ├ headers   limits in the words of all vendors
-//!     ├ unnamed   a rate that the server enforces and does not name
-//!     └ recent    what happened lately
+//!     ├ outage      failures that are not caused by a call: hold, probe, reopen
+//!     ├ bucket      a rate: requests or tokens
+//!     ├ tokens      estimates the tokens of a request
+//!     ├ capacity    how many concurrent requests the server takes
+//!     ├ chance      random rejections
+//!     ├ headers     rate limit headers of all vendors
+//!     ├ unnamed     a rate that the server enforces without naming it
+//!     └ recent      recent activity
 //! ```
 //!
-//! Calls are admitted in the order in which they asked, interactive ones before those of a batch. One of the queued calls
-//! watches the clock and the permits that come free; all others wait to be woken, so that a thousand waiting calls cost
-//! one timer. A call that is dropped while it waits leaves the queue, and nothing else. There is no task behind an account.
+//! Calls are admitted in order of arrival, interactive ones before those of a batch. One of the queued calls
+//! watches the clock and the freed permits; all others wait to be woken, so that a thousand waiting calls
+//! cost one timer. Dropping a waiting call only removes it from the queue. An account has no background task.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -38,7 +38,7 @@ use super::retry::OutageTimeout;
 
 pub(crate) use self::headers::Report;
 pub(crate) use self::limiter::Refusal;
-pub(crate) use self::outage::{RunOfFailures, Verdict};
+pub(crate) use self::outage::{FailureRunVerdict, RunOfFailures};
 pub(crate) use self::queue::Waiter;
 pub use self::state::{AccountState, AccountStatus, account_states};
 pub(crate) use self::tokens::RequestSize;
@@ -56,10 +56,10 @@ mod state;
 mod tokens;
 mod unnamed;
 
-/// Ceilings that the caller sets for one account: a base URL, a key and a model.
+/// Limits set by the caller for one account: a base URL, a key and a model.
 ///
-/// They hold for all handles on that account in the process, and the ones set last hold for all. What the server
-/// says of its own limits holds where it is less.
+/// They apply to all handles on that account in the process; the limits set last replace earlier ones. If the
+/// server announces lower limits, those apply.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -71,16 +71,16 @@ mod unnamed;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateLimits {
-    /// Most requests a minute, spread evenly: at most a second's worth goes out at once. Default none.
+    /// Maximum requests per minute, spread evenly: at most one second's worth is sent at once. Default: none.
     pub requests_per_minute: Option<NonZeroU32>,
-    /// Most tokens a minute, of prompts and answers together, spread as requests are. Those of a request are
-    /// estimated before it is sent, and settled when the answer says how many there were. Default none.
+    /// Maximum tokens per minute, input and output combined, spread like requests. The tokens of a request
+    /// are estimated before it is sent and corrected by the usage in its response. Default: none.
     pub tokens_per_minute: Option<NonZeroU32>,
-    /// Most requests in flight. A streamed one counts until its stream has ended. Default none.
+    /// Maximum requests in flight. A streaming request counts until its stream has ended. Default: none.
     pub concurrency: Option<NonZeroUsize>,
 }
 
-/// Which account a call belongs to.
+/// Identity of an account.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct AccountKey {
     pub(crate) base_url: String,
@@ -106,7 +106,7 @@ impl Account {
     /// The account of `key`, shared by the whole process.
     pub(crate) fn shared(key: AccountKey) -> Arc<Self> {
         let mut accounts = accounts();
-        // Whoever makes new keys for ever must not fill the memory with accounts that nobody uses.
+        // A caller that keeps creating keys must not fill the memory with unused accounts.
         if accounts.len() == accounts.capacity() && !accounts.contains_key(&key) {
             let now = Instant::now();
             accounts.retain(|_, account| {
@@ -116,7 +116,7 @@ impl Account {
         accounts.entry(key).or_default().clone()
     }
 
-    /// Changes the state, and wakes the call that may go because of it.
+    /// Changes the state, and wakes the call that may be admitted because of it.
     fn change<T>(&self, change: impl FnOnce(&mut Limiter) -> T) -> T {
         let (changed, leader) = {
             let mut limiter = lock(&self.limiter);
@@ -129,34 +129,35 @@ impl Account {
         changed
     }
 
-    /// Sets ceilings, in place of those set before.
+    /// Sets limits, replacing earlier ones.
     pub(crate) fn set_limits(&self, limits: RateLimits) {
         self.change(|limiter| limiter.set_limits(limits, Instant::now()));
     }
 
-    /// Admits nothing for `wait`, because the server asked for it.
+    /// Admits nothing for `wait`, because the server requested it.
     pub(crate) fn close_for(&self, wait: Duration) {
         lock(&self.limiter).close(wait, Instant::now());
     }
 
-    /// The number of a call that begins.
+    /// Returns the number of a new call.
     pub(crate) fn begin_call(&self) -> u64 {
         lock(&self.limiter).begin_call()
     }
 
-    /// A permit right now, if no other call is queued for one.
+    /// Returns a permit immediately, if no other call is queued for one.
     pub(crate) fn try_admit(self: &Arc<Self>, waiter: &Waiter) -> Option<AccountPermit> {
         let ticket = lock(&self.limiter).try_admit(waiter, Instant::now())?;
         Some(self.permit(ticket))
     }
 
-    /// Queues for a permit, and takes it together with a permit of the caller's run. `None`, and out of the queue, where
-    /// that run has none left when its turn has come: others shall not wait for it.
+    /// Queues for a permit, and takes it together with a permit of the caller's run. Returns `None` and
+    /// leaves the queue if that run has no free permit when the call could be admitted: other calls must not
+    /// wait for it.
     ///
     /// # Errors
-    /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute, or of the day: it would never be
-    /// sent. [`ErrorKind::Unavailable`] where an outage has lasted for longer than the waiter's patience, and at once in an
-    /// outage for a waiter with alternatives.
+    /// [`ErrorKind::RateLimited`] for a request that is larger than the limit of a minute or a day: it could
+    /// never be sent. [`ErrorKind::Unavailable`] if an outage has lasted longer than the waiter's outage
+    /// timeout, or immediately in an outage for a waiter with alternatives.
     ///
     /// # Cancellation
     /// Dropping the future leaves the queue.
@@ -165,12 +166,13 @@ impl Account {
         waiter: Waiter,
         permit: impl Fn() -> Option<S>,
     ) -> Result<Option<(S, AccountPermit)>> {
-        let queued = Queued { queue_key: lock(&self.limiter).enter(waiter), account: self };
+        let queued = QueueGuard { queue_key: lock(&self.limiter).enter(waiter), account: self };
         let mut timer = None;
         poll_fn(|task| {
             loop {
-                let turn = lock(&self.limiter).turn(queued.queue_key, task.waker(), &permit, Instant::now());
-                match turn {
+                let admission =
+                    lock(&self.limiter).poll_admit(queued.queue_key, task.waker(), &permit, Instant::now());
+                match admission {
                     Admission::Now(run, ticket) => return Poll::Ready(Ok(Some((run, self.permit(ticket))))),
                     Admission::NoPermit => return Poll::Ready(Ok(None)),
                     Admission::Never { need, limit } => return Poll::Ready(Err(too_large(need, limit))),
@@ -187,8 +189,8 @@ impl Account {
         .await
     }
 
-    /// A permit right now for a call that somebody else polls, if nothing makes others wait for it: no limit that only an
-    /// answer lifts, and no call in the queue.
+    /// Returns a permit immediately for a call polled by other code, if nothing makes others wait for it: no
+    /// limit that only a response lifts, and no queued call.
     pub(crate) fn admit_in_place(
         self: &Arc<Self>,
         waiter: &Waiter,
@@ -201,12 +203,12 @@ impl Account {
         AccountPermit { account: self.clone(), run: None, ticket, is_settled: false }
     }
 
-    /// What a run of failures turned out to be.
-    pub(crate) fn verdict(&self, run: RunOfFailures) -> Verdict {
+    /// Returns the verdict on a run of failures.
+    pub(crate) fn verdict(&self, run: RunOfFailures) -> FailureRunVerdict {
         lock(&self.limiter).outage.verdict(run)
     }
 
-    /// What is known of failures right now.
+    /// Returns what is known of failures now.
     pub(crate) fn health(&self) -> Health {
         let now = Instant::now();
         let limiter = lock(&self.limiter);
@@ -214,11 +216,11 @@ impl Account {
             answers: limiter.outage.answers(),
             are_bad: limiter.outage.are_bad(),
             is_flaky: limiter.outage.is_flaky(),
-            answers_most: !limiter.outage.holds() && limiter.outage.answered_within(LATELY, now),
+            mostly_answers: !limiter.outage.holds() && limiter.outage.answered_within(LATELY, now),
         }
     }
 
-    /// The reason why calls wait right now.
+    /// Returns the reason why calls are waiting now.
     pub(crate) fn wait_reason(&self) -> WaitReason {
         let limiter = lock(&self.limiter);
         match limiter.outage.last().filter(|_| limiter.outage.holds()) {
@@ -227,13 +229,14 @@ impl Account {
         }
     }
 
-    /// The error of a call that does not wait for the end of an outage. `None` without one.
+    /// Returns the error of a call that does not wait for the end of an outage. `None` without an outage.
     pub(crate) fn unavailable(&self) -> Option<Error> {
         let limiter = lock(&self.limiter);
         limiter.outage.holds().then(|| limiter.outage.unavailable(Instant::now()))
     }
 
-    /// The error of a call that has failed since `since` and has waited long enough for the end of an outage.
+    /// Returns the error of a call that has failed since `since` and has waited long enough for the end of an
+    /// outage.
     pub(crate) fn gives_up(&self, outage_timeout: OutageTimeout, since: Instant) -> Option<Error> {
         let now = Instant::now();
         let limiter = lock(&self.limiter);
@@ -244,88 +247,88 @@ impl Account {
             .map(|_| limiter.outage.unavailable(now))
     }
 
-    /// When a request that was sent at `sent` is so late that another one may overtake it.
+    /// Returns the time from which a request sent at `sent` is slow enough to be hedged.
     pub(crate) fn late(&self, sent: Instant) -> Option<Instant> {
         lock(&self.limiter).late(sent)
     }
 
-    /// Whether a late request may be sent a second time.
+    /// Returns true if a slow request may be hedged.
     pub(crate) fn may_hedge(&self) -> bool {
         lock(&self.limiter).may_hedge()
     }
 
-    /// A permit for a late request that is sent a second time, if there is one right now.
+    /// Returns a permit for a hedged request, if one is free now.
     pub(crate) fn try_hedge(self: &Arc<Self>, ask: RequestSize) -> Option<AccountPermit> {
         let ticket = lock(&self.limiter).hedge(ask, Instant::now())?;
         Some(self.permit(ticket))
     }
 }
 
-/// How long after an answer an account counts as one that answers.
+/// Time after an answer during which an account counts as answering.
 const LATELY: Duration = Duration::from_secs(2);
 
-/// What is known of the failures of an account.
+/// Current knowledge of the failures of an account.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Health {
     /// Answers so far.
     pub(crate) answers: u64,
-    /// Whether other calls are answered at present.
-    pub(crate) answers_most: bool,
-    /// Whether all calls that have failed since the last answer are to blame themselves.
+    /// Set if other calls are answered at present.
+    pub(crate) mostly_answers: bool,
+    /// Set if all calls that have failed since the last answer are themselves the cause.
     pub(crate) are_bad: bool,
-    /// Whether calls fail often, and are answered in between.
+    /// Set if calls fail often, with answers in between.
     pub(crate) is_flaky: bool,
 }
 
 fn too_large(need: u64, limit: u64) -> Error {
     let message = format!(
-        "the request has about {need} tokens, and the account may send {limit} at the most: shorten it, or raise the limit"
+        "the request has about {need} tokens, but the limit of the account is {limit}: shorten it or raise the limit"
     );
     Error::new(ErrorKind::RateLimited, message).with_retryable(false)
 }
 
 /// A call in the queue.
-struct Queued<'a> {
+struct QueueGuard<'a> {
     account: &'a Account,
     queue_key: QueueKey,
 }
 
-impl Drop for Queued<'_> {
+impl Drop for QueueGuard<'_> {
     fn drop(&mut self) {
         self.account.change(|limiter| limiter.queue.leave(self.queue_key));
     }
 }
 
-/// A request in flight on an account, until it is dropped: when the answer has been read to its end.
+/// A request in flight on an account. Dropped when the response has been read to its end.
 ///
-/// One that is dropped without a word on how it ended has failed, or was cancelled.
+/// If it is dropped without a report of its outcome, the request has failed or was cancelled.
 #[must_use]
 #[derive(Debug)]
 pub(crate) struct AccountPermit {
     account: Arc<Account>,
-    /// The permit of the run, which lasts as long.
+    /// The permit of the run, held for the same time.
     run: Option<RunPermit>,
     ticket: AdmittedRequest,
     is_settled: bool,
 }
 
-/// How long the reader of an answer may be behind before permits are given up for calls that wait.
-const BEHIND: Duration = Duration::from_millis(50);
+/// Maximum time that the reader of a response may lag before permits are given up for waiting calls.
+const MAX_READER_LAG: Duration = Duration::from_millis(50);
 
 impl AccountPermit {
-    /// Takes note of how the request failed. Gives the run of failures that it is part of, where it may not have been its
-    /// own fault.
+    /// Records how the request failed. Returns the run of failures that it belongs to, unless it was
+    /// certainly the request's own fault.
     pub(crate) fn judge(&self, error: &Error) -> Option<RunOfFailures> {
         self.account.change(|limiter| limiter.judge(&self.ticket, error, Instant::now()))
     }
 
-    /// Whether no other request is in flight beside it, because it may be the cause of outages, and the server was answering
-    /// when it was sent.
+    /// Returns true if no other request is in flight, so that this one may be the cause of outages, and the
+    /// server was answering when it was sent.
     pub(crate) fn is_alone(&self) -> bool {
         self.ticket.is_alone && self.ticket.is_fair
     }
 
-    /// Holds the permit of the run as well.
+    /// Also holds the permit of the run.
     pub(crate) fn with_run(mut self, run: RunPermit) -> Self {
         self.run = Some(run);
         self
@@ -335,7 +338,8 @@ impl AccountPermit {
         &self.account
     }
 
-    /// Does `work` that waits for the reader of an answer. Permits that other calls wait for meanwhile are given up.
+    /// Runs `work` that waits for the reader of a response. Permits that other calls wait for meanwhile are
+    /// given up.
     pub(crate) async fn while_held(&mut self, mut work: Pin<&mut impl Future<Output = ()>>) {
         if futures::poll!(work.as_mut()).is_ready() {
             return;
@@ -344,7 +348,7 @@ impl AccountPermit {
             tokio::select! {
                 biased;
                 () = work.as_mut() => return,
-                () = sleep(BEHIND) => self.give_up(),
+                () = sleep(MAX_READER_LAG) => self.give_up(),
             }
         }
     }
@@ -359,20 +363,20 @@ impl AccountPermit {
         }
     }
 
-    /// When the request was admitted.
+    /// Time at which the request was admitted.
     pub(crate) fn sent(&self) -> Instant {
         self.ticket.sent
     }
 
-    /// Takes note of what the head of an answer says.
+    /// Records the limits in the head of a response.
     pub(crate) fn report(&self, report: &Report) {
         lock(&self.account.limiter).sync(report, Instant::now());
     }
 
-    /// Takes note of a success, and of the tokens it came to.
+    /// Records a success and its token usage.
     pub(crate) fn succeeded(&mut self, usage: Option<Usage>) {
-        // Some servers count nothing, and some anything.
-        let usage = usage.filter(|usage| (1..=tokens::MOST).contains(&usage.total_tokens()));
+        // Some servers report no usage, and some report arbitrary numbers.
+        let usage = usage.filter(|usage| (1..=tokens::MAX_PLAUSIBLE_TOKENS).contains(&usage.total_tokens()));
         let counted = usage
             .map(|usage| TokenCount { input: usage.input_tokens as f64, output: usage.output_tokens as f64 });
         self.is_settled = true;
@@ -382,11 +386,11 @@ impl AccountPermit {
         limiter.succeeded(&self.ticket, counted, now);
         let leader = if was_held { limiter.elect() } else { None };
         drop(limiter);
-        // The end of an outage is what all wait for.
+        // All waiting calls wait for the end of an outage.
         leader.into_iter().for_each(Waker::wake);
     }
 
-    /// Takes note of a refusal.
+    /// Records a rejection.
     pub(crate) fn refused(&mut self, refusal: &Refusal) {
         self.is_settled = true;
         lock(&self.account.limiter).refused(&self.ticket, refusal, Instant::now());
@@ -404,7 +408,7 @@ impl Drop for AccountPermit {
             limiter.ended(&self.ticket, now);
             let leader = limiter.queue.leader();
             let next = limiter.elect();
-            // The leader of before wakes by itself where only the clock is in its way.
+            // The previous leader wakes by itself if it only waits for the clock.
             next.filter(|_| limiter.queue.leader() != leader || limiter.waits_for_answers())
         };
         if let Some(leader) = leader {
@@ -414,7 +418,7 @@ impl Drop for AccountPermit {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What is behind these locks is never left half changed.
+    // The state behind these locks is never left inconsistent.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

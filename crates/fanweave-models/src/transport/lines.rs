@@ -1,7 +1,7 @@
 //! Newline-delimited JSON: bytes in, lines out.
 //!
-//! Work is linear in the bytes, over any split of them, and memory is bounded by the length of one line. A line that
-//! arrives in one chunk is handed out as a slice of that chunk.
+//! Work is linear in the bytes, however they are split, and memory is bounded by the length of one line. A
+//! line that arrives in one chunk is passed on as a slice of that chunk.
 
 use std::str;
 
@@ -13,22 +13,22 @@ use super::sse::SseEvent;
 /// An incremental decoder for one stream.
 #[derive(Debug)]
 pub(crate) struct LineDecoder {
-    /// Most bytes of one line.
-    longest: usize,
-    /// The beginning of a line whose end has not arrived. Searched already: it holds no line end.
+    /// Maximum bytes of one line.
+    max_bytes: usize,
+    /// The beginning of a line whose end has not arrived. Already searched: it contains no line end.
     line: Vec<u8>,
 }
 
 impl LineDecoder {
-    pub(crate) fn new(longest: usize) -> Self {
-        Self { longest, line: Vec::new() }
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self { max_bytes, line: Vec::new() }
     }
 
-    /// Reads the next bytes of the stream, and hands every line that they complete to `each`, as an event without a
-    /// name. Blank lines are skipped. A line that the stream ends in the middle of is never handed out.
+    /// Reads the next bytes of the stream and passes every completed line to `each`, as an event without a
+    /// name. Blank lines are skipped. An incomplete last line is never passed on.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] where a line is too long or no UTF-8, and the first error of `each`.
+    /// [`ErrorKind::Decode`] if a line is too long or not valid UTF-8, and the first error of `each`.
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
@@ -40,12 +40,12 @@ impl LineDecoder {
             rest = &rest[end + 1..];
             if self.line.is_empty() {
                 self.check(head.len())?;
-                hand_out(head, &mut each)?;
+                emit(head, &mut each)?;
             } else {
                 self.extend(head)?;
                 let whole = std::mem::take(&mut self.line);
-                hand_out(&whole, &mut each)?;
-                // Hand the allocation back for the next line that is cut.
+                emit(&whole, &mut each)?;
+                // Reuse the allocation for the next incomplete line.
                 self.line = whole;
                 self.line.clear();
             }
@@ -60,16 +60,16 @@ impl LineDecoder {
     }
 
     fn check(&self, more: usize) -> Result<()> {
-        if self.line.len() + more <= self.longest {
+        if self.line.len() + more <= self.max_bytes {
             return Ok(());
         }
-        let message = format!("a line of the stream is longer than {} bytes", self.longest);
-        // The same request would meet the same end, and pay for it again.
+        let message = format!("a line of the stream is longer than {} bytes", self.max_bytes);
+        // Retrying would fail in the same way and be billed again.
         Err(Error::new(ErrorKind::Decode, message).with_retryable(false))
     }
 }
 
-fn hand_out(line: &[u8], each: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
+fn emit(line: &[u8], each: &mut impl FnMut(SseEvent<'_>) -> Result<()>) -> Result<()> {
     let line = line.trim_ascii();
     if line.is_empty() {
         return Ok(());
@@ -85,8 +85,8 @@ mod tests {
 
     use super::*;
 
-    fn decode(longest: usize, chunks: &[&[u8]]) -> Result<Vec<String>> {
-        let mut decoder = LineDecoder::new(longest);
+    fn decode(max_bytes: usize, chunks: &[&[u8]]) -> Result<Vec<String>> {
+        let mut decoder = LineDecoder::new(max_bytes);
         let mut lines = Vec::new();
         for chunk in chunks {
             decoder.feed(chunk, |event| {
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_limit_is_refused_before_it_is_kept() {
+    fn a_line_longer_than_the_limit_is_rejected_before_it_is_buffered() {
         for chunks in [&[&b"xxxxxx"[..], b"xxxxxx"][..], &[b"xxxxxxxxxxxx\n"]] {
             let error = decode(10, chunks).unwrap_err();
             assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::Decode, false));

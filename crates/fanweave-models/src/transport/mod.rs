@@ -1,23 +1,22 @@
-//! Everything between a dialect and the socket, the same for all providers.
+//! The layers between a dialect and the socket, shared by all providers.
 //!
 //! ```text
-//! call      one call: its request and its answer
-//!  ├ again     slot, admission, request, again if need be                      (the one retry loop)
-//!  ├ limits    whose turn it is on the account, for all calls of the process
-//!  ├ retry     whether and when to try again
-//!  ├ hints     the waits that headers and sentences ask for
-//!  ├ exchange  one request and its answer, under the timeouts of `watch`
-//!  │   └ client   settings, and the way to the server:
-//!  │       ├ pool     connections for the calls, as few as will do
-//!  │       │   ├ connect       opening one: `proxy`, TLS, version of HTTP
-//!  │       │   ├ descriptors   how many may be open
-//!  │       │   └ wire, pace    connections that deliver more than was asked for
-//!  │       └ own      or a transport that somebody brings
-//!  ├ frames    the events of a streamed answer: `sse`, or `lines`
-//!  └ secret    keys, and texts without them; `keys` that change
+//! call          one call: its request and its response
+//!  ├ retry_loop   run permit, admission, request, retry                        (the only retry loop)
+//!  ├ limits       the queue and the limits of an account, for all calls of the process
+//!  ├ retry        decides whether and when to retry
+//!  ├ hints        waits requested by headers and error messages
+//!  ├ exchange     one request and its response, under the timeouts of `watch`
+//!  │   └ client      settings and the transport:
+//!  │       ├ pool     connections for the calls, as few as possible
+//!  │       │   ├ connect       opens a connection: `proxy`, TLS, HTTP version
+//!  │       │   ├ descriptors   limits the number of open connections
+//!  │       │   └ wire, pace    detect surplus responses
+//!  │       └ own      or a custom transport
+//!  ├ frames       the events of a streamed response: `sse` or `lines`
+//!  └ secret       keys and their redaction; `keys` that change
 //! ```
 
-pub(crate) mod again;
 pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;
@@ -35,11 +34,12 @@ mod pace;
 mod pool;
 mod proxy;
 pub(crate) mod retry;
+pub(crate) mod retry_loop;
 pub(crate) mod secret;
 pub(crate) mod sse;
 pub(crate) mod unsent;
 mod watch;
 mod wire;
 
-/// By this a server can tell a request that is sent again from another one. The name that the official SDKs use.
+/// Lets a server recognise a retried request. The official SDKs use the same header.
 const IDEMPOTENCY_KEY: http::HeaderName = http::HeaderName::from_static("idempotency-key");

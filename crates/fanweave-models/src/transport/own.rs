@@ -1,4 +1,4 @@
-//! A transport of somebody's own, in place of the pool of connections.
+//! A custom transport in place of the connection pool.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,14 +9,14 @@ use http::{Request, Response};
 
 use super::body::Body;
 
-/// Carries requests to servers, in place of the pool of a [`Client`](crate::Client): recorded answers for a test, a
-/// `tower` service, a proxy that speaks something else. Set with
+/// Sends requests to servers in place of the connection pool of a [`Client`](crate::Client): recorded
+/// responses for a test, a `tower` service, or another protocol. Set with
 /// [`ClientBuilder::transport`](crate::ClientBuilder::transport).
 ///
-/// Everything above stays as it is: limits, retries, timeouts, caps on what is read. A request is whole, with its key
-/// and the full URL; an answer may come in pieces. A `Client` is a transport itself, so that a layer can wrap it.
+/// Limits, retries, timeouts and size limits still apply. The request is complete, with its key and the full
+/// URL. The response may be streamed. A `Client` is a transport too, so that a layer can wrap it.
 ///
-/// Redirects are for the caller to see: one that is followed here takes the key along.
+/// Return redirects to the caller: following one here would send the key to another server.
 ///
 /// ```
 /// use bytes::Bytes;
@@ -44,20 +44,21 @@ use super::body::Body;
 /// # }
 /// ```
 pub trait HttpTransport: Send + Sync + 'static {
-    /// Sends `request`, and comes back with the head of the answer; its body may still be on the way.
+    /// Sends `request` and returns the response as soon as its headers have arrived. The body may still be
+    /// incomplete.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`](fanweave_core::ErrorKind::Connection) where no answer comes, which is tried again
-    /// unless it is marked otherwise. A refusal by the server is no error here.
+    /// [`ErrorKind::Connection`](fanweave_core::ErrorKind::Connection) without a response. It is retried
+    /// unless marked otherwise. A response with an error status is not an error here.
     ///
     /// # Cancellation
-    /// Dropped where the call is, and where its timeout has passed.
+    /// The future is dropped when the call is dropped or its timeout expires.
     fn send(&self, request: Request<Bytes>) -> impl Future<Output = Result<Response<Body>>> + Send;
 }
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<Response<Body>>> + Send + 'a>>;
 
-/// The erased twin of [`HttpTransport`].
+/// Dyn-compatible counterpart of [`HttpTransport`].
 pub(crate) trait DynTransport: Send + Sync {
     fn send(&self, request: Request<Bytes>) -> Answer<'_>;
 }

@@ -1,43 +1,44 @@
-//! How soon a host begins its answers: a sign of answers that belong to an earlier request.
+//! Response times of a host: a response that is too fast may belong to an earlier request.
 //!
-//! A surplus answer that arrives after the next request was written looks like the answer to that. It differs in its time:
-//! the host cannot have worked on the request. [`Pace`] keeps the times of answers that are certain, those to the first
-//! request of a connection. An answer that comes far sooner is held for a moment, until the real one would have come.
+//! A surplus response that arrives after the next request was written looks like the response to that
+//! request, except that it is too fast: the host cannot have worked on the request. [`Pace`] keeps the times
+//! of certain responses, those to the first request of a connection. A response that is far faster is held
+//! for a moment, until the real one would have arrived.
 //!
-//! So are the first answers on used connections, where many calls run at once: a host that often answers twice is found
-//! out by them, and the run loses a few milliseconds once.
+//! When many calls are in flight, the first responses on used connections are held as well. This detects a
+//! host that often responds twice, and costs the run a few milliseconds once.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Hosts that answer sooner show no difference: a timer is no more exact.
+/// Hosts that respond faster show no difference: timers are not more precise.
 const MIN: Duration = Duration::from_millis(2);
 
-/// An answer is early that took less than this part of the fastest certain one. A model's answers differ by less, and one
-/// from a cache is held once.
+/// A response is early if it took less than this fraction of the fastest certain one. The response times of a
+/// model differ by less, and a cached response is held only once.
 const PART: u32 = 8;
 
-/// Number of certain answers that show whether a host always takes the same time.
+/// Number of certain responses that show whether the response times of a host are constant.
 const SAMPLES: usize = 8;
 
-/// Maximum time that an early answer is held.
-const HOLD: Duration = Duration::from_millis(500);
+/// Maximum time to hold an early response.
+const MAX_HOLD: Duration = Duration::from_millis(500);
 
-/// Number of answers on used connections that are held whenever they come. Of a host that answers every tenth request
-/// twice, one in a thousand passes.
+/// Number of responses on used connections that are held at any speed. If a host responds twice to every
+/// tenth request, one in a thousand goes undetected.
 const PROBATION: usize = 64;
 
-/// Maximum time that these are held.
-const PROBATION_HOLD: Duration = Duration::from_millis(25);
+/// Maximum time to hold these responses.
+const MAX_PROBATION_HOLD: Duration = Duration::from_millis(25);
 
-/// Times of a host, from the request to the first byte of its answer.
+/// Times of a host, from the request to the first byte of its response.
 #[derive(Default)]
 pub(crate) struct Pace {
     certain: Mutex<Certain>,
-    /// What is sooner is early: microseconds.
+    /// Responses faster than this are early, in microseconds.
     early: AtomicU64,
-    /// Answers on used connections that were held, and were right.
+    /// Responses on used connections that were held and turned out to be correct.
     proven: AtomicUsize,
 }
 
@@ -49,7 +50,7 @@ struct Certain {
 }
 
 impl Pace {
-    /// Adds the time of a certain answer.
+    /// Adds the time of a certain response.
     pub(crate) fn add(&self, took: Duration) {
         let mut certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
         certain.add(took);
@@ -57,8 +58,8 @@ impl Pace {
         self.early.store(early, Ordering::Relaxed);
     }
 
-    /// How long to hold an answer on a used connection that took this time, while the host has many calls or few. `None`
-    /// for nearly all.
+    /// Returns how long to hold a response on a used connection that took this time, depending on whether the
+    /// host has many calls in flight. `None` for nearly all.
     pub(crate) fn hold(&self, took: Duration, has_many: bool) -> Option<Duration> {
         let is_early = took.as_micros() < u128::from(self.early.load(Ordering::Relaxed));
         let is_proven = !has_many || self.proven.load(Ordering::Relaxed) >= PROBATION;
@@ -66,12 +67,12 @@ impl Pace {
             return None;
         }
         let certain = self.certain.lock().unwrap_or_else(PoisonError::into_inner);
-        // A quarter more than the slowest: few answers are slower still.
+        // A quarter more than the slowest: few responses are slower still.
         let rest = (certain.slowest * 5 / 4).saturating_sub(took);
-        Some(if is_early { rest.min(HOLD) } else { rest.clamp(MIN, PROBATION_HOLD) })
+        Some(if is_early { rest.min(MAX_HOLD) } else { rest.clamp(MIN, MAX_PROBATION_HOLD) })
     }
 
-    /// Adds the time of an answer that was held and was right.
+    /// Adds the time of a response that was held and turned out to be correct.
     pub(crate) fn add_proven(&self, took: Duration) {
         self.proven.fetch_add(1, Ordering::Relaxed);
         self.add(took);
@@ -127,13 +128,13 @@ mod tests {
     #[test]
     fn an_early_answer_that_was_right_is_held_once() {
         let pace = pace(&[4_000]);
-        assert_eq!(pace.hold(MS * 10, false), Some(HOLD));
+        assert_eq!(pace.hold(MS * 10, false), Some(MAX_HOLD));
         pace.add_proven(MS * 10);
         assert_eq!(pace.hold(MS * 9, false), None);
     }
 
     #[test]
-    fn nothing_is_held_that_a_fast_or_unknown_host_answers() {
+    fn answers_of_a_fast_or_unknown_host_are_not_held() {
         assert_eq!(pace(&[]).hold(Duration::ZERO, false), None);
         assert_eq!(pace(&[1, 1, 1, 1, 1, 1, 1, 1]).hold(Duration::ZERO, false), None);
     }

@@ -1,14 +1,15 @@
-//! A pool of connections, for all hosts that one client talks to.
+//! A connection pool for all hosts of one client.
 //!
-//! A call takes a [`Lease`] on a connection and holds it until its answer has been read. Over HTTP/1.1 a connection
-//! carries one call. Over HTTP/2 it carries as many as the server takes, often a hundred, and a further connection
-//! is opened only when all are full: 400 calls of 500 ms would take 2 s on one.
+//! A call takes a [`Lease`] on a connection and holds it until its response has been read. An HTTP/1.1
+//! connection carries one call. An HTTP/2 connection carries as many as the server allows, often a hundred,
+//! and another connection is opened only when all are full: on a single connection, 400 calls of 500 ms would
+//! take 2 s.
 //!
-//! Until a server has shown which version it speaks, a burst waits for its first connection: opening one for each
-//! call would be a hundred times too many.
+//! Until a server has shown which version it supports, a burst of calls waits for the first connection: one
+//! connection per call could be a hundred times too many.
 //!
-//! All pools of the process share one budget of sockets (`descriptors`): calls beyond it wait for a connection. What a
-//! server sends beyond its answers closes a connection (`wire`).
+//! All pools of the process share one budget of sockets (`descriptors`): calls beyond it wait for a
+//! connection. Surplus bytes from a server close the connection (`wire`).
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,31 +41,32 @@ mod lease;
 use lease::Connection;
 pub(crate) use lease::Lease;
 
-/// How long an unused connection is kept. Common load balancers close theirs after 100 s and more.
-const IDLE: Duration = Duration::from_secs(90);
+/// Maximum idle time of a connection. Common load balancers close theirs after 100 s or more.
+const MAX_IDLE: Duration = Duration::from_secs(90);
 
-/// How long after its last use a connection may be closed without this thread having heard of it.
+/// Time since the last use after which a connection may be closed without this thread having noticed.
 const RESTED: Duration = Duration::from_millis(10);
 
-/// A used connection that closes within this time of a request, before a byte of an answer, was closing when the request
-/// came. Later the server has worked on it.
+/// Time after a request within which the closing of a used connection, before any byte of a response, counts
+/// as a race with the request. Later the server has worked on it.
 const CROSSED: Duration = Duration::from_secs(1);
 
-/// Requests of a host that are sent again in a second because of that. More of them are no coincidence: the server resets
-/// what it is asked.
+/// Maximum requests per second and host that are resent because of such a race. More of them are not a
+/// coincidence: the server resets connections on purpose.
 const MAX_CROSSED: u32 = 2;
 
-/// How often a request is sent again that no server has begun to work on, before that counts as a failed try.
-const RESENDS: usize = 3;
+/// Maximum resends of a request that no server has started to process, before it counts as a failed attempt.
+const MAX_RESENDS: usize = 3;
 
 /// Connections to every host that was called, with the settings of one client.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
-    hosts: Mutex<HashMap<(Scheme, Authority, Home), Arc<Host>>>,
+    hosts: Mutex<HashMap<(Scheme, Authority, Home), Arc<HostPool>>>,
 }
 
-/// Where connections live, as far as that matters. The one thread of a runtime may block, and then none of its connections
-/// goes on: only its own requests are sent on them. `None` for runtimes of several threads.
+/// The runtime that drives a connection. The single thread of a current-thread runtime may block, and then
+/// its connections make no progress: only its own requests are sent on them. `None` for multi-threaded
+/// runtimes.
 type Home = Option<runtime::Id>;
 
 fn home() -> Home {
@@ -77,24 +79,25 @@ impl Pool {
         Self { connector: Arc::new(connector), hosts: Mutex::default() }
     }
 
-    /// A connection that is free, for one call to the host of `uri`.
+    /// Returns a free connection for one call to the host of `uri`.
     pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
         self.host(uri).free_lease()
     }
 
-    /// A connection for one call to the host of `uri`: one that is free or a new one.
+    /// Returns a free or new connection for one call to the host of `uri`.
     ///
     /// # Errors
-    /// As [`Connector::open`].
+    /// The same as [`Connector::open`].
     pub(crate) async fn lease(&self, uri: &Uri) -> Result<Lease> {
         self.host(uri).lease().await
     }
 
-    /// Sends `request` on the connection of the lease `held`, or on another one if that has ended or there is none. Leaves
-    /// the lease of the answer in `held`, to be kept until its body has been read.
+    /// Sends `request` on the connection of the lease `held`, or on another one if that connection has ended
+    /// or there is no such connection. Leaves the lease of the response in `held`; keep it until the body has
+    /// been read.
     ///
     /// # Errors
-    /// As [`Connector::open`], and [`ErrorKind::Connection`] where no answer comes.
+    /// The same as [`Connector::open`], and [`ErrorKind::Connection`] without a response.
     pub(crate) async fn send(
         &self,
         mut request: Request<Sent>,
@@ -106,7 +109,7 @@ impl Pool {
         loop {
             let lease = match &mut *held {
                 Some(lease) => lease,
-                // In a box, for it is rare, and each call would have room for it.
+                // Boxed because it is rare: otherwise every call would reserve space for it.
                 None => held.insert(Box::pin(host.lease()).await?),
             };
             sent += 1;
@@ -123,7 +126,7 @@ impl Pool {
                             return Ok(answer);
                         }
                         Err(failed) if Unfit::of(failed.error()).is_some() => {
-                            // Nothing was written, and the connection has gone.
+                            // Nothing was written: the connection is gone.
                             sent -= 1;
                             request = copy;
                             *held = None;
@@ -131,7 +134,7 @@ impl Pool {
                         }
                         Err(failed)
                             if may_cross
-                                && sent <= RESENDS
+                                && sent <= MAX_RESENDS
                                 && began.elapsed() < CROSSED
                                 && is_closed(failed.error())
                                 && host.state().may_resend(Instant::now()) =>
@@ -153,7 +156,7 @@ impl Pool {
                     let copy = request.clone();
                     match shared.sender.clone().try_send_request(request).await {
                         Ok(answer) => return Ok(answer),
-                        Err(failed) if sent <= RESENDS && is_unprocessed(failed.error()) => {
+                        Err(failed) if sent <= MAX_RESENDS && is_unprocessed(failed.error()) => {
                             request = copy;
                             *held = None;
                             continue;
@@ -168,9 +171,9 @@ impl Pool {
         }
     }
 
-    fn host(&self, uri: &Uri) -> Arc<Host> {
+    fn host(&self, uri: &Uri) -> Arc<HostPool> {
         let scheme = uri.scheme().cloned().expect("a checked URL has a scheme");
-        let authority = uri.authority().cloned().expect("a checked URL names a host");
+        let authority = uri.authority().cloned().expect("a checked URL has a host");
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (scheme, authority, home());
         if let Some(host) = hosts.get(&key) {
@@ -178,27 +181,27 @@ impl Pool {
         }
         // Runtimes come and go.
         hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
-        let host = Arc::new(Host::new(&self.connector, uri, &key.0, &key.1));
-        let weak: Weak<Host> = Arc::downgrade(&host);
+        let host = Arc::new(HostPool::new(&self.connector, uri, &key.0, &key.1));
+        let weak: Weak<HostPool> = Arc::downgrade(&host);
         self.connector.budget.register(weak);
         hosts.insert(key, host.clone());
         host
     }
 }
 
-/// The request, where it has not left this machine and may be sent once more.
+/// Returns the request if it has not left this machine and may be resent.
 fn resend(mut failed: TrySendError<Request<Sent>>, sent: usize, host: &Authority) -> Result<Request<Sent>> {
     let request = failed.take_message();
-    let broken = || broken(&format!("no answer from {host}"), failed.error());
+    let broken = || broken(&format!("no response from {host}"), failed.error());
     match request {
-        Some(request) if sent <= RESENDS => Ok(request),
+        Some(request) if sent <= MAX_RESENDS => Ok(request),
         Some(_) => Err(unsent(broken())),
         None => Err(broken()),
     }
 }
 
-/// Whether the server has said that it did not and will not work on the request: it is going away, and named the
-/// last one that it answers, or it refused this one.
+/// Returns true if the server has announced that it did not and will not process the request: it is shutting
+/// down and named the last request that it answers, or it refused this stream.
 fn is_unprocessed(error: &hyper::Error) -> bool {
     causes(error).filter_map(|cause| cause.downcast_ref::<h2::Error>()).any(|error| {
         let reason = error.reason();
@@ -207,7 +210,7 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     })
 }
 
-/// Whether the server closed the connection instead of an answer.
+/// Returns true if the server closed the connection instead of responding.
 fn is_closed(error: &hyper::Error) -> bool {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     let closes =
@@ -222,17 +225,17 @@ fn address_http2(request: &mut Request<Sent>, uri: &Uri) {
     *request.version_mut() = Version::HTTP_2;
 }
 
-/// The connections to one host, of one home.
-struct Host {
+/// The connections to one host, for one runtime.
+struct HostPool {
     connector: Arc<Connector>,
-    /// Of the host alone.
+    /// Scheme and authority only.
     uri: Uri,
     authority: Authority,
-    /// What the `Host` header says.
+    /// Value of the `Host` header.
     name: HeaderValue,
-    /// The proxy that requests without TLS are handed to.
+    /// The proxy for requests without TLS.
     proxy: Option<Proxy>,
-    /// Its part of the budget of sockets.
+    /// The host's share of the socket budget.
     share: Arc<Share>,
     trust: Arc<Trust>,
     pace: Pace,
@@ -241,29 +244,29 @@ struct Host {
 
 #[derive(Default)]
 struct State {
-    /// HTTP/1.1 connections that nobody uses, the one used last at the end.
+    /// Idle HTTP/1.1 connections; the most recently used one is last.
     free: Vec<Free>,
-    /// HTTP/2 connections, and since when nobody has used them.
+    /// HTTP/2 connections, and the time since which each has been idle.
     shared: Vec<(Arc<Shared>, Instant)>,
-    /// Calls without a connection, in the order they came.
+    /// Calls waiting for a connection, in order of arrival.
     waiting: VecDeque<Waiting>,
     /// Connections that are being opened.
     opening: usize,
-    /// What is known of the server.
-    speaks: Speaks,
-    /// Requests that were sent again in the second that began then.
+    /// Known HTTP version of the server.
+    version: HttpVersion,
+    /// Requests resent in the second that started at this time.
     crossed: Option<(Instant, u32)>,
-    /// Whether a task looks after connections that nobody uses.
+    /// Set while a task closes idle connections.
     swept: bool,
-    /// The last such task.
+    /// The most recent such task.
     sweeper: Option<AbortHandle>,
 }
 
-/// An HTTP/1.1 connection that nobody uses.
+/// An idle HTTP/1.1 connection.
 struct Free {
     sender: http1::SendRequest<Sent>,
     record: Arc<Record>,
-    /// Whether it has carried a call: one that has not was opened just now.
+    /// Set if it has carried a call; otherwise it was only just opened.
     is_used: bool,
     since: Instant,
 }
@@ -274,15 +277,15 @@ impl Free {
     }
 }
 
-/// A call without a connection.
+/// A call waiting for a connection.
 struct Waiting {
-    place: oneshot::Sender<Result<Lease>>,
-    /// Where a connection for it is to live.
+    caller: oneshot::Sender<Result<Lease>>,
+    /// Runtime that is to drive its connection.
     runtime: Handle,
 }
 
 #[derive(Default, Clone, Copy)]
-enum Speaks {
+enum HttpVersion {
     #[default]
     Unknown,
     /// One call at a time.
@@ -298,11 +301,11 @@ struct Shared {
     taken: AtomicUsize,
 }
 
-impl Host {
+impl HostPool {
     fn new(connector: &Arc<Connector>, uri: &Uri, scheme: &Scheme, authority: &Authority) -> Self {
         let https = *scheme == Scheme::HTTPS;
-        // Plain HTTP is version 1.1 everywhere.
-        let speaks = if https { Speaks::Unknown } else { Speaks::Http1 };
+        // Plain HTTP is always version 1.1.
+        let version = if https { HttpVersion::Unknown } else { HttpVersion::Http1 };
         let name = HeaderValue::from_str(authority.as_str()).expect("an authority is plain ASCII");
         Self {
             connector: connector.clone(),
@@ -313,7 +316,7 @@ impl Host {
             share: Arc::default(),
             trust: Arc::default(),
             pace: Pace::default(),
-            state: Mutex::new(State { speaks, ..State::default() }),
+            state: Mutex::new(State { version, ..State::default() }),
         }
     }
 
@@ -330,7 +333,7 @@ impl Host {
                 if let Some(auth) = &proxy.auth {
                     headers.insert(PROXY_AUTHORIZATION, auth.clone());
                 }
-                // A proxy needs to be told the host.
+                // A proxy needs the host in the request.
                 request.uri_mut().clone_from(uri);
             }
             None => {
@@ -340,7 +343,7 @@ impl Host {
         }
     }
 
-    /// A connection that is free and was used just now.
+    /// Returns a free connection that was used recently.
     fn free_lease(self: &Arc<Self>) -> Option<Lease> {
         let mut state = self.state();
         if state.has_rested() {
@@ -349,39 +352,42 @@ impl Host {
         state.take(&self.trust).map(|connection| Lease::new(self, connection))
     }
 
-    /// A connection for one call.
+    /// Returns a connection for one call.
     async fn lease(self: &Arc<Self>) -> Result<Lease> {
         if self.state().has_rested() {
-            // A thread that was busy with something else hears only now which of them the server has closed. Twice: the
-            // first time may be over before the connection's own task has heard of it.
+            // A thread that was busy learns only now which connections the server has closed. Yields twice:
+            // the first yield may end before the connection's task has run.
             for _ in 0..2 {
                 tokio::task::yield_now().await;
             }
         }
-        let (place, turn) = oneshot::channel();
+        let (caller, granted) = oneshot::channel();
         let missing = {
             let mut state = self.state();
             if let Some(connection) = state.take(&self.trust) {
                 return Ok(Lease::new(self, connection));
             }
-            state.waiting.push_back(Waiting { place, runtime: Handle::current() });
+            state.waiting.push_back(Waiting { caller, runtime: Handle::current() });
             state.missing(self.connector.budget.limit())
         };
         self.open(missing);
-        turn.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Connection, "the pool was given up")))
+        granted
+            .await
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Connection, "the connection pool was closed")))
     }
 
-    /// Opens connections that have been counted already. Never under the lock: a runtime that has been shut down
-    /// drops what it is given at once.
+    /// Opens connections that have been counted already. Must not be called under the lock: a runtime that
+    /// has been shut down drops the task immediately.
     fn open(self: &Arc<Self>, missing: Option<(usize, Handle)>) {
         let Some((count, runtime)) = missing else { return };
         for _ in 0..count {
-            // A task of its own, since others may get its connection: it ends within the connect timeouts.
+            // A separate task, since another call may get its connection. It ends within the connect
+            // timeouts.
             runtime.spawn(Opening { host: self.clone(), outcome: None, is_over: false }.run());
         }
     }
 
-    /// Opens a connection as soon as the budget of sockets has room for it. `None` if it is no longer wanted then.
+    /// Opens a connection as soon as the socket budget allows. `None` if it is no longer wanted by then.
     async fn dial(&self, is_wanted: impl Fn() -> bool) -> Option<Result<Opened>> {
         let budget = &self.connector.budget;
         let mut permit = budget.try_acquire(&self.share);
@@ -394,7 +400,7 @@ impl Host {
             }
             let opened = self.connector.open(&self.uri, &mut permit, &self.trust).await;
             match (&opened, permit.take()) {
-                // No call fails by that: other connections will end, or files of this process.
+                // No call fails because of this: other connections or files of this process will be closed.
                 (Err(error), Some(permit)) if is_out_of_descriptors(error) => {
                     if !budget.ran_out(permit) {
                         return Some(opened);
@@ -405,45 +411,46 @@ impl Host {
         }
     }
 
-    /// Takes in a connection that was opened, or hands on why it was not.
+    /// Adds a connection that was opened, or reports why it could not be opened.
     fn opened(self: &Arc<Self>, outcome: Result<Opened>) {
         let mut refused = Vec::new();
         {
             let mut state = self.state();
-            // Those who would have got it hear of the failure; none is left without anybody to wait for.
+            // The calls that would have got it receive the error. No call is left without a connection being
+            // opened for it.
             let share = state.waiting.len().div_ceil(state.opening.max(1));
             state.opening -= 1;
             match outcome {
                 Ok(opened) => state.take_in(opened),
                 Err(error) => {
-                    let gone = state.waiting.drain(..share).map(|waiting| (waiting.place, error.clone()));
+                    let gone = state.waiting.drain(..share).map(|waiting| (waiting.caller, error.clone()));
                     refused.extend(gone);
                 }
             }
         }
-        for (place, error) in refused {
-            let _ = place.send(Err(error));
+        for (caller, error) in refused {
+            let _ = caller.send(Err(error));
         }
         self.sweep_later();
         self.serve();
     }
 
-    /// Ends an attempt to open a connection that no call waits for.
+    /// Ends a connection attempt that no call waits for.
     fn is_unneeded(&self) -> bool {
         let mut state = self.state();
-        let is_unneeded = state.waiting.iter().all(|waiting| waiting.place.is_closed());
+        let is_unneeded = state.waiting.iter().all(|waiting| waiting.caller.is_closed());
         if is_unneeded {
             state.opening -= 1;
         }
         is_unneeded
     }
 
-    /// Gives connections to those who wait, as far as there are any, and opens more.
+    /// Assigns connections to waiting calls, as far as available, and opens more.
     fn serve(self: &Arc<Self>) {
         loop {
-            let (place, lease) = {
+            let (caller, lease) = {
                 let mut state = self.state();
-                while state.waiting.front().is_some_and(|waiting| waiting.place.is_closed()) {
+                while state.waiting.front().is_some_and(|waiting| waiting.caller.is_closed()) {
                     state.waiting.pop_front();
                 }
                 if state.waiting.is_empty() {
@@ -458,15 +465,15 @@ impl Host {
                     drop(state);
                     return self.open(missing);
                 };
-                let waiting = state.waiting.pop_front().expect("looked at just now");
-                (waiting.place, Lease::new(self, connection))
+                let waiting = state.waiting.pop_front().expect("the queue was checked above");
+                (waiting.caller, Lease::new(self, connection))
             };
-            // Somebody who has gone in this moment lets go of it again: outside of the lock.
-            drop(place.send(Ok(lease)));
+            // A caller that is gone drops its lease again: outside of the lock.
+            drop(caller.send(Ok(lease)));
         }
     }
 
-    /// Closes connections that nobody has used for long. A task for that exists only while there are any.
+    /// Closes connections that have been idle for long. The task exists only while there are connections.
     fn sweep_later(self: &Arc<Self>) {
         let Ok(runtime) = Handle::try_current() else { return };
         if std::mem::replace(&mut self.state().swept, true) {
@@ -476,7 +483,7 @@ impl Host {
         // Never under the lock, as in `open`.
         let task = runtime.spawn(async move {
             loop {
-                sleep(IDLE).await;
+                sleep(MAX_IDLE).await;
                 if !sweeper.sweep() {
                     return;
                 }
@@ -486,8 +493,8 @@ impl Host {
     }
 }
 
-/// Gives up idle connections for hosts that have none.
-impl descriptors::Host for Host {
+/// Gives up idle connections for hosts without one.
+impl descriptors::Host for HostPool {
     fn share(&self) -> &Arc<Share> {
         &self.share
     }
@@ -512,9 +519,9 @@ impl descriptors::Host for Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for HostPool {
     fn drop(&mut self) {
-        // With the last handle on the client there is nothing left to look after.
+        // After the last handle on the client is dropped, there is nothing left to close.
         let sweeper = self.state().sweeper.take();
         if let Some(sweeper) = sweeper {
             sweeper.abort();
@@ -523,7 +530,8 @@ impl Drop for Host {
 }
 
 impl State {
-    /// Whether a request whose connection was closed may be sent again as one that crossed the closing.
+    /// Returns true if a request whose connection was closed may be resent, as one that raced with the
+    /// closing.
     fn may_resend(&mut self, now: Instant) -> bool {
         let second = Duration::from_secs(1);
         let (since, count) =
@@ -532,17 +540,18 @@ impl State {
         count < MAX_CROSSED
     }
 
-    /// How many connections are to be opened for those who wait, and where. They count as being opened from now. No more
-    /// than `most` are opened at once: those that the budget has no room for would only wait as well.
-    fn missing(&mut self, most: usize) -> Option<(usize, Handle)> {
-        // Calls that were given up since are not worth a connection.
-        let first = self.waiting.iter().find(|waiting| !waiting.place.is_closed())?;
-        let wanted = match self.speaks {
-            Speaks::Unknown => 1,
-            Speaks::Http1 => self.waiting.len(),
-            Speaks::Http2(streams) => self.waiting.len().div_ceil(streams),
+    /// Returns how many connections to open for waiting calls, and on which runtime. They count as being
+    /// opened from now on. At most `max` are opened concurrently: those beyond the socket budget would only
+    /// wait too.
+    fn missing(&mut self, max: usize) -> Option<(usize, Handle)> {
+        // Calls dropped in the meantime need no connection.
+        let first = self.waiting.iter().find(|waiting| !waiting.caller.is_closed())?;
+        let wanted = match self.version {
+            HttpVersion::Unknown => 1,
+            HttpVersion::Http1 => self.waiting.len(),
+            HttpVersion::Http2(streams) => self.waiting.len().div_ceil(streams),
         };
-        let missing = wanted.min(most.max(1)).saturating_sub(self.opening);
+        let missing = wanted.min(max.max(1)).saturating_sub(self.opening);
         self.opening += missing;
         (missing > 0).then(|| (missing, first.runtime.clone()))
     }
@@ -551,49 +560,49 @@ impl State {
         let now = Instant::now();
         match opened {
             Opened::One { sender, record } => {
-                self.speaks = Speaks::Http1;
+                self.version = HttpVersion::Http1;
                 self.free.push(Free { sender, record, is_used: false, since: now });
             }
             Opened::Many { sender, streams } => {
-                self.speaks = Speaks::Http2(streams());
+                self.version = HttpVersion::Http2(streams());
                 let taken = AtomicUsize::new(0);
                 self.shared.push((Arc::new(Shared { sender, streams, taken }), now));
             }
         }
     }
 
-    /// A connection with room for a call.
+    /// Returns a connection with capacity for a call.
     fn take(&mut self, trust: &Trust) -> Option<Connection> {
         let before = self.shared.len();
         self.shared.retain(|(shared, _)| !shared.sender.is_closed());
         if before > 0 && self.shared.is_empty() && self.opening == 0 {
-            // It may come back as another server.
-            self.speaks = Speaks::Unknown;
+            // The server may be a different one when it comes back.
+            self.version = HttpVersion::Unknown;
         }
-        // The first one with room: as few connections as will do.
+        // The first one with capacity: use as few connections as possible.
         for (shared, _) in &self.shared {
             let streams = (shared.streams)();
             if shared.taken.load(Ordering::Relaxed) < streams {
                 shared.taken.fetch_add(1, Ordering::Relaxed);
-                self.speaks = Speaks::Http2(streams);
+                self.version = HttpVersion::Http2(streams);
                 return Some(Connection::Many(shared.clone()));
             }
         }
         while let Some(Free { sender, record, is_used, since }) = self.free.pop() {
-            if sender.is_ready() && since.elapsed() < IDLE && (!is_used || trust.is_kept()) {
+            if sender.is_ready() && since.elapsed() < MAX_IDLE && (!is_used || trust.is_kept()) {
                 return Some(Connection::One { sender, record, is_used });
             }
         }
         None
     }
 
-    /// Whether any of its connections is open.
+    /// Returns true if any of its connections is open.
     fn is_connected(&self) -> bool {
         self.free.iter().any(|free| !free.sender.is_closed())
             || self.shared.iter().any(|(shared, _)| !shared.sender.is_closed())
     }
 
-    /// Whether the connection that is next has not been used for a while.
+    /// Returns true if the next connection has been idle for a while.
     fn has_rested(&self) -> bool {
         let shared = self.shared.iter().filter(|(shared, _)| shared.taken.load(Ordering::Relaxed) == 0);
         let shared = shared.map(|(_, since)| since);
@@ -612,11 +621,11 @@ impl Shared {
     }
 }
 
-/// A connection being opened. It is counted until this is dropped, also where its runtime is shut down.
+/// A connection being opened. It is counted until this is dropped, also if its runtime is shut down.
 struct Opening {
-    host: Arc<Host>,
+    host: Arc<HostPool>,
     outcome: Option<Result<Opened>>,
-    /// Whether it is no longer counted.
+    /// Set once it is no longer counted.
     is_over: bool,
 }
 
@@ -641,18 +650,18 @@ impl Drop for Opening {
     }
 }
 
-/// Looks after the connections of a host that nobody uses, as long as there are any.
-struct Sweeper(Weak<Host>);
+/// Closes idle connections of a host while there are any.
+struct Sweeper(Weak<HostPool>);
 
 impl Sweeper {
-    /// Whether there is anything left to look after.
+    /// Returns true if connections remain.
     fn sweep(&mut self) -> bool {
         let Some(host) = self.0.upgrade() else { return false };
         let mut state = host.state();
-        state.free.retain(|free| !free.sender.is_closed() && free.since.elapsed() < IDLE);
+        state.free.retain(|free| !free.sender.is_closed() && free.since.elapsed() < MAX_IDLE);
         state.shared.retain(|(shared, since)| {
             let used = shared.taken.load(Ordering::Relaxed) > 0;
-            !shared.sender.is_closed() && (used || since.elapsed() < IDLE)
+            !shared.sender.is_closed() && (used || since.elapsed() < MAX_IDLE)
         });
         state.swept = !(state.free.is_empty() && state.shared.is_empty());
         state.swept
@@ -661,7 +670,7 @@ impl Sweeper {
 
 impl Drop for Sweeper {
     fn drop(&mut self) {
-        // Whatever ended it, the next connection gets another.
+        // However the task ended, the next connection starts another.
         if let Some(host) = self.0.upgrade() {
             host.state().swept = false;
         }

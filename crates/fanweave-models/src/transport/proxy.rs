@@ -1,4 +1,4 @@
-//! Which requests go through a proxy, and which one.
+//! Selects the proxy for a request.
 
 use fanweave_core::{Error, ErrorKind, Result};
 use http::uri::{Authority, Scheme};
@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 
 use super::exchange::broken;
 
-/// Most bytes of a proxy's answer to `CONNECT`.
-const HEAD_BYTES: usize = 16 << 10;
+/// Maximum bytes of the response headers of a proxy to `CONNECT`.
+const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// The proxies of one client.
 #[derive(Debug)]
@@ -21,38 +21,38 @@ pub(crate) struct Proxies(Option<Matcher>);
 pub(crate) struct Proxy {
     /// Without user name and password.
     pub(crate) uri: Uri,
-    /// User name and password, as a header has them.
+    /// User name and password, as a header value.
     pub(crate) auth: Option<HeaderValue>,
 }
 
 impl Proxies {
-    /// Every request goes to its host.
+    /// Sends every request directly to its host.
     pub(crate) fn none() -> Self {
         Self(None)
     }
 
-    /// All requests go through the proxy at `url`.
+    /// Sends all requests through the proxy at `url`.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a URL that cannot be used. It shows neither user name nor password.
+    /// [`ErrorKind::Config`] for an invalid URL. The message contains neither user name nor password.
     pub(crate) fn all(url: &str) -> Result<Self> {
         Ok(Self(Some(Matcher::builder().all(checked("the proxy", url)?).build())))
     }
 
-    /// What the environment says, in the variables that curl reads, in lower case or upper case: `https_proxy`,
-    /// `http_proxy`, `all_proxy` for what the others leave open, and `no_proxy`.
+    /// Reads the variables of the environment that curl reads, in lower or upper case: `https_proxy`,
+    /// `http_proxy`, `all_proxy` as the fallback for both, and `no_proxy`.
     ///
     /// # Errors
-    /// As [`all`](Self::all), with the name of the variable.
+    /// The same as [`all`](Self::all), with the name of the variable.
     pub(crate) fn from_env(env: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
         let set = |name: &str| {
-            // As curl has it, the lower case wins.
+            // Like curl, lower case takes precedence.
             [name.to_owned(), name.to_ascii_uppercase()].into_iter().find_map(|name| {
                 Some((env(&name)?.trim().to_owned(), name)).filter(|(value, _)| !value.is_empty())
             })
         };
         let url = |name: &str| match set(name) {
-            // A web server hands a request's `Proxy` header to the programs that it runs under this name.
+            // A web server passes the `Proxy` header of a request to CGI programs under this name.
             Some((_, name)) if name == "HTTP_PROXY" && env("REQUEST_METHOD").is_some() => Ok(String::new()),
             Some((url, name)) => checked(&name, &url),
             None => Ok(String::new()),
@@ -65,7 +65,7 @@ impl Proxies {
         Ok(Self(Some(Matcher::builder().http(http).https(https).all(all).no(no).build())))
     }
 
-    /// The proxy for requests to `uri`.
+    /// Returns the proxy for requests to `uri`.
     pub(crate) fn of(&self, uri: &Uri) -> Option<Proxy> {
         let proxy = self.0.as_ref()?.intercept(uri)?;
         Some(Proxy { uri: proxy.uri().clone(), auth: proxy.basic_auth().cloned() })
@@ -73,11 +73,11 @@ impl Proxies {
 }
 
 impl Proxy {
-    /// Asks for a tunnel to `host` over a connection to the proxy.
+    /// Requests a tunnel to `host` over a connection to the proxy.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the proxy wants another password, [`ErrorKind::Connection`] where it cannot reach
-    /// the host.
+    /// [`ErrorKind::Config`] if the proxy rejects the credentials, [`ErrorKind::Connection`] if it cannot
+    /// reach the host.
     pub(crate) async fn tunnel(&self, mut socket: TcpStream, host: &Authority) -> Result<TcpStream> {
         let target = format!("{}:{}", host.host(), host.port_u16().unwrap_or(443));
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n").into_bytes();
@@ -86,15 +86,20 @@ impl Proxy {
         }
         request.extend_from_slice(b"\r\n");
         let at = self.uri.authority().map_or("the proxy", Authority::as_str);
-        let what = format!("the proxy {at} gives no connection");
+        let what = format!("cannot connect through the proxy {at}");
         socket.write_all(&request).await.map_err(|e| broken(&what, &e))?;
 
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            // Byte by byte: what follows belongs to the host. This happens once for a connection.
+            // Byte by byte: the bytes that follow belong to the host. This happens once per connection.
             match socket.read_u8().await {
-                Ok(byte) if head.len() < HEAD_BYTES => head.push(byte),
-                Ok(_) => return Err(Error::new(ErrorKind::Connection, format!("{what}: it talks too much"))),
+                Ok(byte) if head.len() < MAX_HEAD_BYTES => head.push(byte),
+                Ok(_) => {
+                    return Err(Error::new(
+                        ErrorKind::Connection,
+                        format!("{what}: response header too large"),
+                    ));
+                }
                 Err(e) => return Err(broken(&what, &e)),
             }
         }
@@ -104,34 +109,36 @@ impl Proxy {
             Some(status) if status.is_success() => Ok(socket),
             Some(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => {
                 let wrong = if self.auth.is_some() {
-                    "refuses the user name and password"
+                    "rejected the user name and password"
                 } else {
-                    "asks for a user name and password"
+                    "requires a user name and password"
                 };
                 let message = format!("the proxy {at} {wrong}: set its URL as http://NAME:PASSWORD@{at}");
                 Err(Error::new(ErrorKind::Config, message).with_status(407))
             }
             Some(status) => {
-                let message = format!("{what} to {target}: it answered {}", status.as_u16());
+                let message = format!("{what} to {target}: it responded with {}", status.as_u16());
                 Err(Error::new(ErrorKind::Connection, message))
             }
-            None => Err(Error::new(ErrorKind::Connection, format!("{what}: it does not speak HTTP"))),
+            None => Err(Error::new(ErrorKind::Connection, format!("{what}: the response is not HTTP"))),
         }
     }
 }
 
-/// `url` with a scheme, where it can be the address of a proxy.
+/// Returns `url` with a scheme, if it is a valid proxy address.
 fn checked(whose: &str, url: &str) -> Result<String> {
     let refused = |why| Err(Error::new(ErrorKind::Config, format!("{whose} cannot be used: {why}")));
     let url = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     let Ok(uri) = url.parse::<Uri>() else {
-        return refused("it is no URL; special characters in a password are written as in %40");
+        return refused(
+            "it is not a valid URL; percent-encode special characters in a password, such as %40 for @",
+        );
     };
     if uri.scheme() != Some(&Scheme::HTTP) {
         return refused("only proxies at http:// addresses are supported");
     }
     if uri.host().is_none_or(str::is_empty) {
-        return refused("it names no host");
+        return refused("it has no host");
     }
     Ok(url)
 }
@@ -167,7 +174,7 @@ mod tests {
         for url in ["http://localhost:8000", "https://api.example.com", "http://10.1.2.3/v1"] {
             assert_eq!(through(&env, url), None, "{url}");
         }
-        // As with curl, this machine is not special.
+        // As with curl, localhost is not an exception.
         assert_eq!(through(&env, "http://127.0.0.1").as_deref(), Some("p:1"));
         assert_eq!(through(&[("all_proxy", "http://p:1"), ("no_proxy", "*")], "http://x"), None);
     }
@@ -179,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_cannot_be_used_is_refused_without_its_password() {
+    fn an_invalid_proxy_is_rejected_without_showing_its_password() {
         for (url, says) in [
             ("socks5://me:canary@p:1080", "only proxies at http://"),
-            ("http://me:can ary@p", "is no URL"),
+            ("http://me:can ary@p", "is not a valid URL"),
             ("https://me:canary@p", "only proxies at http://"),
         ] {
             let env = |name: &str| (name == "ALL_PROXY").then(|| url.to_owned());

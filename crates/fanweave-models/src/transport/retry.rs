@@ -1,5 +1,5 @@
-//! Decides whether and when a failed request is retried. The loop itself, the only one of the whole stack, is in
-//! [`again`](super::again).
+//! Decides whether and when a failed request is retried. The loop itself, the only one of the stack, is in
+//! [`send_with_retries`](super::retry_loop::send_with_retries).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,31 +7,31 @@ use std::time::Duration;
 use fanweave_core::{Context, Error, ErrorKind, Priority, RetryPolicy};
 use tokio::time::Instant;
 
-use super::limits::{Account, RequestSize, RunOfFailures, Verdict, Waiter};
+use super::limits::{Account, FailureRunVerdict, RequestSize, RunOfFailures, Waiter};
 
-/// What a wait for a rate limit counts as at least: a server that always asks to wait for no time, or until a date
-/// that is over, would otherwise be asked for ever.
-const LEAST: Duration = Duration::from_millis(250);
+/// Minimum time that a wait for a rate limit counts as: a server that always requests a wait of zero, or
+/// until a date in the past, would otherwise be called for ever.
+const MIN_COUNTED_WAIT: Duration = Duration::from_millis(250);
 
-/// Maximum backoff after a failure whose fault is undecided: an outage is held and probed by the account, and its end is not
-/// to be slept through.
+/// Maximum backoff after a failure of undecided cause: the account holds and probes an outage, and a call
+/// must not sleep past its end.
 const MAX_BACKOFF: Duration = Duration::from_secs(3);
 
-/// Requests of one call that got no answer in outages although the server had time to work on them, and are not charged to it.
-/// The provider may bill each.
+/// Maximum requests of one call that got no response in outages, although the server had time to work on
+/// them, without being charged to the call. The provider may bill each of them.
 const MAX_UNANSWERED: u32 = 2;
 
-/// How long a call waits for the end of an outage.
+/// Maximum time that a call waits for the end of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct OutageTimeout {
-    /// Once the account has answered anything.
+    /// If the account has answered before.
     after_answers: Duration,
-    /// Before that: the address or the network may be wrong.
+    /// If it has not: the address or the network may be wrong.
     before_answers: Duration,
 }
 
 impl OutageTimeout {
-    /// That of `policy`, or what calls of that priority have.
+    /// From `policy`, or the default of the priority.
     pub(crate) fn new(policy: &RetryPolicy, priority: Priority) -> Self {
         let seconds = |after, before| Self {
             after_answers: Duration::from_secs(after),
@@ -44,12 +44,12 @@ impl OutageTimeout {
         }
     }
 
-    /// As it is for an account that `has_answered`.
+    /// The timeout for an account that `has_answered`.
     pub(crate) fn of(self, has_answered: bool) -> Duration {
         if has_answered { self.after_answers } else { self.before_answers }
     }
 
-    /// Whether outages are not waited for at all.
+    /// Returns true if the call does not wait for the end of outages.
     pub(crate) fn is_none(self) -> bool {
         self.after_answers.is_zero()
     }
@@ -61,30 +61,30 @@ pub(crate) struct Attempts {
     policy: RetryPolicy,
     outage_timeout: OutageTimeout,
     account: Arc<Account>,
-    /// The number of the call on its account.
+    /// Number of the call on its account.
     call: u64,
     sent: u32,
-    /// Requests that were answered with 429.
+    /// Requests that were rejected with 429.
     limited: u32,
     /// Time spent waiting for rate limits.
     waited: Duration,
-    /// Failures that are charged to the call.
+    /// Failures charged to the call.
     charged: u32,
-    /// Failures whose fault is undecided.
+    /// Failures of undecided cause.
     undecided: Vec<Failure>,
-    /// Requests that were sent and not answered, among those that were not charged.
+    /// Requests sent without a response, among those that were not charged.
     unanswered: u32,
     /// Outages that the call took part in.
     marks: u32,
-    /// The last of them, which it is marked for.
+    /// The last of them, which the call has been marked for.
     marked_for: Option<RunOfFailures>,
-    /// The last run of failures that it took part in.
+    /// The last run of failures that the call took part in.
     last_run: Option<RunOfFailures>,
-    /// Answers of the account when the call failed without any other beside it.
+    /// Number of answers of the account when the call failed with no other request in flight.
     failed_alone_at: Option<u64>,
-    /// When it failed for the first time since the last answer.
+    /// Time of its first failure since the last answer.
     since: Option<Instant>,
-    /// When its first request was sent that failed.
+    /// Time at which its first failed request was sent.
     failed_at: Option<Instant>,
     has_alternatives: bool,
 }
@@ -95,16 +95,16 @@ struct Failure {
     is_unanswered: bool,
 }
 
-/// How a request failed.
+/// Details of a failed request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Failed {
-    /// The run of failures that it is part of, where it may not have been the call's own fault.
+    /// The run of failures that it belongs to, unless it was certainly the call's own fault.
     pub(crate) run: Option<RunOfFailures>,
-    /// Whether no other request was in flight beside it, because the call may be the cause of outages.
+    /// Set if no other request was in flight: the call may then be the cause of outages.
     pub(crate) is_alone: bool,
-    /// Whether the server had time to work on it, and the provider may bill it.
+    /// Set if the server had time to work on the request, so that the provider may bill it.
     pub(crate) is_unanswered: bool,
-    /// When it was sent. `None` where no request was admitted.
+    /// Time at which it was sent. `None` if no request was admitted.
     pub(crate) sent: Option<Instant>,
 }
 
@@ -135,7 +135,7 @@ impl Attempts {
         &self.account
     }
 
-    /// Counts a request that is about to be sent, and gives its number.
+    /// Counts a request that is about to be sent, and returns its number.
     pub(crate) fn begin(&mut self) -> u32 {
         self.sent += 1;
         self.sent
@@ -162,11 +162,11 @@ impl Attempts {
         }
     }
 
-    /// How long to wait before the next request. `left` is the time until the deadline of the run.
+    /// Returns how long to wait before the next request. `left` is the time until the deadline of the run.
     ///
     /// # Errors
-    /// The error itself where there is to be no other request, and why. [`ErrorKind::Unavailable`] where an outage has
-    /// lasted for too long.
+    /// The error itself, with the reason, unless there is a further request. [`ErrorKind::Unavailable`] if an
+    /// outage has lasted too long.
     pub(crate) fn after(
         &mut self,
         error: Error,
@@ -181,10 +181,10 @@ impl Attempts {
         let wait =
             if is_limited { self.after_limit(error.clone())? } else { self.after_failure(&error, failed)? };
         if left.is_some_and(|left| wait >= left) {
-            return self.give_up(error, &format!("the run ends before the wait of {wait:?} does"));
+            return self.give_up(error, &format!("the run would end before the wait of {wait:?}"));
         }
         if is_limited {
-            self.waited += wait.max(LEAST);
+            self.waited += wait.max(MIN_COUNTED_WAIT);
         }
         Ok(wait)
     }
@@ -198,7 +198,7 @@ impl Attempts {
     fn within_limit(&self, error: &Error, asked: Duration) -> Result<Duration, Error> {
         let max = self.policy.max_retry_after;
         if asked > max {
-            return self.give_up(error.clone(), &format!("the wait asked for is longer than {max:?}"));
+            return self.give_up(error.clone(), &format!("the requested wait is longer than {max:?}"));
         }
         Ok(asked)
     }
@@ -208,10 +208,10 @@ impl Attempts {
             Some(asked) => self.within_limit(&error, asked)?,
             None => self.policy.backoff(self.limited - 1),
         };
-        if self.waited + wait.max(LEAST) > self.policy.max_rate_limit_wait {
+        if self.waited + wait.max(MIN_COUNTED_WAIT) > self.policy.max_rate_limit_wait {
             return match self.policy.max_rate_limit_wait {
                 Duration::ZERO => Err(error.with_attempts(self.sent)),
-                most => self.give_up(error, &format!("its waits for rate limits would exceed {most:?}")),
+                max => self.give_up(error, &format!("waiting for rate limits would exceed {max:?}")),
             };
         }
         Ok(wait)
@@ -231,16 +231,17 @@ impl Attempts {
         self.settle();
         let health = self.account.health();
         if failed.is_alone {
-            // Others were answered before and after, and this one never: it is the request.
+            // Other requests were answered before and after, and this one never: the request is the cause.
             if self.failed_alone_at.is_some_and(|before| before < health.answers) {
                 return Err(error.clone().with_attempts(self.sent));
             }
             self.failed_alone_at = Some(health.answers);
         }
         let undecided = u32::try_from(self.undecided.len()).unwrap_or(u32::MAX);
-        // Who has another model to use, or no patience, does not wait for the verdict.
+        // A call with an alternative model, or without an outage timeout, does not wait for the verdict.
         let is_hasty = self.has_alternatives || self.outage_timeout.is_none();
-        // Others were asked after it had failed, and answered. There may be none left to prove it once more.
+        // Other requests were sent after it had failed, and were answered. There may be none left to prove it
+        // again.
         let is_bad = health.are_bad;
         let counted = if is_hasty || is_bad { self.charged + undecided } else { self.charged };
         if counted >= self.policy.max_attempts.get() {
@@ -263,19 +264,19 @@ impl Attempts {
                 let n = (self.charged + undecided).saturating_sub(1);
                 let billed = self.undecided.iter().filter(|failure| failure.is_unanswered).count();
                 if billed > MAX_UNANSWERED as usize {
-                    // More of them would be charged, and may be paid for.
-                    let most = self
+                    // More of them would be charged, and may be billed.
+                    let max = self
                         .policy
                         .initial_backoff
                         .saturating_mul(2u32.saturating_pow(n))
                         .min(self.policy.max_backoff);
-                    return Ok(upper_half(most));
+                    return Ok(upper_half(max));
                 }
-                if health.answers_most && error.kind() != ErrorKind::Overloaded {
-                    // Where others are answered, nobody is helped by a long wait.
-                    let most = self.policy.initial_backoff.min(self.policy.max_backoff)
+                if health.mostly_answers && error.kind() != ErrorKind::Overloaded {
+                    // If other requests are answered, a long wait helps no one.
+                    let max = self.policy.initial_backoff.min(self.policy.max_backoff)
                         / if health.is_flaky { 8 } else { 1 };
-                    return Ok(upper_half(most));
+                    return Ok(upper_half(max));
                 }
                 Ok(RetryPolicy { max_backoff: self.policy.max_backoff.min(MAX_BACKOFF), ..self.policy }
                     .backoff(n))
@@ -283,21 +284,22 @@ impl Attempts {
         }
     }
 
-    /// Charges the failures that have turned out to be the call's own, and notes the outages that it took part in.
+    /// Charges the failures that turned out to be the call's own, and records the outages that it took part
+    /// in.
     fn settle(&mut self) {
         let mut undecided = std::mem::take(&mut self.undecided);
         undecided.retain(|failure| match self.account.verdict(failure.run) {
-            Verdict::Undecided => true,
-            Verdict::Charged => {
+            FailureRunVerdict::Undecided => true,
+            FailureRunVerdict::Charged => {
                 self.charged += 1;
                 false
             }
-            // Who wants no patience wants to hear of each failure.
-            Verdict::Outage if self.outage_timeout.is_none() => {
+            // A call without an outage timeout reports every failure.
+            FailureRunVerdict::Outage if self.outage_timeout.is_none() => {
                 self.charged += 1;
                 false
             }
-            Verdict::Outage => {
+            FailureRunVerdict::Outage => {
                 self.unanswered += u32::from(failure.is_unanswered);
                 // The provider may bill each of them.
                 self.charged += u32::from(failure.is_unanswered && self.unanswered > MAX_UNANSWERED);

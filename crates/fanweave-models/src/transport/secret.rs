@@ -1,4 +1,4 @@
-//! Keys: held so that nothing prints them, and taken out of every text that a server sends back.
+//! Keys: never printed, and redacted from every text that a server returns.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,10 +11,10 @@ use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
-/// What stands where a key stood.
+/// Replacement for a redacted key.
 const REDACTED: &str = "[redacted]";
 
-/// Shorter texts are placeholders such as `test` or `x`, which would be found in any sentence.
+/// Shorter texts are placeholders such as `test` or `x`, which occur in any sentence.
 const MIN_KEY_LEN: usize = 8;
 
 /// An API key. Cheap to clone.
@@ -23,7 +23,7 @@ pub(crate) struct Secret(Arc<Inner>);
 
 struct Inner {
     key: SecretString,
-    /// What may stand in base64 for the key, longest first.
+    /// Base64 fragments that may represent the key, longest first.
     forms: Vec<SecretString>,
 }
 
@@ -33,21 +33,21 @@ impl Secret {
         Self(Arc::new(Inner { key: key.into(), forms }))
     }
 
-    /// What a header holds that must appear in no error: without the scheme before it, as in `Bearer KEY`.
+    /// The secret part of a header value: without the scheme before it, as in `Bearer KEY`.
     pub(crate) fn of_header(name: &HeaderName, value: &HeaderValue) -> Option<Self> {
         let is_secret = ["auth", "key", "token", "secret"].iter().any(|part| name.as_str().contains(part));
         let value = value.to_str().ok().filter(|_| is_secret)?.trim();
         Some(Self::new(value.rsplit(' ').next().unwrap_or(value).to_owned()))
     }
 
-    /// The value of a header: `prefix` and the key.
+    /// The header value of `prefix` and the key.
     ///
     /// # Errors
-    /// [`ErrorKind::Authentication`] where the key cannot stand in a header. The message does not show it.
+    /// [`ErrorKind::Authentication`] if the key is not a valid header value. The message does not contain it.
     pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue> {
         let value = format!("{prefix}{}", self.0.key.expose_secret());
         let mut value = HeaderValue::try_from(value).map_err(|_| {
-            let message = "the API key holds a character that no HTTP header may hold, such as a line break: \
+            let message = "the API key contains a character that is invalid in an HTTP header, such as a line break: \
                            check how it was copied";
             Error::new(ErrorKind::Authentication, message)
         })?;
@@ -55,17 +55,17 @@ impl Secret {
         Ok(value)
     }
 
-    /// Whether this is that key.
+    /// Returns true if this is the given key.
     pub(crate) fn is(&self, key: &str) -> bool {
         self.0.key.expose_secret() == key
     }
 
-    /// Whether anybody but the list of keys holds it.
+    /// Returns true if there is a handle on it apart from the list of recent keys.
     pub(crate) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
 
-    /// `text` without the key, also not in base64, nor escaped as in URLs, JSON or HTML.
+    /// Redacts the key in `text`, also in base64 and with URL, JSON or HTML escapes.
     pub(crate) fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = match without_key(text, self.0.key.expose_secret()) {
             Some(redacted) => Cow::Owned(redacted),
@@ -79,7 +79,7 @@ impl Secret {
         text
     }
 
-    /// A number that tells keys apart within this process, and says nothing about them.
+    /// A number that identifies the key within this process and reveals nothing about it.
     pub(crate) fn fingerprint(&self) -> u64 {
         static HASHER: OnceLock<RandomState> = OnceLock::new();
         HASHER.get_or_init(RandomState::new).hash_one(self.0.key.expose_secret())
@@ -97,8 +97,8 @@ fn forms(key: &str) -> Vec<SecretString> {
         return Vec::new();
     }
     let mut forms = Vec::new();
-    // In the base64 of a longer text the key may begin at any of three offsets. What depends on its neighbours is
-    // cut off: the characters that share bits with a byte before or after it.
+    // In the base64 of a longer text the key may start at any of three offsets. Characters that share bits
+    // with a byte before or after the key are cut off.
     for before in 0..3 {
         let padded = [&b"..."[..before], key.as_bytes()].concat();
         let (from, to) = ((before * 8).div_ceil(6), padded.len() * 8 / 6);
@@ -110,7 +110,7 @@ fn forms(key: &str) -> Vec<SecretString> {
     forms.into_iter().map(SecretString::from).collect()
 }
 
-/// `text` without `key`, where it holds it, whichever of its characters are escaped.
+/// Returns `text` without `key` if it contains it, however its characters are escaped.
 fn without_key(text: &str, key: &str) -> Option<String> {
     if key.len() < MIN_KEY_LEN {
         return None;
@@ -130,15 +130,15 @@ fn without_key(text: &str, key: &str) -> Option<String> {
     (rest > 0).then(|| redacted + &text[rest..])
 }
 
-/// How many bytes the key takes at the beginning of `text`, where it stands there.
+/// Returns the number of bytes that the key takes at the start of `text`, if it is there.
 fn key_at(text: &[u8], key: &[u8]) -> Option<usize> {
     key.iter().try_fold(0, |at, byte| Some(at + byte_at(&text[at..], *byte)?))
 }
 
-/// How many bytes one byte of a key takes at the beginning of `text`: as it is, after a backslash, or as a number, as in
-/// `%2F`, `\u002f`, `&#x2f;` or `&#47;`. Upper and lower case are the same.
+/// Returns the number of bytes that one byte of a key takes at the start of `text`: verbatim, after a
+/// backslash, or as a number such as `%2F`, `\u002f`, `&#x2f;` or `&#47;`. Case is ignored.
 fn byte_at(text: &[u8], byte: u8) -> Option<usize> {
-    // First of all escaped: a key may hold a `%` or a backslash itself.
+    // Escaped forms first: a key may contain a `%` or a backslash itself.
     escaped_at(text, byte).or_else(|| text.first()?.eq_ignore_ascii_case(&byte).then_some(1))
 }
 
@@ -165,9 +165,9 @@ fn escaped_at(text: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// `text` without `form`, where it holds it. Upper and lower case are the same.
+/// Returns `text` without `form` if it contains it. Case is ignored.
 fn without(text: &str, form: &str) -> Option<String> {
-    // Byte for byte as long as the originals.
+    // Lower-casing ASCII keeps the byte lengths.
     let (lower, form) = (text.to_ascii_lowercase(), form.to_ascii_lowercase());
     let mut rest = 0;
     let mut redacted = String::new();
@@ -187,11 +187,11 @@ mod tests {
 
     const KEY: &str = "sk-canary+/5f3a~9";
 
-    /// What a URL need not encode stays, as most programs have it.
+    /// Common programs do not encode characters that need no encoding in a URL.
     const UNRESERVED_KEPT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
     #[test]
-    fn a_key_is_taken_out_of_a_text_in_every_form() {
+    fn a_key_is_redacted_in_every_form() {
         let secret = Secret::new(KEY.into());
         let mut texts = vec![KEY.to_owned(), utf8_percent_encode(KEY, NON_ALPHANUMERIC).to_string()];
         let kept = utf8_percent_encode(KEY, &UNRESERVED_KEPT).to_string();
@@ -201,7 +201,7 @@ mod tests {
             texts.push(STANDARD.encode(format!("{around}{KEY}")));
             texts.push(STANDARD.encode(format!("{around}{KEY}{around}")));
         }
-        // As encoders of JSON and HTML have it, each with marks of its own.
+        // As encoders of JSON and HTML write it, each with its own escapes.
         texts.push(KEY.replace('/', "\\/"));
         texts.push(KEY.replace('+', "\\u002B").replace('~', "\\u007e"));
         texts.push(KEY.replace('/', "%2F"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_without_the_key_is_left_alone() {
+    fn a_text_without_the_key_is_unchanged() {
         assert!(matches!(Secret::new(KEY.into()).redact("nothing here"), Cow::Borrowed("nothing here")));
         assert_eq!(Secret::new("test".into()).redact("a test"), "a test");
     }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_line_break_is_refused_without_showing_it() {
+    fn a_key_with_a_line_break_is_rejected_without_showing_it() {
         let error = Secret::new(format!("{KEY}\n")).header("Bearer ").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Authentication);
         assert!(!format!("{error:?}").contains("canary"));

@@ -1,8 +1,9 @@
 //! Server-sent events: bytes in, events out.
 //!
-//! Follows the event stream format of the HTML standard, over any split of the bytes. Work is linear in the bytes
-//! and memory is bounded by [`SseLimits`], whatever the server sends. An event that arrives in one chunk is
-//! handed out as slices of that chunk; only one that is cut, or that has several `data` lines, is copied.
+//! Follows the event stream format of the HTML standard, however the bytes are split. Work is linear in the
+//! bytes and memory is bounded by [`SseLimits`], whatever the server sends. An event that arrives in one
+//! chunk is passed on as slices of that chunk; only a split event, or one with several `data` lines, is
+//! copied.
 
 use std::str;
 
@@ -12,18 +13,18 @@ use memchr::{memchr, memchr2};
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SseEvent<'a> {
-    /// The `event` field. Empty where there was none, which stands for `message`.
+    /// The `event` field. Empty if the event has no such field, which stands for `message`.
     pub(crate) name: &'a str,
     /// The `data` lines, joined with line feeds.
     pub(crate) data: &'a str,
 }
 
-/// How much one event may hold.
+/// Maximum size of one event.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SseLimits {
-    /// Most bytes of an event, and of a single line.
+    /// Maximum bytes of an event, and of a single line.
     pub(crate) bytes: usize,
-    /// Most lines of an event: a million empty ones have hardly any bytes. Far above any real event.
+    /// Maximum lines of an event: a million empty ones have hardly any bytes. Far above any real event.
     pub(crate) lines: usize,
 }
 
@@ -37,12 +38,12 @@ impl Default for SseLimits {
 #[derive(Debug, Default)]
 pub(crate) struct SseDecoder {
     limits: SseLimits,
-    /// The beginning of a line whose end has not arrived. Searched already: it holds no line end.
+    /// The beginning of a line whose end has not arrived. Already searched: it contains no line end.
     line: Vec<u8>,
     event: Pending,
     /// The last chunk ended in CR: an LF at the start of the next one belongs to it.
     after_cr: bool,
-    /// A byte order mark can only stand before the first line.
+    /// A byte order mark is valid only before the first line.
     past_first_line: bool,
 }
 
@@ -62,13 +63,13 @@ impl SseDecoder {
         Self { limits, ..Self::default() }
     }
 
-    /// Reads the next bytes of the stream, and hands every event that they complete to `each`.
+    /// Reads the next bytes of the stream and passes every completed event to `each`.
     ///
-    /// An event that the stream ends in the middle of is never handed out, as the standard asks.
+    /// An incomplete event at the end of the stream is never passed on, as the standard requires.
     ///
     /// # Errors
-    /// [`ErrorKind::Decode`] where a limit is passed or an event is not UTF-8, and the first error of `each`. The
-    /// decoder is of no further use then.
+    /// [`ErrorKind::Decode`] if a limit is exceeded or an event is not valid UTF-8, and the first error of
+    /// `each`. The decoder must not be used after an error.
     pub(crate) fn feed(
         &mut self,
         chunk: &[u8],
@@ -78,7 +79,7 @@ impl SseDecoder {
         if !rest.is_empty() && std::mem::take(&mut self.after_cr) {
             rest = rest.strip_prefix(b"\n").unwrap_or(rest);
         }
-        // The one data line of the event so far, as long as it need not be kept beyond this chunk.
+        // The only data line of the event so far, unless it has to be kept beyond this chunk.
         let mut borrowed: Option<&[u8]> = None;
         while let Some(end) = memchr2(b'\n', b'\r', rest) {
             let (head, tail) = rest.split_at(end);
@@ -109,7 +110,7 @@ impl SseDecoder {
                 if line.is_empty() {
                     self.event.dispatch(borrowed.take(), &mut each)?;
                 }
-                // Hand the allocation back for the next line that is cut.
+                // Reuse the allocation for the next incomplete line.
                 self.line = whole;
                 self.line.clear();
             }
@@ -135,7 +136,7 @@ impl SseDecoder {
 }
 
 impl Pending {
-    /// Takes note of a line. Gives back the value of a `data` line, which the caller keeps.
+    /// Processes a line. Returns the value of a `data` line, which the caller keeps.
     fn take_line<'a>(&mut self, line: &'a [u8], limits: SseLimits) -> Result<Option<&'a [u8]>> {
         let (field, value) = match line.strip_prefix(b"data:") {
             Some(value) => (&b"data"[..], value),
@@ -145,7 +146,7 @@ impl Pending {
             },
         };
         if field.is_empty() {
-            // A comment, which servers send to keep the connection alive, or the blank line.
+            // A comment, sent by servers to keep the connection alive, or the blank line.
             return Ok(None);
         }
         self.lines += 1;
@@ -159,14 +160,14 @@ impl Pending {
                 self.name.clear();
                 self.name.extend_from_slice(value);
             }
-            // `id` and `retry` serve reconnection: a billed stream is never asked for again. The standard ignores
-            // all other fields.
+            // `id` and `retry` serve reconnection: a billed stream is never requested again. The standard
+            // ignores all other fields.
             _ => {}
         }
         Ok(None)
     }
 
-    /// Copies a data line of an event that does not end with it.
+    /// Copies a data line of an event with further lines.
     fn keep(&mut self, data: Option<&[u8]>) {
         let Some(data) = data else { return };
         if self.has_data {
@@ -176,7 +177,7 @@ impl Pending {
         self.has_data = true;
     }
 
-    /// Ends the event. `borrowed` is its last data line, where that was not copied.
+    /// Ends the event. `borrowed` is its last data line, if that was not copied.
     fn dispatch(
         &mut self,
         borrowed: Option<&[u8]>,
@@ -210,7 +211,7 @@ fn text(bytes: &[u8]) -> Result<&str> {
 fn too_long(limits: SseLimits) -> Error {
     let SseLimits { bytes, lines } = limits;
     let message = format!("an event of the stream is longer than {bytes} bytes or {lines} lines");
-    // The same request would meet the same end, and pay for it again.
+    // Retrying would fail in the same way and be billed again.
     Error::new(ErrorKind::Decode, message).with_retryable(false)
 }
 
@@ -265,13 +266,13 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_may_come_cut_in_pieces() {
+    fn a_byte_order_mark_may_be_split_over_chunks() {
         assert_eq!(data(&[b"\xEF", b"\xBB", b"\xBFdata: a\n\n"]), ["a"]);
         assert_eq!(data(&[b"\xEF\xBB\xBFdata: a\n\n\xEF\xBB\xBFdata: not the first line\n\n"]), ["a"]);
     }
 
     #[test]
-    fn a_line_longer_than_the_limit_is_refused_before_it_is_kept() {
+    fn a_line_longer_than_the_limit_is_rejected_before_it_is_buffered() {
         let limits = SseLimits { bytes: 100, lines: 10 };
         let mut decoder = SseDecoder::new(limits);
         let mut fed = 0;
@@ -287,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn many_short_lines_are_refused_as_well() {
+    fn too_many_short_lines_are_rejected_too() {
         let limits = SseLimits { bytes: 100, lines: 10 };
         assert!(decode_with(limits, &[&b"data:\n".repeat(11)]).is_err());
         assert!(decode_with(limits, &[&b"data: 1234567890\n".repeat(10)]).is_err());
@@ -323,7 +324,7 @@ mod tests {
                 wire.extend_from_slice(line.as_bytes());
                 wire.extend_from_slice([&b"\n"[..], b"\r\n", b"\r"][end]);
             }
-            // A CR and the LF of an empty line after it are one line end: nobody can tell them apart.
+            // A CR followed by the LF of an empty line is indistinguishable from one line end.
             prop_assume!(!plain.is_empty() && !glued(&wire, &plain));
             let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(wire.len() + 1)).collect();
             cuts.extend([0, wire.len()]);
@@ -336,7 +337,8 @@ mod tests {
         }
     }
 
-    /// As the law above, over a hundred thousand streams: plain random numbers are quick enough for that.
+    /// Same property as above, over a hundred thousand streams: plain random numbers are fast enough for
+    /// that.
     #[test]
     fn a_hundred_thousand_streams_read_the_same_at_every_split() {
         const LINES: [&str; 9] =

@@ -1,18 +1,18 @@
-//! Failures from before a request was sent.
+//! Failures before a request was sent.
 
 use std::error::Error as StdError;
 use std::fmt;
 
 use fanweave_core::{Error, ErrorKind};
 
-/// Why no request was sent. The source of the error.
+/// Reason why no request was sent. The source of the error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Unsent {
-    /// The host, or the proxy on the way, could not be reached: name lookup, TCP, tunnel, TLS handshake.
+    /// The host, or the proxy in front of it, could not be reached: name lookup, TCP, tunnel, TLS handshake.
     Unreachable,
-    /// The host was reached, and a setting or an untrusted certificate forbids the request.
+    /// The host was reached, but a setting or an untrusted certificate forbids the request.
     Forbidden,
-    /// This process has no descriptor left.
+    /// This process has run out of descriptors.
     Descriptors,
 }
 
@@ -37,23 +37,23 @@ pub(crate) fn unsent(error: Error) -> Error {
     error.with_source(if is_forbidden { Unsent::Forbidden } else { Unsent::Unreachable })
 }
 
-/// Marks an error for want of a descriptor.
+/// Marks an error caused by a lack of descriptors.
 pub(crate) fn without_descriptor(error: Error) -> Error {
     error.with_source(Unsent::Descriptors)
 }
 
-/// Whether nothing of the request was sent, so that it cannot have been worked on or billed.
+/// Returns true if nothing of the request was sent, so that it cannot have been processed or billed.
 pub(crate) fn never_sent(error: &Error) -> bool {
     why(error).is_some()
 }
 
-/// Whether the host or its proxy could not be reached: evidence of an outage. An untrusted certificate, a wrong setting
-/// and a process without descriptors are not.
+/// Returns true if the host or its proxy could not be reached, which is evidence of an outage. An untrusted
+/// certificate, an invalid setting and a process without descriptors are not.
 pub(crate) fn is_unreachable(error: &Error) -> bool {
     why(error) == Some(Unsent::Unreachable)
 }
 
-/// Whether this process has no descriptor left, which says nothing of the host.
+/// Returns true if this process has run out of descriptors, which says nothing about the host.
 pub(crate) fn is_out_of_descriptors(error: &Error) -> bool {
     why(error) == Some(Unsent::Descriptors)
 }
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_forbids_a_request_is_no_evidence_of_an_outage() {
+    fn a_forbidden_request_does_not_indicate_an_outage() {
         let refused = unsent(Error::new(ErrorKind::Connection, "refused").with_provider("openai"));
         assert!(never_sent(&refused) && is_unreachable(&refused));
         for error in [

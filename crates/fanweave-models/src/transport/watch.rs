@@ -1,4 +1,4 @@
-//! The timeouts of one request: none can hang for ever.
+//! The timeouts of one request: no request can hang for ever.
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -11,36 +11,36 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::client::Timeouts;
 
 /// Longer than any wait, and short enough to be added to a time.
-const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 
-/// What a request waits for.
+/// Phase of a request that has its own timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The head of the answer.
+    /// Until the head of the response.
     FirstByte,
-    /// More of the body.
+    /// Until the next chunk of the body.
     Body,
 }
 
-/// Watches over the waits of one request.
+/// Applies the timeouts of one request.
 ///
-/// The timer is not set again for every wait, which would cost more than reading a chunk does. It fires once in
-/// the shortest of the timeouts, and what is due is looked at then.
+/// The timer is not reset for every wait, which would cost more than reading a chunk. It fires once per
+/// shortest timeout, and the timeouts are checked then.
 pub(crate) struct Watch {
     timeouts: Timeouts,
-    /// When the request must have ended.
+    /// Time by which the request must have finished.
     end: Instant,
-    /// Whether that is because the run ends then.
+    /// Set if the deadline of the run comes first.
     ends_with_run: bool,
     tick: Duration,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Watch {
-    /// Begins now. `deadline` is that of the run.
+    /// Starts now. `deadline` is that of the run.
     pub(crate) fn start(timeouts: Timeouts, deadline: Option<Instant>) -> Self {
         let [first_byte, idle, total] =
-            [timeouts.first_byte, timeouts.idle, timeouts.total].map(|t| t.min(LONGEST));
+            [timeouts.first_byte, timeouts.idle, timeouts.total].map(|t| t.min(FOREVER));
         let timeouts = Timeouts { first_byte, idle, total, ..timeouts };
         let now = Instant::now();
         let end = now + timeouts.total;
@@ -53,7 +53,7 @@ impl Watch {
     /// Waits for `work`, at most as long as `phase` may last.
     ///
     /// # Errors
-    /// [`ErrorKind::Timeout`] where it lasts longer.
+    /// [`ErrorKind::Timeout`] if it lasts longer.
     pub(crate) async fn during<T>(&mut self, phase: Phase, work: impl Future<Output = T>) -> Result<T> {
         let mut work = pin!(work);
         let mut due = None;
@@ -90,8 +90,8 @@ impl Watch {
             _ if Instant::now() >= self.end => {
                 format!("the request did not end within {:?}", self.timeouts.total)
             }
-            Phase::FirstByte => format!("no answer began within {:?}", self.timeouts.first_byte),
-            Phase::Body => format!("the answer stopped coming for {:?}", self.timeouts.idle),
+            Phase::FirstByte => format!("no response started within {:?}", self.timeouts.first_byte),
+            Phase::Body => format!("no response data received for {:?}", self.timeouts.idle),
         };
         Error::new(ErrorKind::Timeout, message)
     }
@@ -121,10 +121,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn each_wait_has_its_own_limit() {
         let mut watch = Watch::start(timeouts(5, 60, 600), None);
-        assert_eq!(waits_for(&mut watch, Phase::FirstByte).await, (5, "no answer began within 5s".into()));
+        assert_eq!(
+            waits_for(&mut watch, Phase::FirstByte).await,
+            (5, "no response started within 5s".into())
+        );
         let mut watch = Watch::start(timeouts(120, 6, 600), None);
         watch.during(Phase::FirstByte, sleep(SECOND * 119)).await.unwrap();
-        assert_eq!(waits_for(&mut watch, Phase::Body).await, (6, "the answer stopped coming for 6s".into()));
+        assert_eq!(waits_for(&mut watch, Phase::Body).await, (6, "no response data received for 6s".into()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -142,14 +145,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_ready_is_taken_however_late() {
+    async fn ready_work_is_returned_however_late() {
         let mut watch = Watch::start(timeouts(1, 1, 1), None);
         sleep(SECOND * 5).await;
         assert_eq!(watch.during(Phase::Body, ready(7)).await.unwrap(), 7);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_timeout_beyond_all_measure_is_none() {
+    async fn an_extremely_long_timeout_never_expires() {
         let [first_byte, idle, total] = [Duration::MAX; 3];
         let mut watch = Watch::start(Timeouts { first_byte, idle, total, ..Timeouts::default() }, None);
         watch.during(Phase::FirstByte, sleep(SECOND * 3600)).await.unwrap();

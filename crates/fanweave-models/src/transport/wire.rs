@@ -1,15 +1,16 @@
-//! Surplus bytes on HTTP/1.1 connections: answers that no request asked for.
+//! Surplus bytes on HTTP/1.1 connections: unsolicited responses.
 //!
-//! A server or gateway that sends more than it was asked for shifts all later answers of the connection: each request gets
-//! the answer to another one. Bytes alone do not tell, so that a connection is used again only if nothing arrived
-//! between its last answer and the next request:
+//! A server or gateway that sends an extra response shifts all later responses of the connection: each
+//! request gets the response to another one. The bytes do not show this. A connection is therefore reused
+//! only if nothing arrived between its last response and the next request:
 //!
-//! - hyper closes a connection with bytes left over after an answer, or that reads bytes while idle. [`Wire`] reports that.
-//! - hyper reads only what the runtime has already heard of. [`Wire`] asks the operating system in the moment before the
+//! - hyper closes a connection with bytes left over after a response, or that reads bytes while idle.
+//!   [`Wire`] reports that.
+//! - hyper reads only what the runtime already knows of. [`Wire`] asks the operating system right before the
 //!   first byte of a request is written.
-//! - The answer to a second or later request counts only after the connection was seen to hold nothing more
+//! - The response to a second or later request counts only after the connection was seen to hold nothing more
 //!   ([`Record::verdict`]).
-//! - A host that has once sent surplus bytes gets one request a connection from then on ([`Trust`]).
+//! - A host that has once sent surplus bytes gets one request per connection from then on ([`Trust`]).
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -33,13 +34,13 @@ use super::connect::Sent;
 use super::descriptors::Permit;
 use super::exchange::causes;
 
-/// How long a host gets one request a connection after it has sent surplus bytes.
+/// Time during which a host gets one request per connection after it has sent surplus bytes.
 const DISTRUST: Duration = Duration::from_secs(600);
 
-/// Whether a host answers each request once.
+/// Tracks whether a host responds exactly once to each request.
 #[derive(Default)]
 pub(crate) struct Trust {
-    /// Times that it did not.
+    /// Number of times that it did not.
     breaches: AtomicUsize,
     last: Mutex<Option<Instant>>,
 }
@@ -50,12 +51,12 @@ impl Trust {
         self.breaches.fetch_add(1, Ordering::Release);
     }
 
-    /// Times that the host has sent surplus bytes.
+    /// Number of times that the host has sent surplus bytes.
     pub(crate) fn breaches(&self) -> usize {
         self.breaches.load(Ordering::Acquire)
     }
 
-    /// Whether connections of this host may carry more than one request.
+    /// Returns true if connections of this host may carry more than one request.
     pub(crate) fn is_kept(&self) -> bool {
         if self.breaches() == 0 {
             return true;
@@ -65,16 +66,16 @@ impl Trust {
     }
 }
 
-/// What is known of one connection, shared by its [`Wire`] and the pool.
+/// State of one connection, shared by its [`Wire`] and the pool.
 pub(crate) struct Record {
     trust: Arc<Trust>,
     /// Set before a request: the next write checks that nothing has arrived.
     is_armed: AtomicBool,
-    /// Whether an answer began before its request had been written.
+    /// Set if a response began before its request had been written.
     is_early: AtomicBool,
-    /// Whether the answer to the current request has been read to its end. Set before the first request.
+    /// Set when the response to the current request has been read to its end. Set before the first request.
     is_read: AtomicBool,
-    /// Whether bytes were left over when the connection ended.
+    /// Set if bytes were left over when the connection ended.
     has_rest: AtomicBool,
     has_surplus: AtomicBool,
     has_ended: AtomicBool,
@@ -102,12 +103,12 @@ impl Record {
         self.is_armed.store(true, Ordering::Release);
     }
 
-    /// Whether the answer began before its request had been written.
+    /// Returns true if the response began before its request had been written.
     pub(crate) fn is_early(&self) -> bool {
         self.is_early.load(Ordering::Acquire)
     }
 
-    /// Reports that the answer has been read to its end: bytes left over are not part of it.
+    /// Reports that the response has been read to its end: bytes left over are not part of it.
     pub(crate) fn read(&self) {
         self.is_read.store(true, Ordering::SeqCst);
         if self.has_rest.load(Ordering::SeqCst) {
@@ -115,8 +116,8 @@ impl Record {
         }
     }
 
-    /// Reports that the connection has ended with bytes left over. They are the rest of an answer if that was dropped before
-    /// its end.
+    /// Reports that the connection has ended with bytes left over. They are the rest of a response if that
+    /// was dropped before its end.
     fn rest(&self) {
         self.has_rest.store(true, Ordering::SeqCst);
         if self.is_read.load(Ordering::SeqCst) {
@@ -124,14 +125,14 @@ impl Record {
         }
     }
 
-    /// Reports that the connection has delivered bytes that nobody asked for.
+    /// Reports that the connection has delivered unsolicited bytes.
     pub(crate) fn surplus(&self) {
         if !self.has_surplus.swap(true, Ordering::AcqRel) {
             self.trust.breach();
         }
     }
 
-    /// Waits until the connection has ended: whether it ended without surplus bytes.
+    /// Waits until the connection has ended. Returns true if it ended without surplus bytes.
     pub(crate) fn poll_ended(&self, task: &mut Context<'_>) -> Poll<bool> {
         self.ended.register(task.waker());
         if self.has_ended.load(Ordering::Acquire) {
@@ -152,7 +153,8 @@ pub(crate) async fn drive<S: Socket>(connection: http1::Connection<Wire<S>, Sent
     let ending = Ending(record);
     match connection.without_shutdown().await {
         Ok(mut parts) => {
-            // Where the server closes the connection after an answer, hyper does not look at what follows it.
+            // If the server closes the connection after a response, hyper does not check the bytes that
+            // follow it.
             if !parts.read_buf.is_empty() {
                 ending.0.rest();
             }
@@ -164,7 +166,7 @@ pub(crate) async fn drive<S: Socket>(connection: http1::Connection<Wire<S>, Sent
     }
 }
 
-/// Also where the runtime is shut down.
+/// Also covers a runtime that is shut down.
 struct Ending(Arc<Record>);
 
 impl Drop for Ending {
@@ -173,25 +175,25 @@ impl Drop for Ending {
     }
 }
 
-/// Whether hyper closed the connection because of bytes that no request asked for.
+/// Returns true if hyper closed the connection because of unsolicited bytes.
 pub(crate) fn is_unexpected(error: &hyper::Error) -> bool {
-    // It has no method for that. A test holds the words to what hyper says.
+    // hyper has no method for that. A test checks its wording.
     causes(error).any(|cause| {
         cause.is::<hyper::Error>() && cause.to_string() == "received unexpected message from connection"
     })
 }
 
-/// Why a connection could not take another request. Nothing of the request was written.
+/// Reason why a connection could not take another request. Nothing of the request was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unfit {
     /// The server has closed it.
     Closed,
-    /// Bytes have arrived that nobody asked for.
+    /// Unsolicited bytes have arrived.
     Surplus,
 }
 
 impl Unfit {
-    /// The reason in an error of hyper's, if it is one of these.
+    /// Returns the reason carried by a hyper error, if it is one of these.
     pub(crate) fn of(error: &hyper::Error) -> Option<Self> {
         causes(error).find_map(|cause| cause.downcast_ref::<Self>()).copied()
     }
@@ -201,7 +203,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Closed => "the server had closed the connection",
-            Self::Surplus => "the server had sent more than one answer to a request",
+            Self::Surplus => "the server had sent more than one response to a request",
         })
     }
 }
@@ -211,7 +213,7 @@ impl std::error::Error for Unfit {}
 /// A stream over a TCP socket.
 pub(crate) trait Socket: Read + Write + Unpin + Send + 'static {
     fn tcp(&self) -> &TcpStream;
-    /// Whether bytes of the socket are bytes of HTTP. Those of TLS may be about TLS itself.
+    /// Set if bytes on the socket are always HTTP. TLS has messages of its own.
     const IS_PLAIN: bool;
 }
 
@@ -235,9 +237,9 @@ impl Socket for TokioIo<TlsStream<TcpStream>> {
 pub(crate) struct Wire<S> {
     socket: S,
     record: Arc<Record>,
-    /// Whether bytes have been read since the current request began.
+    /// Set if bytes have been read since the current request began.
     is_answered: bool,
-    /// Whether a request has been written.
+    /// Set once a request has been written.
     is_used: bool,
     _permit: Permit,
 }
@@ -247,12 +249,12 @@ impl<S: Socket> Wire<S> {
         Self { socket, record, is_answered: false, is_used: false, _permit: permit }
     }
 
-    /// Checks what has to hold before more of a request is written.
+    /// Checks the connection before more of a request is written.
     fn check(&mut self) -> io::Result<()> {
         if self.record.is_armed.load(Ordering::Acquire) {
             self.record.is_armed.store(false, Ordering::Relaxed);
             self.is_answered = false;
-            // With TLS the server speaks first: tickets for the next handshake.
+            // With TLS the server sends first: tickets for the next handshake.
             if std::mem::replace(&mut self.is_used, true) || S::IS_PLAIN {
                 return self.check_silence();
             }
@@ -262,7 +264,7 @@ impl<S: Socket> Wire<S> {
         Ok(())
     }
 
-    /// Asks the operating system, which may know of bytes that the runtime has not yet heard of.
+    /// Asks the operating system, which may know of bytes that the runtime has not noticed yet.
     fn check_silence(&self) -> io::Result<()> {
         let unfit = match SockRef::from(self.socket.tcp()).peek(&mut [MaybeUninit::uninit()]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

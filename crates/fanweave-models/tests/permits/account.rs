@@ -1,4 +1,5 @@
-//! An account at a simulated server, with the most requests in flight that server and client have seen.
+//! An account at a simulated server, with the peak of the requests in flight as seen by the server and the
+//! client.
 
 use std::fmt::Debug;
 use std::num::NonZeroUsize;
@@ -16,16 +17,16 @@ use http_body_util::BodyExt;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-/// How many requests an account takes at once.
+/// Concurrency limit of an account.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Ceiling {
     /// The client knows it.
     Set(usize),
-    /// The server refuses more, and the client finds out. Calls run in place until then.
+    /// The server rejects more, and the client learns the limit. Calls run in place until then.
     Learnt(usize),
 }
 
-/// The runtime of all servers: it goes on while a test is stuck.
+/// The runtime of all servers, which keeps running while a test is stuck.
 fn servers() -> &'static Runtime {
     static SERVERS: OnceLock<Runtime> = OnceLock::new();
     let start = || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -35,16 +36,17 @@ fn servers() -> &'static Runtime {
 pub(crate) struct Account {
     server: Server,
     ceiling: Ceiling,
-    /// Requests in flight as the client sees them.
+    /// Requests in flight, as seen by the client.
     sent: Load,
-    /// No other account has one of that name.
+    /// Unique, so that no other account has the same model.
     model: String,
-    /// The model that answers with its prompt. Keeps the state of the account alive.
+    /// The model that echoes its prompt. Keeps the state of the account alive.
     pub(crate) echo: Model,
 }
 
 impl Account {
-    /// An account of its own at a server of its own. With `counts`, its requests pass through a transport that counts them.
+    /// Starts a new account at a new server. With `counts`, its requests pass through a transport that counts
+    /// them.
     pub(crate) fn start(ceiling: Ceiling, counts: bool, settings: Settings) -> Self {
         let (concurrency, max_in_flight) = match ceiling {
             Ceiling::Set(n) => (NonZeroUsize::new(n), None),
@@ -59,7 +61,7 @@ impl Account {
             let counted = Counted { client, sent: sent.clone() };
             client = Client::builder().transport(counted).build().unwrap();
         }
-        // A server may get the port of an earlier one, whose account would be the same.
+        // A server may get the port of an earlier one and would then share its account.
         static ACCOUNTS: AtomicUsize = AtomicUsize::new(0);
         let model = format!("echo-{}", ACCOUNTS.fetch_add(1, Ordering::Relaxed));
         let echo = ModelBuilder::new(format!("openai/{model}"))
@@ -73,7 +75,7 @@ impl Account {
         Self { server, ceiling, sent, model, echo }
     }
 
-    /// What changes while calls go on.
+    /// State that changes while calls make progress.
     pub(crate) fn progress(&self) -> impl PartialEq + Debug + use<> {
         (self.server.stats(), self.state())
     }
@@ -82,13 +84,13 @@ impl Account {
         account_states().into_iter().find(|state| state.model == self.model).unwrap()
     }
 
-    /// Checks that nothing is left in flight, that no call waits and that all permits of `cx` are free.
+    /// Checks that no request is in flight, that no call waits and that all permits of `cx` are free.
     pub(crate) async fn is_at_rest(&self, cx: &Context, run: Option<usize>) {
         let has_permits = || {
             let n = run.unwrap_or(1);
             (0..n).map_while(|_| cx.try_permit()).collect::<Vec<_>>().len() == n
         };
-        // Tasks whose owners were dropped end with their next turn, and the server finds out later.
+        // Tasks whose owners were dropped end when they are next polled, and the server notices later.
         for _ in 0..2000 {
             let state = self.state();
             let left = self.server.stats().in_flight;
@@ -98,10 +100,10 @@ impl Account {
             }
             sleep(Duration::from_millis(1)).await;
         }
-        panic!("left behind, permits free: {}: {:?}, {:?}", has_permits(), self.state(), self.server.stats());
+        panic!("not at rest, permits free: {}: {:?}, {:?}", has_permits(), self.state(), self.server.stats());
     }
 
-    /// Checks that no more requests were in flight than the account and the run allow.
+    /// Checks that the number of requests in flight never exceeded the limits of the account and the run.
     ///
     /// The server sees a request for a while after its call was dropped. The count of the client is exact.
     pub(crate) fn held(&self, cx: &Context, run: Option<usize>) -> Figures {
@@ -128,7 +130,7 @@ impl Account {
     }
 }
 
-/// What runs came to.
+/// Figures of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) runs: u64,
@@ -136,7 +138,7 @@ pub(crate) struct Figures {
     pub(crate) refused: u64,
     pub(crate) dropped: u64,
     pub(crate) over_limit: u64,
-    /// Most requests in flight that a server saw.
+    /// Maximum requests in flight that a server saw.
     pub(crate) peak: u64,
 }
 
@@ -151,7 +153,7 @@ impl Figures {
     }
 }
 
-/// Counts requests from their first byte to the end of the answer.
+/// Counts requests from their first byte to the end of the response.
 struct Counted {
     client: Client,
     sent: Load,

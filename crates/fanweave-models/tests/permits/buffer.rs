@@ -1,4 +1,4 @@
-//! An answer that is larger than its buffer, and that nobody reads.
+//! A response that is larger than its buffer and that is never read.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use tokio::time::{sleep, timeout};
 use crate::account::{Account, Ceiling};
 
 #[tokio::test]
-async fn an_answer_that_is_not_read_gives_its_permit_up_only_if_another_call_waits() {
+async fn an_unread_answer_gives_up_its_permit_only_if_another_call_waits() {
     let account = Account::start(Ceiling::Set(1), true, Settings { chunks: 200, ..Settings::default() });
     let (echo, cx) = (chain(account.echo.clone()) | text(), Context::new());
-    // Two buffers of 4 MiB, that of the call and those of the sockets, do not hold it.
+    // Larger than two buffers of 4 MiB, that of the call and those of the sockets.
     let long = "x".repeat(24 << 20);
     let mut left_alone = echo.stream_in(long.as_str(), &cx);
     left_alone.next().await.unwrap().unwrap();

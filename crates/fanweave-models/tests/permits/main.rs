@@ -1,8 +1,9 @@
-//! Every verb within every other at accounts that take one or two requests at once, over real sockets.
+//! Nests every verb in every other, with accounts that allow one or two concurrent requests, over real
+//! sockets.
 //!
-//! `FANWEAVE_ACCOUNT_RUNS` sets how many random compositions run: 300 unless it is set. `FANWEAVE_ACCOUNT_SEED` runs the
-//! same one each time. With `--nocapture` the figures are printed in the end.
-#![expect(clippy::unwrap_used, reason = "also in what the tests share")]
+//! `FANWEAVE_ACCOUNT_RUNS` sets the number of random compositions (default: 300). `FANWEAVE_ACCOUNT_SEED`
+//! runs the same composition each time. With `--nocapture` the figures are printed at the end.
+#![expect(clippy::unwrap_used, reason = "also in shared test code")]
 
 #[path = "../../../fanweave-core/tests/permits/plan.rs"]
 mod plan;

@@ -1,4 +1,4 @@
-//! Models around the one behind HTTP: who polls its calls, and what they hold.
+//! Models that wrap the one behind HTTP, by who polls its calls and the permits that they hold.
 
 use std::pin::pin;
 
@@ -6,17 +6,17 @@ use fanweave_core::{ChatModel, Context, MemoryCache, Message, Model, Prompt, Res
 
 use crate::verbs::{Models, ask_for_tools};
 
-/// What stands between a chain and the model behind HTTP.
+/// Wrapper between a chain and the model behind HTTP.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Around {
     Nothing,
     /// A model that awaits the call in place, as it promises with `DRIVES_CALLS`.
     Driving,
-    /// A model of an outsider, which promises nothing.
+    /// A third-party model, which promises nothing.
     Outsider,
-    /// A model of an outsider that leaves a call alone while it awaits another one.
+    /// A third-party model that stops polling a call while it awaits another one.
     Juggler,
-    /// A model of an outsider that holds a permit of the run.
+    /// A third-party model that holds a permit of the run.
     Permit,
     Cache,
 }
@@ -70,7 +70,7 @@ impl ChatModel for Juggler {
     }
 }
 
-/// Calls the model within a permit of its own, which the call takes over.
+/// Calls the model within its own permit, which the call takes over.
 struct Permit {
     model: Model,
     asks_for_tools: bool,

@@ -1,4 +1,4 @@
-//! Random compositions of verbs, each at an account of its own.
+//! Random compositions of verbs, each with a separate account.
 
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,23 +15,23 @@ use crate::models::{AROUND, Around, models};
 use crate::plan::Plan;
 use crate::watchdog::watched;
 
-/// Random compositions that run unless `FANWEAVE_ACCOUNT_RUNS` is set.
+/// Default number of random compositions, unless `FANWEAVE_ACCOUNT_RUNS` is set.
 const RUNS: u64 = 300;
 
-/// Compositions at the same time: they wait for their servers nearly always.
+/// Concurrent compositions: they wait for their servers nearly all the time.
 const CONCURRENCY: usize = 8;
 
 #[derive(Debug)]
 struct Setup {
     seed: u64,
     ceiling: Ceiling,
-    /// The limit of the run.
+    /// Concurrency limit of the run.
     run: Option<usize>,
     around: Around,
-    /// Whether the requests pass through the transport that counts them.
+    /// Set if the requests pass through the transport that counts them.
     counts: bool,
     threads: usize,
-    /// Dropped after that time, wherever it is.
+    /// Time after which it is dropped, whatever its state.
     dropped_after: Option<Duration>,
     latency: Duration,
     chunk_delay: Duration,
@@ -55,12 +55,12 @@ impl Setup {
             dropped_after: (random.usize(0..4) == 0).then(|| Duration::from_millis(random.u64(0..60))),
             latency: Duration::from_millis(random.u64(0..3)),
             chunk_delay: Duration::from_millis(random.u64(0..2)),
-            // The server decides how long its answers take.
+            // The server determines the latency of its responses.
             plan: Plan::random(&mut random, 3, Duration::ZERO),
         }
     }
 
-    /// Runs the plan and gives the figures of its account.
+    /// Runs the plan and returns the figures of its account.
     fn run(self) -> Figures {
         let Self { seed, latency, chunk_delay, run, .. } = self;
         let settings =
@@ -102,7 +102,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn random_compositions_end_and_keep_to_the_limit_of_their_account() {
+fn random_compositions_end_and_respect_the_limit_of_their_account() {
     let runs = setting("FANWEAVE_ACCOUNT_RUNS").unwrap_or(RUNS);
     let only = setting("FANWEAVE_ACCOUNT_SEED");
     let (next, total, began) = (AtomicU64::new(0), Mutex::new(Figures::default()), Instant::now());
@@ -127,5 +127,5 @@ fn random_compositions_end_and_keep_to_the_limit_of_their_account() {
     });
     println!("{:?} in {:?}", total.lock().unwrap(), began.elapsed());
     let failed = failed.into_inner().unwrap();
-    assert!(failed.is_empty(), "failed, each told above: the seeds {failed:?}");
+    assert!(failed.is_empty(), "failed seeds, each reported above: {failed:?}");
 }

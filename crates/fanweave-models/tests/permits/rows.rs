@@ -1,4 +1,4 @@
-//! Batches of 200 rows whose steps read one call while they make another, 64 rows at once.
+//! Batches of 200 rows, 64 at a time, whose steps read the stream of one call while they make another.
 
 use std::sync::Arc;
 use std::thread;
@@ -14,8 +14,8 @@ use crate::styles::{self, STYLES, Style};
 use crate::verbs::{Models, Verb, drain, nothing, start};
 use crate::watchdog::watched;
 
-/// A stream that is read while another call runs.
-async fn beside(style: Style, models: &Models, cx: &Context) {
+/// Runs a stream that is read while another call runs.
+async fn run_style(style: Style, models: &Models, cx: &Context) {
     let stream = || start(Verb::Stream, models, &nothing(), cx);
     let call = || drain(start(Verb::Invoke, models, &nothing(), cx)).boxed();
     styles::run(style, stream, call).await;
@@ -33,7 +33,7 @@ fn batch(style: Style, n: usize) {
             let row = step(move |_: u32, cx: Context| {
                 let models = models.clone();
                 async move {
-                    beside(style, &models, &cx).await;
+                    run_style(style, &models, &cx).await;
                     Ok(())
                 }
             });

@@ -1,4 +1,4 @@
-//! Ends a run that hangs, also one that blocks its thread.
+//! Ends a run that hangs, even if it blocks its thread.
 
 use std::fmt::Debug;
 use std::panic::resume_unwind;
@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 /// Time without progress after which a run counts as hung. Permits that are given up cost up to 100 ms each.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Maximum time of a run that goes on sending requests.
+/// Maximum time of a run that keeps sending requests.
 const TOTAL: Duration = Duration::from_secs(110);
 
-/// Runs `work` on a thread of its own.
+/// Runs `work` on a separate thread.
 ///
 /// # Panics
-/// As `work` does, and with `what` and the state that `progress` last gave if that stays the same, or the run takes too long.
+/// If `work` panics. Also, with `what` and the last state returned by `progress`, if that state stays the
+/// same for too long or the run takes too long.
 pub(crate) fn watched<P: PartialEq + Debug>(
     what: &str,
     progress: impl Fn() -> P,

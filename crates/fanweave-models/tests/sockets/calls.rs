@@ -1,4 +1,4 @@
-//! Calls over real sockets: what goes out, what comes back, and how connections are used.
+//! Calls over real sockets: requests, responses and the use of connections.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
 use futures::StreamExt;
 use tokio::task::JoinSet;
 
-/// Retries at once: these tests use real time.
+/// Retries immediately: these tests use real time.
 fn hasty() -> RetryPolicy {
     RetryPolicy {
         initial_backoff: Duration::from_millis(1),
@@ -20,7 +20,7 @@ fn hasty() -> RetryPolicy {
 }
 
 #[tokio::test]
-async fn a_plain_call_comes_back_with_what_the_provider_said() {
+async fn a_plain_call_returns_the_answer_of_the_provider() {
     let server = Server::start(|_| completion("Paris")).await;
     let model = server.model().api_key("sk-test-1234").header("x-team", "search").build().unwrap();
     let message =
@@ -52,14 +52,14 @@ async fn a_plain_call_comes_back_with_what_the_provider_said() {
 async fn without_a_key_no_authorization_is_sent() {
     let server = Server::start(|_| completion("hi")).await;
     let model = server.model();
-    // Whatever the environment of the test holds.
+    // The environment of the test may set a key.
     let model = if std::env::var_os("OPENAI_API_KEY").is_some() { return } else { model };
     model.build().unwrap().invoke("x").await.unwrap();
     assert!(!server.requests()[0].head.to_lowercase().contains("authorization"));
 }
 
 #[tokio::test]
-async fn the_raw_body_is_kept_where_asked_for() {
+async fn the_raw_body_is_kept_on_request() {
     let server = Server::start(|_| completion("hi")).await;
     let message = server.model().keep_raw(true).build().unwrap().invoke("x").await.unwrap();
     let raw = message.reply.unwrap().raw.expect("the body");
@@ -67,7 +67,7 @@ async fn the_raw_body_is_kept_where_asked_for() {
 }
 
 #[tokio::test]
-async fn a_stream_arrives_piece_by_piece_and_folds_to_the_same_message() {
+async fn a_stream_arrives_in_deltas_and_folds_to_the_same_message() {
     let server = Server::start(|_| stream(&["Once ", "upon ", "a time"])).await;
     let chain = chain(server.model().build().unwrap());
     let mut run = chain.stream("x");
@@ -89,7 +89,7 @@ async fn a_stream_arrives_piece_by_piece_and_folds_to_the_same_message() {
 }
 
 #[tokio::test]
-async fn the_first_piece_is_there_before_the_last_is_sent() {
+async fn the_first_delta_arrives_before_the_last_is_sent() {
     let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
     let mut run = (chain(server.model().build().unwrap()) | text()).stream("x");
     assert_eq!(run.next().await.unwrap().unwrap().to_string(), "one");
@@ -112,7 +112,7 @@ async fn dropping_a_stream_closes_its_socket() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_stream_is_heard_in_one_piece() {
+async fn a_server_that_cannot_stream_yields_a_single_delta() {
     let server = Server::start(|_| completion("all at once")).await;
     let run = (chain(server.model().build().unwrap()) | text()).stream("x");
     let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
@@ -147,7 +147,7 @@ async fn an_error_does_not_cost_the_connection() {
 }
 
 #[tokio::test]
-async fn a_refusal_is_told_in_the_providers_words() {
+async fn a_rejection_quotes_the_message_of_the_provider() {
     let server = Server::start(|_| {
         refusal(
             429,
@@ -161,7 +161,7 @@ async fn a_refusal_is_told_in_the_providers_words() {
     assert_eq!(
         error.to_string(),
         "step openai/test: openai answered 429 (request req_9), asked to wait 500s: Rate limit reached; \
-         not retried: the wait asked for is longer than 120s"
+         not retried: the requested wait is longer than 120s"
     );
     assert_eq!(error.code(), Some("rate_limit_exceeded"));
     assert!(error.body().unwrap().contains("Rate limit reached"));
@@ -190,7 +190,7 @@ async fn a_429_waits_for_retry_after() {
 }
 
 #[tokio::test]
-async fn an_empty_account_is_never_asked_again() {
+async fn an_exhausted_account_is_never_retried() {
     let server =
         Server::start(|_| refusal(429, "retry-after: 1\r\n", "insufficient_quota", "no credit")).await;
     let error = server.model().retry(hasty()).build().unwrap().invoke("x").await.unwrap_err();
@@ -198,7 +198,7 @@ async fn an_empty_account_is_never_asked_again() {
 }
 
 #[tokio::test]
-async fn the_word_of_the_server_on_retrying_is_taken() {
+async fn the_retry_header_of_the_server_is_honoured() {
     let server = Server::start(|seen| match seen.number {
         0 => refusal(400, "x-should-retry: true\r\n", "odd", "try again"),
         _ => refusal(500, "x-should-retry: false\r\n", "odd", "give up"),
@@ -209,7 +209,7 @@ async fn the_word_of_the_server_on_retrying_is_taken() {
 }
 
 #[tokio::test]
-async fn the_slot_of_the_run_is_free_while_a_call_waits_to_try_again() {
+async fn the_run_permit_is_free_while_a_call_waits_for_its_retry() {
     let server = Server::start(|seen| match seen.body["messages"][0]["content"].as_str() {
         Some("first") if seen.number == 0 => refusal(500, "retry-after-ms: 60000\r\n", "x", "down"),
         _ => completion("hi"),
@@ -240,7 +240,7 @@ async fn a_prompt_for_another_model_of_the_provider_is_sent_to_that_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_thousand_calls_run_at_once() {
+async fn two_thousand_calls_run_concurrently() {
     let server = Server::start(|seen| {
         let asked = seen.body["messages"][0]["content"].as_str().unwrap_or_default().to_owned();
         [vec![Act::Wait(Duration::from_millis(500))], completion(&asked)].concat()
@@ -281,7 +281,7 @@ async fn the_answer_of_one_account_may_be_a_number_of_parts() {
 }
 
 #[tokio::test]
-async fn the_batch_api_is_asked_with_the_version_of_the_dialect_and_the_key_of_a_function() {
+async fn the_batch_api_is_called_with_the_version_of_the_dialect_and_the_key_of_a_function() {
     let server = Server::start(|seen| match seen.number {
         0 => answer(200, "", r#"{"id":"batch_1"}"#),
         _ => refusal(401, "", "x", "no such key: sk-canary-5f3a9c"),
@@ -325,10 +325,10 @@ async fn results_of_a_batch_may_be_longer_together_than_any_one_answer() {
         let response = serde_json::json!({ "status_code": 200, "request_id": null, "body": body });
         serde_json::json!({ "custom_id": n.to_string(), "response": response }).to_string()
     };
-    for (longest, is_fine) in [(900_000, true), (2_500_000, false)] {
+    for (bytes, is_fine) in [(900_000, true), (2_500_000, false)] {
         let server = Server::start(move |seen| match seen.head.contains("/content") {
             true => {
-                let rows: Vec<_> = (0..50).map(|n| row(n, if n == 30 { longest } else { 40_000 })).collect();
+                let rows: Vec<_> = (0..50).map(|n| row(n, if n == 30 { bytes } else { 40_000 })).collect();
                 answer(200, "", &rows.join("\n"))
             }
             false => answer(200, "", r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#),
@@ -341,7 +341,7 @@ async fn results_of_a_batch_may_be_longer_together_than_any_one_answer() {
 }
 
 #[tokio::test]
-async fn an_error_of_any_length_is_told_in_few_words() {
+async fn an_error_of_any_length_is_excerpted() {
     let long = "no such model ".repeat(1 << 16);
     for status in [200, 400] {
         let long = long.clone();
@@ -354,7 +354,7 @@ async fn an_error_of_any_length_is_told_in_few_words() {
 }
 
 #[tokio::test]
-async fn a_wait_until_a_date_is_as_long_where_the_clocks_differ_by_an_hour() {
+async fn a_wait_until_a_date_is_correct_if_the_clocks_differ_by_an_hour() {
     let server = Server::start(|seen| match seen.number {
         0 => {
             let later = std::time::SystemTime::now() + Duration::from_secs(3600);
@@ -368,7 +368,7 @@ async fn a_wait_until_a_date_is_as_long_where_the_clocks_differ_by_an_hour() {
 }
 
 #[tokio::test]
-async fn a_line_of_a_batch_that_is_odd_is_the_failure_of_its_row_alone() {
+async fn an_invalid_line_of_a_batch_fails_only_its_row() {
     let server = Server::start(|seen| {
         let good = r#"{"custom_id":"a","response":{"status_code":200,"request_id":null,"body":{"choices":[{"message":{"content":"hi"}}]}}}"#;
         let odd = [

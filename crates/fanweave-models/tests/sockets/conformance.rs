@@ -1,5 +1,5 @@
-//! What holds for every dialect alike: over the simulated provider, which shares no code with what it tests, and over
-//! recorded streams.
+//! Behaviour shared by all dialects: with the simulated provider, which shares no code with the code under
+//! test, and with recorded streams.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::server::{Act, Server, answer};
 
-/// A dialect: a vendor that speaks it, and what it cannot say.
+/// A dialect: a vendor that uses it, and what it does not support.
 #[derive(Clone, Copy, Debug)]
 struct Dialect {
     vendor: &'static str,
@@ -22,11 +22,11 @@ struct Dialect {
     has_stop: bool,
     has_tool_choice: bool,
     media_type: &'static str,
-    /// A stream from the published format.
+    /// A stream in the published format.
     recorded: &'static str,
     /// The text of that stream.
     says: &'static str,
-    /// A failure that comes with status 200, whole.
+    /// A complete failure response with status 200.
     failure: &'static str,
     /// A failure as the next event of a stream.
     failed_event: &'static str,
@@ -105,7 +105,7 @@ impl Dialect {
     }
 }
 
-/// The answer whole, and from its pieces.
+/// The response, non-streaming and streaming.
 async fn both(model: &Model, prompt: impl Into<Prompt>) -> [Result<Message, Error>; 2] {
     let prompt = prompt.into();
     [model.invoke(prompt.clone()).await, chain(model.clone()).stream(prompt).output().await]
@@ -126,7 +126,7 @@ fn with(prompt: &str, parameters: Parameters) -> Prompt {
 }
 
 #[tokio::test]
-async fn an_answer_is_the_same_whole_and_in_pieces() {
+async fn an_answer_is_the_same_with_and_without_streaming() {
     let sim = sim(Settings::default());
     for dialect in ALL {
         let [whole, pieces] = both(&dialect.model(&sim, "echo"), "123456789").await;
@@ -143,7 +143,7 @@ async fn an_answer_is_the_same_whole_and_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_stream_comes_in_pieces() {
+async fn a_stream_yields_several_deltas() {
     let sim = sim(Settings { chunks: 5, ..Settings::default() });
     for dialect in ALL {
         let run = chain(dialect.model(&sim, "echo")).stream("some words to say again");
@@ -173,7 +173,7 @@ async fn a_system_message_and_earlier_turns_are_part_of_the_prompt() {
 }
 
 #[tokio::test]
-async fn tools_are_called_one_or_several_and_hear_of_their_results() {
+async fn one_or_several_tools_are_called_and_their_results_are_sent_back() {
     let sim = sim(Settings::default());
     for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
         let parameters = Parameters { tools: vec![weather()], ..Parameters::default() };
@@ -205,7 +205,7 @@ async fn tools_are_called_one_or_several_and_hear_of_their_results() {
     }
 }
 
-/// Says what the weather is.
+/// Returns the weather.
 struct Weather;
 
 impl Tool for Weather {
@@ -226,7 +226,7 @@ struct City {
 }
 
 #[tokio::test]
-async fn the_loop_of_tools_comes_to_its_answer_whole_and_in_pieces() {
+async fn the_tool_loop_reaches_its_answer_with_and_without_streaming() {
     let sim = sim(Settings::default());
     for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
         let choice = dialect.has_tool_choice.then_some(ToolChoice::Required);
@@ -248,7 +248,7 @@ async fn the_loop_of_tools_comes_to_its_answer_whole_and_in_pieces() {
 }
 
 #[tokio::test]
-async fn a_model_hears_what_was_wrong_with_its_calls() {
+async fn errors_in_tool_calls_are_reported_to_the_model() {
     let call = |name: &str, arguments: &str| {
         let call = json!({ "index": 0, "id": "a", "function": { "name": name, "arguments": arguments } });
         json!({ "choices": [{ "delta": { "tool_calls": [call] } }] })
@@ -260,8 +260,8 @@ async fn a_model_hears_what_was_wrong_with_its_calls() {
         [call("get_weather", "{\"town\": 7}"), end("tool_calls")],
         [json!({ "choices": [{ "delta": { "content": "I give up." } }] }), end("stop")],
     ];
-    let heard = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let requests = heard.clone();
+    let received = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let requests = received.clone();
     let server = Server::start(move |request| {
         let body = &request.body;
         let mut requests = requests.lock().unwrap();
@@ -275,12 +275,12 @@ async fn a_model_hears_what_was_wrong_with_its_calls() {
     let tools = model.with_tools(Tools::new().tool(Weather));
     let agent = chain(tools.run_tools(9).max_failures(4.try_into().unwrap()));
     assert_eq!(agent.stream("weather?").output().await.unwrap().text(), "I give up.");
-    let heard = heard.lock().unwrap();
+    let received = received.lock().unwrap();
     assert_eq!(
-        *heard,
+        *received,
         [
             "weather?",
-            "there is no tool `get_wether`; did you mean `get_weather`?",
+            "unknown tool `get_wether`; did you mean `get_weather`?",
             "the arguments are not valid JSON (key must be a string at line 1 column 2); send one JSON object",
             "the arguments do not fit the schema: missing field `city`",
         ]
@@ -304,7 +304,7 @@ async fn a_tool_that_must_be_called_is_called() {
 }
 
 #[tokio::test]
-async fn structured_output_is_held_to_its_schema() {
+async fn structured_output_follows_its_schema() {
     let sim = sim(Settings::default());
     for dialect in ALL.into_iter().filter(|dialect| dialect.has_tools) {
         let schema = json!({
@@ -321,7 +321,7 @@ async fn structured_output_is_held_to_its_schema() {
 }
 
 #[tokio::test]
-async fn every_end_is_told_as_what_it_is() {
+async fn every_finish_reason_is_reported() {
     let sim = sim(Settings::default());
     for dialect in ALL {
         let model = dialect.model(&sim, "echo");
@@ -345,7 +345,7 @@ async fn every_end_is_told_as_what_it_is() {
 }
 
 #[tokio::test]
-async fn each_refusal_is_known_for_what_it_is() {
+async fn each_rejection_has_its_error_kind() {
     let settings = Settings {
         api_key: Some("sk-right-1234".into()),
         models: vec!["echo".into()],
@@ -366,11 +366,11 @@ async fn each_refusal_is_known_for_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_rate_limit_says_how_long_to_wait_and_a_broken_server_may_be_asked_again() {
+async fn a_rate_limit_reports_its_wait_and_a_server_error_is_retryable() {
     for dialect in ALL {
         let limited = sim(Settings { rpm: Some(1), ..Settings::default() });
         dialect.model(&limited, "echo").invoke("x").await.unwrap();
-        // The first model would wait for its turn: it has heard of the limit.
+        // The first model would be queued: it already knows the limit.
         let error = dialect.model(&limited, "writer").invoke("x").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::RateLimited, "{dialect:?}");
         let wait = error.retry_after().expect("it says so");
@@ -384,7 +384,7 @@ async fn a_rate_limit_says_how_long_to_wait_and_a_broken_server_may_be_asked_aga
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_off_is_never_a_success_and_carries_what_had_arrived() {
+async fn a_truncated_stream_is_never_a_success_and_carries_the_partial_message() {
     let resets = Settings { reset_rate: 1.0, ..Settings::default() };
     for settings in [Settings { truncate_rate: 1.0, ..Settings::default() }, resets] {
         let sim = sim(settings);
@@ -418,7 +418,7 @@ async fn dropping_a_stream_closes_its_socket() {
     }
 }
 
-/// A head, and a body whose end only the close of the connection tells.
+/// A response head and a body that ends when the connection closes.
 fn streamed(dialect: Dialect, body: &[u8]) -> Vec<Act> {
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {}\r\n\r\n", dialect.media_type);
     vec![Act::Send([head.as_bytes(), body].concat()), Act::Close]
@@ -474,7 +474,7 @@ async fn a_failure_inside_a_success_is_a_failure() {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_in_a_bare_failure_tells_of_it() {
+async fn a_bare_failure_at_the_end_of_a_stream_is_reported() {
     for dialect in ALL {
         let bare = serde_json::from_str::<Value>(dialect.failure).unwrap();
         let bare = serde_json::to_string_pretty(&bare).unwrap();
@@ -494,7 +494,7 @@ async fn a_stream_that_ends_in_a_bare_failure_tells_of_it() {
 }
 
 #[tokio::test]
-async fn calls_of_unknown_tools_and_arguments_that_are_no_json_are_kept_as_they_are() {
+async fn calls_of_unknown_tools_and_invalid_json_arguments_are_kept_verbatim() {
     let openai = json!({ "choices": [{ "message": { "tool_calls": [
         { "id": "a", "function": { "name": "no_such_tool", "arguments": "{oops" } },
     ] } }] });
@@ -530,7 +530,7 @@ async fn calls_of_unknown_tools_and_arguments_that_are_no_json_are_kept_as_they_
 }
 
 #[tokio::test]
-async fn a_long_answer_of_anthropics_is_streamed_inside_and_may_be_asked_for_again() {
+async fn a_long_answer_of_anthropic_is_streamed_internally_and_can_be_retried() {
     let anthropic = ALL[3];
     let server = Server::start(move |seen| {
         let whole = anthropic.recorded.as_bytes();
@@ -566,7 +566,7 @@ async fn each_dialect_sends_its_key_in_its_own_header() {
 }
 
 #[tokio::test]
-async fn a_key_from_a_function_is_asked_for_before_each_request_and_stays_secret() {
+async fn a_key_function_is_called_before_each_request_and_its_key_stays_secret() {
     let server = Server::start(|seen| {
         let key = seen.head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
         answer(401, "", &json!({ "error": { "message": format!("no such key: {key}") } }).to_string())
@@ -587,7 +587,7 @@ async fn a_key_from_a_function_is_asked_for_before_each_request_and_stays_secret
 }
 
 #[tokio::test]
-async fn the_first_piece_of_a_dialect_names_the_answer() {
+async fn the_first_chunk_of_each_dialect_names_the_answer() {
     let sim = sim(Settings::default());
     for dialect in ALL {
         let mut run = chain(dialect.model(&sim, "echo")).stream("x");
@@ -597,7 +597,7 @@ async fn the_first_piece_of_a_dialect_names_the_answer() {
 }
 
 #[tokio::test]
-async fn embeddings_of_every_dialect_come_in_order_however_many_there_are() {
+async fn any_number_of_embeddings_of_every_dialect_is_returned_in_order() {
     let sim = sim(Settings::default());
     let texts: Vec<_> = (0..300).map(|i| format!("text number {i}")).collect();
     let mut seen: Vec<Vec<Vec<f32>>> = Vec::new();
@@ -624,7 +624,7 @@ async fn embeddings_of_every_dialect_come_in_order_however_many_there_are() {
 }
 
 #[tokio::test]
-async fn an_embedding_is_asked_for_again_and_an_error_names_its_model() {
+async fn an_embedding_is_retried_and_an_error_names_its_model() {
     let server = Server::start(|seen| match seen.number {
         0 => answer(503, "retry-after-ms: 1\r\n", "{}"),
         1 => answer(200, "", r#"{"data":[{"embedding":[1.0]}]}"#),

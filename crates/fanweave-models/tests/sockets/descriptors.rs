@@ -1,4 +1,4 @@
-//! Calls in a process with few file descriptors. Each test runs its client in a process of its own.
+//! Calls in a process with few file descriptors. Each test runs its client in a separate process.
 #![cfg(unix)]
 
 use std::fs::File;
@@ -27,8 +27,8 @@ async fn child(name: &str, servers: &[&Server]) {
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }
 
-/// In the child: models on the servers, and no retries that would hide a failure. None outside of it, where a limit would
-/// hold for all other tests.
+/// In the child process: models on the servers, without retries that would hide a failure. Otherwise none,
+/// since the limit would affect all other tests.
 fn models(host: &str) -> Vec<Model> {
     let ports = std::env::var("TEST_PORTS").expect("run by the test of the same subject, not by itself");
     let model = |port| {
@@ -80,7 +80,7 @@ async fn descriptors_that_other_code_takes_delay_calls_and_fail_none() {
 #[tokio::test]
 #[ignore = "run in a process of its own by the test above"]
 async fn with_files_taken_by_others() {
-    // By name: a lookup needs descriptors of its own, and hardly says why it failed.
+    // By name: a lookup needs descriptors too, and rarely reports why it failed.
     let models = ["127.0.0.1", "localhost"].map(|host| models(host).remove(0));
     limit(100);
     for model in models {
@@ -156,7 +156,7 @@ async fn with_two_hosts() {
     let (busy, late) = tokio::join!(busy, late);
     assert!(late < busy / 2, "{late:?} of {busy:?}");
 
-    // What is idle of one is room for the other.
+    // The idle connections of one host make room for the other.
     for answer in calls(other, 64).await {
         answer.unwrap();
     }

@@ -1,4 +1,4 @@
-//! What must hold when the server, or the network before it, misbehaves.
+//! Guarantees when the server, or the network in front of it, misbehaves.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ fn bytes(acts: &[Act]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_asked_for_again() {
+async fn a_truncated_body_is_retried() {
     for end in [Act::Reset, Act::Close] {
         let server = Server::start(move |seen| match seen.number {
             0 => {
@@ -53,7 +53,7 @@ async fn a_body_that_breaks_off_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_body_that_always_breaks_off_is_a_connection_error() {
+async fn a_body_that_is_always_truncated_is_a_connection_error() {
     let server = Server::start(|_| {
         let whole = bytes(&completion("Paris"));
         vec![Act::Send(whole[..whole.len() - 10].to_vec()), Act::Close]
@@ -85,7 +85,7 @@ async fn a_stream_cut_at_any_byte_is_never_a_success() {
 }
 
 #[tokio::test]
-async fn a_stream_that_stops_carries_what_had_arrived() {
+async fn a_stream_that_stops_carries_the_partial_message() {
     let server = Server::start(|_| vec![stream_head(), piece("Once "), piece("upon"), Act::Close]).await;
     let error = streamed(&server.model().build().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StreamIncomplete);
@@ -94,7 +94,7 @@ async fn a_stream_that_stops_carries_what_had_arrived() {
 }
 
 #[tokio::test]
-async fn a_stream_that_stops_before_its_first_piece_is_asked_for_again() {
+async fn a_stream_that_stops_before_its_first_delta_is_retried() {
     let started = r#"data: {"id":"c","choices":[{"delta":{"role":"assistant","content":""}}]}"#;
     let server = Server::start(move |seen| match seen.number {
         0 => vec![stream_head(), chunk(&format!("{started}\n\n")), Act::Reset],
@@ -108,7 +108,7 @@ async fn a_stream_that_stops_before_its_first_piece_is_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_is_given_up_and_asked_again() {
+async fn a_silent_server_times_out_and_is_retried() {
     let server =
         Server::start(|seen| if seen.number == 0 { vec![Act::Hang] } else { completion("hi") }).await;
     let client = impatient(Timeouts { first_byte: Duration::from_millis(200), ..Timeouts::default() });
@@ -117,18 +117,18 @@ async fn a_server_that_says_nothing_is_given_up_and_asked_again() {
 }
 
 #[tokio::test]
-async fn each_timeout_says_which_it_was() {
+async fn each_timeout_has_its_own_message() {
     let short = Duration::from_millis(200);
     for (timeouts, acts, says) in [
         (
             Timeouts { first_byte: short, ..Timeouts::default() },
             vec![Act::Hang],
-            "no answer began within 200ms",
+            "no response started within 200ms",
         ),
         (
             Timeouts { idle: short, ..Timeouts::default() },
             vec![Act::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()), Act::Hang],
-            "the answer stopped coming for 200ms",
+            "no response data received for 200ms",
         ),
     ] {
         let server = Server::start(move |_| acts.clone()).await;
@@ -195,7 +195,7 @@ async fn malformed_json_is_a_decode_error_with_an_excerpt() {
 }
 
 #[tokio::test]
-async fn a_page_of_html_is_no_answer_and_is_not_asked_for_again() {
+async fn a_page_of_html_is_an_error_and_is_not_retried() {
     let page = "<html>Sign in to the hotel network</html>";
     let head =
         format!("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: {}\r\n\r\n{page}", page.len());
@@ -225,7 +225,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn the_key_appears_in_no_error_even_where_the_server_repeats_it() {
+async fn the_key_appears_in_no_error_even_if_the_server_repeats_it() {
     let echo = |text: &str| format!("no such key: {text}, Bearer {text}");
     let said = echo(CANARY);
     let quoted = serde_json::Value::from(said.clone());
@@ -258,7 +258,7 @@ async fn the_key_appears_in_no_error_even_where_the_server_repeats_it() {
     }
 }
 
-/// The key that the request came with.
+/// The key that the request carried.
 fn key_of(seen: &Seen) -> String {
     let line = seen.head.lines().find_map(|line| line.strip_prefix("authorization: Bearer ")).unwrap();
     line.to_owned()
@@ -266,7 +266,7 @@ fn key_of(seen: &Seen) -> String {
 
 #[tokio::test]
 async fn of_many_keys_that_change_none_appears_however_many_are_in_use() {
-    // All requests are in before the first is refused.
+    // All requests have arrived before the first is rejected.
     let server = Server::start(|seen| {
         let mut acts = vec![Act::Wait(Duration::from_millis(300))];
         acts.extend(refusal(401, "", "invalid_api_key", &format!("no such key: {}", key_of(seen))));
@@ -307,7 +307,7 @@ async fn a_key_in_a_header_of_the_client_or_in_another_scheme_appears_in_no_erro
 }
 
 #[tokio::test]
-async fn what_a_transport_of_ones_own_says_of_a_key_is_not_told() {
+async fn a_key_in_an_error_of_a_custom_transport_is_redacted() {
     struct Chatty;
     impl HttpTransport for Chatty {
         async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>, Error> {
@@ -322,7 +322,7 @@ async fn what_a_transport_of_ones_own_says_of_a_key_is_not_told() {
 }
 
 #[tokio::test]
-async fn a_last_event_without_its_blank_line_is_read_where_the_answer_ends_in_good_order() {
+async fn a_last_event_without_its_blank_line_is_read_if_the_response_ends_normally() {
     for end in ["data: [DONE]\n", "data: [DONE]", "data: [DONE]\r"] {
         let server = Server::start(move |_| {
             let stop = r#"data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
@@ -342,7 +342,7 @@ async fn a_last_event_without_its_blank_line_is_read_where_the_answer_ends_in_go
     .await;
     let model = ModelBuilder::new("ollama/x").base_url(format!("http://{}", server.address));
     assert_eq!(streamed(&model.retry(RetryPolicy::never()).build().unwrap()).await.unwrap().text(), "one");
-    // What is not whole is no event.
+    // A truncated event is not an event.
     for end in ["data: [DO", "data: {\"choices\":[{\"delta\":{\"content\":\"tw"] {
         let server = Server::start(move |_| {
             vec![stream_head(), piece("one"), chunk(end), Act::Send(b"0\r\n\r\n".to_vec())]
@@ -355,7 +355,7 @@ async fn a_last_event_without_its_blank_line_is_read_where_the_answer_ends_in_go
 }
 
 #[tokio::test]
-async fn a_line_without_end_is_refused_with_bounded_memory() {
+async fn an_endless_line_is_rejected_with_bounded_memory() {
     let server = Server::start(|_| {
         let mut acts = vec![stream_head(), chunk("data: ")];
         acts.extend([chunk(&"x".repeat(64 << 10))].repeat_times(1000));
@@ -371,15 +371,18 @@ async fn a_line_without_end_is_refused_with_bounded_memory() {
 }
 
 #[tokio::test]
-async fn a_body_larger_than_the_limit_is_refused() {
+async fn a_body_larger_than_the_limit_is_rejected() {
     let server = Server::start(|_| completion(&"x".repeat(4096))).await;
     let client = Client::builder().max_body_bytes(1024).build().unwrap();
     let error = server.model().client(client).build().unwrap().invoke("x").await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Decode, "the answer is longer than 1024 bytes"));
+    assert_eq!(
+        (error.kind(), error.message()),
+        (ErrorKind::Decode, "the response is longer than 1024 bytes")
+    );
 }
 
 #[tokio::test]
-async fn what_follows_the_end_marker_is_ignored() {
+async fn bytes_after_the_end_marker_are_ignored() {
     let server = Server::start(|_| {
         let [end, last] = <[Act; 2]>::try_from(stream_end()).ok().unwrap();
         vec![stream_head(), piece("one"), end, chunk("data: garbage\n\n"), last]
@@ -403,7 +406,7 @@ async fn a_server_that_keeps_a_finished_stream_open_does_not_hold_the_answer_bac
 }
 
 #[tokio::test]
-async fn nobody_at_home_is_a_connection_error_that_names_the_reason() {
+async fn a_refused_connection_is_an_error_that_names_the_reason() {
     let model = ModelBuilder::new("vllm/x").base_url("http://127.0.0.1:9/v1").retry(hasty()).build().unwrap();
     let error = model.invoke("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection);
@@ -411,7 +414,7 @@ async fn nobody_at_home_is_a_connection_error_that_names_the_reason() {
 }
 
 #[tokio::test]
-async fn places_are_held_until_a_stream_ends() {
+async fn permits_are_held_until_a_stream_ends() {
     let server = Server::start(|_| vec![stream_head(), piece("one"), Act::Hang]).await;
     let limits = RateLimits { concurrency: 1.try_into().ok(), ..RateLimits::default() };
     let model = chain(server.model().limits(limits).build().unwrap()) | text();
@@ -453,7 +456,7 @@ impl<const N: usize> Repeat for [Act; N] {
 }
 
 #[tokio::test]
-async fn a_limit_of_the_run_is_told_as_such_and_not_as_that_of_the_request() {
+async fn a_timeout_of_the_run_is_not_reported_as_that_of_the_request() {
     let server = Server::start(|_| vec![Act::Hang]).await;
     let model = chain(server.model().retry(hasty()).build().unwrap());
     let short = Duration::from_millis(200);
@@ -461,12 +464,12 @@ async fn a_limit_of_the_run_is_told_as_such_and_not_as_that_of_the_request() {
         let error = model.clone().timeout(short).invoke("x").await.unwrap_err();
         assert_eq!(
             (error.kind(), error.message()),
-            (ErrorKind::Timeout, "openai/test did not end within 200ms")
+            (ErrorKind::Timeout, "openai/test timed out after 200ms")
         );
         let error = model.invoke_in("x", &Context::new().with_timeout(short)).await.unwrap_err();
-        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run did not end within 200ms"));
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the run timed out after 200ms"));
         assert!(!error.is_retryable());
-        // Where nobody stands guard, it is the request that ends in time.
+        // Without the guard, the timeout of the request applies.
         let error = model.run("x".into(), &Context::new().with_timeout(short)).await.unwrap_err();
         assert!(error.message().starts_with("the run ended before the request did"), "{error}");
     }

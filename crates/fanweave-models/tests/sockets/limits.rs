@@ -1,4 +1,4 @@
-//! One account under several chains, in paused time and behind a transport that answers at once.
+//! One account shared by several chains, in paused time and with a transport that responds immediately.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body_util::Full;
 use tokio::time::{Instant, sleep};
 
-/// Answers after `latency`, and remembers when it was asked.
+/// Responds after `latency`, and records the time of each request.
 #[derive(Clone, Default)]
 struct Recorded {
     asked: Arc<Mutex<Vec<Instant>>>,
@@ -36,7 +36,7 @@ fn model(name: &str, transport: &Recorded, requests_per_minute: u32) -> Model {
     model.client(client).limits(limits).build().unwrap()
 }
 
-/// Asks nine times for each question: three times three.
+/// Sends nine requests for each question: three times three.
 fn nested(model: Model) -> Chain<Prompt, Message> {
     let three = move |inner: Chain<Prompt, Message>| {
         step(move |question: Prompt, cx: Context| {
@@ -51,9 +51,9 @@ fn nested(model: Model) -> Chain<Prompt, Message> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn three_chains_with_one_key_obey_its_limit_in_sum_however_deep_they_fan_out() {
+async fn three_chains_with_one_key_obey_its_limit_in_total_however_deep_they_fan_out() {
     let transport = Recorded { latency: Duration::from_millis(300), ..Recorded::default() };
-    // Three handles, each with a client of its own: one account.
+    // Three handles, each with a separate client: one account.
     let chains = [
         chain(model("shared", &transport, 1200)),
         nested(model("shared", &transport, 1200)),
@@ -65,7 +65,7 @@ async fn three_chains_with_one_key_obey_its_limit_in_sum_however_deep_they_fan_o
 
     let asked = transport.asked.lock().unwrap();
     assert_eq!(asked.len(), 20 + 180 + 180);
-    // 20 a second, and a second's worth at once.
+    // 20 per second, with a burst of one second's worth.
     for from in 0..asked.len() {
         for to in from..asked.len() {
             let window = asked[to].duration_since(asked[from]).as_secs_f64();
@@ -79,7 +79,7 @@ async fn three_chains_with_one_key_obey_its_limit_in_sum_however_deep_they_fan_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_wait_for_one_account_keep_no_slot_from_those_to_another() {
+async fn calls_that_wait_for_one_account_hold_no_run_permit_needed_for_another() {
     let transport = Recorded { latency: Duration::from_millis(100), ..Recorded::default() };
     let (slow, free) = (model("slow", &transport, 1), model("free", &transport, 0));
     let cx = Context::new().with_concurrency(NonZeroUsize::new(2).unwrap());
@@ -94,7 +94,7 @@ async fn calls_that_wait_for_one_account_keep_no_slot_from_those_to_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_with_one_slot_keeps_no_place_in_line_from_other_runs() {
+async fn a_run_with_one_permit_does_not_block_the_queue_for_other_runs() {
     let transport = Recorded { latency: Duration::from_secs(20), ..Recorded::default() };
     let model = model("busy", &transport, 60);
     let narrow = Context::new().with_concurrency(NonZeroUsize::MIN);
@@ -107,5 +107,5 @@ async fn a_run_with_one_slot_keeps_no_place_in_line_from_other_runs() {
     };
     let (_, wide) = tokio::join!(narrow_calls, wide);
     assert!(wide < Duration::from_secs(36), "ten calls at one a second took {wide:?}");
-    assert!(began.elapsed() >= Duration::from_secs(100), "one slot: one after the other");
+    assert!(began.elapsed() >= Duration::from_secs(100), "one permit: one after the other");
 }

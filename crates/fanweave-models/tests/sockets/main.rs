@@ -1,5 +1,5 @@
-//! Models over real sockets, against a server that says byte for byte what a test tells it to.
-#![expect(clippy::unwrap_used, reason = "also in what the tests share")]
+//! Models over real sockets, against a server whose responses are scripted byte for byte.
+#![expect(clippy::unwrap_used, reason = "also in shared test code")]
 
 mod calls;
 mod conformance;

@@ -1,4 +1,4 @@
-//! What the network itself may do, and what a server may send to fill a memory.
+//! Network failures, and responses meant to exhaust memory.
 
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::server::{Act, Server, answer, completion, refusal, stream, stream_hea
 
 const MIB: usize = 1 << 20;
 
-/// What the operating system holds of a connection, at most, beside what was read.
+/// Maximum bytes of a connection buffered by the operating system, in addition to the bytes read.
 const IN_SOCKETS: usize = 16 * MIB;
 
 fn hasty() -> RetryPolicy {
@@ -22,14 +22,14 @@ fn hasty() -> RetryPolicy {
     }
 }
 
-/// The plain and the streamed end of a call.
+/// The errors of a non-streaming and a streaming call.
 async fn both(model: &Model) -> [Error; 2] {
     let plain = model.invoke("x").await.unwrap_err();
     [plain, chain(model.clone()).stream("x").output().await.unwrap_err()]
 }
 
 #[tokio::test]
-async fn a_reset_before_the_headers_is_tried_again() {
+async fn a_reset_before_the_headers_is_retried() {
     for end in [Act::Reset, Act::Close] {
         for begun in ["", "HTTP/1.1 200 OK\r\ncontent-le"] {
             let end = end.clone();
@@ -45,7 +45,7 @@ async fn a_reset_before_the_headers_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_connection_that_died_while_nobody_used_it_is_replaced() {
+async fn a_connection_that_died_while_idle_is_replaced() {
     let server = Server::start(|_| [completion("hi"), vec![Act::Close]].concat()).await;
     let model = server.model().retry(RetryPolicy::never()).build().unwrap();
     for _ in 0..5 {
@@ -53,7 +53,7 @@ async fn a_connection_that_died_while_nobody_used_it_is_replaced() {
         while server.closed() < server.connections() {
             tokio::task::yield_now().await;
         }
-        // The news of it is on its way through this machine.
+        // The close is still on its way through this machine.
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(server.connections(), 5);
@@ -63,7 +63,7 @@ async fn a_connection_that_died_while_nobody_used_it_is_replaced() {
 async fn a_connection_that_died_while_this_thread_was_busy_is_replaced() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
-    // In a thread of its own: it closes while the one of the test does something else.
+    // In a separate thread: it closes while the thread of the test is busy.
     std::thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
@@ -78,15 +78,15 @@ async fn a_connection_that_died_while_this_thread_was_busy_is_replaced() {
     let model = ModelBuilder::new("openai/test").base_url(url).retry(RetryPolicy::never()).build().unwrap();
     for _ in 0..3 {
         model.invoke("x").await.unwrap();
-        // The connection is handed back, and then nobody looks at it.
+        // The connection is returned, and then left unpolled.
         tokio::time::sleep(Duration::from_millis(5)).await;
         std::thread::sleep(Duration::from_millis(200));
     }
 }
 
-/// As some servers do after every stream: without a word, and just as the next request is on its way.
+/// Some servers do this after every stream: they close silently, just as the next request is on its way.
 #[tokio::test]
-async fn a_used_connection_that_closes_instead_of_an_answer_costs_no_try() {
+async fn a_used_connection_that_closes_without_an_answer_uses_no_attempt() {
     for end in [Act::Close, Act::Reset] {
         let server = Server::start(move |seen| match seen.number {
             1 => vec![end.clone()],
@@ -127,7 +127,7 @@ async fn a_socket_that_is_never_accepted_ends_with_the_first_byte_timeout() {
     let model = ModelBuilder::new("vllm/x").base_url(url).client(client.build().unwrap());
     let began = Instant::now();
     let error = model.retry(RetryPolicy::never()).build().unwrap().invoke("x").await.unwrap_err();
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "no answer began within 200ms"));
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "no response started within 200ms"));
     assert!(began.elapsed() < short * 5, "{:?}", began.elapsed());
 }
 
@@ -145,8 +145,8 @@ async fn a_server_that_never_answers_the_tls_greeting_ends_with_the_connect_time
 }
 
 #[tokio::test]
-async fn a_host_without_an_address_is_tried_again_within_the_policy() {
-    // Longer than a label may be: refused before anybody is asked.
+async fn a_host_without_an_address_is_retried_within_the_policy() {
+    // Longer than a DNS label may be: rejected before any lookup.
     let url = format!("http://{}.invalid/v1", "x".repeat(64));
     let policy = RetryPolicy { max_attempts: 3.try_into().unwrap(), ..hasty() };
     let model = ModelBuilder::new("vllm/x").base_url(url).retry(policy).build().unwrap();
@@ -155,7 +155,7 @@ async fn a_host_without_an_address_is_tried_again_within_the_policy() {
 }
 
 #[tokio::test]
-async fn a_million_headers_are_refused() {
+async fn a_million_headers_are_rejected() {
     let server = Server::start(|_| {
         vec![Act::Send(b"HTTP/1.1 200 OK\r\n".to_vec()), Act::Repeat(b"x-a: b\r\n".to_vec(), 1_000_000)]
     })
@@ -166,7 +166,7 @@ async fn a_million_headers_are_refused() {
 }
 
 #[tokio::test]
-async fn a_gibibyte_is_refused_at_the_cap() {
+async fn a_gibibyte_is_rejected_at_the_limit() {
     let length = 1 << 30;
     let announced = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
     for head in [announced.as_str(), "HTTP/1.1 200 OK\r\n\r\n"] {
@@ -186,7 +186,7 @@ async fn a_gibibyte_is_refused_at_the_cap() {
 }
 
 #[tokio::test]
-async fn a_stream_of_small_events_without_end_is_refused_at_the_cap_of_the_body() {
+async fn an_endless_stream_of_small_events_is_rejected_at_the_body_limit() {
     let event = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"again and again\"}}]}\n\n";
     let server = Server::start(|_| {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec();
@@ -198,14 +198,14 @@ async fn a_stream_of_small_events_without_end_is_refused_at_the_cap_of_the_body(
     let error = chain(model).stream("x").output().await.unwrap_err();
     assert_eq!(
         (error.kind(), error.message()),
-        (ErrorKind::Decode, "the answer is longer than 1048576 bytes")
+        (ErrorKind::Decode, "the response is longer than 1048576 bytes")
     );
     assert!(error.partial().is_some_and(|partial| partial.text().starts_with("again and again")));
     assert!(server.sent() < IN_SOCKETS, "{} bytes", server.sent());
 }
 
 #[tokio::test]
-async fn a_million_empty_lines_of_one_event_are_refused() {
+async fn a_million_empty_lines_of_one_event_are_rejected() {
     let server = Server::start(|_| {
         let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n".to_vec();
         vec![Act::Send(head), Act::Repeat(b"data:\n".to_vec(), 1_000_000)]
@@ -218,7 +218,7 @@ async fn a_million_empty_lines_of_one_event_are_refused() {
 }
 
 #[tokio::test]
-async fn a_compressed_answer_is_refused_unread() {
+async fn a_compressed_answer_is_rejected_unread() {
     for coding in ["gzip", "zstd", "br, gzip"] {
         let server = Server::start(move |_| {
             let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\n\r\n");
@@ -227,7 +227,7 @@ async fn a_compressed_answer_is_refused_unread() {
         .await;
         for error in both(&server.model().retry(hasty()).build().unwrap()).await {
             assert_eq!((error.kind(), error.attempts()), (ErrorKind::Decode, 1));
-            let says = format!("the server compressed its answer ({coding})");
+            let says = format!("the server compressed its response ({coding})");
             assert!(error.message().starts_with(&says), "{error}");
         }
         assert!(server.sent() < 2 * IN_SOCKETS, "{} bytes", server.sent());
@@ -257,7 +257,7 @@ async fn bytes_that_are_not_utf8_are_a_decode_error() {
 }
 
 #[tokio::test]
-async fn all_tries_of_a_call_carry_one_idempotency_key_and_no_two_calls_the_same() {
+async fn all_attempts_of_a_call_carry_one_idempotency_key_unique_to_the_call() {
     let server = Server::start(|seen| match seen.number {
         0 => refusal(500, "", "x", "down"),
         1 => vec![Act::Reset],

@@ -1,4 +1,4 @@
-//! A transport of somebody's own.
+//! A custom transport.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use hyper::body::Frame;
 
 use crate::server::{Server, completion};
 
-/// Breaks the first time, and then plays back a stream.
+/// Fails the first time, and then plays back a stream.
 struct Recorded {
     asked: AtomicUsize,
 }
@@ -81,7 +81,7 @@ async fn a_client_can_be_wrapped() {
 }
 
 #[test]
-fn settings_that_only_the_pool_has_are_refused_beside_a_transport() {
+fn settings_of_the_pool_are_rejected_with_a_custom_transport() {
     let error = Client::builder()
         .transport(Recorded { asked: AtomicUsize::new(0) })
         .proxy("http://p:1")

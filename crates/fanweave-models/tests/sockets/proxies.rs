@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::server::{Server, completion};
-use crate::tls::{Manners, Secure};
+use crate::tls::{Behaviour, Secure};
 
-/// A proxy that connects to `target` whatever it is asked for, or answers `refusal`.
+/// A proxy that always connects to `target`, or responds with `refusal`.
 struct TestProxy {
     address: SocketAddr,
     heads: Arc<Mutex<Vec<String>>>,
@@ -63,7 +63,7 @@ impl TestProxy {
 const AUTH: &str = "proxy-authorization: basic bwu6y2fuyxj5";
 
 #[tokio::test]
-async fn a_request_without_tls_is_handed_to_the_proxy_whole() {
+async fn a_request_without_tls_is_sent_to_the_proxy_in_full() {
     let server = Server::start(|_| completion("hi")).await;
     let proxy = TestProxy::start(server.address.port(), None).await;
     let client = Client::builder().proxy(&proxy.url()).build().unwrap();
@@ -77,7 +77,7 @@ async fn a_request_without_tls_is_handed_to_the_proxy_whole() {
 #[tokio::test]
 async fn a_request_with_tls_passes_through_a_tunnel() {
     for http2 in [false, true] {
-        let server = Secure::start(Manners { http2, ..Manners::default() }).await;
+        let server = Secure::start(Behaviour { http2, ..Behaviour::default() }).await;
         let proxy = TestProxy::start(server.port, None).await;
         let client = Client::builder().root_certificates(server.pem.as_bytes()).proxy(&proxy.url());
         let model =
@@ -93,7 +93,7 @@ async fn a_request_with_tls_passes_through_a_tunnel() {
 }
 
 #[tokio::test]
-async fn a_proxy_that_refuses_is_told_without_its_password() {
+async fn a_rejection_by_a_proxy_is_reported_without_its_password() {
     for (refusal, kind) in [
         ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", ErrorKind::Config),
         ("HTTP/1.1 502 Bad Gateway\r\n\r\n", ErrorKind::Connection),
@@ -118,7 +118,7 @@ async fn no_proxy_asks_directly() {
     assert_eq!(server.model().client(client).build().unwrap().invoke("x").await.unwrap().text(), "hi");
 }
 
-/// Runs itself once more as a process with another environment.
+/// Runs this test in another process with a different environment.
 #[tokio::test]
 async fn the_environment_names_the_proxy_and_the_roots() {
     if let Ok(url) = std::env::var("SOCKETS_CHILD_URL") {
@@ -127,7 +127,7 @@ async fn the_environment_names_the_proxy_and_the_roots() {
         return;
     }
     let (plain, secure) =
-        (Server::start(|_| completion("hi")).await, Secure::start(Manners::default()).await);
+        (Server::start(|_| completion("hi")).await, Secure::start(Behaviour::default()).await);
     let roots = tempfile();
     std::fs::write(&roots, &secure.pem).unwrap();
     for (url, port, begins) in [

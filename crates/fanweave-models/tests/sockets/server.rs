@@ -1,4 +1,4 @@
-//! A server that says byte for byte what a test tells it to.
+//! A server whose responses are scripted byte for byte.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
-    /// From 0, over all connections.
+    /// From 0, counted over all connections.
     pub(crate) number: usize,
     /// Request line and headers.
     pub(crate) head: String,
@@ -21,7 +21,7 @@ pub(crate) struct Seen {
     pub(crate) body: Value,
 }
 
-/// What the server does next.
+/// Next action of the server.
 #[derive(Clone)]
 pub(crate) enum Act {
     Send(Vec<u8>),
@@ -30,9 +30,9 @@ pub(crate) enum Act {
     Wait(Duration),
     /// Closes the connection as if the process had died.
     Reset,
-    /// Closes the connection in good order.
+    /// Closes the connection gracefully.
     Close,
-    /// Says nothing until the client goes.
+    /// Sends nothing until the client disconnects.
     Hang,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Log {
     pub(crate) requests: Mutex<Vec<Seen>>,
     pub(crate) connections: AtomicUsize,
     pub(crate) closed: AtomicUsize,
-    /// Bytes that the operating system took.
+    /// Bytes accepted by the operating system.
     pub(crate) sent: AtomicUsize,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Answers every request with what `script` says.
+    /// Responds to every request with the actions of `script`.
     pub(crate) async fn start(script: impl Fn(&Seen) -> Vec<Act> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -70,7 +70,7 @@ impl Server {
         Self { address, log }
     }
 
-    /// A model on this server.
+    /// Returns a model on this server.
     pub(crate) fn model(&self) -> ModelBuilder {
         ModelBuilder::new("openai/test").base_url(format!("http://{}/v1", self.address))
     }
@@ -128,13 +128,13 @@ async fn serve(
             match act {
                 Act::Send(bytes) => socket.write_all(&bytes).await?,
                 Act::Repeat(bytes, times) => {
-                    // In large pieces: a million small writes would take a while.
+                    // In large blocks: a million small writes would take a while.
                     let at_once = (256 << 10) / bytes.len() + 1;
                     let piece = bytes.repeat(at_once);
                     let mut left = bytes.len() * times;
                     while left > 0 {
                         let sent = socket.write(&piece[..left.min(piece.len())]).await?;
-                        // What was not taken begins the next piece, so that it must be whole.
+                        // A partly written block starts the next one, so that every block is complete.
                         if !sent.is_multiple_of(bytes.len()) {
                             socket.write_all(&bytes[sent % bytes.len()..]).await?;
                         }
@@ -155,7 +155,7 @@ async fn serve(
     }
 }
 
-/// An answer with a body.
+/// A response with a body.
 pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     let length = body.len();
     let head = format!(
@@ -164,7 +164,7 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Act> {
     vec![Act::Send([head.as_bytes(), body.as_bytes()].concat())]
 }
 
-/// A plain completion.
+/// A non-streaming completion.
 pub(crate) fn completion(text: &str) -> Vec<Act> {
     let body = json!({
         "id": "chatcmpl-1", "object": "chat.completion", "model": "test-1",
@@ -174,7 +174,7 @@ pub(crate) fn completion(text: &str) -> Vec<Act> {
     answer(200, "x-request-id: req_1\r\n", &body.to_string())
 }
 
-/// An error in OpenAI's form.
+/// An error in the format of OpenAI.
 pub(crate) fn refusal(status: u16, headers: &str, code: &str, message: &str) -> Vec<Act> {
     let body = json!({ "error": { "message": message, "type": "some_error", "param": null, "code": code } });
     answer(status, headers, &body.to_string())
@@ -189,19 +189,19 @@ pub(crate) fn stream_head() -> Act {
     )
 }
 
-/// A piece of a stream, as one HTTP chunk.
+/// A part of a stream, as one HTTP chunk.
 pub(crate) fn chunk(text: &str) -> Act {
     Act::Send(format!("{:x}\r\n{text}\r\n", text.len()).into_bytes())
 }
 
-/// A delta of text as an event.
+/// A text delta as an event.
 pub(crate) fn piece(text: &str) -> Act {
     let data =
         json!({ "id": "c", "model": "test-1", "choices": [{ "index": 0, "delta": { "content": text } }] });
     chunk(&format!("data: {data}\n\n"))
 }
 
-/// The end of a stream: reason, usage, marker, last HTTP chunk.
+/// The end of a stream: reason, usage, end marker, last HTTP chunk.
 pub(crate) fn stream_end() -> Vec<Act> {
     let stop = json!({ "choices": [{ "index": 0, "delta": {}, "finish_reason": "stop" }] });
     let usage = json!({ "choices": [], "usage": { "prompt_tokens": 3, "completion_tokens": 2 } });
@@ -211,7 +211,7 @@ pub(crate) fn stream_end() -> Vec<Act> {
     ]
 }
 
-/// A whole stream of these pieces.
+/// A complete stream of these deltas.
 pub(crate) fn stream(pieces: &[&str]) -> Vec<Act> {
     let mut acts = vec![stream_head()];
     acts.extend(pieces.iter().map(|text| piece(text)));

@@ -1,4 +1,4 @@
-//! A gateway that sends answers that nobody asked for. No call may get the answer to another one.
+//! A gateway that sends unsolicited responses. No call may get the response to another one.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use tokio::time::sleep;
 
 use crate::server::{Act, Server, completion, refusal, stream};
 
-/// When the gateway sends an answer too much.
+/// Time at which the gateway sends a surplus response.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum When {
-    /// In the same write as an answer.
+    /// In the same write as a response.
     WithAnswer,
-    /// This long after an answer, whatever the client does in the meantime.
+    /// This long after a response, whatever the client does in the meantime.
     After(Duration),
     /// As soon as the next request begins to arrive.
     WithRequest,
@@ -35,7 +35,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    /// Thinks for `think` about each answer; every tenth one is followed by one too much.
+    /// Takes `think` for each response; every tenth one is followed by a surplus one.
     async fn start(when: When, think: Duration) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
@@ -99,7 +99,7 @@ async fn serve(socket: TcpStream, when: When, think: Duration, surplus: &AtomicU
     }
 }
 
-/// Takes a whole request out of what was read.
+/// Takes a complete request out of the bytes read.
 fn body_of(read: &mut Vec<u8>) -> Option<Value> {
     let end = read.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&read[..end]).to_lowercase();
@@ -115,7 +115,8 @@ fn echo(prompt: &str) -> Vec<u8> {
     bytes
 }
 
-/// Asks 1,000 questions, `at_once` at the same time, with a pause after each. Counts the answers to other questions.
+/// Sends 1,000 questions, `at_once` concurrently, with a pause after each. Returns the number of answers to
+/// other questions.
 async fn foreign(gateway: &Gateway, at_once: usize, pause: Duration, padding: usize) -> usize {
     let policy = RetryPolicy {
         max_attempts: 20.try_into().unwrap(),
@@ -172,12 +173,12 @@ async fn a_surplus_answer_right_after_the_next_request_reaches_hardly_any_call()
     for think in [0, 2, 50] {
         let gateway = Gateway::start(When::AfterRequest, MS * think).await;
         let foreign = foreign(&gateway, 32, Duration::ZERO, 0).await;
-        // One that comes on a busy machine as late as an answer would, before the host is known, looks like one.
+        // On a busy machine, a surplus response may arrive as late as a real one before the host is known.
         assert!(foreign <= 2, "{think} ms: {foreign}");
     }
 }
 
-/// Nothing tells it from the real answer but its time, and only if that is far too early.
+/// Only its time distinguishes it from the real response, and only if it is far too early.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn surplus_answers_on_connections_that_are_always_busy_reach_few_calls_before_the_host_is_known() {
     for late in [1, 5, 50] {
@@ -199,9 +200,9 @@ fn once_more() -> RetryPolicy {
     RetryPolicy { initial_backoff: MS, ..RetryPolicy::default() }
 }
 
-/// The first answer of a connection is certain. The second one is not, if another follows.
+/// The first response of a connection is certain. The second one is not, if another follows.
 #[tokio::test]
-async fn an_answer_with_another_one_behind_it_is_refused_and_asked_for_again() {
+async fn an_answer_followed_by_another_one_is_rejected_and_retried() {
     for foreign in [completion("foreign"), refusal(400, "", "x", "foreign")] {
         let server = Server::start(move |seen| match seen.number {
             1 => vec![Act::Send([bytes(&foreign), bytes(&completion("right"))].concat())],
@@ -217,7 +218,7 @@ async fn an_answer_with_another_one_behind_it_is_refused_and_asked_for_again() {
 }
 
 #[tokio::test]
-async fn a_stream_with_another_one_behind_it_fails() {
+async fn a_stream_followed_by_another_one_fails() {
     let server = Server::start(|seen| match seen.number {
         0 => completion("hi"),
         _ => vec![Act::Send([bytes(&stream(&["foreign"])), bytes(&stream(&["right"]))].concat())],
@@ -225,14 +226,14 @@ async fn a_stream_with_another_one_behind_it_fails() {
     .await;
     let model = server.model().retry(RetryPolicy::never()).build().unwrap();
     model.invoke("x").await.unwrap();
-    // Its pieces have been handed out.
+    // Its deltas have been emitted.
     let error = chain(model).stream("x").output().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Connection, "{error}");
-    assert!(error.message().ends_with("the server had sent more than one answer to a request"), "{error}");
+    assert!(error.message().ends_with("the server had sent more than one response to a request"), "{error}");
 }
 
 #[tokio::test]
-async fn a_host_with_surplus_bytes_gets_one_request_a_connection_from_then_on() {
+async fn a_host_with_surplus_bytes_gets_one_request_per_connection_afterwards() {
     let long = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
     let body = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}]}"#;
     let length = body.len();
@@ -265,7 +266,7 @@ async fn a_host_with_surplus_bytes_gets_one_request_a_connection_from_then_on() 
 }
 
 #[tokio::test]
-async fn an_interim_answer_before_the_answer_is_no_surplus() {
+async fn an_interim_response_is_not_a_surplus_response() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n";
     let server = Server::start(|_| {
         let parts = [Act::Send(interim.to_vec()), Act::Wait(MS * 5)];
@@ -279,9 +280,9 @@ async fn an_interim_answer_before_the_answer_is_no_surplus() {
     assert_eq!(server.connections(), 1);
 }
 
-/// Some servers say why they close a connection that nobody uses.
+/// Some servers report why they close an idle connection.
 #[tokio::test]
-async fn bytes_on_a_connection_that_has_not_been_used_are_no_answer() {
+async fn bytes_on_an_unused_connection_are_not_an_answer() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -300,9 +301,9 @@ async fn bytes_on_a_connection_that_has_not_been_used_are_no_answer() {
     assert_eq!(model.invoke("x").await.unwrap().text(), "echo right");
 }
 
-/// The runtime hears of bytes only when it asks the operating system, and a busy thread does not ask.
+/// The runtime learns of bytes only by polling the operating system, and a busy thread does not poll.
 #[tokio::test]
-async fn a_surplus_answer_that_the_runtime_has_not_heard_of_reaches_no_call() {
+async fn a_surplus_answer_not_yet_seen_by_the_runtime_reaches_no_call() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/v1", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -327,7 +328,7 @@ async fn a_surplus_answer_that_the_runtime_has_not_heard_of_reaches_no_call() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_rest_of_an_answer_that_was_dropped_is_no_surplus() {
+async fn the_rest_of_a_dropped_answer_is_not_surplus() {
     let settings = fanweave_sim::Settings { chunks: 50, ..fanweave_sim::Settings::default() };
     let server = fanweave_sim::Server::start(settings).unwrap();
     let model = ModelBuilder::new("openai/echo-dropped")

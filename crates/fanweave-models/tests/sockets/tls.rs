@@ -1,4 +1,4 @@
-//! Calls over TLS: which certificates are trusted, and how HTTP/2 shares connections.
+//! Calls over TLS: trusted certificates, and sharing of HTTP/2 connections.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -26,32 +26,32 @@ const BODY: &str = r#"{"choices":[{"message":{"content":"hi"},"finish_reason":"s
 pub(crate) struct Secure {
     pub(crate) port: u16,
     pub(crate) pem: String,
-    /// TLS connections that were made.
+    /// Number of TLS connections accepted.
     pub(crate) connections: Arc<AtomicUsize>,
 }
 
-/// How a server treats its calls.
+/// Behaviour of a server.
 #[derive(Clone, Copy)]
-pub(crate) struct Manners {
+pub(crate) struct Behaviour {
     pub(crate) http2: bool,
-    /// Before every answer.
+    /// Delay before every response.
     pub(crate) latency: Duration,
-    /// HTTP/2 calls at once on a connection.
+    /// Concurrent HTTP/2 calls on a connection.
     pub(crate) streams: u32,
-    /// Calls on one connection, after which it goes away in good order.
+    /// Calls on one connection, after which the server shuts it down gracefully.
     pub(crate) last: usize,
-    /// Refuses this many calls on every connection, as HTTP/2 servers do that are about to go away.
+    /// Refuses this many calls on every connection, like HTTP/2 servers that are about to shut down.
     pub(crate) refused: usize,
 }
 
-impl Default for Manners {
+impl Default for Behaviour {
     fn default() -> Self {
         let latency = Duration::ZERO;
         Self { http2: true, latency, streams: 100, last: usize::MAX, refused: 0 }
     }
 }
 
-/// A certificate for `names` that nobody else has signed, with its key. It has expired where it is not `valid`.
+/// A self-signed certificate for `names`, with its key. It has expired unless it is `valid`.
 pub(crate) fn certificate(names: &[&str], valid: bool) -> CertifiedKey<KeyPair> {
     let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let mut parameters = CertificateParams::new(names).unwrap();
@@ -64,12 +64,12 @@ pub(crate) fn certificate(names: &[&str], valid: bool) -> CertifiedKey<KeyPair> 
 }
 
 impl Secure {
-    /// A server for `localhost`.
-    pub(crate) async fn start(manners: Manners) -> Self {
-        Self::start_as(&certificate(&["localhost"], true), manners).await
+    /// Starts a server for `localhost`.
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        Self::start_as(&certificate(&["localhost"], true), behaviour).await
     }
 
-    pub(crate) async fn start_as(certified: &CertifiedKey<KeyPair>, manners: Manners) -> Self {
+    pub(crate) async fn start_as(certified: &CertifiedKey<KeyPair>, behaviour: Behaviour) -> Self {
         let CertifiedKey { cert, signing_key } = certified;
         let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
         let ring = Arc::new(rustls::crypto::ring::default_provider());
@@ -79,7 +79,7 @@ impl Secure {
             .with_no_client_auth()
             .with_single_cert(vec![cert.der().clone()], key.into())
             .unwrap();
-        config.alpn_protocols = vec![if manners.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
+        config.alpn_protocols = vec![if behaviour.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
         let acceptor = TlsAcceptor::from(Arc::new(config));
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -92,10 +92,10 @@ impl Secure {
                 tokio::spawn(async move {
                     let Ok(socket) = acceptor.accept(socket).await else { return };
                     count.fetch_add(1, Ordering::SeqCst);
-                    if manners.refused > 0 {
-                        refuse(socket, manners).await;
+                    if behaviour.refused > 0 {
+                        refuse(socket, behaviour).await;
                     } else {
-                        serve(TokioIo::new(socket), manners).await;
+                        serve(TokioIo::new(socket), behaviour).await;
                     }
                 });
             }
@@ -119,23 +119,23 @@ impl Secure {
 
 type Socket = TlsStream<TcpStream>;
 
-async fn serve(io: TokioIo<Socket>, manners: Manners) {
+async fn serve(io: TokioIo<Socket>, behaviour: Behaviour) {
     let done = Arc::new(Notify::new());
     let (answered, tell) = (Arc::new(AtomicUsize::new(0)), done.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (answered, tell) = (answered.clone(), tell.clone());
         async move {
             let _ = request.into_body().collect().await;
-            if answered.fetch_add(1, Ordering::SeqCst) + 1 == manners.last {
+            if answered.fetch_add(1, Ordering::SeqCst) + 1 == behaviour.last {
                 tell.notify_one();
             }
-            tokio::time::sleep(manners.latency).await;
+            tokio::time::sleep(behaviour.latency).await;
             Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(BODY)))
         }
     });
-    if manners.http2 {
+    if behaviour.http2 {
         let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-        let connection = http.max_concurrent_streams(manners.streams).serve_connection(io, service);
+        let connection = http.max_concurrent_streams(behaviour.streams).serve_connection(io, service);
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             _ = &mut connection => return,
@@ -149,12 +149,12 @@ async fn serve(io: TokioIo<Socket>, manners: Manners) {
 }
 
 /// Refuses the first calls of a connection, and answers the others.
-async fn refuse(socket: Socket, manners: Manners) {
+async fn refuse(socket: Socket, behaviour: Behaviour) {
     let mut connection = h2::server::handshake(socket).await.unwrap();
     let mut seen = 0;
     while let Some(Ok((_request, mut answer))) = connection.accept().await {
         seen += 1;
-        if seen <= manners.refused {
+        if seen <= behaviour.refused {
             answer.send_reset(h2::Reason::REFUSED_STREAM);
         } else {
             let mut body = answer.send_response(Response::new(()), false).unwrap();
@@ -164,9 +164,9 @@ async fn refuse(socket: Socket, manners: Manners) {
 }
 
 #[tokio::test]
-async fn a_certificate_of_ones_own_is_trusted_where_it_is_given() {
+async fn a_self_signed_certificate_is_trusted_if_it_is_configured() {
     for http2 in [false, true] {
-        let server = Secure::start(Manners { http2, ..Manners::default() }).await;
+        let server = Secure::start(Behaviour { http2, ..Behaviour::default() }).await;
         let model = server.model("localhost", server.client()).build().unwrap();
         for _ in 0..3 {
             assert_eq!(model.invoke("x").await.unwrap().text(), "hi");
@@ -176,11 +176,11 @@ async fn a_certificate_of_ones_own_is_trusted_where_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_trusted_is_refused_at_once() {
-    let server = Secure::start(Manners::default()).await;
+async fn an_untrusted_certificate_is_rejected_immediately() {
+    let server = Secure::start(Behaviour::default()).await;
     let stranger = Client::builder().build().unwrap();
     for (host, client) in [("localhost", stranger), ("127.0.0.1", server.client())] {
-        // The default policy would go on for seconds.
+        // The default policy would retry for seconds.
         let error = server.model(host, client).build().unwrap().invoke("x").await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, false, 1));
         assert!(error.message().contains("certificate"), "{error}");
@@ -188,12 +188,12 @@ async fn a_certificate_that_is_not_trusted_is_refused_at_once() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_has_expired_or_is_for_another_host_is_refused_at_once() {
+async fn an_expired_or_mismatched_certificate_is_rejected_immediately() {
     for (certified, says) in [
         (certificate(&["localhost"], false), "expired"),
         (certificate(&["elsewhere"], true), "not valid for name"),
     ] {
-        let server = Secure::start_as(&certified, Manners::default()).await;
+        let server = Secure::start_as(&certified, Behaviour::default()).await;
         let error =
             server.model("localhost", server.client()).build().unwrap().invoke("x").await.unwrap_err();
         assert_eq!((error.kind(), error.is_retryable(), error.attempts()), (ErrorKind::Connection, false, 1));
@@ -218,7 +218,8 @@ async fn calls(model: &Model, count: usize) -> Duration {
 /// 400 calls of 500 ms take 2 s on one connection that carries a hundred.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_calls_than_one_http2_connection_takes_open_as_many_as_are_needed() {
-    let server = Secure::start(Manners { latency: Duration::from_millis(500), ..Manners::default() }).await;
+    let server =
+        Secure::start(Behaviour { latency: Duration::from_millis(500), ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     for what in ["cold", "warm"] {
         let took = calls(&model, 400).await;
@@ -229,11 +230,11 @@ async fn more_calls_than_one_http2_connection_takes_open_as_many_as_are_needed()
 }
 
 #[tokio::test]
-async fn a_server_that_takes_fewer_calls_at_once_gets_more_connections() {
-    let manners = Manners { latency: Duration::from_millis(50), streams: 5, ..Manners::default() };
-    let server = Secure::start(manners).await;
+async fn a_server_that_takes_fewer_concurrent_calls_gets_more_connections() {
+    let behaviour = Behaviour { latency: Duration::from_millis(50), streams: 5, ..Behaviour::default() };
+    let server = Secure::start(behaviour).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
-    // Until it has said so, a server is taken for one like most.
+    // Until a server has announced its limit, a typical one is assumed.
     model.invoke("x").await.unwrap();
     calls(&model, 20).await;
     let connections = server.connections();
@@ -241,9 +242,9 @@ async fn a_server_that_takes_fewer_calls_at_once_gets_more_connections() {
 }
 
 #[tokio::test]
-async fn a_connection_that_goes_away_costs_no_call_a_try() {
-    let manners = Manners { latency: Duration::from_millis(2), last: 7, ..Manners::default() };
-    let server = Secure::start(manners).await;
+async fn a_connection_that_shuts_down_uses_no_attempt_of_a_call() {
+    let behaviour = Behaviour { latency: Duration::from_millis(2), last: 7, ..Behaviour::default() };
+    let server = Secure::start(behaviour).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     for _ in 0..10 {
         calls(&model, 10).await;
@@ -252,21 +253,22 @@ async fn a_connection_that_goes_away_costs_no_call_a_try() {
 }
 
 #[tokio::test]
-async fn a_call_that_the_server_refuses_to_begin_is_sent_again_without_a_try() {
-    let server = Secure::start(Manners { refused: 2, ..Manners::default() }).await;
+async fn a_call_that_the_server_refuses_to_start_is_resent_without_using_an_attempt() {
+    let server = Secure::start(Behaviour { refused: 2, ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
 
-    let server = Secure::start(Manners { refused: usize::MAX, ..Manners::default() }).await;
+    let server = Secure::start(Behaviour { refused: usize::MAX, ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
     assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Connection);
 }
 
 #[tokio::test]
-async fn calls_that_are_given_up_leave_the_connection_to_others() {
-    let server = Secure::start(Manners { latency: Duration::from_millis(30), ..Manners::default() }).await;
+async fn cancelled_calls_leave_the_connection_to_others() {
+    let server =
+        Secure::start(Behaviour { latency: Duration::from_millis(30), ..Behaviour::default() }).await;
     let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
-    // Few: a server closes a connection on which too many calls are given up.
+    // Only a few: a server closes a connection on which too many calls are cancelled.
     for _ in 0..5 {
         let call = calls(&model, 3);
         assert!(tokio::time::timeout(Duration::from_millis(5), call).await.is_err());

@@ -1,4 +1,4 @@
-//! A request, reduced to what decides its answer.
+//! A request, reduced to the fields that determine its answer.
 
 use std::borrow::Cow;
 
@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::{Answer, Content, Finish, count_tokens, tokens};
 use crate::draw::Fingerprint;
 
-/// What a model is asked, whichever dialect the request came in.
+/// A chat request, independent of its dialect.
 ///
-/// Build one with [`ChatRequest::new`] and set what differs.
+/// Build one with [`ChatRequest::new`] and set the fields that differ.
 ///
 /// ```
 /// use fanweave_sim::answer::{ChatRequest, Content, Tool, answer};
@@ -21,48 +21,48 @@ use crate::draw::Fingerprint;
 ///     description: "Current weather of a city".into(),
 ///     parameters: json!({ "type": "object", "properties": { "city": { "type": "string" } } }),
 /// }];
-/// let Content::Calls(calls) = &answer(&ask).answers[0].content else { panic!("the tool fits the question") };
+/// let Content::Calls(calls) = &answer(&ask).answers[0].content else { panic!("the tool fits") };
 /// assert_eq!(calls[0].arguments, r#"{"city":"Paris"}"#);
 /// ```
 #[derive(Clone, Debug)]
 pub struct ChatRequest<'a> {
-    /// Name of the model, which also chooses its [`Kind`](super::Kind).
+    /// Name of the model, which also determines its [`Kind`](super::Kind).
     pub model: Cow<'a, str>,
     /// The conversation so far, oldest first.
     pub messages: Vec<ChatMessage<'a>>,
-    /// What the text of the answer must look like. Default [`Format::Text`].
+    /// Required format of the answer. Default [`Format::Text`].
     pub format: Format,
-    /// The tools on offer. Default none.
+    /// The tools on offer. Default: none.
     pub tools: Vec<Tool>,
-    /// Whether a tool may or must be called. Default [`ToolChoice::Auto`].
+    /// Selection of tools. Default [`ToolChoice::Auto`].
     pub tool_choice: ToolChoice,
-    /// Whether one answer may call tools more than once. Default true.
+    /// Set if one answer may contain several tool calls. Default true.
     pub parallel_tool_calls: bool,
-    /// Most tokens of the answer; longer text is cut. Default no limit. Tool calls are never cut.
+    /// Maximum tokens of the answer; longer text is cut. Tool calls are never cut. Default: no limit.
     pub max_tokens: Option<u64>,
-    /// The text ends before the first of these. Default none.
+    /// Stop sequences: the text ends before the first of them. Default: none.
     pub stop: Vec<Cow<'a, str>>,
-    /// How many answers to give. Default 1.
+    /// Number of answers. Default 1.
     pub candidates: usize,
-    /// Another seed gives another answer to the same prompt. Default none.
+    /// Seed: another value gives another answer to the same prompt. Default: none.
     pub seed: Option<u64>,
 }
 
 /// One message of a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChatMessage<'a> {
-    /// Who speaks.
+    /// Author of the message.
     pub role: Role,
-    /// What is said; for a tool, its result.
+    /// Text of the message; for a tool, its result.
     pub text: Cow<'a, str>,
 }
 
-/// Who speaks.
+/// Author of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// The application, giving instructions.
     System,
-    /// The person who asks.
+    /// The person who writes the prompt.
     User,
     /// The model.
     Assistant,
@@ -70,7 +70,7 @@ pub enum Role {
     Tool,
 }
 
-/// What the text of an answer must look like.
+/// Required format of an answer.
 ///
 /// ```
 /// use fanweave_sim::answer::{ChatRequest, Content, Format, answer};
@@ -83,7 +83,7 @@ pub enum Role {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Format {
-    /// Anything.
+    /// Any text.
     #[default]
     Text,
     /// Some JSON object.
@@ -95,19 +95,19 @@ pub enum Format {
 /// A tool on offer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tool {
-    /// What a call names.
+    /// Name of the tool, used in calls.
     pub name: String,
-    /// What it is good for, in words. Empty if unknown.
+    /// Description of the tool. Empty if unknown.
     pub description: String,
     /// JSON schema of its arguments.
     pub parameters: Value,
 }
 
-/// Whether a tool may or must be called.
+/// Selection of tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum ToolChoice {
-    /// The model decides: it calls the tool whose name and description share most words with the user's message, and
-    /// none if they share no word.
+    /// The model decides: it calls the tool whose name and description share the most words with the user's
+    /// message, and none if they share no word.
     #[default]
     Auto,
     /// No tool may be called.
@@ -119,13 +119,13 @@ pub enum ToolChoice {
 }
 
 impl<'a> ChatRequest<'a> {
-    /// Asks `model` a single question.
+    /// A request with a single user message.
     #[must_use]
     pub fn new(model: impl Into<Cow<'a, str>>, prompt: impl Into<Cow<'a, str>>) -> Self {
         Self::from_messages(model, vec![ChatMessage { role: Role::User, text: prompt.into() }])
     }
 
-    /// Asks `model` to continue a conversation.
+    /// A request that continues a conversation.
     #[must_use]
     pub fn from_messages(model: impl Into<Cow<'a, str>>, messages: Vec<ChatMessage<'a>>) -> Self {
         Self {
@@ -142,33 +142,33 @@ impl<'a> ChatRequest<'a> {
         }
     }
 
-    /// The text of the last turn of a user, or of the last turn at all if no user spoke.
+    /// The text of the last user message, or of the last message without one.
     #[must_use]
     pub fn last_user_text(&self) -> &str {
-        let last_user = self.messages.iter().rfind(|turn| turn.role == Role::User);
-        last_user.or(self.messages.last()).map_or("", |turn| &turn.text)
+        let last_user = self.messages.iter().rfind(|message| message.role == Role::User);
+        last_user.or(self.messages.last()).map_or("", |message| &message.text)
     }
 
-    /// Tokens of all turns, counted turn by turn.
+    /// Tokens of all messages, counted per message.
     #[must_use]
     pub fn input_tokens(&self) -> u64 {
-        self.messages.iter().map(|turn| count_tokens(&turn.text)).sum::<u64>().max(1)
+        self.messages.iter().map(|message| count_tokens(&message.text)).sum::<u64>().max(1)
     }
 
-    /// A number that differs with the model, any turn, the seed and the candidate.
+    /// A number that depends on the model, the messages, the seed and the candidate.
     pub(super) fn fingerprint(&self, candidate: usize) -> u64 {
         let mut hash = Fingerprint::default();
         hash.add(self.model.as_bytes());
-        for turn in &self.messages {
-            hash.add(&[turn.role as u8]);
-            hash.add(turn.text.as_bytes());
+        for message in &self.messages {
+            hash.add(&[message.role as u8]);
+            hash.add(message.text.as_bytes());
         }
         hash.add(&self.seed.unwrap_or_default().to_le_bytes());
         hash.add(&candidate.to_le_bytes());
         hash.value()
     }
 
-    /// Makes an answer of `text`, cut at stop sequences and at the limit on tokens.
+    /// Creates an answer from `text`, cut at stop sequences and at the token limit.
     pub(super) fn finish_text(&self, mut text: String) -> Answer {
         let mut finish = Finish::Stop;
         let stops = self.stop.iter().filter(|stop| !stop.is_empty());

@@ -1,4 +1,4 @@
-//! The echo: a checksum of the question and the question itself.
+//! The echo: a checksum of the prompt, followed by the prompt.
 
 use std::fmt::Write as _;
 

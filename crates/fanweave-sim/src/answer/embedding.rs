@@ -3,10 +3,10 @@
 use super::words;
 use crate::draw::Rng;
 
-/// How many places of the vector a word touches.
-const PLACES_PER_WORD: usize = 24;
+/// Number of dimensions that a word contributes to.
+const BUCKETS_PER_WORD: usize = 24;
 
-/// The length of `model`'s vectors where the request does not choose one: 3,072 for names with `large`, else 1,536.
+/// Default dimensions of `model`'s vectors: 3,072 for names with `large`, else 1,536.
 ///
 /// Source: the lengths of OpenAI's `text-embedding-3-large` and `-small`.
 #[must_use]
@@ -27,7 +27,7 @@ pub fn embed(text: &str, dimensions: usize) -> Vec<f32> {
     let mut vector = vec![0.0f32; dimensions];
     let mut add = |feature: &str, weight: f32| {
         let mut rng = Rng::new(u64::from(crc32fast::hash(feature.as_bytes())));
-        for _ in 0..PLACES_PER_WORD.min(dimensions) {
+        for _ in 0..BUCKETS_PER_WORD.min(dimensions) {
             let sign = if rng.bits() & 1 == 0 { weight } else { -weight };
             vector[rng.below(dimensions)] += sign;
         }
@@ -41,7 +41,7 @@ pub fn embed(text: &str, dimensions: usize) -> Vec<f32> {
     if length > 0.0 {
         vector.iter_mut().for_each(|x| *x /= length);
     } else if let Some(first) = vector.first_mut() {
-        // The few places of a very short vector can cancel out.
+        // The few dimensions of a very short vector can cancel out.
         *first = 1.0;
     }
     vector

@@ -1,4 +1,4 @@
-//! Answers that are found in the prompt itself: in its context, in the material to summarise, in a tool's result.
+//! Answers taken from the prompt itself: from its context, from the text to summarise, from a tool's result.
 
 use std::collections::HashSet;
 
@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use super::words;
 
-/// Labels after which a prompt asks about the context it gave before.
+/// Labels of questions about the context that precedes them.
 const QUESTION_LABELS: [&str; 3] = ["question:", "query:", "input:"];
 
-/// Phrases that announce that the answer is in the prompt.
+/// Phrases that announce a context in the prompt.
 const CONTEXT_LABELS: [&str; 4] = ["context", "passage", "documents", "excerpts"];
 
-/// The sentence of the context that shares most words with the question. `None` if `prompt` gives no context or the
-/// question has nothing in common with it.
+/// The sentence of the context that shares the most words with the question. `None` if `prompt` has no
+/// context, or the question shares no word with it.
 pub(super) fn from_context(prompt: &str) -> Option<String> {
     let lower = prompt.to_ascii_lowercase();
     CONTEXT_LABELS.iter().find(|label| lower.contains(**label))?;
@@ -21,7 +21,7 @@ pub(super) fn from_context(prompt: &str) -> Option<String> {
         QUESTION_LABELS.iter().filter_map(|label| Some((lower.rfind(label)?, label))).max()?;
     let question = prompt[label_at + label.len()..].lines().find(|line| !line.trim().is_empty())?;
     let wanted: HashSet<String> = words::telling_words(question).map(stem).collect();
-    // A question may also come first, with its context below.
+    // A question may also precede its context.
     let rest = prompt[label_at..].split_once('\n').map_or("", |(_, rest)| rest);
     let shared = |sentence: &&str| {
         words::telling_words(sentence).map(stem).filter(|word| wanted.contains(word)).count()
@@ -29,7 +29,7 @@ pub(super) fn from_context(prompt: &str) -> Option<String> {
     words::sentences(&prompt[..label_at])
         .chain(words::sentences(rest))
         .filter(|sentence| shared(sentence) > 0 && !sentence.ends_with([':', '?']))
-        // `max_by_key` would take the last of the best.
+        // `max_by_key` would return the last of several maxima.
         .reduce(|best, sentence| if shared(&sentence) > shared(&best) { sentence } else { best })
         .map(|sentence| sentence.trim_start_matches(['-', '*', ' ']).to_owned())
 }
@@ -42,7 +42,7 @@ pub(super) fn stem(mut word: String) -> String {
     word
 }
 
-/// The first sentence of the material in `prompt`: what follows its first colon or first line.
+/// The first sentence of the text to summarise: the text after the first colon or the first line of `prompt`.
 pub(super) fn summary(prompt: &str) -> Option<String> {
     let material =
         prompt.split_once(":\n").or_else(|| prompt.split_once(": ")).or_else(|| prompt.split_once('\n'))?.1;

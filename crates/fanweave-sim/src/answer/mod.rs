@@ -1,7 +1,7 @@
-//! What the simulated model says: a pure function of the request, without sockets, clocks or chance.
+//! Answers of the simulated model: a pure function of the request, without sockets, clocks or randomness.
 //!
-//! [`answer`] takes an [`ChatRequest`], which is what every dialect boils down to, and gives a [`Reply`]. The same ask always
-//! gets the same reply. How long it takes, what it costs in limits and how it fails is decided elsewhere.
+//! [`answer`] maps a [`ChatRequest`], the common form of all dialects, to a [`Reply`]. The same request
+//! always gets the same reply. Latency, limits and faults are decided elsewhere.
 
 mod ask;
 mod echo;
@@ -26,7 +26,7 @@ pub use tokens::count_tokens;
 
 use crate::draw::Rng;
 
-/// How a simulated model answers, which its name decides.
+/// Kind of a simulated model, determined by its name.
 ///
 /// ```
 /// use fanweave_sim::answer::{ChatRequest, Content, Kind, answer};
@@ -38,29 +38,31 @@ use crate::draw::Rng;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Readable English that does what the prompt asks for, as far as it recognises it. Obeys schemas, calls tools.
+    /// Readable English that follows the prompt as far as it recognises the task. Obeys schemas and calls
+    /// tools.
     Writer,
-    /// `"{crc32 of the last user message as 8 hex digits} {that message}"`: cheap, and an answer that ends up with the
-    /// wrong question is caught. Ignores schemas and tools.
+    /// `"{crc32 of the last user message as 8 hex digits} {that message}"`: cheap, and reveals answers that
+    /// are assigned to the wrong question. Ignores schemas and tools.
     Echo,
 }
 
 impl Kind {
-    /// [`Kind::Echo`] for `echo`, `sim/echo` and every other name that starts with `echo`; else [`Kind::Writer`].
+    /// [`Kind::Echo`] for `echo`, `sim/echo` and every other name that starts with `echo`; else
+    /// [`Kind::Writer`].
     #[must_use]
     pub fn of_model(name: &str) -> Self {
         if name.strip_prefix("sim/").unwrap_or(name).starts_with("echo") { Self::Echo } else { Self::Writer }
     }
 }
 
-/// Everything that one request gets back.
+/// The complete reply to one request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reply {
-    /// As many as the ask wanted candidates, at least one.
+    /// One answer per requested candidate, at least one.
     pub answers: Vec<Answer>,
     /// Tokens of the prompt, see [`count_tokens`].
     pub input_tokens: u64,
-    /// Tokens of all answers together.
+    /// Total tokens of all answers.
     pub output_tokens: u64,
 }
 
@@ -69,25 +71,25 @@ pub struct Reply {
 pub struct Answer {
     /// The text or the tool calls.
     pub content: Content,
-    /// Why the answer ends where it does.
+    /// Finish reason.
     pub finish: Finish,
     /// Tokens of the content, see [`count_tokens`].
     pub tokens: u64,
 }
 
-/// What an answer consists of.
+/// Content of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// Plain text, or JSON if the ask wanted that.
+    /// Plain text, or JSON if the request requires it.
     Text(String),
-    /// At least one call of a tool.
+    /// At least one tool call.
     Calls(Vec<ToolCall>),
 }
 
-/// The model's wish to have a tool called.
+/// A tool call requested by the model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ToolCall {
-    /// 24 hex digits, different for every call of a conversation. Dialects put their own prefix before it.
+    /// 24 hex digits, unique within a conversation. Dialects add their own prefix.
     pub id: String,
     /// Name of the tool.
     pub name: String,
@@ -95,14 +97,14 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-/// Why an answer ends where it does.
+/// Finish reason of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// It is complete.
     Stop,
-    /// It ran into this stop sequence, which is not part of it.
+    /// It reached this stop sequence, which is not part of it.
     Sequence(String),
-    /// It ran into the limit on its tokens.
+    /// It reached the token limit.
     Length,
     /// It waits for the results of its tool calls.
     ToolCalls,
@@ -134,7 +136,7 @@ pub fn answer(ask: &ChatRequest<'_>) -> Reply {
     }
 }
 
-/// The writer's answer: tool calls where they are due, else an instance of the schema, else prose.
+/// The writer's answer: tool calls if required, else an instance of the schema, else prose.
 fn write(ask: &ChatRequest<'_>, candidate: usize) -> Answer {
     let mut rng = Rng::new(ask.fingerprint(candidate));
     if let Some(calls) = tools::calls(ask, &mut rng) {

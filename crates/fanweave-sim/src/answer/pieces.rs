@@ -1,9 +1,9 @@
-//! Text, cut into the pieces in which it is streamed.
+//! Splits text into the pieces in which it is streamed.
 
-/// Cuts `text` into `count` pieces of about the same length, or into its words if `count` is 0.
+/// Splits `text` into `count` pieces of about the same length, or into its words if `count` is 0.
 ///
-/// The pieces put together are the text. Words keep the white space before them, as most models' tokens do. There are
-/// fewer pieces than asked for if the text has fewer characters.
+/// The concatenated pieces equal the text. Words keep the white space before them, as in most models' tokens.
+/// A text with fewer characters than `count` gives fewer pieces.
 ///
 /// ```
 /// use fanweave_sim::answer::pieces;
@@ -25,7 +25,7 @@ pub fn pieces(text: &str, count: usize) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Where the first word of `text` ends, counting the white space before it.
+/// End of the first word of `text`, including the white space before it.
 fn word_end(text: &str) -> usize {
     let word = text.find(|c: char| !c.is_whitespace()).unwrap_or(text.len());
     text[word..].find(char::is_whitespace).map_or(text.len(), |length| word + length)

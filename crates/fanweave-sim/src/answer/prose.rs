@@ -1,9 +1,9 @@
-//! Sentences about a topic, put together from the stock.
+//! Sentences about a topic, composed from the stock.
 
 use super::{stock, words};
 use crate::draw::Rng;
 
-/// A topic, ready to be put into phrases.
+/// A topic, ready for insertion into phrases.
 #[derive(Clone, Debug)]
 pub(super) struct Topic {
     phrase: String,
@@ -20,18 +20,18 @@ impl Topic {
         &self.phrase
     }
 
-    /// A phrase of the stock with this topic in it.
+    /// Inserts the topic into a phrase of the stock.
     pub(super) fn fill(&self, template: &str) -> String {
         template.replace("{t}", &self.phrase).replace("{T}", &self.title)
     }
 
-    /// The same, beginning with a capital letter.
+    /// Like `fill`, with a capital letter at the start.
     pub(super) fn fill_sentence(&self, template: &str) -> String {
         words::capitalised(&self.fill(template))
     }
 }
 
-/// `count` sentences that begin, go on, and with more than two of them also end.
+/// `count` sentences: an opening, middles, and a closing if there are more than two.
 pub(super) fn sentences(count: usize, topic: &Topic, rng: &mut Rng) -> Vec<String> {
     let opening = rng.pick(stock::OPENINGS);
     let closing = rng.pick(stock::CLOSINGS);
@@ -51,13 +51,13 @@ pub(super) fn paragraph(topic: &Topic, rng: &mut Rng) -> String {
     sentences(count, topic, rng).join(" ")
 }
 
-/// `count` paragraphs that do not begin alike.
+/// `count` paragraphs with different openings.
 pub(super) fn paragraphs(count: usize, topic: &Topic, rng: &mut Rng) -> Vec<String> {
     let openings: Vec<_> = rng.cycle(stock::OPENINGS).take(count).collect();
     let mut middles = rng.cycle(stock::MIDDLES);
-    let paragraph = |(place, opening)| {
-        let middle = middles.by_ref().take(3 + place % 2);
-        let closing = (place + 1 == count).then(|| rng.pick(stock::CLOSINGS));
+    let paragraph = |(index, opening)| {
+        let middle = middles.by_ref().take(3 + index % 2);
+        let closing = (index + 1 == count).then(|| rng.pick(stock::CLOSINGS));
         let templates = std::iter::once(opening).chain(middle).chain(closing);
         templates.map(|template| topic.fill_sentence(template)).collect::<Vec<_>>().join(" ")
     };
@@ -69,7 +69,7 @@ pub(super) fn exactly_words(count: usize, topic: &Topic, rng: &mut Rng) -> Strin
     let length = |text: &str| text.split_whitespace().count();
     let mut left = count;
     let mut text = String::new();
-    // Every middle once before any comes again, so that the text is long enough before it repeats itself.
+    // Use every middle before any is repeated, so that the text is long before it repeats itself.
     let passes = count / stock::MIDDLES.len() + 1;
     let middles = rng.cycle(stock::MIDDLES).take(passes * stock::MIDDLES.len());
     for template in std::iter::once(rng.pick(stock::OPENINGS)).chain(middles) {

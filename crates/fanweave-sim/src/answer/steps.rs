@@ -1,13 +1,13 @@
-//! Prompts of ready-made chains: a score, a question that stands on its own, an expression for a calculator.
+//! Prompts of ready-made chains: a score, a standalone question, an expression for a calculator.
 
 use super::{extract, topic, words};
 
-/// The answer to a prompt that is a step of a chain, where it is one.
+/// The answer to a prompt that is a step of a ready-made chain. `None` for other prompts.
 pub(super) fn answer(prompt: &str) -> Option<String> {
     scored(prompt).or_else(|| standalone(prompt)).or_else(|| expression(prompt))
 }
 
-/// An answer from the context, and how many words of the question it has, of 100.
+/// An answer from the context, scored by the share of the question's words in it, from 0 to 100.
 fn scored(prompt: &str) -> Option<String> {
     if !prompt.contains("`Score: `") {
         return None;
@@ -22,7 +22,7 @@ fn scored(prompt: &str) -> Option<String> {
     Some(format!("{answer}\nScore: {}", shared * 100 / wanted.len().max(1)))
 }
 
-/// The follow-up, with what the last question was about where it only says `it`.
+/// The follow-up question, with the topic of the previous question if it only refers to it as `it`.
 fn standalone(prompt: &str) -> Option<String> {
     if !prompt.to_ascii_lowercase().contains("standalone question") {
         return None;
@@ -36,7 +36,7 @@ fn standalone(prompt: &str) -> Option<String> {
     }
 }
 
-/// The numbers and the operators of the question, between fences.
+/// The numbers and operators of the question, in a code fence.
 fn expression(prompt: &str) -> Option<String> {
     if !prompt.contains("expression that a calculator can evaluate") {
         return None;

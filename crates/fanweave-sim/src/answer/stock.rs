@@ -1,11 +1,11 @@
 //! The writer's stock of phrases. `{t}` stands for the topic, `{T}` for the topic in title case.
 //!
-//! The topic may be singular or plural, so no phrase has a verb that would have to agree with it.
+//! The topic may be singular or plural, so no phrase has a verb that must agree with it.
 
-/// A class of which everybody knows members.
+/// A class with well-known members.
 #[derive(Debug, PartialEq)]
 pub(super) struct Category {
-    /// What the class is called, in the singular and the plural.
+    /// Names of the class, in the singular and the plural.
     pub(super) nouns: &'static [&'static str],
     /// Some of its members.
     pub(super) members: &'static [&'static str],

@@ -1,4 +1,4 @@
-//! What the model says, seen from outside.
+//! Answers of the model, tested through the public interface.
 
 use proptest::prelude::*;
 use serde_json::json;
@@ -31,7 +31,7 @@ fn weather_tool() -> Tool {
     }
 }
 
-fn turn(role: Role, text: &str) -> ChatMessage<'_> {
+fn message(role: Role, text: &str) -> ChatMessage<'_> {
     ChatMessage { role, text: text.into() }
 }
 
@@ -88,12 +88,12 @@ fn counts_are_obeyed() {
 }
 
 #[test]
-fn the_instructions_of_the_system_count_where_the_user_gives_none() {
+fn system_instructions_apply_unless_the_user_gives_some() {
     let outline = ChatRequest::from_messages(
         "sim/writer",
         vec![
-            turn(Role::System, "You are a technical writer. Return a numbered list of 3 section titles."),
-            turn(Role::User, "Create an outline for a short article about: tidal power"),
+            message(Role::System, "You are a technical writer. Return a numbered list of 3 section titles."),
+            message(Role::User, "Create an outline for a short article about: tidal power"),
         ],
     );
     let text = text_of(&outline);
@@ -136,9 +136,9 @@ fn a_tools_result_is_reported_in_words() {
     let mut ask = ChatRequest::from_messages(
         "sim/writer",
         vec![
-            turn(Role::User, "What is the weather in Paris?"),
-            turn(Role::Assistant, ""),
-            turn(Role::Tool, r#"{"celsius":18,"sky":"clear"}"#),
+            message(Role::User, "What is the weather in Paris?"),
+            message(Role::Assistant, ""),
+            message(Role::Tool, r#"{"celsius":18,"sky":"clear"}"#),
         ],
     );
     ask.tools = vec![weather_tool()];

@@ -1,9 +1,9 @@
-//! Tokens, as this provider counts them.
+//! Token counting of this provider.
 
 /// Bytes of text per token: the usual rule of thumb for English.
 const BYTES_PER_TOKEN: usize = 4;
 
-/// A token is four bytes of UTF-8, begun ones count whole, and even empty text is one.
+/// A token is four bytes of UTF-8, rounded up. Empty text counts as one token.
 ///
 /// ```
 /// use fanweave_sim::answer::count_tokens;
@@ -16,7 +16,7 @@ pub fn count_tokens(text: &str) -> u64 {
     text.len().div_ceil(BYTES_PER_TOKEN).max(1) as u64
 }
 
-/// Length in bytes of the longest start of `text` that is no more than `limit` tokens.
+/// Length in bytes of the longest prefix of `text` with at most `limit` tokens.
 pub(super) fn longest_prefix(text: &str, limit: u64) -> usize {
     let bytes = usize::try_from(limit).unwrap_or(usize::MAX).saturating_mul(BYTES_PER_TOKEN);
     text.floor_char_boundary(bytes)

@@ -1,4 +1,4 @@
-//! When the writer calls tools, and with what.
+//! Tool calls of the writer, and their arguments.
 
 use std::collections::HashSet;
 
@@ -6,13 +6,13 @@ use super::schema::{self, Hints};
 use super::{ChatRequest, Role, Tool, ToolCall, ToolChoice, extract, words};
 use crate::draw::Rng;
 
-/// Words that ask for the same thing twice.
+/// Words that request the same thing twice.
 const PLURAL_WORDS: [&str; 4] = ["both", "each", "two", "every"];
 
-/// The calls that `ask` leads to; `None` if it is answered in text.
+/// The calls in answer to `ask`; `None` if it is answered with text.
 ///
-/// A call that must be made is made, whatever came before. In [`ToolChoice::Auto`] a user's message is
-/// answered with a call of the tool whose name and description share most words with it, if any does.
+/// A required call is always made. With [`ToolChoice::Auto`], a user message is answered with a call of the
+/// tool whose name and description share the most words with it, if any.
 pub(super) fn calls(ask: &ChatRequest<'_>, rng: &mut Rng) -> Option<Vec<ToolCall>> {
     let tool = chosen(ask)?;
     let prompt = ask.last_user_text();
@@ -32,7 +32,7 @@ pub(super) fn calls(ask: &ChatRequest<'_>, rng: &mut Rng) -> Option<Vec<ToolCall
 }
 
 fn chosen<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
-    let has_results = ask.messages.last().is_some_and(|turn| turn.role != Role::User);
+    let has_results = ask.messages.last().is_some_and(|message| message.role != Role::User);
     match &ask.tool_choice {
         ToolChoice::None => None,
         ToolChoice::Named(name) => ask.tools.iter().find(|tool| tool.name == *name),
@@ -42,7 +42,7 @@ fn chosen<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
     }
 }
 
-/// The tool that shares most words with the last message, the first of several.
+/// The tool that shares the most words with the last message; the first of several.
 fn related<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
     let asked: HashSet<String> = words::telling_words(ask.last_user_text()).map(extract::stem).collect();
     let shared = |tool: &Tool| {

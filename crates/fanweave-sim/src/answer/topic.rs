@@ -1,11 +1,11 @@
-//! What a prompt is about.
+//! The topic of a prompt.
 
 use super::words;
 
 /// Labels whose line names the topic, the most specific first: `Section title: The Tides`.
 const LABELS: [&str; 6] = ["section title:", "section:", "title:", "subject:", "article topic:", "topic:"];
 
-/// Words after which the topic comes, the most telling first.
+/// Words before a topic, the most specific first.
 const MARKERS: [&str; 17] = [
     "about",
     "regarding",
@@ -26,7 +26,7 @@ const MARKERS: [&str; 17] = [
     "of",
 ];
 
-/// Openings of questions whose subject is the next word that tells something.
+/// Openings of questions whose subject is the next meaningful word.
 const QUESTIONS: [&str; 22] = [
     "why is",
     "why are",
@@ -70,10 +70,10 @@ const ENDS: [&str; 14] = [
     "work",
 ];
 
-/// Most words of a topic that a marker introduces.
-const LONGEST: usize = 6;
+/// Maximum words of a topic after a marker.
+const MAX_TOPIC_WORDS: usize = 6;
 
-/// The topic of `text` as a phrase that fits into a sentence: `tidal power`. `None` if there is nothing to go by.
+/// The topic of `text` as a phrase that fits into a sentence: `tidal power`. `None` if no topic is found.
 pub(super) fn topic(text: &str) -> Option<String> {
     labelled(text)
         .or_else(|| quoted(text))
@@ -82,7 +82,7 @@ pub(super) fn topic(text: &str) -> Option<String> {
         .or_else(|| telling_phrase(text))
 }
 
-/// What a line labels as its topic.
+/// The topic in a labelled line.
 fn labelled(text: &str) -> Option<String> {
     LABELS.iter().find_map(|label| {
         text.lines().find_map(|line| phrase(strip_prefix_ignoring_case(line.trim(), label)?))
@@ -109,7 +109,7 @@ fn quoted(text: &str) -> Option<String> {
     phrase(inside)
 }
 
-/// The words after the first marker that is there, up to the end of the clause.
+/// The words after the first marker, up to the end of the clause.
 fn after_marker(text: &str) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     MARKERS.iter().find_map(|marker| {
@@ -125,14 +125,14 @@ fn after_marker(text: &str) -> Option<String> {
             .next()?;
         let words: Vec<&str> = clause.split_whitespace().collect();
         let length =
-            (1..words.len()).find(|&at| ends_topic(&words[at..])).unwrap_or(words.len()).min(LONGEST);
+            (1..words.len()).find(|&at| ends_topic(&words[at..])).unwrap_or(words.len()).min(MAX_TOPIC_WORDS);
         let topic = phrase(&words[..length].join(" "))?;
         let tells_something = words::telling_words(&topic).next().is_some();
         tells_something.then_some(topic)
     })
 }
 
-/// What a question is about: `the sky` in `Why is the sky blue?`.
+/// The subject of a question: `the sky` in `Why is the sky blue?`.
 fn subject(text: &str) -> Option<String> {
     let text = text.trim();
     let rest = QUESTIONS.iter().find_map(|question| {
@@ -141,12 +141,12 @@ fn subject(text: &str) -> Option<String> {
     let words: Vec<&str> =
         rest.split_whitespace().map(|word| word.trim_end_matches(['?', ',', '.'])).collect();
     let telling = words.iter().position(|word| words::telling_words(word).next().is_some())?;
-    // Whose is not yet what: `a comet's tail`.
+    // A possessive is not the topic yet: `a comet's tail`.
     let owned = words[telling].ends_with("'s") && telling + 1 < words.len();
     phrase(&words[..=telling + usize::from(owned)].join(" "))
 }
 
-/// Whether the words that follow belong to another clause: `in five lines`, `using simple words`.
+/// Returns true if the words that follow belong to another clause: `in five lines`, `using simple words`.
 fn ends_topic(rest: &[&str]) -> bool {
     let starts_with = |end: &&str| end.split(' ').eq(rest.iter().copied().take(end.split(' ').count()));
     ENDS.iter().any(starts_with)
@@ -158,14 +158,14 @@ fn ends_topic(rest: &[&str]) -> bool {
 pub(super) const LANGUAGES: [&str; 8] =
     ["French", "German", "Spanish", "Italian", "Portuguese", "Dutch", "English", "Latin"];
 
-/// The first few neighbouring words that carry meaning.
+/// The first few adjacent words that carry meaning.
 fn telling_phrase(text: &str) -> Option<String> {
     let is_telling = |word: &&str| words::telling_words(word).next().is_some();
     let mut words = words::words(text).skip_while(|word| !is_telling(word));
     let first = words.next()?;
     let phrase =
         words.take_while(is_telling).take(2).fold(first.to_owned(), |phrase, word| phrase + " " + word);
-    // A word that only starts the sentence has a capital letter for no reason of its own.
+    // A capital letter at the start of the sentence has no meaning.
     Some(if text.trim_start().starts_with(first) && !first.chars().skip(1).any(char::is_uppercase) {
         phrase.to_lowercase()
     } else {
@@ -173,7 +173,7 @@ fn telling_phrase(text: &str) -> Option<String> {
     })
 }
 
-/// `text` without `a` before it, and without punctuation and numbering; `None` if nothing is left.
+/// `text` without a leading `a`, punctuation and numbering; `None` if nothing remains.
 fn phrase(text: &str) -> Option<String> {
     let is_edge =
         |c: char| c.is_whitespace() || matches!(c, '.' | ',' | ';' | ':' | '"' | '*' | '#' | '?' | '!');

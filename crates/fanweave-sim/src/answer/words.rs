@@ -1,6 +1,6 @@
 //! English words: splitting, counting, capital letters, sentences.
 
-/// Words too common to say what a text is about, and words that only ask for something.
+/// Words too common to identify a topic, and words that only express a request.
 #[rustfmt::skip]
 const COMMON: &[&str] = &[
     "a", "about", "after", "all", "also", "am", "an", "and", "answer", "any", "are", "as", "ask", "at",
@@ -26,7 +26,7 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// Whether a lower-case word is too common to carry meaning.
+/// Returns true if a lower-case word is too common to carry meaning.
 pub(super) fn is_common(word: &str) -> bool {
     COMMON.binary_search(&word).is_ok()
 }
@@ -77,13 +77,13 @@ pub(super) fn capitalised(word: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// `phrase` with capital letters where a title has them. An article stays small even in first place, as the phrase may
-/// be put into the middle of a title.
+/// `phrase` in title case. A leading article stays in lower case, because the phrase may be used in the
+/// middle of a title.
 pub(super) fn title_case(phrase: &str) -> String {
     let small = ["a", "an", "and", "at", "for", "from", "in", "of", "on", "or", "the", "to", "with"];
     let mut title = String::with_capacity(phrase.len());
-    for (place, word) in phrase.split_whitespace().enumerate() {
-        if place > 0 {
+    for (index, word) in phrase.split_whitespace().enumerate() {
+        if index > 0 {
             title.push(' ');
         }
         if small.contains(&word) { title.push_str(word) } else { title.push_str(&capitalised(word)) }
@@ -91,8 +91,8 @@ pub(super) fn title_case(phrase: &str) -> String {
     title
 }
 
-/// The sentences of `text`: what ends with a full stop, question mark or exclamation mark before white space, or with
-/// the line.
+/// The sentences of `text`. A sentence ends with the line, or with a full stop, question mark or exclamation
+/// mark before white space.
 pub(super) fn sentences(text: &str) -> impl Iterator<Item = &str> {
     text.lines().flat_map(|line| {
         let mut rest = line.trim();

@@ -1,4 +1,4 @@
-//! The writer: finds out what a prompt wants and writes that.
+//! The writer: recognises the task in a prompt and answers it.
 
 use serde_json::{Value, json};
 
@@ -45,23 +45,26 @@ pub(super) fn write_json_object(ask: &ChatRequest<'_>, rng: &mut Rng) -> String 
 
 /// The results of the tools called last, if they have not been answered yet.
 fn tool_results<'a>(ask: &'a ChatRequest<'_>) -> Vec<&'a str> {
-    let trailing = ask.messages.iter().rev().take_while(|turn| turn.role == Role::Tool).count();
-    ask.messages[ask.messages.len() - trailing..].iter().map(|turn| &*turn.text).collect()
+    let trailing = ask.messages.iter().rev().take_while(|message| message.role == Role::Tool).count();
+    ask.messages[ask.messages.len() - trailing..].iter().map(|message| &*message.text).collect()
 }
 
-/// What the last message is about, or else the instructions.
+/// The topic of the last message, or else of the instructions.
 pub(super) fn topic_of(ask: &ChatRequest<'_>) -> Topic {
-    let system = ask.messages.iter().find(|turn| turn.role == Role::System);
+    let system = ask.messages.iter().find(|message| message.role == Role::System);
     Topic::new(topic::topic(ask.last_user_text()).or_else(|| topic::topic(&system?.text)))
 }
 
-/// What the last message asks for, or else the instructions.
+/// The form requested by the last message, or else by the instructions.
 pub(super) fn form_of(ask: &ChatRequest<'_>) -> Option<Form> {
-    let system = ask.messages.iter().find(|turn| turn.role == Role::System);
-    form::recognise(&instruction(ask.last_user_text()), &instruction(system.map_or("", |turn| &turn.text)))
+    let system = ask.messages.iter().find(|message| message.role == Role::System);
+    form::recognise(
+        &instruction(ask.last_user_text()),
+        &instruction(system.map_or("", |message| &message.text)),
+    )
 }
 
-/// The part of `prompt` that says what to do: its first paragraph and a short last line, but not the material between.
+/// The instruction in `prompt`: its first paragraph and a short last line, without the material in between.
 fn instruction(prompt: &str) -> String {
     const MAX_LINE_BYTES: usize = 300;
     let prompt = prompt.trim();
@@ -116,7 +119,7 @@ fn write_form(form: Form, prompt: &str, topic: &Topic, rng: &mut Rng) -> String 
     }
 }
 
-/// How a language says its own name: the translation is left to the reader.
+/// The name of a language in that language. The actual translation is omitted.
 fn in_language(language: &str) -> &'static str {
     match language {
         "French" => "en français",
@@ -130,7 +133,7 @@ fn in_language(language: &str) -> &'static str {
     }
 }
 
-/// `count` different items, as long as the stock lasts.
+/// `count` different items, if the stock has enough.
 fn items(count: usize, noun: Noun, topic: &Topic, rng: &mut Rng) -> Vec<String> {
     let of = |templates: &[&'static str], rng: &mut Rng| -> Vec<String> {
         rng.cycle(templates).take(count).map(|template| topic.fill_sentence(template)).collect()
@@ -146,7 +149,7 @@ fn items(count: usize, noun: Noun, topic: &Topic, rng: &mut Rng) -> Vec<String> 
         Noun::Question => of(stock::QUESTIONS, rng),
         Noun::Sentence => of(stock::MIDDLES, rng),
         Noun::Idea => of(stock::IDEAS, rng),
-        // Lines of a poem belong together: they keep their order.
+        // The lines of a poem keep their order.
         Noun::Line => stock::LINES.iter().cycle().take(count).map(|line| topic.fill_sentence(line)).collect(),
         Noun::Word => {
             let own = topic.phrase().split_whitespace().map(str::to_lowercase);
@@ -174,7 +177,7 @@ fn items(count: usize, noun: Noun, topic: &Topic, rng: &mut Rng) -> Vec<String> 
     items
 }
 
-/// Where the stock ran out and an item comes again, says so: `The Future of Tides (2)`.
+/// Numbers items that are repeated because the stock is exhausted: `The Future of Tides (2)`.
 fn number_repeats(items: &mut [String]) {
     let mut seen = std::collections::HashMap::new();
     for item in items {
@@ -187,11 +190,11 @@ fn number_repeats(items: &mut [String]) {
 
 fn lay_out(layout: Layout, items: &[String]) -> String {
     let lines = |prefix: &dyn Fn(usize) -> String| {
-        items.iter().enumerate().map(|(place, item)| prefix(place) + item).collect::<Vec<_>>().join("\n")
+        items.iter().enumerate().map(|(index, item)| prefix(index) + item).collect::<Vec<_>>().join("\n")
     };
     match layout {
         Layout::Lines => items.join("\n"),
-        Layout::Numbered => lines(&|place| format!("{}. ", place + 1)),
+        Layout::Numbered => lines(&|index| format!("{}. ", index + 1)),
         Layout::Bulleted => lines(&|_| "- ".to_owned()),
         Layout::Commas => items.join(", "),
         Layout::Json => Value::from(items).to_string(),

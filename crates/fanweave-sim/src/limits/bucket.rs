@@ -1,24 +1,24 @@
-//! A bucket that fills steadily and may be overdrawn.
+//! A token bucket with a steady refill, which may be overdrawn.
 
 use std::time::{Duration, Instant};
 
 use super::Level;
 
-/// Units left of one limit.
+/// Remaining units of one limit.
 #[derive(Debug)]
 pub(super) struct Bucket {
     limit: u32,
     /// Units per second.
     rate: f64,
-    /// Most units that can be saved up.
+    /// Maximum units that can accumulate.
     capacity: f64,
-    /// Units left; negative while more was used than estimated.
+    /// Remaining units. Negative after more was used than estimated.
     level: f64,
     updated: Instant,
 }
 
 impl Bucket {
-    /// A full bucket of what `limit` per minute gives in a `quantum`, at least one unit.
+    /// A full bucket with the units that `limit` per minute yields in a `quantum`, at least one.
     pub(super) fn new(limit: u32, quantum: Duration, now: Instant) -> Self {
         let rate = f64::from(limit) / 60.0;
         let capacity = (rate * quantum.as_secs_f64()).max(1.0);
@@ -29,13 +29,13 @@ impl Bucket {
         self.limit
     }
 
-    /// How long until `units` can be taken. A request for more than the bucket holds waits until it is full.
+    /// Time until `units` are available. A request for more than the capacity waits until the bucket is full.
     pub(super) fn wait_for(&mut self, units: u64, now: Instant) -> Duration {
         let passed = now.saturating_duration_since(self.updated).as_secs_f64();
         self.level = (self.level + passed * self.rate).min(self.capacity);
         self.updated = self.updated.max(now);
         let missing = (units as f64).min(self.capacity) - self.level;
-        // A billionth of a unit is the error of the arithmetic, not a reason to wait.
+        // Tolerate rounding errors.
         if missing <= 1e-9 { Duration::ZERO } else { self.time_for(missing) }
     }
 
@@ -61,7 +61,7 @@ impl Bucket {
         }
     }
 
-    /// Time in which so many units are filled in, as far as a clock can count it.
+    /// Time in which this number of units is refilled, within the range of the clock.
     fn time_for(&self, units: f64) -> Duration {
         Duration::try_from_secs_f64(units / self.rate).unwrap_or(Duration::MAX)
     }

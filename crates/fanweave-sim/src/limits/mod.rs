@@ -1,7 +1,7 @@
 //! The account's limits: requests and tokens per minute, and a hidden capacity.
 //!
-//! A request is charged one request and its estimated tokens when it is admitted; what it really used is settled when
-//! its answer is complete. Rejected requests cost nothing. Time is passed in, never read.
+//! An admitted request is charged one request and its estimated tokens. The actual usage is settled when the
+//! answer is complete. Rejected requests cost nothing. The time is an argument of every function.
 
 mod bucket;
 
@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use bucket::Bucket;
 
-/// Tokens an answer is expected to have where the request sets no maximum.
+/// Estimated tokens of an answer if the request sets no maximum.
 ///
 /// Source: the default `max_tokens` of OpenAI's completions.
-const USUAL_OUTPUT: u64 = 16;
+const DEFAULT_OUTPUT: u64 = 16;
 
 /// The two limits of an account, shared by all its requests.
 #[derive(Debug)]
@@ -27,20 +27,20 @@ struct Buckets {
     tokens: Option<Bucket>,
 }
 
-/// What the limits say about a request.
+/// Decision about a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Verdict {
+pub(crate) enum LimitDecision {
     Admitted(State),
     Rejected { exhausted: Exhausted, retry_after: Duration, state: State },
 }
 
-/// The limit that a request ran into.
+/// The limit that rejected a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exhausted {
     Requests {
         limit: u32,
     },
-    /// The limit that holds at the start only, and names no figure.
+    /// The limit for the first requests, which reports no figures.
     Start,
     Tokens {
         limit: u32,
@@ -48,7 +48,7 @@ pub(crate) enum Exhausted {
     },
 }
 
-/// Both limits at one moment, as the headers of an answer tell them. `None` where there is no limit.
+/// State of both limits at one moment, as reported by response headers. `None` without a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct State {
     pub(crate) requests: Option<Level>,
@@ -60,13 +60,13 @@ pub(crate) struct State {
 pub(crate) struct Level {
     /// Units per minute.
     pub(crate) limit: u32,
-    /// The limit less what was used and has not yet been refilled.
+    /// The limit minus the usage that has not been refilled yet.
     ///
-    /// With a quantum under a minute more can remain than may be used at once: an account of 60 requests per minute that
-    /// has just used its one request of this second has 59 left. Providers report it so, and `limit * reset / (limit -
-    /// remaining)` is the minute.
+    /// With a quantum below a minute, more can remain than is available immediately: an account with 60
+    /// requests per minute that has used the one request of this second has 59 remaining. Real providers
+    /// report the same, and `limit * reset / (limit - remaining)` is one minute.
     pub(crate) remaining: u32,
-    /// Time until nothing used is left to refill.
+    /// Time until all usage is refilled.
     pub(crate) reset: Duration,
 }
 
@@ -77,13 +77,13 @@ impl Limits {
         Self { buckets: Mutex::new(Buckets { requests: bucket(rpm), tokens: bucket(tpm) }) }
     }
 
-    /// The tokens that a request is charged until its answer is complete: its input and the most it may put out.
+    /// The tokens charged to a request until its answer is complete: its input and its maximum output.
     pub(crate) fn estimate(input_tokens: u64, max_tokens: Option<u64>) -> u64 {
-        input_tokens.saturating_add(max_tokens.unwrap_or(USUAL_OUTPUT))
+        input_tokens.saturating_add(max_tokens.unwrap_or(DEFAULT_OUTPUT))
     }
 
-    /// Charges a request, or says when to try again.
-    pub(crate) fn admit(&self, tokens: u64, now: Instant) -> Verdict {
+    /// Charges a request, or returns when to retry.
+    pub(crate) fn admit(&self, tokens: u64, now: Instant) -> LimitDecision {
         let mut buckets = self.lock();
         let Buckets { requests, tokens: token_bucket } = &mut *buckets;
         let wait_for_request = requests.as_mut().map_or(Duration::ZERO, |bucket| bucket.wait_for(1, now));
@@ -93,7 +93,7 @@ impl Limits {
         if retry_after.is_zero() {
             requests.iter_mut().for_each(|bucket| bucket.take(1));
             token_bucket.iter_mut().for_each(|bucket| bucket.take(tokens));
-            return Verdict::Admitted(buckets.state());
+            return LimitDecision::Admitted(buckets.state());
         }
         let limit = |bucket: &Option<Bucket>| bucket.as_ref().map_or(0, Bucket::limit);
         let exhausted = if wait_for_request >= wait_for_tokens {
@@ -101,10 +101,10 @@ impl Limits {
         } else {
             Exhausted::Tokens { limit: limit(token_bucket), requested: tokens }
         };
-        Verdict::Rejected { exhausted, retry_after, state: buckets.state() }
+        LimitDecision::Rejected { exhausted, retry_after, state: buckets.state() }
     }
 
-    /// Corrects the charge for tokens once the answer is complete.
+    /// Corrects the charged tokens once the answer is complete.
     pub(crate) fn settle(&self, estimated: u64, actual: u64) {
         if let Some(bucket) = &mut self.lock().tokens {
             bucket.give_back(estimated as f64 - actual as f64);
@@ -119,7 +119,7 @@ impl Limits {
     }
 
     fn lock(&self) -> MutexGuard<'_, Buckets> {
-        // Every update leaves the buckets consistent, so a panic elsewhere does not spoil them.
+        // Every update leaves the buckets consistent, so a panic elsewhere does no harm.
         self.buckets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

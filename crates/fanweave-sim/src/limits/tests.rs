@@ -4,8 +4,8 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn is_admitted(verdict: Verdict) -> bool {
-    matches!(verdict, Verdict::Admitted(_))
+fn is_admitted(verdict: LimitDecision) -> bool {
+    matches!(verdict, LimitDecision::Admitted(_))
 }
 
 #[test]
@@ -39,7 +39,9 @@ fn a_rejection_says_exactly_when_to_come_back_and_costs_nothing() {
     let now = Instant::now();
     let limits = Limits::new(Some(600), None, SECOND, now);
     while is_admitted(limits.admit(1, now)) {}
-    let Verdict::Rejected { exhausted, retry_after, .. } = limits.admit(1, now) else { panic!("admitted") };
+    let LimitDecision::Rejected { exhausted, retry_after, .. } = limits.admit(1, now) else {
+        panic!("admitted")
+    };
     assert_eq!(exhausted, Exhausted::Requests { limit: 600 });
     assert_eq!(retry_after, Duration::from_millis(100));
     assert!(!is_admitted(limits.admit(1, now + Duration::from_millis(99))));
@@ -50,7 +52,7 @@ fn a_rejection_says_exactly_when_to_come_back_and_costs_nothing() {
 fn the_headers_window_is_a_minute_whatever_the_quantum() {
     let now = Instant::now();
     let limits = Limits::new(Some(60), None, SECOND, now);
-    let Verdict::Admitted(state) = limits.admit(1, now) else { panic!("rejected") };
+    let LimitDecision::Admitted(state) = limits.admit(1, now) else { panic!("rejected") };
     assert_eq!(state.requests, Some(Level { limit: 60, remaining: 59, reset: SECOND }));
     assert_eq!(state.tokens, None);
 }
@@ -60,7 +62,9 @@ fn tokens_are_charged_as_estimated_and_settled_as_used() {
     let now = Instant::now();
     let limits = Limits::new(None, Some(60_000), SECOND, now);
     assert!(is_admitted(limits.admit(Limits::estimate(100, Some(900)), now)));
-    let Verdict::Rejected { exhausted, retry_after, .. } = limits.admit(500, now) else { panic!("admitted") };
+    let LimitDecision::Rejected { exhausted, retry_after, .. } = limits.admit(500, now) else {
+        panic!("admitted")
+    };
     assert_eq!((exhausted, retry_after), (Exhausted::Tokens { limit: 60_000, requested: 500 }, SECOND / 2));
     limits.settle(1000, 500);
     assert!(is_admitted(limits.admit(500, now)));
@@ -71,7 +75,7 @@ fn a_request_larger_than_the_bucket_passes_when_it_is_full_and_leaves_a_debt() {
     let now = Instant::now();
     let limits = Limits::new(None, Some(60_000), SECOND, now);
     assert!(is_admitted(limits.admit(3000, now)));
-    let Verdict::Rejected { retry_after, .. } = limits.admit(1000, now) else { panic!("admitted") };
+    let LimitDecision::Rejected { retry_after, .. } = limits.admit(1000, now) else { panic!("admitted") };
     assert_eq!(retry_after, 3 * SECOND);
     limits.refill();
     assert!(is_admitted(limits.admit(1000, now)));

@@ -1,4 +1,4 @@
-//! The body of an answer: at once, piece by piece, or broken off.
+//! The body of an answer: sent whole, in chunks, or interrupted.
 
 use std::io;
 use std::pin::Pin;
@@ -13,49 +13,49 @@ use super::outage::Hold;
 use super::provider::InFlightRequest;
 use super::wire::Breaker;
 
-/// Bytes that are still to be sent, and how.
+/// Bytes that remain to be sent, and how.
 #[derive(Debug, Default)]
 pub(super) struct Payload {
     rest: Bytes,
-    /// Lengths of the pieces in which to send `rest`; empty means all at once.
+    /// Lengths of the chunks in which to send `rest`; empty means all in one.
     pieces: std::vec::IntoIter<usize>,
     /// The announced length; `None` for a stream.
     announced: Option<u64>,
     pace: Option<Pace>,
     hold: Option<Hold>,
-    /// Sent once more after the last byte, over this connection.
+    /// Sent again after the last byte, over this connection.
     surplus: Option<(Breaker, Bytes)>,
     ending: Ending,
-    /// Keeps the request in flight until the last byte is handed over.
+    /// Keeps the request in flight until the last byte is sent.
     ticket: Option<InFlightRequest>,
 }
 
-/// Pauses between pieces.
+/// Pauses between chunks.
 #[derive(Debug)]
 struct Pace {
     delay: Duration,
     sleep: Pin<Box<Sleep>>,
 }
 
-/// How the body ends once `rest` is sent.
+/// End of the body, once `rest` is sent.
 #[derive(Debug, Default)]
 enum Ending {
     #[default]
     Complete,
-    /// As if complete, although it is not.
+    /// Like a complete body, although it is truncated.
     Early,
-    /// With an error, which closes the connection; all that was sent before is flushed first.
+    /// With an error, which closes the connection; everything sent before is flushed first.
     Broken { is_flushed: bool },
 }
 
 impl Payload {
-    /// All of `bytes` at once.
+    /// `bytes` in one chunk.
     pub(super) fn whole(bytes: impl Into<Bytes>) -> Self {
         let rest = bytes.into();
         Self { announced: Some(rest.len() as u64), rest, ..Self::default() }
     }
 
-    /// `bytes` in pieces of these lengths, with a pause before each but the first.
+    /// `bytes` in chunks of these lengths, with a pause before each except the first.
     pub(super) fn stream(bytes: Bytes, pieces: Vec<usize>, delay: Duration) -> Self {
         let pace =
             (!delay.is_zero()).then(|| Pace { delay, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) });
@@ -68,19 +68,19 @@ impl Payload {
         self
     }
 
-    /// Waits with each piece while an outage holds answers.
+    /// Delays each chunk while an outage holds answers.
     pub(super) fn held_by(mut self, hold: Option<Hold>) -> Self {
         self.hold = hold;
         self
     }
 
-    /// Keeps the request of `ticket` in flight until this is sent.
+    /// Keeps the request of `ticket` in flight until this body is sent.
     pub(super) fn hold(mut self, ticket: InFlightRequest) -> Self {
         self.ticket = Some(ticket);
         self
     }
 
-    /// Ends half-way with a reset of the connection.
+    /// Ends with a reset of the connection after half of the body.
     pub(super) fn reset_halfway(mut self, breaker: &Breaker) -> Self {
         self.keep_half();
         breaker.pull();
@@ -88,7 +88,8 @@ impl Payload {
         self
     }
 
-    /// Ends half-way as if that were all: a stream in good order, a whole body short of its announced length.
+    /// Ends cleanly after half of the body: a stream without its end, a plain body short of its announced
+    /// length.
     pub(super) fn truncate_halfway(mut self) -> Self {
         self.keep_half();
         self.ending =
@@ -96,7 +97,7 @@ impl Payload {
         self
     }
 
-    /// Forgets the second half; of a stream, whole events.
+    /// Drops the second half; of a stream, whole events.
     fn keep_half(&mut self) {
         let is_stream = self.pieces.len() > 0;
         let kept = self.pieces.len() / 2;
@@ -105,12 +106,12 @@ impl Payload {
         self.pieces = half.into_iter();
     }
 
-    /// The body after its last byte.
+    /// The end of the body, after its last byte.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         if let Ending::Broken { is_flushed } = &mut self.ending
             && !std::mem::replace(is_flushed, true)
         {
-            // An error would discard what is not yet written: let the connection write it first.
+            // An error discards unwritten bytes: let the connection write them first.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -153,7 +154,7 @@ impl Body for Payload {
             connection.append(bytes);
         }
         if this.rest.is_empty() && matches!(this.ending, Ending::Complete) {
-            // The connection need not ask for the end of a body whose length it knows.
+            // The connection does not poll for the end of a body of known length.
             this.ticket.iter_mut().for_each(InFlightRequest::complete);
         }
         Poll::Ready(Some(Ok(Frame::data(piece))))

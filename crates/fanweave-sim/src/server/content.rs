@@ -1,15 +1,15 @@
-//! The parts of requests that come in several forms.
+//! Parts of requests that have several forms.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor, value::SeqAccessDeserializer};
 
-/// Text that may be a string, a list of parts of which some have text, or null. Borrowed where it can be.
+/// Text: a string, a list of parts of which some have text, or null. Borrowed if possible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 
-/// A part of a message; what has no text counts as empty.
+/// A part of a message. A part without text counts as empty.
 #[derive(serde::Deserialize)]
 struct Part<'a> {
     #[serde(borrow, default)]
@@ -51,7 +51,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// One string or a list of strings, as in `stop`; or the token numbers that old clients send instead of a string.
+/// One string or a list of strings, such as `stop`; or the token ids that old clients send instead of
+/// strings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Texts<'a>(pub(super) Vec<Cow<'a, str>>);
 
@@ -109,7 +110,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Texts<'a> {
     }
 }
 
-/// The words that stand for tokens whose vocabulary is not known here: `#9906 #1917`.
+/// Text for tokens of an unknown vocabulary: `#9906 #1917`.
 fn token_text(tokens: &[u64]) -> String {
     tokens.iter().map(|token| format!("#{token}")).collect::<Vec<_>>().join(" ")
 }

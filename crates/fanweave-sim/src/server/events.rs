@@ -1,9 +1,9 @@
-//! Server-sent events, written one after the other into one buffer.
+//! Server-sent events, written consecutively into one buffer.
 
 use bytes::Bytes;
 use serde::Serialize;
 
-/// Events so far, and where each ends.
+/// The events so far, and the end of each.
 #[derive(Debug, Default)]
 pub(super) struct Events {
     buffer: Vec<u8>,
@@ -18,7 +18,7 @@ impl Events {
         Self { ends_in_crlf: true, ..Self::default() }
     }
 
-    /// A line of JSON, for streams that are no events.
+    /// A line of JSON, for streams without events.
     pub(super) fn line(&mut self, data: &impl Serialize) {
         let start = self.buffer.len();
         self.push_json(data);

@@ -1,8 +1,8 @@
 //! One request, from its first byte to its answer.
 //!
-//! In this order: body, outage, key, route, model, capacity, limits, the answer itself, latency, fault. An outage does
-//! not look at the request. What is wrong with a request is said at once; only good requests wait for the latency and
-//! can meet a fault.
+//! The steps are: body, outage, key, route, model, capacity, limits, the answer itself, latency, fault. An
+//! outage does not inspect the request. Invalid requests are rejected immediately; only valid requests wait
+//! for the latency and can meet a fault.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -28,39 +28,39 @@ use crate::limits;
 use crate::settings::Settings;
 use crate::trouble::OutageKind;
 
-/// Largest request body: 64 MiB.
-const LARGEST_BODY: usize = 64 << 20;
+/// Maximum size of a request body: 64 MiB.
+const MAX_BODY_BYTES: usize = 64 << 20;
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
-/// An endpoint that costs tokens: how to read its requests and how to answer them.
+/// An endpoint that costs tokens: decoding of its requests and encoding of its answers.
 pub(super) trait Endpoint<'a>: Request + Sized {
-    /// Reads a request, as far as it can be judged without the account.
+    /// Reads and validates a request, without the account.
     fn read(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem>;
 }
 
 /// A request that costs tokens.
 pub(super) trait Request {
-    /// The model asked for.
+    /// The requested model.
     fn model(&self) -> &str;
 
-    /// Tokens of the input, and the most that the answer may have.
+    /// Input tokens, and the maximum output tokens.
     fn estimate(&self) -> (u64, Option<u64>);
 
-    /// Makes the answer.
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse;
+    /// Creates the answer.
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse;
 }
 
-/// What goes into an answer besides the request.
+/// Inputs of an answer other than the request.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResponseContext {
-    /// Makes the identifiers of this answer different from others.
+    /// Makes the ids of this answer unique.
     pub(super) id: u64,
     /// Seconds since 1970.
     pub(super) created: u64,
-    /// Pieces per stream, see [`Settings::chunks`](crate::Settings::chunks).
+    /// Chunks per stream, see [`Settings::chunks`](crate::Settings::chunks).
     pub(super) chunks: usize,
     /// See [`Settings::interleaved_calls`](crate::Settings::interleaved_calls).
     pub(super) interleaved_calls: bool,
@@ -104,9 +104,9 @@ pub(super) struct Exchange {
     pub(super) dialect: Dialect,
     pub(super) provider: Arc<Provider>,
     pub(super) ticket: InFlightRequest,
-    /// Whether the connection carries other requests at the same time.
+    /// Set if the connection carries concurrent requests.
     is_http2: bool,
-    /// The account's limits after this request, for the headers.
+    /// State of the account's limits after this request, for the headers.
     limits: limits::State,
 }
 
@@ -119,7 +119,8 @@ impl Exchange {
         breaker: &Breaker,
     ) -> Result<Response<Payload>, Aborted> {
         let (head, body) = request.into_parts();
-        // Also where it is not needed: a connection with an unread body is closed, in the face of the next request on it.
+        // Read the body even if it is not needed: a connection with an unread body is closed, and its next
+        // request fails.
         let body = read(body).await;
         if let Some(outage) = outage
             && let Some(response) = self.fail(outage, breaker).await
@@ -164,7 +165,7 @@ impl Exchange {
         }
     }
 
-    /// Makes the answer of a request that is in order.
+    /// Creates the answer of a valid request.
     fn make(
         &mut self,
         route: Result<Route, Problem>,
@@ -270,7 +271,7 @@ impl Exchange {
         }
     }
 
-    /// Sends the answer, or as much of it as the fault allows.
+    /// Sends the answer, or the part of it that the fault allows.
     fn send(self, made: PreparedResponse, fault: Option<Fault>, breaker: &Breaker) -> Response<Payload> {
         let counters = &self.provider.counters;
         let (body, content_type) = match made.events {
@@ -308,7 +309,7 @@ impl Exchange {
         response.map(|body| body.hold(ticket).held_by(hold))
     }
 
-    /// Whether this answer is sent twice.
+    /// Returns true if this answer is duplicated.
     fn draws_surplus(&self) -> bool {
         let Settings { surplus_rate, seed, .. } = &self.provider.settings;
         *surplus_rate > 0.0
@@ -316,7 +317,7 @@ impl Exchange {
             && draw::unit(*seed, self.ticket.seq, Purpose::Surplus) < *surplus_rate
     }
 
-    /// Sends what is wrong.
+    /// Sends the problem.
     fn refuse(mut self, problem: &Problem) -> Response<Payload> {
         let counters = &self.provider.counters;
         count(match problem {
@@ -334,7 +335,7 @@ impl Exchange {
         response
     }
 
-    /// Adds the headers that every answer has.
+    /// Adds the headers common to all answers.
     pub(super) fn sign(&self, headers: &mut HeaderMap) {
         headers::add_request_id(headers, self.dialect, &self.request_id());
         headers::add_processing_time(headers, self.dialect, self.arrived.elapsed());
@@ -355,17 +356,17 @@ impl PreparedResponse {
 
 /// The whole body of a request.
 async fn read(body: Incoming) -> Result<Bytes, Problem> {
-    if body.size_hint().lower() > LARGEST_BODY as u64 {
+    if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return Err(Problem::TooLarge);
     }
-    match Limited::new(body, LARGEST_BODY).collect().await {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
         Ok(body) => Ok(body.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(Problem::TooLarge),
         Err(_) => Err(Problem::invalid("The body of the request ended too early.", None)),
     }
 }
 
-/// As much of a key as may be shown: `sk-ab****yz`.
+/// Masks a key: `sk-ab****yz`.
 fn mask(key: &str) -> String {
     match (key.get(..5), key.get(key.len().saturating_sub(2)..)) {
         (Some(start), Some(end)) if key.len() >= 12 => format!("{start}****{end}"),
@@ -373,7 +374,7 @@ fn mask(key: &str) -> String {
     }
 }
 
-/// An answer that says what is wrong.
+/// A response that reports the problem.
 pub(super) fn refusal(problem: &Problem, dialect: Dialect, request_id: &str) -> Response<Payload> {
     let mut response = Response::new(Payload::whole(problem.body(dialect, request_id)));
     let status: StatusCode = problem.status(dialect);

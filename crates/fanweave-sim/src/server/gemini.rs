@@ -1,6 +1,6 @@
 //! Gemini's dialect: generateContent, plain and streamed, and embeddings.
 //!
-//! Model and verb stand in the path. Calls of tools have no ids, as with the real one.
+//! Model and verb are part of the path. Tool calls have no ids, as in the real API.
 
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ use crate::answer::{
     default_dimensions, embed, pieces,
 };
 
-/// Most texts in one request. Source: Gemini's limit.
+/// Maximum texts per request. Source: Gemini's limit.
 const MAX_TEXTS: usize = 100;
 
 /// A request to `:generateContent` or `:streamGenerateContent`.
@@ -117,7 +117,7 @@ impl Request for Generate {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let usage = |output: u64| {
@@ -136,13 +136,13 @@ impl Request for Generate {
                 "candidates": [candidate],
                 "usageMetadata": usage(output),
                 "modelVersion": self.ask.model,
-                "responseId": format!("{:016x}", making.id),
+                "responseId": format!("{:016x}", context.id),
             })
         };
         let finish = Some(finish_reason(&first.finish));
         let (bytes, events) = if self.is_stream {
             let mut events = Events::crlf();
-            let parts = streamed(first, making.chunks);
+            let parts = streamed(first, context.chunks);
             let last = parts.len() - 1;
             for (at, parts) in parts.into_iter().enumerate() {
                 let (finish, output) = if at == last { (finish, reply.output_tokens) } else { (None, 0) };
@@ -177,7 +177,7 @@ fn whole(answer: &Answer) -> Value {
     }
 }
 
-/// The parts of each piece. Calls come whole.
+/// The parts of each chunk. Tool calls are not split.
 fn streamed(answer: &Answer, chunks: usize) -> Vec<Value> {
     match &answer.content {
         Content::Text(text) if !text.is_empty() => {
@@ -228,7 +228,7 @@ impl Request for Embed {
         (self.texts.iter().map(|text| count_tokens(text)).sum(), Some(0))
     }
 
-    fn answer(&self, _making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, _context: &ResponseContext) -> PreparedResponse {
         let (input_tokens, _) = self.estimate();
         let embedding = |text: &String| json!({ "values": embed(text, self.dimensions) });
         let body = json!({ "embeddings": self.texts.iter().map(embedding).collect::<Value>() });

@@ -1,4 +1,4 @@
-//! The headers that clients steer by.
+//! Response headers that control clients: limits, waits and request ids.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +7,10 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use super::route::Dialect;
 use crate::limits::{Level, State};
 
-/// Adds the account's limits as they are now. Limits that are not set have no headers.
+/// Adds the current state of the account's limits. Unset limits have no headers.
 pub(super) fn add_limits(headers: &mut HeaderMap, dialect: Dialect, state: &State) {
     if matches!(dialect, Dialect::Gemini | Dialect::Ollama) {
-        // They tell nobody.
+        // These dialects report limits in no header.
         return;
     }
     for (level, names) in
@@ -28,10 +28,10 @@ pub(super) fn add_limits(headers: &mut HeaderMap, dialect: Dialect, state: &Stat
     }
 }
 
-/// Adds when to try again: in whole seconds as the standard has it, and in milliseconds as the SDKs like it.
+/// Adds when to retry: in whole seconds per the standard, and in milliseconds for the SDKs.
 pub(super) fn add_retry_after(headers: &mut HeaderMap, dialect: Dialect, retry_after: Duration) {
     if dialect == Dialect::Gemini {
-        // It says so in the body.
+        // This dialect reports it in the body.
         return;
     }
     let milliseconds = whole_milliseconds(retry_after);
@@ -39,7 +39,7 @@ pub(super) fn add_retry_after(headers: &mut HeaderMap, dialect: Dialect, retry_a
     headers.insert(HeaderName::from_static("retry-after-ms"), HeaderValue::from(milliseconds));
 }
 
-/// Adds the name of the request, by which a provider's support would find it.
+/// Adds the request id, by which a provider's support finds the request.
 pub(super) fn add_request_id(headers: &mut HeaderMap, dialect: Dialect, id: &str) {
     let name = match dialect {
         Dialect::Anthropic => HeaderName::from_static("request-id"),
@@ -48,7 +48,7 @@ pub(super) fn add_request_id(headers: &mut HeaderMap, dialect: Dialect, id: &str
     headers.insert(name, text(id.to_owned()));
 }
 
-/// Adds how long the answer took to make.
+/// Adds the time that creating the answer took.
 pub(super) fn add_processing_time(headers: &mut HeaderMap, dialect: Dialect, time: Duration) {
     if dialect == Dialect::OpenAi {
         headers.insert(
@@ -58,7 +58,7 @@ pub(super) fn add_processing_time(headers: &mut HeaderMap, dialect: Dialect, tim
     }
 }
 
-/// A duration as Go prints it and OpenAI's headers have it: `120ms`, `1.5s`, `6m0s`.
+/// A duration in Go's format, used in OpenAI's headers: `120ms`, `1.5s`, `6m0s`.
 pub(super) fn go_duration(time: Duration) -> String {
     let milliseconds = whole_milliseconds(time);
     let (hours, minutes) = (milliseconds / 3_600_000, milliseconds / 60_000 % 60);
@@ -71,7 +71,7 @@ pub(super) fn go_duration(time: Duration) -> String {
     }
 }
 
-/// Rounded up, so that who waits so long has waited long enough.
+/// Rounded up, so that a client that waits this long has waited long enough.
 fn whole_milliseconds(time: Duration) -> u64 {
     time.as_micros().div_ceil(1000) as u64
 }
@@ -99,7 +99,7 @@ fn names(dialect: Dialect, what: &'static str) -> [HeaderName; 3] {
     names.map(HeaderName::from_static)
 }
 
-/// The wall-clock time in so long, in whole seconds rounded up.
+/// The wall-clock time after this duration, in whole seconds rounded up.
 fn rfc3339_after(time: Duration) -> String {
     let at = SystemTime::now() + time + Duration::from_millis(999);
     humantime::format_rfc3339_seconds(at).to_string()

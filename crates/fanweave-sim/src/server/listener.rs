@@ -19,13 +19,13 @@ use super::stats::OpenConnection;
 use super::wire::Wire;
 use crate::trouble::OutageKind;
 
-/// Connections that may wait to be accepted: thousands of clients connect at the same moment.
+/// Maximum connections waiting to be accepted: thousands of clients connect concurrently.
 const BACKLOG: i32 = 8192;
 
-/// Most requests at once on a connection that speaks HTTP/2. Source: the usual cap of providers.
+/// Maximum concurrent requests on an HTTP/2 connection. Source: the usual limit of providers.
 const MAX_STREAMS: u32 = 100;
 
-/// Pause after a failed accept, which usually means that there are no file descriptors left.
+/// Pause after a failed accept, usually caused by a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A listening socket at `addr`, on the runtime of the caller.
@@ -33,10 +33,10 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     reserve(addr).and_then(listen)
 }
 
-/// A socket at `addr` that does not listen: connects are refused, and the port stays reserved.
+/// A socket at `addr` that does not listen: connections are refused, and the port stays reserved.
 fn reserve(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-    // Or a restart would have to wait for the connections of the previous run to be forgotten.
+    // Otherwise a restart would have to wait until the connections of the previous run have timed out.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -49,7 +49,7 @@ fn listen(socket: Socket) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves all who connect, until `stop` is used or dropped; then closes all connections. Dropping the future does too.
+/// Serves connections until `stop` is used or dropped, or the future is dropped; then closes all of them.
 pub(super) async fn run(
     mut listener: TcpListener,
     addr: SocketAddr,
@@ -67,10 +67,10 @@ pub(super) async fn run(
                 drop(listener);
                 listener = tokio::select! {
                     _ = &mut stop => break,
-                    again = listen_after_refusal(addr, &provider) => again,
+                    reopened = listen_after_refusal(addr, &provider) => reopened,
                 };
             }
-            // Finished connections must be collected, or the set would only grow.
+            // Collect finished connections, so that the set does not grow without limit.
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(serve(stream, Arc::clone(&provider)))),
@@ -81,24 +81,24 @@ pub(super) async fn run(
     connections.shutdown().await;
 }
 
-/// Refuses connects until the outage ends. The caller has closed the listener.
+/// Refuses connections until the outage ends. The caller has closed the listener.
 async fn listen_after_refusal(addr: SocketAddr, provider: &Provider) -> TcpListener {
     let mut reserved = reserve(addr);
     provider.trouble.wait_for(|outage| outage != Some(OutageKind::Refuse)).await;
     loop {
         match reserved.and_then(listen) {
             Ok(listener) => return listener,
-            // The port was taken in between, or there are no file descriptors left.
+            // The port was taken meanwhile, or no file descriptors are available.
             Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
         reserved = reserve(addr);
     }
 }
 
-/// Answers the requests of one connection, which may speak HTTP/1.1 or, without asking first, HTTP/2.
+/// Answers the requests of one connection, over HTTP/1.1 or HTTP/2 with prior knowledge.
 async fn serve(stream: TcpStream, provider: Arc<Provider>) {
     let _open = OpenConnection::new(Arc::clone(&provider));
-    // Only costs a few milliseconds where it fails.
+    // A failure only costs a few milliseconds.
     let _nodelay = stream.set_nodelay(true);
     let (wire, breaker) = Wire::new(stream);
     let refused = {
@@ -111,7 +111,8 @@ async fn serve(stream: TcpStream, provider: Arc<Provider>) {
     let service = service_fn(|request| exchange::handle(Arc::clone(&provider), breaker.clone(), request));
     let mut http = auto::Builder::new(TokioExecutor::new());
     http.http2().max_concurrent_streams(MAX_STREAMS);
-    // An error means that the client went away or that a fault broke the connection: both are counted elsewhere.
+    // An error means that the client disconnected or that a fault broke the connection: both are counted
+    // elsewhere.
     tokio::select! {
         _ended = http.serve_connection(wire, service) => {}
         () = refused => {}

@@ -1,7 +1,7 @@
 //! The provider as an HTTP server.
 //!
-//! `listener` accepts connections, `exchange` takes one request through outages, authentication, limits, latency and
-//! faults, and one file per endpoint reads its requests and writes its answers.
+//! `listener` accepts connections. `exchange` takes one request through outages, authentication, limits,
+//! latency and faults. One file per endpoint reads its requests and writes its answers.
 
 mod anthropic;
 mod body;
@@ -56,12 +56,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen, on the runtime of the caller.
+    /// Starts listening, on the runtime of the caller.
     ///
     /// # Errors
     ///
-    /// Where the settings make no sense ([`io::ErrorKind::InvalidInput`]), the address cannot be had, or the caller is
-    /// not within a tokio runtime.
+    /// If the settings are invalid ([`io::ErrorKind::InvalidInput`]), the address is unavailable, or the
+    /// caller is not within a tokio runtime.
     pub fn start(settings: Settings) -> io::Result<Self> {
         settings.check().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let runtime = tokio::runtime::Handle::try_current().map_err(io::Error::other)?;
@@ -73,39 +73,39 @@ impl Server {
         Ok(Self { addr, provider, stop: Some(stop), listener })
     }
 
-    /// Where it listens.
+    /// Address on which it listens.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What OpenAI clients call the base URL: `http://127.0.0.1:8080/v1`.
+    /// Base URL for OpenAI clients: `http://127.0.0.1:8080/v1`.
     #[must_use]
     pub fn base_url(&self) -> String {
         format!("{}/v1", self.origin())
     }
 
-    /// What clients of Anthropic, Gemini and Ollama call the base URL: `http://127.0.0.1:8080`.
+    /// Base URL for clients of Anthropic, Gemini and Ollama: `http://127.0.0.1:8080`.
     #[must_use]
     pub fn origin(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// What has happened so far.
+    /// The counts so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
         self.provider.counters.snapshot()
     }
 
-    /// Forgets what has happened: counts start at 0, limits are fully refilled, draws begin anew, and
-    /// outages count from the next request. Requests in flight and open connections stay, and stay counted.
+    /// Resets the state: counts start at 0, limits are refilled, draws restart, and outages are measured from
+    /// the next request. Requests in flight and open connections continue and stay counted.
     pub fn reset(&self) {
         self.provider.reset();
     }
 
-    /// Closes the listener and all connections, whatever they are doing, and waits until they are closed.
+    /// Closes the listener and all connections immediately, and waits until they are closed.
     pub async fn shutdown(mut self) {
-        // The listener may have ended already, where its runtime is shutting down.
+        // The listener may have ended already if its runtime is shutting down.
         drop(self.stop.take());
         let _ended = (&mut self.listener).await;
     }

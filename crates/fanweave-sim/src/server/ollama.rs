@@ -25,7 +25,7 @@ impl<'a> Endpoint<'a> for Chat {
         let model = request["model"].as_str().filter(|model| !model.is_empty());
         let model = model.ok_or_else(|| Problem::invalid("model is required", None))?;
         let messages = request["messages"].as_array().into_iter().flatten();
-        let messages = messages.map(turn).collect::<Result<Vec<_>, _>>()?;
+        let messages = messages.map(chat_message).collect::<Result<Vec<_>, _>>()?;
         let mut ask = ChatRequest::from_messages(model.to_owned(), messages);
         let options = &request["options"];
         ask.max_tokens = options["num_predict"].as_u64();
@@ -40,18 +40,18 @@ impl<'a> Endpoint<'a> for Chat {
         };
         let tools = request["tools"].as_array().into_iter().flatten();
         ask.tools = tools.map(|tool| self::tool(&tool["function"])).collect();
-        // Whoever says nothing gets a stream.
+        // Streaming is the default.
         Ok(Self { ask, is_stream: request["stream"] != false })
     }
 }
 
-fn turn(message: &Value) -> Result<ChatMessage<'static>, Problem> {
+fn chat_message(message: &Value) -> Result<ChatMessage<'static>, Problem> {
     let role = match message["role"].as_str() {
         Some("system") => Role::System,
         Some("user") => Role::User,
         Some("assistant") => Role::Assistant,
         Some("tool") => Role::Tool,
-        _ => return Err(Problem::invalid("invalid role: it is none of system, user, assistant, tool", None)),
+        _ => return Err(Problem::invalid("invalid role: must be system, user, assistant or tool", None)),
     };
     Ok(ChatMessage { role, text: message["content"].as_str().unwrap_or_default().to_owned().into() })
 }
@@ -75,7 +75,7 @@ impl Request for Chat {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let piece = |message: Value| json!({ "model": self.ask.model, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": false });
@@ -88,7 +88,7 @@ impl Request for Chat {
         };
         let (bytes, events) = if self.is_stream {
             let mut lines = Events::default();
-            for message in streamed(first, making.chunks) {
+            for message in streamed(first, context.chunks) {
                 lines.line(&piece(message));
             }
             lines.line(&end(piece(json!({ "role": "assistant", "content": "" }))));
@@ -120,7 +120,7 @@ fn whole(answer: &Answer) -> Value {
     }
 }
 
-/// The message of each piece. Calls come whole.
+/// The message of each chunk. Tool calls are not split.
 fn streamed(answer: &Answer, chunks: usize) -> Vec<Value> {
     match &answer.content {
         Content::Text(text) => {
@@ -167,7 +167,7 @@ impl Request for Embed {
         (self.texts.iter().map(|text| count_tokens(text)).sum(), Some(0))
     }
 
-    fn answer(&self, _making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, _context: &ResponseContext) -> PreparedResponse {
         let (input_tokens, _) = self.estimate();
         let embeddings: Value = self.texts.iter().map(|text| json!(embed(text, self.dimensions))).collect();
         let body =

@@ -20,10 +20,10 @@ use crate::trouble::OutageKind;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
-/// The start of an answer whose server stopped in the middle of writing it.
+/// The start of an answer whose server stopped while writing it.
 const CUT_JSON: &str = r#"{"id":"chatcmpl-0","object":"chat.completion","choices":[{"index":0,"mess"#;
 
-/// Why a connection ends without an answer.
+/// Error that ends a connection without an answer.
 #[derive(Debug)]
 pub(super) struct Aborted;
 
@@ -35,7 +35,7 @@ impl fmt::Display for Aborted {
 
 impl std::error::Error for Aborted {}
 
-/// The HTML page of a proxy, for the statuses that proxies send.
+/// The HTML page of a proxy, for statuses that proxies send.
 pub(super) fn proxy_page(status: u16) -> Option<Response<Payload>> {
     let (title, server) = match status {
         502 => ("502 Bad Gateway", "nginx"),
@@ -65,7 +65,7 @@ pub(super) fn garbage(seed: u64, seq: u64) -> Response<Payload> {
     response
 }
 
-/// A whole HTTP/1.1 response with this answer, for a request that nobody sent.
+/// A complete HTTP/1.1 response with this answer, as an unsolicited response.
 pub(super) fn surplus(answer: &Bytes) -> Bytes {
     let length = answer.len();
     let head =
@@ -142,7 +142,7 @@ impl Provider {
         }
     }
 
-    /// Returns when connections are refused.
+    /// Returns once connections are refused.
     pub(super) async fn wait_for_refusal(&self) {
         if self.trouble.has(OutageKind::Refuse) {
             self.trouble.wait_for(|outage| outage == Some(OutageKind::Refuse)).await;
@@ -152,7 +152,7 @@ impl Provider {
     }
 }
 
-/// Holds the pieces of a stream while an outage of kind `hang` lasts.
+/// Holds the chunks of a stream during an outage of kind `hang`.
 pub(super) struct Hold {
     provider: Arc<Provider>,
     wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,

@@ -1,4 +1,4 @@
-//! The simulator's own pages: what there is, what happened, start anew.
+//! The simulator's own pages: index, counts, reset.
 
 use bytes::Bytes;
 use hyper::Response;
@@ -10,8 +10,8 @@ use super::problem::Problem;
 use super::provider::Provider;
 use super::route::{Dialect, Route};
 
-/// What `GET /` says.
-const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
+/// Text of `GET /`.
+const INDEX_PAGE: &str = "fanweave sim: a simulated LLM provider.\n\n\
     POST /v1/chat/completions  /v1/completions  /v1/embeddings   as OpenAI\n\
     POST /v1/responses                                           as OpenAI\n\
     POST /v1/messages  /v1/messages/batches                      as Anthropic\n\
@@ -20,10 +20,10 @@ const HOME: &str = "fanweave sim: a simulated LLM provider.\n\n\
     POST /api/chat  /api/embed                                   as Ollama\n\
     POST /v1/files  /v1/batches  GET /v1/batches/{id}            as OpenAI\n\
     GET  /v1/models  /v1/models/{id}\n\
-    GET  /stats      what happened so far\n\
-    POST /reset      start counting anew\n";
+    GET  /stats      counts so far\n\
+    POST /reset      reset the counts\n";
 
-/// Answers what belongs to the simulator itself.
+/// Answers requests to the simulator itself.
 pub(super) fn answer(
     provider: &Provider,
     route: Result<Route, Problem>,
@@ -39,7 +39,9 @@ pub(super) fn answer(
             provider.reset();
             (JSON, Bytes::from_static(b"{}"))
         }
-        Ok(_) => (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(HOME.as_bytes())),
+        Ok(_) => {
+            (HeaderValue::from_static("text/plain; charset=utf-8"), Bytes::from_static(INDEX_PAGE.as_bytes()))
+        }
         Err(problem) => return refusal(&problem, dialect, "req_none"),
     };
     let mut response = Response::new(Payload::whole(body));

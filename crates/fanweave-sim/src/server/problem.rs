@@ -1,4 +1,4 @@
-//! What can be wrong with a request, in the words of each dialect.
+//! Problems of requests, with the messages of each dialect.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use super::headers;
 use super::route::Dialect;
 use crate::limits::{self, Exhausted};
 
-/// Why a request gets no answer.
+/// Reason for which a request gets no answer.
 #[derive(Debug)]
 pub(super) enum Problem {
-    /// The key is missing or wrong; as much of it as may be shown.
+    /// The key is missing or wrong. The key is masked.
     Unauthorized {
         masked_key: Option<String>,
     },
@@ -25,17 +25,17 @@ pub(super) enum Problem {
         method: String,
     },
     TooLarge,
-    /// The request lacks a parameter.
+    /// A parameter is missing.
     Missing {
         param: &'static str,
     },
-    /// The request is wrong in another way.
+    /// The request is invalid in another way.
     Invalid {
         message: String,
         param: Option<&'static str>,
     },
     UnknownModel(String),
-    /// No file or batch of this id.
+    /// No file or batch has this id.
     UnknownResource(String),
     RateLimited {
         exhausted: Exhausted,
@@ -72,7 +72,7 @@ impl Problem {
         }
     }
 
-    /// The body of the answer.
+    /// The body of the response.
     pub(super) fn body(&self, dialect: Dialect, request_id: &str) -> Vec<u8> {
         let body = match dialect {
             Dialect::OpenAi => json!({
@@ -189,7 +189,7 @@ impl Problem {
         }
     }
 
-    /// What both dialects say alike.
+    /// Messages shared by both dialects.
     fn message(&self) -> Cow<'_, str> {
         match self {
             Self::UnknownRoute { method, path } => format!("Unknown request URL: {method} {path}.").into(),
@@ -198,17 +198,17 @@ impl Problem {
             Self::TooLarge => "The request is larger than 64 MiB.".into(),
             Self::Invalid { message, .. } => message.into(),
             Self::RateLimited { exhausted, retry_after, .. } => {
-                let again = headers::go_duration(*retry_after);
+                let wait = headers::go_duration(*retry_after);
                 let (what, limit, requested) = match exhausted {
                     Exhausted::Start => {
-                        return format!("Rate limit reached. Please try again in {again}.").into();
+                        return format!("Rate limit reached. Please try again in {wait}.").into();
                     }
                     Exhausted::Requests { limit } => ("requests per min (RPM)", limit, &1),
                     Exhausted::Tokens { limit, requested } => ("tokens per min (TPM)", limit, requested),
                 };
                 format!(
                     "Rate limit reached for the simulated account on {what}: Limit {limit}, Requested {requested}. Please \
-                     try again in {again}."
+                     try again in {wait}."
                 )
                 .into()
             }

@@ -1,4 +1,4 @@
-//! What all connections share, and the ticket of a request in flight.
+//! State shared by all connections, and the ticket of a request in flight.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -8,11 +8,11 @@ use super::problem::Problem;
 use super::stats::{self, Counters};
 use super::{anthropic, openai};
 use crate::faults::FaultRates;
-use crate::limits::{self, Exhausted, Limits, Verdict};
+use crate::limits::{self, Exhausted, LimitDecision, Limits};
 use crate::settings::Settings;
 use crate::trouble::{FaultSchedule, OutageKind};
 
-/// The account that everybody calls.
+/// The account used by all requests.
 #[derive(Debug)]
 pub(super) struct Provider {
     pub(super) settings: Settings,
@@ -22,7 +22,7 @@ pub(super) struct Provider {
     pub(super) batches: openai::Batches,
     pub(super) message_batches: anthropic::Batches,
     limits: Limits,
-    /// Requests that hold one of `max_in_flight` places.
+    /// Requests that count towards `max_in_flight`.
     permits_taken: AtomicUsize,
 }
 
@@ -46,22 +46,22 @@ impl Provider {
         self.trouble.reset();
     }
 
-    /// Whether `name` is a model here.
+    /// Returns true if a model has this name.
     pub(super) fn knows_model(&self, name: &str) -> bool {
         self.settings.models.is_empty() || self.settings.models.iter().any(|model| model == name)
     }
 }
 
-/// A request in flight: lives until its answer is handed over completely, or its client is gone.
+/// A request in flight. It lives until its answer is sent completely, or the client has disconnected.
 #[derive(Debug)]
 pub(super) struct InFlightRequest {
     provider: Arc<Provider>,
-    /// Number of the request, which decides its latency and fault.
+    /// Number of the request, which determines its latency and fault.
     pub(super) seq: u64,
     holds_permit: bool,
     is_complete: bool,
     tokens_charged: u64,
-    /// Tokens of the answer that was made. Default: as charged.
+    /// Tokens of the created answer. Default: as charged.
     tokens_used: u64,
 }
 
@@ -72,7 +72,7 @@ impl InFlightRequest {
         Self { provider, seq, holds_permit: false, is_complete: false, tokens_charged: 0, tokens_used: 0 }
     }
 
-    /// Takes a place and pays for the request, or says why not.
+    /// Takes a permit and charges the request, or returns the reason for rejecting it.
     pub(super) fn admit(
         &mut self,
         input_tokens: u64,
@@ -83,34 +83,34 @@ impl InFlightRequest {
             let state = limits::State::default();
             return Err(Problem::RateLimited { exhausted: Exhausted::Start, retry_after, state });
         }
-        if let Some(places) = self.provider.settings.max_in_flight {
+        if let Some(max_in_flight) = self.provider.settings.max_in_flight {
             let taken = self.provider.permits_taken.fetch_add(1, Relaxed);
             self.holds_permit = true;
-            if taken >= places {
+            if taken >= max_in_flight {
                 return Err(Problem::Overloaded);
             }
         }
         let charge = Limits::estimate(input_tokens, max_tokens);
         match self.provider.limits.admit(charge, Instant::now()) {
-            Verdict::Admitted(state) => {
+            LimitDecision::Admitted(state) => {
                 self.tokens_charged = charge;
                 self.tokens_used = charge;
                 Ok(state)
             }
-            Verdict::Rejected { exhausted, retry_after, state } => {
+            LimitDecision::Rejected { exhausted, retry_after, state } => {
                 Err(Problem::RateLimited { exhausted, retry_after, state })
             }
         }
     }
 
-    /// Notes what the answer took, to be settled when it is complete.
+    /// Records the tokens of the answer, to be settled when it is complete.
     pub(super) fn use_tokens(&mut self, input: u64, output: u64) {
         self.tokens_used = input + output;
         self.provider.counters.input_tokens.fetch_add(input, Relaxed);
         self.provider.counters.output_tokens.fetch_add(output, Relaxed);
     }
 
-    /// Notes that the client has got all that it will get.
+    /// Records that the client has received everything that it will get.
     pub(super) fn complete(&mut self) {
         self.is_complete = true;
     }

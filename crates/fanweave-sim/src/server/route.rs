@@ -1,4 +1,4 @@
-//! Which path leads where.
+//! Routing of paths.
 
 use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
 
-/// Whose wire format a request speaks.
+/// Wire format of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Dialect {
     OpenAi,
@@ -16,7 +16,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// That of the path, and Anthropic's for all who send its version header.
+    /// The dialect of the path; Anthropic's if its version header is present.
     pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
         let is_anthropic =
             uri.path().starts_with("/v1/messages") || headers.contains_key("anthropic-version");
@@ -29,7 +29,7 @@ impl Dialect {
     }
 }
 
-/// What a request wants.
+/// Target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Home,
@@ -69,7 +69,7 @@ impl Route {
             "/api/embed" => (Self::OllamaEmbed, Method::POST),
             "/v1/messages" => (Self::Messages, Method::POST),
             "/v1/files" => (Self::Upload, Method::POST),
-            // To create one; a GET lists them.
+            // POST creates a batch, GET lists them.
             "/v1/batches" => (Self::Batches, get_or_post(method)),
             "/v1/messages/batches" => (Self::MessageBatches, get_or_post(method)),
             "/v1/models" => (Self::Models, Method::GET),
@@ -126,7 +126,7 @@ impl Route {
         })
     }
 
-    /// Whether it belongs to the simulator itself, not to the provider it simulates: no key, not counted.
+    /// Returns true for pages of the simulator itself: they need no key and are not counted.
     pub(super) fn is_own(uri: &Uri) -> bool {
         !["/v1/", "/v1beta/", "/api/"].iter().any(|api| uri.path().starts_with(api))
     }

@@ -1,4 +1,4 @@
-//! What providers refuse of a schema that they are to hold a model to.
+//! Rules by which providers reject schemas for structured output.
 
 use serde_json::{Map, Value};
 
@@ -6,15 +6,15 @@ use super::problem::Problem;
 
 /// The rules of one provider.
 pub(super) struct Rules {
-    /// Keywords that it takes.
+    /// Supported keywords.
     keywords: &'static [&'static str],
-    /// Formats that it takes.
+    /// Supported formats.
     formats: &'static [&'static str],
-    /// Whether every object must say that it has no further properties.
+    /// Set if every object must have `additionalProperties: false`.
     is_closed: bool,
-    /// Whether every property must be required.
+    /// Set if every property must be required.
     all_required: bool,
-    /// Deepest nesting of objects, and most properties in all.
+    /// Maximum nesting depth of objects, and maximum number of properties in total.
     depth: usize,
     properties: usize,
 }
@@ -115,27 +115,27 @@ pub(super) const GEMINI: Rules = Rules {
 };
 
 impl Rules {
-    /// Refuses a schema that breaks a rule.
+    /// Rejects a schema that violates a rule.
     pub(super) fn check(&self, schema: &Value, param: &'static str) -> Result<(), Problem> {
-        let mut left = self.properties;
+        let mut remaining = self.properties;
         let root = if self.all_required && schema["type"] != "object" {
             Err("schema must be a JSON Schema of 'type: \"object\"'".to_owned())
         } else {
-            self.walk(schema, "", 0, &mut left)
+            self.walk(schema, "", 0, &mut remaining)
         };
         root.map_err(|why| Problem::invalid(format!("Invalid schema: {why}"), Some(param)))
     }
 
-    fn walk(&self, schema: &Value, place: &str, depth: usize, left: &mut usize) -> Result<(), String> {
+    fn walk(&self, schema: &Value, path: &str, depth: usize, remaining: &mut usize) -> Result<(), String> {
         let Value::Object(schema) = schema else {
-            return Err(format!("in context={place}, a schema is an object"));
+            return Err(format!("in context={path}, a schema is an object"));
         };
         for (keyword, value) in schema {
             if !self.keywords.contains(&keyword.as_str()) {
-                return Err(format!("in context={place}, '{keyword}' is not permitted"));
+                return Err(format!("in context={path}, '{keyword}' is not permitted"));
             }
             if keyword == "format" && !value.as_str().is_some_and(|format| self.formats.contains(&format)) {
-                return Err(format!("in context={place}, {value} is not a valid format"));
+                return Err(format!("in context={path}, {value} is not a valid format"));
             }
         }
         let is_of = |name: &str| match schema.get("type") {
@@ -144,28 +144,28 @@ impl Rules {
             None => false,
         };
         if schema.contains_key("$ref")
-            && let Some(beside) = schema.keys().find(|keyword| !keyword.starts_with('$'))
+            && let Some(sibling) = schema.keys().find(|keyword| !keyword.starts_with('$'))
         {
-            return Err(format!("in context={place}, $ref cannot have keywords {{'{beside}'}}"));
+            return Err(format!("in context={path}, $ref cannot have keywords {{'{sibling}'}}"));
         }
         if self.all_required && is_of("array") && !schema.contains_key("items") {
-            return Err(format!("in context={place}, array schema missing items"));
+            return Err(format!("in context={path}, array schema missing items"));
         }
         if is_of("object") || schema.contains_key("properties") {
-            self.object(schema, place, depth, left)?;
+            self.object(schema, path, depth, remaining)?;
         }
         for name in ["$defs", "definitions"] {
             for (key, inner) in schema.get(name).and_then(Value::as_object).into_iter().flatten() {
-                self.walk(inner, &format!("{place}/{name}/{key}"), depth, left)?;
+                self.walk(inner, &format!("{path}/{name}/{key}"), depth, remaining)?;
             }
         }
         for name in ["anyOf", "allOf", "oneOf", "prefixItems"] {
             for inner in schema.get(name).and_then(Value::as_array).into_iter().flatten() {
-                self.walk(inner, &format!("{place}/{name}"), depth, left)?;
+                self.walk(inner, &format!("{path}/{name}"), depth, remaining)?;
             }
         }
         match schema.get("items") {
-            Some(items) => self.walk(items, &format!("{place}/items"), depth, left),
+            Some(items) => self.walk(items, &format!("{path}/items"), depth, remaining),
             None => Ok(()),
         }
     }
@@ -173,28 +173,30 @@ impl Rules {
     fn object(
         &self,
         schema: &Map<String, Value>,
-        place: &str,
+        path: &str,
         depth: usize,
-        left: &mut usize,
+        remaining: &mut usize,
     ) -> Result<(), String> {
         if self.is_closed && schema.get("additionalProperties") != Some(&Value::Bool(false)) {
             return Err(format!(
-                "in context={place}, 'additionalProperties' is required to be supplied and to be false"
+                "in context={path}, 'additionalProperties' is required to be supplied and to be false"
             ));
         }
         if depth >= self.depth {
-            return Err(format!("in context={place}, objects nest deeper than {} levels", self.depth));
+            return Err(format!("in context={path}, objects nest deeper than {} levels", self.depth));
         }
         let required = schema.get("required").and_then(Value::as_array);
         for (name, inner) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            *left = left.checked_sub(1).ok_or_else(|| format!("more than {} properties", self.properties))?;
+            *remaining = remaining
+                .checked_sub(1)
+                .ok_or_else(|| format!("more than {} properties", self.properties))?;
             if self.all_required && !required.is_some_and(|all| all.iter().any(|one| one == name)) {
                 return Err(format!(
-                    "in context={place}, 'required' is required to be supplied and to be an array including every key in \
+                    "in context={path}, 'required' is required to be supplied and to be an array including every key in \
                      properties; missing '{name}'"
                 ));
             }
-            self.walk(inner, &format!("{place}/{name}"), depth + 1, left)?;
+            self.walk(inner, &format!("{path}/{name}"), depth + 1, remaining)?;
         }
         Ok(())
     }

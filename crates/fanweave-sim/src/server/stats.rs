@@ -1,4 +1,4 @@
-//! What happened, in numbers.
+//! Counts of requests, faults and connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -7,67 +7,67 @@ use serde::Serialize;
 
 use super::provider::Provider;
 
-/// A snapshot of what happened since the start or the last reset. `GET /stats` gives the same as JSON.
+/// Counts since the start or the last reset. `GET /stats` returns the same as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// Requests that arrived under `/v1`, good or bad.
+    /// Requests under `/v1`, valid or not.
     pub requests: u64,
-    /// Requests whose answer was sent, or begun, without a fault.
+    /// Requests whose answer was sent, or started, without a fault.
     pub ok: u64,
-    /// Requests rejected for a limit or for lack of capacity: status 429, and 529 in Anthropic's dialect.
+    /// Requests rejected by a limit or for lack of capacity: status 429, or 529 in Anthropic's dialect.
     pub rejected_429: u64,
-    /// Requests that were wrong in themselves: status 400 to 413.
+    /// Invalid requests: status 400 to 413.
     pub invalid: u64,
-    /// Requests that met an injected error status, of an outage excluded.
+    /// Requests that met an injected error status, excluding outages.
     pub errors: u64,
-    /// Answers broken or replaced by an injected reset, of an outage excluded.
+    /// Answers interrupted or replaced by an injected reset, excluding outages.
     pub resets: u64,
-    /// Requests that were never answered on purpose.
+    /// Requests that were deliberately not answered.
     pub hangs: u64,
-    /// Answers that ended early on purpose.
+    /// Answers that were deliberately truncated.
     pub truncated: u64,
-    /// Requests that met an injected status 500 for the poison in them. They count as `errors`, too.
+    /// Requests that met an injected status 500 because they contain the poison. Also counted as `errors`.
     pub poisoned: u64,
-    /// Requests refused by the limit at the start. They count as `rejected_429`, too.
+    /// Requests rejected by the limit for the first requests. Also counted as `rejected_429`.
     pub first_429: u64,
     /// Requests that an outage answered with an error status.
     pub outage_status: u64,
     /// Requests that an outage answered with a reset.
     pub outage_reset: u64,
-    /// Requests that an outage held before it let them be answered.
+    /// Requests that an outage held before they were answered.
     pub outage_hang: u64,
     /// Requests that an outage never answered.
     pub outage_silence: u64,
     /// Requests that an outage answered with garbage.
     pub outage_garbage: u64,
-    /// Requests that were in flight when an outage closed their connection. Refused connects cannot be counted.
+    /// Requests in flight when an outage closed their connection. Refused connections cannot be counted.
     pub outage_cut: u64,
-    /// Answers that were sent twice.
+    /// Answers that were duplicated.
     pub surplus: u64,
     /// Batches that were created.
     pub batches: u64,
     /// Answers that were streamed, faulty ones included.
     pub streams: u64,
-    /// Requests that wait for the rest of their answer now.
+    /// Requests in flight, whose answer is not complete yet.
     pub in_flight: u64,
-    /// Most requests in flight at once.
+    /// Maximum concurrent requests in flight.
     pub peak_in_flight: u64,
     /// Connections accepted.
     pub connections_opened: u64,
     /// Connections open now.
     pub connections_open: u64,
-    /// Most connections open at once.
+    /// Maximum concurrent connections.
     pub peak_connections: u64,
-    /// Requests whose client went away before its answer was complete.
+    /// Requests whose client disconnected before the answer was complete.
     pub client_disconnects: u64,
-    /// Tokens of the prompts that were answered or met an injected error.
+    /// Tokens of prompts that were answered or met an injected error.
     pub input_tokens: u64,
     /// Tokens of the answers.
     pub output_tokens: u64,
 }
 
-/// The counters behind [`Stats`]. They are independent of each other, so relaxed ordering does.
+/// The counters behind [`Stats`]. They are independent, so relaxed ordering suffices.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     pub(super) requests: AtomicU64,
@@ -131,7 +131,7 @@ impl Counters {
         }
     }
 
-    /// Starts counting anew. What is going on now stays counted.
+    /// Resets the counts. Requests and connections in progress stay counted.
     pub(super) fn reset(&self) {
         let counts = [
             &self.requests,
@@ -169,7 +169,7 @@ pub(super) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }
 
-/// How many there are, and how many there were at most.
+/// Current and maximum number of something.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
     now: AtomicU64,

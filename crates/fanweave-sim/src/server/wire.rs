@@ -1,6 +1,6 @@
-//! A TCP connection that can be broken with a reset, and that can carry bytes that are no part of HTTP's exchange.
+//! A TCP connection that can be broken with a reset, and that can carry bytes outside of HTTP exchanges.
 //!
-//! Over HTTP/2 a broken answer resets its stream only: the connection carries others.
+//! With HTTP/2, a fault resets only the stream of its answer: the connection carries others.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// The connection. Once its [`Breaker`] was pulled, closing it sends a reset instead of an orderly end.
+/// The connection. After its [`Breaker`] was pulled, closing it sends a reset instead of a clean close.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: TokioIo<TcpStream>,
@@ -23,7 +23,7 @@ pub(super) struct Wire {
     surplus: Bytes,
 }
 
-/// What the exchanges want of their connection.
+/// Requests of the exchanges to their connection.
 #[derive(Debug, Default)]
 struct Orders {
     is_broken: AtomicBool,
@@ -31,7 +31,7 @@ struct Orders {
     surplus: Mutex<Bytes>,
 }
 
-/// Decides how the connection ends.
+/// Controls how the connection ends.
 #[derive(Clone, Debug)]
 pub(super) struct Breaker(Arc<Orders>);
 
@@ -41,8 +41,8 @@ impl Breaker {
         self.0.is_broken.store(true, Ordering::Relaxed);
     }
 
-    /// Sends bytes right behind what HTTP writes next, in the same packet if both fit: a client that checks what is left
-    /// in its buffer can tell that they are no answer to its next request.
+    /// Sends bytes directly after the next write of HTTP, in the same packet if both fit: a client that
+    /// checks its buffer can detect that they do not answer its next request.
     pub(super) fn append(&self, surplus: Bytes) {
         *self.0.surplus.lock().unwrap_or_else(PoisonError::into_inner) = surplus;
         self.0.has_surplus.store(true, Ordering::Release);
@@ -60,7 +60,7 @@ impl Wire {
         self.orders.is_broken.load(Ordering::Relaxed)
     }
 
-    /// Takes the end of an answer together with the surplus that follows it, if there is some. Returns its length.
+    /// Takes the end of an answer together with its surplus, if present. Returns its length.
     fn take_with_surplus(&mut self, slices: &[IoSlice<'_>]) -> Option<usize> {
         if !self.orders.has_surplus.swap(false, Ordering::Acquire) {
             return None;
@@ -74,7 +74,7 @@ impl Wire {
         Some(length)
     }
 
-    /// Writes what was taken with a surplus.
+    /// Writes the bytes that were taken with a surplus.
     fn poll_surplus(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.surplus.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &self.surplus))?;
@@ -91,8 +91,8 @@ impl Wire {
 impl Drop for Wire {
     fn drop(&mut self) {
         if self.is_broken() {
-            // With a linger time of zero the system resets the connection when it is closed. If that fails, the client
-            // sees an early end instead, which is as good a fault.
+            // With a linger time of zero the system resets the connection when it is closed. If that fails,
+            // the client sees an early end instead, which is also a fault.
             let _lingers = socket2::SockRef::from(self.stream.inner()).set_linger(Some(Duration::ZERO));
         }
     }
@@ -123,7 +123,7 @@ impl Write for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // An orderly shutdown would tell the client that all is well before the reset arrives.
+        // A clean shutdown would signal success to the client before the reset arrives.
         if self.is_broken() { Poll::Ready(Ok(())) } else { self.stream().poll_shutdown(cx) }
     }
 

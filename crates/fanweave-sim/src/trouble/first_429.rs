@@ -1,4 +1,4 @@
-//! A rate limit that holds at the start only.
+//! A rate limit for the first requests.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::ParseFaultError;
 use crate::latency::parse_duration;
 
-/// A rate limit at the start: the first requests get a 429 that asks them to wait; there is no limit afterwards.
+/// A rate limit for the first requests: they get a 429 with a wait. Later requests are not limited.
 /// Written `2s` or `20:2s`.
 ///
 /// ```
@@ -18,9 +18,9 @@ use crate::latency::parse_duration;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct First429 {
-    /// The wait that `Retry-After` asks for.
+    /// The wait in `Retry-After`.
     pub wait: Duration,
-    /// Requests that are refused. `None`: all that arrive before `wait` has passed since the first request.
+    /// Number of rejected requests. `None`: all that arrive within `wait` of the first request.
     pub requests: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ impl FromStr for First429 {
         let (requests, wait) = match text.split_once(':') {
             Some((requests, wait)) => {
                 let requests = requests.trim().parse().map_err(|_| {
-                    ParseFaultError::new(text, "must be WAIT or REQUESTS:WAIT, as in 2s or 20:2s")
+                    ParseFaultError::new(text, "must be WAIT or REQUESTS:WAIT, such as 2s or 20:2s")
                 })?;
                 (Some(requests), wait)
             }

@@ -8,7 +8,7 @@ use crate::draw::{self, Purpose};
 
 /// A share of requests that fail in one way. Written `0.3`, `0.3=503` or `0.3=reset`.
 ///
-/// A draw belongs to a request number, so a request sent again draws again.
+/// Draws are per request number, so a retry is drawn independently.
 ///
 /// ```
 /// use fanweave_sim::{Flake, Flaky};
@@ -20,26 +20,26 @@ use crate::draw::{self, Purpose};
 pub struct Flaky {
     /// Share of requests that fail, from 0 to 1.
     pub rate: f64,
-    /// How they fail.
+    /// Kind of failure.
     pub how: Flake,
 }
 
-/// How a flaky request fails. It fails after the latency, when its answer is due.
+/// Kind of failure of a flaky request. It fails after the latency, when its answer is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flake {
     /// With this HTTP status, from 400 to 599. Written as the number.
     Status(u16),
-    /// With a reset of its connection before any byte of the answer. Written `reset`.
+    /// With a reset of its connection before the first byte of the answer. Written `reset`.
     Reset,
 }
 
 impl Flaky {
-    /// How request number `seq` fails, if it does.
+    /// The failure of request number `seq`, if any.
     pub(crate) fn draw(&self, seed: u64, seq: u64) -> Option<Flake> {
         (draw::unit(seed, seq, Purpose::Flaky) < self.rate).then_some(self.how)
     }
 
-    /// An error if the rate is not a share or the status is not that of an error.
+    /// Returns an error if the rate is not a share or the status is not an error status.
     pub(crate) fn check(&self) -> Result<(), String> {
         if !(0.0..=1.0).contains(&self.rate) {
             return Err(format!("the flaky rate must be from 0 to 1, not {}", self.rate));
@@ -68,11 +68,11 @@ impl FromStr for Flaky {
         let how = match how.trim() {
             "reset" => Flake::Reset,
             status => Flake::Status(status.parse().map_err(|_| {
-                ParseFaultError::new(text, "must be RATE, RATE=STATUS or RATE=reset, as in 0.3=503")
+                ParseFaultError::new(text, "must be RATE, RATE=STATUS or RATE=reset, such as 0.3=503")
             })?),
         };
         let rate = rate.trim().parse().map_err(|_| {
-            ParseFaultError::new(text, "the rate must be a share from 0 to 1, as in 0.3 or 0.3=503")
+            ParseFaultError::new(text, "the rate must be a share from 0 to 1, such as 0.3 or 0.3=503")
         })?;
         let flaky = Self { rate, how };
         flaky.check().map_err(|why| ParseFaultError::new(text, why))?;

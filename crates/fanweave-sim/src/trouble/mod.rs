@@ -1,7 +1,7 @@
-//! Trouble that depends on the time or the request: outages, flaky answers, a limit at the start, a poison prompt.
+//! Faults by time or request: outages, flaky answers, a limit for the first requests, a poison prompt.
 //!
-//! Times count from the first request, so that a client that starts late still meets them. `server::outage` writes the
-//! responses.
+//! Times are measured from the first request, so that a client that starts late still meets them.
+//! `server::outage` writes the responses.
 
 mod first_429;
 mod flaky;
@@ -20,14 +20,14 @@ pub use outage::{Outage, OutageKind};
 
 use crate::settings::Settings;
 
-/// The trouble of one server and the clock that it follows.
+/// The faults of one server, and their clock.
 #[derive(Debug)]
 pub(crate) struct FaultSchedule {
     outages: Vec<Outage>,
     first_429: Option<First429>,
-    /// When the first request arrived. `None` before it, and after a reset.
+    /// Time of the first request. `None` before it, and after a reset.
     started: watch::Sender<Option<Instant>>,
-    /// Requests that were checked against the limit at the start.
+    /// Number of requests checked against the limit for the first requests.
     checked: AtomicU64,
     poison: Option<String>,
 }
@@ -43,7 +43,7 @@ impl FaultSchedule {
         }
     }
 
-    /// Notes that a request has arrived; the first one starts the clock. Returns the outage that it meets.
+    /// Records a request; the first one starts the clock. Returns the outage that it meets.
     pub(crate) fn request_arrives(&self) -> Option<OutageKind> {
         if self.outages.is_empty() && self.first_429.is_none() {
             return None;
@@ -56,12 +56,12 @@ impl FaultSchedule {
         self.outage_now()
     }
 
-    /// The kind of the outage at this moment.
+    /// The kind of the current outage.
     pub(crate) fn outage_now(&self) -> Option<OutageKind> {
         self.outage_at(self.elapsed()?)
     }
 
-    /// Waits until the current outage, or `None` without one, is as wanted.
+    /// Waits until the current outage, `None` without one, satisfies the condition.
     pub(crate) async fn wait_for(&self, is_wanted: impl Fn(Option<OutageKind>) -> bool) {
         let mut started = self.started.subscribe();
         loop {
@@ -89,12 +89,12 @@ impl FaultSchedule {
         }
     }
 
-    /// Whether there is an outage of this kind at any time.
+    /// Returns true if any outage has this kind.
     pub(crate) fn has(&self, kind: OutageKind) -> bool {
         self.outages.iter().any(|outage| outage.kind == kind)
     }
 
-    /// The wait that the limit at the start asks of this request, if it still holds.
+    /// The wait imposed by the limit for the first requests, if it still applies to this request.
     pub(crate) fn first_429(&self) -> Option<Duration> {
         let limit = self.first_429?;
         let number = self.checked.fetch_add(1, Relaxed);
@@ -105,13 +105,13 @@ impl FaultSchedule {
         is_limited.then_some(limit.wait)
     }
 
-    /// Whether any text in the body of a request contains the poison.
+    /// Returns true if any string in the body of a request contains the poison.
     pub(crate) fn is_poisoned(&self, body: &[u8]) -> bool {
         let Some(poison) = &self.poison else { return false };
         serde_json::from_slice(body).is_ok_and(|body| contains(&body, poison))
     }
 
-    /// Starts anew: the next request is the first one.
+    /// Restarts the clock: the next request is the first one.
     pub(crate) fn reset(&self) {
         self.checked.store(0, Relaxed);
         self.started.send_replace(None);
@@ -126,7 +126,7 @@ impl FaultSchedule {
     }
 }
 
-/// Whether a string within `value` contains `text`.
+/// Returns true if a string within `value` contains `text`.
 fn contains(value: &Value, text: &str) -> bool {
     match value {
         Value::String(string) => string.contains(text),
@@ -136,7 +136,7 @@ fn contains(value: &Value, text: &str) -> bool {
     }
 }
 
-/// An invalid description of an outage, of flaky requests or of a limit at the start.
+/// An invalid description of an outage, of flaky requests or of a limit for the first requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseFaultError {
     text: String,

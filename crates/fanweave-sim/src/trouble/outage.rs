@@ -1,4 +1,4 @@
-//! A time during which the provider fails, and how.
+//! A period during which the provider fails in one way.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::ParseFaultError;
 use crate::latency::parse_duration;
 
-/// A time during which the provider fails in one way. Written `5s..8s=502`.
+/// A period during which the provider fails in one way. Written `5s..8s=502`.
 ///
 /// ```
 /// use fanweave_sim::{Outage, OutageKind};
@@ -24,11 +24,11 @@ pub struct Outage {
     pub from: Duration,
     /// End, as the time since the first request.
     pub until: Duration,
-    /// How requests fail.
+    /// Kind of failure.
     pub kind: OutageKind,
 }
 
-/// How requests fail during an [`Outage`].
+/// Kind of failure during an [`Outage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutageKind {
     /// Requests are answered immediately with this HTTP status, from 400 to 599. Written as the number.
@@ -60,7 +60,7 @@ impl Outage {
         self.from <= elapsed && elapsed < self.until
     }
 
-    /// An error if one outage is empty or impossible, or if two overlap.
+    /// Returns an error if an outage is empty or impossible, or if two overlap.
     pub(crate) fn check_all(outages: &[Self]) -> Result<(), String> {
         for outage in outages {
             if outage.from >= outage.until {
@@ -91,7 +91,7 @@ impl FromStr for Outage {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('=').and_then(|(times, kind)| Some((times.split_once("..")?, kind)));
         let Some(((from, until), kind)) = parts else {
-            return Err(ParseFaultError::new(text, "must be FROM..UNTIL=KIND, as in 5s..8s=502"));
+            return Err(ParseFaultError::new(text, "must be FROM..UNTIL=KIND, such as 5s..8s=502"));
         };
         let time = |part| parse_duration(part).map_err(|error| ParseFaultError::new(text, error.to_string()));
         Ok(Self { from: time(from)?, until: time(until)?, kind: kind.parse()? })

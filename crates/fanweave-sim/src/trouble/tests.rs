@@ -31,17 +31,17 @@ fn an_invalid_description_says_what_one_looks_like() {
     let first = ["2", "x:2s"].map(|text| text.parse::<First429>().unwrap_err().to_string());
     let errors = [&outages[..], &flaky, &first].concat().join("\n");
     insta::assert_snapshot!(errors, @r"
-    invalid value `5s=502`: must be FROM..UNTIL=KIND, as in 5s..8s=502
-    invalid value `5s..8s`: must be FROM..UNTIL=KIND, as in 5s..8s=502
-    invalid value `5..8s=502`: cannot read `5`: a duration needs a unit, as in 600ms or 1.5s
+    invalid value `5s=502`: must be FROM..UNTIL=KIND, such as 5s..8s=502
+    invalid value `5s..8s`: must be FROM..UNTIL=KIND, such as 5s..8s=502
+    invalid value `5..8s=502`: cannot read `5`: a duration needs a unit, such as 600ms or 1.5s
     invalid value `200`: must be a status from 400 to 599, refuse, reset, hang, silence or garbage
     invalid value `away`: must be a status from 400 to 599, refuse, reset, hang, silence or garbage
-    invalid value `often`: the rate must be a share from 0 to 1, as in 0.3 or 0.3=503
+    invalid value `often`: the rate must be a share from 0 to 1, such as 0.3 or 0.3=503
     invalid value `30`: the flaky rate must be from 0 to 1, not 30
     invalid value `0.3=200`: the status of flaky requests must be from 400 to 599, not 200
-    invalid value `0.3=hang`: must be RATE, RATE=STATUS or RATE=reset, as in 0.3=503
-    invalid value `2`: cannot read `2`: a duration needs a unit, as in 600ms or 1.5s
-    invalid value `x:2s`: must be WAIT or REQUESTS:WAIT, as in 2s or 20:2s
+    invalid value `0.3=hang`: must be RATE, RATE=STATUS or RATE=reset, such as 0.3=503
+    invalid value `2`: cannot read `2`: a duration needs a unit, such as 600ms or 1.5s
+    invalid value `x:2s`: must be WAIT or REQUESTS:WAIT, such as 2s or 20:2s
     ");
 }
 
@@ -108,7 +108,7 @@ fn poison_is_found_in_any_text_however_it_is_escaped() {
 }
 
 #[test]
-fn flaky_requests_are_their_share_and_a_retry_draws_anew() {
+fn flaky_requests_match_their_share_and_retries_are_independent() {
     let flaky: Flaky = "0.3".parse().unwrap();
     let failed: Vec<bool> = (0..20_000).map(|seq| flaky.draw(9, seq).is_some()).collect();
     let share = failed.iter().filter(|is_failed| **is_failed).count() as f64 / 20_000.0;

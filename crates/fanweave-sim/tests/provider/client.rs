@@ -1,4 +1,4 @@
-//! A tiny client: one connection, requests one after the other, nothing interpreted.
+//! A minimal client: one connection, sequential requests, no interpretation.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ pub(crate) fn calm() -> Server {
     start(Settings::default())
 }
 
-/// Waits until the numbers of `server` are as wanted, for ten seconds at most.
+/// Waits up to ten seconds until the counts of `server` satisfy the condition.
 pub(crate) async fn wait_for(server: &Server, is_reached: impl Fn(&Stats) -> bool) {
     let reached = async {
         while !is_reached(&server.stats()) {
@@ -39,7 +39,7 @@ pub(crate) struct Client {
     headers: Vec<(&'static str, String)>,
 }
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -55,7 +55,7 @@ impl Client {
         Self { sender, headers: vec![("content-type", "application/json".to_owned())] }
     }
 
-    /// With what Anthropic's clients send.
+    /// A connection with the headers of Anthropic's clients.
     pub(crate) async fn connect_anthropic(server: &Server) -> Self {
         Self::connect(server).await.with_header("anthropic-version", "2023-06-01")
     }

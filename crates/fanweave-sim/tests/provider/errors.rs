@@ -1,4 +1,4 @@
-//! What is wrong with a request, and how it is told.
+//! Invalid requests and their error responses.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use tokio::net::TcpStream;
 use crate::client::{Client, calm, start};
 
 #[tokio::test]
-async fn wrong_requests_are_told_what_is_wrong() {
+async fn invalid_requests_report_the_problem() {
     let server = calm();
     let mut client = Client::connect(&server).await;
-    let mut told = Vec::new();
+    let mut problems = Vec::new();
     for (method, path, body) in [
         (Method::GET, "/v1/nothing", ""),
         (Method::GET, "/v1/chat/completions", ""),
@@ -29,9 +29,9 @@ async fn wrong_requests_are_told_what_is_wrong() {
     ] {
         let answer = client.send(method.clone(), path, body).await.unwrap();
         let error = &answer.json()["error"];
-        told.push(format!("{method} {path} {body}\n  {} {error}", answer.status));
+        problems.push(format!("{method} {path} {body}\n  {} {error}", answer.status));
     }
-    insta::assert_snapshot!(told.join("\n"));
+    insta::assert_snapshot!(problems.join("\n"));
     assert_eq!(server.stats().invalid, 10);
 }
 
@@ -80,7 +80,8 @@ async fn a_body_over_64_mib_is_too_large() {
         .await
         .send(Method::POST, "/v1/completions", vec![b' '; (64 << 20) + 1])
         .await;
-    // The answer may come before all of the body is sent, and then the client may see a closed connection instead.
+    // The answer may arrive before the whole body is sent; the client may then see a closed connection
+    // instead.
     if let Ok(answer) = answer {
         assert_eq!(answer.status, 413);
     }
@@ -88,20 +89,20 @@ async fn a_body_over_64_mib_is_too_large() {
 }
 
 #[tokio::test]
-async fn the_front_page_says_what_there_is() {
+async fn the_index_page_lists_the_endpoints() {
     let server = calm();
     let answer = Client::connect(&server).await.get("/").await;
     assert!(answer.body.contains("/v1/chat/completions"), "{}", answer.body);
 }
 
 #[tokio::test]
-async fn a_connection_goes_on_after_a_refusal_whose_body_came_late() {
+async fn a_connection_stays_usable_after_a_rejected_request_with_a_late_body() {
     let server = start(Settings { api_key: Some("sk-right".into()), ..Settings::default() });
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     for path in ["/v1/chat/completions", "/v1/nothing", "/v1/chat/completions"] {
         let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
-        // As clients do that write head and body one after the other.
+        // Some clients write head and body separately.
         tokio::time::sleep(Duration::from_millis(30)).await;
         stream.write_all(b"{}").await.unwrap();
         let mut answer = Vec::new();

@@ -1,4 +1,4 @@
-//! Every fault, seen at the socket.
+//! Every fault, observed at the socket.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn request(is_stream: bool) -> String {
     format!("POST /v1/chat/completions HTTP/1.1\r\nhost: sim\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
-/// All that comes over a fresh connection, and how it ends.
+/// All bytes received over a fresh connection, and its end.
 async fn raw_exchange(server: &Server, request: &str) -> (String, std::io::Result<()>) {
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -41,7 +41,7 @@ fn announced_and_received(answer: &str) -> (usize, usize) {
 }
 
 #[tokio::test]
-async fn a_reset_breaks_off_half_of_a_plain_answer() {
+async fn a_reset_interrupts_a_plain_answer_at_half() {
     let server = start(Settings { reset_rate: 1.0, ..Settings::default() });
     let (answer, end) = raw_exchange(&server, &request(false)).await;
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -51,7 +51,7 @@ async fn a_reset_breaks_off_half_of_a_plain_answer() {
 }
 
 #[tokio::test]
-async fn a_reset_breaks_off_half_of_a_stream() {
+async fn a_reset_interrupts_a_stream_at_half() {
     let server = start(Settings { reset_rate: 1.0, ..Settings::default() });
     let (answer, end) = raw_exchange(&server, &request(true)).await;
     assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
@@ -79,7 +79,7 @@ async fn a_truncated_stream_ends_in_good_order_without_its_last_events() {
     let answer = client.chat(&body).await;
     assert!(!answer.body.contains("[DONE]"), "{}", answer.body);
     assert!(answer.events().iter().all(|event| event["choices"][0]["finish_reason"].is_null()));
-    // The connection is as good as new.
+    // The connection stays usable.
     assert_eq!(client.chat(&body).await.status, 200);
 }
 
@@ -105,7 +105,7 @@ async fn an_error_is_a_500_or_a_503_with_a_proper_body() {
 }
 
 #[tokio::test]
-async fn a_surplus_answer_follows_the_answer_and_the_connection_goes_on() {
+async fn a_surplus_answer_follows_the_answer_and_the_connection_stays_usable() {
     let server = start(Settings { surplus_rate: 1.0, ..Settings::default() });
     let mut stream = TcpStream::connect(server.addr()).await.unwrap();
     let mut received = Vec::new();

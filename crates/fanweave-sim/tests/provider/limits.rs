@@ -1,4 +1,4 @@
-//! The account's limits, as clients meet them.
+//! The account's limits, as observed by clients.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn every_answer_tells_the_limits() {
     assert_eq!(answer.header("x-ratelimit-remaining-requests"), "59");
     assert_eq!(answer.header("x-ratelimit-reset-requests"), "1s");
     assert_eq!(answer.header("x-ratelimit-limit-tokens"), "60000");
-    // Two tokens of "hello" and the fifty it may put out.
+    // Two tokens of "hello" and a maximum output of fifty.
     assert_eq!(answer.header("x-ratelimit-remaining-tokens"), "59948");
     assert_eq!(answer.header("x-ratelimit-reset-tokens"), "52ms");
 }

@@ -1,4 +1,4 @@
-//! The provider as its clients see it: over a socket, byte for byte.
+//! The provider as observed by clients: over a socket, byte for byte.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests included")]
 
 mod anthropic;

@@ -170,7 +170,7 @@ async fn several_prompts_are_completed_in_one_request() {
 }
 
 #[tokio::test]
-async fn a_limit_that_no_answer_reaches_is_no_sum_that_overflows() {
+async fn a_limit_of_maximum_size_does_not_overflow() {
     for max_tokens in [u64::MAX, u64::MAX / 2] {
         let server = calm();
         let body = json!({ "model": "echo", "prompt": ["a", "b"], "n": 2, "max_tokens": max_tokens });

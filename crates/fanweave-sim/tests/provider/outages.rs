@@ -1,4 +1,4 @@
-//! Outages and flaky answers, seen at the socket.
+//! Outages and flaky answers, observed at the socket.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn prompt(text: &str) -> Value {
     json!({ "model": "echo", "messages": [{ "role": "user", "content": text }] })
 }
 
-/// The status of a chat over a fresh connection, or the error of the connect or the request.
+/// The status of a chat over a fresh connection, or the error of the connection or the request.
 async fn attempt(server: &Server) -> Result<u16, String> {
     TcpStream::connect(server.addr()).await.map_err(|error| error.kind().to_string())?;
     let mut client = Client::connect(server).await;
@@ -31,7 +31,7 @@ async fn attempt(server: &Server) -> Result<u16, String> {
     sent.map(|answer| answer.status.as_u16()).map_err(|error| error.to_string())
 }
 
-/// Tries until an answer comes, and returns what came before.
+/// Retries until a request succeeds, and returns the failures before.
 async fn recovers(server: &Server) -> Vec<Result<u16, String>> {
     let mut failures = Vec::new();
     let recovered = async {
@@ -177,7 +177,7 @@ async fn garbage_is_html_or_incomplete_json_with_status_200() {
 }
 
 #[tokio::test]
-async fn flaky_requests_fail_as_asked_and_a_retry_draws_anew() {
+async fn flaky_requests_fail_as_configured_and_retries_are_independent() {
     let flaky = |how| start(Settings { flaky: Some(Flaky { rate: 0.5, how }), ..Settings::default() });
     let server = flaky(Flake::Status(503));
     let mut statuses = Vec::new();
@@ -197,7 +197,7 @@ async fn flaky_requests_fail_as_asked_and_a_retry_draws_anew() {
 }
 
 #[tokio::test]
-async fn the_first_requests_get_a_429_and_then_there_is_no_limit() {
+async fn the_first_requests_get_a_429_and_later_ones_are_not_limited() {
     let first_429 = First429 { wait: Duration::from_secs(2), requests: Some(2) };
     let server = start(Settings { first_429: Some(first_429), ..Settings::default() });
     let mut client = Client::connect(&server).await;

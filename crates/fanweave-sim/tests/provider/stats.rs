@@ -1,4 +1,4 @@
-//! What happened, in numbers; and how it all ends.
+//! Counts, and the shutdown.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a function asks for, where it is more than a prompt.
+//! The configuration that a `#[call]` function can return instead of a prompt.
 
 use std::error::Error as StdError;
 
@@ -7,8 +7,8 @@ use crate::tool::Tools;
 use crate::tool_macro::Said;
 use crate::{Error, ErrorKind, Message, Model, Parameters, Prompt, Result};
 
-/// What a function with `#[fanweave::call]` asks for, where it decides on more than the prompt: model, client, parameters
-/// or tools, at run time and for this one call.
+/// A prompt together with the model, client, parameters or tools of this call. Returned by functions with
+/// `#[fanweave::call]` that select these at run time.
 ///
 /// ```
 /// use fanweave::call::Config;
@@ -34,53 +34,54 @@ use crate::{Error, ErrorKind, Message, Model, Parameters, Prompt, Result};
 pub struct Config {
     pub(super) prompt: Prompt,
     pub(super) model: Option<Result<Model>>,
-    /// The name of the model, where it was given as one: another client can reach it too.
+    /// Name of the model, if it was given by name and can thus be used with another client.
     pub(super) name: Option<String>,
     pub(super) client: Option<Client>,
     pub(super) tools: Option<Tools>,
 }
 
 impl Config {
-    /// Asks this, and leaves all else as the attribute says.
+    /// Sends this prompt with the settings of the attribute.
     pub fn new(prompt: impl Into<Prompt>) -> Self {
         Self { prompt: prompt.into(), model: None, name: None, client: None, tools: None }
     }
 
-    /// Asks this model: a [`Model`], or the name of one.
+    /// Calls this model: a [`Model`], or the name of one.
     pub fn model(self, model: impl IntoModel) -> Self {
         let name = model.name().map(str::to_owned);
         Self { model: Some(model.into_model()), name, client: None, ..self }
     }
 
-    /// Reaches the model of the attribute through this client. Of this and [`model`](Self::model) the last one counts.
+    /// Calls the model of the attribute through this client. Replaces an earlier [`model`](Self::model), and
+    /// a later one replaces this.
     pub fn client(self, client: Client) -> Self {
         Self { client: Some(client), model: None, name: None, ..self }
     }
 
-    /// Sets parameters. They win over those that were set before, and over those of the attribute.
+    /// Sets parameters. They take precedence over earlier ones and over those of the attribute.
     pub fn parameters(mut self, parameters: Parameters) -> Self {
         self.prompt.parameters = parameters.or(&self.prompt.parameters);
         self
     }
 
-    /// Offers these tools, in place of those of the attribute.
+    /// Offers these tools instead of those of the attribute.
     pub fn tools(self, tools: Tools) -> Self {
         Self { tools: Some(tools), ..self }
     }
 }
 
-/// What a function with `#[fanweave::call]` may return: a text, a [`Message`] or several, a [`Prompt`], a [`Config`], or a
-/// `Result` of one of these.
+/// Return types of functions with `#[fanweave::call]`: a string, a [`Message`] or several, a [`Prompt`], a
+/// [`Config`], or a `Result` of one of these.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is nothing that a model can be asked",
-    label = "a call returns its prompt",
+    message = "`{Self}` is not a prompt",
+    label = "a call must return its prompt",
     note = "return a `String`, a `Message` or a `Vec` of them, a `Prompt`, a `call::Config`, or a `Result` of these"
 )]
 pub trait IntoConfig {
-    /// What to ask.
+    /// Converts to a configuration.
     ///
     /// # Errors
-    /// That of the function.
+    /// The error of the function.
     fn into_config(self) -> Result<Config>;
 }
 
@@ -90,9 +91,9 @@ impl IntoConfig for Config {
     }
 }
 
-macro_rules! asks {
-    ($($asked:ty),*) => {$(
-        impl IntoConfig for $asked {
+macro_rules! prompts {
+    ($($prompt:ty),*) => {$(
+        impl IntoConfig for $prompt {
             fn into_config(self) -> Result<Config> {
                 Ok(Config::new(self))
             }
@@ -100,12 +101,12 @@ macro_rules! asks {
     )*};
 }
 
-asks!(String, &str, Prompt, Message, Vec<Message>);
+prompts!(String, &str, Prompt, Message, Vec<Message>);
 
 impl<T: IntoConfig, E: Into<Box<dyn StdError + Send + Sync>>> IntoConfig for Result<T, E> {
     fn into_config(self) -> Result<Config> {
         match self {
-            Ok(asked) => asked.into_config(),
+            Ok(value) => value.into_config(),
             Err(error) => Err(match error.into().downcast::<Error>() {
                 Ok(error) => *error,
                 Err(error) => Error::new(ErrorKind::Step, error.to_string()).with_source(Said(error)),
@@ -114,7 +115,7 @@ impl<T: IntoConfig, E: Into<Box<dyn StdError + Send + Sync>>> IntoConfig for Res
     }
 }
 
-/// What a model can be given as: itself, its name, or the result of building it.
+/// Conversion to a model: from a model, a name, or the result of building a model.
 ///
 /// ```
 /// use fanweave::call::IntoModel;
@@ -123,18 +124,18 @@ impl<T: IntoConfig, E: Into<Box<dyn StdError + Send + Sync>>> IntoConfig for Res
 /// # Ok::<_, fanweave::Error>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no model",
-    label = "this is no model",
-    note = "give a `fanweave::Model`, a name as in \"openai/gpt-5-mini\", or a `Result` of a model"
+    message = "`{Self}` is not a model",
+    label = "not a model",
+    note = "pass a `fanweave::Model`, a name such as \"openai/gpt-5-mini\", or a `Result` of a model"
 )]
 pub trait IntoModel {
-    /// The model.
+    /// Converts to a model.
     ///
     /// # Errors
-    /// As [`model`](crate::model()).
+    /// Those of [`model`](crate::model()).
     fn into_model(self) -> Result<Model>;
 
-    /// Its name, where it is given as one. Default `None`.
+    /// The name, for a model given by name. Default: `None`.
     fn name(&self) -> Option<&str> {
         None
     }
@@ -183,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_a_model_and_a_client_the_one_that_is_said_last_counts() {
+    fn the_last_of_model_and_client_takes_precedence() {
         let client = || Client::builder().build().expect("a client");
         let config = Config::new("x").model("sim/echo").client(client());
         assert!(config.model.is_none() && config.client.is_some());

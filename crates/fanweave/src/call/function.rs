@@ -1,4 +1,4 @@
-//! From a function to its chain.
+//! Builds the chain of a function.
 
 use std::future::Future;
 use std::marker::PhantomData;
@@ -15,7 +15,8 @@ use crate::{
     chain,
 };
 
-/// A function with `#[fanweave::call]`: what the attribute implements for the type of the function's name.
+/// A function with `#[fanweave::call]`. The attribute implements this trait for the type with the function's
+/// name.
 ///
 /// ```
 /// use fanweave::call::Function;
@@ -30,18 +31,18 @@ use crate::{
 pub trait Function: Sized + 'static {
     /// Its argument, or a tuple of its arguments, as owned values.
     type Input: Send + 'static;
-    /// What comes of it: a [`Response`](super::Response), or the type of its `response`.
+    /// Its output: a [`Response`](super::Response), or the type of its `response` option.
     type Output: Send + 'static;
 
-    /// Its name, which errors and events have.
+    /// Its name, used in errors and events.
     const NAME: &'static str;
-    /// The name of its model. `None` where the attribute has an expression.
+    /// The name of its model. `None` if the attribute has an expression.
     const MODEL: Option<&'static str> = None;
 
     /// The model of the attribute.
     ///
     /// # Errors
-    /// Where there is none, or it cannot be built.
+    /// If the attribute names no model, or the model cannot be built.
     fn model() -> Result<Model>;
 
     /// The parameters of the attribute.
@@ -54,42 +55,42 @@ pub trait Function: Sized + 'static {
         None
     }
 
-    /// How often the model is asked at most where its tools are run. `None` where they are only offered.
+    /// Maximum number of model calls when tools are run. `None` if tools are only offered.
     fn rounds() -> Option<u32> {
         None
     }
 
-    /// The longest that all of it may take: the function and every request.
+    /// Timeout for the whole call: the function and every request.
     fn timeout() -> Option<Duration> {
         None
     }
 
-    /// The model with the retries and fallbacks of the attribute around it.
+    /// The model, wrapped in the retries and fallbacks of the attribute.
     ///
     /// # Errors
-    /// Where a fallback cannot be built.
+    /// If a fallback cannot be built.
     fn around(model: Chain<Prompt, Message>) -> Result<Chain<Prompt, Message>> {
         Ok(model)
     }
 
-    /// Reads the answer.
+    /// Parses the answer.
     fn answer(model: Chain<Prompt, Message>, name: &str) -> Chain<Prompt, Self::Output>;
 
-    /// What the function asks.
+    /// Runs the function, which returns the prompt.
     fn ask(input: Self::Input, cx: Context) -> impl Future<Output = Result<Config>> + Send;
 }
 
-/// What a function asks, once it is given the context of a run.
-type Ask = Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Config>> + Send>;
+/// A function bound to its arguments, which takes the context of a run.
+type BoundFunction = Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Config>> + Send>;
 
 /// A function with its arguments.
 pub(super) struct Bound {
-    ask: Ask,
+    ask: BoundFunction,
     pub(super) overrides: Overrides,
 }
 
 impl Bound {
-    /// What is left of a call that has begun.
+    /// A placeholder for a call that has begun.
     pub(super) fn begun() -> Self {
         let error = || Error::new(ErrorKind::Config, "the call has begun already");
         Self {
@@ -99,12 +100,12 @@ impl Bound {
     }
 }
 
-/// Binds the arguments of a function. The scope that holds here holds for the call, wherever it runs.
+/// Binds the arguments of a function. The overrides of the current scope apply to the call, wherever it runs.
 pub(super) fn bound<F: Function>(input: F::Input) -> Bound {
     Bound { ask: Box::new(move |cx| Box::pin(F::ask(input, cx))), overrides: Overrides::here() }
 }
 
-/// Runs a function that has its arguments.
+/// A chain that runs a bound function.
 pub(super) fn of_bound<F: Function>() -> Chain<Bound, F::Output> {
     in_time::<F, _>(chain(Bounded::<F>(PhantomData))).named(F::NAME)
 }
@@ -131,7 +132,7 @@ impl<F: Function> Runnable for Bounded<F> {
 
     async fn run(&self, bound: Bound, cx: &Context) -> Result<F::Output> {
         let Bound { ask, overrides } = bound;
-        // What a function asks meanwhile is no piece of its own answer.
+        // Deltas of nested calls are not part of the function's own answer.
         let config = ask(cx.without_deltas()).await?;
         let (chain, prompt) = assemble::<F>(config, overrides)?;
         chain.run(prompt, cx).await
@@ -167,7 +168,7 @@ impl<F: Function> Runnable for Whole<F> {
     }
 }
 
-/// Whom to ask, and what.
+/// Builds the chain and the prompt from the attribute, the configuration and the overrides.
 fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<Prompt, F::Output>, Prompt)> {
     let Config { mut prompt, model, name, client, tools } = config;
     let chosen = model.is_some().then_some(name);
@@ -177,10 +178,10 @@ fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<
         None => F::MODEL.map(str::to_owned),
         Some(name) => name,
     };
-    // What the attribute says holds for its fallbacks too, but for what is of one provider alone; and the loop of the tools must
-    // see a choice of a tool, to let go of it.
-    let everywhere = Parameters { model: None, extra: serde_json::Map::new(), ..F::parameters() };
-    prompt.parameters = parameters.or(&everywhere);
+    // The parameters of the attribute also apply to its fallbacks, except those of one provider. They are
+    // part of the prompt, because the tool loop has to see a `tool_choice` in order to clear it.
+    let shared = Parameters { model: None, extra: serde_json::Map::new(), ..F::parameters() };
+    prompt.parameters = parameters.or(&shared);
     let model = match (model, client) {
         (Some(model), _) => model?,
         (None, Some(client)) => through::<F>(name, client)?,
@@ -197,21 +198,21 @@ fn assemble<F: Function>(config: Config, overrides: Overrides) -> Result<(Chain<
     Ok((F::answer(model, &name), prompt))
 }
 
-/// The function's model, where it is known by name, reached through another client.
+/// The model of a function through another client, if the model is known by name.
 fn through<F: Function>(name: Option<String>, client: Client) -> Result<Model> {
     let Some(name) = name else {
         let message =
-            format!("the model of `{}` is given as a value: give a model instead of a client", F::NAME);
+            format!("the model of `{}` is given as a value: override the model, not the client", F::NAME);
         return Err(Error::new(ErrorKind::Config, message));
     };
     if name.starts_with("sim/") {
-        let message = format!("`{name}` is simulated in this process: no client reaches it");
+        let message = format!("`{name}` is simulated in this process and does not use a client");
         return Err(Error::new(ErrorKind::Config, message));
     }
     ModelBuilder::new(name).client(client).build()
 }
 
-/// The model that a function keeps once it could be built.
+/// The model of a function, built once. A failed build is not cached.
 pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Model>) -> Result<Model> {
     if let Some(model) = model.get() {
         return Ok(model.clone());
@@ -220,32 +221,32 @@ pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Mode
     Ok(model.get_or_init(|| built).clone())
 }
 
-/// The chains of some models.
+/// The chains of the given models.
 pub fn models<M: IntoModel>(models: impl IntoIterator<Item = M>) -> Result<Vec<Chain<Prompt, Message>>> {
     models.into_iter().map(|model| model.into_model().map(chain)).collect()
 }
 
-/// The texts of an option.
+/// The strings of an option.
 pub fn texts<T: Into<String>>(texts: impl IntoIterator<Item = T>) -> Vec<String> {
     texts.into_iter().map(Into::into).collect()
 }
 
-/// The model of that name, reached through the client of the attribute.
+/// The model of that name, through the client of the attribute.
 pub fn model_through(name: &str, client: impl IntoClient) -> Result<Model> {
     ModelBuilder::new(name).client(client.into_client()?).build()
 }
 
-/// What a client can be given as: itself, or the result of building it.
+/// Conversion to a client: from a client, or the result of building one.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no client",
-    label = "this is no client",
-    note = "give a `fanweave::models::Client`, or a `Result` of one, as `Client::builder().build()` is"
+    message = "`{Self}` is not a client",
+    label = "not a client",
+    note = "pass a `fanweave::models::Client`, or a `Result` of one, such as `Client::builder().build()`"
 )]
 pub trait IntoClient {
-    /// The client.
+    /// Converts to a client.
     ///
     /// # Errors
-    /// That of building it.
+    /// The error of building it.
     fn into_client(self) -> Result<Client>;
 }
 

@@ -1,7 +1,8 @@
-//! Functions as calls: what `#[fanweave::call]` makes of a function.
+//! LLM calls as functions, with the attribute `#[fanweave::call]`.
 //!
-//! The function says what to ask. The attribute says whom, and how. What comes out is a [`Call`]: a value that is awaited,
-//! streamed or changed before it runs, and beside it, under the function's own name, a chain for pipes and batches.
+//! The function returns the prompt; the attribute names the model and its parameters. Calling the function
+//! returns a [`Call`], which can be awaited, streamed, or modified before it runs. A type with the function's
+//! name provides the call as a chain, for pipes and batches.
 //!
 //! ```
 //! use fanweave::Result;
@@ -50,7 +51,8 @@ use crate::models::Client;
 use crate::tool::Tools;
 use crate::{Chain, Context, EventRun, Parameters, Result, Run, blocking};
 
-/// A call that has its arguments and has not begun: what a function with `#[fanweave::call]` returns. Awaiting it runs it.
+/// A call with its arguments that has not begun, as returned by a function with `#[fanweave::call]`. Await it
+/// to run it.
 ///
 /// ```
 /// use fanweave::{Parameters, Result};
@@ -63,17 +65,17 @@ use crate::{Chain, Context, EventRun, Parameters, Result, Run, blocking};
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> Result<()> {
-/// // All at once.
+/// // The whole response.
 /// let response = haiku("rain").await?;
 ///
-/// // Piece by piece, and then the whole.
+/// // Deltas first, then the whole response.
 /// let mut stream = haiku("snow").stream();
-/// while let Some(piece) = stream.next().await {
-///     print!("{}", piece?);
+/// while let Some(delta) = stream.next().await {
+///     print!("{}", delta?);
 /// }
 /// let response = stream.output().await?;
 ///
-/// // Changed for this one time.
+/// // With another model and parameters.
 /// let short = Parameters { max_tokens: Some(8), ..Parameters::default() };
 /// let response = haiku("hail").with_model("sim/echo").with(short).await?;
 /// # Ok(())
@@ -81,15 +83,15 @@ use crate::{Chain, Context, EventRun, Parameters, Result, Run, blocking};
 /// ```
 ///
 /// # Errors
-/// Those of the function itself, of the model and of what reads its answer. They name the function.
+/// Those of the function, of the model and of the parser. They contain the name of the function.
 ///
 /// # Cancellation
-/// Dropping it, or the future, stream or events that it became, ends the call. Nothing has begun before.
+/// Dropping the call, or its future, stream or events, cancels it. It does not begin before it is polled.
 #[must_use = "a call does nothing until it is awaited, streamed or run"]
 pub struct Call<T> {
     chain: Chain<Bound, T>,
     bound: Bound,
-    /// Once it has been polled.
+    /// Set after the first poll.
     running: Option<BoxFuture<'static, Result<T>>>,
 }
 
@@ -99,54 +101,54 @@ impl<T: Send + 'static> Call<T> {
         Self { chain: of_bound::<F>(), bound: bound::<F>(input), running: None }
     }
 
-    /// Asks this model instead: a [`Model`](crate::Model), or the name of one.
+    /// Calls this model instead: a [`Model`](crate::Model), or the name of one.
     pub fn with_model(mut self, model: impl IntoModel) -> Self {
         self.bound.overrides = self.bound.overrides.model(model);
         self
     }
 
-    /// Reaches the call's model through this client: own base URL, headers, proxy, timeouts or transport.
+    /// Calls the model through this client, which sets base URL, headers, proxy, timeouts and transport.
     ///
-    /// A call whose model is not given by name fails with [`ErrorKind::Config`](crate::ErrorKind::Config).
+    /// Fails with [`ErrorKind::Config`](crate::ErrorKind::Config) if the model is not given by name.
     pub fn with_client(mut self, client: Client) -> Self {
         self.bound.overrides = self.bound.overrides.client(client);
         self
     }
 
-    /// Sets parameters. They win over those of the function and of the attribute.
+    /// Sets parameters. They take precedence over those of the function and of the attribute.
     pub fn with(mut self, parameters: Parameters) -> Self {
         self.bound.overrides = self.bound.overrides.parameters(parameters);
         self
     }
 
-    /// Offers these tools, in place of those of the function and of the attribute.
+    /// Offers these tools instead of those of the function and of the attribute.
     pub fn with_tools(mut self, tools: Tools) -> Self {
         self.bound.overrides = self.bound.overrides.tools(tools);
         self
     }
 
-    /// The pieces of the answer as they arrive, and then the whole.
+    /// Streams the answer: deltas as they arrive, then the whole output.
     pub fn stream(self) -> Run<T> {
         self.chain.stream(self.bound)
     }
 
-    /// What happens while it runs.
+    /// Runs it and streams its events.
     pub fn events(self) -> EventRun<T> {
         self.chain.events(self.bound)
     }
 
-    /// Runs as a part of the run of `cx`: within its deadline and its concurrency, seen by its observers.
+    /// Runs as a part of the run of `cx`, with its deadline, concurrency and observers.
     ///
     /// # Errors
-    /// As those of awaiting it.
+    /// Those of awaiting it.
     pub async fn invoke_in(self, cx: &Context) -> Result<T> {
         self.chain.invoke_in(self.bound, cx).await
     }
 
-    /// Runs and waits, in code that is not async.
+    /// Runs and blocks until it is done, for code that is not async.
     ///
     /// # Errors
-    /// As those of awaiting it.
+    /// Those of awaiting it.
     pub fn blocking(self) -> Result<T> {
         blocking::wait(self)
     }

@@ -1,4 +1,4 @@
-//! What is changed from outside, for one call or for all calls within a future.
+//! Overrides for one call, or for all calls within a future.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use crate::models::Client;
 use crate::tool::Tools;
 use crate::{Model, Parameters, Result};
 
-/// What is changed of calls from outside: their model, client, parameters or tools.
+/// Overrides the model, client, parameters or tools of calls.
 ///
-/// For one call there are [`Call::with_model`](super::Call::with_model) and its like. For all calls that are made within a
-/// future, however deep, there is [`scope`](Self::scope): it holds for that future and for nothing beside it.
+/// To override a single call, use [`Call::with_model`](super::Call::with_model) and the methods beside it. To
+/// override all calls within a future, at any depth, use [`scope`](Self::scope).
 ///
 /// ```
 /// use fanweave::Result;
@@ -36,8 +36,8 @@ use crate::{Model, Parameters, Result};
 /// # }
 /// ```
 ///
-/// What stands closest to the call wins: what the [`Call`](super::Call) itself was given, then the innermost scope, then
-/// what the function [decides](super::Config), then the attribute.
+/// Order of precedence: the methods of the [`Call`](super::Call), the innermost scope, the
+/// [`Config`](super::Config) that the function returns, the attribute.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Overrides {
@@ -48,22 +48,22 @@ pub struct Overrides {
 }
 
 impl Overrides {
-    /// Changes nothing.
+    /// Overrides nothing.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks this model.
+    /// Calls this model.
     pub fn model(self, model: impl IntoModel) -> Self {
         Self { model: Some(model.into_model()), client: None, ..self }
     }
 
-    /// Reaches the models that calls name through this client.
+    /// Calls the models through this client, if they are given by name.
     pub fn client(self, client: Client) -> Self {
         Self { client: Some(client), model: None, ..self }
     }
 
-    /// Sets parameters. They win over those that were set before.
+    /// Sets parameters. They take precedence over earlier ones.
     pub fn parameters(mut self, parameters: Parameters) -> Self {
         self.parameters = parameters.or(&self.parameters);
         self
@@ -74,22 +74,22 @@ impl Overrides {
         Self { tools: Some(tools), ..self }
     }
 
-    /// Holds for all calls that are made within `future`, where nothing closer says otherwise: also for the rows of a
-    /// batch, and for what blocks on a thread. A task that is spawned there by other means is another one, and not changed.
+    /// Applies these overrides to all calls within `future` that have no closer ones, including rows of a
+    /// batch and blocking steps. Tasks that the future spawns by other means are not affected.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         let all = self.or(Self::here());
         task_locals::within(Arc::new(all), future).await
     }
 
-    /// What holds where this is asked.
+    /// The overrides of the current scope.
     pub(super) fn here() -> Self {
         let task_locals = task_locals::here().and_then(|task_locals| task_locals.downcast::<Self>().ok());
         task_locals.map(Arc::unwrap_or_clone).unwrap_or_default()
     }
 
-    /// These, and `outer` where these say nothing.
+    /// These overrides, completed by `outer`.
     pub(super) fn or(self, outer: Self) -> Self {
-        // A model and a client are two answers to one question.
+        // A model replaces a client, and a client a model.
         let (model, client) = match (self.model, self.client) {
             (None, None) => (outer.model, outer.client),
             own => own,

@@ -1,4 +1,4 @@
-//! The answer to a call.
+//! The response to a call.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{
     Chain, Context, FinishReason, Message, Node, Prompt, Result, Runnable, Streaming, ToolCall, Usage, chain,
 };
 
-/// The answer to a call. `Display` writes its text.
+/// The response to a call. `Display` writes its text.
 ///
 /// ```
 /// #[fanweave::call(model = "sim/writer")]
@@ -33,13 +33,13 @@ use crate::{
 pub struct Response {
     message: Message,
     text: String,
-    /// `provider/model`, as it was asked.
-    asked: String,
+    /// `provider/model`, as requested.
+    requested: String,
     latency: Duration,
 }
 
 impl Response {
-    /// The text of the answer. Empty where the model only asks for tools.
+    /// The text of the answer. Empty if the model only calls tools.
     pub fn content(&self) -> &str {
         &self.text
     }
@@ -49,30 +49,30 @@ impl Response {
         &self.message
     }
 
-    /// The answer with all of its parts, to go on with: as the next turn of a chat.
+    /// The answer with all of its parts, for example to continue a chat.
     pub fn into_message(self) -> Message {
         self.message
     }
 
-    /// Tokens of all requests that the answer took. Zeros where the provider counted none.
+    /// Tokens of all requests of the call. Zero if the provider reported none.
     pub fn usage(&self) -> Usage {
         self.message.usage()
     }
 
-    /// US dollars that the answer cost, by the [prices built in](Prices::builtin). `None` where none is known for the model
-    /// that answered. 0 for an answer from a store.
+    /// Cost in US dollars, by the [built-in prices](Prices::builtin). `None` if the price of the model is
+    /// unknown. 0 for a cached answer.
     pub fn cost_usd(&self) -> Option<f64> {
         let prices = Prices::builtin();
-        let provider = self.asked.split_once('/').map_or("", |(provider, _)| provider);
+        let provider = self.requested.split_once('/').map_or("", |(provider, _)| provider);
         let answered = self.model().map(|model| format!("{provider}/{model}"));
         let price = match &answered {
             Some(answered) => prices.of(answered),
-            None => prices.of(&self.asked),
+            None => prices.of(&self.requested),
         };
         price.map(|price| price.cost(&self.usage()))
     }
 
-    /// The model that answered, in the provider's words.
+    /// The model that answered, as reported by the provider.
     pub fn model(&self) -> Option<&str> {
         self.message.reply.as_ref()?.model.as_deref()
     }
@@ -82,20 +82,20 @@ impl Response {
         self.message.reply.as_ref()?.finish_reason.as_ref()
     }
 
-    /// How long it took, waits and retries included.
+    /// Duration of the call, including waits and retries.
     pub fn latency(&self) -> Duration {
         self.latency
     }
 
-    /// The tool calls that the model asks for, in order.
+    /// The tool calls of the model, in order.
     pub fn tool_calls(&self) -> impl Iterator<Item = &ToolCall> {
         self.message.tool_calls()
     }
 
-    /// The first call of the tool `T`, with its arguments read. `None` where the model does not ask for it.
+    /// The first call of the tool `T`, with its arguments parsed. `None` if the model does not call it.
     ///
     /// # Errors
-    /// As [`Message::tool`].
+    /// Those of [`Message::tool`].
     pub fn tool<T: TypedTool>(&self) -> Result<Option<T>> {
         self.message.tool::<T>()
     }
@@ -103,13 +103,13 @@ impl Response {
     /// All calls of the tool `T`, in order.
     ///
     /// # Errors
-    /// As [`Message::tools`], at the first call that cannot be read.
+    /// Those of [`Message::tools`], for the first call that cannot be parsed.
     pub fn tools<T: TypedTool>(&self) -> Result<Vec<T>> {
         self.message.tools::<T>().collect()
     }
 }
 
-/// For journalled batches of files: the answer as that of its model.
+/// For journalled batches of files: the answer of the model.
 impl IntoAnswer for Response {
     fn into_answer(self) -> Answer {
         self.message.into_answer()
@@ -128,12 +128,12 @@ impl From<Response> for Message {
     }
 }
 
-/// Makes responses of what `model` answers.
+/// Converts the answers of `model` to responses.
 pub fn respond(model: Chain<Prompt, Message>, name: &str) -> Chain<Prompt, Response> {
-    chain(Respond { model, asked: name.to_owned() })
+    chain(Respond { model, requested: name.to_owned() })
 }
 
-/// Reads what `model` answers as a `T`.
+/// Parses the answers of `model` as a `T`.
 pub fn structured<T>(model: Chain<Prompt, Message>, _name: &str) -> Chain<Prompt, T>
 where
     T: serde::de::DeserializeOwned + schemars::JsonSchema + Send + 'static,
@@ -143,7 +143,7 @@ where
 
 struct Respond {
     model: Chain<Prompt, Message>,
-    asked: String,
+    requested: String,
 }
 
 impl Runnable for Respond {
@@ -155,7 +155,12 @@ impl Runnable for Respond {
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Response> {
         let began = Instant::now();
         let message = self.model.run(prompt, cx).await?;
-        Ok(Response { text: message.text(), message, asked: self.asked.clone(), latency: began.elapsed() })
+        Ok(Response {
+            text: message.text(),
+            message,
+            requested: self.requested.clone(),
+            latency: began.elapsed(),
+        })
     }
 
     fn streaming(&self) -> Streaming {

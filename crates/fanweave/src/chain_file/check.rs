@@ -1,4 +1,4 @@
-//! What a chain file means: which step reads what, and whether all of it is there.
+//! Checks a chain file as a whole: resolves the outputs and inputs that each step reads.
 
 use serde_json::Value;
 
@@ -6,26 +6,27 @@ use super::problem::{Problem, Problems};
 use super::spec::{Action, Spanned, Spec, Step, unknown_step};
 use crate::{Template, closest};
 
-/// A step with its templates read and its edges found.
+/// A step with its parsed templates and its dependencies.
 pub(super) struct Checked {
-    /// Of a call: its messages. Of a template step: the one template.
+    /// The messages of a call, or the one template of a template step.
     pub(super) templates: Vec<Template>,
     pub(super) when: Option<Template>,
     pub(super) source: Option<Source>,
-    /// Steps whose whole output is read, or that are needed, in the order of the file.
+    /// Steps that must finish first, because their whole output is read or by `needs`; in the order of the
+    /// file.
     pub(super) waits_for: Vec<usize>,
 }
 
-/// What a fan-out goes over.
+/// The list that a fan-out iterates over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The output of a step, and the fields within.
+    /// The output of a step, and the path of a field in it.
     Step(usize, Vec<String>),
-    /// An input, and the fields within.
+    /// An input, and the path of a field in it.
     Input(String, Vec<String>),
 }
 
-/// Checks the steps against each other. `text` is the whole file.
+/// Checks the references between the steps. `text` is the whole file.
 pub(super) fn check(spec: &Spec, text: &str) -> Result<Vec<Checked>, Problems> {
     let names: Vec<_> = spec.steps.iter().map(|step| step.name.value.clone()).collect();
     let mut checker = Checker { spec, text, names, found: Vec::new() };
@@ -37,7 +38,7 @@ pub(super) fn check(spec: &Spec, text: &str) -> Result<Vec<Checked>, Problems> {
         checker.found.push(Problem::at(output.at, message));
     }
     if checker.found.is_empty() {
-        checker.found.extend(circle(spec, &checked));
+        checker.found.extend(cycle(spec, &checked));
     }
     Problems::check(checker.found)?;
     Ok(checked)
@@ -67,7 +68,7 @@ impl Checker<'_> {
         for need in &step.needs {
             reads.extend(self.names.iter().position(|name| *name == need.value));
             if need.value == step.name.value {
-                self.found.push(Problem::at(need.at, format!("step `{}` needs itself", need.value)));
+                self.found.push(Problem::at(need.at, format!("step `{}` depends on itself", need.value)));
             }
         }
         reads.sort_unstable();
@@ -75,7 +76,8 @@ impl Checker<'_> {
         Checked { templates, when, source, waits_for: reads }
     }
 
-    /// Reads a template and checks its variables. They stand `in_tags` where it is written out in the file.
+    /// Parses a template and checks its variables. `in_tags` is set if the variables are inside template tags
+    /// in the file.
     fn template(
         &mut self,
         step: &Step,
@@ -115,7 +117,7 @@ impl Checker<'_> {
                 }
                 Some(_) if field != Some("output") => Some((
                     format!("steps.{name}"),
-                    format!("a step has nothing but its output: write `steps.{name}.output`"),
+                    format!("a step has no field other than its output: write `steps.{name}.output`"),
                 )),
                 Some(index) => {
                     reads.push(index);
@@ -123,14 +125,14 @@ impl Checker<'_> {
                 }
             },
             ("steps", None, _) => {
-                let message = "name the step whose output is meant: `steps.NAME.output`".to_owned();
+                let message = "the step is not named: write `steps.NAME.output`".to_owned();
                 Some(("steps".to_owned(), message))
             }
             ("item" | "index", _, _) if step.for_each.is_some() => None,
             (word @ ("item" | "index"), _, _) => Some((
                 word.to_owned(),
                 format!(
-                    "`{word}` is there in a step with `for_each`, and step `{}` has none",
+                    "`{word}` is only available with `for_each`, which step `{}` does not have",
                     step.name.value
                 ),
             )),
@@ -142,7 +144,8 @@ impl Checker<'_> {
         };
         if let Some((word, message)) = problem {
             let problem = match &text.file {
-                // The place is that of the file's name; where to look within is told beside it.
+                // The problem points at the file name in the chain file; its message names the line in that
+                // file.
                 Some(file) => {
                     let before = &text.value[..find(&word, &text.value, in_tags).unwrap_or(0)];
                     let line = before.matches('\n').count() + 1;
@@ -163,7 +166,7 @@ impl Checker<'_> {
 
     fn unknown_variable(&self, name: &str) -> String {
         if self.names.iter().any(|step| step == name) {
-            return format!("there is no variable `{name}`: did you mean `steps.{name}.output`?");
+            return format!("unknown variable `{name}`: did you mean `steps.{name}.output`?");
         }
         let inputs: Vec<_> = self.spec.inputs.iter().map(|input| input.name.as_str()).collect();
         let hint = match closest(name, inputs.iter()) {
@@ -171,7 +174,7 @@ impl Checker<'_> {
             None if inputs.is_empty() => "the file has no `inputs`".to_owned(),
             None => format!("the inputs are {}", inputs.join(", ")),
         };
-        format!("there is no variable `{name}`: {hint}")
+        format!("unknown variable `{name}`: {hint}")
     }
 
     fn source(&mut self, step: &Step, path: &Spanned<String>) -> Option<Source> {
@@ -179,7 +182,7 @@ impl Checker<'_> {
         let bare = bare.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")).unwrap_or(bare).trim();
         let words: Vec<_> = bare.split('.').map(str::to_owned).collect();
         if bare.is_empty() || !words.iter().all(|word| is_word(word)) {
-            let message = "`for_each` names a list, as in `steps.outline.output` or the name of an input";
+            let message = "`for_each` must name a list, such as `steps.outline.output` or an input";
             self.found.push(Problem::at(path.at, message.to_owned()));
             return None;
         }
@@ -188,7 +191,7 @@ impl Checker<'_> {
         match words[0].as_str() {
             "item" | "index" => {
                 let message =
-                    format!("`for_each` cannot go over `{bare}`: it is there only within the fan-out");
+                    format!("`for_each` cannot iterate over `{bare}`: it exists only inside the fan-out");
                 self.found.push(Problem::at(path.at, message));
             }
             _ => self.path(step, path, false, bare, &mut reads),
@@ -204,10 +207,10 @@ impl Checker<'_> {
         if is_list == Some(false) {
             let message = match reads.first() {
                 Some(index) => format!(
-                    "step `{}` gives a text, and `for_each` needs a list: give that step `output: lines`",
+                    "`for_each` needs a list, but step `{}` produces text: add `output: lines` to that step",
                     self.names[*index]
                 ),
-                None => format!("`for_each` needs a list, and the default of `{bare}` is none"),
+                None => format!("`for_each` needs a list, but the default of `{bare}` is not one"),
             };
             self.found.push(Problem::at(path.at, message));
             return None;
@@ -219,7 +222,7 @@ impl Checker<'_> {
         })
     }
 
-    /// Whether the output of a step is a list, where that can be known.
+    /// Returns whether the output of a step is a list, if that is known before the run.
     fn makes_list(&self, step: &Step) -> Option<bool> {
         match &step.action {
             _ if step.for_each.is_some() => Some(true),
@@ -228,7 +231,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The default of an input, or of a field within.
+    /// The default of an input, or of a field of it.
     fn input(&self, words: &[String]) -> Option<&Value> {
         let words = if words[0] == "inputs" { &words[1..] } else { words };
         let input = self.spec.inputs.iter().find(|input| Some(&input.name) == words.first())?;
@@ -236,8 +239,8 @@ impl Checker<'_> {
     }
 }
 
-/// Where `word` stands in `text`, for a problem to point at. What stands outside of tags is no variable, where there
-/// are tags.
+/// Byte offset of `word` in `text`, for a problem to point at. With `in_tags`, only matches inside template
+/// tags count.
 fn find(word: &str, text: &str, in_tags: bool) -> Option<usize> {
     let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     let is_in_tag = |before: &str| {
@@ -253,7 +256,7 @@ fn find(word: &str, text: &str, in_tags: bool) -> Option<usize> {
         if !in_tags || is_in_tag(&text[tag..at]) {
             return Some(at);
         }
-        // No tag is open here: one that is open later begins after this.
+        // No tag is open here, so a tag that is open later begins after this offset.
         tag = at;
     }
     None
@@ -263,15 +266,15 @@ fn is_word(word: &str) -> bool {
     !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
-/// A condition as a template that writes something where it holds.
+/// A condition as a template whose output is non-empty if the condition is true.
 fn as_condition(text: &str) -> String {
     let bare = text.trim();
     let bare = bare.strip_prefix("{{").and_then(|rest| rest.strip_suffix("}}")).unwrap_or(bare);
     format!("{{% if {bare} %}}yes{{% endif %}}")
 }
 
-/// The steps that wait for each other, if some do.
-fn circle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
+/// A problem that names the steps of a dependency cycle, if there is one.
+fn cycle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
     #[derive(Clone, Copy, PartialEq)]
     enum Mark {
         New,
@@ -291,25 +294,26 @@ fn circle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
             continue;
         }
         marks[first] = Mark::Open;
-        // Steps on the way, each with what is still to be looked at. No recursion: a file may have many steps.
-        let mut way = vec![(first, next(first))];
-        while let Some((step, rest)) = way.last_mut() {
+        // Depth-first search with an explicit stack, since a file may have many steps: each entry holds a
+        // step and its unvisited dependencies.
+        let mut stack = vec![(first, next(first))];
+        while let Some((step, rest)) = stack.last_mut() {
             let step = *step;
             match rest.pop() {
                 None => {
                     marks[step] = Mark::Done;
-                    way.pop();
+                    stack.pop();
                 }
                 Some(other) if marks[other] == Mark::New => {
                     marks[other] = Mark::Open;
-                    way.push((other, next(other)));
+                    stack.push((other, next(other)));
                 }
                 Some(other) if marks[other] == Mark::Open => {
-                    let from = way.iter().position(|(step, _)| *step == other).unwrap_or_default();
+                    let from = stack.iter().position(|(step, _)| *step == other).unwrap_or_default();
                     let name = |step: usize| format!("`{}`", spec.steps[step].name.value);
                     let names: Vec<_> =
-                        way[from..].iter().map(|(step, _)| name(*step)).chain([name(other)]).collect();
-                    let message = format!("the steps wait for each other: {}", names.join(" waits for "));
+                        stack[from..].iter().map(|(step, _)| name(*step)).chain([name(other)]).collect();
+                    let message = format!("the steps form a cycle: {}", names.join(" waits for "));
                     return Some(Problem::at(spec.steps[other].name.at, message));
                 }
                 Some(_) => {}

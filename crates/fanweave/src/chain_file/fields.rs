@@ -1,4 +1,4 @@
-//! The fields of a table, each taken once; what is left at the end is a typing error.
+//! Reads the fields of a table, each once. The remaining fields are reported as unknown.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use super::tree::{Key, Node, Tree};
 use crate::closest;
 
 pub(crate) struct Fields<'n, 'p> {
-    /// Whose fields they are, as errors say it.
+    /// Name of the table in error messages.
     what: String,
     fields: &'n [(Key, Node)],
-    /// Names that were asked for.
+    /// Field names that were read.
     known: Vec<&'static str>,
     pub(crate) found: &'p mut Vec<Problem>,
 }
 
 impl<'n, 'p> Fields<'n, 'p> {
-    /// The fields of a table. Anything else is a problem.
+    /// The fields of a table. Reports a problem for any other value.
     pub(crate) fn of(node: &'n Node, what: &str, found: &'p mut Vec<Problem>) -> Option<Self> {
         match &node.value {
             Tree::Map(fields) => Some(Self { what: what.to_owned(), fields, known: Vec::new(), found }),
             _ => {
-                let message = format!("{what} is a table of fields, and this is {}", node.kind());
+                let message = format!("{what} must be a table of fields, got {}", node.kind());
                 found.push(Problem::at(node.at, message));
                 None
             }
@@ -34,19 +34,19 @@ impl<'n, 'p> Fields<'n, 'p> {
         self.found.push(Problem::at(at, message.into()));
     }
 
-    /// The field of that name, which thereby is a known one.
+    /// The field of that name. Marks the name as known.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<&'n Node> {
         self.known.push(name);
         self.fields.iter().find(|(key, _)| key.name == name).map(|(_, node)| node)
     }
 
-    /// Where a field stands that should not be there. It is not complained about again.
-    pub(crate) fn place(&mut self, name: &'static str) -> Option<usize> {
+    /// Offset of a field that is not allowed. Marks the name as known, so that it is reported once.
+    pub(crate) fn offset(&mut self, name: &'static str) -> Option<usize> {
         self.known.push(name);
         self.fields.iter().find(|(key, _)| key.name == name).map(|(key, _)| key.at)
     }
 
-    /// Whether one of these fields is there.
+    /// Returns true if one of these fields is present.
     pub(crate) fn named(&self, names: &[&str]) -> bool {
         self.fields.iter().any(|(key, _)| names.contains(&key.name.as_str()))
     }
@@ -65,13 +65,13 @@ impl<'n, 'p> Fields<'n, 'p> {
                     Tree::Map(_) => ": quote it if it begins with `{{`",
                     _ => "",
                 };
-                self.problem(node.at, format!("`{name}` is a text, and this is {}{hint}", node.kind()));
+                self.problem(node.at, format!("`{name}` must be a string, got {}{hint}", node.kind()));
                 None
             }
         }
     }
 
-    /// A text or a list of texts.
+    /// A string or a list of strings.
     pub(crate) fn texts(&mut self, name: &str, node: &Node) -> Vec<String> {
         let nodes: Vec<&Node> = match &node.value {
             Tree::List(items) => items.iter().collect(),
@@ -86,7 +86,7 @@ impl<'n, 'p> Fields<'n, 'p> {
             _ => None,
         };
         if whole.is_none() {
-            self.problem(node.at, format!("`{name}` is a whole number, and this is {}", shown(node)));
+            self.problem(node.at, format!("`{name}` must be an integer, got {}", shown(node)));
         }
         whole
     }
@@ -98,8 +98,7 @@ impl<'n, 'p> Fields<'n, 'p> {
             _ => None,
         };
         if whole.is_none() {
-            let message =
-                format!("`{name}` is a whole number of {least} or more, and this is {}", shown(node));
+            let message = format!("`{name}` must be an integer of at least {least}, got {}", shown(node));
             self.problem(node.at, message);
         }
         whole
@@ -115,13 +114,13 @@ impl<'n, 'p> Fields<'n, 'p> {
             let (from, to) = (range.start(), range.end());
             self.problem(
                 node.at,
-                format!("`{name}` is a number from {from} to {to}, and this is {}", shown(node)),
+                format!("`{name}` must be a number from {from} to {to}, got {}", shown(node)),
             );
         }
         number
     }
 
-    /// A sum of money, as in `0.50`.
+    /// A positive amount in US dollars, such as `0.50`.
     pub(crate) fn dollars(&mut self, name: &'static str) -> Option<f64> {
         let node = self.take(name)?;
         let usd = match &node.value {
@@ -129,13 +128,16 @@ impl<'n, 'p> Fields<'n, 'p> {
             _ => None,
         };
         if usd.is_none() {
-            let message = format!("`{name}` is a sum of US dollars, as in 0.50, and this is {}", shown(node));
+            let message = format!(
+                "`{name}` must be a positive amount in US dollars, such as 0.50, got {}",
+                shown(node)
+            );
             self.problem(node.at, message);
         }
         usd
     }
 
-    /// A time, as in `30s`.
+    /// A duration, such as `30s`.
     pub(crate) fn duration(&mut self, name: &'static str) -> Option<Duration> {
         let node = self.take(name)?;
         let time = match &node.value {
@@ -143,7 +145,8 @@ impl<'n, 'p> Fields<'n, 'p> {
             _ => None,
         };
         if time.is_none() {
-            let message = format!("`{name}` is a time, as in 500ms, 30s or 2m, and this is {}", shown(node));
+            let message =
+                format!("`{name}` must be a duration such as 500ms, 30s or 2m, got {}", shown(node));
             self.problem(node.at, message);
         }
         time
@@ -151,7 +154,7 @@ impl<'n, 'p> Fields<'n, 'p> {
 
     pub(crate) fn choice<T: Copy>(&mut self, name: &'static str, choices: &[(&str, T)]) -> Option<T> {
         let node = self.take(name)?;
-        // YAML reads an unquoted null as nothing.
+        // YAML parses an unquoted `null` as a null value.
         let word = match &node.value {
             Tree::Text(text) => text.as_str(),
             Tree::Null => "null",
@@ -162,12 +165,12 @@ impl<'n, 'p> Fields<'n, 'p> {
             let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
             let hint = closest(word, names.iter()).map(|near| format!("; did you mean `{near}`?"));
             let (names, hint) = (names.join(", "), hint.unwrap_or_default());
-            self.problem(node.at, format!("`{name}` is one of {names}, and this is {}{hint}", shown(node)));
+            self.problem(node.at, format!("`{name}` must be one of {names}, got {}{hint}", shown(node)));
         }
         choice
     }
 
-    /// Complains about every field that nobody asked for.
+    /// Reports every field that was not read.
     pub(crate) fn end(self) {
         for (key, _) in self.fields {
             if self.known.contains(&key.name.as_str()) {
@@ -175,7 +178,7 @@ impl<'n, 'p> Fields<'n, 'p> {
             }
             let hint = match closest(&key.name, self.known.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("it may have {}", self.known.join(", ")),
+                None => format!("its fields are {}", self.known.join(", ")),
             };
             self.found
                 .push(Problem::at(key.at, format!("{} has no field `{}`: {hint}", self.what, key.name)));
@@ -183,7 +186,7 @@ impl<'n, 'p> Fields<'n, 'p> {
     }
 }
 
-/// What stands there, short.
+/// The value or its kind, shortened for a message.
 fn shown(node: &Node) -> String {
     match &node.value {
         Tree::Text(text) => format!("`{}`", crate::excerpt(text, 40)),

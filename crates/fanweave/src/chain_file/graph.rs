@@ -1,13 +1,13 @@
-//! The picture of a chain file: steps in the order in which they can run, those that run at once beside each other.
+//! The graph of a chain file: layers of steps in execution order. The steps of a layer run concurrently.
 
 use super::check::{Checked, Source};
 use super::spec::{Action, Spec};
 use crate::{Graph, Node, Vars};
 
-/// Draws the steps in layers: each step is one layer below the last of those that it waits for.
+/// Builds the layers: each step is one layer below the lowest step that it waits for.
 pub(super) fn of(spec: &Spec, checked: &[Checked]) -> Graph {
     let mut layers: Vec<usize> = vec![0; checked.len()];
-    // As often as there are steps: then the longest way has been gone.
+    // One pass per step covers the longest path.
     for _ in 0..checked.len() {
         for step in 0..checked.len() {
             let source = match checked[step].source {
@@ -25,7 +25,7 @@ pub(super) fn of(spec: &Spec, checked: &[Checked]) -> Graph {
             steps.map(|step| (spec.steps[step].name.value.clone(), node(spec, checked, step))).collect();
         match steps.len() {
             1 => steps.remove(0).1,
-            _ => Node::all_of("at once", steps),
+            _ => Node::all_of("parallel", steps),
         }
     });
     let properties: serde_json::Map<_, _> =

@@ -14,8 +14,9 @@
 //!     template: "{{ steps.section.output | join('\n\n') }}"
 //! ```
 //!
-//! Which step waits for which follows from the templates. Steps that do not wait for each other run at once, and a
-//! fan-out (`for_each`) starts on the first item while its source is still being written.
+//! The templates determine the order: a step waits for the steps whose output it reads. Independent steps run
+//! concurrently, and a fan-out (`for_each`) starts on the first item while its source is still being
+//! generated.
 
 mod check;
 pub(crate) mod fields;
@@ -48,10 +49,10 @@ use segment::{Segment, segments};
 use spec::{Action, Shape, Spanned, Spec, Step};
 use tree::{Language, Node};
 
-/// The place of what does not stand in the file.
+/// The offset of values that are not in the file.
 const ELSEWHERE: usize = usize::MAX;
 
-/// A chain that was read from a file and checked: every variable, step and type in it is there.
+/// A chain that was read from a file and checked: all variables, steps and types that it refers to exist.
 ///
 /// ```
 /// use fanweave::{ChainFile, model, vars};
@@ -62,20 +63,21 @@ const ELSEWHERE: usize = usize::MAX;
 /// inputs: { name: World }
 /// steps:
 ///   greeting:
-///     prompt: ConversationInput hello to {{ name }}.
+///     prompt: Say hello to {{ name }}.
 /// ",
 /// )?;
-/// # tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap().block_on(async {
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+/// # runtime.unwrap().block_on(async {
 /// let greet = file.chain(|name| model(name.unwrap_or("sim/echo")))?;
 /// let answer = greet.invoke(vars! { name: "Ada" }).await?;
-/// assert!(answer.as_str().unwrap().contains("ConversationInput hello to Ada."));
+/// assert!(answer.as_str().unwrap().contains("Say hello to Ada."));
 /// # Ok::<_, fanweave::Error>(())
 /// # })?;
 /// # Ok::<_, fanweave::Error>(())
 /// ```
 pub struct ChainFile {
     name: String,
-    /// What the file is called, for problems.
+    /// Name of the file in problems.
     file: String,
     text: String,
     spec: Spec,
@@ -86,24 +88,25 @@ pub struct ChainFile {
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 #[non_exhaustive]
 pub struct FileLimits {
-    /// Most model calls at once. Default none.
+    /// Maximum concurrent model calls. Default: none.
     pub concurrency: Option<NonZeroUsize>,
-    /// Longest time for a run. Default none.
+    /// Timeout of a run. Default: none.
     pub timeout: Option<Duration>,
-    /// Tries after a failed one. Default that of the model.
+    /// Maximum retries of a failed request. Default: that of the model.
     pub retries: Option<u32>,
-    /// Most requests a minute. Default none.
+    /// Maximum requests per minute. Default: none.
     pub rpm: Option<u32>,
-    /// Most US dollars for all calls together. Default none.
+    /// Budget for all calls, in US dollars. Default: none.
     pub budget_usd: Option<f64>,
 }
 
 impl ChainFile {
-    /// Reads a file: TOML where its name ends with `.toml`, or else YAML. Texts that it names are read from its own
-    /// folder or below.
+    /// Loads a file: TOML if its name ends with `.toml`, otherwise YAML. Files that it refers to must be in
+    /// its folder or a subfolder.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with all that is wrong, each with file, line and column. See [`Problems`].
+    /// [`ErrorKind::Config`] with all problems of the file, each with file name, line and column. See
+    /// [`Problems`].
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = path.display().to_string();
@@ -113,10 +116,11 @@ impl ChainFile {
         Self::read(file, text, Some(folder))
     }
 
-    /// As [`load`](Self::load), of a text. `file` is what it is called in errors, and its ending tells the language.
+    /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the
+    /// language.
     ///
     /// # Errors
-    /// As `load`. Such a chain cannot name files.
+    /// Those of `load`. A chain from a string cannot refer to files.
     pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
         Self::read(file.into(), text.into(), None)
     }
@@ -139,14 +143,14 @@ impl ChainFile {
         Ok(Self { name, file, text, spec, output })
     }
 
-    /// The same file with another model for the steps that name none of their own.
+    /// Replaces the model of the steps that do not name one.
     #[must_use]
     pub fn with_model(mut self, name: impl Into<String>) -> Self {
         self.spec.model = Some(Spanned::new(ELSEWHERE, name.into()));
         self
     }
 
-    /// The chain as a picture. No model is asked for.
+    /// The graph of the chain. No model is needed.
     pub fn graph(&self) -> Graph {
         graph::of(&self.spec, &self.checked())
     }
@@ -155,22 +159,24 @@ impl ChainFile {
         check::check(&self.spec, &self.text).expect("the file was checked when it was read")
     }
 
-    /// The name of the chain: that of the file where it gives itself none.
+    /// The name of the chain. Default: the file name without its extension.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// How many steps ask a model: a run makes so many calls, or more where a step goes over a list.
+    /// Number of steps that call a model. A run makes at least this many calls unless steps are skipped or
+    /// lists are empty; a step with `for_each` makes one for each item.
     pub fn calls(&self) -> usize {
         self.spec.steps.iter().filter(|step| matches!(step.action, Action::Call { .. })).count()
     }
 
-    /// The text of the file, for a fingerprint of what was run. See [`files`](Self::files) for the rest of it.
+    /// The text of the chain file, for a fingerprint of the run. See [`files`](Self::files) for the files
+    /// that it refers to.
     pub fn source(&self) -> &str {
         &self.text
     }
 
-    /// The texts that were read from other files, each with the path that the file names it by.
+    /// The files that the chain file refers to: the path as written, and the text.
     pub fn files(&self) -> impl Iterator<Item = (&str, &str)> {
         let texts = self.spec.steps.iter().flat_map(|step| match &step.action {
             Action::Call { messages, .. } => messages.iter().map(|(_, text)| text).collect(),
@@ -179,8 +185,8 @@ impl ChainFile {
         texts.filter_map(|text| Some((text.file.as_deref()?, text.value.as_str())))
     }
 
-    /// The limits of the file. Concurrency and timeout hold for its chain as it is; retries, requests a
-    /// minute and the budget are for whoever makes the models, with [`Budget`](crate::models::Budget) for the last.
+    /// The limits of the file. The chain applies concurrency and timeout itself. Apply retries, requests per
+    /// minute and the budget when you build the models; see [`Budget`](crate::models::Budget).
     pub fn limits(&self) -> FileLimits {
         FileLimits {
             concurrency: self.spec.limits.concurrency.and_then(NonZeroUsize::new),
@@ -196,17 +202,18 @@ impl ChainFile {
         self.spec.inputs.iter().map(|input| (input.name.as_str(), input.default.as_ref()))
     }
 
-    /// The value that `text` stands for as the input `name`: read as JSON where the default is no text.
+    /// Converts `text` to a value of the input `name`: parses it as JSON unless the default is a string or
+    /// null.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`] where there is no such input, or the text is not what it needs.
+    /// [`ErrorKind::Input`] if there is no such input, or the text does not have the type of its default.
     pub fn input(&self, name: &str, text: &str) -> Result<Value> {
         let Some(input) = self.spec.inputs.iter().find(|input| input.name == name) else {
             let names: Vec<_> = self.spec.inputs.iter().map(|input| input.name.as_str()).collect();
             let hint = match closest(name, names.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None if names.is_empty() => "it has none".to_owned(),
-                None => format!("they are {}", names.join(", ")),
+                None if names.is_empty() => "it has no inputs".to_owned(),
+                None => format!("the inputs are {}", names.join(", ")),
             };
             let message = format!("{} has no input `{name}`: {hint}", self.file);
             return Err(Error::new(ErrorKind::Input, message));
@@ -215,22 +222,22 @@ impl ChainFile {
             None | Some(Value::Null | Value::String(_)) => return Ok(Value::String(text.to_owned())),
             Some(Value::Bool(_)) => ("true or false", Value::is_boolean),
             Some(Value::Number(_)) => ("a number", Value::is_number),
-            Some(Value::Array(_)) => ("a list in JSON, as in [\"a\", \"b\"]", Value::is_array),
-            Some(Value::Object(_)) => ("an object in JSON", Value::is_object),
+            Some(Value::Array(_)) => ("a JSON list, such as [\"a\", \"b\"]", Value::is_array),
+            Some(Value::Object(_)) => ("a JSON object", Value::is_object),
         };
         serde_json::from_str(text).ok().filter(fits).ok_or_else(|| {
             let shown = crate::excerpt(text, 60);
-            Error::new(ErrorKind::Input, format!("the input `{name}` is {kind}, and `{shown}` is none"))
+            Error::new(ErrorKind::Input, format!("the input `{name}` must be {kind}, got `{shown}`"))
         })
     }
 
-    /// The chain: inputs in, the output of the last step out, or of the one that the file names as `output`.
+    /// Builds the chain. Its output is that of the step named by `output`, or of the last step.
     ///
-    /// `models` makes the models: it is asked once for every name in the file, and with `None` for the steps that
-    /// name none where the file names none either.
+    /// `models` creates the models. It is called once for every model name in the file, and with `None` if
+    /// steps have no model and the file names no default.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] with the place of each model that cannot be made.
+    /// [`ErrorKind::Config`] with the location of each model that cannot be created.
     pub fn chain(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
         let checked = self.checked();
         let mut found = Vec::new();
@@ -254,7 +261,7 @@ impl ChainFile {
             }
         };
         let streamed_text = self.streamed_text();
-        let heard = |index: usize| {
+        let is_streamed = |index: usize| {
             let name = &self.spec.steps[index].name.value;
             checked.iter().any(|other| matches!(&other.source, Some(Source::Step(i, w)) if *i == index && w.is_empty()))
                 || streamed_text.iter().flatten().any(|segment| {
@@ -263,24 +270,25 @@ impl ChainFile {
         };
         let mut steps = Vec::new();
         for (index, (spec, checked)) in self.spec.steps.iter().zip(&checked).enumerate() {
-            let work = match &spec.action {
+            let action = match &spec.action {
                 Action::Template(_) => Some(filled(&checked.templates[0])),
                 Action::Call { messages, model: named, parameters, output } => model(spec, named.as_ref())
                     .map(|model| {
                         let roles: Vec<_> = messages.iter().map(|(role, _)| *role).collect();
-                        let ask = ask(roles, checked.templates.clone(), (**parameters).clone(), spec, output);
-                        work(ask | model, spec, output)
+                        let prompt =
+                            prompt(roles, checked.templates.clone(), (**parameters).clone(), spec, output);
+                        action(prompt | model, spec, output)
                     }),
             };
-            steps.extend(work.map(|work| PlannedStep {
+            steps.extend(action.map(|action| PlannedStep {
                 name: spec.name.value.as_str().into(),
-                work,
+                action,
                 source: checked.source.clone(),
                 waits_for: checked.waits_for.clone(),
                 when: checked.when.clone(),
                 reads: checked.templates.iter().chain(&checked.when).flat_map(Template::paths).collect(),
                 on_error: spec.on_error,
-                is_streamed: heard(index),
+                is_streamed: is_streamed(index),
             }));
         }
         if let Some((_, error)) = found.iter().find(|(at, _)| *at == ELSEWHERE) {
@@ -293,21 +301,21 @@ impl ChainFile {
             let problems = Problems::check(problems).expect_err("there is at least one");
             return Err(Error::new(kind, problems.placed(&self.file, &self.text).to_string()));
         }
-        let weave = CompiledChain {
+        let compiled = CompiledChain {
             inputs: self.spec.inputs.clone(),
             limits: self.spec.limits,
             steps,
             output: self.output,
             streamed_text,
         };
-        let weave = chain(weave);
+        let chain = chain(compiled);
         Ok(match self.spec.limits.timeout {
-            Some(limit) => weave.timeout(limit),
-            None => weave,
+            Some(limit) => chain.timeout(limit),
+            None => chain,
         })
     }
 
-    /// How the text of the chain can be handed out while it grows.
+    /// The segments by which the text of the chain is streamed. `None` if it cannot be streamed.
     fn streamed_text(&self) -> Option<Vec<Segment>> {
         let step = &self.spec.steps[self.output];
         if step.for_each.is_some() || step.when.is_some() {
@@ -333,8 +341,8 @@ impl fmt::Debug for ChainFile {
     }
 }
 
-/// The messages of a call, filled in.
-fn ask(
+/// A step that fills in the messages of a call.
+fn prompt(
     roles: Vec<Role>,
     templates: Vec<Template>,
     mut parameters: Parameters,
@@ -362,8 +370,8 @@ fn ask(
     })
 }
 
-/// What becomes of the answers of a call.
-fn work(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> StepAction {
+/// A call with the parser of its answer.
+fn action(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> StepAction {
     let name = spec.name.value.clone();
     let call = match spec.timeout {
         Some(limit) => call.timeout(limit),
@@ -389,7 +397,7 @@ fn texts() -> Chain<Vec<String>, Value> {
     step(|lines: Vec<String>, _| async move { Ok(lines.into_iter().map(Value::String).collect()) })
 }
 
-/// Providers want an object at the top: anything else is put into a field of one.
+/// Wraps schemas of other types in an object, since providers require one at the top level.
 fn wrapped(schema: &Value) -> (Value, Option<&'static str>) {
     let field = match schema["type"].as_str() {
         Some("array") => "items",
@@ -405,7 +413,7 @@ fn wrapped(schema: &Value) -> (Value, Option<&'static str>) {
     (wrapped, Some(field))
 }
 
-/// Takes the value out of the object again. A model that left the object out is understood too.
+/// Unwraps the value from the object. Accepts answers without the object as well.
 fn unwrapped(field: Option<&'static str>) -> Chain<Value, Value> {
     step(move |value: Value, _| async move {
         Ok(match (field, value) {

@@ -1,4 +1,4 @@
-//! What a step has made so far, for the steps that wait for it.
+//! The output of a step so far, for the steps that wait for it.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ pub(super) struct Outcome(watch::Sender<Progress>);
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// Of a step that answers with text: what has arrived.
+    /// Text received so far, for a step whose output is text.
     text: String,
-    /// Of a step that gives a list: its items so far.
+    /// Items so far, for a step whose output is a list.
     items: Vec<Value>,
     end: Option<End>,
 }
 
-/// How a step ended. One that fails the run ends nothing: the run is over.
+/// Result of a finished step. A step that fails the run never gets one, since the run ends with it.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum End {
-    /// Shared: whoever goes over a list asks for it once an item.
+    /// Shared, because a fan-out reads the list once for each item.
     Done(Arc<Value>),
-    /// What needs it is skipped too.
+    /// Steps that depend on it are skipped as well.
     Skipped,
 }
 
@@ -34,7 +34,7 @@ impl Default for Outcome {
 }
 
 impl Outcome {
-    pub(super) fn say(&self, text: &str) {
+    pub(super) fn push_text(&self, text: &str) {
         self.0.send_modify(|progress| progress.text.push_str(text));
     }
 
@@ -58,7 +58,7 @@ impl Outcome {
             found = look(progress);
             found.is_some()
         });
-        // The sender is `self`, and cannot go while this waits.
+        // The sender is part of `self`, so it is not dropped during the wait.
         let _ = waited.await;
         found.expect("the wait ends when something is found")
     }
@@ -68,7 +68,7 @@ impl Outcome {
         self.wait(|progress| progress.end.clone()).await
     }
 
-    /// Waits for the item at `index`. `None` where the list is shorter.
+    /// Waits for the item at `index`. `None` if the list is shorter.
     pub(super) async fn item(&self, index: usize) -> Option<Value> {
         self.wait(|progress| match (progress.items.get(index), &progress.end) {
             (Some(item), _) => Some(Some(item.clone())),
@@ -78,7 +78,7 @@ impl Outcome {
         .await
     }
 
-    /// Waits for text after the first `seen` bytes. `None` where there is no more.
+    /// Waits for text after the first `seen` bytes. `None` at the end of the text.
     pub(super) async fn more_text(&self, seen: usize) -> Option<String> {
         self.wait(|progress| match (&progress.text[seen..], &progress.end) {
             ("", Some(_)) => Some(None),

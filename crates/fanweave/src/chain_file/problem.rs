@@ -1,20 +1,20 @@
-//! What is wrong with a chain file, and where.
+//! Problems of a chain file, with their locations.
 
 use std::fmt;
 
 use crate::{Error, ErrorKind};
 
-/// One thing that is wrong with a chain file.
+/// A problem of a chain file.
 ///
-/// `Display` writes it as compilers do: place, sentence, and the line with a mark below it.
+/// `Display` formats it like a compiler error: location, message, and the source line with a marker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     message: String,
     at: usize,
-    place: Option<Location>,
+    location: Option<Location>,
 }
 
-/// A place in a file, and its line.
+/// A location in a file, with the text of its line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Location {
     file: String,
@@ -23,27 +23,27 @@ struct Location {
     text: String,
 }
 
-/// Most characters of a line that are shown. 160: what fits two rows of a terminal.
-const SHOWN: usize = 160;
+/// Maximum characters of a source line in a message. 160 fills two rows of a terminal.
+const MAX_LINE_CHARS: usize = 160;
 
 impl Problem {
     pub(crate) fn at(at: usize, message: String) -> Self {
-        Self { message, at, place: None }
+        Self { message, at, location: None }
     }
 
-    /// What is wrong and what to do, without the place.
+    /// The message, without the location.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The line, from 1.
+    /// Line number, from 1.
     pub fn line(&self) -> usize {
-        self.place.as_ref().map_or(1, |place| place.line)
+        self.location.as_ref().map_or(1, |location| location.line)
     }
 
-    /// The column in characters, from 1.
+    /// Column in characters, from 1.
     pub fn column(&self) -> usize {
-        self.place.as_ref().map_or(1, |place| place.column)
+        self.location.as_ref().map_or(1, |location| location.column)
     }
 
     fn placed(&mut self, file: &str, text: &str) {
@@ -53,7 +53,7 @@ impl Problem {
         }
         let start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
         let line = text[start..].lines().next().unwrap_or_default();
-        self.place = Some(Location {
+        self.location = Some(Location {
             file: file.to_owned(),
             line: text[..at].matches('\n').count() + 1,
             column: text[start..at].chars().count() + 1,
@@ -64,28 +64,28 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(Location { file, line, column, text }) = &self.place else {
+        let Some(Location { file, line, column, text }) = &self.location else {
             return f.write_str(&self.message);
         };
         writeln!(f, "{file}:{line}:{column}: {}", self.message)?;
         let number = line.to_string();
         let gutter = " ".repeat(number.len());
-        // A long line is shown from where the mark is not lost.
-        let skip = column.saturating_sub(SHOWN / 2);
+        // Show the part of a long line that contains the marker.
+        let skip = column.saturating_sub(MAX_LINE_CHARS / 2);
         let shown: String =
-            text.chars().skip(skip).take(SHOWN).map(|c| if c == '\t' { ' ' } else { c }).collect();
+            text.chars().skip(skip).take(MAX_LINE_CHARS).map(|c| if c == '\t' { ' ' } else { c }).collect();
         writeln!(f, "{gutter} |")?;
         writeln!(f, "{number} | {shown}")?;
         write!(f, "{gutter} | {}^", " ".repeat(column - 1 - skip.min(column - 1)))
     }
 }
 
-/// All that is wrong with a chain file. Never empty.
+/// All problems of a chain file. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problems(Vec<Problem>);
 
 impl Problems {
-    /// Each of them, in the order of the file.
+    /// Iterates over the problems in the order of the file.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()
     }
@@ -97,7 +97,7 @@ impl Problems {
         self
     }
 
-    /// `Ok` where nothing was found.
+    /// `Ok` if nothing was found.
     pub(crate) fn check(found: Vec<Problem>) -> Result<(), Self> {
         if found.is_empty() { Ok(()) } else { Err(Self(found)) }
     }

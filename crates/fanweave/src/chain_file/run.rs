@@ -1,4 +1,4 @@
-//! Running a chain file: every step starts as soon as what it reads is there.
+//! Runs a chain file. Each step starts as soon as the outputs that it reads are available.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::{
     Chain, Context, Delta, Error, ErrorKind, Many, Result, Runnable, Streaming, Template, Vars, closest,
 };
 
-/// Items of a fan-out that are at work or wait for their turn, where the file sets no concurrency.
+/// Maximum items of a fan-out that are running or queued, if the file sets no concurrency.
 const WINDOW: usize = 64;
 
 /// A chain file with its models.
@@ -25,24 +25,24 @@ pub(super) struct CompiledChain {
     pub(super) steps: Vec<PlannedStep>,
     /// The step whose output is that of the chain.
     pub(super) output: usize,
-    /// How its text can be handed out while it grows. `None` where it cannot.
+    /// The segments by which its text is streamed. `None` if it cannot be streamed.
     pub(super) streamed_text: Option<Vec<Segment>>,
 }
 
 pub(super) struct PlannedStep {
     pub(super) name: Arc<str>,
-    pub(super) work: StepAction,
+    pub(super) action: StepAction,
     pub(super) source: Option<Source>,
     pub(super) waits_for: Vec<usize>,
     pub(super) when: Option<Template>,
-    /// The variables that its templates read, as [`Template::paths`] has them.
+    /// The variables that its templates read, in the form of [`Template::paths`].
     pub(super) reads: Vec<String>,
     pub(super) on_error: OnError,
-    /// Whether somebody wants its items, or its text, while they arrive.
+    /// Set if its items or its text are read while they arrive.
     pub(super) is_streamed: bool,
 }
 
-/// What a step does with its variables.
+/// The action of a step.
 pub(super) enum StepAction {
     /// A call whose answer is a text.
     Text(Chain<Vars, String>),
@@ -58,18 +58,18 @@ impl Runnable for CompiledChain {
 
     async fn run(&self, vars: Vars, cx: &Context) -> Result<Value> {
         let cx = match self.limits.concurrency.and_then(std::num::NonZeroUsize::new) {
-            // A limit from above holds for all runs together, and stays.
-            Some(most) if !cx.is_limited() => cx.clone().with_concurrency(most),
+            // A limit of the caller applies to all runs together and takes precedence.
+            Some(max) if !cx.is_limited() => cx.clone().with_concurrency(max),
             _ => cx.clone(),
         };
         let run = ChainRun {
-            weave: self,
+            chain: self,
             inputs: inputs(&self.inputs, &vars)?,
             outcomes: self.steps.iter().map(|_| Outcome::default()).collect(),
             quiet: cx.without_deltas(),
         };
         let work = async { try_join_all((0..self.steps.len()).map(|step| run.step(step))).await };
-        tokio::try_join!(work, run.speak(&cx))?;
+        tokio::try_join!(work, run.send_deltas(&cx))?;
         match run.outcomes[self.output].ended().await {
             End::Done(value) => Ok(Value::clone(&value)),
             End::Skipped => Ok(Value::Null),
@@ -81,21 +81,21 @@ impl Runnable for CompiledChain {
     }
 }
 
-/// The inputs of one run: those of the caller over the defaults.
+/// The inputs of one run: the values of the caller, and the defaults of the rest.
 fn inputs(inputs: &[Input], vars: &Vars) -> Result<Map<String, Value>> {
     let names: Vec<_> = inputs.iter().map(|input| input.name.as_str()).collect();
     if let Some(name) = vars.names().find(|name| !names.contains(name)) {
         let hint = match closest(name, names.iter()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None if names.is_empty() => "the chain has none".to_owned(),
-            None => format!("they are {}", names.join(", ")),
+            None if names.is_empty() => "it has no inputs".to_owned(),
+            None => format!("the inputs are {}", names.join(", ")),
         };
         return Err(Error::new(ErrorKind::Input, format!("the chain has no input `{name}`: {hint}")));
     }
     let mut all = Map::new();
     for input in inputs {
         let Some(value) = vars.get(&input.name).or(input.default.as_ref()) else {
-            let message = format!("the input `{}` is missing, and has no default", input.name);
+            let message = format!("the input `{}` is missing and has no default", input.name);
             return Err(Error::new(ErrorKind::Input, message));
         };
         all.insert(input.name.clone(), value.clone());
@@ -108,7 +108,7 @@ type Numbered = Result<(usize, Value)>;
 
 /// One run of the chain.
 struct ChainRun<'a> {
-    weave: &'a CompiledChain,
+    chain: &'a CompiledChain,
     inputs: Map<String, Value>,
     outcomes: Vec<Outcome>,
     quiet: Context,
@@ -120,12 +120,12 @@ impl ChainRun<'_> {
     }
 
     async fn step_now(&self, index: usize) -> Result<()> {
-        let step = &self.weave.steps[index];
+        let step = &self.chain.steps[index];
         let mut outputs = Map::new();
         for other in &step.waits_for {
             match self.outcomes[*other].ended().await {
                 End::Done(value) => {
-                    outputs.insert(self.weave.steps[*other].name.to_string(), json!({ "output": *value }));
+                    outputs.insert(self.chain.steps[*other].name.to_string(), json!({ "output": *value }));
                 }
                 End::Skipped => {
                     self.outcomes[index].end(End::Skipped);
@@ -148,8 +148,8 @@ impl ChainRun<'_> {
         Ok(())
     }
 
-    /// What templates read: the inputs by their names, and the outputs of the steps before. No more than what is read
-    /// of them: all of it is copied for each item of a fan-out.
+    /// The variables of a template: the inputs by name, and the outputs of earlier steps. Only those that are
+    /// read, since all of them are copied for each item of a fan-out.
     fn variables(&self, reads: &[String], outputs: Map<String, Value>) -> Vars {
         let (mut all, mut named) = (Map::new(), Map::new());
         for (name, value) in &self.inputs {
@@ -168,17 +168,17 @@ impl ChainRun<'_> {
     }
 
     async fn once(&self, index: usize, vars: Vars) -> Result<End> {
-        let step = &self.weave.steps[index];
-        if !holds(step, &vars)? {
+        let step = &self.chain.steps[index];
+        if !is_enabled(step, &vars)? {
             return Ok(End::Done(Value::Null.into()));
         }
         let outcome = &self.outcomes[index];
-        let value = match &step.work {
+        let value = match &step.action {
             StepAction::Text(chain) if step.is_streamed => {
                 let mut run = chain.stream_in(vars, &self.quiet);
-                while let Some(piece) = run.next().await {
-                    if let Some(text) = piece?.as_text() {
-                        outcome.say(text);
+                while let Some(delta) = run.next().await {
+                    if let Some(text) = delta?.as_text() {
+                        outcome.push_text(text);
                     }
                 }
                 Value::String(run.output().await?)
@@ -196,10 +196,11 @@ impl ChainRun<'_> {
         Ok(End::Done(value.into()))
     }
 
-    /// Runs the step for every item of its source, each as soon as it is there. The list keeps the source's order.
+    /// Runs the step for every item of its source as soon as the item arrives. The output keeps the source's
+    /// order.
     async fn each(&self, index: usize, source: &Source, base: &Vars) -> Result<End> {
-        let step = &self.weave.steps[index];
-        let window = self.weave.limits.concurrency.unwrap_or(WINDOW);
+        let step = &self.chain.steps[index];
+        let window = self.chain.limits.concurrency.unwrap_or(WINDOW);
         let items = stream::unfold(0, |n| self.numbered(source, n)).boxed();
         let one = |item| self.one_of_many(step, base, item);
         let mut results = items.map(one).buffered(window).boxed();
@@ -217,7 +218,7 @@ impl ChainRun<'_> {
         Ok(End::Done(Value::Array(outcome.take_items()).into()))
     }
 
-    /// The item at `index` of a source. Waits for it where the source is still at work.
+    /// The item at `index` of a source. Waits for it while the source is still running.
     async fn item(&self, source: &Source, index: usize) -> Result<Option<Value>> {
         let ended;
         let (whole, words, what) = match source {
@@ -227,10 +228,10 @@ impl ChainRun<'_> {
                 {
                     return Ok(Some(item));
                 }
-                // A step that cannot hand out items has pushed none.
+                // A step that does not emit items has pushed none.
                 let End::Done(value) = self.outcomes[*step].ended().await else { return Ok(None) };
                 ended = value;
-                (&*ended, words, &*self.weave.steps[*step].name)
+                (&*ended, words, &*self.chain.steps[*step].name)
             }
             Source::Input(name, words) => (&self.inputs[name], words, name.as_str()),
         };
@@ -241,7 +242,7 @@ impl ChainRun<'_> {
             _ => {
                 let path = std::iter::once(what).chain(words.iter().map(String::as_str));
                 let path = path.collect::<Vec<_>>().join(".");
-                Err(Error::new(ErrorKind::Input, format!("`for_each` needs a list, and `{path}` gave none")))
+                Err(Error::new(ErrorKind::Input, format!("`for_each` needs a list, but `{path}` is not one")))
             }
         }
     }
@@ -249,14 +250,15 @@ impl ChainRun<'_> {
     /// The item at `index`, and the next index.
     fn numbered<'a>(&'a self, source: &'a Source, index: usize) -> BoxFuture<'a, Option<(Numbered, usize)>> {
         Box::pin(async move {
-            // Items without a call would leave no turn to anybody else, a signal to end among them.
+            // Items without a call never yield: without this they would starve other tasks, such as the
+            // handler of Ctrl-C.
             tokio::task::consume_budget().await;
             let item = self.item(source, index).await.transpose()?;
             Some((item.map(|item| (index + 1, item)), index + 1))
         })
     }
 
-    /// One item of a fan-out. `None` where it is left out.
+    /// Runs one item of a fan-out. `None` if the item is skipped.
     fn one_of_many<'a>(
         &'a self,
         step: &'a PlannedStep,
@@ -269,10 +271,10 @@ impl ChainRun<'_> {
             vars.insert("item", item);
             vars.insert("index", number);
             let made = async {
-                if !holds(step, &vars)? {
+                if !is_enabled(step, &vars)? {
                     return Ok::<_, Error>(None);
                 }
-                Ok(Some(match &step.work {
+                Ok(Some(match &step.action {
                     StepAction::Text(chain) => Value::String(chain.run(vars, &self.quiet).await?),
                     StepAction::Items(_, chain) | StepAction::Value(chain) => {
                         chain.run(vars, &self.quiet).await?
@@ -289,36 +291,36 @@ impl ChainRun<'_> {
         })
     }
 
-    /// Hands out the text of the chain while its parts arrive.
-    async fn speak(&self, cx: &Context) -> Result<()> {
-        let Some(streamed_text) = self.weave.streamed_text.as_ref().filter(|_| cx.wants_deltas()) else {
+    /// Emits the text of the chain while its parts arrive.
+    async fn send_deltas(&self, cx: &Context) -> Result<()> {
+        let Some(streamed_text) = self.chain.streamed_text.as_ref().filter(|_| cx.wants_deltas()) else {
             return Ok(());
         };
         let index: HashMap<&str, usize> =
-            self.weave.steps.iter().enumerate().map(|(i, step)| (&*step.name, i)).collect();
+            self.chain.steps.iter().enumerate().map(|(i, step)| (&*step.name, i)).collect();
         for segment in streamed_text {
             match segment {
                 Segment::Literal(text) if text.is_empty() => {}
                 Segment::Literal(text) => cx.delta(Delta::text(text.as_str())).await,
                 Segment::Output { step, template } => {
                     let outcome = &self.outcomes[index[step.as_str()]];
-                    let mut said = 0;
-                    while let Some(more) = outcome.more_text(said).await {
-                        said += more.len();
+                    let mut sent = 0;
+                    while let Some(more) = outcome.more_text(sent).await {
+                        sent += more.len();
                         cx.delta(Delta::text(more)).await;
                     }
-                    self.rest(template, said, cx).await?;
+                    self.rest(template, sent, cx).await?;
                 }
                 Segment::Joined { step, separator, template } => {
                     let outcome = &self.outcomes[index[step.as_str()]];
-                    let (mut said, mut n) = (0, 0);
+                    let (mut sent, mut n) = (0, 0);
                     while let Some(Value::String(item)) = outcome.item(n).await {
                         let text = if n == 0 { item } else { format!("{separator}{item}") };
-                        said += text.len();
+                        sent += text.len();
                         n += 1;
                         cx.delta(Delta::text(text)).await;
                     }
-                    self.rest(template, said, cx).await?;
+                    self.rest(template, sent, cx).await?;
                 }
                 Segment::Other(template) => self.rest(template, 0, cx).await?,
             }
@@ -326,31 +328,31 @@ impl ChainRun<'_> {
         Ok(())
     }
 
-    /// Hands out what a segment says after the bytes that have been said.
-    async fn rest(&self, template: &Template, said: usize, cx: &Context) -> Result<()> {
+    /// Emits the text of a segment after its first `sent` bytes.
+    async fn rest(&self, template: &Template, sent: usize, cx: &Context) -> Result<()> {
         let mut outputs = Map::new();
         let paths = template.paths();
-        for (index, step) in self.weave.steps.iter().enumerate() {
+        for (index, step) in self.chain.steps.iter().enumerate() {
             let start = format!("steps.{}.", step.name);
             if paths.iter().any(|path| path.starts_with(&start)) {
                 let value = match self.outcomes[index].ended().await {
                     End::Done(value) => value,
-                    // The whole is skipped then, and says no more.
+                    // Then the chain is skipped as well, and there is no more text.
                     End::Skipped => return Ok(()),
                 };
                 outputs.insert(step.name.to_string(), json!({ "output": *value }));
             }
         }
         let text = template.render(&self.variables(&paths, outputs))?;
-        if let Some(rest) = text.get(said..).filter(|rest| !rest.is_empty()) {
+        if let Some(rest) = text.get(sent..).filter(|rest| !rest.is_empty()) {
             cx.delta(Delta::text(rest)).await;
         }
         Ok(())
     }
 }
 
-/// Whether the condition of a step holds.
-fn holds(step: &PlannedStep, vars: &Vars) -> Result<bool> {
+/// Returns true if the step has no condition or its condition is true.
+fn is_enabled(step: &PlannedStep, vars: &Vars) -> Result<bool> {
     match &step.when {
         Some(condition) => Ok(!condition.render(vars)?.is_empty()),
         None => Ok(true),

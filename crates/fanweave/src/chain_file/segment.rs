@@ -1,12 +1,13 @@
-//! The last template of a chain in segments, so that its text can be handed out while its parts arrive.
+//! Splits the last template of a chain into segments, so that its text can be streamed while its parts
+//! arrive.
 
 use super::spec::Spanned;
 use crate::Template;
 
-/// A piece of a template.
+/// A part of a template.
 #[derive(Clone)]
 pub(super) enum Segment {
-    /// Stands as it is.
+    /// Text without expressions.
     Literal(String),
     /// `{{ steps.NAME.output }}`.
     Output { step: String, template: Template },
@@ -16,10 +17,10 @@ pub(super) enum Segment {
     Other(Template),
 }
 
-/// Cuts a template into segments that give its text one after the other. `None` where it has statements, comments
-/// or trimmed blanks, which reach over more than their own place.
+/// Splits a template into segments whose texts, joined, are the text of the template. `None` if it has
+/// statements, comments or whitespace control, which affect the text around them.
 pub(super) fn segments(text: &Spanned<String>) -> Option<Vec<Segment>> {
-    // Jinja drops one line break at the end, also one of Windows.
+    // Jinja drops one trailing line break, including CRLF.
     let mut rest = text.value.strip_suffix('\n').unwrap_or(&text.value);
     rest = rest.strip_suffix('\r').unwrap_or(rest);
     let mut segments = Vec::new();
@@ -54,7 +55,7 @@ pub(super) fn segments(text: &Spanned<String>) -> Option<Vec<Segment>> {
     }
 }
 
-/// Where the expression ends: at the first `}}` outside of quotes and braces.
+/// Offset of the end of the expression: the first `}}` outside of quotes and braces.
 fn close(text: &str) -> Option<usize> {
     let (mut quote, mut depth, mut escaped) = (None, 0usize, false);
     for (at, c) in text.char_indices() {
@@ -94,7 +95,7 @@ fn output_of(path: &str) -> Option<String> {
     name.chars().all(|c| c.is_alphanumeric() || c == '_').then(|| name.to_owned())
 }
 
-/// The text of `join('..')`, where it has no escapes but line breaks.
+/// The separator of `join('..')`. `None` if it has escapes other than `\n`.
 fn separator(join: &str) -> Option<String> {
     let inside = join.strip_prefix("join")?.trim().strip_prefix('(')?.strip_suffix(')')?.trim();
     let quote = inside.chars().next().filter(|c| matches!(c, '"' | '\''))?;

@@ -1,4 +1,4 @@
-//! What a chain file says, once it has been read and before it is checked as a whole.
+//! The contents of a chain file, parsed but not yet checked as a whole.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::problem::{Problem, Problems};
 use super::tree::{Key, Node, Tree};
 use crate::{Parameters, Role, closest};
 
-/// A chain file as it is written.
+/// A parsed chain file.
 #[derive(Debug)]
 pub(super) struct Spec {
     pub(super) name: Option<String>,
@@ -18,16 +18,17 @@ pub(super) struct Spec {
     pub(super) inputs: Vec<Input>,
     pub(super) limits: Limits,
     pub(super) steps: Vec<Step>,
-    /// The step whose output is that of the chain. The last one where the file does not say.
+    /// The step whose output is that of the chain. Default: the last step.
     pub(super) output: Option<Spanned<String>>,
 }
 
-/// Something and where it stands.
+/// A value and its byte offset.
 #[derive(Debug, Clone)]
 pub(crate) struct Spanned<T> {
     pub(crate) at: usize,
     pub(crate) value: T,
-    /// The file that holds it, where it is another one than the chain's. Then `at` is where that is named.
+    /// The file that contains the value, if it is not the chain file. Then `at` is the offset of that file's
+    /// name.
     pub(crate) file: Option<String>,
 }
 
@@ -37,11 +38,11 @@ impl<T> Spanned<T> {
     }
 }
 
-/// A variable that is set from outside.
+/// A variable that the caller sets.
 #[derive(Debug, Clone)]
 pub(super) struct Input {
     pub(super) name: String,
-    /// `None` where the caller has to give it.
+    /// `None` if the input is required.
     pub(super) default: Option<Value>,
 }
 
@@ -66,10 +67,10 @@ pub(super) struct Step {
     pub(super) timeout: Option<Duration>,
 }
 
-/// What a step does.
+/// The action of a step.
 #[derive(Debug)]
 pub(super) enum Action {
-    /// Asks a model.
+    /// Calls a model.
     Call {
         messages: Vec<(Role, Spanned<String>)>,
         model: Option<Spanned<String>>,
@@ -80,20 +81,20 @@ pub(super) enum Action {
     Template(Spanned<String>),
 }
 
-/// What a step makes of an answer.
+/// Format of the answer of a call.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Shape {
     Text,
-    /// One text for each line.
+    /// A list with a string for each line.
     Lines,
-    /// Whatever JSON the answer holds.
+    /// Any JSON.
     Json,
-    /// JSON of this schema.
+    /// JSON with this schema.
     Schema(Value),
 }
 
 impl Shape {
-    /// Whether the output is a list.
+    /// Returns whether the output is a list. `None` if unknown.
     pub(super) fn is_list(&self) -> Option<bool> {
         match self {
             Shape::Text => Some(false),
@@ -107,25 +108,25 @@ impl Shape {
     }
 }
 
-/// What becomes of a run when a step of it fails.
+/// Policy for a failed step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum OnError {
     /// The run fails.
     #[default]
     Fail,
-    /// The item is left out; a step that is no fan-out is skipped, and so is what needs it.
+    /// The item is skipped. Without a fan-out, the step and the steps that depend on it are skipped.
     Skip,
     /// The output is null.
     Null,
 }
 
 impl Spec {
-    /// Reads the tree. Files that it names are read from `folder`.
+    /// Reads the tree. Files that it refers to are read from `folder`.
     pub(super) fn read(tree: &Node, folder: Option<&Path>) -> Result<Self, Problems> {
         let mut found = Vec::new();
         let spec = read(tree, folder, &mut found);
         Problems::check(found)?;
-        spec.ok_or_else(|| Problem::at(tree.at, "the file is empty: it needs `steps`".to_owned()).into())
+        spec.ok_or_else(|| Problem::at(tree.at, "the file is empty: `steps` is required".to_owned()).into())
     }
 }
 
@@ -137,7 +138,10 @@ fn read(tree: &Node, folder: Option<&Path>, found: &mut Vec<Problem>) -> Option<
     if let Some(version) = file.take("version")
         && version.to_json() != 1
     {
-        file.problem(version.at, "this fanweave reads version 1 of chain files: write `version: 1`");
+        file.problem(
+            version.at,
+            "unsupported version: this fanweave reads version 1 of chain files; write `version: 1`",
+        );
     }
     let name = file.text("name").map(|text| text.value);
     file.text("description");
@@ -148,18 +152,18 @@ fn read(tree: &Node, folder: Option<&Path>, found: &mut Vec<Problem>) -> Option<
     let steps = match file.take("steps") {
         Some(Node { value: Tree::Map(steps), at }) => {
             if steps.is_empty() {
-                file.problem(*at, "there are no steps: a chain has at least one");
+                file.problem(*at, "`steps` is empty: a chain needs at least one step");
             }
             let names: Vec<_> = steps.iter().map(|(key, _)| key.name.clone()).collect();
             steps.iter().filter_map(|(key, node)| step(key, node, folder, &names, file.found)).collect()
         }
         Some(other) => {
-            let message = format!("`steps` is a table of steps by name, and this is {}", other.kind());
+            let message = format!("`steps` must be a table of steps by name, got {}", other.kind());
             file.problem(other.at, message);
             Vec::new()
         }
         None => {
-            file.problem(tree.at, "`steps` is missing: a chain has at least one step");
+            file.problem(tree.at, "`steps` is missing: a chain needs at least one step");
             Vec::new()
         }
     };
@@ -169,7 +173,7 @@ fn read(tree: &Node, folder: Option<&Path>, found: &mut Vec<Problem>) -> Option<
 
 fn inputs(node: &Node, found: &mut Vec<Problem>) -> Vec<Input> {
     let Tree::Map(fields) = &node.value else {
-        let message = format!("`inputs` is a table of names and their defaults, and this is {}", node.kind());
+        let message = format!("`inputs` must be a table of names and defaults, got {}", node.kind());
         found.push(Problem::at(node.at, message));
         return Vec::new();
     };
@@ -180,7 +184,7 @@ fn inputs(node: &Node, found: &mut Vec<Problem>) -> Vec<Input> {
         } else if RESERVED.contains(&key.name.as_str()) {
             found.push(Problem::at(
                 key.at,
-                format!("`{}` has a meaning in templates: choose another name", key.name),
+                format!("`{}` is a reserved name in templates: choose another name", key.name),
             ));
         }
         let default = Some(value.to_json()).filter(|value| !value.is_null());
@@ -189,7 +193,7 @@ fn inputs(node: &Node, found: &mut Vec<Problem>) -> Vec<Input> {
     inputs
 }
 
-/// Names that templates have already.
+/// Names that are reserved in templates.
 const RESERVED: [&str; 4] = ["steps", "inputs", "item", "index"];
 
 fn limits(node: &Node, found: &mut Vec<Problem>) -> Option<Limits> {
@@ -215,13 +219,15 @@ fn step(
     if !is_name(&key.name) {
         found.push(Problem::at(key.at, bad_name(&key.name)));
     }
-    let what = format!("step `{}`", key.name);
-    let mut fields = Fields::of(node, &what, found)?;
+    let label = format!("step `{}`", key.name);
+    let mut fields = Fields::of(node, &label, found)?;
     let action = action(&mut fields, key, folder);
     let for_each = match fields.take("for_each") {
         Some(Node { at, value: Tree::List(_) }) => {
-            fields
-                .problem(*at, "`for_each` names a list: put this one into `inputs`, and write its name here");
+            fields.problem(
+                *at,
+                "`for_each` takes the name of a list: move this list to `inputs` and write its name here",
+            );
             None
         }
         Some(node) => fields.as_text("for_each", node),
@@ -254,16 +260,16 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
         [_] => {}
         [] => {
             let message = format!(
-                "step `{}` does nothing: write `prompt` or `messages` for a call, or `template` for a text without one",
+                "step `{}` does nothing: add `prompt` or `messages` to call a model, or `template` to fill in a text",
                 key.name
             );
-            // A field of that name that could not be read has been complained about.
+            // An invalid field of that name has been reported already.
             if !fields.named(&["prompt", "messages", "template"]) {
                 fields.problem(key.at, message);
             }
         }
         several => {
-            let message = format!("step `{}` has {}: write one of them", key.name, several.join(" and "));
+            let message = format!("step `{}` has {}: keep only one of them", key.name, several.join(" and "));
             fields.problem(key.at, message);
         }
     }
@@ -271,8 +277,11 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
         for name in
             ["system", "model", "output", "temperature", "top_p", "max_tokens", "seed", "stop", "timeout"]
         {
-            if let Some(at) = fields.place(name) {
-                fields.problem(at, format!("`{name}` has no use here: a `template` step calls no model"));
+            if let Some(at) = fields.offset(name) {
+                fields.problem(
+                    at,
+                    format!("`{name}` is not allowed here: a `template` step does not call a model"),
+                );
             }
         }
         return Some(Action::Template(template));
@@ -295,12 +304,12 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
 
 fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> Vec<(Role, Spanned<String>)> {
     let Tree::List(items) = &node.value else {
-        let message = format!("`messages` is a list of roles and texts, and this is {}", node.kind());
+        let message = format!("`messages` must be a list of roles and texts, got {}", node.kind());
         fields.problem(node.at, message);
         return Vec::new();
     };
     if items.is_empty() {
-        fields.problem(node.at, "`messages` is empty: a call says at least one, as in `- user: ..`");
+        fields.problem(node.at, "`messages` is empty: add at least one message, such as `- user: ..`");
     }
     let roles = [("system", Role::System), ("user", Role::User), ("assistant", Role::Assistant)];
     let mut messages = Vec::new();
@@ -314,13 +323,13 @@ fn messages(fields: &mut Fields<'_, '_>, node: &Node, folder: Option<&Path>) -> 
                         || "the roles are system, user, assistant".to_owned(),
                         |name| format!("did you mean `{name}`?"),
                     );
-                    let message = format!("no role is called `{}`: {hint}", key.name);
+                    let message = format!("unknown role `{}`: {hint}", key.name);
                     fields.problem(key.at, message);
                     continue;
                 };
                 messages.extend(text_or_file(fields, &key.name, text, folder).map(|text| (*role, text)));
             }
-            _ => fields.problem(item.at, "a message is written as its role and its text: `- user: ..`"),
+            _ => fields.problem(item.at, "a message must be a role and a text, such as `- user: ..`"),
         }
     }
     messages
@@ -341,13 +350,13 @@ fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Spanned<String>> 
     needs
 }
 
-/// A sentence about a step that is not there.
+/// Message about a step that does not exist.
 pub(super) fn unknown_step(name: &str, names: &[String]) -> String {
     let hint = match closest(name, names) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("the steps are {}", names.join(", ")),
     };
-    format!("there is no step `{name}`: {hint}")
+    format!("unknown step `{name}`: {hint}")
 }
 
 fn shape(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Shape> {
@@ -359,8 +368,8 @@ fn shape(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Shape> {
             other => {
                 let hint =
                     closest(other, ["text", "lines", "json"]).map(|near| format!(": did you mean `{near}`?"));
-                let hint = hint.unwrap_or_else(|| ": it is text, lines, json or a JSON schema".to_owned());
-                fields.problem(node.at, format!("no output is called `{other}`{hint}"));
+                let hint = hint.unwrap_or_else(|| ": must be text, lines, json or a JSON schema".to_owned());
+                fields.problem(node.at, format!("unknown output `{other}`{hint}"));
                 None
             }
         },
@@ -372,25 +381,24 @@ fn shape(fields: &mut Fields<'_, '_>, node: &Node) -> Option<Shape> {
             {
                 let hint =
                     closest(kind, kinds).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-                let message = format!("no JSON schema has the type `{kind}`{hint}");
+                let message = format!("`{kind}` is not a valid JSON schema type{hint}");
                 fields.problem(node.at, message);
                 return None;
             }
             Some(Shape::Schema(schema))
         }
         _ => {
-            let message =
-                format!("`output` is text, lines, json or a JSON schema, and this is {}", node.kind());
+            let message = format!("`output` must be text, lines, json or a JSON schema, got {}", node.kind());
             fields.problem(node.at, message);
             None
         }
     }
 }
 
-/// Longest file that a chain file may name. 1 MiB: a prompt, not a data set.
+/// Maximum size of a file that a chain file refers to. 1 MiB: prompts, not data sets.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A text, or `{ file: path }` below the folder of the chain file.
+/// A string, or `{ file: path }` in the folder of the chain file or a subfolder.
 fn text_or_file(
     fields: &mut Fields<'_, '_>,
     name: &str,
@@ -399,12 +407,14 @@ fn text_or_file(
 ) -> Option<Spanned<String>> {
     let Tree::Map(pairs) = &node.value else { return fields.as_text(name, node) };
     let [(key, file)] = pairs.as_slice() else {
-        fields.problem(node.at, format!("`{name}` is a text, or `{{ file: PATH }}`"));
+        fields.problem(node.at, format!("`{name}` must be a string or `{{ file: PATH }}`"));
         return None;
     };
     if key.name != "file" {
-        fields
-            .problem(key.at, format!("`{name}` is a text, or `{{ file: PATH }}`, and has no `{}`", key.name));
+        fields.problem(
+            key.at,
+            format!("`{name}` must be a string or `{{ file: PATH }}`: unknown field `{}`", key.name),
+        );
         return None;
     }
     let path = fields.as_text("file", file)?;
@@ -417,33 +427,33 @@ fn text_or_file(
     }
 }
 
-/// The text of the file at `path`, which must lie below `folder`.
+/// Reads the file at `path`, which must be inside `folder`.
 fn below(folder: Option<&Path>, path: &str) -> Result<String, String> {
     let Some(folder) = folder else {
-        return Err("a chain without a folder of its own names no files".to_owned());
+        return Err("cannot read files: a chain parsed from a string has no folder".to_owned());
     };
     let cannot = |e: std::io::Error| format!("cannot read `{path}`: {e}");
     let folder = folder.canonicalize().map_err(cannot)?;
-    // Links are followed first: a link that leads out is a way out too.
+    // Resolve links first: a link must not lead outside the folder.
     let file = folder.join(path).canonicalize().map_err(cannot)?;
     if !file.starts_with(&folder) {
-        return Err(format!("`{path}` lies outside of the folder of the chain file: move it below"));
+        return Err(format!("`{path}` is outside the folder of the chain file: move it into that folder"));
     }
     let about = file.metadata().map_err(cannot)?;
-    // To read a pipe might take for ever.
+    // Reading a pipe might block forever.
     if !about.is_file() {
-        return Err(format!("`{path}` is no file"));
+        return Err(format!("`{path}` is not a file"));
     }
     let length = about.len();
     if length > MAX_FILE {
-        return Err(format!("`{path}` is {length} bytes long, and a prompt has at most {MAX_FILE}"));
+        return Err(format!("`{path}` is too large: {length} bytes, the maximum is {MAX_FILE}"));
     }
     let text = std::fs::read_to_string(&file).map_err(cannot)?;
-    // What some editors begin a file with is no part of its text.
+    // Drop the byte order mark that some editors write.
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// Whether templates can say the name.
+/// Returns true for a name that is valid in templates.
 fn is_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
@@ -452,9 +462,9 @@ fn is_name(name: &str) -> bool {
 
 fn bad_name(name: &str) -> String {
     if name.is_empty() {
-        return "a name is missing: it is of letters, digits and underscores".to_owned();
+        return "the name is empty: use letters, digits and underscores".to_owned();
     }
     let fixed: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let fixed = if fixed.starts_with(|c: char| c.is_ascii_digit()) { format!("_{fixed}") } else { fixed };
-    format!("`{name}` cannot be said in a template: use letters, digits and underscores, as in `{fixed}`")
+    format!("`{name}` is not a valid template name; use letters, digits and underscores, such as `{fixed}`")
 }

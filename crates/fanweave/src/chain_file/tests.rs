@@ -68,7 +68,7 @@ async fn a_fan_out_starts_while_its_source_is_still_being_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pieces_of_a_streamed_chain_are_its_text() {
+async fn the_deltas_of_a_streamed_chain_are_its_text() {
     let article = read(ARTICLE).chain(scribe(writer)).unwrap();
     let mut run = article.stream(Vars::new());
     let mut pieces = Vec::new();
@@ -81,7 +81,7 @@ async fn the_pieces_of_a_streamed_chain_are_its_text() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn steps_that_do_not_wait_for_each_other_run_at_once_and_needs_orders_them() {
+async fn independent_steps_run_concurrently_and_needs_orders_them() {
     let at_once = "
 steps:
   a: { prompt: a }
@@ -98,7 +98,7 @@ steps:
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_item_that_fails_ends_the_run_is_left_out_or_is_null() {
+async fn an_item_that_fails_ends_the_run_is_skipped_or_is_null() {
     fn picky(prompt: &str) -> Result<String> {
         if prompt.contains('2') { Err(Error::new(ErrorKind::Step, "no twos")) } else { Ok(prompt.to_owned()) }
     }
@@ -223,7 +223,7 @@ async fn the_time_of_a_fan_out_grows_with_its_items_and_not_with_their_square() 
 }
 
 #[tokio::test]
-async fn the_pieces_of_a_template_with_line_ends_of_windows_are_its_text() {
+async fn the_deltas_of_a_template_with_windows_line_endings_are_its_text() {
     for end in ["\r\n", "\r", "\n", "\r\n\r\n", ""] {
         let quoted = json!(format!("a {{{{ x }}}}{end}"));
         let chain = read(&format!("inputs: {{ x: b }}\nsteps: {{ a: {{ template: {quoted} }} }}"));
@@ -243,14 +243,14 @@ async fn inputs_are_checked_before_any_call() {
         .chain(|_| Ok(Fake::script([Err::<&str, _>(Error::new(ErrorKind::Step, "called"))]).model()))
         .unwrap();
     let missing = chain.invoke(Vars::new()).await.unwrap_err();
-    assert_eq!(missing.to_string(), "the input `topic` is missing, and has no default");
+    assert_eq!(missing.to_string(), "the input `topic` is missing and has no default");
     let unknown = chain.invoke(vars! { topc: 1 }).await.unwrap_err();
     assert_eq!(unknown.to_string(), "the chain has no input `topc`: did you mean `topic`?");
     assert_eq!(file.input("topic", "3").unwrap(), "3");
     assert_eq!(file.input("count", "3").unwrap(), 3);
     assert_eq!(
         file.input("count", "three").unwrap_err().to_string(),
-        "the input `count` is a number, and `three` is none"
+        "the input `count` must be a number, got `three`"
     );
     assert_eq!(file.input("tags", "[\"x\"]").unwrap(), json!(["x"]));
     assert!(file.input("tagz", "x").unwrap_err().to_string().contains("did you mean `tags`?"));
@@ -266,7 +266,7 @@ fn toml_says_the_same_as_yaml() {
     assert_eq!(file.inputs().collect::<Vec<_>>(), [("name", Some(&json!("Ada")))]);
     assert_eq!(file.name(), "greet");
     let error = ChainFile::parse("x.toml", "[steps.a]\nprompt = 'Hello {{ nam }}'\n").unwrap_err();
-    assert!(error.to_string().starts_with("x.toml:2:20: there is no variable `nam`"), "{error}");
+    assert!(error.to_string().starts_with("x.toml:2:20: unknown variable `nam`"), "{error}");
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn numbers_that_are_codes_stay_as_they_are_written() {
         let file = ChainFile::parse("chain.yaml", text).unwrap();
         file.inputs().next().unwrap().1.unwrap().to_string()
     };
-    // What other readers make of them has other digits.
+    // Other parsers change their digits.
     let huge = "123456789012345678901234567890";
     for code in ["0123", "007", "00", "-007", "09", "0123.5", huge, "-9223372036854775809"] {
         assert_eq!(default(code), format!("\"{code}\""));
@@ -306,13 +306,10 @@ fn numbers_that_are_codes_stay_as_they_are_written() {
     ] {
         assert_eq!(default(written), number);
     }
-    // A number is what some fields need: they say what they found.
+    // Fields that need a number report the text that they found.
     let step = "steps: { x: { prompt: y, max_tokens: 0100 } }";
     let error = ChainFile::parse("chain.yaml", step).unwrap_err().to_string();
-    assert!(
-        error.contains(":1:38: `max_tokens` is a whole number of 1 or more, and this is `0100`"),
-        "{error}"
-    );
+    assert!(error.contains(":1:38: `max_tokens` must be an integer of at least 1, got `0100`"), "{error}");
     let toml = format!("[inputs]\na = {huge}\n[steps.x]\ntemplate = 'y'\n");
     let error = ChainFile::parse("chain.toml", toml).unwrap_err().to_string();
     assert!(error.starts_with("chain.toml:2:5: the number is too large: put it in quotes"), "{error}");
@@ -334,9 +331,9 @@ fn files_are_read_from_the_folder_of_the_chain_and_from_nowhere_else() {
     load("prompts/a.txt").unwrap();
     for path in ["../secret.txt", "link.txt", "/etc/hostname", "prompts/../../secret.txt"] {
         let error = load(path).unwrap_err().to_string();
-        assert!(error.contains("lies outside of the folder"), "{path}: {error}");
+        assert!(error.contains("is outside the folder"), "{path}: {error}");
     }
-    assert!(load("prompts").unwrap_err().to_string().contains("`prompts` is no file"));
+    assert!(load("prompts").unwrap_err().to_string().contains("`prompts` is not a file"));
     assert!(load("nowhere.txt").unwrap_err().to_string().contains("cannot read `nowhere.txt`"));
 }
 
@@ -353,7 +350,7 @@ fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
         let said = problems.iter().map(|p| format!("{}:{}: {}", p.line(), p.column(), p.message()));
         said.collect::<Vec<_>>().join("\n")
     };
-    let unknown = "there is no variable `nam`: the inputs are topic";
+    let unknown = "unknown variable `nam`: the inputs are topic";
     // In the text around its tag.
     let steps = "  a: { prompt: '日本 {{ topic }} nam, {% if nam %}{{ nam }}{% endif %}' }\n";
     assert_eq!(says(steps), format!("3:43: {unknown}"));
@@ -368,7 +365,7 @@ fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
 }
 
 #[test]
-fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_place() {
+fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_location() {
     let text = "model: a/x\nsteps:\n  one: { prompt: x }\n  two: { prompt: x, model: b/y }\n  three: { prompt: x }\n";
     let asked = Mutex::new(Vec::new());
     let result = read(text).chain(|name| {
@@ -383,7 +380,7 @@ fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_place() {
     assert!(error.to_string().starts_with("test.yaml:4:28: no provider `b`"), "{error}");
 }
 
-/// What an editor checks while a file is written is a part of what is checked here.
+/// The JSON schema for editors covers a part of the checks made here.
 #[test]
 fn the_schema_for_editors_takes_what_is_right_and_refuses_what_has_the_wrong_form() {
     let schema: Value =
@@ -426,7 +423,7 @@ fn the_schema_for_editors_takes_what_is_right_and_refuses_what_has_the_wrong_for
     }
 }
 
-/// Every way of going wrong, with what a person then reads.
+/// Covers every message.
 #[test]
 fn wrong_files_are_refused_with_place_and_advice() {
     let step = |fields: &str| format!("inputs: {{ topic: x }}\nsteps:\n  a:\n    {fields}\n");

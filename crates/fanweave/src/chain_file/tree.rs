@@ -1,4 +1,4 @@
-//! A YAML or TOML document as a tree in which every value knows its place.
+//! A YAML or TOML document as a tree of values with their byte offsets.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems};
 
-/// A value and where it stands.
+/// A value and its offset.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
     /// Byte offset in the document.
@@ -17,7 +17,7 @@ pub(crate) struct Node {
     pub(crate) value: Tree,
 }
 
-/// What stands there.
+/// A value of a document.
 #[derive(Debug, Clone)]
 pub(crate) enum Tree {
     Null,
@@ -28,14 +28,14 @@ pub(crate) enum Tree {
     Map(Vec<(Key, Node)>),
 }
 
-/// The name of a field, and where it stands.
+/// The name of a field, and its offset.
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) at: usize,
     pub(crate) name: String,
 }
 
-/// Which language a document is written in.
+/// Language of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Language {
     Yaml,
@@ -51,19 +51,19 @@ impl Node {
         }
     }
 
-    /// What it is, as an error says it.
+    /// Kind of the value, for error messages.
     pub(crate) fn kind(&self) -> &'static str {
         match self.value {
             Tree::Null => "nothing",
             Tree::Bool(_) => "true or false",
             Tree::Number(_) => "a number",
-            Tree::Text(_) => "a text",
+            Tree::Text(_) => "a string",
             Tree::List(_) => "a list",
             Tree::Map(_) => "a table",
         }
     }
 
-    /// The value without its places.
+    /// The value without offsets.
     pub(crate) fn to_json(&self) -> Value {
         match &self.value {
             Tree::Null => Value::Null,
@@ -79,7 +79,7 @@ impl Node {
 }
 
 fn yaml(text: &str) -> Result<Node, Problems> {
-    // `y` and `no` are words here, as YAML has had it since 2009.
+    // `y` and `no` are strings, as in YAML 1.2.
     let options = serde_saphyr::options! { strict_booleans: true };
     let read: Result<Spanned<Yaml>, _> = serde_saphyr::from_str_with_options(text, options);
     match read {
@@ -87,14 +87,14 @@ fn yaml(text: &str) -> Result<Node, Problems> {
         Err(error) => {
             let at = error.location().map_or(0, |location| byte(text, location));
             let whole = error.without_snippet().to_string();
-            // The place is told by ours, in the same way for all problems.
+            // `Problem` adds the location in the same form for all messages.
             let message = whole.split(" at line ").next().unwrap_or(&whole);
             Err(Problem::at(at, explained(message, text, at)).into())
         }
     }
 }
 
-/// The byte of `text` that a location stands for: the parser knows some by line and column alone.
+/// Byte offset of a parser location, some of which have only a line and a column.
 fn byte(text: &str, location: serde_saphyr::Location) -> usize {
     if let Some(offset) = location.span().byte_offset() {
         return at_byte(offset);
@@ -106,38 +106,38 @@ fn byte(text: &str, location: serde_saphyr::Location) -> usize {
     start + line.char_indices().nth(column).map_or(line.len(), |(byte, _)| byte)
 }
 
-/// What the parser says, in words for somebody who writes a chain.
+/// Rewrites a message of the parser for the author of a chain.
 fn explained(message: &str, text: &str, at: usize) -> String {
     if text.get(at.saturating_sub(1)..).is_some_and(|rest| rest.starts_with("{{")) {
-        return "a text that begins with `{{` needs quotes around it".to_owned();
+        return "a value that begins with `{{` must be quoted".to_owned();
     }
     let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
-    // One that stands before the place, and not within quotes: the others are as they should be.
+    // Only an unquoted `{{` before the offset is wrong.
     let until = text.get(start..(at + 2).min(text.len())).unwrap_or_default();
     let quotes = |c: char| matches!(c, '"' | '\'');
     let is_bare = |open: usize| until[..open].matches(quotes).count().is_multiple_of(2);
     if message.contains("flow mapping") && until.rfind("{{").is_some_and(is_bare) {
-        return "a text with `{{` in it needs quotes around it, within `{ }`".to_owned();
+        return "a value that contains `{{` must be quoted inside `{ }`".to_owned();
     }
     if let Some(key) = message.strip_prefix("duplicate mapping key: ") {
         let key = key.split(", set").next().unwrap_or(key);
-        return format!("`{key}` is there twice");
+        return format!("duplicate key `{key}`");
     }
-    // What it says to those who program with it means nothing here.
+    // The parser's own hint is for programmers.
     if message.starts_with("multiple YAML documents") {
-        return "a second document begins here, and a file has one: take the `---` away".to_owned();
+        return "a second document begins here, but a file holds only one: remove the `---`".to_owned();
     }
     if message.contains("null into string") {
-        return "a name is a text: put it in quotes".to_owned();
+        return "a name must be a string: put it in quotes".to_owned();
     }
-    format!("this is no YAML: {message}")
+    format!("invalid YAML: {message}")
 }
 
 fn at_byte(offset: u64) -> usize {
     usize::try_from(offset).unwrap_or(usize::MAX)
 }
 
-/// A YAML value as serde hands it out, each with its place.
+/// A YAML value as serde deserializes it, with offsets.
 enum Yaml {
     Scalar(Tree),
     List(Vec<Spanned<Yaml>>),
@@ -145,27 +145,28 @@ enum Yaml {
 }
 
 fn from_yaml(spanned: Spanned<Yaml>, text: &str) -> Node {
-    let place = |location: serde_saphyr::Location| at_byte(location.span().byte_offset().unwrap_or_default());
+    let offset =
+        |location: serde_saphyr::Location| at_byte(location.span().byte_offset().unwrap_or_default());
     let value = match spanned.value {
         Yaml::Scalar(Tree::Number(n)) if n.is_f64() => {
-            // A name for it may stand where it is used, and itself elsewhere.
-            let written = text.get(place(spanned.defined)..).unwrap_or_default();
+            // An alias is used here, and defined elsewhere.
+            let written = text.get(offset(spanned.defined)..).unwrap_or_default();
             digits(written).map_or(Tree::Number(n), |digits| Tree::Text(digits.to_owned()))
         }
         Yaml::Scalar(tree) => tree,
         Yaml::List(items) => Tree::List(items.into_iter().map(|item| from_yaml(item, text)).collect()),
         Yaml::Map(fields) => {
             let field = |(key, node): (Spanned<String>, _)| {
-                (Key { at: place(key.referenced), name: key.value }, from_yaml(node, text))
+                (Key { at: offset(key.referenced), name: key.value }, from_yaml(node, text))
             };
             Tree::Map(fields.into_iter().map(field).collect())
         }
     };
-    Node { at: place(spanned.referenced), value }
+    Node { at: offset(spanned.referenced), value }
 }
 
-/// The number that `text` begins with, where it is a code rather than a fraction: one that begins with a zero, as `0123`, or
-/// has more digits than a whole number holds. As a fraction it would lose its zeros or its last digits.
+/// The number at the start of `text`, if it is a code rather than a fraction: it has a leading zero, such as
+/// `0123`, or more digits than an integer can hold. A float would lose its zeros or its last digits.
 fn digits(text: &str) -> Option<&str> {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !"+-._".contains(c)).unwrap_or(text.len());
     let written = &text[..end];
@@ -245,7 +246,7 @@ fn toml(text: &str) -> Result<Node, Problems> {
         }
         Err(error) => {
             let at = error.span().map_or(0, |span| span.start);
-            Err(Problem::at(at, format!("this is no TOML: {}", error.message())).into())
+            Err(Problem::at(at, format!("invalid TOML: {}", error.message())).into())
         }
     }
 }
@@ -260,10 +261,9 @@ fn from_table(table: &DeTable<'_>) -> Result<Tree, Problems> {
 
 fn from_toml(value: &DeValue<'_>, at: usize) -> Result<Node, Problems> {
     let number = |text: &str| {
-        // JSON has no sign for what is above zero.
-        serde_json::from_str::<Number>(text.trim_start_matches('+')).map_err(|_| {
-            Problems::from(Problem::at(at, format!("`{text}` is no number that can be used here")))
-        })
+        // JSON has no plus sign.
+        serde_json::from_str::<Number>(text.trim_start_matches('+'))
+            .map_err(|_| Problems::from(Problem::at(at, format!("`{text}` is not a supported number"))))
     };
     let value = match value {
         DeValue::String(text) => Tree::Text(text.clone().into_owned()),
@@ -271,7 +271,7 @@ fn from_toml(value: &DeValue<'_>, at: usize) -> Result<Node, Problems> {
             let whole = i64::from_str_radix(n.as_str(), n.radix()).map_err(|_| {
                 Problems::from(Problem::at(
                     at,
-                    "the number is too large: put it in quotes, for a text".to_owned(),
+                    "the number is too large: put it in quotes to make it a string".to_owned(),
                 ))
             })?;
             Tree::Number(whole.into())

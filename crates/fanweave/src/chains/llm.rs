@@ -1,4 +1,4 @@
-//! A prompt, a model and a parser, with typed variables and many inputs in one call.
+//! A prompt, a model and a parser, with typed variables and calls with many inputs.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Vars, chain, text};
 
-/// A prompt and a model, whose inputs are values of `I`: its fields are the variables of the prompt.
+/// A prompt and a model with inputs of type `I`, whose fields are the variables of the prompt.
 ///
 /// ```
 /// use fanweave::{chains::Llm, model::fake::Fake, prompt};
@@ -23,11 +23,11 @@ use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Usage, Var
 /// # async fn main() -> fanweave::Result<()> {
 /// let names = Llm::new(prompt("Name a shop that sells {{ product }}."), Fake::echo().model());
 ///
-/// // As a chain from a struct to the text of the answer.
+/// // A chain from a struct to the text of the answer.
 /// let name = names.text().invoke(Shop { product: "socks" }).await?;
 /// assert_eq!(name, "Name a shop that sells socks.");
 ///
-/// // Several inputs at once, with what they used.
+/// // Several inputs concurrently, with their token usage.
 /// let answers = names.generate([Shop { product: "tea" }, Shop { product: "maps" }]).await;
 /// assert_eq!(answers.results[1].as_ref().unwrap().text(), "Name a shop that sells maps.");
 /// assert_eq!(answers.usage.input_tokens, 12);
@@ -52,13 +52,13 @@ impl<I> Clone for Llm<I> {
     }
 }
 
-/// What [`Llm::generate`] gives.
+/// The output of [`Llm::generate`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Generated {
     /// One result for each input, in the order of the inputs.
     pub results: Vec<Result<Message>>,
-    /// Tokens of all of them together. A call that failed counts nothing.
+    /// Total tokens. Failed calls are not counted.
     pub usage: Usage,
 }
 
@@ -68,7 +68,7 @@ impl<I: Serialize + Send + 'static> Llm<I> {
         Self { prompt, model, input: PhantomData }
     }
 
-    /// The chain to the model's message: pipe it into any parser.
+    /// The chain to the message of the model, to be piped into a parser.
     pub fn chain(&self) -> Chain<I, Message> {
         chain(Fields(PhantomData)) | &self.prompt | &self.model
     }
@@ -78,12 +78,12 @@ impl<I: Serialize + Send + 'static> Llm<I> {
         self.chain() | text()
     }
 
-    /// Answers all inputs, as many at once as a [`Batch`](crate::Batch) does by default.
+    /// Answers all inputs, with the default concurrency of a [`Batch`](crate::Batch).
     pub async fn generate(&self, inputs: impl IntoIterator<Item = I>) -> Generated {
         self.generate_in(inputs, &Context::new()).await
     }
 
-    /// As [`generate`](Self::generate), with a deadline, cancellation, observers or tags of the caller's.
+    /// Like [`generate`](Self::generate), with the deadline, cancellation, observers and tags of `cx`.
     pub async fn generate_in(&self, inputs: impl IntoIterator<Item = I>, cx: &Context) -> Generated {
         let inputs: Vec<_> = inputs.into_iter().collect();
         let mut rows = self.chain().batch(inputs).within(cx.without_deltas()).run();
@@ -98,7 +98,7 @@ impl<I: Serialize + Send + 'static> Llm<I> {
     }
 }
 
-/// From a struct to variables.
+/// Converts a struct to variables.
 struct Fields<I>(PhantomData<fn(I)>);
 
 impl<I: Serialize + Send + 'static> Runnable for Fields<I> {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn inputs_are_answered_at_once_in_order_and_failures_stand_in_their_place() {
+    async fn inputs_are_answered_concurrently_and_results_including_failures_keep_their_order() {
         let llm = Llm::<Vars>::new(prompt("{{ x }}"), model());
         let started = Instant::now();
         let generated = llm.generate([vars! { x: "a" }, vars! {}, vars! { x: "b c" }]).await;

@@ -1,4 +1,4 @@
-//! Conversations that remember: what was said before is loaded before each call, and what is said is saved after it.
+//! Conversations with memory: earlier messages are loaded before each call, and new ones are saved after it.
 
 use futures::TryFutureExt;
 
@@ -6,8 +6,8 @@ use super::retrieval::written;
 use crate::session::{Session, Sessions};
 use crate::{Chain, Context, Message, Model, Prompt, Result, Runnable, Streaming, Vars, chain, prompt, vars};
 
-/// The prompt that summarises what was said, unless another one is given. Its variables are `summary`, the one so far,
-/// and `lines`, what was said since.
+/// The default prompt for summaries. Its variables are `summary`, the previous summary, and `lines`, the
+/// messages since then.
 pub const SUMMARY_PROMPT: &str =
     "Summarise the conversation in a few sentences. Keep names, numbers and decisions.
 
@@ -18,10 +18,10 @@ Conversation since:
 
 New summary:";
 
-/// Tokens of messages that go into one summary.
+/// Maximum tokens of messages in the prompt for a summary.
 const MAX_SUMMARY_TOKENS: usize = 8000;
 
-/// How much of a conversation is remembered.
+/// Memory policy of a conversation.
 ///
 /// ```
 /// use fanweave::chains::ConversationMemory;
@@ -40,23 +40,24 @@ enum Kind {
 }
 
 impl ConversationMemory {
-    /// All of it.
+    /// Remembers all messages.
     pub fn buffer() -> Self {
         Self(Kind::Buffer)
     }
 
-    /// The last `turns`: a turn is what the user said and what the model answered. All are kept in the store.
+    /// Remembers the last `turns`: pairs of a user message and an answer. The store keeps all messages.
     pub fn window(turns: usize) -> Self {
         Self(Kind::Window(turns))
     }
 
-    /// The last `turns` as they were said, and what came before in a summary that `model` writes. The store then keeps
-    /// the summary in place of what it summarises. It is written once as many turns again have come together.
+    /// Remembers the last `turns` verbatim, and earlier messages as a summary by `model`. In the store, the
+    /// summary replaces the messages that it summarises. It is updated whenever `turns` more have
+    /// accumulated.
     pub fn summary(model: Model, turns: usize) -> Self {
         Self(Kind::Summary { model, keep: turns, prompt: prompt(SUMMARY_PROMPT) })
     }
 
-    /// Another prompt in place of [`SUMMARY_PROMPT`], where there is one. Its variables are `summary` and `lines`.
+    /// Replaces [`SUMMARY_PROMPT`]. Its variables are `summary` and `lines`. No effect without summaries.
     #[must_use]
     pub fn summary_prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
         if let Kind::Summary { prompt: own, .. } = &mut self.0 {
@@ -65,7 +66,7 @@ impl ConversationMemory {
         self
     }
 
-    /// What is remembered of a session, as messages.
+    /// The remembered messages of a session.
     fn recall(&self, session: Session) -> Vec<Message> {
         let Session { summary, mut messages } = session;
         if let Kind::Window(turns) = self.0 {
@@ -75,7 +76,7 @@ impl ConversationMemory {
         summary.into_iter().chain(messages).collect()
     }
 
-    /// Summarises what has grown too long.
+    /// Summarises older messages if there are too many.
     async fn tidy(&self, sessions: &Sessions, id: &str, cx: &Context) -> Result<()> {
         let Kind::Summary { model, keep, prompt } = &self.0 else { return Ok(()) };
         let mut old = sessions.load(id).await?;
@@ -86,38 +87,38 @@ impl ConversationMemory {
         let lines = written(&old.messages, MAX_SUMMARY_TOKENS);
         let summary = old.summary.as_deref().unwrap_or("none");
         let message = model.run(prompt.run(vars! { summary: summary, lines: lines }, cx).await?, cx).await?;
-        // Of turns at the same time, the first one that has summarised counts.
+        // If concurrent turns summarise, the first summary is kept.
         sessions.summarise(id, &old, message.into_text().trim().to_owned()).await
     }
 }
 
-/// Something said in a session.
+/// A user message in a session.
 ///
 /// ```
 /// use fanweave::chains::ConversationInput;
 ///
-/// let say = ConversationInput::new("ada", "hello");
-/// assert_eq!(say.session, "ada");
+/// let input = ConversationInput::new("ada", "hello");
+/// assert_eq!(input.session, "ada");
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationInput {
-    /// In which session.
+    /// Id of the session.
     pub session: String,
-    /// What the user says.
+    /// Text of the user message.
     pub text: String,
 }
 
 impl ConversationInput {
-    /// `text`, said in `session`.
+    /// The message `text` in `session`.
     pub fn new(session: impl Into<String>, text: impl Into<String>) -> Self {
         Self { session: session.into(), text: text.into() }
     }
 }
 
-/// A conversation with a model, which remembers.
+/// A conversation with a model, with memory.
 ///
-/// What was said is loaded before the call and saved after it: a call that fails leaves no trace in the session, nor
-/// does one that is dropped.
+/// Messages are loaded before the call and saved after it. A failed or dropped call does not change the
+/// session.
 ///
 /// ```
 /// use fanweave::chains::{ConversationMemory, ConversationInput, Conversation};
@@ -126,17 +127,18 @@ impl ConversationInput {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
 /// let sessions = MemorySessions::sessions();
-/// let talk = Conversation::new(Fake::echo().model(), sessions.clone(), ConversationMemory::window(10)).chain();
-/// talk.invoke(ConversationInput::new("ada", "hello")).await?;
-/// talk.invoke(ConversationInput::new("ada", "again")).await?;
+/// let memory = ConversationMemory::window(10);
+/// let conversation = Conversation::new(Fake::echo().model(), sessions.clone(), memory).chain();
+/// conversation.invoke(ConversationInput::new("ada", "hello")).await?;
+/// conversation.invoke(ConversationInput::new("ada", "and now?")).await?;
 /// assert_eq!(sessions.load("ada").await?.messages.len(), 4);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Errors
-/// The model's, and those of the store. Where a summary cannot be written, the answer has been saved already, and the
-/// next call tries again.
+/// Those of the model and of the store. If only the summary fails, the answer has been saved, and the next
+/// call retries the summary.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     model: Model,
@@ -146,12 +148,12 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// A conversation with `model`, kept in `sessions` and remembered as `memory` says.
+    /// A conversation with `model`, stored in `sessions`, with the memory policy `memory`.
     pub fn new(model: Model, sessions: Sessions, memory: ConversationMemory) -> Self {
         Self { model, sessions, memory, system: None }
     }
 
-    /// Instructions that stand before everything. Default none.
+    /// System message before all others. Default: none.
     #[must_use]
     pub fn system(self, text: impl Into<String>) -> Self {
         Self { system: Some(text.into()), ..self }
@@ -167,15 +169,15 @@ impl Runnable for Conversation {
     type Input = ConversationInput;
     type Output = String;
 
-    async fn run(&self, say: ConversationInput, cx: &Context) -> Result<String> {
-        let ConversationInput { session, text } = say;
+    async fn run(&self, input: ConversationInput, cx: &Context) -> Result<String> {
+        let ConversationInput { session, text } = input;
         let remembered = self.memory.recall(self.sessions.load(&session).await?);
         let system = self.system.iter().map(Message::system);
-        let said = Message::user(text);
-        let messages: Vec<_> = system.chain(remembered).chain([said.clone()]).collect();
+        let question = Message::user(text);
+        let messages: Vec<_> = system.chain(remembered).chain([question.clone()]).collect();
         let answer = self.model.run(Prompt::new(messages), cx).await?.into_text();
         self.sessions
-            .append(&session, vec![said, Message::assistant(&*answer)])
+            .append(&session, vec![question, Message::assistant(&*answer)])
             .and_then(|()| async { self.memory.tidy(&self.sessions, &session, &cx.without_deltas()).await })
             .await?;
         Ok(answer)
@@ -196,13 +198,13 @@ mod tests {
     use crate::stores::MemorySessions;
     use crate::{ChatModel, Error, ErrorKind};
 
-    /// Answers with how many messages came, and keeps them.
+    /// Answers with the number of messages, and records them.
     #[derive(Clone, Default)]
-    struct Listener(Arc<Mutex<Vec<Vec<String>>>>);
+    struct Recorder(Arc<Mutex<Vec<Vec<String>>>>);
 
-    impl ChatModel for Listener {
+    impl ChatModel for Recorder {
         fn name(&self) -> &str {
-            "test/listener"
+            "test/recorder"
         }
 
         async fn generate(&self, prompt: Prompt, _: &Context) -> Result<Message> {
@@ -216,45 +218,45 @@ mod tests {
         }
     }
 
-    async fn heard(memory: ConversationMemory, says: &[&str]) -> (Vec<Vec<String>>, Session) {
-        let listener = Listener::default();
+    async fn received(memory: ConversationMemory, texts: &[&str]) -> (Vec<Vec<String>>, Session) {
+        let recorder = Recorder::default();
         let sessions = MemorySessions::sessions();
-        let talk = Conversation::new(Model::new(listener.clone()), sessions.clone(), memory)
+        let talk = Conversation::new(Model::new(recorder.clone()), sessions.clone(), memory)
             .system("be kind")
             .chain();
-        for say in says {
-            let _ = talk.invoke(ConversationInput::new("s", *say)).await;
+        for text in texts {
+            let _ = talk.invoke(ConversationInput::new("s", *text)).await;
         }
-        let heard = listener.0.lock().unwrap().clone();
-        (heard, sessions.load("s").await.unwrap())
+        let received = recorder.0.lock().unwrap().clone();
+        (received, sessions.load("s").await.unwrap())
     }
 
     #[tokio::test]
     async fn a_buffer_remembers_everything() {
-        let (heard, session) = heard(ConversationMemory::buffer(), &["1", "2", "3"]).await;
-        assert_eq!(heard[2], ["be kind", "1", "a2", "2", "a4", "3"]);
+        let (received, session) = received(ConversationMemory::buffer(), &["1", "2", "3"]).await;
+        assert_eq!(received[2], ["be kind", "1", "a2", "2", "a4", "3"]);
         assert_eq!(session.messages.len(), 6);
     }
 
     #[tokio::test]
     async fn a_window_remembers_the_last_turns_and_keeps_all() {
-        let (heard, session) = heard(ConversationMemory::window(1), &["1", "2", "3"]).await;
-        assert_eq!(heard[2], ["be kind", "2", "a4", "3"]);
+        let (received, session) = received(ConversationMemory::window(1), &["1", "2", "3"]).await;
+        assert_eq!(received[2], ["be kind", "2", "a4", "3"]);
         assert_eq!(session.messages.len(), 6);
     }
 
     #[tokio::test]
-    async fn a_summary_takes_the_place_of_what_came_before() {
+    async fn a_summary_replaces_earlier_messages() {
         let writer = Fake::script([Ok("they counted")]).model();
         let memory =
             ConversationMemory::summary(writer, 1).summary_prompt(prompt("{{ summary }}: {{ lines }}"));
-        let (heard, session) = heard(memory, &["1", "2", "3"]).await;
-        assert_eq!(heard[2], ["be kind", "What was said before: they counted", "2", "a4", "3"]);
+        let (received, session) = received(memory, &["1", "2", "3"]).await;
+        assert_eq!(received[2], ["be kind", "What was said before: they counted", "2", "a4", "3"]);
         assert_eq!(session.summary.as_deref(), Some("they counted"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn of_turns_at_the_same_time_nothing_is_forgotten_that_no_summary_has() {
+    async fn concurrent_turns_lose_no_message_that_no_summary_has() {
         let writer = Fake::echo().latency(Duration::from_secs(1)).model();
         let memory =
             ConversationMemory::summary(writer, 1).summary_prompt(prompt("{{ summary }}; {{ lines }}"));
@@ -268,26 +270,25 @@ mod tests {
         assert!(["one", "two", "three"].iter().all(|said| kept.contains(said)), "{kept}");
         say("four").await.unwrap();
         let Session { summary, messages } = sessions.load("s").await.unwrap();
-        assert!(summary.unwrap().contains("three") && messages.len() == 2, "the next turn tries again");
+        assert!(summary.unwrap().contains("three") && messages.len() == 2, "the next turn retries");
     }
 
     #[tokio::test]
     async fn a_window_of_any_width_is_one() {
-        let (heard, _) = heard(ConversationMemory::window(usize::MAX), &["1", "2"]).await;
-        assert_eq!(heard[1], ["be kind", "1", "a2", "2"]);
+        let (received, _) = received(ConversationMemory::window(usize::MAX), &["1", "2"]).await;
+        assert_eq!(received[1], ["be kind", "1", "a2", "2"]);
     }
 
     #[tokio::test]
-    async fn a_failed_call_leaves_no_trace() {
-        let (heard, session) = heard(ConversationMemory::buffer(), &["1", "fail", "2"]).await;
-        assert_eq!(heard[1], ["be kind", "1", "a2", "2"]);
+    async fn a_failed_call_does_not_change_the_session() {
+        let (received, session) = received(ConversationMemory::buffer(), &["1", "fail", "2"]).await;
+        assert_eq!(received[1], ["be kind", "1", "a2", "2"]);
         assert_eq!(session.messages.len(), 4);
     }
 
     #[tokio::test]
-    async fn sessions_are_apart() {
-        let listener = Listener::default();
-        let model = Model::new(listener.clone());
+    async fn sessions_are_independent() {
+        let model = Model::new(Recorder::default());
         let talk = Conversation::new(model, MemorySessions::sessions(), ConversationMemory::buffer()).chain();
         let rows =
             talk.batch((0..20).map(|n| ConversationInput::new(n.to_string(), "hello"))).collect().await;

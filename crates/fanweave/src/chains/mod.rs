@@ -1,6 +1,6 @@
 //! Ready-made chains.
 //!
-//! Each is made by a builder and used as a [`Chain`](crate::Chain): invoked, streamed, batched, composed.
+//! Each has a builder and is used as a [`Chain`](crate::Chain): invoked, streamed, batched, composed.
 
 mod llm;
 pub mod math;

@@ -1,4 +1,4 @@
-//! Questions about documents that a retriever finds: one at a time, or in a conversation.
+//! Questions about retrieved documents: single questions, or a conversation.
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::{
     vars,
 };
 
-/// Finds documents for a question, and answers from them.
+/// Retrieves documents for a question, and answers from them.
 ///
 /// ```
 /// use fanweave::chains::{RetrievalQa, qa::Qa};
@@ -17,13 +17,14 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
-/// library.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
+/// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
+/// index.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("The moon.")]).model();
-/// let ask = RetrievalQa::new(library, Qa::stuff(model)).chain();
+/// let ask = RetrievalQa::new(index, Qa::stuff(model)).chain();
 /// let answer = ask.invoke("What do tides follow?").await?;
-/// assert_eq!((answer.text.as_str(), answer.sources[0].text.as_str()), ("The moon.", "Tides follow the moon."));
+/// assert_eq!(answer.text, "The moon.");
+/// assert_eq!(answer.sources[0].text, "Tides follow the moon.");
 /// # Ok(())
 /// # }
 /// ```
@@ -34,7 +35,7 @@ pub struct RetrievalQa {
 }
 
 impl RetrievalQa {
-    /// Answers with `qa` from what `retriever` finds.
+    /// Answers with `qa` from the documents of `retriever`.
     pub fn new(retriever: impl Retriever, qa: Qa) -> Self {
         Self { retrieve: Retrieve::chain(retriever), qa }
     }
@@ -59,8 +60,8 @@ impl Runnable for RetrievalQa {
     }
 }
 
-/// The prompt that makes a question of its own from a follow-up, unless another one is given. Its variables are
-/// `history` and `question`.
+/// The default prompt that rewrites a follow-up as a standalone question. Its variables are `history` and
+/// `question`.
 pub const CONDENSE_PROMPT: &str =
     "Rephrase the follow-up as a standalone question that can be understood without the \
 conversation. Write nothing but the question.
@@ -71,10 +72,10 @@ Conversation:
 Follow-up: {{ question }}
 Standalone question:";
 
-/// Tokens of history that go into the prompt.
+/// Default maximum tokens of history in the prompt.
 const MAX_HISTORY_TOKENS: usize = 2000;
 
-/// A question, and what was said before it.
+/// A question and the conversation before it.
 ///
 /// ```
 /// use fanweave::Message;
@@ -86,9 +87,9 @@ const MAX_HISTORY_TOKENS: usize = 2000;
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FollowUp {
-    /// What is asked.
+    /// The question.
     pub question: String,
-    /// What was said before, oldest first.
+    /// Earlier messages, oldest first.
     pub history: Vec<Message>,
 }
 
@@ -111,7 +112,7 @@ impl From<&str> for FollowUp {
     }
 }
 
-/// What was said before a question. Made from messages, or from pairs of a question and its answer.
+/// The conversation before a question: messages, or pairs of a question and its answer.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct History(Vec<Message>);
 
@@ -134,24 +135,24 @@ impl<Q: Into<String>, A: Into<String>, const N: usize> From<[(Q, A); N]> for His
     }
 }
 
-/// What [`Conversational`] answers.
+/// The output of [`Conversational`].
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct ConversationalAnswer {
     /// The answer.
     pub text: String,
-    /// The question as it was put to the retriever and the model.
+    /// The standalone question, as given to the retriever and the model.
     pub question: String,
-    /// The documents that the answer was made from.
+    /// The documents that the answer is based on.
     pub sources: Vec<Document>,
     /// Tokens of all calls.
     pub usage: Usage,
 }
 
-/// Answers a question in a conversation: makes one of it that stands on its own, finds documents, answers from them.
+/// Answers a question in a conversation: rewrites it as a standalone question, retrieves documents, answers
+/// from them.
 ///
-/// Where nothing was said before, the question is taken as it is, and that call is spared. The stream is that of the
-/// answer alone.
+/// Without earlier messages, the question is used unchanged, without that call. Only the answer is streamed.
 ///
 /// ```
 /// use fanweave::chains::{Conversational, FollowUp, RetrievalQa, qa::Qa};
@@ -159,11 +160,11 @@ pub struct ConversationalAnswer {
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
-/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
-/// library.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
+/// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
+/// index.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("How many turbines has the Rance station?"), Ok("24.")]).model();
-/// let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+/// let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
 /// let history = [("When did the Rance station open?", "In 1966.")];
 /// let answered = talk.invoke(FollowUp::new("How many turbines has it?", history)).await?;
 /// assert_eq!(answered.question, "How many turbines has the Rance station?");
@@ -180,18 +181,19 @@ pub struct Conversational {
 }
 
 impl Conversational {
-    /// Answers with `answer`; `model` makes the questions that stand on their own.
+    /// Answers with `answer`; `model` writes the standalone questions.
     pub fn new(model: Model, answer: RetrievalQa) -> Self {
         Self { condense: prompt(CONDENSE_PROMPT), model, answer, max_history_tokens: MAX_HISTORY_TOKENS }
     }
 
-    /// Another prompt in place of [`CONDENSE_PROMPT`]. Its variables are `history` and `question`.
+    /// Replaces [`CONDENSE_PROMPT`]. Its variables are `history` and `question`.
     #[must_use]
     pub fn condense_prompt(self, prompt: Chain<Vars, Prompt>) -> Self {
         Self { condense: prompt, ..self }
     }
 
-    /// Most tokens of history in the prompt, of four bytes each; the oldest messages are left out first. Default 2,000.
+    /// Maximum tokens of history in the prompt, of four bytes each. The oldest messages are dropped first.
+    /// Default: 2,000.
     #[must_use]
     pub fn history_tokens(self, tokens: usize) -> Self {
         Self { max_history_tokens: tokens, ..self }
@@ -202,19 +204,19 @@ impl Conversational {
         chain(self).named("conversation")
     }
 
-    /// The question as it stands on its own, and what it took to make it.
-    async fn standalone(&self, asked: FollowUp, cx: &Context) -> Result<(String, Usage)> {
-        let history = written(&asked.history, self.max_history_tokens);
+    /// The standalone question, and the token usage for it.
+    async fn standalone(&self, input: FollowUp, cx: &Context) -> Result<(String, Usage)> {
+        let history = written(&input.history, self.max_history_tokens);
         if history.is_empty() {
-            return Ok((asked.question, Usage::default()));
+            return Ok((input.question, Usage::default()));
         }
-        let vars = vars! { history: history, question: asked.question };
+        let vars = vars! { history: history, question: input.question };
         let message = self.model.run(self.condense.run(vars, cx).await?, cx).await;
         let message = message.map_err(|error| error.with_step("condense"))?;
         let usage = message.usage();
         let question = message.into_text().trim().to_owned();
-        // A model that says nothing has not made the question better.
-        Ok((if question.is_empty() { asked.question } else { question }, usage))
+        // Keep the original question if the model answers with nothing.
+        Ok((if question.is_empty() { input.question } else { question }, usage))
     }
 }
 
@@ -222,8 +224,8 @@ impl Runnable for Conversational {
     type Input = FollowUp;
     type Output = ConversationalAnswer;
 
-    async fn run(&self, asked: FollowUp, cx: &Context) -> Result<ConversationalAnswer> {
-        let (question, mut usage) = self.standalone(asked, &cx.without_deltas()).await?;
+    async fn run(&self, input: FollowUp, cx: &Context) -> Result<ConversationalAnswer> {
+        let (question, mut usage) = self.standalone(input, &cx.without_deltas()).await?;
         let answer = self.answer.run(question.clone(), cx).await?;
         usage += answer.usage;
         Ok(ConversationalAnswer { text: answer.text, question, sources: answer.sources, usage })
@@ -234,9 +236,9 @@ impl Runnable for Conversational {
     }
 }
 
-/// The last of `messages` that fit into `most` tokens, as lines of a conversation.
-pub(super) fn written(messages: &[Message], most: usize) -> String {
-    let mut left = most;
+/// The last of `messages` that fit into `max` tokens, as lines of a conversation.
+pub(super) fn written(messages: &[Message], max: usize) -> String {
+    let mut left = max;
     let mut lines: Vec<_> = messages
         .iter()
         .rev()
@@ -271,25 +273,24 @@ mod tests {
         "Tides turn every six hours.",
     ];
 
-    async fn library() -> VectorIndex {
-        let library =
-            VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2).threshold(0.2);
-        library.add(FACTS.map(Document::from), &Context::new()).await.unwrap();
-        library
+    async fn index() -> VectorIndex {
+        let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(2).threshold(0.2);
+        index.add(FACTS.map(Document::from), &Context::new()).await.unwrap();
+        index
     }
 
-    fn talk(library: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
+    fn talk(index: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
         let qa = Qa::stuff(model.clone()).prompt(prompt("{{ context }}"));
-        Conversational::new(model.clone(), RetrievalQa::new(library, qa))
+        Conversational::new(model.clone(), RetrievalQa::new(index, qa))
             .condense_prompt(prompt("{{ history }}|{{ question }}"))
             .chain()
     }
 
     #[tokio::test]
-    async fn five_turns_find_what_each_one_is_about() {
-        let library = library().await;
+    async fn five_turns_each_retrieve_their_document() {
+        let index = index().await;
         let model = Model::new(crate::sim::Sim::writer().without_latency());
-        let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+        let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
         let turns = [
             ("When did the Rance station open?", FACTS[0]),
             ("And how many turbines does the Rance station have?", FACTS[1]),
@@ -308,9 +309,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_empty_history_spares_a_call() {
+    async fn an_empty_history_saves_a_call() {
         let model = Fake::echo().model();
-        let answered = talk(library().await, &model).invoke("When do tides turn?").await.unwrap();
+        let answered = talk(index().await, &model).invoke("When do tides turn?").await.unwrap();
         assert_eq!((answered.question.as_str(), answered.text.as_str()), ("When do tides turn?", FACTS[4]));
     }
 
@@ -318,7 +319,7 @@ mod tests {
     async fn the_history_is_before_the_model_in_either_form() {
         let model = Fake::echo().model();
         let pairs = vec![("tides?".to_owned(), "yes".to_owned())];
-        let answered = talk(library().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
+        let answered = talk(index().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
         assert_eq!(answered.question, "User: tides?\nAssistant: yes|and?");
     }
 
@@ -332,22 +333,22 @@ mod tests {
     #[tokio::test]
     async fn nothing_found_is_an_answer() {
         let model = Fake::echo().model();
-        let answered = talk(library().await, &model).invoke("Zebras?").await.unwrap();
+        let answered = talk(index().await, &model).invoke("Zebras?").await.unwrap();
         assert_eq!((answered.text.as_str(), answered.sources.len()), (super::super::qa::NO_DOCUMENTS, 0));
     }
 
     #[tokio::test]
-    async fn the_stream_holds_the_answer_alone() {
+    async fn only_the_answer_is_streamed() {
         let model = Fake::script([Ok("When do tides turn?"), Ok("every six hours")]).model();
         let history = [("tides?", "yes")];
-        let run = talk(library().await, &model).stream(FollowUp::new("when?", history));
+        let run = talk(index().await, &model).stream(FollowUp::new("when?", history));
         let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
         assert_eq!(pieces, ["every ", "six ", "hours"]);
     }
 
     #[tokio::test]
     async fn many_conversations_are_answered_in_a_batch() {
-        let talk = talk(library().await, &Fake::echo().model());
+        let talk = talk(index().await, &Fake::echo().model());
         let rows = talk.batch(["When do tides turn?", "Tails of comets?"]).collect().await;
         let texts: Vec<_> = rows.into_iter().map(|row| row.unwrap().sources[0].text.clone()).collect();
         assert_eq!(texts, [FACTS[4], FACTS[3]]);

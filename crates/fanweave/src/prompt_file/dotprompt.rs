@@ -19,7 +19,7 @@ pub(super) fn read(text: &str) -> Result<PromptFile, Problems> {
         chat: chat(),
     };
     if let Some((at, front)) = front {
-        // With what stands before it as blank lines, so that places are those of the whole file.
+        // Pad with blank lines, so that offsets are those of the whole file.
         let padded = format!("{}{front}", blank(&text[..at]));
         let tree = Node::parse(&padded, Language::Yaml)?;
         settings(&tree, &mut file, &mut found);
@@ -29,15 +29,15 @@ pub(super) fn read(text: &str) -> Result<PromptFile, Problems> {
     Ok(file)
 }
 
-/// As many bytes and lines, and nothing in them.
+/// Blank text with the same bytes and lines.
 fn blank(text: &str) -> String {
     text.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect()
 }
 
-/// Front matter with its place, where there is any.
+/// Front matter with its offset, if there is any.
 type Front<'a> = Option<(usize, &'a str)>;
 
-/// The front matter, and where the template begins.
+/// The front matter, and the offset of the template.
 fn split(text: &str) -> Result<(Front<'_>, usize), Problems> {
     let Some(after) = text.strip_prefix("---\n").or_else(|| text.strip_prefix("---\r\n")) else {
         return Ok((None, 0));
@@ -50,7 +50,7 @@ fn split(text: &str) -> Result<(Front<'_>, usize), Problems> {
         }
         at += line.len();
     }
-    Err(Problem::at(0, "the front matter has no end: close it with a line of `---`".to_owned()).into())
+    Err(Problem::at(0, "the front matter is not closed: add a line with `---`".to_owned()).into())
 }
 
 fn settings(tree: &Node, file: &mut PromptFile, found: &mut Vec<Problem>) {
@@ -64,7 +64,7 @@ fn settings(tree: &Node, file: &mut PromptFile, found: &mut Vec<Problem>) {
         fields.take(other);
     }
     if let Some(node) = fields.take("tools") {
-        fields.problem(node.at, "tools are not read from prompt files: give them to the model");
+        fields.problem(node.at, "prompt files cannot define tools: add them to the model");
     }
     if let Some(config) = fields.take("config") {
         file.parameters = config_of(config, fields.found);
@@ -92,7 +92,7 @@ fn settings(tree: &Node, file: &mut PromptFile, found: &mut Vec<Problem>) {
                 file.parameters.format = Some(ResponseFormat::JsonObject);
             }
             (Some(format), _) if format.value != "text" => {
-                let message = format!("no output format is called `{}`: it is text or json", format.value);
+                let message = format!("unknown output format `{}`: must be text or json", format.value);
                 output.problem(format.at, message);
             }
             _ => {}
@@ -118,7 +118,7 @@ fn config_of(node: &Node, found: &mut Vec<Problem>) -> Parameters {
     parameters
 }
 
-/// Reads the template from `start` on.
+/// Reads the template that begins at `start`.
 fn messages(text: &str, start: usize, found: &mut Vec<Problem>) -> Chat {
     let mut reader =
         Reader { chat: chat(), role: Role::User, template: String::new(), began: start, open: Vec::new() };
@@ -148,20 +148,20 @@ fn messages(text: &str, start: usize, found: &mut Vec<Problem>) -> Chat {
     reader.chat
 }
 
-/// Turns Handlebars into messages of Jinja.
+/// Converts a Handlebars template to messages with Jinja templates.
 struct Reader {
     chat: Chat,
     role: Role,
     /// The message so far.
     template: String,
-    /// Where it begins in the file.
+    /// Offset of its start in the file.
     began: usize,
     /// Blocks that are open.
     open: Vec<&'static str>,
 }
 
 impl Reader {
-    /// Text that stays as it is. Jinja's own marks in it are text too.
+    /// Appends literal text, and escapes the tags of Jinja in it.
     fn literal(&mut self, text: &str) {
         for (i, piece) in text.split("{%").enumerate() {
             self.template.push_str(if i > 0 { "{{ '{%' }}" } else { "" });
@@ -184,7 +184,9 @@ impl Reader {
                     "system" => Role::System,
                     "user" => Role::User,
                     "model" | "assistant" => Role::Assistant,
-                    other => return Err(format!("no role `{other}`: the roles are system, user, model")),
+                    other => {
+                        return Err(format!("unknown role `{other}`: the roles are system, user, model"));
+                    }
                 };
                 Ok(())
             }
@@ -192,7 +194,7 @@ impl Reader {
                 self.flush()?;
                 self.began = after;
                 self.chat = std::mem::take(&mut self.chat).history("history");
-                // What follows a conversation is said by the user again.
+                // The user speaks after the conversation.
                 self.role = Role::User;
                 Ok(())
             }
@@ -212,7 +214,7 @@ impl Reader {
                 Ok(())
             }
             _ => Err(format!(
-                "`{{{{{tag}}}}}` is not understood: variables, role, history, #if, #unless, else and #each are"
+                "`{{{{{tag}}}}}` is not supported: use variables, role, history, #if, #unless, else or #each"
             )),
         }
     }
@@ -237,7 +239,7 @@ impl Reader {
     /// Ends the message so far.
     fn flush(&mut self) -> Result<(), String> {
         if !self.open.is_empty() {
-            return Err(format!("a message cannot begin within `{{{{#{}}}}}`", self.open.join("}} {{#")));
+            return Err(format!("a message cannot begin inside `{{{{#{}}}}}`", self.open.join("}} {{#")));
         }
         let text = std::mem::take(&mut self.template);
         let text = text.trim();
@@ -255,12 +257,12 @@ impl Reader {
     }
 }
 
-/// A variable and fields of it.
+/// A variable, or a field of one.
 fn path(text: &str) -> Result<&str, String> {
     let is_word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || c == '_');
     if text.split('.').all(is_word) && !text.starts_with(|c: char| c.is_ascii_digit()) {
         Ok(text)
     } else {
-        Err(format!("`{text}` is no name of a variable"))
+        Err(format!("`{text}` is not a valid variable name"))
     }
 }

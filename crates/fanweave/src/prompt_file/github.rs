@@ -1,4 +1,4 @@
-//! `.prompt.yml`, as GitHub Models has it.
+//! `.prompt.yml`, the format of GitHub Models.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +13,7 @@ pub(super) fn read(text: &str) -> Result<PromptFile, Problems> {
     let mut found = Vec::new();
     let file = file(&tree, &mut found);
     Problems::check(found)?;
-    file.ok_or_else(|| Problem::at(0, "the file is empty: it needs `messages`".to_owned()).into())
+    file.ok_or_else(|| Problem::at(0, "the file is empty: `messages` is required".to_owned()).into())
 }
 
 fn file(tree: &Node, found: &mut Vec<Problem>) -> Option<PromptFile> {
@@ -30,11 +30,11 @@ fn file(tree: &Node, found: &mut Vec<Problem>) -> Option<PromptFile> {
     let chat = match fields.take("messages") {
         Some(node) => messages(node, fields.found),
         None => {
-            fields.problem(tree.at, "`messages` is missing: a prompt has at least one");
+            fields.problem(tree.at, "`messages` is missing: a prompt needs at least one message");
             chat()
         }
     };
-    // What a prompt is tried with is for other programs.
+    // Test data and evaluators are for other programs.
     for other in ["testData", "evaluators"] {
         fields.take(other);
     }
@@ -68,10 +68,10 @@ fn format(fields: &mut Fields<'_, '_>) -> Option<ResponseFormat> {
                 return None;
             };
             let Ok(Value::Object(read)) = serde_json::from_str(&schema.value) else {
-                fields.problem(schema.at, "`jsonSchema` is a JSON object as a text, and this is none");
+                fields.problem(schema.at, "`jsonSchema` must be a JSON object in a string");
                 return None;
             };
-            // Either the schema itself, or the form in which a request has it.
+            // The schema itself, or the `json_schema` object of a request.
             let name = read.get("name").and_then(Value::as_str).unwrap_or("answer").to_owned();
             let strict = read.get("strict").and_then(Value::as_bool).unwrap_or(true);
             let schema = read.get("schema").cloned().unwrap_or(Value::Object(read));
@@ -79,7 +79,7 @@ fn format(fields: &mut Fields<'_, '_>) -> Option<ResponseFormat> {
         }
         other => {
             let message =
-                format!("no `responseFormat` is called `{other}`: it is text, json_object or json_schema");
+                format!("unknown `responseFormat` `{other}`: must be text, json_object or json_schema");
             fields.problem(format.at, message);
             None
         }
@@ -89,11 +89,14 @@ fn format(fields: &mut Fields<'_, '_>) -> Option<ResponseFormat> {
 fn messages(node: &Node, found: &mut Vec<Problem>) -> Chat {
     let mut all = chat();
     let Tree::List(items) = &node.value else {
-        found.push(Problem::at(node.at, format!("`messages` is a list, and this is {}", node.kind())));
+        found.push(Problem::at(node.at, format!("`messages` must be a list, got {}", node.kind())));
         return all;
     };
     if items.is_empty() {
-        found.push(Problem::at(node.at, "there are no messages: a prompt has at least one".to_owned()));
+        found.push(Problem::at(
+            node.at,
+            "`messages` is empty: a prompt needs at least one message".to_owned(),
+        ));
     }
     for item in items {
         let Some(mut fields) = Fields::of(item, "a message", found) else { continue };
@@ -113,7 +116,7 @@ fn messages(node: &Node, found: &mut Vec<Problem>) -> Chat {
                 "user" => all.user(content.value),
                 "assistant" => all.assistant(content.value),
                 other => {
-                    let message = format!("no role `{other}`: the roles are system, user, assistant");
+                    let message = format!("unknown role `{other}`: the roles are system, user, assistant");
                     fields.problem(role.at, message);
                     all
                 }

@@ -1,4 +1,4 @@
-//! Prompts kept in files of their own, in the two formats that are about.
+//! Prompts in separate files, in two common formats.
 
 mod dotprompt;
 mod github;
@@ -12,12 +12,12 @@ use serde_json::{Map, Value};
 use crate::chain_file::Problems;
 use crate::{Chat, Context, Error, ErrorKind, Node, Parameters, Prompt, Result, Runnable, Vars};
 
-/// A prompt from a file: a step from [`Vars`] to [`Prompt`], with the model and the parameters that the file asks for.
+/// A prompt from a file: a step from [`Vars`] to [`Prompt`], with the model and the parameters of the file.
 ///
-/// Two formats are read, told apart by the file's name: `.prompt.yml` or `.prompt.yaml`, as GitHub Models has them, and
-/// `.prompt`, front matter and a template in the manner of dotprompt. Of the latter's Handlebars, `{{name}}`,
+/// The file name selects the format: `.prompt.yml` and `.prompt.yaml` for that of GitHub Models, `.prompt`
+/// for dotprompt (front matter and a Handlebars template). Of Handlebars it supports `{{name}}`,
 /// `{{name.field}}`, `{{role "system"}}`, `{{history}}`, `{{#if name}}`, `{{#unless name}}`, `{{else}}` and
-/// `{{#each name}}` with `{{this}}` are understood; anything else is an error that says where.
+/// `{{#each name}}` with `{{this}}`; anything else is an error with its location.
 ///
 /// ```
 /// use fanweave::{PromptFile, chain, vars};
@@ -53,10 +53,10 @@ pub struct PromptFile {
 }
 
 impl PromptFile {
-    /// Reads a file.
+    /// Loads a file.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where it cannot be read, or with all that is wrong with it, each with line and column.
+    /// [`ErrorKind::Config`] if the file cannot be read, or with all its problems, each with line and column.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = path.display().to_string();
@@ -65,38 +65,39 @@ impl PromptFile {
         Self::parse(&file, &text)
     }
 
-    /// As [`load`](Self::load), of a text. `file` is what it is called, and its ending tells the format.
+    /// Like [`load`](Self::load), from a string. `file` is the name for errors; its extension selects the
+    /// format.
     ///
     /// # Errors
-    /// As `load`.
+    /// Those of `load`.
     pub fn parse(file: &str, text: &str) -> Result<Self> {
         let read = if file.ends_with(".yml") || file.ends_with(".yaml") {
             github::read(text)
         } else if file.ends_with(".prompt") {
             dotprompt::read(text)
         } else {
-            let message = format!("{file} is no prompt file by its name: they end in .prompt.yml or .prompt");
+            let message = format!("{file} is not a prompt file: its name must end in .prompt.yml or .prompt");
             return Err(Error::new(ErrorKind::Config, message));
         };
         read.map_err(|problems: Problems| problems.placed(file, text).into())
     }
 
-    /// The name that the file gives itself.
+    /// The `name` of the file.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The model that the file asks for, in the file's words.
+    /// The `model` of the file, as written.
     pub fn model(&self) -> Option<&str> {
         self.model.as_deref()
     }
 
-    /// The parameters that every prompt of this file carries.
+    /// The parameters of every prompt of this file.
     pub fn parameters(&self) -> &Parameters {
         &self.parameters
     }
 
-    /// The variables that have to be given, sorted.
+    /// The required variables, sorted.
     pub fn variables(&self) -> Vec<String> {
         self.chat.variables()
     }

@@ -19,9 +19,9 @@ output:
   format: json
 ---
 {{role "system"}}
-You are a {{style}} guide. {{! said once }}
+You are a {{style}} guide. {{! once }}
 {{history}}
-{{#if place}}Tell me about {{place.name}}.{{else}}Where to?{{/if}}
+{{#if city}}Tell me about {{city.name}}.{{else}}Where to?{{/if}}
 {{#each stops}}
 - {{this}}
 {{/each}}
@@ -36,7 +36,7 @@ async fn a_dotprompt_becomes_messages_with_its_model_and_parameters() {
     assert_eq!(file.parameters().format, Some(ResponseFormat::JsonObject));
     let vars = vars! {
         history: [["user", "Hello"], ["assistant", "Hi"]],
-        place: json!({ "name": "Bergen" }),
+        city: json!({ "name": "Bergen" }),
         stops: ["the fish market", "the {{ funicular }}"],
     };
     let messages = said(&file, vars).await;

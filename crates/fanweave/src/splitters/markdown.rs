@@ -1,19 +1,19 @@
-//! Markdown: sections first.
+//! Splits Markdown by sections.
 
 use super::Splitter;
 use crate::retrieve::TextSplitter;
 
-/// Splits Markdown at its headings, and sections that are too long within.
+/// Splits Markdown at its headings, and splits sections that are too long.
 ///
-/// Every piece of a section begins with the headings it stands under, so that it can be found and read on its own.
-/// A `#` inside a fenced block is no heading.
+/// Every chunk of a section begins with its headings, so that it can be found and understood by itself. A `#`
+/// inside a fenced block is not a heading.
 ///
 /// ```
 /// use fanweave::retrieve::TextSplitter;
 /// use fanweave::splitters::Markdown;
 ///
-/// let pieces = Markdown::new(60).split("# Tides\n\nThey turn.\n\n## Power\n\nIt is old.");
-/// assert_eq!(pieces, ["# Tides\n\nThey turn.", "# Tides\n## Power\n\nIt is old."]);
+/// let chunks = Markdown::new(60).split("# Tides\n\nThey turn.\n\n## Power\n\nIt is old.");
+/// assert_eq!(chunks, ["# Tides\n\nThey turn.", "# Tides\n## Power\n\nIt is old."]);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Markdown {
@@ -22,12 +22,13 @@ pub struct Markdown {
 }
 
 impl Markdown {
-    /// Pieces of at most `length` characters, headings included.
+    /// Chunks of at most `length` characters, including headings.
     pub fn new(length: usize) -> Self {
         Self { length: length.max(1), overlap: 0 }
     }
 
-    /// Most characters of a piece that repeat the end of the one before, within a section. Default 0.
+    /// Maximum characters of the end of the previous chunk that a chunk repeats, within a section. Default:
+    /// 0.
     #[must_use]
     pub fn overlap(self, overlap: usize) -> Self {
         Self { overlap, ..self }
@@ -36,29 +37,29 @@ impl Markdown {
 
 /// The text under one heading.
 struct Section<'a> {
-    /// The headings around it, outermost first.
+    /// The enclosing headings, outermost first.
     headings: Vec<&'a str>,
     text: &'a str,
 }
 
 impl TextSplitter for Markdown {
     fn split(&self, text: &str) -> Vec<String> {
-        let pieces = |section: Section<'_>| {
+        let chunks = |section: Section<'_>| {
             let mut head = section.headings.join("\n");
             if !head.is_empty() {
                 head.push_str("\n\n");
             }
-            // Headings that leave no room are left out.
-            let taken = head.chars().count();
-            let (head, room) = if taken * 2 <= self.length {
-                (head, self.length - taken)
+            // Omit headings that would fill more than half of a chunk.
+            let used = head.chars().count();
+            let (head, room) = if used * 2 <= self.length {
+                (head, self.length - used)
             } else {
                 (String::new(), self.length)
             };
             let splitter = Splitter::recursive(room).overlap(self.overlap);
-            splitter.split(section.text).into_iter().map(move |piece| format!("{head}{piece}"))
+            splitter.split(section.text).into_iter().map(move |chunk| format!("{head}{chunk}"))
         };
-        sections(text).into_iter().flat_map(pieces).collect()
+        sections(text).into_iter().flat_map(chunks).collect()
     }
 }
 
@@ -106,9 +107,9 @@ mod tests {
     #[test]
     fn long_sections_are_split_under_their_headings() {
         let text = "# A\n\nOne two three four five six seven.\n\n# B\n\n```\n# no heading\n```\n";
-        let pieces = Markdown::new(24).split(text);
+        let chunks = Markdown::new(24).split(text);
         assert_eq!(
-            pieces,
+            chunks,
             ["# A\n\nOne two three four", "# A\n\nfive six seven.", "# B\n\n```\n# no heading", "# B\n\n```"]
         );
     }

@@ -1,7 +1,7 @@
-//! Splitters: from long texts to pieces. None cuts a character as people see it in two.
+//! Splits long texts into chunks, never inside a grapheme cluster.
 //!
-//! [`Splitter`] cuts at the best place it finds: between paragraphs, lines, sentences, words. Its ways differ in
-//! where that is, and in how length is counted.
+//! [`Splitter`] cuts at the best boundary it finds: between paragraphs, lines, sentences or words. Its
+//! constructors differ in the boundaries and in the measure of length.
 
 mod markdown;
 
@@ -12,23 +12,23 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::retrieve::TextSplitter;
 
-/// Splits a text at the best places that leave pieces no longer than a limit.
+/// Splits a text at the best boundaries into chunks of a maximum length.
 ///
-/// | made by | counts | cuts |
+/// | constructor | counts | cuts |
 /// |---|---|---|
-/// | [`characters`](Self::characters) | characters | after a separator of the caller's, or else anywhere |
-/// | [`recursive`](Self::recursive) | characters | between paragraphs, or else lines, sentences, words, characters |
-/// | [`tokens`](Self::tokens) | tokens, four bytes each | as `recursive` |
+/// | [`characters`](Self::characters) | characters | after a given separator, or else anywhere |
+/// | [`recursive`](Self::recursive) | characters | between paragraphs, lines, sentences, words, characters |
+/// | [`tokens`](Self::tokens) | tokens, four bytes each | like `recursive` |
 ///
-/// Every piece is a part of the text, without white space at its ends. A piece begins with the end of the one before
-/// it where an overlap is asked for.
+/// Every chunk is a part of the text, without white space at its ends. With an overlap, a chunk begins with
+/// the end of the previous one.
 ///
 /// ```
 /// use fanweave::retrieve::TextSplitter;
 /// use fanweave::splitters::Splitter;
 ///
-/// let pieces = Splitter::recursive(24).split("Tides turn. They rise twice a day.\n\nBears sleep.");
-/// assert_eq!(pieces, ["Tides turn.", "They rise twice a day.", "Bears sleep."]);
+/// let chunks = Splitter::recursive(24).split("Tides turn. They rise twice a day.\n\nBears sleep.");
+/// assert_eq!(chunks, ["Tides turn.", "They rise twice a day.", "Bears sleep."]);
 /// ```
 #[derive(Clone)]
 pub struct Splitter {
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Splitter {
 }
 
 impl Splitter {
-    /// Pieces of at most `length` characters, cut after `separator` where that suffices.
+    /// Chunks of at most `length` characters, cut after `separator` if that suffices.
     pub fn characters(length: usize, separator: impl Into<String>) -> Self {
         Self {
             length: length.max(1),
@@ -59,33 +59,33 @@ impl Splitter {
         }
     }
 
-    /// Pieces of at most `length` characters, cut between paragraphs where that suffices, else between lines, sentences,
-    /// words, characters.
+    /// Chunks of at most `length` characters, cut between paragraphs if that suffices, or else between lines,
+    /// sentences, words, characters.
     pub fn recursive(length: usize) -> Self {
         let separators = ["\n\n", "\n", ". ", "? ", "! ", "; ", ", ", " "];
         Self { separators: separators.map(str::to_owned).to_vec(), ..Self::characters(length, "") }
     }
 
-    /// As [`recursive`](Self::recursive), with a limit in tokens of four bytes.
+    /// Like [`recursive`](Self::recursive), with a limit in tokens of four bytes.
     pub fn tokens(tokens: usize) -> Self {
         Self::recursive(tokens).count(|text| text.len().div_ceil(4))
     }
 
-    /// Most of a piece that repeats the end of the one before, in what the limit is counted in. Default 0. At most half
-    /// of the limit.
+    /// Maximum length of the end of the previous chunk that a chunk repeats, in the unit of the limit.
+    /// Default: 0. At most half of the limit.
     #[must_use]
     pub fn overlap(self, overlap: usize) -> Self {
         let overlap = overlap.min(self.length / 2);
         Self { overlap, ..self }
     }
 
-    /// Cuts after the first of these that leaves pieces short enough.
+    /// Cuts after the first of these separators that makes chunks short enough.
     #[must_use]
     pub fn separators<S: Into<String>>(self, separators: impl IntoIterator<Item = S>) -> Self {
         Self { separators: separators.into_iter().map(Into::into).collect(), ..self }
     }
 
-    /// How length is counted: of a longer text it must be no less.
+    /// Sets the measure of length. It must not decrease when a text grows.
     #[must_use]
     pub fn count(self, count: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
         Self { count: Arc::new(count), ..self }
@@ -95,8 +95,8 @@ impl Splitter {
         (self.count)(text.trim()) <= limit
     }
 
-    /// Parts that fit, each with the separator at its end, that together are `text`. Cut with the first separator that
-    /// occurs, and what is still too long with the next.
+    /// Splits `text` into parts that fit, each with the separator at its end. Cuts at the first separator
+    /// that occurs, and parts that are still too long at the next one.
     fn parts<'a>(&self, text: &'a str, separators: &[String], parts: &mut Vec<&'a str>) {
         if self.fits(text, self.length) {
             parts.push(text);
@@ -113,12 +113,12 @@ impl Splitter {
         parts.extend(text.graphemes(true));
     }
 
-    /// Where each piece begins and ends in `text`.
+    /// Start and end of each chunk in `text`.
     fn ranges(&self, text: &str) -> Vec<(usize, usize)> {
         let mut parts = Vec::new();
         self.parts(text, &self.separators, &mut parts);
         let mut ranges = Vec::new();
-        // Where the parts of the piece that is being made begin, and where it ends.
+        // Start of each part of the current chunk, and its end.
         let mut starts: Vec<usize> = Vec::new();
         let mut end = 0;
         for part in parts {
@@ -127,7 +127,7 @@ impl Splitter {
                 && !self.fits(&text[start..after], self.length)
             {
                 ranges.push((start, end));
-                // The last parts of it that fit into the overlap, and leave room for the next one.
+                // Keep the last parts that fit into the overlap and leave room for the next part.
                 starts.retain(|&start| {
                     self.overlap > 0
                         && self.fits(&text[start..end], self.overlap)
@@ -144,14 +144,14 @@ impl Splitter {
 
 impl TextSplitter for Splitter {
     fn split(&self, text: &str) -> Vec<String> {
-        let pieces = self.ranges(text).into_iter().map(|(start, end)| text[start..end].trim());
-        pieces.filter(|piece| !piece.is_empty()).map(str::to_owned).collect()
+        let chunks = self.ranges(text).into_iter().map(|(start, end)| text[start..end].trim());
+        chunks.filter(|chunk| !chunk.is_empty()).map(str::to_owned).collect()
     }
 }
 
-/// Characters as people see them.
+/// Number of grapheme clusters.
 fn characters(text: &str) -> usize {
-    // Most text is plain, and then a byte is a character, except for the two that end a line on Windows.
+    // In ASCII a byte is a character, except for CRLF, which is one.
     if text.is_ascii() && !text.contains('\r') { text.len() } else { text.graphemes(true).count() }
 }
 
@@ -163,12 +163,12 @@ mod tests {
 
     #[test]
     fn pieces_overlap_by_whole_parts() {
-        let pieces = Splitter::recursive(12).overlap(5).split("one two three four five six");
-        assert_eq!(pieces, ["one two", "two three", "three four", "four five", "five six"]);
+        let chunks = Splitter::recursive(12).overlap(5).split("one two three four five six");
+        assert_eq!(chunks, ["one two", "two three", "three four", "four five", "five six"]);
     }
 
     #[test]
-    fn a_separator_of_ones_own_is_used_first_and_then_anywhere() {
+    fn a_custom_separator_is_used_first_and_then_any_boundary() {
         let splitter = Splitter::characters(4, "|");
         assert_eq!(splitter.split("ab|cd|efghij"), ["ab|", "cd|e", "fghi", "j"]);
     }
@@ -178,17 +178,17 @@ mod tests {
         // A family, a flag and a letter with two marks: one character each, of up to 25 bytes.
         let text = "👨‍👩‍👧‍👦🇫🇷e\u{301}\u{323}".repeat(20);
         for splitter in [Splitter::recursive(7), Splitter::characters(1, ""), Splitter::tokens(3)] {
-            let pieces = splitter.split(&text);
-            assert!(pieces.iter().flat_map(|piece| piece.graphemes(true)).eq(text.graphemes(true)));
+            let chunks = splitter.split(&text);
+            assert!(chunks.iter().flat_map(|chunk| chunk.graphemes(true)).eq(text.graphemes(true)));
         }
     }
 
     #[test]
     fn tokens_are_obeyed() {
         let text = "word ".repeat(500);
-        let pieces = Splitter::tokens(20).split(&text);
-        assert!(pieces.iter().all(|piece| piece.len().div_ceil(4) <= 20), "{pieces:?}");
-        assert_eq!(pieces.join(" "), text.trim());
+        let chunks = Splitter::tokens(20).split(&text);
+        assert!(chunks.iter().all(|chunk| chunk.len().div_ceil(4) <= 20), "{chunks:?}");
+        assert_eq!(chunks.join(" "), text.trim());
     }
 
     #[test]
@@ -200,8 +200,8 @@ mod tests {
     #[test]
     fn a_long_text_is_split_in_time_that_grows_with_its_length() {
         let started = std::time::Instant::now();
-        let pieces = Splitter::recursive(1000).overlap(100).split(&"Tides turn. They rise. ".repeat(20_000));
-        assert!(pieces.len() > 400);
+        let chunks = Splitter::recursive(1000).overlap(100).split(&"Tides turn. They rise. ".repeat(20_000));
+        assert!(chunks.len() > 400);
         assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
     }
 
@@ -210,12 +210,12 @@ mod tests {
         fn pieces_fit_are_parts_of_the_text_and_lose_nothing(
             text in "([a-zé👍🏽 ,.\n]|\n\n){0,200}", length in 1usize..40, overlap in 0usize..20,
         ) {
-            let pieces = Splitter::recursive(length).overlap(overlap).split(&text);
+            let chunks = Splitter::recursive(length).overlap(overlap).split(&text);
             let mut from = 0;
-            for piece in &pieces {
-                prop_assert!(piece.graphemes(true).count() <= length);
-                let at = text[from..].find(piece.as_str());
-                prop_assert!(at.is_some(), "{piece:?} is in order");
+            for chunk in &chunks {
+                prop_assert!(chunk.graphemes(true).count() <= length);
+                let at = text[from..].find(chunk.as_str());
+                prop_assert!(at.is_some(), "{chunk:?} is in order");
                 from += at.unwrap();
             }
             let plain = Splitter::recursive(length).split(&text).concat();

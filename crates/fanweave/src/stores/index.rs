@@ -1,17 +1,17 @@
-//! Vectors side by side in memory, searched exactly: every one is looked at.
+//! An in-memory index of vectors with exact search: it compares every vector.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use crate::{Error, ErrorKind, Result};
 
-/// Numbers that are summed side by side: as many as a processor's widest registers hold, in pairs.
+/// Numbers that are summed in parallel: two of the widest vector registers.
 const LANES: usize = 32;
 
-/// Vectors of length 1 in one block of memory, in rows that move when others are removed.
+/// Normalised vectors in one block of memory. Removing a row moves another one.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    /// Numbers in a vector. 0 while there is none.
+    /// Numbers in a vector. 0 while the index is empty.
     dimensions: usize,
     numbers: Vec<f32>,
 }
@@ -21,7 +21,7 @@ impl Index {
         self.dimensions
     }
 
-    /// Vectors in it.
+    /// Number of vectors.
     pub(super) fn rows(&self) -> usize {
         self.numbers.len().checked_div(self.dimensions).unwrap_or(0)
     }
@@ -30,12 +30,12 @@ impl Index {
         &self.numbers[row * self.dimensions..][..self.dimensions]
     }
 
-    /// Whether `vector` has the length of the others, and a direction.
+    /// Checks that `vector` has the length of the others and only finite numbers.
     pub(super) fn check(&self, vector: &[f32]) -> Result<()> {
         check(vector, self.dimensions)
     }
 
-    /// Adds a vector that has been checked, as the last row.
+    /// Appends a checked vector as the last row.
     pub(super) fn push(&mut self, vector: &[f32]) {
         self.dimensions = vector.len();
         let start = self.numbers.len();
@@ -43,22 +43,22 @@ impl Index {
         normalise(&mut self.numbers[start..]);
     }
 
-    /// Puts a vector that has been checked into `row`.
+    /// Replaces `row` with a checked vector.
     pub(super) fn replace(&mut self, row: usize, vector: &[f32]) {
-        let place = &mut self.numbers[row * self.dimensions..][..self.dimensions];
-        place.copy_from_slice(vector);
-        normalise(place);
+        let old = &mut self.numbers[row * self.dimensions..][..self.dimensions];
+        old.copy_from_slice(vector);
+        normalise(old);
     }
 
-    /// Removes `row`. The last row takes its place.
+    /// Removes `row` and moves the last row there.
     pub(super) fn swap_remove(&mut self, row: usize) {
         let last = self.rows() - 1;
         self.numbers.copy_within(last * self.dimensions.., row * self.dimensions);
         self.numbers.truncate(last * self.dimensions);
     }
 
-    /// The `limit` rows nearest to `vector` among those that `allows`, with their cosines, the nearest first, and of
-    /// equals the lower row first.
+    /// The `limit` rows nearest to `vector` among those that `allows` accepts, with their cosines. Nearest
+    /// first; ties by row.
     pub(super) fn nearest(
         &self,
         vector: &[f32],
@@ -70,7 +70,7 @@ impl Index {
         }
         let mut wanted = vector.to_vec();
         normalise(&mut wanted);
-        // The worst of the best is on top.
+        // The lowest of the best scores is on top.
         let mut best: BinaryHeap<Reverse<Ranked>> = BinaryHeap::with_capacity(limit.min(self.rows()) + 1);
         for (row, other) in self.numbers.chunks_exact(self.dimensions).enumerate() {
             if !allows(row) {
@@ -89,7 +89,7 @@ impl Index {
     }
 }
 
-/// A row in the order of how near it is.
+/// A row, ordered by score.
 #[derive(Debug, PartialEq)]
 struct Ranked {
     score: f32,
@@ -110,7 +110,8 @@ impl PartialOrd for Ranked {
     }
 }
 
-/// Whether `vector` has `dimensions` numbers, any where that is 0, and a direction.
+/// Checks that `vector` has `dimensions` numbers, or any number of them if that is 0, and that all are
+/// finite.
 pub(super) fn check(vector: &[f32], dimensions: usize) -> Result<()> {
     let refused = |message: String| Err(Error::new(ErrorKind::Input, message));
     if vector.is_empty() {
@@ -118,7 +119,7 @@ pub(super) fn check(vector: &[f32], dimensions: usize) -> Result<()> {
     }
     if dimensions != 0 && vector.len() != dimensions {
         return refused(format!(
-            "a vector has {} numbers, and those in the store have {dimensions}: use the embedding model that the \
+            "a vector has {} numbers, but those in the store have {dimensions}: use the embedding model that the \
              store was filled with",
             vector.len()
         ));
@@ -126,13 +127,13 @@ pub(super) fn check(vector: &[f32], dimensions: usize) -> Result<()> {
     if vector.iter().all(|x| x.is_finite()) {
         Ok(())
     } else {
-        refused("a vector holds a number that is not finite".to_owned())
+        refused("a vector contains a number that is not finite".to_owned())
     }
 }
 
-/// Makes the length 1. A vector of zeros stays what it is, and is like no other.
+/// Scales a vector to length 1. A vector of zeros stays unchanged and is similar to no other.
 pub(super) fn normalise(vector: &mut [f32]) {
-    // In 64 bits: the squares of large numbers would overflow.
+    // In 64 bits, since squares of large numbers would overflow.
     let length = vector.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
     if length > 0.0 {
         #[expect(clippy::cast_possible_truncation, reason = "at most 1")]
@@ -140,18 +141,18 @@ pub(super) fn normalise(vector: &mut [f32]) {
     }
 }
 
-/// The sum of products, in lanes that the compiler turns into vector instructions.
+/// The dot product, in lanes that the compiler turns into vector instructions.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; LANES];
+    let mut totals = [0.0f32; LANES];
     let (a, a_rest) = a.as_chunks::<LANES>();
     let (b, b_rest) = b.as_chunks::<LANES>();
     for (a, b) in a.iter().zip(b) {
         for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
+            totals[lane] += a[lane] * b[lane];
         }
     }
     let rest: f32 = a_rest.iter().zip(b_rest).map(|(a, b)| a * b).sum();
-    sums.iter().sum::<f32>() + rest
+    totals.iter().sum::<f32>() + rest
 }
 
 #[cfg(test)]

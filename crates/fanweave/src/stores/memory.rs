@@ -4,14 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::index::{Index, check};
-use super::{MUCH, aside};
+use super::{MIN_POOL_SCAN, blocking};
 use crate::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
 use crate::session::{Session, SessionStore, Sessions};
 use crate::{Context, Message, Result};
 
-/// Vectors in memory, searched exactly. Gone when dropped.
+/// Vectors in memory, with exact search. Not persistent.
 ///
-/// Searches run side by side, and wait only while entries are written. A clone shares the vectors.
+/// Searches run concurrently, and wait only while entries are written. A clone shares the vectors.
 ///
 /// ```
 /// use fanweave::retrieve::{Entry, Search};
@@ -52,7 +52,7 @@ impl VectorStore for MemoryStore {
             0 => entries.first().map_or(0, |entry| entry.vector.len()),
             dimensions => dimensions,
         };
-        // All or none: whatever is wrong is found before the first change.
+        // All or none: check every entry before the first change.
         entries.iter().try_for_each(|entry| check(&entry.vector, dimensions))?;
         entries.into_iter().for_each(|entry| kept.put(entry));
         Ok(())
@@ -66,7 +66,7 @@ impl VectorStore for MemoryStore {
         };
         let kept = self.0.clone();
         let scan = move || Ok(kept.read().unwrap_or_else(PoisonError::into_inner).search(&search));
-        if size < MUCH { scan() } else { aside(scan).await }
+        if size < MIN_POOL_SCAN { scan() } else { blocking(scan).await }
     }
 
     async fn delete(&self, ids: Vec<String>, _: &Context) -> Result<()> {
@@ -121,12 +121,12 @@ impl Kept {
     }
 }
 
-/// The nearest first, and of equals in the order of their ids.
+/// Sorts hits by score, highest first; ties by id.
 pub(super) fn sort(hits: &mut [Hit]) {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
 }
 
-/// Conversations in memory. Gone when dropped.
+/// Conversations in memory. Not persistent.
 ///
 /// ```
 /// use fanweave::{Message, stores::MemorySessions};

@@ -1,12 +1,12 @@
-//! Stores: where vectors with their documents are kept, and conversations.
+//! Stores for vectors with their documents, conversations, cached answers and histories of calls.
 //!
-//! | store | keeps | searches |
+//! | vector store | location | search |
 //! |---|---|---|
-//! | [`MemoryStore`] | in memory | exactly: every vector is looked at |
-//! | [`SqliteStore`] | in one file, shared by processes | exactly, in a copy of the vectors in memory |
-//! | [`Chroma`] | on a Chroma server | as the server does, which is nearly exact |
+//! | [`MemoryStore`] | memory | exact: compares every vector |
+//! | [`SqliteStore`] | one file, shared by processes | exact, on a copy of the vectors in memory |
+//! | [`Chroma`] | a Chroma server | by the server, approximate |
 //!
-//! Others implement [`VectorStore`](crate::retrieve::VectorStore).
+//! To add another one, implement [`VectorStore`](crate::retrieve::VectorStore).
 
 mod index;
 mod memory;
@@ -26,12 +26,12 @@ pub use sqlite::{LogFilter, LoggedCall, LoggedMessage, SqliteCache, SqliteLog, S
 use crate::Result;
 use crate::blocking::Pool;
 
-/// Numbers from which a scan is work for another thread: about a millisecond's.
-const MUCH: usize = 2_000_000;
+/// Size of an index, in numbers, above which a scan runs on the thread pool: about a millisecond of work.
+const MIN_POOL_SCAN: usize = 2_000_000;
 
-/// Runs work that holds a processor or a disk for a while on the pool of threads for such work.
+/// Runs blocking work on the thread pool.
 ///
-/// Dropping the future does not end work that has begun, which is short; its outcome is dropped then.
-async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+/// Dropping the future does not stop work that has begun; its result is discarded.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     Pool::shared().run(work).await?
 }

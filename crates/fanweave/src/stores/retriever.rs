@@ -1,4 +1,4 @@
-//! From texts to a store, and from a question to what the store holds about it.
+//! Embeds documents into a store, and retrieves the documents for a question.
 
 use std::num::NonZeroUsize;
 
@@ -8,10 +8,10 @@ use super::index::{dot, normalise};
 use crate::retrieve::{Document, Entry, Filter, Hit, Retriever, Search, Store};
 use crate::{Context, Embedder, Error, ErrorKind, Result, Runnable};
 
-/// Documents that are embedded and written together: enough for several calls at once, and little memory.
+/// Documents that are embedded and written together: enough for several concurrent calls, with little memory.
 const BATCH_SIZE: usize = 1024;
 
-/// A store and the embedding model that it is filled and searched with. Cheap to clone.
+/// A store with the embedding model for its documents and queries. Cheap to clone.
 ///
 /// ```
 /// use fanweave::retrieve::Retriever;
@@ -20,9 +20,9 @@ const BATCH_SIZE: usize = 1024;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave::Result<()> {
 /// let cx = Context::new();
-/// let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
-/// library.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
-/// let found = library.retrieve("When do bears sleep?", &cx).await?;
+/// let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder()).limit(1);
+/// index.add(["Tides follow the moon.".into(), "Bears sleep in winter.".into()], &cx).await?;
+/// let found = index.retrieve("When do bears sleep?", &cx).await?;
 /// assert_eq!(found[0].text, "Bears sleep in winter.");
 /// # Ok(())
 /// # }
@@ -37,7 +37,7 @@ pub struct VectorIndex {
     diversity: Option<Diversity>,
 }
 
-/// How far hits are to differ from each other.
+/// Settings of maximal marginal relevance.
 #[derive(Debug, Clone, Copy)]
 struct Diversity {
     candidates: NonZeroUsize,
@@ -45,32 +45,33 @@ struct Diversity {
 }
 
 impl VectorIndex {
-    /// The texts of `store`, by the vectors of `embedder`.
+    /// An index over `store` with the vectors of `embedder`.
     pub fn new(store: Store, embedder: Embedder) -> Self {
         Self { store, embedder, limit: 4, threshold: None, filter: None, diversity: None }
     }
 
-    /// Most documents to find. Default 4.
+    /// Maximum number of documents to retrieve. Default: 4.
     #[must_use]
     pub fn limit(self, limit: usize) -> Self {
         Self { limit, ..self }
     }
 
-    /// Finds only documents whose cosine is at least this. Default any.
+    /// Minimum cosine similarity of a document. Default: none.
     #[must_use]
     pub fn threshold(self, cosine: f32) -> Self {
         Self { threshold: Some(cosine), ..self }
     }
 
-    /// Finds only documents that `filter` allows. Default all.
+    /// Retrieves only documents that `filter` accepts. Default: all.
     #[must_use]
     pub fn filter(self, filter: Filter) -> Self {
         Self { filter: Some(filter), ..self }
     }
 
-    /// Finds documents that differ from each other, by maximal marginal relevance: from the nearest `candidates`, one
-    /// after the other, the one that is near to the question and far from those already chosen. `relevance` weighs the
-    /// two: 1 looks only at the question, 0 only at the difference. 0.5 is usual.
+    /// Retrieves documents that differ from each other, by maximal marginal relevance: of the nearest
+    /// `candidates`, it repeatedly picks one that is near to the question and far from those already picked.
+    /// `relevance` is the weight of the question, from 0 to 1; the rest is the weight of the difference. 0.5
+    /// is usual.
     #[must_use]
     pub fn diverse(self, candidates: NonZeroUsize, relevance: f32) -> Self {
         Self { diversity: Some(Diversity { candidates, relevance: relevance.clamp(0.0, 1.0) }), ..self }
@@ -81,12 +82,12 @@ impl VectorIndex {
         &self.store
     }
 
-    /// Embeds documents and puts them into the store. Their ids are made from text and metadata, so that the same
-    /// document twice is there once.
+    /// Embeds documents and adds them to the store. Their ids are hashes of text and metadata, so that
+    /// duplicates are stored once.
     ///
     /// # Errors
-    /// Those of the embedding model and of the store. Documents before the failure may have been added, up to 1,024
-    /// at a time.
+    /// Those of the embedding model and of the store. Earlier documents may have been added, in batches of
+    /// 1,024.
     pub async fn add(
         &self,
         documents: impl IntoIterator<Item = Document> + Send,
@@ -111,7 +112,7 @@ impl VectorIndex {
         if vectors.len() == wanted {
             return Ok(vectors);
         }
-        let message = format!("{wanted} texts were given, and {} vectors came", vectors.len());
+        let message = format!("{wanted} texts were sent, but {} vectors were returned", vectors.len());
         Err(Error::new(ErrorKind::Decode, message).with_step(self.embedder.name()))
     }
 
@@ -125,8 +126,8 @@ impl VectorIndex {
         let mut search = Search::new(vector).limit(limit).filter(self.filter.clone());
         search.vectors = self.diversity.is_some();
         let mut hits = self.store.search(search, cx).await?;
-        if let Some(least) = self.threshold {
-            hits.retain(|hit| hit.score >= least);
+        if let Some(min) = self.threshold {
+            hits.retain(|hit| hit.score >= min);
         }
         Ok(match self.diversity {
             Some(diversity) => choose(hits, self.limit, diversity.relevance),
@@ -154,7 +155,7 @@ fn choose(mut hits: Vec<Hit>, limit: usize, relevance: f32) -> Vec<Hit> {
     for hit in &mut hits {
         hit.vector.iter_mut().for_each(|vector| normalise(vector));
     }
-    // For each hit, how near it is to the nearest of those chosen.
+    // For each hit, its highest similarity to those chosen.
     let mut nearest = vec![0.0f32; hits.len()];
     let mut chosen: Vec<Hit> = Vec::new();
     while chosen.len() < limit && !hits.is_empty() {
@@ -178,48 +179,48 @@ mod tests {
     use crate::stores::MemoryStore;
     use crate::words::HashEmbedder;
 
-    async fn library(texts: &[&str]) -> VectorIndex {
-        let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
+    async fn index(texts: &[&str]) -> VectorIndex {
+        let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
         let documents: Vec<_> = texts.iter().map(|text| Document::from(*text)).collect();
-        library.add(documents, &Context::new()).await.unwrap();
-        library
+        index.add(documents, &Context::new()).await.unwrap();
+        index
     }
 
-    async fn found(library: VectorIndex, question: &str) -> Vec<String> {
-        let documents = library.retrieve(question, &Context::new()).await.unwrap();
+    async fn found(index: VectorIndex, question: &str) -> Vec<String> {
+        let documents = index.retrieve(question, &Context::new()).await.unwrap();
         documents.into_iter().map(|document| document.text).collect()
     }
 
     #[tokio::test]
-    async fn the_same_document_twice_is_there_once() {
-        let library = library(&["tides turn", "bears sleep", "tides turn"]).await;
-        assert_eq!(library.store().count(&Context::new()).await.unwrap(), 2);
+    async fn duplicate_documents_are_stored_once() {
+        let index = index(&["tides turn", "bears sleep", "tides turn"]).await;
+        assert_eq!(index.store().count(&Context::new()).await.unwrap(), 2);
     }
 
     #[tokio::test]
-    async fn a_threshold_leaves_out_what_has_little_in_common() {
-        let library = library(&["tides turn", "bears sleep"]).await;
-        assert_eq!(found(library.clone(), "tides").await.len(), 2);
-        assert_eq!(found(library.clone().threshold(0.5), "tides").await, ["tides turn"]);
-        assert!(found(library.threshold(0.5), "comets").await.is_empty());
+    async fn a_threshold_drops_dissimilar_documents() {
+        let index = index(&["tides turn", "bears sleep"]).await;
+        assert_eq!(found(index.clone(), "tides").await.len(), 2);
+        assert_eq!(found(index.clone().threshold(0.5), "tides").await, ["tides turn"]);
+        assert!(found(index.threshold(0.5), "comets").await.is_empty());
     }
 
     #[tokio::test]
-    async fn diverse_hits_leave_out_what_says_the_same() {
+    async fn diverse_hits_drop_near_duplicates() {
         let texts = ["tides turn twice", "tides turn twice daily", "tides follow moon", "bears sleep"];
-        let library = library(&texts).await.limit(2);
+        let index = index(&texts).await.limit(2);
         let question = "tides turn twice moon";
-        assert_eq!(found(library.clone(), question).await, texts[..2]);
-        let diverse = library.diverse(NonZeroUsize::new(4).unwrap(), 0.5);
+        assert_eq!(found(index.clone(), question).await, texts[..2]);
+        let diverse = index.diverse(NonZeroUsize::new(4).unwrap(), 0.5);
         assert_eq!(found(diverse, question).await, [texts[0], texts[2]]);
     }
 
     #[tokio::test]
-    async fn a_filter_holds_for_what_is_found() {
-        let library = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
+    async fn a_filter_applies_to_searches() {
+        let index = VectorIndex::new(MemoryStore::store(), HashEmbedder::embedder());
         let documents = (0..10).map(|n| Document::new("tides").with("n", n));
-        library.add(documents, &Context::new()).await.unwrap();
-        let found = library.filter(Filter::eq("n", 7)).search("tides", &Context::new()).await.unwrap();
+        index.add(documents, &Context::new()).await.unwrap();
+        let found = index.filter(Filter::eq("n", 7)).search("tides", &Context::new()).await.unwrap();
         assert_eq!((found.len(), &found[0].document.metadata["n"]), (1, &7.into()));
     }
 }

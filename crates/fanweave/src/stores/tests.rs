@@ -52,7 +52,7 @@ async fn keeps_what_it_is_given(store: Store) {
     assert_eq!(hits[0].document, Document::new("text 1").with("number", 1).with("even", false));
     assert_eq!(hits[0].vector.as_deref(), Some(&[1.0, 0.0][..]));
 
-    // Replaced, deleted, and an id that is not there.
+    // Replaced, deleted, and an unknown id.
     store.upsert(vec![entry(1, vec![0.0, -1.0]), entry(3, vec![1.0, 0.1])], &cx()).await.unwrap();
     let hits = store.search(Search::new(vec![1.0, 0.0]), &cx()).await.unwrap();
     assert_eq!(ids(&hits), ["00003", "00002", "00001"]);
@@ -68,7 +68,7 @@ async fn keeps_what_it_is_given(store: Store) {
 
     // All or none.
     let error = store.upsert(vec![entry(5, vec![1.0, 0.0]), entry(6, vec![1.0])], &cx()).await.unwrap_err();
-    assert!(error.to_string().contains("a vector has 1 numbers, and those in the store have 2"), "{error}");
+    assert!(error.to_string().contains("a vector has 1 numbers, but those in the store have 2"), "{error}");
     assert_eq!(store.count(&cx()).await.unwrap(), 3);
     assert!(store.search(Search::new(vec![1.0]), &cx()).await.is_err());
     assert!(store.search(Search::new(vec![1.0, 0.0]).limit(0), &cx()).await.unwrap().is_empty());
@@ -101,7 +101,7 @@ async fn remembers_conversations(sessions: Sessions) {
     assert_eq!(sessions.load("a").await.unwrap().messages, messages);
     let of = crate::session::Session { summary: None, messages: messages[..3].to_vec() };
     sessions.summarise("a", &of, "three messages".into()).await.unwrap();
-    // Those are not there any more.
+    // These messages have been replaced.
     sessions.summarise("a", &of, "others".into()).await.unwrap();
     let of = crate::session::Session { messages: messages[3..].to_vec(), ..of };
     sessions.summarise("a", &of, "of another summary".into()).await.unwrap();
@@ -200,13 +200,13 @@ mod sqlite {
     }
 
     #[tokio::test]
-    async fn a_file_that_is_no_store_is_refused_with_what_to_do() {
+    async fn a_file_that_is_not_a_store_is_rejected_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
         std::fs::write(&path, "this is a text, and a long one at that".repeat(100)).unwrap();
         let error = SqliteStore::open(&path).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().ends_with("notes.txt is no store: name another file"), "{error}");
+        assert!(error.to_string().ends_with("notes.txt is not a database: use another file"), "{error}");
 
         let path = folder.path().join("other.db");
         rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
@@ -216,7 +216,7 @@ mod sqlite {
     }
 
     #[tokio::test]
-    async fn a_damaged_file_is_refused_with_what_to_do() {
+    async fn a_damaged_file_is_rejected_with_advice() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
         {
@@ -234,6 +234,6 @@ mod sqlite {
         };
         let error = damaged.await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("is damaged: make it anew from the documents"), "{error}");
+        assert!(error.to_string().contains("is damaged: rebuild it from the documents"), "{error}");
     }
 }

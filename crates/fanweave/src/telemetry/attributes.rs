@@ -1,13 +1,13 @@
-//! What spans say of calls, in the names of the conventions.
+//! The attributes of calls, named by the conventions.
 
 use opentelemetry::{Array, KeyValue, StringValue, Value};
 use serde_json::json;
 
 use crate::{FinishReason, Message, Parameters, Part, Prompt, Reply, ResponseFormat, Role};
 
-/// The conventions' name of a provider, where it is another one than ours.
-fn provider(ours: &str) -> &str {
-    match ours {
+/// The name of a provider in the conventions.
+fn provider(name: &str) -> &str {
+    match name {
         "gemini" => "gcp.gemini",
         "azure" => "azure.ai.openai",
         "bedrock" => "aws.bedrock",
@@ -18,7 +18,7 @@ fn provider(ours: &str) -> &str {
     }
 }
 
-/// Whom is asked for what: part of every span and metric of a call. `model` is `provider/model`.
+/// Operation, provider and model: part of every span and metric of a call. `model` is `provider/model`.
 pub(super) fn call(operation: &'static str, model: &str) -> Vec<KeyValue> {
     let (vendor, name) = model.split_once('/').unwrap_or(("custom", model));
     vec![
@@ -28,7 +28,7 @@ pub(super) fn call(operation: &'static str, model: &str) -> Vec<KeyValue> {
     ]
 }
 
-/// How it is asked.
+/// The parameters of a request.
 pub(super) fn request(parameters: &Parameters) -> Vec<KeyValue> {
     let Parameters { temperature, top_p, max_tokens, seed, stop, format, .. } = parameters;
     let mut all = Vec::new();
@@ -45,7 +45,7 @@ pub(super) fn request(parameters: &Parameters) -> Vec<KeyValue> {
     all
 }
 
-/// What came back.
+/// The metadata of a response.
 pub(super) fn response(reply: &Reply) -> Vec<KeyValue> {
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let usage = &reply.usage;
@@ -68,13 +68,13 @@ pub(super) fn response(reply: &Reply) -> Vec<KeyValue> {
     all
 }
 
-/// A list of texts.
+/// A list of strings.
 pub(super) fn texts(all: impl IntoIterator<Item = String>) -> Value {
     Value::Array(Array::String(all.into_iter().map(StringValue::from).collect()))
 }
 
-/// What was asked, in the JSON of the conventions.
-pub(super) fn asked(prompt: &Prompt) -> Vec<KeyValue> {
+/// The prompt, in the JSON of the conventions.
+pub(super) fn prompt(prompt: &Prompt) -> Vec<KeyValue> {
     let is_system = |message: &&Message| message.role == Role::System;
     let system: Vec<_> =
         prompt.messages.iter().filter(is_system).flat_map(|m| m.parts.iter().map(part)).collect();
@@ -86,7 +86,7 @@ pub(super) fn asked(prompt: &Prompt) -> Vec<KeyValue> {
     all
 }
 
-/// What was answered, in the JSON of the conventions.
+/// The answer, in the JSON of the conventions.
 pub(super) fn answered(answer: &Message) -> KeyValue {
     let mut output = message(answer);
     let reason = answer.reply.as_ref().and_then(|reply| reply.finish_reason.as_ref());
@@ -99,7 +99,7 @@ fn message(message: &Message) -> serde_json::Value {
     json!({ "role": message.role, "parts": parts })
 }
 
-/// A part. Of pictures and the like only what they are: telemetry is no place for their bytes.
+/// A part of a message. For images and other media only their kind, without the bytes.
 fn part(part: &Part) -> serde_json::Value {
     match part {
         Part::Text(text) => json!({ "type": "text", "content": text }),

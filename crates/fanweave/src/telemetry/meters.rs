@@ -7,15 +7,15 @@ use opentelemetry::metrics::{Histogram, Meter};
 
 use crate::Usage;
 
-/// Buckets of times, in seconds, as the conventions give them.
+/// Buckets of durations, in seconds. Source: the conventions.
 const SECONDS: [f64; 14] =
     [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
 
-/// Buckets of times to a first piece, in seconds, as the conventions give them.
+/// Buckets of times to a first chunk, in seconds. Source: the conventions.
 const FIRST: [f64; 16] =
     [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// What is counted.
+/// The instruments.
 pub(super) struct Meters {
     duration: Histogram<f64>,
     first_chunk: Histogram<f64>,
@@ -28,13 +28,13 @@ impl Meters {
             let histogram = meter.f64_histogram(name).with_description(description).with_unit("s");
             histogram.with_boundaries(buckets.to_vec()).build()
         };
-        // A token, and four times as many thirteen times over.
+        // 14 powers of four, from 1.
         let counts = (0..14).map(|n| f64::from(1_u32 << (2 * n))).collect();
         Self {
             duration: seconds("gen_ai.client.operation.duration", "Time of a call.", &SECONDS),
             first_chunk: seconds(
                 "gen_ai.client.operation.time_to_first_chunk",
-                "Time to the first piece of a streamed answer.",
+                "Time to the first chunk of a streamed answer.",
                 &FIRST,
             ),
             tokens: meter
@@ -46,7 +46,7 @@ impl Meters {
         }
     }
 
-    /// A call has ended after so long. `about` says which.
+    /// Records the duration of a call with the attributes `about`.
     pub(super) fn ended(&self, took: Duration, first_chunk: Option<Duration>, about: &[KeyValue]) {
         self.duration.record(took.as_secs_f64(), about);
         if let Some(time) = first_chunk {
@@ -54,7 +54,7 @@ impl Meters {
         }
     }
 
-    /// A call used so much.
+    /// Records the token usage of a call.
     pub(super) fn used(&self, usage: &Usage, about: &[KeyValue]) {
         for (kind, tokens) in [("input", usage.input_tokens), ("output", usage.output_tokens)] {
             let mut about = about.to_vec();

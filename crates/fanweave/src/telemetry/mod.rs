@@ -1,28 +1,32 @@
-//! Spans and metrics of calls, as OpenTelemetry's conventions for generative AI name them.
+//! Spans and metrics of calls, named by OpenTelemetry's conventions for generative AI.
 //!
-//! [`Telemetry`] is an [`Observer`]: it turns the events of a run into a span for every step, one of kind client for every
-//! call of a model, and into the metrics of calls. Where they go is up to the tracer and the meter that it is given. It
-//! needs the feature `telemetry`.
+//! [`Telemetry`] is an [`Observer`]: it turns the events of a run into a span for every step, with the kind
+//! client for model calls, and into the metrics of calls. The given tracer and meter export them. Requires
+//! the feature `telemetry`.
 //!
 //! | span of a call | |
 //! |---|---|
 //! | name, kind | `chat MODEL` or `embeddings MODEL`, client |
-//! | `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.request.model` | whom was asked for what |
-//! | `gen_ai.request.temperature`, `.top_p`, `.max_tokens`, `.seed`, `.stop_sequences`, `gen_ai.output.type` | how, as far as it was said |
-//! | `gen_ai.response.model`, `.id`, `.finish_reasons` | what came back |
-//! | `gen_ai.request.stream`, `gen_ai.response.time_to_first_chunk` | that it was streamed, and seconds from the last request to its first piece |
-//! | `gen_ai.usage.input_tokens`, `.output_tokens`, `.cache_read.input_tokens`, `.reasoning.output_tokens` | what it used |
-//! | `error.type`, and the status | why it failed |
-//! | `fanweave.attempts`, `fanweave.cached`, `fanweave.tags` | requests it took, whether a store answered, the tags of the run |
-//! | events `waiting`, `retry`, `hedged` | when it waited for its turn, which tries failed, and when it was sent a second time because it was late |
+//! | `gen_ai.operation.name`, `gen_ai.provider.name`, `gen_ai.request.model` | operation, provider, model |
+//! | `gen_ai.request.temperature`, `.top_p`, `.max_tokens`, `.seed` | request parameters, if set |
+//! | `gen_ai.request.stop_sequences`, `gen_ai.output.type` | request parameters, if set |
+//! | `gen_ai.response.model`, `.id`, `.finish_reasons` | model, id and finish reason of the response |
+//! | `gen_ai.request.stream` | set for streamed calls |
+//! | `gen_ai.response.time_to_first_chunk` | seconds from the last request to its first chunk |
+//! | `gen_ai.usage.input_tokens`, `.output_tokens` | token usage |
+//! | `gen_ai.usage.cache_read.input_tokens`, `.reasoning.output_tokens` | token usage, if not zero |
+//! | `error.type`, and the status | kind of the error, for a failed call |
+//! | `fanweave.attempts` | number of requests |
+//! | `fanweave.cached`, `fanweave.tags` | set for cached answers; tags of the run |
+//! | events `waiting`, `retry`, `hedged` | the call was queued, a retry follows, a hedged request was sent |
 //!
 //! | metric | |
 //! |---|---|
-//! | `gen_ai.client.operation.duration` | seconds of a call, waiting and retries included |
+//! | `gen_ai.client.operation.duration` | seconds of a call, including waits and retries |
 //! | `gen_ai.client.token.usage` | tokens, by `gen_ai.token.type` |
-//! | `gen_ai.client.operation.time_to_first_chunk` | seconds from the last request to its first piece, for streamed calls |
+//! | `gen_ai.client.operation.time_to_first_chunk` | likewise from the last request to its first chunk |
 //!
-//! Prompts and answers are no part of it unless [`Telemetry::with_content`] asks for them.
+//! Prompts and answers are included only with [`Telemetry::with_content`].
 
 mod attributes;
 mod meters;
@@ -39,10 +43,10 @@ use crate::{Event, Observer};
 use meters::Meters;
 use spans::Spans;
 
-/// Turns the events of runs into spans and metrics. Cheap to clone; clones know the same spans.
+/// Turns the events of runs into spans and metrics. Cheap to clone; clones share their state.
 ///
 /// Attach it to a run with [`Context::with_observer`](crate::Context::with_observer), or to a chain with
-/// [`scoped`](crate::Chain::scoped). The span that is current where a run begins is the parent of its spans.
+/// [`scoped`](crate::Chain::scoped). The span that is current when a run begins is the parent of its spans.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -53,7 +57,7 @@ use spans::Spans;
 ///
 /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
 /// # async fn main() -> fanweave::Result<()> {
-/// // Whatever the program has set up: without that, spans and metrics go nowhere.
+/// // The globals of the program; unless it sets them up, spans and metrics are discarded.
 /// let telemetry = Telemetry::new(global::tracer("my-program"), &global::meter("my-program"));
 /// let joke = prompt("Tell a joke about {{ topic }}.") | model("sim/writer")? | text();
 /// let watched = joke.scoped(move |cx| cx.with_observer(Arc::new(telemetry.clone())));
@@ -63,7 +67,7 @@ use spans::Spans;
 /// ```
 ///
 /// # Cancellation
-/// The spans of a run that is dropped end with the step around them, and at the latest when 65,536 others are open.
+/// The spans of a dropped run end with the enclosing step, or when more than 65,536 spans are open.
 #[derive(Clone)]
 pub struct Telemetry {
     inner: Arc<Inner>,
@@ -76,7 +80,7 @@ struct Inner {
     spans: Mutex<Spans>,
 }
 
-/// A tracer whose spans are known by the context that they make.
+/// A dyn-compatible tracer. Its spans are identified by their context.
 trait DynTracer: Send + Sync {
     fn start(&self, span: SpanBuilder, around: &Around) -> Around;
 }
@@ -92,7 +96,7 @@ where
 }
 
 impl Telemetry {
-    /// Spans by `tracer`, metrics by `meter`.
+    /// Records spans with `tracer` and metrics with `meter`.
     pub fn new<T>(tracer: T, meter: &Meter) -> Self
     where
         T: Tracer + Send + Sync + 'static,
@@ -102,8 +106,8 @@ impl Telemetry {
         Self { inner: Arc::new(inner), content: false }
     }
 
-    /// The same, whose spans hold prompts and answers too: `gen_ai.system_instructions`, `gen_ai.input.messages` and
-    /// `gen_ai.output.messages`. Default no: they may be private, and they are long.
+    /// Adds prompts and answers to spans: `gen_ai.system_instructions`, `gen_ai.input.messages` and
+    /// `gen_ai.output.messages`. Default: off, since they may be private and are long.
     #[must_use]
     pub fn with_content(self, content: bool) -> Self {
         Self { content, ..self }

@@ -1,4 +1,4 @@
-//! Spans that are open, by the runs that they stand for.
+//! The open spans, by run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,7 +12,7 @@ use super::meters::Meters;
 use crate::event::RunId;
 use crate::{Error, Event, EventKind, Reply};
 
-/// Most spans that are open at once. Beyond them the oldest one ends: its run has most likely been dropped.
+/// Maximum number of open spans. Beyond it the oldest one ends, since its run has most likely been dropped.
 pub(super) const MAX_OPEN: usize = 65_536;
 
 /// The open spans of all runs.
@@ -24,28 +24,28 @@ pub(super) struct Spans {
 /// A step that has begun and not ended.
 struct Open {
     parent: Option<RunId>,
-    /// Steps within it that have not ended.
+    /// Nested steps that have not ended.
     children: BTreeSet<RunId>,
-    /// What its span stands in.
+    /// Context of the parent span.
     around: Around,
     began: (Instant, SystemTime),
     name: String,
     tags: Vec<String>,
-    /// Its span. Made once it is known whether the step is a call.
+    /// Its span. Started when it is known whether the step is a call.
     span: Option<Around>,
     call: Option<Call>,
 }
 
-/// What is known of a call.
+/// A call of a model.
 struct Call {
     about: Vec<KeyValue>,
-    /// When the last request was sent.
+    /// Time of the last request.
     sent: Instant,
     first_chunk: Option<Duration>,
 }
 
 impl Spans {
-    /// How many are open.
+    /// Number of open spans.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.open.len()
@@ -59,7 +59,7 @@ impl Spans {
                 let span = open.call("chat", tracer).span();
                 span.set_attributes(attributes::request(&prompt.parameters));
                 if content {
-                    span.set_attributes(attributes::asked(prompt));
+                    span.set_attributes(attributes::prompt(prompt));
                 }
             }
             EventKind::EmbeddingRequested(_) => {
@@ -132,7 +132,7 @@ impl Spans {
         }
     }
 
-    /// Ends a span, and those within it before: their steps have been dropped.
+    /// Ends a span, after its open children, whose steps have been dropped.
     fn end(&mut self, run: RunId, tracer: &dyn DynTracer, finish: impl FnOnce(&Open)) {
         let Some(mut open) = self.open.remove(&run) else { return };
         for child in std::mem::take(&mut open.children) {
@@ -146,12 +146,12 @@ impl Spans {
         span.span().end();
     }
 
-    /// Ends the span of a step that nobody waits for any more, and those within it.
+    /// Ends the span of a dropped step, and its children.
     fn end_dropped(&mut self, run: RunId) {
-        let mut left = vec![run];
-        while let Some(run) = left.pop() {
+        let mut remaining = vec![run];
+        while let Some(run) = remaining.pop() {
             let Some(open) = self.open.remove(&run) else { continue };
-            left.extend(&open.children);
+            remaining.extend(&open.children);
             open.abandon();
             if let Some(span) = &open.span {
                 span.span().end();
@@ -161,7 +161,7 @@ impl Spans {
 }
 
 impl Open {
-    /// Its span, which is that of a step where it is not known as a call.
+    /// Its span. Starts the span of a plain step unless a span is open.
     fn span(&mut self, tracer: &dyn DynTracer) -> &Around {
         let Self { span, around, began, name, tags, .. } = self;
         span.get_or_insert_with(|| {
@@ -170,7 +170,7 @@ impl Open {
         })
     }
 
-    /// Its span, as that of a call.
+    /// Starts its span as that of a call.
     fn call(&mut self, operation: &'static str, tracer: &dyn DynTracer) -> &Around {
         let Self { span, around, began, name, tags, call, .. } = self;
         let about = attributes::call(operation, name);
@@ -214,7 +214,7 @@ impl Open {
         }
     }
 
-    /// Its run was dropped.
+    /// Marks the span of a dropped run.
     fn abandon(&self) {
         if let Some(span) = &self.span {
             span.span().set_attribute(KeyValue::new("error.type", "cancelled"));

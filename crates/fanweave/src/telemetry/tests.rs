@@ -49,7 +49,7 @@ impl Kept {
         text
     }
 
-    /// The names of the metrics, with their attributes and how often each was told.
+    /// The names of the metrics, with their attributes and the number of records.
     fn counts(&self) -> String {
         use opentelemetry_sdk::metrics::data::{AggregatedMetrics, MetricData, ScopeMetrics};
         self.meters.force_flush().unwrap();
@@ -154,7 +154,7 @@ async fn a_failure_says_why_and_a_step_that_is_dropped_leaves_no_span_open() {
 }
 
 #[tokio::test]
-async fn texts_that_are_embedded_are_a_call_of_their_own_kind_and_no_texts_are_none() {
+async fn embedding_texts_is_a_call_and_embedding_no_texts_is_not() {
     let kept = Kept::new();
     let embed = kept.watch(chain(embedder("sim/words").unwrap()), false);
     embed.invoke(vec!["a bear".to_owned()]).await.unwrap();
@@ -163,7 +163,7 @@ async fn texts_that_are_embedded_are_a_call_of_their_own_kind_and_no_texts_are_n
 }
 
 #[tokio::test]
-async fn a_request_that_is_sent_twice_says_so() {
+async fn a_hedged_request_is_an_event_of_its_span() {
     let kept = Kept::new();
     let late = step(|_: (), cx: Context| async move {
         cx.emit(crate::EventKind::Hedged).await;

@@ -1,4 +1,4 @@
-//! Whatever is dropped, and whenever: nothing is left of it.
+//! Dropping a run at any moment releases everything.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -27,15 +27,15 @@ impl Dice {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn dropping_a_stream_a_batch_or_a_run_at_a_random_moment_leaves_nothing() {
+async fn dropping_a_stream_a_batch_or_a_run_at_a_random_moment_releases_everything() {
     let latency = Latency::LogNormal { median: Duration::from_millis(3), sigma: 1.0 };
     let chunk_delay = Duration::from_millis(1);
     let provider = Provider::start(Settings { latency, chunk_delay, error_rate: 0.1, ..Settings::default() });
     let tasks_before = Handle::current().metrics().num_alive_tasks();
-    let most = NonZeroUsize::new(4).unwrap();
-    let cx = Context::new().with_concurrency(most);
+    let max = NonZeroUsize::new(4).unwrap();
+    let cx = Context::new().with_concurrency(max);
     {
-        let limits = RateLimits { concurrency: Some(most), ..RateLimits::default() };
+        let limits = RateLimits { concurrency: Some(max), ..RateLimits::default() };
         let model = provider.model("echo").limits(limits).build().unwrap();
         let call: Chain<Vars, String> = prompt("one two three four {{ n }}") | &model | text();
         let both = parallel((call.clone(), call.clone()));
@@ -59,12 +59,12 @@ async fn dropping_a_stream_a_batch_or_a_run_at_a_random_moment_leaves_nothing() 
             }
         }
         provider.until("the end of all requests", |stats| stats.in_flight == 0).await;
-        // All places of the run and of the account are free again: four calls at once find one each.
+        // All permits of the run and of the account have been released: four concurrent calls get one each.
         let calls = futures::future::join_all((0..4u32).map(|n| call.invoke_in(vars! { n: n }, &cx)));
-        let answers = timeout(Duration::from_secs(30), calls).await.expect("a place was lost");
+        let answers = timeout(Duration::from_secs(30), calls).await.expect("a permit was lost");
         assert_eq!(answers.len(), 4);
     }
-    // With the last handle on its client, its connections go too.
+    // Dropping the last handle of a client closes its connections.
     provider.until("the end of all connections", |stats| stats.connections_open == 0).await;
     let started = Instant::now();
     while Handle::current().metrics().num_alive_tasks() > tasks_before {

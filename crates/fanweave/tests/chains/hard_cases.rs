@@ -1,5 +1,5 @@
-//! What goes wrong in libraries of this kind, one test for each. Those that need no network are beside the code:
-//! retry, branch, fallback, dynamic steps, generators, scopes, `assign` and the batch itself.
+//! Common failures of libraries of this kind, one test for each. Those that need no network are next to the
+//! code: retry, branch, fallback, dynamic steps, generators, scopes, `assign` and the batch itself.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Arc, Mutex};
@@ -62,13 +62,13 @@ async fn retry_keeps_order_and_never_mixes_rows() {
     let settings =
         Settings { latency, error_rate: 0.15, reset_rate: 0.1, truncate_rate: 0.1, ..Settings::default() };
     let provider = Provider::start(settings);
-    // Six tries would not be enough for each of 150 rows where one in three fails.
-    let patient = RetryPolicy {
+    // Six attempts would not be enough for each of 150 rows if one in three fails.
+    let policy = RetryPolicy {
         max_attempts: NonZeroU32::new(30).unwrap(),
         initial_backoff: Duration::from_millis(1),
         ..RetryPolicy::default()
     };
-    let model = provider.model("echo").retry(patient).build().unwrap();
+    let model = provider.model("echo").retry(policy).build().unwrap();
     let answers = echo(&model).batch(rows(150)).concurrency(32).collect().await;
     for (n, answer) in answers.into_iter().enumerate() {
         let answer = answer.unwrap();
@@ -161,24 +161,24 @@ async fn cancelling_events_cancels_the_work() {
 }
 
 #[tokio::test]
-async fn concurrency_0_refused() {
+async fn concurrency_0_is_rejected() {
     let provider = Provider::slow(1);
     let rows = echo(&provider.echo()).batch(rows(3)).concurrency(0).collect().await;
     assert_eq!(rows.len(), 3);
     for row in rows {
         let error = row.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("set it to 1 or more"), "{error}");
+        assert!(error.to_string().contains("must be at least 1"), "{error}");
     }
     assert_eq!(provider.stats().requests, 0);
 }
 
-/// Says what it is told to, in these pieces.
-struct Says(Vec<Delta>);
+/// Answers with these deltas.
+struct Deltas(Vec<Delta>);
 
-impl ChatModel for Says {
+impl ChatModel for Deltas {
     fn name(&self) -> &str {
-        "test/says"
+        "test/deltas"
     }
 
     async fn generate(&self, _: Prompt, cx: &Context) -> Result<Message> {
@@ -199,7 +199,7 @@ async fn parallel_tool_calls_with_interleaved_argument_deltas() {
         name: name.map(str::to_owned),
         arguments: arguments.to_owned(),
     };
-    let model = Model::new(Says(vec![
+    let model = Model::new(Deltas(vec![
         piece(0, Some("book"), ""),
         piece(1, Some("film"), "{\"ti"),
         piece(0, None, "{\"title\": \"Du"),
@@ -209,17 +209,17 @@ async fn parallel_tool_calls_with_interleaved_argument_deltas() {
     ]));
     let chain = chain(model) | tool_calls();
     let calls = chain.stream("x").output().await.unwrap();
-    let said: Vec<_> = calls.iter().map(|call| (call.call.id.as_str(), call.call.name.as_str())).collect();
-    assert_eq!(said, [("call_0", "book"), ("call_1", "film"), ("call_2", "song")]);
+    let names: Vec<_> = calls.iter().map(|call| (call.call.id.as_str(), call.call.name.as_str())).collect();
+    assert_eq!(names, [("call_0", "book"), ("call_1", "film"), ("call_2", "song")]);
     assert_eq!(calls[0].arguments.as_ref().unwrap()["title"], "Dune");
     assert_eq!(calls[1].arguments.as_ref().unwrap()["title"], "Stalker");
-    assert!(calls[2].arguments.is_err(), "invalid arguments are kept, and said to be");
+    assert!(calls[2].arguments.is_err(), "invalid arguments are kept and reported");
     assert_eq!(calls[2].call.arguments, "{broken");
 }
 
-/// The values that a parser of JSON hands out while these pieces arrive, and what it makes of the whole.
-async fn partial(pieces: &[&str]) -> (Vec<Value>, Result<Value>) {
-    let model = Model::new(Says(pieces.iter().map(|text| Delta::text(*text)).collect()));
+/// The values that the JSON parser emits for these chunks, and its output.
+async fn partial(chunks: &[&str]) -> (Vec<Value>, Result<Value>) {
+    let model = Model::new(Deltas(chunks.iter().map(|text| Delta::text(*text)).collect()));
     let mut run = (chain(model) | json()).stream("x");
     let mut values = Vec::new();
     while let Some(Ok(piece)) = run.next().await {
@@ -266,21 +266,21 @@ async fn partial_json_code_fence_split_over_chunks() {
 
 #[tokio::test]
 async fn partial_json_utf8_split_over_chunks() {
-    // Over a socket, where pieces are cut at bytes: the simulator sends each byte of the stream by itself.
+    // Over a socket, where chunks end at any byte: the simulator sends each byte of the stream by itself.
     let provider = Provider::start(Settings { chunks: 1000, ..Settings::default() });
     let chain = prompt("{{ n }}") | provider.echo() | text();
     let mut run = chain.stream(vars! { n: "{\"größe\": \"5 € 😀\"}" });
-    let mut heard = String::new();
+    let mut received = String::new();
     while let Some(piece) = run.next().await {
-        heard.push_str(&piece.unwrap().to_string());
+        received.push_str(&piece.unwrap().to_string());
     }
-    assert!(heard.ends_with("{\"größe\": \"5 € 😀\"}"), "{heard}");
+    assert!(received.ends_with("{\"größe\": \"5 € 😀\"}"), "{received}");
     let escaped = ["{\"a\": \"\\ud83d", "\\ude00 \\u00", "e9\"}"];
     assert_eq!(partial(&escaped).await.1.unwrap()["a"], "😀 é");
 }
 
 #[tokio::test]
-async fn waits_for_a_slot_are_told() {
+async fn waiting_for_a_permit_is_an_event() {
     let provider = Provider::slow(20);
     let waits = Arc::new(Mutex::new(0));
     let noted = waits.clone();

@@ -1,4 +1,4 @@
-//! The simulated provider, on a runtime of its own, so that tests can count the tasks of theirs.
+//! The simulated provider, on a separate runtime, so that tests can count the tasks on their own.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Provider {
         Self { server: Some(server), runtime: Some(runtime) }
     }
 
-    /// One whose answers take that long.
+    /// A provider with this latency.
     pub(crate) fn slow(ms: u64) -> Self {
         Self::start(Settings { latency: Latency::Fixed(Duration::from_millis(ms)), ..Settings::default() })
     }
@@ -36,7 +36,7 @@ impl Provider {
         self.server.as_ref().unwrap().base_url()
     }
 
-    /// A model at this provider, with a connection pool of its own.
+    /// A model of this provider, with a separate connection pool.
     pub(crate) fn model(&self, name: &str) -> ModelBuilder {
         let hasty = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
         ModelBuilder::new(format!("openai/{name}"))
@@ -46,7 +46,7 @@ impl Provider {
             .retry(hasty)
     }
 
-    /// The model that answers with its prompt.
+    /// The model that repeats its prompt.
     pub(crate) fn echo(&self) -> Model {
         self.model("echo").build().unwrap()
     }
@@ -64,14 +64,14 @@ impl Provider {
 impl Drop for Provider {
     fn drop(&mut self) {
         drop(self.server.take());
-        // In an async test a runtime may not be dropped where it would block.
+        // A runtime must not block when it is dropped in an async test.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Asks for an answer of so many tokens at most.
+/// Limits the answer to this many tokens.
 pub(crate) fn short(model: &Model, max_tokens: u32) -> Model {
     model.clone().with(Parameters { max_tokens: Some(max_tokens), ..Parameters::default() })
 }

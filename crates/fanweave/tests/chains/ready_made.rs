@@ -1,4 +1,4 @@
-//! The ready-made chains with every verb: they say the same, however they are called.
+//! The ready-made chains give the same output with every verb.
 
 use fanweave::chains::math::Math;
 use fanweave::chains::qa::{Qa, Question};
@@ -10,7 +10,7 @@ use fanweave::words::HashEmbedder;
 use fanweave::{Chain, Context, Model, Vars, prompt, vars};
 use futures::StreamExt;
 
-/// Runs the chain once, blocking, streamed and over several rows, and gives what it said each time.
+/// Runs the chain once, blocking, streamed and over several rows, and returns all outputs.
 async fn with_every_verb<I, O>(chain: Chain<I, O>, input: I, text: impl Fn(O) -> String) -> Vec<String>
 where
     I: Clone + Send + 'static,

@@ -1,4 +1,4 @@
-//! Calls from several runtimes, one after the other, and from code without any.
+//! Calls from several runtimes in sequence, and from code without a runtime.
 
 use fanweave::{chain, text, vars};
 use fanweave_sim::Settings;
@@ -11,7 +11,7 @@ fn runtime() -> Runtime {
 }
 
 #[test]
-fn a_model_goes_on_after_the_runtime_of_its_connections_has_ended() {
+fn a_model_works_after_the_runtime_of_its_connections_has_ended() {
     let provider = Provider::start(Settings::default());
     let echo = chain(provider.echo()) | text();
     for n in 0..3 {

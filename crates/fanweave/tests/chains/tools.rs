@@ -1,4 +1,4 @@
-//! Tools over sockets: what a model asks for arrives in pieces, is run, and goes back.
+//! Tools over sockets: tool calls arrive in chunks, are run, and their results are sent back.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ fn sum(numbers: Vec<i64>) -> Result<i64, String> {
 /// Looks up the weather.
 #[fanweave::tool(name = "weather")]
 struct GetWeather {
-    /// A city, as in `Paris`.
+    /// A city, such as `Paris`.
     city: String,
 }
 
@@ -69,7 +69,7 @@ async fn two_calls_that_arrive_interleaved_in_one_stream_are_both_run() {
         let model = provider.model("writer").build().unwrap();
         let agent = model.with_tools(Tools::new().with::<GetWeather>()).run_tools(3).transcript();
         let mut events = agent.events(ask);
-        // Which call each piece of a stream belongs to.
+        // The tool call that each delta belongs to.
         let mut parts = Vec::new();
         let mut tools = 0;
         while let Some(event) = events.next().await {
@@ -119,7 +119,7 @@ async fn the_answer_streams_and_counts_the_tokens_of_all_rounds() {
 }
 
 #[tokio::test]
-async fn tools_that_fail_or_are_slow_tell_the_model_so() {
+async fn the_model_receives_errors_and_timeouts_of_tools() {
     let provider = Provider::start(Settings::default());
     let model = provider.model("writer").build().unwrap();
     let answer = async |tools: Tools| {
@@ -129,22 +129,22 @@ async fn tools_that_fail_or_are_slow_tell_the_model_so() {
     let said = answer(Tools::new().with::<broken_weather>()).await;
     assert!(said.contains("no station in Paris"), "{said}");
     let said = answer(Tools::new().with::<slow_weather>()).await;
-    assert!(said.contains("`slow_weather` did not end within 20ms"), "{said}");
+    assert!(said.contains("`slow_weather` timed out after 20ms"), "{said}");
 }
 
 #[tokio::test]
-async fn a_model_that_is_made_to_call_and_call_again_comes_to_an_end() {
+async fn a_model_that_is_forced_to_call_tools_is_stopped() {
     let provider = Provider::start(Settings::default());
     let forced = Parameters { tool_choice: Some(ToolChoice::Required), ..Parameters::default() };
     let tools = || Tools::new().with::<sum>();
-    // The choice of a chain is not known to the loop, and so holds for every round.
+    // The loop cannot see the `tool_choice` of a chain, so it applies to every round.
     let model = provider.model("writer").build().unwrap().with(forced.clone());
     let error = chain(chain(model.clone()).with_tools(tools()).run_tools(3)).invoke("x").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecursionLimit);
     assert!(error.to_string().contains("round 3 of 3"), "{error}");
     assert_eq!(Transcript::of(&error).unwrap().rounds, 3);
     assert_eq!(provider.stats().requests, 3);
-    // That of a model holds once.
+    // That of a model applies once.
     let answer = chain(model.with_tools(tools()).run_tools(3)).invoke("x").await.unwrap();
     assert!(!answer.text().is_empty());
 }
@@ -183,14 +183,14 @@ async fn a_tool_stays_a_function_and_its_arguments_can_be_called() {
     assert_eq!(arguments.run_tool(&Context::new()).await.unwrap(), "Emma by nobody");
 }
 
-/// What can be written.
+/// Accepted forms of tools.
 mod forms {
     use fanweave::{Context, Message, Part, ToolCall, Tools, TypedTool};
     use serde::{Deserialize, Serialize};
     use serde_json::{Value, json};
 
     #[derive(Debug, PartialEq, Deserialize, Serialize, schemars::JsonSchema)]
-    struct Place {
+    struct Venue {
         city: String,
         #[serde(default)]
         floors: Vec<u8>,
@@ -198,13 +198,13 @@ mod forms {
 
     type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-    /// An alias of `Result`, data as the answer, and the context.
+    /// An alias of `Result`, a struct as the result, and the context.
     #[fanweave::tool]
-    async fn with_context(cx: &Context, place: Place, #[serde(default)] extra: u8) -> Outcome<Place> {
+    async fn with_context(cx: &Context, venue: Venue, #[serde(default)] extra: u8) -> Outcome<Venue> {
         if extra > 1 {
             return Err(format!("{extra} at {}", cx.path()).into());
         }
-        Ok(place)
+        Ok(venue)
     }
 
     #[fanweave::tool(description = "Blocks, and needs no arguments.")]
@@ -212,7 +212,7 @@ mod forms {
         cx.tags().map(str::to_owned).collect()
     }
 
-    /// Names that what the attribute writes might use too.
+    /// Names that the expansion of the attribute might use as well.
     #[fanweave::tool]
     fn cx(call: u8, r#type: u8, returned: u8) -> u8 {
         call + r#type + returned
@@ -266,10 +266,10 @@ mod forms {
 
     #[tokio::test]
     async fn arguments_results_and_contexts_come_in_many_forms() {
-        let place = json!({ "place": { "city": "Paris" } });
-        assert_eq!(run::<with_context>(place).await.unwrap(), r#"{"city":"Paris","floors":[]}"#);
-        let place = json!({ "place": { "city": "Paris" }, "extra": 2 });
-        assert_eq!(run::<with_context>(place).await.unwrap_err(), "2 at ");
+        let venue = json!({ "venue": { "city": "Paris" } });
+        assert_eq!(run::<with_context>(venue).await.unwrap(), r#"{"city":"Paris","floors":[]}"#);
+        let venue = json!({ "venue": { "city": "Paris" }, "extra": 2 });
+        assert_eq!(run::<with_context>(venue).await.unwrap_err(), "2 at ");
         assert_eq!(run::<here>(json!({})).await.unwrap(), r#"["tagged"]"#);
         assert_eq!(run::<Blocks>(json!({ "firstName": "Ann" })).await.unwrap(), "Ann 1");
         let error = run::<Blocks>(json!({ "firstName": "Ann", "age": 7 })).await.unwrap_err();
@@ -278,7 +278,7 @@ mod forms {
         assert_eq!(run::<call>(json!({ "run_tool": 7 })).await.unwrap(), "7");
         assert_eq!(here::DESCRIPTION, "Blocks, and needs no arguments.");
         assert_eq!(Blocks::parameters()["required"], json!(["firstName"]));
-        // Types within a schema stand where they are used.
+        // Nested types are inlined.
         assert!(!with_context::parameters().to_string().contains("$ref"));
     }
 }

@@ -1,4 +1,4 @@
-//! Fallbacks while providers are failing.
+//! Fallbacks during outages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,11 +11,11 @@ use crate::{
     Chain, ChatModel, Context, Delta, Error, ErrorKind, Message, Model, Prompt, Result, chain, step, text,
 };
 
-/// A model whose provider fails until `until`, as the transport treats it.
+/// A model whose provider fails until `until`, with the same errors as the transport.
 struct Failing {
     name: &'static str,
     until: Instant,
-    /// How long it waits for the end.
+    /// The time it waits for the end.
     outage_timeout: Duration,
     calls: Arc<AtomicUsize>,
 }
@@ -39,8 +39,8 @@ impl ChatModel for Failing {
             () = sleep_until(self.until) => {}
             error = cx.draining() => return Err(error),
         }
-        for piece in ["from ", self.name] {
-            cx.delta(Delta::text(piece)).await;
+        for delta in ["from ", self.name] {
+            cx.delta(Delta::text(delta)).await;
             sleep(Duration::from_millis(100)).await;
         }
         Ok(Message::assistant(format!("from {}", self.name)))
@@ -54,7 +54,7 @@ fn failing(name: &'static str, seconds: u64) -> (Chain<Prompt, Message>, Arc<Ato
     (chain(Model::new(model)), calls)
 }
 
-/// Runs a chain over models that fail for so many seconds each. Gives the answer and the seconds that it took.
+/// Runs a chain over models that fail for the given seconds each. Returns the answer and the elapsed seconds.
 async fn answer_of<const N: usize>(seconds: [u64; N]) -> (String, u64) {
     let names = ["first", "second", "third"];
     let mut models = names.into_iter().zip(seconds).map(|(name, seconds)| failing(name, seconds).0);
@@ -64,7 +64,7 @@ async fn answer_of<const N: usize>(seconds: [u64; N]) -> (String, u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_model_in_an_outage_is_not_waited_for_and_the_last_one_is() {
+async fn only_the_last_model_waits_for_the_end_of_its_outage() {
     assert_eq!(answer_of([0, 0]).await, ("from first".to_owned(), 0));
     assert_eq!(answer_of([60, 0]).await, ("from second".to_owned(), 0));
     assert_eq!(answer_of([60, 60, 0]).await, ("from third".to_owned(), 0));
@@ -72,7 +72,7 @@ async fn a_model_in_an_outage_is_not_waited_for_and_the_last_one_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_all_are_unavailable_the_first_to_recover_answers() {
+async fn if_all_are_unavailable_the_first_to_recover_answers() {
     assert_eq!(answer_of([60, 20]).await, ("from second".to_owned(), 20));
     let (answer, took) = answer_of([20, 60]).await;
     assert_eq!(answer, "from first");
@@ -83,21 +83,21 @@ async fn where_all_are_unavailable_the_first_to_recover_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_others_are_asked_every_few_seconds() {
-    let ((first, asked), (last, waited)) = (failing("first", 1_000), failing("last", 100));
+async fn the_others_are_retried_every_few_seconds() {
+    let ((first, first_calls), (last, last_calls)) = (failing("first", 1_000), failing("last", 100));
     first.fallback([last]).invoke("x").await.unwrap();
-    // After 1, 2, 4 and then every 5 seconds.
-    assert_eq!((asked.load(Ordering::SeqCst), waited.load(Ordering::SeqCst)), (1 + 3 + 18, 2));
+    // Retried after 1, 2, 4 and then every 5 seconds.
+    assert_eq!((first_calls.load(Ordering::SeqCst), last_calls.load(Ordering::SeqCst)), (1 + 3 + 18, 2));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_has_the_pieces_of_one_answer() {
+async fn a_stream_has_the_deltas_of_one_answer() {
     for (first, last) in [(20, 60), (60, 20), (22, 22), (17, 17), (20, 21), (21, 22)] {
         let chain = failing("first", first).0.fallback([failing("last", last).0]);
         let run = chain.stream("x");
-        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces[0], "from ", "{pieces:?}");
-        assert!(pieces.len() == 2 && ["first", "last"].contains(&pieces[1].as_str()), "{pieces:?}");
+        let deltas: Vec<_> = run.map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas[0], "from ", "{deltas:?}");
+        assert!(deltas.len() == 2 && ["first", "last"].contains(&deltas[1].as_str()), "{deltas:?}");
     }
 }
 
@@ -134,12 +134,12 @@ async fn a_run_that_winds_down_ends_the_wait() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_caller_does_not_fall_back_from_is_waited_for_or_returned() {
+async fn without_a_fallback_for_it_an_outage_is_waited_for_or_returned() {
     let began = Instant::now();
     let holding = failing("first", 60).0.fallback_except_outages([failing("last", 0).0]) | text();
     assert_eq!((holding.invoke("x").await.unwrap().as_str(), began.elapsed().as_secs()), ("from first", 60));
 
-    // The failure behind the outage counts.
+    // The failure that caused the outage decides.
     let retryable = failing("first", 60).0.fallback_if([failing("last", 0).0], Error::is_retryable) | text();
     assert_eq!(retryable.invoke("x").await.unwrap(), "from last");
     let rate_limits = |error: &Error| error.kind() == ErrorKind::RateLimited;
@@ -151,7 +151,7 @@ async fn what_a_caller_does_not_fall_back_from_is_waited_for_or_returned() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_recovers_and_refuses_is_not_asked_again() {
+async fn one_that_recovers_and_rejects_is_not_retried() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
     let refuses = step(move |_: Prompt, _| {

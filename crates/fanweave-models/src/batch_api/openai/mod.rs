@@ -12,10 +12,10 @@ use super::{BatchStatus, Batches, checked, id_of, read};
 use crate::protocol::HttpRequest;
 use crate::transport::call::HttpModel;
 
-/// What marks a batch as this program's, in its metadata.
+/// Metadata key that marks batches of this program.
 const TAG: &str = "fanweave";
 
-/// A batch, as far as it is read.
+/// The fields of a batch that are used.
 #[derive(Deserialize)]
 struct Batch {
     id: String,
@@ -47,7 +47,7 @@ impl Batches for OpenAi {
     async fn submit(&self, model: &HttpModel, tag: &str, lines: Vec<Vec<u8>>) -> Result<String> {
         let body = Body::upload(&format!("{tag}.jsonl"), &lines);
         drop(lines);
-        // A file that is uploaded twice costs nothing, and is in no batch.
+        // Uploading a file twice is free, and the extra file is in no batch.
         let file = send(model, &Method::POST, "/files", &body, Repeat::Yes).await?;
         let file = id_of(&file)?;
         let request = json!({
@@ -108,9 +108,9 @@ async fn get(model: &HttpModel, id: &str) -> Result<Batch> {
     read(&send(model, &Method::GET, &path, &Body::none(), Repeat::Yes).await?)
 }
 
-/// What the provider says of a batch that it did not take.
+/// The provider's reasons for rejecting a batch.
 fn why_failed(errors: Option<&Value>) -> String {
     let messages = errors.and_then(|errors| errors["data"].as_array()).into_iter().flatten();
     let messages: Vec<_> = messages.filter_map(|error| error["message"].as_str()).take(3).collect();
-    if messages.is_empty() { "it does not say why".to_owned() } else { messages.join("; ") }
+    if messages.is_empty() { "the provider gave no reason".to_owned() } else { messages.join("; ") }
 }

@@ -33,10 +33,10 @@ struct Refusal {
     message: Option<String>,
 }
 
-/// Whose result a line is, and the result.
+/// The id and the result of a line.
 ///
 /// # Errors
-/// Where the line does not say whose.
+/// If the line names no row.
 pub(super) fn read(model: &HttpModel, line: &[u8]) -> Result<(String, Result<Message>)> {
     let line: Line<'_> = match serde_json::from_slice(line) {
         Ok(read) => read,
@@ -72,7 +72,7 @@ fn refused(model: &HttpModel, response: &Response<'_>) -> Error {
     }
 }
 
-/// A request that the provider did not come to.
+/// The error of a request that was not processed.
 fn without_response(model: &HttpModel, error: Option<Refusal>) -> Error {
     let Refusal { code, message } = error.unwrap_or(Refusal { code: None, message: None });
     let kind = match code.as_deref() {

@@ -1,8 +1,8 @@
 //! Anthropic's messages.
 //!
-//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters): `thinking`,
-//! `cache_control`, `metadata`. A single block is marked for the cache as a part of its own,
-//! [`Part::Other`](fanweave_core::Part::Other), which is sent as it is.
+//! Provider-specific fields go into [`Parameters::extra`](fanweave_core::Parameters): `thinking`,
+//! `cache_control`, `metadata`. To mark a single block for the cache, send it as a
+//! [`Part::Other`](fanweave_core::Part::Other), which is passed through verbatim.
 
 mod read;
 mod write;
@@ -17,12 +17,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use super::failure::classify;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
-/// The version that is asked for where the caller says nothing: the one that the SDKs ask for.
+/// Default API version: the one that the official SDKs send.
 pub(crate) const VERSION: &str = "2023-06-01";
 
 /// The dialect.
 pub(crate) struct Messages {
-    /// A date, which decides on the fields that are taken.
+    /// A date, which determines the supported fields.
     pub(crate) version: HeaderValue,
 }
 

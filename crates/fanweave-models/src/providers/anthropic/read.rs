@@ -1,4 +1,4 @@
-//! What comes back: a message of content blocks, or the events that build one.
+//! Decoding of responses: a message of content blocks, or the events that build one.
 
 use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, ToolCall, Usage};
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
 
-/// The name of the vendor, for its refusals.
+/// Name of the vendor, for its errors.
 const VENDOR: &str = "anthropic";
 
-/// Reads an answer that came whole.
+/// Decodes an answer that was not streamed.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let answer = parse(body, "message")?;
     if let Some(error) = failure::inside(&answer, VENDOR) {
@@ -47,7 +47,7 @@ fn part(block: &Value) -> Part {
         Some("thinking") => {
             Part::Reasoning { text: text(&block["thinking"]), signature: some_text(&block["signature"]) }
         }
-        // Hidden reasoning, tools that the provider itself ran, and what is yet to come: it goes back unchanged.
+        // Redacted thinking, server-side tools, and unknown blocks are sent back verbatim.
         _ => Part::Other(block.clone()),
     }
 }
@@ -58,12 +58,13 @@ fn finish_reason(reason: &Value) -> Option<FinishReason> {
         "max_tokens" => FinishReason::Length,
         "tool_use" => FinishReason::ToolCalls,
         "refusal" => FinishReason::Refusal,
-        // Among them `pause_turn`, and `model_context_window_exceeded`, which another `max_tokens` does not mend.
+        // For example `pause_turn`, and `model_context_window_exceeded`, which a larger `max_tokens` does not
+        // fix.
         other => FinishReason::Other(other.to_owned()),
     })
 }
 
-/// Tokens, as the provider counts them: in a stream some at the beginning, and the sums so far at the end.
+/// Token counts of the provider. In a stream, some come at the start and the totals at the end.
 #[derive(Default)]
 struct Counts {
     fresh: u64,
@@ -88,7 +89,7 @@ impl Counts {
         }
     }
 
-    /// The provider's `input_tokens` leaves out what the cache served and took; ours does not.
+    /// The provider's `input_tokens` excludes cache reads and writes; ours includes them.
     fn sum(&self) -> Usage {
         Usage {
             input_tokens: self.fresh.saturating_add(self.written).saturating_add(self.cached),
@@ -99,11 +100,11 @@ impl Counts {
     }
 }
 
-/// Reads one stream.
+/// Decodes one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
     usage: Counts,
-    /// Blocks that are handed out whole, with the input that has arrived for them.
+    /// Blocks that are emitted whole, with the input received for them so far.
     opaque: Vec<(u32, Value, String)>,
     done: bool,
 }
@@ -114,7 +115,7 @@ impl StreamDecoder for Decoder {
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(VENDOR));
         }
-        let json = parse(event.data.as_bytes(), "event of a message")?;
+        let json = parse(event.data.as_bytes(), "message event")?;
         if let Some(error) = failure::inside(&json, VENDOR) {
             return Err(error);
         }
@@ -144,7 +145,7 @@ impl StreamDecoder for Decoder {
                 deltas.extend(finish_reason(&json["delta"]["stop_reason"]).map(Delta::Finished));
             }
             "message_stop" => self.done = true,
-            // `ping`, and whatever else is yet to come.
+            // `ping`, and unknown events.
             _ => {}
         }
         Ok(())
@@ -171,7 +172,7 @@ impl Decoder {
                 deltas.push(Delta::Reasoning { part: index, text, signature });
             }
             Part::ToolCall(ToolCall { id, name, arguments }) => {
-                // An empty object stands there until the real input comes.
+                // An empty object is a placeholder until the input arrives.
                 let arguments = if block["input"] == json!({}) { String::new() } else { arguments };
                 deltas.push(Delta::ToolCall { part: index, id: Some(id), name: Some(name), arguments });
             }

@@ -1,4 +1,4 @@
-//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+//! Tests of the dialect on recorded bytes: encoding of calls and decoding of answers.
 
 use fanweave_core::{
     ErrorKind, FinishReason, Media, Parameters, Part, ResponseFormat, Role, ToolChoice, ToolSpec, Usage,
@@ -247,7 +247,7 @@ mod answers {
     }
 
     #[test]
-    fn every_reason_to_stop_is_told() {
+    fn every_stop_reason_is_mapped() {
         for (reason, finish) in [
             ("end_turn", FinishReason::Stop),
             ("stop_sequence", FinishReason::Stop),

@@ -1,4 +1,4 @@
-//! What goes out.
+//! Encoding of requests.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use crate::protocol::Call;
 use crate::providers::schema::Subset;
 use crate::providers::{json, media, schema};
 
-/// Most tokens of an answer where the caller says nothing: the field must be there. Every model since 2024 takes it.
+/// Default maximum of output tokens: the field is required. Every model since 2024 accepts this value.
 const MAX_TOKENS: u32 = 8192;
 
-/// The first version that answers 400 to parameters that choose words.
+/// The first version that rejects sampling parameters with status 400.
 const WITHOUT_SAMPLING: &str = "2026-10-21";
 
-/// How long one token takes at worst. Source: the official SDKs expect an hour for 128,000.
+/// Maximum time per token. Source: the official SDKs expect an hour for 128,000.
 const TIME_PER_TOKEN: Duration = Duration::from_micros(3_600_000_000 / 128_000);
 
-/// What structured output takes. Source: the provider's list of limitations.
+/// Subset supported by structured output. Source: the provider's list of limitations.
 const SUBSET: Subset = Subset {
     constraints: &["format", "allOf"],
     formats: &["date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"],
@@ -30,7 +30,7 @@ const SUBSET: Subset = Subset {
     all_required: false,
 };
 
-/// How long the answer to a call may take.
+/// Maximum time that the answer to a call may take.
 pub(super) fn expected_time(parameters: &Parameters) -> Duration {
     TIME_PER_TOKEN * parameters.max_tokens.unwrap_or(MAX_TOKENS)
 }
@@ -45,7 +45,7 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     if let Some(ResponseFormat::JsonSchema { schema, .. }) = &p.format
         && !can_be_held(schema)
     {
-        // What structured output cannot say is said in words.
+        // Schemas that structured output does not support are described in the prompt.
         let words = format!("Answer with JSON alone, which fits this JSON schema: {schema}");
         system.push(json!({ "type": "text", "text": words }));
     }
@@ -55,9 +55,9 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     set("messages", messages(call.messages)?);
     for (name, value) in [("temperature", p.temperature), ("top_p", p.top_p)] {
         let Some(value) = value else { continue };
-        // Dates in this form are in order of time as texts, too.
+        // Dates in this format sort by time as strings.
         if version >= WITHOUT_SAMPLING {
-            return Err(unsupported(&format!("`{name}` from version {WITHOUT_SAMPLING} on: leave it out")));
+            return Err(unsupported(&format!("`{name}` since version {WITHOUT_SAMPLING}: remove it")));
         }
         set(name, value.into());
     }
@@ -88,12 +88,12 @@ pub(super) fn request(call: &Call<'_>, version: &str, streams: bool) -> Result<V
     json::body(body, &p.extra)
 }
 
-/// The system messages, wherever they stand: the dialect has one place for them.
-/// Whether structured output can say a schema.
+/// Returns true if structured output supports a schema.
 fn can_be_held(schema: &Value) -> bool {
     schema::is_closed(schema) && !schema::is_recursive(schema)
 }
 
+/// The system messages at any position: the dialect has a single field for them.
 fn system(messages: &[Message]) -> Result<Vec<Value>> {
     let system = messages.iter().filter(|message| message.role == Role::System);
     system.flat_map(|message| &message.parts).filter(|part| !is_empty(part)).map(block).collect()
@@ -104,7 +104,7 @@ fn messages(messages: &[Message]) -> Result<Value> {
     said.map(|message| {
         let role = match message.role {
             Role::Assistant => "assistant",
-            // Results of tools come from the user here.
+            // Tool results are sent in the user role.
             Role::User | Role::Tool => "user",
             other => return Err(unsupported(&format!("the role {other:?}"))),
         };
@@ -112,7 +112,7 @@ fn messages(messages: &[Message]) -> Result<Value> {
             return Ok(json!({ "role": role, "content": text }));
         }
         let parts = message.parts.iter().filter(|part| !is_empty(part));
-        // Results must stand first.
+        // Results must come first.
         let (results, rest): (Vec<_>, Vec<_>) = parts.partition(|part| matches!(part, Part::ToolResult(_)));
         let content = results.into_iter().chain(rest).map(block).collect::<Result<Vec<_>>>()?;
         Ok(json!({ "role": role, "content": content }))
@@ -120,7 +120,7 @@ fn messages(messages: &[Message]) -> Result<Value> {
     .collect()
 }
 
-/// Whether a part is nothing that can be sent: empty texts are refused, and so is reasoning that nobody has signed.
+/// Returns true if a part cannot be sent: the API rejects empty text and unsigned reasoning.
 fn is_empty(part: &Part) -> bool {
     match part {
         Part::Text(text) => text.is_empty(),
@@ -161,7 +161,7 @@ fn source(media: &Media) -> Value {
     }
 }
 
-/// Texts go as they are, and everything else, which is PDF, as base64.
+/// Plain text is sent as text, other documents, which are PDF, as base64.
 fn document(file: &Media) -> Result<Value> {
     match media::inline(file) {
         Some((media_type, data)) if media_type.starts_with("text/") => {

@@ -1,4 +1,4 @@
-//! OpenAI's completions: a text that goes on. The dialect of models that know no conversation.
+//! OpenAI's completions: the model continues a text. The dialect of models without chat.
 
 mod read;
 mod write;
@@ -50,10 +50,10 @@ fn post(body: Vec<u8>, streams: bool) -> HttpRequest {
     }
 }
 
-/// The request for several prompts at once.
+/// The request for several prompts.
 ///
 /// # Errors
-/// As [`Protocol::request`].
+/// Those of [`Protocol::request`].
 pub(crate) fn several(
     model: &str,
     prompts: Vec<String>,
@@ -63,11 +63,11 @@ pub(crate) fn several(
     Ok(post(write::request(model, prompts.into(), parameters, false, quirks)?, false))
 }
 
-/// Reads the answer to so many prompts.
+/// Decodes the answer to this number of prompts.
 pub(crate) struct Several(pub(crate) usize);
 
 impl Several {
-    /// Whose dialect it is, for refusals.
+    /// Vendor of the dialect, for errors.
     const VENDOR: &str = "openai";
 }
 

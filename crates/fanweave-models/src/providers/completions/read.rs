@@ -1,4 +1,4 @@
-//! What comes back: a choice for each prompt, or chunks of one.
+//! Decoding of responses: one choice per prompt, or chunks of one.
 
 use fanweave_core::{Delta, FinishReason, Message, Part, Reply, Result, Role, Usage};
 use serde_json::Value;
@@ -8,15 +8,15 @@ use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
 use crate::providers::openai::Quirks;
 
-/// Reads an answer to `prompts` prompts, in their order. The provider counts the tokens of all together: they stand
-/// on the first message.
+/// Decodes an answer to `prompts` prompts, in their order. The provider counts the tokens of all prompts
+/// together; they are reported on the first message.
 pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<Message>> {
     let answer = parse(body, "completion")?;
     if let Some(error) = failure::inside(&answer, vendor) {
         return Err(error);
     }
     let choices = list(&answer["choices"]);
-    // Of several candidates for each prompt, which stand together, the first one is the answer.
+    // The choices of a prompt are adjacent; the first one is the answer.
     let each = (choices.len() / prompts.max(1)).max(1) as u64;
     let choice = |prompt: u64| {
         let by_index = |choice: &&Value| count(&choice["index"]) == prompt * each;
@@ -63,7 +63,7 @@ fn usage(usage: &Value) -> Usage {
     }
 }
 
-/// Reads one stream.
+/// Decodes one stream.
 pub(super) struct Decoder {
     quirks: Quirks,
     started: bool,

@@ -1,4 +1,4 @@
-//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+//! Tests of the dialect on recorded bytes: encoding of calls and decoding of answers.
 
 use fanweave_core::{ErrorKind, FinishReason, Parameters, Part, ResponseFormat, Role, ToolSpec};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn messages_become_one_text() {
 }
 
 #[test]
-fn what_is_no_text_is_refused_before_it_is_sent() {
+fn parts_other_than_text_are_rejected_before_they_are_sent() {
     let tool = ToolSpec { name: "x".into(), description: String::new(), parameters: json!({}) };
     let plain = Parameters::default();
     let tools = Parameters { tools: vec![tool], ..Parameters::default() };
@@ -48,7 +48,7 @@ fn what_is_no_text_is_refused_before_it_is_sent() {
     for (messages, parameters, what) in [
         (vec![], &tools, "tools"),
         (vec![], &format, "a response format"),
-        (vec![image], &plain, "parts that are no text"),
+        (vec![image], &plain, "parts other than text"),
         (vec![called], &plain, "tool calls"),
     ] {
         let error = request(&completions(), &messages, parameters, false).map(drop).unwrap_err();
@@ -71,7 +71,7 @@ fn several_prompts_are_one_request_and_their_answers_come_in_order() {
 }
 
 #[test]
-fn an_answer_to_fewer_prompts_is_no_answer() {
+fn an_answer_to_fewer_prompts_is_an_error() {
     let error = completions().response(br#"{"choices":[]}"#).unwrap_err();
     assert_eq!(error.message(), "the answer holds 0 `choices` for 1 prompts");
 }

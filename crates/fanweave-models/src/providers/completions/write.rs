@@ -1,4 +1,4 @@
-//! What goes out.
+//! Encoding of requests.
 
 use fanweave_core::{Error, ErrorKind, Message, Parameters, Part, Result};
 use serde_json::{Map, Value, json};
@@ -34,7 +34,7 @@ pub(super) fn request(
     json::body(set.collect::<Map<_, _>>(), &p.extra)
 }
 
-/// The messages as one text, with a blank line between them: the dialect knows no roles.
+/// The messages as one text, separated by blank lines: the dialect has no roles.
 pub(super) fn prompt(messages: &[Message]) -> Result<String> {
     let mut texts = Vec::with_capacity(messages.len());
     for message in messages {
@@ -42,7 +42,7 @@ pub(super) fn prompt(messages: &[Message]) -> Result<String> {
         if let Some(other) = message.parts.iter().find(|part| !is_text(part)) {
             let kind = match other {
                 Part::ToolCall(_) | Part::ToolResult(_) => "tool calls",
-                _ => "parts that are no text",
+                _ => "parts other than text",
             };
             return Err(unsupported(kind));
         }

@@ -1,4 +1,4 @@
-//! Texts to vectors, in each dialect: how texts become a request, and a body vectors. No I/O.
+//! Embeddings in each dialect: encoding of texts and decoding of vectors. No I/O.
 
 mod read;
 mod write;
@@ -15,7 +15,7 @@ use super::gemini;
 use crate::once::Reader;
 use crate::protocol::HttpRequest;
 
-/// Who embeds how.
+/// Dialect of an embeddings API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dialect {
     OpenAi,
@@ -24,19 +24,19 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
-    /// Most texts, and most bytes of all together, in one request.
+    /// Maximum texts, and maximum bytes of all texts together, per request.
     pub(crate) fn limits(self) -> (usize, usize) {
         match self {
-            // Source: 2048 inputs and 300,000 tokens, which have two bytes at least nearly always.
+            // Source: 2048 inputs and 300,000 tokens. A token nearly always has at least two bytes.
             Self::OpenAi => (2048, 600_000),
             // Source: the limit of `batchEmbedContents`.
             Self::Gemini => (100, 1 << 20),
-            // It has no limit, but works through a request as one.
+            // No limit, but the server processes a request as a whole.
             Self::Ollama => (256, 1 << 20),
         }
     }
 
-    /// The name of the vendor whose dialect it is, for refusals.
+    /// Name of the vendor of the dialect, for errors.
     fn vendor(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
@@ -48,7 +48,7 @@ impl Dialect {
     /// The request for these texts.
     ///
     /// # Errors
-    /// [`ErrorKind::Input`](fanweave_core::ErrorKind::Input) where they cannot be written.
+    /// [`ErrorKind::Input`](fanweave_core::ErrorKind::Input) if they cannot be encoded.
     pub(crate) fn request(
         self,
         model: &str,
@@ -65,7 +65,7 @@ impl Dialect {
     }
 }
 
-/// Reads the vectors of so many texts.
+/// Decodes the vectors of this number of texts.
 pub(crate) struct Vectors {
     pub(crate) dialect: Dialect,
     pub(crate) texts: usize,

@@ -1,4 +1,4 @@
-//! What comes back.
+//! Decoding of responses.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,8 @@ use super::Dialect;
 use crate::providers::failure;
 use crate::providers::json::count;
 
-/// The answers of all dialects: each uses its own fields. What is unknown is skipped, and null is missing.
+/// The answers of all dialects, with separate fields for each. Unknown fields are skipped, null counts as
+/// missing.
 #[derive(Deserialize)]
 struct Answer {
     /// OpenAI's.
@@ -55,7 +56,7 @@ impl<'de> Deserialize<'de> for Vector {
 
 pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Embedded> {
     let decode = |message: String| Error::new(ErrorKind::Decode, message);
-    // A vector is long: a body is read a second time only where it holds none.
+    // Vectors are long: a body is parsed again only if it contains none.
     let instead = |message: String| match serde_json::from_slice::<Value>(body) {
         Ok(body) => failure::instead(&body, dialect.vendor(), &message),
         Err(_) => decode(message),
@@ -64,7 +65,7 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         serde_json::from_slice(body).map_err(|e| instead(format!("the answer holds no embeddings: {e}")))?;
     let vectors: Vec<_> = match (answer.data, answer.embeddings) {
         (Some(mut data), _) => {
-            // Stable: where there are no indices the order is the server's.
+            // A stable sort: without indices the server's order is kept.
             data.sort_by_key(|datum| datum.index.unwrap_or_default());
             data.into_iter().map(|datum| datum.embedding.0).collect()
         }

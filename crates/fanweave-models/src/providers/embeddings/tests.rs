@@ -1,4 +1,4 @@
-//! The dialects on bodies written from the published formats.
+//! Tests of the dialects on bodies written from the published formats.
 
 use fanweave_core::ErrorKind;
 use serde_json::{Value, json};
@@ -61,7 +61,7 @@ fn near_answers_are_read_all_the_same() {
 }
 
 #[test]
-fn an_answer_that_does_not_fit_its_texts_is_no_answer() {
+fn an_answer_that_does_not_match_its_texts_is_an_error() {
     for body in [
         json!({}),
         json!({ "data": [] }),

@@ -1,4 +1,4 @@
-//! What goes out.
+//! Encoding of requests.
 
 use fanweave_core::Result;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ pub(super) fn request(
 ) -> Result<Vec<u8>> {
     let mut body = match dialect {
         Dialect::OpenAi => json!({ "model": model, "input": texts }),
-        // A text that is too long is an error, not silently a shorter one.
+        // Return an error for text that is too long instead of truncating it.
         Dialect::Ollama => json!({ "model": model, "input": texts, "truncate": false }),
         Dialect::Gemini => {
             let name = if model.contains('/') { model.to_owned() } else { format!("models/{model}") };

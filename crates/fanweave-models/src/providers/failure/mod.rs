@@ -1,13 +1,13 @@
-//! Refusals: the kind of failure that a server means, whatever its status says, and the wait that it asks for.
+//! Classification of provider errors: the kind of failure, whatever its status, and the requested wait.
 //!
 //! ```text
 //! classify   the error of an answer: status, headers and body
-//!  ├ read      what the body says, under whichever names
-//!  ├ table     rows of `errors.toml`: names and sentences of all vendors, and what they mean
-//!  └ verdict   the first row that fits, and the wait
+//!  ├ read      message, names, status and waits in the body, under the field names of all vendors
+//!  ├ table     rows of `errors.toml`: names and messages of all vendors, and their meaning
+//!  └ verdict   the first matching row, and the wait
 //! ```
 //!
-//! To teach it a new refusal, add a row to `errors.toml` and a case to `failure/cases.toml`.
+//! To support a new error, add a row to `errors.toml` and a case to `failure/cases.toml`.
 
 mod read;
 mod table;
@@ -25,10 +25,10 @@ use serde_json::Value;
 pub(crate) use self::read::ProviderError;
 use self::verdict::{Answer, verdict};
 
-/// The error of an answer whose status is not a success: the only reader of refusals, for all dialects and for requests
-/// whose answer is not a message.
+/// The error of a response whose status is not a success. The only reader of error responses, for all
+/// dialects and for requests without a message as answer.
 ///
-/// `body` is at most its first 64 KiB, and holds no key any more. `vendor` is the name of a row of
+/// `body` is at most its first 64 KiB, with keys already redacted. `vendor` is the name of a row of
 /// [`compatible`](super::compatible), or empty.
 pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &str, vendor: &str) -> Error {
     let now = crate::transport::hints::time_of(headers, SystemTime::now());
@@ -36,7 +36,7 @@ pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &str, vend
 }
 
 impl ProviderError {
-    /// The error of a body that came with a success, or within a stream.
+    /// The error of a body with a success status, or within a stream.
     pub(crate) fn into_error(self, vendor: &str) -> Error {
         let headers = HeaderMap::new();
         self.error(&Answer { status: None, headers: &headers, vendor, now: SystemTime::now() })
@@ -58,13 +58,13 @@ impl ProviderError {
     }
 }
 
-/// The failure that a body of a success stands for. `None` for an answer, also one with an empty `error` beside it.
+/// The failure in a body with a success status. `None` for an answer, even if it has an empty `error`.
 pub(crate) fn inside(body: &Value, vendor: &str) -> Option<Error> {
     read::is_failure(body).then(|| ProviderError::of(body).into_error(vendor))
 }
 
-/// The error of a body of a success that holds no answer: the failure that it stands for under any of the names that servers
-/// use, or else `otherwise`.
+/// The error of a successful body without an answer: the failure in it, under any of the field names in use,
+/// or else `otherwise`.
 pub(crate) fn instead(body: &Value, vendor: &str, otherwise: &str) -> Error {
     match read::is_failure(body) || read::resembles_failure(body) {
         true => ProviderError::of(body).into_error(vendor),

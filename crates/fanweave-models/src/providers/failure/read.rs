@@ -1,4 +1,4 @@
-//! The body of a refusal: the sentence, the names and the times in it, wherever a server puts them.
+//! Parsing of error bodies: the message, the names and the waits, in the fields of all vendors.
 
 use std::time::Duration;
 
@@ -40,9 +40,9 @@ const CODES: [&str; 7] =
 const TYPES: [&str; 3] = ["type", "error_type", "__type"];
 
 /// Fields that wrap an error.
-const AROUND: [&str; 4] = ["error", "errors", "fault", "Output"];
+const WRAPPERS: [&str; 4] = ["error", "errors", "fault", "Output"];
 
-/// Where a name stands.
+/// Kind of field that holds a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Field {
@@ -58,10 +58,10 @@ pub(super) enum Field {
     Listed,
 }
 
-/// What a server says about a failure.
+/// Contents of an error body.
 #[derive(Debug, Default)]
 pub(crate) struct ProviderError {
-    /// The server's own sentence. Empty if there is none.
+    /// The server's message. Default: empty.
     pub(super) message: String,
     /// Set if the message is a list of invalid fields, which may quote the request.
     pub(super) is_listed: bool,
@@ -79,7 +79,7 @@ pub(crate) struct ProviderError {
 }
 
 impl ProviderError {
-    /// Reads a body, or the error object inside one. Whatever it is, it is never a second failure.
+    /// Reads a body, or the error object inside one. Never fails.
     pub(crate) fn read(body: &str) -> Self {
         match serde_json::from_str::<Value>(body) {
             Ok(json) => Self::of(&json),
@@ -90,10 +90,10 @@ impl ProviderError {
         }
     }
 
-    /// Reads a body that has been parsed.
+    /// Reads a parsed body.
     pub(crate) fn of(json: &Value) -> Self {
         let mut read = Self::default();
-        // Gemini wraps it into a list.
+        // Gemini wraps the error in a list.
         match json.as_array().and_then(|list| list.first()) {
             Some(first @ Value::Object(_)) => read.add(first, Field::Code, DEPTH),
             _ => read.add(json, Field::Code, DEPTH),
@@ -104,15 +104,16 @@ impl ProviderError {
         read
     }
 
-    /// The name that a person is shown: the finest one.
+    /// The most specific name, for users.
     pub(super) fn code(&self) -> Option<&str> {
         use Field::*;
-        let first = |places: &[Field]| self.names.iter().find(|(place, _)| places.contains(place));
+        let first = |origins: &[Field]| self.names.iter().find(|(origin, _)| origins.contains(origin));
         let found = first(&[Status]).or_else(|| first(&[Code, BaseResp, Listed])).or_else(|| first(&[Type]));
         found.map(|(_, name)| &**name)
     }
 
-    /// What a person is told: the server's sentence, or what its status means and the beginning of its body.
+    /// The message for users: the server's message, or the reason of the status and the beginning of the
+    /// body.
     pub(super) fn sentence(&self, status: Option<u16>) -> String {
         if !self.message.is_empty() {
             let said = self.message.contains(&self.upstream);
@@ -128,25 +129,27 @@ impl ProviderError {
         }
     }
 
-    fn add(&mut self, json: &Value, place: Field, depth: u8) {
+    fn add(&mut self, json: &Value, origin: Field, depth: u8) {
         if depth == 0 {
             return;
         }
         match json {
-            Value::String(text) => self.add_text(text.trim(), place, depth),
-            Value::Array(list) => list.iter().take(5).for_each(|element| self.add(element, place, depth - 1)),
-            Value::Object(fields) => self.add_fields(fields, place, depth),
+            Value::String(text) => self.add_text(text.trim(), origin, depth),
+            Value::Array(list) => {
+                list.iter().take(5).for_each(|element| self.add(element, origin, depth - 1));
+            }
+            Value::Object(fields) => self.add_fields(fields, origin, depth),
             _ => {}
         }
     }
 
-    /// A sentence, or a body of its own in a text.
-    fn add_text(&mut self, text: &str, place: Field, depth: u8) {
+    /// A message, or JSON embedded in a string.
+    fn add_text(&mut self, text: &str, origin: Field, depth: u8) {
         if text.starts_with(['{', '['])
             && let Ok(inner @ (Value::Object(_) | Value::Array(_))) = serde_json::from_str(text)
         {
             let before = self.message.len();
-            self.add(&inner, place, depth - 1);
+            self.add(&inner, origin, depth - 1);
             if self.message.len() > before {
                 return;
             }
@@ -164,17 +167,17 @@ impl ProviderError {
         self.message.push_str(text);
     }
 
-    fn add_fields(&mut self, fields: &Map<String, Value>, place: Field, depth: u8) {
-        for name in AROUND {
-            let place = if name == "errors" { Field::Listed } else { place };
-            fields.get(name).into_iter().for_each(|inner| self.add(inner, place, depth - 1));
+    fn add_fields(&mut self, fields: &Map<String, Value>, origin: Field, depth: u8) {
+        for name in WRAPPERS {
+            let origin = if name == "errors" { Field::Listed } else { origin };
+            fields.get(name).into_iter().for_each(|inner| self.add(inner, origin, depth - 1));
         }
         if let Some(base) = fields.get("base_resp").filter(|base| base_failed(base)) {
             self.name(Field::BaseResp, &base["status_code"]);
-            self.add(&base["status_msg"], place, depth - 1);
+            self.add(&base["status_msg"], origin, depth - 1);
         }
         for name in CODES {
-            fields.get(name).into_iter().for_each(|code| self.name(place, code));
+            fields.get(name).into_iter().for_each(|code| self.name(origin, code));
         }
         for name in TYPES {
             fields.get(name).into_iter().for_each(|name| self.name(Field::Type, name));
@@ -184,19 +187,19 @@ impl ProviderError {
             Some(status) => self.status = self.status.or_else(|| error_status(status)),
             None => {}
         }
-        self.add_sentences(fields, place, depth);
+        self.add_sentences(fields, origin, depth);
         self.add_details(fields);
     }
 
-    fn add_sentences(&mut self, fields: &Map<String, Value>, place: Field, depth: u8) {
+    fn add_sentences(&mut self, fields: &Map<String, Value>, origin: Field, depth: u8) {
         for field in SENTENCES.into_iter().filter_map(|name| fields.get(name)) {
             match field {
-                Value::String(_) => self.add(field, place, depth - 1),
-                Value::Object(inner) if speaks(inner) => self.add(field, place, depth - 1),
+                Value::String(_) => self.add(field, origin, depth - 1),
+                Value::Object(inner) if has_message(inner) => self.add(field, origin, depth - 1),
                 _ => {}
             }
         }
-        // FastAPI and Mistral list what was wrong with each field.
+        // FastAPI and Mistral list the problem of each field.
         let listed = || ["message", "detail", "msg"].into_iter().filter_map(|name| fields.get(name));
         if self.message.is_empty()
             && let Some(listed) = listed().find(|listed| !listed.is_string() && !is_empty(listed))
@@ -210,7 +213,7 @@ impl ProviderError {
         }
     }
 
-    /// Details beside the message: reasons, quotas, waits, and the upstream error that a router quotes.
+    /// Reads details next to the message: reasons, quotas, waits, and the upstream error quoted by a router.
     fn add_details(&mut self, fields: &Map<String, Value>) {
         fields.get("reason").into_iter().for_each(|reason| self.name(Field::Reason, reason));
         for inner in ["innererror", "inner_error", "detail"].into_iter().filter_map(|name| fields.get(name)) {
@@ -224,7 +227,7 @@ impl ProviderError {
                 self.name(Field::Reason, &violation["quotaId"]);
             }
         }
-        // Hugging Face says when a model will be loaded.
+        // Hugging Face reports when a model will be loaded.
         let waits = [("retry_after", 1.0), ("estimated_time", 1.0), ("retry_after_ms", 1e-3)];
         for (name, unit) in waits {
             let wait = fields.get(name).and_then(Value::as_f64);
@@ -246,8 +249,8 @@ impl ProviderError {
         self.upstream = excerpt(&raw, PLAIN_MESSAGE_BYTES);
     }
 
-    /// A name, which some servers send as a number.
-    fn name(&mut self, place: Field, value: &Value) {
+    /// Adds a name. Some servers send it as a number.
+    fn name(&mut self, origin: Field, value: &Value) {
         self.status = self.status.or_else(|| error_status(value));
         let name = match value {
             Value::String(name) => name.trim().to_owned(),
@@ -258,14 +261,15 @@ impl ProviderError {
         let name = name.rsplit('#').next().unwrap_or_default().to_owned();
         let says_nothing = matches!(&*name, "" | "error" | "failed" | "fail");
         if !says_nothing && !self.names.iter().any(|(_, known)| *known == name) {
-            self.names.push((place, name));
+            self.names.push((origin, name));
         }
     }
 }
 
-/// Whether a body stands for a failure, whatever else is in it. An `error` that is null, empty or false does not.
+/// Returns true if a body represents a failure, whatever else it contains. An `error` that is null, empty or
+/// false does not count.
 pub(super) fn is_failure(body: &Value) -> bool {
-    // Gemini wraps it into a list.
+    // Gemini wraps the error in a list.
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let Some(fields) = body.as_object() else { return false };
     let is = |name: &str| fields.get(name).is_some_and(|value| value == "error");
@@ -275,7 +279,7 @@ pub(super) fn is_failure(body: &Value) -> bool {
         || fields.get("base_resp").is_some_and(base_failed)
 }
 
-/// Whether a body without an answer looks like a failure.
+/// Returns true if a body without an answer looks like a failure.
 pub(super) fn resembles_failure(body: &Value) -> bool {
     let body = body.as_array().and_then(|list| list.first()).unwrap_or(body);
     let Some(fields) = body.as_object() else { return false };
@@ -303,8 +307,8 @@ fn base_failed(base: &Value) -> bool {
     !is_empty(code) && *code != 0 && *code != "0"
 }
 
-/// Whether an object says something in a sentence, rather than in a list.
-fn speaks(fields: &Map<String, Value>) -> bool {
+/// Returns true if an object has a message that is a string rather than a list.
+fn has_message(fields: &Map<String, Value>) -> bool {
     let is_text = |name: &str| fields.get(name).is_some_and(Value::is_string);
     SENTENCES.into_iter().any(is_text)
         || is_text("error")
@@ -322,7 +326,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A number that is the status of a failure.
+/// Parses a number that is an error status.
 fn error_status(value: &Value) -> Option<u16> {
     let number = match value {
         Value::String(digits) => digits.trim().parse().ok()?,
@@ -331,13 +335,13 @@ fn error_status(value: &Value) -> Option<u16> {
     (400..600).contains(&number).then_some(number)
 }
 
-/// A duration as Google writes it: `45.8s`.
+/// Parses a duration in Google's format: `45.8s`.
 fn google_seconds(written: &Value) -> Option<Duration> {
     let seconds = written.as_str()?.strip_suffix('s')?.parse().ok()?;
     Duration::try_from_secs_f64(seconds).ok()
 }
 
-/// The title of an HTML page, or an empty text.
+/// The title of an HTML page, or an empty string.
 fn title(page: &str) -> &str {
     let Some(start) = page.to_ascii_lowercase().find("<title>").map(|at| at + "<title>".len()) else {
         return "";

@@ -1,4 +1,4 @@
-//! The table of refusals: `errors.toml`, read once.
+//! The table of provider errors: `errors.toml`, parsed once.
 
 use std::sync::OnceLock;
 
@@ -7,53 +7,56 @@ use serde::Deserialize;
 
 use super::read::Field;
 
-/// A row: every condition that it names must hold, and of several values of a condition any.
+/// A row. Every condition that is set must match; a condition with several values matches any of them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Row {
-    /// Names of vendors. Default any: most servers are reached as another vendor, behind a base URL of one's own.
+    /// Names of vendors. Default: any, because most servers are reached as another vendor with their own base
+    /// URL.
     #[serde(default)]
     pub(super) vendor: Vec<String>,
-    /// `429`, `4xx` or `400-499`. A failure inside a success has the status that its body names, or else fits any.
+    /// `429`, `4xx` or `400-499`. A failure inside a success has the status in its body; without one it
+    /// matches any.
     #[serde(default)]
     pub(super) status: Vec<Statuses>,
-    /// Names in the body or in a header, without regard to case. `*` stands for anything.
+    /// Names in the body or in a header, case-insensitive. `*` matches anything.
     #[serde(default)]
     pub(super) name: Vec<Pattern>,
-    /// Where the name has to stand. Default anywhere.
-    pub(super) place: Option<Field>,
-    /// Parts of the sentence, without regard to case. `*` stands for anything.
+    /// Kind of field that must hold the name. Default: any.
+    #[serde(rename = "place")]
+    pub(super) origin: Option<Field>,
+    /// Parts of the message, case-insensitive. `*` matches anything.
     #[serde(default)]
     pub(super) message: Vec<Pattern>,
     pub(super) kind: ErrorKind,
-    /// Default what the kind says.
+    /// Default: according to the kind.
     pub(super) retryable: Option<bool>,
     #[serde(default)]
     pub(super) scope: Scope,
     pub(super) daily: Option<Daily>,
-    /// The document that the row is from.
+    /// The document that the row is based on.
     #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table"))]
     pub(super) source: String,
 }
 
-/// Who else meets a refusal.
+/// Requests that an error affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Scope {
-    /// This request, or all of them for a while.
+    /// This request, or all requests for a while.
     #[default]
     Row,
-    /// Every request with the same key and model, until a person does something about it.
+    /// Every request with the same key and model, until a person intervenes.
     Account,
 }
 
-/// A quota of a day, a week or a month.
+/// A quota per day, week or month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Daily {
-    /// The wait that the answer names is not that of the quota.
+    /// The wait in the response does not refer to the quota.
     Always,
-    /// A rate limit if the answer asks to wait for two minutes or less.
+    /// A rate limit if the response asks to wait for at most two minutes.
     UnlessSoon,
 }
 
@@ -86,7 +89,7 @@ impl TryFrom<String> for Statuses {
     }
 }
 
-/// Pieces that have to follow each other, in lower case.
+/// Parts that must follow each other, in lower case.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(from = "String")]
 pub(super) struct Pattern {
@@ -106,7 +109,7 @@ impl Pattern {
         self.pieces.iter().all(|piece| text.may_hold(piece)) && self.follow(&text.lower)
     }
 
-    /// Whether the pieces stand in `text`, one behind the other.
+    /// Returns true if `text` contains the parts in this order.
     fn follow(&self, text: &str) -> bool {
         let mut rest = text;
         self.pieces.iter().all(|piece| match rest.find(&**piece) {
@@ -118,14 +121,15 @@ impl Pattern {
         })
     }
 
-    /// Whether `name`, which is in lower case, is this one, or holds its pieces where a `*` stands in it.
+    /// Returns true if `name`, in lower case, equals this pattern, or contains its parts if the pattern has a
+    /// `*`.
     pub(super) fn names(&self, name: &str) -> bool {
         if self.is_whole { self.pieces.first().is_some_and(|piece| piece == name) } else { self.follow(name) }
     }
 }
 
-/// A message in lower case, with a set of the byte pairs in it. The set rejects nearly all patterns without a search: a wave
-/// of rate limits matches the whole table once per response.
+/// A message in lower case, with a set of the byte pairs in it. The set rejects nearly all patterns without a
+/// search: a wave of rate limits matches the whole table once per response.
 pub(super) struct Text {
     lower: String,
     pairs: Vec<u64>,
@@ -156,7 +160,7 @@ struct Table {
     row: Vec<Row>,
 }
 
-/// All rows. The first one that fits holds.
+/// All rows. The first match applies.
 pub(super) fn rows() -> &'static [Row] {
     static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
     ROWS.get_or_init(|| {

@@ -41,7 +41,7 @@ impl Case {
         toml::from_str::<Cases>(include_str!("cases.toml")).unwrap_or_else(|error| panic!("{error}")).case
     }
 
-    /// The sentence that a person has to see.
+    /// The message that users must see.
     fn sentence(&self) -> String {
         let body = || serde_json::from_str::<Value>(&self.body).unwrap();
         let message = |body: &Value| {
@@ -93,7 +93,7 @@ fn what_stops_a_run_is_of_the_account() {
         assert!(!stops || row.scope == Scope::Account || row.daily.is_some(), "{row:?}");
         let fits_all = row.name.is_empty() && row.message.is_empty();
         assert!(!fits_all || !row.status.is_empty(), "{row:?}");
-        assert!(row.place.is_none() || !row.name.is_empty(), "{row:?}");
+        assert!(row.origin.is_none() || !row.name.is_empty(), "{row:?}");
         assert!(!row.source.is_empty(), "{row:?}");
     }
 }
@@ -152,7 +152,7 @@ fn all_dialects_read_refusals_alike() {
         for model in MODELS {
             let vendor = super::super::compatible::Vendor::of(model).unwrap().0;
             let error = vendor.dialect.protocol(vendor, None).unwrap().error(status, &headers, &case.body);
-            // What a status means by itself may differ from vendor to vendor.
+            // The meaning of a bare status can differ between vendors.
             let is_known = case.status == 0 || error.kind() == case.kind || !case.vendor.is_empty();
             if !is_known || !error.message().contains(&case.sentence()) {
                 wrong.push(format!("{model}: {}: {error:?}", case.note));
@@ -162,7 +162,7 @@ fn all_dialects_read_refusals_alike() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a server of each dialect may send in the place of an answer, as a whole and within a stream.
+/// Failures that a server of each dialect may send instead of an answer, whole or within a stream.
 #[test]
 fn a_429_inside_a_success_is_a_rate_limit_with_its_wait_in_every_dialect() {
     let refusals = [
@@ -193,7 +193,7 @@ fn a_429_inside_a_success_is_a_rate_limit_with_its_wait_in_every_dialect() {
 }
 
 #[test]
-fn an_error_event_that_is_no_json_is_told_in_every_dialect_of_events() {
+fn an_error_event_without_json_is_reported_in_every_dialect_with_events() {
     for model in
         MODELS.into_iter().filter(|model| !model.starts_with("ollama") && !model.starts_with("gemini"))
     {
@@ -243,7 +243,7 @@ fn a_body_without_an_answer_says_what_it_says_in_every_dialect() {
     }
 }
 
-/// JSON as odd as it gets, with the names that are looked for.
+/// Arbitrary JSON with the field names that are looked up.
 fn odd_json() -> impl Strategy<Value = Value> {
     let names = "error|errors|message|detail|msg|code|type|status|base_resp|fault|metadata|raw|headers|details|[a-z]{1,6}";
     let leaf = prop_oneof![

@@ -1,4 +1,4 @@
-//! What a refusal means: the first row of the table that fits, and the wait.
+//! Meaning of an error: the first matching row of the table, and the wait.
 
 use std::time::{Duration, SystemTime};
 
@@ -10,28 +10,28 @@ use super::table::{Daily, Row, Scope, Text, rows};
 use crate::transport::hints::{is_day_spent, prose, reset, retry_after};
 use crate::transport::limits::Report;
 
-/// A limit of a day whose wait is not longer is a rate limit. As [`Error::is_account_level`](fanweave_core::Error), and as long
-/// as a call waits for others by default.
+/// Maximum wait for which a daily quota is treated as a rate limit. The same as for
+/// [`Error::is_account_level`](fanweave_core::Error), and the default time that a call waits for others.
 const SOON: Duration = Duration::from_secs(120);
 
 /// Maximum bytes of a message that are matched against rows: an echo of the prompt may follow.
 const COMPARED_BYTES: usize = 4096;
 
-/// The answer around a body.
+/// The response around a body.
 pub(super) struct Answer<'a> {
     /// `None` inside a success.
     pub(super) status: Option<u16>,
     pub(super) headers: &'a HeaderMap,
     pub(super) vendor: &'a str,
-    /// By the clock of the server.
+    /// Current time by the clock of the server.
     pub(super) now: SystemTime,
 }
 
-/// What a refusal means.
+/// Classification of an error.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Verdict {
     pub(super) kind: ErrorKind,
-    /// `None` where the kind says it.
+    /// `None` if the kind decides.
     pub(super) retryable: Option<bool>,
     pub(super) scope: Scope,
     pub(super) wait: Option<Duration>,
@@ -49,15 +49,16 @@ pub(super) fn verdict(said: &ProviderError, answer: &Answer<'_>) -> Verdict {
     let ends = || reset(answer.headers, answer.now).or_else(|| reset(&said.headers, answer.now));
     let asked = || {
         let quoted = || retry_after(&said.headers, answer.now);
-        let spoken = || prose(&said.message, answer.now).or_else(|| prose(&said.upstream, answer.now));
-        retry_after(answer.headers, answer.now).or(said.wait).or_else(quoted).or_else(spoken)
+        let in_sentence = || prose(&said.message, answer.now).or_else(|| prose(&said.upstream, answer.now));
+        retry_after(answer.headers, answer.now).or(said.wait).or_else(quoted).or_else(in_sentence)
     };
     let wait = match (daily, kind) {
         (Some(Daily::Always), _) => ends(),
         (Some(Daily::UnlessSoon), _) => asked().or_else(ends),
         (None, ErrorKind::RateLimited) => {
             let wait = asked().or_else(ends);
-            // Some servers ask for a day while the limits beside it are full again in seconds.
+            // Some servers request a wait of a day, although the limits in the same response refill within
+            // seconds.
             let limits = || Report::read(answer.headers, answer.now);
             wait.filter(|wait| !limits().contradicts(*wait))
         }
@@ -74,15 +75,15 @@ pub(super) fn verdict(said: &ProviderError, answer: &Answer<'_>) -> Verdict {
     Verdict { kind, retryable, scope, wait }
 }
 
-/// What rows are compared with, in lower case.
+/// The values that rows are compared with, in lower case.
 struct Facts<'a> {
     vendor: &'a str,
-    /// Of the answer, or of the body.
+    /// Status of the response or of the body.
     status: Option<u16>,
     names: Vec<(Field, String)>,
     message: Text,
-    /// With the message of a router's provider and with quotes of the request, if there are any: neither says anything about
-    /// the account.
+    /// The message with the router's upstream message and with quotes of the request, if present. Neither is
+    /// about the account.
     all: Option<Text>,
 }
 
@@ -92,8 +93,8 @@ impl<'a> Facts<'a> {
             let end = (0..=COMPARED_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
             text[..end.unwrap_or_default()].to_lowercase()
         };
-        let mut names: Vec<_> = said.names.iter().map(|(place, name)| (*place, lower(name))).collect();
-        // Bedrock and Azure name it in a header too, Bedrock there alone.
+        let mut names: Vec<_> = said.names.iter().map(|(origin, name)| (*origin, lower(name))).collect();
+        // Bedrock and Azure also name the error in a header, Bedrock only there.
         for header in ["x-amzn-errortype", "x-ms-error-code"] {
             let value = answer.headers.get(header).and_then(|value| value.to_str().ok());
             names.extend(value.and_then(|name| Some((Field::Type, lower(name.split(':').next()?.trim())))));
@@ -101,7 +102,7 @@ impl<'a> Facts<'a> {
         let own = lower(&said.message);
         let all = (said.is_listed || !said.upstream.is_empty())
             .then(|| Text::new(format!("{own}\n{}", lower(&said.upstream))));
-        // A request that is quoted must not stop a run by what stands in it.
+        // A quoted request must not stop a run because of its content.
         let own = if said.is_listed { String::new() } else { own };
         let status = answer.status.or(said.status);
         Self { vendor: answer.vendor, status, names, message: Text::new(own), all }
@@ -118,9 +119,9 @@ impl<'a> Facts<'a> {
             None => row.status.is_empty() || says_more,
         };
         let named = || {
-            let stands = |place: Field| row.place.is_none_or(|wanted| wanted == place);
+            let stands = |origin: Field| row.origin.is_none_or(|wanted| wanted == origin);
             let is_one = |name: &str| row.name.iter().any(|pattern| pattern.names(name));
-            row.name.is_empty() || self.names.iter().any(|(place, name)| stands(*place) && is_one(name))
+            row.name.is_empty() || self.names.iter().any(|(origin, name)| stands(*origin) && is_one(name))
         };
         let all = self.all.as_ref().filter(|_| row.scope != Scope::Account && row.daily.is_none());
         let text = all.unwrap_or(&self.message);

@@ -1,10 +1,11 @@
 //! Gemini's generateContent.
 //!
-//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters):
-//! `safetySettings`, `cachedContent`, or more of `generationConfig`, which is merged with the fields that are set.
+//! Provider-specific fields go into [`Parameters::extra`](fanweave_core::Parameters): `safetySettings`,
+//! `cachedContent`, or more of `generationConfig`, which is merged with the fields that are set.
 //!
-//! A thought signature belongs to the part that it stands on. In the neutral model it is a
-//! [`Part::Reasoning`](fanweave_core::Part::Reasoning) before that part, and goes back onto it.
+//! A thought signature belongs to the part that carries it. The message has it as a
+//! [`Part::Reasoning`](fanweave_core::Part::Reasoning) before that part, from which it is sent back on the
+//! same part.
 
 mod read;
 mod write;
@@ -22,10 +23,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use super::failure::classify;
 use crate::protocol::{Call, HttpRequest, Protocol, StreamDecoder};
 
-/// What may stand in the name of a model as it is.
+/// Characters of a model name that are not percent-encoded.
 const NAME: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
-/// What the ids of tool calls begin with that the provider gave none. They mean nothing to it, and are not sent.
+/// Prefix of generated ids, for tool calls without one. These ids are not sent.
 const GENERATED: &str = "unnamed_call_";
 
 /// The dialect.
@@ -56,7 +57,7 @@ impl Protocol for GenerateContent {
     }
 }
 
-/// The path of a model and a verb. Tuned models have a collection of their own.
+/// The path of a model and a verb. Tuned models are in a separate collection.
 pub(super) fn path(model: &str, verb: &str) -> Cow<'static, str> {
     let collection = if model.contains('/') { "" } else { "models/" };
     format!("/v1beta/{collection}{}:{verb}", utf8_percent_encode(model, &NAME)).into()

@@ -1,4 +1,4 @@
-//! What comes back: a response, or one for each piece of a stream.
+//! Decoding of responses: one response, or one per chunk of a stream.
 
 use fanweave_core::{Delta, Error, ErrorKind, FinishReason, Fold, Message, Result, Usage};
 use serde_json::Value;
@@ -8,10 +8,10 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
 
-/// The name of the vendor, for its refusals.
+/// Name of the vendor, for its errors.
 const VENDOR: &str = "gemini";
 
-/// Reads an answer that came whole: a stream of one piece.
+/// Decodes an answer that was not streamed, as a stream of one chunk.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let response = parse(body, "response")?;
     let mut deltas = Vec::new();
@@ -24,13 +24,13 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     Ok(fold.into_message())
 }
 
-/// Reads one stream.
+/// Decodes one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
     finished: bool,
     asks: bool,
-    /// The part that is being written, and the number of parts so far.
+    /// The current part, and the number of parts so far.
     open: Option<Open>,
     parts: u32,
 }
@@ -47,7 +47,7 @@ impl StreamDecoder for Decoder {
         self.response(&response, deltas)
     }
 
-    /// Nothing marks the end: what follows the reason to stop is usage.
+    /// The stream has no end marker: the usage follows the finish reason.
     fn is_done(&self) -> bool {
         false
     }
@@ -70,7 +70,7 @@ impl Decoder {
             self.started = true;
             deltas.push(Delta::Started { id, model });
         }
-        // Of several candidates the first one is the answer.
+        // The answer is the first of several candidates.
         let candidates = list(&response["candidates"]);
         let first = candidates.iter().find(|candidate| count(&candidate["index"]) == 0);
         if let Some(reason) = some_text(&response["promptFeedback"]["blockReason"])
@@ -122,7 +122,7 @@ impl Decoder {
         }
     }
 
-    /// The index of a part that more of the same kind is added to.
+    /// The index of the current part if it has this kind, or else of a new part.
     fn continues(&mut self, kind: Open) -> u32 {
         if self.open == Some(kind) {
             return self.parts - 1;
@@ -132,7 +132,7 @@ impl Decoder {
         index
     }
 
-    /// The index of a part of its own.
+    /// The index of a new part.
     fn next(&mut self) -> u32 {
         self.open = None;
         self.parts += 1;
@@ -157,7 +157,7 @@ impl Decoder {
     }
 }
 
-/// Whether a part is text and nothing else that would be lost.
+/// Returns true if a part is text without other fields.
 fn is_text(part: &serde_json::Map<String, Value>) -> bool {
     part.keys().all(|key| matches!(key.as_str(), "text" | "thought" | "thoughtSignature"))
 }

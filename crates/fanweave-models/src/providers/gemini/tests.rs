@@ -1,4 +1,4 @@
-//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+//! Tests of the dialect on recorded bytes: encoding of calls and decoding of answers.
 
 use std::time::Duration;
 
@@ -200,7 +200,7 @@ fn a_prompt_that_was_blocked_is_an_error() {
 }
 
 #[test]
-fn every_reason_to_stop_is_told() {
+fn every_finish_reason_is_mapped() {
     for (reason, finish) in [
         ("STOP", FinishReason::Stop),
         ("MAX_TOKENS", FinishReason::Length),

@@ -1,4 +1,4 @@
-//! What goes out: contents of parts, and a configuration.
+//! Encoding of requests: contents of parts, and a configuration.
 
 use fanweave_core::{
     Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolResult,
@@ -10,7 +10,7 @@ use crate::protocol::Call;
 use crate::providers::schema::{self, Subset};
 use crate::providers::{json, media};
 
-/// What a response schema takes. Source: the list beside `responseJsonSchema`.
+/// Subset supported by response schemas. Source: the documentation of `responseJsonSchema`.
 const SUBSET: Subset = Subset {
     constraints: &[
         "format",
@@ -87,7 +87,8 @@ fn config(call: &Call<'_>) -> Result<Map<String, Value>> {
     Ok(config)
 }
 
-/// The conversation. Messages of the same side become one: the results of parallel calls must come together.
+/// The conversation. Consecutive messages of the same role are merged: the results of parallel calls must be
+/// in one.
 fn contents(messages: &[Message]) -> Result<Vec<Value>> {
     let mut contents: Vec<(&str, Vec<Value>)> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
@@ -108,11 +109,11 @@ fn contents(messages: &[Message]) -> Result<Vec<Value>> {
 
 fn parts(message: &Message, before: &[Message]) -> Result<Vec<Value>> {
     let mut parts = Vec::new();
-    // That of the part that follows.
+    // The signature of the part that follows.
     let mut signature: Option<&str> = None;
     for part in &message.parts {
         let mut written = match part {
-            // The thoughts themselves are for the reader.
+            // Reasoning text is not sent back.
             Part::Reasoning { signature: signed, .. } => {
                 signature = signed.as_deref().or(signature);
                 continue;
@@ -144,7 +145,7 @@ fn data(media: &Media) -> Value {
     }
 }
 
-/// A result, which names its tool here: the one that was called by its id.
+/// A tool result, which must name its tool: that of the call with its id.
 fn response(result: &ToolResult, before: &[Message]) -> Result<Value> {
     let called = before.iter().rev().flat_map(Message::tool_calls).find(|call| call.id == result.id);
     let Some(called) = called else {

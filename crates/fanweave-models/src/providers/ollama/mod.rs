@@ -1,7 +1,7 @@
 //! Ollama's chat.
 //!
-//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters): `think`,
-//! `keep_alive`, or more of `options`, which is merged with the fields that are set.
+//! Provider-specific fields go into [`Parameters::extra`](fanweave_core::Parameters): `think`, `keep_alive`,
+//! or more of `options`, which is merged with the fields that are set.
 
 mod read;
 mod write;
@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode};
 use super::failure::classify;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
-/// What the ids of tool calls begin with that the server gave none. They mean nothing to it, and are not sent.
+/// Prefix of generated ids, for tool calls without one. These ids are not sent.
 const GENERATED: &str = "unnamed_call_";
 
 /// The dialect.

@@ -1,4 +1,4 @@
-//! What comes back: one object, or one for each piece of a stream.
+//! Decoding of responses: one object, or one per chunk of a stream.
 
 use fanweave_core::{Delta, FinishReason, Fold, Message, Result, Usage};
 use serde_json::Value;
@@ -8,12 +8,12 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure;
 use crate::providers::json::{count, list, parse, some_text, text};
 
-/// The name of the vendor, for its refusals.
+/// Name of the vendor, for its errors.
 const VENDOR: &str = "ollama";
 
-/// Reads an answer that came whole: a stream of one piece.
+/// Decodes an answer that was not streamed, as a stream of one chunk.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
-    let answer = parse(body, "answer of Ollama's")?;
+    let answer = parse(body, "Ollama response")?;
     let mut deltas = Vec::new();
     Decoder::default().answer(&answer, &mut deltas)?;
     if answer.get("message").is_none_or(Value::is_string) {
@@ -24,7 +24,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     Ok(fold.into_message())
 }
 
-/// Reads one stream.
+/// Decodes one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
@@ -34,7 +34,7 @@ pub(super) struct Decoder {
 
 impl StreamDecoder for Decoder {
     fn event(&mut self, event: &SseEvent<'_>, deltas: &mut Vec<Delta>) -> Result<()> {
-        let answer = parse(event.data.as_bytes(), "answer of Ollama's")?;
+        let answer = parse(event.data.as_bytes(), "Ollama response")?;
         self.answer(&answer, deltas)
     }
 

@@ -1,4 +1,4 @@
-//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+//! Tests of the dialect on recorded bytes: encoding of calls and decoding of answers.
 
 use fanweave_core::{
     ErrorKind, FinishReason, Media, Parameters, Part, ResponseFormat, Role, ToolChoice, ToolSpec,
@@ -78,7 +78,7 @@ fn every_parameter_has_its_field() {
 }
 
 #[test]
-fn a_tool_choice_that_cannot_be_said_is_refused_and_none_leaves_the_tools_out() {
+fn an_unsupported_tool_choice_is_rejected_and_none_omits_the_tools() {
     let with =
         |choice| Parameters { tools: vec![weather()], tool_choice: Some(choice), ..Parameters::default() };
     assert!(written(&[], &with(ToolChoice::None)).unwrap().get("tools").is_none());
@@ -113,7 +113,7 @@ fn a_round_of_tools_goes_back_by_name() {
 }
 
 #[test]
-fn media_that_have_no_place_are_refused_before_they_are_sent() {
+fn unsupported_media_are_rejected_before_they_are_sent() {
     for part in [
         Part::Image(Media::Url("https://x/y.png".into())),
         Part::Audio(inline("audio/wav")),
@@ -175,7 +175,7 @@ fn any_split_gives_the_same_message_and_no_beginning_is_whole() {
 }
 
 #[test]
-fn a_failure_is_told_in_the_servers_words() {
+fn a_failure_is_reported_with_the_message_of_the_server() {
     let error = decode(&Chat, &[b"{\"error\":\"an error was encountered\"}\n"]).unwrap_err();
     assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "an error was encountered"));
     let error = Chat.error(StatusCode::NOT_FOUND, &HeaderMap::new(), r#"{"error":"model 'x' not found"}"#);

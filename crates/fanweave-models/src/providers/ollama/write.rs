@@ -1,4 +1,4 @@
-//! What goes out.
+//! Encoding of requests.
 
 use fanweave_core::{Error, ErrorKind, Media, Message, Part, ResponseFormat, Result, Role, ToolChoice};
 use serde_json::{Map, Value, json};
@@ -13,7 +13,7 @@ pub(super) fn request(call: &Call<'_>) -> Result<Vec<u8>> {
     let mut set = |name: &str, value: Value| _ = body.insert(name.to_owned(), value);
     set("model", call.model.into());
     set("messages", messages(call.messages)?.into());
-    // Left out, it would be true.
+    // `stream` defaults to true.
     set("stream", call.stream.into());
     let tools = match &p.tool_choice {
         Some(ToolChoice::None) => &[][..],
@@ -81,7 +81,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
                     }
                     calls.push(wire);
                 }
-                // Each result is a message of its own here, and names its tool.
+                // Each result is a separate message in this dialect, and names its tool.
                 Part::ToolResult(result) => {
                     results += 1;
                     let before = messages[..at].iter().rev().flat_map(Message::tool_calls);
@@ -118,7 +118,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
 
 fn base64(image: &Media) -> Result<Value> {
     let (_, data) =
-        media::inline(image).ok_or_else(|| unsupported("a picture by its URL: send its bytes inline"))?;
+        media::inline(image).ok_or_else(|| unsupported("an image by its URL: send its bytes inline"))?;
     Ok(data.into())
 }
 

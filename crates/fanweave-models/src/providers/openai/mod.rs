@@ -1,4 +1,4 @@
-//! OpenAI's chat completions: the dialect that most servers speak.
+//! OpenAI's chat completions: the dialect of most servers.
 
 mod read;
 mod write;
@@ -16,19 +16,19 @@ use super::failure::{self, ProviderError, classify};
 use super::json;
 use crate::protocol::{Call, HttpRequest, Protocol, SseEvent, StreamDecoder};
 
-/// Where a server departs from what OpenAI's own does. The default is what compatible servers have in common.
+/// Deviations from OpenAI's own server. The default is common to compatible servers.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Quirks {
-    /// Name of the vendor, for refusals that mean something else there. Default none.
+    /// Name of the vendor, for vendor-specific errors. Default: none.
     pub(crate) vendor: &'static str,
-    /// The limit of the answer is called `max_completion_tokens`: OpenAI's newer models refuse `max_tokens`, and
-    /// most other servers know nothing else.
+    /// The output limit is called `max_completion_tokens`: OpenAI's newer models reject `max_tokens`, and
+    /// most other servers support only that.
     pub(crate) max_completion_tokens: bool,
     /// The seed is called `random_seed`.
     pub(crate) random_seed: bool,
-    /// Refuses `stream_options`, and reports usage without being asked.
+    /// Rejects `stream_options`, and always reports usage.
     pub(crate) no_stream_options: bool,
-    /// A stream with a finish reason is whole, because `[DONE]` may never come.
+    /// A stream with a finish reason is complete, because `[DONE]` may be missing.
     pub(crate) no_done: bool,
 }
 
@@ -50,12 +50,12 @@ impl Protocol for ChatCompletions {
     }
 
     fn response(&self, body: &[u8]) -> Result<Message> {
-        let mended;
+        let repaired;
         let completion = match Completion::parse(body) {
             Ok(completion) => completion,
             Err(error) => {
-                mended = json::mended(body).ok_or(error)?;
-                Completion::parse_chunk(&mended)?
+                repaired = json::repaired(body).ok_or(error)?;
+                Completion::parse_chunk(&repaired)?
             }
         };
         let vendor = self.quirks.vendor;
@@ -68,7 +68,7 @@ impl Protocol for ChatCompletions {
             usage: completion.usage.map(Into::into).unwrap_or_default(),
             ..Reply::default()
         };
-        // Of several candidates the first one is the answer, wherever it stands.
+        // The answer is the first of several candidates, in any position of the list.
         let mut choices = completion.choices.unwrap_or_default();
         let first = choices.iter().position(|choice| choice.index.0 == 0).unwrap_or_default();
         if choices.is_empty() {
@@ -99,7 +99,7 @@ impl Protocol for ChatCompletions {
     }
 }
 
-/// The parts of an answer that came whole.
+/// The parts of an answer that was not streamed.
 fn parts(said: Said<'_>) -> Vec<Part> {
     let mut parts = Vec::new();
     let reasoning = said.reasoning().into_string();
@@ -125,7 +125,7 @@ fn parts(said: Said<'_>) -> Vec<Part> {
     parts
 }
 
-/// An id for a call that the server gave none, so that its result can name it.
+/// An id for a call without one, so that its result can refer to it.
 fn generated_id(n: usize) -> String {
     format!("call_{n}")
 }
@@ -142,7 +142,7 @@ fn finish_reason(reason: &Text<'_>) -> Option<FinishReason> {
     })
 }
 
-/// Reads one stream.
+/// Decodes one stream.
 #[derive(Default)]
 struct Decoder {
     quirks: Quirks,
@@ -150,26 +150,26 @@ struct Decoder {
     refused: bool,
     finished: bool,
     done: bool,
-    /// The tool calls so far; the place in the list is the part that their deltas name.
+    /// The tool calls so far. The position in the list is the part index of their deltas.
     calls: Vec<Started>,
 }
 
-/// A tool call that has begun.
+/// A tool call that has started.
 #[derive(Default)]
 struct Started {
-    /// The provider's index, where it gives one.
+    /// The provider's index, if it sends one.
     index: Option<u32>,
     id: String,
-    /// Whether the provider has given no id so far.
+    /// Set while the provider has sent no id.
     is_generated: bool,
     name: String,
 }
 
 impl Started {
-    /// Whether a piece of this id and name, at the same index, belongs to this call.
+    /// Returns true if a chunk with this id and name, at the same index, belongs to this call.
     ///
-    /// An index that comes again with another name, or with a name and another id, is a second call: some servers send
-    /// 0 for all of them. Another id alone is none: some give every piece an id of its own.
+    /// An index repeated with another name, or with a name and another id, starts a second call: some servers
+    /// send 0 for all of them. Another id alone does not: some servers give every chunk a new id.
     fn continues(&self, id: &str, name: &str) -> bool {
         match (id, name) {
             (_, "") => true,
@@ -185,16 +185,16 @@ impl StreamDecoder for Decoder {
             self.done = true;
             return Ok(());
         }
-        // Some servers name the event `error` and leave the wrapping object out, and some send no JSON then.
+        // Some servers name the event `error` and omit the wrapping object; some send no JSON in it.
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(self.quirks.vendor));
         }
-        let mended;
+        let repaired;
         let chunk = match Completion::parse_chunk(event.data) {
             Ok(chunk) => chunk,
             Err(error) => {
-                mended = json::mended(event.data.as_bytes()).ok_or(error)?;
-                Completion::parse_chunk(&mended)?
+                repaired = json::repaired(event.data.as_bytes()).ok_or(error)?;
+                Completion::parse_chunk(&repaired)?
             }
         };
         if let Some(error) = chunk.failure(event.data.as_bytes(), self.quirks.vendor) {
@@ -205,7 +205,7 @@ impl StreamDecoder for Decoder {
             self.started = true;
             deltas.push(Delta::Started { id: chunk.id.into_option(), model: chunk.model.into_option() });
         }
-        // Of several candidates the first one is the answer.
+        // The answer is the first of several candidates.
         for choice in chunk.choices.unwrap_or_default().into_iter().filter(|choice| choice.index.0 == 0) {
             let failed = choice.failure(self.quirks.vendor);
             if let Some(said) = choice.delta.or(choice.message) {
@@ -286,7 +286,7 @@ impl Decoder {
     }
 }
 
-/// A part of the content as a piece of a stream. Kinds that have no piece of their own are left out.
+/// Converts a part of the content to a delta. Kinds without a delta are dropped.
 fn part_delta(part: Part) -> Option<Delta> {
     match part {
         Part::Text(text) => Some(Delta::text(text)),

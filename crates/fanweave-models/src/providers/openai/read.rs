@@ -1,7 +1,7 @@
-//! What comes back, read leniently: a server that is nearly OpenAI must not fail a call over a detail.
+//! Lenient decoding of responses: small deviations from OpenAI's format must not fail a call.
 //!
-//! Unknown fields are skipped, null stands for missing, and numbers and texts may take each other's place. Texts
-//! are borrowed from the body wherever JSON allows it.
+//! Unknown fields are skipped, null counts as missing, and numbers and strings are interchangeable. Strings
+//! are borrowed from the body if JSON allows it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use crate::providers::failure;
 use crate::providers::json::parse;
 
-/// A whole answer, or one chunk of a streamed one.
+/// A complete answer, or one chunk of a streamed one.
 #[derive(Deserialize)]
 pub(super) struct Completion<'a> {
     #[serde(borrow, default)]
@@ -31,10 +31,10 @@ pub(super) struct Completion<'a> {
     /// Some servers wrap a failure into a success.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
-    /// MiniMax says here whether it failed.
+    /// MiniMax reports failures here.
     #[serde(borrow, default)]
     base_resp: Option<&'a RawValue>,
-    /// And some send a failure as it is, which calls itself one here.
+    /// Some servers send an unwrapped failure, marked as such here.
     #[serde(borrow, default)]
     object: Text<'a>,
 }
@@ -44,15 +44,15 @@ impl<'a> Completion<'a> {
         serde_json::from_slice(json).map_err(|e| no_completion(&e))
     }
 
-    /// One chunk, which is known to be UTF-8: no text in it is checked again.
+    /// Parses one chunk, which is known to be valid UTF-8, so that its strings are not checked again.
     pub(super) fn parse_chunk(json: &'a str) -> Result<Self> {
         serde_json::from_str(json).map_err(|e| no_completion(&e))
     }
 
-    /// The failure that stands in the place of an answer. `json` is what this was read from.
+    /// The failure sent instead of an answer. `json` is the source of this value.
     pub(super) fn failure(&self, json: &[u8], vendor: &str) -> Option<Error> {
         let says_so = self.error.is_some() || self.base_resp.is_some() || self.object.as_str() == "error";
-        // A list is what Gemini's compatible endpoint wraps its failures into.
+        // Gemini's compatible endpoint wraps failures into a list.
         let is_nothing =
             json.starts_with(b"[") || (self.choices.is_none() && self.usage.is_none() && self.id.is_empty());
         if !says_so && !is_nothing {
@@ -67,22 +67,22 @@ impl<'a> Completion<'a> {
     }
 }
 
-/// Whatever is none, which is no reason to fail a call that has been paid for.
+/// Reads an invalid value as `None`: the answer has been paid for, so it must not fail the call.
 fn or_nothing<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result<Option<T>, D::Error> {
     let json = Option::<&RawValue>::deserialize(json)?;
     Ok(json.and_then(|json| serde_json::from_str(json.get()).ok()))
 }
 
 fn no_completion(error: &serde_json::Error) -> Error {
-    // It may quote the body, key and all: it is redacted as text, and not kept as source.
-    Error::new(ErrorKind::Decode, format!("the answer is no chat completion: {error}"))
+    // The parser's error may quote the body, including keys: it is redacted as text, and not kept as source.
+    Error::new(ErrorKind::Decode, format!("the answer is not a valid chat completion: {error}"))
 }
 
 #[derive(Deserialize)]
 pub(super) struct Choice<'a> {
     #[serde(default)]
     pub(super) index: Count,
-    /// In a whole answer.
+    /// In a complete answer.
     #[serde(borrow, default)]
     pub(super) message: Option<Said<'a>>,
     /// In a chunk.
@@ -90,7 +90,7 @@ pub(super) struct Choice<'a> {
     pub(super) delta: Option<Said<'a>>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Text<'a>,
-    /// OpenRouter, where a provider fails in the middle of an answer.
+    /// OpenRouter, if a provider fails in the middle of an answer.
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
 }
@@ -103,7 +103,7 @@ impl Choice<'_> {
     }
 }
 
-/// What the model said, or more of it.
+/// The model's message, or the next part of it.
 #[derive(Deserialize, Default)]
 pub(super) struct Said<'a> {
     #[serde(borrow, default)]
@@ -121,7 +121,7 @@ pub(super) struct Said<'a> {
 }
 
 impl<'a> Said<'a> {
-    /// The reasoning, under whichever name. Servers in transition send it under both.
+    /// The reasoning, under either name. Servers in transition send both.
     pub(super) fn reasoning(&self) -> Text<'a> {
         if self.reasoning_content.is_empty() {
             self.reasoning.clone()
@@ -145,7 +145,7 @@ pub(super) struct WireToolCall<'a> {
 pub(super) struct Function<'a> {
     #[serde(borrow, default)]
     pub(super) name: Text<'a>,
-    /// JSON in a string. Some servers send the JSON itself.
+    /// JSON in a string. Some servers send plain JSON.
     #[serde(borrow, default)]
     pub(super) arguments: Text<'a>,
 }
@@ -185,7 +185,7 @@ impl From<WireUsage> for Usage {
     }
 }
 
-/// One part of a content that is a list.
+/// One part of a content list.
 pub(super) fn part(value: Value) -> Part {
     match (value["type"].as_str(), &value["text"], &value["thinking"]) {
         (Some("text" | "output_text"), Value::String(text), _) => Part::Text(text.clone()),
@@ -197,7 +197,7 @@ pub(super) fn part(value: Value) -> Part {
     }
 }
 
-/// A text. Null and missing are empty, a number is its digits, and a list or object is its JSON.
+/// A string. Null and missing are empty, a number is formatted, and a list or object is written as JSON.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Text<'a>(Cow<'a, str>);
 
@@ -219,7 +219,7 @@ impl Text<'_> {
     }
 }
 
-/// What was said: a text, or a list of parts.
+/// Content: a string, or a list of parts.
 pub(super) enum Content<'a> {
     Text(Text<'a>),
     Parts(Vec<Value>),
@@ -231,7 +231,7 @@ impl Default for Content<'_> {
     }
 }
 
-/// A number that counts. Null, negative numbers and anything else are 0.
+/// A count. Null, negative numbers and other values are 0.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Count(pub(super) u64);
 
@@ -268,7 +268,7 @@ impl<'de> Deserialize<'de> for Count {
     }
 }
 
-/// Whatever stands in the place of a text or a number.
+/// Any value in the position of a string or a number.
 enum Scalar<'a> {
     Text(Cow<'a, str>),
     /// Exact up to 2^53, far above any count of tokens.

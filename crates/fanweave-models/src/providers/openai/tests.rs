@@ -1,4 +1,4 @@
-//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+//! Tests of the dialect on recorded bytes: encoding of calls and decoding of answers.
 
 use std::time::Duration;
 
@@ -299,7 +299,7 @@ mod answers {
     }
 
     #[test]
-    fn what_is_no_completion_is_a_decode_error() {
+    fn a_body_without_a_completion_is_a_decode_error() {
         for body in ["", "{", "[]", "\"hi\"", "<html>", r#"{"choices":[]}"#, r#"{"ok":true}"#] {
             let error = openai().response(body.as_bytes()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Decode, "{body}");
@@ -355,7 +355,8 @@ mod streams {
         assert_eq!(arguments(&message), [("a", "f", "12"), ("b", "f", "3")]);
     }
 
-    /// Vendors on vLLM gave every piece an id of its own, and some name a call only after its arguments have begun.
+    /// Vendors on vLLM sent a new id with every chunk, and some servers name a call only after its arguments
+    /// have started.
     #[test]
     fn pieces_of_a_call_stay_together_whatever_id_they_bring() {
         let chunk = |id: Option<&str>, name: Option<&str>, arguments: &str| {
@@ -401,7 +402,7 @@ mod streams {
         }
     }
 
-    /// Servers that cut texts by their UTF-16 units send half a character in one piece and half of it in the next.
+    /// Servers that split text by UTF-16 units send the halves of a character in separate chunks.
     #[test]
     fn half_a_character_fails_no_call() {
         let piece =
@@ -433,7 +434,7 @@ mod streams {
     }
 
     #[test]
-    fn an_error_in_the_stream_that_is_no_json_is_told_in_the_servers_words() {
+    fn a_stream_error_without_json_keeps_the_message_of_the_server() {
         for (data, says) in [("upstream timed out", "upstream timed out"), ("\"gone\"", "gone")] {
             let error =
                 openai().decoder().event(&SseEvent { name: "error", data }, &mut Vec::new()).unwrap_err();
@@ -442,7 +443,7 @@ mod streams {
     }
 
     #[test]
-    fn an_error_in_the_stream_that_is_not_wrapped_is_no_answer() {
+    fn an_unwrapped_error_in_the_stream_is_not_an_answer() {
         let stream = "data: {\"object\":\"error\",\"message\":\"out of memory\",\"type\":\"InternalServerError\",\"code\":500}\ndata: [DONE]\n";
         let error = decode(&openai(), stream).unwrap_err();
         assert_eq!((error.kind(), error.message()), (ErrorKind::Server, "out of memory"));
@@ -513,7 +514,7 @@ mod refusals {
     }
 
     #[test]
-    fn a_request_larger_than_the_limit_itself_is_not_sent_again() {
+    fn a_request_larger_than_the_limit_itself_is_not_retried() {
         let body = r#"{"error":{"message":"Request too large for gpt-4o","type":"tokens","code":"rate_limit_exceeded"}}"#;
         let error = refused(429, body);
         assert_eq!((error.kind(), error.is_retryable()), (ErrorKind::RateLimited, false));

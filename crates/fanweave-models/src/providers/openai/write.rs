@@ -1,4 +1,4 @@
-//! What goes out: a call as the body of a request. Texts are borrowed from the prompt.
+//! Encoding of calls as request bodies. Strings are borrowed from the prompt.
 
 use std::borrow::Cow;
 
@@ -167,7 +167,8 @@ impl<'a> From<&'a ToolSpec> for Tool<'a> {
 
 impl<'a> From<&'a ToolCall> for WireToolCall<'a> {
     fn from(ToolCall { id, name, arguments }: &'a ToolCall) -> Self {
-        // What a model wrote for a tool without parameters; servers that parse it refuse an empty string.
+        // Models omit the arguments of a tool without parameters; servers that parse them reject an empty
+        // string.
         let arguments = if arguments.is_empty() { "{}" } else { arguments };
         WireToolCall { id, r#type: "function", function: Function { name, arguments } }
     }
@@ -180,7 +181,7 @@ fn messages(messages: &[Message]) -> Result<Vec<WireMessage<'_>>> {
             Part::ToolResult(result) => Some(result),
             _ => None,
         });
-        // Each result is a message of its own here.
+        // Each result is a separate message in this dialect.
         let before = wire.len();
         wire.extend(results.map(|result| WireMessage {
             role: "tool",
@@ -215,7 +216,7 @@ fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
     if let [Part::Text(text)] = message.parts.as_slice() {
         return Ok(Some(WireContent::Text(Cow::Borrowed(text))));
     }
-    // Reasoning does not go back: the dialect has no place for it, and some servers refuse it.
+    // Reasoning is not sent back: the dialect has no field for it, and some servers reject it.
     let said = || {
         message
             .parts
@@ -223,11 +224,11 @@ fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
             .filter(|part| !matches!(part, Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning { .. }))
     };
     if said().next().is_none() {
-        // What a message of tool calls alone has.
+        // The content of a message that consists of tool calls only.
         let calls = message.tool_calls().next().is_some();
         return Ok((!calls).then_some(WireContent::Text(Cow::Borrowed(""))));
     }
-    // Many servers read lists of parts only where they must.
+    // Many servers accept lists of parts only for media.
     if said().all(|part| part.as_text().is_some()) {
         return Ok(Some(WireContent::Text(Cow::Owned(message.text()))));
     }
@@ -247,7 +248,7 @@ fn part(part: &Part) -> Result<WirePart<'_>> {
 
 fn audio(media: &Media) -> Result<Audio<'_>> {
     let Some((media_type, data)) = media::inline(media) else {
-        return Err(unsupported("a recording by its URL: send its bytes inline"));
+        return Err(unsupported("audio by its URL: send its bytes inline"));
     };
     Ok(Audio { data, format: media::audio_format(media_type) })
 }
@@ -270,7 +271,7 @@ fn response_format(format: &ResponseFormat) -> Result<Value> {
     Ok(match format {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
-        // What the strict mode cannot say is asked for without it.
+        // Schemas that the strict mode does not support are sent without it.
         ResponseFormat::JsonSchema { name, schema, strict: true } if schema::can_be_strict(schema) => json!({
             "type": "json_schema",
             "json_schema": { "name": name, "schema": schema::within(schema, &schema::STRICT), "strict": true },

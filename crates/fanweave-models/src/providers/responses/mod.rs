@@ -1,9 +1,10 @@
 //! OpenAI's responses.
 //!
-//! What the neutral model has no field for goes into [`Parameters::extra`](fanweave_core::Parameters): `reasoning`,
-//! `store`, `include`, and the provider's own tools. Their items come back as
-//! [`Part::Other`](fanweave_core::Part::Other), and reasoning as [`Part::Reasoning`](fanweave_core::Part::Reasoning)
-//! whose signature holds the item's id and encrypted content: both go back unchanged.
+//! Provider-specific fields go into [`Parameters::extra`](fanweave_core::Parameters): `reasoning`, `store`,
+//! `include`, and the provider's own tools. Items of these tools are returned as
+//! [`Part::Other`](fanweave_core::Part::Other). Reasoning is returned as
+//! [`Part::Reasoning`](fanweave_core::Part::Reasoning), whose signature holds the item's id and encrypted
+//! content. Both are sent back verbatim.
 
 mod read;
 mod write;

@@ -1,4 +1,4 @@
-//! What comes back: a response of items, or the events that build one.
+//! Decoding of responses: a list of items, or the events that build one.
 
 use std::collections::HashSet;
 
@@ -9,10 +9,10 @@ use crate::protocol::{SseEvent, StreamDecoder};
 use crate::providers::failure::{self, ProviderError};
 use crate::providers::json::{count, list, parse, some_text, text};
 
-/// The name of the vendor, for its refusals.
+/// Name of the vendor, for its errors.
 const VENDOR: &str = "openai";
 
-/// Reads an answer that came whole.
+/// Decodes an answer that was not streamed.
 pub(super) fn message(body: &[u8]) -> Result<Message> {
     let response = parse(body, "response")?;
     if let Some(error) = failure::inside(&response, VENDOR) {
@@ -59,24 +59,24 @@ fn parts(item: &Value) -> Vec<Part> {
     }
 }
 
-/// The text of one content part, whatever it is called.
+/// The text of one content part, under any of its names.
 fn said(content: &Value) -> String {
     [&content["text"], &content["refusal"]].into_iter().find_map(some_text).unwrap_or_default()
 }
 
-/// What a result has to name. Not the item's own id, unless there is no other.
+/// The id that a result must refer to. Falls back to the item's own id.
 fn call_id(item: &Value) -> String {
     [&item["call_id"], &item["id"]].into_iter().find_map(some_text).unwrap_or_default()
 }
 
-/// The summary, or the reasoning itself, where the server shows it.
+/// The summary, or the reasoning itself if the server sends it.
 fn thought(item: &Value) -> String {
     let texts = |value| list(value).iter().map(|part| text(&part["text"])).collect::<Vec<_>>();
     let summary = texts(&item["summary"]);
     if summary.is_empty() { texts(&item["content"]).concat() } else { summary.join("\n\n") }
 }
 
-/// What must go back with the reasoning: its id, and its encrypted content where that was asked for.
+/// The data to send back with the reasoning: its id, and its encrypted content if that was requested.
 fn signature(item: &Value) -> Option<String> {
     let id = some_text(&item["id"])?;
     let mut kept = json!({ "id": id });
@@ -109,15 +109,15 @@ fn usage(usage: &Value) -> Usage {
     }
 }
 
-/// Reads one stream.
+/// Decodes one stream.
 #[derive(Default)]
 pub(super) struct Decoder {
     started: bool,
     done: bool,
     asks: bool,
     refused: bool,
-    /// Items of which pieces have come. One that only comes whole is handed out at its end.
-    heard: HashSet<u64>,
+    /// Items with at least one delta. Other items are emitted whole at their end.
+    streamed: HashSet<u64>,
 }
 
 impl StreamDecoder for Decoder {
@@ -129,7 +129,7 @@ impl StreamDecoder for Decoder {
         if event.name == "error" {
             return Err(ProviderError::read(event.data).into_error(VENDOR));
         }
-        let json = parse(event.data.as_bytes(), "event of a response")?;
+        let json = parse(event.data.as_bytes(), "response event")?;
         if let Some(error) = failure::inside(&json, VENDOR) {
             return Err(error);
         }
@@ -159,7 +159,7 @@ impl StreamDecoder for Decoder {
                 self.text(&json, deltas);
             }
             "response.function_call_arguments.delta" => {
-                self.heard.insert(item);
+                self.streamed.insert(item);
                 let arguments = text(&json["delta"]);
                 deltas.push(Delta::ToolCall { part: item as u32, id: None, name: None, arguments });
             }
@@ -168,7 +168,7 @@ impl StreamDecoder for Decoder {
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
             }
             "response.reasoning_summary_text.delta" | "response.reasoning_text.delta" => {
-                self.heard.insert(item);
+                self.streamed.insert(item);
                 let text = text(&json["delta"]);
                 deltas.push(Delta::Reasoning { part: item as u32, text, signature: None });
             }
@@ -181,7 +181,8 @@ impl StreamDecoder for Decoder {
                 deltas.extend(finish_reason(response, self.asks, self.refused).map(Delta::Finished));
                 self.done = true;
             }
-            // Beginnings and ends of parts whose pieces say it all, progress of tools, and what is yet to come.
+            // Starts and ends of parts, which add nothing to their deltas; progress of tools; and unknown
+            // events.
             _ => {}
         }
         Ok(())
@@ -195,16 +196,16 @@ impl StreamDecoder for Decoder {
 impl Decoder {
     fn text(&mut self, json: &Value, deltas: &mut Vec<Delta>) {
         let item = count(&json["output_index"]);
-        self.heard.insert(item);
+        self.streamed.insert(item);
         let part = text_part(item, count(&json["content_index"]));
         deltas.push(Delta::Text { part, text: text(&json["delta"]) });
     }
 
     fn end(&mut self, item: u64, whole: &Value, deltas: &mut Vec<Delta>) {
         let part = item as u32;
-        let heard = self.heard.contains(&item);
+        let streamed = self.streamed.contains(&item);
         match whole["type"].as_str() {
-            Some("message") if heard => {}
+            Some("message") if streamed => {}
             Some("message") => {
                 for (content, at) in list(&whole["content"]).iter().zip(0..) {
                     self.refused |= is_refusal(content);
@@ -214,11 +215,11 @@ impl Decoder {
             Some("function_call") => {
                 self.asks = true;
                 let (id, name) = (Some(call_id(whole)), some_text(&whole["name"]));
-                let arguments = if heard { String::new() } else { text(&whole["arguments"]) };
+                let arguments = if streamed { String::new() } else { text(&whole["arguments"]) };
                 deltas.push(Delta::ToolCall { part, id, name, arguments });
             }
             Some("reasoning") => {
-                let text = if heard { String::new() } else { thought(whole) };
+                let text = if streamed { String::new() } else { thought(whole) };
                 deltas.push(Delta::Reasoning { part, text, signature: signature(whole) });
             }
             _ => deltas.push(Delta::Other { part, value: whole.clone() }),
@@ -226,7 +227,7 @@ impl Decoder {
     }
 }
 
-/// The index of a text, which is one of several in its item.
+/// The part index of a text, of which an item may have several.
 fn text_part(item: u64, content: u64) -> u32 {
     item.wrapping_mul(256).wrapping_add(content.min(255)) as u32
 }

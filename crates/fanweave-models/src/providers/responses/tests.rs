@@ -1,4 +1,4 @@
-//! The dialect on recorded bytes: what is written for a call, and what is read from answers.
+//! Tests of the dialect on recorded bytes: encoding of calls and decoding of answers.
 
 use fanweave_core::{
     ErrorKind, FinishReason, Media, Parameters, Part, ResponseFormat, Role, ToolChoice, ToolSpec, Usage,
@@ -236,7 +236,7 @@ fn items_that_only_come_whole_are_not_lost() {
 }
 
 #[test]
-fn an_index_beyond_all_numbers_is_no_overflow() {
+fn an_index_of_maximum_size_does_not_overflow() {
     let index = u64::MAX;
     let data = format!(
         "data: {{\"type\":\"response.output_text.delta\",\"output_index\":{index},\"delta\":\"a\"}}\n\n"

@@ -1,4 +1,4 @@
-//! What goes out: instructions, and a list of items.
+//! Encoding of requests: instructions, and a list of items.
 
 use fanweave_core::{Error, ErrorKind, Message, Part, ResponseFormat, Result, Role, ToolChoice, ToolSpec};
 use serde_json::{Map, Value, json};
@@ -57,7 +57,7 @@ fn input(messages: &[Message]) -> Result<Vec<Value>> {
     Ok(items)
 }
 
-/// What the model said: an item for each text, call and thought, in their order.
+/// The items of an assistant message: one for each text, call and reasoning, in order.
 fn said(message: &Message, items: &mut Vec<Value>) -> Result<()> {
     for part in &message.parts {
         items.push(match part {
@@ -79,7 +79,7 @@ fn said(message: &Message, items: &mut Vec<Value>) -> Result<()> {
     Ok(())
 }
 
-/// The reasoning as it came. What another provider thought has no place here.
+/// The reasoning as it was received. Reasoning of other providers cannot be sent.
 fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
     let mut item: Map<String, Value> = serde_json::from_str(signature?).ok()?;
     item.insert("type".to_owned(), "reasoning".into());
@@ -88,7 +88,7 @@ fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
     Some(Value::Object(item))
 }
 
-/// What the user said, after the results of tools: each of those is an item of its own.
+/// The items of a user message. Each tool result is a separate item and comes first.
 fn asked(message: &Message, items: &mut Vec<Value>) -> Result<()> {
     let mut content = Vec::new();
     for part in &message.parts {
@@ -121,7 +121,7 @@ fn asked(message: &Message, items: &mut Vec<Value>) -> Result<()> {
 }
 
 fn tool(ToolSpec { name, description, parameters }: &ToolSpec) -> Value {
-    // Left out, `strict` would be true, and refuse most schemas.
+    // `strict` defaults to true, which rejects most schemas.
     json!({
         "type": "function", "name": name, "description": description, "parameters": parameters, "strict": false,
     })
@@ -142,7 +142,7 @@ fn text_format(format: &ResponseFormat) -> Result<Value> {
         ResponseFormat::Text => json!({ "type": "text" }),
         ResponseFormat::JsonObject => json!({ "type": "json_object" }),
         ResponseFormat::JsonSchema { name, schema, strict } => {
-            // What the strict mode cannot say is asked for without it.
+            // Schemas that the strict mode does not support are sent without it.
             let strict = *strict && schema::can_be_strict(schema);
             let schema = if strict { schema::within(schema, &schema::STRICT) } else { schema.clone() };
             json!({ "type": "json_schema", "name": name, "schema": schema, "strict": strict })

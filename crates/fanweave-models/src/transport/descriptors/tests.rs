@@ -13,7 +13,7 @@ fn with_three_open(soft: fn() -> Option<usize>) -> Arc<DescriptorBudget> {
     Arc::new(budget)
 }
 
-/// Polls once what may have to wait.
+/// Polls work once that may have to wait.
 async fn now<T>(work: impl Future<Output = T> + Unpin) -> Option<T> {
     timeout(Duration::ZERO, work).await.ok()
 }
@@ -51,7 +51,7 @@ async fn a_permit_goes_to_the_host_with_the_fewest_connections() {
     }
     let mut first = Box::pin(budget.acquire(&busy));
     assert!(now(&mut first).await.is_none());
-    assert!(!budget.wants_back(&busy, false), "nobody else waits");
+    assert!(!budget.wants_back(&busy, false), "no other caller waits");
     let mut second = Box::pin(budget.acquire(&new));
     assert!(now(&mut second).await.is_none());
     assert!(budget.wants_back(&busy, false));
@@ -63,7 +63,7 @@ async fn a_permit_goes_to_the_host_with_the_fewest_connections() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_caller_that_has_gone_takes_no_permit() {
+async fn a_caller_that_is_gone_takes_no_permit() {
     let (budget, share) = (of_five(), Arc::<Share>::default());
     let mut held = Vec::new();
     for _ in 0..5 {
@@ -123,7 +123,7 @@ async fn without_descriptors_the_budget_is_what_is_open_and_is_raised_after_a_pa
     let began = Instant::now();
     let third = budget.acquire(&share).await;
     assert!((PAUSE.0..PAUSE.0 * 2).contains(&began.elapsed()), "{:?}", began.elapsed());
-    // Longer and longer pauses, as long as it does not help.
+    // The pauses grow while it does not help.
     assert!(budget.ran_out(third));
     let began = Instant::now();
     budget.acquire(&share).await.connected();
@@ -131,7 +131,7 @@ async fn without_descriptors_the_budget_is_what_is_open_and_is_raised_after_a_pa
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_closes_makes_room_at_once() {
+async fn a_closed_connection_frees_its_permit_immediately() {
     let (budget, share) = (of_five(), Arc::<Share>::default());
     let mut first = budget.acquire(&share).await;
     first.connected();
@@ -147,12 +147,12 @@ async fn calls_give_up_only_if_no_connection_was_open_for_30_seconds() {
     let (budget, share) = (of_five(), Arc::<Share>::default());
     let began = Instant::now();
     while budget.ran_out(budget.acquire(&share).await) {}
-    assert_eq!(began.elapsed().as_secs(), PATIENCE.as_secs());
+    assert_eq!(began.elapsed().as_secs(), MAX_QUEUE_WAIT.as_secs());
 
     let mut open = budget.acquire(&share).await;
     open.connected();
     let began = Instant::now();
-    while began.elapsed() < PATIENCE * 4 {
+    while began.elapsed() < MAX_QUEUE_WAIT * 4 {
         assert!(budget.ran_out(budget.acquire(&share).await));
     }
 }

@@ -80,7 +80,7 @@ fn the_end_of_a_window_is_read_from_epochs_and_from_seconds() {
         (&[("ratelimit", "limit=100, remaining=0, reset=50")], Some(50.0)),
         (&[("ratelimit", "\"default\";r=0;t=50")], Some(50.0)),
         (&[("ratelimit", "\"default\";r=7;t=50")], None),
-        // A window with something left is not the one that was hit.
+        // A window with remaining quota is not the one that was hit.
         (&[("x-ratelimit-reset", "30"), ("x-ratelimit-remaining", "7")], None),
         (&[("x-ratelimit-reset-requests-day", "33011"), ("x-ratelimit-remaining-requests-day", "7")], None),
         (&[("x-ratelimit-reset-requests-day", "33011")], None),
@@ -110,7 +110,7 @@ fn a_spent_day_is_known_by_its_header() {
 }
 
 #[test]
-fn a_sentence_says_how_long_to_wait() {
+fn the_wait_is_read_from_a_sentence() {
     for (sentence, wait) in [
         ("Rate limit reached. Please try again in 2.3s. Visit https://x for 5 more", Some(2.3)),
         ("Please try again in 6m0s.", Some(360.0)),
@@ -147,14 +147,14 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn no_sentence_gives_an_absurd_wait(
+    fn no_sentence_yields_an_implausible_wait(
         sentence in "(try again in|retry after|wait|.{0,8}) ?[0-9a-z.:,µ -]{0,24}",
         value in "[0-9a-zA-Z.:,+ -]{0,18}",
     ) {
-        let most = Duration::from_secs(31 * 24 * 3600);
-        prop_assert!(prose(&sentence, now()).is_none_or(|wait| wait <= most));
+        let max = Duration::from_secs(31 * 24 * 3600);
+        prop_assert!(prose(&sentence, now()).is_none_or(|wait| wait <= max));
         let headers = headers(&[("x-ratelimit-reset", value.trim()), ("retry-after", value.trim())]);
-        prop_assert!(reset(&headers, now()).is_none_or(|wait| wait < ABSURD));
-        prop_assert!(retry_after(&headers, now()).is_none_or(|wait| wait < ABSURD));
+        prop_assert!(reset(&headers, now()).is_none_or(|wait| wait < MAX_PLAUSIBLE_WAIT));
+        prop_assert!(retry_after(&headers, now()).is_none_or(|wait| wait < MAX_PLAUSIBLE_WAIT));
     }
 }

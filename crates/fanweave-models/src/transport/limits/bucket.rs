@@ -4,52 +4,52 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Share of a rate limit that is used: clocks differ, and a 429 costs more than it wins.
+/// Share of a rate limit that is used: clocks differ, and a 429 costs more than it gains.
 const USED_SHARE: f64 = 0.995;
 
-/// What can go out at once after a pause, as time. Providers enforce 60 a minute as one a second.
+/// Burst allowed after a pause, as time. Providers enforce 60 per minute as one per second.
 const BURST: f64 = 1.0;
 
-/// How long nothing may be refused before a rate that was cut grows again.
+/// Time without rejections after which a rate that was cut grows again.
 const CLEAN: Duration = Duration::from_secs(2);
 
-/// How long nothing may be refused before a limit that nobody names is forgotten.
+/// Time without rejections after which an unnamed limit is forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(60);
 
-/// Growth a second of a rate that was cut: where the limit is known, and where it is not.
+/// Growth per second of a rate that was cut: for a known limit, and for an unknown one.
 const GROWTH: f64 = 0.05;
 const CAREFUL_GROWTH: f64 = 0.02;
 
-/// Rate right after a first refusal whose limit nobody names, and the time in which it doubles: 500 a second after 1.25 s.
-/// One refusal tells neither a limit nor whether it still holds.
+/// Rate right after a first rejection by an unnamed limit, and the time in which it doubles: 500 per second
+/// after 1.25 s. A single rejection reveals neither the limit nor whether it still applies.
 const SLOW_START: f64 = 16.0;
 const DOUBLES: f64 = 0.25;
 
-/// How long a rate may double. By then nothing is left of the limit.
+/// Maximum time of doubling. By then the limit no longer has any effect.
 const SLOW_START_LASTS: Duration = Duration::from_secs(3);
 
-/// Lowest rate: a bucket that stood still would never learn better.
-const SLOWEST: f64 = 1.0 / 120.0;
+/// Minimum rate: a bucket with no inflow would never learn a better one.
+const MIN_RATE: f64 = 1.0 / 120.0;
 
-/// Whether a window of so many seconds is a quota rather than a rate.
+/// Returns true if a window of this many seconds is a quota rather than a rate.
 pub(super) fn is_long(window: f64) -> bool {
     window > 120.0
 }
 
-/// A bucket. Whoever takes more than it holds leaves a debt, and others wait until it is paid.
+/// A bucket. Taking more than it holds leaves a debt, and others wait until it is paid.
 #[derive(Debug, Clone)]
 pub(super) struct Bucket {
-    /// Most a second. Infinite where nobody has said it.
+    /// Maximum per second. Infinite if unknown.
     ceiling: f64,
-    /// What flows in a second now.
+    /// Current inflow per second.
     rate: f64,
-    /// What it may save up, as time.
+    /// Maximum that it may save up, as time.
     burst: f64,
     level: f64,
     at: Instant,
-    /// When the rate was last cut, or when a slow start began.
+    /// Time at which the rate was last cut, or a slow start began.
     cut: Option<Instant>,
-    /// Whether the rate doubles, because one refusal alone has told of a limit.
+    /// Set while the rate doubles, because only a single rejection has revealed a limit.
     is_slow_start: bool,
 }
 
@@ -57,39 +57,40 @@ impl Bucket {
     /// A full bucket for `limit` in each `window` of seconds.
     pub(super) fn new(limit: f64, window: f64, now: Instant) -> Self {
         let rate = (USED_SHARE * limit / window).max(f64::MIN_POSITIVE);
-        // A quota of a day is there to be used at any time of the day.
+        // A daily quota may be used at any time of the day.
         let burst = if is_long(window) { window } else { BURST };
         let mut bucket =
             Self { ceiling: rate, rate, burst, level: 0.0, at: now, cut: None, is_slow_start: false };
-        bucket.level = bucket.most();
+        bucket.level = bucket.max_level();
         bucket
     }
 
-    /// An empty bucket for a limit that nobody has named, and that one refusal tells of. From `opens` on its rate doubles,
-    /// beginning with at least `rate` a second, until the next refusal or until nothing limits it any more.
+    /// An empty bucket for an unnamed limit revealed by one rejection. From `opens` on its rate doubles,
+    /// starting with at least `rate` per second, until the next rejection or until it no longer limits
+    /// anything.
     pub(super) fn slow_start(rate: f64, opens: Instant, now: Instant) -> Self {
         let rate = rate.max(SLOW_START);
         let cut = Some(opens.max(now));
         Self { ceiling: f64::INFINITY, rate, burst: BURST, level: 0.0, at: now, cut, is_slow_start: true }
     }
 
-    /// Whether one refusal alone has told of the limit.
+    /// Returns true if only a single rejection has revealed the limit.
     pub(super) fn is_slow_start(&self) -> bool {
         self.is_slow_start
     }
 
-    /// The same, with nothing in it.
+    /// Returns the bucket without its content.
     pub(super) fn drained(self) -> Self {
-        // A window of a day has more in it than one answer can tell.
+        // The window of a day holds more than one response can use.
         let level = if self.burst > BURST { self.level } else { self.level.min(0.0) };
         Self { level, ..self }
     }
 
-    /// Goes on with the limit that is now in force. What it holds stays, as far as there is room.
+    /// Continues with the limit that now applies. The content stays, as far as there is room.
     pub(super) fn limit(&mut self, limit: f64, window: f64, now: Instant) {
         self.advance(now);
         let fresh = Self::new(limit, window, now);
-        // One reading of a window differs from the next by its rounding.
+        // Readings of a window differ by rounding.
         if (fresh.ceiling / self.ceiling - 1.0).abs() < 0.02 {
             return;
         }
@@ -99,23 +100,23 @@ impl Bucket {
         self.burst = fresh.burst;
         self.rate = if is_cut { self.rate.min(fresh.rate) } else { fresh.rate };
         self.ceiling = fresh.ceiling;
-        // A quota is as full as the server says, whatever a rate that it was taken for had saved up.
-        self.level = if is_quota { fresh.level } else { self.level.min(self.most()) };
+        // A quota is as full as the server says, regardless of what was saved up under a rate.
+        self.level = if is_quota { fresh.level } else { self.level.min(self.max_level()) };
     }
 
-    /// Believes a server that says less is left of a long window.
-    pub(super) fn at_most(&mut self, left: f64, now: Instant) {
+    /// Lowers the level if the server reports that less of a long window remains.
+    pub(super) fn lower_to(&mut self, left: f64, now: Instant) {
         self.advance(now);
         if self.burst > BURST {
             self.level = self.level.min(left);
         }
     }
 
-    /// When `need` can be taken. A need of more than fits waits for a full bucket.
+    /// Returns when `need` can be taken. A need that exceeds the bucket waits until it is full.
     pub(super) fn ready(&mut self, need: f64, now: Instant) -> Result<(), Instant> {
         self.advance(now);
-        let missing = need.min(self.most()) - self.level;
-        // Sums of fractions end just below the whole number that they stand for.
+        let missing = need.min(self.max_level()) - self.level;
+        // Sums of fractions end just below the whole number that they represent.
         if missing <= 1e-6 {
             return Ok(());
         }
@@ -123,23 +124,23 @@ impl Bucket {
         Err(now + Duration::from_secs_f64(wait).max(Duration::from_micros(1)))
     }
 
-    /// Takes `need` out, into debt if need be.
+    /// Takes `need` out, going into debt if necessary.
     pub(super) fn take(&mut self, need: f64) {
         self.level -= need;
     }
 
-    /// Puts back what was taken and not used; what was used beyond it, below zero, is taken.
+    /// Returns what was taken and not used. A negative value takes what was used in excess.
     pub(super) fn refund(&mut self, unused: f64, now: Instant) {
         self.advance(now);
-        self.level = (self.level + unused).min(self.most());
+        self.level = (self.level + unused).min(self.max_level());
     }
 
-    /// Slows down to `rate` a second, but not below `floor` of the known limit.
+    /// Slows down to `rate` per second, but not below `floor` of the known limit.
     pub(super) fn cut(&mut self, rate: f64, floor: f64, now: Instant) {
         self.advance(now);
-        let floor = if self.ceiling.is_finite() { floor * self.ceiling } else { SLOWEST };
+        let floor = if self.ceiling.is_finite() { floor * self.ceiling } else { MIN_RATE };
         self.rate = rate.max(floor).min(self.rate);
-        self.level = self.level.min(self.most());
+        self.level = self.level.min(self.max_level());
         self.cut = Some(now);
         self.is_slow_start = false;
     }
@@ -148,12 +149,12 @@ impl Bucket {
         self.rate
     }
 
-    /// Most a second, where it is known.
+    /// Maximum per second, if known.
     pub(super) fn ceiling(&self) -> Option<f64> {
         Some(self.ceiling).filter(|ceiling| ceiling.is_finite())
     }
 
-    /// The limit of a whole window, where it is known: of a minute, or of what a quota holds for.
+    /// Limit of a whole window, if known: a minute, or the period of a quota.
     pub(super) fn limit_of_window(&self) -> Option<f64> {
         let window = if is_long(self.burst) { self.burst } else { 60.0 };
         self.ceiling().map(|ceiling| ceiling * window / USED_SHARE)
@@ -165,20 +166,20 @@ impl Bucket {
         self.level
     }
 
-    /// Whether it holds all that it can.
+    /// Returns true if it is full.
     pub(super) fn is_full(&self, now: Instant) -> bool {
         let mut later = self.clone();
         later.advance(now);
-        later.level >= later.most() && later.rate >= later.ceiling.min(f64::MAX)
+        later.level >= later.max_level() && later.rate >= later.ceiling.min(f64::MAX)
     }
 
-    /// Whether nothing says any more that there is a limit.
+    /// Returns true if nothing indicates a limit any more.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
         let lasts = if self.is_slow_start { SLOW_START_LASTS } else { FORGOTTEN };
         self.ceiling.is_infinite() && self.cut.is_none_or(|cut| now.duration_since(cut) >= lasts)
     }
 
-    fn most(&self) -> f64 {
+    fn max_level(&self) -> f64 {
         (self.rate * self.burst).max(1.0)
     }
 
@@ -187,7 +188,7 @@ impl Bucket {
         if passed == 0.0 {
             return;
         }
-        self.level = (self.level + passed * self.rate).min(self.most());
+        self.level = (self.level + passed * self.rate).min(self.max_level());
         if let Some(opens) = self.cut.filter(|_| self.is_slow_start) {
             let open = now.saturating_duration_since(opens.max(self.at)).as_secs_f64();
             self.rate *= 2f64.powf(open.min(SLOW_START_LASTS.as_secs_f64()) / DOUBLES);
@@ -210,10 +211,10 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Whatever is taken, given back, cut and waited for: in any window no more goes out than flows in, a burst,
-        /// what was given back, and the debt of one.
+        /// Whatever is taken, returned, cut and waited for: in any window the outflow is at most the inflow,
+        /// a burst, the returned amounts, and one debt.
         #[test]
-        fn no_window_lets_out_more_than_its_rate_and_a_burst(
+        fn no_window_admits_more_than_its_rate_and_a_burst(
             limit in 30.0..6000.0_f64,
             steps in prop::collection::vec((0_u64..400, 0.1..20.0_f64, 0.0..1.5_f64, 0_u8..10), 1..200),
         ) {
@@ -246,9 +247,9 @@ mod tests {
             }
         }
 
-        /// The wait that is told is enough.
+        /// The returned wait is sufficient.
         #[test]
-        fn what_was_waited_for_can_be_taken(limit in 1.0..6000.0_f64, needs in prop::collection::vec(0.1..500.0_f64, 1..50)) {
+        fn an_awaited_amount_can_be_taken(limit in 1.0..6000.0_f64, needs in prop::collection::vec(0.1..500.0_f64, 1..50)) {
             let mut now = Instant::now();
             let mut bucket = Bucket::new(limit, 60.0, now);
             for need in needs {

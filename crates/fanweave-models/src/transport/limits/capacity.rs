@@ -1,59 +1,60 @@
-//! How many requests a server takes at once: nobody says, and it is found by asking.
+//! Finds the number of concurrent requests that a server takes, which providers do not announce.
 //!
 //! ```text
-//! Open ──refused──▶ Bisect ──▶ Beyond ◀──▶ Rest        a server that refuses what is too much
-//!   └───slower────▶ Held  ◀──▶ Probe                   a server that gets slower instead
+//! Open ──rejected─▶ Bisect ──▶ Beyond ◀──▶ Rest        a server that rejects excess requests
+//!   └───slower────▶ Held  ◀──▶ Probe                   a server that slows down instead
 //! ```
 //!
-//! Until something points to a bound there is none, but a first wave goes out in steps that double: a server that
-//! refuses says so in the time of a round trip, and the rest has not been sent by then.
+//! The number is not bounded until there is a sign of a limit, but the first wave is sent in steps that
+//! double: a server that rejects does so within a round trip, before the rest has been sent.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Requests of the first step.
+/// Requests in the first step.
 const START: usize = 64;
 
-/// Requests that go out before any answer has shown how the server bears it.
+/// Maximum requests sent before any answer has shown how the server copes.
 const BLIND: f64 = 2048.0;
 
-/// Between two steps of the first wave. Two thousand are on their way after five.
+/// Interval between two steps of the first wave. Two thousand are on their way after five.
 const STEP: Duration = Duration::from_millis(10);
 
-/// Of what was too much, this much is gone back to.
-const BACK: f64 = 0.92;
+/// Factor applied to a bound that was too high.
+const BACKOFF_FACTOR: f64 = 0.92;
 
-/// A round has at least so many answers: fewer say nothing.
+/// Minimum answers in a round: fewer are not significant.
 const ROUND: usize = 16;
 
-/// Mean latency of a round, in that of a server at rest, which makes it look full.
+/// Mean latency of a round, relative to an idle server, from which the server counts as full.
 const SLOW: f64 = 2.0;
 
-/// Maximum pause of an account that nothing gets through on. It is back at full rate soon after the server.
+/// Maximum pause of an account while nothing is accepted. It is back at full rate soon after the server.
 pub(super) const MAX_PAUSE: Duration = Duration::from_secs(3);
 
 /// The search for a server's capacity.
 #[derive(Debug, Clone)]
 pub(super) struct Capacity {
-    /// Most requests in flight.
-    most: f64,
+    /// Maximum requests in flight.
+    max: f64,
     mode: Mode,
-    /// Grows with each cut. What was sent before the last one says nothing new by its refusal.
+    /// Incremented with each cut. Rejections of requests from before the last cut provide no new evidence.
     epoch: u32,
-    /// Requests that have succeeded since the last cut: they were not refused, although they are gone.
+    /// Requests that have succeeded since the last cut: they were accepted, although they are no longer in
+    /// flight.
     done_since_cut: usize,
-    /// What a whole round has shown to be possible.
+    /// Bound that a whole round has shown to be possible.
     good: f64,
-    /// What was reached before nothing got through any more.
+    /// Bound reached before nothing was accepted any more.
     before: f64,
-    /// Rounds until more is tried, after it went wrong.
+    /// Rounds until more is tried, after a failed probe.
     remaining_rounds: u32,
-    /// Refusals since the last success.
+    /// Rejections since the last success.
     refusals: u32,
-    /// Since when the first wave has filled its step.
+    /// Time since which the first wave has filled its step.
     full: Option<Instant>,
-    /// Sum and number of the latencies of a server at rest.
+    /// Sum and number of the latencies of an idle server.
     rest: (f64, u32),
     round: Round,
 }
@@ -67,17 +68,17 @@ pub(super) fn pause(doublings: u32, max: Duration) -> Duration {
 enum Mode {
     /// No sign of a bound.
     Open,
-    /// Something between `good` and `too_much`.
+    /// Bisects between `good` and `too_much`.
     Bisect { too_much: f64 },
-    /// Back to what was possible before an outage.
+    /// Back at the bound from before an outage.
     Back,
-    /// A step more in each round.
+    /// Adds a step in each round.
     Beyond { step: f64 },
-    /// As it is, for so many rounds.
+    /// Keeps the bound for this number of rounds.
     Rest { rounds: u32 },
-    /// The knee of a server that gets slower.
+    /// Holds the knee of a server that gets slower.
     Held { rounds: u32 },
-    /// Whether more brings more. The first round still has answers of before.
+    /// Tests whether a higher bound increases the rate. The first round still contains earlier answers.
     Probe { back: f64, rate: f64, settled: bool },
 }
 
@@ -93,7 +94,7 @@ struct Round {
 impl Default for Capacity {
     fn default() -> Self {
         Self {
-            most: START as f64,
+            max: START as f64,
             mode: Mode::Open,
             epoch: 0,
             done_since_cut: 0,
@@ -113,27 +114,27 @@ impl Capacity {
         self.epoch
     }
 
-    /// The same, for requests of that epoch.
+    /// Returns the state at that epoch, with a new round.
     pub(super) fn at_epoch(self, epoch: u32) -> Self {
         Self { epoch, full: None, round: Round::default(), ..self }
     }
 
-    /// Most requests in flight. `None` as long as no bound is known.
+    /// Maximum requests in flight. `None` while no bound is known.
     pub(super) fn bound(&self) -> Option<usize> {
         (self.mode != Mode::Open).then(|| self.now())
     }
 
-    /// Whether only answers can make room.
+    /// Returns true if only answers can free capacity.
     pub(super) fn waits_for_answers(&self) -> bool {
-        self.mode != Mode::Open || self.most >= BLIND
+        self.mode != Mode::Open || self.max >= BLIND
     }
 
-    /// Whether one more may go out beside `in_flight`, without a look at the clock.
+    /// Returns true if one more may be sent in addition to `in_flight`, without looking at the clock.
     pub(super) fn has_room(&self, in_flight: usize) -> bool {
         in_flight < self.now()
     }
 
-    /// Where there is no room: when there may be without an answer.
+    /// Without free capacity: returns when there may be some without an answer.
     pub(super) fn grow(&mut self, in_flight: usize, now: Instant) -> Option<Result<(), Instant>> {
         if self.waits_for_answers() {
             return None;
@@ -143,12 +144,12 @@ impl Capacity {
             return Some(Err(next));
         }
         self.full = None;
-        self.most = (in_flight as f64 * 2.0).max(self.most);
+        self.max = (in_flight as f64 * 2.0).max(self.max);
         Some(Ok(()))
     }
 
-    /// Takes note of a success of a request that was sent in `epoch` and took `latency`. `crowd` was in flight when it
-    /// was sent, `in_flight` before it ended.
+    /// Records a success of a request that was sent in `epoch` and took `latency`. `crowd` requests were in
+    /// flight when it was sent, `in_flight` before it ended.
     pub(super) fn succeeded(
         &mut self,
         epoch: u32,
@@ -158,9 +159,9 @@ impl Capacity {
         now: Instant,
     ) {
         let latency = latency.as_secs_f64();
-        if self.refusals > 1 && epoch == self.epoch && self.most * 4.0 < self.before {
-            // What was possible before an outage is likely to be again.
-            self.most = (BACK * self.before).floor();
+        if self.refusals > 1 && epoch == self.epoch && self.max * 4.0 < self.before {
+            // The bound from before an outage is likely to be possible again.
+            self.max = (BACKOFF_FACTOR * self.before).floor();
             self.mode = Mode::Back;
         }
         self.refusals = 0;
@@ -173,7 +174,7 @@ impl Capacity {
         round.done += 1;
         round.peak = round.peak.max(in_flight);
         round.latency += latency;
-        let whole = if self.mode == Mode::Open { round.peak } else { self.most as usize };
+        let whole = if self.mode == Mode::Open { round.peak } else { self.max as usize };
         let is_measured = matches!(self.mode, Mode::Open | Mode::Held { .. } | Mode::Probe { .. });
         if round.done >= whole.max(if is_measured { ROUND } else { 1 }) {
             let round = std::mem::replace(&mut self.round, Round { began: Some(now), ..Round::default() });
@@ -181,26 +182,27 @@ impl Capacity {
         }
     }
 
-    /// Takes note of a refusal without a reason. `in_flight` are left without the refused one.
+    /// Records a rejection without a reason. `in_flight` requests remain without the rejected one.
     ///
-    /// Gives how long to send nothing, where nothing gets through.
+    /// Returns the pause while nothing is accepted.
     pub(super) fn refused(&mut self, epoch: u32, in_flight: usize) -> Option<Duration> {
         self.refusals += 1;
         self.round.refused = true;
-        // Of one wave the last refusal shows what was taken: those still in flight, and those answered since.
+        // The last rejection of a wave shows how much was accepted: those still in flight, and those answered
+        // since.
         let taken = (in_flight + self.done_since_cut) as f64;
         if epoch == self.epoch {
             self.epoch += 1;
             self.done_since_cut = 0;
             self.before = match self.mode {
                 Mode::Open => self.before.max(self.good),
-                // It is not possible any more.
+                // It is no longer possible.
                 Mode::Back => taken,
-                _ => self.before.max(self.good).max(self.most),
+                _ => self.before.max(self.good).max(self.max),
             };
-            let was_proven = self.good > 0.0 && self.most > self.good;
+            let was_proven = self.good > 0.0 && self.max > self.good;
             if was_proven {
-                self.most = self.good;
+                self.max = self.good;
                 self.remaining_rounds = (self.remaining_rounds * 2).min(64);
                 self.mode = Mode::Rest { rounds: self.remaining_rounds };
             } else {
@@ -214,19 +216,19 @@ impl Capacity {
             self.bisect(taken);
         }
         self.round = Round { refused: true, ..Round::default() };
-        // A few may be refused at once. When all have been, the next one is to find out.
+        // A few may be rejected at the same time. After all were rejected, the next one tests the server.
         (self.refusals > 1 && in_flight == 0).then(|| pause(self.refusals / 2, MAX_PAUSE))
     }
 
     fn bisect(&mut self, taken: f64) {
-        self.most = (BACK * taken).floor().max(1.0);
+        self.max = (BACKOFF_FACTOR * taken).floor().max(1.0);
         self.mode = Mode::Bisect { too_much: taken.max(1.0) };
     }
 
     fn end(&mut self, round: &Round, seconds: f64) {
         let rate = round.done as f64 / seconds;
         let mean = round.latency / round.done as f64;
-        let saturated = round.peak as f64 >= 0.9 * self.most;
+        let saturated = round.peak as f64 >= 0.9 * self.max;
         if round.refused || (!saturated && self.mode != Mode::Open) {
             return;
         }
@@ -235,58 +237,58 @@ impl Capacity {
                 let (sum, n) = self.rest;
                 let rest = sum / f64::from(n.max(1));
                 if round.peak > START && n >= ROUND as u32 && mean > SLOW * rest {
-                    // What a server at rest would have in flight at this rate, and a little more.
-                    self.most = (1.25 * rate * rest).floor().clamp(ROUND as f64, round.peak as f64);
+                    // The requests that an idle server would have in flight at this rate, plus a margin.
+                    self.max = (1.25 * rate * rest).floor().clamp(ROUND as f64, round.peak as f64);
                     self.mode = Mode::Held { rounds: 0 };
                 } else if saturated {
-                    self.most *= 2.0;
+                    self.max *= 2.0;
                 }
             }
             Mode::Bisect { too_much } => {
-                self.good = self.most;
-                if self.most + 1.0 >= too_much {
+                self.good = self.max;
+                if self.max + 1.0 >= too_much {
                     self.mode = Mode::Rest { rounds: self.remaining_rounds };
                 } else {
-                    self.most = ((self.most + too_much) / 2.0).floor().max(self.most + 1.0);
+                    self.max = ((self.max + too_much) / 2.0).floor().max(self.max + 1.0);
                 }
             }
             Mode::Beyond { step } => {
-                self.good = self.most;
-                self.most += step;
-                // What was possible before an outage is likely to be again.
-                let quick = if self.most * 4.0 <= self.before { self.most * 3.0 } else { 1.0 };
+                self.good = self.max;
+                self.max += step;
+                // The bound from before an outage is likely to be possible again.
+                let quick = if self.max * 4.0 <= self.before { self.max * 3.0 } else { 1.0 };
                 self.mode =
-                    Mode::Beyond { step: (step * 2.0).min(self.most / 4.0).max(quick).floor().max(1.0) };
+                    Mode::Beyond { step: (step * 2.0).min(self.max / 4.0).max(quick).floor().max(1.0) };
             }
             Mode::Back => {
-                self.good = self.most;
+                self.good = self.max;
                 self.mode = Mode::Rest { rounds: 0 };
             }
             Mode::Rest { rounds: 0 } => self.mode = Mode::Beyond { step: 1.0 },
             Mode::Rest { rounds } => {
-                self.good = self.most;
+                self.good = self.max;
                 self.mode = Mode::Rest { rounds: rounds - 1 };
             }
             Mode::Held { rounds } if rounds < 5 => self.mode = Mode::Held { rounds: rounds + 1 },
             Mode::Held { .. } => {
-                self.mode = Mode::Probe { back: self.most, rate, settled: false };
-                self.most = (self.most * 1.6).ceil();
+                self.mode = Mode::Probe { back: self.max, rate, settled: false };
+                self.max = (self.max * 1.6).ceil();
             }
             Mode::Probe { back, rate, settled: false } => {
                 self.mode = Mode::Probe { back, rate, settled: true };
             }
             Mode::Probe { rate: before, .. } if rate >= 1.25 * before => {
-                self.mode = Mode::Probe { back: self.most, rate, settled: false };
-                self.most = (self.most * 1.6).ceil();
+                self.mode = Mode::Probe { back: self.max, rate, settled: false };
+                self.max = (self.max * 1.6).ceil();
             }
             Mode::Probe { back, .. } => {
-                self.most = back;
+                self.max = back;
                 self.mode = Mode::Held { rounds: 0 };
             }
         }
     }
 
     fn now(&self) -> usize {
-        self.most as usize
+        self.max as usize
     }
 }

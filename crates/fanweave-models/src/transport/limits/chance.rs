@@ -1,4 +1,4 @@
-//! Refusals that strike at random: a server sheds load that is not this account's, whatever this account has in flight.
+//! Random rejections: a server sheds load of other accounts, regardless of what this account has in flight.
 
 use std::time::Duration;
 
@@ -6,34 +6,35 @@ use tokio::time::Instant;
 
 use super::capacity::Capacity;
 
-/// Answers that are remembered.
+/// Number of answers to remember.
 const ANSWERS: usize = 64;
 
-/// Votes that make refusals random: three with at most half of what was answered in flight, or six with three quarters.
+/// Votes needed to classify rejections as random: three with at most half of the answered number in flight,
+/// or six with three quarters.
 const ENOUGH: u32 = 6;
 
-/// Time for which refusals count as random. It doubles each time that they turn out to be so again.
+/// Time during which rejections count as random. It doubles each time they are classified so again.
 const SHORT: Duration = Duration::from_secs(30);
 const LONG: Duration = Duration::from_secs(600);
 
-/// Refusals of the last answers above which something else is the matter.
+/// Maximum rejections among the last answers. Above it, there is another cause.
 const MAX_REFUSED: u32 = 52;
 
-/// Tells random refusals from those of a limit on concurrency.
+/// Distinguishes random rejections from those of a concurrency limit.
 ///
-/// A limit refuses nothing with fewer in flight than it takes. A refusal with far fewer in flight than were answered at
-/// once a moment ago is a vote for chance, as long as others are answered in between.
+/// A concurrency limit rejects nothing below its value. A rejection with far fewer in flight than were just
+/// answered concurrently is a vote for chance, as long as other requests are answered in between.
 #[derive(Debug)]
 pub(super) struct Chance {
-    /// Number in flight when an answered request was sent, of the last answers. 0 for a refusal.
+    /// Number in flight when each of the last answered requests was sent. 0 for a rejection.
     crowds: [usize; ANSWERS],
     next: usize,
     votes: u32,
-    /// Set by an answer, taken by a vote: a server that answers nobody votes for nothing.
+    /// Set by an answer, cleared by a vote: a server that answers no request must not cause votes.
     has_answered: bool,
     until: Option<Instant>,
     lasts: Duration,
-    /// The capacity before the first of the refusals that are judged.
+    /// The capacity before the first of the rejections being judged.
     before: Option<Capacity>,
 }
 
@@ -52,13 +53,13 @@ impl Default for Chance {
 }
 
 impl Chance {
-    /// Takes note of an answer to a request that was sent with `crowd` in flight.
+    /// Records an answer to a request that was sent with `crowd` in flight.
     pub(super) fn succeeded(&mut self, crowd: usize) {
         self.has_answered = true;
         self.remember(crowd.max(1));
     }
 
-    /// Takes note of a refusal, and returns whether it is random.
+    /// Records a rejection, and returns true if it is random.
     pub(super) fn refused(&mut self, crowd: usize, capacity: &Capacity, now: Instant) -> bool {
         self.remember(0);
         if let Some(until) = self.until {
@@ -72,7 +73,7 @@ impl Chance {
         }
         let peak = self.crowds.iter().copied().max().unwrap_or_default();
         if crowd > peak {
-            // As a limit does it.
+            // As a limit does.
             self.votes = 0;
         } else if std::mem::take(&mut self.has_answered) && crowd * 4 <= peak * 3 {
             self.votes += if crowd * 2 <= peak { 2 } else { 1 };
@@ -86,7 +87,7 @@ impl Chance {
         true
     }
 
-    /// The capacity before refusals were found to be random.
+    /// Returns the capacity from before rejections were found to be random.
     pub(super) fn capacity(&mut self) -> Option<Capacity> {
         self.before.take_if(|_| self.until.is_some())
     }

@@ -1,4 +1,4 @@
-//! What headers say of limits, in one form for all vendors.
+//! Parses the rate limit headers of all vendors into one form.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,11 +6,11 @@ use http::HeaderMap;
 
 use crate::transport::hints::time;
 
-/// What an answer says of the limits of its account.
+/// The limits of the account reported by a response.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Report {
     pub(super) requests: Option<Quota>,
-    /// Input and output together.
+    /// Input and output combined.
     pub(super) tokens: Option<Quota>,
     pub(super) input: Option<Quota>,
     pub(super) output: Option<Quota>,
@@ -21,16 +21,16 @@ pub(crate) struct Report {
 pub(super) struct Quota {
     pub(super) limit: f64,
     pub(super) remaining: Option<f64>,
-    /// Until it is full again: not until something may be sent.
+    /// Time until it is full again, not until something may be sent.
     pub(super) reset: Option<Duration>,
-    /// Seconds in which the limit holds.
+    /// Window of the limit in seconds.
     pub(super) window: f64,
 }
 
 /// Limits beyond this are ignored.
-const MOST: f64 = 1e12;
+const MAX_PLAUSIBLE_LIMIT: f64 = 1e12;
 
-/// Windows that providers have.
+/// Windows used by providers.
 const WINDOWS: [f64; 4] = [1.0, 60.0, 3600.0, 86_400.0];
 
 impl Report {
@@ -51,15 +51,15 @@ impl Report {
         [self.requests, self.tokens, self.input, self.output]
     }
 
-    /// Whether it says that every limit has something left and is full again long before `hint` is over.
+    /// Returns true if every limit has a remainder and is full again long before `hint` is over.
     pub(crate) fn contradicts(&self, hint: Duration) -> bool {
         let resets = self.quotas().into_iter().flatten().map(|quota| quota.reset);
-        let longest = resets.reduce(|a, b| Some(a?.max(b?))).flatten();
+        let max_reset = resets.reduce(|a, b| Some(a?.max(b?))).flatten();
         self.is_exhausted() == Some(false)
-            && longest.is_some_and(|reset| hint > reset * 2 + Duration::from_secs(5))
+            && max_reset.is_some_and(|reset| hint > reset * 2 + Duration::from_secs(5))
     }
 
-    /// Whether it says that something is used up. `None` where it does not say.
+    /// Returns true if a limit is used up. `None` if the headers do not show it.
     pub(super) fn is_exhausted(&self) -> Option<bool> {
         let mut left = self.quotas().into_iter().flatten().filter_map(|quota| quota.remaining).peekable();
         left.peek()?;
@@ -85,19 +85,19 @@ enum Part {
     Policy,
 }
 
-/// How the window of a limit is known, in the order in which one is chosen.
+/// Source of the window of a limit, in order of preference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Window {
-    /// OpenAI: the time to the full refill tells it.
+    /// OpenAI: inferred from the time to the full refill.
     Inferred,
     Anthropic,
-    /// Its name tells it: Cerebras, Mistral.
+    /// Named in the header: Cerebras, Mistral.
     Minute,
     Hour,
     Day,
-    /// Mistral's `ratelimitbysize`, which is a minute's.
+    /// Mistral's `ratelimitbysize`, which applies per minute.
     BySize,
-    /// A second, or whatever its value tells.
+    /// A second, or the window in the value.
     Told,
 }
 
@@ -129,7 +129,7 @@ impl Name {
         }
         let name = name.strip_prefix("x-").unwrap_or(name);
         if let Some(rest) = name.strip_prefix("ratelimitbysize-") {
-            // Also `limit-minute`, of newer answers.
+            // Also `limit-minute`, in newer responses.
             let rest = rest.strip_suffix("-minute").unwrap_or(rest);
             return Some(Self { part: part(rest)?, resource: TOKENS, window: Window::BySize });
         }
@@ -161,11 +161,11 @@ impl Name {
     }
 }
 
-/// What was read so far, by resource.
+/// Values read so far, by resource.
 #[derive(Default)]
 struct Read([Resource; 4]);
 
-/// What was read of one resource, by [`Window`].
+/// Values read for one resource, by [`Window`].
 #[derive(Default, Clone, Copy)]
 struct Resource([Parts; 7]);
 
@@ -174,7 +174,7 @@ struct Parts {
     limit: Option<f64>,
     remaining: Option<f64>,
     reset: Option<Duration>,
-    /// Of [`Window::Told`], in seconds.
+    /// Window of [`Window::Told`], in seconds.
     window: Option<f64>,
 }
 
@@ -189,7 +189,7 @@ impl Read {
         }
         if name.window == Window::Told {
             if name.resource == TOKENS {
-                // Together names the limits of requests and tokens of a second.
+                // Together names the limits of requests and tokens per second.
                 self.0[REQUESTS].0[Window::Told as usize].window.get_or_insert(1.0);
                 self.0[TOKENS].0[Window::Told as usize].window = Some(1.0);
             } else if let Some(window) = window_in(value) {
@@ -200,15 +200,15 @@ impl Read {
 }
 
 impl Resource {
-    /// The limit that holds: of several windows the shortest, unless a longer one is used up.
+    /// The limit that applies: that of the shortest window, unless a longer one is used up.
     fn quota(self) -> Option<Quota> {
         let quota = |window: Window| self.0[window as usize].quota(window);
         let known = || quota(Window::Inferred).or_else(|| quota(Window::Anthropic));
         let named = || {
             let mut named =
                 [Window::Minute, Window::Hour, Window::Day].into_iter().filter_map(quota).peekable();
-            let shortest = named.peek().copied();
-            named.rfind(|quota| quota.remaining.is_some_and(|left| left < 1.0)).or(shortest)
+            let first_refill = named.peek().copied();
+            named.rfind(|quota| quota.remaining.is_some_and(|left| left < 1.0)).or(first_refill)
         };
         known().or_else(named).or_else(|| quota(Window::BySize)).or_else(|| quota(Window::Told))
     }
@@ -233,11 +233,11 @@ impl Parts {
     }
 }
 
-/// The first number of a value: `100`, or `100, 100;w=60` of the drafts of the IETF.
+/// The first number of a value: `100`, or `100, 100;w=60` in the IETF drafts.
 fn number(value: &str) -> Option<f64> {
     let first = value.split([',', ';']).next()?.trim();
     let number = first.parse::<f64>().ok()?;
-    (number.is_finite() && (0.0..=MOST).contains(&number)).then_some(number)
+    (number.is_finite() && (0.0..=MAX_PLAUSIBLE_LIMIT).contains(&number)).then_some(number)
 }
 
 /// The window in a value: `100;w=60`, `100;window=60`.
@@ -247,8 +247,8 @@ fn window_in(value: &str) -> Option<f64> {
     window.trim().parse::<f64>().ok().filter(|window| (1.0..=86_400.0).contains(window))
 }
 
-/// The window that a reading stands for. What is far below a minute is the rounding of a reset, or a server that
-/// counts in seconds what it limits in minutes.
+/// The window closest to a reading. A reading far below a minute is the rounding of a reset, or a server that
+/// counts in seconds but limits per minute.
 fn nearest_window(seconds: f64) -> f64 {
     let distance = |window: f64| (seconds / window).ln().abs();
     let nearest = WINDOWS.into_iter().min_by(|a, b| distance(*a).total_cmp(&distance(*b))).unwrap_or(60.0);

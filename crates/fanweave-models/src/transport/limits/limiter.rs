@@ -1,5 +1,5 @@
-//! What decides on the next admission. Pure: whoever asks brings the time, so that a simulation is as good as the
-//! real thing.
+//! Decides on the next admission. Pure: the caller passes the time, so that a simulation exercises the real
+//! code.
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -24,64 +24,66 @@ use super::tokens::{RequestSize, TokenCount, Tokens};
 use super::unnamed::{Cause, Probe, Sent, Unnamed};
 use crate::transport::unsent::is_unreachable;
 
-/// Longest time that all calls of an account are held back at once.
+/// Maximum time that all calls of an account are held back.
 const MAX_GATE: Duration = Duration::from_secs(3600);
 
-/// After more waits than these in vain, one request alone finds out whether it is over: whole waves would feed a storm.
+/// After more failed waits than this, a single request tests whether the wait is over: whole waves would feed
+/// a storm.
 const FAILED_WAITS: u32 = 3;
 
 /// Outages that a call takes part in before it runs alone: it may be their cause.
 const MARKS: u32 = 3;
 
 /// Share of the requests that may be retries while first attempts wait.
-const RETRIES: f64 = 0.25;
+const MAX_RETRY_SHARE: f64 = 0.25;
 
-/// Most extra requests for those that are late, as a share of all.
-const HEDGES: f64 = 0.05;
+/// Maximum hedged requests, as a share of all requests.
+const MAX_HEDGE_SHARE: f64 = 0.05;
 
 const REQUESTS: usize = 0;
 const TOKENS: usize = 1;
 const INPUT: usize = 2;
 const OUTPUT: usize = 3;
 
-/// What decides on the next admission.
+/// Decides on the next admission.
 #[derive(Debug, Default)]
 pub(super) struct Limiter {
     limits: RateLimits,
     pub(super) in_flight: usize,
     /// Requests in flight that are retries.
     retries: usize,
-    /// Whether a call that runs alone is in flight.
+    /// Set while a call that runs alone is in flight.
     runs_alone: bool,
     pub(super) queue: Queue,
     /// The call that is admitted next.
     next: Option<QueueKey>,
     pub(super) outage: Outage,
-    /// What was known of the capacity when the present run of failures began. An outage says nothing of it.
+    /// Capacity known when the current run of failures began. An outage says nothing about capacity.
     capacity_before: Option<Capacity>,
     /// Calls so far.
     calls: u64,
-    /// Requests in flight whose calls somebody else polls, by the number of the call.
+    /// Requests in flight whose calls are polled by other code, by call number.
     in_place: HashMap<u64, Arc<PollWatch>>,
-    /// Permits that were given up before the end of their requests.
+    /// Permits given up before the end of their requests.
     pub(super) over_limit: u64,
-    /// Nothing is admitted before, because the server asked to wait.
+    /// Nothing is admitted before this time, because the server requested a wait.
     gate: Option<Instant>,
-    /// When the last of such waits ended or will end.
+    /// Time at which the last such wait ended or will end.
     reopened: Option<Instant>,
-    /// Such waits in a row after which the server still refused.
-    in_vain: u32,
-    /// Whether the first in line was last told to wait until a request has ended.
+    /// Consecutive waits after which the server still rejected requests.
+    failed_waits: u32,
+    /// Set if the first queued call has to wait until a request has ended.
     holds_back: bool,
-    /// Set while the first of the queue waits without a timer. What it waited for may be gone when the next request ends.
+    /// Set while the first queued call waits without a timer. Its obstacle may be gone when the next request
+    /// ends.
     waits_for_change: bool,
-    /// Limits of requests, tokens, input and output that are known.
+    /// Known limits of requests, tokens, input and output.
     buckets: [Option<Bucket>; 4],
     tokens: Tokens,
     pub(super) capacity: Capacity,
     unnamed: Unnamed,
     chance: Chance,
-    /// Grows with each cut of a rate.
+    /// Incremented with each cut of a rate.
     epoch: u32,
     recent: Recent,
     latencies: Latencies,
@@ -90,27 +92,27 @@ pub(super) struct Limiter {
     hedged: u64,
 }
 
-/// What keeps a request from being sent.
+/// Obstacle that keeps a request from being sent.
 #[derive(Debug, PartialEq)]
 pub(super) enum Blocked {
-    /// Nothing, from then on.
+    /// The clock: no obstacle from then on.
     Until(Instant),
-    /// Something that only an answer or another setting changes.
+    /// An obstacle that only a response or another setting removes.
     Change,
     /// It needs more than a whole window of its limit: these tokens, of that limit.
     Size { need: u64, limit: u64 },
 }
 
-/// What a waiting call is told.
+/// Decision on a waiting call.
 #[derive(Debug)]
 pub(super) enum Admission<S> {
-    /// It is admitted, with a permit of its run.
+    /// Admitted, with a permit of its run.
     Now(S, AdmittedRequest),
-    /// It would be, and its run has no permit left.
+    /// It could be admitted, but its run has no free permit.
     NoPermit,
-    /// It waits until it is woken, and no longer than that where it says so.
+    /// It waits until it is woken, or until the given time if there is one.
     Wait(Option<Instant>),
-    /// The outage has lasted for longer than it waits.
+    /// The outage has lasted longer than the call waits.
     Unavailable(Error),
     Never {
         need: u64,
@@ -118,12 +120,12 @@ pub(super) enum Admission<S> {
     },
 }
 
-/// What is remembered of an admitted request until it has ended.
+/// Record of an admitted request, kept until it has ended.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct AdmittedRequest {
     ask: RequestSize,
     need: TokenCount,
-    /// Which buckets it was taken out of. Others may have come since.
+    /// The buckets that it was taken from. Others may have been added since.
     taken: [bool; 4],
     pub(super) sent: Instant,
     crowd: usize,
@@ -131,19 +133,19 @@ pub(super) struct AdmittedRequest {
     rate_epoch: u32,
     capacity_epoch: u32,
     pub(super) call: u64,
-    /// When the call's first request was sent that failed.
+    /// Time at which the call's first failed request was sent.
     failed_at: Option<Instant>,
-    /// When that request failed.
+    /// Time at which that request failed.
     failed_since: Option<Instant>,
     is_retry: bool,
     pub(super) is_probe: bool,
     pub(super) is_alone: bool,
-    /// Whether the server was answering when it was sent.
+    /// Set if the server was answering when it was sent.
     pub(super) is_fair: bool,
     is_hedge: bool,
-    /// Whether somebody else polls the call.
+    /// Set if the call is polled by other code.
     is_in_place: bool,
-    /// Whether the permit was given up before the end of the request.
+    /// Set if the permit was given up before the end of the request.
     pub(super) is_given_up: bool,
 }
 
@@ -153,7 +155,7 @@ impl AdmittedRequest {
     }
 }
 
-/// How a request was refused.
+/// A rejection by the server.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Refusal {
     report: Report,
@@ -163,37 +165,37 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
-    /// What the server said: its limits, how long it asks to wait, and whether it is a rate limit that it names.
-    /// Otherwise it may be too busy.
+    /// Creates a rejection from the reported limits, the requested wait, and whether the server named a rate
+    /// limit. Otherwise it may be overloaded.
     pub(crate) fn new(report: Report, hint: Option<Duration>, is_rate: bool) -> Self {
         let is_doubtful = is_rate && hint.is_some_and(|hint| report.contradicts(hint));
         Self { report, hint: hint.filter(|_| !is_doubtful), is_rate, is_doubtful }
     }
 
-    /// How long to wait. Nothing where the same answer says that there is no reason to.
+    /// The wait. `None` if the same response contradicts it.
     pub(crate) fn hint(&self) -> Option<Duration> {
         self.hint
     }
 }
 
 impl Limiter {
-    /// Whether there is nothing to wait for, and nothing to count but what is in flight.
+    /// Returns true if there is nothing to wait for, and nothing to count but the requests in flight.
     fn is_open(&self) -> bool {
         self.gate.is_none()
-            && self.in_vain <= FAILED_WAITS
-            && self.limits.concurrency.is_none_or(|most| self.in_flight < most.get())
+            && self.failed_waits <= FAILED_WAITS
+            && self.limits.concurrency.is_none_or(|max| self.in_flight < max.get())
             && self.buckets.iter().all(Option::is_none)
             && !self.unnamed.is_active()
             && self.capacity.has_room(self.in_flight)
     }
 
-    /// The number of a call that begins.
+    /// Returns the number of a new call.
     pub(super) fn begin_call(&mut self) -> u64 {
         self.calls += 1;
         self.calls
     }
 
-    /// Admits a call that has not queued, if it may go before all that do.
+    /// Admits a call that is not queued, if it may go before all queued ones.
     pub(super) fn try_admit(&mut self, waiter: &Waiter, now: Instant) -> Option<AdmittedRequest> {
         let class = super::queue::class(waiter.priority);
         let is_queued = self.queue.waiting()[..=class].iter().any(|waiting| *waiting > 0);
@@ -209,7 +211,7 @@ impl Limiter {
         }
     }
 
-    /// As [`try_admit`](Self::try_admit), for a call that somebody else polls.
+    /// Like [`try_admit`](Self::try_admit), for a call polled by other code.
     pub(super) fn admit_in_place(
         &mut self,
         waiter: &Waiter,
@@ -224,8 +226,8 @@ impl Limiter {
         Some((ticket, poll_watch))
     }
 
-    /// Gives up the permits of calls that nobody polls, because others wait for them. Gives the time to do so again: now,
-    /// if there were any.
+    /// Gives up the permits of calls that are not polled, because others wait for them. Returns the time to
+    /// do so again: now, if there were any.
     fn give_up_absent(&mut self, now: Instant) -> Option<Instant> {
         if self.in_place.is_empty() {
             return None;
@@ -238,24 +240,25 @@ impl Limiter {
         Some(if absent > 0 { now } else { now + MAX_UNPOLLED })
     }
 
-    /// A permit is given up before the end of its request, because others wait for it. No effect if it has been.
+    /// Gives up a permit before the end of its request, because others wait for it. No effect if it was given
+    /// up before.
     pub(super) fn give_up(&mut self, ticket: &mut AdmittedRequest, now: Instant) {
         self.over_limit += u64::from(self.holds_permit(ticket));
         self.ended(ticket, now);
         ticket.is_given_up = true;
     }
 
-    /// Whether the request counts as one in flight.
+    /// Returns true if the request counts as in flight.
     fn holds_permit(&self, ticket: &AdmittedRequest) -> bool {
         !ticket.is_given_up && (!ticket.is_in_place || self.in_place.contains_key(&ticket.call))
     }
 
-    /// Requests in flight beside that of `ticket`.
+    /// Number of other requests in flight.
     fn others(&self, ticket: &AdmittedRequest) -> usize {
         self.in_flight - usize::from(self.holds_permit(ticket))
     }
 
-    /// Notes whose request was admitted.
+    /// Records the owner of an admitted request.
     fn mark(&mut self, ticket: AdmittedRequest, waiter: &Waiter) -> AdmittedRequest {
         self.retries += usize::from(waiter.is_retry);
         let failed_since = waiter.failed_at.map(|_| waiter.since);
@@ -263,13 +266,13 @@ impl Limiter {
         AdmittedRequest { call, is_retry, failed_at, failed_since, ..ticket }
     }
 
-    /// Puts a call into the queue.
+    /// Adds a call to the queue.
     pub(super) fn enter(&mut self, waiter: Waiter) -> QueueKey {
         let is_alone = waiter.marks(&self.outage) >= MARKS;
         self.queue.enter(waiter, is_alone)
     }
 
-    /// Decides which call is admitted next. Returns the waker of the call that watches for its turn.
+    /// Decides which call is admitted next. Returns the waker of the call that watches for its admission.
     pub(super) fn elect(&mut self) -> Option<Waker> {
         if self.queue.waiting() == [0, 0] {
             self.next = None;
@@ -287,15 +290,15 @@ impl Limiter {
         } else {
             let bound = self.limits.concurrency.map(NonZeroUsize::get).or_else(|| self.capacity.bound());
             let capacity = bound.unwrap_or(self.in_flight) as f64;
-            let brakes = self.retries as f64 >= (RETRIES * capacity).max(1.0);
+            let brakes = self.retries as f64 >= (MAX_RETRY_SHARE * capacity).max(1.0);
             let outage = &self.outage;
             self.queue.next(brakes, self.in_flight == 0, |waiter| waiter.marks(outage) >= MARKS)
         };
         self.queue.lead(self.next)
     }
 
-    /// Admits the call at `queue_key`, or says what it waits for.
-    pub(super) fn turn<S>(
+    /// Admits the call at `queue_key`, or returns its obstacle.
+    pub(super) fn poll_admit<S>(
         &mut self,
         queue_key: QueueKey,
         waker: &Waker,
@@ -324,7 +327,7 @@ impl Limiter {
         if self.next != Some(queue_key) {
             self.waits_for_change = true;
             self.holds_back = true;
-            // One that runs alone waits for the end of all others.
+            // A call that runs alone waits for the end of all others.
             let waits_for_all = self.queue.is_in(queue_key, ALONE) && !self.runs_alone && !is_held;
             return at(if waits_for_all { self.give_up_absent(now) } else { None });
         }
@@ -340,7 +343,7 @@ impl Limiter {
         self.waits_for_change = matches!(obstacle, Some(Blocked::Change));
         match obstacle {
             None => {
-                // Only now: a permit that is taken and put back wakes others of the run for nothing.
+                // Only now: taking a permit and returning it would wake other calls of the run for nothing.
                 let Some(permit) = permit() else { return Admission::NoPermit };
                 let ticket = self.send(waiter.ask, need, now);
                 let is_alone = self.queue.is_in(queue_key, ALONE);
@@ -358,7 +361,8 @@ impl Limiter {
         }
     }
 
-    /// The error of a call that has waited long enough for the end of an outage, or has somewhere else to go.
+    /// Returns the error of a call that has waited long enough for the end of an outage, or has an
+    /// alternative.
     fn expired(&mut self, queue_key: QueueKey, now: Instant) -> Option<Error> {
         if !self.outage.holds() {
             return None;
@@ -366,13 +370,13 @@ impl Limiter {
         let entry = self.queue.get(queue_key)?;
         let waiter = &entry.waiter;
         let ends = self.outage.expires(waiter.since, |has_answered| waiter.outage_timeout(has_answered));
-        // The first to come when a probe is due finds out whether there is still a need for alternatives.
+        // The first call to arrive when a probe is due tests whether alternatives are still needed.
         let is_probe = self.next == Some(queue_key) && self.outage.next_probe().is_some_and(|at| at <= now);
         let is_over = (waiter.has_alternatives && !is_probe) || ends.is_some_and(|at| at <= now);
         is_over.then(|| self.outage.unavailable(now))
     }
 
-    /// Wakes the calls that have waited long enough, and gives the moment at which the next one has.
+    /// Wakes the calls that have waited long enough, and returns the time at which the next one has.
     pub(super) fn wake_expired(&mut self, now: Instant) -> Option<Instant> {
         let mut next: Option<Instant> = None;
         for entry in self.queue.entries() {
@@ -387,8 +391,8 @@ impl Limiter {
         next
     }
 
-    /// Takes note of how a request failed. Gives the run of failures that it is part of, where it may not have been its own
-    /// fault. Called before it [has ended](Self::ended).
+    /// Records how a request failed. Returns the run of failures that it belongs to, unless it was certainly
+    /// its own fault. Called before it [has ended](Self::ended).
     pub(super) fn judge(
         &mut self,
         ticket: &AdmittedRequest,
@@ -398,11 +402,11 @@ impl Limiter {
         let evidence = Evidence::of(error);
         match evidence {
             Evidence::Answer => self.answered(ticket, now),
-            // Both requests of a call that is hedged say the same.
+            // Both requests of a hedged call provide the same evidence.
             Evidence::Failure | Evidence::Overload if !ticket.is_hedge => {
                 let was_held = self.outage.holds();
                 let is_outage = evidence == Evidence::Failure || self.others(ticket) == 0;
-                // A server that is gone answers nobody, whoever took it down.
+                // A server that is down answers no request, whichever call caused it.
                 let is_there = (error.status().is_some() || error.kind() == ErrorKind::Timeout)
                     && !is_unreachable(error);
                 let is_bad = is_there && ticket.failed_at.is_some_and(|at| self.outage.was_bad(at));
@@ -413,7 +417,7 @@ impl Limiter {
                 if self.outage.holds() && !was_held {
                     self.wake_expired(now);
                 }
-                // Others were asked after it had failed, and were answered: nothing is left to decide.
+                // Others were sent after it had failed, and were answered: the verdict is certain.
                 let is_charged = is_there && ticket.failed_since.is_some_and(|at| self.outage.was_bad(at));
                 let is_decided = is_charged && !was_held && run == self.outage.run();
                 return (!is_decided).then_some(run);
@@ -423,7 +427,7 @@ impl Limiter {
         None
     }
 
-    /// Sends a request, if nothing keeps it.
+    /// Sends a request, unless there is an obstacle.
     fn admit(&mut self, ask: RequestSize, now: Instant) -> Result<AdmittedRequest, Blocked> {
         let need = self.tokens.estimate(ask);
         match self.obstacle(ask, need, now) {
@@ -432,7 +436,7 @@ impl Limiter {
         }
     }
 
-    /// What keeps a request from being sent right now, if anything does.
+    /// Returns the obstacle that keeps a request from being sent now, if any.
     fn obstacle(&mut self, ask: RequestSize, need: TokenCount, now: Instant) -> Option<Blocked> {
         if self.is_open() {
             return None;
@@ -444,8 +448,8 @@ impl Limiter {
             Some(gate) if gate > now => return Some(Blocked::Until(gate)),
             _ => self.gate = None,
         }
-        let is_full = self.limits.concurrency.is_some_and(|most| self.in_flight >= most.get());
-        self.holds_back = is_full || (self.in_vain > FAILED_WAITS && self.in_flight > 0);
+        let is_full = self.limits.concurrency.is_some_and(|max| self.in_flight >= max.get());
+        self.holds_back = is_full || (self.failed_waits > FAILED_WAITS && self.in_flight > 0);
         if self.holds_back {
             return Some(Blocked::Change);
         }
@@ -501,7 +505,8 @@ impl Limiter {
         }
     }
 
-    /// Whether the first in line may go because of an answer, and not only because of the time.
+    /// Returns true if the first queued call may be admitted because of a response, and not only because of
+    /// the time.
     pub(super) fn waits_for_answers(&self) -> bool {
         self.waits_for_change
             || self.holds_back
@@ -510,17 +515,17 @@ impl Limiter {
             || self.buckets[TOKENS..].iter().any(Option::is_some)
     }
 
-    /// The tokens that `ask` needs at least and the limit of a window, where it can never be kept.
+    /// Returns the minimum tokens of `ask` and the limit of a window, if the request can never fit.
     fn too_large(&self, ask: RequestSize) -> Option<(u64, u64)> {
         let input = self.tokens.least_input(ask);
         let limit =
             [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.limit_of_window());
-        // Fractions of it ended just below the whole number that they stand for.
+        // Fractions of the limit add up to just below the whole number that they stand for.
         let limit = limit.fold(f64::INFINITY, f64::min).round();
         (input > limit).then_some((input as u64, limit as u64))
     }
 
-    /// A request has ended, in whatever way. No effect if its permit was given up.
+    /// Records the end of a request, whatever its outcome. No effect if its permit was given up.
     pub(super) fn ended(&mut self, ticket: &AdmittedRequest, now: Instant) {
         if ticket.is_given_up {
             return;
@@ -536,34 +541,34 @@ impl Limiter {
         }
     }
 
-    /// Takes note of limits that an answer names.
+    /// Records limits named by a response.
     pub(super) fn sync(&mut self, report: &Report, now: Instant) {
         let own = [self.limits.requests_per_minute, self.limits.tokens_per_minute, None, None];
         for ((bucket, quota), own) in self.buckets.iter_mut().zip(report.quotas()).zip(own) {
             let Some(quota) = quota else { continue };
             let (mut limit, mut window) = (quota.limit, quota.window);
             let own = own.map_or(f64::INFINITY, |own| f64::from(own.get()));
-            // A quota of a day says nothing of what may go out in a minute, and the caller does.
+            // A daily quota says nothing about the rate per minute, but the caller's limit does.
             if own / 60.0 <= limit / window || (own.is_finite() && is_long(window)) {
                 (limit, window) = (own, 60.0);
             }
             match bucket {
                 Some(bucket) => bucket.limit(limit, window, now),
-                // What has gone out by now has used up its burst.
+                // The requests already sent have used up its burst.
                 None => *bucket = Some(Bucket::new(limit, window, now).drained()),
             }
             if let (Some(bucket), Some(left)) = (bucket, quota.remaining) {
-                bucket.at_most(left, now);
+                bucket.lower_to(left, now);
             }
         }
     }
 
-    /// A request has succeeded, and came to `counted` tokens where the provider says so.
+    /// Records a success, with the tokens `counted` by the provider if it reports them.
     pub(super) fn succeeded(&mut self, ticket: &AdmittedRequest, counted: Option<TokenCount>, now: Instant) {
         let latency = now.duration_since(ticket.sent);
         self.answered(ticket, now);
         if self.is_after_gate(ticket) {
-            self.in_vain = 0;
+            self.failed_waits = 0;
         }
         if self.unnamed.succeeded(ticket.as_sent(), self.admitted) {
             self.restore_capacity();
@@ -578,7 +583,7 @@ impl Limiter {
         }
     }
 
-    /// A request was answered, in whatever way.
+    /// Records that a request was answered, whatever the answer.
     fn answered(&mut self, ticket: &AdmittedRequest, now: Instant) {
         let was_held = self.outage.holds();
         self.outage.answered(ticket.sent, now);
@@ -592,7 +597,7 @@ impl Limiter {
         }
     }
 
-    /// A request has failed without a word on limits: its answer was not written.
+    /// Records a failure without information on limits: no output was generated.
     pub(super) fn failed(&mut self, ticket: &AdmittedRequest, now: Instant) {
         self.settle(ticket, TokenCount { output: 0.0, ..ticket.need }, now);
     }
@@ -602,14 +607,14 @@ impl Limiter {
         for (((bucket, taken), need), counted) in
             taken.zip(needs(ticket.need)).zip(needs(counted)).skip(TOKENS)
         {
-            // What went out before the limit was known used up the burst that the bucket began without.
+            // Requests sent before the limit was known used up the burst that the bucket started without.
             if let Some(bucket) = bucket.as_mut().filter(|_| taken) {
                 bucket.refund(need - counted, now);
             }
         }
     }
 
-    /// A request was refused for a limit. Called before it [has ended](Self::ended).
+    /// Records a rejection because of a limit. Called before it [has ended](Self::ended).
     pub(super) fn refused(&mut self, ticket: &AdmittedRequest, refusal: &Refusal, now: Instant) {
         self.refused += 1;
         self.recent.refused(now);
@@ -620,14 +625,14 @@ impl Limiter {
         }
         if let Some(hint) = refusal.hint {
             if self.is_after_gate(ticket) {
-                self.in_vain += 1;
+                self.failed_waits += 1;
             }
             self.close(hint.max(self.least_pause()), now);
         }
         let exhausted = refusal.report.is_exhausted() == Some(true);
         if refusal.is_rate && (refusal.hint.is_some() || exhausted) {
-            // Whoever refuses everything says nothing of a rate, which would be cut down to nothing.
-            if self.in_vain <= FAILED_WAITS {
+            // A server that rejects everything reveals no rate: it would be cut down to nothing.
+            if self.failed_waits <= FAILED_WAITS {
                 self.cut(ticket, &refusal.report, now);
             }
         } else if refusal.hint.is_none() && refusal.is_rate && self.is_unnamed_rate(ticket, now) {
@@ -646,20 +651,20 @@ impl Limiter {
             if refusal.is_rate {
                 pause = pause.max(self.unnamed.pause(self.others(ticket)));
             }
-            // Probes have pauses of their own.
+            // Probes have their own pauses.
             if let Some(pause) = pause.filter(|_| !self.outage.holds()) {
                 self.close(pause, now);
             }
         }
     }
 
-    /// Whether a refusal without a reason is for a rate, as far as anybody can tell.
+    /// Returns true if a rejection without a reason appears to be caused by a rate limit.
     fn is_unnamed_rate(&mut self, ticket: &AdmittedRequest, now: Instant) -> bool {
         let in_flight = self.others(ticket);
         self.unnamed.refused(ticket.as_sent(), in_flight, self.admitted, &self.capacity, now) == Cause::Rate
     }
 
-    /// Forgets a bound on concurrency that was searched for in error.
+    /// Discards a bound on concurrency that was searched for by mistake.
     fn restore_capacity(&mut self) {
         if let Some(before) = self.unnamed.capacity().or_else(|| self.chance.capacity()) {
             self.go_back_to(before);
@@ -670,9 +675,10 @@ impl Limiter {
         self.capacity = before.at_epoch(self.capacity.epoch() + 1);
     }
 
-    /// Between requests that find out whether a wait is over: a server may ask for none, and refuse for an hour.
+    /// Pause between requests that test whether a wait is over: a server may request no wait and reject for
+    /// an hour.
     fn least_pause(&self) -> Duration {
-        match self.in_vain.saturating_sub(FAILED_WAITS) {
+        match self.failed_waits.saturating_sub(FAILED_WAITS) {
             0 => Duration::ZERO,
             n => capacity::pause(n, MAX_PAUSE),
         }
@@ -684,7 +690,7 @@ impl Limiter {
         self.unnamed.hold(self.gate.unwrap_or(now));
     }
 
-    /// Whether a request was sent after the last wait that the server asked for.
+    /// Returns true if a request was sent after the last wait that the server requested.
     fn is_after_gate(&self, ticket: &AdmittedRequest) -> bool {
         self.reopened.is_none_or(|at| ticket.sent >= at)
     }
@@ -697,13 +703,14 @@ impl Limiter {
         if is_new {
             self.epoch += 1;
         }
-        // The later refusals of a wave show how much of it was taken.
+        // The later rejections of a wave show how much of it was accepted.
         let taken = self.recent.rate(now);
         let known = report.quotas()[which].is_some();
         match &mut self.buckets[which] {
             Some(bucket) if bucket.is_slow_start() => {
-                if is_new && self.in_vain < 2 {
-                    // The second one, behind answers, says that there is a limit, and what was taken shows it.
+                if is_new && self.failed_waits < 2 {
+                    // The second rejection after answers shows that there is a limit, and the accepted
+                    // requests show its rate.
                     bucket.cut(0.95 * taken, 0.0, now);
                 } else {
                     *bucket = Bucket::slow_start(taken, self.gate.unwrap_or(now), now);
@@ -718,12 +725,12 @@ impl Limiter {
                     *bucket = bucket.clone().drained();
                 }
             }
-            // One refusal says little: many a server refuses at first and takes all later.
+            // One rejection says little: many servers reject at first and accept everything later.
             none => *none = Some(Bucket::slow_start(taken, self.gate.unwrap_or(now), now)),
         }
     }
 
-    /// Sets ceilings, in place of those set before.
+    /// Sets limits, replacing earlier ones.
     pub(super) fn set_limits(&mut self, limits: RateLimits, now: Instant) {
         let per_minute = |limits: &RateLimits| [limits.requests_per_minute, limits.tokens_per_minute];
         let changes = per_minute(&self.limits).into_iter().zip(per_minute(&limits));
@@ -735,7 +742,7 @@ impl Limiter {
         self.limits = limits;
     }
 
-    /// Whether forgetting the account would change nothing.
+    /// Returns true if forgetting the account would change nothing.
     pub(super) fn is_at_rest(&self, now: Instant) -> bool {
         self.in_flight == 0
             && !self.outage.holds()
@@ -743,26 +750,26 @@ impl Limiter {
             && self.buckets.iter().flatten().all(|bucket| bucket.is_full(now))
     }
 
-    /// When a request that was sent at `sent` is so late that another one may overtake it.
+    /// Returns the time from which a request sent at `sent` is slow enough to be hedged.
     pub(super) fn late(&self, sent: Instant) -> Option<Instant> {
         Some(sent + self.latencies.p95()? * 2)
     }
 
-    /// Whether a late request may be sent a second time: nobody waits, and few have been.
+    /// Returns true if a slow request may be hedged: no call waits, and few requests have been hedged.
     pub(super) fn may_hedge(&self) -> bool {
         self.queue.waiting() == [0, 0]
             && !self.outage.holds()
-            && (self.hedged as f64) < HEDGES * self.admitted as f64
+            && (self.hedged as f64) < MAX_HEDGE_SHARE * self.admitted as f64
     }
 
-    /// Admits a late request for the second time, where it may go now.
+    /// Admits a hedged request, if it may be sent now.
     pub(super) fn hedge(&mut self, ask: RequestSize, now: Instant) -> Option<AdmittedRequest> {
         let ticket = self.may_hedge().then(|| self.admit(ask, now))?.ok()?;
         self.hedged += 1;
         Some(AdmittedRequest { is_hedge: true, ..ticket })
     }
 
-    /// Whether requests are sent, and if not, why.
+    /// Returns whether requests are sent, and if not, the reason.
     pub(super) fn status(&self, now: Instant) -> AccountStatus {
         let gate = self.gate.filter(|gate| *gate > now);
         let waits = self.queue.waiting() != [0, 0];
@@ -798,7 +805,7 @@ impl Limiter {
         self.limits
     }
 
-    /// Rate and limit of requests and tokens a minute.
+    /// Rate and limit of requests and tokens per minute.
     pub(super) fn rates(&self) -> [Option<(f64, Option<f64>)>; 2] {
         let rate = |which: usize| {
             let unnamed = self.unnamed.rate().filter(|_| which == REQUESTS).map(|rate| (rate * 60.0, None));
@@ -809,7 +816,7 @@ impl Limiter {
     }
 }
 
-/// What a request takes out of each bucket.
+/// The amount that a request takes from each bucket.
 fn needs(need: TokenCount) -> [f64; 4] {
     [1.0, need.input + need.output, need.input, need.output]
 }
@@ -824,8 +831,8 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Requests succeed with fewer or more tokens than were estimated, fail, are refused or cancelled. What the bucket
-        /// holds, what is out and what was spent never come to more than what has flowed in.
+        /// Requests succeed with fewer or more tokens than estimated, fail, are rejected or cancelled. The
+        /// level of the bucket, the reserved and the spent tokens never exceed the inflow.
         #[test]
         fn refunds_never_create_tokens(
             limit in 600..200_000_u32,
@@ -887,10 +894,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server says of its limits, however often it says something else: whoever is first in line goes, or
-        /// hears when.
+        /// Whatever a server reports about its limits, and however often it changes: the first queued call is
+        /// admitted or gets a time to wait for.
         #[test]
-        fn limits_that_change_with_every_answer_hold_nobody_up_for_ever(
+        fn limits_that_change_with_every_answer_delay_no_call_for_ever(
             steps in prop::collection::vec((any_report(), 0_u8..4, 0_u64..5_000_000, any::<bool>()), 1..60),
         ) {
             let mut limiter = Limiter::default();
@@ -915,7 +922,7 @@ mod tests {
                 }
                 limiter.ended(&ticket, now);
             }
-            // All that is out comes back, and nothing is heard any more.
+            // All requests in flight end, and no further response arrives.
             for ticket in out.drain(..) {
                 limiter.failed(&ticket, now);
                 limiter.ended(&ticket, now);
@@ -930,7 +937,7 @@ mod tests {
                     }
                     other => prop_assert!(false, "{other:?}"),
                 }
-                // A quota of one a day.
+                // A quota of one per day.
                 prop_assert!(now.duration_since(began).as_secs() < 3 * 86_400, "{limiter:?}");
             }
         }
@@ -942,17 +949,17 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_taken_out_of_a_bucket_is_not_put_into_it() {
+    fn an_amount_never_taken_from_a_bucket_is_not_returned_to_it() {
         let now = Instant::now();
         let mut limiter = Limiter::default();
         let ask = RequestSize { bytes: 400, max_tokens: Some(4000) };
         let sent: Vec<_> = (0..50)
             .map(|_| match limiter.admit(ask, now) {
                 Ok(ticket) => ticket,
-                other => panic!("nothing is known of a limit: {other:?}"),
+                other => panic!("unexpected limit: {other:?}"),
             })
             .collect();
-        // The first answer tells the limit, and the others come to less than was feared for them.
+        // The first response reveals the limit, and the others use less than was estimated.
         limiter.sync(&tokens_a_minute(60_000.0), now);
         let mut admitted = 0;
         for ticket in &sent {
@@ -962,7 +969,7 @@ mod tests {
                 admitted += 1;
             }
         }
-        assert_eq!(admitted, 0, "the limit's burst had gone out, and no time has passed");
+        assert_eq!(admitted, 0, "the burst of the limit was used, and no time has passed");
     }
 
     fn requests(limit: f64, left: f64, window: f64) -> Report {
@@ -970,7 +977,7 @@ mod tests {
         Report { requests: Some(quota), ..Report::default() }
     }
 
-    /// How many go out in a minute, as early as they may.
+    /// Number of requests sent in a minute, as early as allowed.
     fn in_a_minute(limiter: &mut Limiter, mut now: Instant) -> usize {
         let end = now + Duration::from_secs(60);
         let mut admitted = 0;
@@ -988,7 +995,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quota_of_a_day_takes_nothing_from_the_callers_own_of_a_minute() {
+    fn a_daily_quota_does_not_reduce_the_callers_limit_per_minute() {
         let now = Instant::now();
         let mut limiter = Limiter::default();
         let own = RateLimits { requests_per_minute: NonZeroU32::new(30), ..RateLimits::default() };
@@ -999,10 +1006,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_of_a_day_can_be_used_also_where_the_first_answer_did_not_tell_the_window() {
+    fn the_rest_of_a_daily_quota_is_usable_even_if_the_first_answer_did_not_name_the_window() {
         let now = Instant::now();
         let mut limiter = Limiter::default();
-        // Nothing had been counted yet, so that a minute was assumed.
+        // No response had been counted yet, so that a minute was assumed.
         limiter.sync(&requests(14_400.0, 14_400.0, 60.0), now);
         limiter.sync(&requests(14_400.0, 14_000.0, 86_400.0), now);
         let admitted = in_a_minute(&mut limiter, now);
@@ -1015,7 +1022,7 @@ mod tests {
         let mut limiter = Limiter::default();
         let quota = Quota { limit: 1_500_000.0, remaining: Some(1_495_621.0), reset: None, window: 86_400.0 };
         limiter.sync(&Report { tokens: Some(quota), ..Report::default() }, now);
-        // 5,000 tokens, where a minute's share of the day is 1,041.
+        // 5,000 tokens, but a minute's share of the day is 1,041.
         let ask = |bytes| RequestSize { bytes, max_tokens: Some(100) };
         assert!(limiter.admit(ask(20_000), now).is_ok());
         let too_much = limiter.admit(ask(4 * 1_600_000), now);

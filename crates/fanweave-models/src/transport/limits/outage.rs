@@ -1,4 +1,4 @@
-//! Outages of a provider: failures that say nothing about the calls that met them. Pure: the caller brings the time.
+//! Outages of a provider: failures that are not caused by the calls. Pure: the caller passes the time.
 //!
 //! ```text
 //!          8 failures in a row             an answer
@@ -8,8 +8,9 @@
 //!                               Probing
 //! ```
 //!
-//! Failures in a row form a *run*, which ends with the next answer. Until then the run is undecided. A run of fewer than 8
-//! is charged to its calls. A longer one is an outage: no call is charged, and each that took part gets a mark.
+//! Consecutive failures form a *run*, which ends with the next answer. Until then the run is undecided. A run
+//! of fewer than 8 is charged to its calls. A longer one is an outage: no call is charged, and each that took
+//! part gets a mark.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,69 +20,70 @@ use tokio::time::Instant;
 
 use crate::transport::unsent::is_out_of_descriptors;
 
-/// Failures in a row that make an outage, and are charged to no call.
+/// Consecutive failures that make an outage and are charged to no call.
 const OUTAGE: u32 = 8;
 
-/// An account that fails often anyway is held only after as many failures in a row as such a share of its runs has: held too
-/// soon, it would stand still half of the time.
+/// Maximum probability of bad luck: an account that fails often is held only after a run of failures that is
+/// less likely than this. Held too soon, it would be idle half of the time.
 const BAD_LUCK: f64 = 1e-5;
 
-/// Weight of the latest request in the share of those that fail.
+/// Weight of the latest request in the share of failures.
 const WEIGHT: f64 = 0.005;
 
-/// Share of failures from which on an account counts as one that fails often.
+/// Share of failures from which an account counts as failing often.
 const FLAKY: f64 = 0.15;
 
 /// Pause before the first probe. It doubles with each probe that fails.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Maximum pause between probes, in the first [`SOON`] of an outage: the time that an outage of seconds may cost behind its
-/// end.
+/// Maximum pause between probes during the first [`SOON`] of an outage: the time that a short outage may cost
+/// after its end.
 pub(super) const MAX_PAUSE: Duration = Duration::from_millis(2500);
 
-/// How long probes follow each other that quickly.
+/// Duration of such frequent probes.
 const SOON: Duration = Duration::from_secs(120);
 
 /// Maximum pause between probes of a longer outage.
 const MAX_LATER_PAUSE: Duration = Duration::from_secs(30);
 
-/// Requests in flight at the end of an outage, and the time in which that number doubles: a thousand after 1.2 s.
+/// Requests in flight at the end of an outage, and the time in which that number doubles: a thousand after
+/// 1.2 s.
 const REOPEN_WITH: f64 = 16.0;
 const REOPEN_DOUBLES: Duration = Duration::from_millis(200);
 
-/// When the limit on reopening ends.
+/// Time after which the limit on reopening ends.
 const REOPENED: Duration = Duration::from_secs(2);
 
-/// An outage of less than this is reopened at once: it was a streak of bad luck.
+/// A shorter outage is reopened immediately: it was bad luck.
 const STREAK: Duration = Duration::from_millis(500);
 
-/// Outages that are remembered. The calls of an older one are not charged either.
+/// Number of outages to remember. The calls of an older one are not charged either.
 const MAX_REMEMBERED: usize = 1024;
 
 /// A run of failures.
 pub(crate) type RunOfFailures = u64;
 
-/// What a run of failures turned out to be.
+/// Verdict on a run of failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// No answer has come since.
+pub(crate) enum FailureRunVerdict {
+    /// No answer has arrived since.
     Undecided,
     /// The calls' own failures: others were answered meanwhile.
     Charged,
-    /// An outage: no call's own failure.
+    /// An outage: not caused by any call.
     Outage,
 }
 
-/// What an error says of the account that the request was sent to.
+/// Evidence that an error gives about the account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Evidence {
-    /// The provider answered, whatever it said of the request.
+    /// The provider answered, whatever the answer.
     Answer,
-    /// It failed, or could not be reached.
+    /// It failed, or was unreachable.
     Failure,
-    /// It says that it is too busy: a failure only where it takes no request at all.
+    /// The provider reports overload: a failure only if it accepts no request at all.
     Overload,
-    /// Nothing: a rate limit, or an error of the caller's own.
+    /// None: a rate limit, or an error of the caller.
     Nothing,
 }
 
@@ -105,28 +107,28 @@ impl Evidence {
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     run: RunOfFailures,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
-    /// When the first of them came.
+    /// Time of the first of them.
     began: Option<Instant>,
     last: Option<Error>,
-    /// The call that failed last: not the one to probe with.
+    /// The call that failed last, which should not be used as a probe.
     last_failed: Option<u64>,
-    /// Whether all calls of this run have failed before, and others were asked and answered since.
+    /// Set if all calls of this run have failed before, while others were sent and answered since.
     are_bad: bool,
-    /// When the last request was sent that has been answered, of all that have.
+    /// Time at which the most recent answered request was sent.
     answered_sent: Option<Instant>,
     hold: Option<Hold>,
     /// Runs that were outages.
     past: VecDeque<RunOfFailures>,
     /// The last of them, and when it ended.
     ended: Option<(RunOfFailures, Instant)>,
-    /// When the account was reopened after an outage that was no streak of bad luck.
+    /// Time at which the account was reopened after an outage that was not bad luck.
     reopened: Option<Instant>,
-    /// Share of the requests that failed, outages apart.
+    /// Share of the requests that failed, excluding outages.
     share: f64,
-    /// Failures that no answer to a later request has followed yet, and when the last came: what is answered at the beginning
-    /// of an outage was asked before it.
+    /// Failures not yet followed by an answer to a later request, and the time of the last: answers at the
+    /// beginning of an outage belong to requests from before it.
     doubtful: Option<(u32, Instant)>,
     /// Failures that came after those.
     more_doubtful: u32,
@@ -134,7 +136,7 @@ pub(super) struct Outage {
     answered_at: Option<Instant>,
 }
 
-/// Nothing is sent but probes.
+/// State while only probes are sent.
 #[derive(Debug)]
 struct Hold {
     since: Instant,
@@ -144,8 +146,9 @@ struct Hold {
 }
 
 impl Outage {
-    /// Takes note of a failure of `call`, whose request was sent at `sent`. `is_outage` tells whether a run that is long
-    /// enough is one, and `is_bad` whether the call [was bad](Self::was_bad) before. Returns the run that the failure belongs to.
+    /// Records a failure of `call`, whose request was sent at `sent`. `is_outage` is set if a run that is
+    /// long enough is an outage, and `is_bad` if the call [was bad](Self::was_bad) before. Returns the run
+    /// that the failure belongs to.
     pub(super) fn failed(
         &mut self,
         call: u64,
@@ -173,13 +176,13 @@ impl Outage {
         self.run
     }
 
-    /// Failures in a row from which on nothing is sent but probes.
+    /// Number of consecutive failures from which only probes are sent.
     fn needed(&self) -> u32 {
         let unlikely = BAD_LUCK.ln() / self.share.clamp(0.01, 0.75).ln();
         OUTAGE.max(unlikely.ceil() as u32)
     }
 
-    /// Takes note of an answer, of whatever kind, to a request that was sent at `sent`.
+    /// Records an answer of any kind to a request that was sent at `sent`.
     pub(super) fn answered(&mut self, sent: Instant, now: Instant) {
         self.answers += 1;
         self.answered_at = Some(now);
@@ -191,7 +194,7 @@ impl Outage {
             self.doubtful = (self.more_doubtful > 0).then_some((self.more_doubtful, now));
             self.more_doubtful = 0;
         }
-        // What was asked before it began says nothing of its end.
+        // An answer to a request from before the run says nothing about its end.
         if self.failures == 0 || self.hold.as_ref().is_some_and(|hold| sent < hold.since) {
             return;
         }
@@ -218,21 +221,29 @@ impl Outage {
         self.last_failed = None;
     }
 
-    pub(super) fn verdict(&self, run: RunOfFailures) -> Verdict {
+    pub(super) fn verdict(&self, run: RunOfFailures) -> FailureRunVerdict {
         if run == self.run {
-            return if self.hold.is_some() { Verdict::Outage } else { Verdict::Undecided };
+            return if self.hold.is_some() {
+                FailureRunVerdict::Outage
+            } else {
+                FailureRunVerdict::Undecided
+            };
         }
         let is_forgotten =
             self.past.len() == MAX_REMEMBERED && self.past.front().is_some_and(|first| run < *first);
-        if is_forgotten || self.past.binary_search(&run).is_ok() { Verdict::Outage } else { Verdict::Charged }
+        if is_forgotten || self.past.binary_search(&run).is_ok() {
+            FailureRunVerdict::Outage
+        } else {
+            FailureRunVerdict::Charged
+        }
     }
 
-    /// Whether nothing is sent but probes.
+    /// Returns true if only probes are sent.
     pub(super) fn holds(&self) -> bool {
         self.hold.is_some()
     }
 
-    /// When the next probe may be sent. `None` while one is in flight, or where nothing is held.
+    /// Time at which the next probe may be sent. `None` while one is in flight, or if nothing is held.
     pub(super) fn next_probe(&self) -> Option<Instant> {
         self.hold.as_ref().filter(|hold| !hold.is_probing).map(|hold| hold.next)
     }
@@ -247,13 +258,13 @@ impl Outage {
         }
     }
 
-    /// The probe has ended, and the outage has not.
+    /// Records that the probe has ended, and the outage has not.
     pub(super) fn probe_ended(&mut self, now: Instant) {
         let lasted = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
         if let Some(hold) = self.hold.as_mut().filter(|hold| hold.is_probing) {
             hold.is_probing = false;
-            let most = if lasted < SOON { MAX_PAUSE } else { MAX_LATER_PAUSE };
-            hold.pause = (hold.pause * 2).min(most);
+            let max_pause = if lasted < SOON { MAX_PAUSE } else { MAX_LATER_PAUSE };
+            hold.pause = (hold.pause * 2).min(max_pause);
             hold.next = now + hold.pause;
         }
     }
@@ -265,33 +276,34 @@ impl Outage {
             .then(|| (REOPEN_WITH * 2f64.powf(passed.div_duration_f64(REOPEN_DOUBLES))) as usize)
     }
 
-    /// When the next request may be in flight beside `in_flight`, right after an outage.
+    /// Time at which another request may be sent in addition to `in_flight`, right after an outage.
     pub(super) fn reopens(&self, in_flight: usize, now: Instant) -> Option<Instant> {
-        let most = self.reopening(now)?;
-        (in_flight >= most).then(|| now + REOPEN_DOUBLES / 8)
+        let max = self.reopening(now)?;
+        (in_flight >= max).then(|| now + REOPEN_DOUBLES / 8)
     }
 
-    /// Whether a call is to blame itself whose first request that failed was sent at `at`: others were asked later, and answered.
+    /// Returns true if a call whose first failed request was sent at `at` is itself the cause: later requests
+    /// were answered.
     pub(super) fn was_bad(&self, at: Instant) -> bool {
         self.answered_sent.is_some_and(|sent| sent > at)
     }
 
-    /// Whether all calls that have failed since the last answer are to blame themselves.
+    /// Returns true if all calls that have failed since the last answer are themselves the cause.
     pub(super) fn are_bad(&self) -> bool {
         self.failures > 0 && self.are_bad
     }
 
-    /// Whether the last request that has ended was answered.
+    /// Returns true if the last request that has ended was answered.
     pub(super) fn is_answering(&self) -> bool {
         self.failures == 0
     }
 
-    /// The present run of failures.
+    /// The current run of failures.
     pub(super) fn run(&self) -> RunOfFailures {
         self.run
     }
 
-    /// The call that failed last, in this run.
+    /// The call that failed last in this run.
     pub(super) fn last_failed(&self) -> Option<u64> {
         self.last_failed
     }
@@ -301,17 +313,17 @@ impl Outage {
         self.answers
     }
 
-    /// Whether the account has answered within `time`, as one does that answers most calls.
+    /// Returns true if the account has answered within `time`, like one that answers most calls.
     pub(super) fn answered_within(&self, time: Duration, now: Instant) -> bool {
         self.answered_at.is_some_and(|at| now.duration_since(at) < time)
     }
 
-    /// Whether it fails often, and answers in between.
+    /// Returns true if it fails often, with answers in between.
     pub(super) fn is_flaky(&self) -> bool {
         self.share > FLAKY
     }
 
-    /// When a call has waited long enough for the end of the present run, which has waited since `since`. `None` for never.
+    /// Time at which a call that has waited since `since` gives up on the current run. `None` for never.
     pub(super) fn expires(
         &self,
         since: Instant,
@@ -320,17 +332,17 @@ impl Outage {
         self.began?.max(since).checked_add(outage_timeout(self.answers > 0))
     }
 
-    /// When the first failure of the present run came.
+    /// Time of the first failure of the current run.
     pub(super) fn began(&self) -> Option<Instant> {
         self.began
     }
 
-    /// The last failure of the present run.
+    /// The last failure of the current run.
     pub(super) fn last(&self) -> Option<&Error> {
         self.last.as_ref()
     }
 
-    /// What a failure is called.
+    /// Describes a failure.
     pub(super) fn failure(&self, error: &Error) -> String {
         match error.status() {
             Some(status) => format!("status {status}: {}", error.message()),
@@ -338,7 +350,7 @@ impl Outage {
         }
     }
 
-    /// The error of a call that has waited long enough.
+    /// Returns the error of a call that has waited long enough.
     pub(super) fn unavailable(&self, now: Instant) -> Error {
         let lasted = self.began.map_or(Duration::ZERO, |began| now.duration_since(began));
         let error = Error::new(ErrorKind::Unavailable, "the provider is unavailable");
@@ -354,7 +366,7 @@ impl Outage {
     }
 }
 
-/// A time as a person says it: `1.4s`, `12s`, `3m 20s`.
+/// Formats a duration for people: `1.4s`, `12s`, `3m 20s`.
 pub(super) fn rounded(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -381,28 +393,28 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_undecided_until_an_answer_and_charged_where_it_is_short() {
+    fn a_run_is_undecided_until_an_answer_and_charged_if_it_is_short() {
         let (mut outage, now) = (Outage::default(), Instant::now());
         let run = fail(&mut outage, 7, now);
-        assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Undecided, false));
+        assert_eq!((outage.verdict(run), outage.holds()), (FailureRunVerdict::Undecided, false));
         outage.answered(now, now);
-        assert_eq!(outage.verdict(run), Verdict::Charged);
+        assert_eq!(outage.verdict(run), FailureRunVerdict::Charged);
     }
 
     #[test]
-    fn eight_failures_in_a_row_are_an_outage_that_charges_nobody() {
+    fn eight_consecutive_failures_are_an_outage_that_charges_no_call() {
         let (mut outage, now) = (Outage::default(), Instant::now());
         let run = fail(&mut outage, 8, now);
         assert!(outage.holds());
         outage.answered(now + MAX_PAUSE, now + MAX_PAUSE);
-        assert_eq!((outage.verdict(run), outage.holds()), (Verdict::Outage, false));
-        // What was in flight meanwhile, and fails only now, was part of it.
+        assert_eq!((outage.verdict(run), outage.holds()), (FailureRunVerdict::Outage, false));
+        // A request in flight during the outage that fails only now was part of it.
         assert_eq!(outage.failed(1, &down(), now, (true, false), now + MAX_PAUSE * 2), run);
         let later = now + MAX_PAUSE * 2;
-        assert_eq!(outage.verdict(outage.run), Verdict::Undecided);
+        assert_eq!(outage.verdict(outage.run), FailureRunVerdict::Undecided);
         let next = outage.failed(1, &down(), later, (true, false), later);
         outage.answered(later, later);
-        assert_eq!(outage.verdict(next), Verdict::Charged);
+        assert_eq!(outage.verdict(next), FailureRunVerdict::Charged);
     }
 
     #[test]
@@ -452,7 +464,7 @@ mod tests {
             fail(&mut outage, 8, now);
             outage.answered(now, now);
         }
-        assert_eq!(outage.verdict(first), Verdict::Outage);
+        assert_eq!(outage.verdict(first), FailureRunVerdict::Outage);
         assert!(outage.past.len() <= MAX_REMEMBERED);
     }
 }

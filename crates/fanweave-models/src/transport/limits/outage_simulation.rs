@@ -1,8 +1,8 @@
-//! Accounts in trouble, in virtual time: rows of a batch through the real account and the real retry loop, against a model of
-//! a server that is down for a while, or fails some requests at random.
+//! Simulation of outages, in virtual time: rows of a batch through the real account and the real retry loop,
+//! against a model of a server that is down for a while or fails some requests at random.
 //!
-//! Each scenario is run with three seeds. An outage loses no row, costs no more than its length and three seconds, and few
-//! requests beyond one for each row.
+//! Each scenario runs with three seeds. An outage must lose no row, cost at most its length plus three
+//! seconds, and need few requests beyond one per row.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,34 +12,34 @@ use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::tests::again;
+use super::tests::drive_with_retries;
 use super::*;
-use crate::transport::again::{Attempt, CallOptions};
+use crate::transport::retry_loop::{Attempt, CallOptions};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A round trip: what a refusal takes.
+/// A round trip: the time of a rejection.
 const TRIP: Duration = Duration::from_millis(20);
 const LATENCY: Duration = Duration::from_millis(100);
-/// What a client waits for the first byte of an answer.
+/// First-byte timeout of the client.
 const FIRST_BYTE: Duration = Duration::from_secs(2);
 
-/// How a server is down.
+/// Kind of outage.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Down {
     /// Answers with 502.
     Status,
     /// Answers with 503.
     Overloaded,
-    /// Takes no connection.
+    /// Accepts no connection.
     Refuse,
     /// Resets the connection after the request.
     Reset,
-    /// Cuts the answer off.
+    /// Truncates the response.
     Cut,
-    /// Holds answers until it is up again.
+    /// Holds responses until it is up again.
     Hang,
-    /// Never answers what it was asked while it was down.
+    /// Never answers requests that it received while it was down.
     Silence,
 }
 
@@ -47,7 +47,7 @@ enum Down {
 struct Setup {
     rows: usize,
     concurrency: usize,
-    /// Calls of a row, one after the other.
+    /// Sequential calls of a row.
     steps: usize,
     down: Option<(Duration, Duration, Down)>,
     /// Share of the requests that fail at random.
@@ -55,7 +55,7 @@ struct Setup {
     /// Rows whose requests always fail, and rows whose requests take the server down for a second.
     poison: HashSet<usize>,
     crashes: HashSet<usize>,
-    /// Keys that rows take in turn.
+    /// Keys used by rows in rotation.
     keys: usize,
     requests_per_minute: u32,
 }
@@ -85,7 +85,7 @@ struct Server {
 }
 
 impl Server {
-    /// Until when it is down, and how.
+    /// The end of the current outage, and its kind.
     fn down(&self) -> Option<(Instant, Down)> {
         let now = Instant::now();
         let crashed = *lock(&self.crashed_until);
@@ -146,7 +146,7 @@ impl Attempt for Request<'_> {
             Some((until, Down::Hang)) => tokio::time::sleep_until(until).await,
             Some((_, Down::Silence)) => {
                 sleep(FIRST_BYTE).await;
-                return Err(failed(ErrorKind::Timeout, "no answer began within 2s"));
+                return Err(failed(ErrorKind::Timeout, "no response started within 2s"));
             }
             None => {}
         }
@@ -161,7 +161,7 @@ impl Attempt for Request<'_> {
         }
         let spread = 0.5 + lock(&server.rng).f64();
         sleep(LATENCY.mul_f64(spread)).await;
-        // A server that goes down takes along what it has not answered.
+        // A server that goes down drops the requests that it has not answered.
         match server.down() {
             Some((_, Down::Refuse | Down::Reset)) => {
                 return Err(failed(ErrorKind::Connection, "connection reset"));
@@ -181,7 +181,7 @@ impl Attempt for Request<'_> {
 #[derive(Debug)]
 struct Outcome {
     seconds: f64,
-    /// The shortest time that the rows would take without trouble.
+    /// Minimum time of the rows without an outage.
     bound: f64,
     lost: Vec<usize>,
     unavailable: usize,
@@ -220,7 +220,8 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
                 let options = CallOptions { retry: RetryPolicy::default(), ask, hedge: false };
                 for _ in 0..steps {
                     let request = Request { server: &server, row };
-                    let done = again(&request, &accounts[row % accounts.len()], options, &cx).await;
+                    let done =
+                        drive_with_retries(&request, &accounts[row % accounts.len()], options, &cx).await;
                     if let Err(error) = done {
                         lost.push((row, error));
                         break;
@@ -263,22 +264,22 @@ fn with_seeds(name: &str, setup: &Setup, check: impl Fn(&Outcome)) {
     }
 }
 
-/// Holds a scenario with an outage to what it may cost.
+/// Checks the cost of a scenario with an outage.
 fn survives(name: &str, setup: &Setup) {
     let (from, until, how) = setup.down.expect("an outage");
     let lasts = (until - from).as_secs_f64();
     with_seeds(name, setup, |outcome| {
         assert_eq!(outcome.lost.len(), 0, "{name}: lost");
-        // What was asked just before is given up only when it is late.
+        // Requests sent just before the outage are given up only after their timeout.
         let late = if how == Down::Silence { FIRST_BYTE.as_secs_f64() * 2.0 } else { 0.0 };
-        let most = lasts + 1.1 * outcome.bound + 3.0 + late;
-        assert!(outcome.seconds <= most, "{name}: {:.1} s, and at most {most:.1}", outcome.seconds);
+        let max = lasts + 1.1 * outcome.bound + 3.0 + late;
+        assert!(outcome.seconds <= max, "{name}: {:.1} s, and at most {max:.1}", outcome.seconds);
         let probes = (lasts / 3.0) as usize + 12;
         let calls = setup.rows * setup.steps;
-        // One that says it is too busy may take some all the same.
+        // An overloaded server may still accept some requests.
         let wave = setup.concurrency * if how == Down::Overloaded { 2 } else { 1 };
-        let most = calls + setup.keys * (wave.max(8) + probes);
-        assert!(outcome.requests <= most, "{name}: {} requests, and at most {most}", outcome.requests);
+        let max = calls + setup.keys * (wave.max(8) + probes);
+        assert!(outcome.requests <= max, "{name}: {} requests, and at most {max}", outcome.requests);
     });
 }
 
@@ -293,7 +294,7 @@ const KINDS: [Down; 7] =
 fn an_outage_of_any_kind_loses_no_row_whenever_it_comes() {
     for how in KINDS {
         for lasts in [SECOND / 2, SECOND * 3, SECOND * 15] {
-            // 2,000 rows take three seconds: the last one is the very end of the run.
+            // 2,000 rows take three seconds: the last outage starts at the very end of the run.
             for from in [Duration::ZERO, SECOND, SECOND * 3] {
                 let setup = Setup { down: down(from, lasts, how), ..Setup::default() };
                 survives(&format!("{how:?} for {lasts:?} from {from:?}"), &setup);
@@ -325,7 +326,7 @@ fn twenty_seconds_of_503_and_five_minutes_of_502_lose_no_row() {
 }
 
 #[test]
-fn chains_several_keys_and_paced_accounts_lose_no_row_either() {
+fn chains_with_several_keys_and_paced_accounts_lose_no_row() {
     for how in [Down::Status, Down::Refuse, Down::Reset] {
         let lasts = down(SECOND, SECOND * 3, how);
         let chains = Setup { steps: 3, rows: 700, down: lasts, ..Setup::default() };
@@ -333,22 +334,22 @@ fn chains_several_keys_and_paced_accounts_lose_no_row_either() {
         let keys = Setup { keys: 3, down: lasts, ..Setup::default() };
         survives(&format!("{how:?}, three keys"), &keys);
         let paced = Setup { requests_per_minute: 3000, rows: 1000, down: lasts, ..Setup::default() };
-        survives(&format!("{how:?}, 3,000 a minute"), &paced);
+        survives(&format!("{how:?}, 3,000 per minute"), &paced);
     }
 }
 
 #[test]
-fn steady_failures_cost_what_independent_tries_cost() {
+fn steady_failures_cost_as_much_as_independent_attempts() {
     for (p, concurrency) in [(0.1, 64), (0.3, 64), (0.3, 4), (0.5, 64), (0.5, 16)] {
         let rows = if concurrency == 4 { 1000 } else { 5000 };
         let setup = Setup { flaky: p, rows, concurrency, ..Setup::default() };
         with_seeds(&format!("{p} fail, {concurrency} in flight"), &setup, |outcome| {
             let n = rows as f64 * p.powi(6);
-            let most = n + 4.0 * n.sqrt();
-            assert!(outcome.lost.len() as f64 <= most, "{} lost, at most {most:.1}", outcome.lost.len());
+            let max = n + 4.0 * n.sqrt();
+            assert!(outcome.lost.len() as f64 <= max, "{} lost, at most {max:.1}", outcome.lost.len());
             assert_eq!(outcome.unavailable, 0);
-            let most = 1.1 * outcome.bound / (1.0 - p) + 20.0;
-            assert!(outcome.seconds <= most, "{:.1} s, at most {most:.1}", outcome.seconds);
+            let max = 1.1 * outcome.bound / (1.0 - p) + 20.0;
+            assert!(outcome.seconds <= max, "{:.1} s, at most {max:.1}", outcome.seconds);
         });
     }
 }
@@ -363,7 +364,7 @@ fn few_failures_cost_few_more_requests() {
 }
 
 #[test]
-fn a_prompt_that_always_fails_is_a_bad_row_and_no_outage() {
+fn a_prompt_that_always_fails_is_a_bad_row_not_an_outage() {
     let poison = HashSet::from([7, 400, 401, 402, 1200]);
     for concurrency in [4, 64] {
         let setup = Setup { poison: poison.clone(), concurrency, ..Setup::default() };
@@ -385,7 +386,7 @@ fn a_prompt_that_crashes_the_server_fails_alone() {
 }
 
 #[test]
-fn an_outage_without_end_leaves_the_rows_and_says_so_when_patience_ends() {
+fn an_endless_outage_fails_the_rows_after_the_outage_timeout() {
     for (from, outage_timeout) in [(SECOND, 600.0), (Duration::ZERO, 30.0)] {
         let setup = Setup { rows: 64, down: down(from, SECOND * 3000, Down::Status), ..Setup::default() };
         let setup = Setup { rows: if from.is_zero() { 64 } else { 5000 }, concurrency: 64, ..setup };

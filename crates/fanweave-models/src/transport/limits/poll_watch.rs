@@ -1,7 +1,8 @@
-//! Calls that hold a permit in a future of somebody else's, and whether that somebody still polls it.
+//! Tracks whether the owner of an undriven call that holds a permit still polls it.
 //!
-//! A call without a task of its own makes no progress while nobody polls it. Where nothing limits the account that harms
-//! nobody. Once others wait for a permit, those of calls that were woken and not polled are given up.
+//! A call without its own task makes no progress while it is not polled. Without a limit on the account, this
+//! is harmless. Once others wait for a permit, the permits of calls that were woken but not polled are given
+//! up.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,15 +14,15 @@ use std::time::Duration;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-/// How long a call may be left alone that could go on, before its permit is given up for one that waits: longer than a busy
-/// runtime takes to poll it.
+/// Maximum time that a woken call may stay unpolled before its permit is given up for a waiting call: longer
+/// than a busy runtime takes to poll it.
 pub(super) const MAX_UNPOLLED: Duration = Duration::from_millis(100);
 
-/// When a call was woken and by whom it is polled.
+/// Time of the last wake-up of a call, and the waker of its owner.
 #[derive(Debug)]
 pub(crate) struct PollWatch {
     began: Instant,
-    /// Microseconds from `began` to the first waking since the last poll, and 1 more. 0 for none.
+    /// Microseconds from `began` to the first wake-up since the last poll, plus 1. 0 for none.
     woken: AtomicU64,
     reader: AtomicWaker,
 }
@@ -31,13 +32,13 @@ impl PollWatch {
         Arc::new(Self { began: now, woken: AtomicU64::new(0), reader: AtomicWaker::new() })
     }
 
-    /// Whether it could have gone on for so long that nobody seems to poll it.
+    /// Returns true if it has been ready for so long that its owner appears to have stopped polling it.
     pub(super) fn is_absent(&self, now: Instant) -> bool {
         let woken = self.woken.load(Ordering::Acquire);
         woken > 0 && now.duration_since(self.began + Duration::from_micros(woken - 1)) >= MAX_UNPOLLED
     }
 
-    /// `work`, with note taken of when it is polled.
+    /// Wraps `work` and records its polls.
     pub(crate) fn of<F: Future + Unpin>(self: Arc<Self>, work: F) -> Watched<F> {
         Watched { work, waker: Waker::from(self.clone()), poll_watch: self }
     }
@@ -55,7 +56,7 @@ impl Wake for PollWatch {
     }
 }
 
-/// Work whose polls are noted.
+/// Work whose polls are recorded.
 pub(crate) struct Watched<F> {
     work: F,
     waker: Waker,

@@ -1,10 +1,11 @@
-//! The calls that wait for one account, in the order in which they are admitted. Pure but for the wakers it keeps.
+//! The calls queued for one account, in order of admission. Pure except for the wakers it keeps.
 //!
-//! Interactive calls come before those of batches. Within a class, first attempts and retries are queued apart, so that
-//! retries can be held back while first attempts wait; else the earlier one goes first. Calls that run alone come last.
+//! Interactive calls come before those of batches. Within a class, first attempts and retries are queued
+//! separately, so that retries can be held back while first attempts wait; otherwise the earlier one goes
+//! first. Calls that run alone come last.
 //!
-//! One call is the *leader*: it watches the clock for all others, and is admitted next. The others are woken as they become
-//! the leader.
+//! One call is the *leader*: it watches the clock for all others and is admitted next. The others are woken
+//! when they become the leader.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,25 +16,25 @@ use std::time::Duration;
 use fanweave_core::Priority;
 use tokio::time::Instant;
 
-use super::outage::{Outage, RunOfFailures, Verdict};
+use super::outage::{FailureRunVerdict, Outage, RunOfFailures};
 use super::tokens::RequestSize;
 use crate::transport::retry::OutageTimeout;
 
-/// Calls that a probe is chosen from.
+/// Number of calls from which a probe is chosen.
 const PROBES_FROM: usize = 64;
 
-/// A call that wants to be admitted.
+/// A call waiting to be admitted.
 #[derive(Debug, Clone)]
 pub(crate) struct Waiter {
     pub(crate) ask: RequestSize,
     pub(crate) priority: Priority,
-    /// The same for all attempts of a call.
+    /// Call number, the same for all attempts.
     pub(crate) call: u64,
-    /// When its first request was sent that failed.
+    /// Time at which its first failed request was sent.
     pub(crate) failed_at: Option<Instant>,
-    /// Whether it has failed before, while others were answered.
+    /// Set if it has failed before while others were answered.
     pub(crate) is_retry: bool,
-    /// Outages that it took part in, but for the last one.
+    /// Outages that it took part in, except for the last one.
     pub(crate) marks: u32,
     /// The last run of failures that it took part in, if that is undecided.
     pub(crate) failed_in: Option<RunOfFailures>,
@@ -41,23 +42,23 @@ pub(crate) struct Waiter {
     pub(crate) last_run: Option<RunOfFailures>,
     pub(crate) has_alternatives: bool,
     pub(crate) outage_timeout: OutageTimeout,
-    /// Since when it has waited for the end of an outage, or could have.
+    /// Time since which it has waited, or could have waited, for the end of an outage.
     pub(crate) since: Instant,
-    /// Set when no other call of its run is left.
+    /// Set when no other call of its run remains.
     pub(crate) is_last: Option<Arc<AtomicBool>>,
 }
 
-/// How long the last call of a run waits for the end of an outage: it may be its only cause.
+/// Maximum time that the last call of a run waits for the end of an outage: it may be its only cause.
 const LAST: Duration = Duration::from_secs(60);
 
 impl Waiter {
     /// Outages that it took part in.
     pub(super) fn marks(&self, outage: &Outage) -> u32 {
-        let last = self.failed_in.is_some_and(|run| outage.verdict(run) == Verdict::Outage);
+        let last = self.failed_in.is_some_and(|run| outage.verdict(run) == FailureRunVerdict::Outage);
         self.marks + u32::from(last)
     }
 
-    /// How long it waits for the end of an outage.
+    /// Maximum time that it waits for the end of an outage.
     pub(super) fn outage_timeout(&self, has_answered: bool) -> Duration {
         let is_last = self.is_last.as_ref().is_some_and(|flag| flag.load(Ordering::Relaxed));
         let outage_timeout = self.outage_timeout.of(has_answered);
@@ -65,10 +66,10 @@ impl Waiter {
     }
 }
 
-/// The place of a call in the queue.
+/// Key of a queued call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct QueueKey {
-    /// Where the call was put at first. It may have been [set apart](Queue::set_apart) since.
+    /// The lane that the call was added to. It may have been [set apart](Queue::set_apart) since.
     lane: usize,
     id: u64,
 }
@@ -97,7 +98,7 @@ pub(super) struct Queue {
     lanes: [VecDeque<Entry>; LANES],
     /// Entries of each lane whose calls have left.
     left: [usize; LANES],
-    /// Calls by priority.
+    /// Waiting calls by priority.
     waiting: [usize; 2],
     leader: Option<QueueKey>,
 }
@@ -110,12 +111,12 @@ pub(super) fn class(priority: Priority) -> usize {
 }
 
 impl Queue {
-    /// Calls that wait, by priority.
+    /// Number of waiting calls, by priority.
     pub(super) fn waiting(&self) -> [usize; 2] {
         self.waiting
     }
 
-    /// Puts a call at the end of its lane.
+    /// Adds a call at the end of its lane.
     pub(super) fn enter(&mut self, waiter: Waiter, is_alone: bool) -> QueueKey {
         let class = class(waiter.priority);
         let lane = if is_alone { ALONE } else { class * 2 + usize::from(waiter.is_retry) };
@@ -126,7 +127,7 @@ impl Queue {
         QueueKey { lane, id }
     }
 
-    /// Takes a call out. Nothing where it has been taken out.
+    /// Removes a call. No effect if it was removed before.
     pub(super) fn leave(&mut self, queue_key: QueueKey) {
         let Some(lane) = self.lane_of(queue_key) else { return };
         let at = self.lanes[lane].partition_point(|entry| entry.id < queue_key.id);
@@ -141,8 +142,8 @@ impl Queue {
         }
     }
 
-    /// Drops entries of calls that have left: at the front at once, since the front is looked at, and others once they are
-    /// half of the lane, so that each costs a constant time.
+    /// Drops entries of calls that have left: immediately at the front, since the front is read, and
+    /// elsewhere once they make up half of the lane, so that the cost per call is constant.
     fn trim(&mut self, lane: usize) {
         let (entries, left) = (&mut self.lanes[lane], &mut self.left[lane]);
         while entries.front().is_some_and(|entry| entry.has_left) {
@@ -161,7 +162,7 @@ impl Queue {
         self.lanes[lane].get_mut(at)
     }
 
-    /// The lane that a call is in: it may have been put into the last one.
+    /// The current lane of a call: it may have been moved into the last one.
     fn lane_of(&self, queue_key: QueueKey) -> Option<usize> {
         let is_in = |lane: usize| {
             let lane = &self.lanes[lane];
@@ -171,12 +172,12 @@ impl Queue {
         [queue_key.lane, ALONE].into_iter().find(|lane| is_in(*lane))
     }
 
-    /// Whether a call is in that lane.
+    /// Returns true if a call is in that lane.
     pub(super) fn is_in(&self, queue_key: QueueKey, lane: usize) -> bool {
         self.lane_of(queue_key) == Some(lane)
     }
 
-    /// Puts a call into the lane of those that run alone.
+    /// Moves a call into the lane of those that run alone.
     fn set_apart(&mut self, queue_key: QueueKey) {
         let at = self.lanes[queue_key.lane].partition_point(|entry| entry.id < queue_key.id);
         let entry = self.lanes[queue_key.lane].remove(at);
@@ -188,12 +189,13 @@ impl Queue {
     }
 
     fn front(&self, lane: usize) -> Option<QueueKey> {
-        // It has not left: see `trim`.
+        // The front entry has not left: see `trim`.
         self.lanes[lane].front().map(|entry| QueueKey { lane, id: entry.id })
     }
 
-    /// The call that is admitted next. `runs_alone` tells of a call whether it is to be set apart, `brakes` whether retries
-    /// are held back while first attempts wait, and `is_empty` whether nothing is in flight.
+    /// Returns the call that is admitted next. `runs_alone` returns true for a call that is to be set apart,
+    /// `brakes` is set if retries are held back while first attempts wait, and `is_empty` if nothing is in
+    /// flight.
     pub(super) fn next(
         &mut self,
         brakes: bool,
@@ -218,10 +220,11 @@ impl Queue {
         self.front(ALONE).filter(|_| is_empty)
     }
 
-    /// The call to probe with in a run of failures: the latest that has not failed in that run, or else the smallest of the first
-    /// and the latest ones, but for the one that failed last.
+    /// Returns the call to probe with in a run of failures: the latest that has not failed in that run, or
+    /// else the smallest of the first and the latest ones, except for the one that failed last.
     ///
-    /// A call that has failed says little, and calls that came together may be alike: they may be what the provider fails for.
+    /// The failure of a call that has failed before says little. Calls that arrived together may be alike,
+    /// and may be the cause of the failures.
     pub(super) fn probe(
         &self,
         run: RunOfFailures,
@@ -251,13 +254,13 @@ impl Queue {
         self.leader
     }
 
-    /// Makes `queue_key`, or else the first call that waits, the leader. Returns the waker of the leader.
+    /// Makes `queue_key`, or else the first waiting call, the leader. Returns the waker of the leader.
     pub(super) fn lead(&mut self, queue_key: Option<QueueKey>) -> Option<Waker> {
         self.leader = queue_key.or_else(|| (0..LANES).find_map(|lane| self.front(lane)));
         self.get(self.leader?)?.waker.clone()
     }
 
-    /// All calls that wait.
+    /// All waiting calls.
     pub(super) fn entries(&mut self) -> impl Iterator<Item = &mut Entry> {
         self.lanes.iter_mut().flatten().filter(|entry| !entry.has_left)
     }
@@ -344,7 +347,7 @@ mod tests {
             queue.get(queue_key).expect("it waits").waiter.call
         };
         assert_eq!([probe(None), probe(Some(2)), probe(Some(3))], [2, 3, 2]);
-        // The only one there is has to do.
+        // The only call there is must be used.
         let mut queue = Queue::default();
         let only = queue.enter(waiter(7, 1, Priority::Batch, false), false);
         assert_eq!(queue.probe(1, Some(7), |ask| ask.bytes as f64), Some(only));
@@ -363,7 +366,7 @@ mod tests {
             queue.get(queue_key).expect("it waits").waiter.call
         };
         assert_eq!(enter_and_probe(failed(1000, 3)), 0);
-        // What failed in an earlier run has not failed in this one.
+        // A call that failed in an earlier run has not failed in this one.
         let earlier = Waiter { ask: RequestSize { bytes: 900, max_tokens: None }, ..failed(1001, 2) };
         assert_eq!(enter_and_probe(earlier), 1001);
         assert_eq!(enter_and_probe(waiter(1002, 500, Priority::Batch, true)), 1002);

@@ -1,23 +1,23 @@
-//! What happened lately.
+//! Recent activity of an account.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Seconds that are remembered.
+/// Number of seconds to remember.
 const SECONDS: u64 = 60;
 
-/// Seconds that count as lately.
+/// Number of seconds that count as recent.
 const LATELY: u64 = 5;
 
 /// Requests and tokens of the last minute.
 #[derive(Debug)]
 pub(super) struct Recent {
     began: Option<Instant>,
-    slots: [Second; SECONDS as usize + 1],
+    entries: [Second; SECONDS as usize + 1],
 }
 
-/// What happened in one second.
+/// Activity of one second.
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
     /// Seconds since the beginning.
@@ -29,53 +29,56 @@ struct Second {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self { began: None, slots: [Second::default(); SECONDS as usize + 1] }
+        Self { began: None, entries: [Second::default(); SECONDS as usize + 1] }
     }
 }
 
 impl Recent {
     pub(super) fn admitted(&mut self, now: Instant) {
-        self.slot(now).sent += 1;
+        self.second_at(now).sent += 1;
     }
 
     pub(super) fn refused(&mut self, now: Instant) {
-        self.slot(now).refused += 1;
+        self.second_at(now).refused += 1;
     }
 
     pub(super) fn spent(&mut self, tokens: f64, now: Instant) {
-        self.slot(now).tokens += tokens;
+        self.second_at(now).tokens += tokens;
     }
 
-    /// Requests a second, lately, that were not refused.
+    /// Recent requests per second that were not rejected.
     pub(super) fn rate(&self, now: Instant) -> f64 {
         let Some(began) = self.began else { return 0.0 };
-        let of = |slot: &Second| f64::from(slot.sent) - f64::from(slot.refused);
+        let of = |entry: &Second| f64::from(entry.sent) - f64::from(entry.refused);
         let taken: f64 = self.since(LATELY, now).map(of).sum();
         taken.max(0.0) / now.duration_since(began).as_secs_f64().clamp(1.0, LATELY as f64 + 0.5)
     }
 
     /// Requests and tokens of the last minute.
     pub(super) fn minute(&self, now: Instant) -> (u64, u64) {
-        let slots = || self.since(SECONDS, now);
-        (slots().map(|slot| u64::from(slot.sent)).sum(), slots().map(|slot| slot.tokens).sum::<f64>() as u64)
+        let entries = || self.since(SECONDS, now);
+        (
+            entries().map(|entry| u64::from(entry.sent)).sum(),
+            entries().map(|entry| entry.tokens).sum::<f64>() as u64,
+        )
     }
 
     fn since(&self, seconds: u64, now: Instant) -> impl Iterator<Item = &Second> {
         let passed = self.began.map_or(0, |began| now.duration_since(began).as_secs());
-        self.slots.iter().filter(move |slot| slot.second + seconds >= passed)
+        self.entries.iter().filter(move |entry| entry.second + seconds >= passed)
     }
 
-    fn slot(&mut self, now: Instant) -> &mut Second {
+    fn second_at(&mut self, now: Instant) -> &mut Second {
         let second = now.duration_since(*self.began.get_or_insert(now)).as_secs();
-        let slot = &mut self.slots[(second % (SECONDS + 1)) as usize];
-        if slot.second != second {
-            *slot = Second { second, ..Second::default() };
+        let entry = &mut self.entries[(second % (SECONDS + 1)) as usize];
+        if entry.second != second {
+            *entry = Second { second, ..Second::default() };
         }
-        slot
+        entry
     }
 }
 
-/// The last latencies.
+/// The most recent latencies.
 #[derive(Debug)]
 pub(super) struct Latencies {
     last: [f32; 128],
@@ -94,7 +97,7 @@ impl Latencies {
         self.seen += 1;
     }
 
-    /// What 95 of 100 stay below. `None` as long as there are too few.
+    /// The 95th percentile. `None` while there are too few.
     pub(super) fn p95(&self) -> Option<Duration> {
         let n = self.seen.min(self.last.len());
         if n < 20 {

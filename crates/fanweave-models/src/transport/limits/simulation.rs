@@ -1,53 +1,54 @@
-//! Accounts under load, in virtual time: the real account and the real retry loop against a model of a server.
+//! Simulation of accounts under load, in virtual time: the real account and the real retry loop against a
+//! model of a server.
 //!
-//! Each scenario is run with three seeds, and held to the shortest time that its limits allow.
+//! Each scenario runs with three seeds and is compared with the minimum time that its limits allow.
 
 use fanweave_core::{Context, RetryPolicy};
 use fastrand::Rng;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::tests::again;
+use super::tests::drive_with_retries;
 use super::*;
-use crate::transport::again::{Attempt, CallOptions};
+use crate::transport::retry_loop::{Attempt, CallOptions};
 
 mod chance;
 mod unnamed;
 
-/// What the server is like.
+/// Behaviour of the simulated server.
 #[derive(Debug, Clone)]
 struct Setup {
     prompts: usize,
     requests_per_minute: Option<f64>,
     tokens_per_minute: Option<f64>,
-    /// Refused beyond.
+    /// Concurrent requests beyond this are rejected.
     capacity: Option<usize>,
-    /// Whether that is refused with 429, as a rate limit is.
+    /// Set if these rejections use 429, like a rate limit.
     capacity_is_rate: bool,
-    /// When it is halved.
+    /// Time at which the capacity is halved.
     capacity_halved: Option<Duration>,
-    /// Slower beyond: latency grows with the power of this.
+    /// Number of concurrent requests from which the server slows down, and the exponent of the latency.
     knee: Option<(usize, f64)>,
     failures: f64,
-    /// Share of requests that are refused without a reason, whatever is in flight.
+    /// Share of requests that are rejected without a reason, whatever is in flight.
     overloads: f64,
     stragglers: f64,
-    /// When the limit is halved.
+    /// Time at which the limit is halved.
     halved: Option<Duration>,
-    /// Between two refusals that ask to wait for 89 s, without a reason.
+    /// Interval of rejections that request a wait of 89 s without a reason.
     lies: Option<Duration>,
-    /// When it refuses everything.
+    /// Period in which it rejects everything.
     storm: Option<(Duration, Duration)>,
-    /// How long it asks to wait in the storm.
+    /// Wait that it requests in the storm.
     storm_hint: Option<Duration>,
-    /// Whether it calls its refusals in the storm a rate limit.
+    /// Set if its rejections in the storm name a rate limit.
     storm_is_rate: bool,
     says_limits: bool,
     own: RateLimits,
     hedge: bool,
-    /// A limit of requests whose refusals say nothing of it.
+    /// A request limit that rejections do not mention.
     unnamed: Option<unnamed::Limit>,
-    /// Of a server at rest, in the middle, in seconds.
+    /// Median latency of an idle server, in seconds.
     latency: f64,
     spread: f64,
 }
@@ -80,7 +81,7 @@ impl Default for Setup {
     }
 }
 
-/// A round trip: what a refusal takes.
+/// A round trip: the time of a rejection.
 const TRIP: Duration = Duration::from_millis(20);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -96,24 +97,25 @@ struct Server {
 struct State {
     rng: Rng,
     in_flight: usize,
-    /// Buckets of a second's worth: requests and tokens.
+    /// Buckets of one second's worth: requests and tokens.
     levels: [f64; 2],
     at: Instant,
     lied: Instant,
     requests: u64,
     refused: u64,
-    /// Sum of the latencies that a server at rest would have had.
+    /// Sum of the latencies on an idle server.
     work: f64,
-    longest: f64,
+    max_latency: f64,
     tokens: f64,
-    /// Requests of the storm.
-    in_vain: u64,
-    /// When it was heard that everybody is asked to wait, until when, and how many did not.
-    heard: Instant,
+    /// Requests sent during the storm.
+    wasted: u64,
+    /// Time at which clients have received the requested wait, its end, and the number of requests that
+    /// ignored it.
+    hint_received: Instant,
     closed_until: Instant,
     too_early: u64,
-    /// When it was as busy as it can be for the first time after the storm.
-    full_again: Option<Instant>,
+    /// Time at which it was first fully busy after the storm.
+    refilled: Option<Instant>,
     unnamed: unnamed::Spent,
 }
 
@@ -129,13 +131,13 @@ impl Server {
             requests: 0,
             refused: 0,
             work: 0.0,
-            longest: 0.0,
+            max_latency: 0.0,
             tokens: 0.0,
-            in_vain: 0,
-            heard: began,
+            wasted: 0,
+            hint_received: began,
             closed_until: began,
             too_early: 0,
-            full_again: None,
+            refilled: None,
             unnamed: unnamed::Spent::default(),
         };
         let server = Self { setup, began, state: Mutex::new(state) };
@@ -143,7 +145,7 @@ impl Server {
         server
     }
 
-    /// Requests and tokens a second. Infinite without a limit.
+    /// Requests and tokens per second. Infinite without a limit.
     fn rates(&self, now: Instant) -> [f64; 2] {
         let is_halved = self.setup.halved.is_some_and(|at| now.duration_since(self.began) >= at);
         let factor = if is_halved { 0.5 } else { 1.0 };
@@ -168,7 +170,7 @@ impl Server {
         Report { requests: quota(0), tokens: quota(1), ..Report::default() }
     }
 
-    /// Answers one request of so many tokens: `Ok` with how long it takes.
+    /// Answers one request with this number of tokens: `Ok` with its latency.
     fn take(&self, tokens: f64) -> Result<Duration, Box<Refusal>> {
         let now = Instant::now();
         let rates = self.rates(now);
@@ -187,12 +189,12 @@ impl Server {
         if let Some((from, until)) = self.setup.storm
             && (from..until).contains(&now.duration_since(self.began))
         {
-            state.in_vain += 1;
+            state.wasted += 1;
             if let Some(hint) = self.setup.storm_hint {
                 let until = now + TRIP + hint;
                 if now >= state.closed_until {
-                    (state.heard, state.closed_until) = (now + TRIP, until);
-                } else if now <= state.heard {
+                    (state.hint_received, state.closed_until) = (now + TRIP, until);
+                } else if now <= state.hint_received {
                     state.closed_until = until;
                 } else {
                     state.too_early += 1;
@@ -220,8 +222,8 @@ impl Server {
             return refuse(None, true);
         }
         let is_halved = self.setup.capacity_halved.is_some_and(|at| now.duration_since(self.began) >= at);
-        let capacity = self.setup.capacity.map(|most| if is_halved { most / 2 } else { most });
-        if capacity.is_some_and(|most| state.in_flight >= most) {
+        let capacity = self.setup.capacity.map(|max| if is_halved { max / 2 } else { max });
+        if capacity.is_some_and(|max| state.in_flight >= max) {
             return refuse(None, self.setup.capacity_is_rate);
         }
         if self.setup.overloads > 0.0 && state.rng.f64() < self.setup.overloads {
@@ -234,11 +236,11 @@ impl Server {
             state.levels[1] -= tokens;
         }
         state.in_flight += 1;
-        if let (Some((_, until)), Some(most)) = (self.setup.storm, self.setup.capacity)
+        if let (Some((_, until)), Some(max)) = (self.setup.storm, self.setup.capacity)
             && now.duration_since(self.began) >= until
-            && state.in_flight * 10 >= most * 9
+            && state.in_flight * 10 >= max * 9
         {
-            state.full_again.get_or_insert(now);
+            state.refilled.get_or_insert(now);
         }
         let gauss: f64 = (0..12).map(|_| state.rng.f64()).sum::<f64>() - 6.0;
         let mut latency = self.setup.latency * (self.setup.spread * gauss).exp();
@@ -246,7 +248,7 @@ impl Server {
             latency = 60.0;
         }
         state.work += latency;
-        state.longest = state.longest.max(latency);
+        state.max_latency = state.max_latency.max(latency);
         state.tokens += tokens;
         if let Some((knee, power)) = self.setup.knee {
             latency *= (state.in_flight as f64 / knee as f64).max(1.0).powf(power);
@@ -261,7 +263,7 @@ struct Request<'a> {
     output: u64,
 }
 
-/// Leaves the server, also when it is dropped.
+/// Removes a request from the server when it is dropped.
 struct Inside<'a>(&'a Server);
 
 impl Drop for Inside<'_> {
@@ -328,11 +330,11 @@ struct Outcome {
     lost: usize,
     refused: u64,
     requests: u64,
-    in_vain: u64,
+    wasted: u64,
     too_early: u64,
-    /// From the end of a storm, or of the last wait that it asked for, until the server is full again.
+    /// Time from the end of a storm, or of the last requested wait, until the server is full again.
     recovery: Option<Duration>,
-    most_bound: Option<usize>,
+    max_bound: Option<usize>,
 }
 
 async fn run(setup: &Setup, seed: u64) -> Outcome {
@@ -347,16 +349,16 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         let (input, output) = (rng.u64(100..400), rng.u64(50..550));
         calls.spawn(async move {
             let retry = RetryPolicy { max_rate_limit_wait: SECOND * 3600, ..RetryPolicy::default() };
-            // Four and a half bytes a token: not what is assumed at first.
+            // Four and a half bytes per token: different from the initial assumption.
             let ask = RequestSize { bytes: input as usize * 9 / 2, max_tokens: Some(1000) };
             let request = Request { server: &server, input, output };
-            again(&request, &account, CallOptions { retry, ask, hedge }, &Context::new()).await
+            drive_with_retries(&request, &account, CallOptions { retry, ask, hedge }, &Context::new()).await
         });
     }
     let results = calls.join_all().await;
     let seconds = began.elapsed().as_secs_f64();
     let state = lock(&server.state);
-    let mut bound = state.longest.min(if setup.hedge { 4.0 } else { f64::MAX });
+    let mut bound = state.max_latency.min(if setup.hedge { 4.0 } else { f64::MAX });
     let n = setup.prompts as f64;
     let halved = setup.halved.map(|at| at.as_secs_f64());
     let time = |amount: f64, rate: f64| match halved {
@@ -371,25 +373,25 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         let rate = limit / 60.0;
         bound = bound.max(time(state.tokens - rate, rate));
     }
-    if let Some(most) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
-        let (most, halved) = (most as f64, setup.capacity_halved.map(|at| at.as_secs_f64()));
+    if let Some(max) = setup.capacity.or(setup.knee.map(|(knee, _)| knee)) {
+        let (max, halved) = (max as f64, setup.capacity_halved.map(|at| at.as_secs_f64()));
         bound = bound.max(match halved {
-            Some(at) if state.work > at * most => at + (state.work - at * most) / (most / 2.0),
-            _ => state.work / most,
+            Some(at) if state.work > at * max => at + (state.work - at * max) / (max / 2.0),
+            _ => state.work / max,
         });
     }
     if let Some(limit) = setup.unnamed {
-        let most = setup.own.concurrency.map_or(f64::INFINITY, |most| most.get() as f64);
-        bound = bound.max(limit.shortest(setup.prompts, n * most / state.work));
+        let max = setup.own.concurrency.map_or(f64::INFINITY, |max| max.get() as f64);
+        bound = bound.max(limit.min_seconds(setup.prompts, n * max / state.work));
     }
-    if let Some(most) = setup.own.concurrency {
-        bound = bound.max(state.work / most.get() as f64);
+    if let Some(max) = setup.own.concurrency {
+        bound = bound.max(state.work / max.get() as f64);
     }
     let mut recovery = None;
     if let Some((from, until)) = setup.storm {
         let over = (began + until).max(state.closed_until);
         bound += (over.duration_since(began) - from).as_secs_f64();
-        recovery = state.full_again.map(|at| at.duration_since(over));
+        recovery = state.refilled.map(|at| at.duration_since(over));
     }
     Outcome {
         seconds,
@@ -397,14 +399,14 @@ async fn run(setup: &Setup, seed: u64) -> Outcome {
         lost: results.iter().filter(|result| result.is_err()).count(),
         refused: state.refused,
         requests: state.requests,
-        in_vain: state.in_vain,
+        wasted: state.wasted,
         too_early: state.too_early,
         recovery,
-        most_bound: lock(&account.limiter).capacity.bound(),
+        max_bound: lock(&account.limiter).capacity.bound(),
     }
 }
 
-/// Runs a scenario with three seeds and holds each run to `gate`.
+/// Runs a scenario with three seeds and checks each run against `gate`.
 fn holds(name: &str, setup: &Setup, gate: f64) {
     for seed in [1, 2, 3] {
         fastrand::seed(seed);
@@ -412,7 +414,7 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         let outcome = runtime.expect("a runtime").block_on(run(setup, seed));
         let ratio = outcome.seconds / outcome.bound;
         println!(
-            "{name}, seed {seed}: {:.1} s, {ratio:.3} of the bound (gate {gate}); {} of {} refused, {} lost; {outcome:?}",
+            "{name}, seed {seed}: {:.1} s, {ratio:.3} of the bound (gate {gate}); {} of {} rejected, {} lost; {outcome:?}",
             outcome.seconds, outcome.refused, outcome.requests, outcome.lost
         );
         assert_eq!(outcome.lost, 0, "{name}, seed {seed}: lost");
@@ -420,20 +422,20 @@ fn holds(name: &str, setup: &Setup, gate: f64) {
         let is_bounded = setup.capacity.is_some() || setup.knee.is_some();
         let may_be_bounded = setup.unnamed.is_some();
         assert!(
-            may_be_bounded || outcome.most_bound.is_some() == is_bounded,
+            may_be_bounded || outcome.max_bound.is_some() == is_bounded,
             "{name}, seed {seed}: {:?}",
-            outcome.most_bound
+            outcome.max_bound
         );
-        assert!(outcome.in_vain <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
-        assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: asked although it was told to wait");
+        assert!(outcome.wasted <= setup.prompts as u64 / 10, "{name}, seed {seed}: the storm was fed");
+        assert_eq!(outcome.too_early, 0, "{name}, seed {seed}: sent before the requested wait was over");
         if setup.storm.is_some() {
             let recovery = outcome.recovery.expect("full again");
             assert!(recovery <= SECOND * 5, "{name}, seed {seed}: full again after {recovery:?}");
         }
-        let most = setup.prompts as f64 * 0.1;
+        let max = setup.prompts as f64 * 0.1;
         assert!(
-            setup.storm.is_some() || outcome.refused as f64 <= most,
-            "{name}, seed {seed}: {} refused",
+            setup.storm.is_some() || outcome.refused as f64 <= max,
+            "{name}, seed {seed}: {} rejected",
             outcome.refused
         );
     }
@@ -455,7 +457,7 @@ fn requests_of_a_minute_enforced_by_the_second() {
 }
 
 #[test]
-fn tokens_of_a_minute_that_nobody_knows_before() {
+fn tokens_per_minute_that_are_not_known_in_advance() {
     let setup = Setup { tokens_per_minute: Some(900_000.0), own: own(0, 900_000), ..Setup::default() };
     holds("900,000 tokens a minute", &setup, 1.06);
     holds("900,000 tokens a minute that only headers tell", &Setup { own: own(0, 0), ..setup }, 1.06);
@@ -496,7 +498,7 @@ fn a_hidden_limit_of_concurrency_that_is_halved() {
 }
 
 #[test]
-fn a_server_that_gets_slower_instead_of_refusing() {
+fn a_server_that_gets_slower_instead_of_rejecting() {
     let setup = Setup { knee: Some((256, 1.0)), prompts: 8000, ..Setup::default() };
     holds("slower beyond 256", &setup, 1.15);
 }

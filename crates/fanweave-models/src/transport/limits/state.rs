@@ -1,4 +1,4 @@
-//! What an account is doing, for people and programs to look at.
+//! The state of an account, for people and programs.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use super::outage::rounded;
 use super::{RateLimits, accounts, lock};
 
-/// Whether an account sends requests, and if not, why.
+/// State of an account: sending requests, or the reason why it is not.
 ///
-/// `Display` says it in a line for people: `the provider is failing: status 502: Bad Gateway, for 14s; next probe in 2s`.
+/// `Display` formats it as one line: `the provider is failing: status 502: Bad Gateway, for 14s; next probe
+/// in 2s`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -22,19 +23,19 @@ use super::{RateLimits, accounts, lock};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum AccountStatus {
-    /// Requests are sent as calls come.
+    /// Requests are sent as calls arrive.
     #[default]
     Open,
-    /// Requests are sent at the pace of a limit that the caller set or the server named.
+    /// Requests are sent at the rate of a limit set by the caller or named by the server.
     Paced,
-    /// The server has as many requests in flight as it takes, or as the caller allows.
+    /// The maximum number of requests is in flight, as the server takes or the caller allows.
     Full,
-    /// The server asked to wait.
+    /// The server requested a wait.
     Waiting {
-        /// Time until requests are sent again.
+        /// Time until sending resumes.
         left: Duration,
     },
-    /// The provider fails or cannot be reached: calls are held, and one probe at a time finds out when that is over.
+    /// The provider fails or is unreachable: calls are held, and single probes test when the outage is over.
     Outage {
         /// Time since the first failure.
         lasts: Duration,
@@ -46,7 +47,7 @@ pub enum AccountStatus {
 }
 
 impl AccountStatus {
-    /// Whether no request is sent at present, but for probes.
+    /// Returns true if no request other than probes is sent at present.
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::Waiting { .. } | Self::Outage { .. })
     }
@@ -58,11 +59,11 @@ impl fmt::Display for AccountStatus {
             Self::Open => f.write_str("open"),
             Self::Paced => f.write_str("paced by a limit"),
             Self::Full => f.write_str("full: the maximum number of requests is in flight"),
-            Self::Waiting { left } => write!(f, "the provider asked to wait: {} left", whole(*left)),
+            Self::Waiting { left } => write!(f, "the provider asked to wait: {} left", rounded_up(*left)),
             Self::Outage { lasts, failure, next_probe } => {
-                write!(f, "the provider is failing: {failure}, for {}; ", whole(*lasts))?;
+                write!(f, "the provider is failing: {failure}, for {}; ", rounded_up(*lasts))?;
                 match next_probe {
-                    Some(next) => write!(f, "next probe in {}", whole(*next)),
+                    Some(next) => write!(f, "next probe in {}", rounded_up(*next)),
                     None => f.write_str("probing"),
                 }
             }
@@ -70,62 +71,63 @@ impl fmt::Display for AccountStatus {
     }
 }
 
-/// A time for people, in seconds that change once a second.
-fn whole(time: Duration) -> String {
-    humanly(Duration::from_secs(time.as_secs_f64().ceil() as u64))
+/// Formats a duration in whole seconds, so that it changes once per second.
+fn rounded_up(time: Duration) -> String {
+    humanized(Duration::from_secs(time.as_secs_f64().ceil() as u64))
 }
 
-fn humanly(time: Duration) -> String {
+fn humanized(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 0..60 => format!("{seconds}s"),
         seconds => rounded(Duration::from_secs(seconds)),
     }
 }
 
-/// What one account of the process is doing right now. Made by [`account_states`].
+/// Snapshot of one account of the process. Returned by [`account_states`].
 ///
-/// Shows no key.
+/// Contains no key.
 #[derive(Debug, Clone, PartialEq, Default)]
 #[non_exhaustive]
 pub struct AccountState {
-    /// Where its requests go.
+    /// Base URL of its requests.
     pub base_url: String,
-    /// The model, in the provider's words.
+    /// Model name at the provider.
     pub model: String,
-    /// Whether it sends requests, and if not, why.
+    /// Current state: sending requests, or the reason why not.
     pub status: AccountStatus,
-    /// The ceilings that the caller has set.
+    /// Limits set by the caller.
     pub limits: RateLimits,
-    /// Requests a minute that are sent at most now. `None` where no limit is known.
+    /// Current maximum requests per minute. `None` if no limit is known.
     pub requests_per_minute: Option<f64>,
-    /// The limit of requests a minute that the caller or the server named. The rate is below it after a 429.
+    /// Limit of requests per minute, set by the caller or named by the server. The current rate is lower
+    /// after a 429.
     pub request_limit: Option<f64>,
-    /// Tokens a minute that are sent at most now. `None` where no limit is known.
+    /// Current maximum tokens per minute. `None` if no limit is known.
     pub tokens_per_minute: Option<f64>,
-    /// The limit of tokens a minute that the caller or the server named.
+    /// Limit of tokens per minute, set by the caller or named by the server.
     pub token_limit: Option<f64>,
-    /// Requests that were sent in the last minute.
+    /// Requests sent in the last minute.
     pub requests_last_minute: u64,
-    /// Tokens of answers that came in the last minute, prompts included.
+    /// Tokens of the responses received in the last minute, including input.
     pub tokens_last_minute: u64,
     /// Requests in flight.
     pub in_flight: usize,
-    /// Most requests in flight that the server was found to take. `None` as long as nothing points to a bound.
+    /// Maximum requests in flight that the server was found to take. `None` until there is a sign of a bound.
     pub capacity: Option<usize>,
-    /// Calls that wait for their turn.
+    /// Queued calls.
     pub waiting: usize,
-    /// How long nothing is sent, because the server asked for it.
+    /// Time during which nothing is sent, because the server requested it.
     pub closed_for: Option<Duration>,
     /// Requests so far.
     pub requests: u64,
-    /// Permits that were given up before the end of their requests, so far: the readers of their answers were away, and other
-    /// calls waited. So many requests may have been in flight beyond the limits.
+    /// Permits given up before the end of their requests, so far: the readers of their responses were not
+    /// polled while other calls waited. At most this many requests may have exceeded the limits.
     pub over_limit: u64,
-    /// Requests so far that were refused with 429, or because the server was too busy.
+    /// Requests rejected so far, with 429 or because the server was overloaded.
     pub refused: u64,
 }
 
-/// All accounts that calls of this process have used, in no order.
+/// Returns all accounts used by calls of this process, in no particular order.
 ///
 /// ```
 /// for account in fanweave_models::account_states() {

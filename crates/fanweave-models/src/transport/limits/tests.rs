@@ -5,13 +5,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
-use crate::transport::again::{Attempt, CallOptions, drive};
 use crate::transport::retry::Attempts;
+use crate::transport::retry_loop::{Attempt, CallOptions, drive};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A call in the test's own task.
-pub(super) async fn again<A: Attempt>(
+/// Runs a call in the test's own task.
+pub(super) async fn drive_with_retries<A: Attempt>(
     call: &A,
     account: &Arc<Account>,
     options: CallOptions,
@@ -48,22 +48,26 @@ pub(super) fn waiter(ask: RequestSize, priority: Priority) -> Waiter {
     }
 }
 
-/// A permit right now, if no other call is queued for one.
+/// Returns a permit immediately, if no other call is queued for one.
 fn tried(account: &Arc<Account>) -> Option<AccountPermit> {
     account.try_admit(&waiter(RequestSize::default(), Priority::Interactive))
 }
 
-/// Waits for a permit without a run around it.
+/// Waits for a permit outside of a run.
 pub(super) async fn admitted(
     account: &Arc<Account>,
     ask: RequestSize,
     priority: Priority,
 ) -> Result<AccountPermit> {
-    Ok(account.admit(waiter(ask, priority), || Some(())).await?.expect("there are permits without end").1)
+    Ok(account
+        .admit(waiter(ask, priority), || Some(()))
+        .await?
+        .expect("the number of run permits is unlimited")
+        .1)
 }
 
-/// Starts `n` calls in order, each of which keeps its place for `lasting`, and gives the order and time of their
-/// admissions.
+/// Starts `n` calls in order, each of which holds its permit for `lasting`, and returns the order and time of
+/// their admissions.
 async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<(usize, Duration)> {
     let began = Instant::now();
     let mut calls = JoinSet::new();
@@ -82,7 +86,7 @@ async fn admissions(account: &Arc<Account>, n: usize, lasting: Duration) -> Vec<
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_are_admitted_in_the_order_in_which_they_asked() {
+async fn calls_are_admitted_in_order_of_arrival() {
     let order = admissions(&account(6000, 3), 500, SECOND / 100).await;
     assert!(order.iter().map(|(i, _)| *i).eq(0..500));
 }
@@ -92,25 +96,25 @@ async fn a_rate_is_paced_with_a_burst_of_one_second() {
     let account = account(600, 0);
     let order = admissions(&account, 110, Duration::ZERO).await;
     let at_once = order.iter().filter(|(_, at)| at.is_zero()).count();
-    assert!((9..=10).contains(&at_once), "{at_once} at once");
+    assert!((9..=10).contains(&at_once), "{at_once} admitted immediately");
     let last = order.last().expect("110 calls").1;
-    // 100 calls after the burst, at 9.95 a second.
+    // 100 calls after the burst, at 9.95 per second.
     assert!(last >= SECOND * 10 && last < SECOND * 102 / 10, "{last:?}");
     for window in order.windows(21) {
-        assert!(window[20].1 - window[0].1 >= SECOND * 99 / 100, "more than a burst and a second's worth");
+        assert!(window[20].1 - window[0].1 >= SECOND * 99 / 100, "more than a burst and one second's worth");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rate_below_one_a_second_still_lets_one_through() {
+async fn a_rate_below_one_per_second_still_admits_one() {
     let order = admissions(&account(6, 0), 3, Duration::ZERO).await;
     let seconds: Vec<_> = order.iter().map(|(_, at)| at.as_secs()).collect();
     assert_eq!(seconds, [0, 10, 20]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn concurrency_holds_until_places_are_dropped() {
-    static MOST: AtomicUsize = AtomicUsize::new(0);
+async fn concurrency_holds_until_permits_are_dropped() {
+    static MAX: AtomicUsize = AtomicUsize::new(0);
     static NOW: AtomicUsize = AtomicUsize::new(0);
     let account = account(0, 8);
     let mut calls = JoinSet::new();
@@ -119,13 +123,13 @@ async fn concurrency_holds_until_places_are_dropped() {
         calls.spawn(async move {
             let _permit =
                 admitted(&account, RequestSize::default(), Priority::Interactive).await.expect("it fits");
-            MOST.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            MAX.fetch_max(NOW.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
             sleep(SECOND / 100).await;
             NOW.fetch_sub(1, Ordering::SeqCst);
         });
     }
     calls.join_all().await;
-    assert_eq!(MOST.load(Ordering::SeqCst), 8);
+    assert_eq!(MAX.load(Ordering::SeqCst), 8);
     assert_eq!(lock(&account.limiter).in_flight, 0);
 }
 
@@ -143,7 +147,7 @@ async fn a_closed_gate_holds_all_calls_of_the_account() {
 #[tokio::test(start_paused = true)]
 async fn a_cancelled_waiter_leaves_no_trace() {
     let account = account(60, 1);
-    let first = tried(&account).expect("nobody is there");
+    let first = tried(&account).expect("no other call is queued");
     assert!(tried(&account).is_none());
     for outage_timeout in [1, 10, 100] {
         let waiting = admitted(&account, RequestSize::default(), Priority::Interactive);
@@ -151,7 +155,7 @@ async fn a_cancelled_waiter_leaves_no_trace() {
     }
     drop(first);
     sleep(SECOND * 2).await;
-    let second = tried(&account).expect("those who left take nothing with them");
+    let second = tried(&account).expect("cancelled waiters take no permits");
     assert_eq!(lock(&account.limiter).in_flight, 1);
     drop(second);
 }
@@ -165,14 +169,14 @@ async fn nobody_overtakes_the_line() {
         async move { admitted(&account, RequestSize::default(), Priority::Interactive).await }
     });
     tokio::task::yield_now().await;
-    // A request may go out again, and it belongs to the one who waits: nobody else gets it before.
+    // A request may be sent now, and it belongs to the waiting call: no other call gets it first.
     tokio::time::advance(SECOND * 2).await;
     assert!(tried(&account).is_none());
     drop(waiting.await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_ceiling_reaches_those_who_wait() {
+async fn a_new_limit_applies_to_waiting_calls() {
     let account = account(1, 0);
     drop(tried(&account));
     let began = Instant::now();
@@ -195,7 +199,7 @@ fn one_key_is_one_account() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_that_somebody_waits_for_go_before_a_batch() {
+async fn interactive_calls_are_admitted_before_a_batch() {
     let account = account(60, 0);
     drop(tried(&account));
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -215,7 +219,7 @@ async fn those_that_somebody_waits_for_go_before_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
+async fn a_request_larger_than_the_limit_per_minute_fails_immediately() {
     let account = account(0, 0);
     let limits = RateLimits { tokens_per_minute: NonZeroU32::new(1000), ..RateLimits::default() };
     account.set_limits(limits);
@@ -223,16 +227,20 @@ async fn a_request_larger_than_the_limit_of_a_minute_fails_at_once() {
     let ask = RequestSize { bytes: 40_000, max_tokens: None };
     let error = admitted(&account, ask, Priority::Interactive).await.expect_err("it can never be sent");
     assert_eq!(began.elapsed(), Duration::ZERO);
-    assert!(error.message().starts_with("the request has about 10000 tokens, and the account may send 1000"));
+    assert!(
+        error
+            .message()
+            .starts_with("the request has about 10000 tokens, but the limit of the account is 1000")
+    );
     assert!(!error.is_retryable());
 }
 
-/// Counts the requests that are with the server at once. Every fiftieth takes a minute.
+/// Counts the concurrent requests at the server. Every fiftieth takes a minute.
 #[derive(Default)]
 struct Crowded {
     sent: AtomicUsize,
     now: AtomicUsize,
-    most: AtomicUsize,
+    max: AtomicUsize,
 }
 
 struct Leaves<'a>(&'a Crowded);
@@ -253,7 +261,7 @@ impl Attempt for Crowded {
 
     async fn send(&self, (): (), permit: &mut AccountPermit, _: &mut bool, _: &Context) -> Result<()> {
         let nth = self.sent.fetch_add(1, Ordering::SeqCst);
-        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        self.max.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         let _leaves = Leaves(self);
         sleep(if nth % 50 == 49 { SECOND * 60 } else { SECOND / 10 }).await;
         permit.succeeded(None);
@@ -266,8 +274,8 @@ impl Attempt for Crowded {
 }
 
 #[tokio::test(start_paused = true)]
-async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
-    const MOST: usize = 4;
+async fn hedged_requests_stay_within_the_concurrency_of_the_run() {
+    const MAX: usize = 4;
     let (server, account) = (Arc::new(Crowded::default()), Arc::new(Account::default()));
     let told = Arc::new(AtomicUsize::new(0));
     let seen = told.clone();
@@ -277,31 +285,33 @@ async fn second_requests_stay_within_the_calls_that_a_run_may_make_at_once() {
         }
     };
     let cx = Context::new()
-        .with_concurrency(NonZeroUsize::new(MOST).expect("not 0"))
+        .with_concurrency(NonZeroUsize::new(MAX).expect("not 0"))
         .with_observer(Arc::new(observer));
     let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
     let mut rows = JoinSet::new();
     let began = Instant::now();
-    for _ in 0..MOST {
+    for _ in 0..MAX {
         let (server, account, cx) = (server.clone(), account.clone(), cx.clone());
         rows.spawn(async move {
             for _ in 0..100 {
-                let ((), attempts) = again(&*server, &account, options, &cx).await.expect("it never fails");
-                // What was sent twice was tried once: the same row, in a run without haste, has the same result.
+                let ((), attempts) =
+                    drive_with_retries(&*server, &account, options, &cx).await.expect("it never fails");
+                // A hedged request is not an additional attempt: without hedging, the row has the same
+                // result.
                 assert_eq!(attempts, 1);
             }
         });
     }
     rows.join_all().await;
     assert_eq!(told.load(Ordering::SeqCst), server.sent.load(Ordering::SeqCst));
-    assert_eq!(server.most.load(Ordering::SeqCst), MOST);
-    // Once rows have run out, those that are late are still overtaken.
-    assert!(server.sent.load(Ordering::SeqCst) > MOST * 100, "no second request at all");
+    assert_eq!(server.max.load(Ordering::SeqCst), MAX);
+    // After the queue is empty, slow requests are still hedged.
+    assert!(server.sent.load(Ordering::SeqCst) > MAX * 100, "no hedged request at all");
     assert!(began.elapsed() < SECOND * 400, "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_count_that_no_request_can_have_holds_nobody_up() {
+async fn an_implausible_token_count_delays_no_call() {
     let account = account(0, 0);
     let tokens_per_minute = NonZeroU32::new(60_000);
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
@@ -315,11 +325,11 @@ async fn a_count_that_no_request_can_have_holds_nobody_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
+async fn a_response_to_an_image_never_makes_a_later_text_too_large_to_send() {
     let account = account(0, 0);
     let tokens_per_minute = NonZeroU32::new(30_000);
     account.set_limits(RateLimits { tokens_per_minute, ..RateLimits::default() });
-    // Of an image only the words beside it are counted before.
+    // Only the text next to an image is counted before the response.
     let image = RequestSize { bytes: 40, max_tokens: None };
     let mut permit = admitted(&account, image, Priority::Interactive).await.expect("it fits");
     permit.succeeded(Some(Usage { input_tokens: 1500, output_tokens: 10, ..Usage::default() }));
@@ -332,7 +342,7 @@ async fn an_answer_to_an_image_makes_no_later_text_too_large_to_be_sent() {
 }
 
 #[test]
-fn whoever_is_cancelled_takes_nobodys_turn_along() {
+fn a_cancelled_call_never_loses_a_wake_up_of_another() {
     for seed in 0..300 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(async {
@@ -343,13 +353,13 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                 let (account, outage_timeout) = (account.clone(), Duration::from_millis(rng.u64(0..40)));
                 let (begins, lasts) = (rng.u64(0..30), Duration::from_millis(rng.u64(0..6)));
                 let priority = if rng.bool() { Priority::Interactive } else { Priority::Batch };
-                let (is_patient, is_refused, has_slot) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
+                let (is_patient, is_refused, has_permit) = (rng.bool(), rng.u8(0..10) == 0, rng.u8(0..5) > 0);
                 calls.spawn(async move {
                     sleep(Duration::from_millis(begins)).await;
                     let call = async {
-                        let slot = || has_slot.then_some(());
+                        let run_permit = || has_permit.then_some(());
                         let Ok(Some((_, mut permit))) =
-                            account.admit(waiter(RequestSize::default(), priority), slot).await
+                            account.admit(waiter(RequestSize::default(), priority), run_permit).await
                         else {
                             return;
                         };
@@ -362,7 +372,7 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                             ));
                         }
                     };
-                    // Without a timer of their own, the patient ones hang where a wake-up is lost.
+                    // The patient calls have no timer: they would hang if a wake-up was lost.
                     if is_patient {
                         call.await;
                     } else {
@@ -371,14 +381,14 @@ fn whoever_is_cancelled_takes_nobodys_turn_along() {
                 });
             }
             let all = tokio::time::timeout(SECOND * 3600, calls.join_all()).await;
-            assert!(all.is_ok(), "seed {seed}: somebody waits for ever");
+            assert!(all.is_ok(), "seed {seed}: a call waits for ever");
             let limiter = lock(&account.limiter);
             assert_eq!((limiter.in_flight, limiter.queue.waiting()), (0, [0, 0]), "seed {seed}");
         });
     }
 }
 
-/// A server that refuses everything, and asks for this wait.
+/// A server that rejects everything and requests this wait.
 struct Refuses {
     wait: Duration,
     asked: AtomicUsize,
@@ -405,21 +415,21 @@ impl Attempt for Refuses {
 }
 
 #[tokio::test(start_paused = true)]
-async fn patience_ends_also_with_a_server_that_refuses_everything() {
-    for (wait, most) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
+async fn the_wait_is_limited_even_if_a_server_rejects_everything() {
+    for (wait, max) in [(SECOND * 20, 900), (SECOND * 5, 900), (SECOND, 3600), (Duration::ZERO, 3 * 3600)] {
         let (server, account) = (Refuses { wait, asked: AtomicUsize::default() }, Arc::default());
         let options =
             CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
         let began = Instant::now();
-        assert!(again(&server, &account, options, &Context::new()).await.is_err());
+        assert!(drive_with_retries(&server, &account, options, &Context::new()).await.is_err());
         let (took, asked) = (began.elapsed().as_secs(), server.asked.load(Ordering::SeqCst));
-        assert!(took <= most, "asks for {wait:?}: {took} s");
-        assert!(took >= 600 && asked as u64 <= took, "asks for {wait:?}: {asked} requests in {took} s");
+        assert!(took <= max, "requests {wait:?}: {took} s");
+        assert!(took >= 600 && asked as u64 <= took, "requests {wait:?}: {asked} requests in {took} s");
     }
 }
 
-/// A server whose requests take a tenth of a second but for the last call's, of which the first one fails late, and the second
-/// one answers soon after that, or fails too.
+/// A server whose requests take a tenth of a second, except for the last call: its first request fails late,
+/// and its second one is answered soon after that, or fails too.
 struct Overtaken {
     sent: AtomicUsize,
     second_fails: bool,
@@ -453,14 +463,16 @@ impl Attempt for Overtaken {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_request_that_is_on_its_way_is_waited_for_when_the_first_one_fails() {
+async fn a_hedged_request_in_flight_is_awaited_when_the_first_one_fails() {
     for (second_fails, answered_by, attempts) in [(false, 41, 1), (true, 42, 2)] {
         let (server, account) = (Overtaken { sent: AtomicUsize::new(0), second_fails }, Arc::default());
         let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: true };
         for _ in 0..40 {
-            again(&server, &account, options, &Context::new()).await.expect("it is quick");
+            drive_with_retries(&server, &account, options, &Context::new()).await.expect("it is quick");
         }
-        let done = again(&server, &account, options, &Context::new()).await.expect("one of them answers");
+        let done = drive_with_retries(&server, &account, options, &Context::new())
+            .await
+            .expect("one of them answers");
         assert_eq!(done, (answered_by, attempts));
         assert_eq!(lock(&account.limiter).in_flight, 0);
     }

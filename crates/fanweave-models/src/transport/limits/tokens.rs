@@ -1,18 +1,18 @@
-//! What a request will cost in tokens, before anybody has counted.
+//! Estimates the tokens of a request before the provider counts them.
 
 use fanweave_core::Usage;
 
-/// What a request asks for, as far as it is known before it is sent.
+/// Size of a request, as far as it is known before sending.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct RequestSize {
     /// Bytes of its text.
     pub(crate) bytes: usize,
-    /// Most tokens of its answer, where it says so.
+    /// Maximum output tokens, if the request sets them.
     pub(crate) max_tokens: Option<u64>,
 }
 
 impl RequestSize {
-    /// The estimate of its input tokens, for prices.
+    /// Estimates the input tokens, for prices.
     pub(crate) fn usage(self) -> Usage {
         Usage { input_tokens: (self.bytes as f64 / BYTES).ceil() as u64, ..Usage::default() }
     }
@@ -25,54 +25,55 @@ pub(super) struct TokenCount {
     pub(super) output: f64,
 }
 
-/// Bytes of a token, until the model has shown its own. What English text comes to in most vocabularies.
+/// Bytes per token until the model has shown its own ratio. Typical of English text in most vocabularies.
 const BYTES: f64 = 4.0;
 
-/// Tokens of an answer, where neither the request nor an earlier answer says anything.
+/// Output tokens, if neither the request nor an earlier response gives a number.
 const OUTPUT: f64 = 256.0;
 
-/// Longest answer that a request is held for: beyond it, its `max_tokens` says that it wants no limit.
-const LONGEST: u64 = 1 << 20;
+/// Maximum output tokens reserved for a request: a larger `max_tokens` means that the caller wants no limit.
+const MAX_RESERVED_OUTPUT: u64 = 1 << 20;
 
-/// Most tokens of one request that are believed: no model reads or writes so many, and an account would be in debt for
-/// days.
-pub(super) const MOST: u64 = 1 << 24;
+/// Maximum plausible tokens of one request: no model reads or writes so many, and the account would be in
+/// debt for days.
+pub(super) const MAX_PLAUSIBLE_TOKENS: u64 = 1 << 24;
 
-/// Weight of the latest answer in what is learned, once there are some.
+/// Weight of the latest response in the means, once there are some.
 const WEIGHT: f64 = 0.05;
 
-/// What the answers of one model have taught.
+/// Statistics learned from the responses of one model.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
     answers: u32,
-    /// Means over the answers.
+    /// Means over the responses.
     bytes_per_token: f64,
     output: f64,
 }
 
 impl Tokens {
     pub(super) fn estimate(&self, ask: RequestSize) -> TokenCount {
-        let most = ask.max_tokens.filter(|most| *most <= LONGEST).map_or(f64::INFINITY, |most| most as f64);
+        let max =
+            ask.max_tokens.filter(|max| *max <= MAX_RESERVED_OUTPUT).map_or(f64::INFINITY, |max| max as f64);
         let (bytes, output) = if self.answers == 0 {
-            (BYTES, if most.is_finite() { most } else { OUTPUT })
+            (BYTES, if max.is_finite() { max } else { OUTPUT })
         } else {
-            (self.bytes_per_token, self.output.min(most))
+            (self.bytes_per_token, self.output.min(max))
         };
         TokenCount { input: (ask.bytes as f64 / bytes).ceil(), output }
     }
 
-    /// The input that a request has at least, as far as anybody can tell before it is counted: what was learned from
-    /// images and the like counts for no text.
+    /// Minimum input tokens of a request, as far as known before they are counted. The ratio learned from
+    /// images and other media does not apply to text.
     pub(super) fn least_input(&self, ask: RequestSize) -> f64 {
         (ask.bytes as f64 / self.bytes_per_token.max(BYTES)).ceil()
     }
 
-    /// Learns from what a request came to.
+    /// Learns from the counted tokens of a request.
     pub(super) fn learn(&mut self, ask: RequestSize, counted: TokenCount) {
         self.answers = self.answers.saturating_add(1);
         let weight = WEIGHT.max(1.0 / f64::from(self.answers));
         self.output += weight * (counted.output - self.output);
-        // Counts that no text can have say nothing of the next one.
+        // Counts that are impossible for text say nothing about the next request.
         let ratio = (ask.bytes as f64 / counted.input.max(1.0)).clamp(0.25, 64.0);
         self.bytes_per_token += weight * (ratio - self.bytes_per_token);
     }

@@ -1,15 +1,16 @@
-//! A rate that a server enforces and does not name: its refusals say neither a limit nor a wait.
+//! A rate that a server enforces without naming it: its rejections contain neither a limit nor a wait.
 //!
 //! ```text
-//!           refused                 with far fewer in flight than before
+//!           rejected                with far fewer in flight than before
 //! Unknown ──────────▶ Suspected ────────────────────────────────────────▶ Rate
 //!                         │  only with as many in flight as before         │
 //!                         └───────────────▶ Crowd ◀────────────────────────┘
 //! ```
 //!
-//! A refusal without a reason means one of two things: too many requests in flight, which [`Capacity`] searches, or too
-//! many in a time, which is learned here. They differ in the number in flight when the next one is refused: a limit of
-//! concurrency refuses nothing below what it took before. A rate is measured by what was accepted between two refusals.
+//! A rejection without a reason has one of two causes: too many requests in flight, which [`Capacity`]
+//! searches for, or too many requests in a period, which is learned here. They differ in the number in flight
+//! at the next rejection: a concurrency limit rejects nothing below what it accepted before. A rate is
+//! measured by the requests accepted between two rejections.
 
 use std::time::Duration;
 
@@ -22,96 +23,99 @@ use super::capacity::{Capacity, MAX_PAUSE, pause};
 mod minute;
 mod pace;
 
-/// Rate at the beginning of a suspicion.
+/// Initial rate of a suspicion.
 const SLOW_START: f64 = 16.0;
 
-/// Requests that have to be accepted between two refusals to measure a rate.
+/// Accepted requests between two rejections that are needed to measure a rate.
 const MEASURED: u64 = 8;
 
-/// A refusal with at most this share of what was in flight before shows a rate.
+/// A rejection with at most this share of the requests that were in flight before indicates a rate.
 const FEWER: f64 = 0.8;
-/// The same, after concurrency was found to be the limit.
+/// Like [`FEWER`], after concurrency was found to be the limit.
 const FAR_FEWER: f64 = 0.5;
 
-/// Waves of refusals that began with no more in flight than was accepted before, after which concurrency is not the limit:
-/// half of them where at most [`FEW`] are in flight, which are counted exactly.
+/// Waves of rejections that began with no more in flight than was accepted before, after which concurrency is
+/// not the limit. Half of them if at most [`FEW`] are in flight, which are counted exactly.
 const TIES: u32 = 4;
 const FEW: usize = 8;
 
-/// Measured rates that differ by less belong together.
-const SAME: f64 = 0.15;
+/// Measured rates that differ by less count as equal.
+const TOLERANCE: f64 = 0.15;
 
-/// Rate after a refusal that follows the last cut too soon for a measurement.
+/// Factor for the rate after a rejection that follows the last cut too soon for a measurement.
 const CUT: f64 = 0.9;
 
-/// Measurements in a row that each are lower, after which the limit was none of a rate.
+/// Consecutive falling measurements after which the limit was not a rate.
 const FALLS: u32 = 4;
 
-/// How long a suspicion waits before it tries whether more fit in flight. A bucket of 120 a minute has filled by two.
+/// Time before a suspicion probes whether more requests fit in flight. A bucket of 120 per minute gains two
+/// in that time.
 const PROBE_AFTER: Duration = Duration::from_secs(1);
 
-/// How long nothing of such a try may be refused: so many round trips, within these limits.
+/// Time without rejections that such a probe needs, in round trips, within these bounds.
 const PROOF_TRIPS: u32 = 5;
 const PROOF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(3));
 
-/// Tries that are refused, after which concurrency is the limit.
+/// Rejected probes after which concurrency is the limit.
 const PROBES: u32 = 3;
 
 /// A request that was sent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Sent {
-    /// Its number on the account.
+    /// Request number on the account.
     pub(super) nth: u64,
     pub(super) at: Instant,
-    /// Requests in flight with it.
+    /// Requests in flight, including this one.
     pub(super) crowd: usize,
 }
 
-/// What a refusal without a reason is for.
+/// Cause of a rejection without a reason.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub(super) enum Cause {
     Capacity,
     Rate,
 }
 
-/// Whether one more may go out than the capacity allows.
+/// Decision on one more request than the capacity allows.
 #[derive(Debug, PartialEq)]
 pub(super) enum Probe {
     No,
     Go,
     Wait(Instant),
-    /// The capacity is no limit: it was searched for nothing.
+    /// The capacity is not a limit: the search for it was unnecessary.
     Free,
 }
 
-/// The search for a rate that nobody names.
+/// The search for an unnamed rate.
 #[derive(Debug, Default)]
 pub(super) struct Unnamed {
     model: Model,
     pace: Option<Pace>,
-    /// The last request that was refused.
+    /// The last rejected request.
     last: Option<Sent>,
-    /// The refused one that the present measurement began with, and the requests that were accepted since.
+    /// The rejected request at which the current measurement began, and the requests accepted since.
     anchor: Option<Sent>,
     accepted: u64,
-    /// Requests of the account at the last cut. Those before it say nothing new.
+    /// Request number of the account at the last cut. Earlier requests provide no new evidence.
     cut_at: u64,
-    /// Requests in flight that were not refused, at the end of the last wave of refusals before which any was accepted.
+    /// Requests in flight that were not rejected, at the end of the last wave of rejections with accepted
+    /// requests before it.
     taken: usize,
-    /// Whether the present wave is one.
+    /// Set if the current wave is such a wave.
     is_behind_answers: bool,
-    /// Maximum in flight with a request that was answered, of those sent since the last wave.
+    /// Maximum in flight among answered requests sent since the last wave.
     peak: usize,
-    /// Waves that began with no more in flight than was accepted since the one before, less the others.
+    /// Waves that began with no more in flight than was accepted since the previous wave, minus the other
+    /// waves.
     ties: u32,
-    /// Waves since the last success behind which nothing was accepted.
+    /// Waves since the last success after which nothing was accepted.
     shut: u32,
     sent_at: Option<Instant>,
-    /// Refusals since the last success.
+    /// Rejections since the last success.
     in_a_row: u32,
-    /// The longest time that a refusal took.
+    /// Maximum time that a rejection took.
     trip: Duration,
-    /// What was known of the capacity before the suspicion.
+    /// Capacity known before the suspicion.
     before: Option<Capacity>,
     openings: Openings,
     minute: Option<Minute>,
@@ -123,7 +127,7 @@ enum Model {
     Unknown,
     Suspected(Suspicion),
     Rate {
-        /// Measurements in a row that each were lower.
+        /// Consecutive falling measurements.
         falls: u32,
     },
     Crowd,
@@ -131,28 +135,28 @@ enum Model {
 
 #[derive(Debug, Clone, Copy)]
 struct Suspicion {
-    /// When more are tried in flight, and the pause after one that is refused.
+    /// Time at which more requests are probed in flight, and the pause after a rejected probe.
     probe: Instant,
     pause: Duration,
     refused: u32,
-    /// When as many were in flight as are tried.
+    /// Time at which the probed number of requests was in flight.
     reached: Option<Instant>,
-    /// Whether more were in flight than concurrency would have allowed.
+    /// Set if more requests were in flight than a concurrency limit would have allowed.
     is_disproved: bool,
 }
 
 impl Unnamed {
-    /// Whether it holds anything back.
+    /// Returns true if it holds anything back.
     pub(super) fn is_active(&self) -> bool {
         self.pace.is_some() || self.minute.is_some() || self.shut > 1
     }
 
-    /// Requests a second that were measured.
+    /// The measured requests per second.
     pub(super) fn rate(&self) -> Option<f64> {
         self.pace.as_ref().filter(|pace| pace.is_steady()).map(|pace| pace.rate)
     }
 
-    /// When the next request may be sent.
+    /// Returns when the next request may be sent.
     pub(super) fn ready(&mut self, now: Instant) -> Option<Instant> {
         if let Some(minute) = &mut self.minute {
             return minute.ready(now).err();
@@ -161,7 +165,7 @@ impl Unnamed {
             && let Some(sent) = self.sent_at
             && now < sent + self.proof()
         {
-            // One alone finds out whether anything gets through.
+            // A single request tests whether anything is accepted.
             return Some(sent + self.proof());
         }
         let pace = self.pace.as_mut()?;
@@ -177,7 +181,7 @@ impl Unnamed {
         pace.ready(now).err()
     }
 
-    /// A request is sent.
+    /// Records a sent request.
     pub(super) fn sent(&mut self, now: Instant) {
         self.sent_at = Some(now);
         if let Some(minute) = &mut self.minute {
@@ -188,10 +192,11 @@ impl Unnamed {
         }
     }
 
-    /// A request was answered. `admitted` were sent so far. Tells whether that shows a limit that is none of the capacity.
+    /// Records an answer after `admitted` requests were sent so far. Returns true if it shows that the limit
+    /// is not the capacity.
     pub(super) fn succeeded(&mut self, sent: Sent, admitted: u64) -> bool {
         self.in_a_row = 0;
-        // What was sent before the last refusal says nothing of what is accepted now.
+        // Requests sent before the last rejection say nothing about what is accepted now.
         if self.last.is_none_or(|last| sent.nth > last.nth) {
             self.shut = 0;
         }
@@ -213,7 +218,7 @@ impl Unnamed {
         false
     }
 
-    /// Whether one more may go out beside `in_flight`, which is all that the capacity allows.
+    /// Decides on one more request in addition to `in_flight`, which is all that the capacity allows.
     pub(super) fn probe(&mut self, in_flight: usize, now: Instant) -> Probe {
         let proof = self.proof();
         let Model::Suspected(suspicion) = &mut self.model else { return Probe::No };
@@ -236,13 +241,13 @@ impl Unnamed {
         Probe::Free
     }
 
-    /// The capacity before it was taken for the limit.
+    /// Returns the capacity from before it was taken for the limit.
     pub(super) fn capacity(&mut self) -> Option<Capacity> {
         self.before.take()
     }
 
-    /// Takes note of a refusal without a reason, and judges what it is for. `in_flight` are left without it, `admitted` were
-    /// sent so far.
+    /// Records a rejection without a reason and determines its cause. `in_flight` requests remain without it,
+    /// and `admitted` were sent so far.
     pub(super) fn refused(
         &mut self,
         sent: Sent,
@@ -263,19 +268,19 @@ impl Unnamed {
         self.trip = self.trip.max(now.saturating_duration_since(sent.at));
         let is_new = sent.nth > self.cut_at;
         let gap = self.count(sent, is_new);
-        let most = self.taken.max(self.peak);
-        // A suspicion tries more than there is room for on purpose.
+        let max = self.taken.max(self.peak);
+        // A suspicion deliberately exceeds the capacity.
         let is_crowd = matches!(self.model, Model::Crowd);
         if is_new {
             self.peak = 0;
             self.is_behind_answers = gap > 0;
             self.shut += u32::from(gap == 0);
             if gap > 0 {
-                // Of many in flight, some are answered and their answers on their way.
-                let is_tie = sent.crowd <= if most > FEW { most * 9 / 10 } else { most };
+                // If many are in flight, some are answered with their responses still on the way.
+                let is_tie = sent.crowd <= if max > FEW { max * 9 / 10 } else { max };
                 self.ties = match is_tie {
                     true => self.ties + 1,
-                    false => self.ties.saturating_sub((is_crowd && most > FEW).into()),
+                    false => self.ties.saturating_sub((is_crowd && max > FEW).into()),
                 };
                 self.openings.closed = Some(now);
             }
@@ -290,10 +295,10 @@ impl Unnamed {
             return if matches!(self.model, Model::Rate { .. }) { Cause::Rate } else { Cause::Capacity };
         }
         self.cut_at = admitted;
-        let is_below = |share: f64| sent.crowd as f64 <= (share * most as f64).max(1.0);
+        let is_below = |share: f64| sent.crowd as f64 <= (share * max as f64).max(1.0);
         match &mut self.model {
             Model::Suspected(_) | Model::Crowd
-                if gap > 0 && self.ties >= (if most > FEW { TIES } else { TIES / 2 }) =>
+                if gap > 0 && self.ties >= (if max > FEW { TIES } else { TIES / 2 }) =>
             {
                 self.model = Model::Rate { falls: 0 };
                 self.measure(gap, now);
@@ -304,7 +309,7 @@ impl Unnamed {
             Model::Suspected(suspicion) if self.pace.is_none() && suspicion.refused == 0 => {
                 self.suspect(sent, capacity, now);
             }
-            // Nothing gets through.
+            // Nothing is accepted.
             _ if gap == 0 => {
                 if let Some(pace) = &mut self.pace {
                     pace.restart(now);
@@ -340,24 +345,25 @@ impl Unnamed {
         if matches!(self.model, Model::Rate { .. }) { Cause::Rate } else { Cause::Capacity }
     }
 
-    /// Nothing is sent until then: what grows with time does not, meanwhile.
+    /// Holds back all requests until then. Values that grow with time stay the same meanwhile.
     pub(super) fn hold(&mut self, until: Instant) {
         if let Some(pace) = &mut self.pace {
             pace.since = pace.since.max(until);
         }
     }
 
-    /// How long after a request it is certain that it is not refused.
+    /// Returns the time after which a request is certain not to be rejected.
     fn proof(&self) -> Duration {
         self.trip.min(PROOF.1).saturating_mul(PROOF_TRIPS).clamp(PROOF.0, PROOF.1)
     }
 
-    /// How long to send nothing, where nothing gets through beside `in_flight`.
+    /// Returns the pause while nothing is accepted in addition to `in_flight`.
     pub(super) fn pause(&self, in_flight: usize) -> Option<Duration> {
         (self.in_a_row > 1 && in_flight == 0).then(|| pause((self.in_a_row / 2).max(self.shut), MAX_PAUSE))
     }
 
-    /// Counts what was accepted before a refused request, and gives what was since the one before.
+    /// Counts the requests accepted before a rejected one, and returns the number since the previous
+    /// rejection.
     fn count(&mut self, sent: Sent, is_new: bool) -> u64 {
         let Some(last) = self.last else {
             self.last = Some(sent);
@@ -391,7 +397,7 @@ impl Unnamed {
         self.before.get_or_insert_with(|| capacity.clone());
     }
 
-    /// Learns the rate from what was accepted since the last refusals.
+    /// Learns the rate from the requests accepted since the last rejections.
     fn measure(&mut self, gap: u64, now: Instant) {
         let (Some(last), Some(anchor)) = (self.last, self.anchor) else { return };
         let seconds = last.at.saturating_duration_since(anchor.at).as_secs_f64().max(1e-3);
@@ -405,9 +411,9 @@ impl Unnamed {
                 if let Model::Rate { falls } = &mut self.model {
                     *falls = if measured < pace.rate * 0.985 { *falls + 1 } else { 0 };
                 }
-                // A bucket that was full in between has lost some: the limit is between both.
+                // A bucket that was full in between has lost some: the limit lies between both.
                 let measured = (measured * pace.rate(now)).sqrt();
-                if (measured / pace.rate - 1.0).abs() < SAME {
+                if (measured / pace.rate - 1.0).abs() < TOLERANCE {
                     let both = horizon + seconds;
                     ((pace.rate * horizon + measured * seconds) / both, both)
                 } else {
@@ -417,8 +423,8 @@ impl Unnamed {
             Growth::Steady { horizon } => (pace.rate * CUT, horizon / 2.0),
             Growth::Doubling if self.accepted >= MEASURED => {
                 let is_slow = pace.rate < SLOW_START;
-                let most = if is_slow { pace.rate(now).min(2.0 * measured) } else { measured };
-                ((measured * most).sqrt(), seconds)
+                let max = if is_slow { pace.rate(now).min(2.0 * measured) } else { measured };
+                ((measured * max).sqrt(), seconds)
             }
             Growth::Doubling => {
                 let rate = measured.min(pace.rate(now) / 4.0).max(1.0 / 120.0);

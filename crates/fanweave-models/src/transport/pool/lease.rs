@@ -1,4 +1,4 @@
-//! A call's hold on a connection: from the request to the verdict on its answer.
+//! A call's lease on a connection: from the request to the verdict on its response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,31 +11,31 @@ use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Free, Host, Shared};
+use super::{Free, HostPool, Shared};
 use crate::transport::connect::Sent;
 use crate::transport::wire::{Record, Unfit};
 
-/// Connections of a host with many calls at once.
-const MANY: usize = 8;
+/// Connections of a host with many concurrent calls.
+const MANY_CALLS: usize = 8;
 
-/// Maximum wait, after the end of an answer, until the task of its connection says whether more has arrived. It takes
-/// microseconds, unless the server has answered without reading the request.
-const VERDICT: Duration = Duration::from_millis(50);
+/// Maximum wait after the end of a response until the task of its connection reports whether more bytes have
+/// arrived. It takes microseconds, unless the server has responded without reading the request.
+const MAX_VERDICT_WAIT: Duration = Duration::from_millis(50);
 
-/// A call's hold on a connection.
+/// A call's lease on a connection.
 ///
 /// # Cancellation
-/// Dropped before its answer has been read, it closes an HTTP/1.1 connection, and a single stream over HTTP/2.
+/// If dropped before its response has been read, it closes an HTTP/1.1 connection, or a single HTTP/2 stream.
 pub(crate) struct Lease {
-    pub(super) host: Arc<Host>,
+    pub(super) host: Arc<HostPool>,
     pub(super) connection: Option<Connection>,
-    /// Breaches of trust of its host when it began.
+    /// Breaches of trust of its host when the lease began.
     breaches: usize,
-    /// Whether the status of the answer says so.
+    /// Set for a response with a success status.
     is_success: bool,
-    /// For an answer that is held: the time it took, and when it counts.
+    /// Set for a response that is held: the time it took, and when it may be used.
     held: Option<Box<(Duration, Instant)>>,
-    /// Ends the wait for the verdict on the connection.
+    /// Limits the wait for the verdict on the connection.
     verdict: Option<Pin<Box<Sleep>>>,
 }
 
@@ -45,33 +45,33 @@ pub(super) enum Connection {
 }
 
 impl Lease {
-    pub(super) fn new(host: &Arc<Host>, connection: Connection) -> Self {
+    pub(super) fn new(host: &Arc<HostPool>, connection: Connection) -> Self {
         let breaches = host.trust.breaches();
         let (is_success, held, verdict) = (false, None, None);
         Self { host: host.clone(), connection: Some(connection), breaches, is_success, held, verdict }
     }
 
-    /// Notes the head of the answer to a request over HTTP/1.1 that was sent at `began`.
+    /// Records the head of the response to an HTTP/1.1 request that was sent at `began`.
     pub(super) fn answered(&mut self, status: StatusCode, began: Instant) {
         self.is_success = status.is_success();
-        // A refusal takes no time.
+        // Rejections take no time.
         if !self.is_success {
             return;
         }
         let took = began.elapsed();
         match &self.connection {
             Some(Connection::One { is_used: true, .. }) => {
-                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY);
+                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY_CALLS);
                 self.held = hold.map(|hold| Box::new((took, began + took + hold)));
             }
             _ => self.host.pace.add(took),
         }
     }
 
-    /// Says, at the end of an answer, whether it is the answer to the request.
+    /// Decides, at the end of a response, whether it belongs to the request.
     ///
-    /// That is certain for the first request of a connection, and over HTTP/2. After that, surplus bytes of an earlier
-    /// answer would have been taken for this one, and this one would follow.
+    /// That is certain for the first request of a connection, and over HTTP/2. After that, surplus bytes of
+    /// an earlier response could have been taken for this one, and the real one would follow.
     pub(crate) fn poll_verdict(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Unfit>> {
         if let Some(Connection::One { record, .. }) = &self.connection {
             record.read();
@@ -94,7 +94,7 @@ impl Lease {
             return Poll::Ready(if is_clean { Ok(()) } else { Err(Unfit::Surplus) });
         }
         let now = Instant::now();
-        let end = self.held.as_ref().map_or(now + VERDICT, |held| held.1.max(now));
+        let end = self.held.as_ref().map_or(now + MAX_VERDICT_WAIT, |held| held.1.max(now));
         ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(task));
         if let Some(held) = self.held.take() {
             self.host.pace.add_proven(held.0);
@@ -145,9 +145,9 @@ impl Drop for Lease {
     }
 }
 
-impl Host {
-    /// Takes back a connection that another thread is about to finish with. One whose answer was not read never
-    /// becomes ready: it is closed.
+impl HostPool {
+    /// Takes back a connection that another thread is about to finish with. A connection whose response was
+    /// not read never becomes ready and is closed.
     fn finish_later(self: &Arc<Self>, mut sender: http1::SendRequest<Sent>, record: Arc<Record>) {
         let Ok(runtime) = Handle::try_current() else { return };
         let host = self.clone();

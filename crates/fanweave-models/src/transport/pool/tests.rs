@@ -19,7 +19,7 @@ fn request(uri: &Uri) -> Request<Bytes> {
     Request::post(uri.clone()).body(Bytes::from_static(b"{}")).unwrap()
 }
 
-/// Hands the first connection to `serve`.
+/// Passes the first connection to `serve`.
 async fn listen<F>(scheme: &str, serve: impl FnOnce(TcpStream) -> F + Send + 'static) -> (Uri, JoinHandle<()>)
 where
     F: Future<Output = ()> + Send,
@@ -39,7 +39,7 @@ async fn failure(uri: &Uri) -> Error {
 }
 
 #[tokio::test]
-async fn hosts_that_cannot_be_reached_are_told_apart_from_requests_that_were_sent() {
+async fn unreachable_hosts_are_distinguished_from_requests_that_were_sent() {
     let (refused, _) = listen("http", |_| async {}).await;
     // Its only connection.
     client().lease(&refused).await.unwrap();

@@ -19,7 +19,7 @@ fn limited(wait: Duration) -> Error {
 }
 
 #[test]
-fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
+fn a_call_is_sent_at_most_as_often_as_the_policy_allows() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     let error = loop {
@@ -33,20 +33,20 @@ fn a_call_is_sent_at_most_as_often_as_the_policy_says() {
 }
 
 #[test]
-fn waits_double_up_to_the_cap_and_are_spread_over_all_of_it() {
+fn waits_double_up_to_the_maximum_with_full_jitter() {
     let policy = RetryPolicy::default();
-    for (n, most) in [(0, 500), (1, 1000), (4, 8000), (6, 30_000), (200, 30_000)] {
-        let most = Duration::from_millis(most);
+    for (n, max) in [(0, 500), (1, 1000), (4, 8000), (6, 30_000), (200, 30_000)] {
+        let max = Duration::from_millis(max);
         let waits: Vec<_> = (0..1000).map(|_| policy.backoff(n)).collect();
-        assert!(waits.iter().all(|wait| *wait <= most));
+        assert!(waits.iter().all(|wait| *wait <= max));
         let eighths: HashSet<_> =
-            waits.iter().map(|w| (w.as_secs_f64() / most.as_secs_f64() * 8.0) as u32).collect();
+            waits.iter().map(|w| (w.as_secs_f64() / max.as_secs_f64() * 8.0) as u32).collect();
         assert!(eighths.len() >= 8, "drawn from {eighths:?}");
     }
 }
 
 #[test]
-fn a_rate_limit_uses_up_patience_and_no_attempts() {
+fn a_rate_limit_consumes_waiting_time_and_no_attempts() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     for _ in 0..30 {
@@ -55,31 +55,31 @@ fn a_rate_limit_uses_up_patience_and_no_attempts() {
     }
     attempts.begin();
     let error = attempts.after(limited(SECOND * 20), Failed::default(), None).unwrap_err();
-    assert!(error.message().ends_with("not retried: its waits for rate limits would exceed 600s"), "{error}");
+    assert!(error.message().ends_with("not retried: waiting for rate limits would exceed 600s"), "{error}");
 }
 
 #[test]
-fn a_wait_longer_than_the_longest_fails_now_and_says_so() {
+fn a_wait_beyond_the_maximum_fails_immediately_with_the_reason() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     attempts.begin();
     let error = attempts.after(limited(SECOND * 121), Failed::default(), None).unwrap_err();
-    assert_eq!(error.to_string().matches("the wait asked for is longer than 120s").count(), 1);
+    assert_eq!(error.to_string().matches("the requested wait is longer than 120s").count(), 1);
     assert_eq!(error.retry_after(), Some(SECOND * 121));
 }
 
 #[test]
-fn nothing_is_waited_for_that_comes_after_the_deadline() {
+fn no_wait_extends_beyond_the_deadline() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     attempts.begin();
     let error = attempts.after(limited(SECOND * 20), Failed::default(), Some(SECOND * 10)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RateLimited);
-    assert!(error.message().contains("the run ends before the wait of 20s does"));
+    assert!(error.message().contains("the run would end before the wait of 20s"));
 }
 
 #[test]
-fn what_will_not_change_is_not_sent_again() {
+fn permanent_failures_are_not_retried() {
     let account = Arc::new(Account::default());
     let overruled = failure(ErrorKind::Server).with_retryable(false);
     for error in [failure(ErrorKind::Authentication), failure(ErrorKind::QuotaExhausted), overruled] {
@@ -90,7 +90,7 @@ fn what_will_not_change_is_not_sent_again() {
 }
 
 #[test]
-fn never_means_one_request_also_for_rate_limits() {
+fn a_policy_of_never_means_one_request_even_for_rate_limits() {
     let account = Arc::new(Account::default());
     for error in [failure(ErrorKind::Server), failure(ErrorKind::RateLimited), limited(SECOND)] {
         let mut attempts = attempts_of(RetryPolicy::never(), &account);
@@ -100,7 +100,7 @@ fn never_means_one_request_also_for_rate_limits() {
 }
 
 #[test]
-fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
+fn a_server_that_requests_no_wait_is_not_called_for_ever() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::never(), &account);
     attempts.begin();
@@ -112,7 +112,7 @@ fn a_server_that_asks_to_wait_for_no_time_is_not_asked_for_ever() {
             attempts.begin();
             attempts.after(limited(hint), Failed::default(), None).is_err()
         });
-        assert!(given_up, "asked 10,000 times with a hint of {hint:?}");
+        assert!(given_up, "called 10,000 times with a hint of {hint:?}");
     }
 }
 
@@ -133,7 +133,7 @@ async fn answers(account: &Arc<Account>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_are_charged_once_the_account_answers_somebody_else() {
+async fn failures_are_charged_once_the_account_answers_another_call() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     for failed in 1..=5 {
@@ -149,7 +149,7 @@ async fn failures_are_charged_once_the_account_answers_somebody_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_is_charged_at_once_where_others_were_asked_and_answered_since_the_first_one() {
+async fn a_failure_is_charged_immediately_if_later_requests_were_answered() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     let permit = admitted(&account, &mut attempts);
@@ -160,14 +160,14 @@ async fn a_failure_is_charged_at_once_where_others_were_asked_and_answered_since
     let permit = admitted(&account, &mut attempts);
     assert!(attempts.after(failure(ErrorKind::Server), fails(&permit), None).is_ok());
     assert_eq!(attempts.charged, 2, "no later answer is needed");
-    // A server that is gone answers nobody.
+    // A server that is down answers no call.
     let refused = Error::new(ErrorKind::Connection, "connection refused");
     let run = permit.judge(&refused);
-    assert!(run.is_some_and(|run| account.verdict(run) == Verdict::Undecided));
+    assert!(run.is_some_and(|run| account.verdict(run) == FailureRunVerdict::Undecided));
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends() {
+async fn undecided_failures_fail_no_call_before_its_outage_timeout() {
     let account = Arc::new(Account::default());
     answers(&account).await;
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
@@ -188,7 +188,7 @@ async fn no_call_fails_while_its_failures_are_undecided_until_its_patience_ends(
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_outage_charges_no_call_but_what_it_may_have_to_pay_for_more_than_twice() {
+async fn an_outage_charges_a_call_only_for_more_than_two_unanswered_requests() {
     let account = Arc::new(Account::default());
     for (is_unanswered, charged) in [(false, 0), (true, 6)] {
         let mut attempts = attempts_of(RetryPolicy::default(), &account);
@@ -211,7 +211,7 @@ async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
     assert!(attempts.after(failure(ErrorKind::Server), alone(0), None).is_ok());
     assert!(
         attempts.after(failure(ErrorKind::Server), alone(0), None).is_ok(),
-        "nobody was answered between"
+        "no call was answered in between"
     );
     answers(&account).await;
     assert_eq!(
@@ -221,7 +221,7 @@ async fn a_call_that_fails_alone_twice_with_an_answer_between_fails_for_good() {
 }
 
 #[test]
-fn a_call_with_an_alternative_waits_for_no_verdict() {
+fn a_call_with_an_alternative_does_not_wait_for_the_verdict() {
     let account = Arc::new(Account::default());
     let mut attempts = attempts_of(RetryPolicy::default(), &account);
     attempts.waiter(RequestSize::default(), &Context::new().with_alternatives(true));

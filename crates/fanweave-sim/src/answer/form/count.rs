@@ -4,19 +4,19 @@ use super::{Form, Layout, Noun};
 use crate::answer::stock;
 use crate::answer::words::number;
 
-/// Most items, sentences or paragraphs given, whatever a prompt asks for.
-const MOST: usize = 200;
+/// Maximum items, sentences or paragraphs, whatever the prompt requests.
+const MAX_COUNT: usize = 200;
 
-/// Most words given, whatever a prompt asks for.
+/// Maximum words, whatever the prompt requests.
 const MAX_WORDS: usize = 5_000;
 
 /// `five lines`, `3 section titles`, `a two-sentence intro`, `50 words`.
 pub(super) fn counted(words: &[&str], lower: &str) -> Option<Form> {
     words.iter().enumerate().find_map(|(at, word)| {
         let count = number(word).filter(|count| *count > 0)?;
-        // An article counts one only right before its noun: "a good name", but not "a list of names".
+        // An article counts as one only directly before its noun: "a good name", but not "a list of names".
         let is_article = matches!(*word, "a" | "an");
-        // "You are a writer": a part to play, nothing to count.
+        // "You are a writer" describes a role and counts nothing.
         if is_article && at > 0 && matches!(words[at - 1], "are" | "as" | "be") {
             return None;
         }
@@ -38,9 +38,9 @@ pub(super) fn counted(words: &[&str], lower: &str) -> Option<Form> {
     })
 }
 
-/// So many of what a noun names.
+/// This number of the items that a noun names.
 fn measure(noun: &str, count: usize, lower: &str) -> Option<Form> {
-    let few = count.min(MOST);
+    let few = count.min(MAX_COUNT);
     Some(match noun {
         "sentence" | "sentences" => Form::Sentences(few),
         "paragraph" | "paragraphs" => Form::Paragraphs(few),
@@ -53,7 +53,7 @@ pub(super) fn items(count: usize, noun: Noun, lower: &str) -> Form {
     Form::Items { count, noun, layout: layout(lower) }
 }
 
-/// What kind of item a noun names.
+/// Kind of item that a noun names.
 pub(super) fn item_noun(noun: &str, lower: &str) -> Option<Noun> {
     if let Some(category) = stock::CATEGORIES.iter().find(|category| category.nouns.contains(&noun)) {
         return Some(Noun::Member(category));

@@ -1,9 +1,9 @@
-//! Answers that follow from the prompt word for word: a quotation, a translation, a choice, a sum.
+//! Answers that follow directly from the prompt: a quotation, a translation, a choice, a calculation.
 
 use super::Form;
 use crate::answer::topic::LANGUAGES;
 
-/// What the model shall say word for word: `Reply with exactly: ready`, `Say "hello"`.
+/// Text to repeat verbatim: `Reply with exactly: ready`, `Say "hello"`.
 pub(super) fn verbatim(prompt: &str, lower: &str) -> Option<String> {
     const ORDERS: [&str; 6] = [
         "reply with exactly",

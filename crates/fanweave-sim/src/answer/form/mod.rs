@@ -1,4 +1,4 @@
-//! What shape of answer a prompt asks for: five lines, a name, yes or no.
+//! Form of the answer that a prompt requests: five lines, a name, yes or no.
 
 mod count;
 mod given;
@@ -11,7 +11,7 @@ use given::{arithmetic, options, translation, verbatim};
 /// A recognised request.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Form {
-    /// So many of something, laid out somehow.
+    /// A number of items, in a layout.
     Items {
         count: usize,
         noun: Noun,
@@ -19,7 +19,7 @@ pub(super) enum Form {
     },
     Sentences(usize),
     Paragraphs(usize),
-    /// Exactly so many words.
+    /// Exactly this number of words.
     Words(usize),
     YesNo,
     TrueFalse,
@@ -30,7 +30,7 @@ pub(super) enum Form {
     Choice(Vec<String>),
     /// Exactly this text.
     Say(String),
-    /// The text, in the language.
+    /// The text, in this language.
     Translation {
         text: String,
         language: &'static str,
@@ -41,7 +41,7 @@ pub(super) enum Form {
     Number(f64),
 }
 
-/// What an item is.
+/// Kind of an item.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Noun {
     Title,
@@ -53,11 +53,11 @@ pub(super) enum Noun {
     Book,
     Line,
     Word,
-    /// One of a class that everybody knows members of, such as colours.
+    /// A member of a well-known class, such as colours.
     Member(&'static Category),
 }
 
-/// How several items are laid out.
+/// Layout of several items.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Layout {
     /// One per line.
@@ -72,15 +72,15 @@ pub(super) enum Layout {
     Json,
 }
 
-/// The form that the message asks for, or else the instructions. Where one of them is exact, the other's vague wish does
-/// not matter: "an outline" is three titles if the instructions say so.
+/// The form requested by the message, or else by the instructions. An exact form in one of them takes
+/// precedence over a vague form in the other: "an outline" is three titles if the instructions say so.
 pub(super) fn recognise(message: &str, instructions: &str) -> Option<Form> {
     exact(message).or_else(|| exact(instructions)).or_else(|| vague(message)).or_else(|| vague(instructions))
 }
 
-/// A form that `prompt` spells out.
+/// A form that `prompt` requests explicitly.
 fn exact(prompt: &str) -> Option<Form> {
-    // ASCII only, so that places in the one are places in the other.
+    // ASCII only, so that offsets are valid in both strings.
     let lower = prompt.to_ascii_lowercase();
     let words: Vec<&str> = words::words(&lower).collect();
     let says = |phrase: &str| lower.contains(phrase);
@@ -119,7 +119,7 @@ fn exact(prompt: &str) -> Option<Form> {
     is_greeting.then_some(Form::Greeting)
 }
 
-/// A form that comes without a number: a list, an essay, a book.
+/// A form without a number: a list, an essay, a book.
 fn vague(prompt: &str) -> Option<Form> {
     const USUAL_COUNT: usize = 5;
     let lower = &*prompt.to_lowercase();

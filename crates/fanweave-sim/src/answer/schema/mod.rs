@@ -1,9 +1,10 @@
-//! Instances of JSON schemas: a value that conforms, with contents that fit the prompt.
+//! Instances of JSON schemas: conforming values, with contents that fit the prompt.
 //!
-//! Understood are the keywords that structured output and tools use: `type` (also as a list), `enum`, `const`, `$ref`
-//! into the same document, `anyOf`, `oneOf`, `allOf`, `properties`, `required`, `additionalProperties`, `items`,
-//! `prefixItems`, `minItems`, `maxItems`, `uniqueItems`, and the bounds of numbers and strings with `format` and
-//! `pattern`. Others, such as `not`, are ignored, and of `oneOf` one alternative is met without a look at the others.
+//! Supported are the keywords of structured output and tools: `type` (also as a list), `enum`, `const`,
+//! `$ref` into the same document, `anyOf`, `oneOf`, `allOf`, `properties`, `required`,
+//! `additionalProperties`, `items`, `prefixItems`, `minItems`, `maxItems`, `uniqueItems`, and the bounds of
+//! numbers and strings with `format` and `pattern`. Others, such as `not`, are ignored. An instance of
+//! `oneOf` conforms to one alternative; the others are not checked.
 
 mod number;
 mod object;
@@ -18,26 +19,33 @@ use super::prose::Topic;
 use super::{ChatRequest, words, writer};
 use crate::draw::Rng;
 
-/// Where nesting becomes frugal: deeper than this, optional properties and items are left out.
+/// Nesting depth beyond which optional properties and items are omitted.
 const ROOMY_DEPTH: usize = 5;
 
-/// Deepest nesting of an instance.
-const DEEPEST: usize = 48;
+/// Maximum nesting depth of an instance.
+const MAX_DEPTH: usize = 48;
 
-/// Most (sub)schemas visited for one instance, so that a hostile schema costs milliseconds.
-const FUEL: u32 = 50_000;
+/// Maximum number of (sub)schemas visited per instance, so that a hostile schema costs milliseconds.
+const MAX_WORK: u32 = 50_000;
 
-/// Most bytes of texts and names in one instance: a schema of a line can ask for more than any machine holds.
-const ROOM: usize = 1 << 20;
+/// Maximum bytes of strings and names per instance: a one-line schema can require more than any machine's
+/// memory.
+const MAX_BYTES: usize = 1 << 20;
 
-/// An instance of `schema`, or `null` if there is none within the bounds on depth, work and length.
+/// An instance of `schema`, or `null` if none exists within the limits on depth, work and size.
 pub(super) fn instance(schema: &Value, hints: &Hints, rng: &mut Rng) -> Value {
-    let mut maker =
-        Maker { root: schema, hints, rng, fuel: Cell::new(FUEL), room: Cell::new(ROOM), numbers_used: 0 };
+    let mut maker = Maker {
+        root: schema,
+        hints,
+        rng,
+        fuel: Cell::new(MAX_WORK),
+        room: Cell::new(MAX_BYTES),
+        numbers_used: 0,
+    };
     maker.make(schema, "", 0).unwrap_or(Value::Null)
 }
 
-/// What the prompt offers to fill an instance with.
+/// Values in the prompt with which to fill an instance.
 #[derive(Clone, Debug)]
 pub(super) struct Hints {
     pub(super) topic: Topic,
@@ -45,7 +53,7 @@ pub(super) struct Hints {
     names: Vec<String>,
     /// Numbers in the prompt.
     numbers: Vec<f64>,
-    /// How many items the prompt asks for.
+    /// Number of items that the prompt requests.
     count: Option<usize>,
 }
 
@@ -59,13 +67,13 @@ impl Hints {
         let numbers = prompt
             .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '*' | '+' | '='))
             .filter_map(|word| word.trim_end_matches(['.', '?', '!', ':']).parse::<f64>().ok())
-            // "List 5 books": the five is no datum.
+            // "List 5 books": the five is a count, not a value.
             .filter(|number| number.is_finite() && count.is_none_or(|count| *number != count as f64))
             .collect();
         Self { topic: writer::topic_of(ask), names: proper_names(prompt), numbers, count }
     }
 
-    /// Brings the next proper name to the front, for a second call about something else.
+    /// Moves the next proper name to the front, for a second call about another subject.
     pub(super) fn next_name(&mut self) {
         if !self.names.is_empty() {
             self.names.rotate_left(1);
@@ -73,15 +81,15 @@ impl Hints {
     }
 }
 
-/// Runs of capitalised words that do not merely start a sentence.
+/// Runs of capitalised words, except at the start of a sentence.
 fn proper_names(prompt: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for sentence in words::sentences(prompt) {
         let mut continues = false;
-        for (place, raw) in sentence.split_whitespace().enumerate() {
+        for (index, raw) in sentence.split_whitespace().enumerate() {
             let word = raw.trim_matches(|c: char| !c.is_alphanumeric());
             let word = word.strip_suffix("'s").or(word.strip_suffix("’s")).unwrap_or(word);
-            let is_name = place > 0 && word.len() > 1 && word.starts_with(char::is_uppercase);
+            let is_name = index > 0 && word.len() > 1 && word.starts_with(char::is_uppercase);
             match names.last_mut() {
                 Some(name) if is_name && continues => *name = format!("{name} {word}"),
                 _ if is_name => names.push(word.to_owned()),
@@ -93,23 +101,23 @@ fn proper_names(prompt: &str) -> Vec<String> {
     names
 }
 
-/// One instance in the making.
+/// An instance under construction.
 struct Maker<'a> {
     root: &'a Value,
     hints: &'a Hints,
     rng: &'a mut Rng,
     fuel: Cell<u32>,
-    /// Bytes that may still be written.
+    /// Remaining bytes.
     room: Cell<usize>,
-    /// How many of the prompt's numbers are already in the instance.
+    /// Number of the prompt's numbers that are already in the instance.
     numbers_used: usize,
 }
 
 impl<'a> Maker<'a> {
-    /// An instance of `schema`, which stands under the property `key`. `None` if there is none.
+    /// An instance of `schema`, for the property `key`. `None` if there is no such instance.
     fn make(&mut self, schema: &'a Value, key: &str, depth: usize) -> Option<Value> {
         self.burn()?;
-        if depth > DEEPEST {
+        if depth > MAX_DEPTH {
             return None;
         }
         let Value::Object(keywords) = schema else {
@@ -164,31 +172,31 @@ impl<'a> Maker<'a> {
         }
     }
 
-    /// A copy of a value that the schema has.
+    /// A copy of a value in the schema.
     fn copy(&self, value: &Value) -> Option<Value> {
         self.take(length(value))?;
         Some(value.clone())
     }
 
-    /// Takes so many bytes of what may be written; `None` if there are not as many left.
+    /// Takes a number of bytes from the remaining ones; `None` if too few remain.
     fn take(&self, bytes: usize) -> Option<()> {
         self.room.set(self.room.get().checked_sub(bytes)?);
         Some(())
     }
 
-    /// Spends one unit of work; `None` if none is left.
+    /// Spends one unit of work; `None` if none remains.
     fn burn(&self) -> Option<()> {
         self.fuel.set(self.fuel.get().checked_sub(1)?);
         Some(())
     }
 
-    /// What `$ref` points at, within this document.
+    /// The target of `$ref`, within this document.
     fn target(&self, keywords: &Map<String, Value>) -> Option<&'a Value> {
         let reference = keywords.get("$ref")?.as_str()?.strip_prefix('#')?;
         self.root.pointer(reference)
     }
 
-    /// An instance of all `parts` of an `allOf` and of the keywords beside it.
+    /// An instance of all `parts` of an `allOf` and of its sibling keywords.
     fn make_merged(
         &mut self,
         keywords: &Map<String, Value>,
@@ -224,25 +232,26 @@ impl<'a> Maker<'a> {
         made
     }
 
-    /// The alternatives in the order in which to try them: the first ones first, or deep down the shallowest ones.
+    /// The alternatives in the order in which to try them: as listed, or at great depth the shallowest ones
+    /// first.
     fn ordered(&self, alternatives: &'a [Value], depth: usize) -> Vec<&'a Value> {
         let mut ordered: Vec<&Value> = alternatives.iter().collect();
         if depth >= ROOMY_DEPTH {
             ordered.sort_by_cached_key(|schema| self.height(schema));
         } else {
-            // "Nothing" is an answer, but not the one to show first.
+            // `null` conforms, but other alternatives come first.
             ordered.sort_by_key(|schema| schema["type"] == "null");
         }
         ordered
     }
 
-    /// How many levels the shallowest instance of `schema` has, as far as it matters.
+    /// Levels of the shallowest instance of `schema`, up to the depth that matters.
     fn height(&self, schema: &'a Value) -> usize {
         const ENOUGH: usize = 10;
         (0..ENOUGH).find(|levels| self.fits(schema, *levels)).unwrap_or(ENOUGH)
     }
 
-    /// Whether some instance of `schema` has at most so many levels.
+    /// Returns true if some instance of `schema` has at most this number of levels.
     fn fits(&self, schema: &'a Value, levels: usize) -> bool {
         let (Some(()), Value::Object(keywords)) = (self.burn(), schema) else { return true };
         let below = |schema| levels > 0 && self.fits(schema, levels - 1);
@@ -270,7 +279,7 @@ impl<'a> Maker<'a> {
     }
 }
 
-/// About how many bytes a value takes.
+/// Approximate size of a value, in bytes.
 fn length(value: &Value) -> usize {
     match value {
         Value::String(text) => text.len(),
@@ -286,7 +295,8 @@ fn alternatives(keywords: &Map<String, Value>) -> Option<&[Value]> {
     (!alternatives.is_empty()).then_some(alternatives)
 }
 
-/// The type to make: the first that is not `null`, deep down `null`, and without `type` what the keywords suggest.
+/// The type of the instance: the first that is not `null`, at great depth `null`. Without `type` it is
+/// inferred from the other keywords.
 fn type_of(keywords: &Map<String, Value>, depth: usize) -> &str {
     match keywords.get("type") {
         Some(Value::String(name)) => name,
@@ -314,7 +324,7 @@ fn type_of(keywords: &Map<String, Value>, depth: usize) -> &str {
     }
 }
 
-/// Adds the keywords of `part`: properties and required names are united, of all else the later wins.
+/// Adds the keywords of `part`. Properties and required names are combined; other keywords are replaced.
 fn merge(merged: &mut Map<String, Value>, part: &Map<String, Value>) {
     for (keyword, value) in part {
         match (merged.get_mut(keyword), value) {

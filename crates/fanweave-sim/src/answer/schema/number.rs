@@ -1,13 +1,14 @@
-//! Numbers within their bounds.
+//! Numbers within bounds.
 
 use serde_json::{Map, Value};
 
 use crate::draw::Rng;
 
-/// How far a range reaches whose other end the schema leaves open.
-const USUAL_RANGE: i128 = 99;
+/// Size of a range with one open end.
+const DEFAULT_RANGE: i128 = 99;
 
-/// A number within the bounds of `keywords`, and whether it is `hint`: a number of the prompt that is within them.
+/// A number within the bounds of `keywords`, and true if it is `hint`, a number of the prompt within the
+/// bounds.
 pub(super) fn instance(
     keywords: &Map<String, Value>,
     is_integer: bool,
@@ -26,14 +27,14 @@ pub(super) fn instance(
     value.map(|value| (value, false))
 }
 
-/// What range numbers of this name usually have.
-fn usual_range(key: &str) -> (i128, i128) {
+/// Default range of numbers with this name.
+fn default_range(key: &str) -> (i128, i128) {
     match key.to_ascii_lowercase() {
         key if key.contains("year") => (1950, 2025),
         key if key.contains("age") => (18, 80),
         key if ["rating", "score", "stars"].iter().any(|name| key.contains(name)) => (1, 5),
         key if key.contains("confidence") || key.contains("probability") => (0, 1),
-        _ => (1, 1 + USUAL_RANGE),
+        _ => (1, 1 + DEFAULT_RANGE),
     }
 }
 
@@ -46,38 +47,36 @@ fn integer(keywords: &Map<String, Value>, key: &str, rng: &mut Rng) -> Option<Va
             .or(value.as_u64().map(i128::from))
             .or_else(|| Some(round(value.as_f64()?) as i128))
     };
-    let least = whole("minimum", f64::ceil).max(whole("exclusiveMinimum", f64::floor).map(|bound| bound + 1));
+    let min = whole("minimum", f64::ceil).max(whole("exclusiveMinimum", f64::floor).map(|bound| bound + 1));
     let upper = [whole("maximum", f64::floor), whole("exclusiveMaximum", f64::ceil).map(|bound| bound - 1)];
-    let most = upper.into_iter().flatten().min();
-    let (usual_least, default_max) = usual_range(key);
-    let (least, most) = match (least, most) {
-        (None, None) => (usual_least, default_max),
-        (Some(least), None) => (least.max(usual_least), least.max(usual_least) + USUAL_RANGE),
-        (None, Some(most)) => (most.min(usual_least), most),
-        // Where the range has room for what is usual, prefer that.
-        (Some(least), Some(most)) if least <= usual_least && default_max <= most => {
-            (usual_least, default_max)
-        }
-        (Some(least), Some(most)) => (least, most),
+    let max = upper.into_iter().flatten().min();
+    let (default_min, default_max) = default_range(key);
+    let (min, max) = match (min, max) {
+        (None, None) => (default_min, default_max),
+        (Some(min), None) => (min.max(default_min), min.max(default_min) + DEFAULT_RANGE),
+        (None, Some(max)) => (max.min(default_min), max),
+        // Prefer the default range if the bounds contain it.
+        (Some(min), Some(max)) if min <= default_min && default_max <= max => (default_min, default_max),
+        (Some(min), Some(max)) => (min, max),
     };
-    (least <= most).then(|| {
-        let number = least + rng.below(usize::try_from(most - least + 1).unwrap_or(usize::MAX)) as i128;
+    (min <= max).then(|| {
+        let number = min + rng.below(usize::try_from(max - min + 1).unwrap_or(usize::MAX)) as i128;
         i64::try_from(number).map_or_else(|_| Value::from(number as u64), Value::from)
     })
 }
 
 fn real(keywords: &Map<String, Value>, key: &str, rng: &mut Rng) -> Option<Value> {
     let bound = |name: &str| keywords.get(name).and_then(Value::as_f64);
-    let least = bound("minimum").into_iter().chain(bound("exclusiveMinimum")).reduce(f64::max);
-    let most = bound("maximum").into_iter().chain(bound("exclusiveMaximum")).reduce(f64::min);
-    let (usual_least, default_max) = usual_range(key);
-    let (least, most) = match (least, most) {
-        (None, None) => (usual_least as f64, default_max as f64),
-        (Some(least), None) => (least, least + USUAL_RANGE as f64),
-        (None, Some(most)) => (most - USUAL_RANGE as f64, most),
-        (Some(least), Some(most)) => (least, most),
+    let min = bound("minimum").into_iter().chain(bound("exclusiveMinimum")).reduce(f64::max);
+    let max = bound("maximum").into_iter().chain(bound("exclusiveMaximum")).reduce(f64::min);
+    let (default_min, default_max) = default_range(key);
+    let (min, max) = match (min, max) {
+        (None, None) => (default_min as f64, default_max as f64),
+        (Some(min), None) => (min, min + DEFAULT_RANGE as f64),
+        (None, Some(max)) => (max - DEFAULT_RANGE as f64, max),
+        (Some(min), Some(max)) => (min, max),
     };
-    let number = least + (most - least) * (0.05 + 0.9 * rng.below(1000) as f64 / 1000.0);
+    let number = min + (max - min) * (0.05 + 0.9 * rng.below(1000) as f64 / 1000.0);
     let rounded = [10.0, 1e4].map(|scale| (number * scale).round() / scale);
     rounded.into_iter().chain([number]).find(|number| allows(keywords, *number)).map(Value::from)
 }
@@ -85,12 +84,12 @@ fn real(keywords: &Map<String, Value>, key: &str, rng: &mut Rng) -> Option<Value
 /// A multiple of `step` within the bounds.
 fn multiple(keywords: &Map<String, Value>, step: f64, is_integer: bool, rng: &mut Rng) -> Option<Value> {
     let bound = |name: &str| keywords.get(name).and_then(Value::as_f64);
-    let start = bound("minimum").or(bound("exclusiveMinimum")).map(|least| (least / step).ceil());
+    let start = bound("minimum").or(bound("exclusiveMinimum")).map(|min| (min / step).ceil());
     let start = start
-        .or_else(|| bound("maximum").or(bound("exclusiveMaximum")).map(|most| (most / step).floor() - 9.0));
+        .or_else(|| bound("maximum").or(bound("exclusiveMaximum")).map(|max| (max / step).floor() - 9.0));
     let start = start.unwrap_or(1.0);
     let skip = rng.below(10) as f64;
-    // First somewhere in the range, then whatever is allowed at its start.
+    // First a random multiple in the range, then any allowed one from its start.
     let candidates = std::iter::once(start + skip).chain((0..1000).map(|more| start + f64::from(more)));
     let numbers = candidates.map(|factor| (factor * step * 1e10).round() / 1e10);
     let fits = |number: &f64| allows(keywords, *number) && (!is_integer || number.fract() == 0.0);
@@ -103,7 +102,7 @@ fn multiple(keywords: &Map<String, Value>, step: f64, is_integer: bool, rng: &mu
     })
 }
 
-/// Whether the four bounds admit `number`.
+/// Returns true if the four bounds allow `number`.
 fn allows(keywords: &Map<String, Value>, number: f64) -> bool {
     let holds = |name: &str, compare: fn(&f64, &f64) -> bool| {
         keywords.get(name).and_then(Value::as_f64).is_none_or(|bound| compare(&number, &bound))

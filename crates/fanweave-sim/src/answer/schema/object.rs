@@ -4,18 +4,18 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use super::{FUEL, Maker, ROOMY_DEPTH};
+use super::{MAX_WORK, Maker, ROOMY_DEPTH};
 
-/// Items of an array whose schema and prompt do not say how many.
-const USUAL_ITEMS: usize = 3;
+/// Default number of items of an array, if neither schema nor prompt specify one.
+const DEFAULT_ITEMS: usize = 3;
 
-/// Most items of an array, unless its schema insists on more.
+/// Maximum items of an array, unless its schema requires more.
 const MAX_ITEMS: usize = 50;
 
-/// Keys of an object that may have any.
+/// Keys of an object without named properties.
 const ANY_KEYS: [&str; 2] = ["first", "second"];
 
-/// The names that an object must have.
+/// The required names of an object.
 pub(super) fn required(keywords: &Map<String, Value>) -> impl Iterator<Item = &str> {
     keywords.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
 }
@@ -27,7 +27,7 @@ pub(super) fn bound(keywords: &Map<String, Value>, name: &str) -> Option<usize> 
 }
 
 impl<'a> Maker<'a> {
-    /// An object with all its properties; deep down, with the required ones only.
+    /// An object with all its properties; at great depth, with the required ones only.
     pub(super) fn object(&mut self, keywords: &'a Map<String, Value>, depth: usize) -> Option<Value> {
         let mut object = Map::new();
         let required: Vec<&str> = required(keywords).collect();
@@ -51,14 +51,13 @@ impl<'a> Maker<'a> {
             }
         }
         let is_map = any.is_object() && !keywords.contains_key("properties") && depth < ROOMY_DEPTH;
-        let least =
-            bound(keywords, "minProperties").unwrap_or(0).max(if is_map { ANY_KEYS.len() } else { 0 });
-        let most = bound(keywords, "maxProperties").unwrap_or(usize::MAX);
+        let min = bound(keywords, "minProperties").unwrap_or(0).max(if is_map { ANY_KEYS.len() } else { 0 });
+        let max = bound(keywords, "maxProperties").unwrap_or(usize::MAX);
         let more =
-            ANY_KEYS.iter().map(|key| (*key).to_owned()).chain((3..).map(|place| format!("key{place}")));
-        // There are no more than there is work for.
-        for name in more.take(least.min(FUEL as usize)) {
-            if object.len() >= least.min(most) {
+            ANY_KEYS.iter().map(|key| (*key).to_owned()).chain((3..).map(|number| format!("key{number}")));
+        // The work limit also bounds the number of keys.
+        for name in more.take(min.min(MAX_WORK as usize)) {
+            if object.len() >= min.min(max) {
                 break;
             }
             if let Some(value) = self.make(any, &name, depth + 1) {
@@ -68,7 +67,8 @@ impl<'a> Maker<'a> {
         Some(Value::Object(object))
     }
 
-    /// An array of as many items as the prompt asks for, else of a few, within the bounds of the schema.
+    /// An array with the number of items that the prompt requests, else a few, within the bounds of the
+    /// schema.
     pub(super) fn array(
         &mut self,
         keywords: &'a Map<String, Value>,
@@ -76,13 +76,13 @@ impl<'a> Maker<'a> {
         depth: usize,
     ) -> Option<Value> {
         static ANYTHING: Value = Value::Bool(true);
-        let least = bound(keywords, "minItems").unwrap_or(0);
-        let most = bound(keywords, "maxItems").unwrap_or(usize::MAX);
+        let min = bound(keywords, "minItems").unwrap_or(0);
+        let max = bound(keywords, "maxItems").unwrap_or(usize::MAX);
         let wanted = match self.hints.count {
             _ if depth >= ROOMY_DEPTH => 0,
-            // An outer list is what the prompt counts; lists inside it are not.
+            // The count in the prompt refers to the outer list, not to lists inside it.
             Some(count) if depth <= 1 => count.min(MAX_ITEMS),
-            _ => USUAL_ITEMS,
+            _ => DEFAULT_ITEMS,
         };
         let is_unique = keywords.get("uniqueItems") == Some(&Value::Bool(true));
         let prefix = keywords.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -94,7 +94,7 @@ impl<'a> Maker<'a> {
         };
         // A tuple is complete with its prefix.
         let wanted = if prefix.is_empty() { wanted } else { prefix.len() };
-        let wanted = wanted.min(most).max(least);
+        let wanted = wanted.min(max).max(min);
         let schemas = prefix.iter().chain(rest.into_iter().cycle());
         let singular = key.strip_suffix('s').unwrap_or(key);
         let (mut items, mut seen): (Vec<Value>, HashSet<Value>) = Default::default();
@@ -111,14 +111,14 @@ impl<'a> Maker<'a> {
                 break;
             }
         }
-        (items.len() >= least).then_some(Value::Array(items))
+        (items.len() >= min).then_some(Value::Array(items))
     }
 }
 
-/// Items beyond which a text is not numbered from the beginning.
+/// Number of items beyond which a text is not numbered from the beginning.
 const FEW: usize = 64;
 
-/// `item`, or where it is among those `seen` a text like it that is not, where `schema` lets it be any text.
+/// `item`, or a numbered variant if `item` is already in `seen` and `schema` allows any text.
 fn distinct(item: Value, schema: &Value, seen: &HashSet<Value>) -> Option<Value> {
     if !seen.contains(&item) {
         return Some(item);
@@ -127,8 +127,8 @@ fn distinct(item: Value, schema: &Value, seen: &HashSet<Value>) -> Option<Value>
         keywords.keys().all(|name| matches!(&**name, "type" | "title" | "description"))
     });
     let (true, Value::String(text)) = (is_any_text, item) else { return None };
-    // From the beginning each time, many items would take the square of their number.
+    // Numbering each item from the beginning would take quadratic time.
     let first = if seen.len() < FEW { 2 } else { seen.len() };
-    let numbered = (first..).map(|place| Value::String(format!("{text} {place}")));
+    let numbered = (first..).map(|number| Value::String(format!("{text} {number}")));
     numbered.take(seen.len() + 1).find(|candidate| !seen.contains(candidate))
 }

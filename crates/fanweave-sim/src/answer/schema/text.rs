@@ -1,4 +1,4 @@
-//! Texts that fit their name, format, pattern and length.
+//! Strings that fit their name, format, pattern and length.
 
 use std::collections::HashMap;
 
@@ -9,8 +9,8 @@ use super::{Hints, object};
 use crate::answer::{prose, stock, words};
 use crate::draw::Rng;
 
-/// A text that conforms to `keywords` and suits a property called `key`. `None` where the pattern or the bounds admit
-/// none that could be found, or none of about `room` bytes.
+/// A string that conforms to `keywords` and suits a property called `key`. `None` if no string within the
+/// pattern, the bounds and about `room` bytes is found.
 pub(super) fn instance(
     keywords: &Map<String, Value>,
     key: &str,
@@ -22,15 +22,15 @@ pub(super) fn instance(
     if let Some(text) = keyword("format").and_then(|format| formatted(format, rng)) {
         return Some(text);
     }
-    let least = object::bound(keywords, "minLength").unwrap_or(0);
-    let most = object::bound(keywords, "maxLength").unwrap_or(usize::MAX);
+    let min = object::bound(keywords, "minLength").unwrap_or(0);
+    let max = object::bound(keywords, "maxLength").unwrap_or(usize::MAX);
     if let Some(pattern) = keyword("pattern") {
-        return matching(pattern, least, room, rng);
+        return matching(pattern, min, room, rng);
     }
-    (least <= most.min(room)).then(|| fit(suiting(key, hints, rng), least, most, hints, rng))
+    (min <= max.min(room)).then(|| fit(suiting(key, hints, rng), min, max, hints, rng))
 }
 
-/// A text in one of the formats of JSON schema; `None` for one that is not known.
+/// A string in one of the formats of JSON Schema; `None` for an unknown format.
 fn formatted(format: &str, rng: &mut Rng) -> Option<String> {
     let (year, month, day) = (2000 + rng.below(26), 1 + rng.below(12), 1 + rng.below(28));
     let (hour, minute) = (rng.below(24), rng.below(60));
@@ -62,7 +62,7 @@ fn formatted(format: &str, rng: &mut Rng) -> Option<String> {
     })
 }
 
-/// A text that a property of this name could have.
+/// A plausible string for a property of this name.
 fn suiting(key: &str, hints: &Hints, rng: &mut Rng) -> String {
     let topic = &hints.topic;
     let key = key.to_lowercase();
@@ -117,16 +117,16 @@ fn suiting(key: &str, hints: &Hints, rng: &mut Rng) -> String {
     }
 }
 
-/// `text`, made longer with more sentences or cut, so that it has from `least` to `most` characters.
-fn fit(mut text: String, least: usize, most: usize, hints: &Hints, rng: &mut Rng) -> String {
+/// `text`, extended with more sentences or cut to between `min` and `max` characters.
+fn fit(mut text: String, min: usize, max: usize, hints: &Hints, rng: &mut Rng) -> String {
     let mut length = text.chars().count();
-    while length < least {
+    while length < min {
         let more = format!(" {}", prose::paragraph(&hints.topic, rng));
         length += more.chars().count();
         text.push_str(&more);
     }
-    if length > most {
-        let end = text.char_indices().nth(most).map_or(text.len(), |(at, _)| at);
+    if length > max {
+        let end = text.char_indices().nth(max).map_or(text.len(), |(at, _)| at);
         text.truncate(end);
         if text.ends_with(' ') {
             text.pop();
@@ -136,30 +136,30 @@ fn fit(mut text: String, least: usize, most: usize, hints: &Hints, rng: &mut Rng
     text
 }
 
-/// Most parts of a pattern that are written for one text, those of repetitions each time.
-const PARTS: u32 = 1 << 20;
+/// Maximum parts of a pattern per string, counting repetitions.
+const MAX_PARTS: u32 = 1 << 20;
 
-/// A text in which `pattern` matches. Look-arounds are not understood.
-fn matching(pattern: &str, least: usize, room: usize, rng: &mut Rng) -> Option<String> {
+/// A string that matches `pattern`. Look-arounds are not supported.
+fn matching(pattern: &str, min: usize, room: usize, rng: &mut Rng) -> Option<String> {
     let hir = regex_syntax::Parser::new().parse(pattern).ok()?;
     let mut writer =
-        Match { text: String::new(), length: 0, least, room, parts: PARTS, pleasant: HashMap::new(), rng };
+        Match { text: String::new(), length: 0, min, room, parts: MAX_PARTS, pleasant: HashMap::new(), rng };
     writer.write(&hir)?;
     Some(writer.text)
 }
 
-/// A text that matches, in the making.
+/// A matching string under construction.
 struct Match<'a> {
     text: String,
-    /// Its characters so far.
+    /// Number of characters so far.
     length: usize,
-    /// Open repetitions go on until it has so many.
-    least: usize,
-    /// Most bytes.
+    /// Open repetitions continue up to this length.
+    min: usize,
+    /// Maximum bytes.
     room: usize,
-    /// Parts that may still be written.
+    /// Remaining parts.
     parts: u32,
-    /// What is pleasant of the classes so far, by where they are in the pattern.
+    /// Preferred characters of the classes seen so far, by their address in the pattern.
     pleasant: HashMap<*const ClassUnicode, Vec<char>>,
     rng: &'a mut Rng,
 }
@@ -171,7 +171,7 @@ impl Match<'_> {
         (self.text.len() <= self.room).then_some(())
     }
 
-    /// Appends something that `hir` matches. `None` where that is too much.
+    /// Appends text that `hir` matches. `None` if it exceeds the limits.
     fn write(&mut self, hir: &Hir) -> Option<()> {
         self.parts = self.parts.checked_sub(1)?;
         match hir.kind() {
@@ -189,10 +189,10 @@ impl Match<'_> {
                 first.map_or(Some(()), |c| self.push(c.encode_utf8(&mut [0; 4])))
             }
             HirKind::Repetition(repetition) => {
-                let most = repetition.max.unwrap_or(u32::MAX).min(repetition.min.saturating_add(4096));
-                let wanted = repetition.min.max(1).min(most);
-                for turn in 0..most {
-                    if turn >= wanted && self.length >= self.least {
+                let max = repetition.max.unwrap_or(u32::MAX).min(repetition.min.saturating_add(4096));
+                let target = repetition.min.max(1).min(max);
+                for count in 0..max {
+                    if count >= target && self.length >= self.min {
                         break;
                     }
                     self.write(&repetition.sub)?;
@@ -209,7 +209,7 @@ impl Match<'_> {
     }
 }
 
-/// The letters and digits of a class: they read better than whatever else it contains.
+/// The letters and digits of a class, preferred for readability.
 fn pleasant(class: &ClassUnicode) -> Vec<char> {
     let all = ('a'..='z').chain('A'..='Z').chain('0'..='9');
     all.filter(|c| class.ranges().iter().any(|range| (range.start()..=range.end()).contains(c))).collect()

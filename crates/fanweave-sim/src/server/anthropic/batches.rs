@@ -1,4 +1,4 @@
-//! `/v1/messages/batches`: requests by the thousand, answered after a while.
+//! `/v1/messages/batches`: batches of thousands of requests, answered later.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
@@ -19,9 +19,9 @@ use crate::server::problem::Problem;
 use crate::server::route::Dialect;
 use crate::settings::Settings;
 
-/// Most requests of one batch. Source: Anthropic's limit.
+/// Maximum requests per batch. Source: Anthropic's limit.
 const MAX_REQUESTS: usize = 100_000;
-/// Batches on one page of the list, where nobody says otherwise. Source: Anthropic's default.
+/// Default number of batches per page of the list. Source: Anthropic's default.
 const PAGE: usize = 20;
 
 /// The message batches of the account.
@@ -35,11 +35,11 @@ struct Batch {
     created: SystemTime,
     ready: Instant,
     canceled: bool,
-    /// Once it has ended.
+    /// Set when it has ended.
     outcome: Option<Outcome>,
 }
 
-/// What a batch came to.
+/// Result of a batch.
 #[derive(Debug, Default)]
 struct Outcome {
     results: Vec<u8>,
@@ -177,7 +177,7 @@ impl Batch {
         })
     }
 
-    /// Answers the requests of a batch whose time has come, the last one first: providers promise no order.
+    /// Answers the requests of a batch that is due, in reverse order: providers guarantee no order.
     fn advance(&mut self, at: usize, settings: &Settings) {
         if self.outcome.is_some() || !(self.canceled || Instant::now() >= self.ready) {
             return;
@@ -185,7 +185,7 @@ impl Batch {
         let mut outcome = Outcome::default();
         let requests = read(&self.body).expect("it was read when it came");
         for (n, request) in requests.iter().enumerate().rev() {
-            // Each request of each batch draws for itself.
+            // Each request of each batch is drawn independently.
             let seq = (1 << 63) | ((at as u64) << 32) | n as u64;
             let result = if self.canceled {
                 outcome.canceled += 1;

@@ -41,7 +41,7 @@ impl Request for Messages<'_> {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let usage = Usage {
             input_tokens: reply.input_tokens,
@@ -50,9 +50,9 @@ impl Request for Messages<'_> {
             output_tokens: reply.output_tokens,
         };
         let first = reply.answers.first().expect("a reply has at least one answer");
-        let id = format!("msg_{:016x}", making.id);
+        let id = format!("msg_{:016x}", context.id);
         let (bytes, events) = if self.is_stream {
-            let (bytes, lengths) = stream::write(&id, &self.ask.model, first, usage, making.chunks);
+            let (bytes, lengths) = stream::write(&id, &self.ask.model, first, usage, context.chunks);
             (bytes, Some(lengths))
         } else {
             (plain::write(&id, &self.ask.model, first, usage).into(), None)
@@ -75,7 +75,7 @@ struct Usage {
     output_tokens: u64,
 }
 
-/// Why an answer ends, in Anthropic's words, and the stop sequence it ran into.
+/// Anthropic's stop reason, and the stop sequence that was reached.
 fn stop_reason(finish: &Finish) -> (&'static str, Option<&str>) {
     match finish {
         Finish::Stop => ("end_turn", None),
@@ -85,7 +85,7 @@ fn stop_reason(finish: &Finish) -> (&'static str, Option<&str>) {
     }
 }
 
-/// A tool call's identifier with Anthropic's prefix.
+/// The id of a tool call, with Anthropic's prefix.
 fn tool_use_id(id: &str) -> String {
     format!("toolu_{id}")
 }

@@ -1,10 +1,10 @@
-//! `GET /v1/models` and `/v1/models/{id}`, as Anthropic shows them.
+//! `GET /v1/models` and `/v1/models/{id}`, in Anthropic's format.
 
 use serde_json::{Value, json};
 
 use crate::server::openai;
 
-/// All models, or examples where there is no list, on one page.
+/// All models on one page, or examples without a configured list.
 pub(in crate::server) fn models(names: &[String]) -> Vec<u8> {
     let data: Vec<Value> = match names {
         [] => openai::EXAMPLES.iter().map(|name| object(name)).collect(),

@@ -1,4 +1,4 @@
-//! A message in one piece.
+//! A message that is not streamed.
 
 use serde::Serialize;
 use serde_json::value::RawValue;

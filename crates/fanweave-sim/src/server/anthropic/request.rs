@@ -28,7 +28,7 @@ struct Request<'a> {
     tools: Option<Vec<ToolEntry>>,
     tool_choice: Option<Choice>,
     output_config: Option<OutputConfig>,
-    /// Where the format stood before `output_config` came.
+    /// Former name of `output_config.format`.
     output_format: Option<OutputFormat>,
 }
 
@@ -50,14 +50,14 @@ enum Speaker {
 /// The content of a message: a string, or blocks.
 struct Blocks<'a>(Vec<Block<'a>>);
 
-/// A block of content. What is neither text nor a tool's result counts as empty.
+/// A content block. Blocks other than text and tool results count as empty.
 #[derive(serde::Deserialize)]
 struct Block<'a> {
     #[serde(borrow)]
     r#type: Cow<'a, str>,
     #[serde(borrow, default)]
     text: Option<Text<'a>>,
-    /// Only a tool's result is of interest, which is text; other blocks may hold anything here.
+    /// Content of a tool result, which is text; other blocks may have anything here.
     #[serde(borrow, default)]
     content: Option<&'a serde_json::value::RawValue>,
 }
@@ -67,7 +67,7 @@ struct ToolEntry {
     name: String,
     #[serde(default)]
     description: Option<String>,
-    /// Only tools of the client's own have one.
+    /// Only the client's own tools have one.
     input_schema: Option<Value>,
 }
 
@@ -124,7 +124,7 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
     Ok(Messages { ask, is_stream: request.stream.unwrap_or(false) })
 }
 
-/// Adds a message's turns: the results of tools first, then its text.
+/// Adds the messages in a message: the results of tools first, then its text.
 fn push_messages<'a>(message: Message<'a>, chat_messages: &mut Vec<ChatMessage<'a>>) -> Result<(), Problem> {
     let role = match message.role {
         Speaker::System => Role::System,
@@ -165,7 +165,7 @@ fn tool_choice(choice: Choice, tools: &[Tool]) -> Result<ToolChoice, Problem> {
         ("tool", Some(name)) if tools.iter().any(|tool| tool.name == name) => Ok(ToolChoice::Named(name)),
         ("tool", Some(name)) => Err(invalid(format!("Tool '{name}' not found in provided tools"))),
         ("tool", None) => Err(invalid("name: Field required".to_owned())),
-        (other, _) => Err(invalid(format!("'{other}' is none of auto, any, tool and none"))),
+        (other, _) => Err(invalid(format!("must be auto, any, tool or none (got '{other}')"))),
     }
 }
 

@@ -1,7 +1,8 @@
 //! A message as a stream of events.
 //!
-//! `message_start`, then of each block its start, its pieces and its stop, then `message_delta` with the reason for the
-//! end and the usage, and `message_stop`. A `ping` comes after the first block has begun, as it does for real.
+//! `message_start`; for each block its start, its deltas and its stop; then `message_delta` with the stop
+//! reason and the usage, and `message_stop`. A `ping` follows the start of the first block, as in the real
+//! API.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -11,7 +12,7 @@ use super::{Usage, stop_reason, tool_use_id};
 use crate::answer::{Answer, Content, ToolCall, pieces};
 use crate::server::events::Events;
 
-/// More of a block: the event of which there are many.
+/// A delta of a block: the most frequent event.
 #[derive(Serialize)]
 struct BlockDelta<'a> {
     r#type: &'static str,

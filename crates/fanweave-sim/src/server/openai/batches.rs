@@ -1,4 +1,4 @@
-//! `/v1/files` and `/v1/batches`: requests by the thousand, answered after a while.
+//! `/v1/files` and `/v1/batches`: batches of thousands of requests, answered later.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -19,9 +19,9 @@ use crate::server::problem::Problem;
 use crate::server::route::Dialect;
 use crate::settings::Settings;
 
-/// Most requests of one batch. Source: OpenAI's limit.
+/// Maximum requests per batch. Source: OpenAI's limit.
 const MAX_REQUESTS: usize = 50_000;
-/// Batches on one page of the list, where nobody says otherwise. Source: OpenAI's default.
+/// Default number of batches per page of the list. Source: OpenAI's default.
 const PAGE: usize = 20;
 
 /// The files and batches of the account.
@@ -50,11 +50,11 @@ struct Batch {
     created: u64,
     ready: Instant,
     cancelled: bool,
-    /// Once it has ended.
+    /// Set when it has ended.
     outcome: Option<Outcome>,
 }
 
-/// What a batch came to.
+/// Result of a batch.
 #[derive(Debug)]
 struct Outcome {
     output: Option<usize>,
@@ -62,7 +62,7 @@ struct Outcome {
     completed: usize,
     failed: usize,
     expired: bool,
-    /// Why none of it was taken.
+    /// Reason for rejecting the whole batch.
     refused: Option<String>,
 }
 
@@ -74,7 +74,7 @@ struct Line<'a> {
     body: &'a RawValue,
 }
 
-/// What a result line holds.
+/// Contents of a result line.
 #[derive(Serialize)]
 struct ResultLine<'a> {
     id: String,
@@ -242,7 +242,7 @@ impl State {
         })
     }
 
-    /// Answers the requests of a batch whose time has come.
+    /// Answers the requests of a batch that is due.
     fn advance(&mut self, at: usize, settings: &Settings) {
         let batch = &self.batches[at];
         if batch.outcome.is_some() || batch.cancelled || Instant::now() < batch.ready {
@@ -271,7 +271,7 @@ impl State {
         self.batches[at].outcome = Some(outcome);
     }
 
-    /// Makes a file of some lines, where there are any.
+    /// Creates a file of lines. `None` without lines.
     fn keep(&mut self, lines: Vec<u8>, what: &str) -> Option<usize> {
         if lines.is_empty() {
             return None;
@@ -296,7 +296,7 @@ struct Answered {
     expired: bool,
 }
 
-/// The results of all requests, the last one first: providers promise no order.
+/// The results of all requests, in reverse order: providers guarantee no order.
 fn answer_all(input: &[u8], batch: u64, settings: &Settings) -> Result<Answered, String> {
     let mut requests: Vec<Line<'_>> = Vec::new();
     for (i, line) in input.split(|byte| *byte == b'\n').enumerate() {
@@ -311,7 +311,7 @@ fn answer_all(input: &[u8], batch: u64, settings: &Settings) -> Result<Answered,
     let faults = settings.fault_rates();
     let mut answered = Answered::default();
     for (n, Line { custom_id, body }) in requests.iter().enumerate().rev() {
-        // Each request of each batch draws for itself.
+        // Each request of each batch is drawn independently.
         let seq = (batch << 32) | n as u64;
         let id = draw::bits(settings.seed, seq, Purpose::RequestId);
         let (response, error) = result(body.get().as_bytes(), id, seq, &faults, settings);
@@ -330,7 +330,7 @@ fn answer_all(input: &[u8], batch: u64, settings: &Settings) -> Result<Answered,
     Ok(answered)
 }
 
-/// The response to one request, or why there is none.
+/// The response to one request, or its error.
 fn result(
     body: &[u8],
     id: u64,
@@ -388,8 +388,8 @@ impl Form {
         };
         let delimiter = format!("--{}", boundary.trim_matches('"'));
         let mut form = Self::default();
-        let places: Vec<_> = memmem::find_iter(body, delimiter.as_bytes()).collect();
-        for pair in places.windows(2) {
+        let delimiters: Vec<_> = memmem::find_iter(body, delimiter.as_bytes()).collect();
+        for pair in delimiters.windows(2) {
             let part = body.slice(pair[0] + delimiter.len()..pair[1]);
             let Some(head_end) = memmem::find(&part, b"\r\n\r\n") else { continue };
             let head = String::from_utf8_lossy(&part[..head_end]).into_owned();
@@ -414,7 +414,7 @@ pub(in crate::server) fn query<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> 
     pairs.filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
-/// Which of `count` things an id names that is `prefix` and a number from 1.
+/// Index of the item named by `prefix` and a number from 1 to `count`.
 pub(in crate::server) fn find(prefix: &str, id: &str, count: usize) -> Result<usize, Problem> {
     let at = id.strip_prefix(prefix).and_then(|number| number.parse::<usize>().ok());
     at.and_then(|at| at.checked_sub(1))

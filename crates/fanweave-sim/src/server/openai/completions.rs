@@ -1,4 +1,4 @@
-//! `POST /v1/completions`: several prompts in one request, each with candidates of its own.
+//! `POST /v1/completions`: several prompts in one request, each with its own candidates.
 
 use std::borrow::Cow;
 
@@ -37,7 +37,7 @@ struct Request<'a> {
     echo: Option<bool>,
 }
 
-/// A whole completion, or a chunk of one.
+/// A complete completion, or a chunk of one.
 #[derive(Serialize)]
 struct Completion<'a> {
     id: &'a str,
@@ -102,20 +102,20 @@ impl Call for Completions<'_> {
         (input, self.asks.iter().fold(Some(0), sum))
     }
 
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse {
         let replies: Vec<_> = self.asks.iter().map(answer).collect();
         let input_tokens = replies.iter().map(|reply| reply.input_tokens).sum();
         let output_tokens = replies.iter().map(|reply| reply.output_tokens).sum();
         let answers: Vec<Answer> = replies.into_iter().flat_map(|reply| reply.answers).collect();
         let usage = Usage::new(input_tokens, output_tokens);
         let (bytes, events) = if self.is_stream {
-            let (bytes, lengths) = self.stream(&answers, usage, making);
+            let (bytes, lengths) = self.stream(&answers, usage, context);
             (bytes, Some(lengths))
         } else {
             let choices = answers.iter().enumerate();
             let choices = choices.map(|(index, answer)| choice(index, text(answer), Some(answer))).collect();
-            let id = id(making);
-            let completion = self.completion(&id, making, choices, Some(usage));
+            let id = id(context);
+            let completion = self.completion(&id, context, choices, Some(usage));
             (serde_json::to_vec(&completion).expect("an answer has string keys only").into(), None)
         };
         PreparedResponse { bytes, events, input_tokens, output_tokens }
@@ -123,17 +123,18 @@ impl Call for Completions<'_> {
 }
 
 impl Completions<'_> {
-    /// The pieces of all answers in turns, each answer's last one empty and with the reason for its end.
+    /// The chunks of all answers, interleaved. The last chunk of each answer is empty and has the finish
+    /// reason.
     fn stream(
         &self,
         answers: &[Answer],
         usage: Usage,
-        making: &ResponseContext,
+        context: &ResponseContext,
     ) -> (bytes::Bytes, Vec<usize>) {
-        let id = id(making);
+        let id = id(context);
         let mut events = Events::default();
         let mut texts: Vec<_> =
-            answers.iter().map(|answer| Some(pieces(text(answer), making.chunks))).collect();
+            answers.iter().map(|answer| Some(pieces(text(answer), context.chunks))).collect();
         while texts.iter().any(Option::is_some) {
             for (index, pieces) in texts.iter_mut().enumerate() {
                 let Some(rest) = pieces else { continue };
@@ -144,11 +145,11 @@ impl Completions<'_> {
                         choice(index, "", Some(&answers[index]))
                     }
                 };
-                events.data(&self.completion(&id, making, vec![choice], None));
+                events.data(&self.completion(&id, context, vec![choice], None));
             }
         }
         if self.wants_usage {
-            events.data(&self.completion(&id, making, Vec::new(), Some(usage)));
+            events.data(&self.completion(&id, context, Vec::new(), Some(usage)));
         }
         events.done();
         events.finish()
@@ -157,14 +158,14 @@ impl Completions<'_> {
     fn completion<'a>(
         &'a self,
         id: &'a str,
-        making: &ResponseContext,
+        context: &ResponseContext,
         choices: Vec<Choice<'a>>,
         usage: Option<Usage>,
     ) -> Completion<'a> {
         Completion {
             id,
             object: "text_completion",
-            created: making.created,
+            created: context.created,
             model: self.model(),
             choices,
             usage,
@@ -172,8 +173,8 @@ impl Completions<'_> {
     }
 }
 
-fn id(making: &ResponseContext) -> String {
-    format!("cmpl-{:016x}", making.id)
+fn id(context: &ResponseContext) -> String {
+    format!("cmpl-{:016x}", context.id)
 }
 
 fn choice<'a>(index: usize, text: &'a str, finished: Option<&Answer>) -> Choice<'a> {
@@ -185,7 +186,7 @@ fn choice<'a>(index: usize, text: &'a str, finished: Option<&Answer>) -> Choice<
     }
 }
 
-/// The text of an answer; there are no tools that could be called instead.
+/// The text of an answer. Completions have no tools.
 fn text(answer: &Answer) -> &str {
     match &answer.content {
         Content::Text(text) => text,

@@ -13,10 +13,10 @@ use crate::server::content::{Text, Texts};
 use crate::server::exchange::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
 use crate::server::problem::Problem;
 
-/// Longest vector. Source: that of OpenAI's `text-embedding-3-large`, with room for larger models.
+/// Maximum dimensions. Source: OpenAI's `text-embedding-3-large`, with room for larger models.
 const MAX_DIMENSIONS: usize = 8192;
 
-/// Most texts per request. Source: OpenAI's limit.
+/// Maximum texts per request. Source: OpenAI's limit.
 const MAX_INPUTS: usize = 2048;
 
 /// An embeddings request.
@@ -38,7 +38,7 @@ struct Request<'a> {
     encoding_format: Option<Encoding>,
 }
 
-/// How the numbers are written.
+/// Encoding of the vectors.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Encoding {
@@ -89,7 +89,8 @@ impl<'a> Endpoint<'a> for Embeddings<'a> {
         }
         let dimensions = request.dimensions.unwrap_or_else(|| default_dimensions(&model));
         if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
-            let message = format!("Invalid 'dimensions': {dimensions} is not from 1 to {MAX_DIMENSIONS}.");
+            let message =
+                format!("Invalid 'dimensions': must be from 1 to {MAX_DIMENSIONS} (got {dimensions}).");
             return Err(Problem::invalid(message, Some("dimensions")));
         }
         Ok(Self { model, inputs, dimensions, encoding: request.encoding_format.unwrap_or_default() })
@@ -105,7 +106,7 @@ impl Call for Embeddings<'_> {
         (self.inputs.iter().map(|input| count_tokens(input)).sum(), Some(0))
     }
 
-    fn answer(&self, _making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, _context: &ResponseContext) -> PreparedResponse {
         let (tokens, _) = self.estimate();
         let embedding = |(index, input): (usize, &Cow<'_, str>)| {
             let vector = embed(input, self.dimensions);

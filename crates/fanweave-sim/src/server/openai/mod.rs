@@ -19,10 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use crate::answer::Finish;
 
-/// Most candidates per prompt. Source: OpenAI's limit on `n`.
+/// Maximum candidates per prompt. Source: OpenAI's limit on `n`.
 const MAX_CANDIDATES: usize = 128;
 
-/// Reads a body, or says what is wrong with it.
+/// Parses a body, or returns its problem.
 pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| {
         let message = if error.is_data() {
@@ -34,15 +34,18 @@ pub(super) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem
     })
 }
 
-/// How many candidates `n` asks for.
+/// Number of candidates requested by `n`.
 fn candidates(n: Option<usize>) -> Result<usize, Problem> {
     match n.unwrap_or(1) {
         n @ 1..=MAX_CANDIDATES => Ok(n),
-        n => Err(Problem::invalid(format!("Invalid 'n': {n} is not from 1 to {MAX_CANDIDATES}."), Some("n"))),
+        n => Err(Problem::invalid(
+            format!("Invalid 'n': must be from 1 to {MAX_CANDIDATES} (got {n})."),
+            Some("n"),
+        )),
     }
 }
 
-/// Why an answer ends, in OpenAI's words.
+/// OpenAI's finish reason.
 fn finish_reason(finish: &Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::Sequence(_) => "stop",
@@ -51,14 +54,14 @@ fn finish_reason(finish: &Finish) -> &'static str {
     }
 }
 
-/// What `stream_options` may hold.
+/// Fields of `stream_options`.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct StreamOptions {
     #[serde(default)]
     include_usage: bool,
 }
 
-/// Tokens used, as completions of both kinds tell them.
+/// Token usage, as reported by chat and plain completions.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Usage {
     prompt_tokens: u64,

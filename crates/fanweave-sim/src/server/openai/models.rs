@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 
-/// Names shown where every name is a model.
+/// Names listed if every name is a model.
 pub(in crate::server) const EXAMPLES: [&str; 2] = ["writer", "echo"];
 
-/// When the models came to be: 2026-01-01.
+/// Creation time of the models: 2026-01-01.
 const CREATED: u64 = 1_767_225_600;
 
-/// All models, or examples where there is no list.
+/// All models, or examples without a configured list.
 pub(in crate::server) fn models(names: &[String]) -> Vec<u8> {
     let data: Vec<Value> = match names {
         [] => EXAMPLES.iter().map(|name| object(name)).collect(),

@@ -30,7 +30,7 @@ impl<'a> Endpoint<'a> for Responses {
         }
         match &request["input"] {
             Value::String(text) => messages.push(ChatMessage { role: Role::User, text: text.clone().into() }),
-            Value::Array(items) => messages.extend(items.iter().filter_map(turn)),
+            Value::Array(items) => messages.extend(items.iter().filter_map(message)),
             _ => return Err(Problem::Missing { param: "input" }),
         }
         let mut ask = ChatRequest::from_messages(model.to_owned(), messages);
@@ -59,8 +59,8 @@ impl<'a> Endpoint<'a> for Responses {
     }
 }
 
-/// What an item says. Calls and thoughts say nothing that decides the answer.
-fn turn(item: &Value) -> Option<ChatMessage<'static>> {
+/// The message in an item. Calls and reasoning do not affect the answer.
+fn message(item: &Value) -> Option<ChatMessage<'static>> {
     let text = |content: &Value| match content {
         Value::String(text) => text.clone(),
         parts => parts.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str()).collect(),
@@ -94,16 +94,16 @@ impl Request for Responses {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let first = reply.answers.first().expect("a reply has at least one answer");
-        let items = items(first, making.id);
+        let items = items(first, context.id);
         let response = |status: &str, output: &[Value], is_over: bool| {
             let cut = first.finish == Finish::Length && is_over;
             json!({
-                "id": format!("resp_{:016x}", making.id),
+                "id": format!("resp_{:016x}", context.id),
                 "object": "response",
-                "created_at": making.created,
+                "created_at": context.created,
                 "status": if cut { "incomplete" } else { status },
                 "error": null,
                 "incomplete_details": cut.then(|| json!({ "reason": "max_output_tokens" })),
@@ -124,7 +124,7 @@ impl Request for Responses {
             events.push("response.created", json!({ "response": response("in_progress", &[], false) }));
             events.push("response.in_progress", json!({ "response": response("in_progress", &[], false) }));
             for (index, item) in items.iter().enumerate() {
-                events.item(index, item, making.chunks);
+                events.item(index, item, context.chunks);
             }
             let end =
                 if first.finish == Finish::Length { "response.incomplete" } else { "response.completed" };
@@ -168,7 +168,7 @@ fn items(answer: &Answer, id: u64) -> Vec<Value> {
     }
 }
 
-/// Events that count themselves.
+/// Events with consecutive numbers.
 #[derive(Default)]
 struct Numbered {
     events: Events,

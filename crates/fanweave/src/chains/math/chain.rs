@@ -1,4 +1,4 @@
-//! The chain: a question, an expression from the model, its value.
+//! The chain from a question to an expression of the model and its value.
 
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::{
     Vars, chain, excerpt, prompt, vars,
 };
 
-/// The prompt of [`Math`], unless another one is given. Its variable is `question`.
+/// The default prompt of [`Math`]. Its variable is `question`.
 pub const MATH_PROMPT: &str = "Translate the question into one expression that a calculator can evaluate. \
 Use only numbers, + - * / // % **, parentheses, pi, e and the functions abs, ceil, cos, exp, floor, log, log10, log2, \
 max, min, round, sin, sqrt, tan. Write nothing but the expression, between two lines of three backticks.
@@ -37,21 +37,20 @@ Question: {{ question }}
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Parse`] where the model writes no expression, with what it wrote, and where the expression has no
-/// value.
+/// [`ErrorKind::Parse`] if the answer of the model contains no expression, or the expression has no value.
 #[derive(Debug)]
 pub struct Math {
     prompt: Chain<Vars, Prompt>,
     model: Model,
 }
 
-/// What [`Math`] came to. `Display` writes `Answer: 84`.
+/// The output of [`Math`]. `Display` writes `Answer: 84`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct MathAnswer {
-    /// The number, written out. Empty digits are never added.
+    /// The number in decimal notation, without trailing zeros.
     pub answer: String,
-    /// The expression that the model wrote. `None` where it gave an answer of its own.
+    /// The expression that the model wrote. `None` if it answered without one.
     pub expression: Option<String>,
     /// Tokens of the call.
     pub usage: Usage,
@@ -69,7 +68,7 @@ impl Math {
         Self { prompt: prompt(MATH_PROMPT), model }
     }
 
-    /// Another prompt. Its variable is `question`.
+    /// Replaces [`MATH_PROMPT`]. Its variable is `question`.
     #[must_use]
     pub fn prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
         self.prompt = prompt;
@@ -91,7 +90,7 @@ impl Runnable for Math {
         let prompt = self.prompt.run(vars! { question: question }, &quiet).await?;
         let message = self.model.run(prompt, &quiet).await?;
         let computed = read(message)?;
-        // The expression is no part of the answer: it is heard once computed.
+        // The expression is not part of the answer, so only the computed answer is emitted.
         if cx.wants_deltas() {
             cx.delta(Delta::text(computed.to_string())).await;
         }
@@ -103,7 +102,7 @@ impl Runnable for Math {
     }
 }
 
-/// The value of the expression in a model's answer: in a fence, after `Answer:`, or all there is.
+/// The value of the expression in a model's answer: in a fence, after `Answer:`, or the whole text.
 fn read(message: Message) -> Result<MathAnswer> {
     let usage = message.usage();
     let text = message.into_text();
@@ -117,7 +116,7 @@ fn read(message: Message) -> Result<MathAnswer> {
             Err(_) => Err(no_expression(&text)),
         };
     }
-    // One line that begins like an expression is one, with whatever is wrong with it.
+    // Treat one line that begins like an expression as one, and report its errors.
     let bare = text.trim().trim_matches('`');
     let begins =
         bare.starts_with(|c: char| c.is_ascii_digit() || "(-+.".contains(c)) || evaluate(bare).is_ok();
@@ -130,11 +129,11 @@ fn value(expression: &str, usage: Usage) -> Result<MathAnswer> {
     Ok(MathAnswer { answer: number.to_string(), expression: Some(expression.trim().to_owned()), usage })
 }
 
-/// What stands between the first two fences.
+/// The text between the first two fences.
 fn fenced(text: &str) -> Option<&str> {
     let (_, after) = text.split_once("```")?;
     let inside = after.split_once("```").map_or(after, |(inside, _)| inside);
-    // The first line may name a language, which is a word alone.
+    // The first line may name a language, in a single word.
     match inside.split_once('\n') {
         Some((name, code))
             if !name.trim().is_empty() && name.trim().bytes().all(|b| b.is_ascii_alphabetic()) =>
@@ -150,6 +149,6 @@ fn no_expression(text: &str) -> Error {
     let shown = excerpt(text.trim(), 300);
     Error::new(
         ErrorKind::Parse,
-        format!("the model was asked for an expression between ``` or for `Answer: ..`, and wrote: {shown}"),
+        format!("expected an expression between ``` or `Answer: ..` from the model, got: {shown}"),
     )
 }

@@ -1,4 +1,4 @@
-//! What can be called by name.
+//! The functions of the evaluator.
 
 use std::ops::RangeInclusive;
 
@@ -7,7 +7,7 @@ use super::number::{self, Number, Outcome};
 /// A function of the evaluator.
 pub(super) struct Function {
     pub(super) name: &'static str,
-    /// How many values it takes.
+    /// Accepted number of arguments.
     pub(super) takes: RangeInclusive<usize>,
     pub(super) call: fn(&[Number]) -> Outcome,
 }
@@ -73,7 +73,7 @@ fn arc_tangent(values: &[Number]) -> Outcome {
 
 fn round(values: &[Number]) -> Outcome {
     match values {
-        [value, places] => number::round_to(value, places),
+        [value, digits] => number::round_to(value, digits),
         _ => number::to_whole(&values[0], f64::round_ties_even),
     }
 }

@@ -1,8 +1,8 @@
-//! Arithmetic that a model has written down: evaluated here, and never run as code.
+//! Evaluates arithmetic expressions written by a model, without running code.
 //!
-//! The evaluator knows numbers, operators and a fixed list of functions. It has no variables, no attributes and no
-//! way to anything outside of it. Input, nesting, parts and size of numbers are limited, so that every input ends at
-//! once.
+//! The evaluator supports numbers, operators and a fixed list of functions. It has no variables, no
+//! attributes and no access to anything else. Input length, nesting, number of nodes and size of numbers are
+//! limited, so that every evaluation ends quickly.
 
 mod chain;
 mod functions;
@@ -19,16 +19,16 @@ pub use chain::{MATH_PROMPT, Math, MathAnswer};
 pub use number::Number;
 use parse::{Expr, Op};
 
-/// Most bytes of an expression.
+/// Maximum bytes of an expression.
 pub const MAX_INPUT_BYTES: usize = 4096;
 
-/// Most levels of nesting.
+/// Maximum levels of nesting.
 pub const MAX_DEPTH: usize = 64;
 
-/// Most numbers, operators and calls in one expression.
+/// Maximum numbers, operators and calls in one expression.
 pub const MAX_NODES: usize = 256;
 
-/// Why a text is no expression, or comes to nothing. `Display` shows the text.
+/// Error of an evaluation: the text is not a valid expression, or has no value. `Display` shows the text.
 ///
 /// ```
 /// let error = fanweave::chains::math::evaluate("2 +* 3").unwrap_err();
@@ -37,7 +37,7 @@ pub const MAX_NODES: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MathError {
     text: String,
-    /// Where it went wrong, in bytes. `None` where the text as a whole is fine.
+    /// Byte offset of the error. `None` if the text is a valid expression.
     at: Option<usize>,
     message: String,
 }
@@ -60,15 +60,16 @@ impl fmt::Display for MathError {
 
 impl std::error::Error for MathError {}
 
-/// Most bytes of an expression that an error shows.
-const SHOWN: usize = 120;
+/// Maximum bytes of an expression in an error.
+const MAX_EXCERPT_BYTES: usize = 120;
 
-/// What `text` comes to.
+/// Evaluates an expression.
 ///
-/// Numbers, `+ - * / // %`, powers as `**` or `^`, comparisons, parentheses, `pi`, `e`, and `abs acos asin atan
-/// atan2 ceil cos cosh exp floor log log10 log2 max min round sin sinh sqrt tan tanh`, with numpy's `arcsin` and its
-/// like as other names. `log` is the natural one, powers bind to the right and more tightly than a sign, `//` and `%`
-/// round down, `round` takes halves to the even neighbour. Whole numbers are exact up to 4,900 digits.
+/// Supports numbers, `+ - * / // %`, powers as `**` or `^`, comparisons, parentheses, `pi`, `e`, and `abs
+/// acos asin atan atan2 ceil cos cosh exp floor log log10 log2 max min round sin sinh sqrt tan tanh`, with
+/// the numpy names such as `arcsin` as aliases. `log` is the natural logarithm, powers are right-associative
+/// and bind more tightly than a sign, `//` and `%` round down, `round` rounds half to even. Integers are
+/// exact up to 4,900 digits.
 ///
 /// ```
 /// use fanweave::chains::math::evaluate;
@@ -82,8 +83,8 @@ const SHOWN: usize = 120;
 /// ```
 ///
 /// # Errors
-/// Where the text is no expression, where it is beyond the limits ([`MAX_INPUT_BYTES`], [`MAX_DEPTH`],
-/// [`MAX_NODES`]), and where the result is no finite real number.
+/// If the text is not a valid expression, exceeds the limits ([`MAX_INPUT_BYTES`], [`MAX_DEPTH`],
+/// [`MAX_NODES`]), or the result is not a finite real number.
 pub fn evaluate(text: &str) -> Result<Number, MathError> {
     let text = text.trim_ascii();
     let shown = |error: MathError| MathError { text: shorten(text), ..error };
@@ -92,13 +93,13 @@ pub fn evaluate(text: &str) -> Result<Number, MathError> {
 }
 
 fn shorten(text: &str) -> String {
-    let end = text.floor_char_boundary(SHOWN);
+    let end = text.floor_char_boundary(MAX_EXCERPT_BYTES);
     let more = if end < text.len() { ".." } else { "" };
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     text[..end].chars().map(plain).chain(more.chars()).collect()
 }
 
-/// Recursion is bounded: a tree has at most [`MAX_NODES`].
+/// The value of an expression. Recursion is bounded, since a tree has at most [`MAX_NODES`].
 fn value(expr: &Expr) -> number::Outcome {
     match expr {
         Expr::Number(number) => Ok(number.clone()),

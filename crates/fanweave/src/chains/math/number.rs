@@ -1,4 +1,4 @@
-//! Numbers of the evaluator: whole ones are exact, all others are 64-bit floats.
+//! Numbers of the evaluator: exact integers and 64-bit floats.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -7,12 +7,13 @@ use num_bigint::{BigInt, Sign};
 use num_integer::Integer;
 use num_traits::{FromPrimitive, One, Signed, ToPrimitive, Zero};
 
-/// Longest whole number in bits. Source: the digits that [`MAX_INPUT_BYTES`](super::MAX_INPUT_BYTES) can hold, with room.
+/// Maximum bits of an integer. Source: the digits that fit into [`MAX_INPUT_BYTES`](super::MAX_INPUT_BYTES),
+/// with some margin.
 const MAX_BITS: u64 = 16_384;
 
-/// What an expression comes to.
+/// The value of an expression.
 ///
-/// `Display` writes whole numbers in full and floats with as many digits as tell them from their neighbours.
+/// `Display` writes integers in full and floats with the fewest digits that identify them.
 ///
 /// ```
 /// use fanweave::chains::math::{Number, evaluate};
@@ -24,17 +25,17 @@ const MAX_BITS: u64 = 16_384;
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub enum Number {
-    /// A whole number, exact.
+    /// An exact integer.
     Whole(BigInt),
-    /// Any other number, finite.
+    /// Any other finite number.
     Float(f64),
-    /// The outcome of a comparison.
+    /// The result of a comparison.
     Truth(bool),
 }
 
 use Number::{Float, Truth, Whole};
 
-/// Why an operation has no result: the rest of a sentence.
+/// The result of an operation, or the reason why it failed.
 pub(super) type Outcome = Result<Number, String>;
 
 impl Number {
@@ -53,10 +54,10 @@ impl Number {
         }
     }
 
-    /// The finite float for an operation, or why there is none.
+    /// The finite float for an operation, or the reason why it cannot be used.
     fn float(&self) -> Result<f64, String> {
         match self {
-            Truth(_) => Err("a comparison is no number".to_owned()),
+            Truth(_) => Err("a comparison is not a number".to_owned()),
             number => finite(number.to_f64()),
         }
     }
@@ -91,22 +92,22 @@ fn finite(x: f64) -> Result<f64, String> {
     }
 }
 
-/// A float that an operation came to.
+/// Checks the float result of an operation.
 pub(super) fn float(x: f64) -> Outcome {
     finite(x).map(Float)
 }
 
-/// A whole number that an operation came to.
+/// Checks the integer result of an operation.
 fn whole(n: BigInt) -> Outcome {
     if n.bits() > MAX_BITS { Err("the result is too large".to_owned()) } else { Ok(Whole(n)) }
 }
 
-/// A literal as it stands in the text: digits, perhaps with a point or an exponent.
+/// Parses a literal: digits, optionally with a point or an exponent.
 pub(super) fn literal(text: &str) -> Outcome {
     if text.bytes().all(|b| b.is_ascii_digit()) {
-        return whole(text.parse().map_err(|_| "this is no number".to_owned())?);
+        return whole(text.parse().map_err(|_| "this is not a number".to_owned())?);
     }
-    float(text.parse().map_err(|_| "this is no number".to_owned())?)
+    float(text.parse().map_err(|_| "this is not a number".to_owned())?)
 }
 
 pub(super) fn add(a: &Number, b: &Number) -> Outcome {
@@ -134,7 +135,7 @@ fn divisor(b: &Number) -> Result<(), String> {
     if b.is_zero() { Err("division by zero".to_owned()) } else { Ok(()) }
 }
 
-/// True division. Whole numbers that divide without a rest stay whole.
+/// True division. Integers that divide without a remainder stay integers.
 pub(super) fn divide(a: &Number, b: &Number) -> Outcome {
     divisor(b)?;
     match (a, b) {
@@ -146,18 +147,18 @@ pub(super) fn divide(a: &Number, b: &Number) -> Outcome {
     }
 }
 
-/// The float nearest to `a / b`, also where neither fits into a float.
+/// The float nearest to `a / b`, even if neither fits into a float.
 fn ratio(a: &BigInt, b: &BigInt) -> f64 {
     const EXACT: u64 = 1 << 53;
     if let (Some(x), Some(y)) = (a.to_i64(), b.to_i64())
         && x.unsigned_abs() <= EXACT
         && y.unsigned_abs() <= EXACT
     {
-        // Both are exact as floats, so that their quotient is rounded once.
+        // Both are exact as floats, so the quotient is rounded only once.
         #[expect(clippy::cast_precision_loss, reason = "both are at most 2^53")]
         return x as f64 / y as f64;
     }
-    // At least 66 bits of quotient, and a last one that remembers whether there was a rest.
+    // At least 66 bits of quotient. The last bit is set if there is a remainder.
     let shift = 66 + b.bits().cast_signed() - a.bits().cast_signed();
     let (top, bottom) = if shift >= 0 { (a.abs() << shift, b.abs()) } else { (a.abs(), b.abs() << -shift) };
     let (mut quotient, rest) = top.div_rem(&bottom);
@@ -187,7 +188,7 @@ pub(super) fn divide_down(a: &Number, b: &Number) -> Outcome {
     }
 }
 
-/// What division rounded down leaves: it has the sign of the divisor.
+/// The remainder of division rounded down. It has the sign of the divisor.
 pub(super) fn rest(a: &Number, b: &Number) -> Outcome {
     divisor(b)?;
     match (a, b) {
@@ -196,7 +197,7 @@ pub(super) fn rest(a: &Number, b: &Number) -> Outcome {
     }
 }
 
-/// Both at once, so that they agree: the quotient is made from the rest, which is exact.
+/// Quotient and remainder. The quotient is computed from the remainder, which is exact, so that they agree.
 fn divide_and_rest(a: f64, b: f64) -> (f64, f64) {
     let mut rest = a % b;
     if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
@@ -206,7 +207,7 @@ fn divide_and_rest(a: f64, b: f64) -> (f64, f64) {
     (quotient, rest)
 }
 
-/// `base` to the power of `exponent`. Refused at once where the result would be too large to write.
+/// `base` to the power of `exponent`. Fails before computing a result that would be too large.
 pub(super) fn power(base: &Number, exponent: &Number) -> Outcome {
     if let (Whole(base), Whole(exponent)) = (base, exponent)
         && !exponent.is_negative()
@@ -237,14 +238,14 @@ pub(super) fn negate(a: &Number) -> Outcome {
     }
 }
 
-/// How `a` compares with `b`. Exact also between whole numbers and floats.
+/// Compares `a` with `b`, exactly also between integers and floats.
 pub(super) fn compare(a: &Number, b: &Number) -> Result<Ordering, String> {
     match (a, b) {
         (Whole(a), Whole(b)) => Ok(a.cmp(b)),
         (Whole(a), Float(b)) => Ok(compare_mixed(a, *b)),
         (Float(a), Whole(b)) => Ok(compare_mixed(b, *a).reverse()),
         _ => Ok(a.float()?.total_cmp(&(b.float()? + 0.0))).map(|order| {
-            // Zero has two signs, and is one number.
+            // Positive and negative zero are equal.
             if a.is_zero() && b.is_zero() { Ordering::Equal } else { order }
         }),
     }
@@ -262,7 +263,7 @@ pub(super) fn absolute(a: &Number) -> Outcome {
     }
 }
 
-/// The square root. That of a square is whole.
+/// The square root. That of a perfect square is an integer.
 pub(super) fn square_root(a: &Number) -> Outcome {
     if let Whole(n) = a
         && !n.is_negative()
@@ -275,7 +276,7 @@ pub(super) fn square_root(a: &Number) -> Outcome {
     float(a.float()?.sqrt())
 }
 
-/// To a whole number, by `rounding`.
+/// Rounds to an integer with `rounding`.
 pub(super) fn to_whole(a: &Number, rounding: fn(f64) -> f64) -> Outcome {
     match a {
         Whole(n) => Ok(Whole(n.clone())),
@@ -284,17 +285,19 @@ pub(super) fn to_whole(a: &Number, rounding: fn(f64) -> f64) -> Outcome {
     }
 }
 
-/// To `places` decimal places, halves to the even neighbour.
-pub(super) fn round_to(a: &Number, places: &Number) -> Outcome {
-    let places = match places {
+/// Rounds to a number of decimal places, half to even.
+pub(super) fn round_to(a: &Number, digits: &Number) -> Outcome {
+    let digits = match digits {
         Whole(n) => n.to_usize().filter(|n| *n <= 15),
         _ => None,
     };
-    let places = places.ok_or("round takes from 0 to 15 decimal places")?;
+    let digits = digits.ok_or("round takes from 0 to 15 decimal places")?;
     match a {
         Whole(n) => Ok(Whole(n.clone())),
-        // The standard library writes exactly that many places, rounded from the exact value.
-        _ => float(format!("{:.places$}", a.float()?).parse().map_err(|_| "this is no number".to_owned())?),
+        // The standard library formats that many decimal places, rounded from the exact value.
+        _ => {
+            float(format!("{:.digits$}", a.float()?).parse().map_err(|_| "this is not a number".to_owned())?)
+        }
     }
 }
 
@@ -308,7 +311,7 @@ pub(super) fn of_floats(a: &Number, b: &Number, function: fn(f64, f64) -> f64) -
     float(function(a.float()?, b.float()?))
 }
 
-/// A logarithm. Whole numbers may be larger than any float.
+/// A logarithm. Integers may be larger than any float.
 pub(super) fn logarithm(a: &Number, function: fn(f64) -> f64) -> Outcome {
     if let Whole(n) = a
         && n.is_positive()

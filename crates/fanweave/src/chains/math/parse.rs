@@ -1,4 +1,4 @@
-//! From text to an expression, by operator precedence, within limits.
+//! Parses expressions by operator precedence, within limits.
 
 use super::number::{self, Number};
 use super::{MAX_DEPTH, MAX_INPUT_BYTES, MAX_NODES, MathError};
@@ -29,7 +29,7 @@ pub(super) enum Op {
     Power,
 }
 
-/// Operators as they are written, the longer ones first.
+/// Operator symbols, longest first.
 const OPERATORS: [(&str, Op); 14] = [
     ("**", Op::Power),
     ("//", Op::DivideDown),
@@ -47,17 +47,17 @@ const OPERATORS: [(&str, Op); 14] = [
     ("^", Op::Power),
 ];
 
-/// How tightly a minus sign binds: less than a power, more than a product. `-2**2` is -4.
+/// Binding power of a sign: less than a power, more than a product. `-2**2` is -4.
 const SIGN: u8 = 6;
 
 impl Op {
-    /// How tightly it binds what stands before it and after it. A power binds to the right.
+    /// Binding power to the left and to the right. Powers are right-associative.
     fn binding(self) -> (u8, u8) {
         match self {
             Op::Less | Op::LessEqual | Op::Greater | Op::GreaterEqual | Op::Equal | Op::NotEqual => (1, 2),
             Op::Add | Op::Subtract => (3, 3),
             Op::Multiply | Op::Divide | Op::DivideDown | Op::Rest => (5, 5),
-            // What follows may begin with a sign: `2**-1`.
+            // The exponent may begin with a sign: `2**-1`.
             Op::Power => (8, 6),
         }
     }
@@ -67,10 +67,10 @@ impl Op {
     }
 }
 
-/// Reads `text` as one expression.
+/// Parses `text` as one expression.
 pub(super) fn parse(text: &str) -> Result<Expr, MathError> {
     if text.len() > MAX_INPUT_BYTES {
-        let message = format!("it has {} bytes, and at most {MAX_INPUT_BYTES} are read", text.len());
+        let message = format!("it has {} bytes, the maximum is {MAX_INPUT_BYTES}", text.len());
         return Err(MathError::new(0, message));
     }
     let mut parser = Parser { text, at: 0, nodes: 0, depth: 0 };
@@ -90,22 +90,22 @@ struct Parser<'a> {
 }
 
 impl<'a> Parser<'a> {
-    /// An expression whose operators bind more tightly than `least`.
-    fn expression(&mut self, least: u8) -> Result<Expr, MathError> {
+    /// An expression whose operators have a higher binding power than `min`.
+    fn expression(&mut self, min: u8) -> Result<Expr, MathError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(self.error(format!("it is nested more than {MAX_DEPTH} deep")));
+            return Err(self.error(format!("it has more than {MAX_DEPTH} levels of nesting")));
         }
         let mut left = self.operand()?;
         let mut compared = false;
         while let Some((length, op)) = self.operator() {
             let (before, after) = op.binding();
-            if before <= least {
+            if before <= min {
                 break;
             }
             if op.is_comparison() {
                 if compared {
-                    return Err(self.error("comparisons do not chain: compare two values".to_owned()));
+                    return Err(self.error("comparisons cannot be chained: compare two values".to_owned()));
                 }
                 compared = true;
             }
@@ -117,7 +117,7 @@ impl<'a> Parser<'a> {
         Ok(left)
     }
 
-    /// A number, a name, a call, something in parentheses, or one of these with a sign.
+    /// A number, a name, a call, an expression in parentheses, or one of these with a sign.
     fn operand(&mut self) -> Result<Expr, MathError> {
         self.skip_space();
         match self.rest().bytes().next() {
@@ -195,7 +195,7 @@ impl<'a> Parser<'a> {
         }
         self.close()?;
         if !function.takes.contains(&arguments.len()) {
-            let message = format!("{} does not take {} values", function.name, arguments.len());
+            let message = format!("{} does not take {} arguments", function.name, arguments.len());
             return Err(MathError::new(start, message));
         }
         self.node(Expr::Call(function, arguments))
@@ -214,7 +214,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// The operator that comes next, and its length.
+    /// The next operator and its length.
     fn operator(&mut self) -> Option<(usize, Op)> {
         self.skip_space();
         let rest = self.rest();

@@ -90,9 +90,9 @@ fn sixty_expressions_have_their_exact_values() {
 }
 
 #[test]
-fn hostile_input_is_refused_at_once() {
+fn hostile_input_is_rejected_quickly() {
     let deep = "(".repeat(1000) + "1" + &")".repeat(1000);
-    let long_sum = vec!["1"; 300].join("+");
+    let long = vec!["1"; 300].join("+");
     let cases: Vec<String> = [
         "9**9**9",
         "9**9**9**9**9",
@@ -156,7 +156,7 @@ fn hostile_input_is_refused_at_once() {
         "-".repeat(4000) + "1",
         "2**".repeat(1000) + "2",
         "sin(".repeat(500),
-        long_sum,
+        long,
         "1+".repeat(1 << 19),
         "9".repeat(1 << 20),
         "(".repeat(1 << 20),
@@ -189,7 +189,7 @@ fn errors_say_what_is_wrong_and_where() {
     cannot evaluate `1/0`: division by zero
     cannot evaluate `9**9**9`: the result is too large
     cannot evaluate `sqrt(-1)`: sqrt: the result is not a real number
-    cannot evaluate `1 < 2 < 3`: at character 7: comparisons do not chain: compare two values
+    cannot evaluate `1 < 2 < 3`: at character 7: comparisons cannot be chained: compare two values
     cannot evaluate ``: it is empty
     ");
 }

@@ -1,11 +1,11 @@
-//! Each document on its own, then what was found in them.
+//! One call for each document, then one for the combined results.
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::{Answer, BETWEEN, Parts, Question, Said, join};
+use super::{Answer, CallOutput, Parts, Question, SEPARATOR, join};
 use crate::{Chain, Context, Error, ErrorKind, Prompt, Result, Usage, Vars, prompt, vars};
 
-/// The prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for each document, unless another one is given.
+/// The default prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for each document.
 pub const MAP_PROMPT: &str =
     "Copy from the context what helps to answer the question, word for word and nothing else.
 
@@ -15,8 +15,7 @@ Context:
 Question: {{ question }}
 Relevant text:";
 
-/// The prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for a group of findings that is too large, unless another one
-/// is given.
+/// The default prompt of [`Qa::map_reduce`](super::Qa::map_reduce) that shortens a group of results.
 pub const COLLAPSE_PROMPT: &str = "Shorten the excerpts in the context to what helps to answer the question.
 
 Context:
@@ -25,7 +24,7 @@ Context:
 Question: {{ question }}
 Relevant text:";
 
-/// The prompt of [`Qa::map_reduce`](super::Qa::map_reduce) that gives the answer, unless another one is given.
+/// The default prompt of [`Qa::map_reduce`](super::Qa::map_reduce) for the answer.
 pub const REDUCE_PROMPT: &str =
     "Answer the question from the excerpts in the context alone. Where they do not hold the \
 answer, say that you do not know.
@@ -36,7 +35,7 @@ Context:
 Question: {{ question }}
 Answer:";
 
-/// Rounds of collapsing. Each leaves at most half of the texts, so that this is enough for any list.
+/// Maximum rounds of shortening. Each at least halves the number of texts, so this is enough for any list.
 const MAX_ROUNDS: usize = 64;
 
 #[derive(Clone)]
@@ -57,25 +56,26 @@ impl MapReduce {
         let Question { question, documents } = question;
         let quiet = &cx.without_deltas();
         let mut usage = Usage::default();
-        let said = parts.call_each(&self.map, &question, &documents, quiet).await?;
-        let mut found: Vec<_> = said.into_iter().map(|said| note(&mut usage, said)).collect();
+        let output = parts.call_each(&self.map, &question, &documents, quiet).await?;
+        let mut found: Vec<_> = output.into_iter().map(|output| note(&mut usage, output)).collect();
 
         let mut round = 0;
         while parts.tokens(&join(found.iter().map(String::as_str))) > parts.max_tokens {
             round += 1;
             if round > MAX_ROUNDS {
-                return Err(Error::new(ErrorKind::Parse, "what was found does not get shorter"));
+                return Err(Error::new(ErrorKind::Parse, "the results for the documents do not get shorter"));
             }
             found = self.collapse(parts, &question, found, &mut usage, quiet).await?;
         }
 
         let context = join(found.iter().map(String::as_str));
-        let said = parts.call(&self.reduce, vars! { question: question, context: context }, cx).await?;
-        let text = note(&mut usage, said);
+        let output = parts.call(&self.reduce, vars! { question: question, context: context }, cx).await?;
+        let text = note(&mut usage, output);
         Ok(Answer { text, sources: documents, usage, ..Answer::default() })
     }
 
-    /// One round: neighbours that fit into a prompt together become one text, all groups at once.
+    /// One round: adjacent texts that fit into a prompt together become one text, with a concurrent call per
+    /// group.
     async fn collapse(
         &self,
         parts: &Parts,
@@ -88,7 +88,7 @@ impl MapReduce {
         let groups = groups(parts, found)?;
         if groups.len() == before {
             let message = format!(
-                "what was found in {before} documents cannot be grouped, as no two fit into the {} tokens of one \
+                "the results for {before} documents cannot be grouped, as no two fit into the {} tokens of one \
                  prompt: raise `max_tokens`, or limit the length of the model's answers",
                 parts.max_tokens
             );
@@ -96,41 +96,41 @@ impl MapReduce {
         }
         let calls: Vec<_> =
             groups.into_iter().map(|group| self.shorten(parts, question, group, cx)).collect();
-        let said = stream::iter(calls).buffered(parts.concurrency.get());
-        said.map_ok(|said| note(usage, said)).try_collect().await
+        let output = stream::iter(calls).buffered(parts.concurrency.get());
+        output.map_ok(|output| note(usage, output)).try_collect().await
     }
 
-    /// One text from those of a group. One alone needs no call.
+    /// Shortens a group to one text. A single text needs no call.
     async fn shorten(
         &self,
         parts: &Parts,
         question: &str,
         mut group: Vec<String>,
         cx: &Context,
-    ) -> Result<Said> {
+    ) -> Result<CallOutput> {
         if group.len() == 1 {
-            return Ok(Said { text: group.remove(0), usage: Usage::default() });
+            return Ok(CallOutput { text: group.remove(0), usage: Usage::default() });
         }
         let vars = vars! { question: question, context: join(group.iter().map(String::as_str)) };
         parts.call(&self.collapse, vars, cx).await.map_err(|error| error.with_step("collapse"))
     }
 }
 
-fn note(usage: &mut Usage, said: Said) -> String {
-    *usage += said.usage;
-    said.text
+fn note(usage: &mut Usage, output: CallOutput) -> String {
+    *usage += output.usage;
+    output.text
 }
 
-/// Neighbours in groups that fit into a prompt each.
+/// Groups adjacent texts so that each group fits into a prompt.
 fn groups(parts: &Parts, found: Vec<String>) -> Result<Vec<Vec<String>>> {
     let mut groups: Vec<Vec<String>> = Vec::new();
     let mut joined = String::new();
     for (index, text) in found.into_iter().enumerate() {
         let advice = "limit the length of the model's answers, or raise `max_tokens`";
-        parts.check(&text, || format!("what was found in group {index} alone has"), advice)?;
+        parts.check(&text, || format!("the result {index} alone has"), advice)?;
         let length = joined.len();
         if length > 0 {
-            joined.push_str(BETWEEN);
+            joined.push_str(SEPARATOR);
         }
         joined.push_str(&text);
         match groups.last_mut() {

@@ -1,10 +1,10 @@
-//! A scored answer from each document. The highest score wins.
+//! A scored answer from each document. Selects the highest score.
 
 use super::{Answer, Parts, Question, Skipped};
 use crate::{Chain, Context, Delta, Error, ErrorKind, Prompt, Result, Vars, excerpt, prompt};
 
-/// The prompt of [`Qa::map_rerank`](super::Qa::map_rerank), unless another one is given. Another one must ask for a last
-/// line `Score: ` and a number, too.
+/// The default prompt of [`Qa::map_rerank`](super::Qa::map_rerank). A replacement must also request a last
+/// line `Score: ` with a number.
 pub const RERANK_PROMPT: &str =
     "Answer the question at the end from the context alone. Then write a last line `Score: ` \
 with a number from 0, where the context does not hold the answer, to 100, where it answers the question fully.
@@ -15,8 +15,8 @@ Context:
 Question: {{ question }}
 Answer:";
 
-/// Bytes of an answer without a score that are shown.
-const SHOWN: usize = 200;
+/// Maximum bytes of an answer without a score in [`Skipped`].
+const MAX_EXCERPT_BYTES: usize = 200;
 
 #[derive(Clone)]
 pub(super) struct MapRerank {
@@ -32,34 +32,36 @@ impl Default for MapRerank {
 impl MapRerank {
     pub(super) async fn run(&self, parts: &Parts, question: Question, cx: &Context) -> Result<Answer> {
         let Question { question, mut documents } = question;
-        let said = parts.call_each(&self.prompt, &question, &documents, &cx.without_deltas()).await?;
+        let output = parts.call_each(&self.prompt, &question, &documents, &cx.without_deltas()).await?;
 
         let mut answer = Answer::default();
-        let mut winner = None;
-        for (index, said) in said.into_iter().enumerate() {
-            answer.usage += said.usage;
-            match scored(&said.text) {
-                Some((text, score)) if answer.score.is_none_or(|best| score > best) => {
+        let mut best = None;
+        for (index, output) in output.into_iter().enumerate() {
+            answer.usage += output.usage;
+            match scored(&output.text) {
+                Some((text, score)) if answer.score.is_none_or(|highest| score > highest) => {
                     answer.text = text.to_owned();
                     answer.score = Some(score);
-                    winner = Some(index);
+                    best = Some(index);
                 }
                 Some(_) => {}
                 None => {
-                    answer.skipped.push(Skipped { document: index, answer: excerpt(&said.text, SHOWN) });
+                    answer
+                        .skipped
+                        .push(Skipped { document: index, answer: excerpt(&output.text, MAX_EXCERPT_BYTES) });
                 }
             }
         }
-        let Some(winner) = winner else {
+        let Some(best) = best else {
             let first = answer.skipped.first().map_or("", |skipped| &skipped.answer);
             let message = format!(
-                "none of {} answers ends with a line `Score: ` and a number; the first is: {first}",
+                "none of {} answers ends with a line `Score: ` and a number; the first one is: {first}",
                 answer.skipped.len()
             );
             return Err(Error::new(ErrorKind::Parse, message));
         };
-        answer.sources = vec![documents.swap_remove(winner)];
-        // Which answer wins is known only now.
+        answer.sources = vec![documents.swap_remove(best)];
+        // The answer is known only now, so it is emitted as one delta.
         if cx.wants_deltas() {
             cx.delta(Delta::text(&*answer.text)).await;
         }
@@ -67,7 +69,7 @@ impl MapRerank {
     }
 }
 
-/// An answer and its score: the number after the last `Score:`, within 0 to 100.
+/// An answer and its score: the number after the last `Score:`, from 0 to 100.
 fn scored(text: &str) -> Option<(&str, f32)> {
     let lower = text.to_ascii_lowercase();
     let at = lower.rfind("score:")?;

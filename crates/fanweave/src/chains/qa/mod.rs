@@ -1,4 +1,4 @@
-//! Questions about documents: four ways to bring more text before a model than one prompt holds.
+//! Questions about documents, with four strategies for documents that do not fit into one prompt.
 
 mod map_reduce;
 mod map_rerank;
@@ -26,13 +26,15 @@ use crate::{
     Vars, chain, vars,
 };
 
-/// Tokens of documents in one prompt. Source: a context of 4,096 with room for question and answer.
+/// Default maximum tokens of documents in one prompt. Source: a context of 4,096 with room for question and
+/// answer.
 const MAX_TOKENS: usize = 3000;
 
-/// Documents in work at once. One round of calls for as many as a retriever is likely to find.
+/// Default maximum concurrent calls: one round for the number of documents that a retriever is likely to
+/// find.
 const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(256).expect("not zero");
 
-/// What is answered where there are no documents, and no call is made.
+/// The default answer without documents. No call is made then.
 pub const NO_DOCUMENTS: &str = "I do not know: no documents were found.";
 
 /// A question and the documents to answer it from.
@@ -45,9 +47,9 @@ pub const NO_DOCUMENTS: &str = "I do not know: no documents were found.";
 /// ```
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Question {
-    /// What is asked.
+    /// The question.
     pub question: String,
-    /// Where the answer is to be found.
+    /// The documents to answer it from.
     pub documents: Vec<Document>,
 }
 
@@ -61,21 +63,21 @@ impl Question {
     }
 }
 
-/// An answer, and where it comes from.
+/// An answer and its sources.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 #[non_exhaustive]
 pub struct Answer {
     /// The answer.
     pub text: String,
-    /// The documents that it was made from, in the order in which they were given. With `map_rerank` the one that
-    /// won.
+    /// The documents that it is based on, in their given order. With `map_rerank`, the document with the
+    /// highest score.
     pub sources: Vec<Document>,
     /// Tokens of all calls.
     pub usage: Usage,
-    /// How well the winner of `map_rerank` answers the question: 0 to 100.
+    /// Score of the answer with `map_rerank`, from 0 to 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub score: Option<f32>,
-    /// Answers of `map_rerank` that did not take part, because they bore no score.
+    /// Answers of `map_rerank` without a score, which were skipped.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<Skipped>,
 }
@@ -84,7 +86,7 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Skipped {
-    /// Which document, from 0.
+    /// Index of the document, from 0.
     pub document: usize,
     /// The beginning of what the model wrote.
     pub answer: String,
@@ -92,15 +94,15 @@ pub struct Skipped {
 
 /// Answers questions about documents.
 ///
-/// | made by | calls for `n` documents | good for |
+/// | strategy | calls for `n` documents | good for |
 /// |---|---|---|
 /// | [`stuff`](Self::stuff) | 1 | a few documents that fit into one prompt |
-/// | [`map_reduce`](Self::map_reduce) | `n` at once, then one, with rounds between while too much is left | many documents |
-/// | [`refine`](Self::refine) | `n`, one after the other | an answer that grows with each document |
-/// | [`map_rerank`](Self::map_rerank) | `n` at once | an answer that stands in one document |
+/// | [`map_reduce`](Self::map_reduce) | `n` concurrent calls, optional rounds, then one | many documents |
+/// | [`refine`](Self::refine) | `n` sequential calls | an answer that is refined with each document |
+/// | [`map_rerank`](Self::map_rerank) | `n` concurrent calls | an answer that one document contains |
 ///
-/// Every way makes a chain from [`Question`] to [`Answer`] that can be invoked, streamed and batched. The stream is
-/// that of the last call alone. Without documents it answers [`NO_DOCUMENTS`] and calls nothing.
+/// Every strategy is a chain from [`Question`] to [`Answer`] that can be invoked, streamed and batched. Only
+/// the last call is streamed. Without documents, the answer is [`NO_DOCUMENTS`] and no call is made.
 ///
 /// ```
 /// use fanweave::chains::qa::{Qa, Question};
@@ -118,24 +120,26 @@ pub struct Skipped {
 /// ```
 ///
 /// # Errors
-/// [`ErrorKind::Input`] where documents do not fit into the prompt that they have to share, before the call is made;
-/// [`ErrorKind::Parse`] where no answer of `map_rerank` bears a score; else the error of the call that failed, with
-/// the document that it was about.
+/// [`ErrorKind::Input`] if documents do not fit into a prompt, before the call is made; [`ErrorKind::Parse`]
+/// if no answer of `map_rerank` has a score; otherwise the error of the failed call, with its document.
 #[derive(Clone)]
 pub struct Qa {
-    way: Strategy,
+    strategy: Strategy,
     parts: Parts,
 }
 
 impl fmt::Debug for Qa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let way = match self.way {
+        let strategy = match self.strategy {
             Strategy::Stuff(_) => "stuff",
             Strategy::MapReduce(_) => "map_reduce",
             Strategy::Refine(_) => "refine",
             Strategy::MapRerank(_) => "map_rerank",
         };
-        f.debug_struct("Qa").field("way", &way).field("model", &self.parts.model).finish_non_exhaustive()
+        f.debug_struct("Qa")
+            .field("strategy", &strategy)
+            .field("model", &self.parts.model)
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,7 +151,7 @@ enum Strategy {
     MapRerank(map_rerank::MapRerank),
 }
 
-/// What all ways share.
+/// The settings that all strategies share.
 #[derive(Clone)]
 struct Parts {
     model: Model,
@@ -158,7 +162,7 @@ struct Parts {
 }
 
 impl Qa {
-    fn new(model: Model, way: Strategy) -> Self {
+    fn new(model: Model, strategy: Strategy) -> Self {
         let count = Arc::new(|text: &str| text.len().div_ceil(4));
         let parts = Parts {
             model,
@@ -167,39 +171,40 @@ impl Qa {
             count,
             no_documents: NO_DOCUMENTS.into(),
         };
-        Self { way, parts }
+        Self { strategy, parts }
     }
 
-    /// All documents in one prompt. An error where they do not fit.
+    /// All documents in one prompt. An error if they do not fit.
     pub fn stuff(model: Model) -> Self {
         Self::new(model, Strategy::Stuff(stuff::Stuff::default()))
     }
 
-    /// One call for each document, all at once; then one for what they found. Where that is too much for one prompt, it
-    /// is first collapsed, in groups that fit, all groups at once.
+    /// One concurrent call for each document; then one call for the combined results. Results that do not fit
+    /// into one prompt are first shortened, in groups that fit, one concurrent call for each group.
     pub fn map_reduce(model: Model) -> Self {
         Self::new(model, Strategy::MapReduce(map_reduce::MapReduce::default()))
     }
 
-    /// An answer from the first document, refined with each other one in turn.
+    /// An answer from the first document, refined with each of the others in order.
     pub fn refine(model: Model) -> Self {
         Self::new(model, Strategy::Refine(refine::Refine::default()))
     }
 
-    /// One scored answer for each document, all at once. The highest score wins, and of equals the first.
+    /// One concurrent call for each document, whose answer has a score. Selects the highest score; ties by
+    /// order.
     pub fn map_rerank(model: Model) -> Self {
         Self::new(model, Strategy::MapRerank(map_rerank::MapRerank::default()))
     }
 
-    /// The prompt that gives the answer. Its variables are `question` and
+    /// Sets the prompt for the answer. Its variables are `question` and
     ///
     /// - for `stuff`: `context`, the documents ([`STUFF_PROMPT`]);
-    /// - for `map_reduce`: `context`, what was found ([`REDUCE_PROMPT`]);
-    /// - for `refine`: `context`, the next document, and `answer`, the one so far ([`REFINE_PROMPT`]);
+    /// - for `map_reduce`: `context`, the results for the documents ([`REDUCE_PROMPT`]);
+    /// - for `refine`: `context`, the next document, and `answer`, the answer so far ([`REFINE_PROMPT`]);
     /// - for `map_rerank`: `context`, the document ([`RERANK_PROMPT`]).
     #[must_use]
     pub fn prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
-        match &mut self.way {
+        match &mut self.strategy {
             Strategy::Stuff(way) => way.prompt = prompt,
             Strategy::MapReduce(way) => way.reduce = prompt,
             Strategy::Refine(way) => way.refine = prompt,
@@ -208,12 +213,12 @@ impl Qa {
         self
     }
 
-    /// The prompt for a single document, with the variables `question` and `context`: for each one with `map_reduce`
-    /// ([`MAP_PROMPT`]), for the first one with `refine` ([`FIRST_PROMPT`]). The other ways have no such prompt, and
-    /// take it for their only one.
+    /// Sets the prompt for a single document, with the variables `question` and `context`: for each document
+    /// with `map_reduce` ([`MAP_PROMPT`]), for the first one with `refine` ([`FIRST_PROMPT`]). For the other
+    /// strategies this is the same as [`prompt`](Self::prompt).
     #[must_use]
     pub fn document_prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
-        match &mut self.way {
+        match &mut self.strategy {
             Strategy::MapReduce(way) => way.map = prompt,
             Strategy::Refine(way) => way.first = prompt,
             Strategy::Stuff(_) | Strategy::MapRerank(_) => return self.prompt(prompt),
@@ -221,38 +226,39 @@ impl Qa {
         self
     }
 
-    /// The prompt that makes one text of a group, with the variables `question` and `context` ([`COLLAPSE_PROMPT`]).
-    /// Only `map_reduce` has it.
+    /// Sets the prompt that shortens a group of results, with the variables `question` and `context`
+    /// ([`COLLAPSE_PROMPT`]). Only for `map_reduce`.
     #[must_use]
     pub fn collapse_prompt(mut self, prompt: Chain<Vars, Prompt>) -> Self {
-        if let Strategy::MapReduce(way) = &mut self.way {
+        if let Strategy::MapReduce(way) = &mut self.strategy {
             way.collapse = prompt;
         }
         self
     }
 
-    /// Most tokens of documents, or of what was found in them, in one prompt. Default 3,000.
+    /// Maximum tokens of documents, or of results for documents, in one prompt. Default: 3,000.
     #[must_use]
     pub fn max_tokens(mut self, tokens: usize) -> Self {
         self.parts.max_tokens = tokens;
         self
     }
 
-    /// How tokens are counted. Default: four bytes are one.
+    /// Sets the function that counts tokens. Default: four bytes per token.
     #[must_use]
     pub fn count_tokens(mut self, count: impl Fn(&str) -> usize + Send + Sync + 'static) -> Self {
         self.parts.count = Arc::new(count);
         self
     }
 
-    /// Most calls of one question at once; they obey the run's concurrency beside this. Default 256.
+    /// Maximum concurrent calls of one question, in addition to the concurrency limit of the run. Default:
+    /// 256.
     #[must_use]
     pub fn concurrency(mut self, calls: NonZeroUsize) -> Self {
         self.parts.concurrency = calls;
         self
     }
 
-    /// What is answered where there are no documents. Default [`NO_DOCUMENTS`].
+    /// Sets the answer without documents. Default: [`NO_DOCUMENTS`].
     #[must_use]
     pub fn no_documents(mut self, answer: impl Into<Arc<str>>) -> Self {
         self.parts.no_documents = answer.into();
@@ -277,7 +283,7 @@ impl Runnable for Qa {
             }
             return Ok(Answer { text, ..Answer::default() });
         }
-        match &self.way {
+        match &self.strategy {
             Strategy::Stuff(way) => way.run(&self.parts, question, cx).await,
             Strategy::MapReduce(way) => way.run(&self.parts, question, cx).await,
             Strategy::Refine(way) => way.run(&self.parts, question, cx).await,
@@ -291,21 +297,21 @@ impl Runnable for Qa {
 }
 
 impl Parts {
-    /// One call of the model. Its pieces are heard where `cx` is not muted.
-    async fn call(&self, prompt: &Chain<Vars, Prompt>, vars: Vars, cx: &Context) -> Result<Said> {
+    /// One call of the model. Its deltas are emitted to `cx`.
+    async fn call(&self, prompt: &Chain<Vars, Prompt>, vars: Vars, cx: &Context) -> Result<CallOutput> {
         let prompt = prompt.run(vars, &cx.without_deltas()).await?;
         let message = self.model.run(prompt, cx).await?;
-        Ok(Said::from(message))
+        Ok(CallOutput::from(message))
     }
 
-    /// One call for each document, all at once; what they said in the order of the documents.
+    /// One concurrent call for each document. Results are in the order of the documents.
     async fn call_each(
         &self,
         prompt: &Chain<Vars, Prompt>,
         question: &str,
         documents: &[Document],
         cx: &Context,
-    ) -> Result<Vec<Said>> {
+    ) -> Result<Vec<CallOutput>> {
         self.check_documents(documents)?;
         let calls: Vec<_> = documents
             .iter()
@@ -322,16 +328,16 @@ impl Parts {
         index: usize,
         document: &Document,
         cx: &Context,
-    ) -> Result<Said> {
-        let said = self.call(prompt, vars! { question: question, context: document.text }, cx).await;
-        said.map_err(|error| error.with_step(about(index, document)))
+    ) -> Result<CallOutput> {
+        let output = self.call(prompt, vars! { question: question, context: document.text }, cx).await;
+        output.map_err(|error| error.with_step(about(index, document)))
     }
 
     fn tokens(&self, text: &str) -> usize {
         (self.count)(text)
     }
 
-    /// Whether `text` fits into a prompt; `what` begins the error.
+    /// Checks that `text` fits into a prompt; `what` begins the error.
     fn check(&self, text: &str, what: impl FnOnce() -> String, advice: &str) -> Result<()> {
         let tokens = self.tokens(text);
         if tokens <= self.max_tokens {
@@ -345,7 +351,7 @@ impl Parts {
         Err(Error::new(ErrorKind::Input, message))
     }
 
-    /// Whether each document fits into a prompt of its own.
+    /// Checks that each document fits into a separate prompt.
     fn check_documents(&self, documents: &[Document]) -> Result<()> {
         documents.iter().enumerate().try_for_each(|(index, document)| {
             let what = || format!("{} has", about(index, document));
@@ -354,35 +360,35 @@ impl Parts {
     }
 }
 
-/// What one call said, and what it used.
-struct Said {
+/// The text and the token usage of one call.
+struct CallOutput {
     text: String,
     usage: Usage,
 }
 
-impl From<Message> for Said {
+impl From<Message> for CallOutput {
     fn from(message: Message) -> Self {
         Self { usage: message.usage(), text: message.into_text() }
     }
 }
 
-/// A document as people know it: `document 3 (tides.md)`.
+/// A label for a document: `document 3 (tides.md)`.
 fn about(index: usize, document: &Document) -> String {
     let source = document.source().map(|source| format!(" ({source})")).unwrap_or_default();
     format!("document {index}{source}")
 }
 
-/// Texts as they stand in a prompt.
+/// Joins texts for a prompt.
 fn join<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let mut all = String::new();
     for text in texts {
         if !all.is_empty() {
-            all.push_str(BETWEEN);
+            all.push_str(SEPARATOR);
         }
         all.push_str(text);
     }
     all
 }
 
-/// What stands between documents in a prompt.
-const BETWEEN: &str = "\n\n";
+/// Separator of documents in a prompt.
+const SEPARATOR: &str = "\n\n";

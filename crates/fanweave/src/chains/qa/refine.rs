@@ -1,12 +1,12 @@
-//! An answer that grows with each document.
+//! An answer that is refined with each document.
 
 use super::{Answer, Parts, Question, about};
 use crate::{Chain, Context, Prompt, Result, Vars, prompt, vars};
 
-/// The prompt of [`Qa::refine`](super::Qa::refine) for the first document, unless another one is given.
+/// The default prompt of [`Qa::refine`](super::Qa::refine) for the first document.
 pub const FIRST_PROMPT: &str = super::STUFF_PROMPT;
 
-/// The prompt of [`Qa::refine`](super::Qa::refine) for every other document, unless another one is given.
+/// The default prompt of [`Qa::refine`](super::Qa::refine) for every other document.
 pub const REFINE_PROMPT: &str =
     "There is an answer to the question, and more context. Make the answer better with the \
 context where it helps, or else repeat the answer as it is.
@@ -45,10 +45,10 @@ impl Refine {
                 (&self.refine, vars! { question: question, context: document.text, answer: answer.text })
             };
             let is_last = index + 1 == documents.len();
-            let said = parts.call(prompt, vars, if is_last { cx } else { &quiet }).await;
-            let said = said.map_err(|error| error.with_step(about(index, document)))?;
-            answer.text = said.text;
-            answer.usage += said.usage;
+            let output = parts.call(prompt, vars, if is_last { cx } else { &quiet }).await;
+            let output = output.map_err(|error| error.with_step(about(index, document)))?;
+            answer.text = output.text;
+            answer.usage += output.usage;
         }
         answer.sources = documents;
         Ok(answer)

@@ -3,7 +3,7 @@
 use super::{Answer, Parts, Question, join};
 use crate::{Chain, Context, Prompt, Result, Vars, prompt, vars};
 
-/// The prompt of [`Qa::stuff`](super::Qa::stuff), unless another one is given.
+/// The default prompt of [`Qa::stuff`](super::Qa::stuff).
 pub const STUFF_PROMPT: &str =
     "Answer the question at the end from the context alone. Where the context does not hold \
 the answer, say that you do not know.
@@ -34,7 +34,7 @@ impl Stuff {
             || format!("the {} documents together have", documents.len()),
             "retrieve fewer, raise `max_tokens`, or use `map_reduce`",
         )?;
-        let said = parts.call(&self.prompt, vars! { question: question, context: context }, cx).await?;
-        Ok(Answer { text: said.text, sources: documents, usage: said.usage, ..Answer::default() })
+        let output = parts.call(&self.prompt, vars! { question: question, context: context }, cx).await?;
+        Ok(Answer { text: output.text, sources: documents, usage: output.usage, ..Answer::default() })
     }
 }

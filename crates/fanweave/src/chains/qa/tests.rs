@@ -207,11 +207,9 @@ async fn no_score_at_all_is_an_error_that_shows_an_answer() {
     let clerk = Clerk::new(|_| Ok("certainly!".to_owned()));
     let error = Qa::map_rerank(clerk.model()).chain().invoke(ask(2)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Parse);
-    assert!(
-        error
-            .to_string()
-            .ends_with("none of 2 answers ends with a line `Score: ` and a number; the first is: certainly!")
-    );
+    assert!(error.to_string().ends_with(
+        "none of 2 answers ends with a line `Score: ` and a number; the first one is: certainly!"
+    ));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Answers in an SQLite file, for models that remember them.
+//! Cached answers in an SQLite file.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::file::{File, Layout, surplus};
-use crate::stores::aside;
+use crate::stores::blocking;
 use crate::{CacheKey, CacheStore, Message, Result};
 
 const LAYOUT: Layout = Layout {
@@ -19,21 +19,21 @@ const LAYOUT: Layout = Layout {
 CREATE TABLE answers (
     key BLOB PRIMARY KEY,
     answer TEXT NOT NULL,
-    -- In hours since 1970: a use is written down once an hour.
+    -- Time of the last use, in hours since 1970. Updated once an hour.
     used INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX answers_by_use ON answers (used);
 ",
-    remedy: "delete it; its answers are asked for again",
+    remedy: "delete it; its answers will be requested again",
 };
 
-/// After so many answers that were kept, the file is looked at and made to fit.
-const LOOK: u32 = 256;
+/// Number of writes between two checks of the file size.
+const CHECK_INTERVAL: u32 = 256;
 
-/// Answers in an SQLite file. They survive the process, and several processes may share them.
+/// Cached answers in an SQLite file. Persistent, and shared by concurrent processes.
 ///
-/// The answers used longest ago go where the file grows beyond its limit, 1 GiB unless
-/// [`with_max_bytes`](Self::with_max_bytes) says otherwise.
+/// When the file exceeds its maximum size, the least recently used answers are deleted. The default is 1 GiB;
+/// see [`with_max_bytes`](Self::with_max_bytes).
 ///
 /// ```
 /// use fanweave::{model::fake::Fake, stores::SqliteCache};
@@ -43,17 +43,17 @@ const LOOK: u32 = 256;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("answers.db");
 /// let model = Fake::script([Ok("only once")]).model().cached(SqliteCache::open(&path).await?);
-/// model.invoke("ConversationInput something.").await?;
+/// model.invoke("Say something.").await?;
 ///
-/// // Another process, or the same one tomorrow: the script has ended, and the answer is there.
-/// let again = Fake::script::<&str>([]).model().cached(SqliteCache::open(&path).await?);
-/// assert_eq!(again.invoke("ConversationInput something.").await?.text(), "only once");
+/// // In another process: the script is empty, so the answer comes from the cache.
+/// let cached = Fake::script::<&str>([]).model().cached(SqliteCache::open(&path).await?);
+/// assert_eq!(cached.invoke("Say something.").await?.text(), "only once");
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Cancellation
-/// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
+/// A write that has begun completes even if its future is dropped. Writes are short and atomic.
 #[derive(Debug, Clone)]
 pub struct SqliteCache {
     file: Arc<File>,
@@ -62,35 +62,35 @@ pub struct SqliteCache {
 }
 
 impl SqliteCache {
-    /// Size of the file, where nobody says otherwise: 1 GiB.
+    /// Default maximum size of the file: 1 GiB.
     pub const DEFAULT_BYTES: u64 = 1 << 30;
 
-    /// The answers in the file at `path`, which is made where there is none.
+    /// Opens the cache in the file at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or belongs to
-    /// something else.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the file cannot be opened, is damaged, or is not a
+    /// cache.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        let file = aside(move || File::open(&path, &LAYOUT)).await?;
+        let file = blocking(move || File::open(&path, &LAYOUT)).await?;
         Ok(Self { file: Arc::new(file), max_bytes: Self::DEFAULT_BYTES, kept: Arc::default() })
     }
 
-    /// Lets the file grow to about that many bytes.
+    /// Sets the maximum size of the file, in bytes. It is approximate.
     #[must_use]
     pub fn with_max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// How many answers it holds.
+    /// Number of cached answers.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub async fn count(&self) -> Result<i64> {
         let file = self.file.clone();
         let count =
             |rows: &Transaction<'_>| rows.query_row("SELECT count(*) FROM answers", [], |row| row.get(0));
-        aside(move || file.read(count)).await
+        blocking(move || file.read(count)).await
     }
 }
 
@@ -102,7 +102,7 @@ fn this_hour() -> i64 {
 impl CacheStore for SqliteCache {
     async fn get(&self, key: &CacheKey) -> Result<Option<Message>> {
         let (file, key) = (self.file.clone(), *key);
-        aside(move || {
+        blocking(move || {
             let found: Option<(String, i64)> = file.read(|rows| {
                 let answer = "SELECT answer, used FROM answers WHERE key = ?1";
                 rows.query_row(answer, [key.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?))).optional()
@@ -114,7 +114,7 @@ impl CacheStore for SqliteCache {
                     rows.execute("UPDATE answers SET used = ?2 WHERE key = ?1", params![key.as_bytes(), now])
                 })?;
             }
-            let unreadable = |e| file.refuse(&format!("holds an answer that cannot be read: {e}"));
+            let unreadable = |e| file.refuse(&format!("contains an answer that cannot be parsed: {e}"));
             serde_json::from_str(&answer).map(Some).map_err(unreadable)
         })
         .await
@@ -122,23 +122,23 @@ impl CacheStore for SqliteCache {
 
     async fn put(&self, key: &CacheKey, answer: &Message) -> Result<()> {
         let (file, key, max_bytes) = (self.file.clone(), *key, self.max_bytes);
-        let look = self.kept.fetch_add(1, Ordering::Relaxed) % LOOK == LOOK - 1;
-        let answer =
-            serde_json::to_string(answer).map_err(|e| file.refuse(&format!("cannot hold an answer: {e}")))?;
-        aside(move || {
+        let check = self.kept.fetch_add(1, Ordering::Relaxed) % CHECK_INTERVAL == CHECK_INTERVAL - 1;
+        let answer = serde_json::to_string(answer)
+            .map_err(|e| file.refuse(&format!("cannot store an answer: {e}")))?;
+        blocking(move || {
             file.write(|rows| {
                 let keep = "INSERT OR REPLACE INTO answers VALUES (?1, ?2, ?3)";
                 rows.execute(keep, params![key.as_bytes(), answer, this_hour()])?;
-                if look { fit(rows, max_bytes) } else { Ok(()) }
+                if check { fit(rows, max_bytes) } else { Ok(()) }
             })
         })
         .await
     }
 }
 
-/// Drops the answers used longest ago, where the file is longer than `most` bytes.
-fn fit(rows: &Transaction<'_>, most: u64) -> rusqlite::Result<()> {
-    let drop = surplus(rows, "answers", most)?;
+/// Deletes the least recently used answers if the file is larger than `max` bytes.
+fn fit(rows: &Transaction<'_>, max: u64) -> rusqlite::Result<()> {
+    let drop = surplus(rows, "answers", max)?;
     let oldest = "DELETE FROM answers WHERE key IN (SELECT key FROM answers ORDER BY used LIMIT ?1)";
     rows.execute(oldest, [drop]).map(|_| ())
 }
@@ -166,8 +166,8 @@ mod tests {
             chain(other).batch(prompts()).concurrency(32).collect()
         );
         assert!(a.iter().chain(&b).all(Result::is_ok));
-        let again = chain(model(&path).await).batch(prompts()).collect().await;
-        for (n, answer) in again.into_iter().enumerate() {
+        let cached = chain(model(&path).await).batch(prompts()).collect().await;
+        for (n, answer) in cached.into_iter().enumerate() {
             let answer = answer.unwrap();
             assert_eq!(answer.text(), format!("prompt {n}"));
             assert!(answer.reply.unwrap().cached);
@@ -181,7 +181,7 @@ mod tests {
         std::fs::write(&path, "this is a letter, and not a database at all").unwrap();
         let error = SqliteCache::open(&path).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config);
-        assert!(error.to_string().contains("is no store"), "{error}");
+        assert!(error.to_string().contains("is not a database"), "{error}");
         let notes = folder.path().join("notes.db");
         crate::stores::SqliteStore::open(&notes).await.unwrap();
         let error = SqliteCache::open(&notes).await.err().unwrap();

@@ -1,4 +1,5 @@
-//! One SQLite file: made, opened by several processes, and refused where it is not what it should be.
+//! An SQLite file: created or opened, shared by processes, and rejected if its contents are not the expected
+//! ones.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -8,47 +9,51 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::{Error, ErrorKind, Result};
 
-/// How long a writer waits for another one.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout for the lock of another writer.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What is in a file.
+/// The expected contents of a file.
 pub(super) struct Layout {
-    /// Marks a file as one of this kind.
+    /// Application id of this kind of file.
     pub(super) application: i32,
-    /// Another version is refused rather than misread.
+    /// Files of other versions are rejected.
     pub(super) version: i32,
     pub(super) tables: &'static str,
-    /// What to do where it is damaged.
+    /// Advice for a damaged file.
     pub(super) remedy: &'static str,
 }
 
-/// Opens or makes a file.
+/// Opens or creates a file.
 fn open(path: &Path, layout: &Layout) -> Result<Connection> {
     let failed = |e| explain(path, layout, e);
     let mut file = Connection::open(path).map_err(failed)?;
-    file.busy_timeout(PATIENCE).map_err(failed)?;
+    file.busy_timeout(LOCK_TIMEOUT).map_err(failed)?;
     let application: i32 =
         file.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
     let tables: i64 =
         file.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     if application == 0 && tables == 0 {
-        // Two processes may be here at once: the second finds the tables.
+        // Two processes may get here concurrently: the second one finds the tables.
         file.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-        let making = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        let tables: i64 =
-            making.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        let transaction = file.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+        let tables: i64 = transaction
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .map_err(failed)?;
         if tables == 0 {
-            making.execute_batch(layout.tables).map_err(failed)?;
-            making.pragma_update(None, "application_id", layout.application).map_err(failed)?;
-            making.pragma_update(None, "user_version", layout.version).map_err(failed)?;
+            transaction.execute_batch(layout.tables).map_err(failed)?;
+            transaction.pragma_update(None, "application_id", layout.application).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", layout.version).map_err(failed)?;
         }
-        making.commit().map_err(failed)?;
+        transaction.commit().map_err(failed)?;
     } else if application != layout.application {
-        return Err(config(path, "is a database of another program: name another file"));
+        return Err(config(path, "is a database of another program: use another file"));
     }
     let version: i32 = file.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
     if version != layout.version {
-        return Err(config(path, "was written by another version of fanweave: make it anew"));
+        return Err(config(
+            path,
+            "was written by another version of fanweave: delete it to create a new one",
+        ));
     }
     file.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
     Ok(file)
@@ -60,33 +65,36 @@ fn config(path: &Path, what: &str) -> Error {
 
 fn explain(path: &Path, layout: &Layout, error: rusqlite::Error) -> Error {
     let what = match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => "is no store: name another file".to_owned(),
+        Some(ErrorCode::NotADatabase) => "is not a database: use another file".to_owned(),
         Some(ErrorCode::DatabaseCorrupt) => format!("is damaged: {}", layout.remedy),
         Some(ErrorCode::DatabaseBusy) => {
-            format!("has been locked by another process for {PATIENCE:?}: try again when it has ended")
+            format!(
+                "has been locked by another process for {LOCK_TIMEOUT:?}: retry when that process has ended"
+            )
         }
         Some(ErrorCode::ReadOnly) => "cannot be written to".to_owned(),
-        Some(ErrorCode::DiskFull) => "has no room left on its disk".to_owned(),
+        Some(ErrorCode::DiskFull) => "cannot be written to: the disk is full".to_owned(),
         _ => format!("cannot be used: {error}"),
     };
     config(path, &what).with_source(error)
 }
 
-/// How many rows of `table` have to go until the file takes no more than nine tenths of `most` bytes. 0 where it fits.
-pub(super) fn surplus(rows: &Transaction<'_>, table: &str, most: u64) -> rusqlite::Result<i64> {
+/// Number of rows of `table` to delete so that the file takes at most nine tenths of `max` bytes. 0 if it
+/// fits.
+pub(super) fn surplus(rows: &Transaction<'_>, table: &str, max: u64) -> rusqlite::Result<i64> {
     let pragma = |name: &str| rows.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let used = (pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    if used <= most {
+    let max = i64::try_from(max).unwrap_or(i64::MAX);
+    if used <= max {
         return Ok(0);
     }
     let count: i64 = rows.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
-    let surplus = used - most / 10 * 9;
-    // Rows differ in length: their mean tells how many of them that is.
+    let surplus = used - max / 10 * 9;
+    // Estimated from the mean length of a row.
     Ok(count.saturating_mul(surplus) / used + 1)
 }
 
-/// A file with its one connection, for one thread at a time.
+/// A file with its only connection, used by one thread at a time.
 pub(super) struct File {
     path: PathBuf,
     layout: &'static Layout,
@@ -134,7 +142,7 @@ impl File {
         explain(&self.path, self.layout, error)
     }
 
-    /// An error of this file that SQLite knows nothing of.
+    /// An error of this file that does not come from SQLite.
     pub(super) fn refuse(&self, what: &str) -> Error {
         config(&self.path, what)
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::file::{File, Layout, surplus};
 use crate::models::log::{CallRecord, LogSink};
-use crate::stores::aside;
+use crate::stores::blocking;
 use crate::{Error, ErrorKind, FinishReason, Message, Part, Result, Role, Usage, excerpt};
 
 const LAYOUT: Layout = Layout {
@@ -37,21 +37,21 @@ CREATE TABLE calls (
     tags TEXT NOT NULL
 );
 ",
-    remedy: "delete it; what it remembers is lost",
+    remedy: "delete it; its history is lost",
 };
 
-/// After so many calls the file is looked at and made to fit.
-const LOOK: u32 = 64;
-/// Longest text of a message or an answer that is kept.
-const LONGEST: usize = 256 * 1024;
+/// Number of writes between two checks of the file size.
+const CHECK_INTERVAL: u32 = 64;
+/// Maximum bytes of a message or an answer that are stored.
+const MAX_TEXT_BYTES: usize = 256 * 1024;
 const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_reason, input_tokens, output_tokens, cached, tags";
 
-/// A history of calls in an SQLite file, for a [`RequestLog`](crate::models::log::RequestLog). Several processes may share
-/// one. Cheap to clone.
+/// A history of calls in an SQLite file, for a [`RequestLog`](crate::models::log::RequestLog). Shared by
+/// concurrent processes. Cheap to clone.
 ///
-/// Of prompts and answers the texts are kept, up to 256 KiB each, and of pictures and other parts what they are. No key is
-/// part of a call. A file that is made here can be read by its owner alone. The oldest calls go where it grows beyond its
-/// limit, 256 MiB unless [`with_max_bytes`](Self::with_max_bytes) says otherwise.
+/// It stores the texts of prompts and answers, up to 256 KiB each; of images and other parts, only their
+/// kind. Keys are never stored. A new file is readable only by its owner. When the file exceeds its maximum
+/// size, the oldest calls are deleted. The default is 256 MiB; see [`with_max_bytes`](Self::with_max_bytes).
 ///
 /// ```
 /// use fanweave::model::fake::Fake;
@@ -74,7 +74,7 @@ const COLUMNS: &str = "id, began, took, model, messages, answer, error, finish_r
 /// ```
 ///
 /// # Cancellation
-/// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
+/// A write that has begun completes even if its future is dropped. Writes are short and atomic.
 #[derive(Debug, Clone)]
 pub struct SqliteLog {
     file: Arc<File>,
@@ -88,32 +88,32 @@ pub struct SqliteLog {
 /// use fanweave::stores::LoggedCall;
 ///
 /// fn line(call: &LoggedCall) -> String {
-///     let said = call.answer.as_ref().or(call.error.as_ref());
-///     format!("#{} {}: {}", call.id, call.model, said.map_or("", String::as_str))
+///     let text = call.answer.as_ref().or(call.error.as_ref());
+///     format!("#{} {}: {}", call.id, call.model, text.map_or("", String::as_str))
 /// }
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct LoggedCall {
-    /// Its number. Of the calls of one log, those that ended later have greater ones.
+    /// Number of the call. Calls of one log are numbered in the order in which they ended.
     pub id: i64,
-    /// When it began, in milliseconds of Unix time.
+    /// Start, in milliseconds of Unix time.
     pub began_ms: u64,
-    /// How long it took, in milliseconds.
+    /// Duration, in milliseconds.
     pub took_ms: u64,
     /// `provider/model`.
     pub model: String,
-    /// What was asked.
+    /// The prompt.
     pub messages: Vec<LoggedMessage>,
-    /// What came back. `None` where the call failed.
+    /// The answer. `None` if the call failed.
     pub answer: Option<String>,
-    /// Why it failed.
+    /// The error of a failed call.
     pub error: Option<String>,
-    /// Why the model stopped.
+    /// The finish reason.
     pub finish_reason: Option<String>,
-    /// What it used.
+    /// Token usage.
     pub usage: Usage,
-    /// Whether the answer came from a store of answers.
+    /// Set if the answer came from a cache.
     pub cached: bool,
     /// The tags of the log, then those of the run.
     pub tags: Vec<String>,
@@ -124,17 +124,17 @@ pub struct LoggedCall {
 /// ```
 /// use fanweave::{Role, stores::LoggedMessage};
 ///
-/// let asked = LoggedMessage { role: Role::User, text: "When do tides turn?".to_owned() };
+/// let message = LoggedMessage { role: Role::User, text: "When do tides turn?".to_owned() };
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoggedMessage {
-    /// Who speaks.
+    /// Role of the message.
     pub role: Role,
-    /// What is said. Parts that are no text stand in brackets, as in `[image]`.
+    /// Text of the message. Other parts are shown in brackets, such as `[image]`.
     pub text: String,
 }
 
-/// Which calls of a history are wanted. Default the last ten.
+/// Selects calls of a history. Default: the last ten.
 ///
 /// ```
 /// use fanweave::stores::LogFilter;
@@ -144,13 +144,13 @@ pub struct LoggedMessage {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter {
-    /// Most calls, the latest ones. Default 10.
+    /// Maximum number of calls; the latest are selected. Default: 10.
     pub limit: u32,
-    /// Only those with this text in prompt, answer or error, in any case of ASCII letters.
+    /// Only calls with this text in prompt, answer or error, ignoring ASCII case.
     pub contains: Option<String>,
-    /// Only those of models with this in their name.
+    /// Only calls of models whose name contains this text.
     pub model: Option<String>,
-    /// Only those that failed.
+    /// Only failed calls.
     pub failed: bool,
 }
 
@@ -161,36 +161,36 @@ impl Default for LogFilter {
 }
 
 impl SqliteLog {
-    /// Size of the file, where nobody says otherwise: 256 MiB.
+    /// Default maximum size of the file: 256 MiB.
     pub const DEFAULT_BYTES: u64 = 256 << 20;
 
-    /// The history in the file at `path`, which is made where there is none.
+    /// Opens the history in the file at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] where the file cannot be opened, is damaged, or belongs to something else.
+    /// [`ErrorKind::Config`] if the file cannot be opened, is damaged, or is not a history.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let open = move || {
-            make(&path)?;
+            create(&path)?;
             let file = File::open(&path, &LAYOUT)?;
-            // What is forgotten is overwritten: SQLite would leave the texts where they stand in the file.
+            // Overwrite deleted texts, which SQLite would leave in the file.
             file.read(|rows| rows.pragma_update(None, "secure_delete", true))?;
             Ok(file)
         };
-        let file = Arc::new(aside(open).await?);
+        let file = Arc::new(blocking(open).await?);
         Ok(Self { file, max_bytes: Self::DEFAULT_BYTES, written: Arc::default() })
     }
 
-    /// Lets the file grow to about that many bytes.
+    /// Sets the maximum size of the file, in bytes. It is approximate.
     #[must_use]
     pub fn with_max_bytes(self, max_bytes: u64) -> Self {
         Self { max_bytes, ..self }
     }
 
-    /// The calls that `filter` wants, the latest one first.
+    /// The calls that match `filter`, latest first.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub async fn calls(&self, filter: LogFilter) -> Result<Vec<LoggedCall>> {
         let LogFilter { limit, contains, model, failed } = filter;
         let file = self.file.clone();
@@ -203,7 +203,7 @@ impl SqliteLog {
              ORDER BY id DESC LIMIT ?1"
         );
         let (contains, model) = (contains.as_deref().map(part), model.as_deref().map(part));
-        aside(move || {
+        blocking(move || {
             file.read(|rows| {
                 let mut query = rows.prepare(&query)?;
                 let found = query.query_map(params![limit, contains, model, failed], read)?;
@@ -213,28 +213,29 @@ impl SqliteLog {
         .await
     }
 
-    /// The call of that number.
+    /// The call with that number.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub async fn call(&self, id: i64) -> Result<Option<LoggedCall>> {
         let file = self.file.clone();
         let query = format!("SELECT {COLUMNS} FROM calls WHERE id = ?1");
-        aside(move || file.read(|rows| rows.query_row(&query, [id], read).optional())).await
+        blocking(move || file.read(|rows| rows.query_row(&query, [id], read).optional())).await
     }
 
-    /// Forgets the calls that began before `at`, and gives their number.
+    /// Deletes the calls that began before `at`, and returns their number.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Those of [`open`](Self::open).
     pub async fn delete_before(&self, at: SystemTime) -> Result<usize> {
         let (file, at) = (self.file.clone(), millis(at));
-        aside(move || file.write(|rows| rows.execute("DELETE FROM calls WHERE began < ?1", [at]))).await
+        blocking(move || file.write(|rows| rows.execute("DELETE FROM calls WHERE began < ?1", [at]))).await
     }
 }
 
-/// Makes the file where there is none, for its owner alone. SQLite gives its other files the same rights.
-fn make(path: &Path) -> Result<()> {
+/// Creates the file if it does not exist, readable only by its owner. SQLite gives its other files the same
+/// mode.
+fn create(path: &Path) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
@@ -245,7 +246,7 @@ fn make(path: &Path) -> Result<()> {
     options.open(path).map(|_| ()).map_err(cannot)
 }
 
-/// A pattern for `LIKE` that finds texts with `text` in them.
+/// A `LIKE` pattern for texts that contain `text`.
 fn part(text: &str) -> String {
     let escaped = text.replace('\\', r"\\").replace('%', r"\%").replace('_', r"\_");
     format!("%{escaped}%")
@@ -274,7 +275,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<LoggedCall> {
     })
 }
 
-/// The text of a message, with a word for each part that is none.
+/// The text of a message, with a placeholder for each part that is not text.
 fn text(message: &Message) -> String {
     let part = |part: &Part| match part {
         Part::Text(text) => text.clone(),
@@ -286,17 +287,17 @@ fn text(message: &Message) -> String {
         Part::Reasoning { .. } => String::new(),
         _ => "[other]".to_owned(),
     };
-    excerpt(&message.parts.iter().map(part).collect::<String>(), LONGEST)
+    excerpt(&message.parts.iter().map(part).collect::<String>(), MAX_TEXT_BYTES)
 }
 
 impl LogSink for SqliteLog {
-    /// The numbers of calls say in which order they ended.
+    /// One write at a time, so that calls are numbered in the order in which they ended.
     const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN;
 
     async fn tell(&self, record: CallRecord) -> Result<()> {
-        let look = self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(LOOK);
+        let check = self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECK_INTERVAL);
         let (file, max_bytes) = (self.file.clone(), self.max_bytes);
-        aside(move || {
+        blocking(move || {
             let messages: Vec<_> = record
                 .prompt
                 .messages
@@ -309,7 +310,7 @@ impl LogSink for SqliteLog {
             let usage = reply.map(|reply| reply.usage).unwrap_or_default();
             let tokens = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
             let json = |what: Result<String, serde_json::Error>| {
-                what.map_err(|e| file.refuse(&format!("cannot hold a call: {e}")))
+                what.map_err(|e| file.refuse(&format!("cannot store a call: {e}")))
             };
             let (messages, tags) =
                 (json(serde_json::to_string(&messages))?, json(serde_json::to_string(&record.tags))?);
@@ -322,7 +323,7 @@ impl LogSink for SqliteLog {
                         record.model,
                         messages,
                         answer.map(text),
-                        record.result.as_ref().err().map(|e| excerpt(&e.to_string(), LONGEST)),
+                        record.result.as_ref().err().map(|e| excerpt(&e.to_string(), MAX_TEXT_BYTES)),
                         reply.and_then(|reply| reply.finish_reason.as_ref()).map(FinishReason::as_str),
                         tokens(usage.input_tokens),
                         tokens(usage.output_tokens),
@@ -330,7 +331,7 @@ impl LogSink for SqliteLog {
                         tags,
                     ],
                 )?;
-                if !look {
+                if !check {
                     return Ok(());
                 }
                 let drop = surplus(rows, "calls", max_bytes)?;
@@ -356,7 +357,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_are_found_by_what_was_said_by_model_and_by_failure() {
+    async fn calls_are_found_by_text_by_model_and_by_failure() {
         let (_folder, history) = history().await;
         let log = RequestLog::new(history.clone()).unwrap().tags(["ask"]);
         let script = [Ok("It is \"100 %\"\nsure"), Err(Error::new(ErrorKind::Server, "on strike"))];
@@ -377,11 +378,11 @@ mod tests {
             assert_eq!(find(contains(text)).await, [1], "{text}");
         }
         assert_eq!(find(contains("strike")).await, [2]);
-        // Signs that are patterns elsewhere stand for themselves.
+        // Wildcards of `LIKE` are matched literally.
         assert!(find(contains("100_%")).await.is_empty() && find(contains("Howxsure")).await.is_empty());
         assert_eq!(find(LogFilter { failed: true, ..LogFilter::default() }).await, [2]);
         assert!(find(LogFilter { model: Some("gpt".into()), ..LogFilter::default() }).await.is_empty());
-        // Words of the form in which messages are kept are none of theirs.
+        // The keys of the stored JSON are not searched.
         assert!(find(contains("user")).await.is_empty() && find(contains("text")).await.is_empty());
 
         let call = history.call(1).await.unwrap().unwrap();
@@ -394,7 +395,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_calls_go_where_the_file_is_full() {
+    async fn the_oldest_calls_are_deleted_when_the_file_is_full() {
         let (_folder, history) = history().await;
         let history = history.with_max_bytes(200_000);
         let log = RequestLog::new(history.clone()).unwrap();
@@ -410,7 +411,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_forgotten_is_in_no_file_any_more() {
+    async fn deleted_texts_are_in_no_file() {
         let (folder, history) = history().await;
         let log = RequestLog::new(history.clone()).unwrap();
         let model = log.wrap(Fake::echo().model());
@@ -428,7 +429,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn nobody_else_may_read_it() {
+    async fn only_the_owner_may_read_it() {
         use std::os::unix::fs::PermissionsExt;
         let (folder, history) = history().await;
         let log = RequestLog::new(history).unwrap();

@@ -1,7 +1,7 @@
 //! Stores in SQLite files, shared by processes.
 //!
-//! Vectors are written to the file and searched in a copy in memory, which follows what other processes write. An
-//! exact scan of the file itself would read all of it for each search.
+//! Vectors are written to the file and searched in a copy in memory, which is updated with the writes of
+//! other processes. An exact scan of the file itself would read all of it for each search.
 
 mod cache;
 mod file;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 
 use file::{File, Layout};
 
-use super::aside;
+use super::blocking;
 use super::index::{Index, check};
 use super::memory::sort;
 use crate::retrieve::{Document, Entry, Hit, Search, Store, VectorStore};
@@ -32,10 +32,10 @@ const LAYOUT: Layout = Layout {
     application: 0x6661_6e77,
     version: 1,
     tables: TABLES,
-    remedy: "make it anew from the documents",
+    remedy: "rebuild it from the documents",
 };
 
-/// `change` grows with every write: what a copy has not seen yet has a greater one.
+/// `change` increases with every write, so that a copy can find the entries that are new to it.
 const TABLES: &str = "
 CREATE TABLE entries (
     change INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -55,11 +55,10 @@ CREATE TABLE messages (
 CREATE INDEX messages_of_session ON messages (session, number);
 ";
 
-/// Vectors in an SQLite file, searched exactly. They survive the process, and several processes may read and write
-/// them at once.
+/// Vectors in an SQLite file, with exact search. Persistent, and shared by concurrent processes.
 ///
-/// Vectors and metadata are also held in memory, from the first search on: 4 bytes for each number of a vector. Texts
-/// stay in the file. A clone shares both.
+/// From the first search on, vectors and metadata are also held in memory: 4 bytes for each number of a
+/// vector. Texts stay in the file. A clone shares both.
 ///
 /// ```
 /// use fanweave::retrieve::{Entry, Search};
@@ -74,22 +73,22 @@ CREATE INDEX messages_of_session ON messages (session, number);
 /// let store = SqliteStore::open(&path).await?.store();
 /// store.upsert(vec![entry("north", vec![0.0, 1.0]), entry("east", vec![1.0, 0.0])], &cx).await?;
 ///
-/// // Another process, or the same one tomorrow.
-/// let again = SqliteStore::open(&path).await?.store();
-/// let hits = again.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
+/// // In another process.
+/// let reopened = SqliteStore::open(&path).await?.store();
+/// let hits = reopened.search(Search::new(vec![0.9, 0.1]).limit(1), &cx).await?;
 /// assert_eq!(hits[0].document.text, "east");
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Cancellation
-/// A write that has begun is finished, whether its future is dropped or not: it is short, and whole.
+/// A write that has begun completes even if its future is dropped. Writes are short and atomic.
 #[derive(Clone)]
 pub struct SqliteStore(Arc<Shared>);
 
 struct Shared {
     file: File,
-    copy: RwLock<Copy>,
+    copy: RwLock<VectorSnapshot>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -98,11 +97,11 @@ impl std::fmt::Debug for SqliteStore {
     }
 }
 
-/// The vectors and metadata of the file, as of some moment.
+/// The vectors and metadata of the file at the last update.
 #[derive(Default)]
-struct Copy {
+struct VectorSnapshot {
     index: Index,
-    /// For each row of the index.
+    /// One for each row of the index.
     changes: Vec<i64>,
     metadata: Vec<Map<String, Value>>,
     rows: HashMap<i64, usize>,
@@ -111,31 +110,32 @@ struct Copy {
 }
 
 impl SqliteStore {
-    /// The store in the file at `path`, which is made where there is none.
+    /// Opens the store in the file at `path`, and creates it if it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or is no store.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the file cannot be opened, is damaged, or is not a
+    /// store.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
-        aside(move || {
+        blocking(move || {
             let file = File::open(&path, &LAYOUT)?;
             Ok(Self(Arc::new(Shared { file, copy: RwLock::default() })))
         })
         .await
     }
 
-    /// A handle on it.
+    /// Returns it as a [`Store`].
     pub fn store(&self) -> Store {
         Store::new(self.clone())
     }
 
-    /// A fact about the store that somebody has noted, such as the embedding model that it was filled with.
+    /// A value stored with [`note`](Self::note), such as the embedding model that the store was filled with.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be read.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the file cannot be read.
     pub async fn meta(&self, name: &str) -> Result<Option<String>> {
         let (shared, name) = (self.0.clone(), format!("note:{name}"));
-        aside(move || {
+        blocking(move || {
             shared.file.read(|file| {
                 let get = |row: &rusqlite::Row<'_>| row.get(0);
                 file.query_row("SELECT value FROM facts WHERE name = ?1", [name], get).optional()
@@ -144,13 +144,13 @@ impl SqliteStore {
         .await
     }
 
-    /// Deletes all entries whose document comes from one of `sources`, and says how many there were.
+    /// Deletes all entries whose document comes from one of `sources`, and returns their number.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be written.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the file cannot be written.
     pub async fn forget(&self, sources: Vec<String>) -> Result<usize> {
         let shared = self.0.clone();
-        aside(move || {
+        blocking(move || {
             shared.file.write(|file| {
                 let mut delete =
                     file.prepare_cached("DELETE FROM entries WHERE json_extract(metadata, '$.source') = ?1")?;
@@ -165,13 +165,13 @@ impl SqliteStore {
         .await
     }
 
-    /// Notes a fact about the store.
+    /// Stores a value under a name. Read it with [`meta`](Self::meta).
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be written.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the file cannot be written.
     pub async fn note(&self, name: &str, value: &str) -> Result<()> {
         let (shared, name, value) = (self.0.clone(), format!("note:{name}"), value.to_owned());
-        aside(move || {
+        blocking(move || {
             shared.file.write(|file| {
                 file.execute("INSERT OR REPLACE INTO facts VALUES (?1, ?2)", [name, value]).map(|_| ())
             })
@@ -183,17 +183,17 @@ impl SqliteStore {
 impl VectorStore for SqliteStore {
     async fn upsert(&self, entries: Vec<Entry>, _: &Context) -> Result<()> {
         let shared = self.0.clone();
-        aside(move || shared.upsert(&entries)).await
+        blocking(move || shared.upsert(&entries)).await
     }
 
     async fn search(&self, search: Search, _: &Context) -> Result<Vec<Hit>> {
         let shared = self.0.clone();
-        aside(move || shared.search(&search)).await
+        blocking(move || shared.search(&search)).await
     }
 
     async fn delete(&self, ids: Vec<String>, _: &Context) -> Result<()> {
         let shared = self.0.clone();
-        aside(move || {
+        blocking(move || {
             shared.file.write(|file| {
                 let mut delete = file.prepare_cached("DELETE FROM entries WHERE id = ?1")?;
                 let mut removed = 0;
@@ -208,7 +208,7 @@ impl VectorStore for SqliteStore {
 
     async fn count(&self, _: &Context) -> Result<usize> {
         let shared = self.0.clone();
-        aside(move || {
+        blocking(move || {
             let count = shared.file.read(|file| {
                 file.query_row("SELECT count(*) FROM entries", [], |row| row.get::<_, i64>(0))
             })?;
@@ -265,7 +265,7 @@ impl Shared {
             let mut texts = file.prepare_cached("SELECT id, text FROM entries WHERE change = ?1")?;
             let mut hits = Vec::with_capacity(found.len());
             for (change, score, metadata, vector) in found {
-                // An entry that somebody has deleted since is no hit.
+                // Skip entries that were deleted meanwhile.
                 let text = texts.query_row([change], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
                 if let Some((id, text)) = text {
                     hits.push(Hit { id, score, document: Document { text, metadata }, vector });
@@ -277,9 +277,9 @@ impl Shared {
         Ok(hits)
     }
 
-    /// Brings the copy up to what the file holds now.
+    /// Updates the copy from the file.
     fn catch_up(&self) -> Result<()> {
-        // One connection: whoever holds it is the only one that catches up.
+        // There is one connection, so only one thread updates the copy at a time.
         self.file.transact(TransactionBehavior::Deferred, |file| {
             let failed = |e| self.file.explain(e);
             let removals = meta(file, "removals").map_err(failed)?;
@@ -293,7 +293,7 @@ impl Shared {
             }
             let mut copy = self.copy.write().unwrap_or_else(PoisonError::into_inner);
             if copy.removals != removals {
-                copy.forget_removed(file).map_err(failed)?;
+                copy.drop_removed(file).map_err(failed)?;
                 copy.removals = removals;
             }
             copy.take_new(file, &self.file)?;
@@ -309,7 +309,7 @@ fn put(file: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
         file.prepare_cached("INSERT INTO entries (id, text, metadata, vector) VALUES (?1, ?2, ?3, ?4)")?;
     let mut removed = 0;
     for Entry { id, vector, document } in entries {
-        // Not in place: what replaces an entry is a new change, which copies have not seen.
+        // Delete and insert, so that the entry gets a new `change` and copies are updated.
         removed += delete.execute([id])?;
         let vector: Vec<u8> = vector.iter().flat_map(|x| x.to_le_bytes()).collect();
         let metadata = serde_json::to_string(&document.metadata).expect("JSON with string keys");
@@ -318,8 +318,8 @@ fn put(file: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
     note_removals(file, removed)
 }
 
-impl Copy {
-    fn forget_removed(&mut self, file: &Transaction<'_>) -> rusqlite::Result<()> {
+impl VectorSnapshot {
+    fn drop_removed(&mut self, file: &Transaction<'_>) -> rusqlite::Result<()> {
         let mut there = file.prepare_cached("SELECT change FROM entries WHERE change <= ?1")?;
         let there: std::collections::HashSet<i64> =
             there.query_map([self.seen], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
@@ -338,7 +338,7 @@ impl Copy {
 
     fn take_new(&mut self, file: &Transaction<'_>, whole: &File) -> Result<()> {
         let failed = |e| whole.explain(e);
-        let damaged = || whole.refuse("is damaged: make it anew from the documents");
+        let damaged = || whole.refuse("is damaged: rebuild it from the documents");
         let new = "SELECT change, metadata, vector FROM entries WHERE change > ?1 ORDER BY change";
         let mut new = file.prepare_cached(new).map_err(failed)?;
         let mut rows = new.query([self.seen]).map_err(failed)?;
@@ -359,7 +359,7 @@ impl Copy {
     }
 }
 
-/// Conversations in an SQLite file. They survive the process, and several processes may take part in one.
+/// Conversations in an SQLite file. Persistent, and shared by concurrent processes.
 ///
 /// ```
 /// use fanweave::{Message, stores::SqliteSessions};
@@ -371,25 +371,27 @@ impl Copy {
 /// let sessions = SqliteSessions::open(&path).await?;
 /// sessions.append("ada", vec![Message::user("hello")]).await?;
 ///
-/// let again = SqliteSessions::open(&path).await?;
-/// assert_eq!(again.load("ada").await?.messages[0].text(), "hello");
+/// let reopened = SqliteSessions::open(&path).await?;
+/// assert_eq!(reopened.load("ada").await?.messages[0].text(), "hello");
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// # Cancellation
-/// A write that has begun is finished, whether its future is dropped or not.
+/// A write that has begun completes even if its future is dropped.
 #[derive(Debug, Clone)]
 pub struct SqliteSessions(Arc<File>);
 
 impl SqliteSessions {
-    /// The conversations in the file at `path`, which is made where there is none. It may be that of a [`SqliteStore`] store.
+    /// Opens the conversations in the file at `path`, and creates it if it does not exist. It may be the file
+    /// of a [`SqliteStore`].
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) where the file cannot be opened, is damaged, or is no store.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) if the file cannot be opened, is damaged, or is not a
+    /// store.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Sessions> {
         let path = path.into();
-        aside(move || Ok(Sessions::new(Self(Arc::new(File::open(&path, &LAYOUT)?))))).await
+        blocking(move || Ok(Sessions::new(Self(Arc::new(File::open(&path, &LAYOUT)?))))).await
     }
 
     async fn write(
@@ -397,14 +399,14 @@ impl SqliteSessions {
         write: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<()> {
         let file = self.0.clone();
-        aside(move || file.write(write)).await
+        blocking(move || file.write(write)).await
     }
 }
 
 impl SessionStore for SqliteSessions {
     async fn load(&self, id: &str) -> Result<Session> {
         let (file, id) = (self.0.clone(), id.to_owned());
-        aside(move || {
+        blocking(move || {
             let (summary, messages) = file.read(|file| {
                 let summary = summary_of(file, &id)?;
                 let messages = "SELECT message FROM messages WHERE session = ?1 ORDER BY number";
@@ -419,7 +421,7 @@ impl SessionStore for SqliteSessions {
                 .iter()
                 .map(read)
                 .collect::<Result<_, _>>()
-                .map_err(|e| file.refuse(&format!("holds a message that cannot be read: {e}")))?;
+                .map_err(|e| file.refuse(&format!("contains a message that cannot be parsed: {e}")))?;
             Ok(Session { summary, messages })
         })
         .await
@@ -446,10 +448,10 @@ impl SessionStore for SqliteSessions {
                 return Ok(());
             }
             let first = "SELECT number, message FROM messages WHERE session = ?1 ORDER BY number LIMIT ?2";
-            let most = i64::try_from(of.messages.len()).unwrap_or(i64::MAX);
+            let max = i64::try_from(of.messages.len()).unwrap_or(i64::MAX);
             let first: Vec<(i64, String)> = file
                 .prepare_cached(first)?
-                .query_map(params![id, most], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map(params![id, max], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<rusqlite::Result<_>>()?;
             let read = |text: &str| serde_json::from_str::<Message>(text).ok();
             if !first.iter().map(|(_, text)| read(text)).eq(of.messages.into_iter().map(Some)) {

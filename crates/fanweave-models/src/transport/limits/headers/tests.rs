@@ -50,7 +50,7 @@ fn a_time_is_read_in_every_form() {
 }
 
 #[test]
-fn the_time_to_full_refill_tells_the_window() {
+fn the_window_is_inferred_from_the_time_to_a_full_refill() {
     for (limit, remaining, reset, window) in [
         ("1500000", "1495621", "4m12.172s", 86_400.0),
         ("60", "59", "1s", 60.0),
@@ -72,7 +72,7 @@ fn the_time_to_full_refill_tells_the_window() {
 }
 
 #[test]
-fn anthropic_limits_input_and_output_on_their_own() {
+fn anthropic_limits_input_and_output_separately() {
     let report = report(&[
         ("anthropic-ratelimit-requests-limit", "50"),
         ("anthropic-ratelimit-requests-remaining", "49"),
@@ -90,7 +90,7 @@ fn anthropic_limits_input_and_output_on_their_own() {
 }
 
 #[test]
-fn values_that_mean_nothing_are_no_limits() {
+fn meaningless_values_are_not_used_as_limits() {
     for value in ["NaN", "-1", "0", "inf", "1e300", "many", ""] {
         assert_eq!(report(&[("x-ratelimit-limit-tokens", value)]), Report::default(), "{value}");
     }
@@ -182,7 +182,7 @@ fn limits_of_other_vendors_are_read_by_their_names() {
 }
 
 #[test]
-fn a_longer_window_holds_once_it_is_used_up() {
+fn a_longer_window_applies_once_it_is_used_up() {
     let requests = |left: &str| {
         report(&[
             ("x-ratelimit-limit-requests-minute", "30"),
@@ -200,7 +200,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn whatever_stands_in_the_headers_gives_usable_limits(
+    fn arbitrary_headers_give_usable_limits(
         values in prop::collection::vec("[0-9a-zA-Z.:,+ -]{0,14}|[0-9]{1,20}(ms|s|m|h)?", 6),
     ) {
         let names = ["limit-requests", "remaining-requests", "reset-requests", "limit-tokens",
@@ -208,7 +208,7 @@ proptest! {
         let names: Vec<_> = names.iter().map(|name| format!("x-ratelimit-{name}")).collect();
         let headers: Vec<_> = names.iter().map(String::as_str).zip(values.iter().map(String::as_str)).collect();
         for quota in report(&headers).quotas().into_iter().flatten() {
-            prop_assert!(quota.limit >= 1.0 && quota.limit <= MOST);
+            prop_assert!(quota.limit >= 1.0 && quota.limit <= MAX_PLAUSIBLE_LIMIT);
             prop_assert!(WINDOWS.contains(&quota.window));
             prop_assert!(quota.remaining.is_none_or(|left| left <= quota.limit));
             prop_assert!(quota.reset.is_none_or(|reset| reset.as_secs() <= 31 * 24 * 3600));

@@ -8,17 +8,17 @@ use tokio::sync::oneshot;
 use tokio::time::{advance, sleep, timeout};
 
 use super::*;
-use crate::transport::again::{Attempt, CallOptions, again};
 use crate::transport::limits::tests::{admitted, waiter};
 use crate::transport::limits::{
     Account, AccountPermit, RateLimits, Refusal, Report, RequestSize, Waiter, lock,
 };
+use crate::transport::retry_loop::{Attempt, CallOptions, send_with_retries};
 
 const MS: Duration = Duration::from_millis(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// An account with a call in place, and a second call in place that nothing wakes or polls. The limit of requests in flight
-/// is 2 from then on.
+/// An account with a call in place, and a second call in place that is never woken or polled. The limit of
+/// requests in flight is 2 from then on.
 struct Full {
     account: Arc<Account>,
     permit: AccountPermit,
@@ -35,7 +35,7 @@ impl Full {
         Self { account, permit, poll_watch, _other: other }
     }
 
-    /// The call is polled, and then woken.
+    /// Polls the call, and then wakes it.
     async fn wake(&self) -> (Watched<oneshot::Receiver<()>>, oneshot::Sender<()>) {
         let (answer, body) = oneshot::channel();
         let mut call = self.poll_watch.clone().of(body);
@@ -44,7 +44,7 @@ impl Full {
         (call, answer)
     }
 
-    /// Whether a call that waits is admitted within that time.
+    /// Returns the permit if a waiting call is admitted within that time.
     async fn admits_within(&self, time: Duration) -> Option<AccountPermit> {
         let waits = admitted(&self.account, RequestSize::default(), Priority::Interactive);
         timeout(time, waits).await.ok().map(|admitted| admitted.expect("it fits"))
@@ -76,7 +76,7 @@ async fn a_call_is_absent_100_ms_after_it_was_woken_until_it_is_polled() {
     assert!(!poll_watch.is_absent(Instant::now()), "nothing has woken it");
     poll_watch.wake_by_ref();
     advance(MS * 60).await;
-    // The first waking counts.
+    // The first wake-up counts.
     poll_watch.wake_by_ref();
     advance(MS * 39).await;
     assert!(!poll_watch.is_absent(Instant::now()));
@@ -102,14 +102,14 @@ async fn a_call_that_wakes_itself_within_a_poll_is_absent_unless_it_is_polled_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_permit_of_an_absent_call_goes_to_one_that_waits_and_is_counted() {
+async fn the_permit_of_an_absent_call_goes_to_a_waiting_call_and_is_counted() {
     let full = Full::new();
     let _call = full.wake().await;
     assert!(full.admits_within(MS * 99).await.is_none());
     assert_eq!(counts(&full.account), (2, 0));
-    let admitted = full.admits_within(MS * 2).await.expect("the call was left alone for 100 ms");
+    let admitted = full.admits_within(MS * 2).await.expect("the call was not polled for 100 ms");
     assert_eq!(counts(&full.account), (2, 1));
-    // It has been counted out, and its end frees nothing.
+    // It is no longer counted, so that its end frees nothing.
     let account = full.account.clone();
     drop(full.permit);
     assert_eq!(counts(&account), (2, 1));
@@ -155,7 +155,7 @@ async fn no_permit_is_given_up_unless_another_call_waits() {
 async fn a_permit_that_an_absent_call_has_lost_is_not_given_up_a_second_time() {
     let mut full = Full::new();
     let _call = full.wake().await;
-    let _admitted = full.admits_within(HOUR).await.expect("the call was left alone");
+    let _admitted = full.admits_within(HOUR).await.expect("the call was not polled");
     let account = full.account.clone();
     let waits = admitted(&account, RequestSize::default(), Priority::Interactive);
     let work = std::pin::pin!(sleep(MS * 500));
@@ -165,7 +165,7 @@ async fn a_permit_that_an_absent_call_has_lost_is_not_given_up_a_second_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_of_an_absent_call_counts_those_in_flight_beside_it() {
+async fn a_rejection_of_an_absent_call_counts_the_other_requests_in_flight() {
     let account = Arc::new(Account::default());
     let (mut permit, poll_watch) = in_place(&account).expect("no limit");
     limit(&account, 1);
@@ -173,7 +173,7 @@ async fn a_refusal_of_an_absent_call_counts_those_in_flight_beside_it() {
     drop(
         timeout(HOUR, admitted(&account, RequestSize::default(), Priority::Interactive))
             .await
-            .expect("left alone"),
+            .expect("the call is not polled"),
     );
     assert_eq!(counts(&account), (0, 1));
     permit.refused(&Refusal::new(Report::default(), None, false));
@@ -181,7 +181,7 @@ async fn a_refusal_of_an_absent_call_counts_those_in_flight_beside_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_run_in_place_only_where_no_limit_needs_an_answer() {
+async fn calls_run_in_place_only_if_no_limit_needs_an_answer() {
     let account = Arc::new(Account::default());
     limit(&account, 9);
     assert!(in_place(&account).is_none());
@@ -193,18 +193,18 @@ async fn calls_run_in_place_only_where_no_limit_needs_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_runs_alone_does_not_wait_for_one_that_nobody_polls() {
+async fn a_call_that_runs_alone_does_not_wait_for_an_unpolled_call() {
     let account = Arc::new(Account::default());
     let (_permit, poll_watch) = in_place(&account).expect("no limit");
     let suspect = Waiter { marks: 3, ..waiter(RequestSize::default(), Priority::Batch) };
     let mut alone = pin!(account.admit(suspect, || Some(())));
     assert!(timeout(HOUR, &mut alone).await.is_err(), "the other one may end");
     poll_watch.wake_by_ref();
-    timeout(MS * 201, alone).await.expect("nobody polls the other one").expect("it fits");
+    timeout(MS * 201, alone).await.expect("the other call is not polled").expect("it fits");
     assert_eq!(counts(&account).1, 1);
 }
 
-/// Has a key that takes 50 ms, and is answered at once.
+/// Has a key that takes 50 ms, and is answered immediately.
 #[derive(Clone)]
 struct SlowKey;
 
@@ -228,16 +228,16 @@ impl Attempt for SlowKey {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_left_alone_before_it_is_sent_gives_its_permit_up() {
+async fn a_call_left_unpolled_before_it_is_sent_gives_up_its_permit() {
     let account = Arc::new(Account::default());
     let options = CallOptions { retry: RetryPolicy::default(), ask: RequestSize::default(), hedge: false };
     let cx = Context::new();
-    let mut left_alone = pin!(again(SlowKey, &account, options, &cx));
-    assert!(poll!(&mut left_alone).is_pending());
+    let mut unpolled = pin!(send_with_retries(SlowKey, &account, options, &cx));
+    assert!(poll!(&mut unpolled).is_pending());
     limit(&account, 1);
     let waits = admitted(&account, RequestSize::default(), Priority::Interactive);
-    drop(timeout(HOUR, waits).await.expect("nobody polls the other one").expect("it fits"));
+    drop(timeout(HOUR, waits).await.expect("the other call is not polled").expect("it fits"));
     assert_eq!(counts(&account), (0, 1));
-    left_alone.await.expect("it goes on");
+    unpolled.await.expect("the call continues");
     assert_eq!(counts(&account), (0, 1));
 }

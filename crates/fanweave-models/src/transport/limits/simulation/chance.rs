@@ -1,9 +1,9 @@
-//! Refusals at random: they cost their own time, and no capacity.
+//! Random rejections: they cost their own time, and no capacity.
 
 use super::*;
 
-/// Holds rows of `prompts` calls, `concurrency` at once, of which a share is refused at random, to the time that the share
-/// makes necessary.
+/// Holds rows of `prompts` calls, `concurrency` at once, of which a share is refused at random, to the time
+/// that the share makes necessary.
 fn holds_at(prompts: usize, concurrency: usize, overloads: f64) {
     let own = RateLimits { concurrency: NonZeroUsize::new(concurrency), ..RateLimits::default() };
     let setup = Setup { prompts, overloads, own, says_limits: false, ..Setup::default() };
@@ -11,15 +11,15 @@ fn holds_at(prompts: usize, concurrency: usize, overloads: f64) {
         fastrand::seed(seed);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let outcome = runtime.expect("a runtime").block_on(run(&setup, seed));
-        let name = format!("{prompts} at {concurrency}, {overloads} refused, seed {seed}");
+        let name = format!("{prompts} at {concurrency}, {overloads} rejected, seed {seed}");
         let limit = 1.1 * outcome.bound / (1.0 - overloads) + 20.0;
         println!(
-            "{name}: {:.1} s of {limit:.1} s, {} refused, {} lost",
+            "{name}: {:.1} s of {limit:.1} s, {} rejected, {} lost",
             outcome.seconds, outcome.refused, outcome.lost
         );
         assert!(
             outcome.refused as f64 >= prompts as f64 * overloads / 2.0,
-            "{name}: {} refused",
+            "{name}: {} rejected",
             outcome.refused
         );
         assert!(outcome.seconds <= limit, "{name}: {:.1} s, more than {limit:.1} s", outcome.seconds);

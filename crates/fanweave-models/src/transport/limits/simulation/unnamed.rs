@@ -1,10 +1,10 @@
-//! Limits of requests that a server enforces with 429 and says nothing of, however it counts.
+//! Request limits that a server enforces with 429 without describing them, for all ways of counting.
 
 use std::collections::VecDeque;
 
 use super::*;
 
-/// Requests of a minute, and how the server counts them.
+/// Requests per minute, and the way in which the server counts them.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limit {
     pub(super) a_minute: f64,
@@ -13,7 +13,7 @@ pub(super) struct Limit {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kind {
-    /// A bucket that fills evenly, and holds so many seconds' worth.
+    /// A bucket that fills evenly and holds this many seconds' worth.
     Bucket { burst: f64 },
     /// Minutes of the clock.
     FixedWindow,
@@ -21,19 +21,19 @@ pub(super) enum Kind {
     SlidingWindow,
 }
 
-/// What is used up of a limit.
+/// Used part of a limit.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
-    /// Missing in the bucket, or taken in the minute.
+    /// Missing in the bucket, or used in the minute.
     amount: f64,
     at: f64,
-    /// When each request of the last minute was taken.
+    /// Time of each accepted request of the last minute.
     taken: VecDeque<f64>,
 }
 
 impl Limit {
-    /// The shortest time for so many requests, with so many answered a second.
-    pub(super) fn shortest(self, prompts: usize, answered: f64) -> f64 {
+    /// Minimum time for a number of requests, with `answered` answered per second.
+    pub(super) fn min_seconds(self, prompts: usize, answered: f64) -> f64 {
         let n = prompts as f64;
         match self.kind {
             Kind::Bucket { burst } => {
@@ -49,7 +49,7 @@ impl Limit {
 }
 
 impl Spent {
-    /// Takes one request, if the limit allows it.
+    /// Accepts one request if the limit allows it.
     pub(super) fn take(&mut self, limit: Limit, now: Duration) -> bool {
         let now = now.as_secs_f64();
         let rate = limit.a_minute / 60.0;
@@ -84,24 +84,25 @@ impl Spent {
     }
 }
 
-/// The limit of 64 rows in flight that a batch has by default.
+/// The default limit of 64 rows in flight of a batch.
 const IN_FLIGHT: Option<NonZeroUsize> = NonZeroUsize::new(64);
 
-/// Maximum time, in the shortest possible one, and maximum requests in vain, as a share of the rows.
+/// Maximum time, relative to the minimum, and maximum wasted requests, as a share of the rows.
 type Gates = (f64, f64);
 const GATES: Gates = (1.15, 0.10);
 
-/// At one a second, a latency of two seconds looks like room for two: that costs time, or requests, until it is told apart.
+/// At one per second, a latency of two seconds looks like a capacity of two. Telling them apart costs time or
+/// requests.
 const GATES_OF_SLOW: Gates = (1.35, 0.14);
 
-/// Runs each row with latencies of 50 ms to 2 s, and three seeds each.
+/// Runs each row with latencies of 50 ms to 2 s and three seeds.
 fn hold(rows: &[(usize, f64, Kind)], gates: Gates) {
     for (prompts, a_minute, kind) in rows {
         row(*prompts, *a_minute, *kind, gates);
     }
 }
 
-fn row(prompts: usize, a_minute: f64, kind: Kind, (most_time, most_in_vain): Gates) {
+fn row(prompts: usize, a_minute: f64, kind: Kind, (max_ratio, max_wasted): Gates) {
     for (latency, spread) in [(0.05, 0.3), (0.1, 0.0), (0.8, 0.3), (2.0, 0.3)] {
         let own = RateLimits { concurrency: IN_FLIGHT, ..RateLimits::default() };
         let limit = Some(Limit { a_minute, kind });
@@ -112,14 +113,15 @@ fn row(prompts: usize, a_minute: f64, kind: Kind, (most_time, most_in_vain): Gat
             let runtime =
                 tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
             let outcome = runtime.expect("a runtime").block_on(run(&setup, seed));
-            // The last answer takes its time as well.
+            // The last response takes its full latency.
             let ratio = outcome.seconds / (outcome.bound + latency);
-            let in_vain = outcome.refused as f64 / prompts as f64;
-            let name = format!("{prompts} prompts, {a_minute} a minute, {kind:?}, {latency} s, seed {seed}");
-            println!("{name}: {:.1} s, {ratio:.3} of the bound; {in_vain:.3} in vain", outcome.seconds);
+            let wasted = outcome.refused as f64 / prompts as f64;
+            let name =
+                format!("{prompts} prompts, {a_minute} per minute, {kind:?}, {latency} s, seed {seed}");
+            println!("{name}: {:.1} s, {ratio:.3} of the bound; {wasted:.3} wasted", outcome.seconds);
             assert_eq!(outcome.lost, 0, "{name}: lost");
-            assert!(ratio <= most_time, "{name}: {ratio:.3} of the bound");
-            assert!(in_vain <= most_in_vain, "{name}: {in_vain:.3} in vain");
+            assert!(ratio <= max_ratio, "{name}: {ratio:.3} of the bound");
+            assert!(wasted <= max_wasted, "{name}: {wasted:.3} wasted");
         }
     }
 }

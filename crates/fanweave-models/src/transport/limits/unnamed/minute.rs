@@ -1,7 +1,8 @@
-//! A limit of a minute that can be used up at once: by the clock, or of the last sixty seconds.
+//! A limit per minute that can be used up in a burst: by the clock, or over the last sixty seconds.
 //!
-//! Such a server accepts all for a time, and then refuses all until the minute is over. Two such minutes with the same
-//! number of answers show the limit. From then on it is sent at the beginning of each, and one request beyond it.
+//! Such a server accepts everything for a while and then rejects everything until the minute is over. Two
+//! such minutes with the same number of answers reveal the limit. From then on that number is sent at the
+//! start of each minute, plus one request.
 
 use std::time::Duration;
 
@@ -9,30 +10,30 @@ use tokio::time::Instant;
 
 use super::Sent;
 
-/// A minute, of the clock or of the last requests, and what requests differ by on their way.
+/// A minute, of the clock or of the last requests, plus the jitter of requests on their way.
 const MINUTE: Duration = Duration::from_millis(60_100);
 
-/// How long everything is refused at least before that shows the rest of a minute.
+/// Minimum time of rejections that counts as the rest of a minute.
 const CLOSED: Duration = Duration::from_secs(5);
 
-/// Between the beginnings of two minutes, as they are found out.
+/// Minimum and maximum time between the starts of two detected minutes.
 const BETWEEN: (Duration, Duration) = (Duration::from_secs(57), Duration::from_secs(66));
 
-/// Times in which requests are accepted, each of which ends with one in which all are refused.
+/// Periods in which requests are accepted, each followed by a period in which all are rejected.
 #[derive(Debug, Default)]
 pub(super) struct Openings {
-    /// When the present one began, and the answers to its requests.
+    /// Start of the current period, and the number of answers to its requests.
     began: Option<Instant>,
     answers: u64,
-    /// When the first refusal behind answers came.
+    /// Time of the first rejection after answers.
     pub(super) closed: Option<Instant>,
-    /// Answers of the one before, where it lasted for a minute.
+    /// Answers of the previous period, if it lasted for a minute.
     before: Option<u64>,
 }
 
 impl Openings {
-    /// Counts an answer to a request sent at `sent`: `is_after` all refusals. Gives the limit of a minute where two in a
-    /// row had as many.
+    /// Counts an answer to a request sent at `sent`. `is_after` is set if it was sent after all rejections.
+    /// Returns the limit per minute once two consecutive periods had about the same number of answers.
     pub(super) fn answered(&mut self, sent: Instant, is_after: bool) -> Option<u64> {
         let began = *self.began.get_or_insert(sent);
         let mut limit = None;
@@ -52,20 +53,22 @@ impl Openings {
     }
 }
 
-/// Share of a minute in which its limit is sent. All at once would be sooner than the minute before was used.
+/// Share of a minute over which its limit is sent. A burst would come earlier than the use of the previous
+/// minute.
 const SPREAD: f64 = 0.1;
 
-/// What a minute begins later by after a refusal that came before its limit was reached.
+/// Delay of the next minute after a rejection before its limit was reached.
 const EARLY: Duration = Duration::from_millis(250);
 
-/// A limit of a minute, which is sent at its beginning.
+/// A limit per minute, sent at the start of each minute.
 #[derive(Debug)]
 pub(super) struct Minute {
     limit: u64,
-    /// Requests that are tried beyond it, once a minute.
+    /// Additional requests probed once per minute.
     extra: u64,
     began: Instant,
-    /// Number of the first request of the minute, and how many have been sent, but for those that were refused too early.
+    /// Number of the first request of the minute, and the requests sent so far, except for those rejected too
+    /// early.
     first: u64,
     pub(super) sent: u64,
     early: u64,
@@ -81,7 +84,7 @@ impl Minute {
     pub(super) fn ready(&mut self, now: Instant) -> Result<(), Instant> {
         let passed = now.saturating_duration_since(self.began);
         if passed >= MINUTE {
-            // After a pause the minute begins with the next request.
+            // After a pause the minute starts with the next request.
             self.began = if passed < MINUTE * 2 { self.began + MINUTE } else { now };
             self.first += self.sent + self.early;
             (self.sent, self.extra, self.early, self.is_full) = (0, 1, 0, false);
@@ -94,23 +97,24 @@ impl Minute {
         if next > now { Err(next) } else { Ok(()) }
     }
 
-    /// Which request of the minute it is, beginning with 1.
-    pub(super) fn place(&self, nth: u64) -> Option<u64> {
-        Some((nth + 1).checked_sub(self.first)?.saturating_sub(self.early)).filter(|place| *place > 0)
+    /// Position of the request within the minute, starting with 1.
+    pub(super) fn ordinal(&self, nth: u64) -> Option<u64> {
+        Some((nth + 1).checked_sub(self.first)?.saturating_sub(self.early)).filter(|ordinal| *ordinal > 0)
     }
 
-    /// One that was tried beyond the limit was answered: there is more.
+    /// A request beyond the limit was answered: the limit is higher.
     pub(super) fn succeeded(&mut self, nth: u64) {
-        if self.place(nth) == Some(self.limit + self.extra) {
+        if self.ordinal(nth) == Some(self.limit + self.extra) {
             self.limit += self.extra;
             self.extra *= 2;
         }
     }
 
-    /// Whether the refusal fits the limit: of what was tried beyond it, or one of few that came a little too early.
+    /// Returns true if the rejection fits the limit: a request beyond it, or one of a few that came slightly
+    /// too early.
     pub(super) fn refused(&mut self, nth: u64) -> bool {
-        let Some(place) = self.place(nth) else { return true };
-        if place >= self.limit {
+        let Some(ordinal) = self.ordinal(nth) else { return true };
+        if ordinal >= self.limit {
             self.is_full = true;
             return true;
         }

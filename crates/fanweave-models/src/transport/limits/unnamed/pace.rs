@@ -1,4 +1,4 @@
-//! A rate that is sent at, and that grows while nothing is refused.
+//! A send rate that grows while nothing is rejected.
 
 use std::time::Duration;
 
@@ -8,27 +8,27 @@ use tokio::time::Instant;
 const DOUBLES: f64 = 0.25;
 const REQUESTS_TO_DOUBLE: f64 = 4.0;
 
-/// Doublings after which nothing is left of a limit.
+/// Doublings after which a limit no longer has any effect.
 const DOUBLINGS: f64 = 12.0;
 
-/// Share of a measured rate that is sent, and how that grows in the time that it was measured in.
+/// Share of a measured rate that is used, and its growth in the time of a measurement.
 const USED_SHARE: f64 = 0.97;
 const GROWTH: f64 = 0.05;
 
-/// Limits in seconds of the time that a rate counts as measured in, and the requests that take at least so long.
+/// Minimum and maximum measurement time of a rate in seconds, and the number of requests that it must cover.
 const HORIZON: (f64, f64) = (1.0, 60.0);
 const REQUESTS: f64 = 16.0;
 
-/// Growth after which a rate that was never refused again is forgotten.
+/// Growth after which a rate without further rejections is forgotten.
 const FORGOTTEN: f64 = 4.0;
 
-/// What can go out at once, as time. Less than any provider allows.
+/// Burst, as time. Less than any provider allows.
 const BURST: f64 = 0.1;
 
-/// A rate that grows while nothing is refused.
+/// A rate that grows while nothing is rejected.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
-    /// Requests a second: at the beginning, or as measured.
+    /// Requests per second: initial or measured.
     pub(super) rate: f64,
     pub(super) growth: Growth,
     pub(super) since: Instant,
@@ -59,7 +59,7 @@ impl Pace {
         matches!(self.growth, Growth::Steady { .. })
     }
 
-    /// Begins to grow anew.
+    /// Restarts the growth.
     pub(super) fn restart(&mut self, now: Instant) {
         self.since = now;
         self.drain(now);
@@ -70,7 +70,7 @@ impl Pace {
         self.level = self.level.min(0.0);
     }
 
-    /// Times that it has grown.
+    /// Factor by which it has grown.
     pub(super) fn grown(&self, now: Instant) -> f64 {
         let clean = now.saturating_duration_since(self.since).as_secs_f64();
         match self.growth {
@@ -87,7 +87,7 @@ impl Pace {
         }
     }
 
-    /// Whether it has grown so far that it is no limit any more.
+    /// Returns true if it has grown so far that it no longer limits anything.
     pub(super) fn is_over(&self, now: Instant) -> bool {
         match self.growth {
             Growth::Doubling => self.grown(now) >= DOUBLINGS,

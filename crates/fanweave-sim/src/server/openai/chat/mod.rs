@@ -11,7 +11,7 @@ use crate::answer::{ChatRequest, ToolCall, answer};
 use crate::server::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::problem::Problem;
 
-/// The build that made an answer, as OpenAI would name it.
+/// Build of the model, as reported by OpenAI.
 const FINGERPRINT: &str = "fp_sim";
 
 /// A chat request.
@@ -37,13 +37,13 @@ impl Request for Chat<'_> {
         (self.ask.input_tokens(), self.ask.max_tokens)
     }
 
-    fn answer(&self, making: &ResponseContext) -> PreparedResponse {
+    fn answer(&self, context: &ResponseContext) -> PreparedResponse {
         let reply = answer(&self.ask);
         let (bytes, events) = if self.is_stream {
-            let (bytes, lengths) = stream::write(self, &reply, making);
+            let (bytes, lengths) = stream::write(self, &reply, context);
             (bytes, Some(lengths))
         } else {
-            (plain::write(self, &reply, making).into(), None)
+            (plain::write(self, &reply, context).into(), None)
         };
         PreparedResponse {
             bytes,
@@ -54,7 +54,7 @@ impl Request for Chat<'_> {
     }
 }
 
-/// A call of a tool; in a stream also the beginning of one.
+/// A tool call; in a stream also the start of one.
 #[derive(Debug, Serialize)]
 struct Call<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]

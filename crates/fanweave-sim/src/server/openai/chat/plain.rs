@@ -1,4 +1,4 @@
-//! A chat answer in one piece.
+//! A chat answer that is not streamed.
 
 use serde::Serialize;
 
@@ -35,11 +35,11 @@ struct Message<'a> {
     tool_calls: Vec<Call<'a>>,
 }
 
-pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &ResponseContext) -> Vec<u8> {
+pub(super) fn write(chat: &Chat<'_>, reply: &Reply, context: &ResponseContext) -> Vec<u8> {
     let completion = Completion {
-        id: format!("chatcmpl-{:016x}", making.id),
+        id: format!("chatcmpl-{:016x}", context.id),
         object: "chat.completion",
-        created: making.created,
+        created: context.created,
         model: &chat.ask.model,
         choices: reply.answers.iter().enumerate().map(choice).collect(),
         usage: Usage::new(reply.input_tokens, reply.output_tokens),

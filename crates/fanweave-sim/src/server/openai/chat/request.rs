@@ -66,7 +66,7 @@ struct NamedSchema {
     strict: Option<bool>,
 }
 
-/// A tool; other kinds than functions have none.
+/// A tool. Only tools of type function have a function.
 #[derive(Deserialize)]
 struct ToolEntry {
     function: Option<FunctionEntry>,
@@ -92,7 +92,7 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
             Some("messages"),
         ));
     }
-    let mut ask = ChatRequest::from_messages(model.0, messages.into_iter().map(turn).collect());
+    let mut ask = ChatRequest::from_messages(model.0, messages.into_iter().map(chat_message).collect());
     ask.max_tokens = request.max_completion_tokens.or(request.max_tokens);
     ask.stop = request.stop.map(|stop| stop.0).unwrap_or_default();
     ask.candidates = candidates(request.n)?;
@@ -114,7 +114,7 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
     Ok(Chat { ask, is_stream: request.stream.unwrap_or(false), wants_usage })
 }
 
-fn turn(message: Message<'_>) -> ChatMessage<'_> {
+fn chat_message(message: Message<'_>) -> ChatMessage<'_> {
     let role = match message.role {
         Speaker::System | Speaker::Developer => Role::System,
         Speaker::User => Role::User,
@@ -136,19 +136,19 @@ fn tool_choice(choice: Option<&Value>, tools: &[Tool]) -> Result<ToolChoice, Pro
         |what: Cow<'_, str>| Problem::invalid(format!("Invalid 'tool_choice': {what}."), Some("tool_choice"));
     match choice {
         None | Some(Value::Null) => Ok(ToolChoice::Auto),
-        Some(_) if tools.is_empty() => Err(invalid("it is only allowed where 'tools' are given".into())),
+        Some(_) if tools.is_empty() => Err(invalid("only allowed with 'tools'".into())),
         Some(Value::String(choice)) => match &**choice {
             "auto" => Ok(ToolChoice::Auto),
             "none" => Ok(ToolChoice::None),
             "required" => Ok(ToolChoice::Required),
-            other => Err(invalid(format!("'{other}' is none of auto, none and required").into())),
+            other => Err(invalid(format!("must be auto, none or required (got '{other}')").into())),
         },
         Some(choice) => match choice["function"]["name"].as_str() {
             Some(name) if tools.iter().any(|tool| tool.name == name) => {
                 Ok(ToolChoice::Named(name.to_owned()))
             }
-            Some(name) => Err(invalid(format!("there is no tool '{name}'").into())),
-            None => Err(invalid("it names no function".into())),
+            Some(name) => Err(invalid(format!("unknown tool '{name}'").into())),
+            None => Err(invalid("no function named".into())),
         },
     }
 }

@@ -1,7 +1,8 @@
 //! A chat answer as a stream of chunks.
 //!
-//! Of each candidate: the role, its pieces of text or its tool calls (name first, then pieces of arguments), and why it
-//! ends. The candidates take turns, and so do the tool calls where the settings say so. Then the usage, if wanted, and `[DONE]`.
+//! For each candidate: the role, its text or its tool calls in chunks (name first, then arguments), and the
+//! finish reason. Candidates are interleaved, and so are tool calls if the settings require it. Then follow
+//! the usage, if requested, and `[DONE]`.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -20,7 +21,7 @@ struct Chunk<'a> {
     model: &'a str,
     system_fingerprint: &'static str,
     choices: &'a [Choice<'a>],
-    /// Absent where no usage is wanted; null in all chunks but the last where it is.
+    /// Absent without `include_usage`. With it, null in all chunks except the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Option<Usage>>,
 }
@@ -33,7 +34,7 @@ struct Choice<'a> {
     finish_reason: Option<&'static str>,
 }
 
-/// What a chunk adds. A field that is there but null differs from one that is not there.
+/// Contents of a chunk. A null field differs from an absent one.
 #[derive(Default, Serialize)]
 struct Delta<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,7 +47,7 @@ struct Delta<'a> {
     tool_calls: Option<Vec<CallDelta<'a>>>,
 }
 
-/// The beginning of a call, or more of its arguments.
+/// The start of a call, or more of its arguments.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum CallDelta<'a> {
@@ -59,14 +60,14 @@ struct Arguments<'a> {
     arguments: &'a str,
 }
 
-pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &ResponseContext) -> (Bytes, Vec<usize>) {
-    let id = format!("chatcmpl-{:016x}", making.id);
+pub(super) fn write(chat: &Chat<'_>, reply: &Reply, context: &ResponseContext) -> (Bytes, Vec<usize>) {
+    let id = format!("chatcmpl-{:016x}", context.id);
     let mut events = Events::default();
     let mut push = |choices: &[Choice<'_>], usage: Option<Usage>| {
         events.data(&Chunk {
             id: &id,
             object: "chat.completion.chunk",
-            created: making.created,
+            created: context.created,
             model: &chat.ask.model,
             system_fingerprint: FINGERPRINT,
             choices,
@@ -77,7 +78,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &ResponseContext) ->
         .answers
         .iter()
         .enumerate()
-        .map(|(index, answer)| (index, deltas(answer, making).into_iter()))
+        .map(|(index, answer)| (index, deltas(answer, context).into_iter()))
         .collect();
     while !candidates.is_empty() {
         candidates.retain_mut(|(index, deltas)| match deltas.next() {
@@ -95,9 +96,9 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, making: &ResponseContext) ->
     events.finish()
 }
 
-/// What the chunks of a candidate add, the last with the reason for its end.
-fn deltas<'a>(answer: &'a Answer, making: &ResponseContext) -> Vec<(Delta<'a>, Option<&'static str>)> {
-    let chunks = making.chunks;
+/// The deltas of a candidate. The last one has the finish reason.
+fn deltas<'a>(answer: &'a Answer, context: &ResponseContext) -> Vec<(Delta<'a>, Option<&'static str>)> {
+    let chunks = context.chunks;
     let begin = |content| Delta {
         role: Some("assistant"),
         content: Some(content),
@@ -112,8 +113,11 @@ fn deltas<'a>(answer: &'a Answer, making: &ResponseContext) -> Vec<(Delta<'a>, O
         }
         Content::Calls(calls) => {
             let calls = calls.iter().enumerate().map(|(index, call)| call_deltas(index, call, chunks));
-            let calls =
-                if making.interleaved_calls { in_turns(calls) } else { calls.flatten().map(one).collect() };
+            let calls = if context.interleaved_calls {
+                interleaved(calls)
+            } else {
+                calls.flatten().map(one).collect()
+            };
             let calls = calls.into_iter().map(|calls| Delta { tool_calls: Some(calls), ..Delta::default() });
             std::iter::once(begin(None)).chain(calls).collect()
         }
@@ -121,10 +125,10 @@ fn deltas<'a>(answer: &'a Answer, making: &ResponseContext) -> Vec<(Delta<'a>, O
     deltas.push(Delta::default());
     let last = deltas.len() - 1;
     let reason = finish_reason(&answer.finish);
-    deltas.into_iter().enumerate().map(|(place, delta)| (delta, (place == last).then_some(reason))).collect()
+    deltas.into_iter().enumerate().map(|(index, delta)| (delta, (index == last).then_some(reason))).collect()
 }
 
-/// The beginning of a call with its name, then its arguments piece by piece.
+/// The start of a call with its name, then its arguments in pieces.
 fn call_deltas(index: usize, call: &ToolCall, chunks: usize) -> impl Iterator<Item = CallDelta<'_>> {
     let begin = Call {
         index: Some(index),
@@ -140,16 +144,18 @@ fn one(call: CallDelta<'_>) -> Vec<CallDelta<'_>> {
     vec![call]
 }
 
-/// A chunk for the first piece of each call, one for the second of each, and so on.
-fn in_turns<'a>(calls: impl Iterator<Item = impl Iterator<Item = CallDelta<'a>>>) -> Vec<Vec<CallDelta<'a>>> {
-    let mut messages: Vec<Vec<_>> = Vec::new();
+/// One chunk for the first piece of each call, one for the second of each, and so on.
+fn interleaved<'a>(
+    calls: impl Iterator<Item = impl Iterator<Item = CallDelta<'a>>>,
+) -> Vec<Vec<CallDelta<'a>>> {
+    let mut chunks: Vec<Vec<_>> = Vec::new();
     for call in calls {
-        for (turn, piece) in call.enumerate() {
-            match messages.get_mut(turn) {
+        for (index, piece) in call.enumerate() {
+            match chunks.get_mut(index) {
                 Some(others) => others.push(piece),
-                None => messages.push(vec![piece]),
+                None => chunks.push(vec![piece]),
             }
         }
     }
-    messages
+    chunks
 }

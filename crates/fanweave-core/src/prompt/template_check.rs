@@ -1,10 +1,10 @@
-//! Filters and tests that a template names and that are not there: found when it is read, not when it is filled.
+//! Finds unknown filters and tests of a template when it is parsed, not when it is rendered.
 
 use minijinja::{Environment, ErrorKind, Value};
 
 use crate::closest;
 
-/// What is wrong with the first filter or test that is unknown: its line, and a sentence.
+/// The first unknown filter or test: its line, and a message.
 pub(super) fn unknown(env: &Environment<'_>, text: &str) -> Option<(usize, String)> {
     let mut state = env.empty_state();
     let mut raw = Raw::default();
@@ -27,12 +27,12 @@ pub(super) fn unknown(env: &Environment<'_>, text: &str) -> Option<(usize, Strin
     None
 }
 
-/// Whether code stands where it is text.
+/// Set within a `raw` block, in which code is text.
 #[derive(Default)]
 struct Raw(bool);
 
 impl Raw {
-    /// Whether the next piece of code does.
+    /// Reads the next code. Returns true if it is text.
     fn holds(&mut self, code: &str) -> bool {
         match code.trim_matches(['-', '+', ' ']) {
             "raw" => self.0 = true,
@@ -43,11 +43,11 @@ impl Raw {
     }
 }
 
-/// Most words and signs between `{{` and `}}`. The parser of templates calls itself for each of them, and a thread's stack ends
-/// somewhere.
-pub(super) const MOST: usize = 1_000;
+/// Maximum tokens between `{{` and `}}`. The template parser recurses for each of them, and the stack of a
+/// thread is limited.
+pub(super) const MAX_CODE_TOKENS: usize = 1_000;
 
-/// The line of the first piece of code that has more words and signs than [`MOST`].
+/// The line of the first expression that has more tokens than [`MAX_CODE_TOKENS`].
 pub(super) fn too_long(text: &str) -> Option<usize> {
     let size = |code: &str| {
         let (mut size, mut in_word) = (0, false);
@@ -59,10 +59,10 @@ pub(super) fn too_long(text: &str) -> Option<usize> {
         size
     };
     let mut raw = Raw::default();
-    code(text).find(|(_, code)| !raw.holds(code) && size(code) > MOST).map(|(line, _)| line)
+    code(text).find(|(_, code)| !raw.holds(code) && size(code) > MAX_CODE_TOKENS).map(|(line, _)| line)
 }
 
-/// Filters that people reach for, for the one that a mistyped name was meant to be.
+/// Filters of other template languages, with their replacement here.
 const COMMON: [&str; 22] = [
     "abs",
     "capitalize",
@@ -99,9 +99,9 @@ impl Word<'_> {
         match self {
             Word::Filter(name) => {
                 let hint = closest(name, COMMON).map(|near| format!(": did you mean `{near}`?"));
-                format!("there is no filter `{name}`{}", hint.unwrap_or_default())
+                format!("unknown filter `{name}`{}", hint.unwrap_or_default())
             }
-            Word::Test(name) => format!("there is no test `{name}`"),
+            Word::Test(name) => format!("unknown test `{name}`"),
         }
     }
 }
@@ -135,7 +135,7 @@ fn code(text: &str) -> impl Iterator<Item = (usize, String)> {
     })
 }
 
-/// The code before `end`, its strings emptied, and what follows.
+/// The code before `end` with its strings emptied, and the rest.
 fn without_strings<'a>(text: &'a str, end: &str) -> (String, &'a str) {
     let (mut inside, mut quote, mut escaped) = (String::new(), None, false);
     for (at, c) in text.char_indices() {
@@ -157,7 +157,7 @@ fn without_strings<'a>(text: &'a str, end: &str) -> (String, &'a str) {
     (inside, "")
 }
 
-/// The filters and tests of a piece of code.
+/// The filters and tests of an expression.
 fn names(code: &str) -> impl Iterator<Item = Word<'_>> {
     let filters = code.match_indices('|').filter_map(|(at, _)| name(&code[at + 1..]).map(Word::Filter));
     let tests = code.match_indices(" is ").filter_map(|(at, _)| {

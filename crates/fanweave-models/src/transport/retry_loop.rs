@@ -1,4 +1,4 @@
-//! The one retry loop of the whole stack, and the second request for one that is late.
+//! The only retry loop of the stack, and the hedged request for a slow one.
 
 use std::future::Future;
 use std::pin::pin;
@@ -13,17 +13,18 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::limits::{Account, AccountPermit, RequestSize, Waiter};
 use super::retry::{Attempts, Failed};
 
-/// What is tried: a request, as often as it takes.
+/// A request that can be sent repeatedly until it succeeds.
 pub(crate) trait Attempt: Sync {
-    /// What a request needs before it is queued.
+    /// Resources that a request needs before it is queued.
     type Ready: Send;
-    /// What comes of it.
+    /// Result of a successful request.
     type Answer: Send;
 
-    /// Makes ready what does not belong into the time of the request.
+    /// Acquires what a request needs. Its time does not count towards the request.
     fn prepare(&self) -> impl Future<Output = Result<Self::Ready>> + Send;
 
-    /// Sends the request once, and tells `permit` how it ended. Sets `emitted` when a piece has been handed out.
+    /// Sends the request once and reports its outcome to `permit`. Sets `emitted` after a delta has been
+    /// emitted.
     fn send(
         &self,
         ready: Self::Ready,
@@ -32,36 +33,37 @@ pub(crate) trait Attempt: Sync {
         cx: &Context,
     ) -> impl Future<Output = Result<Self::Answer>> + Send;
 
-    /// An error with the name of the provider.
+    /// Adds the name of the provider to an error.
     fn named(&self, error: Error) -> Error;
 
-    /// Whether a request that failed so had not left this machine: nobody bills it.
+    /// Returns true if the failed request never left this machine, so that it cannot be billed.
     fn never_sent(&self, _: &Error) -> bool {
         false
     }
 }
 
-/// How a call is sent.
+/// Options for sending a call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallOptions {
     pub(crate) retry: RetryPolicy,
     pub(crate) ask: RequestSize,
-    /// Whether a late request may be sent a second time.
+    /// Set when a slow request may be hedged.
     pub(crate) hedge: bool,
 }
 
-/// Sends a request until it succeeds or there is no use, and gives the number of tries it took. A second request for one that
-/// is late is no try of its own.
+/// Sends a request until it succeeds or retrying is pointless, and returns the number of attempts. A hedged
+/// request is not an attempt of its own.
 ///
-/// No permit is held by a future that somebody else has to poll. A call that is [driven](Context::is_driven) runs in place.
-/// Any other one runs in place only where no limit makes others wait for it, and else in a task of its own.
-pub(crate) async fn again<A: Attempt + Clone + Send + 'static>(
+/// A permit is never held by a future that other code has to poll. A [driven](Context::is_driven) call runs
+/// in place. Any other call runs in place only if no limit makes others wait for it; otherwise it runs in a
+/// separate task.
+pub(crate) async fn send_with_retries<A: Attempt + Clone + Send + 'static>(
     call: A,
     account: &Arc<Account>,
     options: CallOptions,
     cx: &Context,
 ) -> Result<(A::Answer, u32)> {
-    // Two functions: the future of one would have room for the variables of both.
+    // Two functions: a single future would reserve space for the variables of both.
     if cx.is_driven() {
         let attempts = Attempts::new(options.retry, cx.priority(), account.clone());
         drive(&call, attempts, &options, cx).await
@@ -70,7 +72,7 @@ pub(crate) async fn again<A: Attempt + Clone + Send + 'static>(
     }
 }
 
-/// As [`again`], for a future that may be left without being polled.
+/// Like [`send_with_retries`], for a future that its owner may stop polling.
 async fn undriven<A: Attempt + Clone + Send + 'static>(
     call: A,
     account: &Arc<Account>,
@@ -87,7 +89,7 @@ async fn undriven<A: Attempt + Clone + Send + 'static>(
             let ready = call.prepare().await?;
             send(&call, ready, permit, &options, &mut emitted, &mut failed, cx).await
         };
-        // In a box: the few who call without a task of their own have room for it.
+        // Boxed: only the few callers without their own task pay for the space.
         match poll_watch.of(Box::pin(sent)).await {
             Ok(answer) => return Ok((answer, attempt)),
             Err(error) => retry(&call, &mut attempts, attempt, &options, error, emitted, failed, cx).await?,
@@ -96,7 +98,7 @@ async fn undriven<A: Attempt + Clone + Send + 'static>(
     cx.in_task(move |cx| async move { drive(&call, attempts, &options, &cx).await }).await
 }
 
-/// Sends a request until it succeeds or there is no use, in the caller's own task.
+/// Sends a request until it succeeds or retrying is pointless, in the caller's task.
 pub(crate) async fn drive<A: Attempt>(
     call: &A,
     mut attempts: Attempts,
@@ -116,11 +118,8 @@ pub(crate) async fn drive<A: Attempt>(
 /// Waits before the next attempt of a call.
 ///
 /// # Errors
-/// That of the last attempt, where there is to be no other one.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "what is known of one attempt, in the one place that judges it"
-)]
+/// The error of the last attempt, unless there is a further attempt.
+#[expect(clippy::too_many_arguments, reason = "all details of one attempt, judged in a single function")]
 async fn retry<A: Attempt>(
     call: &A,
     attempts: &mut Attempts,
@@ -139,7 +138,7 @@ async fn retry<A: Attempt>(
         cx.emit(EventKind::Unanswered(options.ask.usage())).await;
     }
     if emitted {
-        // What has been handed out cannot be taken back.
+        // Emitted deltas cannot be taken back.
         return Err(error.with_attempts(attempt));
     }
     let left = cx.deadline().map(|at| at.saturating_duration_since(Instant::now()));
@@ -151,7 +150,7 @@ async fn retry<A: Attempt>(
     }
 }
 
-/// Waits for permits and sends the request once. Notes in `failed` what is known of a failure.
+/// Waits for permits and sends the request once. Records details of a failure in `failed`.
 async fn once<A: Attempt>(
     call: &A,
     attempts: &mut Attempts,
@@ -170,8 +169,8 @@ async fn once<A: Attempt>(
     send(call, ready, permit.with_run(run), options, emitted, failed, cx).await
 }
 
-/// Sends the request once, with its permit and that of its run. They are held until the answer has been read, and no longer. Notes in `failed`
-/// what is known of a failure.
+/// Sends the request once, with its account permit and run permit. They are held until the response has been
+/// read. Records details of a failure in `failed`.
 async fn send<A: Attempt>(
     call: &A,
     ready: A::Ready,
@@ -184,7 +183,7 @@ async fn send<A: Attempt>(
     let (account, began) = (permit.account().clone(), permit.sent());
     permit.while_held(pin!(cx.emit(EventKind::RequestStarted))).await;
     let mut first = pin!(async {
-        // Held no longer than it takes, also where the second one takes longer.
+        // Released when this request ends, even if the hedged request takes longer.
         let mut permit = permit;
         let done = call.send(ready, &mut permit, emitted, cx).await;
         judged(done, &permit, failed)
@@ -193,17 +192,18 @@ async fn send<A: Attempt>(
         return first.as_mut().await;
     }
     let (account, ask) = (&account, options.ask);
-    let first = match select(first, pin!(late(account, began))).await {
+    let first = match select(first, pin!(until_slow(account, began))).await {
         Either::Left((done, _)) => return done,
         Either::Right((_, first)) => first,
     };
     let (on_its_way, is_alone) = (AtomicBool::new(false), AtomicBool::new(false));
-    // Rare: its room is taken when it is needed. One that fails leaves the field to the first, and to another one.
+    // Boxed because hedging is rare. A hedged request that fails leaves the call to the first one and to the
+    // next hedge.
     let second = Box::pin(async {
         loop {
             if !cx.is_draining()
                 && let Ok(ready) = call.prepare().await
-                // As the first: a run makes no more calls at once than it may.
+                // Like the first request, it needs a run permit: a run must not exceed its concurrency.
                 && let Some(_slot) = cx.try_permit()
                 && let Some(mut permit) = account.try_hedge(ask)
             {
@@ -215,14 +215,14 @@ async fn send<A: Attempt>(
                     return done;
                 }
             }
-            sleep(AGAIN).await;
-            late(account, began).await;
+            sleep(HEDGE_INTERVAL).await;
+            until_slow(account, began).await;
         }
     });
-    // The first answer wins, and the loser is dropped.
+    // The first successful response wins; the other request is dropped.
     match select(first, second).await {
         Either::Left((Err(error), second)) if error.is_retryable() && on_its_way.load(Ordering::Relaxed) => {
-            // It is paid for, and soon there: a third one would not be.
+            // The hedged request is already paid for and about to finish: do not start a third one.
             is_alone.store(true, Ordering::Relaxed);
             second.await
         }
@@ -230,7 +230,7 @@ async fn send<A: Attempt>(
     }
 }
 
-/// Tells the account how a request ended, and `failed` what the account makes of it.
+/// Reports the outcome of a request to the account, and stores the account's judgement in `failed`.
 fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Result<T> {
     if let Err(error) = &done {
         *failed = Failed {
@@ -243,9 +243,9 @@ fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Re
     done
 }
 
-/// Waits for a permit of the run and one of the account, and holds neither while it waits for the other: calls to an account
-/// that is slow keep no permit from those to another one, and a run with few permits keeps none of the account from other
-/// runs.
+/// Waits for a run permit and an account permit without holding either while it waits for the other. Calls to
+/// a slow account do not block the calls of the run to another account, and a run with few permits does not
+/// block the account for other runs.
 async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(RunPermit, AccountPermit)> {
     let mut has_waited = false;
     loop {
@@ -264,18 +264,18 @@ async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(
     }
 }
 
-/// Between two second requests of one call.
-const AGAIN: Duration = Duration::from_millis(500);
+/// Interval between hedged requests of one call.
+const HEDGE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Ends when a request that was sent at `sent` is late and may be sent a second time.
-async fn late(account: &Account, sent: Instant) {
+/// Completes when the request sent at `sent` is slow enough to be hedged and hedging is allowed.
+async fn until_slow(account: &Account, sent: Instant) {
     loop {
         match account.late(sent) {
             Some(at) if at <= Instant::now() => {
                 if account.may_hedge() {
                     return;
                 }
-                // Others are in line: there is a better use for a place.
+                // Other calls are queued and need the permit more.
                 sleep(Duration::from_secs(1)).await;
             }
             Some(at) => sleep_until(at).await,

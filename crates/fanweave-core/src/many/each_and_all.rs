@@ -1,4 +1,4 @@
-//! Every item on its own, and all of them together, at the same time.
+//! Runs a step for every item, and another one for all of them together, concurrently.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,13 +6,13 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::oneshot;
 
 use crate::many::Many;
-use crate::many::ahead::ahead;
+use crate::many::read_ahead::read_ahead;
 use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
-    /// Runs `each` for every item, beginning as soon as it is complete, and `all` for the list of them, beginning as
-    /// soon as the last one is: beside the items that are still in work, not after them.
+    /// Runs `each` for every item as soon as it is complete, and `all` for the list of items as soon as the
+    /// last one is complete, concurrently with the items that are still running.
     ///
     /// ```
     /// use fanweave_core::{model::fake::Fake, prompt, step, text, vars};
@@ -31,7 +31,7 @@ impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     /// ```
     ///
     /// # Errors
-    /// A run fails with the first failure of either, and the other is cancelled.
+    /// A run fails with the first failure of either, which cancels the other.
     pub fn each_and_all<R, A>(self, each: R, all: A) -> Chain<I, (Vec<R::Output>, A::Output)>
     where
         R: Runnable,
@@ -71,19 +71,20 @@ where
             let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
             match (item, &mut *noted) {
                 (Ok(item), Some(list)) => list.push(item.clone()),
-                // What has come so far is not all of them.
+                // The items so far are not all of them.
                 _ => *noted = None,
             }
         });
-        // It ends the source, and says so.
+        // Polled after the last item: passes the list on if no item failed.
         let end = stream::once(async move {
             if let Some(items) = seen.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let _ = complete.send(items);
             }
         })
         .filter_map(|()| async { None });
-        let each = ahead(items.chain(end), |item: Result<T>| async { self.each.run(item?.into(), cx).await })
-            .try_collect();
+        let each =
+            read_ahead(items.chain(end), |item: Result<T>| async { self.each.run(item?.into(), cx).await })
+                .try_collect();
         let all = async {
             match list.await {
                 Ok(list) => self.all.run(list, cx).await,
@@ -108,11 +109,11 @@ mod tests {
 
     use tokio::time::{Instant, sleep};
 
-    use crate::many::weave::tests::{BreaksOff, Outline};
+    use crate::many::collect::tests::{BreaksOff, Outline};
     use crate::{Error, ErrorKind, Model, chain, step};
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_about_all_items_runs_beside_the_last_of_them() {
+    async fn the_step_for_all_items_runs_concurrently_with_the_last_items() {
         let section = step(|title: String, _| async move {
             sleep(Duration::from_millis(300)).await;
             Ok(title)
@@ -125,7 +126,8 @@ mod tests {
         let started = Instant::now();
         let (sections, titles) = article.invoke("x").await.unwrap();
         assert_eq!((sections.len(), titles), (5, 5));
-        // 500 ms of outline, then the last section and the introduction at once; one after the other it is 1,100.
+        // 500 ms of outline, then the last section and the introduction concurrently; sequentially it is
+        // 1,100.
         assert_eq!(started.elapsed().as_millis(), 800);
     }
 

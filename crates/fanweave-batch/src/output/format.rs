@@ -1,4 +1,4 @@
-//! The forms that results are written in.
+//! Output formats.
 
 use std::fmt;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::str::FromStr;
 use crate::{Error, InputFormat, Result};
 use fanweave_core::closest;
 
-/// The form that results are written in.
+/// Output format of results.
 ///
 /// ```
 /// use fanweave_batch::OutputFormat;
@@ -18,9 +18,9 @@ use fanweave_core::closest;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OutputFormat {
-    /// Lines of an OpenAI batch's output: what `/v1/batches` and `vllm run-batch` give.
+    /// Lines of an OpenAI batch output, as written by `/v1/batches` and `vllm run-batch`.
     OpenAi,
-    /// A JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// Comma-separated values with a header.
     Csv,
@@ -29,11 +29,11 @@ pub enum OutputFormat {
 }
 
 impl OutputFormat {
-    /// All forms.
+    /// All formats.
     pub const ALL: &[OutputFormat] =
         &[OutputFormat::OpenAi, OutputFormat::Jsonl, OutputFormat::Csv, OutputFormat::Parquet];
 
-    /// The name on the command line.
+    /// Name of the format on the command line.
     pub fn as_str(self) -> &'static str {
         match self {
             OutputFormat::OpenAi => "openai",
@@ -43,7 +43,7 @@ impl OutputFormat {
         }
     }
 
-    /// The form that a file's name speaks for, or else the form of the input.
+    /// Format inferred from the output's file extension, or from the input format.
     pub(crate) fn detect(output: Option<&Path>, input: InputFormat) -> Self {
         let extension =
             output.and_then(Path::extension).and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
@@ -66,14 +66,16 @@ impl FromStr for OutputFormat {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self> {
-        if let Some(form) = Self::ALL.iter().find(|f| f.as_str().eq_ignore_ascii_case(name)) {
-            return Ok(*form);
+        if let Some(format) = Self::ALL.iter().find(|f| f.as_str().eq_ignore_ascii_case(name)) {
+            return Ok(*format);
         }
-        let names: Vec<_> = Self::ALL.iter().map(|form| form.as_str()).collect();
-        let meant =
+        let names: Vec<_> = Self::ALL.iter().map(|format| format.as_str()).collect();
+        let suggestion =
             closest(name, names.iter()).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        let stop = if meant.is_empty() { "." } else { "" };
+        let end = if suggestion.is_empty() { "." } else { "" };
         let all = names.join(", ");
-        Err(Error::usage(format!("`{name}` is no output format{meant}{stop} The formats are {all}")))
+        Err(Error::usage(format!(
+            "`{name}` is not a valid output format{suggestion}{end} Valid formats: {all}"
+        )))
     }
 }

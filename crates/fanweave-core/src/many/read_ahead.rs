@@ -1,4 +1,4 @@
-//! Work on items while their source goes on.
+//! Runs work on items while their source is still being read.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -9,25 +9,25 @@ use futures::{Stream, StreamExt, stream};
 
 use crate::many::CONCURRENCY;
 
-/// What `work` makes of the items, in their order, at most [`CONCURRENCY`] of them in work at once.
+/// The results of `work` for the items, in their order, with at most [`CONCURRENCY`] running.
 ///
-/// The source is read on while all of them are in work, so that its request ends at its own pace. Items that come early wait
-/// in a queue, which is never longer than what was answered.
-pub(super) fn ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
+/// The source is read further even while [`CONCURRENCY`] items are running, so that its request ends at its
+/// own pace. Items that arrive early are queued; the queue is never longer than the answer.
+pub(super) fn read_ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
 where
     S: Stream,
     F: FnMut(S::Item) -> W,
     W: Future,
 {
     let mut items = Box::pin(items.fuse());
-    let mut in_line = VecDeque::new();
+    let mut queued = VecDeque::new();
     let mut in_work = FuturesOrdered::new();
     stream::poll_fn(move |task| {
         while let Poll::Ready(Some(item)) = items.poll_next_unpin(task) {
-            in_line.push_back(item);
+            queued.push_back(item);
         }
         while in_work.len() < CONCURRENCY
-            && let Some(item) = in_line.pop_front()
+            && let Some(item) = queued.pop_front()
         {
             in_work.push_back(work(item));
         }

@@ -1,4 +1,4 @@
-//! Weaving items back together.
+//! Combines the items of a stream: `collect` and `join`.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::runnable::{Chain, Runnable, Streaming, chain};
 use crate::{Context, Delta, Node, Result};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
-    /// A chain that gives all items, in order.
+    /// A chain that returns all items, in order.
     ///
     /// # Errors
     /// A run fails with the first item that fails.
@@ -19,8 +19,8 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
 }
 
 impl<I: Send + 'static> Many<I, String> {
-    /// A chain that gives the items as one text with `separator` between them. It streams: every item is handed out
-    /// as soon as it and all before it are complete.
+    /// A chain that joins the items to one text with `separator` between them. It streams: every item is
+    /// emitted as soon as it and all previous ones are complete.
     ///
     /// # Errors
     /// A run fails with the first item that fails.
@@ -118,7 +118,7 @@ pub(super) mod tests {
         }
     }
 
-    /// Writes two lines and breaks off in the third.
+    /// Writes two lines and fails in the third.
     pub(in crate::many) struct BreaksOff;
 
     impl ChatModel for BreaksOff {
@@ -157,10 +157,10 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_section_is_heard_before_the_outline_has_ended() {
+    async fn the_first_section_is_emitted_before_the_outline_has_ended() {
         let started = Instant::now();
         let mut run = article().stream("x");
-        let first = run.next().await.expect("a piece").unwrap();
+        let first = run.next().await.expect("a delta").unwrap();
         assert_eq!((first.to_string().as_str(), started.elapsed().as_millis()), ("TITLE 0", 400));
         assert_eq!(run.output().await.unwrap(), WHOLE);
     }
@@ -170,12 +170,12 @@ pub(super) mod tests {
         let cx = Context::new().with_concurrency(NonZeroUsize::MIN);
         let started = Instant::now();
         article().invoke_in("x", &cx).await.unwrap();
-        // The first section starts at 100 ms, and they follow one another.
+        // The first section starts at 100 ms, and the others follow.
         assert_eq!(started.elapsed().as_millis(), 100 + 5 * 300);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_fan_out_wider_than_its_window_ends_where_its_source_holds_the_only_place() {
+    async fn a_fan_out_wider_than_its_window_ends_while_its_source_holds_the_only_permit() {
         let model = Fake::echo().model();
         let titles: String = (0..200).map(|n| format!("title {n} \n")).collect();
         let wide = || crate::chain(model.clone()).lines();
@@ -222,7 +222,7 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn a_fan_out_whose_source_breaks_before_anything_was_heard_falls_back_and_is_tried_again() {
+    async fn a_fan_out_whose_source_fails_before_its_first_delta_falls_back_and_is_retried() {
         let section = || {
             step(|title: String, _| async move {
                 tokio::task::yield_now().await;
@@ -235,13 +235,13 @@ pub(super) mod tests {
         assert_eq!(broken.clone().fallback([other]).stream("x").output().await.unwrap(), "another");
 
         let policy = RetryPolicy { initial_backoff: Duration::ZERO, ..RetryPolicy::default() };
-        let tries = Arc::new(AtomicUsize::new(0));
-        let seen = tries.clone();
+        let attempts = Arc::new(AtomicUsize::new(0));
+        let seen = attempts.clone();
         let counted = step(move |prompt: Prompt, _| {
             seen.fetch_add(1, Ordering::SeqCst);
             async move { Ok(prompt) }
         });
         assert!((counted | broken).retry(policy).stream("x").output().await.is_err());
-        assert_eq!(tries.load(Ordering::SeqCst), 6);
+        assert_eq!(attempts.load(Ordering::SeqCst), 6);
     }
 }
