@@ -65,7 +65,7 @@ def outage(kind, length, concurrency, rows, begin=0.3):
 
     def case(programs, folder):
         arguments = ["-c", concurrency]
-        counts_requests = kind in ("502", "reset", "refuse")
+        counts_requests = kind in ("502", "reset", "refuse", "garbage")
         if counts_requests:
             # Hedged requests are extra load of another cause.
             arguments.append("--no-hedging")
@@ -74,8 +74,8 @@ def outage(kind, length, concurrency, rows, begin=0.3):
         allowed = length + 1.1 * bound(rows, concurrency) + 3 + (TIMEOUT if kind == "silence" else 0)
         trouble = ["--outage", f"{begin}s..{begin + length}s={kind}"]
         run = run_batch(programs, folder, rows, trouble, *arguments, allowed=allowed)
-        # One probe every three seconds, and a dozen while the first pauses grow.
-        most = rows + concurrency + length / 3 + 12
+        # One probe every three seconds, and sixteen while the first pauses grow and the account reopens.
+        most = rows + concurrency + length / 3 + 16
         run.check(not counts_requests or run.stats["requests"] <= most, f"more than {most:.0f} requests")
         return report(run, allowed)
 
@@ -240,16 +240,17 @@ def cases(is_full):
     ]
     if not is_full:
         matrix = [outage(kind, 3, c, 120 if c == 4 else 1000) for c in (4, 64) for kind in ("502", "refuse", "reset")]
+        matrix.append(outage("garbage", 3, 64, 1000))
         rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), surplus(300)]
         rest.append(poison(500, apart=100))
         rest += [poison_block(40, 10, c, c) for c in (1, 4)]
         rest += [poison_block(200, 10, 64), poison_block(200, 136, 64)]
         return rest[:2] + matrix + stops + rest[2:]
     matrix = [
-        outage(kind, length, c, 400 if c == 4 else 2000)
+        outage(kind, length, c, 2000)
         for length in (15, 3, 0.5)
         for c in (4, 16, 64, 256)
-        for kind in ("502", "refuse", "reset", "hang", "silence")
+        for kind in ("502", "refuse", "reset", "hang", "silence", "garbage")
     ]
     # An outage from the first request on, and one that begins with the last rows.
     edges = [outage("502", 3, 64, 2000, begin) for begin in (0, 2.9)]

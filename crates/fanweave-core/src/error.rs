@@ -51,7 +51,8 @@ pub enum ErrorKind {
     /// The provider has been failing for longer than the outage timeout. A state of the account, not of this
     /// request: the failures are not counted as attempts of the call, and the same call may succeed later.
     Unavailable,
-    /// The answer could not be parsed in the documented format of the provider.
+    /// The answer could not be parsed in the documented format of the provider: an empty body, incomplete JSON, the HTML
+    /// page of a proxy. Retried, unless the answer is complete and only unusable.
     Decode,
     /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
     StreamIncomplete,
@@ -77,7 +78,7 @@ impl ErrorKind {
     /// Returns true if the same request may succeed when it is retried.
     pub fn is_retryable(self) -> bool {
         use ErrorKind::*;
-        matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete)
+        matches!(self, RateLimited | Overloaded | Server | Timeout | Connection | StreamIncomplete | Decode)
     }
 
     /// The name in logs and journals, such as `rate_limited`.

@@ -264,7 +264,9 @@ impl HttpModel {
                 break answer.finish().await;
             }
             if let Err(error) = read {
-                break Err(error);
+                // A garbled event ends the stream like a lost connection.
+                let is_garbled = stream.begun && error.kind() == ErrorKind::Decode && error.is_retryable();
+                break Err(if is_garbled { cut_off(error.message()) } else { error });
             }
         };
         match ended {
@@ -315,9 +317,13 @@ impl HttpModel {
                 None => error,
             };
         }
+        // An overloaded server does not know when it will recover. A wait of zero says nothing, and one beyond the
+        // maximum would outlast the overload: the account's own pauses apply instead.
+        let max = self.retry.max_retry_after;
+        let hint = hint.filter(|wait| is_rate || (!wait.is_zero() && *wait <= max));
         // The wait applies to the whole account. A wait beyond the maximum is reported to each call
         // separately.
-        let shared = hint.map(|wait| wait.min(self.retry.max_retry_after));
+        let shared = hint.map(|wait| wait.min(max));
         let refusal = Refusal::new(Report::read(headers, now), shared, is_rate);
         match permit {
             Some(permit) => permit.refused(&refusal),
@@ -343,16 +349,20 @@ impl HttpModel {
     fn unreadable(&self, answer: &Exchange, error: Error, body: &str) -> Error {
         let error = self.scrub(error);
         let error = error.with_status(answer.head.status.as_u16()).with_body(&self.redact(body));
+        if error.kind() != ErrorKind::Decode {
+            return error;
+        }
+        if body.trim().is_empty() {
+            return error.with_message("the server answered with an empty body");
+        }
         let media_type = answer.media_type();
-        if error.kind() != ErrorKind::Decode || media_type.is_empty() || media_type.ends_with("json") {
+        if media_type.is_empty() || media_type.ends_with("json") || media_type == "text/event-stream" {
             return error;
         }
-        if media_type == "text/event-stream" {
-            return error;
-        }
-        let message =
-            format!("the server answered with {media_type} instead of JSON: is the base URL right?");
-        error.with_message(message).with_retryable(false)
+        // The base URL may be wrong, but a proxy sends such pages too while its server is down.
+        error.with_message(format!(
+            "the server answered with {media_type} instead of JSON: is the base URL right?"
+        ))
     }
 
     fn request_id(&self, headers: &HeaderMap) -> Option<String> {

@@ -37,7 +37,7 @@ use self::tokens::TokenCount;
 use super::retry::OutageTimeout;
 
 pub(crate) use self::headers::Report;
-pub(crate) use self::limiter::Refusal;
+pub(crate) use self::limiter::{MARKS, Refusal};
 pub(crate) use self::outage::{FailureRunVerdict, RunOfFailures};
 pub(crate) use self::queue::Waiter;
 pub use self::state::{AccountState, AccountStatus, account_states};
@@ -214,6 +214,7 @@ impl Account {
         let limiter = lock(&self.limiter);
         Health {
             answers: limiter.outage.answers(),
+            refused: limiter.refused,
             are_bad: limiter.outage.are_bad(),
             is_flaky: limiter.outage.is_flaky(),
             mostly_answers: !limiter.outage.holds() && limiter.outage.answered_within(LATELY, now),
@@ -272,6 +273,8 @@ const LATELY: Duration = Duration::from_secs(2);
 pub(crate) struct Health {
     /// Answers so far.
     pub(crate) answers: u64,
+    /// Requests rejected because of a limit so far.
+    pub(crate) refused: u64,
     /// Set if other calls are answered at present.
     pub(crate) mostly_answers: bool,
     /// Set if all calls that have failed since the last answer are themselves the cause.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanweave_core::{Context, Error, ErrorKind, Priority, RetryPolicy};
 use tokio::time::Instant;
 
-use super::limits::{Account, FailureRunVerdict, RequestSize, RunOfFailures, Waiter};
+use super::limits::{Account, FailureRunVerdict, Health, MARKS, RequestSize, RunOfFailures, Waiter};
 
 /// Minimum time that a wait for a rate limit counts as: a server that always requests a wait of zero, or
 /// until a date in the past, would otherwise be called for ever.
@@ -20,6 +20,14 @@ const MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// Maximum requests of one call that got no response in outages, although the server had time to work on
 /// them, without being charged to the call. The provider may bill each of them.
 const MAX_UNANSWERED: u32 = 2;
+
+/// Rejections after which a call runs alone, and after which it fails, if other requests were accepted between
+/// them.
+const SUSPECT_REJECTIONS: u32 = 6;
+const MAX_REJECTIONS: u32 = 12;
+
+/// Rejections of a call that other requests must have been accepted between.
+const MIN_ACCEPTED_BETWEEN: u32 = 3;
 
 /// Maximum time that a call waits for the end of an outage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,12 +68,12 @@ impl OutageTimeout {
 pub(crate) struct Attempts {
     policy: RetryPolicy,
     outage_timeout: OutageTimeout,
+    is_batch: bool,
     account: Arc<Account>,
     /// Number of the call on its account.
     call: u64,
     sent: u32,
-    /// Requests that were rejected with 429.
-    limited: u32,
+    rejections: Rejections,
     /// Time spent waiting for rate limits.
     waited: Duration,
     /// Failures charged to the call.
@@ -87,6 +95,43 @@ pub(crate) struct Attempts {
     /// Time at which its first failed request was sent.
     failed_at: Option<Instant>,
     has_alternatives: bool,
+}
+
+/// The rate limit rejections of one call, compared with what happened to other requests of its account.
+#[derive(Debug, Default)]
+struct Rejections {
+    count: u32,
+    /// Rejections before which the account had answered others since the previous one.
+    accepted_between: u32,
+    /// Answers and rejections of the account at the first and at the last rejection.
+    first: (u64, u64),
+    last: (u64, u64),
+}
+
+impl Rejections {
+    fn record(&mut self, health: Health) {
+        let seen = (health.answers, health.refused);
+        if self.count == 0 {
+            self.first = seen;
+        } else {
+            self.accepted_between += u32::from(health.answers > self.last.0);
+        }
+        self.count += 1;
+        self.last = seen;
+    }
+
+    /// Returns true if no request of the account was answered since the first rejection.
+    fn are_common(&self) -> bool {
+        self.last.0 == self.first.0
+    }
+
+    /// Returns true if the account rejects this call and accepts others, at least `count` times. A limit that
+    /// rejects many requests at random never looks like this.
+    fn are_own(&self, count: u32) -> bool {
+        let (answers, refused) = (self.last.0 - self.first.0, self.last.1 - self.first.1);
+        let others = refused.saturating_sub(u64::from(self.count - self.count.min(1)));
+        self.count >= count && self.accepted_between >= MIN_ACCEPTED_BETWEEN && others * 4 <= answers
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,10 +158,11 @@ impl Attempts {
         Self {
             policy,
             outage_timeout: OutageTimeout::new(&policy, priority),
+            is_batch: priority == Priority::Batch,
             call: account.begin_call(),
             account,
             sent: 0,
-            limited: 0,
+            rejections: Rejections::default(),
             waited: Duration::ZERO,
             charged: 0,
             undecided: Vec::new(),
@@ -152,7 +198,7 @@ impl Attempts {
             call: self.call,
             failed_at: self.failed_at,
             is_retry: self.charged > 0,
-            marks: self.marks,
+            marks: if self.rejections.are_own(SUSPECT_REJECTIONS) { MARKS } else { self.marks },
             failed_in,
             last_run: self.last_run,
             has_alternatives: self.has_alternatives,
@@ -174,7 +220,9 @@ impl Attempts {
         left: Option<Duration>,
     ) -> Result<Duration, Error> {
         let is_limited = error.kind() == ErrorKind::RateLimited;
-        self.limited += u32::from(is_limited);
+        if is_limited {
+            self.rejections.record(self.account.health());
+        }
         if !error.is_retryable() {
             return Err(error.with_attempts(self.sent));
         }
@@ -194,23 +242,29 @@ impl Attempts {
         Err(error.with_message(message).with_attempts(self.sent))
     }
 
-    /// The wait that the server asked for, if it is not longer than the policy allows.
-    fn within_limit(&self, error: &Error, asked: Duration) -> Result<Duration, Error> {
-        let max = self.policy.max_retry_after;
-        if asked > max {
-            return self.give_up(error.clone(), &format!("the requested wait is longer than {max:?}"));
-        }
-        Ok(asked)
-    }
-
     fn after_limit(&self, error: Error) -> Result<Duration, Error> {
         let wait = match error.retry_after() {
-            Some(asked) => self.within_limit(&error, asked)?,
-            None => self.policy.backoff(self.limited - 1),
+            Some(asked) if asked > self.policy.max_retry_after => {
+                let max = self.policy.max_retry_after;
+                return self.give_up(error, &format!("the requested wait is longer than {max:?}"));
+            }
+            Some(asked) => asked,
+            None => self.policy.backoff(self.rejections.count - 1),
         };
+        if self.rejections.are_own(MAX_REJECTIONS) {
+            return self.give_up(error, "other requests were accepted meanwhile");
+        }
         if self.waited + wait.max(MIN_COUNTED_WAIT) > self.policy.max_rate_limit_wait {
             return match self.policy.max_rate_limit_wait {
                 Duration::ZERO => Err(error.with_attempts(self.sent)),
+                // The account accepts nothing: not a failure of this call, nor of the rows after it.
+                max if self.is_batch && self.rejections.are_common() => {
+                    let message =
+                        format!("the provider has rejected every request for {max:?}: {}", error.message());
+                    Err(Error::new(ErrorKind::Unavailable, message)
+                        .with_source(error)
+                        .with_attempts(self.sent))
+                }
                 max => self.give_up(error, &format!("waiting for rate limits would exceed {max:?}")),
             };
         }
@@ -258,30 +312,31 @@ impl Attempts {
         {
             return Err(unavailable.with_attempts(self.sent));
         }
-        match error.retry_after() {
-            Some(asked) => self.within_limit(error, asked),
-            None => {
-                let n = (self.charged + undecided).saturating_sub(1);
-                let billed = self.undecided.iter().filter(|failure| failure.is_unanswered).count();
-                if billed > MAX_UNANSWERED as usize {
-                    // More of them would be charged, and may be billed.
-                    let max = self
-                        .policy
-                        .initial_backoff
-                        .saturating_mul(2u32.saturating_pow(n))
-                        .min(self.policy.max_backoff);
-                    return Ok(upper_half(max));
-                }
-                if health.mostly_answers && error.kind() != ErrorKind::Overloaded {
-                    // If other requests are answered, a long wait helps no one.
-                    let max = self.policy.initial_backoff.min(self.policy.max_backoff)
-                        / if health.is_flaky { 8 } else { 1 };
-                    return Ok(upper_half(max));
-                }
-                Ok(RetryPolicy { max_backoff: self.policy.max_backoff.min(MAX_BACKOFF), ..self.policy }
-                    .backoff(n))
-            }
+        let wait = self.backoff(error, undecided, health);
+        // A wish: a server that fails does not know when it will recover. It never fails the call.
+        Ok(error
+            .retry_after()
+            .filter(|asked| *asked <= self.policy.max_retry_after)
+            .map_or(wait, |asked| asked.max(wait)))
+    }
+
+    /// The wait after a failure, without regard to what the server asked for.
+    fn backoff(&self, error: &Error, undecided: u32, health: Health) -> Duration {
+        let n = (self.charged + undecided).saturating_sub(1);
+        let billed = self.undecided.iter().filter(|failure| failure.is_unanswered).count();
+        if billed > MAX_UNANSWERED as usize {
+            // More of them would be charged, and may be billed.
+            let factor = 2u32.saturating_pow(n);
+            return upper_half(
+                self.policy.initial_backoff.saturating_mul(factor).min(self.policy.max_backoff),
+            );
         }
+        if health.mostly_answers && error.kind() != ErrorKind::Overloaded {
+            // If other requests are answered, a long wait helps no one.
+            let max = self.policy.initial_backoff.min(self.policy.max_backoff);
+            return upper_half(max / if health.is_flaky { 8 } else { 1 });
+        }
+        RetryPolicy { max_backoff: self.policy.max_backoff.min(MAX_BACKOFF), ..self.policy }.backoff(n)
     }
 
     /// Charges the failures that turned out to be the call's own, and records the outages that it took part

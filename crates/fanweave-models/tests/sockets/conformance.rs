@@ -674,3 +674,54 @@ async fn a_logged_call_is_posted_with_its_key_and_its_ids() {
     assert_eq!(seen.body["metadata"]["id"].as_str(), reply.id.as_deref());
     assert_eq!(seen.body["metadata"]["request_id"].as_str(), reply.request_id.as_deref());
 }
+
+/// Bodies with status 200 that are no answer in any dialect.
+const NO_ANSWERS: [(&str, &str); 9] = [
+    ("application/json", ""),
+    ("application/json", " \n"),
+    ("application/json", "null"),
+    ("application/json", "{}"),
+    ("application/json", "[]"),
+    ("application/json", r#"{"id":"x","choices":[{"index":0,"mess"#),
+    ("text/html", "<html><body>maintenance</body></html>"),
+    ("text/html", ""),
+    ("text/plain", "upstream connect error or disconnect/reset before headers"),
+];
+
+#[tokio::test]
+async fn a_success_without_an_answer_is_retried_like_a_lost_connection() {
+    for dialect in ALL {
+        for (media_type, body) in NO_ANSWERS {
+            let length = body.len();
+            let head =
+                format!("HTTP/1.1 200 OK\r\ncontent-type: {media_type}\r\ncontent-length: {length}\r\n\r\n");
+            let server =
+                Server::start(move |_| vec![Act::Send([head.as_bytes(), body.as_bytes()].concat())]).await;
+            let retry = RetryPolicy {
+                initial_backoff: Duration::from_millis(1),
+                outage_timeout: Some(Duration::ZERO),
+                ..RetryPolicy::default()
+            };
+            let model = dialect.on(&format!("http://{}", server.address), "m").retry(retry).build().unwrap();
+            for result in both(&model, "x").await {
+                let error = result.unwrap_err();
+                // A body without a media type of its own may be a stream, and a list an error of Gemini.
+                let kinds = [ErrorKind::Decode, ErrorKind::StreamIncomplete, ErrorKind::Server];
+                let is_expected = kinds.contains(&error.kind());
+                assert!(is_expected && error.attempts() == 6, "{dialect:?} {media_type} {body:?}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_was_billed_and_is_empty_is_not_requested_again() {
+    let server = Server::start(|_| {
+        answer(200, "", r#"{"id":"x","choices":[],"usage":{"prompt_tokens":9,"completion_tokens":0}}"#)
+    })
+    .await;
+    let model =
+        OPENAI.on(&format!("http://{}", server.address), "m").retry(RetryPolicy::default()).build().unwrap();
+    let error = model.invoke("x").await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts(), server.requests().len()), (ErrorKind::Decode, 1, 1));
+}

@@ -70,10 +70,13 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
             data.into_iter().map(|datum| datum.embedding.0).collect()
         }
         (None, Some(vectors)) => vectors.into_iter().map(|vector| vector.0).collect(),
-        (None, None) => Vec::new(),
+        (None, None) => return Err(instead("the answer holds no embeddings".to_owned())),
     };
     if vectors.len() != texts {
-        return Err(instead(format!("the answer holds {} embeddings for {texts} texts", vectors.len())));
+        // Complete, but unusable: the same request would be billed again.
+        let message = format!("the answer holds {} embeddings for {texts} texts", vectors.len());
+        let error = instead(message);
+        return Err(if error.kind() == ErrorKind::Decode { error.with_retryable(false) } else { error });
     }
     if vectors.iter().any(Vec::is_empty) {
         return Err(decode("the answer holds an embedding without numbers".to_owned()));

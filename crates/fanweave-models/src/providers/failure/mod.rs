@@ -64,10 +64,14 @@ pub(crate) fn inside(body: &Value, vendor: &str) -> Option<Error> {
 }
 
 /// The error of a successful body without an answer: the failure in it, under any of the field names in use,
-/// or else `otherwise`.
+/// or else `otherwise`. It is not retried if the body reports usage: the model ran and would be billed again.
 pub(crate) fn instead(body: &Value, vendor: &str, otherwise: &str) -> Error {
-    match read::is_failure(body) || read::resembles_failure(body) {
-        true => ProviderError::of(body).into_error(vendor),
-        false => Error::new(ErrorKind::Decode, otherwise),
+    if read::is_failure(body) || read::resembles_failure(body) {
+        return ProviderError::of(body).into_error(vendor);
     }
+    let error = Error::new(ErrorKind::Decode, otherwise);
+    let is_billed = ["usage", "usageMetadata", "eval_count"]
+        .iter()
+        .any(|name| body.get(*name).is_some_and(|v| !v.is_null()));
+    if is_billed { error.with_retryable(false) } else { error }
 }

@@ -32,7 +32,7 @@ const MAX_GATE: Duration = Duration::from_secs(3600);
 const FAILED_WAITS: u32 = 3;
 
 /// Outages that a call takes part in before it runs alone: it may be their cause.
-const MARKS: u32 = 3;
+pub(crate) const MARKS: u32 = 3;
 
 /// Share of the requests that may be retries while first attempts wait.
 const MAX_RETRY_SHARE: f64 = 0.25;

@@ -94,7 +94,9 @@ impl Evidence {
             return Self::Nothing;
         }
         match error.kind() {
-            Server | Timeout | Connection | StreamIncomplete if error.is_retryable() => Self::Failure,
+            Server | Timeout | Connection | StreamIncomplete | Decode if error.is_retryable() => {
+                Self::Failure
+            }
             Overloaded if error.is_retryable() => Self::Overload,
             Authentication | Permission | NotFound | BadRequest | ContextLength | ContentFilter
             | QuotaExhausted | Decode | Server | Overloaded => Self::Answer,
@@ -345,8 +347,11 @@ impl Outage {
     /// Describes a failure.
     pub(super) fn failure(&self, error: &Error) -> String {
         match error.status() {
-            Some(status) => format!("status {status}: {}", error.message()),
-            None => error.message().to_owned(),
+            // A response without a message has its status as message.
+            Some(status) if !error.message().starts_with(&format!("status {status}")) => {
+                format!("status {status}: {}", error.message())
+            }
+            _ => error.message().to_owned(),
         }
     }
 

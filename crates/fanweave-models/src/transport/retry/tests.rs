@@ -48,7 +48,7 @@ fn waits_double_up_to_the_maximum_with_full_jitter() {
 #[test]
 fn a_rate_limit_consumes_waiting_time_and_no_attempts() {
     let account = Arc::new(Account::default());
-    let mut attempts = attempts_of(RetryPolicy::default(), &account);
+    let mut attempts = Attempts::new(RetryPolicy::default(), Priority::Interactive, account.clone());
     for _ in 0..30 {
         attempts.begin();
         assert_eq!(attempts.after(limited(SECOND * 20), Failed::default(), None).unwrap(), SECOND * 20);
@@ -114,6 +114,97 @@ fn a_server_that_requests_no_wait_is_not_called_for_ever() {
         });
         assert!(given_up, "called 10,000 times with a hint of {hint:?}");
     }
+}
+
+/// Rejects a call `count` times with `answered` answers to other requests before each rejection.
+fn rejected(
+    account: &Arc<Account>,
+    priority: Priority,
+    count: u32,
+    answered: u32,
+) -> Result<Duration, Error> {
+    let policy = RetryPolicy::default();
+    let mut attempts = Attempts::new(policy, priority, account.clone());
+    let mut last = Ok(SECOND);
+    for _ in 0..count {
+        for _ in 0..answered {
+            let mut other = attempts_of(policy, account);
+            admitted(account, &mut other).succeeded(None);
+        }
+        attempts.begin();
+        last = attempts.after(limited(SECOND), Failed::default(), None);
+        if last.is_err() {
+            break;
+        }
+    }
+    last
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_always_rejected_while_others_are_accepted_fails_after_twelve_rejections() {
+    let account = Arc::new(Account::default());
+    assert!(rejected(&account, Priority::Batch, MAX_REJECTIONS - 1, 1).is_ok());
+    let error = rejected(&account, Priority::Batch, MAX_REJECTIONS, 1).unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::RateLimited, MAX_REJECTIONS));
+    assert!(error.message().ends_with("not retried: other requests were accepted meanwhile"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_call_runs_alone_before_it_fails() {
+    let account = Arc::new(Account::default());
+    let mut attempts = attempts_of(RetryPolicy::default(), &account);
+    let marks: Vec<_> = (0..=SUSPECT_REJECTIONS)
+        .map(|_| {
+            let mut other = attempts_of(RetryPolicy::default(), &account);
+            admitted(&account, &mut other).succeeded(None);
+            attempts.begin();
+            attempts.after(limited(SECOND), Failed::default(), None).unwrap();
+            attempts.waiter(RequestSize::default(), &Context::new()).marks
+        })
+        .collect();
+    assert_eq!(marks, [vec![0; SUSPECT_REJECTIONS as usize - 1], vec![MARKS; 2]].concat());
+}
+
+#[test]
+fn a_limit_that_rejects_many_requests_fails_no_call_before_its_time() {
+    let health = Health { answers: 0, refused: 0, mostly_answers: true, are_bad: false, is_flaky: false };
+    // Rejections of other requests, for each answer and each rejection of the call.
+    for (others, is_own) in [(0, true), (1, false), (5, false)] {
+        let mut rejections = Rejections::default();
+        for n in 0..100 {
+            rejections.record(Health { answers: n, refused: n * (others + 1), ..health });
+        }
+        assert_eq!(rejections.are_own(MAX_REJECTIONS), is_own, "{others}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_accepts_nothing_is_unavailable_to_a_batch() {
+    let account = Arc::new(Account::default());
+    let error = rejected(&account, Priority::Batch, 601, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(
+        error.to_string(),
+        "the provider has rejected every request for 600s: it failed (after 601 attempts)"
+    );
+    let error = rejected(&account, Priority::Interactive, 601, 0).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RateLimited);
+}
+
+#[test]
+fn the_wait_that_a_failing_server_asks_for_is_a_wish() {
+    let account = Arc::new(Account::default());
+    let waits = |asked| {
+        let mut attempts = attempts_of(RetryPolicy::default(), &account);
+        attempts.begin();
+        attempts
+            .after(failure(ErrorKind::Overloaded).with_retry_after(asked), Failed::default(), None)
+            .unwrap()
+    };
+    assert_eq!(waits(SECOND * 100), SECOND * 100);
+    // Longer than the policy allows: the outage may be over long before.
+    assert!(waits(SECOND * 121) <= MAX_BACKOFF && waits(SECOND * 86_400) <= MAX_BACKOFF);
+    assert!((0..50).map(|_| waits(Duration::ZERO)).max() > Some(Duration::from_millis(50)));
 }
 
 fn admitted(account: &Arc<Account>, attempts: &mut Attempts) -> AccountPermit {
