@@ -159,7 +159,9 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 _ = around.draining() => {}
             }
         };
-        tokio::pin!(stopped, ended_early);
+        let progress = self.row.progress.clone();
+        let changed = progress.failing().changed();
+        tokio::pin!(stopped, ended_early, changed);
         while self.may_start() || !self.flights.is_empty() || self.suspect.is_some() {
             let is_affordable = self.is_affordable();
             // One more row than the budget allows is taken if no row in flight can turn out cheaper than
@@ -189,8 +191,11 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                         self.free = Some(permit);
                     }
                 }
-                Some(rerun) = self.reruns.join_next() => self.settle_rerun(rerun.ok()),
-                () = self.row.progress.failing().changed(), if self.is_admitting => self.look_ahead(),
+                Some(rerun) = self.reruns.join_next(), if !self.reruns.is_empty() => self.settle_rerun(rerun.ok()),
+                () = &mut changed, if self.is_admitting => {
+                    changed.set(progress.failing().changed());
+                    self.look_ahead();
+                }
                 job = self.queue.next(), if takes => match job {
                     // The suspect is not the last row of the run.
                     Some(Ok(_)) if self.suspect.is_some() => self.unavailable(),
@@ -296,7 +301,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
     }
 
     fn start(&mut self, start: Start) {
-        let (row, held) = (self.row.clone().run(start), self.queue.hold());
+        // Boxed: the future is several KiB, and spawning a task moves it four times.
+        let (row, held) = (Box::pin(self.row.clone().run(start)), self.queue.hold());
         let row = async move {
             let ended = row.await;
             drop(held);

@@ -122,14 +122,16 @@ impl Context {
     /// for another permit.
     #[doc(hidden)]
     pub async fn acquire(&self) -> Result<RunPermit> {
-        match self.permit_now() {
+        match self.acquire_now() {
             Some(permit) => Ok(permit),
             // Boxed, because most calls do not wait.
             None => Box::pin(self.wait_for_permit()).await,
         }
     }
 
-    fn permit_now(&self) -> Option<RunPermit> {
+    /// Like [`acquire`](Self::acquire), if a permit is free now and the run does not drain.
+    #[doc(hidden)]
+    pub fn acquire_now(&self) -> Option<RunPermit> {
         if self.is_draining() {
             return None;
         }

@@ -144,7 +144,9 @@ impl Attempt for Sending {
             Err(compressed)
         } else {
             let headers = &answer.head.headers;
-            permit.report(&Report::read(headers, time_of(headers, SystemTime::now())));
+            if let Some(report) = Report::find(headers, || time_of(headers, SystemTime::now())) {
+                permit.report(&report);
+            }
             if stream && !matches!(&*answer.media_type(), "application/json" | "text/html") {
                 model.streamed(&mut answer, permit, emitted, cx).await
             } else {

@@ -161,10 +161,10 @@ async fn once<A: Attempt>(
 ) -> Result<A::Answer> {
     let waiter = attempts.waiter(options.ask, cx);
     let ready = call.prepare().await?;
-    let (run, permit) = tokio::select! {
-        biased;
-        stopping = cx.draining() => return Err(stopping),
-        entered = enter(attempts.account(), waiter, cx) => entered?,
+    let (run, permit) = match enter_now(attempts.account(), &waiter, cx) {
+        Some(entered) => entered,
+        // Boxed, because most calls do not wait.
+        None => Box::pin(enter(attempts.account(), waiter, cx)).await?,
     };
     send(call, ready, permit.with_run(run), options, emitted, failed, cx).await
 }
@@ -243,24 +243,40 @@ fn judged<T>(done: Result<T>, permit: &AccountPermit, failed: &mut Failed) -> Re
     done
 }
 
+/// Takes a run permit and an account permit, if both are free.
+fn enter_now(account: &Arc<Account>, waiter: &Waiter, cx: &Context) -> Option<(RunPermit, AccountPermit)> {
+    let run = cx.acquire_now()?;
+    Some((run, account.try_admit(waiter)?))
+}
+
 /// Waits for a run permit and an account permit without holding either while it waits for the other. Calls to
 /// a slow account do not block the calls of the run to another account, and a run with few permits does not
 /// block the account for other runs.
+///
+/// # Errors
+/// [`ErrorKind::Cancelled`] if the run drains.
 async fn enter(account: &Arc<Account>, waiter: Waiter, cx: &Context) -> Result<(RunPermit, AccountPermit)> {
-    let mut has_waited = false;
-    loop {
-        let run = cx.acquire().await?;
-        if let Some(permit) = account.try_admit(&waiter) {
-            return Ok((run, permit));
+    let entered = async {
+        let mut has_waited = false;
+        loop {
+            let run = cx.acquire().await?;
+            if let Some(permit) = account.try_admit(&waiter) {
+                return Ok((run, permit));
+            }
+            drop(run);
+            if !has_waited {
+                cx.emit(EventKind::Waiting(account.wait_reason())).await;
+                has_waited = true;
+            }
+            if let Some(both) = account.admit(waiter.clone(), || cx.try_permit()).await? {
+                return Ok(both);
+            }
         }
-        drop(run);
-        if !has_waited {
-            cx.emit(EventKind::Waiting(account.wait_reason())).await;
-            has_waited = true;
-        }
-        if let Some(both) = account.admit(waiter.clone(), || cx.try_permit()).await? {
-            return Ok(both);
-        }
+    };
+    tokio::select! {
+        biased;
+        stopping = cx.draining() => Err(stopping),
+        entered = entered => entered,
     }
 }
 

@@ -35,16 +35,21 @@ const WINDOWS: [f64; 4] = [1.0, 60.0, 3600.0, 86_400.0];
 
 impl Report {
     pub(crate) fn read(headers: &HeaderMap, now: SystemTime) -> Self {
-        let mut read = Read::default();
-        for (name, value) in headers {
-            if let Some(name) = Name::of(name.as_str())
-                && let Ok(value) = value.to_str()
-            {
-                read.add(name, value.trim(), now);
-            }
-        }
+        Self::find(headers, || now).unwrap_or_default()
+    }
+
+    /// Reads the limits, or `None` if no header names one. `now` is the time at which the server wrote the
+    /// response.
+    pub(crate) fn find(headers: &HeaderMap, now: impl FnOnce() -> SystemTime) -> Option<Self> {
+        let mut named = headers
+            .iter()
+            .filter_map(|(name, value)| Some((Name::of(name.as_str())?, value.to_str().ok()?)))
+            .peekable();
+        named.peek()?;
+        let (mut read, now) = (Read::default(), now());
+        named.for_each(|(name, value)| read.add(name, value.trim(), now));
         let [requests, tokens, input, output] = read.0.map(Resource::quota);
-        Self { requests, tokens, input, output }
+        Some(Self { requests, tokens, input, output })
     }
 
     pub(super) fn quotas(&self) -> [Option<Quota>; 4] {
