@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::dedupe::{Dedupe, Follower};
 use crate::journal::{Journal, Location, Outcome, Part, Record};
@@ -42,6 +43,8 @@ pub(crate) enum Entry {
 /// A row that has ended with a result.
 pub(crate) struct Finished {
     pub(crate) record: Box<Record>,
+    /// Time at which it started.
+    pub(crate) began: Instant,
     pub(crate) latency: Duration,
     /// Its row permit, held until the record is in the journal, so that a kill repeats at most as many calls
     /// as there are permits. `None` if it was released for other rows.

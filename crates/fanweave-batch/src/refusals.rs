@@ -1,23 +1,32 @@
-//! Stops a run whose first rows are all rejected for the same reason.
+//! Stops a run whose rows are all rejected for the same reason.
 //!
-//! A server that rejects one row with 400 "invalid model name" rejects all rows. Until a row is answered,
-//! such results are withheld from the recorder. If the run stops, they are dropped, and their rows have no
-//! result.
+//! A server that rejects the first rows with 400 "invalid model name" rejects all rows. One that answered
+//! before and now rejects every request with 403, 404 or a redirect rejects all that follow. Until the next
+//! answer, such results are withheld from the recorder. If the run stops, they are dropped, and their rows
+//! have no result.
 
 use fanweave_core::{Error, ErrorKind};
+use tokio::time::Instant;
 
 use crate::dedupe::Dedupe;
 use crate::recorder::Finished;
 
-/// Minimum number of distinct rows that must be rejected before the run stops.
-pub(crate) const MIN_ROWS: usize = 8;
+/// Minimum number of distinct rows that must be rejected before the run stops, if no row has been answered,
+/// and after an answer.
+const MIN_ROWS: usize = 8;
+const MIN_LATER_ROWS: usize = 16;
 
-/// Watches the first results of a run.
+/// Watches the results since the last answer.
 pub(crate) struct Refusals {
+    is_enabled: bool,
+    /// Set if a row has been answered: the requests of the run can be valid.
+    is_answered: bool,
+    /// Unset by a rejection for another reason, until the next answer.
     is_watching: bool,
     /// The error that all withheld rows got, and its comparable form.
     first: Option<(Error, Refusal)>,
-    withheld: Vec<Finished>,
+    /// Each with the time of its rejection.
+    withheld: Vec<(Instant, Finished)>,
 }
 
 /// The parts of an error by which two rejections are compared.
@@ -29,15 +38,21 @@ struct Refusal {
 }
 
 impl Refusals {
-    /// Withholds nothing unless `is_watching`.
-    pub(crate) fn new(is_watching: bool) -> Self {
-        Self { is_watching, first: None, withheld: Vec::new() }
+    /// Withholds nothing unless `is_enabled`. `is_answered` is set if a previous run got an answer.
+    pub(crate) fn new(is_enabled: bool, is_answered: bool) -> Self {
+        Self { is_enabled, is_answered, is_watching: is_enabled, first: None, withheld: Vec::new() }
+    }
+
+    /// Minimum number of withheld rows that stops the run.
+    pub(crate) fn min_rows(&self) -> usize {
+        if self.is_answered { MIN_LATER_ROWS } else { MIN_ROWS }
     }
 
     /// Withholds a failed row. Returns it if it is to be recorded: its error says nothing about other rows,
     /// or it is a rejection for another reason, which ends the watch.
     pub(crate) fn withhold(&mut self, row: Finished, error: &Error) -> Option<Finished> {
-        if !self.is_watching || !counts(error) {
+        let counts = if self.is_answered { bars_everything(error) } else { rejects_request(error) };
+        if !self.is_watching || !counts {
             return Some(row);
         }
         let refusal = Refusal::of(error);
@@ -49,13 +64,28 @@ impl Refusals {
             Some(_) => {}
             None => self.first = Some((error.clone(), refusal)),
         }
-        self.withheld.push(row);
+        self.withheld.push((Instant::now(), row));
         None
     }
 
-    /// Ends the watch, because a row was answered.
-    pub(crate) fn end(&mut self) {
-        self.is_watching = false;
+    /// Watches anew, because a row was answered that had started at `start`. Returns the withheld rows that were
+    /// rejected before then: the cause is theirs. Others may have been rejected since the server answers no more.
+    pub(crate) fn answered(&mut self, start: Instant) -> Vec<Finished> {
+        self.is_watching = self.is_enabled;
+        if !self.is_answered {
+            // Some requests of the run are valid, and errors that depend on the request count no more.
+            self.is_answered = true;
+            let counts = self.first.as_ref().is_some_and(|(error, _)| bars_everything(error));
+            if !counts {
+                return self.take();
+            }
+        }
+        let cut = self.withheld.partition_point(|(rejected, _)| *rejected <= start);
+        let flushed = self.withheld.drain(..cut).map(|(_, row)| row).collect();
+        if self.withheld.is_empty() {
+            self.first = None;
+        }
+        flushed
     }
 
     pub(crate) fn is_watching(&self) -> bool {
@@ -69,20 +99,20 @@ impl Refusals {
     /// Number of rejected rows, including followers that wait for an equal request.
     pub(crate) fn rows(&self, dedupe: Option<&Dedupe>) -> usize {
         let followers = |row: &Finished| Some(dedupe?.followers(row.request.as_ref()?));
-        self.withheld.iter().map(|row| 1 + followers(row).unwrap_or_default()).sum()
+        self.withheld.iter().map(|(_, row)| 1 + followers(row).unwrap_or_default()).sum()
     }
 
     /// Number of row permits that they hold.
     pub(crate) fn permits(&self, dedupe: Option<&Dedupe>) -> usize {
         let followers = |row: &Finished| Some(dedupe?.permits(row.request.as_ref()?));
         let held = |row: &Finished| usize::from(row.permit.is_some()) + followers(row).unwrap_or_default();
-        self.withheld.iter().map(held).sum()
+        self.withheld.iter().map(|(_, row)| held(row)).sum()
     }
 
     /// Releases up to `max` row permits, so that other rows can run.
     pub(crate) fn release(&mut self, max: usize, dedupe: Option<&Dedupe>) {
         let mut remaining = max;
-        for row in &mut self.withheld {
+        for (_, row) in &mut self.withheld {
             if remaining > 0 && row.permit.take().is_some() {
                 remaining -= 1;
             }
@@ -94,7 +124,8 @@ impl Refusals {
 
     /// Takes the withheld rows.
     pub(crate) fn take(&mut self) -> Vec<Finished> {
-        std::mem::take(&mut self.withheld)
+        self.first = None;
+        std::mem::take(&mut self.withheld).into_iter().map(|(_, row)| row).collect()
     }
 
     /// The error of the withheld rows.
@@ -112,7 +143,7 @@ impl Refusal {
 
 /// Returns true if an error may apply to every row: the provider or the configuration rejects the request,
 /// rather than failing, and the cause is not the row's text.
-fn counts(error: &Error) -> bool {
+fn rejects_request(error: &Error) -> bool {
     use ErrorKind::*;
     let kind = matches!(
         error.kind(),
@@ -127,6 +158,15 @@ fn counts(error: &Error) -> bool {
             | Connection
     );
     kind && !error.is_retryable()
+}
+
+/// Returns true if an error applies to every row even though others were answered before: access was withdrawn,
+/// or another server answers in place of the provider.
+fn bars_everything(error: &Error) -> bool {
+    use ErrorKind::*;
+    let kind = matches!(error.kind(), Authentication | Permission | NotFound | QuotaExhausted | Config);
+    let status = matches!(error.status(), Some(300..=399 | 401..=405 | 410 | 451));
+    !error.is_retryable() && (kind || (status && error.kind() == BadRequest))
 }
 
 /// Removes everything that differs between requests from a message: quoted text, and words with digits.
@@ -181,10 +221,12 @@ mod tests {
     fn errors_about_a_rows_text_do_not_count() {
         use ErrorKind::*;
         for kind in [ContextLength, ContentFilter, Input, Decode, Parse, Step, Panic, Timeout, Cancelled] {
-            assert!(!counts(&Error::new(kind, "no")), "{kind}");
+            assert!(!rejects_request(&Error::new(kind, "no")), "{kind}");
         }
-        assert!(counts(&Error::new(BadRequest, "no")));
-        assert!(!counts(&Error::new(Server, "no")) && !counts(&Error::new(RateLimited, "no")));
-        assert!(counts(&Error::new(Server, "not implemented").with_retryable(false)));
+        assert!(rejects_request(&Error::new(BadRequest, "no")));
+        assert!(
+            !rejects_request(&Error::new(Server, "no")) && !rejects_request(&Error::new(RateLimited, "no"))
+        );
+        assert!(rejects_request(&Error::new(Server, "not implemented").with_retryable(false)));
     }
 }

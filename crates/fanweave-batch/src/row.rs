@@ -139,7 +139,7 @@ impl<I: Send + 'static, O: IntoAnswer> RowRun<I, O> {
         let record =
             Box::new(Record { key, index, line, id, latency_ms, cost_usd, maybe_billed_usd, time, result });
         let is_paid = error.is_none() || tally.is_answered();
-        let row = Finished { record, latency, permit, request, is_paid };
+        let row = Finished { record, began, latency, permit, request, is_paid };
         match error {
             None => RowEnd::Answered(Entry::Finished(row), requeue.map(Box::new)),
             Some(error) => {

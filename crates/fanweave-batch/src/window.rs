@@ -28,7 +28,7 @@ use crate::journal::Outcome;
 use crate::queue::Queue;
 use crate::reader::Job;
 use crate::recorder::{Entry, Finished, Recorder};
-use crate::refusals::{MIN_ROWS, Refusals};
+use crate::refusals::Refusals;
 use crate::row::{Failed, Rerun, RowEnd, RowRun, Start};
 
 /// Maximum number of rows in flight beyond the concurrency. The number of concurrent calls is limited
@@ -137,7 +137,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
             is_admitting: true,
             keeps_going,
             is_answered,
-            refusals: Refusals::new(!keeps_going && !is_answered),
+            refusals: Refusals::new(!keeps_going, is_answered),
             suspect: None,
             is_last,
             budget,
@@ -342,10 +342,13 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
                 self.is_down = false;
                 self.looked_ahead = 0;
                 self.keep_sample(&entry, job);
-                self.refusals.end();
-                self.flush_refusals().await;
                 match entry {
-                    Entry::Finished(row) => self.record(row).await,
+                    Entry::Finished(row) => {
+                        for row in self.refusals.answered(row.began) {
+                            self.record(row).await;
+                        }
+                        self.record(row).await;
+                    }
                     entry => self.report(entry).await,
                 }
             }
@@ -453,18 +456,18 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.stopped.is_cut_short = true;
     }
 
-    /// Stops the run if the first rows all got the same error, and lets more rows run if they are too few to
+    /// Stops the run if the rows since the last answer all got the same error, and lets more rows run if they are too few to
     /// decide.
     fn judge_refusals(&mut self) {
         if self.refusals.is_empty() || !self.is_admitting {
             return;
         }
-        let rows = self.refusals.rows(self.row.dedupe());
+        let (rows, min_rows) = (self.refusals.rows(self.row.dedupe()), self.refusals.min_rows());
         let in_flight = self.flights.len().saturating_sub(self.row.progress.calls_held());
-        if rows >= MIN_ROWS && in_flight == 0 {
+        if rows >= min_rows && in_flight == 0 {
             self.stop_refused(rows);
-        } else if rows < MIN_ROWS && self.refusals.permits(self.row.dedupe()) >= self.concurrency {
-            self.refusals.release(MIN_ROWS - rows, self.row.dedupe());
+        } else if rows < min_rows && self.refusals.permits(self.row.dedupe()) >= self.concurrency {
+            self.refusals.release(min_rows - rows, self.row.dedupe());
         }
     }
 
@@ -486,7 +489,7 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         let rows = self.refusals.rows(self.row.dedupe());
         if self.stopped.is_cut_short {
             self.drop_refusals();
-        } else if rows >= MIN_ROWS {
+        } else if rows >= self.refusals.min_rows() {
             self.stop_refused(rows);
         } else {
             self.flush_refusals().await;

@@ -70,6 +70,39 @@ async fn an_unknown_model_stops_the_run_only_if_no_row_was_answered() {
 }
 
 #[tokio::test]
+async fn access_withdrawn_in_the_middle_of_a_run_stops_it_with_its_rows_remaining() {
+    let status = |kind, status| Error::new(kind, "no").with_status(status);
+    for error in [
+        status(ErrorKind::Permission, 403),
+        status(ErrorKind::NotFound, 404),
+        status(ErrorKind::Config, 302),
+        status(ErrorKind::BadRequest, 410),
+    ] {
+        let dir = TempRun::new();
+        let (summary, calls) = failing(&dir, error.clone(), 50, usize::MAX).await;
+        assert_eq!(summary.refused.map(|refused| refused.kind()), Some(error.kind()));
+        assert_eq!((summary.ok, summary.failed, summary.left), (50, 0, Some(50)), "{error:?}");
+        assert_eq!(summary.refused_rows, 16, "{error:?}");
+        assert!(calls <= 70, "{calls} calls");
+        let (resumed, calls) = run(&dir, ErrorKind::NotFound, 0, 0).await;
+        assert_eq!((resumed.ok, resumed.resumed, calls), (100, 50, 50), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn fewer_rejections_in_the_middle_of_a_run_fail_only_their_rows() {
+    for (error, rows) in [
+        (Error::new(ErrorKind::Permission, "no").with_status(403), 15),
+        // May be the rows' own fault, however many there are.
+        (Error::new(ErrorKind::BadRequest, "bad image").with_status(400), 49),
+    ] {
+        let (summary, calls) = failing(&TempRun::new(), error, 50, 50 + rows).await;
+        assert_eq!((summary.refused.is_some(), calls), (false, 100));
+        assert_eq!((summary.ok, summary.failed), (100 - rows as u64, rows as u64));
+    }
+}
+
+#[tokio::test]
 async fn a_daily_quota_stops_the_run_and_a_short_wait_fails_only_its_row() {
     let limited = |seconds| {
         Error::new(ErrorKind::RateLimited, "no").with_retry_after(std::time::Duration::from_secs(seconds))

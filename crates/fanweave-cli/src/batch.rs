@@ -177,14 +177,19 @@ impl Watch<'_> {
                 print_summary();
             }
             let resume = format!("{remaining}; fix the problem, then resume with: {}", resume_command());
+            let is_started = summary.ok + summary.resumed > 0;
             let hint = match summary.refused_rows {
                 0 => resume,
-                n => format!(
-                    "the first {n} rows were all rejected for this reason; use --keep-going to continue anyway\n  \
-                     {resume}"
-                ),
+                n => {
+                    let which = if is_started { "last" } else { "first" };
+                    format!(
+                        "the {which} {n} rows were all rejected for this reason; use --keep-going to continue anyway\n  \
+                         {resume}"
+                    )
+                }
             };
-            return Err(Failure::new(error.to_string()).with_hint(hint));
+            let exit = if is_started { Exit::Stopped } else { Exit::Error };
+            return Err(Failure::new(error.to_string()).with_exit(exit).with_hint(hint));
         }
         if let Some(error) = &summary.unavailable {
             print_summary();

@@ -51,6 +51,10 @@ impl Failure {
         Self { exit: Exit::Usage, ..Self::new(message) }
     }
 
+    pub(crate) fn with_exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+
     pub(crate) fn message(&self) -> &str {
         &self.message
     }
