@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use tokio::time::Instant;
 
 use super::pool::Lease;
 
@@ -25,8 +26,13 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 pub struct Body(Inner);
 
 enum Inner {
-    /// From the pool. The connection returns to the pool at the end of the body.
-    Pooled(Incoming, Option<Lease>),
+    /// From the pool. The connection returns to the pool when the body is dropped: only the reader knows
+    /// whether the response was usable.
+    Pooled {
+        body: Incoming,
+        lease: Option<Lease>,
+        is_over: bool,
+    },
     Own(UnsyncBoxBody<Bytes, BoxError>),
 }
 
@@ -41,7 +47,21 @@ impl Body {
     }
 
     pub(crate) fn pooled(body: Incoming, lease: Option<Lease>) -> Self {
-        Self(Inner::Pooled(body, lease))
+        Self(Inner::Pooled { body, lease, is_over: false })
+    }
+
+    /// Limits the time that the response is held at its end, in case it belongs to another request.
+    pub(crate) fn hold_until(&mut self, end: Instant) {
+        if let Inner::Pooled { lease: Some(lease), .. } = &mut self.0 {
+            lease.hold_until(end);
+        }
+    }
+
+    /// Records that the response was not usable and that the connection may be the cause.
+    pub(crate) fn discard(&mut self) {
+        if let Inner::Pooled { lease: Some(lease), .. } = &mut self.0 {
+            lease.discard();
+        }
     }
 }
 
@@ -60,14 +80,23 @@ impl HttpBody for Body {
         task: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Inner::Pooled(body, lease) => {
+            Inner::Pooled { body, lease, is_over } => {
                 let frame = Pin::new(body).poll_frame(task);
-                if let (Poll::Ready(None), Some(held)) = (&frame, &mut *lease) {
-                    let verdict = ready!(held.poll_verdict(task));
-                    *lease = None;
-                    if let Err(unfit) = verdict {
-                        return Poll::Ready(Some(Err(unfit.into())));
+                match (&frame, &mut *lease) {
+                    (Poll::Ready(Some(Ok(frame))), Some(held)) => {
+                        if let Some(bytes) = frame.data_ref() {
+                            held.began(bytes);
+                        }
                     }
+                    (Poll::Ready(None), Some(held)) if !*is_over => {
+                        let verdict = ready!(held.poll_verdict(task));
+                        *is_over = true;
+                        if let Err(unfit) = verdict {
+                            *lease = None;
+                            return Poll::Ready(Some(Err(unfit.into())));
+                        }
+                    }
+                    _ => {}
                 }
                 frame.map_err(Into::into)
             }
@@ -77,14 +106,14 @@ impl HttpBody for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Inner::Pooled(body, _) => body.is_end_stream(),
+            Inner::Pooled { body, .. } => body.is_end_stream(),
             Inner::Own(body) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Inner::Pooled(body, _) => body.size_hint(),
+            Inner::Pooled { body, .. } => body.size_hint(),
             Inner::Own(body) => body.size_hint(),
         }
     }

@@ -155,6 +155,9 @@ impl Attempt for Sending {
                 model.plain(&mut answer).await
             }
         };
+        if message.as_ref().is_err_and(may_be_the_connection) {
+            answer.discard();
+        }
         match (message, request_id) {
             (Ok(mut message), id) => {
                 permit.succeeded(message.reply.as_ref().map(|reply| reply.usage));
@@ -173,6 +176,13 @@ impl Attempt for Sending {
     fn never_sent(&self, error: &Error) -> bool {
         never_sent(error)
     }
+}
+
+/// Returns true if the same request might succeed on another connection.
+fn may_be_the_connection(error: &Error) -> bool {
+    use ErrorKind::*;
+    matches!(error.kind(), Server | Overloaded | Timeout | Connection | StreamIncomplete | Decode)
+        && error.status().is_none_or(|status| !(400..500).contains(&status))
 }
 
 /// Estimates the size of a request. Images and other media have many bytes but few tokens.

@@ -16,6 +16,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::wire;
+
 /// Minimum number of descriptors reserved for everything but connections: output, journals, three for each
 /// SQLite file, name lookups, and files that the caller opens later.
 const RESERVE: usize = 16;
@@ -30,10 +32,10 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// closed.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(30);
 
-/// Describes how the limit of open files (`ulimit -n`) limits the connections. `None` unless a connection had
-/// to wait for this reason.
+/// Describes what slows connections down: the limit of open files (`ulimit -n`), if a connection had to wait
+/// because of it, and a host that sends more responses than requests, whose connections are not reused.
 ///
-/// Programs may print it once: the limit costs time, but no call fails because of it:
+/// Programs may print it once: it costs time, but no call fails because of it:
 ///
 /// ```
 /// if let Some(notice) = fanweave_models::connection_notice() {
@@ -41,7 +43,8 @@ const MAX_QUEUE_WAIT: Duration = Duration::from_secs(30);
 /// }
 /// ```
 pub fn connection_notice() -> Option<String> {
-    SHARED.get()?.notice()
+    let notices = [SHARED.get().and_then(|budget| budget.notice()), wire::notice()];
+    notices.into_iter().flatten().reduce(|first, second| format!("{first}; {second}"))
 }
 
 static SHARED: OnceLock<Arc<DescriptorBudget>> = OnceLock::new();

@@ -59,7 +59,8 @@ impl Exchange {
             // Pinned here and passed by reference: passed by value, it would take space in two futures of
             // every call.
             let sent = pin!(client.request(request, &mut lease));
-            let (head, body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
+            let (head, mut body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
+            body.hold_until(watch.max_delay());
             Ok(Self { head, body, watch, max_bytes: client.max_body_bytes(), read: 0 })
         }
     }
@@ -109,6 +110,12 @@ impl Exchange {
                 return Ok(Some(bytes));
             }
         }
+    }
+
+    /// Records that the response was not usable, although its status announced success, and that the
+    /// connection may be the cause. The connection is not used again.
+    pub(crate) fn discard(&mut self) {
+        self.body.discard();
     }
 
     /// Restarts the count of body bytes: earlier bytes are no longer in memory.

@@ -10,9 +10,28 @@
 //!
 //! All pools of the process share one budget of sockets (`descriptors`): calls beyond it wait for a
 //! connection. Surplus bytes from a server close the connection (`wire`).
+//!
+//! # Failures of a connection
+//! A connection may be the cause of a failure: behind a load balancer, each leads to one of several servers.
+//! An HTTP/1.1 connection is closed after a response that indicates this ([`failures::is_suspect`]), so that
+//! neither a retry nor a probe uses it again. An HTTP/2 connection is replaced after several of them in a row
+//! ([`Shared::failed`]). [`Closings`] limits how many are closed in a second.
+//!
+//! # Closed connections
+//! A server may close an idle connection at any time. A closing that has arrived before a request is written
+//! is noticed (`wire`), and the request goes to another connection. If the server closes a *used* connection
+//! within [`CROSSED`] of a request and without the head of a response, the request has probably crossed the
+//! closing (RFC 9112, 9.3.1). It is resent once, immediately, on a new connection. That is not another
+//! attempt, nor evidence of an outage.
+//!
+//! A POST is not idempotent, and the server could have processed the request: a provider may then bill it
+//! twice, like any request whose connection is lost. Go's `net/http` resends under the same conditions if the
+//! request has an `Idempotency-Key`, as every request of a call has here. hyper resends only requests that
+//! were not written, and httpx leaves all others to the SDKs, which resend them after a backoff. A host that
+//! closes most used connections gets one request per connection for a while ([`Reuse`]).
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -36,8 +55,10 @@ use super::proxy::Proxy;
 use super::unsent::{is_out_of_descriptors, unsent};
 use super::wire::{Record, Trust, Unfit, is_unexpected};
 
+mod failures;
 mod lease;
 
+use failures::{Closings, Reuse};
 use lease::Connection;
 pub(crate) use lease::Lease;
 
@@ -47,21 +68,29 @@ const MAX_IDLE: Duration = Duration::from_secs(90);
 /// Time since the last use after which a connection may be closed without this thread having noticed.
 const RESTED: Duration = Duration::from_millis(10);
 
-/// Time after a request within which the closing of a used connection, before any byte of a response, counts
+/// Time after a request within which the closing of a used connection, before the head of a response, counts
 /// as a race with the request. Later the server has worked on it.
 const CROSSED: Duration = Duration::from_secs(1);
 
-/// Maximum requests per second and host that are resent because of such a race. More of them are not a
-/// coincidence: the server resets connections on purpose.
-const MAX_CROSSED: u32 = 2;
+/// Maximum consecutive failures of an HTTP/2 connection, whatever the number of its requests in flight.
+const MAX_FAILURES: usize = 8;
 
 /// Maximum resends of a request that no server has started to process, before it counts as a failed attempt.
+/// A request that crossed the closing of its connection is resent more than once only if there is no
+/// descriptor for a new connection.
 const MAX_RESENDS: usize = 3;
 
 /// Connections to every host that was called, with the settings of one client.
 pub(crate) struct Pool {
     connector: Arc<Connector>,
-    hosts: Mutex<HashMap<(Scheme, Authority, Home), Arc<HostPool>>>,
+    hosts: Mutex<Hosts>,
+}
+
+#[derive(Default)]
+struct Hosts {
+    pools: HashMap<(Scheme, Authority, Home), Arc<HostPool>>,
+    /// Kept when a pool is dropped: a host that has sent surplus bytes may do so again.
+    trusts: HashMap<(Scheme, Authority), Arc<Trust>>,
 }
 
 /// The runtime that drives a connection. The single thread of a current-thread runtime may block, and then
@@ -106,22 +135,29 @@ impl Pool {
         let uri = request.uri().clone();
         let host = held.as_ref().map_or_else(|| self.host(&uri), |lease| lease.host.clone());
         let mut sent = 0;
+        // Number of times that the request crossed the closing of its connection.
+        let mut crossed = 0;
         loop {
             let lease = match &mut *held {
                 Some(lease) => lease,
                 // Boxed because it is rare: otherwise every call would reserve space for it.
+                None if crossed > 0 => held.insert(Box::pin(host.new_lease()).await?),
                 None => held.insert(Box::pin(host.lease()).await?),
             };
             sent += 1;
+            let began = Instant::now();
+            let is_reused = lease.is_reused();
+            let may_cross =
+                is_reused && crossed < MAX_RESENDS && request.headers().contains_key(IDEMPOTENCY_KEY);
+            let crosses = |error: &hyper::Error| may_cross && began.elapsed() < CROSSED && is_closed(error);
             let failed = match &mut lease.connection {
-                Some(Connection::One { sender, record, is_used }) => {
+                Some(Connection::One { sender, record, .. }) => {
                     host.address_http1(&mut request, &uri);
-                    let may_cross = *is_used && request.headers().contains_key(IDEMPOTENCY_KEY);
                     let copy = request.clone();
-                    let began = Instant::now();
                     record.arm();
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
+                            host.reuse.answered(is_reused, crossed > 0);
                             lease.answered(answer.status(), began);
                             return Ok(answer);
                         }
@@ -132,13 +168,8 @@ impl Pool {
                             *held = None;
                             continue;
                         }
-                        Err(failed)
-                            if may_cross
-                                && sent <= MAX_RESENDS
-                                && began.elapsed() < CROSSED
-                                && is_closed(failed.error())
-                                && host.state().may_resend(Instant::now()) =>
-                        {
+                        Err(failed) if crosses(failed.error()) => {
+                            crossed += 1;
                             request = copy;
                             *held = None;
                             continue;
@@ -154,14 +185,28 @@ impl Pool {
                 Some(Connection::Many(shared)) => {
                     address_http2(&mut request, &uri);
                     let copy = request.clone();
-                    match shared.sender.clone().try_send_request(request).await {
-                        Ok(answer) => return Ok(answer),
+                    let mut sender = shared.sender.clone();
+                    lease.sent(began);
+                    match sender.try_send_request(request).await {
+                        Ok(answer) => {
+                            lease.answered(answer.status(), began);
+                            return Ok(answer);
+                        }
                         Err(failed) if sent <= MAX_RESENDS && is_unprocessed(failed.error()) => {
                             request = copy;
                             *held = None;
                             continue;
                         }
-                        Err(failed) => failed,
+                        Err(failed) if crosses(failed.error()) => {
+                            crossed += 1;
+                            request = copy;
+                            *held = None;
+                            continue;
+                        }
+                        Err(failed) => {
+                            lease.discard();
+                            failed
+                        }
                     }
                 }
                 None => unreachable!("a lease holds its connection until it is dropped"),
@@ -176,15 +221,18 @@ impl Pool {
         let authority = uri.authority().cloned().expect("a checked URL has a host");
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (scheme, authority, home());
-        if let Some(host) = hosts.get(&key) {
+        if let Some(host) = hosts.pools.get(&key) {
             return host.clone();
         }
         // Runtimes come and go.
-        hosts.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
-        let host = Arc::new(HostPool::new(&self.connector, uri, &key.0, &key.1));
+        hosts.pools.retain(|_, host| Arc::strong_count(host) > 1 || host.state().is_connected());
+        hosts.trusts.retain(|_, trust| Arc::strong_count(trust) > 1 || !trust.is_kept());
+        let trust = hosts.trusts.entry((key.0.clone(), key.1.clone()));
+        let trust = trust.or_insert_with(|| Trust::of(key.1.as_str())).clone();
+        let host = Arc::new(HostPool::new(&self.connector, uri, &key.0, &key.1, trust));
         let weak: Weak<HostPool> = Arc::downgrade(&host);
         self.connector.budget.register(weak);
-        hosts.insert(key, host.clone());
+        hosts.pools.insert(key, host.clone());
         host
     }
 }
@@ -212,11 +260,16 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 
 /// Returns true if the server closed the connection instead of responding.
 fn is_closed(error: &hyper::Error) -> bool {
-    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
-    let closes =
-        |error: &std::io::Error| matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    // Many servers close TLS connections without announcing it.
+    let closes = |error: &std::io::Error| {
+        matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+    };
     error.is_incomplete_message()
-        || causes(error).filter_map(|cause| cause.downcast_ref::<std::io::Error>()).any(closes)
+        || causes(error).any(|cause| {
+            cause.downcast_ref().is_some_and(closes)
+                || cause.downcast_ref::<h2::Error>().and_then(h2::Error::get_io).is_some_and(closes)
+        })
 }
 
 fn address_http2(request: &mut Request<Sent>, uri: &Uri) {
@@ -238,6 +291,8 @@ struct HostPool {
     /// The host's share of the socket budget.
     share: Arc<Share>,
     trust: Arc<Trust>,
+    reuse: Reuse,
+    closings: Closings,
     pace: Pace,
     state: Mutex<State>,
 }
@@ -254,8 +309,6 @@ struct State {
     opening: usize,
     /// Known HTTP version of the server.
     version: HttpVersion,
-    /// Requests resent in the second that started at this time.
-    crossed: Option<(Instant, u32)>,
     /// Set while a task closes idle connections.
     swept: bool,
     /// The most recent such task.
@@ -299,10 +352,20 @@ struct Shared {
     streams: Streams,
     /// Changed only under the lock of the host.
     taken: AtomicUsize,
+    /// Set once a response has arrived.
+    is_used: AtomicBool,
+    /// Consecutive failures that the connection may have caused.
+    failures: AtomicUsize,
 }
 
 impl HostPool {
-    fn new(connector: &Arc<Connector>, uri: &Uri, scheme: &Scheme, authority: &Authority) -> Self {
+    fn new(
+        connector: &Arc<Connector>,
+        uri: &Uri,
+        scheme: &Scheme,
+        authority: &Authority,
+        trust: Arc<Trust>,
+    ) -> Self {
         let https = *scheme == Scheme::HTTPS;
         // Plain HTTP is always version 1.1.
         let version = if https { HttpVersion::Unknown } else { HttpVersion::Http1 };
@@ -314,7 +377,9 @@ impl HostPool {
             name,
             proxy: connector.proxies.of(uri).filter(|_| !https),
             share: Arc::default(),
-            trust: Arc::default(),
+            trust,
+            reuse: Reuse::default(),
+            closings: Closings::default(),
             pace: Pace::default(),
             state: Mutex::new(State { version, ..State::default() }),
         }
@@ -349,7 +414,7 @@ impl HostPool {
         if state.has_rested() {
             return None;
         }
-        state.take(&self.trust).map(|connection| Lease::new(self, connection))
+        state.take(self.may_reuse()).map(|connection| Lease::new(self, connection))
     }
 
     /// Returns a connection for one call.
@@ -364,7 +429,7 @@ impl HostPool {
         let (caller, granted) = oneshot::channel();
         let missing = {
             let mut state = self.state();
-            if let Some(connection) = state.take(&self.trust) {
+            if let Some(connection) = state.take(self.may_reuse()) {
                 return Ok(Lease::new(self, connection));
             }
             state.waiting.push_back(Waiting { caller, runtime: Handle::current() });
@@ -374,6 +439,32 @@ impl HostPool {
         granted
             .await
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Connection, "the connection pool was closed")))
+    }
+
+    /// Returns a new connection for one call, if the socket budget allows. Otherwise any connection.
+    async fn new_lease(self: &Arc<Self>) -> Result<Lease> {
+        let mut permit = self.connector.budget.try_acquire(&self.share);
+        if permit.is_some() {
+            match self.connector.open(&self.uri, &mut permit, &self.trust).await {
+                Ok(Opened::One { sender, record }) => {
+                    return Ok(Lease::new(self, Connection::One { sender, record, is_used: false }));
+                }
+                Ok(opened) => {
+                    self.state().take_in(opened);
+                    self.sweep_later();
+                    self.serve();
+                }
+                Err(error) if !is_out_of_descriptors(&error) => return Err(error),
+                Err(_) => {}
+            }
+            drop(permit);
+        }
+        self.lease().await
+    }
+
+    /// Returns true if connections may carry more than one request.
+    fn may_reuse(&self) -> bool {
+        self.trust.is_kept() && self.reuse.is_kept()
     }
 
     /// Opens connections that have been counted already. Must not be called under the lock: a runtime that
@@ -460,7 +551,7 @@ impl HostPool {
                     }
                     return;
                 }
-                let Some(connection) = state.take(&self.trust) else {
+                let Some(connection) = state.take(self.may_reuse()) else {
                     let missing = state.missing(self.connector.budget.limit());
                     drop(state);
                     return self.open(missing);
@@ -530,16 +621,6 @@ impl Drop for HostPool {
 }
 
 impl State {
-    /// Returns true if a request whose connection was closed may be resent, as one that raced with the
-    /// closing.
-    fn may_resend(&mut self, now: Instant) -> bool {
-        let second = Duration::from_secs(1);
-        let (since, count) =
-            self.crossed.filter(|(at, _)| now.duration_since(*at) < second).unwrap_or((now, 0));
-        self.crossed = Some((since, count + 1));
-        count < MAX_CROSSED
-    }
-
     /// Returns how many connections to open for waiting calls, and on which runtime. They count as being
     /// opened from now on. At most `max` are opened concurrently: those beyond the socket budget would only
     /// wait too.
@@ -565,20 +646,14 @@ impl State {
             }
             Opened::Many { sender, streams } => {
                 self.version = HttpVersion::Http2(streams());
-                let taken = AtomicUsize::new(0);
-                self.shared.push((Arc::new(Shared { sender, streams, taken }), now));
+                self.shared.push((Arc::new(Shared::new(sender, streams)), now));
             }
         }
     }
 
     /// Returns a connection with capacity for a call.
-    fn take(&mut self, trust: &Trust) -> Option<Connection> {
-        let before = self.shared.len();
-        self.shared.retain(|(shared, _)| !shared.sender.is_closed());
-        if before > 0 && self.shared.is_empty() && self.opening == 0 {
-            // The server may be a different one when it comes back.
-            self.version = HttpVersion::Unknown;
-        }
+    fn take(&mut self, may_reuse: bool) -> Option<Connection> {
+        self.remove_shared(|shared| shared.sender.is_closed());
         // The first one with capacity: use as few connections as possible.
         for (shared, _) in &self.shared {
             let streams = (shared.streams)();
@@ -589,11 +664,21 @@ impl State {
             }
         }
         while let Some(Free { sender, record, is_used, since }) = self.free.pop() {
-            if sender.is_ready() && since.elapsed() < MAX_IDLE && (!is_used || trust.is_kept()) {
+            if sender.is_ready() && since.elapsed() < MAX_IDLE && (!is_used || may_reuse) {
                 return Some(Connection::One { sender, record, is_used });
             }
         }
         None
+    }
+
+    /// Removes HTTP/2 connections. Their requests in flight are not affected.
+    fn remove_shared(&mut self, is_removed: impl Fn(&Arc<Shared>) -> bool) {
+        let before = self.shared.len();
+        self.shared.retain(|(shared, _)| !is_removed(shared));
+        if before > 0 && self.shared.is_empty() && self.opening == 0 {
+            // The server may be a different one when it comes back.
+            self.version = HttpVersion::Unknown;
+        }
     }
 
     /// Returns true if any of its connections is open.
@@ -616,6 +701,26 @@ impl State {
 }
 
 impl Shared {
+    fn new(sender: http2::SendRequest<Sent>, streams: Streams) -> Self {
+        Self {
+            sender,
+            streams,
+            taken: AtomicUsize::new(0),
+            is_used: AtomicBool::new(false),
+            failures: AtomicUsize::new(0),
+        }
+    }
+
+    /// Records a failure that the connection may have caused. Returns true if it should be replaced: after as
+    /// many consecutive failures as it has requests in flight, at most [`MAX_FAILURES`].
+    ///
+    /// A connection with a single request is then replaced after each failure, like one of HTTP/1.1. A busy
+    /// one of a healthy server, of whose responses a third fail, is replaced once in 10,000 requests.
+    fn failed(&self) -> bool {
+        let failures = self.failures.fetch_add(1, Ordering::Relaxed) + 1;
+        failures >= self.taken.load(Ordering::Relaxed).clamp(1, MAX_FAILURES)
+    }
+
     fn is_idle(&self) -> bool {
         self.taken.load(Ordering::Relaxed) == 0
     }

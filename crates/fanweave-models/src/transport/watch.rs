@@ -74,6 +74,12 @@ impl Watch {
         .await
     }
 
+    /// Time until which the end of the body may be delayed without a timeout: half of what is left.
+    pub(crate) fn max_delay(&self) -> Instant {
+        let now = Instant::now();
+        now + self.end.saturating_duration_since(now).min(self.timeouts.idle) / 2
+    }
+
     fn limit(&self, phase: Phase) -> Duration {
         match phase {
             Phase::FirstByte => self.timeouts.first_byte,

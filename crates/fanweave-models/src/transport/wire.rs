@@ -10,45 +10,68 @@
 //!   first byte of a request is written.
 //! - The response to a second or later request counts only after the connection was seen to hold nothing more
 //!   ([`Record::verdict`]).
-//! - A host that has once sent surplus bytes gets one request per connection from then on ([`Trust`]).
+//! - A host that has once sent surplus bytes gets one request per connection from then on ([`Trust`]), and
+//!   responses of other connections that are being read are rejected and requested again.
+//! - A response on a used connection that is much too fast, or that begins like the previous one, is held
+//!   until the real one would have arrived ([`pace`](super::pace)).
+//!
+//! # Limits
+//! A surplus response that arrives after the next request was written is taken for the response to it if it
+//! is neither a copy of the previous one nor faster than an eighth of the fastest response known. All bytes
+//! are then valid, and only a model could tell. The shift is noticed as soon as a later response arrives
+//! while no request is in flight, which may be never with a single call at a time. The same is true if the
+//! real response takes longer than a held response is held (3 s), for that one request.
+//!
+//! A server that reports with 408 that it closes an idle connection has not sent a surplus response.
 
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use futures::task::AtomicWaker;
 use hyper::client::conn::http1;
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::time::Instant;
 use tokio_rustls::client::TlsStream;
 
 use super::connect::Sent;
 use super::descriptors::Permit;
 use super::exchange::causes;
 
-/// Time during which a host gets one request per connection after it has sent surplus bytes.
-const DISTRUST: Duration = Duration::from_secs(600);
+/// Bytes at the beginning and at the end of the first chunk of a body that are compared with those of the
+/// previous response. The ids of responses are among the first ones.
+const COMPARED: (usize, usize) = (256, 64);
+
+/// The first host that sent surplus bytes to this process.
+static FIRST: OnceLock<String> = OnceLock::new();
+
+/// Describes the first host of this process that has sent surplus responses.
+pub(crate) fn notice() -> Option<String> {
+    let host = FIRST.get()?;
+    Some(format!("{host} sent more responses than requests: it gets one request per connection"))
+}
 
 /// Tracks whether a host responds exactly once to each request.
-#[derive(Default)]
 pub(crate) struct Trust {
+    host: String,
     /// Number of times that it did not.
     breaches: AtomicUsize,
-    last: Mutex<Option<Instant>>,
 }
 
 impl Trust {
+    pub(crate) fn of(host: &str) -> Arc<Self> {
+        Arc::new(Self { host: host.to_owned(), breaches: AtomicUsize::new(0) })
+    }
+
     fn breach(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         self.breaches.fetch_add(1, Ordering::Release);
+        FIRST.get_or_init(|| self.host.clone());
     }
 
     /// Number of times that the host has sent surplus bytes.
@@ -56,13 +79,10 @@ impl Trust {
         self.breaches.load(Ordering::Acquire)
     }
 
-    /// Returns true if connections of this host may carry more than one request.
+    /// Returns true if connections of this host may carry more than one request. Once false, it remains so:
+    /// a connection with a single request does not show whether the host has changed.
     pub(crate) fn is_kept(&self) -> bool {
-        if self.breaches() == 0 {
-            return true;
-        }
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.is_none_or(|last| last.elapsed() > DISTRUST)
+        self.breaches() == 0
     }
 }
 
@@ -78,6 +98,10 @@ pub(crate) struct Record {
     /// Set if bytes were left over when the connection ended.
     has_rest: AtomicBool,
     has_surplus: AtomicBool,
+    /// Set if the server has reported that it closes the idle connection.
+    has_expired: AtomicBool,
+    /// Fingerprint of the last response.
+    last: AtomicU64,
     has_ended: AtomicBool,
     ended: AtomicWaker,
 }
@@ -91,6 +115,8 @@ impl Record {
             is_read: AtomicBool::new(true),
             has_rest: AtomicBool::new(false),
             has_surplus: AtomicBool::new(false),
+            has_expired: AtomicBool::new(false),
+            last: AtomicU64::new(0),
             has_ended: AtomicBool::new(false),
             ended: AtomicWaker::new(),
         })
@@ -127,9 +153,20 @@ impl Record {
 
     /// Reports that the connection has delivered unsolicited bytes.
     pub(crate) fn surplus(&self) {
-        if !self.has_surplus.swap(true, Ordering::AcqRel) {
+        if !self.has_expired.load(Ordering::Acquire) && !self.has_surplus.swap(true, Ordering::AcqRel) {
             self.trust.breach();
         }
+    }
+
+    /// Returns true if the body of a response begins like that of the previous one.
+    pub(crate) fn repeats(&self, body: &[u8]) -> bool {
+        let print = fingerprint(body);
+        self.last.swap(print, Ordering::Relaxed) == print
+    }
+
+    /// Returns true while no request is in flight.
+    fn is_idle(&self) -> bool {
+        self.is_read.load(Ordering::SeqCst)
     }
 
     /// Waits until the connection has ended. Returns true if it ended without surplus bytes.
@@ -146,6 +183,25 @@ impl Record {
         self.has_ended.store(true, Ordering::Release);
         self.ended.wake();
     }
+}
+
+/// A hash of the length and the [`COMPARED`] bytes. It takes less than 100 ns.
+fn fingerprint(body: &[u8]) -> u64 {
+    let mix = |hash: u64, word: u64| (hash.rotate_left(5) ^ word).wrapping_mul(0x517C_C1B7_2722_0A95);
+    let first = &body[..body.len().min(COMPARED.0)];
+    let last = &body[body.len().saturating_sub(COMPARED.1)..];
+    let mut hash = mix(0, body.len() as u64);
+    for part in [first, last] {
+        let (words, rest) = part.as_chunks();
+        hash = words.iter().fold(hash, |hash, word| mix(hash, u64::from_le_bytes(*word)));
+        hash = rest.iter().fold(hash, |hash, byte| mix(hash, u64::from(*byte)));
+    }
+    hash
+}
+
+/// Returns true for the response with which some servers announce that they close an idle connection.
+fn is_expiry(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"HTTP/1.1 408") || bytes.starts_with(b"HTTP/1.0 408")
 }
 
 /// Runs a connection to its end, and records how it ended.
@@ -266,16 +322,44 @@ impl<S: Socket> Wire<S> {
 
     /// Asks the operating system, which may know of bytes that the runtime has not noticed yet.
     fn check_silence(&self) -> io::Result<()> {
-        let unfit = match SockRef::from(self.socket.tcp()).peek(&mut [MaybeUninit::uninit()]) {
+        let socket = SockRef::from(self.socket.tcp());
+        let unfit = match socket.peek(&mut [MaybeUninit::uninit()]) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Ok(1..) if S::IS_PLAIN => {
-                self.record.surplus();
-                Unfit::Surplus
+                let mut bytes = [0; 12];
+                let length = io::Read::read(&mut &*socket, &mut bytes).unwrap_or(0);
+                if is_expiry(&bytes[..length]) {
+                    Unfit::Closed
+                } else {
+                    self.record.surplus();
+                    Unfit::Surplus
+                }
             }
             _ => Unfit::Closed,
         };
         Err(io::Error::new(io::ErrorKind::ConnectionAborted, unfit))
+    }
+}
+
+impl<S: Socket> Wire<S> {
+    /// Reads while no request is in flight: bytes are surplus, except for a report that the server closes the
+    /// connection.
+    fn poll_read_idle(
+        &mut self,
+        task: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 512];
+        let length = bytes.len().min(buffer.remaining());
+        let mut read = ReadBuf::new(&mut bytes[..length]);
+        ready!(Pin::new(&mut self.socket).poll_read(task, read.unfilled()))?;
+        if is_expiry(read.filled()) {
+            self.record.has_expired.store(true, Ordering::Release);
+        }
+        self.is_answered = true;
+        buffer.put_slice(read.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -285,6 +369,9 @@ impl<S: Socket> Read for Wire<S> {
         task: &mut Context<'_>,
         buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.record.is_idle() {
+            return self.poll_read_idle(task, buffer);
+        }
         let read = Pin::new(&mut self.socket).poll_read(task, buffer);
         if read.is_ready() {
             self.is_answered = true;

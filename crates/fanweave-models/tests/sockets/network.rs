@@ -1,10 +1,14 @@
 //! Network failures, and responses meant to exhaust memory.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use fanweave_core::{Error, ErrorKind, Model, chain};
-use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
+use fanweave_models::{Client, HttpTransport, ModelBuilder, RetryPolicy, Timeouts};
+use futures::future::join_all;
+use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 
 use crate::server::{Act, Server, answer, completion, refusal, stream, stream_head};
@@ -116,6 +120,121 @@ async fn a_fresh_connection_that_closes_and_a_used_one_that_does_so_later_are_fa
     model.invoke("x").await.unwrap();
     assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Connection);
     assert_eq!(server.requests().len(), 2, "the server may have worked on it");
+}
+
+/// A server that restarts closes all of its connections. The request is resent on a new one, since the other
+/// idle ones are closed too.
+#[tokio::test]
+async fn a_used_connection_that_closes_without_an_answer_is_replaced_by_a_new_one() {
+    for end in [Act::Close, Act::Reset] {
+        let server = Server::start(move |seen| match seen.connection {
+            0..16 if seen.number >= 16 => vec![end.clone()],
+            _ => [vec![Act::Wait(Duration::from_millis(100))], completion("hi")].concat(),
+        })
+        .await;
+        let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+        for message in join_all((0..16).map(|_| model.invoke("x"))).await {
+            message.unwrap();
+        }
+        assert_eq!(server.connections(), 16);
+        for _ in 0..3 {
+            assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
+        }
+        assert_eq!((server.connections(), server.requests().len()), (17, 20));
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_closes_every_used_connection_gets_one_request_per_connection() {
+    let used = Mutex::new(HashSet::new());
+    let server = Server::start(move |seen| match used.lock().unwrap().insert(seen.connection) {
+        true => completion("hi"),
+        false => vec![Act::Close],
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    for _ in 0..50 {
+        assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
+    }
+    assert_eq!((server.connections(), server.requests().len()), (50, 58));
+}
+
+/// Behind a load balancer, each connection leads to one of several servers.
+#[tokio::test]
+async fn a_connection_with_a_failed_response_is_not_used_again() {
+    for status in [408, 500, 502, 503, 504, 520, 529] {
+        let server = Server::start(move |seen| match seen.connection {
+            0 => refusal(status, "", "x", "broken"),
+            _ => completion("hi"),
+        })
+        .await;
+        let model = server.model().retry(hasty()).build().unwrap();
+        for attempts in [2, 1, 1] {
+            assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, attempts, "{status}");
+        }
+        assert_eq!(server.connections(), 2, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_a_rejected_request_is_used_again() {
+    for status in [400, 401, 404, 409, 422, 429] {
+        let server = Server::start(move |seen| match seen.number {
+            0 => refusal(status, "", "x", "no"),
+            _ => completion("hi"),
+        })
+        .await;
+        let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+        model.invoke("x").await.unwrap_err();
+        model.invoke("x").await.unwrap();
+        assert_eq!(server.connections(), 1, "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_an_unreadable_response_is_not_used_again() {
+    let failure = r#"{"error":{"message":"Provider returned error","code":502}}"#;
+    for body in ["", "null", r#"{"choices":["#, "upstream connect error", failure] {
+        let server = Server::start(move |seen| match seen.connection {
+            0 => answer(200, "", body),
+            _ if seen.body["stream"] == true => stream(&["hi"]),
+            _ => completion("hi"),
+        })
+        .await;
+        let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+        model.invoke("x").await.unwrap_err();
+        model.invoke("x").await.unwrap();
+        assert_eq!(server.connections(), 2, "{body}");
+    }
+    let server = Server::start(|seen| match seen.connection {
+        0 => [vec![stream_head()], vec![Act::Send(b"0\r\n\r\n".to_vec())]].concat(),
+        _ => stream(&["hi"]),
+    })
+    .await;
+    let model = server.model().retry(RetryPolicy::never()).build().unwrap();
+    chain(model.clone()).stream("x").output().await.unwrap_err();
+    chain(model).stream("x").output().await.unwrap();
+    assert_eq!(server.connections(), 2);
+}
+
+/// Every closed connection occupies a local port for a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_closed_because_of_failures_are_limited_per_second() {
+    let server = Server::start(|_| refusal(503, "", "x", "overloaded")).await;
+    let client = Client::builder().no_proxy().build().unwrap();
+    let began = Instant::now();
+    let calls = (0..8).map(|_| async {
+        for _ in 0..200 {
+            let request = http::Request::post(format!("http://{}/", server.address)).body("{}".into());
+            let answer = client.send(request.unwrap()).await.unwrap();
+            answer.into_body().collect().await.unwrap();
+        }
+    });
+    join_all(calls).await;
+    // The seconds of the pool begin at other times.
+    let seconds = began.elapsed().as_secs() as usize + 2;
+    let (connections, max) = (server.connections(), 200 * seconds + 50);
+    assert!(max > 1600 || (200..=max).contains(&connections), "{connections} in {seconds} s");
 }
 
 #[tokio::test]

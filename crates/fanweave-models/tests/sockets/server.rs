@@ -15,6 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 pub(crate) struct Seen {
     /// From 0, counted over all connections.
     pub(crate) number: usize,
+    /// Number of its connection, from 0.
+    pub(crate) connection: usize,
     /// Request line and headers.
     pub(crate) head: String,
     /// The body.
@@ -59,10 +61,10 @@ impl Server {
         let (script, shared) = (Arc::new(script), log.clone());
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                shared.connections.fetch_add(1, Ordering::SeqCst);
+                let connection = shared.connections.fetch_add(1, Ordering::SeqCst);
                 let (script, log) = (script.clone(), shared.clone());
                 tokio::spawn(async move {
-                    let _ = serve(socket, &*script, &log).await;
+                    let _ = serve(socket, connection, &*script, &log).await;
                     log.closed.fetch_add(1, Ordering::SeqCst);
                 });
             }
@@ -95,6 +97,7 @@ impl Server {
 
 async fn serve(
     mut socket: TcpStream,
+    connection: usize,
     script: &(impl Fn(&Seen) -> Vec<Act> + Send + Sync),
     log: &Log,
 ) -> std::io::Result<()> {
@@ -121,7 +124,7 @@ async fn serve(
         let seen = {
             let mut requests = log.requests.lock().unwrap();
             let number = requests.len();
-            requests.push(Seen { number, head, body });
+            requests.push(Seen { number, connection, head, body });
             requests.last().unwrap().clone()
         };
         for act in script(&seen) {

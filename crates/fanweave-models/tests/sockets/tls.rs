@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fanweave_core::{ErrorKind, Model};
-use fanweave_models::{Client, ModelBuilder, RetryPolicy};
+use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
+use futures::future::join_all;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{CertificateParams, CertifiedKey, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -42,12 +43,30 @@ pub(crate) struct Behaviour {
     pub(crate) last: usize,
     /// Refuses this many calls on every connection, like HTTP/2 servers that are about to shut down.
     pub(crate) refused: usize,
+    /// Number of connections, from the first, on which each response is a 502.
+    pub(crate) bad: usize,
+    /// Number of calls on each connection, from the first, that get a 502 immediately.
+    pub(crate) failed: usize,
+    /// Number of connections, from the first, without responses.
+    pub(crate) silent: usize,
+    /// Closes a connection without a response when this call arrives.
+    pub(crate) cut: usize,
 }
 
 impl Default for Behaviour {
     fn default() -> Self {
         let latency = Duration::ZERO;
-        Self { http2: true, latency, streams: 100, last: usize::MAX, refused: 0 }
+        Self {
+            http2: true,
+            latency,
+            streams: 100,
+            last: usize::MAX,
+            refused: 0,
+            bad: 0,
+            failed: 0,
+            silent: 0,
+            cut: usize::MAX,
+        }
     }
 }
 
@@ -91,11 +110,11 @@ impl Secure {
                 let (acceptor, count) = (acceptor.clone(), count.clone());
                 tokio::spawn(async move {
                     let Ok(socket) = acceptor.accept(socket).await else { return };
-                    count.fetch_add(1, Ordering::SeqCst);
-                    if behaviour.refused > 0 {
+                    let number = count.fetch_add(1, Ordering::SeqCst);
+                    if behaviour.refused > 0 || behaviour.cut < usize::MAX {
                         refuse(socket, behaviour).await;
                     } else {
-                        serve(TokioIo::new(socket), behaviour).await;
+                        serve(TokioIo::new(socket), behaviour, number).await;
                     }
                 });
             }
@@ -119,18 +138,29 @@ impl Secure {
 
 type Socket = TlsStream<TcpStream>;
 
-async fn serve(io: TokioIo<Socket>, behaviour: Behaviour) {
+async fn serve(io: TokioIo<Socket>, behaviour: Behaviour, number: usize) {
     let done = Arc::new(Notify::new());
     let (answered, tell) = (Arc::new(AtomicUsize::new(0)), done.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let (answered, tell) = (answered.clone(), tell.clone());
         async move {
             let _ = request.into_body().collect().await;
-            if answered.fetch_add(1, Ordering::SeqCst) + 1 == behaviour.last {
+            let answered = answered.fetch_add(1, Ordering::SeqCst) + 1;
+            if answered == behaviour.last {
                 tell.notify_one();
             }
-            tokio::time::sleep(behaviour.latency).await;
-            Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(BODY)))
+            let has_failed = number < behaviour.bad || answered <= behaviour.failed;
+            if !has_failed {
+                tokio::time::sleep(behaviour.latency).await;
+            }
+            if number < behaviour.silent {
+                std::future::pending::<()>().await;
+            }
+            let mut response = Response::new(Full::<Bytes>::from(BODY));
+            if has_failed {
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+            }
+            Ok::<_, Infallible>(response)
         }
     });
     if behaviour.http2 {
@@ -148,12 +178,15 @@ async fn serve(io: TokioIo<Socket>, behaviour: Behaviour) {
     }
 }
 
-/// Refuses the first calls of a connection, and answers the others.
+/// Refuses the first calls of a connection, and answers the others until the last one.
 async fn refuse(socket: Socket, behaviour: Behaviour) {
     let mut connection = h2::server::handshake(socket).await.unwrap();
     let mut seen = 0;
     while let Some(Ok((_request, mut answer))) = connection.accept().await {
         seen += 1;
+        if seen >= behaviour.cut {
+            return;
+        }
         if seen <= behaviour.refused {
             answer.send_reset(h2::Reason::REFUSED_STREAM);
         } else {
@@ -275,4 +308,61 @@ async fn cancelled_calls_leave_the_connection_to_others() {
     }
     calls(&model, 150).await;
     assert_eq!(server.connections(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_whose_only_call_fails_is_replaced() {
+    for http2 in [false, true] {
+        let server = Secure::start(Behaviour { http2, bad: 1, ..Behaviour::default() }).await;
+        let policy = RetryPolicy { initial_backoff: Duration::from_millis(1), ..RetryPolicy::default() };
+        let model = server.model("localhost", server.client()).retry(policy).build().unwrap();
+        for attempts in [2, 1, 1] {
+            assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, attempts);
+        }
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_only_call_gets_no_response_is_replaced() {
+    for http2 in [false, true] {
+        let server = Secure::start(Behaviour { http2, silent: 1, ..Behaviour::default() }).await;
+        let timeouts = Timeouts { first_byte: Duration::from_millis(1100), ..Timeouts::default() };
+        let client = Client::builder().root_certificates(server.pem.as_bytes()).timeouts(timeouts);
+        let model = server.model("localhost", client.build().unwrap()).retry(RetryPolicy::never());
+        let model = model.build().unwrap();
+        assert_eq!(model.invoke("x").await.unwrap_err().kind(), ErrorKind::Timeout);
+        model.invoke("x").await.unwrap();
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+async fn failures(model: &Model, count: usize) -> usize {
+    let calls = (0..count).map(|_| model.invoke("x"));
+    join_all(calls).await.iter().filter(|message| message.is_err()).count()
+}
+
+#[tokio::test]
+async fn a_busy_http2_connection_is_replaced_only_if_eight_calls_in_a_row_fail() {
+    let latency = Duration::from_millis(500);
+    for (behaviour, failed, connections) in [
+        (Behaviour { bad: 1, ..Behaviour::default() }, 20, 2),
+        (Behaviour { failed: 5, latency, ..Behaviour::default() }, 5, 1),
+    ] {
+        let server = Secure::start(behaviour).await;
+        let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
+        assert_eq!(failures(&model, 20).await, failed);
+        assert_eq!(failures(&model, 20).await, 0);
+        assert_eq!(server.connections(), connections);
+    }
+}
+
+#[tokio::test]
+async fn an_http2_connection_that_closes_instead_of_the_next_answer_uses_no_attempt() {
+    let server = Secure::start(Behaviour { cut: 2, ..Behaviour::default() }).await;
+    let model = server.model("localhost", server.client()).retry(RetryPolicy::never()).build().unwrap();
+    for _ in 0..5 {
+        assert_eq!(model.invoke("x").await.unwrap().reply.unwrap().attempts, 1);
+    }
+    assert_eq!(server.connections(), 5);
 }

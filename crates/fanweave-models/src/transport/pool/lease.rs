@@ -11,8 +11,10 @@ use hyper::client::conn::http1;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::failures::is_suspect;
 use super::{Free, HostPool, Shared};
 use crate::transport::connect::Sent;
+use crate::transport::pace::Hold;
 use crate::transport::wire::{Record, Unfit};
 
 /// Connections of a host with many concurrent calls.
@@ -21,6 +23,10 @@ const MANY_CALLS: usize = 8;
 /// Maximum wait after the end of a response until the task of its connection reports whether more bytes have
 /// arrived. It takes microseconds, unless the server has responded without reading the request.
 const MAX_VERDICT_WAIT: Duration = Duration::from_millis(50);
+
+/// Time after which an HTTP/2 request that was given up without a response counts as a failure that its
+/// connection may have caused. Callers give up sooner for reasons of their own.
+const MIN_UNANSWERED: Duration = Duration::from_secs(1);
 
 /// A call's lease on a connection.
 ///
@@ -33,10 +39,27 @@ pub(crate) struct Lease {
     breaches: usize,
     /// Set for a response with a success status.
     is_success: bool,
-    /// Set for a response that is held: the time it took, and when it may be used.
-    held: Option<Box<(Duration, Instant)>>,
+    /// Set if the connection may have caused a failure of the call.
+    is_discarded: bool,
+    /// Set once the body of the response has begun.
+    has_body: bool,
+    /// Time at which an HTTP/2 request without a response was sent.
+    unanswered: Option<Instant>,
+    /// Time from the request to the head of the response.
+    took: Duration,
+    /// Set for a response that is held.
+    held: Option<Box<Held>>,
+    /// Time until which a response may be held.
+    max_hold: Option<Instant>,
     /// Limits the wait for the verdict on the connection.
     verdict: Option<Pin<Box<Sleep>>>,
+}
+
+/// A response that is held, because it may belong to an earlier request.
+struct Held {
+    until: Instant,
+    /// Set if the response to this request would have arrived by then.
+    is_certain: bool,
 }
 
 pub(super) enum Connection {
@@ -46,26 +69,86 @@ pub(super) enum Connection {
 
 impl Lease {
     pub(super) fn new(host: &Arc<HostPool>, connection: Connection) -> Self {
-        let breaches = host.trust.breaches();
-        let (is_success, held, verdict) = (false, None, None);
-        Self { host: host.clone(), connection: Some(connection), breaches, is_success, held, verdict }
+        Self {
+            host: host.clone(),
+            connection: Some(connection),
+            breaches: host.trust.breaches(),
+            is_success: false,
+            is_discarded: false,
+            has_body: false,
+            unanswered: None,
+            took: Duration::ZERO,
+            held: None,
+            max_hold: None,
+            verdict: None,
+        }
     }
 
-    /// Records the head of the response to an HTTP/1.1 request that was sent at `began`.
+    /// Returns true if the connection has carried an earlier request.
+    pub(super) fn is_reused(&self) -> bool {
+        match &self.connection {
+            Some(Connection::One { is_used, .. }) => *is_used,
+            Some(Connection::Many(shared)) => shared.is_used.load(Ordering::Relaxed),
+            None => false,
+        }
+    }
+
+    /// Records that an HTTP/2 request is sent.
+    pub(super) fn sent(&mut self, began: Instant) {
+        self.unanswered = Some(began);
+    }
+
+    /// Records that the call failed in a way that the connection may have caused: it is not used for further
+    /// calls. An HTTP/2 connection is replaced only after several such failures.
+    pub(crate) fn discard(&mut self) {
+        self.is_discarded = true;
+    }
+
+    /// Records the head of the response to a request that was sent at `began`.
     pub(super) fn answered(&mut self, status: StatusCode, began: Instant) {
+        self.unanswered = None;
         self.is_success = status.is_success();
+        self.is_discarded = is_suspect(status);
+        let Some(Connection::One { is_used, .. }) = &self.connection else {
+            if let Some(Connection::Many(shared)) = &self.connection {
+                shared.is_used.store(true, Ordering::Relaxed);
+            }
+            return;
+        };
         // Rejections take no time.
         if !self.is_success {
             return;
         }
-        let took = began.elapsed();
-        match &self.connection {
-            Some(Connection::One { is_used: true, .. }) => {
-                let hold = self.host.pace.hold(took, self.host.share.open() >= MANY_CALLS);
-                self.held = hold.map(|hold| Box::new((took, began + took + hold)));
-            }
-            _ => self.host.pace.add(took),
+        self.took = began.elapsed();
+        if *is_used {
+            let hold = self.host.pace.hold(self.took, self.host.share.open() >= MANY_CALLS);
+            self.hold(hold);
+        } else {
+            self.host.pace.add(self.took);
         }
+    }
+
+    /// Records the first bytes of the body. If they equal those of the previous response on the connection,
+    /// they may be a copy of it.
+    pub(crate) fn began(&mut self, body: &[u8]) {
+        if std::mem::replace(&mut self.has_body, true) || !self.is_success {
+            return;
+        }
+        let Some(Connection::One { record, is_used, .. }) = &self.connection else { return };
+        if record.repeats(body) && *is_used {
+            let hold = self.host.pace.hold_repeat(self.took);
+            self.hold(hold);
+        }
+    }
+
+    /// Limits the time that the response is held: no timeout may expire because of it.
+    pub(crate) fn hold_until(&mut self, end: Instant) {
+        self.max_hold = Some(end);
+    }
+
+    fn hold(&mut self, hold: Option<Hold>) {
+        let Some(Hold { time, is_certain }) = hold else { return };
+        self.held = Some(Box::new(Held { until: Instant::now() + time, is_certain }));
     }
 
     /// Decides, at the end of a response, whether it belongs to the request.
@@ -94,10 +177,17 @@ impl Lease {
             return Poll::Ready(if is_clean { Ok(()) } else { Err(Unfit::Surplus) });
         }
         let now = Instant::now();
-        let end = self.held.as_ref().map_or(now + MAX_VERDICT_WAIT, |held| held.1.max(now));
+        let max_hold = self.max_hold;
+        let end = self.held.as_mut().map_or(now + MAX_VERDICT_WAIT, |held| {
+            let end = max_hold.map_or(held.until, |max| max.min(held.until));
+            held.is_certain &= end == held.until;
+            end.max(now)
+        });
         ready!(self.verdict.get_or_insert_with(|| Box::pin(sleep_until(end))).as_mut().poll(task));
         if let Some(held) = self.held.take() {
-            self.host.pace.add_proven(held.0);
+            self.host.pace.add_proven(self.took);
+            // If the response to this request is still on its way, it must not meet the next request.
+            self.is_discarded |= !held.is_certain;
         }
         if !sender.is_ready() {
             self.connection = None;
@@ -115,7 +205,11 @@ impl Drop for Lease {
                 if sender.is_closed() {
                     return;
                 }
-                if !self.host.trust.is_kept() || budget.wants_back(&self.host.share, false) {
+                let is_excess = self.is_discarded && !self.host.closings.admit();
+                if (self.is_discarded && !is_excess)
+                    || !self.host.may_reuse()
+                    || budget.wants_back(&self.host.share, false)
+                {
                     drop(sender);
                     return self.host.serve();
                 }
@@ -124,7 +218,13 @@ impl Drop for Lease {
                 }
                 let is_swept = {
                     let mut state = self.host.state();
-                    state.free.push(Free::used(sender, record));
+                    let free = Free::used(sender, record);
+                    if is_excess {
+                        // All others are used before it.
+                        state.free.insert(0, free);
+                    } else {
+                        state.free.push(free);
+                    }
                     state.swept
                 };
                 if !is_swept {
@@ -132,12 +232,20 @@ impl Drop for Lease {
                 }
             }
             Connection::Many(shared) => {
+                let is_given_up = self.unanswered.is_some_and(|sent| sent.elapsed() >= MIN_UNANSWERED);
+                let has_failed = self.is_discarded || is_given_up;
                 let mut state = self.host.state();
+                let is_bad = has_failed && shared.failed();
+                if !has_failed && self.unanswered.is_none() && shared.is_used.load(Ordering::Relaxed) {
+                    shared.failures.store(0, Ordering::Relaxed);
+                }
                 shared.taken.fetch_sub(1, Ordering::Relaxed);
-                if let Some((_, since)) =
-                    state.shared.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &shared))
-                {
+                let known = state.shared.iter_mut().find(|(other, _)| Arc::ptr_eq(other, &shared));
+                if let Some((_, since)) = known {
                     *since = Instant::now();
+                    if is_bad && self.host.closings.admit() {
+                        state.remove_shared(|other| Arc::ptr_eq(other, &shared));
+                    }
                 }
             }
         }
