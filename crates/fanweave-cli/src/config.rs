@@ -136,7 +136,7 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
                     .collect();
                 format!("{}\n", serde_json::to_string_pretty(&object).expect("the keys are texts"))
             } else if all.is_empty() {
-                "no settings\n".to_owned()
+                "no settings: all values are defaults\n".to_owned()
             } else {
                 let line =
                     |(name, value, from): (String, Value, String)| format!("{name} = {value}    # {from}\n");

@@ -262,8 +262,8 @@ mod tests {
         let model = budget.wrap(echo(3)).unwrap();
         // Two calls at a time: each reserves three dollars and spends one. With one dollar left no call
         // starts.
-        let said = chain(model).batch(["a"; 8].map(Prompt::from)).concurrency(8).collect().await;
-        let (ok, failed): (Vec<_>, Vec<_>) = said.into_iter().partition(Result::is_ok);
+        let results = chain(model).batch(["a"; 8].map(Prompt::from)).concurrency(8).collect().await;
+        let (ok, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         assert_eq!((ok.len(), failed.len()), (5, 3));
         assert_eq!(budget.spent(), 5.0);
         assert_eq!(began.elapsed().as_secs(), 4);

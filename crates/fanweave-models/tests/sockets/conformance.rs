@@ -638,7 +638,7 @@ async fn an_embedding_is_retried_and_an_error_names_its_model() {
     let error = embedder.embed(["x"]).await.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "step openai/e: openai answered 200: the answer holds 0 embeddings for 1 texts"
+        "step openai/e: openai answered 200: expected 1 embeddings, got 0"
     );
 }
 

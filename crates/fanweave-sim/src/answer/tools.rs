@@ -44,12 +44,12 @@ fn chosen<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
 
 /// The tool that shares the most words with the last message; the first of several.
 fn related<'a>(ask: &'a ChatRequest<'_>) -> Option<&'a Tool> {
-    let asked: HashSet<String> = words::telling_words(ask.last_user_text()).map(extract::stem).collect();
+    let wanted: HashSet<String> = words::telling_words(ask.last_user_text()).map(extract::stem).collect();
     let shared = |tool: &Tool| {
         let named = words::telling_words(&tool.name.replace('_', " ")).collect::<Vec<_>>();
         let described = words::telling_words(&tool.description);
         let about: HashSet<String> = named.into_iter().chain(described).map(extract::stem).collect();
-        about.intersection(&asked).count()
+        about.intersection(&wanted).count()
     };
     let related = ask.tools.iter().filter(|tool| shared(tool) > 0);
     related.reduce(|best, tool| if shared(tool) > shared(best) { tool } else { best })

@@ -101,9 +101,9 @@ fn push_messages(content: &Value, messages: &mut Vec<ChatMessage<'static>>) -> R
             result.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
         messages.push(ChatMessage { role: Role::Tool, text: values.join(" ").into() });
     }
-    let said = texts(content);
-    if messages.len() == before || !said.is_empty() {
-        messages.push(ChatMessage { role, text: said.into() });
+    let text = texts(content);
+    if messages.len() == before || !text.is_empty() {
+        messages.push(ChatMessage { role, text: text.into() });
     }
     Ok(())
 }

@@ -213,7 +213,7 @@ fn through<F: Function>(name: Option<String>, client: Client) -> Result<Model> {
 }
 
 /// The model of a function, built once. A failed build is not cached.
-pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Model>) -> Result<Model> {
+pub fn shared_model(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Model>) -> Result<Model> {
     if let Some(model) = model.get() {
         return Ok(model.clone());
     }

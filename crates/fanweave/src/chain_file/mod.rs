@@ -213,7 +213,7 @@ impl ChainFile {
             let hint = match closest(name, names.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if names.is_empty() => "it has no inputs".to_owned(),
-                None => format!("the inputs are {}", names.join(", ")),
+                None => format!("the inputs are `{}`", names.join("`, `")),
             };
             let message = format!("{} has no input `{name}`: {hint}", self.file);
             return Err(Error::new(ErrorKind::Input, message));

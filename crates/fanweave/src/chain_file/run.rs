@@ -88,7 +88,7 @@ fn inputs(inputs: &[Input], vars: &Vars) -> Result<Map<String, Value>> {
         let hint = match closest(name, names.iter()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "it has no inputs".to_owned(),
-            None => format!("the inputs are {}", names.join(", ")),
+            None => format!("the inputs are `{}`", names.join("`, `")),
         };
         return Err(Error::new(ErrorKind::Input, format!("the chain has no input `{name}`: {hint}")));
     }

@@ -266,8 +266,8 @@ mod tests {
         let say = |text| talk.invoke(ConversationInput::new("s", text));
         tokio::try_join!(say("two"), say("three")).unwrap();
         let Session { summary, messages } = sessions.load("s").await.unwrap();
-        let kept = messages.iter().map(Message::text).chain(summary).collect::<Vec<_>>().join("; ");
-        assert!(["one", "two", "three"].iter().all(|said| kept.contains(said)), "{kept}");
+        let found = messages.iter().map(Message::text).chain(summary).collect::<Vec<_>>().join("; ");
+        assert!(["one", "two", "three"].iter().all(|text| found.contains(text)), "{found}");
         say("four").await.unwrap();
         let Session { summary, messages } = sessions.load("s").await.unwrap();
         assert!(summary.unwrap().contains("three") && messages.len() == 2, "the next turn retries");

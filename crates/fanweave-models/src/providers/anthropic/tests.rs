@@ -102,7 +102,7 @@ mod requests {
             assert_eq!(written.is_ok(), taken, "{version}");
             if let Err(error) = written {
                 assert_eq!(error.kind(), ErrorKind::Input);
-                assert!(error.message().contains("cannot take `temperature`"), "{error}");
+                assert!(error.message().contains("does not support `temperature`"), "{error}");
             }
         }
     }
@@ -185,7 +185,7 @@ mod requests {
         );
         let audio = with_parts(Role::User, vec![Part::Audio(inline("audio/mpeg"))]);
         let error = written(&[audio], &Parameters::default()).unwrap_err();
-        assert_eq!(error.message(), "Anthropic's messages cannot take recordings");
+        assert_eq!(error.message(), "Anthropic's Messages API does not support recordings");
     }
 
     #[test]

@@ -100,8 +100,8 @@ fn system(messages: &[Message]) -> Result<Vec<Value>> {
 }
 
 fn messages(messages: &[Message]) -> Result<Value> {
-    let said = messages.iter().filter(|message| message.role != Role::System);
-    said.map(|message| {
+    let chat = messages.iter().filter(|message| message.role != Role::System);
+    chat.map(|message| {
         let role = match message.role {
             Role::Assistant => "assistant",
             // Tool results are sent in the user role.
@@ -188,5 +188,5 @@ fn tool_choice(choice: &ToolChoice) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Anthropic's messages cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("Anthropic's Messages API does not support {what}"))
 }

@@ -25,7 +25,7 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
     (0..prompts as u64)
         .map(|prompt| {
             let Some(choice) = choice(prompt) else {
-                let message = format!("the answer holds {} `choices` for {prompts} prompts", choices.len());
+                let message = format!("expected {prompts} `choices`, got {}", choices.len());
                 return Err(failure::instead(&answer, vendor, &message));
             };
             let reply = Reply {

@@ -62,7 +62,7 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         Err(_) => decode(message),
     };
     let answer: Answer =
-        serde_json::from_slice(body).map_err(|e| instead(format!("the answer holds no embeddings: {e}")))?;
+        serde_json::from_slice(body).map_err(|e| instead(format!("the response has no embeddings: {e}")))?;
     let vectors: Vec<_> = match (answer.data, answer.embeddings) {
         (Some(mut data), _) => {
             // A stable sort: without indices the server's order is kept.
@@ -73,10 +73,10 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         (None, None) => Vec::new(),
     };
     if vectors.len() != texts {
-        return Err(instead(format!("the answer holds {} embeddings for {texts} texts", vectors.len())));
+        return Err(instead(format!("expected {texts} embeddings, got {}", vectors.len())));
     }
     if vectors.iter().any(Vec::is_empty) {
-        return Err(decode("the answer holds an embedding without numbers".to_owned()));
+        return Err(decode("an embedding has no numbers".to_owned()));
     }
     let usage = answer.usage.unwrap_or_default();
     let input_tokens = count(&usage["prompt_tokens"])

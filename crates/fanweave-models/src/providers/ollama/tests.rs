@@ -121,7 +121,7 @@ fn unsupported_media_are_rejected_before_they_are_sent() {
     ] {
         let error = written(&[with_parts(Role::User, vec![part])], &Parameters::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.message().starts_with("Ollama cannot take "), "{error}");
+        assert!(error.message().starts_with("Ollama does not support "), "{error}");
     }
 }
 

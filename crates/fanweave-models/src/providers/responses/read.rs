@@ -19,7 +19,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         return Err(error);
     }
     let Some(output) = response.get("output") else {
-        return Err(failure::instead(&response, VENDOR, "the answer holds no `output`"));
+        return Err(failure::instead(&response, VENDOR, "the response has no `output`"));
     };
     let parts: Vec<_> = list(output).iter().flat_map(parts).collect();
     let asks = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));

@@ -136,7 +136,7 @@ fn media_have_their_parts_and_recordings_have_none() {
     for (messages, parameters) in [(vec![audio], Parameters::default()), (vec![], stop)] {
         let error = written(&messages, &parameters).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.message().starts_with("OpenAI's responses cannot take "), "{error}");
+        assert!(error.message().starts_with("OpenAI's Responses API does not support "), "{error}");
     }
 }
 
