@@ -79,7 +79,7 @@ pub struct RowRecord {
     pub answer: String,
     /// Kind and message of its error.
     pub error: Option<(String, String)>,
-    /// Its calls, as far as they are known, in the order in which they ended.
+    /// Its recorded calls, in the order in which they ended.
     pub calls: Vec<CallTimes>,
 }
 

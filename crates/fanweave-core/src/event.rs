@@ -117,7 +117,7 @@ pub enum EventKind {
     StepFailed(Error),
 }
 
-/// The reason for the wait of a call before its request is sent.
+/// Reason why a call waits before its request is sent.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, WaitReason};

@@ -131,13 +131,13 @@ impl Part {
     }
 }
 
-/// An image, recording or document: by reference or inline.
+/// An image, recording or document, by URL or inline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Media {
     /// A URL that the provider fetches, or a `data:` URL.
     Url(String),
-    /// The bytes, base64.
+    /// The bytes, in base64.
     Inline {
         /// Media type, such as `image/png`.
         media_type: String,

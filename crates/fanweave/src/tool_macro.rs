@@ -68,7 +68,7 @@ impl<T> Plain<T> for &Returned<T> {
 
 /// A string verbatim, and any other value as JSON.
 fn written(value: &impl Serialize) -> Result<String> {
-    // Not by way of a JSON value, which cannot hold integers of more than 64 bits.
+    // Not through a JSON value, which cannot hold integers of more than 64 bits.
     let json = serde_json::to_string(value);
     match json.and_then(|json| if json.starts_with('"') { serde_json::from_str(&json) } else { Ok(json) }) {
         Ok(text) => Ok(text),

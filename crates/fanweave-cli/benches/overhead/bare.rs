@@ -1,4 +1,4 @@
-//! The floor: a pooled hyper client with typed JSON and a fixed number of workers, and nothing else.
+//! The baseline: a pooled hyper client with typed JSON and a fixed number of workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

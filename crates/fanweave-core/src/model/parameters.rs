@@ -119,7 +119,7 @@ pub enum ResponseFormat {
     JsonObject,
     /// JSON that matches a schema.
     JsonSchema {
-        /// A name for the schema, which some providers ask for.
+        /// A name for the schema, which some providers require.
         name: String,
         /// The schema.
         schema: Value,

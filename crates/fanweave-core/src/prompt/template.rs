@@ -215,6 +215,20 @@ impl Runnable for Template {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// To use the text of another chain, convert it with `Vars::from`, which makes it the variable `input`:
+///
+/// ```
+/// use fanweave_core::{Vars, model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke = prompt("A joke about {{ topic }}") | Fake::echo() | text();
+/// let explained = joke.map(Vars::from) | prompt("Explain: {{ input }}") | Fake::echo() | text();
+/// assert_eq!(explained.invoke(vars! { topic: "bears" }).await?, "Explain: A joke about bears");
+/// # Ok(())
+/// # }
+/// ```
 pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
     or_invalid(Template::parse(text))
 }

@@ -18,7 +18,8 @@ pub(super) fn parse(json: &[u8], what: &str) -> Result<Value> {
     read.map_err(|e| Error::new(ErrorKind::Decode, format!("the response is not a valid {what}: {e}")))
 }
 
-/// Replaces each unpaired surrogate escape (`\uD800` to `\uDFFF`) with U+FFFD. `None` if the text has no such escape.
+/// Replaces each unpaired surrogate escape (`\uD800` to `\uDFFF`) with U+FFFD. `None` if the text has no such
+/// escape.
 ///
 /// Servers that split text by UTF-16 units send the halves of a character in separate chunks.
 pub(super) fn repaired(json: &[u8]) -> Option<String> {

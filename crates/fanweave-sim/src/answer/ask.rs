@@ -62,7 +62,7 @@ pub struct ChatMessage<'a> {
 pub enum Role {
     /// The application, giving instructions.
     System,
-    /// The person who writes the prompt.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -86,7 +86,7 @@ pub enum Format {
     /// Any text.
     #[default]
     Text,
-    /// Some JSON object.
+    /// Any JSON object.
     JsonObject,
     /// JSON that conforms to this schema.
     Schema(Value),
@@ -112,7 +112,7 @@ pub enum ToolChoice {
     Auto,
     /// No tool may be called.
     None,
-    /// Some tool must be called.
+    /// At least one tool must be called.
     Required,
     /// This tool must be called.
     Named(String),

@@ -64,7 +64,7 @@ impl Runnable for RetrievalQa {
 /// `question`.
 pub const CONDENSE_PROMPT: &str =
     "Rephrase the follow-up as a standalone question that can be understood without the \
-conversation. Write nothing but the question.
+conversation. Write only the question.
 
 Conversation:
 {{ history }}
@@ -291,7 +291,7 @@ mod tests {
         let index = index().await;
         let model = Model::new(crate::sim::Sim::writer().without_latency());
         let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
-        let turns = [
+        let questions = [
             ("When did the Rance station open?", FACTS[0]),
             ("And how many turbines does the Rance station have?", FACTS[1]),
             ("How much does a polar bear weigh?", FACTS[2]),
@@ -299,7 +299,7 @@ mod tests {
             ("When do tides turn?", FACTS[4]),
         ];
         let mut history: Vec<(String, String)> = Vec::new();
-        for (question, expected) in turns {
+        for (question, expected) in questions {
             let answered = talk.invoke(FollowUp::new(question, history.clone())).await.unwrap();
             assert_eq!(answered.text, expected, "{}", answered.question);
             assert!(answered.sources.iter().any(|source| source.text == expected));

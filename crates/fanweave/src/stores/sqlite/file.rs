@@ -142,7 +142,7 @@ impl File {
         explain(&self.path, self.layout, error)
     }
 
-    /// An error of this file that does not come from SQLite.
+    /// An error of this file that SQLite did not report.
     pub(super) fn refuse(&self, what: &str) -> Error {
         config(&self.path, what)
     }
