@@ -84,7 +84,10 @@ impl Lanes {
         }
         *left -= 1;
         lane.disable();
-        self.note(&format!("{} is disabled for this run; its rows use the remaining models and keys: {error}", lane.name()));
+        self.note(&format!(
+            "{} is disabled for this run; its rows use the remaining models and keys: {error}",
+            lane.name()
+        ));
         true
     }
 

@@ -238,7 +238,9 @@ pub mod __private {
 
     pub mod call {
         //! Items used by the expansion of `#[call]`.
-        pub use crate::call::{chain_of, shared_model, model_through, models, of, respond, structured, texts};
+        pub use crate::call::{
+            chain_of, model_through, models, of, respond, shared_model, structured, texts,
+        };
         pub use std::borrow::Borrow;
         pub use std::sync::OnceLock;
     }

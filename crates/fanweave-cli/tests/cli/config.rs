@@ -28,8 +28,10 @@ fn flags_precede_the_environment_the_project_and_the_user_file() {
     assert!(!short.contains("eight"), "cut after two tokens: {short}");
     let writer = stdout(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "--max-tokens", "40"]);
     assert!(!writer.contains("Hello."), "{writer}");
-    let flag =
-        stdout(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "-m", "sim/echo", "--max-tokens", "40"]);
+    let flag = stdout(
+        &[("FANWEAVE_MODEL", "sim/writer")],
+        &["ask", "Hello.", "-m", "sim/echo", "--max-tokens", "40"],
+    );
     assert!(flag.contains("Hello."), "{flag}");
     let shown = stdout(&[("FANWEAVE_BASE_URL", "http://localhost:1/v1")], &["config", "show"]);
     assert!(

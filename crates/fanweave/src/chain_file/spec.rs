@@ -269,7 +269,8 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
             }
         }
         several => {
-            let message = format!("step `{}` has `{}`: keep only one of them", key.name, several.join("` and `"));
+            let message =
+                format!("step `{}` has `{}`: keep only one of them", key.name, several.join("` and `"));
             fields.problem(key.at, message);
         }
     }
