@@ -189,8 +189,8 @@ fn config() -> &'static Config {
 
 /// Path of `fanweave.toml` in the current folder or its nearest parent.
 fn project_path() -> Option<PathBuf> {
-    let here = std::env::current_dir().ok()?;
-    here.ancestors().map(|folder| folder.join("fanweave.toml")).find(|path| path.is_file())
+    let folder = std::env::current_dir().ok()?;
+    folder.ancestors().map(|folder| folder.join("fanweave.toml")).find(|path| path.is_file())
 }
 
 /// Path of the user's settings. `None` without a home directory.

@@ -238,11 +238,11 @@ mod tests {
         }
         assert!(cache.get(&key(1)).await.unwrap().is_some());
         cache.put(&key(3), &Message::assistant("3")).await.unwrap();
-        let mut there = Vec::new();
+        let mut present = Vec::new();
         for n in [1, 2, 3] {
-            there.push(cache.get(&key(n)).await.unwrap().map(|message| message.text()));
+            present.push(cache.get(&key(n)).await.unwrap().map(|message| message.text()));
         }
-        assert_eq!(there, [Some("1".to_owned()), None, Some("3".to_owned())]);
+        assert_eq!(present, [Some("1".to_owned()), None, Some("3".to_owned())]);
     }
 
     #[test]

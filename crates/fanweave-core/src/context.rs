@@ -444,14 +444,14 @@ impl Context {
         }
     }
 
-    /// Reports `what` as an event and returns it: it is copied only for observers that keep theirs.
-    pub(crate) async fn emit_value<T: Clone>(&self, what: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
+    /// Reports `value` as an event and returns it: it is copied only for observers that keep theirs.
+    pub(crate) async fn emit_value<T: Clone>(&self, value: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
         if !self.has_observers() {
-            return what;
+            return value;
         }
-        let what = Arc::new(what);
-        self.emit(event(what.clone())).await;
-        Arc::unwrap_or_clone(what)
+        let value = Arc::new(value);
+        self.emit(event(value.clone())).await;
+        Arc::unwrap_or_clone(value)
     }
 
     /// Returns true if a model should stream: its deltas have a reader.
@@ -490,10 +490,10 @@ impl Context {
     }
 
     /// Sets a flag of all enclosing steps that track it.
-    fn mark(&self, what: impl Fn(&EmittedFlag) -> &AtomicBool) {
+    fn mark(&self, flag: impl Fn(&EmittedFlag) -> &AtomicBool) {
         let mut emitted = &self.emitted;
         while let Some(step) = emitted {
-            what(step).store(true, Ordering::Relaxed);
+            flag(step).store(true, Ordering::Relaxed);
             emitted = &step.around;
         }
     }

@@ -177,9 +177,9 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
 
     fn read(&self, message: &Message) -> Result<T> {
         let text = message.text();
-        let wrong = |what: String| {
+        let wrong = |reason: String| {
             let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
-            Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
+            Error::new(ErrorKind::Parse, format!("{reason}, in {shown:?}")).with_body(&text)
         };
         let value = self.value(message, &text, wrong)?;
         for check in &self.checks {

@@ -178,7 +178,7 @@ impl<'a> Function<'a> {
                 #settings
 
                 #[allow(clippy::used_underscore_binding, reason = "the annotated function does not use it")]
-                async fn ask(
+                async fn config(
                     #binding: Self::Input,
                     #cx: #krate::Context,
                 ) -> #krate::Result<#krate::call::Config> {

@@ -80,17 +80,17 @@ pub(super) fn within(schema: &Value, subset: &Subset) -> Value {
 /// Returns true if all objects have named properties only: no maps, and no values of any type.
 pub(super) fn is_closed(schema: &Value) -> bool {
     let Value::Object(object) = schema else { return false };
-    let says = |keyword: &str| object.contains_key(keyword);
+    let has = |keyword: &str| object.contains_key(keyword);
     let is_open = match object.get("additionalProperties") {
-        None => is_of(object, "object") && !says("properties"),
+        None => is_of(object, "object") && !has("properties"),
         Some(more) => *more != Value::Bool(false),
     };
-    let is_of_anything = is_of(object, "array") && !says("items");
+    let is_of_anything = is_of(object, "array") && !has("items");
     // Properties next to alternatives do not belong to them, and the alternatives must not have further
     // properties.
-    let is_divided = says("properties") && ["anyOf", "oneOf", "allOf"].iter().any(|k| says(k));
+    let is_divided = has("properties") && ["anyOf", "oneOf", "allOf"].iter().any(|k| has(k));
     let is_anything =
-        !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| says(k));
+        !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| has(k));
     let named =
         ["properties", "$defs", "definitions"].iter().filter_map(|name| object.get(*name)?.as_object());
     let listed =
@@ -99,7 +99,7 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         && !is_anything
         && !is_of_anything
         && !is_divided
-        && !says("patternProperties")
+        && !has("patternProperties")
         && named.flat_map(Map::values).all(is_closed)
         && listed.flatten().all(is_closed)
         && object.get("items").is_none_or(is_closed)
