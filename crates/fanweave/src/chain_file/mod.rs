@@ -241,16 +241,16 @@ impl ChainFile {
     pub fn chain(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
         let checked = self.checked();
         let mut found = Vec::new();
-        let mut models: Vec<(Option<String>, Model)> = Vec::new();
+        let mut built: Vec<(Option<String>, Model)> = Vec::new();
         let mut model = |step: &Step, named: Option<&Spanned<String>>| {
             let named = named.or(self.spec.model.as_ref());
             let name = named.map(|name| name.value.clone());
-            if let Some((_, model)) = models.iter().find(|(known, _)| *known == name) {
+            if let Some((_, model)) = built.iter().find(|(known, _)| *known == name) {
                 return Some(model.clone());
             }
             match models(name.as_deref()) {
                 Ok(model) => {
-                    models.push((name, model.clone()));
+                    built.push((name, model.clone()));
                     Some(model)
                 }
                 Err(error) => {
