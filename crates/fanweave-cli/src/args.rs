@@ -560,8 +560,8 @@ Examples:
   fanweave models gpt-5
   fanweave models --json
 
-A file for --prices has this form. `cached_input`, `batch` (price of the batch API, as a fraction) and
-`context` (tokens of the context window) are optional.
+A file for --prices has this form. These keys are optional: `cached_input`, `batch` (price of
+the batch API, as a fraction) and `context` (tokens of the context window).
 
   date = \"2026-11-01\"
   [models.\"openai/gpt-5-mini\"]
