@@ -1,4 +1,4 @@
-//! Events that a run reports while it lasts.
+//! Events that a run reports while it is in progress.
 
 use std::fmt;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub enum EventKind {
     RequestStarted,
     /// A hedged request is about to be sent for a slow one. The first answer wins.
     Hedged,
-    /// A request was sent and its answer did not arrive whole: the provider may still bill it. Holds the
+    /// A request was sent, and its response is missing or incomplete: the provider may still bill it. Holds the
     /// estimate of its input tokens.
     Unanswered(Usage),
     /// The first byte of an answer arrived.

@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_answer_is_what_the_next_one_may_cost() {
+    async fn a_call_reserves_the_cost_of_the_longest_answer() {
         let budget = Budget::new(1_300.0, prices());
         let model = budget.wrap(Fake::echo().model()).unwrap();
         model.invoke("word ".repeat(700)).await.unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_whose_use_is_not_told_costs_what_its_length_tells() {
+    async fn an_answer_without_usage_is_charged_by_its_length() {
         let budget = Budget::new(1_003.0, prices());
         let model = budget.wrap(Model::new(Silent)).unwrap();
         model.invoke("a").await.unwrap();

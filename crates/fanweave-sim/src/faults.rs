@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_one_spares_nobody() {
+    fn a_rate_of_one_affects_every_request() {
         let rates = FaultRates { truncate: 1.0, ..FaultRates::default() };
         assert!((0..10_000).all(|seq| rates.draw(1, seq) == Some(Fault::Truncate)));
     }

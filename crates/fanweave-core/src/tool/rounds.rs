@@ -14,8 +14,8 @@ use crate::{
     ToolChoice, Usage,
 };
 
-/// Default maximum of consecutive rounds in which every tool call fails. 3: a slip, a correction, and one
-/// more.
+/// Default maximum number of consecutive rounds in which every tool call fails. 3: an error, a failed
+/// correction, and one more.
 pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
 
 /// Calls a model, runs the tools that it calls, sends it their results and repeats, until it answers without

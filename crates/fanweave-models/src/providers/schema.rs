@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stands_beside_a_reference() {
+    fn a_reference_has_no_sibling_keywords() {
         let schema = json!({ "$ref": "#/$defs/a", "description": "An a.", "default": {} });
         for subset in [&STRICT, &LOOSE] {
             let wanted = json!({ "anyOf": [{ "$ref": "#/$defs/a" }], "description": "An a." });

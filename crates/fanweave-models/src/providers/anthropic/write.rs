@@ -134,7 +134,7 @@ fn block(part: &Part) -> Result<Value> {
         Part::Text(text) => json!({ "type": "text", "text": text }),
         Part::Image(image) => json!({ "type": "image", "source": source(image) }),
         Part::File(file) => json!({ "type": "document", "source": document(file)? }),
-        Part::Audio(_) => return Err(unsupported("recordings")),
+        Part::Audio(_) => return Err(unsupported("audio")),
         Part::ToolCall(call) => json!({
             "type": "tool_use", "id": call.id, "name": call.name, "input": json::arguments(&call.arguments),
         }),

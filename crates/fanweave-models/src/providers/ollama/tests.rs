@@ -140,7 +140,7 @@ fn a_plain_answer_and_a_streamed_one_say_the_same() {
 }
 
 #[test]
-fn parallel_tool_calls_are_all_there_and_have_ids() {
+fn parallel_tool_calls_are_all_returned_and_have_ids() {
     let (message, _) = decode(&Chat, &[STREAM_TOOLS.as_bytes()]).unwrap();
     assert_eq!(
         calls(&message),

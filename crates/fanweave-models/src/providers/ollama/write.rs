@@ -71,7 +71,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
             match part {
                 Part::Text(_) => {}
                 Part::Image(image) => images.push(base64(image)?),
-                Part::Audio(_) => return Err(unsupported("recordings")),
+                Part::Audio(_) => return Err(unsupported("audio")),
                 Part::File(_) => return Err(unsupported("files")),
                 Part::ToolCall(call) => {
                     let arguments = json::arguments(&call.arguments);

@@ -101,7 +101,7 @@ fn user_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
                 }),
                 None => json!({ "type": "input_file", "file_url": media::url(file) }),
             },
-            Part::Audio(_) => return Err(unsupported("recordings")),
+            Part::Audio(_) => return Err(unsupported("audio")),
             Part::ToolResult(result) => {
                 items.push(json!({
                     "type": "function_call_output", "call_id": result.id, "output": result.content,
