@@ -90,8 +90,8 @@ pub enum EventKind {
     RequestStarted,
     /// A hedged request is about to be sent for a slow one. The first answer wins.
     Hedged,
-    /// A request was sent, and its response is missing or incomplete: the provider may still bill it. Holds the
-    /// estimate of its input tokens.
+    /// A request was sent, and its response is missing or incomplete: the provider may still bill it. Holds
+    /// the estimate of its input tokens.
     Unanswered(Usage),
     /// The first byte of an answer arrived.
     FirstByte,

@@ -78,7 +78,8 @@ pub enum Role {
 ///
 /// let mut request = ChatRequest::new("sim/writer", "How old is the speaker, who says she is 42?");
 /// let properties = json!({ "age": { "type": "integer" } });
-/// request.format = Format::Schema(json!({ "type": "object", "properties": properties, "required": ["age"] }));
+/// let schema = json!({ "type": "object", "properties": properties, "required": ["age"] });
+/// request.format = Format::Schema(schema);
 /// assert_eq!(answer(&request).answers[0].content, Content::Text(r#"{"age":42}"#.into()));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -164,7 +164,7 @@ mod requests {
     }
 
     #[test]
-    fn media_have_their_blocks_and_audio_has_none() {
+    fn media_have_their_blocks_and_audio_is_rejected() {
         let media = vec![
             Part::Image(Media::Url("https://x/y.png".into())),
             Part::Image(inline("image/png")),

@@ -115,7 +115,7 @@ fn a_round_of_tools_and_reasoning_goes_back_as_it_came() {
 }
 
 #[test]
-fn media_have_their_parts_and_audio_has_none() {
+fn media_have_their_parts_and_audio_is_rejected() {
     let media = vec![
         Part::Text("look".into()),
         Part::Image(inline("image/png")),
