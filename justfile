@@ -7,7 +7,7 @@ _default:
 test:
     ./test.sh
 
-# What CI runs.
+# Runs all checks of CI.
 ci:
     .ci/run
 

@@ -45,8 +45,8 @@ async fn main() -> Result<()> {
     let name = std::env::var("FANWEAVE_MODEL").unwrap_or_else(|_| "sim/writer".to_owned());
 
     let waterfall = Arc::new(Waterfall::default());
-    let noted = waterfall.clone();
-    let cx = Context::new().with_observer(Arc::new(move |event: &Event| noted.note(event)));
+    let recorder = waterfall.clone();
+    let cx = Context::new().with_observer(Arc::new(move |event: &Event| recorder.note(event)));
     let text = article(&name)?.invoke_in(vars! { topic: topic }, &cx).await?;
 
     println!("{text}\n");

@@ -12,8 +12,8 @@ fn main() -> Result<()> {
 
     println!("{}\n", haiku.blocking().invoke(vars! { topic: "rain" })?);
 
-    for piece in haiku.blocking().stream(vars! { topic: "wind" }) {
-        print!("{}", piece?);
+    for delta in haiku.blocking().stream(vars! { topic: "wind" }) {
+        print!("{}", delta?);
     }
     println!("\n");
 

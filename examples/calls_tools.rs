@@ -48,8 +48,8 @@ async fn main() -> Result<()> {
     let model = model(&name)?;
 
     // By hand: one model call; the arguments of the tool call are typed.
-    let asks = chain(model.with_tools(Tools::new().with::<FormatBook>()));
-    let answer = asks.invoke("Recommend a fantasy book and format it.").await?;
+    let with_tools = chain(model.with_tools(Tools::new().with::<FormatBook>()));
+    let answer = with_tools.invoke("Recommend a fantasy book and format it.").await?;
     match answer.tool::<FormatBook>()? {
         Some(book) => println!("{}", book.call().await),
         None => println!("{}", answer.text()),

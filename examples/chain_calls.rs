@@ -20,12 +20,12 @@ async fn main() -> Result<()> {
     for answer in namer.batch((0..5).map(|_| toothpaste())).collect().await {
         println!("{}", answer?);
     }
-    println!("at once: {:.2} s", started.elapsed().as_secs_f64());
+    println!("concurrently: {:.2} s", started.elapsed().as_secs_f64());
 
     let started = Instant::now();
     for _ in 0..5 {
         println!("{}", namer.invoke(toothpaste()).await?);
     }
-    println!("one after another: {:.2} s", started.elapsed().as_secs_f64());
+    println!("sequentially: {:.2} s", started.elapsed().as_secs_f64());
     Ok(())
 }

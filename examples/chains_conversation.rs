@@ -28,14 +28,15 @@ async fn main() -> Result<()> {
     let chunks = Splitter::recursive(120).split_documents([Document::new(TEXT).with("source", "notes.txt")]);
     library.add(chunks, &Context::new()).await?;
 
-    let talk = Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
+    let conversation =
+        Conversational::new(model.clone(), RetrievalQa::new(library, Qa::stuff(model))).chain();
     let sessions = MemorySessions::sessions();
     for question in
         ["When did the Rance station open?", "How many turbines does it have?", "What do polar bears weigh?"]
     {
         println!("> {question}");
         let history = sessions.load("ada").await?.messages;
-        let mut run = talk.stream(FollowUp::new(question, history));
+        let mut run = conversation.stream(FollowUp::new(question, history));
         while let Some(piece) = run.next().await {
             print!("{}", piece?);
             std::io::stdout().flush().map_err(Error::step)?;

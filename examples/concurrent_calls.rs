@@ -39,8 +39,8 @@ async fn main() -> Result<()> {
     one_after_another(&model).await?;
     let serial = started.elapsed();
 
-    println!("all at once: {:.2} s", concurrent.as_secs_f64());
-    println!("one after another: {:.2} s", serial.as_secs_f64());
+    println!("concurrently: {:.2} s", concurrent.as_secs_f64());
+    println!("sequentially: {:.2} s", serial.as_secs_f64());
     println!("{:.1} times as fast", serial.as_secs_f64() / concurrent.as_secs_f64());
     Ok(())
 }

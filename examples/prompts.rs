@@ -31,17 +31,17 @@ async fn show(title: &str, prompt: &Chain<Vars, Prompt>, vars: Vars) -> Result<(
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let ask = chat()
+    let question = chat()
         .system("You are {{ role }}. Answer in {{ language }}.")
         .history("history")
         .user("{{ question }}")
         .partial("language", "English");
-    let talk = vars! {
+    let history = vars! {
         role: "a guide",
         history: [["user", "Where am I?"], ["assistant", "In Bergen."]],
         question: "Does it rain here {{ often }}?",
     };
-    show("a chat with its history; braces in a value stay text", &chain(ask), talk).await?;
+    show("a chat with its history; braces in a value stay text", &chain(question), history).await?;
 
     let examples = [("hot", "cold"), ("up", "down"), ("big", "small")];
     let examples = examples.map(|(word, opposite)| vars! { word: word, opposite: opposite });

@@ -14,18 +14,18 @@ async fn main() -> Result<()> {
 
     // One stream, read to its end: deltas first, then the whole answer.
     let mut run = recommend.stream(vars! { genre: "fantasy" });
-    while let Some(piece) = run.next().await {
-        print!("{}", piece?);
+    while let Some(delta) = run.next().await {
+        print!("{}", delta?);
         std::io::stdout().flush().map_err(fanweave::Error::step)?;
     }
     println!("\n({} characters)\n", run.output().await?.chars().count());
 
     // Two concurrent streams: each delta is printed with its genre.
     let [scifi, mystery] = ["science fiction", "mystery"]
-        .map(|genre| recommend.stream(vars! { genre: genre }).map(move |piece| (genre, piece)));
+        .map(|genre| recommend.stream(vars! { genre: genre }).map(move |delta| (genre, delta)));
     let mut both = futures::stream::select(scifi, mystery);
-    while let Some((genre, piece)) = both.next().await {
-        println!("{genre:>15} | {}", piece?.to_string().trim_end());
+    while let Some((genre, delta)) = both.next().await {
+        println!("{genre:>15} | {}", delta?.to_string().trim_end());
     }
     Ok(())
 }

@@ -34,6 +34,7 @@ def subcommands(text):
 def flags(text):
     """Yields each flag as written in the help, and its description as one line."""
     flag, lines = None, []
+    text = text.partition("\nExamples:")[0]
     for line in text.splitlines() + ["end"]:
         begins = re.match(r"^ {2,6}(-\S.*)$", line)
         if begins or (line and not line.startswith(" ")):
@@ -45,15 +46,21 @@ def flags(text):
 
 
 def description(lines):
-    text = " ".join(line for line in lines if line)
+    text = "\n".join(lines)
+    # A list of values: `- auto:   On a terminal` becomes `auto`: On a terminal;
+    text = re.sub(r"^- (\S+?):\s+(.*)$", r"`\1`: \2;", text, flags=re.M)
+    text = re.sub(r"^- (\S+)$", r"`\1`;", text, flags=re.M)
+    text = " ".join(line for line in text.split("\n") if line)
+    text = re.sub(r";(?= \[|$)", "", text)
     text = re.sub(r"\[env: (\w+)=[^\]]*\]", r"[env: \1]", text)
-    text = re.sub(r"Possible values: ?", "Values: ", text)
+    text = re.sub(r"(?<=[^.]) Possible values: ?", ". Values: ", text)
     return text.replace("|", "\\|")
 
 
 def section(program, *command):
     text = help_of(program, *command)
     rows = [(flag, meaning) for flag, meaning in flags(text) if not COMMON & set(re.split(r"[ ,]+", flag))]
+    rows = [(flag.replace("|", "\\|"), meaning) for flag, meaning in rows]
     if rows:
         yield f"\n## fanweave {' '.join(command)}\n\n| flag | meaning |\n|---|---|\n"
         yield from (f"| `{flag}` | {meaning} |\n" for flag, meaning in rows)

@@ -195,7 +195,7 @@ def kills(times, rows=300, concurrency=16):
                 code, _ = run.run("-c", str(concurrency), "--no-hedging", limit=60)
                 stats = run.sim.stats()
                 lost = len(run.lost())
-            # What was in flight at the kill, and what was answered but not yet journalled.
+            # Requests in flight at the kill, and answers that were not yet journalled.
             repeats = stats["ok"] - (rows - lost)
             run.check(lost == 0, f"{lost} rows lost")
             run.check(code == 0, f"exit code {code}")

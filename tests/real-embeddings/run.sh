@@ -38,13 +38,13 @@ url=http://127.0.0.1:$port/v1
 
 "$fanweave" index docs/decisions --store "$work/decisions.db" --embeddings openai/minilm --embeddings-url "$url"
 
-# Whether each question of the file is answered from the passage that holds its phrase.
+# Checks that each question of the file is answered from the passage that contains its phrase.
 ask() {
     local store=$1 file=$2 questions=0 found=0 first=0 question phrase answer place
     while IFS=$'\t' read -r question phrase; do
         questions=$((questions + 1))
         answer=$("$fanweave" ask --docs "$store" --embeddings-url "$url" --json -m sim/echo --max-tokens 1 "$question" < /dev/null)
-        # At which place the passage stands, from 1; 0 where it was not found. Line ends are no difference.
+        # Rank of the passage, from 1; 0 if it was not found. Line ends are ignored.
         place=$(PHRASE=$phrase python3 -c '
 import json, os, sys
 texts = [" ".join(source["text"].split()) for source in json.load(sys.stdin)["sources"]]

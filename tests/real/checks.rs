@@ -1,4 +1,4 @@
-//! What must hold against a real server, beyond what the program shows. Run by `tests/real/run.sh`.
+//! Checks of the library against a real server. Run by `tests/real/run.sh`.
 
 use fanweave_core::{
     Context, Delta, ErrorKind, FinishReason, Message, Model, Parameters, Part, Prompt, ResponseFormat,
@@ -20,7 +20,7 @@ async fn main() -> Result<()> {
     a_tool_is_called_and_its_result_goes_back(&tiny).await?;
     many_calls_at_once_are_all_answered(&tiny).await?;
     a_dropped_stream_does_not_disturb_the_next(&tiny).await?;
-    a_refusal_is_told_in_the_words_of_the_server(&url).await?;
+    a_refusal_has_the_message_of_the_server(&url).await?;
 
     // The same server speaks other dialects at the same address.
     for (dialect, url) in [("anthropic", &origin), ("openai-responses", &url)] {
@@ -31,7 +31,7 @@ async fn main() -> Result<()> {
 }
 
 fn model(name: &str, url: &str) -> Result<Model> {
-    // With the usual retries: this server now and then closes a connection in the moment that it is used again.
+    // With the default retries: this server sometimes closes a connection just before it is reused.
     let model = ModelBuilder::new(name).base_url(url).api_key("none-needed");
     Ok(model.build()?.with(Parameters { max_tokens: Some(60), ..Parameters::default() }))
 }
@@ -124,13 +124,13 @@ impl Tool for NameBear {
     }
 }
 
-/// The server holds the arguments to their schema. What the model does with the result is left to it: it may even call
-/// the tool again.
+/// The server constrains the arguments to their schema. The model may do anything with the result, even call
+/// the tool a second time.
 async fn a_tool_is_called_and_its_result_goes_back(model: &Model) -> Result<()> {
     let mut prompt = cold("Name a bear.");
     prompt.parameters.max_tokens = Some(400);
     prompt.parameters.tool_choice = Some(ToolChoice::Required);
-    // A model that must call a tool may speak before it does, and random letters would go on for ever.
+    // A model that must call a tool may emit text first, and random letters would never end.
     prompt.parameters.extra.insert("logit_bias".into(), json!([["<tool_call>", 100]]));
     let agent = model.with_tools(Tools::new().tool(NameBear)).run_tools(2).transcript();
     for is_streamed in [false, true] {
@@ -178,7 +178,7 @@ async fn a_dropped_stream_does_not_disturb_the_next(model: &Model) -> Result<()>
     Ok(())
 }
 
-async fn a_refusal_is_told_in_the_words_of_the_server(url: &str) -> Result<()> {
+async fn a_refusal_has_the_message_of_the_server(url: &str) -> Result<()> {
     let tiny = model("llamacpp/tiny", url)?;
     let long = "bear ".repeat(4000);
     let error = tiny.invoke(long.as_str()).await.expect_err("the context holds 2,048 tokens");

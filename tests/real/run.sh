@@ -3,8 +3,8 @@
 #
 #   tests/real/run.sh [path/to/fanweave] [path/to/the/example real_server]
 #
-# The server is the PyPI package xllamacpp, installed under target/real and as new as the registry has it. Skips,
-# with the reason, only where there is no python3 or no package for this platform.
+# The server is the latest version of the PyPI package xllamacpp, installed under target/real. Skips, with the reason,
+# only without python3 or without a package for this platform.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -29,7 +29,7 @@ if [ ! -x "$work/venv/bin/pip" ]; then python3 -m venv "$work/venv"; fi
 pip="$work/venv/bin/pip --quiet --disable-pip-version-check"
 # Never from source: that would compile llama.cpp.
 if ! $pip install --upgrade --only-binary :all: xllamacpp gguf numpy 2>"$work/pip.err"; then
-  # What an earlier run installed will do.
+  # Packages of an earlier run are sufficient.
   "$work/venv/bin/python" -c 'import gguf, numpy, xllamacpp' 2>/dev/null \
     || skip "pip cannot install xllamacpp: $(tail -n 1 "$work/pip.err")"
 fi

@@ -35,7 +35,7 @@ impl Order {
         Some((index, location))
     }
 
-    /// Advances past row `index`, whose result is at hand. Returns false if another row is next.
+    /// Advances past row `index`, whose result is available. Returns false if another row is next.
     pub(crate) fn advance_past(&mut self, index: u64) -> bool {
         if index != self.next {
             return false;

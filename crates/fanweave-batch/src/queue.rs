@@ -28,7 +28,7 @@ pub(crate) struct Queue {
     requeued: VecDeque<Job>,
     max: usize,
     skipped: VecDeque<Job>,
-    /// Rows to skip before the next one. `None` unless the next row is to come from after the skipped ones.
+    /// Rows to skip before the next one. `None` unless the next row must follow the skipped ones.
     to_skip: Option<usize>,
     /// Set when the last row was a skipped one.
     was_skipped: bool,

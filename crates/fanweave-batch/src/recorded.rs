@@ -79,7 +79,7 @@ pub struct RowRecord {
     pub answer: String,
     /// Kind and message of its error.
     pub error: Option<(String, String)>,
-    /// Its calls, as far as they are known, in the order in which they ended.
+    /// Its recorded calls, in the order in which they ended.
     pub calls: Vec<CallTimes>,
 }
 
@@ -96,7 +96,7 @@ impl RunRecord {
         let is_journal = path.extension().is_some_and(|extension| extension == "journal");
         let path = if is_journal || !journal.exists() { path.to_owned() } else { journal };
         let file = File::open(&path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::usage(format!("{}: no such run", path.display())),
+            std::io::ErrorKind::NotFound => Error::usage(format!("{}: no such file", path.display())),
             _ => Error::io("open the journal", &path, e),
         })?;
         let mut reader = BufReader::with_capacity(1 << 16, file);

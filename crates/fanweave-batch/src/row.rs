@@ -65,9 +65,9 @@ pub(crate) struct Start {
 
 /// Result of running a row.
 pub(crate) enum RowEnd {
-    /// None yet: it gets the answer of another row.
+    /// No result yet: the row waits for the answer of another row.
     Waits,
-    /// An answer. Includes the row, if it may be run a second time.
+    /// An answer. Includes the row, if it may be rerun.
     Answered(Entry, Option<Box<Job>>),
     /// An error.
     Failed(Box<Failed>),

@@ -87,9 +87,9 @@ fn a_journal_cut_at_any_byte_resumes_to_the_same_bytes() {
         let calls = model.calls.clone();
         let summary = block_on(job(&input, &dir.path("cut.jsonl"), model).run()).unwrap();
         assert_eq!(dir.read("cut.jsonl"), dir.read("whole.jsonl"), "cut at {cut}");
-        let kept = lines(&journal[..cut]).saturating_sub(1);
-        assert_eq!(summary.resumed, kept as u64, "cut at {cut}");
-        assert_eq!(calls.load(Ordering::SeqCst), ROWS as usize - kept, "cut at {cut}");
+        let remaining = lines(&journal[..cut]).saturating_sub(1);
+        assert_eq!(summary.resumed, remaining as u64, "cut at {cut}");
+        assert_eq!(calls.load(Ordering::SeqCst), ROWS as usize - remaining, "cut at {cut}");
         // Lines written after the cut can be read as well.
         let resumed = block_on(job(&input, &dir.path("cut.jsonl"), Rows::new(1, 3)).run()).unwrap();
         assert!(resumed.nothing_to_do() && resumed.notes.is_empty(), "cut at {cut}: {resumed:?}");

@@ -233,11 +233,11 @@ fn a_run_killed_at_any_step_resumes_and_submits_nothing_twice() {
             assert!(killed_when_it_hangs(&dir, &resumed).is_some(), "{case}: it did not resume");
             assert_complete(&dir, &case);
             let provider = resumed.provider.lock().unwrap();
-            let mut asked: Vec<_> = provider.batches.iter().flat_map(|(_, part)| part).collect();
-            asked.sort();
-            asked.dedup();
+            let mut submitted: Vec<_> = provider.batches.iter().flat_map(|(_, part)| part).collect();
+            submitted.sort();
+            submitted.dedup();
             let all: usize = provider.batches.iter().map(|(_, part)| part.len()).sum();
-            assert_eq!((asked.len(), all), (9, 9), "{case}: no row was submitted twice");
+            assert_eq!((submitted.len(), all), (9, 9), "{case}: no row was submitted twice");
         }
     }
 }

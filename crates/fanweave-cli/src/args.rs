@@ -79,15 +79,15 @@ impl Color {
 
 /// Run a prompt for every row of a file
 ///
-/// The input is JSON lines, CSV with a header, Parquet, plain text with one prompt per line, or an OpenAI
-/// batch file. The fields of a row fill the prompt template; without a template, each row needs a `prompt` or
-/// `messages` field.
+/// The input is JSON Lines, CSV with a header, Parquet, plain text with one prompt per line, or an OpenAI
+/// batch file. The fields of a row fill the prompt template. Without a template, each row needs a `prompt` or
+/// `messages` field; a row with `messages` may set request parameters, such as `response_format`.
 ///
-/// The output has one line per row, in input order. A failed row has an `error` and does not affect other
-/// rows.
+/// The output has one result per row, in input order, and is written when the run ends or stops. A failed row
+/// has an `error` and does not affect other rows.
 ///
 /// Finished rows are recorded in OUTPUT.journal. To resume after Ctrl-C or a crash, rerun the same command:
-/// only the remaining rows are called.
+/// only the remaining rows are called. Limits, keys and retries may differ between the runs.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -108,7 +108,7 @@ Exit codes:
 Press t during a run, or send SIGUSR1, to list the rows in flight.
 
 To distribute rows over several models, list them with weights: with
---model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 the first model gets three of four rows.")]
+--model openai/gpt-5-mini=3,openai/gpt-4o-mini=1 the first model gets three of every four rows.")]
 pub(crate) struct BatchArgs {
     /// Input file, or - for stdin
     pub(crate) input: PathBuf,
@@ -130,7 +130,7 @@ pub(crate) struct BatchArgs {
     pub(crate) system: Option<String>,
 
     /// Maximum rows in flight [default: 64]
-    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// Input format: openai, jsonl, csv, parquet or text [default: auto-detected]
@@ -201,16 +201,17 @@ pub(crate) struct BatchArgs {
     #[arg(long, value_enum, default_value_t, value_name = "HOW", help_heading = "Model")]
     pub(crate) via: Via,
 
-    /// Make no calls: show the first prompts and estimate time, tokens and cost. Needs no API key
+    /// Make no calls: show the first prompts and estimate time, tokens and cost, with 500 output tokens per
+    /// answer unless --max-tokens is set. Needs no API key
     #[arg(long, conflicts_with = "json", help_heading = "Cost")]
     pub(crate) dry_run: bool,
 
     /// Budget in US dollars for all rows, including earlier runs of this output. No row is started that could
     /// exceed it
-    #[arg(long, value_name = "USD", value_parser = dollars, help_heading = "Cost")]
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true, help_heading = "Cost")]
     pub(crate) budget_usd: Option<f64>,
 
-    /// File with model prices, used instead of the built-in ones
+    /// TOML file with model prices, used instead of the built-in ones (format: see `fanweave models --help`)
     #[arg(long, value_name = "FILE", help_heading = "Cost")]
     pub(crate) prices: Option<PathBuf>,
 
@@ -319,7 +320,7 @@ pub(crate) struct IndexArgs {
     pub(crate) embeddings_url: Option<String>,
 
     /// Maximum chunk size in tokens (estimated at 4 bytes each)
-    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize)]
+    #[arg(long, value_name = "N", default_value = "200", value_parser = at_least_one_usize, allow_negative_numbers = true)]
     pub(crate) tokens: NonZeroUsize,
 
     /// Print the result as JSON
@@ -388,7 +389,7 @@ pub(crate) struct RunArgs {
 
     /// Maximum rows in flight, and maximum concurrent calls in total (also without --rows) [default: the
     /// chain file's limit, or 64 rows]
-    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, help_heading = "Rows")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true, help_heading = "Rows")]
     pub(crate) concurrency: Option<NonZeroUsize>,
 
     /// Format of --rows: jsonl, csv, parquet or text [default: auto-detected]
@@ -424,10 +425,10 @@ pub(crate) struct RunArgs {
 
     /// Budget in US dollars for all calls, including all rows and earlier runs of this output [default: the
     /// chain file's budget, or none]
-    #[arg(long, value_name = "USD", value_parser = dollars, help_heading = "Cost")]
+    #[arg(long, value_name = "USD", value_parser = dollars, allow_negative_numbers = true, help_heading = "Cost")]
     pub(crate) budget_usd: Option<f64>,
 
-    /// File with model prices, used instead of the built-in ones
+    /// TOML file with model prices, used instead of the built-in ones (format: see `fanweave models --help`)
     #[arg(long, value_name = "FILE", help_heading = "Cost")]
     pub(crate) prices: Option<PathBuf>,
 
@@ -504,7 +505,7 @@ pub(crate) struct LogsArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct LogsList {
     /// Maximum number of calls
-    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one_u32)]
+    #[arg(short = 'n', long, value_name = "N", default_value = "10", value_parser = at_least_one_u32, allow_negative_numbers = true)]
     pub(crate) limit: NonZeroU32,
 
     /// Only calls with this text in the prompt, answer or error
@@ -553,16 +554,28 @@ pub(crate) enum LogsCommand {
 /// Prices are in US dollars per million tokens, as of the date shown. Models that are not listed can be
 /// called as well.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  \
-    fanweave models\n  \
-    fanweave models gpt-5\n  \
-    fanweave models --json")]
+#[command(after_help = "\
+Examples:
+  fanweave models
+  fanweave models gpt-5
+  fanweave models --json
+
+A file for --prices has this form. These keys are optional: `cached_input`, `batch` (price of
+the batch API, as a fraction) and `context` (tokens of the context window).
+
+  date = \"2026-11-01\"
+  [models.\"openai/gpt-5-mini\"]
+  input = 0.25
+  cached_input = 0.025
+  output = 2.00
+  batch = 0.5
+  context = 400000")]
 pub(crate) struct ModelsArgs {
     /// Only models and providers whose name contains this
     #[arg(value_name = "PART")]
     pub(crate) part: Option<String>,
 
-    /// File with model prices, used instead of the built-in ones
+    /// TOML file with model prices, used instead of the built-in ones (format: see below)
     #[arg(long, value_name = "FILE")]
     pub(crate) prices: Option<PathBuf>,
 
@@ -674,15 +687,15 @@ pub(crate) struct ModelArgs {
     pub(crate) base_url: Option<String>,
 
     /// Maximum requests per minute
-    #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
     pub(crate) rpm: Option<NonZeroU32>,
 
     /// Maximum tokens per minute, input and output combined
-    #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
     pub(crate) tpm: Option<NonZeroU32>,
 
     /// Maximum requests in flight, across all rows and steps
-    #[arg(long, value_name = "N", value_parser = at_least_one_usize)]
+    #[arg(long, value_name = "N", value_parser = at_least_one_usize, allow_negative_numbers = true)]
     pub(crate) max_in_flight: Option<NonZeroUsize>,
 
     /// Request timeout, such as 30s or 2m [default: 10m]
@@ -708,7 +721,7 @@ pub(crate) struct ModelArgs {
     pub(crate) temperature: Option<f64>,
 
     /// Maximum output tokens per request
-    #[arg(long, value_name = "N", value_parser = at_least_one_u32)]
+    #[arg(long, value_name = "N", value_parser = at_least_one_u32, allow_negative_numbers = true)]
     pub(crate) max_tokens: Option<NonZeroU32>,
 }
 

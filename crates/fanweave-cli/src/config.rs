@@ -136,7 +136,7 @@ pub(crate) fn run(args: &ConfigArgs) -> Result<Exit, Failure> {
                     .collect();
                 format!("{}\n", serde_json::to_string_pretty(&object).expect("the keys are texts"))
             } else if all.is_empty() {
-                "no settings\n".to_owned()
+                "no settings: all values are defaults\n".to_owned()
             } else {
                 let line =
                     |(name, value, from): (String, Value, String)| format!("{name} = {value}    # {from}\n");
@@ -189,8 +189,8 @@ fn config() -> &'static Config {
 
 /// Path of `fanweave.toml` in the current folder or its nearest parent.
 fn project_path() -> Option<PathBuf> {
-    let here = std::env::current_dir().ok()?;
-    here.ancestors().map(|folder| folder.join("fanweave.toml")).find(|path| path.is_file())
+    let folder = std::env::current_dir().ok()?;
+    folder.ancestors().map(|folder| folder.join("fanweave.toml")).find(|path| path.is_file())
 }
 
 /// Path of the user's settings. `None` without a home directory.

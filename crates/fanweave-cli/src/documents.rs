@@ -48,13 +48,13 @@ pub(crate) async fn answer(
     })?;
     let embedder = embedder(&name, args.embeddings_url.as_deref())?;
     let library = VectorIndex::new(store.store(), embedder).limit(args.top.get());
-    let ask = telemetry.watch("ask", RetrievalQa::new(library, Qa::stuff(model)).chain());
+    let chain = telemetry.watch("ask", RetrievalQa::new(library, Qa::stuff(model)).chain());
     if args.json {
-        let answer = ask.invoke_in(question, cx).await?;
+        let answer = chain.invoke_in(question, cx).await?;
         let line = json!({ "answer": answer.text, "sources": answer.sources, "usage": answer.usage });
         return written(writeln!(std::io::stdout(), "{line}")).map(|exit| exit.unwrap_or(Exit::Ok));
     }
-    let (answer, exit) = print(ask.stream_in(question, cx)).await?;
+    let (answer, exit) = print(chain.stream_in(question, cx)).await?;
     if let Some(answer) = answer {
         name_sources(&answer);
     }

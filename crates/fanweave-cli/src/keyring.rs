@@ -64,7 +64,7 @@ mod system {
             Error::NoDefaultStore => "this system has no supported keyring".to_owned(),
             _ => "the entry is not a key".to_owned(),
         };
-        Failure::new(format!("cannot access the key of {provider} in the system keyring: {why}")).with_hint(
+        Failure::new(format!("cannot access the key for {provider} in the system keyring: {why}")).with_hint(
             format!("unlock the keyring, or store the key in a file: fanweave keys set {provider}"),
         )
     }
@@ -93,7 +93,7 @@ mod absent {
 
     fn absent(provider: &str) -> Failure {
         Failure::usage(format!(
-            "cannot access the key of {provider} in the system keyring: built without the feature `keyring`"
+            "cannot access the key for {provider} in the system keyring: built without the feature `keyring`"
         ))
         .with_hint(format!(
             "build with --features keyring, or store the key in a file: fanweave keys set {provider}"

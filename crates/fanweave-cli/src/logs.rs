@@ -78,7 +78,7 @@ struct Inner {
 impl LogSink for Sink {
     const CONCURRENCY: NonZeroUsize = SqliteLog::CONCURRENCY;
 
-    async fn tell(&self, record: CallRecord) -> fanweave::Result<()> {
+    async fn record(&self, record: CallRecord) -> fanweave::Result<()> {
         let inner = &*self.0;
         let recorded = async {
             let file = inner.file.get_or_try_init(|| async {
@@ -90,7 +90,7 @@ impl LogSink for Sink {
                 }
                 SqliteLog::open(&inner.path).await
             });
-            file.await?.tell(record).await
+            file.await?.record(record).await
         };
         recorded.await.inspect_err(|error| {
             let mut failed = inner.failed.lock().unwrap_or_else(PoisonError::into_inner);

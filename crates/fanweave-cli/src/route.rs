@@ -65,11 +65,11 @@ pub(crate) fn route(args: &BatchArgs, keep_raw: bool) -> Result<Routed, Failure>
     #[expect(clippy::cast_precision_loss, reason = "weights are small")]
     let max_share = weights().max().unwrap_or(1) as f64 / weights().sum::<u64>().max(1) as f64;
     let (note, notes) = mpsc::unbounded_channel();
-    let how = Spreading { notes: note, on_outage: !args.no_fallback_on_outage };
-    let mut routed = spread(lanes, how.clone());
+    let settings = Spreading { notes: note, on_outage: !args.no_fallback_on_outage };
+    let mut routed = spread(lanes, settings.clone());
     if !fallbacks.is_empty() {
-        let fallbacks = fallbacks.into_iter().map(|lanes| spread(lanes, how.clone()));
-        routed = match how.on_outage {
+        let fallbacks = fallbacks.into_iter().map(|lanes| spread(lanes, settings.clone()));
+        routed = match settings.on_outage {
             true => routed.fallback(fallbacks),
             false => routed.fallback_except_outages(fallbacks),
         };

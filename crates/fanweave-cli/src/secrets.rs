@@ -70,7 +70,7 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
                 keyring::is_built(&provider)?;
             }
             let key = read_key(&provider)?;
-            let kept = if in_keyring {
+            let stored = if in_keyring {
                 keyring::set(&provider, &key)?;
                 StoredKey::Elsewhere { r#in: KeyLocation::Keyring }
             } else {
@@ -80,7 +80,7 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
             let _lock = lock(&path);
             let mut keys = read(&path)?;
             let was_in_keyring = matches!(keys.get(&provider), Some(StoredKey::Elsewhere { .. }));
-            keys.insert(provider.clone(), kept);
+            keys.insert(provider.clone(), stored);
             write(&path, &keys)?;
             // The new key is stored even if the old one cannot be removed.
             if was_in_keyring
@@ -91,7 +91,7 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
             }
             let location =
                 if in_keyring { "the system keyring".to_owned() } else { path.display().to_string() };
-            tell!("stored the key of {provider} in {location}");
+            tell!("stored the key for {provider} in {location}");
         }
         KeysCommand::Remove { provider } => {
             let _lock = lock(&path);
@@ -101,7 +101,7 @@ fn change(args: KeysArgs) -> Result<Exit, Failure> {
                 Some(StoredKey::Here(_)) => {}
                 None => {
                     return Err(Failure::usage(format!(
-                        "no key of {provider} is stored in {}",
+                        "no key for {provider} is stored in {}",
                         path.display()
                     )));
                 }
@@ -150,7 +150,7 @@ fn list(keys: &Keys, json: bool) -> String {
             .find(|name| std::env::var(name).is_ok_and(|key| !key.trim().is_empty()));
         let location = match (from_env, keys.get(provider)) {
             (Some(variable), _) => *variable,
-            (None, Some(StoredKey::Here(_))) => "kept",
+            (None, Some(StoredKey::Here(_))) => "file",
             (None, Some(StoredKey::Elsewhere { .. })) => "keyring",
             (None, None) => continue,
         };
@@ -171,7 +171,7 @@ fn list(keys: &Keys, json: bool) -> String {
 fn read_key(provider: &str) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
-        let _ = write!(anstream::stderr(), "key of {provider} (not shown): ");
+        let _ = write!(anstream::stderr(), "API key for {provider} (not shown): ");
         keys::remember();
         let line = Term::stderr().read_secure_line();
         keys::restore();

@@ -80,19 +80,19 @@ pub(crate) struct SimArgs {
     max_in_flight: Option<NonZeroUsize>,
 
     /// Fraction of requests answered with HTTP 500 or 503, 0 to 1
-    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, allow_negative_numbers = true, value_name = "RATE", help_heading = "Faults")]
     error_rate: f64,
 
     /// Fraction of answers interrupted by a TCP reset
-    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, allow_negative_numbers = true, value_name = "RATE", help_heading = "Faults")]
     reset_rate: f64,
 
     /// Fraction of requests that are never answered
-    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, allow_negative_numbers = true, value_name = "RATE", help_heading = "Faults")]
     hang_rate: f64,
 
     /// Fraction of answers that are truncated without a connection error
-    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, allow_negative_numbers = true, value_name = "RATE", help_heading = "Faults")]
     truncate_rate: f64,
 
     /// Fraction of requests that fail: 0.3 with HTTP 500, 0.3=503 with another status, 0.3=reset with a TCP
@@ -101,7 +101,7 @@ pub(crate) struct SimArgs {
     flaky: Option<Flaky>,
 
     /// Fraction of non-streamed answers followed by an unsolicited copy (HTTP/1.1)
-    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Faults")]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, allow_negative_numbers = true, value_name = "RATE", help_heading = "Faults")]
     surplus: f64,
 
     /// Always answer requests whose prompt contains this text with HTTP 500
@@ -128,7 +128,7 @@ pub(crate) struct SimArgs {
     batch_time: Duration,
 
     /// Fraction of the requests of a batch that expire unanswered
-    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, value_name = "RATE", help_heading = "Batches")]
+    #[arg(long, default_value_t = 0.0, value_parser = parse_rate, allow_negative_numbers = true, value_name = "RATE", help_heading = "Batches")]
     batch_expiry_rate: f64,
 }
 

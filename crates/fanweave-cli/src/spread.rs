@@ -19,12 +19,12 @@ pub(crate) struct Spreading {
 }
 
 /// One step for all lanes.
-pub(crate) fn spread(mut lanes: Vec<Lane>, how: Spreading) -> Chain<Prompt, Message> {
+pub(crate) fn spread(mut lanes: Vec<Lane>, settings: Spreading) -> Chain<Prompt, Message> {
     match (lanes.len(), lanes.pop()) {
         (1, Some(lane)) => chain(lane.model),
         (_, last) => {
             lanes.extend(last);
-            chain(Spread(Arc::new(Lanes::new(lanes, how))))
+            chain(Spread(Arc::new(Lanes::new(lanes, settings))))
         }
     }
 }
@@ -37,7 +37,7 @@ struct Lanes {
     next: AtomicU64,
     /// Number of lanes that are not disabled: at least one.
     left: Mutex<usize>,
-    how: Spreading,
+    settings: Spreading,
 }
 
 /// A call to one lane.
@@ -67,9 +67,9 @@ impl Verdict {
 }
 
 impl Lanes {
-    fn new(lanes: Vec<Lane>, how: Spreading) -> Self {
+    fn new(lanes: Vec<Lane>, settings: Spreading) -> Self {
         let left = Mutex::new(lanes.len());
-        Self { lanes, next: AtomicU64::new(0), left, how }
+        Self { lanes, next: AtomicU64::new(0), left, settings }
     }
 
     /// Disables a lane and emits a note. Returns `false` for the last lane, which stays enabled.
@@ -84,13 +84,16 @@ impl Lanes {
         }
         *left -= 1;
         lane.disable();
-        self.note(&format!("{} is disabled for this run; using the remaining models: {error}", lane.name()));
+        self.note(&format!(
+            "{} is disabled for this run; its rows use the remaining models and keys: {error}",
+            lane.name()
+        ));
         true
     }
 
     fn note(&self, note: &str) {
         // A dry run has no receiver.
-        let _ = self.how.notes.send(format!("note: {note}"));
+        let _ = self.settings.notes.send(format!("note: {note}"));
     }
 
     /// Calls one lane and updates its state.
@@ -103,7 +106,7 @@ impl Lanes {
                     self.note(&format!("{} has recovered", lane.name()));
                 }
             }
-            Err(error) if error.kind() == ErrorKind::Unavailable && self.how.on_outage => {
+            Err(error) if error.kind() == ErrorKind::Unavailable && self.settings.on_outage => {
                 if lane.suspend() {
                     let why = std::error::Error::source(error).map_or(error.to_string(), ToString::to_string);
                     self.note(&format!("{} is suspended, its provider is failing: {why}", lane.name()));
@@ -194,7 +197,7 @@ impl Runnable for Spread {
                 let (_, error) = doubts.swap_remove(0);
                 return Err(error);
             };
-            let has_others = all.how.on_outage && left.len() > 1;
+            let has_others = all.settings.on_outage && left.len() > 1;
             let own = cx.clone().with_alternatives(has_others || cx.has_alternatives());
             let error = match all.call(lane, prompt.clone(), &own).await {
                 Ok(message) => {

@@ -107,7 +107,7 @@ pub trait CacheStore: Send + Sync + 'static {
 pub struct MemoryCache {
     max_answers: NonZeroUsize,
     max_bytes: usize,
-    kept: Mutex<Kept>,
+    entries: Mutex<Entries>,
 }
 
 impl fmt::Debug for MemoryCache {
@@ -120,7 +120,7 @@ impl fmt::Debug for MemoryCache {
 }
 
 #[derive(Default)]
-struct Kept {
+struct Entries {
     answers: HashMap<CacheKey, Entry>,
     /// The keys by time of last use, oldest first.
     uses: BTreeMap<u64, CacheKey>,
@@ -142,12 +142,12 @@ impl MemoryCache {
     /// Keeps at most `max_answers` answers and at most `max_bytes` bytes of JSON. A single answer that
     /// exceeds `max_bytes` is not kept.
     pub fn new(max_answers: NonZeroUsize, max_bytes: usize) -> Self {
-        Self { max_answers, max_bytes, kept: Mutex::default() }
+        Self { max_answers, max_bytes, entries: Mutex::default() }
     }
 
     /// The number of answers in the store.
     pub fn len(&self) -> usize {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).answers.len()
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).answers.len()
     }
 
     /// Returns true if the store is empty.
@@ -162,7 +162,7 @@ impl Default for MemoryCache {
     }
 }
 
-impl Kept {
+impl Entries {
     fn tick(&mut self) -> u64 {
         self.clock += 1;
         self.clock
@@ -195,8 +195,8 @@ impl Kept {
 
 impl CacheStore for MemoryCache {
     async fn get(&self, key: &CacheKey) -> Result<Option<Message>> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(key).map(serde_json::from_slice).transpose().map_err(unreadable)
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.get(key).map(serde_json::from_slice).transpose().map_err(unreadable)
     }
 
     async fn put(&self, key: &CacheKey, answer: &Message) -> Result<()> {
@@ -204,12 +204,12 @@ impl CacheStore for MemoryCache {
         if json.len() > self.max_bytes {
             return Ok(());
         }
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.put(*key, json);
-        while kept.answers.len() > self.max_answers.get() || kept.bytes > self.max_bytes {
-            let Some((_, oldest)) = kept.uses.first_key_value() else { break };
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.put(*key, json);
+        while entries.answers.len() > self.max_answers.get() || entries.bytes > self.max_bytes {
+            let Some((_, oldest)) = entries.uses.first_key_value() else { break };
             let oldest = *oldest;
-            kept.remove(&oldest);
+            entries.remove(&oldest);
         }
         Ok(())
     }
@@ -238,11 +238,11 @@ mod tests {
         }
         assert!(cache.get(&key(1)).await.unwrap().is_some());
         cache.put(&key(3), &Message::assistant("3")).await.unwrap();
-        let mut there = Vec::new();
+        let mut present = Vec::new();
         for n in [1, 2, 3] {
-            there.push(cache.get(&key(n)).await.unwrap().map(|message| message.text()));
+            present.push(cache.get(&key(n)).await.unwrap().map(|message| message.text()));
         }
-        assert_eq!(there, [Some("1".to_owned()), None, Some("3".to_owned())]);
+        assert_eq!(present, [Some("1".to_owned()), None, Some("3".to_owned())]);
     }
 
     #[test]
@@ -293,10 +293,10 @@ mod tests {
             futures::executor::block_on(async {
                 for (n, length) in puts {
                     cache.put(&key(n), &Message::assistant("x".repeat(length))).await.unwrap();
-                    let kept = cache.kept.lock().unwrap();
-                    assert!(kept.answers.len() <= max_answers && kept.bytes <= max_bytes);
-                    assert_eq!(kept.answers.len(), kept.uses.len());
-                    assert_eq!(kept.bytes, kept.answers.values().map(|entry| entry.json.len()).sum::<usize>());
+                    let entries = cache.entries.lock().unwrap();
+                    assert!(entries.answers.len() <= max_answers && entries.bytes <= max_bytes);
+                    assert_eq!(entries.answers.len(), entries.uses.len());
+                    assert_eq!(entries.bytes, entries.answers.values().map(|entry| entry.json.len()).sum::<usize>());
                 }
             });
         }

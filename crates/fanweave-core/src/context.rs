@@ -28,7 +28,7 @@ use crate::run::{DeltaSink, Sent};
 use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 
-/// The context of a run. Cheap to clone; a clone stands for the same run.
+/// The context of a run. Cheap to clone; a clone belongs to the same run.
 ///
 /// ```
 /// use std::time::Duration;
@@ -84,7 +84,7 @@ struct Shared {
     is_last: Option<Arc<AtomicBool>>,
 }
 
-/// Order of the calls that wait for the same account. Set by [`Context::with_priority`].
+/// Priority of queued calls to the same account. Set by [`Context::with_priority`].
 ///
 /// ```
 /// use fanweave_core::{Context, Priority};
@@ -94,10 +94,10 @@ struct Shared {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Priority {
-    /// A caller waits for the answer: before all calls of batches.
+    /// For calls whose answer a caller waits for. Sent before all [`Batch`](Self::Batch) calls.
     #[default]
     Interactive,
-    /// Only when no other call waits.
+    /// Sent only if no [`Interactive`](Self::Interactive) call is queued.
     Batch,
 }
 
@@ -220,8 +220,8 @@ impl Context {
         self.shared.draining.as_ref().is_some_and(CancellationToken::is_cancelled)
     }
 
-    /// States that the caller has another model to use if this one is unavailable: in an outage a call then
-    /// fails with [`ErrorKind::Unavailable`] immediately, instead of waiting for its end. Default no.
+    /// Set to true if the caller has another model to use. During an outage, calls then fail with
+    /// [`ErrorKind::Unavailable`] immediately instead of waiting for its end. Default: false.
     ///
     /// ```
     /// use fanweave_core::Context;
@@ -236,8 +236,9 @@ impl Context {
         self.with(|s| s.has_alternatives = has_alternatives)
     }
 
-    /// States through `flag` that this is the last call of the run: no other call can then prove that the
-    /// provider has recovered, and the call waits for an outage at most a minute. Default never.
+    /// Adds a flag that the caller sets when this is the last call of the run. During an outage, the last
+    /// call waits at most a minute, because no other call can show that the provider has recovered. Default:
+    /// none.
     #[must_use]
     pub fn with_last_call(self, flag: Arc<AtomicBool>) -> Self {
         self.with(|s| s.is_last = Some(flag))
@@ -306,7 +307,7 @@ impl Context {
         self.with(|s| set(&mut s.parameters, part, parameters))
     }
 
-    /// Sets the maximum of decisions of [`dynamic`](crate::dynamic) steps in one run. Default 25.
+    /// Sets the maximum number of decisions of [`dynamic`](crate::dynamic) steps in one run. Default 25.
     #[must_use]
     pub fn with_recursion_limit(self, n: NonZeroU32) -> Self {
         self.with(|s| s.recursion_limit = n.get())
@@ -345,7 +346,7 @@ impl Context {
     }
 
     /// Allows hedged requests: a model may send a second request for a slow call, while no other call waits.
-    /// Default no: each request is paid for.
+    /// Default: false, because each request is paid for.
     ///
     /// The first answer wins, and the other request is dropped. A call is slow when it takes twice as long as
     /// 95 of 100 do; at most one call in twenty is hedged. A call whose deltas are read is never hedged.
@@ -443,14 +444,14 @@ impl Context {
         }
     }
 
-    /// Reports `what` as an event and returns it: it is copied only for observers that keep theirs.
-    pub(crate) async fn emit_value<T: Clone>(&self, what: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
+    /// Reports `value` as an event and returns it: it is copied only for observers that keep theirs.
+    pub(crate) async fn emit_value<T: Clone>(&self, value: T, event: impl FnOnce(Arc<T>) -> EventKind) -> T {
         if !self.has_observers() {
-            return what;
+            return value;
         }
-        let what = Arc::new(what);
-        self.emit(event(what.clone())).await;
-        Arc::unwrap_or_clone(what)
+        let value = Arc::new(value);
+        self.emit(event(value.clone())).await;
+        Arc::unwrap_or_clone(value)
     }
 
     /// Returns true if a model should stream: its deltas have a reader.
@@ -489,10 +490,10 @@ impl Context {
     }
 
     /// Sets a flag of all enclosing steps that track it.
-    fn mark(&self, what: impl Fn(&EmittedFlag) -> &AtomicBool) {
+    fn mark(&self, flag: impl Fn(&EmittedFlag) -> &AtomicBool) {
         let mut emitted = &self.emitted;
         while let Some(step) = emitted {
-            what(step).store(true, Ordering::Relaxed);
+            flag(step).store(true, Ordering::Relaxed);
             emitted = &step.around;
         }
     }

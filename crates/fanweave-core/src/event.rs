@@ -1,4 +1,4 @@
-//! Events that a run reports while it lasts.
+//! Events that a run reports while it is in progress.
 
 use std::fmt;
 use std::sync::Arc;
@@ -90,8 +90,8 @@ pub enum EventKind {
     RequestStarted,
     /// A hedged request is about to be sent for a slow one. The first answer wins.
     Hedged,
-    /// A request was sent and its answer did not arrive whole: the provider may still bill it. Holds the
-    /// estimate of its input tokens.
+    /// A request was sent, and its response is missing or incomplete: the provider may still bill it. Holds
+    /// the estimate of its input tokens.
     Unanswered(Usage),
     /// The first byte of an answer arrived.
     FirstByte,
@@ -117,7 +117,7 @@ pub enum EventKind {
     StepFailed(Error),
 }
 
-/// The reason for the wait of a call before its request is sent.
+/// Reason why a call waits before its request is sent.
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, WaitReason};

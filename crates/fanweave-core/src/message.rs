@@ -10,7 +10,7 @@ use serde_json::Value;
 pub enum Role {
     /// Instructions for the whole conversation.
     System,
-    /// The person, or the program that acts for them.
+    /// The user, or a program that acts for the user.
     User,
     /// The model.
     Assistant,
@@ -102,7 +102,7 @@ pub enum Part {
     Text(String),
     /// An image.
     Image(Media),
-    /// A recording.
+    /// Audio.
     Audio(Media),
     /// A document.
     File(Media),
@@ -131,13 +131,13 @@ impl Part {
     }
 }
 
-/// An image, recording or document: by reference or inline.
+/// An image, audio or a document, by URL or inline.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Media {
     /// A URL that the provider fetches, or a `data:` URL.
     Url(String),
-    /// The bytes, base64.
+    /// The bytes, in base64.
     Inline {
         /// Media type, such as `image/png`.
         media_type: String,

@@ -1,4 +1,4 @@
-//! One run of a chain, read while it lasts: its deltas ([`Run`]) or its events ([`EventRun`]).
+//! One run of a chain, read while it is in progress: its deltas ([`Run`]) or its events ([`EventRun`]).
 
 use std::any::Any;
 use std::fmt;

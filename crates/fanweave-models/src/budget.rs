@@ -262,8 +262,8 @@ mod tests {
         let model = budget.wrap(echo(3)).unwrap();
         // Two calls at a time: each reserves three dollars and spends one. With one dollar left no call
         // starts.
-        let said = chain(model).batch(["a"; 8].map(Prompt::from)).concurrency(8).collect().await;
-        let (ok, failed): (Vec<_>, Vec<_>) = said.into_iter().partition(Result::is_ok);
+        let results = chain(model).batch(["a"; 8].map(Prompt::from)).concurrency(8).collect().await;
+        let (ok, failed): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
         assert_eq!((ok.len(), failed.len()), (5, 3));
         assert_eq!(budget.spent(), 5.0);
         assert_eq!(began.elapsed().as_secs(), 4);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_longest_answer_is_what_the_next_one_may_cost() {
+    async fn a_call_reserves_the_cost_of_the_longest_answer() {
         let budget = Budget::new(1_300.0, prices());
         let model = budget.wrap(Fake::echo().model()).unwrap();
         model.invoke("word ".repeat(700)).await.unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_whose_use_is_not_told_costs_what_its_length_tells() {
+    async fn an_answer_without_usage_is_charged_by_its_length() {
         let budget = Budget::new(1_003.0, prices());
         let model = budget.wrap(Model::new(Silent)).unwrap();
         model.invoke("a").await.unwrap();

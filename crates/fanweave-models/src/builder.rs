@@ -280,7 +280,7 @@ impl ModelBuilder {
             None => key(vendor, self.api_key, self.base_url.is_some(), env)?.unzip(),
         };
         let key_header = self.key_header.or(own_header).unwrap_or_else(|| vendor.key_header.header());
-        let keys = self.key_source.map(|source| source.carried_by(key_header.clone()));
+        let keys = self.key_source.map(|source| source.with_header(key_header.clone()));
         let url = match self.base_url {
             Some(url) => url,
             None => vendor.url(env)?,

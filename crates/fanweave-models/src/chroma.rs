@@ -132,9 +132,9 @@ impl Chroma {
                 500.. => ErrorKind::Server,
                 _ => ErrorKind::BadRequest,
             };
-            let said = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-            let said = said["message"].as_str().unwrap_or("the server gave no reason");
-            return Err(failed(kind, &self.redact(said)).with_status(status.as_u16()));
+            let message = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+            let message = message["message"].as_str().unwrap_or("the server gave no reason");
+            return Err(failed(kind, &self.redact(message)).with_status(status.as_u16()));
         }
         // The parser's error may quote the body, including tokens.
         serde_json::from_slice(&body).map_err(|_| {

@@ -172,10 +172,10 @@ mod tests {
 
     #[test]
     fn an_invalid_price_table_is_rejected_with_its_location() {
-        let says = |text: &str| Prices::parse(text).unwrap_err().to_string();
-        assert!(says("date = ").contains("line 1"), "{}", says("date = "));
-        assert!(says("date = 'x'\n[models.'a/b']\ninput = 1\n").contains("output"));
-        let negative = says("date = 'x'\n[models.'a/b']\ninput = 1\noutput = -1\n");
+        let error_of = |text: &str| Prices::parse(text).unwrap_err().to_string();
+        assert!(error_of("date = ").contains("line 1"), "{}", error_of("date = "));
+        assert!(error_of("date = 'x'\n[models.'a/b']\ninput = 1\n").contains("output"));
+        let negative = error_of("date = 'x'\n[models.'a/b']\ninput = 1\noutput = -1\n");
         assert_eq!(negative, "the price of `a/b` must be a number of 0 or more");
     }
 }

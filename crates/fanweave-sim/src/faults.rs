@@ -75,19 +75,19 @@ mod tests {
         let share = |wanted: fn(&Fault) -> bool| {
             faults.iter().filter(|fault| wanted(fault)).count() as f64 / 20_000.0
         };
-        for (seen, asked) in [
+        for (seen, expected) in [
             (share(|f| matches!(f, Fault::Error(500))), 0.05),
             (share(|f| matches!(f, Fault::Error(503))), 0.05),
             (share(|f| *f == Fault::Reset), 0.05),
             (share(|f| *f == Fault::Hang), 0.02),
             (share(|f| *f == Fault::Truncate), 0.2),
         ] {
-            assert!((seen - asked).abs() < 0.01, "saw {seen}, asked for {asked}");
+            assert!((seen - expected).abs() < 0.01, "saw {seen}, asked for {expected}");
         }
     }
 
     #[test]
-    fn a_rate_of_one_spares_nobody() {
+    fn a_rate_of_one_affects_every_request() {
         let rates = FaultRates { truncate: 1.0, ..FaultRates::default() };
         assert!((0..10_000).all(|seq| rates.draw(1, seq) == Some(Fault::Truncate)));
     }

@@ -1,4 +1,4 @@
-//! Many LLM calls at once: single calls, chains and batches on one engine.
+//! Runs many LLM calls concurrently: single calls, chains and batches on one engine.
 //!
 //! ```
 //! use fanweave::{model, prompt, text, vars};
@@ -23,16 +23,19 @@
 //! # }
 //! ```
 //!
-//! Streaming an answer:
+//! Two calls, the second one streamed. A prompt takes [`Vars`]; `Vars::from` makes a text the variable
+//! `input`.
 //!
 //! ```
-//! use fanweave::{model, prompt, text, vars};
+//! use fanweave::{Vars, model, prompt, text, vars};
 //! use futures::StreamExt;
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> fanweave::Result<()> {
-//! let poem = prompt("Write a haiku about {{ topic }}.") | model("sim/writer")? | text();
-//! let mut run = poem.stream(vars! { topic: "rain" });
+//! let model = model("sim/writer")?;
+//! let poem = prompt("Write a haiku about {{ topic }}.") | &model | text();
+//! let translated = poem.map(Vars::from) | prompt("Translate to French: {{ input }}") | &model | text();
+//! let mut run = translated.stream(vars! { topic: "rain" });
 //! while let Some(delta) = run.next().await {
 //!     print!("{}", delta?);
 //! }
@@ -235,7 +238,9 @@ pub mod __private {
 
     pub mod call {
         //! Items used by the expansion of `#[call]`.
-        pub use crate::call::{chain_of, kept, model_through, models, of, respond, structured, texts};
+        pub use crate::call::{
+            chain_of, model_through, models, of, respond, shared_model, structured, texts,
+        };
         pub use std::borrow::Borrow;
         pub use std::sync::OnceLock;
     }

@@ -124,9 +124,9 @@ fn lines(path: &Path, text: &str) -> Result<Vec<Document>> {
 fn parse(path: &Path, text: &str, line: Option<usize>) -> Result<Value> {
     serde_json::from_str(text).map_err(|e| {
         let line = line.unwrap_or(e.line());
-        let what = e.to_string();
-        let what = what.split(" at line ").next().unwrap_or_default();
-        wrong(path, &format!("is not JSON in line {line}, column {}: {what}", e.column()))
+        let reason = e.to_string();
+        let reason = reason.split(" at line ").next().unwrap_or_default();
+        wrong(path, &format!("is not JSON in line {line}, column {}: {reason}", e.column()))
     })
 }
 
@@ -155,8 +155,8 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Error {
     Error::new(ErrorKind::Input, format!("cannot read {}: {error}", path.display()))
 }
 
-fn wrong(path: &Path, what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("{} {what}", path.display()))
+fn wrong(path: &Path, reason: &str) -> Error {
+    Error::new(ErrorKind::Input, format!("{} {reason}", path.display()))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub fn embedder(name: &str) -> Result<Embedder> {
     }
     if name.starts_with("sim/") || !name.contains('/') {
         let message = format!(
-            "`{name}` is not an embedding model: use provider/model, such as openai/text-embedding-3-small or {}",
+            "`{name}` is not a valid embedding model: use provider/model, such as openai/text-embedding-3-small or {}",
             HashEmbedder::NAME
         );
         return Err(Error::new(ErrorKind::Config, message));
@@ -55,9 +55,10 @@ pub fn embedder(name: &str) -> Result<Embedder> {
 fn unknown(name: &str) -> Error {
     let hint = match nearest(name) {
         Some(near) => format!("did you mean `{near}`?"),
+        None if name.starts_with("sim/") => "the simulated models are sim/writer and sim/echo".to_owned(),
         None => "use provider/model, such as openai/gpt-5-mini or sim/writer".to_owned(),
     };
-    Error::new(ErrorKind::Config, format!("`{name}` is not a model: {hint}"))
+    Error::new(ErrorKind::Config, format!("`{name}` is not a valid model: {hint}"))
 }
 
 /// The simulated model whose name is closest to `name`.

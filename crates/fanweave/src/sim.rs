@@ -36,7 +36,7 @@ pub struct Sim {
 
 /// Time to the first token, typical of a small hosted model.
 pub const LATENCY: Latency = Latency::LogNormal { median: Duration::from_millis(400), sigma: 0.4 };
-/// Time between tokens, likewise.
+/// Time between tokens. Source: as above.
 const PER_TOKEN: Duration = Duration::from_millis(10);
 /// Maximum time from the first token to the end of an answer: an echo of a whole file would take hours.
 const MAX_STREAM_TIME: Duration = Duration::from_secs(60);

@@ -27,14 +27,14 @@ pub struct Returned<T>(pub T);
 /// For a function that can fail. Takes precedence over [`Plain`], which is implemented for a reference.
 pub trait Fallible<T, E> {
     /// Converts to the text for the model.
-    fn said(self) -> Result<String>
+    fn to_text(self) -> Result<String>
     where
         T: Readable,
         E: Reason;
 }
 
 impl<T, E> Fallible<T, E> for Returned<std::result::Result<T, E>> {
-    fn said(self) -> Result<String>
+    fn to_text(self) -> Result<String>
     where
         T: Readable,
         E: Reason,
@@ -52,13 +52,13 @@ impl<T, E> Fallible<T, E> for Returned<std::result::Result<T, E>> {
 /// For a function that cannot fail.
 pub trait Plain<T> {
     /// Converts to the text for the model.
-    fn said(self) -> Result<String>
+    fn to_text(self) -> Result<String>
     where
         T: Readable;
 }
 
 impl<T> Plain<T> for &Returned<T> {
-    fn said(self) -> Result<String>
+    fn to_text(self) -> Result<String>
     where
         T: Readable,
     {
@@ -68,7 +68,7 @@ impl<T> Plain<T> for &Returned<T> {
 
 /// A string verbatim, and any other value as JSON.
 fn written(value: &impl Serialize) -> Result<String> {
-    // Not by way of a JSON value, which cannot hold integers of more than 64 bits.
+    // Not through a JSON value, which cannot hold integers of more than 64 bits.
     let json = serde_json::to_string(value);
     match json.and_then(|json| if json.starts_with('"') { serde_json::from_str(&json) } else { Ok(json) }) {
         Ok(text) => Ok(text),

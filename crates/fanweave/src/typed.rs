@@ -68,8 +68,8 @@ mod tests {
         struct User {
             name: &'static str,
         }
-        let ask = prompt!(Ask => "{{ type }} for {{ user.name }}");
-        let song = ask.invoke(Ask { r#type: "A song", user: User { name: "{{ Ada }}" } }).await.unwrap();
+        let question = prompt!(Ask => "{{ type }} for {{ user.name }}");
+        let song = question.invoke(Ask { r#type: "A song", user: User { name: "{{ Ada }}" } }).await.unwrap();
         assert_eq!(song.messages[0].text(), "A song for {{ Ada }}");
         let error = prompt("{{ missing }}").invoke(crate::Vars::new()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);

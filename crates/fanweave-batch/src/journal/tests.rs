@@ -127,13 +127,13 @@ fn lines_after_a_torn_line_are_not_read_as_its_rest() {
         let faults = std::sync::Arc::new(Faults::at(at, Fault::Moment));
         let disk = Disk { faults: Some(faults) };
         let Ok((mut journal, _)) = Journal::open(&disk, &path, &manifest(), false, false) else { continue };
-        let kept: Vec<_> = (0..6).filter(|n| journal.append(&record(*n)).is_ok()).collect();
-        torn += usize::from(kept.len() < 6);
+        let written: Vec<_> = (0..6).filter(|n| journal.append(&record(*n)).is_ok()).collect();
+        torn += usize::from(written.len() < 6);
         drop(journal);
         let (journal, previous) = open(&path).unwrap();
         assert!(previous.notes.is_empty(), "step {at}: {:?}", previous.notes);
-        assert_eq!(previous.done.len(), kept.len(), "step {at}");
-        for n in kept {
+        assert_eq!(previous.done.len(), written.len(), "step {at}");
+        for n in written {
             assert_eq!(journal.read(previous.done[&record(n).key]).unwrap(), record(n), "step {at}");
         }
     }

@@ -100,8 +100,8 @@ fn answered<'a>(answer: &'a Answer, id: &'a str) -> Response<'a> {
 }
 
 fn rejected(failure: &Failure, status: u16) -> Response<'_> {
-    let kept = failure.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
-    let body = kept.unwrap_or_else(
+    let original = failure.body.as_deref().and_then(|body| serde_json::from_str(body).ok());
+    let body = original.unwrap_or_else(
         || json!({"error": {"message": failure.message, "type": failure.kind, "code": failure.code}}),
     );
     Response { status_code: status, request_id: failure.request_id.as_deref(), body: Body::Failed(body) }

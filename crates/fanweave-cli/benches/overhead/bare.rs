@@ -1,4 +1,4 @@
-//! The floor: a pooled hyper client with typed JSON and a fixed number of workers, and nothing else.
+//! The baseline: a pooled hyper client with typed JSON and a fixed number of workers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,13 +13,13 @@ use hyper_util::rt::TokioExecutor;
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize)]
-struct Ask<'a> {
+struct ChatRequest<'a> {
     model: &'a str,
-    messages: [AskMessage<'a>; 1],
+    messages: [ChatMessage<'a>; 1],
 }
 
 #[derive(Serialize)]
-struct AskMessage<'a> {
+struct ChatMessage<'a> {
     role: &'a str,
     content: &'a str,
 }
@@ -67,12 +67,14 @@ pub(crate) fn run(args: &[String]) {
                             return;
                         }
                         let prompt = prompt(i);
-                        let ask =
-                            Ask { model: "echo", messages: [AskMessage { role: "user", content: &prompt }] };
+                        let chat = ChatRequest {
+                            model: "echo",
+                            messages: [ChatMessage { role: "user", content: &prompt }],
+                        };
                         let request = Request::post(uri.clone())
                             .header(CONTENT_TYPE, "application/json")
                             .header(AUTHORIZATION, "Bearer none")
-                            .body(Full::from(serde_json::to_vec(&ask).expect("an ask is JSON")))
+                            .body(Full::from(serde_json::to_vec(&chat).expect("a request is JSON")))
                             .expect("a request");
                         let response = client.request(request).await.expect("an answer");
                         let body = response.into_body().collect().await.expect("a body").to_bytes();

@@ -23,15 +23,17 @@ fn with(project: &str, user: &str) -> Folder {
 fn flags_precede_the_environment_the_project_and_the_user_file() {
     let folder =
         with("model = 'sim/echo'\n", "model = 'sim/writer'\nmax-tokens = 2\noutage-timeout = '90s'\n");
-    let said = |env: &[(&str, &str)], words: &[&str]| run(&folder, env, words).expect_code(0).stdout;
-    let short = said(&[], &["ask", "one two three four five six seven eight"]);
+    let stdout = |env: &[(&str, &str)], words: &[&str]| run(&folder, env, words).expect_code(0).stdout;
+    let short = stdout(&[], &["ask", "one two three four five six seven eight"]);
     assert!(!short.contains("eight"), "cut after two tokens: {short}");
-    let writer = said(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "--max-tokens", "40"]);
+    let writer = stdout(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "--max-tokens", "40"]);
     assert!(!writer.contains("Hello."), "{writer}");
-    let flag =
-        said(&[("FANWEAVE_MODEL", "sim/writer")], &["ask", "Hello.", "-m", "sim/echo", "--max-tokens", "40"]);
+    let flag = stdout(
+        &[("FANWEAVE_MODEL", "sim/writer")],
+        &["ask", "Hello.", "-m", "sim/echo", "--max-tokens", "40"],
+    );
     assert!(flag.contains("Hello."), "{flag}");
-    let shown = said(&[("FANWEAVE_BASE_URL", "http://localhost:1/v1")], &["config", "show"]);
+    let shown = stdout(&[("FANWEAVE_BASE_URL", "http://localhost:1/v1")], &["config", "show"]);
     assert!(
         shown.contains("base-url = \"http://localhost:1/v1\"    # the environment: FANWEAVE_BASE_URL"),
         "{shown}"
@@ -41,31 +43,31 @@ fn flags_precede_the_environment_the_project_and_the_user_file() {
         shown.contains("max-tokens = 2") && shown.contains("home/.config/fanweave/config.toml"),
         "{shown}"
     );
-    let json: serde_json::Value = serde_json::from_str(&said(&[], &["config", "show", "--json"])).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&stdout(&[], &["config", "show", "--json"])).unwrap();
     assert_eq!((&json["max-tokens"]["value"], &json["outage-timeout"]["value"]), (&2.into(), &"90s".into()));
-    assert_eq!(said(&[], &["config", "path"]).lines().count(), 2);
+    assert_eq!(stdout(&[], &["config", "path"]).lines().count(), 2);
 }
 
 #[test]
 fn an_alias_stands_for_a_model_also_among_several_and_in_chain_files() {
     let folder = with("", "[aliases]\nfast = 'sim/echo'\nslow = 'sim/writer'\n");
-    let said = run(&folder, &[], &["ask", "-m", "fast", "Hello."]).expect_code(0).stdout;
-    assert!(said.contains("Hello."), "{said}");
+    let stdout = run(&folder, &[], &["ask", "-m", "fast", "Hello."]).expect_code(0).stdout;
+    assert!(stdout.contains("Hello."), "{stdout}");
     folder.write("in.txt", "a\nb\nc\n");
     run(&folder, &[], &["batch", "in.txt", "-o", "out.jsonl", "-m", "fast=2,slow"]).expect_code(0);
     let models: Vec<_> = folder.rows("out.jsonl").iter().map(|row| row["model"].clone()).collect();
     assert!(models.contains(&"sim/echo".into()) && models.contains(&"sim/writer".into()), "{models:?}");
     folder.write("chain.yaml", "version: 1\nmodel: fast\nsteps:\n  a: { prompt: 'Hello there.' }\n");
-    let said = run(&folder, &[], &["run", "chain.yaml"]).expect_code(0).stdout;
-    assert!(said.contains("Hello there."), "{said}");
+    let stdout = run(&folder, &[], &["run", "chain.yaml"]).expect_code(0).stdout;
+    assert!(stdout.contains("Hello there."), "{stdout}");
 }
 
 #[test]
 fn a_name_that_only_contains_the_letters_of_key_is_accepted() {
     let aliases = "[aliases]\nhockey = 'sim/echo'\nmonkeys = 'llama' # no key\n'whiskey-2' = 'sim/echo'\nkeyboard = 'x'\n";
     for user in [aliases, "aliases = { hockey = 'sim/echo', turkey = 'llama', key = 'sim/echo' }\n"] {
-        let said = run(&with("", user), &[], &["ask", "-m", "hockey", "Hello."]).expect_code(0).stdout;
-        assert!(said.contains("Hello."), "{said}");
+        let stdout = run(&with("", user), &[], &["ask", "-m", "hockey", "Hello."]).expect_code(0).stdout;
+        assert!(stdout.contains("Hello."), "{stdout}");
     }
 }
 
@@ -73,8 +75,8 @@ fn a_name_that_only_contains_the_letters_of_key_is_accepted() {
 fn an_empty_variable_counts_as_unset() {
     let folder = with("", "model = 'sim/echo'\n");
     let empty = [("FANWEAVE_MODEL", ""), ("FANWEAVE_BASE_URL", "")];
-    let said = run(&folder, &empty, &["ask", "Hello."]).expect_code(0).stdout;
-    assert!(said.contains("Hello."), "{said}");
+    let stdout = run(&folder, &empty, &["ask", "Hello."]).expect_code(0).stdout;
+    assert!(stdout.contains("Hello."), "{stdout}");
     let none = run(&with("", ""), &empty, &["ask", "Hello."]).expect_code(2);
     assert!(none.stderr.contains("no model given"), "{}", none.stderr);
 }

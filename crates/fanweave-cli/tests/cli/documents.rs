@@ -52,7 +52,7 @@ fn errors_about_stores_and_documents_have_hints() {
     let folder = library();
     folder.write("empty.txt", "");
     folder.write("bad.jsonl", "{}\nno");
-    let said = [
+    let shown = [
         &["index", "nowhere", "--store", "x.db"][..],
         &["index", "empty.txt", "--store", "x.db"],
         &["index", "bad.jsonl", "--store", "x.db"],
@@ -63,7 +63,7 @@ fn errors_about_stores_and_documents_have_hints() {
     ]
     .map(|args| folder.run(args).expect_code(2).stderr)
     .join("");
-    insta::assert_snapshot!(said);
+    insta::assert_snapshot!(shown);
 }
 
 #[test]

@@ -29,10 +29,10 @@ fn without_arguments_the_usage_is_printed() {
 #[test]
 fn errors_about_arguments_respect_the_color_flag() {
     let folder = Folder::new();
-    let said = |more: &[&str]| folder.run(&[&["ask", "--nope"], more].concat()).expect_code(2).stderr;
-    assert!(!said(&[]).contains('\u{1b}') && !said(&["--color=never"]).contains('\u{1b}'));
-    assert!(said(&["--color", "always"]).contains('\u{1b}'));
-    assert!(said(&["--color=always"]).contains('\u{1b}'));
+    let stderr_of = |more: &[&str]| folder.run(&[&["ask", "--nope"], more].concat()).expect_code(2).stderr;
+    assert!(!stderr_of(&[]).contains('\u{1b}') && !stderr_of(&["--color=never"]).contains('\u{1b}'));
+    assert!(stderr_of(&["--color", "always"]).contains('\u{1b}'));
+    assert!(stderr_of(&["--color=always"]).contains('\u{1b}'));
     let mut forced = folder.command(&["ask", "--nope", "--color", "never"]);
     let forced = Ran::of(forced.env("FORCE_COLOR", "1").output().expect("the program starts"));
     assert!(!forced.stderr.contains('\u{1b}'), "{}", forced.stderr);

@@ -52,10 +52,10 @@ fn a_key_is_stored_in_the_keyring_used_and_deleted_and_never_in_the_file() {
     let (stdout, stderr) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
     assert!(ran.status.success(), "{stdout}\n{stderr}");
     assert!(stdout.contains("openai: keyring\n") && stdout.contains("hello"), "{stdout}\n{stderr}");
-    assert!(stdout.contains("no keys\n") && stdout.ends_with("openai: kept\n"), "{stdout}\n{stderr}");
+    assert!(stdout.contains("no keys\n") && stdout.ends_with("openai: file\n"), "{stdout}\n{stderr}");
     // Without the commands that the shell prints.
-    let said: String = stderr.lines().filter(|line| !line.starts_with('+')).collect();
-    assert!(!stdout.contains(KEY) && !said.contains(KEY), "{stdout}\n{stderr}");
+    let shown: String = stderr.lines().filter(|line| !line.starts_with('+')).collect();
+    assert!(!stdout.contains(KEY) && !shown.contains(KEY), "{stdout}\n{stderr}");
 }
 
 #[test]
@@ -66,8 +66,8 @@ fn an_unavailable_keyring_is_an_error_with_a_hint() {
     command.env("HOME", folder.path()).env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nowhere");
     command.stdin(std::fs::File::open(folder.file("key.txt")).expect("it was written"));
     let ran = command.output().expect("the program starts");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(1), "{said}");
-    assert!(said.contains("in the system keyring") && said.contains("keys set openai"), "{said}");
-    assert!(!said.contains(KEY) && !folder.file(".config/fanweave/keys.json").exists(), "{said}");
+    let shown = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(1), "{shown}");
+    assert!(shown.contains("in the system keyring") && shown.contains("keys set openai"), "{shown}");
+    assert!(!shown.contains(KEY) && !folder.file(".config/fanweave/keys.json").exists(), "{shown}");
 }

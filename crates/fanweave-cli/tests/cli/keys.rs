@@ -122,23 +122,23 @@ fn a_stored_key_is_sent_to_its_provider_and_shows_nowhere() {
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
-        let said =
+        let shown =
             String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-        assert_clean(&words.join(" "), &said);
-        (output.status.code(), said)
+        assert_clean(&words.join(" "), &shown);
+        (output.status.code(), shown)
     };
     let ask = ["ask", "--model", "openai/echo", "hello"];
-    let (code, said) = keys(&ask, "");
-    assert!(code == Some(2) && said.contains("OPENAI_API_KEY is not set"), "{said}");
+    let (code, shown) = keys(&ask, "");
+    assert!(code == Some(2) && shown.contains("OPENAI_API_KEY is not set"), "{shown}");
     assert_eq!(keys(&["keys", "list"], "").1, "no keys\n");
     assert_eq!(keys(&["keys", "set", "openai"], &format!("{CANARY}\n")).0, Some(0));
-    assert_eq!(keys(&["keys", "list"], "").1, "openai: kept\n");
-    assert_eq!(keys(&["keys", "list", "--json"], "").1, "{\"openai\":\"kept\"}\n");
-    let (code, said) = keys(&ask, "");
-    assert!(code == Some(0) && said.contains("hello"), "{said}");
+    assert_eq!(keys(&["keys", "list"], "").1, "openai: file\n");
+    assert_eq!(keys(&["keys", "list", "--json"], "").1, "{\"openai\":\"file\"}\n");
+    let (code, shown) = keys(&ask, "");
+    assert!(code == Some(0) && shown.contains("hello"), "{shown}");
     // A custom URL gets no stored key.
-    let (code, said) = keys(&[&ask[..], &["--base-url", &provider.url()]].concat(), "");
-    assert!(code == Some(1) && said.contains("401"), "{said}");
+    let (code, shown) = keys(&[&ask[..], &["--base-url", &provider.url()]].concat(), "");
+    assert!(code == Some(1) && shown.contains("401"), "{shown}");
 
     let file = config.join("fanweave/keys.json");
     assert_eq!(keys(&["keys", "path"], "").1.trim(), file.display().to_string());
@@ -147,16 +147,16 @@ fn a_stored_key_is_sent_to_its_provider_and_shows_nowhere() {
         use std::os::unix::fs::PermissionsExt;
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let (code, said) = keys(&ask, "");
-        assert!(code == Some(2) && said.contains("chmod 600"), "{said}");
+        let (code, shown) = keys(&ask, "");
+        assert!(code == Some(2) && shown.contains("chmod 600"), "{shown}");
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
     }
     std::fs::write(&file, format!("{{\"openai\": {CANARY}")).unwrap();
-    let (code, said) = keys(&ask, "");
-    assert!(code == Some(2) && said.contains("must be a JSON object"), "{said}");
+    let (code, shown) = keys(&ask, "");
+    assert!(code == Some(2) && shown.contains("must be a JSON object"), "{shown}");
     std::fs::write(&file, "{}").unwrap();
-    let (code, said) = keys(&["keys", "set", "opnai"], CANARY);
-    assert!(code == Some(2) && said.contains("did you mean `openai`?"), "{said}");
+    let (code, shown) = keys(&["keys", "set", "opnai"], CANARY);
+    assert!(code == Some(2) && shown.contains("did you mean `openai`?"), "{shown}");
     assert_eq!(keys(&["keys", "set", "openai"], "two words").0, Some(2));
     assert_eq!(keys(&["keys", "remove", "openai"], "").0, Some(2));
 }
@@ -183,11 +183,11 @@ fn keys_that_are_set_concurrently_are_all_stored() {
         assert!(child.wait().expect("it ends").success());
     }
     let mut list = folder.command(&["keys", "list"]);
-    let said = list.env("HOME", folder.path()).output().expect("the program starts").stdout;
-    let said = String::from_utf8(said).expect("it is UTF-8");
-    let mut kept: Vec<_> = said.lines().collect();
-    kept.sort_unstable();
-    assert_eq!(kept, providers.map(|provider| format!("{provider}: kept")));
+    let shown = list.env("HOME", folder.path()).output().expect("the program starts").stdout;
+    let shown = String::from_utf8(shown).expect("it is UTF-8");
+    let mut listed: Vec<_> = shown.lines().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, providers.map(|provider| format!("{provider}: file")));
 }
 
 #[cfg(unix)]
@@ -226,9 +226,9 @@ fn a_build_without_the_keyring_reports_an_error_and_stores_nothing() {
     command.env("HOME", folder.path());
     command.stdin(std::fs::File::open(folder.file("key.txt")).expect("it was written"));
     let ran = command.output().expect("the program starts");
-    let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(ran.status.code(), Some(2), "{said}");
-    assert!(said.contains("built without the feature `keyring`"), "{said}");
+    let shown = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{shown}");
+    assert!(shown.contains("built without the feature `keyring`"), "{shown}");
     assert!(!folder.file(".config").exists());
 }
 
@@ -253,9 +253,9 @@ fn without_a_keyring_no_key_is_read_and_an_existing_one_is_replaced() {
     let ran = keys(&["set", "groq"], "k-2").expect_code(0);
     assert!(
         ran.stderr
-            .contains("note: the old key may still be in the system keyring: cannot access the key of groq"),
+            .contains("note: the old key may still be in the system keyring: cannot access the key for groq"),
         "{}",
         ran.stderr
     );
-    assert_eq!(keys(&["list"], "").expect_code(0).stdout, "groq: kept\n");
+    assert_eq!(keys(&["list"], "").expect_code(0).stdout, "groq: file\n");
 }

@@ -105,10 +105,10 @@ fn nothing_is_recorded_if_disabled_or_without_a_home_directory() {
 fn a_history_that_cannot_be_written_does_not_affect_the_answer() {
     let folder = Folder::new();
     folder.write("home", "this is no folder");
-    let asked = run(&folder, &["ask", "hello", "--model", "sim/echo"]).expect_code(0);
-    assert!(asked.stdout.contains("hello"), "{}", asked.stdout);
-    assert!(asked.stderr.contains("note: the call was not recorded in the history"), "{}", asked.stderr);
-    assert_eq!(asked.stderr.lines().count(), 1, "{}", asked.stderr);
+    let ran = run(&folder, &["ask", "hello", "--model", "sim/echo"]).expect_code(0);
+    assert!(ran.stdout.contains("hello"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("note: the call was not recorded in the history"), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
 }
 
 #[test]

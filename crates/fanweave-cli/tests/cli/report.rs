@@ -76,7 +76,7 @@ fn a_report_does_not_overwrite_its_run() {
 fn a_file_that_is_not_a_run_is_rejected() {
     let folder = Folder::new();
     folder.write("notes.txt", "not a journal\n");
-    for (run, why) in [("missing.jsonl", "no such run"), ("notes.txt", "not a fanweave run")] {
+    for (run, why) in [("missing.jsonl", "no such file"), ("notes.txt", "not a fanweave run")] {
         let ran = folder.run(&["report", run]).expect_code(2);
         assert!(ran.stderr.contains(why), "{}", ran.stderr);
     }

@@ -45,8 +45,8 @@ fn completions_load_in_the_shells_that_are_there_and_know_the_commands() {
             continue;
         }
         let told = Command::new(shell).args(["-c", ask]).current_dir(folder.path()).output().unwrap();
-        let said = String::from_utf8_lossy(&told.stdout);
-        assert!(told.status.success() && !said.trim().is_empty(), "{shell}: {told:?}");
+        let shown = String::from_utf8_lossy(&told.stdout);
+        assert!(told.status.success() && !shown.trim().is_empty(), "{shell}: {told:?}");
     }
 }
 

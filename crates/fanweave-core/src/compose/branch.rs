@@ -96,19 +96,19 @@ mod tests {
     #[tokio::test]
     async fn branch_evaluates_each_condition_once_up_to_the_first_true_one() {
         let evaluated = Arc::new([const { AtomicUsize::new(0) }; 3]);
-        let ask = |i: usize, limit: u32| {
+        let run = |i: usize, limit: u32| {
             let evaluated = evaluated.clone();
             move |n: &u32| {
                 evaluated[i].fetch_add(1, Ordering::SeqCst);
                 *n < limit
             }
         };
-        let says = |word: &'static str| step(move |_: u32, _| async move { Ok(word) });
+        let constant = |word: &'static str| step(move |_: u32, _| async move { Ok(word) });
         let size = branch()
-            .when(ask(0, 10), says("small"))
-            .when(ask(1, 100), says("medium"))
-            .when(ask(2, 1000), says("large"))
-            .otherwise(says("huge"));
+            .when(run(0, 10), constant("small"))
+            .when(run(1, 100), constant("medium"))
+            .when(run(2, 1000), constant("large"))
+            .otherwise(constant("huge"));
         assert_eq!(size.invoke(50u32).await.unwrap(), "medium");
         assert_eq!(evaluated.each_ref().map(|n| n.load(Ordering::SeqCst)), [1, 1, 0]);
         assert_eq!(size.invoke(5000u32).await.unwrap(), "huge");

@@ -139,8 +139,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_unknown_alternative_is_refused_with_the_known_ones() {
-        let says = |word: &'static str| step(move |(): (), _| async move { Ok(word) });
-        let either = configurable("size", [("small", says("s")), ("large", says("l"))]);
+        let constant = |word: &'static str| step(move |(): (), _| async move { Ok(word) });
+        let either = configurable("size", [("small", constant("s")), ("large", constant("l"))]);
         let cx = Context::new().with_choice("size", "larg");
         let error = either.invoke_in((), &cx).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

@@ -12,13 +12,13 @@ pub enum Next<I, O> {
     /// This value is the answer.
     Done(O),
     /// Run the step again with this input.
-    Again(I),
+    Repeat(I),
     /// Run this chain with this input; its output is the answer.
     Run(Chain<I, O>, I),
 }
 
 /// A step whose function decides what runs next: nothing more, the step itself again, or a chain.
-/// [`Next::Again`] is an async loop, not a recursion.
+/// [`Next::Repeat`] is an async loop, not a recursion.
 ///
 /// Decisions are counted through the whole run, across nested chains, up to 25, so that the cost of a model
 /// that never finishes is bounded. [`Context::with_recursion_limit`] changes the limit.
@@ -29,7 +29,7 @@ pub enum Next<I, O> {
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave_core::Result<()> {
 /// let halve = dynamic(|n: u32, _cx| async move {
-///     Ok(if n % 2 == 0 { Next::Again(n / 2) } else { Next::Done(n) })
+///     Ok(if n % 2 == 0 { Next::Repeat(n / 2) } else { Next::Done(n) })
 /// });
 /// assert_eq!(halve.invoke(40u32).await?, 5);
 /// # Ok(())
@@ -77,7 +77,7 @@ where
             })?;
             match (self.decide)(input, cx.without_deltas().undriven()).await? {
                 Next::Done(output) => return Ok(output),
-                Next::Again(next) => input = next,
+                Next::Repeat(next) => input = next,
                 Next::Run(chain, input) => return run_streamed(&chain, input, &cx).await,
             }
         }
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test]
     async fn recursion_limit() {
-        let forever = dynamic(|n: u32, _| async move { Ok(Next::<u32, ()>::Again(n + 1)) });
+        let forever = dynamic(|n: u32, _| async move { Ok(Next::<u32, ()>::Repeat(n + 1)) });
         assert_eq!(forever.invoke(0u32).await.unwrap_err().kind(), ErrorKind::RecursionLimit);
         assert_eq!(nested(0).invoke(24u32).await.unwrap(), 24);
         assert_eq!(nested(0).invoke(25u32).await.unwrap_err().kind(), ErrorKind::RecursionLimit);

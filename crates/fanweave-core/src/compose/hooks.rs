@@ -27,11 +27,11 @@ const CONCURRENCY: usize = 1024;
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave_core::Result<()> {
 /// let log = Arc::new(Mutex::new(Vec::new()));
-/// let noted = log.clone();
+/// let recorder = log.clone();
 /// let hooks = Hooks::new().on_end(move |answer: String, _cx| {
-///     let noted = noted.clone();
+///     let recorder = recorder.clone();
 ///     async move {
-///         noted.lock().unwrap().push(answer);
+///         recorder.lock().unwrap().push(answer);
 ///         Ok(())
 ///     }
 /// });
@@ -256,14 +256,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_slow_a_failing_and_a_panicking_hook_neither_delay_nor_fail_the_run() {
         let ended = Arc::new(AtomicUsize::new(0));
-        let noted = ended.clone();
+        let recorded = ended.clone();
         let hooks = Hooks::new()
             .on_start(|_: u32, _| async { panic!("boom") })
             .on_end(move |_: u32, _| {
-                let noted = noted.clone();
+                let recorded = recorded.clone();
                 async move {
                     sleep(Duration::from_secs(60)).await;
-                    noted.fetch_add(1, Ordering::SeqCst);
+                    recorded.fetch_add(1, Ordering::SeqCst);
                     Ok(())
                 }
             })

@@ -210,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_overrides_the_backoff_and_the_deadline_overrides_both() {
-        let asks = || {
+        let limited = || {
             let tried = Mutex::new(false);
             step(move |(): (), _| {
                 let first = !std::mem::replace(&mut *tried.lock().unwrap(), true);
@@ -221,11 +221,11 @@ mod tests {
             })
         };
         let started = Instant::now();
-        asks().retry(hasty(2)).invoke(()).await.unwrap();
+        limited().retry(hasty(2)).invoke(()).await.unwrap();
         assert_eq!(started.elapsed().as_secs(), 20);
         let cx = Context::new().with_timeout(Duration::from_secs(10));
         let started = Instant::now();
-        let error = asks().retry(hasty(2)).invoke_in((), &cx).await.unwrap_err();
+        let error = limited().retry(hasty(2)).invoke_in((), &cx).await.unwrap_err();
         assert_eq!((error.kind(), started.elapsed().as_secs()), (ErrorKind::RateLimited, 0));
     }
 

@@ -81,13 +81,13 @@ mod tests {
         let outer =
             (model | text()).scoped(|cx| cx.with_tag("b").with_metadata("team", "docs")).named("outer");
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let noted = seen.clone();
+        let recorded = seen.clone();
         let note = move |event: &Event| {
             if let EventKind::StepStarted = event.kind {
                 let tags = event.tags().collect::<Vec<_>>().join(",");
                 let team = event.metadata("team").map(ToString::to_string).unwrap_or_default();
                 let name = event.path.name().unwrap_or_default();
-                noted.lock().unwrap().push(format!("{name} [{tags}] {team}"));
+                recorded.lock().unwrap().push(format!("{name} [{tags}] {team}"));
             }
         };
         let cx = Context::new().with_tag("a").with_metadata("team", "ops").with_observer(Arc::new(note));

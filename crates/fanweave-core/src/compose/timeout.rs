@@ -79,11 +79,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_error_names_the_step_that_timed_out() {
         let slow = || chain(Fake::echo().latency(Duration::from_secs(60)));
-        let says = async |chain: crate::Chain<_, crate::Message>| {
+        let error_of = async |chain: crate::Chain<_, crate::Message>| {
             chain.timeout(Duration::from_secs(5)).invoke("x").await.unwrap_err().to_string()
         };
-        assert_eq!(says(slow()).await, "fake/echo timed out after 5s");
-        assert_eq!(says(slow().named("outline")).await, "outline timed out after 5s");
+        assert_eq!(error_of(slow()).await, "fake/echo timed out after 5s");
+        assert_eq!(error_of(slow().named("outline")).await, "outline timed out after 5s");
         let long = prompt("{{ x }}") | Fake::echo().latency(Duration::from_secs(60)) | text();
         let error = long.timeout(Duration::from_secs(5)).invoke(vars! { x: 1 }).await.unwrap_err();
         assert_eq!(error.to_string(), "prompt | fake/echo | text timed out after 5s");

@@ -2,7 +2,7 @@
 //!
 //! Limits nest: [`Context::with_concurrency`](crate::Context::with_concurrency) within a limited run adds a
 //! limit below the existing ones. All nested limits share one lock, so a call takes its permits of all of
-//! them at once and holds none while it waits for another.
+//! them together and holds none while it waits for another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

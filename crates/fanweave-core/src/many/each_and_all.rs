@@ -66,13 +66,13 @@ where
         let seen = Arc::new(Mutex::new(Some(Vec::new())));
         let (complete, list) = oneshot::channel();
 
-        let noted = seen.clone();
+        let recorded = seen.clone();
         let items = self.items.stream_in(input, cx.clone()).inspect(move |item| {
-            let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
-            match (item, &mut *noted) {
+            let mut recorded = recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            match (item, &mut *recorded) {
                 (Ok(item), Some(list)) => list.push(item.clone()),
                 // The items so far are not all of them.
-                _ => *noted = None,
+                _ => *recorded = None,
             }
         });
         // Polled after the last item: passes the list on if no item failed.

@@ -139,8 +139,8 @@ impl Model {
         self.run(prompt.into(), &Context::new()).await
     }
 
-    /// Answers one prompt as the inner model of another [`ChatModel`]: the outer one is the step which events
-    /// and errors name.
+    /// Calls this model from within another [`ChatModel`]. Events and errors name the outer model as their
+    /// step.
     ///
     /// ```
     /// use fanweave_core::{ChatModel, Context, Message, Model, Prompt, Result};

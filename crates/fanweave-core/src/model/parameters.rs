@@ -31,7 +31,7 @@ pub struct Parameters {
     /// Stop sequences: texts that end the answer before they appear.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub stop: Vec<String>,
-    /// Asks for the same answer to the same request, if the provider supports it.
+    /// Random seed: equal requests get equal answers, if the provider supports it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<i64>,
     /// The tools that the model may call.
@@ -119,7 +119,7 @@ pub enum ResponseFormat {
     JsonObject,
     /// JSON that matches a schema.
     JsonSchema {
-        /// A name for the schema, which some providers ask for.
+        /// A name for the schema, which some providers require.
         name: String,
         /// The schema.
         schema: Value,

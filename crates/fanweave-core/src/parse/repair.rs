@@ -159,8 +159,8 @@ mod tests {
             }
         }
         let model = crate::Model::new(Counts);
-        let ask = |times| crate::repaired(&model, choice(["yes", "no"]), times);
-        assert_eq!(ask(2).invoke("Yes or no?").await.unwrap(), "yes");
-        assert_eq!(ask(1).invoke("Yes or no?").await.unwrap_err().kind(), ErrorKind::Parse);
+        let repairing = |times| crate::repaired(&model, choice(["yes", "no"]), times);
+        assert_eq!(repairing(2).invoke("Yes or no?").await.unwrap(), "yes");
+        assert_eq!(repairing(1).invoke("Yes or no?").await.unwrap_err().kind(), ErrorKind::Parse);
     }
 }

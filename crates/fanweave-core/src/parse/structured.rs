@@ -177,9 +177,9 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
 
     fn read(&self, message: &Message) -> Result<T> {
         let text = message.text();
-        let wrong = |what: String| {
+        let wrong = |reason: String| {
             let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
-            Error::new(ErrorKind::Parse, format!("{what}, in {shown:?}")).with_body(&text)
+            Error::new(ErrorKind::Parse, format!("{reason}, in {shown:?}")).with_body(&text)
         };
         let value = self.value(message, &text, wrong)?;
         for check in &self.checks {
@@ -256,9 +256,9 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
         let mut left = self.max_retries;
         loop {
             // The last answer is not followed by a retry.
-            let kept = (left > 0).then(|| prompt.clone());
+            let retry_prompt = (left > 0).then(|| prompt.clone());
             let message = self.model.run(prompt, cx).await?;
-            let error = match (self.read(&message), kept) {
+            let error = match (self.read(&message), retry_prompt) {
                 (Ok(value), _) => return Ok(value),
                 (Err(error), Some(max_retries)) if Self::may_improve(&message) => {
                     prompt = max_retries;

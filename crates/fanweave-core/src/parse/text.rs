@@ -6,7 +6,7 @@ use crate::{Context, Delta, Message, Node, Result, Runnable, Streaming};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Text;
 
-/// Returns the text of a message. Streams through: emits each text delta as it arrives, and nothing else.
+/// Returns the text of a message. When streamed, emits each text delta as it arrives and drops other deltas.
 ///
 /// ```
 /// use fanweave_core::{Message, chain, text};

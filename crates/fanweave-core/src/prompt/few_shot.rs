@@ -17,10 +17,10 @@ use crate::{Error, ErrorKind, Message, Result, Template, Vars};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> fanweave_core::Result<()> {
 /// let opposites = [vars! { word: "hot", answer: "cold" }, vars! { word: "up", answer: "down" }];
-/// let ask = chat()
+/// let question = chat()
 ///     .examples(FewShot::new("{{ word }}", "{{ answer }}", opposites)?)
 ///     .user("{{ word }}");
-/// let prompt = chain(ask).invoke(vars! { word: "big" }).await?;
+/// let prompt = chain(question).invoke(vars! { word: "big" }).await?;
 /// assert_eq!(prompt.messages.len(), 5);
 /// assert_eq!(prompt.messages[1].text(), "cold");
 /// # Ok(())

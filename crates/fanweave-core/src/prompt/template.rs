@@ -215,6 +215,20 @@ impl Runnable for Template {
 /// # Ok(())
 /// # }
 /// ```
+///
+/// To use the text of another chain, convert it with `Vars::from`, which makes it the variable `input`:
+///
+/// ```
+/// use fanweave_core::{Vars, model::fake::Fake, prompt, text, vars};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let joke = prompt("A joke about {{ topic }}") | Fake::echo() | text();
+/// let explained = joke.map(Vars::from) | prompt("Explain: {{ input }}") | Fake::echo() | text();
+/// assert_eq!(explained.invoke(vars! { topic: "bears" }).await?, "Explain: A joke about bears");
+/// # Ok(())
+/// # }
+/// ```
 pub fn prompt(text: impl Into<String>) -> Chain<Vars, Prompt> {
     or_invalid(Template::parse(text))
 }
@@ -275,18 +289,18 @@ mod tests {
 
     #[test]
     fn an_unknown_filter_or_test_is_found_when_the_template_is_read() {
-        let says = |text: &str| Template::parse(text).err().map(|error| error.message().to_owned());
+        let error_of = |text: &str| Template::parse(text).err().map(|error| error.message().to_owned());
         let filter = "the template is not valid: line 2: unknown filter `uper`: did you mean `upper`?";
-        assert_eq!(says("a\n{{ x | uper }}").as_deref(), Some(filter));
+        assert_eq!(error_of("a\n{{ x | uper }}").as_deref(), Some(filter));
         let test = "the template is not valid: line 1: unknown test `evn`";
-        assert_eq!(says("{% if x is not evn %}{% endif %}").as_deref(), Some(test));
+        assert_eq!(error_of("{% if x is not evn %}{% endif %}").as_deref(), Some(test));
         for fine in [
             "{{ x | default('a | b') | join(', ') }} | uper",
             "{# | uper #}{{ a or b }} {% if a is defined and b is even %}x{% endif %}",
             "{% raw %}{{ x | uper }}{% endraw %}",
             "{{ [1, 2] | map('upper') | list }} {{ \"it is fine\" }}",
         ] {
-            assert_eq!(says(fine), None, "{fine}");
+            assert_eq!(error_of(fine), None, "{fine}");
         }
     }
 

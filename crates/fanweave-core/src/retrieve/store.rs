@@ -37,7 +37,7 @@ pub struct Search {
     pub limit: usize,
     /// Filter for the documents. Default: all.
     pub filter: Option<Filter>,
-    /// Set if hits include their vectors. Default no.
+    /// Set if hits include their vectors. Default: false.
     pub vectors: bool,
 }
 

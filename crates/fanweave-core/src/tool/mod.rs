@@ -83,7 +83,7 @@ pub trait Tool: Send + Sync + 'static {
         None
     }
 
-    /// Does the work, and returns the text for the model.
+    /// Runs the tool and returns the text for the model.
     ///
     /// The model reads the text of an error too, so it must not contain secrets. A panic is handled like an
     /// error.

@@ -14,8 +14,8 @@ use crate::{
     ToolChoice, Usage,
 };
 
-/// Default maximum of consecutive rounds in which every tool call fails. 3: a slip, a correction, and one
-/// more.
+/// Default maximum number of consecutive rounds in which every tool call fails. 3: an error, a failed
+/// correction, and one more.
 pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not 0");
 
 /// Calls a model, runs the tools that it calls, sends it their results and repeats, until it answers without
@@ -114,17 +114,17 @@ impl RunTools {
         let mut failed_rounds = 0;
         let parts = Arc::new(AtomicU32::new(0));
         loop {
-            let ask = Prompt { messages: transcript.messages.clone(), parameters: parameters.clone() };
+            let prompt = Prompt { messages: transcript.messages.clone(), parameters: parameters.clone() };
             let streams_as = cx.mapped(Box::new(Round::new(&transcript, parts.clone())));
-            let message = match run_streamed(&self.with.model, ask, &streams_as).await {
+            let message = match run_streamed(&self.with.model, prompt, &streams_as).await {
                 Ok(message) => message,
                 Err(error) => return Err(transcript.tool_loop_error(error)),
             };
             transcript.rounds += 1;
             transcript.usage += message.usage();
-            let asks = message.tool_calls().next().is_some();
+            let has_calls = message.tool_calls().next().is_some();
             transcript.messages.push(message);
-            if !asks {
+            if !has_calls {
                 return Ok(transcript);
             }
             if transcript.rounds >= self.max_rounds {
@@ -195,7 +195,7 @@ impl<R: Runnable<Input = Message>> BitOr<R> for RunTools {
 struct Round {
     is_first: bool,
     /// Set once the model has begun a tool call. Some providers then report the finish reason of an answer.
-    asks: bool,
+    has_calls: bool,
     /// Tokens of the previous rounds.
     used: Usage,
     /// The first part number of this round.
@@ -207,7 +207,7 @@ struct Round {
 impl Round {
     fn new(before: &Transcript, next: Arc<AtomicU32>) -> Self {
         let from = next.load(Ordering::Relaxed);
-        Self { is_first: before.rounds == 0, asks: false, used: before.usage, from, next }
+        Self { is_first: before.rounds == 0, has_calls: false, used: before.usage, from, next }
     }
 
     fn shift(&self, part: u32) -> u32 {
@@ -231,11 +231,11 @@ impl DeltaMap for Round {
                 Delta::Usage(all)
             }
             Delta::ToolCall { .. } => {
-                self.asks = true;
+                self.has_calls = true;
                 return None;
             }
             // The answer continues in the next round.
-            Delta::Finished(_) if self.asks => return None,
+            Delta::Finished(_) if self.has_calls => return None,
             Delta::Started { .. } if !self.is_first => return None,
             other => other,
         })

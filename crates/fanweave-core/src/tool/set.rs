@@ -14,7 +14,7 @@ use super::Tool;
 use crate::parse::{nulls, parse_message};
 use crate::{Context, Error, ErrorKind, Message, Result, ToolCall, ToolResult, ToolSpec, closest, excerpt};
 
-/// Default maximum of concurrent calls of one message. 16: more than models request.
+/// Default maximum number of concurrent calls of one message. 16: more than models request.
 pub const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 
 /// Maximum length of a tool name. Source: OpenAI's and Anthropic's references.

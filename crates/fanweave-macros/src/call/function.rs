@@ -178,7 +178,7 @@ impl<'a> Function<'a> {
                 #settings
 
                 #[allow(clippy::used_underscore_binding, reason = "the annotated function does not use it")]
-                async fn ask(
+                async fn config(
                     #binding: Self::Input,
                     #cx: #krate::Context,
                 ) -> #krate::Result<#krate::call::Config> {
@@ -216,12 +216,12 @@ fn allowed(attribute: &Attribute) -> TokenStream {
 /// The options as items of the implementation.
 fn settings(options: &Options) -> TokenStream {
     let krate = &options.krate;
-    let kept = |build: TokenStream| {
+    let shared_model = |build: TokenStream| {
         quote! {
             fn model() -> #krate::Result<#krate::Model> {
                 static MODEL: #krate::__private::call::OnceLock<#krate::Model> =
                     #krate::__private::call::OnceLock::new();
-                #krate::__private::call::kept(&MODEL, || #build)
+                #krate::__private::call::shared_model(&MODEL, || #build)
             }
         }
     };
@@ -234,15 +234,15 @@ fn settings(options: &Options) -> TokenStream {
                 }
                 None => quote! { #krate::model(#name) },
             };
-            let kept = kept(build);
+            let shared_model = shared_model(build);
             quote! {
                 const MODEL: ::core::option::Option<&'static str> = ::core::option::Option::Some(#name);
-                #kept
+                #shared_model
             }
         }
         (Model::Expression(model), _) => {
             let there = krate::at(krate, model.span());
-            kept(quote_spanned! {model.span()=> #there::call::IntoModel::into_model(#model) })
+            shared_model(quote_spanned! {model.span()=> #there::call::IntoModel::into_model(#model) })
         }
     };
     let parameters = (!options.fields.is_empty() || options.parameters.is_some()).then(|| {

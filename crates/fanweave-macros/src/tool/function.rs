@@ -101,7 +101,7 @@ pub(super) fn private(krate: &Path, name: &str) -> String {
 
 /// The code that converts a value to text for the model. A type error in it is reported at `span`.
 pub(super) fn tool_result(krate: &Path, value: &TokenStream, span: Span) -> TokenStream {
-    let returned = quote_spanned! {span=> returned.said() };
+    let returned = quote_spanned! {span=> returned.to_text() };
     quote! {{
         let returned = #krate::__private::tool::Returned(#value);
         #returned

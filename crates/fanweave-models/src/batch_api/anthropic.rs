@@ -1,6 +1,6 @@
 //! Anthropic's dialect: `/messages/batches`.
 //!
-//! Batches have no metadata of their own, only names of requests. Each name therefore begins with a
+//! Batches have no metadata, only names of requests. Each name therefore begins with a
 //! fingerprint of the tag. A batch whose id was lost is identified by these names, which its results contain
 //! once it has ended.
 

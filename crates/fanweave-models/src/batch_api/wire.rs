@@ -122,8 +122,8 @@ async fn with_retries<T: Send, F: Future<Output = Result<T>> + Send>(
         }
     };
     // Batches have separate token limits at the provider.
-    let ask = RequestSize { bytes: 0, max_tokens: Some(0) };
-    let options = CallOptions { retry, ask, hedge: false };
+    let size = RequestSize { bytes: 0, max_tokens: Some(0) };
+    let options = CallOptions { retry, ask: size, hedge: false };
     // No other work of the caller waits for this request.
     let cx = Context::new().with_priority(Priority::Batch).driven();
     let attempts = Attempts::new(retry, Priority::Batch, model.account.clone());

@@ -53,7 +53,7 @@ pub struct CallRecord {
 /// struct Print;
 ///
 /// impl LogSink for Print {
-///     async fn tell(&self, record: CallRecord) -> Result<()> {
+///     async fn record(&self, record: CallRecord) -> Result<()> {
 ///         println!("{} {:?}", record.model, record.result);
 ///         Ok(())
 ///     }
@@ -64,17 +64,17 @@ pub struct CallRecord {
 /// let log = RequestLog::new(Print)?;
 /// let model = log.wrap(Fake::echo().model());
 /// model.invoke("hello").await?;
-/// assert_eq!(log.close().await.told, 1);
+/// assert_eq!(log.close().await.recorded, 1);
 /// # Ok(())
 /// # }
 /// ```
 pub trait LogSink: Send + Sync + 'static {
-    /// Maximum concurrent calls of `tell`. Default 8. With 1, calls are recorded in the order in which they
+    /// Maximum concurrent calls of `record`. Default 8. With 1, calls are recorded in the order in which they
     /// ended.
     const CONCURRENCY: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 
     /// Records one call. An error is counted and not retried.
-    fn tell(&self, record: CallRecord) -> impl Future<Output = Result<()>> + Send;
+    fn record(&self, record: CallRecord) -> impl Future<Output = Result<()>> + Send;
 }
 
 /// A log, and the task that writes it.
@@ -99,7 +99,7 @@ pub struct RequestLog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct LogSummary {
     /// Calls recorded by the sink.
-    pub told: u64,
+    pub recorded: u64,
     /// Calls that the sink failed to record.
     pub failed: u64,
     /// Calls dropped because the queue was full or the log closed.
@@ -108,7 +108,7 @@ pub struct LogSummary {
 
 #[derive(Debug, Default)]
 struct Counts {
-    told: AtomicU64,
+    recorded: AtomicU64,
     failed: AtomicU64,
     dropped: AtomicU64,
 }
@@ -173,7 +173,7 @@ impl Drop for RequestLog {
 impl Counts {
     fn summary(&self) -> LogSummary {
         LogSummary {
-            told: self.told.load(Relaxed),
+            recorded: self.recorded.load(Relaxed),
             failed: self.failed.load(Relaxed),
             dropped: self.dropped.load(Relaxed),
         }
@@ -182,16 +182,16 @@ impl Counts {
 
 async fn write<S: LogSink>(mut waiting: mpsc::Receiver<CallRecord>, sink: S, counts: Arc<Counts>) {
     let records = stream::poll_fn(move |cx| waiting.poll_recv(cx));
-    let told = records.for_each_concurrent(S::CONCURRENCY.get(), |record| async {
+    let writes = records.for_each_concurrent(S::CONCURRENCY.get(), |record| async {
         // A panic in the sink must not end the log.
-        let told = AssertUnwindSafe(async { sink.tell(record).await }).catch_unwind();
-        let count = match told.await {
-            Ok(Ok(())) => &counts.told,
+        let write = AssertUnwindSafe(async { sink.record(record).await }).catch_unwind();
+        let count = match write.await {
+            Ok(Ok(())) => &counts.recorded,
             Ok(Err(_)) | Err(_) => &counts.failed,
         };
         count.fetch_add(1, Relaxed);
     });
-    told.await;
+    writes.await;
 }
 
 /// A model whose calls are logged.
@@ -216,18 +216,18 @@ impl ChatModel for Logged {
 
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let began = SystemTime::now();
-        let asked = prompt.clone();
+        let logged_prompt = prompt.clone();
         let result = self.model.generate_in(prompt, cx).await;
         let record = CallRecord {
             model: self.model.name().to_owned(),
-            prompt: asked,
+            prompt: logged_prompt,
             result: result.clone(),
             tags: self.tags.iter().cloned().chain(cx.tags().map(str::to_owned)).collect(),
             began,
             ended: SystemTime::now(),
         };
-        let told = self.queue.upgrade().is_some_and(|queue| queue.try_send(record).is_ok());
-        if !told {
+        let is_queued = self.queue.upgrade().is_some_and(|queue| queue.try_send(record).is_ok());
+        if !is_queued {
             self.counts.dropped.fetch_add(1, Relaxed);
         }
         result
@@ -236,8 +236,8 @@ impl ChatModel for Logged {
 
 impl fmt::Display for LogSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { told, failed, dropped } = self;
-        write!(f, "{told} calls logged, {failed} failed, {dropped} dropped")
+        let Self { recorded, failed, dropped } = self;
+        write!(f, "{recorded} calls logged, {failed} failed, {dropped} dropped")
     }
 }
 

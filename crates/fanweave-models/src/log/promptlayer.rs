@@ -67,7 +67,7 @@ impl PromptLayer {
 }
 
 impl LogSink for PromptLayer {
-    async fn tell(&self, record: CallRecord) -> Result<()> {
+    async fn record(&self, record: CallRecord) -> Result<()> {
         let body = Bytes::from(form(&record).to_string());
         drop(record);
         let mut request = Request::new(body);
@@ -140,7 +140,7 @@ fn message(message: &Message) -> Value {
         Role::Tool => "tool",
         _ => "user",
     };
-    let mut said = json!({ "role": role, "content": [{ "type": "text", "text": message.text() }] });
+    let mut wire = json!({ "role": role, "content": [{ "type": "text", "text": message.text() }] });
     let calls: Vec<_> = message
         .tool_calls()
         .map(|call| {
@@ -149,15 +149,15 @@ fn message(message: &Message) -> Value {
         })
         .collect();
     if !calls.is_empty() {
-        said["tool_calls"] = calls.into();
+        wire["tool_calls"] = calls.into();
     }
     let result = message.parts.iter().find_map(|part| match part {
         Part::ToolResult(result) => Some(result),
         _ => None,
     });
     if let Some(result) = result {
-        said["tool_call_id"] = result.id.as_str().into();
-        said["content"] = json!([{ "type": "text", "text": result.content }]);
+        wire["tool_call_id"] = result.id.as_str().into();
+        wire["content"] = json!([{ "type": "text", "text": result.content }]);
     }
-    said
+    wire
 }

@@ -11,18 +11,18 @@ use super::*;
 /// Keeps the recorded calls, after a delay.
 #[derive(Clone, Default)]
 struct Keep {
-    told: Arc<Mutex<Vec<CallRecord>>>,
+    recorded: Arc<Mutex<Vec<CallRecord>>>,
     delay: Duration,
     fails: bool,
 }
 
 impl LogSink for Keep {
-    async fn tell(&self, record: CallRecord) -> Result<()> {
+    async fn record(&self, record: CallRecord) -> Result<()> {
         sleep(self.delay).await;
         if self.fails {
             return Err(Error::new(ErrorKind::Server, "the log is full"));
         }
-        self.told.lock().unwrap().push(record);
+        self.recorded.lock().unwrap().push(record);
         Ok(())
     }
 }
@@ -39,12 +39,12 @@ async fn every_call_is_recorded_with_its_tags_and_none_waits_for_it() {
     let error = model.run("b".into(), &cx).await.unwrap_err();
     assert_eq!(error.to_string(), "step fake/script: on strike");
     assert!(began.elapsed() < Duration::from_secs(1));
-    assert_eq!(log.close().await, LogSummary { told: 2, failed: 0, dropped: 0 });
-    let told = sink.told.lock().unwrap();
-    assert_eq!(told[0].tags, ["team", "night"]);
-    assert_eq!(told[0].result.as_ref().unwrap().text(), "one");
-    assert_eq!(told[1].prompt.last_user_text(), "b");
-    assert_eq!(told[1].result.as_ref().unwrap_err().kind(), ErrorKind::Server);
+    assert_eq!(log.close().await, LogSummary { recorded: 2, failed: 0, dropped: 0 });
+    let recorded = sink.recorded.lock().unwrap();
+    assert_eq!(recorded[0].tags, ["team", "night"]);
+    assert_eq!(recorded[0].result.as_ref().unwrap().text(), "one");
+    assert_eq!(recorded[1].prompt.last_user_text(), "b");
+    assert_eq!(recorded[1].result.as_ref().unwrap_err().kind(), ErrorKind::Server);
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn calls_beyond_a_full_queue_are_counted_and_not_recorded() {
     for _ in 0..5 {
         model.invoke("x").await.unwrap();
     }
-    assert_eq!(log.close().await, LogSummary { told: 1, failed: 0, dropped: 4 });
+    assert_eq!(log.close().await, LogSummary { recorded: 1, failed: 0, dropped: 4 });
 }
 
 #[tokio::test(start_paused = true)]
@@ -67,11 +67,11 @@ async fn a_sink_without_concurrency_records_in_order() {
     impl LogSink for Ordered {
         const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN;
 
-        async fn tell(&self, record: CallRecord) -> Result<()> {
-            let asked = record.prompt.last_user_text();
+        async fn record(&self, record: CallRecord) -> Result<()> {
+            let text = record.prompt.last_user_text();
             // The first ones take longest.
-            sleep(Duration::from_secs(9 - asked.parse::<u64>().unwrap())).await;
-            self.0.lock().unwrap().push(asked);
+            sleep(Duration::from_secs(9 - text.parse::<u64>().unwrap())).await;
+            self.0.lock().unwrap().push(text);
             Ok(())
         }
     }
@@ -82,7 +82,7 @@ async fn a_sink_without_concurrency_records_in_order() {
     for n in 0..9 {
         model.invoke(n.to_string()).await.unwrap();
     }
-    assert_eq!(log.close().await.told, 9);
+    assert_eq!(log.close().await.recorded, 9);
     assert_eq!(*sink.0.lock().unwrap(), ["0", "1", "2", "3", "4", "5", "6", "7", "8"]);
 }
 
@@ -91,7 +91,7 @@ async fn a_log_that_fails_or_is_gone_fails_no_call() {
     let log = RequestLog::new(Keep { fails: true, ..Keep::default() }).unwrap();
     let model = log.wrap(Fake::echo().model());
     assert_eq!(model.invoke("x").await.unwrap().text(), "x");
-    assert_eq!(log.close().await, LogSummary { told: 0, failed: 1, dropped: 0 });
+    assert_eq!(log.close().await, LogSummary { recorded: 0, failed: 1, dropped: 0 });
     assert_eq!(model.invoke("y").await.unwrap().text(), "y");
 }
 
@@ -103,8 +103,8 @@ async fn dropping_the_log_ends_its_task() {
     tokio::task::yield_now().await;
     drop(log);
     sleep(Duration::from_secs(120)).await;
-    assert!(sink.told.lock().unwrap().is_empty());
-    assert_eq!(Arc::strong_count(&sink.told), 1, "the task has let go of its sink");
+    assert!(sink.recorded.lock().unwrap().is_empty());
+    assert_eq!(Arc::strong_count(&sink.recorded), 1, "the task has let go of its sink");
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn debug_shows_no_key() {
 async fn a_sink_that_panics_fails_one_call_and_records_the_next() {
     struct Shaky;
     impl LogSink for Shaky {
-        async fn tell(&self, record: CallRecord) -> Result<()> {
+        async fn record(&self, record: CallRecord) -> Result<()> {
             assert_ne!(record.prompt.last_user_text(), "a");
             Ok(())
         }
@@ -181,5 +181,5 @@ async fn a_sink_that_panics_fails_one_call_and_records_the_next() {
         model.invoke(text).await.unwrap();
         sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(log.close().await, LogSummary { told: 1, failed: 1, dropped: 0 });
+    assert_eq!(log.close().await, LogSummary { recorded: 1, failed: 1, dropped: 0 });
 }

@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_environment_knows_is_asked_for_by_name() {
+    fn a_missing_environment_variable_is_named() {
         let (azure, _) = Vendor::of("azure/gpt-5-mini").unwrap();
         let error = azure.url(&|_| None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Config);

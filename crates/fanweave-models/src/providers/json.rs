@@ -15,10 +15,11 @@ pub(super) fn parse(json: &[u8], what: &str) -> Result<Value> {
         Some(repaired) => serde_json::from_str(&repaired),
         None => Err(error),
     });
-    read.map_err(|e| Error::new(ErrorKind::Decode, format!("the answer is not a valid {what}: {e}")))
+    read.map_err(|e| Error::new(ErrorKind::Decode, format!("the response is not a valid {what}: {e}")))
 }
 
-/// Replaces each unpaired surrogate escape (`\uD800` to `\uDFFF`) with U+FFFD. `None` if the text has no such escape.
+/// Replaces each unpaired surrogate escape (`\uD800` to `\uDFFF`) with U+FFFD. `None` if the text has no such
+/// escape.
 ///
 /// Servers that split text by UTF-16 units send the halves of a character in separate chunks.
 pub(super) fn repaired(json: &[u8]) -> Option<String> {
@@ -27,21 +28,21 @@ pub(super) fn repaired(json: &[u8]) -> Option<String> {
         let digits = json.get(at..)?.strip_prefix("\\u")?.get(..4)?;
         u32::from_str_radix(digits, 16).ok()
     };
-    let (mut repaired, mut kept, mut at) = (String::new(), 0, 0);
+    let (mut repaired, mut copied, mut at) = (String::new(), 0, 0);
     while let Some(found) = json[at..].find('\\') {
         at += found;
         at += match unit(at) {
             Some(0xD800..=0xDBFF) if matches!(unit(at + 6), Some(0xDC00..=0xDFFF)) => 12,
             Some(0xD800..=0xDFFF) => {
-                repaired.extend([&json[kept..at], "\\ufffd"]);
-                kept = at + 6;
+                repaired.extend([&json[copied..at], "\\ufffd"]);
+                copied = at + 6;
                 6
             }
             // Skip the character after the backslash, which may be a backslash itself.
             _ => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
         };
     }
-    (kept > 0).then(|| repaired + &json[kept..])
+    (copied > 0).then(|| repaired + &json[copied..])
 }
 
 /// A string. A number is formatted, a list or an object is written as JSON.

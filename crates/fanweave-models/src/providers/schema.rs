@@ -80,17 +80,17 @@ pub(super) fn within(schema: &Value, subset: &Subset) -> Value {
 /// Returns true if all objects have named properties only: no maps, and no values of any type.
 pub(super) fn is_closed(schema: &Value) -> bool {
     let Value::Object(object) = schema else { return false };
-    let says = |keyword: &str| object.contains_key(keyword);
+    let has = |keyword: &str| object.contains_key(keyword);
     let is_open = match object.get("additionalProperties") {
-        None => is_of(object, "object") && !says("properties"),
+        None => is_of(object, "object") && !has("properties"),
         Some(more) => *more != Value::Bool(false),
     };
-    let is_of_anything = is_of(object, "array") && !says("items");
+    let is_of_anything = is_of(object, "array") && !has("items");
     // Properties next to alternatives do not belong to them, and the alternatives must not have further
     // properties.
-    let is_divided = says("properties") && ["anyOf", "oneOf", "allOf"].iter().any(|k| says(k));
+    let is_divided = has("properties") && ["anyOf", "oneOf", "allOf"].iter().any(|k| has(k));
     let is_anything =
-        !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| says(k));
+        !["type", "enum", "const", "$ref", "anyOf", "oneOf", "allOf", "properties"].iter().any(|k| has(k));
     let named =
         ["properties", "$defs", "definitions"].iter().filter_map(|name| object.get(*name)?.as_object());
     let listed =
@@ -99,7 +99,7 @@ pub(super) fn is_closed(schema: &Value) -> bool {
         && !is_anything
         && !is_of_anything
         && !is_divided
-        && !says("patternProperties")
+        && !has("patternProperties")
         && named.flat_map(Map::values).all(is_closed)
         && listed.flatten().all(is_closed)
         && object.get("items").is_none_or(is_closed)
@@ -162,7 +162,7 @@ pub(super) fn is_recursive(schema: &Value) -> bool {
 
 impl Subset {
     fn object(&self, schema: &Map<String, Value>) -> Map<String, Value> {
-        let mut kept = Map::new();
+        let mut supported = Map::new();
         let mut moved = Vec::new();
         for (keyword, value) in schema {
             let value = match (keyword.as_str(), value) {
@@ -186,32 +186,32 @@ impl Subset {
                 continue;
             }
             if COMMON.contains(&keyword) || self.constraints.contains(&keyword) {
-                kept.insert(keyword.to_owned(), value);
+                supported.insert(keyword.to_owned(), value);
             } else if keyword == "oneOf" && !schema.contains_key("anyOf") {
                 // An approximation: alternatives nearly always differ by a constant.
-                kept.insert("anyOf".to_owned(), value);
+                supported.insert("anyOf".to_owned(), value);
             } else if let ("allOf", Value::Array(schemas), false) =
                 (keyword, &value, ["$ref", "properties"].iter().any(|taken| schema.contains_key(*taken)))
                 && let [Value::Object(only)] = schemas.as_slice()
             {
                 // Generators attach a description to a reference in this way.
-                kept.extend(only.clone());
+                supported.extend(only.clone());
             } else if !IDLE.contains(&keyword) {
                 moved.push(format!("{keyword}: {value}"));
             }
         }
-        self.settle(&mut kept);
+        self.settle(&mut supported);
         if !moved.is_empty() {
-            let said = kept.get("description").and_then(Value::as_str).map(|said| format!("{said} "));
-            let description = format!("{}({})", said.unwrap_or_default(), moved.join(", "));
-            kept.insert("description".to_owned(), Value::String(description));
+            let text = supported.get("description").and_then(Value::as_str).map(|text| format!("{text} "));
+            let description = format!("{}({})", text.unwrap_or_default(), moved.join(", "));
+            supported.insert("description".to_owned(), Value::String(description));
         }
-        if kept.contains_key("$ref") && kept.keys().any(|keyword| !keyword.starts_with('$')) {
+        if supported.contains_key("$ref") && supported.keys().any(|keyword| !keyword.starts_with('$')) {
             // A reference must not have sibling keywords.
-            let reference = kept.remove("$ref");
-            kept.insert("anyOf".to_owned(), json!([{ "$ref": reference }]));
+            let reference = supported.remove("$ref");
+            supported.insert("anyOf".to_owned(), json!([{ "$ref": reference }]));
         }
-        kept
+        supported
     }
 
     fn settle(&self, object: &mut Map<String, Value>) {
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_stands_beside_a_reference() {
+    fn a_reference_has_no_sibling_keywords() {
         let schema = json!({ "$ref": "#/$defs/a", "description": "An a.", "default": {} });
         for subset in [&STRICT, &LOOSE] {
             let wanted = json!({ "anyOf": [{ "$ref": "#/$defs/a" }], "description": "An a." });

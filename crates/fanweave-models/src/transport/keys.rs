@@ -83,7 +83,7 @@ impl KeySource {
     }
 
     /// Returns the same source with its keys sent in `header`.
-    pub(crate) fn carried_by(self, header: KeyHeader) -> Self {
+    pub(crate) fn with_header(self, header: KeyHeader) -> Self {
         Self { header, ..self }
     }
 

@@ -71,7 +71,7 @@ mod unnamed;
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RateLimits {
-    /// Maximum requests per minute, spread evenly: at most one second's worth is sent at once. Default: none.
+    /// Maximum requests per minute, spread evenly, in bursts of at most one second's worth. Default: none.
     pub requests_per_minute: Option<NonZeroU32>,
     /// Maximum tokens per minute, input and output combined, spread like requests. The tokens of a request
     /// are estimated before it is sent and corrected by the usage in its response. Default: none.

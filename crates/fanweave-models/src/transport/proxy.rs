@@ -16,7 +16,7 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 #[derive(Debug)]
 pub(crate) struct Proxies(Option<Matcher>);
 
-/// A proxy that a request goes through.
+/// A proxy for requests.
 #[derive(Clone)]
 pub(crate) struct Proxy {
     /// Without user name and password.

@@ -52,7 +52,7 @@ pub(crate) struct CallOptions {
 }
 
 /// Sends a request until it succeeds or retrying is pointless, and returns the number of attempts. A hedged
-/// request is not an attempt of its own.
+/// request is not a separate attempt.
 ///
 /// A permit is never held by a future that other code has to poll. A [driven](Context::is_driven) call runs
 /// in place. Any other call runs in place only if no limit makes others wait for it; otherwise it runs in a

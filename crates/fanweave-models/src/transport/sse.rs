@@ -13,7 +13,7 @@ use memchr::{memchr, memchr2};
 /// One event of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SseEvent<'a> {
-    /// The `event` field. Empty if the event has no such field, which stands for `message`.
+    /// The `event` field. Empty if the event has no such field, which means `message`.
     pub(crate) name: &'a str,
     /// The `data` lines, joined with line feeds.
     pub(crate) data: &'a str,

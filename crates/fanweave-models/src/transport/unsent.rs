@@ -53,7 +53,7 @@ pub(crate) fn is_unreachable(error: &Error) -> bool {
     why(error) == Some(Unsent::Unreachable)
 }
 
-/// Returns true if this process has run out of descriptors, which says nothing about the host.
+/// Returns true if this process has run out of descriptors, which is not a failure of the host.
 pub(crate) fn is_out_of_descriptors(error: &Error) -> bool {
     why(error) == Some(Unsent::Descriptors)
 }

@@ -269,7 +269,7 @@ impl std::error::Error for Unfit {}
 /// A stream over a TCP socket.
 pub(crate) trait Socket: Read + Write + Unpin + Send + 'static {
     fn tcp(&self) -> &TcpStream;
-    /// Set if bytes on the socket are always HTTP. TLS has messages of its own.
+    /// Set if bytes on the socket are always HTTP. TLS also sends its own messages.
     const IS_PLAIN: bool;
 }
 

@@ -3,13 +3,13 @@
 //! [`answer`] maps a [`ChatRequest`], the common form of all dialects, to a [`Reply`]. The same request
 //! always gets the same reply. Latency, limits and faults are decided elsewhere.
 
-mod ask;
 mod echo;
 mod embedding;
 mod extract;
 mod form;
 mod pieces;
 mod prose;
+mod request;
 mod schema;
 mod steps;
 mod stock;
@@ -19,9 +19,9 @@ mod topic;
 mod words;
 mod writer;
 
-pub use ask::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 pub use embedding::{default_dimensions, embed};
 pub use pieces::pieces;
+pub use request::{ChatMessage, ChatRequest, Format, Role, Tool, ToolChoice};
 pub use tokens::count_tokens;
 
 use crate::draw::Rng;
@@ -121,34 +121,34 @@ pub enum Finish {
 /// assert!(text.contains("Tidal Power"));
 /// ```
 #[must_use]
-pub fn answer(ask: &ChatRequest<'_>) -> Reply {
-    let answers: Vec<Answer> = match Kind::of_model(&ask.model) {
+pub fn answer(request: &ChatRequest<'_>) -> Reply {
+    let answers: Vec<Answer> = match Kind::of_model(&request.model) {
         Kind::Echo => {
-            let text = echo::answer(ask.last_user_text());
-            vec![ask.finish_text(text); ask.candidates.max(1)]
+            let text = echo::answer(request.last_user_text());
+            vec![request.finish_text(text); request.candidates.max(1)]
         }
-        Kind::Writer => (0..ask.candidates.max(1)).map(|candidate| write(ask, candidate)).collect(),
+        Kind::Writer => (0..request.candidates.max(1)).map(|candidate| write(request, candidate)).collect(),
     };
     Reply {
-        input_tokens: ask.input_tokens(),
+        input_tokens: request.input_tokens(),
         output_tokens: answers.iter().map(|answer| answer.tokens).sum(),
         answers,
     }
 }
 
 /// The writer's answer: tool calls if required, else an instance of the schema, else prose.
-fn write(ask: &ChatRequest<'_>, candidate: usize) -> Answer {
-    let mut rng = Rng::new(ask.fingerprint(candidate));
-    if let Some(calls) = tools::calls(ask, &mut rng) {
+fn write(request: &ChatRequest<'_>, candidate: usize) -> Answer {
+    let mut rng = Rng::new(request.fingerprint(candidate));
+    if let Some(calls) = tools::calls(request, &mut rng) {
         let tokens = calls.iter().map(|call| count_tokens(&call.name) + count_tokens(&call.arguments)).sum();
         return Answer { content: Content::Calls(calls), finish: Finish::ToolCalls, tokens };
     }
-    let text = match &ask.format {
-        Format::Text => writer::write(ask, &mut rng),
-        Format::JsonObject => writer::write_json_object(ask, &mut rng),
-        Format::Schema(schema) => schema::instance(schema, &schema::Hints::of(ask), &mut rng).to_string(),
+    let text = match &request.format {
+        Format::Text => writer::write(request, &mut rng),
+        Format::JsonObject => writer::write_json_object(request, &mut rng),
+        Format::Schema(schema) => schema::instance(schema, &schema::Hints::of(request), &mut rng).to_string(),
     };
-    ask.finish_text(text)
+    request.finish_text(text)
 }
 
 #[cfg(test)]

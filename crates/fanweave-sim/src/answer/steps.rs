@@ -27,12 +27,12 @@ fn standalone(prompt: &str) -> Option<String> {
     if !prompt.to_ascii_lowercase().contains("standalone question") {
         return None;
     }
-    let asked = after(prompt, "Follow-up:")?.trim_end_matches('?');
+    let question = after(prompt, "Follow-up:")?.trim_end_matches('?');
     let earlier = prompt.lines().rev().find_map(|line| line.strip_prefix("User:"));
-    let alone = asked.split(' ').any(|word| matches!(word, "it" | "they" | "them" | "its" | "their"));
+    let alone = question.split(' ').any(|word| matches!(word, "it" | "they" | "them" | "its" | "their"));
     match earlier.and_then(topic::topic) {
-        Some(topic) if alone => Some(format!("Regarding {topic}: {asked}?")),
-        _ => Some(format!("{asked}, please?")),
+        Some(topic) if alone => Some(format!("Regarding {topic}: {question}?")),
+        _ => Some(format!("{question}, please?")),
     }
 }
 
@@ -43,7 +43,7 @@ fn expression(prompt: &str) -> Option<String> {
     }
     let question = after(prompt, "Question:")?.trim_end_matches(['?', '.']).to_lowercase();
     let mut question = format!(" {question} ");
-    for (said, sign) in [
+    for (phrase, sign) in [
         ("to the power of", "**"),
         ("multiplied by", "*"),
         ("divided by", "/"),
@@ -53,7 +53,7 @@ fn expression(prompt: &str) -> Option<String> {
         ("times", "*"),
         ("over", "/"),
     ] {
-        question = question.replace(&format!(" {said} "), &format!(" {sign} "));
+        question = question.replace(&format!(" {phrase} "), &format!(" {sign} "));
     }
     let is_sign = |word: &&str| matches!(*word, "**" | "*" | "/" | "+" | "-" | "%" | "//");
     let is_number = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit() || c == '(');

@@ -9,15 +9,15 @@ fn text(prompt: &str) -> String {
     text_of(&ChatRequest::new("sim/writer", prompt))
 }
 
-fn text_of(ask: &ChatRequest<'_>) -> String {
-    match answer(ask).answers.remove(0).content {
+fn text_of(request: &ChatRequest<'_>) -> String {
+    match answer(request).answers.remove(0).content {
         Content::Text(text) => text,
         Content::Calls(calls) => panic!("calls instead of text: {calls:?}"),
     }
 }
 
-fn calls_of(ask: &ChatRequest<'_>) -> Vec<ToolCall> {
-    match answer(ask).answers.remove(0).content {
+fn calls_of(request: &ChatRequest<'_>) -> Vec<ToolCall> {
+    match answer(request).answers.remove(0).content {
         Content::Calls(calls) => calls,
         Content::Text(text) => panic!("text instead of calls: {text}"),
     }
@@ -102,38 +102,38 @@ fn system_instructions_apply_unless_the_user_gives_some() {
 
 #[test]
 fn a_related_tool_is_called_with_arguments_from_the_prompt() {
-    let mut ask = ChatRequest::new("sim/writer", "What is the weather in Paris?");
-    ask.tools = vec![weather_tool()];
-    let calls = calls_of(&ask);
+    let mut request = ChatRequest::new("sim/writer", "What is the weather in Paris?");
+    request.tools = vec![weather_tool()];
+    let calls = calls_of(&request);
     assert_eq!((&*calls[0].name, &*calls[0].arguments), ("get_weather", r#"{"city":"Paris"}"#));
 }
 
 #[test]
 fn an_unrelated_tool_is_not_called_unless_it_must_be() {
-    let mut ask = ChatRequest::new("sim/writer", "Tell a joke about bears.");
-    ask.tools = vec![weather_tool()];
-    text_of(&ask);
+    let mut request = ChatRequest::new("sim/writer", "Tell a joke about bears.");
+    request.tools = vec![weather_tool()];
+    text_of(&request);
     for choice in [ToolChoice::Required, ToolChoice::Named("get_weather".into())] {
-        ask.tool_choice = choice;
-        assert_eq!(calls_of(&ask).len(), 1);
+        request.tool_choice = choice;
+        assert_eq!(calls_of(&request).len(), 1);
     }
 }
 
 #[test]
 fn both_cities_get_a_call_each() {
-    let mut ask = ChatRequest::new("sim/writer", "Compare the weather in both Paris and Oslo.");
-    ask.tools = vec![weather_tool()];
-    let calls = calls_of(&ask);
+    let mut request = ChatRequest::new("sim/writer", "Compare the weather in both Paris and Oslo.");
+    request.tools = vec![weather_tool()];
+    let calls = calls_of(&request);
     let arguments: Vec<_> = calls.iter().map(|call| &*call.arguments).collect();
     assert_eq!(arguments, [r#"{"city":"Paris"}"#, r#"{"city":"Oslo"}"#]);
     assert_ne!(calls[0].id, calls[1].id);
-    ask.parallel_tool_calls = false;
-    assert_eq!(calls_of(&ask).len(), 1);
+    request.parallel_tool_calls = false;
+    assert_eq!(calls_of(&request).len(), 1);
 }
 
 #[test]
 fn a_tools_result_is_reported_in_words() {
-    let mut ask = ChatRequest::from_messages(
+    let mut request = ChatRequest::from_messages(
         "sim/writer",
         vec![
             message(Role::User, "What is the weather in Paris?"),
@@ -141,54 +141,55 @@ fn a_tools_result_is_reported_in_words() {
             message(Role::Tool, r#"{"celsius":18,"sky":"clear"}"#),
         ],
     );
-    ask.tools = vec![weather_tool()];
-    assert_eq!(text_of(&ask), "Here is what I found: celsius 18, sky clear.");
+    request.tools = vec![weather_tool()];
+    assert_eq!(text_of(&request), "Here is what I found: celsius 18, sky clear.");
 }
 
 #[test]
 fn stop_sequences_and_limits_end_the_text() {
-    let mut ask = ChatRequest::new("echo", "one two three four");
-    ask.stop = vec!["four".into(), "three".into()];
-    let answer = answer(&ask).answers.remove(0);
+    let mut request = ChatRequest::new("echo", "one two three four");
+    request.stop = vec!["four".into(), "three".into()];
+    let answer = answer(&request).answers.remove(0);
     assert_eq!(answer.finish, Finish::Sequence("three".into()));
     assert_eq!(
         answer.content,
         Content::Text(format!("{:08x} one two ", crc32fast::hash(b"one two three four")))
     );
 
-    ask.stop.clear();
-    ask.max_tokens = Some(3);
-    let answer = super::answer(&ask).answers.remove(0);
+    request.stop.clear();
+    request.max_tokens = Some(3);
+    let answer = super::answer(&request).answers.remove(0);
     assert_eq!((answer.finish, answer.tokens), (Finish::Length, 3));
 }
 
 #[test]
 fn candidates_and_seeds_differ_but_repeat() {
-    let mut ask = ChatRequest::new("sim/writer", "Write a paragraph about lighthouses.");
-    ask.candidates = 2;
-    let reply = answer(&ask);
+    let mut request = ChatRequest::new("sim/writer", "Write a paragraph about lighthouses.");
+    request.candidates = 2;
+    let reply = answer(&request);
     assert_ne!(reply.answers[0], reply.answers[1]);
-    assert_eq!(reply, answer(&ask.clone()));
-    ask.seed = Some(4);
-    assert_ne!(reply, answer(&ask));
+    assert_eq!(reply, answer(&request.clone()));
+    request.seed = Some(4);
+    assert_ne!(reply, answer(&request));
 }
 
 #[test]
 fn json_mode_gives_an_object_with_the_keys_asked_for() {
-    let mut ask =
+    let mut request =
         ChatRequest::new("sim/writer", "Describe a person as JSON with the keys name, age and city.");
-    ask.format = Format::JsonObject;
-    let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text_of(&ask)).unwrap();
+    request.format = Format::JsonObject;
+    let object: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(&text_of(&request)).unwrap();
     assert_eq!(object.keys().collect::<Vec<_>>(), ["name", "age", "city"]);
 }
 
 proptest! {
     #[test]
     fn any_prompt_gets_an_answer_within_its_limit(prompt in "(?s).{0,200}", limit in 1u64..40) {
-        let mut ask = ChatRequest::new("sim/writer", &*prompt);
-        ask.max_tokens = Some(limit);
-        let reply = answer(&ask);
+        let mut request = ChatRequest::new("sim/writer", &*prompt);
+        request.max_tokens = Some(limit);
+        let reply = answer(&request);
         prop_assert!(reply.output_tokens <= limit);
-        prop_assert_eq!(reply, answer(&ask));
+        prop_assert_eq!(reply, answer(&request));
     }
 }

@@ -8,21 +8,21 @@ use super::schema::{self, Hints};
 use super::{ChatRequest, Role, extract, steps, stock, topic, words};
 use crate::draw::Rng;
 
-/// The writer's text for `ask`.
-pub(super) fn write(ask: &ChatRequest<'_>, rng: &mut Rng) -> String {
-    let results = tool_results(ask);
+/// The writer's text for `request`.
+pub(super) fn write(request: &ChatRequest<'_>, rng: &mut Rng) -> String {
+    let results = tool_results(request);
     if !results.is_empty() {
         return extract::from_tools(&results);
     }
-    let prompt = ask.last_user_text();
+    let prompt = request.last_user_text();
     if let Some(step) = steps::answer(prompt) {
         return step;
     }
     if let Some(found) = extract::from_context(prompt) {
         return found;
     }
-    let topic = topic_of(ask);
-    match form_of(ask) {
+    let topic = topic_of(request);
+    match form_of(request) {
         Some(form) => write_form(form, prompt, &topic, rng),
         None if prompt.trim_end().ends_with('?') => {
             let explanation = topic.fill_sentence(rng.pick(stock::EXPLANATIONS));
@@ -33,33 +33,34 @@ pub(super) fn write(ask: &ChatRequest<'_>, rng: &mut Rng) -> String {
 }
 
 /// A JSON object with the keys that the prompt names, or with the text under `answer`.
-pub(super) fn write_json_object(ask: &ChatRequest<'_>, rng: &mut Rng) -> String {
-    let keys = named_keys(ask.last_user_text());
+pub(super) fn write_json_object(request: &ChatRequest<'_>, rng: &mut Rng) -> String {
+    let keys = named_keys(request.last_user_text());
     if keys.is_empty() {
-        return json!({ "answer": write(ask, rng) }).to_string();
+        return json!({ "answer": write(request, rng) }).to_string();
     }
     let properties: serde_json::Map<String, Value> =
         keys.into_iter().map(|key| (key, json!({ "type": "string" }))).collect();
-    schema::instance(&json!({ "type": "object", "properties": properties }), &Hints::of(ask), rng).to_string()
+    schema::instance(&json!({ "type": "object", "properties": properties }), &Hints::of(request), rng)
+        .to_string()
 }
 
 /// The results of the tools called last, if they have not been answered yet.
-fn tool_results<'a>(ask: &'a ChatRequest<'_>) -> Vec<&'a str> {
-    let trailing = ask.messages.iter().rev().take_while(|message| message.role == Role::Tool).count();
-    ask.messages[ask.messages.len() - trailing..].iter().map(|message| &*message.text).collect()
+fn tool_results<'a>(request: &'a ChatRequest<'_>) -> Vec<&'a str> {
+    let trailing = request.messages.iter().rev().take_while(|message| message.role == Role::Tool).count();
+    request.messages[request.messages.len() - trailing..].iter().map(|message| &*message.text).collect()
 }
 
 /// The topic of the last message, or else of the instructions.
-pub(super) fn topic_of(ask: &ChatRequest<'_>) -> Topic {
-    let system = ask.messages.iter().find(|message| message.role == Role::System);
-    Topic::new(topic::topic(ask.last_user_text()).or_else(|| topic::topic(&system?.text)))
+pub(super) fn topic_of(request: &ChatRequest<'_>) -> Topic {
+    let system = request.messages.iter().find(|message| message.role == Role::System);
+    Topic::new(topic::topic(request.last_user_text()).or_else(|| topic::topic(&system?.text)))
 }
 
 /// The form requested by the last message, or else by the instructions.
-pub(super) fn form_of(ask: &ChatRequest<'_>) -> Option<Form> {
-    let system = ask.messages.iter().find(|message| message.role == Role::System);
+pub(super) fn form_of(request: &ChatRequest<'_>) -> Option<Form> {
+    let system = request.messages.iter().find(|message| message.role == Role::System);
     form::recognise(
-        &instruction(ask.last_user_text()),
+        &instruction(request.last_user_text()),
         &instruction(system.map_or("", |message| &message.text)),
     )
 }

@@ -100,8 +100,8 @@ impl Payload {
     /// Drops the second half; of a stream, whole events.
     fn keep_half(&mut self) {
         let is_stream = self.pieces.len() > 0;
-        let kept = self.pieces.len() / 2;
-        let half: Vec<usize> = self.pieces.by_ref().take(kept).collect();
+        let half_len = self.pieces.len() / 2;
+        let half: Vec<usize> = self.pieces.by_ref().take(half_len).collect();
         self.rest.truncate(if is_stream { half.iter().sum() } else { self.rest.len() / 2 });
         self.pieces = half.into_iter();
     }

@@ -98,7 +98,7 @@ pub(super) async fn handle(
     exchange.run(route, request, outage, &breaker).await
 }
 
-/// One request of the simulated provider on its way.
+/// A request that the simulated provider is processing.
 pub(super) struct Exchange {
     arrived: Instant,
     pub(super) dialect: Dialect,

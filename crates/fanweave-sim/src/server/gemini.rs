@@ -20,7 +20,7 @@ const MAX_TEXTS: usize = 100;
 /// A request to `:generateContent` or `:streamGenerateContent`.
 #[derive(Debug)]
 pub(super) struct Generate {
-    ask: ChatRequest<'static>,
+    chat_request: ChatRequest<'static>,
     is_stream: bool,
 }
 
@@ -38,16 +38,16 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
         push_messages(content, &mut messages)?;
     }
     let config = &request["generationConfig"];
-    let mut ask = ChatRequest::from_messages(model, messages);
-    ask.max_tokens = config["maxOutputTokens"].as_u64();
+    let mut chat_request = ChatRequest::from_messages(model, messages);
+    chat_request.max_tokens = config["maxOutputTokens"].as_u64();
     let stop = config["stopSequences"].as_array().into_iter().flatten();
-    ask.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
-    ask.seed = config["seed"].as_i64().map(i64::cast_unsigned);
+    chat_request.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
+    chat_request.seed = config["seed"].as_i64().map(i64::cast_unsigned);
     let is_json = config["responseMimeType"] == "application/json";
     if config["responseJsonSchema"].is_object() {
         schema_rules::GEMINI.check(&config["responseJsonSchema"], "generationConfig.responseJsonSchema")?;
     }
-    ask.format = match [&config["responseJsonSchema"], &config["responseSchema"]] {
+    chat_request.format = match [&config["responseJsonSchema"], &config["responseSchema"]] {
         [schema @ Value::Object(_), _] | [_, schema @ Value::Object(_)] if is_json => {
             Format::Schema(schema.clone())
         }
@@ -57,15 +57,15 @@ pub(super) fn generate(model: String, is_stream: bool, body: &[u8]) -> Result<Ge
     };
     let functions = request["tools"].as_array().into_iter().flatten();
     let functions = functions.flat_map(|tool| tool["functionDeclarations"].as_array().into_iter().flatten());
-    ask.tools = functions.map(tool).collect();
+    chat_request.tools = functions.map(tool).collect();
     let calling = &request["toolConfig"]["functionCallingConfig"];
-    ask.tool_choice = match (calling["mode"].as_str(), calling["allowedFunctionNames"][0].as_str()) {
+    chat_request.tool_choice = match (calling["mode"].as_str(), calling["allowedFunctionNames"][0].as_str()) {
         (Some("NONE"), _) => ToolChoice::None,
         (Some("ANY"), Some(name)) => ToolChoice::Named(name.to_owned()),
         (Some("ANY"), None) => ToolChoice::Required,
         _ => ToolChoice::Auto,
     };
-    Ok(Generate { ask, is_stream })
+    Ok(Generate { chat_request, is_stream })
 }
 
 fn tool(function: &Value) -> Tool {
@@ -101,24 +101,24 @@ fn push_messages(content: &Value, messages: &mut Vec<ChatMessage<'static>>) -> R
             result.values().map(|value| value.as_str().map_or(value.to_string(), str::to_owned)).collect();
         messages.push(ChatMessage { role: Role::Tool, text: values.join(" ").into() });
     }
-    let said = texts(content);
-    if messages.len() == before || !said.is_empty() {
-        messages.push(ChatMessage { role, text: said.into() });
+    let text = texts(content);
+    if messages.len() == before || !text.is_empty() {
+        messages.push(ChatMessage { role, text: text.into() });
     }
     Ok(())
 }
 
 impl Request for Generate {
     fn model(&self) -> &str {
-        &self.ask.model
+        &self.chat_request.model
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        (self.ask.input_tokens(), self.ask.max_tokens)
+        (self.chat_request.input_tokens(), self.chat_request.max_tokens)
     }
 
     fn answer(&self, context: &ResponseContext) -> PreparedResponse {
-        let reply = answer(&self.ask);
+        let reply = answer(&self.chat_request);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let usage = |output: u64| {
             json!({
@@ -135,7 +135,7 @@ impl Request for Generate {
             json!({
                 "candidates": [candidate],
                 "usageMetadata": usage(output),
-                "modelVersion": self.ask.model,
+                "modelVersion": self.chat_request.model,
                 "responseId": format!("{:016x}", context.id),
             })
         };

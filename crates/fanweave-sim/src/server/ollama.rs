@@ -15,7 +15,7 @@ use crate::answer::{
 /// A request to `POST /api/chat`.
 #[derive(Debug)]
 pub(super) struct Chat {
-    ask: ChatRequest<'static>,
+    chat_request: ChatRequest<'static>,
     is_stream: bool,
 }
 
@@ -26,22 +26,22 @@ impl<'a> Endpoint<'a> for Chat {
         let model = model.ok_or_else(|| Problem::invalid("model is required", None))?;
         let messages = request["messages"].as_array().into_iter().flatten();
         let messages = messages.map(chat_message).collect::<Result<Vec<_>, _>>()?;
-        let mut ask = ChatRequest::from_messages(model.to_owned(), messages);
+        let mut chat_request = ChatRequest::from_messages(model.to_owned(), messages);
         let options = &request["options"];
-        ask.max_tokens = options["num_predict"].as_u64();
+        chat_request.max_tokens = options["num_predict"].as_u64();
         let stop = options["stop"].as_array().into_iter().flatten();
-        ask.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
-        ask.seed = options["seed"].as_i64().map(i64::cast_unsigned);
-        ask.format = match &request["format"] {
+        chat_request.stop = stop.filter_map(|stop| Some(stop.as_str()?.to_owned().into())).collect();
+        chat_request.seed = options["seed"].as_i64().map(i64::cast_unsigned);
+        chat_request.format = match &request["format"] {
             Value::String(json) if json == "json" => Format::JsonObject,
             schema @ Value::Object(_) => Format::Schema(schema.clone()),
             Value::Null => Format::Text,
             other => return Err(Problem::invalid(format!("invalid format: {other}"), None)),
         };
         let tools = request["tools"].as_array().into_iter().flatten();
-        ask.tools = tools.map(|tool| self::tool(&tool["function"])).collect();
+        chat_request.tools = tools.map(|tool| self::tool(&tool["function"])).collect();
         // Streaming is the default.
-        Ok(Self { ask, is_stream: request["stream"] != false })
+        Ok(Self { chat_request, is_stream: request["stream"] != false })
     }
 }
 
@@ -68,17 +68,17 @@ fn tool(function: &Value) -> Tool {
 
 impl Request for Chat {
     fn model(&self) -> &str {
-        &self.ask.model
+        &self.chat_request.model
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        (self.ask.input_tokens(), self.ask.max_tokens)
+        (self.chat_request.input_tokens(), self.chat_request.max_tokens)
     }
 
     fn answer(&self, context: &ResponseContext) -> PreparedResponse {
-        let reply = answer(&self.ask);
+        let reply = answer(&self.chat_request);
         let first = reply.answers.first().expect("a reply has at least one answer");
-        let piece = |message: Value| json!({ "model": self.ask.model, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": false });
+        let piece = |message: Value| json!({ "model": self.chat_request.model, "created_at": "2026-01-01T00:00:00Z", "message": message, "done": false });
         let end = |mut last: Value| {
             last["done"] = true.into();
             last["done_reason"] = if first.finish == Finish::Length { "length" } else { "stop" }.into();

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 pub(super) struct Wire {
     stream: TokioIo<TcpStream>,
     orders: Arc<Orders>,
-    /// The end of an answer with its surplus, as far as it is not written yet.
+    /// The unwritten end of an answer with its surplus.
     surplus: Bytes,
 }
 

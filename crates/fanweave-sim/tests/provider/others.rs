@@ -55,13 +55,13 @@ async fn ollama_streams_lines_unless_told_not_to() {
     let stream = post(&mut client, "/api/chat", &body).await;
     assert_eq!(stream.header("content-type"), "application/x-ndjson");
     let lines: Vec<Value> = stream.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let said: String = lines.iter().filter_map(|line| line["message"]["content"].as_str()).collect();
-    assert!(said.ends_with(" a b"), "{said}");
+    let text: String = lines.iter().filter_map(|line| line["message"]["content"].as_str()).collect();
+    assert!(text.ends_with(" a b"), "{text}");
     let done: Vec<_> = lines.iter().map(|line| line["done"].as_bool().unwrap()).collect();
     assert_eq!(done, [false, false, false, true]);
     body["stream"] = false.into();
     let plain = post(&mut client, "/api/chat", &body).await.json();
-    assert_eq!((&plain["message"]["content"], &plain["done_reason"]), (&json!(said), &json!("stop")));
+    assert_eq!((&plain["message"]["content"], &plain["done_reason"]), (&json!(text), &json!("stop")));
 }
 
 #[tokio::test]

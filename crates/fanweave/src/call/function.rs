@@ -77,7 +77,7 @@ pub trait Function: Sized + 'static {
     fn answer(model: Chain<Prompt, Message>, name: &str) -> Chain<Prompt, Self::Output>;
 
     /// Runs the function, which returns the prompt.
-    fn ask(input: Self::Input, cx: Context) -> impl Future<Output = Result<Config>> + Send;
+    fn config(input: Self::Input, cx: Context) -> impl Future<Output = Result<Config>> + Send;
 }
 
 /// A function bound to its arguments, which takes the context of a run.
@@ -85,7 +85,7 @@ type BoundFunction = Box<dyn FnOnce(Context) -> BoxFuture<'static, Result<Config
 
 /// A function with its arguments.
 pub(super) struct Bound {
-    ask: BoundFunction,
+    config: BoundFunction,
     pub(super) overrides: Overrides,
 }
 
@@ -94,7 +94,7 @@ impl Bound {
     pub(super) fn begun() -> Self {
         let error = || Error::new(ErrorKind::Config, "the call has begun already");
         Self {
-            ask: Box::new(move |_| Box::pin(async move { Err(error()) })),
+            config: Box::new(move |_| Box::pin(async move { Err(error()) })),
             overrides: Overrides::default(),
         }
     }
@@ -102,7 +102,7 @@ impl Bound {
 
 /// Binds the arguments of a function. The overrides of the current scope apply to the call, wherever it runs.
 pub(super) fn bound<F: Function>(input: F::Input) -> Bound {
-    Bound { ask: Box::new(move |cx| Box::pin(F::ask(input, cx))), overrides: Overrides::here() }
+    Bound { config: Box::new(move |cx| Box::pin(F::config(input, cx))), overrides: Overrides::here() }
 }
 
 /// A chain that runs a bound function.
@@ -131,9 +131,9 @@ impl<F: Function> Runnable for Bounded<F> {
     type Output = F::Output;
 
     async fn run(&self, bound: Bound, cx: &Context) -> Result<F::Output> {
-        let Bound { ask, overrides } = bound;
+        let Bound { config, overrides } = bound;
         // Deltas of nested calls are not part of the function's own answer.
-        let config = ask(cx.without_deltas()).await?;
+        let config = config(cx.without_deltas()).await?;
         let (chain, prompt) = assemble::<F>(config, overrides)?;
         chain.run(prompt, cx).await
     }
@@ -213,7 +213,7 @@ fn through<F: Function>(name: Option<String>, client: Client) -> Result<Model> {
 }
 
 /// The model of a function, built once. A failed build is not cached.
-pub fn kept(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Model>) -> Result<Model> {
+pub fn shared_model(model: &'static OnceLock<Model>, build: impl FnOnce() -> Result<Model>) -> Result<Model> {
     if let Some(model) = model.get() {
         return Ok(model.clone());
     }

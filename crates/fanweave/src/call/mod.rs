@@ -41,7 +41,7 @@ pub use overrides::Overrides;
 pub use response::Response;
 
 #[doc(hidden)]
-pub use function::{chain_of, kept, model_through, models, texts};
+pub use function::{chain_of, model_through, models, shared_model, texts};
 #[doc(hidden)]
 pub use response::{respond, structured};
 

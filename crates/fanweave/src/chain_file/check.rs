@@ -172,7 +172,7 @@ impl Checker<'_> {
         let hint = match closest(name, inputs.iter()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if inputs.is_empty() => "the file has no `inputs`".to_owned(),
-            None => format!("the inputs are {}", inputs.join(", ")),
+            None => format!("the inputs are `{}`", inputs.join("`, `")),
         };
         format!("unknown variable `{name}`: {hint}")
     }

@@ -43,7 +43,7 @@ pub(super) fn of(spec: &Spec, checked: &[Checked]) -> Graph {
 
 fn node(spec: &Spec, checked: &[Checked], index: usize) -> Node {
     let step = &spec.steps[index];
-    let what = match &step.action {
+    let action = match &step.action {
         Action::Template(_) => " (template)",
         Action::Call { .. } => "",
     };
@@ -52,5 +52,5 @@ fn node(spec: &Spec, checked: &[Checked], index: usize) -> Node {
         Some(Source::Input(name, _)) => format!(", for each of {name}"),
         None => String::new(),
     };
-    Node::step(format!("{}{what}{over}", step.name.value))
+    Node::step(format!("{}{action}{over}", step.name.value))
 }

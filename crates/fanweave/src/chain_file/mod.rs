@@ -213,7 +213,7 @@ impl ChainFile {
             let hint = match closest(name, names.iter()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if names.is_empty() => "it has no inputs".to_owned(),
-                None => format!("the inputs are {}", names.join(", ")),
+                None => format!("the inputs are `{}`", names.join("`, `")),
             };
             let message = format!("{} has no input `{name}`: {hint}", self.file);
             return Err(Error::new(ErrorKind::Input, message));
@@ -241,16 +241,16 @@ impl ChainFile {
     pub fn chain(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
         let checked = self.checked();
         let mut found = Vec::new();
-        let mut made: Vec<(Option<String>, Model)> = Vec::new();
+        let mut built: Vec<(Option<String>, Model)> = Vec::new();
         let mut model = |step: &Step, named: Option<&Spanned<String>>| {
             let named = named.or(self.spec.model.as_ref());
             let name = named.map(|name| name.value.clone());
-            if let Some((_, model)) = made.iter().find(|(known, _)| *known == name) {
+            if let Some((_, model)) = built.iter().find(|(known, _)| *known == name) {
                 return Some(model.clone());
             }
             match models(name.as_deref()) {
                 Ok(model) => {
-                    made.push((name, model.clone()));
+                    built.push((name, model.clone()));
                     Some(model)
                 }
                 Err(error) => {

@@ -88,7 +88,7 @@ fn inputs(inputs: &[Input], vars: &Vars) -> Result<Map<String, Value>> {
         let hint = match closest(name, names.iter()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "it has no inputs".to_owned(),
-            None => format!("the inputs are {}", names.join(", ")),
+            None => format!("the inputs are `{}`", names.join("`, `")),
         };
         return Err(Error::new(ErrorKind::Input, format!("the chain has no input `{name}`: {hint}")));
     }
@@ -134,11 +134,11 @@ impl ChainRun<'_> {
             }
         }
         let base = self.variables(&step.reads, outputs);
-        let made = match &step.source {
+        let output = match &step.source {
             None => self.once(index, base).await,
             Some(source) => self.each(index, source, &base).await,
         };
-        match (made, step.on_error) {
+        match (output, step.on_error) {
             (Ok(end), _) => self.outcomes[index].end(end),
             (Err(error), OnError::Fail) => return Err(error),
             (Err(error), _) if error.kind() == ErrorKind::Cancelled => return Err(error),
@@ -270,7 +270,7 @@ impl ChainRun<'_> {
             let mut vars = base.clone();
             vars.insert("item", item);
             vars.insert("index", number);
-            let made = async {
+            let output = async {
                 if !is_enabled(step, &vars)? {
                     return Ok::<_, Error>(None);
                 }
@@ -281,7 +281,7 @@ impl ChainRun<'_> {
                     }
                 }))
             };
-            match (made.await, step.on_error) {
+            match (output.await, step.on_error) {
                 (Ok(value), _) => Ok(value),
                 (Err(error), OnError::Fail) => Err(error.with_step(format!("item {number}"))),
                 (Err(error), _) if error.kind() == ErrorKind::Cancelled => Err(error),

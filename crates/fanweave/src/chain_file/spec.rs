@@ -269,7 +269,8 @@ fn action(fields: &mut Fields<'_, '_>, key: &Key, folder: Option<&Path>) -> Opti
             }
         }
         several => {
-            let message = format!("step `{}` has {}: keep only one of them", key.name, several.join(" and "));
+            let message =
+                format!("step `{}` has `{}`: keep only one of them", key.name, several.join("` and `"));
             fields.problem(key.at, message);
         }
     }
@@ -354,7 +355,7 @@ fn needs(fields: &mut Fields<'_, '_>, names: &[String]) -> Vec<Spanned<String>> 
 pub(super) fn unknown_step(name: &str, names: &[String]) -> String {
     let hint = match closest(name, names) {
         Some(near) => format!("did you mean `{near}`?"),
-        None => format!("the steps are {}", names.join(", ")),
+        None => format!("the steps are `{}`", names.join("`, `")),
     };
     format!("unknown step `{name}`: {hint}")
 }

@@ -179,8 +179,8 @@ steps:
 ";
     let chain = read(text).chain(|_| Ok(Model::new(Lister))).unwrap();
     assert_eq!(chain.invoke(Vars::new()).await.unwrap(), "n=1n=2 8 1 1");
-    let asked = ASKED.lock().unwrap();
-    let list = asked.iter().find(|prompt| prompt.last_user_text() == "list").unwrap();
+    let prompts = ASKED.lock().unwrap();
+    let list = prompts.iter().find(|prompt| prompt.last_user_text() == "list").unwrap();
     let Some(ResponseFormat::JsonSchema { schema, .. }) = &list.parameters.format else {
         panic!("no schema")
     };
@@ -228,11 +228,11 @@ async fn the_deltas_of_a_template_with_windows_line_endings_are_its_text() {
         let quoted = json!(format!("a {{{{ x }}}}{end}"));
         let chain = read(&format!("inputs: {{ x: b }}\nsteps: {{ a: {{ template: {quoted} }} }}"));
         let mut run = chain.chain(scribe(writer)).unwrap().stream(Vars::new());
-        let mut said = String::new();
+        let mut shown = String::new();
         while let Some(piece) = run.next().await {
-            said.extend(piece.unwrap().as_text().map(str::to_owned));
+            shown.extend(piece.unwrap().as_text().map(str::to_owned));
         }
-        assert_eq!(run.output().await.unwrap(), said, "{end:?}");
+        assert_eq!(run.output().await.unwrap(), shown, "{end:?}");
     }
 }
 
@@ -347,10 +347,10 @@ fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
         std::fs::write(&path, format!("inputs: {{ topic: x }}\nsteps:\n{steps}")).unwrap();
         let error = ChainFile::load(&path).unwrap_err();
         let problems = std::error::Error::source(&error).unwrap().downcast_ref::<Problems>().unwrap();
-        let said = problems.iter().map(|p| format!("{}:{}: {}", p.line(), p.column(), p.message()));
-        said.collect::<Vec<_>>().join("\n")
+        let shown = problems.iter().map(|p| format!("{}:{}: {}", p.line(), p.column(), p.message()));
+        shown.collect::<Vec<_>>().join("\n")
     };
-    let unknown = "unknown variable `nam`: the inputs are topic";
+    let unknown = "unknown variable `nam`: the inputs are `topic`";
     // In the text around its tag.
     let steps = "  a: { prompt: '日本 {{ topic }} nam, {% if nam %}{{ nam }}{% endif %}' }\n";
     assert_eq!(says(steps), format!("3:43: {unknown}"));
@@ -367,15 +367,15 @@ fn a_problem_points_at_the_variable_and_not_at_the_same_word_elsewhere() {
 #[test]
 fn models_are_made_once_each_and_a_bad_one_is_an_error_with_its_location() {
     let text = "model: a/x\nsteps:\n  one: { prompt: x }\n  two: { prompt: x, model: b/y }\n  three: { prompt: x }\n";
-    let asked = Mutex::new(Vec::new());
+    let prompts = Mutex::new(Vec::new());
     let result = read(text).chain(|name| {
-        asked.lock().unwrap().push(name.map(str::to_owned));
+        prompts.lock().unwrap().push(name.map(str::to_owned));
         match name {
             Some("b/y") => Err(Error::new(ErrorKind::Config, "no provider `b`")),
             _ => Ok(Fake::echo().model()),
         }
     });
-    assert_eq!(*asked.lock().unwrap(), [Some("a/x".to_owned()), Some("b/y".to_owned())]);
+    assert_eq!(*prompts.lock().unwrap(), [Some("a/x".to_owned()), Some("b/y".to_owned())]);
     let error = result.err().unwrap();
     assert!(error.to_string().starts_with("test.yaml:4:28: no provider `b`"), "{error}");
 }
@@ -494,15 +494,15 @@ fn wrong_files_are_refused_with_place_and_advice() {
         "steps:\n  a: { for_each: o[\"l\"], prompt: \"{{ item }}\" }\n".to_owned(),
         step("template: y\n    timeout: 3s"),
     ];
-    let said: Vec<_> = files
+    let shown: Vec<_> = files
         .iter()
         .map(|text| match ChainFile::parse("chain.yaml", text.as_str()) {
             Ok(_) => format!("---- ACCEPTED\n{text}"),
             Err(error) => error.to_string(),
         })
         .collect();
-    assert!(said.len() > 50);
-    insta::assert_snapshot!(said.join("\n\n----\n"));
+    assert!(shown.len() > 50);
+    insta::assert_snapshot!(shown.join("\n\n----\n"));
 }
 
 #[test]

@@ -158,8 +158,8 @@ mod tests {
     #[tokio::test]
     async fn a_typed_chain_streams() {
         let chain = Llm::<Vars>::new(prompt("{{ x }}"), Fake::echo().model()).text();
-        let pieces: Vec<_> =
+        let deltas: Vec<_> =
             chain.stream(vars! { x: "a b" }).map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["a ", "b"]);
+        assert_eq!(deltas, ["a ", "b"]);
     }
 }

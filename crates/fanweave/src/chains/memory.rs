@@ -221,11 +221,11 @@ mod tests {
     async fn received(memory: ConversationMemory, texts: &[&str]) -> (Vec<Vec<String>>, Session) {
         let recorder = Recorder::default();
         let sessions = MemorySessions::sessions();
-        let talk = Conversation::new(Model::new(recorder.clone()), sessions.clone(), memory)
+        let conversation = Conversation::new(Model::new(recorder.clone()), sessions.clone(), memory)
             .system("be kind")
             .chain();
         for text in texts {
-            let _ = talk.invoke(ConversationInput::new("s", *text)).await;
+            let _ = conversation.invoke(ConversationInput::new("s", *text)).await;
         }
         let received = recorder.0.lock().unwrap().clone();
         (received, sessions.load("s").await.unwrap())
@@ -262,12 +262,12 @@ mod tests {
             ConversationMemory::summary(writer, 1).summary_prompt(prompt("{{ summary }}; {{ lines }}"));
         let sessions = MemorySessions::sessions();
         sessions.append("s", vec![Message::user("one"), Message::assistant("1")]).await.unwrap();
-        let talk = Conversation::new(Fake::echo().model(), sessions.clone(), memory).chain();
-        let say = |text| talk.invoke(ConversationInput::new("s", text));
+        let conversation = Conversation::new(Fake::echo().model(), sessions.clone(), memory).chain();
+        let say = |text| conversation.invoke(ConversationInput::new("s", text));
         tokio::try_join!(say("two"), say("three")).unwrap();
         let Session { summary, messages } = sessions.load("s").await.unwrap();
-        let kept = messages.iter().map(Message::text).chain(summary).collect::<Vec<_>>().join("; ");
-        assert!(["one", "two", "three"].iter().all(|said| kept.contains(said)), "{kept}");
+        let found = messages.iter().map(Message::text).chain(summary).collect::<Vec<_>>().join("; ");
+        assert!(["one", "two", "three"].iter().all(|text| found.contains(text)), "{found}");
         say("four").await.unwrap();
         let Session { summary, messages } = sessions.load("s").await.unwrap();
         assert!(summary.unwrap().contains("three") && messages.len() == 2, "the next turn retries");
@@ -289,9 +289,12 @@ mod tests {
     #[tokio::test]
     async fn sessions_are_independent() {
         let model = Model::new(Recorder::default());
-        let talk = Conversation::new(model, MemorySessions::sessions(), ConversationMemory::buffer()).chain();
-        let rows =
-            talk.batch((0..20).map(|n| ConversationInput::new(n.to_string(), "hello"))).collect().await;
+        let conversation =
+            Conversation::new(model, MemorySessions::sessions(), ConversationMemory::buffer()).chain();
+        let rows = conversation
+            .batch((0..20).map(|n| ConversationInput::new(n.to_string(), "hello")))
+            .collect()
+            .await;
         assert!(rows.iter().all(|row| row.as_ref().unwrap() == "a1"));
     }
 }

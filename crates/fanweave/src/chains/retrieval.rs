@@ -21,8 +21,8 @@ use crate::{
 /// index.add(["Tides follow the moon.".into(), "Bears sleep.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("The moon.")]).model();
-/// let ask = RetrievalQa::new(index, Qa::stuff(model)).chain();
-/// let answer = ask.invoke("What do tides follow?").await?;
+/// let chain = RetrievalQa::new(index, Qa::stuff(model)).chain();
+/// let answer = chain.invoke("What do tides follow?").await?;
 /// assert_eq!(answer.text, "The moon.");
 /// assert_eq!(answer.sources[0].text, "Tides follow the moon.");
 /// # Ok(())
@@ -64,7 +64,7 @@ impl Runnable for RetrievalQa {
 /// `question`.
 pub const CONDENSE_PROMPT: &str =
     "Rephrase the follow-up as a standalone question that can be understood without the \
-conversation. Write nothing but the question.
+conversation. Write only the question.
 
 Conversation:
 {{ history }}
@@ -164,9 +164,9 @@ pub struct ConversationalAnswer {
 /// index.add(["The Rance station has 24 turbines.".into()], &Context::new()).await?;
 ///
 /// let model = Fake::script([Ok("How many turbines has the Rance station?"), Ok("24.")]).model();
-/// let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
+/// let conversation = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
 /// let history = [("When did the Rance station open?", "In 1966.")];
-/// let answered = talk.invoke(FollowUp::new("How many turbines has it?", history)).await?;
+/// let answered = conversation.invoke(FollowUp::new("How many turbines has it?", history)).await?;
 /// assert_eq!(answered.question, "How many turbines has the Rance station?");
 /// assert_eq!(answered.text, "24.");
 /// # Ok(())
@@ -243,8 +243,8 @@ pub(super) fn written(messages: &[Message], max: usize) -> String {
         .iter()
         .rev()
         .map(|message| {
-            let who = if message.role == Role::Assistant { "Assistant" } else { "User" };
-            format!("{who}: {}", message.text())
+            let role = if message.role == Role::Assistant { "Assistant" } else { "User" };
+            format!("{role}: {}", message.text())
         })
         .take_while(|line| {
             let fits = line.len().div_ceil(4) <= left;
@@ -279,7 +279,7 @@ mod tests {
         index
     }
 
-    fn talk(index: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
+    fn conversation(index: VectorIndex, model: &Model) -> Chain<FollowUp, ConversationalAnswer> {
         let qa = Qa::stuff(model.clone()).prompt(prompt("{{ context }}"));
         Conversational::new(model.clone(), RetrievalQa::new(index, qa))
             .condense_prompt(prompt("{{ history }}|{{ question }}"))
@@ -290,8 +290,9 @@ mod tests {
     async fn five_turns_each_retrieve_their_document() {
         let index = index().await;
         let model = Model::new(crate::sim::Sim::writer().without_latency());
-        let talk = Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
-        let turns = [
+        let conversation =
+            Conversational::new(model.clone(), RetrievalQa::new(index, Qa::stuff(model))).chain();
+        let questions = [
             ("When did the Rance station open?", FACTS[0]),
             ("And how many turbines does the Rance station have?", FACTS[1]),
             ("How much does a polar bear weigh?", FACTS[2]),
@@ -299,8 +300,8 @@ mod tests {
             ("When do tides turn?", FACTS[4]),
         ];
         let mut history: Vec<(String, String)> = Vec::new();
-        for (question, expected) in turns {
-            let answered = talk.invoke(FollowUp::new(question, history.clone())).await.unwrap();
+        for (question, expected) in questions {
+            let answered = conversation.invoke(FollowUp::new(question, history.clone())).await.unwrap();
             assert_eq!(answered.text, expected, "{}", answered.question);
             assert!(answered.sources.iter().any(|source| source.text == expected));
             assert_eq!(answered.question == question, history.is_empty());
@@ -311,7 +312,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_history_saves_a_call() {
         let model = Fake::echo().model();
-        let answered = talk(index().await, &model).invoke("When do tides turn?").await.unwrap();
+        let answered = conversation(index().await, &model).invoke("When do tides turn?").await.unwrap();
         assert_eq!((answered.question.as_str(), answered.text.as_str()), ("When do tides turn?", FACTS[4]));
     }
 
@@ -319,7 +320,8 @@ mod tests {
     async fn the_history_is_before_the_model_in_either_form() {
         let model = Fake::echo().model();
         let pairs = vec![("tides?".to_owned(), "yes".to_owned())];
-        let answered = talk(index().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
+        let answered =
+            conversation(index().await, &model).invoke(FollowUp::new("and?", pairs)).await.unwrap();
         assert_eq!(answered.question, "User: tides?\nAssistant: yes|and?");
     }
 
@@ -333,7 +335,7 @@ mod tests {
     #[tokio::test]
     async fn nothing_found_is_an_answer() {
         let model = Fake::echo().model();
-        let answered = talk(index().await, &model).invoke("Zebras?").await.unwrap();
+        let answered = conversation(index().await, &model).invoke("Zebras?").await.unwrap();
         assert_eq!((answered.text.as_str(), answered.sources.len()), (super::super::qa::NO_DOCUMENTS, 0));
     }
 
@@ -341,15 +343,15 @@ mod tests {
     async fn only_the_answer_is_streamed() {
         let model = Fake::script([Ok("When do tides turn?"), Ok("every six hours")]).model();
         let history = [("tides?", "yes")];
-        let run = talk(index().await, &model).stream(FollowUp::new("when?", history));
-        let pieces: Vec<_> = run.map(|piece| piece.unwrap().to_string()).collect().await;
-        assert_eq!(pieces, ["every ", "six ", "hours"]);
+        let run = conversation(index().await, &model).stream(FollowUp::new("when?", history));
+        let deltas: Vec<_> = run.map(|delta| delta.unwrap().to_string()).collect().await;
+        assert_eq!(deltas, ["every ", "six ", "hours"]);
     }
 
     #[tokio::test]
     async fn many_conversations_are_answered_in_a_batch() {
-        let talk = talk(index().await, &Fake::echo().model());
-        let rows = talk.batch(["When do tides turn?", "Tails of comets?"]).collect().await;
+        let conversation = conversation(index().await, &Fake::echo().model());
+        let rows = conversation.batch(["When do tides turn?", "Tails of comets?"]).collect().await;
         let texts: Vec<_> = rows.into_iter().map(|row| row.unwrap().sources[0].text.clone()).collect();
         assert_eq!(texts, [FACTS[4], FACTS[3]]);
     }

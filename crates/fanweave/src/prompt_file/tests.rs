@@ -3,7 +3,7 @@ use serde_json::json;
 use super::*;
 use crate::{ResponseFormat, chain, vars};
 
-async fn said(file: &PromptFile, vars: Vars) -> Vec<String> {
+async fn rendered(file: &PromptFile, vars: Vars) -> Vec<String> {
     let prompt = chain(file.clone()).invoke(vars).await.unwrap();
     prompt.messages.iter().map(|m| format!("{:?}: {}", m.role, m.text())).collect()
 }
@@ -39,14 +39,14 @@ async fn a_dotprompt_becomes_messages_with_its_model_and_parameters() {
         city: json!({ "name": "Bergen" }),
         stops: ["the fish market", "the {{ funicular }}"],
     };
-    let messages = said(&file, vars).await;
+    let messages = rendered(&file, vars).await;
     assert_eq!(messages[..3], ["System: You are a plain guide.", "User: Hello", "Assistant: Hi"]);
     assert_eq!(
         messages[3],
         "User: Tell me about Bergen.\n\n- the fish market\n\n- the {{ funicular }}\n\n{% stays text %}"
     );
     assert_eq!(
-        said(&file, vars! { style: "grim", stops: Vec::<u8>::new() }).await[..2],
+        rendered(&file, vars! { style: "grim", stops: Vec::<u8>::new() }).await[..2],
         ["System: You are a grim guide.", "User: Where to?\n\n{% stays text %}"]
     );
 }
@@ -75,7 +75,7 @@ evaluators: []
         panic!("no schema");
     };
     assert_eq!((name.as_str(), schema), ("summary", &json!({ "type": "object" })));
-    assert_eq!(said(&file, "tides".into()).await, ["System: Be brief.", "User: Summarise: tides"]);
+    assert_eq!(rendered(&file, "tides".into()).await, ["System: Be brief.", "User: Summarise: tides"]);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn wrong_files_are_refused_with_place_and_advice() {
         ("a.prompt", "Hello {{media url=x}}\n"),
         ("a.txt", "Hello\n"),
     ];
-    let said: Vec<_> =
+    let rendered: Vec<_> =
         files.iter().map(|(name, text)| PromptFile::parse(name, text).expect_err(text).to_string()).collect();
-    insta::assert_snapshot!(said.join("\n\n----\n"));
+    insta::assert_snapshot!(rendered.join("\n\n----\n"));
 }

@@ -28,10 +28,10 @@ use crate::{Context, Message, Result};
 /// # }
 /// ```
 #[derive(Debug, Clone, Default)]
-pub struct MemoryStore(Arc<RwLock<Kept>>);
+pub struct MemoryStore(Arc<RwLock<State>>);
 
 #[derive(Debug, Default)]
-struct Kept {
+struct State {
     index: Index,
     ids: Vec<String>,
     documents: Vec<Document>,
@@ -47,31 +47,31 @@ impl MemoryStore {
 
 impl VectorStore for MemoryStore {
     async fn upsert(&self, entries: Vec<Entry>, _: &Context) -> Result<()> {
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        let dimensions = match kept.index.dimensions() {
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let dimensions = match state.index.dimensions() {
             0 => entries.first().map_or(0, |entry| entry.vector.len()),
             dimensions => dimensions,
         };
         // All or none: check every entry before the first change.
         entries.iter().try_for_each(|entry| check(&entry.vector, dimensions))?;
-        entries.into_iter().for_each(|entry| kept.put(entry));
+        entries.into_iter().for_each(|entry| state.put(entry));
         Ok(())
     }
 
     async fn search(&self, search: Search, _: &Context) -> Result<Vec<Hit>> {
         let size = {
-            let kept = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            kept.index.check(&search.vector)?;
-            kept.index.rows() * kept.index.dimensions()
+            let state = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            state.index.check(&search.vector)?;
+            state.index.rows() * state.index.dimensions()
         };
-        let kept = self.0.clone();
-        let scan = move || Ok(kept.read().unwrap_or_else(PoisonError::into_inner).search(&search));
+        let state = self.0.clone();
+        let scan = move || Ok(state.read().unwrap_or_else(PoisonError::into_inner).search(&search));
         if size < MIN_POOL_SCAN { scan() } else { blocking(scan).await }
     }
 
     async fn delete(&self, ids: Vec<String>, _: &Context) -> Result<()> {
-        let mut kept = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        ids.iter().collect::<HashSet<_>>().into_iter().for_each(|id| kept.remove(id));
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        ids.iter().collect::<HashSet<_>>().into_iter().for_each(|id| state.remove(id));
         Ok(())
     }
 
@@ -80,7 +80,7 @@ impl VectorStore for MemoryStore {
     }
 }
 
-impl Kept {
+impl State {
     fn put(&mut self, entry: Entry) {
         let Entry { id, vector, document } = entry;
         if let Some(&row) = self.rows.get(&id) {

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `gen_ai.client.operation.duration` | seconds of a call, including waits and retries |
 //! | `gen_ai.client.token.usage` | tokens, by `gen_ai.token.type` |
-//! | `gen_ai.client.operation.time_to_first_chunk` | likewise from the last request to its first chunk |
+//! | `gen_ai.client.operation.time_to_first_chunk` | seconds from the last request to its first chunk |
 //!
 //! Prompts and answers are included only with [`Telemetry::with_content`].
 

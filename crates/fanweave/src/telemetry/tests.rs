@@ -16,14 +16,14 @@ use crate::{
 };
 
 /// Spans and metrics, kept in memory.
-struct Kept {
+struct Exported {
     spans: InMemorySpanExporter,
     metrics: InMemoryMetricExporter,
     tracers: SdkTracerProvider,
     meters: SdkMeterProvider,
 }
 
-impl Kept {
+impl Exported {
     fn new() -> Self {
         let (spans, metrics) = (InMemorySpanExporter::default(), InMemoryMetricExporter::default());
         let tracers = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build();
@@ -101,7 +101,7 @@ fn write(text: &mut String, spans: &[SpanData], parent: SpanId, depth: usize) {
 
 #[tokio::test(start_paused = true)]
 async fn a_chain_is_a_tree_of_spans_and_its_calls_are_measured() {
-    let kept = Kept::new();
+    let exported = Exported::new();
     let parameters = Parameters {
         temperature: Some(0.5),
         max_tokens: Some(9),
@@ -110,86 +110,86 @@ async fn a_chain_is_a_tree_of_spans_and_its_calls_are_measured() {
     };
     let joke = prompt("A joke about {{ topic }}.") | &model("sim/echo").unwrap().with(parameters) | text();
     let both = parallel((joke.clone().named("joke"), joke.named("other")));
-    let watched = kept.watch(both.named("both"), false);
+    let watched = exported.watch(both.named("both"), false);
     let cx = Context::new().with_tag("night");
     watched.invoke_in(vars! { topic: "bears" }, &cx).await.unwrap();
-    insta::assert_snapshot!("tree", kept.tree());
-    insta::assert_snapshot!("counts", kept.counts());
+    insta::assert_snapshot!("tree", exported.tree());
+    insta::assert_snapshot!("counts", exported.counts());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_streamed_call_tells_the_time_to_its_first_piece_and_content_only_where_it_is_asked_for() {
-    let kept = Kept::new();
-    let asked = || Prompt::from("Say hello.").with_system("Be short.");
-    let ask = |content: bool| kept.watch(chain(model("sim/echo").unwrap()), content);
-    ask(false).invoke(asked()).await.unwrap();
-    let pieces = ask(true).stream(asked()).collect::<Vec<_>>().await;
+    let exported = Exported::new();
+    let question = || Prompt::from("Say hello.").with_system("Be short.");
+    let ask = |content: bool| exported.watch(chain(model("sim/echo").unwrap()), content);
+    ask(false).invoke(question()).await.unwrap();
+    let pieces = ask(true).stream(question()).collect::<Vec<_>>().await;
     assert!(pieces.len() > 1 && pieces.iter().all(Result::is_ok));
-    let spans = kept.spans.get_finished_spans().unwrap();
+    let spans = exported.spans.get_finished_spans().unwrap();
     let has = |span: &SpanData, name: &str| span.attributes.iter().any(|pair| pair.key.as_str() == name);
     assert!(!has(&spans[0], "gen_ai.response.time_to_first_chunk"));
     assert!(has(&spans[1], "gen_ai.response.time_to_first_chunk"));
     for name in ["gen_ai.input.messages", "gen_ai.system_instructions", "gen_ai.output.messages"] {
         assert!(!has(&spans[0], name) && has(&spans[1], name), "{name}");
     }
-    insta::assert_snapshot!("content", kept.tree());
-    assert!(kept.counts().contains("time_to_first_chunk s"), "{}", kept.counts());
+    insta::assert_snapshot!("content", exported.tree());
+    assert!(exported.counts().contains("time_to_first_chunk s"), "{}", exported.counts());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failure_says_why_and_a_step_that_is_dropped_leaves_no_span_open() {
-    let kept = Kept::new();
+    let exported = Exported::new();
     let fails = chain(Fake::script::<&str>([Err(Error::new(ErrorKind::Overloaded, "come back later"))]));
-    kept.watch(fails.named("outer"), false).invoke(Prompt::from("x")).await.unwrap_err();
+    exported.watch(fails.named("outer"), false).invoke(Prompt::from("x")).await.unwrap_err();
 
     let slow = chain(Fake::echo().latency(Duration::from_secs(60))) | text();
     let late = slow.named("late").timeout(Duration::from_secs(1)).named("patient");
-    let telemetry = kept.telemetry();
+    let telemetry = exported.telemetry();
     let seen = telemetry.clone();
     let watched = late.scoped(move |cx| cx.with_observer(Arc::new(seen.clone())));
     watched.invoke(Prompt::from("x")).await.unwrap_err();
     assert_eq!(telemetry.inner.spans.lock().unwrap().len(), 0);
-    insta::assert_snapshot!("failures", kept.tree());
-    insta::assert_snapshot!("failures_counts", kept.counts());
+    insta::assert_snapshot!("failures", exported.tree());
+    insta::assert_snapshot!("failures_counts", exported.counts());
 }
 
 #[tokio::test]
 async fn embedding_texts_is_a_call_and_embedding_no_texts_is_not() {
-    let kept = Kept::new();
-    let embed = kept.watch(chain(embedder("sim/words").unwrap()), false);
+    let exported = Exported::new();
+    let embed = exported.watch(chain(embedder("sim/words").unwrap()), false);
     embed.invoke(vec!["a bear".to_owned()]).await.unwrap();
     embed.invoke(Vec::new()).await.unwrap();
-    insta::assert_snapshot!("embeddings", kept.tree());
+    insta::assert_snapshot!("embeddings", exported.tree());
 }
 
 #[tokio::test]
 async fn a_hedged_request_is_an_event_of_its_span() {
-    let kept = Kept::new();
+    let exported = Exported::new();
     let late = step(|_: (), cx: Context| async move {
         cx.emit(crate::EventKind::Hedged).await;
         Ok(())
     });
-    kept.watch(chain(late).named("late"), false).invoke(()).await.unwrap();
-    insta::assert_snapshot!("hedged", kept.tree());
+    exported.watch(chain(late).named("late"), false).invoke(()).await.unwrap();
+    insta::assert_snapshot!("hedged", exported.tree());
 }
 
 #[tokio::test]
 async fn the_span_around_a_run_is_the_parent_of_its_spans() {
     use opentelemetry::trace::{FutureExt, Tracer};
-    let kept = Kept::new();
+    let exported = Exported::new();
     let around =
-        opentelemetry::Context::current_with_span(Tracer::start(&kept.tracers.tracer("test"), "request"));
-    let watched = kept.watch(chain(Fake::echo()), false);
+        opentelemetry::Context::current_with_span(Tracer::start(&exported.tracers.tracer("test"), "request"));
+    let watched = exported.watch(chain(Fake::echo()), false);
     watched.invoke(Prompt::from("x")).with_context(around.clone()).await.unwrap();
     around.span().end();
-    let tree = kept.tree();
+    let tree = exported.tree();
     assert!(tree.starts_with("request (Internal") && tree.contains("\n  chat echo (Client"), "{tree}");
 }
 
 #[tokio::test]
 async fn runs_that_are_forgotten_hold_no_memory_for_ever() {
-    let kept = Kept::new();
-    let telemetry = kept.telemetry();
+    let exported = Exported::new();
+    let telemetry = exported.telemetry();
     let seen = telemetry.clone();
     let endless =
         step(|(): (), _cx| async { std::future::pending::<crate::Result<()>>().await }).named("endless");
@@ -198,5 +198,5 @@ async fn runs_that_are_forgotten_hold_no_memory_for_ever() {
         let _ = futures::poll!(std::pin::pin!(watched.invoke(())));
     }
     assert_eq!(telemetry.inner.spans.lock().unwrap().len(), spans::MAX_OPEN);
-    assert_eq!(kept.spans.get_finished_spans().unwrap().len(), 10);
+    assert_eq!(exported.spans.get_finished_spans().unwrap().len(), 10);
 }

@@ -218,7 +218,7 @@ async fn overrides_in_one_task_never_affect_another() {
     for n in 0..1000_usize {
         tasks.spawn(async move {
             let own = |what: &str| Model::new(Named(format!("test/{what} {n}")));
-            let (said, wanted) = match n % 5 {
+            let (answer, wanted) = match n % 5 {
                 0 => (who(n).with_model(own("call")).await, format!("test/call {n}")),
                 1 => (
                     Overrides::new().model(own("scope")).scope(async { who(n).await }).await,
@@ -231,7 +231,7 @@ async fn overrides_in_one_task_never_affect_another() {
                 }
                 _ => (who(n).await, if n % 4 == 3 { "test/config".into() } else { "test/attribute".into() }),
             };
-            assert_eq!(said.unwrap().content(), wanted);
+            assert_eq!(answer.unwrap().content(), wanted);
         });
     }
     while let Some(done) = tasks.join_next().await {
@@ -250,8 +250,8 @@ async fn overrides_of_a_scope_apply_to_its_batches_streams_and_threads() {
     let own = || Overrides::new().model(Model::new(Named("test/scope".into())));
     let rows =
         own().scope(async { who::chain().batch([0_usize, 1, 2]).concurrency(2).collect().await }).await;
-    let said: Vec<_> = rows.into_iter().map(|row| row.unwrap().content().to_owned()).collect();
-    assert_eq!(said, ["test/scope"; 3]);
+    let answer: Vec<_> = rows.into_iter().map(|row| row.unwrap().content().to_owned()).collect();
+    assert_eq!(answer, ["test/scope"; 3]);
     let folder = tempfile::tempdir().unwrap();
     let written = folder.path().join("out.jsonl");
     let source = fanweave::batch::Source::from_reader("rows", "a\nb\n".as_bytes(), None).unwrap();

@@ -16,22 +16,22 @@ where
     I: Clone + Send + 'static,
     O: Send + 'static,
 {
-    let mut said = vec![text(chain.invoke(input.clone()).await.unwrap())];
-    said.push(text(chain.blocking().invoke(input.clone()).unwrap()));
+    let mut answers = vec![text(chain.invoke(input.clone()).await.unwrap())];
+    answers.push(text(chain.blocking().invoke(input.clone()).unwrap()));
     let mut run = chain.stream(input.clone());
     while let Some(piece) = run.next().await {
         piece.unwrap();
     }
-    said.push(text(run.output().await.unwrap()));
+    answers.push(text(run.output().await.unwrap()));
     let rows = chain.batch([input.clone(), input.clone(), input]).concurrency(2).collect().await;
-    said.extend(rows.into_iter().map(|row| text(row.unwrap())));
-    said
+    answers.extend(rows.into_iter().map(|row| text(row.unwrap())));
+    answers
 }
 
 #[track_caller]
-fn assert_all_the_same(said: &[String]) {
-    assert_eq!(said.len(), 6);
-    assert!(!said[0].is_empty() && said.iter().all(|text| *text == said[0]), "{said:?}");
+fn assert_all_the_same(answers: &[String]) {
+    assert_eq!(answers.len(), 6);
+    assert!(!answers[0].is_empty() && answers.iter().all(|text| *text == answers[0]), "{answers:?}");
 }
 
 fn model() -> Model {
@@ -55,21 +55,21 @@ async fn a_chain_of_prompt_and_model() {
 #[tokio::test]
 async fn arithmetic() {
     let chain = Math::new(model()).chain();
-    let said =
+    let answers =
         with_every_verb(chain, "What is 12 times 7 plus 3?".to_owned(), |computed| computed.answer).await;
-    assert_all_the_same(&said);
-    assert!(said[0].contains("87"), "{said:?}");
+    assert_all_the_same(&answers);
+    assert!(answers[0].contains("87"), "{answers:?}");
 }
 
 #[tokio::test]
 async fn questions_about_documents_in_all_four_ways() {
     let question = Question::new("When did the Rance station open?", documents());
     for qa in [Qa::stuff(model()), Qa::map_reduce(model()), Qa::refine(model()), Qa::map_rerank(model())] {
-        let said = with_every_verb(qa.chain(), question.clone(), |answer| {
+        let answers = with_every_verb(qa.chain(), question.clone(), |answer| {
             assert!(!answer.sources.is_empty(), "sources are returned");
             answer.text
         });
-        assert_all_the_same(&said.await);
+        assert_all_the_same(&answers.await);
     }
 }
 
@@ -79,17 +79,17 @@ async fn retrieval_and_conversations() {
     library.add(documents().map(Document::new).to_vec(), &Context::new()).await.unwrap();
     let retrieval = RetrievalQa::new(library, Qa::stuff(model()));
     let question = "When did the Rance station open?".to_owned();
-    let said = with_every_verb(retrieval.clone().chain(), question.clone(), |answer| {
+    let answers = with_every_verb(retrieval.clone().chain(), question.clone(), |answer| {
         assert!(!answer.sources.is_empty(), "sources are returned");
         answer.text
     });
-    assert_all_the_same(&said.await);
+    assert_all_the_same(&answers.await);
 
     let talk = Conversational::new(model(), retrieval).chain();
     let history = vec![("What stands in Brittany?".to_owned(), "The Rance station.".to_owned())];
-    let said = with_every_verb(talk, FollowUp::new("When did it open?", history), |answered| {
+    let answers = with_every_verb(talk, FollowUp::new("When did it open?", history), |answered| {
         assert!(!answered.question.is_empty(), "the question that was asked is returned");
         answered.text
     });
-    assert_all_the_same(&said.await);
+    assert_all_the_same(&answers.await);
 }

@@ -86,8 +86,8 @@ async fn two_calls_that_arrive_interleaved_in_one_stream_are_both_run() {
         assert_eq!(calls(&transcript.messages[1]).len(), 2);
         let answer = transcript.answer().text();
         for call in transcript.messages[1].tools::<GetWeather>() {
-            let said = format!("{}: sunny", call.unwrap().city);
-            assert!(answer.contains(&said), "{answer}");
+            let answer_text = format!("{}: sunny", call.unwrap().city);
+            assert!(answer.contains(&answer_text), "{answer}");
         }
         seen.push(transcript.to_string());
     }
@@ -126,10 +126,10 @@ async fn the_model_receives_errors_and_timeouts_of_tools() {
         let agent = model.with_tools(tools).run_tools(3) | text();
         agent.invoke("What is the weather in Paris?").await.unwrap()
     };
-    let said = answer(Tools::new().with::<broken_weather>()).await;
-    assert!(said.contains("no station in Paris"), "{said}");
-    let said = answer(Tools::new().with::<slow_weather>()).await;
-    assert!(said.contains("`slow_weather` timed out after 20ms"), "{said}");
+    let answer_text = answer(Tools::new().with::<broken_weather>()).await;
+    assert!(answer_text.contains("no station in Paris"), "{answer_text}");
+    let answer_text = answer(Tools::new().with::<slow_weather>()).await;
+    assert!(answer_text.contains("`slow_weather` timed out after 20ms"), "{answer_text}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-/// There is no `call`.
+/// Has no method `call`.
 #[fanweave::tool]
 struct Now {}
 

@@ -5,7 +5,7 @@ fn unknown() {}
 fn name() {}
 
 #[fanweave::tool(name = now)]
-fn name_that_is_no_text() {}
+fn name_that_is_not_text() {}
 
 #[fanweave::tool(timeout)]
 fn no_value() {}

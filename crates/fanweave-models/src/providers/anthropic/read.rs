@@ -17,7 +17,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         return Err(error);
     }
     let Some(content) = answer.get("content") else {
-        return Err(failure::instead(&answer, VENDOR, "the answer holds no `content`"));
+        return Err(failure::instead(&answer, VENDOR, "the response has no `content`"));
     };
     let parts = match content {
         Value::String(text) => vec![Part::Text(text.clone())],

@@ -102,7 +102,7 @@ mod requests {
             assert_eq!(written.is_ok(), taken, "{version}");
             if let Err(error) = written {
                 assert_eq!(error.kind(), ErrorKind::Input);
-                assert!(error.message().contains("cannot take `temperature`"), "{error}");
+                assert!(error.message().contains("does not support `temperature`"), "{error}");
             }
         }
     }
@@ -164,7 +164,7 @@ mod requests {
     }
 
     #[test]
-    fn media_have_their_blocks_and_recordings_have_none() {
+    fn media_have_their_blocks_and_audio_is_rejected() {
         let media = vec![
             Part::Image(Media::Url("https://x/y.png".into())),
             Part::Image(inline("image/png")),
@@ -185,7 +185,7 @@ mod requests {
         );
         let audio = with_parts(Role::User, vec![Part::Audio(inline("audio/mpeg"))]);
         let error = written(&[audio], &Parameters::default()).unwrap_err();
-        assert_eq!(error.message(), "Anthropic's messages cannot take recordings");
+        assert_eq!(error.message(), "Anthropic's Messages API does not support audio");
     }
 
     #[test]
@@ -219,7 +219,7 @@ mod answers {
     }
 
     #[test]
-    fn parallel_tool_calls_are_all_there() {
+    fn parallel_tool_calls_are_all_returned() {
         let message = anthropic().response(TOOLS.as_bytes()).unwrap();
         assert_eq!(
             calls(&message),

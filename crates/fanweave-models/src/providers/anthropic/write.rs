@@ -100,8 +100,8 @@ fn system(messages: &[Message]) -> Result<Vec<Value>> {
 }
 
 fn messages(messages: &[Message]) -> Result<Value> {
-    let said = messages.iter().filter(|message| message.role != Role::System);
-    said.map(|message| {
+    let chat = messages.iter().filter(|message| message.role != Role::System);
+    chat.map(|message| {
         let role = match message.role {
             Role::Assistant => "assistant",
             // Tool results are sent in the user role.
@@ -134,7 +134,7 @@ fn block(part: &Part) -> Result<Value> {
         Part::Text(text) => json!({ "type": "text", "text": text }),
         Part::Image(image) => json!({ "type": "image", "source": source(image) }),
         Part::File(file) => json!({ "type": "document", "source": document(file)? }),
-        Part::Audio(_) => return Err(unsupported("recordings")),
+        Part::Audio(_) => return Err(unsupported("audio")),
         Part::ToolCall(call) => json!({
             "type": "tool_use", "id": call.id, "name": call.name, "input": json::arguments(&call.arguments),
         }),
@@ -188,5 +188,5 @@ fn tool_choice(choice: &ToolChoice) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Anthropic's messages cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("Anthropic's Messages API does not support {what}"))
 }

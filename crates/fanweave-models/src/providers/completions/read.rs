@@ -25,7 +25,7 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
     (0..prompts as u64)
         .map(|prompt| {
             let Some(choice) = choice(prompt) else {
-                let message = format!("the answer holds {} `choices` for {prompts} prompts", choices.len());
+                let message = format!("expected {prompts} `choices`, got {}", choices.len());
                 return Err(failure::instead(&answer, vendor, &message));
             };
             let reply = Reply {
@@ -35,10 +35,10 @@ pub(super) fn messages(body: &[u8], prompts: usize, vendor: &str) -> Result<Vec<
                 usage: if prompt == 0 { usage(&answer["usage"]) } else { Usage::default() },
                 ..Reply::default()
             };
-            let said = some_text(&choice["text"]).map(Part::Text);
+            let text_part = some_text(&choice["text"]).map(Part::Text);
             Ok(Message {
                 role: Role::Assistant,
-                parts: said.into_iter().collect(),
+                parts: text_part.into_iter().collect(),
                 reply: Some(Box::new(reply)),
             })
         })
@@ -97,9 +97,9 @@ impl StreamDecoder for Decoder {
             deltas.push(Delta::Started { id, model });
         }
         for choice in list(&chunk["choices"]).iter().filter(|choice| count(&choice["index"]) == 0) {
-            let said = text(&choice["text"]);
-            if !said.is_empty() {
-                deltas.push(Delta::text(said));
+            let text_part = text(&choice["text"]);
+            if !text_part.is_empty() {
+                deltas.push(Delta::text(text_part));
             }
             if let Some(reason) = finish_reason(&choice["finish_reason"]) {
                 self.finished = true;

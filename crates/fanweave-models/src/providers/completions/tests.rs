@@ -53,7 +53,7 @@ fn parts_other_than_text_are_rejected_before_they_are_sent() {
     ] {
         let error = request(&completions(), &messages, parameters, false).map(drop).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
-        assert_eq!(error.message(), format!("completions cannot take {what}"));
+        assert_eq!(error.message(), format!("the Completions API does not support {what}"));
     }
 }
 
@@ -73,7 +73,7 @@ fn several_prompts_are_one_request_and_their_answers_come_in_order() {
 #[test]
 fn an_answer_to_fewer_prompts_is_an_error() {
     let error = completions().response(br#"{"choices":[]}"#).unwrap_err();
-    assert_eq!(error.message(), "the answer holds 0 `choices` for 1 prompts");
+    assert_eq!(error.message(), "expected 1 `choices`, got 0");
 }
 
 #[test]

@@ -52,5 +52,5 @@ pub(super) fn prompt(messages: &[Message]) -> Result<String> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("completions cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("the Completions API does not support {what}"))
 }

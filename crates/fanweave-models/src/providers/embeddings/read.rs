@@ -62,7 +62,7 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
         Err(_) => decode(message),
     };
     let answer: Answer =
-        serde_json::from_slice(body).map_err(|e| instead(format!("the answer holds no embeddings: {e}")))?;
+        serde_json::from_slice(body).map_err(|e| instead(format!("the response has no embeddings: {e}")))?;
     let vectors: Vec<_> = match (answer.data, answer.embeddings) {
         (Some(mut data), _) => {
             // A stable sort: without indices the server's order is kept.
@@ -70,16 +70,16 @@ pub(super) fn vectors(dialect: Dialect, body: &[u8], texts: usize) -> Result<Emb
             data.into_iter().map(|datum| datum.embedding.0).collect()
         }
         (None, Some(vectors)) => vectors.into_iter().map(|vector| vector.0).collect(),
-        (None, None) => return Err(instead("the answer holds no embeddings".to_owned())),
+        (None, None) => return Err(instead("the response has no embeddings".to_owned())),
     };
     if vectors.len() != texts {
         // Complete, but unusable: the same request would be billed again.
-        let message = format!("the answer holds {} embeddings for {texts} texts", vectors.len());
+        let message = format!("expected {texts} embeddings, got {}", vectors.len());
         let error = instead(message);
         return Err(if error.kind() == ErrorKind::Decode { error.with_retryable(false) } else { error });
     }
     if vectors.iter().any(Vec::is_empty) {
-        return Err(decode("the answer holds an embedding without numbers".to_owned()));
+        return Err(decode("an embedding has no numbers".to_owned()));
     }
     let usage = answer.usage.unwrap_or_default();
     let input_tokens = count(&usage["prompt_tokens"])

@@ -29,7 +29,7 @@ pub(super) struct Answer<'a> {
 
 /// Classification of an error.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Verdict {
+pub(super) struct ErrorClass {
     pub(super) kind: ErrorKind,
     /// `None` if the kind decides.
     pub(super) retryable: Option<bool>,
@@ -37,7 +37,7 @@ pub(super) struct Verdict {
     pub(super) wait: Option<Duration>,
 }
 
-pub(super) fn verdict(said: &ProviderError, answer: &Answer<'_>) -> Verdict {
+pub(super) fn verdict(said: &ProviderError, answer: &Answer<'_>) -> ErrorClass {
     let row = Facts::new(said, answer).row();
     let (mut kind, retryable, mut scope, mut daily) = match row {
         Some(row) => (row.kind, row.retryable, row.scope, row.daily),
@@ -72,7 +72,7 @@ pub(super) fn verdict(said: &ProviderError, answer: &Answer<'_>) -> Verdict {
         Some(_) => (kind, scope) = (ErrorKind::QuotaExhausted, Scope::Account),
         None => {}
     }
-    Verdict { kind, retryable, scope, wait }
+    ErrorClass { kind, retryable, scope, wait }
 }
 
 /// The values that rows are compared with, in lower case.

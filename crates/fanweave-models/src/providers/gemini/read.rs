@@ -17,7 +17,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let mut deltas = Vec::new();
     Decoder::default().response(&response, &mut deltas)?;
     if response.get("candidates").is_none() {
-        return Err(failure::instead(&response, VENDOR, "the answer holds no `candidates`"));
+        return Err(failure::instead(&response, VENDOR, "the response has no `candidates`"));
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));

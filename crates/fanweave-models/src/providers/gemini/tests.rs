@@ -167,7 +167,7 @@ fn a_plain_answer_keeps_all_that_was_said_about_it() {
 }
 
 #[test]
-fn parallel_tool_calls_are_all_there_and_have_ids() {
+fn parallel_tool_calls_are_all_returned_and_have_ids() {
     let message = GenerateContent.response(TOOLS.as_bytes()).unwrap();
     assert_eq!(
         calls(&message),

@@ -179,5 +179,5 @@ fn tool_choice(choice: &ToolChoice) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Gemini cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("Gemini does not support {what}"))
 }

@@ -17,7 +17,7 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
     let mut deltas = Vec::new();
     Decoder::default().answer(&answer, &mut deltas)?;
     if answer.get("message").is_none_or(Value::is_string) {
-        return Err(failure::instead(&answer, VENDOR, "the answer holds no `message`"));
+        return Err(failure::instead(&answer, VENDOR, "the response has no `message`"));
     }
     let mut fold = Fold::default();
     deltas.iter().for_each(|delta| fold.push(delta));

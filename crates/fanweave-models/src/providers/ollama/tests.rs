@@ -121,7 +121,7 @@ fn unsupported_media_are_rejected_before_they_are_sent() {
     ] {
         let error = written(&[with_parts(Role::User, vec![part])], &Parameters::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.message().starts_with("Ollama cannot take "), "{error}");
+        assert!(error.message().starts_with("Ollama does not support "), "{error}");
     }
 }
 
@@ -140,7 +140,7 @@ fn a_plain_answer_and_a_streamed_one_say_the_same() {
 }
 
 #[test]
-fn parallel_tool_calls_are_all_there_and_have_ids() {
+fn parallel_tool_calls_are_all_returned_and_have_ids() {
     let (message, _) = decode(&Chat, &[STREAM_TOOLS.as_bytes()]).unwrap();
     assert_eq!(
         calls(&message),

@@ -71,7 +71,7 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
             match part {
                 Part::Text(_) => {}
                 Part::Image(image) => images.push(base64(image)?),
-                Part::Audio(_) => return Err(unsupported("recordings")),
+                Part::Audio(_) => return Err(unsupported("audio")),
                 Part::File(_) => return Err(unsupported("files")),
                 Part::ToolCall(call) => {
                     let arguments = json::arguments(&call.arguments);
@@ -101,17 +101,17 @@ fn messages(messages: &[Message]) -> Result<Vec<Value>> {
         if results > 0 && results == message.parts.len() {
             continue;
         }
-        let mut said = json!({ "role": role, "content": message.text() });
+        let mut entry = json!({ "role": role, "content": message.text() });
         for (name, is_there, value) in [
             ("thinking", !thinking.is_empty(), Value::from(thinking)),
             ("images", !images.is_empty(), images.into()),
             ("tool_calls", !calls.is_empty(), calls.into()),
         ] {
             if is_there {
-                said[name] = value;
+                entry[name] = value;
             }
         }
-        wire.push(said);
+        wire.push(entry);
     }
     Ok(wire)
 }
@@ -123,5 +123,5 @@ fn base64(image: &Media) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("Ollama cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("Ollama does not support {what}"))
 }

@@ -73,7 +73,7 @@ impl Protocol for ChatCompletions {
         let first = choices.iter().position(|choice| choice.index.0 == 0).unwrap_or_default();
         if choices.is_empty() {
             let body = serde_json::from_slice(body).unwrap_or_default();
-            return Err(failure::instead(&body, vendor, "the answer holds no `choices`"));
+            return Err(failure::instead(&body, vendor, "the response has no `choices`"));
         }
         let choice = choices.swap_remove(first);
         let failed = choice.failure(vendor);

@@ -75,7 +75,7 @@ fn or_nothing<'de, D: Deserializer<'de>, T: DeserializeOwned>(json: D) -> Result
 
 fn no_completion(error: &serde_json::Error) -> Error {
     // The parser's error may quote the body, including keys: it is redacted as text, and not kept as source.
-    Error::new(ErrorKind::Decode, format!("the answer is not a valid chat completion: {error}"))
+    Error::new(ErrorKind::Decode, format!("the response is not a valid chat completion: {error}"))
 }
 
 #[derive(Deserialize)]

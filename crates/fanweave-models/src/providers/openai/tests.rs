@@ -231,7 +231,7 @@ mod answers {
     }
 
     #[test]
-    fn parallel_tool_calls_are_all_there() {
+    fn parallel_tool_calls_are_all_returned() {
         let message = openai().response(TOOLS.as_bytes()).unwrap();
         assert_eq!(
             arguments(&message),
@@ -242,7 +242,7 @@ mod answers {
     }
 
     #[test]
-    fn a_near_openai_answer_is_read_all_the_same() {
+    fn a_nearly_compatible_answer_is_read() {
         for (body, text) in [
             (r#"{"choices":[{"message":{"content":"a"}}]}"#, "a"),
             (

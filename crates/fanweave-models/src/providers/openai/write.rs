@@ -217,22 +217,22 @@ fn content(message: &Message) -> Result<Option<WireContent<'_>>> {
         return Ok(Some(WireContent::Text(Cow::Borrowed(text))));
     }
     // Reasoning is not sent back: the dialect has no field for it, and some servers reject it.
-    let said = || {
+    let parts = || {
         message
             .parts
             .iter()
             .filter(|part| !matches!(part, Part::ToolCall(_) | Part::ToolResult(_) | Part::Reasoning { .. }))
     };
-    if said().next().is_none() {
+    if parts().next().is_none() {
         // The content of a message that consists of tool calls only.
         let calls = message.tool_calls().next().is_some();
         return Ok((!calls).then_some(WireContent::Text(Cow::Borrowed(""))));
     }
     // Many servers accept lists of parts only for media.
-    if said().all(|part| part.as_text().is_some()) {
+    if parts().all(|part| part.as_text().is_some()) {
         return Ok(Some(WireContent::Text(Cow::Owned(message.text()))));
     }
-    said().map(part).collect::<Result<_>>().map(|parts| Some(WireContent::Parts(parts)))
+    parts().map(part).collect::<Result<_>>().map(|parts| Some(WireContent::Parts(parts)))
 }
 
 fn part(part: &Part) -> Result<WirePart<'_>> {
@@ -285,5 +285,5 @@ fn response_format(format: &ResponseFormat) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("chat completions cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("the Chat Completions API does not support {what}"))
 }

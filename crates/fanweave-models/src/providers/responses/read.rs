@@ -19,15 +19,15 @@ pub(super) fn message(body: &[u8]) -> Result<Message> {
         return Err(error);
     }
     let Some(output) = response.get("output") else {
-        return Err(failure::instead(&response, VENDOR, "the answer holds no `output`"));
+        return Err(failure::instead(&response, VENDOR, "the response has no `output`"));
     };
     let parts: Vec<_> = list(output).iter().flat_map(parts).collect();
-    let asks = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
+    let has_calls = parts.iter().any(|part| matches!(part, Part::ToolCall(_)));
     let refused = list(output).iter().flat_map(|item| list(&item["content"])).any(is_refusal);
     let reply = Reply {
         id: some_text(&response["id"]),
         model: some_text(&response["model"]),
-        finish_reason: finish_reason(&response, asks, refused),
+        finish_reason: finish_reason(&response, has_calls, refused),
         usage: usage(&response["usage"]),
         ..Reply::default()
     };
@@ -43,9 +43,12 @@ fn parts(item: &Value) -> Vec<Part> {
     match item["type"].as_str() {
         Some("message") => match &item["content"] {
             Value::String(text) => vec![Part::Text(text.clone())],
-            content => {
-                list(content).iter().map(said).filter(|text| !text.is_empty()).map(Part::Text).collect()
-            }
+            content => list(content)
+                .iter()
+                .map(content_text)
+                .filter(|text| !text.is_empty())
+                .map(Part::Text)
+                .collect(),
         },
         Some("function_call") => vec![Part::ToolCall(ToolCall {
             id: call_id(item),
@@ -60,7 +63,7 @@ fn parts(item: &Value) -> Vec<Part> {
 }
 
 /// The text of one content part, under any of its names.
-fn said(content: &Value) -> String {
+fn content_text(content: &Value) -> String {
     [&content["text"], &content["refusal"]].into_iter().find_map(some_text).unwrap_or_default()
 }
 
@@ -79,21 +82,21 @@ fn thought(item: &Value) -> String {
 /// The data to send back with the reasoning: its id, and its encrypted content if that was requested.
 fn signature(item: &Value) -> Option<String> {
     let id = some_text(&item["id"])?;
-    let mut kept = json!({ "id": id });
+    let mut signature = json!({ "id": id });
     if let Some(encrypted) = some_text(&item["encrypted_content"]) {
-        kept["encrypted_content"] = encrypted.into();
+        signature["encrypted_content"] = encrypted.into();
     }
-    Some(kept.to_string())
+    Some(signature.to_string())
 }
 
-fn finish_reason(response: &Value, asks: bool, refused: bool) -> Option<FinishReason> {
+fn finish_reason(response: &Value, has_calls: bool, refused: bool) -> Option<FinishReason> {
     Some(match response["status"].as_str().unwrap_or("completed") {
         "incomplete" => match response["incomplete_details"]["reason"].as_str().unwrap_or("incomplete") {
             "max_output_tokens" | "max_tokens" => FinishReason::Length,
             "content_filter" => FinishReason::ContentFilter,
             other => FinishReason::Other(other.to_owned()),
         },
-        "completed" if asks => FinishReason::ToolCalls,
+        "completed" if has_calls => FinishReason::ToolCalls,
         "completed" if refused => FinishReason::Refusal,
         "completed" => FinishReason::Stop,
         other => FinishReason::Other(other.to_owned()),
@@ -114,7 +117,7 @@ fn usage(usage: &Value) -> Usage {
 pub(super) struct Decoder {
     started: bool,
     done: bool,
-    asks: bool,
+    has_calls: bool,
     refused: bool,
     /// Items with at least one delta. Other items are emitted whole at their end.
     streamed: HashSet<u64>,
@@ -145,7 +148,7 @@ impl StreamDecoder for Decoder {
                 });
             }
             "response.output_item.added" if json["item"]["type"] == "function_call" => {
-                self.asks = true;
+                self.has_calls = true;
                 deltas.push(Delta::ToolCall {
                     part: item as u32,
                     id: some_text(&Value::String(call_id(&json["item"]))),
@@ -178,7 +181,7 @@ impl StreamDecoder for Decoder {
                 if response["usage"].is_object() {
                     deltas.push(Delta::Usage(usage(&response["usage"])));
                 }
-                deltas.extend(finish_reason(response, self.asks, self.refused).map(Delta::Finished));
+                deltas.extend(finish_reason(response, self.has_calls, self.refused).map(Delta::Finished));
                 self.done = true;
             }
             // Starts and ends of parts, which add nothing to their deltas; progress of tools; and unknown
@@ -209,11 +212,11 @@ impl Decoder {
             Some("message") => {
                 for (content, at) in list(&whole["content"]).iter().zip(0..) {
                     self.refused |= is_refusal(content);
-                    deltas.push(Delta::Text { part: text_part(item, at), text: said(content) });
+                    deltas.push(Delta::Text { part: text_part(item, at), text: content_text(content) });
                 }
             }
             Some("function_call") => {
-                self.asks = true;
+                self.has_calls = true;
                 let (id, name) = (Some(call_id(whole)), some_text(&whole["name"]));
                 let arguments = if streamed { String::new() } else { text(&whole["arguments"]) };
                 deltas.push(Delta::ToolCall { part, id, name, arguments });

@@ -115,7 +115,7 @@ fn a_round_of_tools_and_reasoning_goes_back_as_it_came() {
 }
 
 #[test]
-fn media_have_their_parts_and_recordings_have_none() {
+fn media_have_their_parts_and_audio_is_rejected() {
     let media = vec![
         Part::Text("look".into()),
         Part::Image(inline("image/png")),
@@ -136,7 +136,7 @@ fn media_have_their_parts_and_recordings_have_none() {
     for (messages, parameters) in [(vec![audio], Parameters::default()), (vec![], stop)] {
         let error = written(&messages, &parameters).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Input);
-        assert!(error.message().starts_with("OpenAI's responses cannot take "), "{error}");
+        assert!(error.message().starts_with("OpenAI's Responses API does not support "), "{error}");
     }
 }
 

@@ -49,8 +49,8 @@ fn input(messages: &[Message]) -> Result<Vec<Value>> {
     for message in messages {
         match message.role {
             Role::System => {}
-            Role::Assistant => said(message, &mut items)?,
-            Role::User | Role::Tool => asked(message, &mut items)?,
+            Role::Assistant => assistant_items(message, &mut items)?,
+            Role::User | Role::Tool => user_items(message, &mut items)?,
             other => return Err(unsupported(&format!("the role {other:?}"))),
         }
     }
@@ -58,7 +58,7 @@ fn input(messages: &[Message]) -> Result<Vec<Value>> {
 }
 
 /// The items of an assistant message: one for each text, call and reasoning, in order.
-fn said(message: &Message, items: &mut Vec<Value>) -> Result<()> {
+fn assistant_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
     for part in &message.parts {
         items.push(match part {
             Part::Text(text) => json!({ "role": "assistant", "content": text }),
@@ -89,7 +89,7 @@ fn reasoning(text: &str, signature: Option<&str>) -> Option<Value> {
 }
 
 /// The items of a user message. Each tool result is a separate item and comes first.
-fn asked(message: &Message, items: &mut Vec<Value>) -> Result<()> {
+fn user_items(message: &Message, items: &mut Vec<Value>) -> Result<()> {
     let mut content = Vec::new();
     for part in &message.parts {
         content.push(match part {
@@ -101,7 +101,7 @@ fn asked(message: &Message, items: &mut Vec<Value>) -> Result<()> {
                 }),
                 None => json!({ "type": "input_file", "file_url": media::url(file) }),
             },
-            Part::Audio(_) => return Err(unsupported("recordings")),
+            Part::Audio(_) => return Err(unsupported("audio")),
             Part::ToolResult(result) => {
                 items.push(json!({
                     "type": "function_call_output", "call_id": result.id, "output": result.content,
@@ -152,5 +152,5 @@ fn text_format(format: &ResponseFormat) -> Result<Value> {
 }
 
 fn unsupported(what: &str) -> Error {
-    Error::new(ErrorKind::Input, format!("OpenAI's responses cannot take {what}"))
+    Error::new(ErrorKind::Input, format!("OpenAI's Responses API does not support {what}"))
 }

@@ -100,7 +100,7 @@ impl Bucket {
         self.burst = fresh.burst;
         self.rate = if is_cut { self.rate.min(fresh.rate) } else { fresh.rate };
         self.ceiling = fresh.ceiling;
-        // A quota is as full as the server says, regardless of what was saved up under a rate.
+        // A quota is as full as the server reports, regardless of what accumulated under a rate.
         self.level = if is_quota { fresh.level } else { self.level.min(self.max_level()) };
     }
 

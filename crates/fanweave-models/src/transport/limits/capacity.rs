@@ -59,7 +59,7 @@ pub(super) struct Capacity {
     round: Round,
 }
 
-/// Pause between requests that find out whether anything gets through: 50 ms, doubled so many times, at most `max`.
+/// Pause between probes: 50 ms, doubled `doublings` times, at most `max`.
 pub(super) fn pause(doublings: u32, max: Duration) -> Duration {
     (Duration::from_millis(50) * 2u32.pow(doublings.min(6))).min(max)
 }

@@ -58,7 +58,7 @@ pub(super) struct Limiter {
     /// The call that is admitted next.
     next: Option<QueueKey>,
     pub(super) outage: Outage,
-    /// Capacity known when the current run of failures began. An outage says nothing about capacity.
+    /// Capacity known when the current run of failures began. An outage does not change it.
     capacity_before: Option<Capacity>,
     /// Calls so far.
     calls: u64,
@@ -520,7 +520,7 @@ impl Limiter {
         let input = self.tokens.least_input(ask);
         let limit =
             [TOKENS, INPUT].into_iter().filter_map(|which| self.buckets[which].as_ref()?.limit_of_window());
-        // Fractions of the limit add up to just below the whole number that they stand for.
+        // Fractions of the limit add up to just below the whole number that they represent.
         let limit = limit.fold(f64::INFINITY, f64::min).round();
         (input > limit).then_some((input as u64, limit as u64))
     }
@@ -548,7 +548,7 @@ impl Limiter {
             let Some(quota) = quota else { continue };
             let (mut limit, mut window) = (quota.limit, quota.window);
             let own = own.map_or(f64::INFINITY, |own| f64::from(own.get()));
-            // A daily quota says nothing about the rate per minute, but the caller's limit does.
+            // A daily quota does not determine the rate per minute, but the caller's limit does.
             if own / 60.0 <= limit / window || (own.is_finite() && is_long(window)) {
                 (limit, window) = (own, 60.0);
             }
@@ -725,7 +725,7 @@ impl Limiter {
                     *bucket = bucket.clone().drained();
                 }
             }
-            // One rejection says little: many servers reject at first and accept everything later.
+            // One rejection is weak evidence: many servers reject at first and accept everything later.
             none => *none = Some(Bucket::slow_start(taken, self.gate.unwrap_or(now), now)),
         }
     }

@@ -196,7 +196,7 @@ impl Outage {
             self.doubtful = (self.more_doubtful > 0).then_some((self.more_doubtful, now));
             self.more_doubtful = 0;
         }
-        // An answer to a request from before the run says nothing about its end.
+        // An answer to a request sent before the run of failures does not end it.
         if self.failures == 0 || self.hold.as_ref().is_some_and(|hold| sent < hold.since) {
             return;
         }

@@ -223,8 +223,8 @@ impl Queue {
     /// Returns the call to probe with in a run of failures: the latest that has not failed in that run, or
     /// else the smallest of the first and the latest ones, except for the one that failed last.
     ///
-    /// The failure of a call that has failed before says little. Calls that arrived together may be alike,
-    /// and may be the cause of the failures.
+    /// The failure of a call that has failed before is weak evidence. Calls that arrived together may be
+    /// similar, and may be the cause of the failures.
     pub(super) fn probe(
         &self,
         run: RunOfFailures,

@@ -2,7 +2,7 @@
 
 use fanweave_core::Usage;
 
-/// Size of a request, as far as it is known before sending.
+/// Estimated size of a request, before it is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct RequestSize {
     /// Bytes of its text.
@@ -73,7 +73,7 @@ impl Tokens {
         self.answers = self.answers.saturating_add(1);
         let weight = WEIGHT.max(1.0 / f64::from(self.answers));
         self.output += weight * (counted.output - self.output);
-        // Counts that are impossible for text say nothing about the next request.
+        // Counts that are impossible for text are not used for the next request.
         let ratio = (ask.bytes as f64 / counted.input.max(1.0)).clamp(0.25, 64.0);
         self.bytes_per_token += weight * (ratio - self.bytes_per_token);
     }

@@ -196,7 +196,7 @@ impl Unnamed {
     /// is not the capacity.
     pub(super) fn succeeded(&mut self, sent: Sent, admitted: u64) -> bool {
         self.in_a_row = 0;
-        // Requests sent before the last rejection say nothing about what is accepted now.
+        // Requests sent before the last rejection do not show what is accepted now.
         if self.last.is_none_or(|last| sent.nth > last.nth) {
             self.shut = 0;
         }

@@ -85,14 +85,14 @@ fn is_about_business(lower: &str) -> bool {
 }
 
 pub(super) fn layout(lower: &str) -> Layout {
-    let says = |phrase: &str| lower.contains(phrase);
-    if says("json") {
+    let contains = |phrase: &str| lower.contains(phrase);
+    if contains("json") {
         Layout::Json
-    } else if says("comma") {
+    } else if contains("comma") {
         Layout::Commas
-    } else if says("numbered") {
+    } else if contains("numbered") {
         Layout::Numbered
-    } else if says("bullet") {
+    } else if contains("bullet") {
         Layout::Bulleted
     } else {
         Layout::Lines

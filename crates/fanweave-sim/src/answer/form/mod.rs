@@ -83,15 +83,15 @@ fn exact(prompt: &str) -> Option<Form> {
     // ASCII only, so that offsets are valid in both strings.
     let lower = prompt.to_ascii_lowercase();
     let words: Vec<&str> = words::words(&lower).collect();
-    let says = |phrase: &str| lower.contains(phrase);
+    let contains = |phrase: &str| lower.contains(phrase);
 
     if let Some(text) = verbatim(prompt, &lower) {
         return Some(Form::Say(text));
     }
-    if says("yes or no") || says("yes/no") {
+    if contains("yes or no") || contains("yes/no") {
         return Some(Form::YesNo);
     }
-    if says("true or false") || says("true/false") {
+    if contains("true or false") || contains("true/false") {
         return Some(Form::TrueFalse);
     }
     if let Some(translation) = translation(prompt, &lower) {
@@ -112,7 +112,7 @@ fn exact(prompt: &str) -> Option<Form> {
     if let Some(result) = arithmetic(&words, prompt) {
         return Some(Form::Number(result));
     }
-    if words.iter().any(|word| word.starts_with("summar")) || says("tl;dr") {
+    if words.iter().any(|word| word.starts_with("summar")) || contains("tl;dr") {
         return Some(Form::Summary);
     }
     let is_greeting = matches!(words.first(), Some(&("hello" | "hi" | "hey"))) && words.len() <= 6;

@@ -58,19 +58,19 @@ pub(super) struct Hints {
 }
 
 impl Hints {
-    pub(super) fn of(ask: &ChatRequest<'_>) -> Self {
-        let count = match writer::form_of(ask) {
+    pub(super) fn of(request: &ChatRequest<'_>) -> Self {
+        let count = match writer::form_of(request) {
             Some(Form::Items { count, .. }) if count > 1 => Some(count),
             _ => None,
         };
-        let prompt = ask.last_user_text();
+        let prompt = request.last_user_text();
         let numbers = prompt
             .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '*' | '+' | '='))
             .filter_map(|word| word.trim_end_matches(['.', '?', '!', ':']).parse::<f64>().ok())
             // "List 5 books": the five is a count, not a value.
             .filter(|number| number.is_finite() && count.is_none_or(|count| *number != count as f64))
             .collect();
-        Self { topic: writer::topic_of(ask), names: proper_names(prompt), numbers, count }
+        Self { topic: writer::topic_of(request), names: proper_names(prompt), numbers, count }
     }
 
     /// Moves the next proper name to the front, for a second call about another subject.

@@ -19,7 +19,7 @@ use crate::answer::{ChatRequest, Finish, answer};
 /// A request to `POST /v1/messages`.
 #[derive(Debug)]
 pub(super) struct Messages<'a> {
-    ask: ChatRequest<'a>,
+    chat_request: ChatRequest<'a>,
     is_stream: bool,
 }
 
@@ -34,15 +34,15 @@ impl<'a> Endpoint<'a> for Messages<'a> {
 
 impl Request for Messages<'_> {
     fn model(&self) -> &str {
-        &self.ask.model
+        &self.chat_request.model
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        (self.ask.input_tokens(), self.ask.max_tokens)
+        (self.chat_request.input_tokens(), self.chat_request.max_tokens)
     }
 
     fn answer(&self, context: &ResponseContext) -> PreparedResponse {
-        let reply = answer(&self.ask);
+        let reply = answer(&self.chat_request);
         let usage = Usage {
             input_tokens: reply.input_tokens,
             cache_creation_input_tokens: 0,
@@ -52,10 +52,10 @@ impl Request for Messages<'_> {
         let first = reply.answers.first().expect("a reply has at least one answer");
         let id = format!("msg_{:016x}", context.id);
         let (bytes, events) = if self.is_stream {
-            let (bytes, lengths) = stream::write(&id, &self.ask.model, first, usage, context.chunks);
+            let (bytes, lengths) = stream::write(&id, &self.chat_request.model, first, usage, context.chunks);
             (bytes, Some(lengths))
         } else {
-            (plain::write(&id, &self.ask.model, first, usage).into(), None)
+            (plain::write(&id, &self.chat_request.model, first, usage).into(), None)
         };
         PreparedResponse {
             bytes,

@@ -105,12 +105,12 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
     for message in messages {
         push_messages(message, &mut chat_messages)?;
     }
-    let mut ask = ChatRequest::from_messages(model.0, chat_messages);
-    ask.max_tokens = Some(max_tokens);
-    ask.stop = request.stop_sequences.map(|stop| stop.0).unwrap_or_default();
-    ask.tools = request.tools.into_iter().flatten().filter_map(tool).collect();
+    let mut chat_request = ChatRequest::from_messages(model.0, chat_messages);
+    chat_request.max_tokens = Some(max_tokens);
+    chat_request.stop = request.stop_sequences.map(|stop| stop.0).unwrap_or_default();
+    chat_request.tools = request.tools.into_iter().flatten().filter_map(tool).collect();
     let format = request.output_config.and_then(|config| config.format).or(request.output_format);
-    ask.format = match format.and_then(|format| format.schema) {
+    chat_request.format = match format.and_then(|format| format.schema) {
         Some(schema) => {
             schema_rules::ANTHROPIC.check(&schema, "output_config.format.schema")?;
             Format::Schema(schema)
@@ -118,10 +118,10 @@ pub(super) fn read(body: &[u8]) -> Result<Messages<'_>, Problem> {
         None => Format::Text,
     };
     if let Some(choice) = request.tool_choice {
-        ask.parallel_tool_calls = !choice.disable_parallel_tool_use.unwrap_or(false);
-        ask.tool_choice = tool_choice(choice, &ask.tools)?;
+        chat_request.parallel_tool_calls = !choice.disable_parallel_tool_use.unwrap_or(false);
+        chat_request.tool_choice = tool_choice(choice, &chat_request.tools)?;
     }
-    Ok(Messages { ask, is_stream: request.stream.unwrap_or(false) })
+    Ok(Messages { chat_request, is_stream: request.stream.unwrap_or(false) })
 }
 
 /// Adds the messages in a message: the results of tools first, then its text.

@@ -16,7 +16,7 @@ use crate::server::problem::Problem;
 #[derive(Debug)]
 pub(in crate::server) struct Completions<'a> {
     /// One per prompt, at least one.
-    asks: Vec<ChatRequest<'a>>,
+    chat_requests: Vec<ChatRequest<'a>>,
     is_stream: bool,
     wants_usage: bool,
 }
@@ -74,16 +74,16 @@ impl<'a> Endpoint<'a> for Completions<'a> {
         }
         let stop = request.stop.map(|stop| stop.0).unwrap_or_default();
         let candidates = candidates(request.n)?;
-        let ask = |prompt: Cow<'a, str>| {
-            let mut ask = ChatRequest::new(model.0.clone(), prompt);
-            ask.max_tokens = request.max_tokens;
-            ask.stop.clone_from(&stop);
-            ask.candidates = candidates;
-            ask.seed = request.seed.map(i64::cast_unsigned);
-            ask
+        let chat_request = |prompt: Cow<'a, str>| {
+            let mut chat_request = ChatRequest::new(model.0.clone(), prompt);
+            chat_request.max_tokens = request.max_tokens;
+            chat_request.stop.clone_from(&stop);
+            chat_request.candidates = candidates;
+            chat_request.seed = request.seed.map(i64::cast_unsigned);
+            chat_request
         };
         Ok(Self {
-            asks: prompts.into_iter().map(ask).collect(),
+            chat_requests: prompts.into_iter().map(chat_request).collect(),
             is_stream: request.stream.unwrap_or(false),
             wants_usage: request.stream_options.unwrap_or_default().include_usage,
         })
@@ -92,18 +92,20 @@ impl<'a> Endpoint<'a> for Completions<'a> {
 
 impl Call for Completions<'_> {
     fn model(&self) -> &str {
-        self.asks.first().map_or("", |ask| &ask.model)
+        self.chat_requests.first().map_or("", |chat_request| &chat_request.model)
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        let input = self.asks.iter().map(ChatRequest::input_tokens).sum();
-        let output = |ask: &ChatRequest<'_>| Some(ask.max_tokens?.saturating_mul(ask.candidates as u64));
-        let sum = |sum: Option<u64>, ask| Some(sum?.saturating_add(output(ask)?));
-        (input, self.asks.iter().fold(Some(0), sum))
+        let input = self.chat_requests.iter().map(ChatRequest::input_tokens).sum();
+        let output = |chat_request: &ChatRequest<'_>| {
+            Some(chat_request.max_tokens?.saturating_mul(chat_request.candidates as u64))
+        };
+        let sum = |sum: Option<u64>, chat_request| Some(sum?.saturating_add(output(chat_request)?));
+        (input, self.chat_requests.iter().fold(Some(0), sum))
     }
 
     fn answer(&self, context: &ResponseContext) -> PreparedResponse {
-        let replies: Vec<_> = self.asks.iter().map(answer).collect();
+        let replies: Vec<_> = self.chat_requests.iter().map(answer).collect();
         let input_tokens = replies.iter().map(|reply| reply.input_tokens).sum();
         let output_tokens = replies.iter().map(|reply| reply.output_tokens).sum();
         let answers: Vec<Answer> = replies.into_iter().flat_map(|reply| reply.answers).collect();

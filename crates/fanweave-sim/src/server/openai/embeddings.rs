@@ -45,7 +45,7 @@ enum Encoding {
     /// As a JSON array.
     #[default]
     Float,
-    /// As little-endian 32-bit floats in base64, which the SDKs ask for.
+    /// As little-endian 32-bit floats in base64, which the SDKs request.
     Base64,
 }
 

@@ -15,7 +15,7 @@ use crate::server::schema_rules;
 /// A responses request.
 #[derive(Debug)]
 pub(in crate::server) struct Responses {
-    ask: ChatRequest<'static>,
+    chat_request: ChatRequest<'static>,
     is_stream: bool,
 }
 
@@ -33,11 +33,11 @@ impl<'a> Endpoint<'a> for Responses {
             Value::Array(items) => messages.extend(items.iter().filter_map(message)),
             _ => return Err(Problem::Missing { param: "input" }),
         }
-        let mut ask = ChatRequest::from_messages(model.to_owned(), messages);
-        ask.max_tokens = request["max_output_tokens"].as_u64();
-        ask.parallel_tool_calls = request["parallel_tool_calls"] != false;
+        let mut chat_request = ChatRequest::from_messages(model.to_owned(), messages);
+        chat_request.max_tokens = request["max_output_tokens"].as_u64();
+        chat_request.parallel_tool_calls = request["parallel_tool_calls"] != false;
         let format = &request["text"]["format"];
-        ask.format = match format["type"].as_str() {
+        chat_request.format = match format["type"].as_str() {
             Some("json_object") => Format::JsonObject,
             Some("json_schema") => {
                 if format["strict"] == true {
@@ -48,14 +48,14 @@ impl<'a> Endpoint<'a> for Responses {
             _ => Format::Text,
         };
         let tools = request["tools"].as_array().into_iter().flatten();
-        ask.tools = tools.filter(|tool| tool["type"] == "function").map(tool).collect();
-        ask.tool_choice = match &request["tool_choice"] {
+        chat_request.tools = tools.filter(|tool| tool["type"] == "function").map(tool).collect();
+        chat_request.tool_choice = match &request["tool_choice"] {
             Value::String(choice) if choice == "none" => ToolChoice::None,
             Value::String(choice) if choice == "required" => ToolChoice::Required,
             Value::Object(named) => ToolChoice::Named(named["name"].as_str().unwrap_or_default().to_owned()),
             _ => ToolChoice::Auto,
         };
-        Ok(Self { ask, is_stream: request["stream"] == true })
+        Ok(Self { chat_request, is_stream: request["stream"] == true })
     }
 }
 
@@ -87,15 +87,15 @@ fn tool(tool: &Value) -> Tool {
 
 impl Request for Responses {
     fn model(&self) -> &str {
-        &self.ask.model
+        &self.chat_request.model
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        (self.ask.input_tokens(), self.ask.max_tokens)
+        (self.chat_request.input_tokens(), self.chat_request.max_tokens)
     }
 
     fn answer(&self, context: &ResponseContext) -> PreparedResponse {
-        let reply = answer(&self.ask);
+        let reply = answer(&self.chat_request);
         let first = reply.answers.first().expect("a reply has at least one answer");
         let items = items(first, context.id);
         let response = |status: &str, output: &[Value], is_over: bool| {
@@ -107,7 +107,7 @@ impl Request for Responses {
                 "status": if cut { "incomplete" } else { status },
                 "error": null,
                 "incomplete_details": cut.then(|| json!({ "reason": "max_output_tokens" })),
-                "model": self.ask.model,
+                "model": self.chat_request.model,
                 "output": output,
                 "usage": is_over.then(|| json!({
                     "input_tokens": reply.input_tokens,

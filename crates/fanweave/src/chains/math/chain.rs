@@ -11,7 +11,7 @@ use crate::{
 /// The default prompt of [`Math`]. Its variable is `question`.
 pub const MATH_PROMPT: &str = "Translate the question into one expression that a calculator can evaluate. \
 Use only numbers, + - * / // % **, parentheses, pi, e and the functions abs, ceil, cos, exp, floor, log, log10, log2, \
-max, min, round, sin, sqrt, tan. Write nothing but the expression, between two lines of three backticks.
+max, min, round, sin, sqrt, tan. Write only the expression, between two lines of three backticks.
 
 Question: What is 37593 to the power of one fifth?
 ```

@@ -12,22 +12,22 @@ use crate::{ChatModel, prompt, vars};
 #[derive(Clone)]
 struct Clerk {
     answer: fn(&str) -> Result<String>,
-    asked: Arc<Mutex<Vec<String>>>,
+    prompts: Arc<Mutex<Vec<String>>>,
     open: Arc<AtomicUsize>,
     peak: Arc<AtomicUsize>,
 }
 
 impl Clerk {
     fn new(answer: fn(&str) -> Result<String>) -> Self {
-        Self { answer, asked: Arc::default(), open: Arc::default(), peak: Arc::default() }
+        Self { answer, prompts: Arc::default(), open: Arc::default(), peak: Arc::default() }
     }
 
     fn model(&self) -> Model {
         Model::new(self.clone())
     }
 
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    fn prompts(&self) -> Vec<String> {
+        self.prompts.lock().unwrap().clone()
     }
 }
 
@@ -39,7 +39,7 @@ impl ChatModel for Clerk {
     async fn generate(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let _permit = cx.acquire().await?;
         let text = prompt.last_user_text();
-        self.asked.lock().unwrap().push(text.clone());
+        self.prompts.lock().unwrap().push(text.clone());
         let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
         self.peak.fetch_max(open, Ordering::Relaxed);
         sleep(Duration::from_secs(1)).await;
@@ -91,7 +91,7 @@ async fn documents_that_do_not_fit_are_refused_before_any_call() {
             "step qa: document 0 has about 100 tokens, more than the 90 of one prompt: split it, or raise `max_tokens`"
         );
     }
-    assert!(clerk.asked().is_empty());
+    assert!(clerk.prompts().is_empty());
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn no_documents_are_an_answer_without_a_call() {
         let pieces: Vec<_> = qa.stream(ask(0)).map(|piece| piece.unwrap().to_string()).collect().await;
         assert_eq!(pieces, [NO_DOCUMENTS]);
     }
-    assert!(clerk.asked().is_empty());
+    assert!(clerk.prompts().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,7 +114,7 @@ async fn map_reduce_takes_the_time_of_one_round_and_one_call() {
         let qa = short(Qa::map_reduce(clerk.model())).chain();
         let started = Instant::now();
         let answer = qa.invoke(ask(n)).await.unwrap();
-        assert_eq!((started.elapsed().as_secs(), clerk.asked().len()), (2, n + 1));
+        assert_eq!((started.elapsed().as_secs(), clerk.prompts().len()), (2, n + 1));
         assert_eq!(clerk.peak.load(Ordering::Relaxed), n);
         assert_eq!(answer.sources.len(), n);
     }
@@ -128,10 +128,10 @@ async fn too_much_is_collapsed_in_rounds_of_groups_at_once() {
     let started = Instant::now();
     qa.invoke(ask(200)).await.unwrap();
     assert_eq!(started.elapsed().as_secs(), 3, "map, one round of collapsing, reduce");
-    let asked = clerk.asked();
-    let collapsed: Vec<_> = asked.iter().filter(|text| text.starts_with("collapse")).collect();
+    let prompts = clerk.prompts();
+    let collapsed: Vec<_> = prompts.iter().filter(|text| text.starts_with("collapse")).collect();
     assert_eq!(collapsed.len(), 8);
-    for text in &asked {
+    for text in &prompts {
         let context = text.split_once('[').unwrap().1.trim_end_matches(']');
         assert!(context.len().div_ceil(4) <= 300, "{} tokens", context.len().div_ceil(4));
     }
@@ -235,5 +235,5 @@ async fn every_default_prompt_can_be_filled() {
     }
     let template = crate::Template::parse(COLLAPSE_PROMPT).unwrap();
     template.render(&vars! { question: "q", context: "c" }).unwrap();
-    assert!(clerk.asked().iter().all(|text| text.contains("why?")));
+    assert!(clerk.prompts().iter().all(|text| text.contains("why?")));
 }

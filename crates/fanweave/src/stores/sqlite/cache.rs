@@ -58,7 +58,7 @@ const CHECK_INTERVAL: u32 = 256;
 pub struct SqliteCache {
     file: Arc<File>,
     max_bytes: u64,
-    kept: Arc<AtomicU32>,
+    writes: Arc<AtomicU32>,
 }
 
 impl SqliteCache {
@@ -73,7 +73,7 @@ impl SqliteCache {
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = blocking(move || File::open(&path, &LAYOUT)).await?;
-        Ok(Self { file: Arc::new(file), max_bytes: Self::DEFAULT_BYTES, kept: Arc::default() })
+        Ok(Self { file: Arc::new(file), max_bytes: Self::DEFAULT_BYTES, writes: Arc::default() })
     }
 
     /// Sets the maximum size of the file, in bytes. It is approximate.
@@ -122,7 +122,7 @@ impl CacheStore for SqliteCache {
 
     async fn put(&self, key: &CacheKey, answer: &Message) -> Result<()> {
         let (file, key, max_bytes) = (self.file.clone(), *key, self.max_bytes);
-        let check = self.kept.fetch_add(1, Ordering::Relaxed) % CHECK_INTERVAL == CHECK_INTERVAL - 1;
+        let check = self.writes.fetch_add(1, Ordering::Relaxed) % CHECK_INTERVAL == CHECK_INTERVAL - 1;
         let answer = serde_json::to_string(answer)
             .map_err(|e| file.refuse(&format!("cannot store an answer: {e}")))?;
         blocking(move || {

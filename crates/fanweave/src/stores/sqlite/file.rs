@@ -59,12 +59,12 @@ fn open(path: &Path, layout: &Layout) -> Result<Connection> {
     Ok(file)
 }
 
-fn config(path: &Path, what: &str) -> Error {
-    Error::new(ErrorKind::Config, format!("{} {what}", path.display()))
+fn config(path: &Path, reason: &str) -> Error {
+    Error::new(ErrorKind::Config, format!("{} {reason}", path.display()))
 }
 
 fn explain(path: &Path, layout: &Layout, error: rusqlite::Error) -> Error {
-    let what = match error.sqlite_error_code() {
+    let reason = match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => "is not a database: use another file".to_owned(),
         Some(ErrorCode::DatabaseCorrupt) => format!("is damaged: {}", layout.remedy),
         Some(ErrorCode::DatabaseBusy) => {
@@ -76,7 +76,7 @@ fn explain(path: &Path, layout: &Layout, error: rusqlite::Error) -> Error {
         Some(ErrorCode::DiskFull) => "cannot be written to: the disk is full".to_owned(),
         _ => format!("cannot be used: {error}"),
     };
-    config(path, &what).with_source(error)
+    config(path, &reason).with_source(error)
 }
 
 /// Number of rows of `table` to delete so that the file takes at most nine tenths of `max` bytes. 0 if it
@@ -142,8 +142,8 @@ impl File {
         explain(&self.path, self.layout, error)
     }
 
-    /// An error of this file that does not come from SQLite.
-    pub(super) fn refuse(&self, what: &str) -> Error {
-        config(&self.path, what)
+    /// An error of this file that SQLite did not report.
+    pub(super) fn refuse(&self, reason: &str) -> Error {
+        config(&self.path, reason)
     }
 }

@@ -294,7 +294,7 @@ impl LogSink for SqliteLog {
     /// One write at a time, so that calls are numbered in the order in which they ended.
     const CONCURRENCY: NonZeroUsize = NonZeroUsize::MIN;
 
-    async fn tell(&self, record: CallRecord) -> Result<()> {
+    async fn record(&self, record: CallRecord) -> Result<()> {
         let check = self.written.fetch_add(1, Ordering::Relaxed).is_multiple_of(CHECK_INTERVAL);
         let (file, max_bytes) = (self.file.clone(), self.max_bytes);
         blocking(move || {
@@ -362,10 +362,10 @@ mod tests {
         let log = RequestLog::new(history.clone()).unwrap().tags(["ask"]);
         let script = [Ok("It is \"100 %\"\nsure"), Err(Error::new(ErrorKind::Server, "on strike"))];
         let model = log.wrap(Fake::script(script).model());
-        let asked = Prompt::from("How_sure is the \"tide\"?").with_system("Be short.");
-        chain(model.clone()).invoke_in(asked, &Context::new().with_tag("night")).await.unwrap();
+        let prompt = Prompt::from("How_sure is the \"tide\"?").with_system("Be short.");
+        chain(model.clone()).invoke_in(prompt, &Context::new().with_tag("night")).await.unwrap();
         model.invoke("And now?").await.unwrap_err();
-        assert_eq!(log.close().await.told, 2);
+        assert_eq!(log.close().await.recorded, 2);
 
         let find = async |filter: LogFilter| {
             let calls = history.calls(filter).await.unwrap();

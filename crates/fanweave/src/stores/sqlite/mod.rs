@@ -320,10 +320,10 @@ fn put(file: &Transaction<'_>, entries: &[Entry]) -> rusqlite::Result<()> {
 
 impl VectorSnapshot {
     fn drop_removed(&mut self, file: &Transaction<'_>) -> rusqlite::Result<()> {
-        let mut there = file.prepare_cached("SELECT change FROM entries WHERE change <= ?1")?;
-        let there: std::collections::HashSet<i64> =
-            there.query_map([self.seen], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
-        let gone: Vec<_> = self.rows.keys().filter(|change| !there.contains(change)).copied().collect();
+        let mut present = file.prepare_cached("SELECT change FROM entries WHERE change <= ?1")?;
+        let present: std::collections::HashSet<i64> =
+            present.query_map([self.seen], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+        let gone: Vec<_> = self.rows.keys().filter(|change| !present.contains(change)).copied().collect();
         for change in gone {
             let Some(row) = self.rows.remove(&change) else { continue };
             self.index.swap_remove(row);

@@ -17,7 +17,7 @@ const FINGERPRINT: &str = "fp_sim";
 /// A chat request.
 #[derive(Debug)]
 pub(in crate::server) struct Chat<'a> {
-    ask: ChatRequest<'a>,
+    chat_request: ChatRequest<'a>,
     is_stream: bool,
     wants_usage: bool,
 }
@@ -30,15 +30,15 @@ impl<'a> Endpoint<'a> for Chat<'a> {
 
 impl Request for Chat<'_> {
     fn model(&self) -> &str {
-        &self.ask.model
+        &self.chat_request.model
     }
 
     fn estimate(&self) -> (u64, Option<u64>) {
-        (self.ask.input_tokens(), self.ask.max_tokens)
+        (self.chat_request.input_tokens(), self.chat_request.max_tokens)
     }
 
     fn answer(&self, context: &ResponseContext) -> PreparedResponse {
-        let reply = answer(&self.ask);
+        let reply = answer(&self.chat_request);
         let (bytes, events) = if self.is_stream {
             let (bytes, lengths) = stream::write(self, &reply, context);
             (bytes, Some(lengths))

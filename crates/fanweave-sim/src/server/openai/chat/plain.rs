@@ -40,7 +40,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, context: &ResponseContext) -
         id: format!("chatcmpl-{:016x}", context.id),
         object: "chat.completion",
         created: context.created,
-        model: &chat.ask.model,
+        model: &chat.chat_request.model,
         choices: reply.answers.iter().enumerate().map(choice).collect(),
         usage: Usage::new(reply.input_tokens, reply.output_tokens),
         system_fingerprint: FINGERPRINT,

@@ -92,13 +92,14 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
             Some("messages"),
         ));
     }
-    let mut ask = ChatRequest::from_messages(model.0, messages.into_iter().map(chat_message).collect());
-    ask.max_tokens = request.max_completion_tokens.or(request.max_tokens);
-    ask.stop = request.stop.map(|stop| stop.0).unwrap_or_default();
-    ask.candidates = candidates(request.n)?;
-    ask.seed = request.seed.map(i64::cast_unsigned);
-    ask.parallel_tool_calls = request.parallel_tool_calls.unwrap_or(true);
-    ask.format = match request.response_format {
+    let mut chat_request =
+        ChatRequest::from_messages(model.0, messages.into_iter().map(chat_message).collect());
+    chat_request.max_tokens = request.max_completion_tokens.or(request.max_tokens);
+    chat_request.stop = request.stop.map(|stop| stop.0).unwrap_or_default();
+    chat_request.candidates = candidates(request.n)?;
+    chat_request.seed = request.seed.map(i64::cast_unsigned);
+    chat_request.parallel_tool_calls = request.parallel_tool_calls.unwrap_or(true);
+    chat_request.format = match request.response_format {
         None | Some(ResponseFormat::Text) => Format::Text,
         Some(ResponseFormat::JsonObject) => Format::JsonObject,
         Some(ResponseFormat::JsonSchema { json_schema: NamedSchema { schema, strict } }) => {
@@ -108,10 +109,11 @@ pub(super) fn read(body: &[u8]) -> Result<Chat<'_>, Problem> {
             Format::Schema(schema)
         }
     };
-    ask.tools = request.tools.into_iter().flatten().filter_map(|entry| entry.function).map(tool).collect();
-    ask.tool_choice = tool_choice(request.tool_choice.as_ref(), &ask.tools)?;
+    chat_request.tools =
+        request.tools.into_iter().flatten().filter_map(|entry| entry.function).map(tool).collect();
+    chat_request.tool_choice = tool_choice(request.tool_choice.as_ref(), &chat_request.tools)?;
     let wants_usage = request.stream_options.unwrap_or_default().include_usage;
-    Ok(Chat { ask, is_stream: request.stream.unwrap_or(false), wants_usage })
+    Ok(Chat { chat_request, is_stream: request.stream.unwrap_or(false), wants_usage })
 }
 
 fn chat_message(message: Message<'_>) -> ChatMessage<'_> {

@@ -68,7 +68,7 @@ pub(super) fn write(chat: &Chat<'_>, reply: &Reply, context: &ResponseContext) -
             id: &id,
             object: "chat.completion.chunk",
             created: context.created,
-            model: &chat.ask.model,
+            model: &chat.chat_request.model,
             system_fingerprint: FINGERPRINT,
             choices,
             usage: chat.wants_usage.then_some(usage),

@@ -15,13 +15,13 @@ use crate::draw::Fingerprint;
 /// use fanweave_sim::answer::{ChatRequest, Content, Tool, answer};
 /// use serde_json::json;
 ///
-/// let mut ask = ChatRequest::new("sim/writer", "What is the weather in Paris?");
-/// ask.tools = vec![Tool {
+/// let mut request = ChatRequest::new("sim/writer", "What is the weather in Paris?");
+/// request.tools = vec![Tool {
 ///     name: "get_weather".into(),
 ///     description: "Current weather of a city".into(),
 ///     parameters: json!({ "type": "object", "properties": { "city": { "type": "string" } } }),
 /// }];
-/// let Content::Calls(calls) = &answer(&ask).answers[0].content else { panic!("the tool fits") };
+/// let Content::Calls(calls) = &answer(&request).answers[0].content else { panic!("the tool fits") };
 /// assert_eq!(calls[0].arguments, r#"{"city":"Paris"}"#);
 /// ```
 #[derive(Clone, Debug)]
@@ -62,7 +62,7 @@ pub struct ChatMessage<'a> {
 pub enum Role {
     /// The application, giving instructions.
     System,
-    /// The person who writes the prompt.
+    /// The user.
     User,
     /// The model.
     Assistant,
@@ -76,17 +76,18 @@ pub enum Role {
 /// use fanweave_sim::answer::{ChatRequest, Content, Format, answer};
 /// use serde_json::json;
 ///
-/// let mut ask = ChatRequest::new("sim/writer", "How old is the speaker, who says she is 42?");
+/// let mut request = ChatRequest::new("sim/writer", "How old is the speaker, who says she is 42?");
 /// let properties = json!({ "age": { "type": "integer" } });
-/// ask.format = Format::Schema(json!({ "type": "object", "properties": properties, "required": ["age"] }));
-/// assert_eq!(answer(&ask).answers[0].content, Content::Text(r#"{"age":42}"#.into()));
+/// let schema = json!({ "type": "object", "properties": properties, "required": ["age"] });
+/// request.format = Format::Schema(schema);
+/// assert_eq!(answer(&request).answers[0].content, Content::Text(r#"{"age":42}"#.into()));
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Format {
     /// Any text.
     #[default]
     Text,
-    /// Some JSON object.
+    /// Any JSON object.
     JsonObject,
     /// JSON that conforms to this schema.
     Schema(Value),
@@ -112,7 +113,7 @@ pub enum ToolChoice {
     Auto,
     /// No tool may be called.
     None,
-    /// Some tool must be called.
+    /// At least one tool must be called.
     Required,
     /// This tool must be called.
     Named(String),
