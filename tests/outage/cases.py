@@ -60,11 +60,12 @@ def report(run, allowed=None, most_lost=0):
     return Report(run.problems, run.lost_rows, run.stats["requests"], run.seconds, allowed)
 
 
-def outage(kind, length, concurrency, rows, begin=0.3):
+def outage(kind, length, concurrency, rows, begin=0.3, arguments=()):
     """An outage loses no row, ends with the provider's, and sends little while it lasts."""
+    more = arguments
 
     def case(programs, folder):
-        arguments = ["-c", concurrency]
+        arguments = ["-c", concurrency, *more]
         counts_requests = kind in ("502", "reset", "refuse", "garbage")
         if counts_requests:
             # Hedged requests are extra load of another cause.
@@ -79,7 +80,8 @@ def outage(kind, length, concurrency, rows, begin=0.3):
         run.check(not counts_requests or run.stats["requests"] <= most, f"more than {most:.0f} requests")
         return report(run, allowed)
 
-    return f"outage {kind} {begin}..{begin + length} s, c={concurrency}, {rows} rows", case
+    name = " ".join(["outage", kind, f"{begin}..{begin + length} s,", f"c={concurrency},", f"{rows} rows", *more])
+    return name, case
 
 
 def outage_under_rpm(rows, rpm):
@@ -240,7 +242,7 @@ def cases(is_full):
     ]
     if not is_full:
         matrix = [outage(kind, 3, c, 120 if c == 4 else 1000) for c in (4, 64) for kind in ("502", "refuse", "reset")]
-        matrix.append(outage("garbage", 3, 64, 1000))
+        matrix += [outage("garbage", 3, 64, 1000), outage("502", 2, 32, 800, 0.5, ["--retries", "0"])]
         rest = [kills(5), flaky(0.3, 1500), few_files(1000), first_429(300), surplus(300)]
         rest.append(poison(500, apart=100))
         rest += [poison_block(40, 10, c, c) for c in (1, 4)]
@@ -254,6 +256,7 @@ def cases(is_full):
     ]
     # An outage from the first request on, and one that begins with the last rows.
     edges = [outage("502", 3, 64, 2000, begin) for begin in (0, 2.9)]
+    edges += [outage(kind, 2, 32, 800, 0.5, ["--retries", "0"]) for kind in ("502", "reset", "garbage")]
     edges += [outage_under_rpm(400, 3000), fallback(500)]
     rest = [flaky(0.3, 5000), flaky(0.5, 5000), few_files(2000), first_429(300), surplus(2000)]
     rest += [poison(1000, apart=100), poison_block(1000, 100, 10)]

@@ -123,7 +123,7 @@ pub struct Snapshot {
     pub failed: u64,
     /// Rows whose result came from the journal of a previous run. Included in `done`.
     pub resumed: u64,
-    /// Rows in flight.
+    /// Rows that have started and not ended, including those that wait.
     pub in_flight: u64,
     /// Calls that wait for their next attempt.
     pub retrying: u64,
@@ -162,6 +162,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Rows in flight that wait for nothing but their responses.
+    pub fn running(&self) -> u64 {
+        self.in_flight.saturating_sub(self.waiting + self.retrying)
+    }
+
     /// Estimated cost of all rows, extrapolated from those finished in this run. `None` if no price is known.
     pub fn cost_at_the_end(&self) -> Option<f64> {
         let done = self.done.saturating_sub(self.resumed);

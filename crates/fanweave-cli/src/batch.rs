@@ -1,7 +1,7 @@
 //! `fanweave batch`: runs a prompt for every row of a file.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
@@ -200,8 +200,8 @@ impl Watch<'_> {
         if summary.over_budget {
             print_summary();
             tell!(
-                "stopped with {remaining}: another row could exceed the budget; raise --budget-usd and resume with: {}",
-                resume_command()
+                "stopped with {remaining}: another row could exceed the budget; resume with a larger one: {}",
+                resume_with_budget()
             );
             return Ok(Exit::Stopped);
         }
@@ -360,7 +360,23 @@ fn name(path: &Path) -> String {
 
 /// The command that resumes this run: the current one without `--fresh`.
 fn resume_command() -> String {
-    let args = std::env::args_os().skip(1).filter(|arg| arg != "--fresh").map(|arg| quoted(&arg));
+    command(std::env::args_os().skip(1))
+}
+
+/// Like [`resume_command`], with a placeholder instead of the budget.
+fn resume_with_budget() -> String {
+    let mut is_value = false;
+    let kept = std::env::args_os().skip(1).filter(|arg| {
+        let is_flag = arg == "--budget-usd";
+        let is_budget = is_flag || is_value || arg.to_string_lossy().starts_with("--budget-usd=");
+        is_value = is_flag;
+        !is_budget
+    });
+    command(kept) + " --budget-usd AMOUNT"
+}
+
+fn command(args: impl Iterator<Item = OsString>) -> String {
+    let args = args.filter(|arg| arg != "--fresh").map(|arg| quoted(&arg));
     std::iter::once("fanweave".to_owned()).chain(args).collect::<Vec<_>>().join(" ")
 }
 

@@ -118,7 +118,7 @@ impl Display {
 ///
 /// ```text
 /// ━━━━━━━━━━━━━━━━━━━━━━━━━━━━────────────────  142/223  64 %
-///  ok 140   failed 2   retrying 1   in flight 64/64
+///  ok 140   failed 2   retrying 1   in flight 63/64
 ///  21.4 rows/s   3.2k tokens/s   4s left   ttft 310ms   p50 612ms   p95 1.4s
 ///  $0.42 of about $0.66   rpm 1,480 of 1,500
 /// ```
@@ -147,7 +147,7 @@ fn panel_text(now: &Snapshot, concurrency: usize, elapsed: Duration, width: usiz
     add("failed", now.failed);
     add("retrying", now.retrying);
     add("waiting", now.waiting);
-    rows.push(format!("in flight {}/{}", count(now.in_flight), count(concurrency as u64)));
+    rows.push(format!("in flight {}/{}", count(now.running()), count(concurrency as u64)));
 
     let mut speed = vec![format!("{:.1} rows/s", now.rate)];
     let seconds = elapsed.as_secs_f64();
@@ -220,7 +220,10 @@ fn line(now: &Snapshot) -> String {
     let of = now.total.map(|total| format!("/{total} ({} %)", percent(now.done, total))).unwrap_or_default();
     let mut text = format!(
         "{}{of} rows done, {} failed, {} in flight, {:.1} rows/s",
-        now.done, now.failed, now.in_flight, now.rate
+        now.done,
+        now.failed,
+        now.running(),
+        now.rate
     );
     if let Some(eta) = now.eta() {
         text.push_str(&format!(", {} left", rounded(eta)));
@@ -304,7 +307,7 @@ mod tests {
     fn the_panel_shows_what_matters() {
         insta::assert_snapshot!(panel_text(&half_way(), 64, Duration::from_secs(7), 80), @r"
         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
-        ok 140   cached 12   failed 2   retrying 1   in flight 64/64
+        ok 140   cached 12   failed 2   retrying 1   in flight 63/64
         21.4 rows/s   3.0k tokens/s   3.8s left   ttft 310ms   p50 612ms   p95 1.4s
         ");
     }
@@ -368,7 +371,7 @@ mod tests {
             + &notices(limits, vec![failing], Some(&stopping), 80);
         insta::assert_snapshot!(text, @r"
         ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━──────────────────────  142/223  63 %
-        ok 140   cached 12   failed 2   waiting 64   in flight 64/64
+        ok 140   cached 12   failed 2   waiting 64   in flight 0/64
         0.0 rows/s   300 tokens/s   ttft 310ms   p50 612ms   p95 1.4s
         $0.42 of about $0.66, budget $2.00
         provider is failing: 502 Bad Gateway for 14s; 312 queued; next probe in 2s
@@ -378,7 +381,7 @@ mod tests {
 
     #[test]
     fn a_line_for_logs() {
-        insta::assert_snapshot!(line(&half_way()), @"142/223 (63 %) rows done, 2 failed, 64 in flight, 21.4 rows/s, 3.8s left");
+        insta::assert_snapshot!(line(&half_way()), @"142/223 (63 %) rows done, 2 failed, 63 in flight, 21.4 rows/s, 3.8s left");
     }
 
     #[test]

@@ -271,7 +271,12 @@ fn a_budget_stops_before_it_is_exceeded_and_a_higher_one_resumes() {
     let run =
         |usd| folder.batch(&url, &["--prices", "prices.toml", "--max-tokens", "8", "--budget-usd", usd]);
     let stopped = run("7").expect_code(5);
-    assert!(stopped.stderr.contains("raise --budget-usd"), "{}", stopped.stderr);
+    assert!(
+        stopped.stderr.contains("resume with a larger one: fanweave")
+            && stopped.stderr.contains(" --budget-usd AMOUNT"),
+        "{}",
+        stopped.stderr
+    );
     let rows = folder.rows("out.jsonl");
     let spent: f64 = rows.iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum();
     assert!(spent <= 7.0 && !rows.is_empty() && rows.len() < 40, "{spent} for {} rows", rows.len());

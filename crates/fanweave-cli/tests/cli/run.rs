@@ -203,7 +203,12 @@ fn a_budget_covers_all_calls_of_all_rows_and_of_earlier_runs() {
 
     let rows = [&["run", "chain.yaml", "--rows", "topics.txt", "-o", "out.jsonl"], &prices[..]].concat();
     let stopped = folder.run(&rows).expect_code(5);
-    assert!(stopped.stderr.contains("raise --budget-usd"), "{}", stopped.stderr);
+    assert!(
+        stopped.stderr.contains("resume with a larger one: fanweave")
+            && stopped.stderr.contains(" --budget-usd AMOUNT"),
+        "{}",
+        stopped.stderr
+    );
     let spent = || folder.rows("out.jsonl").iter().map(|row| row["cost_usd"].as_f64().unwrap()).sum::<f64>();
     let first = spent();
     assert!(first > 1.0 && first <= 15.0, "{first}");

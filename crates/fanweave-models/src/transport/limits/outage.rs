@@ -9,8 +9,9 @@
 //! ```
 //!
 //! Consecutive failures form a *run*, which ends with the next answer. Until then the run is undecided. A run
-//! of fewer than 8 is charged to its calls. A longer one is an outage: no call is charged, and each that took
-//! part gets a mark.
+//! of fewer than 8 is charged to its calls, as soon as a request that was sent after it has been answered. A
+//! longer one is an outage: no call is charged, and each that took part gets a mark. The same holds for
+//! shorter runs at its beginning, which were ended only by answers to earlier requests.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -121,6 +122,11 @@ pub(super) struct Outage {
     /// Time at which the most recent answered request was sent.
     answered_sent: Option<Instant>,
     hold: Option<Hold>,
+    /// Short runs ended only by answers to requests from before them, and the time of their last failure: they may
+    /// be the beginning of an outage.
+    tentative: VecDeque<(RunOfFailures, Instant)>,
+    /// Time of the last failure of the current run.
+    failed_at: Option<Instant>,
     /// Runs that were outages.
     past: VecDeque<RunOfFailures>,
     /// The last of them, and when it ended.
@@ -167,6 +173,7 @@ impl Outage {
             return run;
         }
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = Some(now);
         self.began.get_or_insert(now);
         self.are_bad = is_bad && (self.failures == 1 || self.are_bad);
         self.last_failed = Some(call);
@@ -174,6 +181,7 @@ impl Outage {
         if self.failures >= self.needed() && is_outage && !self.are_bad && self.hold.is_none() {
             let next = now + FIRST_PAUSE;
             self.hold = Some(Hold { since: now, pause: FIRST_PAUSE, next, is_probing: false });
+            self.remember_tentative();
         }
         self.run
     }
@@ -196,6 +204,10 @@ impl Outage {
             self.doubtful = (self.more_doubtful > 0).then_some((self.more_doubtful, now));
             self.more_doubtful = 0;
         }
+        // Requests sent after these failures are answered.
+        while self.tentative.front().is_some_and(|(_, failed)| *failed <= sent) {
+            self.tentative.pop_front();
+        }
         // An answer to a request sent before the run of failures does not end it.
         if self.failures == 0 || self.hold.as_ref().is_some_and(|hold| sent < hold.since) {
             return;
@@ -207,14 +219,17 @@ impl Outage {
             None => self.doubtful = Some((self.failures, now)),
         }
         if was_held || (self.failures >= OUTAGE && !self.are_bad) {
-            if self.past.len() == MAX_REMEMBERED {
-                self.past.pop_front();
-            }
-            self.past.push_back(self.run);
+            self.remember_tentative();
+            self.remember(self.run);
             self.ended = Some((self.run, now));
             if was_held && self.began.is_some_and(|began| now.duration_since(began) >= STREAK) {
                 self.reopened = Some(now);
             }
+        } else if let Some(failed) = self.failed_at.filter(|failed| *failed > sent) {
+            if self.tentative.len() == MAX_REMEMBERED {
+                self.tentative.pop_front();
+            }
+            self.tentative.push_back((self.run, failed));
         }
         self.run += 1;
         self.failures = 0;
@@ -223,7 +238,24 @@ impl Outage {
         self.last_failed = None;
     }
 
+    fn remember_tentative(&mut self) {
+        for (run, _) in std::mem::take(&mut self.tentative) {
+            self.remember(run);
+        }
+    }
+
+    /// Records a run that was an outage. The runs are recorded in order.
+    fn remember(&mut self, run: RunOfFailures) {
+        if self.past.len() == MAX_REMEMBERED {
+            self.past.pop_front();
+        }
+        self.past.push_back(run);
+    }
+
     pub(super) fn verdict(&self, run: RunOfFailures) -> FailureRunVerdict {
+        if self.tentative.binary_search_by_key(&run, |(run, _)| *run).is_ok() {
+            return FailureRunVerdict::Undecided;
+        }
         if run == self.run {
             return if self.hold.is_some() {
                 FailureRunVerdict::Outage
@@ -362,9 +394,13 @@ impl Outage {
         match &self.last {
             Some(last) => {
                 let what = self.failure(last);
-                error
-                    .with_message(format!("the provider has been failing for {}: {what}", rounded(lasted)))
-                    .with_source(last.clone())
+                // A call with an alternative does not wait at all.
+                let message = if lasted < Duration::from_secs(1) {
+                    format!("the provider is failing: {what}")
+                } else {
+                    format!("the provider has been failing for {}: {what}", rounded(lasted))
+                };
+                error.with_message(message).with_source(last.clone())
             }
             None => error,
         }
@@ -404,6 +440,28 @@ mod tests {
         assert_eq!((outage.verdict(run), outage.holds()), (FailureRunVerdict::Undecided, false));
         outage.answered(now, now);
         assert_eq!(outage.verdict(run), FailureRunVerdict::Charged);
+    }
+
+    #[test]
+    fn failures_among_the_last_answers_before_an_outage_belong_to_it() {
+        let (mut outage, began) = (Outage::default(), Instant::now());
+        let ms = Duration::from_millis;
+        let first = fail(&mut outage, 3, began + ms(10));
+        // Sent before the failures, and answered after them.
+        outage.answered(began, began + ms(20));
+        let second = fail(&mut outage, 2, began + ms(30));
+        outage.answered(began + ms(10), began + ms(40));
+        assert_eq!(outage.verdict(first), FailureRunVerdict::Charged, "the second answer shows it");
+        assert_eq!(outage.verdict(second), FailureRunVerdict::Undecided);
+        let third = fail(&mut outage, 8, began + ms(50));
+        assert_eq!([second, third].map(|run| outage.verdict(run)), [FailureRunVerdict::Outage; 2]);
+
+        outage.answered(began + ms(60), began + ms(70));
+        let short = fail(&mut outage, 7, began + ms(80));
+        outage.answered(began + ms(75), began + ms(90));
+        assert_eq!(outage.verdict(short), FailureRunVerdict::Undecided);
+        outage.answered(began + ms(85), began + ms(100));
+        assert_eq!(outage.verdict(short), FailureRunVerdict::Charged);
     }
 
     #[test]
