@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::{KeysArgs, KeysCommand};
 use crate::exit::{Exit, Failure};
 use crate::out::{print, tell};
-use crate::{keyring, keys, stop};
+use crate::{keyboard, keyring, stop};
 
 /// Maximum length of a key. Source: the longest keys of providers are tokens of a few KiB.
 const MAX_KEY_BYTES: usize = 16 * 1024;
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: KeysArgs) -> Result<Exit, Failure> {
     tokio::select! {
         done = work => done.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic())),
         () = stop::signal() => {
-            keys::restore();
+            keyboard::restore();
             tell!("");
             Ok(Exit::Interrupted)
         }
@@ -172,9 +172,9 @@ fn read_key(provider: &str) -> Result<String, Failure> {
     let failed = |e: std::io::Error| Failure::new(format!("cannot read the key: {e}"));
     let key = if std::io::stdin().is_terminal() {
         let _ = write!(anstream::stderr(), "API key for {provider} (not shown): ");
-        keys::remember();
+        keyboard::remember();
         let line = Term::stderr().read_secure_line();
-        keys::restore();
+        keyboard::restore();
         line.map_err(failed)?
     } else {
         let mut key = String::new();
