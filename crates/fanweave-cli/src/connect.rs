@@ -10,7 +10,7 @@ use fanweave_sim::{Server, Settings};
 use crate::args::ModelArgs;
 use crate::exit::Failure;
 use crate::logs::History;
-use crate::{config, dry_run, secrets};
+use crate::{config, dry_run, keys};
 
 /// A model, and its server if it is simulated behind a real socket.
 pub(crate) struct Connected {
@@ -155,7 +155,7 @@ fn given_or_stored(
     key: Option<String>,
 ) -> Result<Option<String>, Failure> {
     match (key, base_url) {
-        (None, None) => secrets::stored(name),
+        (None, None) => keys::stored(name),
         (key, _) => Ok(key),
     }
 }
