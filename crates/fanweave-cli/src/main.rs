@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(exit) => exit.into(),
-        Err(failure) => failure.report().into(),
+        Err(failure) => out::report(&failure).into(),
     }
 }
 
