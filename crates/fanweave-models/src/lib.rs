@@ -42,10 +42,9 @@ mod transport;
 
 pub use batch_api::{BatchClient, BatchStatus};
 pub use budget::Budget;
-pub use builder::{ModelBuilder, model};
+pub use builder::{ModelBuilder, embedder, model};
 pub use chroma::Chroma;
 pub use completer::Completer;
-pub use embedder::embedder;
 pub use fanweave_core::RetryPolicy;
 pub use prices::{Price, Prices};
 pub use providers::compatible::{key_variables, vendors};
