@@ -7,11 +7,11 @@ use fanweave::{Chain, Context, Message, Model, Prompt, chain};
 use serde_json::json;
 
 use crate::args::AskArgs;
+use crate::connect::{Terms, connect, text_or_file};
 use crate::cut::TruncatedAnswers;
 use crate::documents;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
-use crate::models::{Terms, connect, text_or_file};
 use crate::out::written;
 use crate::pieces::print;
 use crate::stop;

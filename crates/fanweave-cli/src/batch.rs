@@ -15,13 +15,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{BatchArgs, ModelArgs, ShowProgress, Via};
+use crate::connect::text_or_file;
 use crate::exit::{Exit, Failure};
-use crate::models::text_or_file;
 use crate::out::{print, tell};
 use crate::progress::Display;
 use crate::route::route;
 use crate::telemetry::Exporter;
-use crate::{cost, dry_run, live, models, stop, summary};
+use crate::{connect, cost, dry_run, live, stop, summary};
 
 pub(crate) async fn run(mut args: BatchArgs) -> Result<Exit, Failure> {
     if args.via == Via::BatchApi {
@@ -270,7 +270,7 @@ pub(crate) fn refuse_idle_flags(args: &BatchArgs) -> Result<(), Failure> {
 /// The batch API of the model.
 fn batch_api(args: &BatchArgs, keep_raw: bool) -> Result<ProviderBatches, Failure> {
     let key = args.key_env.first().map(String::as_str);
-    Ok(ProviderBatches::new(models::batch_api(&args.model, key, keep_raw)?))
+    Ok(ProviderBatches::new(connect::batch_api(&args.model, key, keep_raw)?))
 }
 
 /// Rejects answers and a summary on the same stdout.

@@ -1,12 +1,8 @@
-//! Exit codes and error messages.
+//! Exit codes and fatal errors.
 
-use std::io::Write;
 use std::process::ExitCode;
 
-use anstyle::{AnsiColor, Style};
 use fanweave::{Error, ErrorKind};
-
-use crate::out::tell;
 
 /// Exit code of the program. The numbers are part of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,14 +59,11 @@ impl Failure {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    /// Prints the error on stderr and returns the exit code.
-    pub(crate) fn report(&self) -> Exit {
-        let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
-        let _ = write!(anstream::stderr(), "{red}error:{red:#} ");
-        tell!("{}", self.message);
-        if let Some(hint) = &self.hint {
-            tell!("  {hint}");
-        }
+    pub(crate) fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
 }

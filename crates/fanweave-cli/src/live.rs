@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fanweave::batch::InFlight;
 
-use crate::keys::Keys;
+use crate::keyboard::Keys;
 use crate::progress::{Display, rounded};
 
 /// Maximum number of rows to list.

@@ -4,16 +4,17 @@ mod args;
 mod ask;
 mod batch;
 mod config;
+mod connect;
 mod cost;
 mod cut;
 mod documents;
 mod dry_run;
 mod exit;
 mod index;
+mod keyboard;
 mod keyring;
 mod keys;
 mod lane;
-mod list;
 mod live;
 mod logs;
 mod manual;
@@ -26,7 +27,6 @@ mod progress;
 mod report;
 mod route;
 mod run;
-mod secrets;
 mod sim;
 mod spread;
 mod stop;
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
     });
     match done {
         Ok(exit) => exit.into(),
-        Err(failure) => failure.report().into(),
+        Err(failure) => out::report(&failure).into(),
     }
 }
 
@@ -86,8 +86,8 @@ async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Index(args) => index::run(args).await,
         Command::Report(args) => report::run(&args),
         Command::Logs(args) => logs::run(args).await,
-        Command::Models(args) => list::run(&args),
-        Command::Keys(args) => secrets::run(args).await,
+        Command::Models(args) => models::run(&args),
+        Command::Keys(args) => keys::run(args).await,
         Command::Completions(args) => manual::completions(&args),
         Command::Man(args) => manual::pages(&args),
         Command::Sim(args) => sim::run(args).await,

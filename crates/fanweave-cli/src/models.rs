@@ -1,230 +1,83 @@
-//! Builds a model from the model flags.
+//! `fanweave models`: lists models, their prices, and providers.
 
-use std::num::NonZeroU32;
+use std::fmt::Write;
 
-use fanweave::models::{BatchClient, Budget, ModelBuilder, RateLimits, RetryPolicy, vendors};
-use fanweave::stores::SqliteCache;
-use fanweave::{Model, Parameters};
-use fanweave_sim::{Server, Settings};
+use fanweave::models::{Price, vendors};
+use fanweave::sim::Sim;
+use serde_json::json;
 
-use crate::args::ModelArgs;
-use crate::exit::Failure;
-use crate::logs::History;
-use crate::{config, dry_run, secrets};
+use crate::args::ModelsArgs;
+use crate::cost;
+use crate::exit::{Exit, Failure};
+use crate::out::print;
+use crate::progress::short;
 
-/// A model, and its server if it is simulated behind a real socket.
-pub(crate) struct Connected {
-    pub(crate) model: Model,
-    /// Stops when dropped.
-    _server: Option<Server>,
-}
-
-/// Further options for the calls of a model.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Terms<'a> {
-    /// The environment variable that holds the key. Default: the provider's own.
-    pub(crate) key_env: Option<&'a str>,
-    /// Keeps raw response bodies, for outputs in the provider's format.
-    pub(crate) keep_raw: bool,
-    /// Set for a dry run: uses a simulated model, which needs no key.
-    pub(crate) dry: bool,
-    /// Budget of the calls.
-    pub(crate) budget: Option<&'a Budget>,
-    /// History that records the calls.
-    pub(crate) history: Option<&'a History>,
-}
-
-/// Builds the model of the flags.
-pub(crate) fn connect(args: &ModelArgs, terms: Terms<'_>) -> Result<Connected, Failure> {
-    let Terms { key_env, keep_raw, dry, budget, history } = terms;
-    // Resolved here as well: chain files may use the aliases of the configuration.
-    let name = &*config::named(args.model.as_deref().ok_or_else(no_model)?);
-    let simulated = name.starts_with("sim/") && args.base_url.is_none();
-    if dry {
-        // Validates everything about the model except its key.
-        let real = match simulated {
-            true => fanweave::model(name)?,
-            false => {
-                build(&with_vendor(name, args), args.base_url.clone(), Some("none".into()), args, false)?
-            }
-        };
-        if let Some(budget) = budget {
-            budget.wrap(real.clone())?;
-        }
-        let model = dry_run::stand_in(real.name()).with(parameters(args));
-        return Ok(Connected { model, _server: None });
+pub(crate) fn run(args: &ModelsArgs) -> Result<Exit, Failure> {
+    let prices = cost::prices(args.prices.as_deref())?;
+    let part = args.part.as_deref().unwrap_or_default().to_ascii_lowercase();
+    let wanted = |name: &str| name.to_ascii_lowercase().contains(&part);
+    let priced: Vec<_> = prices.models().filter(|(name, _)| wanted(name)).collect();
+    let simulated: Vec<_> =
+        Sim::NAMES.iter().map(|name| format!("sim/{name}")).filter(|name| wanted(name)).collect();
+    let providers: Vec<_> = vendors().filter(|name| wanted(name)).collect();
+    if priced.is_empty() && simulated.is_empty() && providers.is_empty() {
+        let near = fanweave::closest(&part, prices.models().map(|(name, _)| name.to_owned()));
+        let failure = Failure::usage(format!("no model or provider matches `{part}`"));
+        return Err(match near {
+            Some(near) => failure.with_hint(format!("did you mean {near}?")),
+            None => failure.with_hint("models that are not listed can be called as well"),
+        });
     }
-    let key = key_env.map(key_of).transpose()?;
-    let plain = limits(args) == RateLimits::default() && args.timeout.is_none() && args.retries.is_none();
-
-    let (model, server) = if simulated && plain {
-        (fanweave::model(name)?, None)
-    } else if simulated {
-        // Limits, timeouts and retries are part of the transport: run the simulated model behind a server.
-        fanweave::model(name)?;
-        let server = serve()?;
-        let name = format!("openai/{name}");
-        let model = build(&name, Some(server.base_url()), key, args, keep_raw)?;
-        (model, Some(server))
+    let text = if args.json {
+        let models: Vec<_> = priced
+            .iter()
+            .map(|(name, price)| {
+                json!({
+                    "name": name, "input": price.input, "cached_input": price.cached_input, "output": price.output,
+                    "batch": price.batch, "context": price.context,
+                })
+            })
+            .chain(simulated.iter().map(|name| json!({ "name": name, "input": 0.0, "output": 0.0 })))
+            .collect();
+        let all = json!({ "prices_of": prices.date(), "models": models, "providers": providers });
+        format!("{}\n", serde_json::to_string_pretty(&all).expect("the keys are texts"))
     } else {
-        (build(&with_vendor(name, args), args.base_url.clone(), key, args, keep_raw)?, None)
+        table(&priced, &simulated, &providers, prices.date())
     };
-    let model = match budget {
-        Some(budget) => budget.wrap(model)?,
-        None => model,
-    };
-    let model = match &args.cache {
-        // Blocks here: no call can start without the cache.
-        Some(path) => model.cached(fanweave::blocking::wait(SqliteCache::open(path))?),
-        None => model,
-    };
-    let model = match history {
-        Some(history) => history.wrap(model),
-        None => model,
-    };
-    Ok(Connected { model: model.with(parameters(args)), _server: server })
+    print(text.as_bytes())?;
+    Ok(Exit::Ok)
 }
 
-pub(crate) fn no_model() -> Failure {
-    Failure::usage("no model given").with_hint(
-        "add --model, such as --model openai/gpt-5-mini, or --model sim/writer to try without an API key",
-    )
-}
-
-/// Adds the prefix `openai/` for a custom server, whose models may have any name.
-fn with_vendor(name: &str, args: &ModelArgs) -> String {
-    let vendor = name.split_once('/').map(|(vendor, _)| vendor);
-    let known = vendor.is_some_and(|vendor| vendors().any(|known| known == vendor));
-    if known || args.base_url.is_none() { name.to_owned() } else { format!("openai/{name}") }
-}
-
-fn serve() -> Result<Server, Failure> {
-    let settings = Settings { latency: fanweave::sim::LATENCY, ..Settings::default() };
-    Server::start(settings).map_err(|e| Failure::new(format!("cannot start the simulated model: {e}")))
-}
-
-/// Builds the batch API client for the model of the flags.
-pub(crate) fn batch_api(
-    args: &ModelArgs,
-    key_env: Option<&str>,
-    keep_raw: bool,
-) -> Result<BatchClient, Failure> {
-    let name = args.model.as_deref().ok_or_else(no_model)?;
-    if name.starts_with("sim/") && args.base_url.is_none() {
-        return Err(Failure::usage(format!(
-            "--via batch-api: {name} is simulated in this process, without a batch API"
-        ))
-        .with_hint("start `fanweave sim` and pass its URL as --base-url"));
-    }
-    let name = with_vendor(name, args);
-    let key = given_or_stored(&name, args.base_url.as_deref(), key_env.map(key_of).transpose()?)?;
-    let api = builder(&name, args.base_url.clone(), key, args, keep_raw).batch_api();
-    Ok(api.map_err(|e| Failure::usage(e.to_string()))?.with(parameters(args)))
-}
-
-fn parameters(args: &ModelArgs) -> Parameters {
-    Parameters {
-        temperature: args.temperature,
-        max_tokens: args.max_tokens.map(Into::into),
-        ..Parameters::default()
-    }
-}
-
-/// Reads a key from an environment variable.
-fn key_of(variable: &str) -> Result<String, Failure> {
-    let key = std::env::var(variable).ok().filter(|key| !key.trim().is_empty());
-    key.ok_or_else(|| Failure::usage(format!("--key-env: the environment variable {variable} is not set")))
-}
-
-fn build(
-    name: &str,
-    base_url: Option<String>,
-    key: Option<String>,
-    args: &ModelArgs,
-    keep_raw: bool,
-) -> Result<Model, Failure> {
-    let key = given_or_stored(name, base_url.as_deref(), key)?;
-    let built = builder(name, base_url, key, args, keep_raw).build();
-    built.map_err(|e| Failure::usage(e.to_string()))
-}
-
-/// The given key, or the stored key of the provider. A stored key is never sent to a custom URL.
-fn given_or_stored(
-    name: &str,
-    base_url: Option<&str>,
-    key: Option<String>,
-) -> Result<Option<String>, Failure> {
-    match (key, base_url) {
-        (None, None) => secrets::stored(name),
-        (key, _) => Ok(key),
-    }
-}
-
-fn builder(
-    name: &str,
-    base_url: Option<String>,
-    key: Option<String>,
-    args: &ModelArgs,
-    keep_raw: bool,
-) -> ModelBuilder {
-    let mut builder = ModelBuilder::new(name).keep_raw(keep_raw);
-    if let Some(key) = key {
-        builder = builder.api_key(key);
-    }
-    if let Some(url) = base_url {
-        builder = builder.base_url(url);
-    }
-    if let Some(timeout) = args.timeout {
-        builder = builder.timeout(timeout);
-    }
-    if args.retries.is_some() || args.outage_timeout.is_some() {
-        let mut policy = RetryPolicy { outage_timeout: args.outage_timeout, ..RetryPolicy::default() };
-        if let Some(retries) = args.retries {
-            policy.max_attempts = NonZeroU32::MIN.saturating_add(retries);
+fn table(priced: &[(&str, &Price)], simulated: &[String], providers: &[&str], date: &str) -> String {
+    let mut text = String::new();
+    if !priced.is_empty() {
+        let width = priced.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{:width$}  {:>8}  {:>8}  {:>8}  {:>8}",
+            "model", "in", "cached", "out", "context"
+        );
+        for (name, price) in priced {
+            #[expect(clippy::cast_precision_loss, reason = "a size for people")]
+            let context = price.context.map_or_else(|| "-".to_owned(), |tokens| short(tokens as f64));
+            let cached = price.cached_input.map_or_else(|| "-".to_owned(), |usd| usd.to_string());
+            let (input, output) = (price.input, price.output);
+            let _ = writeln!(text, "{name:width$}  {input:>8}  {cached:>8}  {output:>8}  {context:>8}");
         }
-        builder = builder.retry(policy);
+        let _ = writeln!(text, "US dollars per million tokens, as of {date}");
     }
-    let limits = limits(args);
-    if limits != RateLimits::default() {
-        builder = builder.limits(limits);
-    }
-    builder
-}
-
-fn limits(args: &ModelArgs) -> RateLimits {
-    RateLimits { requests_per_minute: args.rpm, tokens_per_minute: args.tpm, concurrency: args.max_in_flight }
-}
-
-/// Resolves an argument: `@FILE` reads a file, `@@text` is the literal `@text`.
-pub(crate) fn text_or_file(flag: &str, text: &str) -> Result<String, Failure> {
-    let Some(path) = text.strip_prefix('@') else { return Ok(text.to_owned()) };
-    if path.starts_with('@') {
-        return Ok(path.to_owned());
-    }
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| Failure::usage(format!("{flag}: cannot read {path}: {e}")))?;
-    // Some editors start a file with a byte order mark.
-    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
-}
-
-#[cfg(test)]
-mod tests {
-    use clap::Parser;
-
-    use super::*;
-    use crate::args::{Cli, Command};
-
-    #[tokio::test]
-    async fn limits_apply_to_simulated_models_too() {
-        let has_network = |flags: &[&str]| {
-            let words = [&["fanweave", "ask", "hi", "--model", "sim/echo"], flags].concat();
-            let Command::Ask(args) = Cli::parse_from(words).command else { unreachable!("it is `ask`") };
-            connect(&args.model, Terms::default()).unwrap()._server.is_some()
-        };
-        assert!(!has_network(&[]));
-        for flag in ["--rpm", "--tpm", "--max-in-flight", "--retries"] {
-            assert!(has_network(&[flag, "1"]), "{flag}");
+    let gap = |text: &mut String| {
+        if !text.is_empty() {
+            text.push('\n');
         }
-        assert!(has_network(&["--timeout", "1s"]));
+    };
+    if !simulated.is_empty() {
+        gap(&mut text);
+        let _ = writeln!(text, "no API key needed: {}", simulated.join(", "));
     }
+    if !providers.is_empty() {
+        gap(&mut text);
+        let _ = writeln!(text, "providers (for PROVIDER/MODEL): {}", providers.join(", "));
+    }
+    text
 }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::io::{ErrorKind, IsTerminal, Write};
 
+use anstyle::{AnsiColor, Style};
+
 use crate::exit::{Exit, Failure};
 
 /// Prints text. A closed pipe is not an error.
@@ -41,6 +43,17 @@ macro_rules! tell {
     }};
 }
 pub(crate) use tell;
+
+/// Prints the error on stderr and returns the exit code.
+pub(crate) fn report(failure: &Failure) -> Exit {
+    let red = Style::new().bold().fg_color(Some(AnsiColor::Red.into()));
+    let _ = write!(anstream::stderr(), "{red}error:{red:#} ");
+    tell!("{}", failure.message());
+    if let Some(hint) = failure.hint() {
+        tell!("  {hint}");
+    }
+    failure.exit()
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,9 +5,9 @@ use fanweave::{Chain, Message, Prompt};
 use tokio::sync::mpsc;
 
 use crate::args::BatchArgs;
+use crate::connect::{Connected, Terms, connect, no_model};
 use crate::exit::Failure;
 use crate::lane::Lane;
-use crate::models::{Connected, Terms, connect, no_model};
 use crate::spread::{Spreading, spread};
 
 /// A model of `--model` and its weight.

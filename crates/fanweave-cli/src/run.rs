@@ -15,10 +15,10 @@ use tokio::sync::mpsc;
 
 use crate::args::{ModelArgs, RunArgs, Via};
 use crate::batch::{Watch, one_on_stdout, open, output, parameters_fingerprint};
+use crate::connect::{Connected, Terms, connect, text_or_file};
 use crate::cut::TruncatedAnswers;
 use crate::exit::{Exit, Failure};
 use crate::logs::History;
-use crate::models::{Connected, Terms, connect, text_or_file};
 use crate::out::{tell, written};
 use crate::pieces::print;
 use crate::telemetry::Exporter;

@@ -12,7 +12,7 @@ pub(crate) fn on_signals() -> CancellationToken {
         signal().await;
         first.cancel();
         signal().await;
-        crate::keys::restore();
+        crate::keyboard::restore();
         std::process::exit(Exit::Interrupted as i32);
     });
     stop

@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod blocking;
 mod cache;
+mod chain;
 mod closest;
 pub mod compose;
 pub mod context;
@@ -31,6 +32,7 @@ mod vars;
 pub use batch::{Batch, Completed, Row, Rows};
 pub use blocking::blocking_step;
 pub use cache::{CacheKey, CacheStore, MemoryCache};
+pub use chain::{Chain, chain};
 pub use closest::closest;
 pub use compose::assign::{Assign, assign, passthrough, pick};
 pub use compose::branch::{Branch, branch};
@@ -63,7 +65,7 @@ pub use parse::text::text;
 pub use parse::tool_calls::{ParsedToolCall, tool_calls};
 pub use prompt::{Chat, Prompt, Template, chat, prompt};
 pub use run::{EventRun, Run};
-pub use runnable::{Chain, Runnable, Streaming, chain};
+pub use runnable::{Runnable, Streaming};
 pub use tool::{Tool, Tools, Transcript, TypedTool};
 pub use vars::Vars;
 

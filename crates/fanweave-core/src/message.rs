@@ -258,28 +258,6 @@ fn is_zero(n: &u64) -> bool {
 }
 
 impl Usage {
-    /// Expected output tokens of an answer without a limit. A rule of thumb: a page of text.
-    pub const EXPECTED_OUTPUT: u64 = 500;
-
-    /// Estimated usage of a call before it is sent: one token for every four bytes of its prompt, four for
-    /// each message, and its `max_tokens` for the answer. Without `max_tokens`:
-    /// [`EXPECTED_OUTPUT`](Self::EXPECTED_OUTPUT).
-    ///
-    /// ```
-    /// use fanweave_core::{Prompt, Usage};
-    ///
-    /// let usage = Usage::expected_of(&Prompt::from("Name a river in Spain."));
-    /// assert_eq!((usage.input_tokens, usage.output_tokens), (10, 500));
-    /// ```
-    pub fn expected_of(prompt: &crate::Prompt) -> Self {
-        let bytes: usize = prompt.messages.iter().map(|message| message.text().len()).sum();
-        Self {
-            input_tokens: (bytes as u64).div_ceil(4) + 4 * prompt.messages.len() as u64,
-            output_tokens: prompt.parameters.max_tokens.map_or(Self::EXPECTED_OUTPUT, u64::from),
-            ..Self::default()
-        }
-    }
-
     /// Tokens of prompt and answer together.
     pub fn total_tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::context::Work;
-use crate::runnable::{Chain, DeltaMap, Runnable, Streaming, run_within};
+use crate::runnable::{DeltaMap, Runnable, Streaming, run_within};
 use crate::{Context, Delta, Event, Message, Result};
 
 /// Maximum deltas or events that wait for their reader. A slow reader then slows the socket down.
@@ -169,9 +169,8 @@ pub struct Run<O> {
 }
 
 impl<O: Send + 'static> Run<O> {
-    pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
+    pub(crate) fn new<R: Runnable<Output = O>>(chain: R, input: R::Input, cx: Context) -> Self {
         let whole = !matches!(chain.streaming(), Streaming::Deltas);
-        let chain = chain.clone();
         let own = cx.without_deltas().undriven();
         let drive = RunDriver::new(move |sender| {
             Box::pin(async move {
@@ -299,8 +298,7 @@ pub struct EventRun<O> {
 }
 
 impl<O: Send + 'static> EventRun<O> {
-    pub(crate) fn new<I: Send + 'static>(chain: &Chain<I, O>, input: I, cx: Context) -> Self {
-        let chain = chain.clone();
+    pub(crate) fn new<R: Runnable<Output = O>>(chain: R, input: R::Input, cx: Context) -> Self {
         let drive = RunDriver::new(move |events| {
             Box::pin(async move {
                 let cx = cx.with_channel(events);

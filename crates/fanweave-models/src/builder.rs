@@ -37,6 +37,23 @@ pub fn model(name: &str) -> Result<Model> {
     ModelBuilder::new(name).build()
 }
 
+/// Creates an embedder by name, with key and base URL from the environment.
+///
+/// ```no_run
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let embedder = fanweave_models::embedder("openai/text-embedding-3-small")?;
+/// println!("{:?}", embedder.embed(["bears"]).await?.vectors[0]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// Those of [`ModelBuilder::build_embedder`].
+pub fn embedder(name: &str) -> Result<Embedder> {
+    ModelBuilder::new(name).build_embedder()
+}
+
 /// Settings for a model.
 ///
 /// ```

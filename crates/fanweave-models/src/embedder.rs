@@ -1,32 +1,14 @@
 //! Embeddings of texts, split into requests of the size that the provider accepts.
 
-use fanweave_core::{Context, Embedded, Embedder, Embeddings, Result, Usage};
+use fanweave_core::{Context, Embedded, Embeddings, Result, Usage};
 use futures::{StreamExt, TryStreamExt, stream};
 
-use crate::builder::ModelBuilder;
 use crate::once;
 use crate::providers::embeddings::{Dialect, Vectors};
 use crate::transport::call::HttpModel;
 
 /// Concurrent requests of one call. The account's limits apply as well.
 const CONCURRENCY: usize = 16;
-
-/// Creates an embedder by name, with key and base URL from the environment.
-///
-/// ```no_run
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> fanweave_core::Result<()> {
-/// let embedder = fanweave_models::embedder("openai/text-embedding-3-small")?;
-/// println!("{:?}", embedder.embed(["bears"]).await?.vectors[0]);
-/// # Ok(())
-/// # }
-/// ```
-///
-/// # Errors
-/// Those of [`ModelBuilder::build_embedder`].
-pub fn embedder(name: &str) -> Result<Embedder> {
-    ModelBuilder::new(name).build_embedder()
-}
 
 /// An embedder behind HTTP.
 pub(crate) struct HttpEmbedder {

@@ -4,7 +4,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use super::Pool;
-use crate::runnable::{Chain, Runnable, chain};
+use crate::chain::{Chain, chain};
+use crate::runnable::Runnable;
 use crate::{Context, Node, Result};
 
 /// Makes a step from a blocking function. It runs on the [shared pool](Pool::shared) of threads.

@@ -4,8 +4,8 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming, Vars, step};
 
 /// A step that returns its input.

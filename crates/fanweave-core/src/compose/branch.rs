@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Starts a choice between chains. Conditions are evaluated in order, each at most once per run, and the

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable, Streaming, closest};
 
 /// A part of a chain with alternatives: [`Context::with_choice`] selects one for a run. Default: the first

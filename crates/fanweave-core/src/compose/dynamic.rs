@@ -3,8 +3,9 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, Runnable, chain};
+use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Node, Result, Streaming};
 
 /// The decision of a [`dynamic`] step.

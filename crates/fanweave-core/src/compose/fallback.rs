@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
 /// Pause before unavailable alternatives are retried while all of them are unavailable. It doubles up to

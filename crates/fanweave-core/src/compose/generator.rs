@@ -5,8 +5,8 @@ use std::pin::pin;
 
 use futures::{Stream, StreamExt};
 
+use crate::chain::{Chain, chain};
 use crate::run::Run;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Delta, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
 /// A step from an input to a stream of texts: they are emitted as they arrive, and together they are its

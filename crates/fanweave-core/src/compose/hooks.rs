@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 
-use crate::runnable::{Chain, chain};
+use crate::chain::{Chain, chain};
 use crate::{Context, Error, Node, Result, Runnable, Streaming};
 
 /// Maximum hooks of one [`Hooks`] in progress. Further calls are dropped and counted.

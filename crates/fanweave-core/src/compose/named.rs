@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::chain::{Chain, chain};
 use crate::runnable::run_within;
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs a step under a name, which its events and the path of its errors contain.
 ///
-/// Made by [`Chain::named`](crate::Chain::named).
+/// Made by [`Chain::named`].
 ///
 /// ```
 /// use fanweave_core::{Error, ErrorKind, step};
@@ -48,5 +49,12 @@ impl<R: Runnable> Runnable for Named<R> {
 
     fn describe(&self) -> Node {
         self.inner.describe().named(&self.name)
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Names the chain, for events and the path of errors.
+    pub fn named(self, name: impl Into<Arc<str>>) -> Self {
+        chain(Named::new(self, name.into()))
     }
 }

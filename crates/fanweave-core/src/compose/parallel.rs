@@ -1,7 +1,7 @@
 //! Runs several steps on the same input concurrently.
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs all branches concurrently on clones of the input.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::future::try_join_all;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs several chains on the same input concurrently, and returns their outputs by name. For a fixed number

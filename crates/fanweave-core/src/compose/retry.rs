@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::runnable::{Chain, chain};
+use crate::chain::{Chain, chain};
 use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 
 /// Backoff and limits for retries.

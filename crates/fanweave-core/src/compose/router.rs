@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closest};
 
 /// Runs the chain whose name is the `key` of the input.

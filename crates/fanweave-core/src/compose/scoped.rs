@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::runnable::{Chain, chain};
+use crate::chain::{Chain, chain};
 use crate::{Context, Node, Result, Runnable, Streaming};
 
 /// Runs a chain in its own context. Made by [`Chain::scoped`].

@@ -3,7 +3,8 @@
 use std::future::Future;
 use std::marker::PhantomData;
 
-use crate::runnable::{Chain, Runnable, chain};
+use crate::chain::{Chain, chain};
+use crate::runnable::Runnable;
 use crate::{Context, Node, Result};
 
 /// A step from a function. Made by [`step`].

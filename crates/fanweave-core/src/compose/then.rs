@@ -1,11 +1,14 @@
 //! Runs one step after another.
 
+use std::ops::BitOr;
+
+use crate::chain::{Chain, chain};
 use crate::runnable::{DeltaMap, run_within};
 use crate::{Context, Delta, Node, Result, Runnable, Streaming};
 
 /// Passes the output of `A` to `B`.
 ///
-/// Made by [`Chain::then`](crate::Chain::then) and by `|`. If `B` can read its input delta by delta, the
+/// Made by [`Chain::then`] and by `|`. If `B` can read its input delta by delta, the
 /// chain streams through it.
 ///
 /// ```
@@ -85,5 +88,33 @@ struct Composed {
 impl DeltaMap for Composed {
     fn map(&mut self, delta: Delta) -> Option<Delta> {
         self.next.map(self.first.map(delta)?)
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
+    /// Passes the output to `next`. Same as the operator `|`.
+    pub fn then<R: Runnable<Input = O>>(self, next: R) -> Chain<I, R::Output> {
+        chain(Then::new(self, next))
+    }
+}
+
+impl<I: Send + 'static, O: Send + 'static, R: Runnable<Input = O>> BitOr<R> for Chain<I, O> {
+    type Output = Chain<I, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        self.then(next)
+    }
+}
+
+impl<I, O, P> BitOr<&Chain<O, P>> for Chain<I, O>
+where
+    I: Send + 'static,
+    O: Send + 'static,
+    P: Send + 'static,
+{
+    type Output = Chain<I, P>;
+
+    fn bitor(self, next: &Chain<O, P>) -> Self::Output {
+        self.then(next.clone())
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::chain::{Chain, chain};
 use crate::deadline::until;
-use crate::runnable::{Chain, chain, run_within};
+use crate::runnable::run_within;
 use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
 
 /// Ends a step that runs too long.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 
+use crate::chain::{Chain, chain};
 use crate::many::Many;
-use crate::runnable::{Chain, Runnable, Streaming, chain};
+use crate::runnable::{Runnable, Streaming};
 use crate::{Context, Delta, Node, Result};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {

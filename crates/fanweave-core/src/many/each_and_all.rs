@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::oneshot;
 
+use crate::chain::{Chain, chain};
 use crate::many::Many;
 use crate::many::read_ahead::read_ahead;
-use crate::runnable::{Chain, chain};
 use crate::{Context, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {

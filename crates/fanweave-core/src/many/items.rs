@@ -6,10 +6,10 @@ use futures::{StreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::chain::Chain;
 use crate::many::Many;
 use crate::parse::partial::Partial;
 use crate::run::Run;
-use crate::runnable::Chain;
 use crate::{Error, ErrorKind, Message, Node, Result, Runnable};
 
 /// Reads an answer item by item.
@@ -19,7 +19,8 @@ where
 {
     let node = Node::sequence([chain.describe(), Node::step("items")]);
     Many::new(node, move |input, cx| {
-        let reader = Reader { run: Run::new(&chain, input, cx), partial: Partial::of_items(), ended: false };
+        let reader =
+            Reader { run: Run::new(chain.clone(), input, cx), partial: Partial::of_items(), ended: false };
         stream::unfold(reader, |mut reader| async move {
             let items = reader.next().await?;
             Some((stream::iter(items.into_iter().map(read)), reader))

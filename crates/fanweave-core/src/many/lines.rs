@@ -4,16 +4,17 @@ use std::collections::VecDeque;
 
 use futures::{StreamExt, stream};
 
+use crate::chain::Chain;
 use crate::many::Many;
 use crate::run::Run;
-use crate::runnable::Chain;
 use crate::{Delta, Message, Node, Result, Runnable};
 
 /// Reads an answer line by line.
 pub(super) fn lines<I: Send + 'static>(chain: Chain<I, Message>) -> Many<I, String> {
     let node = Node::sequence([chain.describe(), Node::step("lines")]);
     Many::new(node, move |input, cx| {
-        let state = Reader { run: Run::new(&chain, input, cx), splitter: Splitter::default(), ended: false };
+        let state =
+            Reader { run: Run::new(chain.clone(), input, cx), splitter: Splitter::default(), ended: false };
         stream::unfold(state, |mut reader| async move {
             let line = reader.next().await?;
             Some((line, reader))

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
 
-use crate::runnable::Chain;
+use crate::chain::Chain;
 use crate::{Context, Node, Result, Runnable};
 
 /// `items` up to and including the first error; the remaining work is then dropped.

@@ -15,7 +15,8 @@ use futures::future::BoxFuture;
 pub use generate::{Generate, Generation, Generations};
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
-use crate::runnable::{Chain, Runnable, Streaming, chain};
+use crate::chain::{Chain, chain};
+use crate::runnable::{Runnable, Streaming};
 use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 
 /// A chat model: implemented by the author of a provider. Users hold a [`Model`].

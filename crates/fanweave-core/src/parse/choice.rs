@@ -1,7 +1,7 @@
 //! Parses one of several options.
 
 use super::unreadable;
-use crate::runnable::{Chain, chain};
+use crate::chain::{Chain, chain};
 use crate::{Context, Message, Node, Result, Runnable};
 
 /// The step that [`choice`] makes.

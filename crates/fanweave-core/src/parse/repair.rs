@@ -1,6 +1,7 @@
 //! Retries an answer that cannot be parsed.
 
-use crate::runnable::{Chain, chain, run_within};
+use crate::chain::{Chain, chain};
+use crate::runnable::run_within;
 use crate::{Context, Error, ErrorKind, Message, Model, Node, Prompt, Result, Runnable};
 
 /// The step that [`repair`] makes.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::partial::Partial;
 use super::repair::retry_messages;
 use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
-use crate::runnable::{Chain, chain};
+use crate::chain::{Chain, chain};
 use crate::{
     Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
     Streaming, excerpt,

@@ -1,6 +1,6 @@
 //! Templates in the style of Python's f-strings.
 
-use crate::runnable::Chain;
+use crate::chain::Chain;
 use crate::{Error, ErrorKind, Prompt, Result, Template, Vars};
 
 /// A chain that begins with a template in the style of Python's f-strings: `{x}` is a variable, `{{` and `}}`

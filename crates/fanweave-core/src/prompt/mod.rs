@@ -14,7 +14,7 @@ pub use few_shot::{ByLength, BySimilarity, FewShot, Selector};
 pub use fstring::fstring;
 pub use template::{Template, prompt};
 
-use crate::{Message, Parameters, Role};
+use crate::{Message, Parameters, Role, Usage};
 
 /// The input of a model: messages, and parameters for this call only.
 ///
@@ -73,5 +73,29 @@ impl From<Message> for Prompt {
 impl From<Vec<Message>> for Prompt {
     fn from(messages: Vec<Message>) -> Self {
         Self::new(messages)
+    }
+}
+
+impl Usage {
+    /// Expected output tokens of an answer without a limit. A rule of thumb: a page of text.
+    pub const EXPECTED_OUTPUT: u64 = 500;
+
+    /// Estimated usage of a call before it is sent: one token for every four bytes of its prompt, four for
+    /// each message, and its `max_tokens` for the answer. Without `max_tokens`:
+    /// [`EXPECTED_OUTPUT`](Self::EXPECTED_OUTPUT).
+    ///
+    /// ```
+    /// use fanweave_core::{Prompt, Usage};
+    ///
+    /// let usage = Usage::expected_of(&Prompt::from("Name a river in Spain."));
+    /// assert_eq!((usage.input_tokens, usage.output_tokens), (10, 500));
+    /// ```
+    pub fn expected_of(prompt: &Prompt) -> Self {
+        let bytes: usize = prompt.messages.iter().map(|message| message.text().len()).sum();
+        Self {
+            input_tokens: (bytes as u64).div_ceil(4) + 4 * prompt.messages.len() as u64,
+            output_tokens: prompt.parameters.max_tokens.map_or(Self::EXPECTED_OUTPUT, u64::from),
+            ..Self::default()
+        }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::partials::Partials;
 use super::template_check;
-use crate::runnable::{Chain, Runnable, chain};
+use crate::chain::{Chain, chain};
+use crate::runnable::Runnable;
 use crate::{Context, Error, ErrorKind, Node, Prompt, Result, Vars};
 
 /// A step that fills `{{ variables }}` into a text. The template language is Jinja.

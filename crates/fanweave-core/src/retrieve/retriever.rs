@@ -2,8 +2,9 @@
 
 use std::future::Future;
 
+use crate::chain::{Chain, chain};
 use crate::retrieve::Document;
-use crate::runnable::{Chain, Runnable, chain};
+use crate::runnable::Runnable;
 use crate::{Context, Result};
 
 /// Finds documents for a question, by vectors, by words, or in any other way.

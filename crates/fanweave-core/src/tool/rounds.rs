@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Transcript, WithTools};
+use crate::chain::{Chain, chain};
 use crate::compose::step::step;
 use crate::run::run_streamed;
-use crate::runnable::{Chain, DeltaMap, chain};
+use crate::runnable::DeltaMap;
 use crate::{
     Context, Delta, Error, ErrorKind, Message, Node, Part, Prompt, Result, Role, Runnable, Streaming,
     ToolChoice, Usage,

@@ -3,7 +3,7 @@
 use std::ops::BitOr;
 
 use super::Tools;
-use crate::runnable::{Chain, chain};
+use crate::chain::{Chain, chain};
 use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, ToolChoice};
 
 /// A model with tools: a step from [`Prompt`] to [`Message`], of one call. The message may contain tool

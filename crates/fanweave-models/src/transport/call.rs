@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
-use super::client::{Client, Timeouts};
+use super::client::Client;
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
@@ -24,6 +24,7 @@ use super::limits::{Account, AccountPermit, Refusal, Report, RequestSize};
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
+use super::watch::Timeouts;
 use crate::protocol::{Call, Framing, HttpRequest, Protocol, StreamDecoder};
 
 /// Maximum bytes read of an error response. The error keeps an excerpt.

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Result};
@@ -17,40 +16,22 @@ use super::own::{DynTransport, HttpTransport};
 use super::pool::{Lease, Pool};
 use super::proxy::Proxies;
 use super::sse::SseLimits;
+use super::watch::Timeouts;
+use super::{descriptors, wire};
 
-/// Timeouts for the phases of one request. Each retry is a separate request with its own timeouts.
+/// Describes what slows connections down: the limit of open files (`ulimit -n`), if a connection had to wait
+/// because of it, and a host that sends more responses than requests, whose connections are not reused.
+///
+/// Programs may print it once: it costs time, but no call fails because of it:
 ///
 /// ```
-/// use std::time::Duration;
-/// use fanweave_models::{Client, Timeouts};
-///
-/// let patient = Timeouts { first_byte: Duration::from_secs(600), ..Timeouts::default() };
-/// let client = Client::builder().timeouts(patient).build()?;
-/// # Ok::<_, fanweave_core::Error>(())
+/// if let Some(notice) = fanweave_models::connection_notice() {
+///     eprintln!("{notice}");
+/// }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// Maximum time to connect to one address. Name lookup, a proxy tunnel and the TLS handshake may take the
-    /// same time again. Default 5 s.
-    pub connect: Duration,
-    /// Maximum time from sending the request to the response headers. A non-streaming response starts only
-    /// when it is complete. Default 120 s.
-    pub first_byte: Duration,
-    /// Maximum time between two chunks of a response. Default 60 s.
-    pub idle: Duration,
-    /// Maximum time for one request and its response. Default 600 s, like the official SDKs.
-    pub total: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            first_byte: Duration::from_secs(120),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
-        }
-    }
+pub fn connection_notice() -> Option<String> {
+    let notices = [descriptors::notice(), wire::notice()];
+    notices.into_iter().flatten().reduce(|first, second| format!("{first}; {second}"))
 }
 
 /// A connection pool with its settings. Cheap to clone; clones share the pool.

@@ -6,11 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanweave_core::{Error, ErrorKind, Result};
 use http::Uri;
 use http::uri::Authority;
-use http_body_util::Full;
 use hyper::client::conn::{http1, http2};
 use hyper::rt::{Read, Write};
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,13 +21,10 @@ use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
 use super::descriptors::{self, DescriptorBudget, Permit};
-use super::exchange::{broken, causes};
+use super::failure::{broken, causes};
 use super::proxy::Proxies;
 use super::unsent::{unsent, without_descriptor};
-use super::wire::{Record, Socket, Trust, Wire, drive};
-
-/// The body of a request, complete in memory.
-pub(crate) type Sent = Full<Bytes>;
+use super::wire::{Record, Sent, Socket, Trust, Wire, drive};
 
 /// Concurrent requests on one HTTP/2 connection until the server has announced its limit, which is usually
 /// 100 or 128.

@@ -16,8 +16,6 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
-use super::wire;
-
 /// Minimum number of descriptors reserved for everything but connections: output, journals, three for each
 /// SQLite file, name lookups, and files that the caller opens later.
 const RESERVE: usize = 16;
@@ -32,22 +30,12 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// closed.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(30);
 
-/// Describes what slows connections down: the limit of open files (`ulimit -n`), if a connection had to wait
-/// because of it, and a host that sends more responses than requests, whose connections are not reused.
-///
-/// Programs may print it once: it costs time, but no call fails because of it:
-///
-/// ```
-/// if let Some(notice) = fanweave_models::connection_notice() {
-///     eprintln!("{notice}");
-/// }
-/// ```
-pub fn connection_notice() -> Option<String> {
-    let notices = [SHARED.get().and_then(|budget| budget.notice()), wire::notice()];
-    notices.into_iter().flatten().reduce(|first, second| format!("{first}; {second}"))
-}
-
 static SHARED: OnceLock<Arc<DescriptorBudget>> = OnceLock::new();
+
+/// The notice about the limit of open files, if a connection of the process had to wait because of it.
+pub(crate) fn notice() -> Option<String> {
+    SHARED.get().and_then(|budget| budget.notice())
+}
 
 /// Permits for the sockets of one process.
 pub(crate) struct DescriptorBudget {

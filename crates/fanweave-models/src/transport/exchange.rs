@@ -13,8 +13,9 @@ use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
-use super::client::{Client, Timeouts};
-use super::watch::{Phase, Watch};
+use super::client::Client;
+use super::failure::broken;
+use super::watch::{Phase, Timeouts, Watch};
 use super::wire::Unfit;
 
 /// Maximum wait for the end of a body after its content is complete.
@@ -208,29 +209,4 @@ fn broken_off(error: &(dyn StdError + 'static)) -> Error {
 /// Returns true if a response was rejected because it may belong to another request.
 fn is_foreign(error: &Error) -> bool {
     StdError::source(error).is_some_and(<dyn StdError>::is::<Unfit>)
-}
-
-/// A network failure, described by its innermost cause.
-pub(crate) fn broken(what: &str, error: &(dyn StdError + 'static)) -> Error {
-    let innermost = causes(error).last().unwrap_or(error);
-    let message = format!("{what}: {innermost}");
-    let broken = Error::new(ErrorKind::Connection, message);
-    match causes(error).find_map(|cause| cause.downcast_ref()) {
-        // Retrying cannot fix a bad certificate.
-        Some(rustls::Error::InvalidCertificate(_)) => broken.with_retryable(false),
-        _ => broken,
-    }
-}
-
-/// An error and its causes, outermost first.
-pub(crate) fn causes<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        // `source` of an I/O error skips the error that it wraps.
-        match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped as &(dyn StdError + 'static)),
-            None => error.source(),
-        }
-    })
 }

@@ -21,9 +21,10 @@ pub(crate) mod body;
 pub(crate) mod call;
 pub(crate) mod client;
 mod connect;
-pub(crate) mod descriptors;
+mod descriptors;
 pub(crate) mod endpoint;
 pub(crate) mod exchange;
+mod failure;
 pub(crate) mod frames;
 pub(crate) mod hints;
 pub(crate) mod keys;
@@ -38,7 +39,7 @@ pub(crate) mod retry_loop;
 pub(crate) mod secret;
 pub(crate) mod sse;
 pub(crate) mod unsent;
-mod watch;
+pub(crate) mod watch;
 mod wire;
 
 /// Lets a server recognise a retried request. The official SDKs use the same header.

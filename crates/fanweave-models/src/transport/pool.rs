@@ -47,13 +47,13 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
 use super::IDEMPOTENCY_KEY;
-use super::connect::{Connector, Opened, Sent, Streams};
+use super::connect::{Connector, Opened, Streams};
 use super::descriptors::{self, Share};
-use super::exchange::{broken, causes};
+use super::failure::{broken, causes};
 use super::pace::Pace;
 use super::proxy::Proxy;
 use super::unsent::{is_out_of_descriptors, unsent};
-use super::wire::{Record, Trust, Unfit, is_unexpected};
+use super::wire::{Record, Sent, Trust, Unfit, is_unexpected};
 
 mod failures;
 mod lease;

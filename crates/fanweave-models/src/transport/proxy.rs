@@ -7,7 +7,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::exchange::broken;
+use super::failure::broken;
 
 /// Maximum bytes of the response headers of a proxy to `CONNECT`.
 const MAX_HEAD_BYTES: usize = 16 << 10;

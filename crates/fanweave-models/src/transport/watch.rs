@@ -8,10 +8,43 @@ use std::time::Duration;
 use fanweave_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::client::Timeouts;
-
 /// Longer than any wait, and short enough to be added to a time.
 const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
+/// Timeouts for the phases of one request. Each retry is a separate request with its own timeouts.
+///
+/// ```
+/// use std::time::Duration;
+/// use fanweave_models::{Client, Timeouts};
+///
+/// let patient = Timeouts { first_byte: Duration::from_secs(600), ..Timeouts::default() };
+/// let client = Client::builder().timeouts(patient).build()?;
+/// # Ok::<_, fanweave_core::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Maximum time to connect to one address. Name lookup, a proxy tunnel and the TLS handshake may take the
+    /// same time again. Default 5 s.
+    pub connect: Duration,
+    /// Maximum time from sending the request to the response headers. A non-streaming response starts only
+    /// when it is complete. Default 120 s.
+    pub first_byte: Duration,
+    /// Maximum time between two chunks of a response. Default 60 s.
+    pub idle: Duration,
+    /// Maximum time for one request and its response. Default 600 s, like the official SDKs.
+    pub total: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(120),
+            idle: Duration::from_secs(60),
+            total: Duration::from_secs(600),
+        }
+    }
+}
 
 /// Phase of a request that has its own timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,7 +32,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use futures::task::AtomicWaker;
+use http_body_util::Full;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -40,9 +42,11 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::connect::Sent;
 use super::descriptors::Permit;
-use super::exchange::causes;
+use super::failure::causes;
+
+/// The body of a request, complete in memory.
+pub(crate) type Sent = Full<Bytes>;
 
 /// Bytes at the beginning and at the end of the first chunk of a body that are compared with those of the
 /// previous response. The ids of responses are among the first ones.

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::HeaderValue;
 use tokio::time::{Instant, Sleep};
 
-use super::outage::Hold;
+use super::hold::Hold;
 use super::provider::InFlightRequest;
 use super::wire::Breaker;
+
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
+pub(super) const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+pub(super) const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
 
 /// Bytes that remain to be sent, and how.
 #[derive(Debug, Default)]

@@ -10,15 +10,19 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderMap};
 use hyper::http::request::Parts;
-use hyper::{Method, Response, StatusCode, Version};
+use hyper::{Method, Response, Version};
 
-use super::body::Payload;
-use super::outage::{self, Aborted, Hold};
+use super::body::{EVENT_STREAM, JSON, LINES, Payload};
+use super::dialect::Dialect;
+use super::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
+use super::hold::Hold;
+use super::outage::{self, Aborted};
 use super::problem::Problem;
 use super::provider::{InFlightRequest, Provider};
-use super::route::{Dialect, Route};
+use super::refusal::refusal;
+use super::route::Route;
 use super::stats::count;
 use super::wire::Breaker;
 use super::{anthropic, gemini, headers, ollama, openai, own};
@@ -30,51 +34,6 @@ use crate::trouble::OutageKind;
 
 /// Maximum size of a request body: 64 MiB.
 const MAX_BODY_BYTES: usize = 64 << 20;
-
-pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const LINES: HeaderValue = HeaderValue::from_static("application/x-ndjson");
-const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream; charset=utf-8");
-
-/// An endpoint that costs tokens: decoding of its requests and encoding of its answers.
-pub(super) trait Endpoint<'a>: Request + Sized {
-    /// Reads and validates a request, without the account.
-    fn read(headers: &HeaderMap, body: &'a [u8]) -> Result<Self, Problem>;
-}
-
-/// A request that costs tokens.
-pub(super) trait Request {
-    /// The requested model.
-    fn model(&self) -> &str;
-
-    /// Input tokens, and the maximum output tokens.
-    fn estimate(&self) -> (u64, Option<u64>);
-
-    /// Creates the answer.
-    fn answer(&self, context: &ResponseContext) -> PreparedResponse;
-}
-
-/// Inputs of an answer other than the request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ResponseContext {
-    /// Makes the ids of this answer unique.
-    pub(super) id: u64,
-    /// Seconds since 1970.
-    pub(super) created: u64,
-    /// Chunks per stream, see [`Settings::chunks`](crate::Settings::chunks).
-    pub(super) chunks: usize,
-    /// See [`Settings::interleaved_calls`](crate::Settings::interleaved_calls).
-    pub(super) interleaved_calls: bool,
-}
-
-/// An answer, ready to be sent.
-#[derive(Debug)]
-pub(super) struct PreparedResponse {
-    pub(super) bytes: Bytes,
-    /// Lengths of the events of a stream; `None` for a plain answer.
-    pub(super) events: Option<Vec<usize>>,
-    pub(super) input_tokens: u64,
-    pub(super) output_tokens: u64,
-}
 
 /// Answers one request.
 pub(super) async fn handle(
@@ -99,11 +58,11 @@ pub(super) async fn handle(
 }
 
 /// A request that the simulated provider is processing.
-pub(super) struct Exchange {
+struct Exchange {
     arrived: Instant,
-    pub(super) dialect: Dialect,
-    pub(super) provider: Arc<Provider>,
-    pub(super) ticket: InFlightRequest,
+    dialect: Dialect,
+    provider: Arc<Provider>,
+    ticket: InFlightRequest,
     /// Set if the connection carries concurrent requests.
     is_http2: bool,
     /// State of the account's limits after this request, for the headers.
@@ -163,6 +122,56 @@ impl Exchange {
                 Ok(self.send(made, fault, breaker))
             }
         }
+    }
+
+    /// The response to a request that arrives during an outage; `None` if it is to be answered normally.
+    async fn fail(
+        &mut self,
+        kind: OutageKind,
+        breaker: &Breaker,
+    ) -> Option<Result<Response<Payload>, Aborted>> {
+        let counters = &self.provider.counters;
+        Some(match kind {
+            OutageKind::Status(status) => {
+                count(&counters.outage_status);
+                self.ticket.complete();
+                Ok(outage::proxy_page(status).unwrap_or_else(|| {
+                    let mut response = refusal(&Problem::Fault(status), self.dialect, &self.request_id());
+                    self.sign(response.headers_mut());
+                    response
+                }))
+            }
+            OutageKind::Garbage => {
+                count(&counters.outage_garbage);
+                self.ticket.complete();
+                Ok(outage::garbage(self.provider.settings.seed, self.ticket.seq))
+            }
+            // The listener is about to reset all connections.
+            OutageKind::Refuse => {
+                count(&counters.outage_cut);
+                Err(self.abort(breaker))
+            }
+            OutageKind::Reset => {
+                count(&counters.outage_reset);
+                Err(self.abort(breaker))
+            }
+            OutageKind::Silence => {
+                count(&counters.outage_silence);
+                std::future::pending().await
+            }
+            OutageKind::Hang => {
+                count(&counters.outage_hang);
+                self.provider.wait_while_hanging().await;
+                return None;
+            }
+        })
+    }
+
+    /// Makes the connection end with a reset.
+    fn abort(&mut self, breaker: &Breaker) -> Aborted {
+        breaker.pull();
+        self.ticket.complete();
+        Aborted
     }
 
     /// Creates the answer of a valid request.
@@ -336,21 +345,14 @@ impl Exchange {
     }
 
     /// Adds the headers common to all answers.
-    pub(super) fn sign(&self, headers: &mut HeaderMap) {
+    fn sign(&self, headers: &mut HeaderMap) {
         headers::add_request_id(headers, self.dialect, &self.request_id());
         headers::add_processing_time(headers, self.dialect, self.arrived.elapsed());
         headers::add_limits(headers, self.dialect, &self.limits);
     }
 
-    pub(super) fn request_id(&self) -> String {
+    fn request_id(&self) -> String {
         format!("req_{:016x}", draw::bits(self.provider.settings.seed, self.ticket.seq, Purpose::RequestId))
-    }
-}
-
-impl PreparedResponse {
-    /// A plain answer that costs no tokens.
-    fn free(bytes: impl Into<Bytes>) -> Self {
-        Self { bytes: bytes.into(), events: None, input_tokens: 0, output_tokens: 0 }
     }
 }
 
@@ -372,15 +374,6 @@ fn mask(key: &str) -> String {
         (Some(start), Some(end)) if key.len() >= 12 => format!("{start}****{end}"),
         _ => "****".to_owned(),
     }
-}
-
-/// A response that reports the problem.
-pub(super) fn refusal(problem: &Problem, dialect: Dialect, request_id: &str) -> Response<Payload> {
-    let mut response = Response::new(Payload::whole(problem.body(dialect, request_id)));
-    let status: StatusCode = problem.status(dialect);
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, JSON);
-    response
 }
 
 #[cfg(test)]

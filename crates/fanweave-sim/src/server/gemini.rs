@@ -4,8 +4,8 @@
 
 use serde_json::{Value, json};
 
+use super::endpoint::{PreparedResponse, Request, ResponseContext};
 use super::events::Events;
-use super::exchange::{PreparedResponse, Request, ResponseContext};
 use super::openai::parse;
 use super::problem::Problem;
 use super::schema_rules;

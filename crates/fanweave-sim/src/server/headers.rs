@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::route::Dialect;
+use super::dialect::Dialect;
 use crate::limits::{Level, State};
 
 /// Adds the current state of the account's limits. Unset limits have no headers.

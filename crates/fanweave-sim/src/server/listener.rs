@@ -14,8 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::exchange;
-use super::provider::Provider;
-use super::stats::OpenConnection;
+use super::provider::{OpenConnection, Provider};
 use super::wire::Wire;
 use crate::trouble::OutageKind;
 

@@ -3,8 +3,8 @@
 use hyper::header::HeaderMap;
 use serde_json::{Value, json};
 
+use super::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::events::Events;
-use super::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::openai::parse;
 use super::problem::Problem;
 use crate::answer::{

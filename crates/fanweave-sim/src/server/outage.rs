@@ -1,22 +1,13 @@
-//! Responses to requests that arrive during an outage, and answers that an outage holds.
+//! Responses to requests that arrive during an outage.
 
 use std::fmt;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
 
-use super::body::Payload;
-use super::exchange::{Exchange, JSON, refusal};
-use super::problem::Problem;
-use super::provider::Provider;
-use super::stats::count;
-use super::wire::Breaker;
+use super::body::{JSON, Payload};
 use crate::draw::{self, Purpose};
-use crate::trouble::OutageKind;
 
 const HTML: HeaderValue = HeaderValue::from_static("text/html");
 
@@ -80,106 +71,4 @@ fn html(title: &str, server: &str) -> Response<Payload> {
     )));
     response.headers_mut().insert(CONTENT_TYPE, HTML);
     response
-}
-
-impl Exchange {
-    /// The response to a request that arrives during an outage; `None` if it is to be answered normally.
-    pub(super) async fn fail(
-        &mut self,
-        outage: OutageKind,
-        breaker: &Breaker,
-    ) -> Option<Result<Response<Payload>, Aborted>> {
-        let counters = &self.provider.counters;
-        Some(match outage {
-            OutageKind::Status(status) => {
-                count(&counters.outage_status);
-                self.ticket.complete();
-                Ok(proxy_page(status).unwrap_or_else(|| {
-                    let mut response = refusal(&Problem::Fault(status), self.dialect, &self.request_id());
-                    self.sign(response.headers_mut());
-                    response
-                }))
-            }
-            OutageKind::Garbage => {
-                count(&counters.outage_garbage);
-                self.ticket.complete();
-                Ok(garbage(self.provider.settings.seed, self.ticket.seq))
-            }
-            // The listener is about to reset all connections.
-            OutageKind::Refuse => {
-                count(&counters.outage_cut);
-                Err(self.abort(breaker))
-            }
-            OutageKind::Reset => {
-                count(&counters.outage_reset);
-                Err(self.abort(breaker))
-            }
-            OutageKind::Silence => {
-                count(&counters.outage_silence);
-                std::future::pending().await
-            }
-            OutageKind::Hang => {
-                count(&counters.outage_hang);
-                self.provider.wait_while_hanging().await;
-                return None;
-            }
-        })
-    }
-
-    /// Makes the connection end with a reset.
-    pub(super) fn abort(&mut self, breaker: &Breaker) -> Aborted {
-        breaker.pull();
-        self.ticket.complete();
-        Aborted
-    }
-}
-
-impl Provider {
-    /// Returns once no outage holds answers.
-    pub(super) async fn wait_while_hanging(&self) {
-        if self.trouble.has(OutageKind::Hang) {
-            self.trouble.wait_for(|outage| outage != Some(OutageKind::Hang)).await;
-        }
-    }
-
-    /// Returns once connections are refused.
-    pub(super) async fn wait_for_refusal(&self) {
-        if self.trouble.has(OutageKind::Refuse) {
-            self.trouble.wait_for(|outage| outage == Some(OutageKind::Refuse)).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Holds the chunks of a stream during an outage of kind `hang`.
-pub(super) struct Hold {
-    provider: Arc<Provider>,
-    wait: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Hold {
-    /// `None` if no outage ever holds answers.
-    pub(super) fn new(provider: &Arc<Provider>) -> Option<Self> {
-        provider.trouble.has(OutageKind::Hang).then(|| Self { provider: Arc::clone(provider), wait: None })
-    }
-
-    /// Ready while no outage holds answers.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.wait.is_none() && self.provider.trouble.outage_now() == Some(OutageKind::Hang) {
-            let provider = Arc::clone(&self.provider);
-            self.wait = Some(Box::pin(async move { provider.wait_while_hanging().await }));
-        }
-        if let Some(wait) = &mut self.wait {
-            ready!(wait.as_mut().poll(cx));
-            self.wait = None;
-        }
-        Poll::Ready(())
-    }
-}
-
-impl fmt::Debug for Hold {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hold").field("waits", &self.wait.is_some()).finish_non_exhaustive()
-    }
 }

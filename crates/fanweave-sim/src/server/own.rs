@@ -4,11 +4,12 @@ use bytes::Bytes;
 use hyper::Response;
 use hyper::header::{CONTENT_TYPE, HeaderValue};
 
-use super::body::Payload;
-use super::exchange::{JSON, refusal};
+use super::body::{JSON, Payload};
+use super::dialect::Dialect;
 use super::problem::Problem;
 use super::provider::Provider;
-use super::route::{Dialect, Route};
+use super::refusal::refusal;
+use super::route::Route;
 
 /// Text of `GET /`.
 const INDEX_PAGE: &str = "fanweave sim: a simulated LLM provider.\n\n\

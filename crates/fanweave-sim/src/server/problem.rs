@@ -6,8 +6,8 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde_json::json;
 
+use super::dialect::Dialect;
 use super::headers;
-use super::route::Dialect;
 use crate::limits::{self, Exhausted};
 
 /// Reason for which a request gets no answer.

@@ -1,4 +1,4 @@
-//! State shared by all connections, and the ticket of a request in flight.
+//! State shared by all connections, and the tickets of requests in flight and of open connections.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -130,5 +130,22 @@ impl Drop for InFlightRequest {
             let is_cut = trouble.outage_now() == Some(OutageKind::Refuse);
             stats::count(if is_cut { &counters.outage_cut } else { &counters.client_disconnects });
         }
+    }
+}
+
+/// Counts a connection as open for as long as it lives.
+pub(super) struct OpenConnection(Arc<Provider>);
+
+impl OpenConnection {
+    pub(super) fn new(provider: Arc<Provider>) -> Self {
+        stats::count(&provider.counters.connections_opened);
+        provider.counters.connections.enter();
+        Self(provider)
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.counters.connections.leave();
     }
 }

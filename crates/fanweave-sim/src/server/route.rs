@@ -1,33 +1,9 @@
 //! Routing of paths.
 
-use hyper::header::HeaderMap;
 use hyper::{Method, Uri};
 use percent_encoding::percent_decode_str;
 
 use super::problem::Problem;
-
-/// Wire format of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    OpenAi,
-    Anthropic,
-    Gemini,
-    Ollama,
-}
-
-impl Dialect {
-    /// The dialect of the path; Anthropic's if its version header is present.
-    pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
-        let is_anthropic =
-            uri.path().starts_with("/v1/messages") || headers.contains_key("anthropic-version");
-        match uri.path() {
-            _ if is_anthropic => Self::Anthropic,
-            path if path.starts_with("/v1beta/") => Self::Gemini,
-            path if path.starts_with("/api/") => Self::Ollama,
-            _ => Self::OpenAi,
-        }
-    }
-}
 
 /// Target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,11 +1,8 @@
 //! Counts of requests, faults and connections.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::Serialize;
-
-use super::provider::Provider;
 
 /// Counts since the start or the last reset. `GET /stats` returns the same as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -188,22 +185,5 @@ impl Gauge {
 
     fn reset_peak(&self) {
         self.peak.store(self.now.load(Relaxed), Relaxed);
-    }
-}
-
-/// Counts a connection as open for as long as it lives.
-pub(super) struct OpenConnection(Arc<Provider>);
-
-impl OpenConnection {
-    pub(super) fn new(provider: Arc<Provider>) -> Self {
-        count(&provider.counters.connections_opened);
-        provider.counters.connections.enter();
-        Self(provider)
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.0.counters.connections.leave();
     }
 }

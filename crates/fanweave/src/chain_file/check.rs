@@ -3,7 +3,8 @@
 use serde_json::Value;
 
 use super::problem::{Problem, Problems};
-use super::spec::{Action, Spanned, Spec, Step, unknown_step};
+use super::spanned::Spanned;
+use super::spec::{Action, Spec, Step, unknown_step};
 use crate::{Template, closest};
 
 /// A step with its parsed templates and its dependencies.

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::problem::Problem;
-use super::spec::Spanned;
+use super::spanned::Spanned;
 use super::tree::{Key, Node, Tree};
 use crate::closest;
 

@@ -25,7 +25,8 @@ mod outcome;
 pub(crate) mod problem;
 mod run;
 mod segment;
-pub(crate) mod spec;
+pub(crate) mod spanned;
+mod spec;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tree;
@@ -46,7 +47,8 @@ use check::Source;
 pub use problem::{Problem, Problems};
 use run::{CompiledChain, PlannedStep, StepAction};
 use segment::{Segment, segments};
-use spec::{Action, Shape, Spanned, Spec, Step};
+use spanned::Spanned;
+use spec::{Action, Shape, Spec, Step};
 use tree::{Language, Node};
 
 /// The offset of values that are not in the file.

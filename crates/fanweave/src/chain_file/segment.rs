@@ -1,7 +1,7 @@
 //! Splits the last template of a chain into segments, so that its text can be streamed while its parts
 //! arrive.
 
-use super::spec::Spanned;
+use super::spanned::Spanned;
 use crate::Template;
 
 /// A part of a template.

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::fields::Fields;
 use super::problem::{Problem, Problems};
+use super::spanned::Spanned;
 use super::tree::{Key, Node, Tree};
 use crate::{Parameters, Role, closest};
 
@@ -20,22 +21,6 @@ pub(super) struct Spec {
     pub(super) steps: Vec<Step>,
     /// The step whose output is that of the chain. Default: the last step.
     pub(super) output: Option<Spanned<String>>,
-}
-
-/// A value and its byte offset.
-#[derive(Debug, Clone)]
-pub(crate) struct Spanned<T> {
-    pub(crate) at: usize,
-    pub(crate) value: T,
-    /// The file that contains the value, if it is not the chain file. Then `at` is the offset of that file's
-    /// name.
-    pub(crate) file: Option<String>,
-}
-
-impl<T> Spanned<T> {
-    pub(crate) fn new(at: usize, value: T) -> Self {
-        Self { at, value, file: None }
-    }
 }
 
 /// A variable that the caller sets.

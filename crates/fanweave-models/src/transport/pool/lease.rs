@@ -13,9 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::failures::is_suspect;
 use super::{Free, HostPool, Shared};
-use crate::transport::connect::Sent;
 use crate::transport::pace::Hold;
-use crate::transport::wire::{Record, Unfit};
+use crate::transport::wire::{Record, Sent, Unfit};
 
 /// Connections of a host with many concurrent calls.
 const MANY_CALLS: usize = 8;

@@ -7,8 +7,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use crate::transport::client::{Client, Timeouts};
+use crate::transport::client::Client;
 use crate::transport::unsent::{is_unreachable, never_sent};
+use crate::transport::watch::Timeouts;
 
 fn client() -> Client {
     let timeouts = Timeouts { connect: Duration::from_millis(100), ..Timeouts::default() };

@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 use super::Messages;
 use crate::draw::{self, Purpose};
 use crate::faults::Fault;
-use crate::server::exchange::{Endpoint, Request as _, ResponseContext};
+use crate::server::dialect::Dialect;
+use crate::server::endpoint::{Endpoint, Request as _, ResponseContext};
 use crate::server::openai::{find, parse, query};
 use crate::server::problem::Problem;
-use crate::server::route::Dialect;
 use crate::settings::Settings;
 
 /// Maximum requests per batch. Source: Anthropic's limit.

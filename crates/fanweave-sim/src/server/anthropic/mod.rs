@@ -12,7 +12,7 @@ pub(super) use models::{model, models};
 use hyper::header::HeaderMap;
 use serde::Serialize;
 
-use super::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
+use super::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use super::problem::Problem;
 use crate::answer::{ChatRequest, Finish, answer};
 

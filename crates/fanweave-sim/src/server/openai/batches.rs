@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::{Chat, parse};
 use crate::draw::{self, Purpose};
 use crate::faults::{Fault, FaultRates};
-use crate::server::exchange::{Endpoint, Request, ResponseContext};
+use crate::server::dialect::Dialect;
+use crate::server::endpoint::{Endpoint, Request, ResponseContext};
 use crate::server::problem::Problem;
-use crate::server::route::Dialect;
 use crate::settings::Settings;
 
 /// Maximum requests per batch. Source: OpenAI's limit.

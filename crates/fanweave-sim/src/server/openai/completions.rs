@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{StreamOptions, Usage, candidates, finish_reason, parse};
 use crate::answer::{Answer, ChatRequest, Content, answer, pieces};
 use crate::server::content::{Text, Texts};
+use crate::server::endpoint::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
 use crate::server::events::Events;
-use crate::server::exchange::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
 use crate::server::problem::Problem;
 
 /// A completions request.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::parse;
 use crate::answer::{count_tokens, default_dimensions, embed};
 use crate::server::content::{Text, Texts};
-use crate::server::exchange::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
+use crate::server::endpoint::{Endpoint, PreparedResponse, Request as Call, ResponseContext};
 use crate::server::problem::Problem;
 
 /// Maximum dimensions. Source: OpenAI's `text-embedding-3-large`, with room for larger models.

@@ -7,8 +7,8 @@ use super::parse;
 use crate::answer::{
     Answer, ChatMessage, ChatRequest, Content, Finish, Format, Role, Tool, ToolChoice, answer, pieces,
 };
+use crate::server::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::events::Events;
-use crate::server::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::problem::Problem;
 use crate::server::schema_rules;
 

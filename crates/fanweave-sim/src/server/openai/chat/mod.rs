@@ -8,7 +8,7 @@ use hyper::header::HeaderMap;
 use serde::Serialize;
 
 use crate::answer::{ChatRequest, ToolCall, answer};
-use crate::server::exchange::{Endpoint, PreparedResponse, Request, ResponseContext};
+use crate::server::endpoint::{Endpoint, PreparedResponse, Request, ResponseContext};
 use crate::server::problem::Problem;
 
 /// Build of the model, as reported by OpenAI.

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Call, Chat, FINGERPRINT};
 use crate::answer::{Answer, Content, Reply};
-use crate::server::exchange::ResponseContext;
+use crate::server::endpoint::ResponseContext;
 use crate::server::openai::{Usage, finish_reason};
 
 #[derive(Serialize)]

@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use super::{Call, Chat, FINGERPRINT, Function};
 use crate::answer::{Answer, Content, Reply, ToolCall, pieces};
+use crate::server::endpoint::ResponseContext;
 use crate::server::events::Events;
-use crate::server::exchange::ResponseContext;
 use crate::server::openai::{Usage, finish_reason};
 
 #[derive(Serialize)]
