@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use fanweave_core::{Context, Error, Priority, Result, RetryPolicy};
+use fanweave_core::{Context, Error, ErrorKind, Priority, Result, RetryPolicy};
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request};
 
@@ -81,17 +81,22 @@ pub(super) async fn lines<T: Send>(
     path: &str,
     read: impl Fn(&[u8]) -> Result<T> + Sync,
 ) -> Result<Vec<T>> {
+    let max_bytes = model.client.max_body_bytes();
     let once = || async {
         let mut answer = begin(model, &Method::GET, path, &Body::none()).await?;
-        let (mut all, mut line) = (Vec::new(), Vec::new());
-        while let Some(chunk) = answer.chunk().await? {
-            let mut ends = chunk.split(|byte| *byte == b'\n').peekable();
-            while let Some(part) = ends.next() {
+        let (mut all, mut number, mut line) = (Vec::new(), 1, Vec::new());
+        while let Some(chunk) = answer.chunk_of_any_body().await? {
+            let mut parts = chunk.split(|byte| *byte == b'\n').peekable();
+            while let Some(part) = parts.next() {
+                // The rest of the chunk belongs to other lines.
+                if line.len() + part.len() > max_bytes {
+                    return Err(too_long(number, max_bytes));
+                }
                 line.extend_from_slice(part);
-                if ends.peek().is_some() {
+                if parts.peek().is_some() {
                     read_line(&line, &read, &mut all)?;
                     line.clear();
-                    answer.begin_anew();
+                    number += 1;
                 }
             }
         }
@@ -106,6 +111,11 @@ fn read_line<T>(line: &[u8], read: impl Fn(&[u8]) -> Result<T>, all: &mut Vec<T>
         all.push(read(line)?);
     }
     Ok(())
+}
+
+fn too_long(number: u64, max_bytes: usize) -> Error {
+    let message = format!("line {number} of the results is longer than {max_bytes} bytes");
+    Error::new(ErrorKind::Decode, message).with_retryable(false)
 }
 
 /// Runs `once` with retries, in the retry loop shared by all requests of an account.

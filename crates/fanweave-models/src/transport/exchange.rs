@@ -99,15 +99,21 @@ impl Exchange {
     /// The same as [`begin`](Self::begin), also if the body ends before its announced length, and
     /// [`ErrorKind::Decode`] if it is longer than the client allows.
     pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        let chunk = self.chunk_of_any_body().await?;
+        self.read += chunk.as_ref().map_or(0, Bytes::len);
+        if self.read > self.max_bytes { Err(too_long(self.max_bytes)) } else { Ok(chunk) }
+    }
+
+    /// The next chunk of a body of any length, for a caller that limits what it keeps.
+    ///
+    /// # Errors
+    /// The same as [`chunk`](Self::chunk), except for the length.
+    pub(crate) async fn chunk_of_any_body(&mut self) -> Result<Option<Bytes>> {
         loop {
             let frame = self.watch.during(Phase::Body, self.body.frame()).await?;
             let Some(frame) = frame else { return Ok(None) };
             // Trailers carry nothing that is used.
             if let Ok(bytes) = frame.map_err(|e| broken_off(&*e))?.into_data() {
-                self.read += bytes.len();
-                if self.read > self.max_bytes {
-                    return Err(too_long(self.max_bytes));
-                }
                 return Ok(Some(bytes));
             }
         }
@@ -117,11 +123,6 @@ impl Exchange {
     /// connection may be the cause. The connection is not used again.
     pub(crate) fn discard(&mut self) {
         self.body.discard();
-    }
-
-    /// Restarts the count of body bytes: earlier bytes are no longer in memory.
-    pub(crate) fn begin_anew(&mut self) {
-        self.read = 0;
     }
 
     /// The complete body.

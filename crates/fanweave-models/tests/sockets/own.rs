@@ -89,3 +89,45 @@ fn settings_of_the_pool_are_rejected_with_a_custom_transport() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Config);
 }
+
+/// The results of a finished batch, in these chunks.
+struct Results(Vec<Bytes>);
+
+impl HttpTransport for Results {
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Body>> {
+        if !request.uri().path().ends_with("/content") {
+            let batch = r#"{"id":"batch_1","status":"completed","output_file_id":"file_1"}"#;
+            return Ok(Response::new(Body::from(batch)));
+        }
+        let frames = self.0.clone().into_iter().map(|chunk| Ok::<_, std::io::Error>(Frame::data(chunk)));
+        Ok(Response::new(Body::new(StreamBody::new(futures::stream::iter(frames)))))
+    }
+}
+
+#[tokio::test]
+async fn the_size_limit_applies_to_each_result_of_a_batch_however_the_results_arrive() {
+    const LIMIT: usize = 10_000;
+    let line = |n: usize, length: usize| {
+        let begin = format!(r#"{{"custom_id":"{n}","response":{{"status_code":200,"body":{{"choices":"#);
+        let answer = "x".repeat(length - begin.len() - 40);
+        format!(r#"{begin}[{{"message":{{"content":"{answer}"}}}}]}}}}}}"#)
+    };
+    for (longest, is_fine) in [(9_900, true), (10_100, false)] {
+        let all: Vec<_> = (1..=50).map(|n| line(n, if n == 31 { longest } else { 400 })).collect();
+        let all = Bytes::from(all.join("\n"));
+        // The second one cuts the long line and leaves its end in a chunk with the following lines.
+        for cuts in [vec![], vec![20_000], (1..all.len()).collect::<Vec<_>>()] {
+            let (begins, ends) = ([&[0], &cuts[..]].concat(), [&cuts[..], &[all.len()]].concat());
+            let chunks: Vec<_> = begins.iter().zip(&ends).map(|(begin, end)| all.slice(begin..end)).collect();
+            let number = chunks.len();
+            let client = Client::builder().transport(Results(chunks)).max_body_bytes(LIMIT).build().unwrap();
+            let collected = model(client).batch_api().unwrap().collect("batch_1").await;
+            let rows = collected.as_ref().map(Vec::len).ok();
+            assert_eq!(rows, is_fine.then_some(50), "{number} chunks: {:?}", collected.as_ref().err());
+            if let Err(error) = collected {
+                assert!(error.message().starts_with("line 31 of the results is longer"), "{error}");
+                assert!(!error.is_retryable());
+            }
+        }
+    }
+}
