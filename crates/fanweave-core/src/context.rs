@@ -2,6 +2,7 @@
 
 mod limit;
 mod permit;
+mod sink;
 mod work;
 
 use std::future::Future;
@@ -19,13 +20,13 @@ use tokio_util::sync::CancellationToken;
 
 use limit::Limit;
 pub use limit::RunPermit;
-use work::Item;
-pub(crate) use work::Work;
+use sink::Sent;
+pub(crate) use sink::{DeltaSink, Reader};
+use work::{Item, Work};
 
 use crate::deadline::until;
+use crate::delta::DeltaMap;
 use crate::event::{Event, EventKind, Labels, Observer, Path, RunId};
-use crate::run::{DeltaSink, Sent};
-use crate::runnable::DeltaMap;
 use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 
 /// The context of a run. Cheap to clone; a clone belongs to the same run.

@@ -1,4 +1,4 @@
-//! Deltas of a streamed answer, and the fold that builds a message from them.
+//! Deltas of a streamed answer, the fold that builds a message from them, and maps of deltas.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -244,6 +244,18 @@ fn set(field: &mut String, value: Option<&str>) {
     {
         field.clear();
         field.push_str(value);
+    }
+}
+
+/// Maps deltas of one step's answer to deltas of the next one's.
+pub trait DeltaMap: Send + 'static {
+    /// The delta that `delta` completes, if it completes one.
+    fn map(&mut self, delta: Delta) -> Option<Delta>;
+}
+
+impl<F: FnMut(Delta) -> Option<Delta> + Send + 'static> DeltaMap for F {
+    fn map(&mut self, delta: Delta) -> Option<Delta> {
+        self(delta)
     }
 }
 

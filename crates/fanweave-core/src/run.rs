@@ -3,77 +3,21 @@
 use std::any::Any;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
-use crate::context::Work;
-use crate::runnable::{DeltaMap, Runnable, Streaming, run_within};
+use crate::context::{DeltaSink, Reader};
+use crate::runnable::{Runnable, Streaming, run_within};
 use crate::{Context, Delta, Event, Message, Result};
 
 /// Maximum deltas or events that wait for their reader. A slow reader then slows the socket down.
 const CHANNEL: usize = 64;
-
-/// The destination of the deltas of an answer, and the transformations on the way.
-#[derive(Clone)]
-pub(crate) enum DeltaSink {
-    Reader(Reader),
-    Map { map: Arc<Mutex<Box<dyn DeltaMap>>>, next: Arc<DeltaSink> },
-}
-
-#[derive(Clone)]
-pub(crate) enum Reader {
-    Run(mpsc::Sender<Delta>),
-    /// The buffer of a call in a separate task. The call's owner forwards its deltas.
-    Work(Arc<Work>),
-}
-
-impl DeltaSink {
-    pub(crate) fn through(self, map: Box<dyn DeltaMap>) -> Self {
-        DeltaSink::Map { map: Arc::new(Mutex::new(map)), next: Arc::new(self) }
-    }
-
-    /// Sends a delta. Nearly always there is room, and no future to create.
-    #[inline]
-    pub(crate) fn send(&self, mut delta: Delta) -> Sent<'_> {
-        let mut sink = self;
-        loop {
-            match sink {
-                DeltaSink::Map { map, next } => {
-                    let mapped = map.lock().unwrap_or_else(PoisonError::into_inner).map(delta);
-                    let Some(mapped) = mapped else { return Sent::Dropped };
-                    delta = mapped;
-                    sink = next;
-                }
-                DeltaSink::Reader(Reader::Work(work)) => {
-                    return work.push_delta(delta).map_or(Sent::Dropped, Sent::Full);
-                }
-                DeltaSink::Reader(Reader::Run(run)) => {
-                    let Err(TrySendError::Full(delta)) = run.try_send(delta) else { return Sent::Delivered };
-                    // A dropped reader has dropped the run, and this future with it.
-                    return Sent::Full(Box::pin(async move { run.send(delta).await.is_ok() }));
-                }
-            }
-        }
-    }
-}
-
-/// Result of sending a delta.
-pub(crate) enum Sent<'a> {
-    /// It has reached the reader.
-    Delivered,
-    /// It has not reached the reader, or not yet.
-    Dropped,
-    /// The channel is full: this future waits for room, and resolves to true if the delta has reached the
-    /// reader.
-    Full(BoxFuture<'a, bool>),
-}
 
 /// Drives a run and its channel in the reader's own task: no task is spawned, and a drop ends the work.
 struct RunDriver<T, O> {

@@ -6,7 +6,8 @@ use futures::future::Either;
 
 #[doc(no_inline)]
 pub use crate::chain::{Chain, chain};
-use crate::{Context, Delta, Node, Result};
+pub use crate::delta::DeltaMap;
+use crate::{Context, Node, Result};
 
 /// A step: one input, one output.
 ///
@@ -74,18 +75,6 @@ pub enum Streaming {
     Deltas,
     /// It maps deltas of the previous step to deltas of its own answer, one by one.
     Through(Box<dyn DeltaMap>),
-}
-
-/// Maps deltas of one step's answer to deltas of the next one's.
-pub trait DeltaMap: Send + 'static {
-    /// The delta that `delta` completes, if it completes one.
-    fn map(&mut self, delta: Delta) -> Option<Delta>;
-}
-
-impl<F: FnMut(Delta) -> Option<Delta> + Send + 'static> DeltaMap for F {
-    fn map(&mut self, delta: Delta) -> Option<Delta> {
-        self(delta)
-    }
 }
 
 /// Runs a step within the run of an enclosing one: see [`Runnable::DRIVES_CALLS`].

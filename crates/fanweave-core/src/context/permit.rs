@@ -3,11 +3,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use super::sink::{DeltaSink, Reader};
 use super::work::{Item, Owned, Work};
 use super::{Channel, Context, RunPermit};
 use crate::Result;
 use crate::event::{EventKind, WaitReason};
-use crate::run::{DeltaSink, Reader};
 
 impl Context {
     /// Makes a request with a permit of the run, if its calls are [limited](Self::with_concurrency): waits
