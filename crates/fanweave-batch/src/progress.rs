@@ -185,7 +185,7 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Rows in flight that wait for nothing but their responses.
+    /// Rows in flight that wait only for their responses.
     pub fn running(&self) -> u64 {
         self.in_flight.saturating_sub(self.waiting + self.retrying)
     }

@@ -68,8 +68,9 @@ impl Refusals {
         None
     }
 
-    /// Watches anew, because a row was answered that had started at `start`. Returns the withheld rows that were
-    /// rejected before then: the cause is theirs. Others may have been rejected since the server answers no more.
+    /// Restarts the watch, because a row was answered that had started at `start`. Returns the withheld rows
+    /// that were rejected before then: the cause is theirs. Others may have been rejected since the server
+    /// answers no more.
     pub(crate) fn answered(&mut self, start: Instant) -> Vec<Finished> {
         self.is_watching = self.is_enabled;
         if !self.is_answered {
@@ -160,8 +161,8 @@ fn rejects_request(error: &Error) -> bool {
     kind && !error.is_retryable()
 }
 
-/// Returns true if an error applies to every row even though others were answered before: access was withdrawn,
-/// or another server answers in place of the provider.
+/// Returns true if an error applies to every row even though others were answered before: access was
+/// withdrawn, or another server answers in place of the provider.
 fn bars_everything(error: &Error) -> bool {
     use ErrorKind::*;
     let kind = matches!(error.kind(), Authentication | Permission | NotFound | QuotaExhausted | Config);

@@ -456,8 +456,8 @@ impl<I: Send + 'static, O: IntoAnswer> Window<I, O> {
         self.stopped.is_cut_short = true;
     }
 
-    /// Stops the run if the rows since the last answer all got the same error, and lets more rows run if they are too few to
-    /// decide.
+    /// Stops the run if the rows since the last answer all got the same error, and lets more rows run if they
+    /// are too few to decide.
     fn judge_refusals(&mut self) {
         if self.refusals.is_empty() || !self.is_admitting {
             return;

@@ -702,13 +702,14 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Maximum retries per request. Rejections with 429 do not count, and neither do failures during a provider
-    /// outage, unless --outage-timeout is 0 [default: 5]
+    /// Maximum retries per request. Rejections with 429 do not count, and neither do failures during a
+    /// provider outage, unless --outage-timeout is 0 [default: 5]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
 
-    /// Maximum time to wait for a failing provider, such as 90s or 1h. With 0, a request fails after its retries
-    /// [default: 10m for rows and 30s for a single prompt; 30s and 5s until the provider has answered once]
+    /// Maximum time to wait for a failing provider, such as 90s or 1h. With 0, a request fails after its
+    /// retries [default: 10m for rows and 30s for a single prompt; 30s and 5s until the provider has answered
+    /// once]
     #[arg(long, value_name = "DURATION", value_parser = duration_or_zero)]
     pub(crate) outage_timeout: Option<Duration>,
 

@@ -51,8 +51,8 @@ pub enum ErrorKind {
     /// The provider has been failing for longer than the outage timeout. A state of the account, not of this
     /// request: the failures are not counted as attempts of the call, and the same call may succeed later.
     Unavailable,
-    /// The answer could not be parsed in the documented format of the provider: an empty body, incomplete JSON, the HTML
-    /// page of a proxy. Retried, unless the answer is complete and only unusable.
+    /// The answer could not be parsed in the documented format of the provider: an empty body, incomplete
+    /// JSON, the HTML page of a proxy. Retried, unless the answer is complete and only unusable.
     Decode,
     /// The stream ended without its end marker. [`Error::partial`] holds what had arrived.
     StreamIncomplete,

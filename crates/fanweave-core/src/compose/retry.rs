@@ -27,16 +27,16 @@ pub struct RetryPolicy {
     pub initial_backoff: Duration,
     /// Upper bound of the doubling backoff. Default 30 s.
     pub max_backoff: Duration,
-    /// Maximum wait that a server may ask for. A call that is rejected with 429 and asked to wait longer fails
-    /// immediately. If the server fails (5xx), a longer wait is ignored. Default 120 s.
+    /// Maximum wait that a server may ask for. A call that is rejected with 429 and asked to wait longer
+    /// fails immediately. If the server fails (5xx), a longer wait is ignored. Default 120 s.
     pub max_retry_after: Duration,
     /// Maximum total time that one model call waits for rate limits. A rate limit (429) is not a failure of
     /// the request and uses up none of the `max_attempts`. A wait counts as at least 250 ms, even if the
     /// server asks for less. Default 10 minutes.
     ///
     /// If the account accepted no request in that time, the calls of a batch fail with
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). A call that was rejected twelve times while others
-    /// were accepted fails earlier.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). A call that was rejected twelve times while
+    /// others were accepted fails earlier.
     pub max_rate_limit_wait: Duration,
     /// Maximum time that a call waits for the end of a provider outage before it fails with
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable). Waiting for an outage uses up none of the

@@ -330,8 +330,8 @@ impl HttpModel {
                 None => error,
             };
         }
-        // An overloaded server does not know when it will recover. A wait of zero says nothing, and one beyond the
-        // maximum would outlast the overload: the account's own pauses apply instead.
+        // An overloaded server does not know when it will recover. A wait of zero says nothing, and one
+        // beyond the maximum would outlast the overload: the account's own pauses apply instead.
         let max = self.retry.max_retry_after;
         let hint = hint.filter(|wait| is_rate || (!wait.is_zero() && *wait <= max));
         // The wait applies to the whole account. A wait beyond the maximum is reported to each call

@@ -21,8 +21,8 @@ const MAX_BACKOFF: Duration = Duration::from_secs(3);
 /// them, without being charged to the call. The provider may bill each of them.
 const MAX_UNANSWERED: u32 = 2;
 
-/// Rejections after which a call runs alone, and after which it fails, if other requests were accepted between
-/// them.
+/// Rejections after which a call runs alone, and after which it fails, if other requests were accepted
+/// between them.
 const SUSPECT_REJECTIONS: u32 = 6;
 const MAX_REJECTIONS: u32 = 12;
 
@@ -369,9 +369,9 @@ impl Attempts {
     }
 }
 
-/// A random wait between half of `most` and all of it.
-fn upper_half(most: Duration) -> Duration {
-    most / 2 + (most / 2).mul_f64(fastrand::f64())
+/// A random wait between half of `max` and all of it.
+fn upper_half(max: Duration) -> Duration {
+    max / 2 + (max / 2).mul_f64(fastrand::f64())
 }
 
 #[cfg(test)]

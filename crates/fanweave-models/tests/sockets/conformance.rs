@@ -672,7 +672,7 @@ async fn a_logged_call_is_posted_with_its_key_and_its_ids() {
     assert_eq!(seen.body["metadata"]["request_id"].as_str(), reply.request_id.as_deref());
 }
 
-/// Bodies with status 200 that are no answer in any dialect.
+/// Bodies with status 200 that have no answer in any dialect.
 const NO_ANSWERS: [(&str, &str); 9] = [
     ("application/json", ""),
     ("application/json", " \n"),

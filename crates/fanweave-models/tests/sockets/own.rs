@@ -112,8 +112,8 @@ async fn the_size_limit_applies_to_each_result_of_a_batch_however_the_results_ar
         let answer = "x".repeat(length - begin.len() - 40);
         format!(r#"{begin}[{{"message":{{"content":"{answer}"}}}}]}}}}}}"#)
     };
-    for (longest, is_fine) in [(9_900, true), (10_100, false)] {
-        let all: Vec<_> = (1..=50).map(|n| line(n, if n == 31 { longest } else { 400 })).collect();
+    for (longer, is_fine) in [(9_900, true), (10_100, false)] {
+        let all: Vec<_> = (1..=50).map(|n| line(n, if n == 31 { longer } else { 400 })).collect();
         let all = Bytes::from(all.join("\n"));
         // The second one cuts the long line and leaves its end in a chunk with the following lines.
         for cuts in [vec![], vec![20_000], (1..all.len()).collect::<Vec<_>>()] {

@@ -122,8 +122,8 @@ pub(super) struct Outage {
     /// Time at which the most recent answered request was sent.
     answered_sent: Option<Instant>,
     hold: Option<Hold>,
-    /// Short runs ended only by answers to requests from before them, and the time of their last failure: they may
-    /// be the beginning of an outage.
+    /// Short runs ended only by answers to requests from before them, and the time of their last failure:
+    /// they may be the beginning of an outage.
     tentative: VecDeque<(RunOfFailures, Instant)>,
     /// Time of the last failure of the current run.
     failed_at: Option<Instant>,
