@@ -28,7 +28,8 @@
 //! twice, like any request whose connection is lost. Go's `net/http` resends under the same conditions if the
 //! request has an `Idempotency-Key`, as every request of a call has here. hyper resends only requests that
 //! were not written, and httpx leaves all others to the SDKs, which resend them after a backoff. A host that
-//! closes most used connections gets one request per connection for a while ([`Reuse`]).
+//! closes most used connections gets one request per connection for a while ([`Reuse`]). One that answers no
+//! resent request is down: few are resent then ([`Resends`]), and the others are failed attempts.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -58,7 +59,7 @@ use super::wire::{Record, Sent, Trust, Unfit, is_unexpected};
 mod failures;
 mod lease;
 
-use failures::{Closings, Reuse};
+use failures::{Closings, Resends, Reuse};
 use lease::Connection;
 pub(crate) use lease::Lease;
 
@@ -149,7 +150,9 @@ impl Pool {
             let is_reused = lease.is_reused();
             let may_cross =
                 is_reused && crossed < MAX_RESENDS && request.headers().contains_key(IDEMPOTENCY_KEY);
-            let crosses = |error: &hyper::Error| may_cross && began.elapsed() < CROSSED && is_closed(error);
+            let crosses = |error: &hyper::Error| {
+                may_cross && began.elapsed() < CROSSED && is_closed(error) && host.resends.admit()
+            };
             let failed = match &mut lease.connection {
                 Some(Connection::One { sender, record, .. }) => {
                     host.address_http1(&mut request, &uri);
@@ -158,6 +161,9 @@ impl Pool {
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
                             host.reuse.answered(is_reused, crossed > 0);
+                            if crossed > 0 {
+                                host.resends.answered();
+                            }
                             lease.answered(answer.status(), began);
                             return Ok(answer);
                         }
@@ -189,6 +195,9 @@ impl Pool {
                     lease.sent(began);
                     match sender.try_send_request(request).await {
                         Ok(answer) => {
+                            if crossed > 0 {
+                                host.resends.answered();
+                            }
                             lease.answered(answer.status(), began);
                             return Ok(answer);
                         }
@@ -292,6 +301,7 @@ struct HostPool {
     share: Arc<Share>,
     trust: Arc<Trust>,
     reuse: Reuse,
+    resends: Resends,
     closings: Closings,
     pace: Pace,
     state: Mutex<State>,
@@ -379,6 +389,7 @@ impl HostPool {
             share: Arc::default(),
             trust,
             reuse: Reuse::default(),
+            resends: Resends::default(),
             closings: Closings::default(),
             pace: Pace::default(),
             state: Mutex::new(State { version, ..State::default() }),

@@ -18,6 +18,13 @@ const MAX_CLOSED: u32 = 8;
 /// Time until connections of such a host are reused again.
 const SINGLE: Duration = Duration::from_secs(60);
 
+/// Resends that a host has credit for at first and once per second, and at most.
+const CREDIT: u32 = 4;
+const MAX_CREDIT: u32 = 64;
+
+/// Credit that an answered resend adds.
+const EARNED: u32 = 2;
+
 /// Returns true if another connection might have given another response with this status.
 ///
 /// Servers and gateways that fail do so with 5xx. 408 announces that the connection will be closed, and 421
@@ -43,6 +50,39 @@ impl Closings {
         let (since, closed) = second.filter(|(since, _)| is_current(since)).unwrap_or((now, 0));
         *second = Some((since, closed + 1));
         closed < MAX_CLOSINGS
+    }
+}
+
+/// Limits how many requests are resent because their used connections were closed. A host that answers them on
+/// new connections earns more. One that is down, and resets everything, gets few.
+pub(super) struct Resends {
+    /// Start of a second, and the credit that is left.
+    credit: Mutex<(Instant, u32)>,
+}
+
+impl Default for Resends {
+    fn default() -> Self {
+        Self { credit: Mutex::new((Instant::now(), CREDIT)) }
+    }
+}
+
+impl Resends {
+    /// Returns true if another request may be resent now.
+    pub(super) fn admit(&self) -> bool {
+        let now = Instant::now();
+        let mut credit = self.credit.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.duration_since(credit.0) >= Duration::from_secs(1) {
+            *credit = (now, credit.1.max(CREDIT));
+        }
+        let may = credit.1 > 0;
+        credit.1 = credit.1.saturating_sub(1);
+        may
+    }
+
+    /// Records that a resent request was answered.
+    pub(super) fn answered(&self) {
+        let mut credit = self.credit.lock().unwrap_or_else(PoisonError::into_inner);
+        credit.1 = (credit.1 + EARNED).min(MAX_CREDIT);
     }
 }
 
@@ -110,6 +150,21 @@ mod tests {
         assert!(!reuse.is_kept());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(reuse.is_kept());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_answers_no_resent_request_gets_few_of_them() {
+        let resends = Resends::default();
+        for _ in 0..3 {
+            assert_eq!((0..100).filter(|_| resends.admit()).count(), CREDIT as usize);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // Each answer earns two more.
+        assert!((0..100).all(|_| {
+            let may = resends.admit();
+            resends.answered();
+            may
+        }));
     }
 
     #[tokio::test(start_paused = true)]
