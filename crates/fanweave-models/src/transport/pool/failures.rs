@@ -53,8 +53,8 @@ impl Closings {
     }
 }
 
-/// Limits how many requests are resent because their used connections were closed. A host that answers them on
-/// new connections earns more. One that is down, and resets everything, gets few.
+/// Limits how many requests are resent because their used connections were closed. A host that answers them
+/// on new connections earns more. One that is down, and resets everything, gets few.
 pub(super) struct Resends {
     /// Start of a second, and the credit that is left.
     credit: Mutex<(Instant, u32)>,
