@@ -411,13 +411,14 @@ fn open_descriptors() -> usize {
 /// Returns true if a connection attempt failed because this process or machine has run out of descriptors.
 ///
 /// Name lookup does not report this reliably: it cannot open the files it needs and reports an unknown name.
-/// Such a failure counts if no descriptor is available now.
+/// Such a failure counts if few descriptors are available now: another lookup may have returned its own
+/// since.
 pub(crate) fn is_out_of_descriptors<'a>(
     mut causes: impl Iterator<Item = &'a (dyn std::error::Error + 'static)>,
 ) -> bool {
     causes.any(|cause| match cause.downcast_ref::<std::io::Error>() {
         Some(error) if is_limit(error) => true,
-        _ => cause.to_string().contains("failed to lookup address information") && has_none_left(),
+        _ => cause.to_string().contains("failed to lookup address information") && are_scarce(),
     })
 }
 
@@ -426,8 +427,12 @@ fn is_limit(error: &std::io::Error) -> bool {
     cfg!(unix) && matches!(error.raw_os_error(), Some(23 | 24))
 }
 
-fn has_none_left() -> bool {
-    std::fs::File::open("/dev/null").is_err_and(|error| is_limit(&error))
+/// Returns true if at most [`RESERVE`] descriptors are left.
+fn are_scarce() -> bool {
+    match std::fs::read_dir("/dev/fd") {
+        Ok(entries) => soft_limit().is_some_and(|limit| entries.count() + RESERVE > limit),
+        Err(error) => is_limit(&error),
+    }
 }
 
 #[cfg(test)]
