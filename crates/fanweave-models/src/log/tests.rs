@@ -104,7 +104,7 @@ async fn dropping_the_log_ends_its_task() {
     drop(log);
     sleep(Duration::from_secs(120)).await;
     assert!(sink.recorded.lock().unwrap().is_empty());
-    assert_eq!(Arc::strong_count(&sink.recorded), 1, "the task has let go of its sink");
+    assert_eq!(Arc::strong_count(&sink.recorded), 1, "the task has dropped its sink");
 }
 
 #[test]

@@ -402,10 +402,15 @@ fn soft_limit() -> Option<usize> {
     None
 }
 
+/// Number of open descriptors.
+fn count_descriptors() -> std::io::Result<usize> {
+    // The directory handle itself is one of its entries.
+    Ok(std::fs::read_dir("/dev/fd")?.count().saturating_sub(1))
+}
+
 /// Number of open descriptors. Assumes the standard three if it cannot be determined.
 fn open_descriptors() -> usize {
-    // The directory handle itself is one of its entries.
-    std::fs::read_dir("/dev/fd").map_or(3, |entries| entries.count().saturating_sub(1))
+    count_descriptors().unwrap_or(3)
 }
 
 /// Returns true if a connection attempt failed because this process or machine has run out of descriptors.
@@ -429,8 +434,8 @@ fn is_limit(error: &std::io::Error) -> bool {
 
 /// Returns true if at most [`RESERVE`] descriptors are left.
 fn are_scarce() -> bool {
-    match std::fs::read_dir("/dev/fd") {
-        Ok(entries) => soft_limit().is_some_and(|limit| entries.count() + RESERVE > limit),
+    match count_descriptors() {
+        Ok(open) => soft_limit().is_some_and(|limit| open + RESERVE >= limit),
         Err(error) => is_limit(&error),
     }
 }

@@ -129,7 +129,7 @@ impl Rejections {
     /// rejects many requests at random never looks like this.
     fn are_own(&self, count: u32) -> bool {
         let (answers, refused) = (self.last.0 - self.first.0, self.last.1 - self.first.1);
-        let others = refused.saturating_sub(u64::from(self.count - self.count.min(1)));
+        let others = refused.saturating_sub(u64::from(self.count.saturating_sub(1)));
         self.count >= count && self.accepted_between >= MIN_ACCEPTED_BETWEEN && others * 4 <= answers
     }
 }

@@ -220,16 +220,13 @@ impl Outage {
         }
         if was_held || (self.failures >= OUTAGE && !self.are_bad) {
             self.remember_tentative();
-            self.remember(self.run);
+            push_remembered(&mut self.past, self.run);
             self.ended = Some((self.run, now));
             if was_held && self.began.is_some_and(|began| now.duration_since(began) >= STREAK) {
                 self.reopened = Some(now);
             }
         } else if let Some(failed) = self.failed_at.filter(|failed| *failed > sent) {
-            if self.tentative.len() == MAX_REMEMBERED {
-                self.tentative.pop_front();
-            }
-            self.tentative.push_back((self.run, failed));
+            push_remembered(&mut self.tentative, (self.run, failed));
         }
         self.run += 1;
         self.failures = 0;
@@ -238,18 +235,11 @@ impl Outage {
         self.last_failed = None;
     }
 
+    /// Records the tentative runs as outages. The runs are recorded in order.
     fn remember_tentative(&mut self) {
         for (run, _) in std::mem::take(&mut self.tentative) {
-            self.remember(run);
+            push_remembered(&mut self.past, run);
         }
-    }
-
-    /// Records a run that was an outage. The runs are recorded in order.
-    fn remember(&mut self, run: RunOfFailures) {
-        if self.past.len() == MAX_REMEMBERED {
-            self.past.pop_front();
-        }
-        self.past.push_back(run);
     }
 
     pub(super) fn verdict(&self, run: RunOfFailures) -> FailureRunVerdict {
@@ -379,7 +369,7 @@ impl Outage {
     /// Describes a failure.
     pub(super) fn failure(&self, error: &Error) -> String {
         match error.status() {
-            // A response without a message has its status as message.
+            // The message of some servers is no more than the status.
             Some(status) if !error.message().starts_with(&format!("status {status}")) => {
                 format!("status {status}: {}", error.message())
             }
@@ -405,6 +395,14 @@ impl Outage {
             None => error,
         }
     }
+}
+
+/// Adds a value, and drops the oldest one beyond [`MAX_REMEMBERED`].
+fn push_remembered<T>(queue: &mut VecDeque<T>, value: T) {
+    if queue.len() == MAX_REMEMBERED {
+        queue.pop_front();
+    }
+    queue.push_back(value);
 }
 
 /// Formats a duration for people: `1.4s`, `12s`, `3m 20s`.

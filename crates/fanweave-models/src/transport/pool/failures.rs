@@ -35,54 +35,44 @@ pub(super) fn is_suspect(status: StatusCode) -> bool {
 }
 
 /// Limits how many connections are closed because of failed responses.
-#[derive(Default)]
-pub(super) struct Closings {
-    /// Start of a second, and the connections closed in it.
-    second: Mutex<Option<(Instant, u32)>>,
-}
-
-impl Closings {
-    /// Returns true if another connection may be closed now.
-    pub(super) fn admit(&self) -> bool {
-        let now = Instant::now();
-        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_current = |since: &Instant| now.duration_since(*since) < Duration::from_secs(1);
-        let (since, closed) = second.filter(|(since, _)| is_current(since)).unwrap_or((now, 0));
-        *second = Some((since, closed + 1));
-        closed < MAX_CLOSINGS
-    }
-}
+pub(super) type Closings = Credit<MAX_CLOSINGS>;
 
 /// Limits how many requests are resent because their used connections were closed. A host that answers them
 /// on new connections earns more. One that is down, and resets everything, gets few.
-pub(super) struct Resends {
+pub(super) type Resends = Credit<CREDIT>;
+
+/// Limits how often something is done: `PER_SECOND` times at first and in each second.
+#[derive(Default)]
+pub(super) struct Credit<const PER_SECOND: u32> {
     /// Start of a second, and the credit that is left.
-    credit: Mutex<(Instant, u32)>,
+    second: Mutex<Option<(Instant, u32)>>,
 }
 
-impl Default for Resends {
-    fn default() -> Self {
-        Self { credit: Mutex::new((Instant::now(), CREDIT)) }
+impl<const PER_SECOND: u32> Credit<PER_SECOND> {
+    /// Returns true if it may be done once more now.
+    pub(super) fn admit(&self) -> bool {
+        self.change(|left| {
+            let may = *left > 0;
+            *left = left.saturating_sub(1);
+            may
+        })
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut u32) -> T) -> T {
+        let now = Instant::now();
+        let mut second = self.second.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, left) = second.get_or_insert((now, PER_SECOND));
+        if now.duration_since(*since) >= Duration::from_secs(1) {
+            (*since, *left) = (now, PER_SECOND.max(*left));
+        }
+        change(left)
     }
 }
 
 impl Resends {
-    /// Returns true if another request may be resent now.
-    pub(super) fn admit(&self) -> bool {
-        let now = Instant::now();
-        let mut credit = self.credit.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.duration_since(credit.0) >= Duration::from_secs(1) {
-            *credit = (now, credit.1.max(CREDIT));
-        }
-        let may = credit.1 > 0;
-        credit.1 = credit.1.saturating_sub(1);
-        may
-    }
-
     /// Records that a resent request was answered.
     pub(super) fn answered(&self) {
-        let mut credit = self.credit.lock().unwrap_or_else(PoisonError::into_inner);
-        credit.1 = (credit.1 + EARNED).min(MAX_CREDIT);
+        self.change(|left| *left = (*left + EARNED).min(MAX_CREDIT));
     }
 }
 
