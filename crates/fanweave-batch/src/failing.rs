@@ -3,13 +3,14 @@
 //! A provider that fails for the rows in flight may fail for all rows or only for these. Only another row can
 //! show which: the [window](crate::window) starts one when all rows in flight are stalled.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fanweave_core::event::RunId;
 use fanweave_core::{Error, ErrorKind, WaitReason};
 use tokio::sync::Notify;
+
+use crate::run_map::RunMap;
 
 /// Minimum failures of each call in flight that count as a stall without an outage. Fewer failures happen by
 /// chance, and the call is soon answered: it has six attempts by default.
@@ -18,7 +19,7 @@ const MIN_FAILURES: u32 = 6;
 /// Calls that have failed or were held by an outage, until they end.
 #[derive(Default)]
 pub(crate) struct Failing {
-    calls: Mutex<HashMap<RunId, Call>>,
+    calls: Mutex<RunMap<Call>>,
     /// Number of `calls`. It is 0 in most runs, which then need not take the lock.
     len: AtomicUsize,
     /// Set when a call that was held by an outage has failed.
@@ -116,7 +117,7 @@ impl Failing {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<RunId, Call>> {
+    fn lock(&self) -> MutexGuard<'_, RunMap<Call>> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -39,6 +39,7 @@ mod refusals;
 mod render;
 mod row;
 mod run;
+mod run_map;
 mod settings;
 mod source;
 mod summary;

@@ -1,7 +1,6 @@
 //! Progress of a batch: cheap counters for progress displays.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,28 +11,7 @@ use tokio::time::Instant;
 
 use crate::failing::Failing;
 use crate::histogram::Histogram;
-
-/// Values by run. The default hash function is several times slower, and protects against keys that others
-/// choose.
-type RunMap<V> = HashMap<RunId, V, BuildHasherDefault<RunHasher>>;
-
-/// Hashes a run's number: numbers in sequence get distinct low and high bits.
-#[derive(Default)]
-struct RunHasher(u64);
-
-impl Hasher for RunHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0.rotate_left(5) ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
+use crate::run_map::RunMap;
 
 /// Period over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(5);
