@@ -5,6 +5,7 @@ mod bad_input;
 mod batch;
 mod config;
 mod documents;
+mod earlier_journals;
 mod faults;
 mod help;
 #[cfg(feature = "keyring")]
