@@ -2,7 +2,9 @@
 //!
 //!     cargo bench -p fanweave-core --bench steps
 //!
-//! Every figure is the median of interleaved rounds, followed by the best round.
+//! Every figure is the median of interleaved rounds, followed by the best round. `--list` names the
+//! workloads, `--count NAME` runs one of them once, for a counter of instructions
+//! (tests/measure/instructions.sh).
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -50,13 +52,14 @@ fn main() {
     };
     let short = json_text(500);
     let long = json_text(4_000);
-    let works: Vec<(&str, Work<'_>)> = vec![
-        ("one step, 10,000 times", Box::new(|| run(&few, 10_000))),
-        ("101 steps, 1,000 times", Box::new(|| run(&many, 1_000))),
-        ("prompt | fake | text, 10,000 times", Box::new(|| invoke(&cx, 10_000))),
-        ("the same, with an observer", Box::new(|| invoke(&listened, 10_000))),
+    let works: Vec<(&str, u64, Work<'_>)> = vec![
+        ("one step", 10_000, Box::new(|| run(&few, 10_000))),
+        ("101 steps", 1_000, Box::new(|| run(&many, 1_000))),
+        ("prompt | fake | text", 10_000, Box::new(|| invoke(&cx, 10_000))),
+        ("the same, with an observer", 10_000, Box::new(|| invoke(&listened, 10_000))),
         (
-            "1,000 deltas read from a stream, 20 times",
+            "1,000 deltas read from a stream",
+            20,
             Box::new(|| {
                 runtime.block_on(async {
                     for _ in 0..20 {
@@ -68,16 +71,30 @@ fn main() {
                 });
             }),
         ),
-        ("partial JSON of 500 items", Box::new(|| parse(&runtime, &short))),
-        ("partial JSON of 4,000 items", Box::new(|| parse(&runtime, &long))),
-        ("whole JSON of 500 items", Box::new(|| parse_whole(&short))),
-        ("whole JSON of 4,000 items", Box::new(|| parse_whole(&long))),
+        ("partial JSON of 500 items", 1, Box::new(|| parse(&runtime, &short))),
+        ("partial JSON of 4,000 items", 1, Box::new(|| parse(&runtime, &long))),
+        ("whole JSON of 500 items", 1, Box::new(|| parse_whole(&short))),
+        ("whole JSON of 4,000 items", 1, Box::new(|| parse_whole(&long))),
     ];
 
     let mut works = works;
+    let args: Vec<_> = std::env::args().collect();
+    if args.iter().any(|arg| arg == "--list") {
+        for (name, times, _) in &works {
+            println!("{name}\t{times}");
+        }
+        return;
+    }
+    if let Some(at) = args.iter().position(|arg| arg == "--count") {
+        let name = args.get(at + 1).map(String::as_str);
+        for (_, _, work) in works.iter_mut().filter(|(workload, ..)| Some(*workload) == name) {
+            work();
+        }
+        return;
+    }
     let mut times = vec![Vec::new(); works.len()];
     for _ in 0..ROUNDS {
-        for ((_, work), times) in works.iter_mut().zip(&mut times) {
+        for ((_, _, work), times) in works.iter_mut().zip(&mut times) {
             let started = Instant::now();
             work();
             times.push(started.elapsed().as_secs_f64());
