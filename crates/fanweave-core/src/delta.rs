@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
@@ -12,7 +13,15 @@ use crate::{FinishReason, Message, Part, Reply, Role, ToolCall, Usage};
 ///
 /// `part` is the provider's index of the part that the delta belongs to: deltas of several parts may be
 /// interleaved, and each kind has its own indices.
-#[derive(Debug, Clone, PartialEq)]
+///
+/// ```
+/// use fanweave_core::Delta;
+///
+/// let json = serde_json::to_string(&Delta::text("Hel")).unwrap();
+/// assert_eq!(json, r#"{"text":{"part":0,"text":"Hel"}}"#);
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Delta {
     /// More text.

@@ -1,5 +1,9 @@
 //! The error type of the project: the failure, its path in the chain, and whether a retry may help.
 
+mod advice;
+mod json;
+
+use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -134,6 +138,22 @@ impl fmt::Display for ErrorKind {
 /// assert!(error.is_retryable());
 /// assert_eq!(error.to_string(), "step outline: openai answered 429: Rate limit reached");
 /// ```
+///
+/// An error serialises as an object of its `kind`, its `message` and what else is known of it. Its source and
+/// its payload exist in this process alone and are not part of the object.
+///
+/// ```
+/// use fanweave_core::{Error, ErrorKind};
+///
+/// let error = Error::new(ErrorKind::Timeout, "no answer within 5s").with_step("outline");
+/// let json = serde_json::json!({
+///     "kind": "timeout",
+///     "message": "no answer within 5s",
+///     "path": ["outline"],
+/// });
+/// assert_eq!(serde_json::to_value(&error).unwrap(), json);
+/// assert_eq!(serde_json::from_value::<Error>(json).unwrap().to_string(), error.to_string());
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -152,7 +172,10 @@ struct Inner {
     /// Innermost step first.
     path: Vec<Arc<str>>,
     partial: Option<Box<Message>>,
+    /// Name and value of response headers, in their order.
+    headers: Box<[(Box<str>, Box<str>)]>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    payload: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Error {
@@ -172,13 +195,31 @@ impl Error {
             body: None,
             path: Vec::new(),
             partial: None,
+            headers: Box::default(),
             source: None,
+            payload: None,
         }))
     }
 
     /// A failure of custom code inside a step.
     pub fn step(source: impl StdError + Send + Sync + 'static) -> Self {
         Self::new(ErrorKind::Step, source.to_string()).with_source(source)
+    }
+
+    /// A failure of custom code inside a step that carries a value of any type, such as an exception of
+    /// another language. [`payload`](Self::payload) returns that very value wherever the error ends up.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use fanweave_core::Error;
+    ///
+    /// let exception = Arc::new(("KeyError", 17));
+    /// let error = Error::foreign(exception.clone(), "KeyError: 17").with_step("lookup");
+    /// let payload = error.payload().unwrap().clone().downcast::<(&str, i32)>().unwrap();
+    /// assert!(Arc::ptr_eq(&payload, &exception));
+    /// ```
+    pub fn foreign(payload: Arc<dyn Any + Send + Sync>, message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Step, message).with(|e| e.payload = Some(payload))
     }
 
     /// The error of a panic in a step, from the payload of [`catch_unwind`](std::panic::catch_unwind).
@@ -275,6 +316,17 @@ impl Error {
         self.0.partial.as_deref()
     }
 
+    /// Headers of the provider's response that concern support and limits: request ids, retry and rate-limit
+    /// headers. Names are in lower case. A header may occur several times.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.headers.iter().map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The value given to [`foreign`](Self::foreign), of this error or of the error that caused it.
+    pub fn payload(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.0.payload.as_ref().or_else(|| StdError::source(self)?.downcast_ref::<Self>()?.payload())
+    }
+
     fn with(mut self, change: impl FnOnce(&mut Inner)) -> Self {
         change(Arc::make_mut(&mut self.0));
         self
@@ -324,6 +376,16 @@ impl Error {
     /// Adds the name of an enclosing step. Called from the inside out.
     pub fn with_step(self, name: impl Into<Arc<str>>) -> Self {
         self.with(|e| e.path.push(name.into()))
+    }
+
+    /// Sets the [`headers`](Self::headers). The caller must have redacted them, and must have limited their
+    /// number and size.
+    pub fn with_headers<N: Into<Box<str>>, V: Into<Box<str>>>(
+        self,
+        headers: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        let headers = headers.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        self.with(|e| e.headers = headers)
     }
 
     /// Keeps the part of an interrupted answer that had arrived.
@@ -458,5 +520,33 @@ mod tests {
         let error = Error::step(std::io::Error::other("disk on fire"));
         assert_eq!(error.to_string(), "disk on fire");
         assert!(StdError::source(&error).is_some());
+    }
+
+    #[tokio::test]
+    async fn a_foreign_payload_comes_back_as_that_very_object() {
+        use crate::{Chain, Context, parallel_map, step};
+
+        let exception: Arc<dyn Any + Send + Sync> = Arc::new("KeyError");
+        let raised = exception.clone();
+        let failing = move || -> Chain<u64, u64> {
+            let raised = raised.clone();
+            step(move |_, _: Context| {
+                std::future::ready(Err(Error::foreign(raised.clone(), "KeyError: 17").with_retryable(true)))
+            })
+        };
+        let retries = crate::RetryPolicy { initial_backoff: Duration::ZERO, ..crate::RetryPolicy::default() };
+        let branches = || [("a", failing()), ("b", failing())];
+        let errors = [
+            failing().invoke(1_u64).await.expect_err("it fails"),
+            failing().retry(retries).named("lookup").invoke(1_u64).await.expect_err("it fails"),
+            failing().fallback([failing()]).invoke(1_u64).await.expect_err("both fail"),
+            failing().timeout(Duration::from_secs(9)).invoke(1_u64).await.expect_err("it fails"),
+            parallel_map(branches()).invoke(1_u64).await.expect_err("both branches fail"),
+            failing().batch([1_u64]).collect().await.remove(0).expect_err("the row fails"),
+        ];
+        for error in errors {
+            let payload = error.payload().unwrap_or_else(|| panic!("{error:?} has no payload"));
+            assert!(Arc::ptr_eq(payload, &exception), "{error:?}");
+        }
     }
 }

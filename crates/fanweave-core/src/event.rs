@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{Delta, Error, Message, Prompt, Reply, Usage};
 
-/// Identifies one run of one step within this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Identifies one run of one step within the process that ran it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct RunId(u64);
 
 impl RunId {
@@ -27,7 +29,29 @@ impl fmt::Display for RunId {
 }
 
 /// An event of a run.
-#[derive(Debug, Clone)]
+///
+/// Serialises as an object, with names as the field names of this struct, `at` in whole microseconds as
+/// `at_us`, and waits in whole milliseconds. Answers and prompts are part of it.
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+/// use fanweave_core::{Context, Event, Runnable, model::fake::Fake};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let lines = Arc::new(Mutex::new(Vec::new()));
+/// let log = lines.clone();
+/// let cx = Context::new().with_observer(Arc::new(move |event: &Event| {
+///     log.lock().unwrap().push(serde_json::to_string(event).unwrap());
+/// }));
+/// Fake::echo().run("hello".into(), &cx).await?;
+/// let first: Event = serde_json::from_str(&lines.lock().unwrap()[0]).unwrap();
+/// assert!(first.parent.is_none());
+/// assert_eq!(first.path.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Event {
     /// The run of the step that emitted it.
     pub run: RunId,
@@ -36,9 +60,11 @@ pub struct Event {
     /// Names of the enclosing steps, outermost first.
     pub path: Path,
     /// Time since the whole run began, on the monotonic clock.
+    #[serde(rename = "at_us", with = "microseconds")]
     pub at: Duration,
     /// The kind of the event.
     pub kind: EventKind,
+    #[serde(flatten)]
     pub(crate) labels: Arc<Labels>,
 }
 
@@ -55,9 +81,11 @@ impl Event {
 }
 
 /// Labels of a run, for consumers of its events.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Labels {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", with = "pairs")]
     pub(crate) metadata: Vec<(Arc<str>, Value)>,
 }
 
@@ -72,7 +100,8 @@ impl Labels {
 }
 
 /// The kind of an event.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum EventKind {
     /// A step began.
@@ -102,6 +131,7 @@ pub enum EventKind {
         /// The number of the failed attempt, from 1.
         attempt: u32,
         /// Time until the next attempt.
+        #[serde(rename = "wait_ms", with = "milliseconds")]
         wait: Duration,
         /// The error of the attempt.
         error: Error,
@@ -125,7 +155,8 @@ pub enum EventKind {
 /// let failing = Error::new(ErrorKind::Server, "Bad Gateway").with_status(502);
 /// assert_eq!(WaitReason::Outage(failing).to_string(), "the provider is failing: status 502: Bad Gateway");
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum WaitReason {
     /// The run has its maximum number of calls in flight.
@@ -180,7 +211,17 @@ impl<F: Fn(&Event) + Send + Sync + 'static> Observer for F {
     }
 }
 
-/// Names of the enclosing steps of a position in a chain, outermost first. Cheap to clone.
+/// Names of the enclosing steps of a position in a chain, outermost first. Cheap to clone. Serialises as a
+/// list of names.
+///
+/// ```
+/// use fanweave_core::event::Path;
+///
+/// let path: Path = serde_json::from_str(r#"["outline", "openai/gpt-5-mini"]"#).unwrap();
+/// assert_eq!(path.names().collect::<Vec<_>>(), ["outline", "openai/gpt-5-mini"]);
+/// assert_eq!(path.name(), Some("openai/gpt-5-mini"));
+/// assert_eq!(path.to_string(), "outline > openai/gpt-5-mini");
+/// ```
 #[derive(Clone, Default)]
 pub struct Path(Option<Arc<Node>>);
 
@@ -197,6 +238,51 @@ impl Path {
     /// The innermost name. `None` outside of any step.
     pub fn name(&self) -> Option<&str> {
         self.0.as_deref().map(|node| &*node.name)
+    }
+
+    /// All names, outermost first.
+    pub fn names(&self) -> impl DoubleEndedIterator<Item = &str> + ExactSizeIterator {
+        let mut names: Vec<_> = self.upwards().collect();
+        names.reverse();
+        names.into_iter()
+    }
+
+    /// Number of names.
+    pub fn len(&self) -> usize {
+        self.upwards().count()
+    }
+
+    /// Returns true outside of any step.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// All names, innermost first.
+    fn upwards(&self) -> impl Iterator<Item = &str> {
+        std::iter::successors(self.0.as_deref(), |node| node.above.0.as_deref()).map(|node| &*node.name)
+    }
+}
+
+/// Maximum length of a path that is read from JSON. Far beyond the recursion limit of any run; a path is
+/// freed one name inside the other, so its length must be limited.
+const MAX_DEPTH: usize = 1000;
+
+impl Serialize for Path {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.names())
+    }
+}
+
+impl<'de> Deserialize<'de> for Path {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<Arc<str>>::deserialize(deserializer)?;
+        if names.len() > MAX_DEPTH {
+            return Err(D::Error::custom(format_args!(
+                "a path has {} names: at most {MAX_DEPTH}",
+                names.len()
+            )));
+        }
+        Ok(names.into_iter().fold(Path::default(), |path, name| path.join(name)))
     }
 }
 
@@ -215,3 +301,58 @@ impl fmt::Debug for Path {
         write!(f, "{:?}", self.to_string())
     }
 }
+
+/// Metadata as an object. Names are unique.
+mod pairs {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+    use serde_json::{Map, Value};
+
+    pub(super) fn serialize<S: Serializer>(
+        pairs: &[(Arc<str>, Value)],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(pairs.iter().map(|(name, value)| (name, value)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<(Arc<str>, Value)>, D::Error> {
+        let pairs = Map::deserialize(deserializer)?;
+        Ok(pairs.into_iter().map(|(name, value)| (name.into(), value)).collect())
+    }
+}
+
+/// Durations as whole microseconds.
+mod microseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.as_micros().try_into().unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_micros)
+    }
+}
+
+/// Durations as whole milliseconds.
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(time.as_millis().try_into().unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+#[cfg(test)]
+mod tests;
