@@ -18,7 +18,7 @@ use super::client::Client;
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
-use super::hints::{retry_after, should_retry, time_of};
+use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
 use super::limits::{Account, AccountPermit, Refusal, Report, RequestSize};
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
@@ -318,6 +318,7 @@ impl HttpModel {
         let headers = &answer.head.headers;
         let mut error = self.scrub(self.protocol.error(status, headers, &body));
         error = error.with_status(status.as_u16()).with_body(&body);
+        error = error.with_headers(reported(headers).map(|(name, value)| (name, self.redact(value))));
         let now = time_of(headers, SystemTime::now());
         let hint = retry_after(headers, now).or(error.retry_after());
         if let Some(retry) = should_retry(headers) {

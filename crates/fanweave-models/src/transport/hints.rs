@@ -38,6 +38,27 @@ pub(crate) fn should_retry(headers: &HeaderMap) -> Option<bool> {
     }
 }
 
+/// Maximum number and size of the headers that an error keeps.
+const MAX_REPORTED: usize = 32;
+const MAX_REPORTED_BYTES: usize = 256;
+
+/// Headers that an error keeps, for support and for programs with limits of their own: request ids, retry and
+/// rate-limit headers.
+pub(crate) fn reported(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let is_reported = |name: &str| {
+        matches!(name, "date" | "x-should-retry" | "x-amzn-errortype" | "cf-ray")
+            || ["request-id", "requestid", "retry-after", "retry-after-ms"]
+                .iter()
+                .any(|end| name.ends_with(end))
+            || ["ratelimit", "rate-limit"].iter().any(|word| name.contains(word))
+    };
+    headers
+        .iter()
+        .filter(move |(name, value)| is_reported(name.as_str()) && value.len() <= MAX_REPORTED_BYTES)
+        .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?)))
+        .take(MAX_REPORTED)
+}
+
 /// Headers with the end of a window and the remaining quota. OpenAI's `x-ratelimit-reset-requests` is not
 /// listed: it is the time until a bucket is full again, long after the next request may be sent.
 const RESETS: [(&str, &str); 9] = [

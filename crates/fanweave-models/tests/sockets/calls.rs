@@ -165,6 +165,8 @@ async fn a_rejection_quotes_the_message_of_the_provider() {
     );
     assert_eq!(error.code(), Some("rate_limit_exceeded"));
     assert!(error.body().unwrap().contains("Rate limit reached"));
+    assert_eq!(error.headers().collect::<Vec<_>>(), [("x-request-id", "req_9"), ("retry-after", "500")]);
+    assert_eq!(error.hint().unwrap(), "wait 500s, or send fewer requests at once");
 }
 
 #[tokio::test]

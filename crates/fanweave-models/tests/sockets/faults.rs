@@ -248,6 +248,7 @@ async fn the_key_appears_in_no_error_even_if_the_server_repeats_it() {
         for error in [model.invoke("x").await.unwrap_err(), streamed(&model).await.unwrap_err()] {
             let mut shown =
                 format!("{error} {error:?} {:?} {:?} {:?}", error.code(), error.body(), error.request_id());
+            shown += &serde_json::to_string(&error).unwrap();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {
                 shown += &format!(" {cause} {cause:?}");

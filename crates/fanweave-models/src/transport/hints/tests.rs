@@ -143,6 +143,29 @@ fn the_wait_is_read_from_a_sentence() {
     }
 }
 
+#[test]
+fn an_error_keeps_few_and_short_headers_that_concern_support_and_limits() {
+    let mut all = headers(&[
+        ("content-type", "application/json"),
+        ("set-cookie", "session=1"),
+        ("anthropic-ratelimit-tokens-remaining", "0"),
+        ("x-amzn-requestid", "a-1"),
+        ("apim-request-id", "b-2"),
+        ("retry-after", "20"),
+    ]);
+    let names = |headers: &HeaderMap| reported(headers).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+    assert_eq!(
+        names(&all),
+        ["anthropic-ratelimit-tokens-remaining", "x-amzn-requestid", "apim-request-id", "retry-after"]
+    );
+    all.insert("x-ratelimit-long", "9".repeat(10_000).parse().expect("a header value"));
+    assert_eq!(names(&all).len(), 4, "a long value is dropped");
+    for _ in 0..1_000 {
+        all.append("x-ratelimit-reset", "1".parse().expect("a header value"));
+    }
+    assert_eq!(names(&all).len(), 32);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
