@@ -9,7 +9,7 @@ use crate::batch::Batch;
 use crate::event::Event;
 use crate::run::{EventRun, Run};
 use crate::runnable::run_undriven;
-use crate::{Context, Graph, Node, Result, Runnable, Streaming};
+use crate::{Context, Graph, IntoChain, Node, Result, Runnable, Streaming};
 
 /// Dyn-compatible counterpart of [`Runnable`].
 trait DynRunnable<I, O>: Send + Sync {
@@ -51,6 +51,12 @@ impl<R: Runnable> DynRunnable<R::Input, R::Output> for R {
 /// ```
 pub struct Chain<I, O>(Arc<dyn DynRunnable<I, O>>);
 
+impl<I, O> Chain<I, O> {
+    pub(crate) fn of(step: impl Runnable<Input = I, Output = O>) -> Self {
+        Self(Arc::new(step))
+    }
+}
+
 impl<I, O> Clone for Chain<I, O> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -63,9 +69,10 @@ impl<I, O> fmt::Debug for Chain<I, O> {
     }
 }
 
-/// A chain with one step.
-pub fn chain<R: Runnable>(step: R) -> Chain<R::Input, R::Output> {
-    Chain(Arc::new(step))
+/// A chain with one step: a model, prompt, parser or chain, an async closure, or a mapping of names to chains.
+/// See [`IntoChain`].
+pub fn chain<I, O, M>(step: impl IntoChain<I, O, M>) -> Chain<I, O> {
+    step.into_chain()
 }
 
 impl<I: Send + 'static, O: Send + 'static> Runnable for Chain<I, O> {

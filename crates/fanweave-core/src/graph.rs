@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use crate::{Message, Prompt, Vars};
+use crate::{Item, Message, Prompt, Vars};
 
 /// A step of a chain in a diagram: returned by [`Runnable::describe`](crate::Runnable::describe).
 ///
@@ -102,6 +102,22 @@ impl Node {
         match &self.parts {
             Parts::Sequence(nodes) => nodes.iter().map(Node::title).collect::<Vec<_>>().join(" | "),
             _ => one_line(&self.label),
+        }
+    }
+
+    /// The first step of a sequence. Any other node is its own first step.
+    pub(crate) fn first(&self) -> &Node {
+        match &self.parts {
+            Parts::Sequence(nodes) => nodes.first().map_or(self, Node::first),
+            _ => self,
+        }
+    }
+
+    /// The last step of a sequence. Any other node is its own last step.
+    pub(crate) fn last(&self) -> &Node {
+        match &self.parts {
+            Parts::Sequence(nodes) => nodes.last().map_or(self, Node::last),
+            _ => self,
         }
     }
 
@@ -351,7 +367,7 @@ fn schema<T: 'static>() -> Value {
         json!({ "type": "object" })
     } else if is(TypeId::of::<()>()) {
         json!({ "type": "null" })
-    } else if is(TypeId::of::<Value>()) {
+    } else if is(TypeId::of::<Value>()) || is(TypeId::of::<Item>()) {
         json!({})
     } else if is(TypeId::of::<Message>()) || is(TypeId::of::<Prompt>()) {
         json!({ "title": short_name(std::any::type_name::<T>()), "type": "object" })

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 
 use crate::context::{DeltaSink, Reader};
 use crate::runnable::{Runnable, Streaming, run_within};
-use crate::{Context, Delta, Event, Message, Result};
+use crate::{Context, Delta, Event, Item, Message, Result};
 
 /// Maximum deltas or events that wait for their reader. A slow reader then slows the socket down.
 const CHANNEL: usize = 64;
@@ -209,6 +209,14 @@ pub(crate) async fn run_streamed<R: Runnable>(step: &R, input: R::Input, cx: &Co
 /// An answer that arrived whole, as a single delta. `None` for types without text.
 pub(crate) fn as_single_delta<O: 'static>(output: &O) -> Option<Delta> {
     let output = output as &dyn Any;
+    if let Some(item) = output.downcast_ref::<Item>() {
+        return match item {
+            Item::Text(text) => Some(Delta::text(text.clone())),
+            Item::Message(message) => Some(Delta::text(message.text())),
+            Item::Value(value) => Some(Delta::Value(value.clone())),
+            _ => None,
+        };
+    }
     let text = output
         .downcast_ref::<String>()
         .cloned()

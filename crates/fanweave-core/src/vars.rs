@@ -56,6 +56,11 @@ impl Vars {
         self.0.keys().map(String::as_str)
     }
 
+    /// The values as a JSON object, without a copy.
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
+    }
+
     /// The values as a JSON object.
     pub fn as_map(&self) -> &Map<String, Value> {
         &self.0

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::{Context, Node, Result, Runnable, Streaming};
+use crate::{Context, IntoChain, Node, Result, Runnable, Streaming};
 
 /// Starts a choice between chains. Conditions are evaluated in order, each at most once per run, and the
 /// chain of the first one that is true runs; if none is, that of [`otherwise`](Branch::otherwise).
@@ -42,16 +42,17 @@ type Condition<I> = Arc<dyn Fn(&I) -> bool + Send + Sync>;
 impl<I: Send + 'static, O: Send + 'static> Branch<I, O> {
     /// Runs `then` if `condition` is true and no earlier one was.
     #[must_use]
-    pub fn when<R>(mut self, condition: impl Fn(&I) -> bool + Send + Sync + 'static, then: R) -> Self
-    where
-        R: Runnable<Input = I, Output = O>,
-    {
+    pub fn when<M>(
+        mut self,
+        condition: impl Fn(&I) -> bool + Send + Sync + 'static,
+        then: impl IntoChain<I, O, M>,
+    ) -> Self {
         self.arms.push((Arc::new(condition), chain(then)));
         self
     }
 
     /// Runs `default` if no condition is true.
-    pub fn otherwise<R: Runnable<Input = I, Output = O>>(self, default: R) -> Chain<I, O> {
+    pub fn otherwise<M>(self, default: impl IntoChain<I, O, M>) -> Chain<I, O> {
         chain(Choice { arms: self.arms, default: chain(default) })
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming};
+use crate::{Context, Error, ErrorKind, IntoChain, Node, Result, Runnable, Streaming};
 
 /// Pause before unavailable alternatives are retried while all of them are unavailable. It doubles up to
 /// [`MAX_PAUSE`].
@@ -198,7 +198,7 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// [`Unavailable`](ErrorKind::Unavailable), and the next chain runs. If all are unavailable, the first
     /// one to recover answers. See [`fallback_except_outages`](Self::fallback_except_outages).
     #[must_use]
-    pub fn fallback(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
+    pub fn fallback<M>(self, others: impl IntoIterator<Item = impl IntoChain<I, O, M>>) -> Self {
         self.fallback_if(others, |_| true)
     }
 
@@ -216,8 +216,11 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # }
     /// ```
     #[must_use]
-    pub fn fallback_except_outages(self, others: impl IntoIterator<Item = Chain<I, O>>) -> Self {
-        let chains = std::iter::once(self).chain(others).collect();
+    pub fn fallback_except_outages<M>(
+        self,
+        others: impl IntoIterator<Item = impl IntoChain<I, O, M>>,
+    ) -> Self {
+        let chains = std::iter::once(self).chain(others.into_iter().map(IntoChain::into_chain)).collect();
         chain(Fallback { chains, falls_back: Arc::new(|_| true), on_outage: false })
     }
 
@@ -237,12 +240,12 @@ impl<I: Clone + Send + 'static, O: Send + 'static> Chain<I, O> {
     /// # }
     /// ```
     #[must_use]
-    pub fn fallback_if(
+    pub fn fallback_if<M>(
         self,
-        others: impl IntoIterator<Item = Chain<I, O>>,
+        others: impl IntoIterator<Item = impl IntoChain<I, O, M>>,
         falls_back: impl Fn(&Error) -> bool + Send + Sync + 'static,
     ) -> Self {
-        let chains = std::iter::once(self).chain(others).collect();
+        let chains = std::iter::once(self).chain(others.into_iter().map(IntoChain::into_chain)).collect();
         chain(Fallback { chains, falls_back: Arc::new(falls_back), on_outage: true })
     }
 }

@@ -4,6 +4,7 @@ pub mod assign;
 pub mod branch;
 pub mod configurable;
 pub mod dynamic;
+pub mod erased;
 pub mod fallback;
 pub mod generator;
 pub mod hooks;

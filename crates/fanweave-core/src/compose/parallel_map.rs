@@ -37,11 +37,18 @@ where
     O: Send + 'static,
     N: Into<Arc<str>>,
 {
-    chain(ParallelMap { branches: chains.into_iter().map(|(name, chain)| (name.into(), chain)).collect() })
+    chain(ParallelMap::new(chains))
 }
 
-struct ParallelMap<I, O> {
+/// Runs several chains on the same input. Made by [`parallel_map`].
+pub struct ParallelMap<I, O> {
     branches: Vec<(Arc<str>, Chain<I, O>)>,
+}
+
+impl<I, O> ParallelMap<I, O> {
+    pub(crate) fn new<N: Into<Arc<str>>>(chains: impl IntoIterator<Item = (N, Chain<I, O>)>) -> Self {
+        Self { branches: chains.into_iter().map(|(name, chain)| (name.into(), chain)).collect() }
+    }
 }
 
 impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Runnable for ParallelMap<I, O> {

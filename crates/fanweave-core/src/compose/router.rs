@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::chain::{Chain, chain};
 use crate::run::run_streamed;
-use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closest};
+use crate::{Context, Error, ErrorKind, IntoChain, Node, Result, Runnable, Streaming, closest};
 
 /// Runs the chain whose name is the `key` of the input.
 ///
@@ -25,9 +25,9 @@ use crate::{Context, Error, ErrorKind, Node, Result, Runnable, Streaming, closes
 ///
 /// # Errors
 /// A run fails with [`ErrorKind::Input`] if no chain has the key.
-pub fn router<I, O, K, N>(
+pub fn router<I, O, K, N, M>(
     key: impl Fn(&I) -> K + Send + Sync + 'static,
-    routes: impl IntoIterator<Item = (N, Chain<I, O>)>,
+    routes: impl IntoIterator<Item = (N, impl IntoChain<I, O, M>)>,
 ) -> Chain<I, O>
 where
     I: Send + 'static,
@@ -36,7 +36,10 @@ where
     N: Into<String>,
 {
     let key = Arc::new(move |input: &I| key(input).as_ref().to_owned());
-    chain(Router { key, routes: routes.into_iter().map(|(name, chain)| (name.into(), chain)).collect() })
+    chain(Router {
+        key,
+        routes: routes.into_iter().map(|(name, route)| (name.into(), route.into_chain())).collect(),
+    })
 }
 
 struct Router<I, O> {

@@ -13,6 +13,12 @@ pub struct Step<F, I> {
     input: PhantomData<fn(I)>,
 }
 
+impl<F, I> Step<F, I> {
+    pub(crate) fn new(function: F) -> Self {
+        Self { function, input: PhantomData }
+    }
+}
+
 impl<F, Fut, I, O> Runnable for Step<F, I>
 where
     F: Fn(I, Context) -> Fut + Send + Sync + 'static,
@@ -59,5 +65,5 @@ where
     I: Send + 'static,
     O: Send + 'static,
 {
-    chain(Step { function, input: PhantomData })
+    chain(Step::new(function))
 }

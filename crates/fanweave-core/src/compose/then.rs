@@ -4,7 +4,7 @@ use std::ops::BitOr;
 
 use crate::chain::{Chain, chain};
 use crate::runnable::{DeltaMap, run_within};
-use crate::{Context, Delta, Node, Result, Runnable, Streaming};
+use crate::{Context, Delta, IntoChain, Node, Result, Runnable, Streaming};
 
 /// Passes the output of `A` to `B`.
 ///
@@ -92,9 +92,9 @@ impl DeltaMap for Composed {
 }
 
 impl<I: Send + 'static, O: Send + 'static> Chain<I, O> {
-    /// Passes the output to `next`. Same as the operator `|`.
-    pub fn then<R: Runnable<Input = O>>(self, next: R) -> Chain<I, R::Output> {
-        chain(Then::new(self, next))
+    /// Passes the output to `next`. Like the operator `|`, which does not take closures and mappings.
+    pub fn then<P: Send + 'static, M>(self, next: impl IntoChain<O, P, M>) -> Chain<I, P> {
+        chain(Then::new(self, next.into_step()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::many::read_ahead::read_ahead;
 use crate::many::{Many, until_error};
-use crate::{Node, Result, Runnable};
+use crate::{IntoChain, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// Runs `step` for every item as soon as the item is complete; results keep the items' order.
@@ -13,12 +13,12 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     /// source is read further meanwhile; items that arrive early are queued. The first item that fails ends
     /// the stream with its error.
     #[must_use]
-    pub fn each<R>(self, step: R) -> Many<I, R::Output>
+    pub fn each<U, V, M>(self, step: impl IntoChain<U, V, M>) -> Many<I, V>
     where
-        R: Runnable,
-        R::Input: From<T>,
+        U: From<T> + Send + 'static,
+        V: Send + 'static,
     {
-        let step = Arc::new(step);
+        let step = Arc::new(step.into_step());
         let node = Node::sequence([self.node.clone(), Node::around("each", [step.describe()])]);
         Many::new(node, move |input, cx| {
             let step = step.clone();

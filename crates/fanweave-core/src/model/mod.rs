@@ -15,7 +15,7 @@ use futures::future::BoxFuture;
 pub use generate::{Generate, Generation, Generations};
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
-use crate::chain::{Chain, chain};
+use crate::chain::Chain;
 use crate::runnable::{Runnable, Streaming};
 use crate::{Context, EventKind, Message, Node, Prompt, Result, delta};
 
@@ -210,14 +210,6 @@ impl Runnable for Model {
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("name", &self.name).field("parameters", &self.parameters).finish()
-    }
-}
-
-impl<R: Runnable<Input = Message>> BitOr<R> for Model {
-    type Output = Chain<Prompt, R::Output>;
-
-    fn bitor(self, next: R) -> Self::Output {
-        chain(self).then(next)
     }
 }
 

@@ -1,12 +1,11 @@
 //! The tool loop: call the model, call the tools, repeat.
 
 use std::num::NonZeroU32;
-use std::ops::BitOr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::{Transcript, WithTools};
-use crate::chain::{Chain, chain};
+use crate::chain::Chain;
 use crate::compose::step::step;
 use crate::run::run_streamed;
 use crate::runnable::DeltaMap;
@@ -181,14 +180,6 @@ impl Runnable for RunTools {
 
     fn describe(&self) -> Node {
         Node::around(format!("tools, at most {} rounds", self.max_rounds), [self.with.describe()])
-    }
-}
-
-impl<R: Runnable<Input = Message>> BitOr<R> for RunTools {
-    type Output = Chain<Prompt, R::Output>;
-
-    fn bitor(self, next: R) -> Self::Output {
-        chain(self).then(next)
     }
 }
 

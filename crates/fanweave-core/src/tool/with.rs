@@ -1,7 +1,5 @@
 //! Models with tools.
 
-use std::ops::BitOr;
-
 use super::Tools;
 use crate::chain::{Chain, chain};
 use crate::{Context, Message, Model, Node, Prompt, Result, Runnable, Streaming, ToolChoice};
@@ -44,14 +42,6 @@ impl Runnable for WithTools {
     fn describe(&self) -> Node {
         let names: Vec<_> = self.tools.names().collect();
         Node::around(format!("with tools {}", names.join(", ")), [self.model.describe()])
-    }
-}
-
-impl<R: Runnable<Input = Message>> BitOr<R> for WithTools {
-    type Output = Chain<Prompt, R::Output>;
-
-    fn bitor(self, next: R) -> Self::Output {
-        chain(self).then(next)
     }
 }
 
