@@ -69,8 +69,8 @@ impl<I, O> fmt::Debug for Chain<I, O> {
     }
 }
 
-/// A chain with one step: a model, prompt, parser or chain, an async closure, or a mapping of names to chains.
-/// See [`IntoChain`].
+/// A chain with one step: a model, prompt, parser or chain, an async closure, or a mapping of names to
+/// chains. See [`IntoChain`].
 pub fn chain<I, O, M>(step: impl IntoChain<I, O, M>) -> Chain<I, O> {
     step.into_chain()
 }

@@ -69,7 +69,7 @@ fn mismatch(error: &Error) -> Option<&Mismatch> {
     (!mismatch.is_settled).then_some(mismatch)
 }
 
-/// An error from within a step, which is no mismatch of that step's own input.
+/// An error from within a step, which is not about the input of that step.
 fn settled(error: Error) -> Error {
     match mismatch(&error) {
         Some(mismatch) => {
@@ -254,7 +254,7 @@ mod tests {
             nested.invoke(vars! { x: "[1, 2]" }.into_item().unwrap()).await.unwrap_err().to_string(),
             "step `ask` expects a prompt, but step `json` returned a list"
         );
-        // The first step has none before it.
+        // No step is before the first one.
         let error = connected([ask, text]).invoke(Item::Value(3.into())).await.unwrap_err();
         assert_eq!(error.to_string(), "step `ask` expects a prompt, but got a number");
     }

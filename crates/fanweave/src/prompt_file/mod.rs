@@ -5,12 +5,15 @@ mod github;
 #[cfg(test)]
 mod tests;
 
+use std::ops::BitOr;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use crate::chain_file::Problems;
-use crate::{Chat, Context, Error, ErrorKind, Node, Parameters, Prompt, Result, Runnable, Vars};
+use crate::{
+    Chain, Chat, Context, Error, ErrorKind, Node, Parameters, Prompt, Result, Runnable, Vars, chain,
+};
 
 /// A prompt from a file: a step from [`Vars`] to [`Prompt`], with the model and the parameters of the file.
 ///
@@ -126,5 +129,14 @@ impl Runnable for PromptFile {
             Some(name) => node.named(name),
             None => node,
         }
+    }
+}
+
+/// `|` as of a [`Chain`].
+impl<R: Runnable<Input = Prompt>> BitOr<R> for PromptFile {
+    type Output = Chain<<Self as Runnable>::Input, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        chain(self).then(next)
     }
 }

@@ -10,6 +10,7 @@ mod tests;
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::ops::BitOr;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -293,6 +294,15 @@ impl Runnable for Qa {
 
     fn streaming(&self) -> Streaming {
         Streaming::Deltas
+    }
+}
+
+/// `|` as of a [`Chain`].
+impl<R: Runnable<Input = Answer>> BitOr<R> for Qa {
+    type Output = Chain<<Self as Runnable>::Input, R::Output>;
+
+    fn bitor(self, next: R) -> Self::Output {
+        chain(self).then(next)
     }
 }
 
