@@ -1,5 +1,6 @@
 //! The context of a run: destinations of events and deltas, deadline, cancellation, concurrency.
 
+mod extensions;
 mod limit;
 mod permit;
 mod sink;
@@ -18,6 +19,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use extensions::Extensions;
+use extensions::{Choices, Fresh, PartParameters, RecursionLimit};
 use limit::Limit;
 pub use limit::RunPermit;
 use sink::Sent;
@@ -74,11 +77,8 @@ struct Shared {
     deadline: Option<(Instant, Duration)>,
     limit: Option<Arc<Limit>>,
     labels: Arc<Labels>,
-    /// The chosen alternatives, by name of the part.
-    choices: Vec<(Arc<str>, Arc<str>)>,
-    parameters: Vec<(Arc<str>, Parameters)>,
-    recursion_limit: u32,
-    wants_fresh: bool,
+    /// Settings of few runs, which others do not pay for, and values of authors of steps.
+    extensions: Extensions,
     priority: Priority,
     hedges: bool,
     has_alternatives: bool,
@@ -149,10 +149,7 @@ impl Context {
             deadline: None,
             limit: None,
             labels: Arc::default(),
-            choices: Vec::new(),
-            parameters: Vec::new(),
-            recursion_limit: RECURSION_LIMIT,
-            wants_fresh: false,
+            extensions: Extensions::new(),
             priority: Priority::default(),
             hedges: false,
             has_alternatives: false,
@@ -298,26 +295,26 @@ impl Context {
     #[must_use]
     pub fn with_choice(self, part: impl Into<Arc<str>>, alternative: impl Into<Arc<str>>) -> Self {
         let (part, alternative) = (part.into(), alternative.into());
-        self.with(|s| set(&mut s.choices, part, alternative))
+        self.change_extension(|choices: &mut Choices| set(&mut choices.0, part, alternative))
     }
 
     /// Sets parameters of a [`configurable`](crate::Model::configurable) model.
     #[must_use]
     pub fn with_parameters(self, part: impl Into<Arc<str>>, parameters: Parameters) -> Self {
         let part = part.into();
-        self.with(|s| set(&mut s.parameters, part, parameters))
+        self.change_extension(|all: &mut PartParameters| set(&mut all.0, part, parameters))
     }
 
     /// Sets the maximum number of decisions of [`dynamic`](crate::dynamic) steps in one run. Default 25.
     #[must_use]
     pub fn with_recursion_limit(self, n: NonZeroU32) -> Self {
-        self.with(|s| s.recursion_limit = n.get())
+        self.with_extension(Arc::new(RecursionLimit(n.get())))
     }
 
     /// Makes [cached models](crate::Model::cached) skip their store and call the provider.
     #[must_use]
     pub fn with_fresh_answers(self) -> Self {
-        self.with(|s| s.wants_fresh = true)
+        self.with_extension(Arc::new(Fresh))
     }
 
     /// Sets the priority of the calls of the run over those of others. Default [`Priority::Interactive`].
@@ -368,7 +365,7 @@ impl Context {
     }
 
     pub(crate) fn wants_fresh_answers(&self) -> bool {
-        self.shared.wants_fresh
+        self.own_extension::<Fresh>().is_some()
     }
 
     /// The tags of the run, outermost first.
@@ -383,12 +380,14 @@ impl Context {
 
     /// The chosen alternative of a part.
     pub(crate) fn choice(&self, part: &str) -> Option<&str> {
-        self.shared.choices.iter().find(|(name, _)| **name == *part).map(|(_, choice)| &**choice)
+        let Choices(choices) = self.own_extension()?;
+        choices.iter().find(|(name, _)| **name == *part).map(|(_, choice)| &**choice)
     }
 
     /// The parameters set for a part.
     pub(crate) fn parameters(&self, part: &str) -> Option<&Parameters> {
-        self.shared.parameters.iter().find(|(name, _)| **name == *part).map(|(_, parameters)| parameters)
+        let PartParameters(all) = self.own_extension()?;
+        all.iter().find(|(name, _)| **name == *part).map(|(_, parameters)| parameters)
     }
 
     /// The context after one more decision on a further step.
@@ -396,7 +395,7 @@ impl Context {
     /// # Errors
     /// The limit, if it has been reached.
     pub(crate) fn deeper(&self) -> Result<Self, u32> {
-        let limit = self.shared.recursion_limit;
+        let limit = self.own_extension().map_or(RECURSION_LIMIT, |RecursionLimit(limit)| *limit);
         if self.depth >= limit {
             return Err(limit);
         }

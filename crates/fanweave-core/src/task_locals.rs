@@ -1,13 +1,13 @@
 //! Propagates task-locals into the tasks and threads that the engine starts for a future.
 
-use std::any::Any;
 use std::future::Future;
-use std::sync::Arc;
 
 use futures::future::Either;
 
-/// Opaque task-locals: this crate only propagates them.
-pub type TaskLocals = Arc<dyn Any + Send + Sync>;
+use crate::context::Extensions;
+
+/// Values of the enclosing scope, read by [`Context::extension`](crate::Context::extension).
+pub type TaskLocals = Extensions;
 
 tokio::task_local! {
     static TASK_LOCALS: TaskLocals;
@@ -15,12 +15,16 @@ tokio::task_local! {
 
 /// The task-locals of the current task.
 pub fn here() -> Option<TaskLocals> {
-    TASK_LOCALS.try_with(Arc::clone).ok()
+    TASK_LOCALS.try_with(Clone::clone).ok()
 }
 
-/// Sets `task_locals` within `future`.
+/// Sets `task_locals` within `future`, together with the current ones: of each type, the inner value wins.
 pub fn within<F: Future>(task_locals: TaskLocals, future: F) -> impl Future<Output = F::Output> {
-    TASK_LOCALS.scope(task_locals, future)
+    let all = match here() {
+        Some(outer) => task_locals.or(&outer),
+        None => task_locals,
+    };
+    TASK_LOCALS.scope(all, future)
 }
 
 /// `future` for a separate task, with the current task-locals.

@@ -131,7 +131,11 @@ impl<F: Function> Runnable for Bounded<F> {
     type Output = F::Output;
 
     async fn run(&self, bound: Bound, cx: &Context) -> Result<F::Output> {
-        let Bound { config, overrides } = bound;
+        let Bound { config, mut overrides } = bound;
+        // The enclosing scope has been read where the call was made.
+        if let Some(outer) = cx.own_extension::<Overrides>() {
+            overrides = overrides.or(outer.clone());
+        }
         // Deltas of nested calls are not part of the function's own answer.
         let config = config(cx.without_deltas()).await?;
         let (chain, prompt) = assemble::<F>(config, overrides)?;

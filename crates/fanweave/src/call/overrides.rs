@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use fanweave_core::__private::task_locals;
+use fanweave_core::context::Extensions;
 
 use super::IntoModel;
 use crate::models::Client;
@@ -36,8 +37,26 @@ use crate::{Model, Parameters, Result};
 /// # }
 /// ```
 ///
-/// Order of precedence: the methods of the [`Call`](super::Call), the innermost scope, the
-/// [`Config`](super::Config) that the function returns, the attribute.
+/// To override the calls of one run, add them to its context:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use fanweave::{Context, Result, call::Overrides};
+/// # #[fanweave::call(model = "sim/writer")]
+/// # async fn summary(text: &str) -> String {
+/// #     format!("Sum up: {text}")
+/// # }
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() -> Result<()> {
+/// let cx = Context::new().with_extension(Arc::new(Overrides::new().model("sim/echo")));
+/// let tested = summary("It rained.").invoke_in(&cx).await?;
+/// assert!(tested.content().ends_with("Sum up: It rained."));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Order of precedence: the methods of the [`Call`](super::Call), the innermost scope, the context of the
+/// run, the [`Config`](super::Config) that the function returns, the attribute.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Overrides {
@@ -78,13 +97,13 @@ impl Overrides {
     /// batch and blocking steps. Tasks that the future spawns by other means are not affected.
     pub async fn scope<F: Future>(self, future: F) -> F::Output {
         let all = self.or(Self::here());
-        task_locals::within(Arc::new(all), future).await
+        task_locals::within(Extensions::new().with(Arc::new(all)), future).await
     }
 
     /// The overrides of the current scope.
     pub(super) fn here() -> Self {
-        let task_locals = task_locals::here().and_then(|task_locals| task_locals.downcast::<Self>().ok());
-        task_locals.map(Arc::unwrap_or_clone).unwrap_or_default()
+        let overrides = task_locals::here().and_then(|all| all.get::<Self>());
+        overrides.map(Arc::unwrap_or_clone).unwrap_or_default()
     }
 
     /// These overrides, completed by `outer`.

@@ -1,8 +1,8 @@
 //! Functions as calls, over sockets.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use fanweave::call::{Config, Overrides};
@@ -237,6 +237,21 @@ async fn overrides_in_one_task_never_affect_another() {
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
+}
+
+#[tokio::test]
+async fn overrides_of_a_context_yield_to_those_of_the_scope_and_win_over_the_function() {
+    let own = |what: &str| Overrides::new().model(Model::new(Named(format!("test/{what}"))));
+    let cx = Context::new().with_extension(Arc::new(own("context")));
+    // `who(3)` returns a model of its own.
+    assert_eq!(who(3).invoke_in(&cx).await.unwrap().content(), "test/context");
+    let scoped = own("scope").scope(async { who(3).invoke_in(&cx).await }).await;
+    assert_eq!(scoped.unwrap().content(), "test/scope");
+    // The scope is that in which the call is made.
+    let made_outside = who(3);
+    let run = own("scope").scope(async { made_outside.invoke_in(&cx).await }).await;
+    assert_eq!(run.unwrap().content(), "test/context");
+    assert_eq!(who(3).await.unwrap().content(), "test/config");
 }
 
 /// Runs another call on the thread pool.
