@@ -102,7 +102,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
             if tokio::runtime::Handle::try_current().is_err() {
                 return Started::Failed(Row { index, result: Err(no_runtime()) });
             }
-            let (chain, cx) = (chain.clone(), cx.clone());
+            let (chain, cx) = (chain.clone(), cx.fork(index as u64));
             let row = async move {
                 let work = AssertUnwindSafe(cx.guard(chain.run(input, &cx))).catch_unwind();
                 let result = work.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));

@@ -1,5 +1,6 @@
 //! The context of a run: destinations of events and deltas, deadline, cancellation, concurrency.
 
+mod branch;
 mod extensions;
 mod limit;
 mod permit;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+pub use branch::BranchId;
 pub use extensions::Extensions;
 use extensions::{Choices, Fresh, PartParameters, RecursionLimit};
 use limit::Limit;
@@ -53,6 +55,7 @@ use crate::{Delta, Error, ErrorKind, Parameters, Reply, Result};
 pub struct Context {
     shared: Arc<Shared>,
     position: Position,
+    branch: BranchId,
     sink: Option<DeltaSink>,
     /// Records whether this step, and the enclosing steps that ask, have emitted a delta. `None` if no step
     /// asks.
@@ -158,6 +161,7 @@ impl Context {
         Self {
             shared: Arc::new(shared),
             position: Position { run: None, parent: None, path: Path::default() },
+            branch: BranchId::default(),
             sink: None,
             emitted: None,
             depth: 0,
@@ -591,13 +595,14 @@ impl Context {
         Self { sink: self.sink.clone().map(|sink| sink.through(map)), ..self.clone() }
     }
 
-    /// The same run, for a branch whose deltas carry its name.
-    pub(crate) fn branch(&self, name: impl Into<Arc<str>>) -> Self {
+    /// A [fork](Self::fork) of the run whose deltas carry the name of the branch.
+    pub(crate) fn branch(&self, part: usize, name: impl Into<Arc<str>>) -> Self {
+        let fork = self.fork(part as u64);
         if self.sink.is_none() {
-            return self.clone();
+            return fork;
         }
         let branch = name.into();
-        self.mapped(Box::new(move |delta| {
+        fork.mapped(Box::new(move |delta| {
             Some(Delta::Branch { branch: branch.clone(), delta: Box::new(delta) })
         }))
     }

@@ -94,9 +94,9 @@ impl Runnable for Assign {
         if is_streamed {
             cx.delta(Delta::Value(Value::Object(vars.as_map().clone()))).await;
         }
-        let values = try_join_all(self.added.iter().map(async |(name, chain)| {
-            let cx = if is_streamed { &cx.branch(name.as_str()) } else { cx };
-            chain.run(vars.clone(), cx).await.map_err(|error| error.with_step(name.as_str()))
+        let values = try_join_all(self.added.iter().enumerate().map(async |(part, (name, chain))| {
+            let cx = if is_streamed { cx.branch(part, name.as_str()) } else { cx.fork(part as u64) };
+            chain.run(vars.clone(), &cx).await.map_err(|error| error.with_step(name.as_str()))
         }))
         .await?;
         for ((name, _), value) in self.added.iter().zip(values) {

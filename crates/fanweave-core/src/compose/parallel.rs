@@ -42,11 +42,12 @@ where
 /// Runs one branch. Its deltas and its errors carry its name.
 async fn branch<R: Runnable>(
     step: &R,
+    part: usize,
     name: &'static str,
     input: R::Input,
     cx: &Context,
 ) -> Result<R::Output> {
-    let result = run_streamed(step, input, &cx.branch(name)).await;
+    let result = run_streamed(step, input, &cx.branch(part, name)).await;
     result.map_err(|error| error.with_step(format!("branch {name}")))
 }
 
@@ -64,7 +65,7 @@ macro_rules! tuples {
             type Output = ($first::Output, $($more::Output),+);
 
             async fn run(&self, input: Self::Input, cx: &Context) -> Result<Self::Output> {
-                futures::try_join!($(branch(&self.branches.$index, $name, input.clone(), cx)),+)
+                futures::try_join!($(branch(&self.branches.$index, $index, $name, input.clone(), cx)),+)
             }
 
             fn streaming(&self) -> Streaming {

@@ -58,8 +58,8 @@ impl<I: Clone + Send + Sync + 'static, O: Send + 'static> Runnable for ParallelM
     type Output = BTreeMap<String, O>;
 
     async fn run(&self, input: I, cx: &Context) -> Result<BTreeMap<String, O>> {
-        let outputs = self.branches.iter().map(async |(name, chain)| {
-            let output = run_streamed(chain, input.clone(), &cx.branch(name.clone())).await;
+        let outputs = self.branches.iter().enumerate().map(async |(part, (name, chain))| {
+            let output = run_streamed(chain, input.clone(), &cx.branch(part, name.clone())).await;
             output
                 .map(|output| (name.to_string(), output))
                 .map_err(|error| error.with_step(format!("branch {name}")))

@@ -42,6 +42,9 @@ impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
     }
 }
 
+/// Number of the part that has all items: the numbers of the items are below it.
+const ALL: u64 = u64::MAX;
+
 struct Both<I, T, R, A> {
     items: Many<I, T>,
     each: R,
@@ -82,12 +85,17 @@ where
             }
         })
         .filter_map(|()| async { None });
-        let each =
-            read_ahead(items.chain(end), |item: Result<T>| async { self.each.run(item?.into(), cx).await })
-                .try_collect();
+        let mut index = 0;
+        let each = read_ahead(items.chain(end), |item: Result<T>| {
+            let cx = cx.fork(index);
+            index += 1;
+            async move { self.each.run(item?.into(), &cx).await }
+        })
+        .try_collect();
+        let cx = cx.fork(ALL);
         let all = async {
             match list.await {
-                Ok(list) => self.all.run(list, cx).await,
+                Ok(list) => self.all.run(list, &cx).await,
                 // An item has failed, which ends the run.
                 Err(_) => std::future::pending().await,
             }

@@ -3,6 +3,7 @@
 mod cached;
 pub mod fake;
 mod generate;
+mod hook;
 mod parameters;
 
 use std::fmt;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 
 pub use generate::{Generate, Generation, Generations};
+pub use hook::{CallHook, PendingCall};
 pub use parameters::{Parameters, ResponseFormat, ToolChoice, ToolSpec};
 
 use crate::chain::Chain;
@@ -184,7 +186,11 @@ impl Runnable for Model {
     async fn run(&self, prompt: Prompt, cx: &Context) -> Result<Message> {
         let cx = cx.begin(&self.name).await.track_emitted();
         let prompt = cx.emit_value(self.filled(prompt), EventKind::PromptSent).await;
-        let mut result = self.inner.generate(prompt, &cx).await;
+        let mut result = match cx.call_hook() {
+            None => self.inner.generate(prompt, &cx).await,
+            // Boxed, to keep the futures of calls without a hook small.
+            Some(hook) => Box::pin(hook::generate(&**hook, &*self.inner, prompt, &cx)).await,
+        };
         if let Ok(message) = result {
             result = Ok(cx.emit_value(message, EventKind::Answered).await);
         }

@@ -220,12 +220,13 @@ impl Tools {
     /// # Cancellation
     /// Dropping the future ends all calls. Blocking tools run to their end on their threads.
     pub async fn execute(&self, message: &Message, cx: &Context) -> Vec<ToolResult> {
-        let calls: Vec<_> = message.tool_calls().map(|call| self.call(call, cx).boxed()).collect();
+        let calls: Vec<_> =
+            message.tool_calls().zip(0..).map(|(call, n)| self.call(call, cx.fork(n)).boxed()).collect();
         stream::iter(calls).buffered(self.concurrency.get()).collect().await
     }
 
     /// Makes one call as a step of the run.
-    async fn call(&self, call: &ToolCall, cx: &Context) -> ToolResult {
+    async fn call(&self, call: &ToolCall, cx: Context) -> ToolResult {
         let name = self
             .get(&call.name)
             .map_or_else(|| excerpt(&call.name, MAX_NAME_LEN).into(), |entry| entry.name.clone());

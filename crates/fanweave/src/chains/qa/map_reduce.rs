@@ -94,8 +94,11 @@ impl MapReduce {
             );
             return Err(Error::new(ErrorKind::Input, message));
         }
-        let calls: Vec<_> =
-            groups.into_iter().map(|group| self.shorten(parts, question, group, cx)).collect();
+        let calls: Vec<_> = groups
+            .into_iter()
+            .zip(0..)
+            .map(|(group, n)| self.shorten(parts, question, group, cx.fork(n)))
+            .collect();
         let output = stream::iter(calls).buffered(parts.concurrency.get());
         output.map_ok(|output| note(usage, output)).try_collect().await
     }
@@ -106,13 +109,13 @@ impl MapReduce {
         parts: &Parts,
         question: &str,
         mut group: Vec<String>,
-        cx: &Context,
+        cx: Context,
     ) -> Result<CallOutput> {
         if group.len() == 1 {
             return Ok(CallOutput { text: group.remove(0), usage: Usage::default() });
         }
         let vars = vars! { question: question, context: join(group.iter().map(String::as_str)) };
-        parts.call(&self.collapse, vars, cx).await.map_err(|error| error.with_step("collapse"))
+        parts.call(&self.collapse, vars, &cx).await.map_err(|error| error.with_step("collapse"))
     }
 }
 

@@ -339,6 +339,7 @@ impl Parts {
         document: &Document,
         cx: &Context,
     ) -> Result<CallOutput> {
+        let cx = &cx.fork(index as u64);
         let output = self.call(prompt, vars! { question: question, context: document.text }, cx).await;
         output.map_err(|error| error.with_step(about(index, document)))
     }
