@@ -1,16 +1,15 @@
 //! Runs many inputs through one chain, with results in input order or as they finish.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use futures::{FutureExt, Stream, StreamExt};
-use tokio::task::{Id, JoinSet};
+use futures::{Stream, StreamExt};
 
-use crate::{Chain, Context, Error, ErrorKind, Result, Runnable, task_locals};
+use crate::flights::{Ended, Flights};
+use crate::{Chain, Context, Error, ErrorKind, Result, Runnable};
 
 /// Default number of rows in flight. Source: a common account's 500 requests a minute at 7 s each.
 pub const DEFAULT_CONCURRENCY: usize = 64;
@@ -93,8 +92,7 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
         // Each row is a task, which polls its chain even if its results are not read.
         let cx = cx.driven();
         let mut inputs = inputs.enumerate();
-        let task_locals = task_locals::here();
-        let start = move |rows: &mut JoinSet<Row<O>>| {
+        let start = move |rows: &mut Flights<usize, Result<O>>| {
             let Some((index, input)) = inputs.next() else { return Started::NoMore };
             let Some(_) = concurrency else {
                 return Started::Failed(Row { index, result: Err(none_at_once()) });
@@ -103,22 +101,11 @@ impl<I: Send + 'static, O: Send + 'static> Batch<I, O> {
                 return Started::Failed(Row { index, result: Err(no_runtime()) });
             }
             let (chain, cx) = (chain.clone(), cx.fork(index as u64));
-            let row = async move {
-                let work = AssertUnwindSafe(cx.guard(chain.run(input, &cx))).catch_unwind();
-                let result = work.await.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)));
-                Row { index, result }
-            };
-            let task = rows.spawn(task_locals::propagate(task_locals.clone(), row)).id();
-            Started::Running(task, index)
+            rows.start(index, async move { cx.guard(chain.run(input, &cx)).await });
+            Started::Running
         };
         let max = concurrency.map_or(1, NonZeroUsize::get);
-        Completed {
-            rows: JoinSet::new(),
-            running: HashMap::new(),
-            start: Some(Box::new(start)),
-            max,
-            started: 0,
-        }
+        Completed { rows: Flights::new(), start: Some(Box::new(start)), max, started: 0 }
     }
 
     /// Runs all rows and returns their outputs in input order, or the first error as soon as it happens: the
@@ -169,7 +156,7 @@ fn no_runtime() -> Error {
 }
 
 enum Started<O> {
-    Running(Id, usize),
+    Running,
     Failed(Row<O>),
     NoMore,
 }
@@ -193,16 +180,15 @@ enum Started<O> {
 /// # Cancellation
 /// Dropping it ends all rows in flight.
 pub struct Completed<O> {
-    rows: JoinSet<Row<O>>,
-    /// The inputs of the running tasks.
-    running: HashMap<Id, usize>,
+    /// By the index of the input.
+    rows: Flights<usize, Result<O>>,
     /// `None` once the inputs have ended.
     start: Option<Box<Start<O>>>,
     max: usize,
     started: usize,
 }
 
-type Start<O> = dyn FnMut(&mut JoinSet<Row<O>>) -> Started<O> + Send;
+type Start<O> = dyn FnMut(&mut Flights<usize, Result<O>>) -> Started<O> + Send;
 
 impl<O: Send + 'static> Completed<O> {
     /// The next finished row, with rows started only below index `limit`.
@@ -212,10 +198,7 @@ impl<O: Send + 'static> Completed<O> {
             && self.started < limit
         {
             match start(&mut self.rows) {
-                Started::Running(task, index) => {
-                    self.running.insert(task, index);
-                    self.started += 1;
-                }
+                Started::Running => self.started += 1,
                 Started::NoMore => self.start = None,
                 Started::Failed(row) => {
                     self.started += 1;
@@ -223,18 +206,18 @@ impl<O: Send + 'static> Completed<O> {
                 }
             }
         }
-        Poll::Ready(match std::task::ready!(self.rows.poll_join_next_with_id(task)) {
-            Some(Ok((id, row))) => {
-                self.running.remove(&id);
-                Some(row)
-            }
-            // A row catches its own panics, and dropping this stream leaves no reader: the runtime has ended.
-            Some(Err(lost)) => self.running.remove(&lost.id()).map(|index| {
-                let message = "the runtime that the row ran on has ended";
-                Row { index, result: Err(Error::new(ErrorKind::Cancelled, message).with_source(lost)) }
-            }),
-            None => None,
-        })
+        let ended = std::task::ready!(self.rows.poll_next(task));
+        Poll::Ready(ended.map(|(index, result)| {
+            let result = result.unwrap_or_else(|ended| match ended {
+                Ended::Panicked(panic) => Err(Error::from_panic(&*panic)),
+                // Dropping this stream leaves no reader: the runtime has ended.
+                Ended::Aborted(lost) => {
+                    let message = "the runtime that the row ran on has ended";
+                    Err(Error::new(ErrorKind::Cancelled, message).with_source(lost))
+                }
+            });
+            Row { index, result }
+        }))
     }
 }
 

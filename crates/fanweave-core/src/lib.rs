@@ -15,6 +15,7 @@ mod delta;
 pub mod embed;
 mod error;
 pub mod event;
+mod flights;
 mod graph;
 mod into_chain;
 mod item;
@@ -77,6 +78,11 @@ pub use vars::Vars;
 pub mod __private {
     //! Items that the macros of this crate expand to.
     pub use serde_json::{Value, json};
+
+    pub mod flights {
+        //! Work in flight as tasks.
+        pub use crate::flights::{Ended, Flights, Panic};
+    }
 
     pub mod task_locals {
         //! Task-locals that apply to everything that runs within a future.
