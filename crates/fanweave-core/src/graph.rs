@@ -21,6 +21,8 @@ pub struct Node {
     parts: Parts,
     /// JSON schema of the input, if the step knows more than its type.
     input: Option<Value>,
+    /// The paths of the variables that the step reads, if it reads no others.
+    reads: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +41,7 @@ enum Parts {
 impl Node {
     /// A step without parts.
     pub fn step(label: impl Into<String>) -> Self {
-        Self { label: label.into(), parts: Parts::None, input: None }
+        Self { label: label.into(), parts: Parts::None, input: None, reads: None }
     }
 
     /// A step of this type: its name without module and parameters.
@@ -59,17 +61,17 @@ impl Node {
         if all.len() == 1 {
             return all.remove(0);
         }
-        Self { label: String::new(), parts: Parts::Sequence(all), input: None }
+        Self { label: String::new(), parts: Parts::Sequence(all), input: None, reads: None }
     }
 
     /// Several steps run concurrently, each with its name.
     pub fn all_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
-        Self { label: label.into(), parts: Parts::All(parts.into_iter().collect()), input: None }
+        Self { label: label.into(), parts: Parts::All(parts.into_iter().collect()), input: None, reads: None }
     }
 
     /// One of several steps, each with its name.
     pub fn one_of(label: impl Into<String>, parts: impl IntoIterator<Item = (String, Node)>) -> Self {
-        Self { label: label.into(), parts: Parts::One(parts.into_iter().collect()), input: None }
+        Self { label: label.into(), parts: Parts::One(parts.into_iter().collect()), input: None, reads: None }
     }
 
     /// A step that wraps others.
@@ -78,7 +80,7 @@ impl Node {
             Node { parts: Parts::Sequence(nodes), .. } => nodes,
             node => vec![node],
         };
-        Self { label: label.into(), parts: Parts::Within(inner), input: None }
+        Self { label: label.into(), parts: Parts::Within(inner), input: None, reads: None }
     }
 
     /// The same node under another name.
@@ -95,6 +97,30 @@ impl Node {
     pub fn with_input(mut self, schema: Value) -> Self {
         self.input = Some(schema);
         self
+    }
+
+    /// Sets the paths of all variables that the step reads.
+    #[must_use]
+    pub(crate) fn with_reads(mut self, paths: Vec<String>) -> Self {
+        self.reads = Some(paths);
+        self
+    }
+
+    /// The paths of the variables that a chain reads, and true if it reads no others.
+    pub(crate) fn reads(&self) -> (Vec<String>, bool) {
+        if let Some(paths) = &self.reads {
+            return (paths.clone(), true);
+        }
+        match &self.parts {
+            Parts::None => (Vec::new(), false),
+            Parts::Sequence(nodes) | Parts::Within(nodes) => {
+                nodes.first().map_or((Vec::new(), false), Node::reads)
+            }
+            // The condition of a branch, and what follows an assignment, may read others.
+            Parts::All(parts) | Parts::One(parts) => {
+                (parts.iter().flat_map(|(_, node)| node.reads().0).collect(), false)
+            }
+        }
     }
 
     /// Name of the step in a sentence: its label, or those of its parts.

@@ -40,6 +40,7 @@ pub use closest::closest;
 pub use compose::assign::{Assign, assign, passthrough, pick};
 pub use compose::branch::{Branch, branch};
 pub use compose::configurable::configurable;
+pub use compose::dag::{Dag, DagStep, OnError, dag};
 pub use compose::dynamic::{Next, dynamic};
 pub use compose::generator::generator;
 pub use compose::hooks::Hooks;
@@ -77,6 +78,7 @@ pub use vars::Vars;
 #[doc(hidden)]
 pub mod __private {
     //! Items that the macros of this crate expand to.
+    pub use crate::compose::dag::find_cycle;
     pub use serde_json::{Value, json};
 
     pub mod flights {

@@ -1,6 +1,7 @@
 //! Chains of steps whose types are known only at run time.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::chain::{Chain, chain};
@@ -80,6 +81,19 @@ fn settled(error: Error) -> Error {
     }
 }
 
+/// Adds to an error of an erased step where its input of the wrong kind comes from: `step a returned`.
+pub(crate) fn explain_mismatch(error: Error, origin: &str) -> Error {
+    match mismatch(&error) {
+        Some(mismatch) => {
+            let Mismatch { step, expects, got, .. } = mismatch;
+            let message = format!("step `{step}` expects {expects}, but {origin} {got}");
+            let source = Mismatch { is_settled: true, ..mismatch.clone() };
+            error.with_message(message).with_source(source)
+        }
+        None => error,
+    }
+}
+
 /// A step that knows the one before it, to name both if their types differ.
 struct Connected {
     inner: Chain<Item, Item>,
@@ -93,15 +107,69 @@ impl Runnable for Connected {
     type Output = Item;
 
     async fn run(&self, item: Item, cx: &Context) -> Result<Item> {
-        run_within(&self.inner, item, cx).await.map_err(|error| match mismatch(&error) {
-            Some(mismatch) => {
-                let (Mismatch { step, expects, got, .. }, previous) = (mismatch, &self.previous);
-                let message =
-                    format!("step `{step}` expects {expects}, but step `{previous}` returned {got}");
-                let source = Mismatch { is_settled: true, ..mismatch.clone() };
-                error.with_message(message).with_source(source)
-            }
-            None => error,
+        let done = run_within(&self.inner, item, cx).await;
+        done.map_err(|error| explain_mismatch(error, &format!("step `{}` returned", self.previous)))
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe()
+    }
+}
+
+/// A chain whose output is an item.
+struct ItemOutput<I, O> {
+    inner: Chain<I, O>,
+}
+
+impl<I: Send + 'static, O: IntoItem + Send + 'static> Runnable for ItemOutput<I, O> {
+    const DRIVES_CALLS: bool = true;
+
+    type Input = I;
+    type Output = Item;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<Item> {
+        self.inner.run(input, cx).await?.into_item()
+    }
+
+    fn streaming(&self) -> Streaming {
+        self.inner.streaming()
+    }
+
+    fn describe(&self) -> Node {
+        self.inner.describe()
+    }
+}
+
+impl<I: Send + 'static, O: IntoItem + Send + 'static> Chain<I, O> {
+    /// The same chain with an item as its output.
+    pub(crate) fn with_item_output(self) -> Chain<I, Item> {
+        chain(ItemOutput { inner: self })
+    }
+}
+
+/// A chain whose output has a type again. Made by [`Chain::output_as`].
+struct OutputAs<I, O> {
+    inner: Chain<I, Item>,
+    output: PhantomData<fn() -> O>,
+}
+
+impl<I: Send + 'static, O: FromItem + Send + 'static> Runnable for OutputAs<I, O> {
+    const DRIVES_CALLS: bool = true;
+
+    type Input = I;
+    type Output = O;
+
+    async fn run(&self, input: I, cx: &Context) -> Result<O> {
+        let output = self.inner.run(input, cx).await.map_err(settled)?;
+        O::from_item(output).map_err(|item| {
+            let step = self.inner.describe().last().title();
+            let message =
+                format!("expected {}, but step `{step}` returned {}", O::expects(), item.description());
+            Error::new(ErrorKind::Input, message)
         })
     }
 
@@ -114,30 +182,20 @@ impl Runnable for Connected {
     }
 }
 
-/// A chain of items with types again. Made by [`Chain::typed`].
-struct Typed<I, O> {
+/// A chain of items whose input has a type again. Part of [`Chain::typed`].
+struct InputAs<I> {
     inner: Chain<Item, Item>,
-    types: std::marker::PhantomData<fn(I) -> O>,
+    input: PhantomData<fn(I)>,
 }
 
-impl<I, O> Runnable for Typed<I, O>
-where
-    I: IntoItem + Send + 'static,
-    O: FromItem + Send + 'static,
-{
+impl<I: IntoItem + Send + 'static> Runnable for InputAs<I> {
     const DRIVES_CALLS: bool = true;
 
     type Input = I;
-    type Output = O;
+    type Output = Item;
 
-    async fn run(&self, input: I, cx: &Context) -> Result<O> {
-        let output = self.inner.run(input.into_item()?, cx).await.map_err(settled)?;
-        O::from_item(output).map_err(|item| {
-            let step = self.inner.describe().last().title();
-            let message =
-                format!("expected {}, but step `{step}` returned {}", O::expects(), item.description());
-            Error::new(ErrorKind::Input, message)
-        })
+    async fn run(&self, input: I, cx: &Context) -> Result<Item> {
+        self.inner.run(input.into_item()?, cx).await
     }
 
     fn streaming(&self) -> Streaming {
@@ -182,6 +240,27 @@ impl<I: FromItem + Send + 'static, O: IntoItem + Send + 'static> Chain<I, O> {
     }
 }
 
+impl<I: Send + 'static> Chain<I, Item> {
+    /// The same chain with an output of this type.
+    ///
+    /// ```
+    /// use fanweave_core::{DagStep, dag, vars};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let greeting = dag().input("name").step(DagStep::template("greeting", "Hello {{ name }}!")?).build()?;
+    /// assert_eq!(greeting.output_as::<String>().invoke(vars! { name: "Ada" }).await?, "Hello Ada!");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A run fails with [`ErrorKind::Input`] if the chain returns another kind of value.
+    pub fn output_as<O: FromItem + Send + 'static>(self) -> Chain<I, O> {
+        chain(OutputAs { inner: self, output: PhantomData })
+    }
+}
+
 impl Chain<Item, Item> {
     /// Like [`then`](Chain::then). If `next` expects another kind of item than this chain returns, the error
     /// names both steps.
@@ -212,7 +291,7 @@ impl Chain<Item, Item> {
         I: IntoItem + Send + 'static,
         O: FromItem + Send + 'static,
     {
-        chain(Typed { inner: self, types: std::marker::PhantomData })
+        chain(InputAs { inner: self, input: PhantomData }).output_as()
     }
 }
 

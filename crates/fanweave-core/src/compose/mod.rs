@@ -3,6 +3,7 @@
 pub mod assign;
 pub mod branch;
 pub mod configurable;
+pub mod dag;
 pub mod dynamic;
 pub mod erased;
 pub mod fallback;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::many::read_ahead::read_ahead;
-use crate::many::{Many, until_error};
+use crate::many::{CONCURRENCY, Many, until_error};
 use crate::{IntoChain, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
@@ -24,7 +24,7 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
             let step = step.clone();
             let without_deltas = cx.without_deltas();
             let mut index = 0;
-            let results = read_ahead(self.stream_in(input, cx), move |item: Result<T>| {
+            let results = read_ahead(self.stream_in(input, cx), CONCURRENCY, move |item: Result<T>| {
                 let (step, cx) = (step.clone(), without_deltas.fork(index));
                 index += 1;
                 async move { step.run(item?.into(), &cx).await }

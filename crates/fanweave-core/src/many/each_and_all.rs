@@ -6,8 +6,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::oneshot;
 
 use crate::chain::{Chain, chain};
-use crate::many::Many;
 use crate::many::read_ahead::read_ahead;
+use crate::many::{CONCURRENCY, Many};
 use crate::{Context, Node, Result, Runnable};
 
 impl<I: Send + 'static, T: Clone + Send + 'static> Many<I, T> {
@@ -86,7 +86,7 @@ where
         })
         .filter_map(|()| async { None });
         let mut index = 0;
-        let each = read_ahead(items.chain(end), |item: Result<T>| {
+        let each = read_ahead(items.chain(end), CONCURRENCY, |item: Result<T>| {
             let cx = cx.fork(index);
             index += 1;
             async move { self.each.run(item?.into(), &cx).await }

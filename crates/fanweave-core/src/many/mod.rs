@@ -5,7 +5,7 @@ mod each;
 mod each_and_all;
 mod items;
 pub(crate) mod lines;
-mod read_ahead;
+pub(crate) mod read_ahead;
 
 use std::fmt;
 use std::sync::Arc;
@@ -88,6 +88,23 @@ impl<I: Send + 'static, T: Send + 'static> Many<I, T> {
     pub fn stream_in(&self, input: I, cx: Context) -> BoxStream<'static, Result<T>> {
         // Its reader decides when it is polled.
         (self.start)(input, cx.undriven())
+    }
+
+    /// The node of the source of the items in a diagram.
+    pub(crate) fn describe(&self) -> Node {
+        self.node.clone()
+    }
+
+    /// Maps every item with a function that may fail, which ends the items.
+    pub(crate) fn try_map<U: Send + 'static>(
+        self,
+        f: impl Fn(T) -> Result<U> + Send + Sync + 'static,
+    ) -> Many<I, U> {
+        let f = Arc::new(f);
+        Many::new(self.node.clone(), move |input, cx| {
+            let f = f.clone();
+            until_error(self.stream_in(input, cx).map(move |item| item.and_then(&*f)))
+        })
     }
 
     /// Maps every item with a function.

@@ -7,13 +7,11 @@ use std::task::Poll;
 use futures::stream::FuturesOrdered;
 use futures::{Stream, StreamExt, stream};
 
-use crate::many::CONCURRENCY;
-
-/// The results of `work` for the items, in their order, with at most [`CONCURRENCY`] running.
+/// The results of `work` for the items, in their order, with at most `window` running.
 ///
-/// The source is read further even while [`CONCURRENCY`] items are running, so that its request ends at its
+/// The source is read further even while `window` items are running, so that its request ends at its
 /// own pace. Items that arrive early are queued; the queue is never longer than the answer.
-pub(super) fn read_ahead<S, F, W>(items: S, mut work: F) -> impl Stream<Item = W::Output>
+pub(crate) fn read_ahead<S, F, W>(items: S, window: usize, mut work: F) -> impl Stream<Item = W::Output>
 where
     S: Stream,
     F: FnMut(S::Item) -> W,
@@ -26,7 +24,7 @@ where
         while let Poll::Ready(Some(item)) = items.poll_next_unpin(task) {
             queued.push_back(item);
         }
-        while in_work.len() < CONCURRENCY
+        while in_work.len() < window
             && let Some(item) = queued.pop_front()
         {
             in_work.push_back(work(item));

@@ -179,6 +179,20 @@ impl Chat {
         names
     }
 
+    /// The paths of all variables. `None` if examples or conversations read others.
+    fn paths(&self) -> Option<Vec<String>> {
+        let mut paths = Vec::new();
+        for entry in &self.parts {
+            match entry {
+                Entry::Message(_, template) => paths.extend(template.paths()),
+                Entry::ToolResult { call, content } => paths.extend([call.paths(), content.paths()].concat()),
+                Entry::Messages { .. } | Entry::Examples(_) => return None,
+            }
+        }
+        paths.retain(|path| !self.partials.has(path.split('.').next().unwrap_or_default()));
+        Some(paths)
+    }
+
     /// The messages with the variables filled in.
     ///
     /// # Errors
@@ -243,8 +257,12 @@ impl Runnable for Chat {
     fn describe(&self) -> Node {
         let variables = self.variables();
         let properties: Map<_, _> = variables.iter().map(|name| (name.clone(), json!({}))).collect();
-        Node::step("chat")
-            .with_input(json!({ "type": "object", "properties": properties, "required": variables }))
+        let node = Node::step("chat")
+            .with_input(json!({ "type": "object", "properties": properties, "required": variables }));
+        match self.paths() {
+            Some(paths) => node.with_reads(paths),
+            None => node,
+        }
     }
 }
 

@@ -197,7 +197,7 @@ impl Runnable for Template {
         let properties: Map<_, _> =
             variables.iter().map(|name| (name.clone(), Value::Object(Map::new()))).collect();
         let schema = json!({ "type": "object", "properties": properties, "required": variables });
-        Node::step("prompt").with_input(schema)
+        Node::step("prompt").with_input(schema).with_reads(self.paths())
     }
 }
 

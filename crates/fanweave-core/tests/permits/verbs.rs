@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use fanweave_core::tool::{Tool, Tools};
 use fanweave_core::{
-    Chain, Context, Message, Model, Part, Prompt, Result, Role, ToolCall, ToolSpec, chain, generator,
-    parallel, step, text,
+    Chain, Context, DagStep, Message, Model, Part, Prompt, Result, Role, ToolCall, ToolSpec, Vars, chain,
+    dag, generator, parallel, prompt, step, text,
 };
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -15,6 +15,9 @@ use serde_json::{Value, json};
 
 /// The prompt: two lines of two words.
 pub(crate) const ASKED: &str = "a b\nc d";
+
+/// The template of the last step of a dag.
+const ALL: &str = "{{ steps.each.output | join }} {{ steps.other.output }}";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verb {
@@ -27,9 +30,10 @@ pub(crate) enum Verb {
     Generator,
     ToolLoop,
     Parallel,
+    Dag,
 }
 
-pub(crate) const VERBS: [Verb; 9] = [
+pub(crate) const VERBS: [Verb; 10] = [
     Verb::Invoke,
     Verb::Stream,
     Verb::Events,
@@ -39,6 +43,7 @@ pub(crate) const VERBS: [Verb; 9] = [
     Verb::Generator,
     Verb::ToolLoop,
     Verb::Parallel,
+    Verb::Dag,
 ];
 
 /// Maximum items that are read.
@@ -126,6 +131,20 @@ pub(crate) fn start(verb: Verb, models: &Models, inside: &Inside, cx: &Context) 
         Verb::Parallel => {
             let both = parallel((models.then(inside), models.words(), models.words()));
             both.stream_in(ASKED, &cx).map(check).boxed()
+        }
+        Verb::Dag => {
+            let asks = || prompt("{{ asked }}") | &models.echo;
+            let each = user_step(inside) | step(|line: String, _| async move { Ok(Prompt::from(line)) });
+            let lines = dag()
+                .input_or("asked", ASKED)
+                .step(DagStep::items("lines", asks().lines()))
+                .step(
+                    DagStep::of("each", "item", each | &models.echo | text()).for_each("steps.lines.output"),
+                )
+                .step(DagStep::new("other", asks()))
+                .step(DagStep::template("all", ALL).expect("it is a template"));
+            let lines = lines.build().expect("its references exist");
+            lines.stream_in(Vars::new(), &cx).map(check).boxed()
         }
     }
 }
