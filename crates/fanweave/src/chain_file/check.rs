@@ -6,6 +6,7 @@ use super::problem::{Problem, Problems};
 use super::spanned::Spanned;
 use super::spec::{Action, Spec, Step, unknown_step};
 use crate::{Template, closest};
+use fanweave_core::__private::find_cycle;
 
 /// A step with its parsed templates and its dependencies.
 pub(super) struct Checked {
@@ -276,12 +277,6 @@ fn as_condition(text: &str) -> String {
 
 /// A problem that names the steps of a dependency cycle, if there is one.
 fn cycle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
-    #[derive(Clone, Copy, PartialEq)]
-    enum Mark {
-        New,
-        Open,
-        Done,
-    }
     let next = |step: usize| {
         let source = match checked[step].source {
             Some(Source::Step(index, _)) => Some(index),
@@ -289,37 +284,8 @@ fn cycle(spec: &Spec, checked: &[Checked]) -> Option<Problem> {
         };
         checked[step].waits_for.iter().copied().chain(source).collect::<Vec<_>>()
     };
-    let mut marks = vec![Mark::New; checked.len()];
-    for first in 0..checked.len() {
-        if marks[first] != Mark::New {
-            continue;
-        }
-        marks[first] = Mark::Open;
-        // Depth-first search with an explicit stack, since a file may have many steps: each entry holds a
-        // step and its unvisited dependencies.
-        let mut stack = vec![(first, next(first))];
-        while let Some((step, rest)) = stack.last_mut() {
-            let step = *step;
-            match rest.pop() {
-                None => {
-                    marks[step] = Mark::Done;
-                    stack.pop();
-                }
-                Some(other) if marks[other] == Mark::New => {
-                    marks[other] = Mark::Open;
-                    stack.push((other, next(other)));
-                }
-                Some(other) if marks[other] == Mark::Open => {
-                    let from = stack.iter().position(|(step, _)| *step == other).unwrap_or_default();
-                    let name = |step: usize| format!("`{}`", spec.steps[step].name.value);
-                    let names: Vec<_> =
-                        stack[from..].iter().map(|(step, _)| name(*step)).chain([name(other)]).collect();
-                    let message = format!("the steps form a cycle: {}", names.join(" waits for "));
-                    return Some(Problem::at(spec.steps[other].name.at, message));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    None
+    let cycle = find_cycle(checked.len(), next)?;
+    let names: Vec<_> = cycle.iter().map(|step| format!("`{}`", spec.steps[*step].name.value)).collect();
+    let message = format!("the steps form a cycle: {}", names.join(" waits for "));
+    Some(Problem::at(spec.steps[cycle[0]].name.at, message))
 }

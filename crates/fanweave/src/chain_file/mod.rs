@@ -19,12 +19,10 @@
 //! generated.
 
 mod check;
+#[cfg(test)]
+mod dag_events;
 pub(crate) mod fields;
-mod graph;
-mod outcome;
 pub(crate) mod problem;
-mod run;
-mod segment;
 pub(crate) mod spanned;
 mod spec;
 #[cfg(test)]
@@ -39,14 +37,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::model::fake::Fake;
 use crate::{
-    Chain, Error, ErrorKind, Graph, Message, Model, Parameters, Prompt, ResponseFormat, Result, Role,
-    Template, Vars, chain, closest, json as json_value, lines, step, text,
+    Chain, Context, Dag, DagStep, Error, ErrorKind, Graph, Message, Model, Parameters, Prompt,
+    ResponseFormat, Result, Role, Template, Vars, closest, dag, json as json_value, lines, step, text,
 };
 use check::Source;
 pub use problem::{Problem, Problems};
-use run::{CompiledChain, PlannedStep, StepAction};
-use segment::{Segment, segments};
 use spanned::Spanned;
 use spec::{Action, Shape, Spec, Step};
 use tree::{Language, Node};
@@ -154,7 +151,8 @@ impl ChainFile {
 
     /// The graph of the chain. No model is needed.
     pub fn graph(&self) -> Graph {
-        graph::of(&self.spec, &self.checked())
+        let dag = self.dag(|_| Ok(Fake::echo().model()));
+        dag.and_then(|dag| dag.graph()).expect("the file was checked when it was read")
     }
 
     fn checked(&self) -> Vec<check::Checked> {
@@ -241,6 +239,40 @@ impl ChainFile {
     /// # Errors
     /// [`ErrorKind::Config`] with the location of each model that cannot be created.
     pub fn chain(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Chain<Vars, Value>> {
+        let chain = self.dag(models)?.build()?.output_as();
+        Ok(match self.spec.limits.timeout {
+            Some(limit) => chain.timeout(limit),
+            None => chain,
+        })
+    }
+
+    /// The steps of the chain as a [`Dag`], to which further steps can be added. The timeout of the file does
+    /// not apply to it.
+    ///
+    /// ```
+    /// use fanweave::{ChainFile, DagStep, model, vars};
+    ///
+    /// let file = ChainFile::parse(
+    ///     "greet.yaml",
+    ///     "
+    /// inputs: { name: World }
+    /// steps:
+    ///   greeting: { template: 'Hello {{ name }}' }
+    /// ",
+    /// )?;
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    /// # runtime.unwrap().block_on(async {
+    /// let dag = file.dag(|name| model(name.unwrap_or("sim/echo")))?;
+    /// let louder = dag.step(DagStep::template("louder", "{{ steps.greeting.output }}!")?).output("louder");
+    /// assert_eq!(louder.build()?.invoke(vars! {}).await?.into_text()?, "Hello World!");
+    /// # Ok::<_, fanweave::Error>(())
+    /// # })?;
+    /// # Ok::<_, fanweave::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`chain`](Self::chain).
+    pub fn dag(&self, models: impl Fn(Option<&str>) -> Result<Model>) -> Result<Dag> {
         let checked = self.checked();
         let mut found = Vec::new();
         let mut built: Vec<(Option<String>, Model)> = Vec::new();
@@ -262,18 +294,19 @@ impl ChainFile {
                 }
             }
         };
-        let streamed_text = self.streamed_text();
-        let is_streamed = |index: usize| {
-            let name = &self.spec.steps[index].name.value;
-            checked.iter().any(|other| matches!(&other.source, Some(Source::Step(i, w)) if *i == index && w.is_empty()))
-                || streamed_text.iter().flatten().any(|segment| {
-                    matches!(segment, Segment::Output { step, .. } | Segment::Joined { step, .. } if step == name)
-                })
-        };
-        let mut steps = Vec::new();
-        for (index, (spec, checked)) in self.spec.steps.iter().zip(&checked).enumerate() {
+        let mut dag = dag().output(self.spec.steps[self.output].name.value.as_str());
+        for input in &self.spec.inputs {
+            dag = match &input.default {
+                Some(default) => dag.input_or(input.name.as_str(), default.clone()),
+                None => dag.input(input.name.as_str()),
+            };
+        }
+        if let Some(max) = self.limits().concurrency {
+            dag = dag.concurrency(max);
+        }
+        for (spec, checked) in self.spec.steps.iter().zip(&checked) {
             let action = match &spec.action {
-                Action::Template(_) => Some(filled(&checked.templates[0])),
+                Action::Template(text) => Some(DagStep::template(spec.name.value.as_str(), &text.value)?),
                 Action::Call { messages, model: named, parameters, output } => model(spec, named.as_ref())
                     .map(|model| {
                         let roles: Vec<_> = messages.iter().map(|(role, _)| *role).collect();
@@ -282,16 +315,9 @@ impl ChainFile {
                         action(prompt | model, spec, output)
                     }),
             };
-            steps.extend(action.map(|action| PlannedStep {
-                name: spec.name.value.as_str().into(),
-                action,
-                source: checked.source.clone(),
-                waits_for: checked.waits_for.clone(),
-                when: checked.when.clone(),
-                reads: checked.templates.iter().chain(&checked.when).flat_map(Template::paths).collect(),
-                on_error: spec.on_error,
-                is_streamed: is_streamed(index),
-            }));
+            if let Some(step) = action {
+                dag = dag.step(self.conditions(step, spec, checked));
+            }
         }
         if let Some((_, error)) = found.iter().find(|(at, _)| *at == ELSEWHERE) {
             return Err(error.clone());
@@ -303,34 +329,34 @@ impl ChainFile {
             let problems = Problems::check(problems).expect_err("there is at least one");
             return Err(Error::new(kind, problems.placed(&self.file, &self.text).to_string()));
         }
-        let compiled = CompiledChain {
-            inputs: self.spec.inputs.clone(),
-            limits: self.spec.limits,
-            steps,
-            output: self.output,
-            streamed_text,
-        };
-        let chain = chain(compiled);
-        Ok(match self.spec.limits.timeout {
-            Some(limit) => chain.timeout(limit),
-            None => chain,
-        })
+        Ok(dag)
     }
 
-    /// The segments by which the text of the chain is streamed. `None` if it cannot be streamed.
-    fn streamed_text(&self) -> Option<Vec<Segment>> {
-        let step = &self.spec.steps[self.output];
-        if step.for_each.is_some() || step.when.is_some() {
-            return None;
+    /// Sets when a step runs, and what it reads.
+    fn conditions(&self, mut step: DagStep, spec: &Step, checked: &check::Checked) -> DagStep {
+        if let Some(source) = &checked.source {
+            step = step.for_each(&self.path(source));
         }
-        match &step.action {
-            Action::Template(text) => segments(text),
-            Action::Call { output: Shape::Text, .. } => {
-                let name = &step.name.value;
-                segments(&Spanned::new(0, format!("{{{{ steps.{name}.output }}}}")))
+        if let Some(condition) = checked.when.clone() {
+            step = step.when(move |vars: Vars, _: Context| {
+                let text = condition.render(&vars);
+                async move { Ok(!text?.is_empty()) }
+            });
+        }
+        let needs = spec.needs.iter().map(|need| need.value.as_str());
+        let reads = checked.templates.iter().chain(&checked.when).flat_map(Template::paths);
+        step.needs(needs).reads(reads).on_error(spec.on_error)
+    }
+
+    /// The path of the list of a fan-out.
+    fn path(&self, source: &Source) -> String {
+        let (first, words) = match source {
+            Source::Step(step, words) => {
+                (format!("steps.{}.output", self.spec.steps[*step].name.value), words)
             }
-            Action::Call { .. } => None,
-        }
+            Source::Input(name, words) => (format!("inputs.{name}"), words),
+        };
+        std::iter::once(&first).chain(words).map(String::as_str).collect::<Vec<_>>().join(".")
     }
 }
 
@@ -373,30 +399,25 @@ fn prompt(
 }
 
 /// A call with the parser of its answer.
-fn action(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> StepAction {
-    let name = spec.name.value.clone();
+fn action(call: Chain<Vars, Message>, spec: &Step, output: &Shape) -> DagStep {
+    let name = spec.name.value.as_str();
     let call = match spec.timeout {
         Some(limit) => call.timeout(limit),
         None => call,
-    }
-    .named(name);
+    };
     match output {
-        Shape::Text => StepAction::Text(call | text()),
-        Shape::Lines => StepAction::Items(call.clone().lines().map(Value::String), call | lines() | texts()),
-        Shape::Json => StepAction::Value(call | json_value()),
+        Shape::Text => DagStep::new(name, call | text()),
+        Shape::Lines => DagStep::items(name, call.clone().lines()).or_whole(call | lines()),
+        Shape::Json => DagStep::new(name, call | json_value()),
         Shape::Schema(schema) => {
             let (_, field) = wrapped(schema);
             let whole = call.clone() | json_value() | unwrapped(field);
             match output.is_list() {
-                Some(true) => StepAction::Items(call.items::<Value>(), whole),
-                _ => StepAction::Value(whole),
+                Some(true) => DagStep::items(name, call.items::<Value>()).or_whole(whole),
+                _ => DagStep::new(name, whole),
             }
         }
     }
-}
-
-fn texts() -> Chain<Vec<String>, Value> {
-    step(|lines: Vec<String>, _| async move { Ok(lines.into_iter().map(Value::String).collect()) })
 }
 
 /// Wraps schemas of other types in an object, since providers require one at the top level.
@@ -423,13 +444,4 @@ fn unwrapped(field: Option<&'static str>) -> Chain<Value, Value> {
             (_, value) => value,
         })
     })
-}
-
-/// A template step.
-fn filled(template: &Template) -> StepAction {
-    let template = template.clone();
-    StepAction::Value(step(move |vars: Vars, _| {
-        let text = template.render(&vars);
-        async move { text.map(Value::String) }
-    }))
 }

@@ -9,7 +9,7 @@ use super::fields::Fields;
 use super::problem::{Problem, Problems};
 use super::spanned::Spanned;
 use super::tree::{Key, Node, Tree};
-use crate::{Parameters, Role, closest};
+use crate::{OnError, Parameters, Role, closest};
 
 /// A parsed chain file.
 #[derive(Debug)]
@@ -91,18 +91,6 @@ impl Shape {
             },
         }
     }
-}
-
-/// Policy for a failed step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum OnError {
-    /// The run fails.
-    #[default]
-    Fail,
-    /// The item is skipped. Without a fan-out, the step and the steps that depend on it are skipped.
-    Skip,
-    /// The output is null.
-    Null,
 }
 
 impl Spec {
