@@ -1,6 +1,5 @@
 //! Checks and opens everything that a run needs before its first call. Blocks, so it runs on its own thread.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,6 +7,7 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 
 use crate::disk::Disk;
+use crate::fingerprint::Fingerprint;
 use crate::journal::{Journal, Manifest, PreviousRun};
 use crate::key::Key;
 use crate::output::{self, Output, OutputFormat, Sink};
@@ -21,7 +21,7 @@ use crate::{Error, Result};
 pub(crate) struct Open {
     pub(crate) output: Output,
     pub(crate) settings: Settings,
-    pub(crate) fingerprint: BTreeMap<String, String>,
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) progress: Arc<Progress>,
     pub(crate) disk: Disk,
 }
@@ -92,8 +92,7 @@ impl Open {
     }
 
     fn journal(&self, path: &Path, source: &Source, hash: Option<Key>) -> Result<(Journal, PreviousRun)> {
-        let mut fingerprint = self.fingerprint.clone();
-        fingerprint.insert("input format".to_owned(), source.format().to_string());
+        let fingerprint = self.fingerprint.clone().set("input format", source.format().to_string());
         let manifest = Manifest::new(fingerprint, hash).of_file(source.path());
         let Settings { fresh, changed_input, .. } = self.settings;
         let (journal, mut previous) = Journal::open(&self.disk, path, &manifest, fresh, changed_input)?;

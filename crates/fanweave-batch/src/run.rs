@@ -1,6 +1,5 @@
 //! The batch job: reads rows, runs their calls concurrently and records the results.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::IntoAnswer;
 use crate::dedupe::Dedupe;
 use crate::disk::Disk;
+use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 use crate::open::Open;
 use crate::output::Output;
@@ -52,7 +52,7 @@ pub struct BatchJob<I, O> {
     chain: Chain<I, O>,
     pub(crate) output: Output,
     pub(crate) settings: Settings,
-    pub(crate) fingerprint: BTreeMap<String, String>,
+    pub(crate) fingerprint: Fingerprint,
     pub(crate) progress: Arc<Progress>,
     pub(crate) stop: CancellationToken,
     cx: Context,
@@ -85,7 +85,7 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
             chain,
             output,
             settings: Settings::default(),
-            fingerprint: BTreeMap::new(),
+            fingerprint: Fingerprint::new(),
             progress: Arc::default(),
             stop: CancellationToken::new(),
             cx: Context::new(),
@@ -106,8 +106,8 @@ impl<I: Send + 'static, O: IntoAnswer> BatchJob<I, O> {
     /// a different fingerprint is rejected with the differences. Never pass an API key: the values are stored
     /// in the journal.
     #[must_use]
-    pub fn fingerprint(mut self, fingerprint: BTreeMap<String, String>) -> Self {
-        self.fingerprint = fingerprint;
+    pub fn fingerprint(mut self, fingerprint: impl Into<Fingerprint>) -> Self {
+        self.fingerprint = fingerprint.into();
         self
     }
 

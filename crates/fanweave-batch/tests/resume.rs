@@ -324,7 +324,7 @@ async fn another_model_or_input_is_rejected_and_the_difference_is_named() {
 
     let other =
         [("model".to_owned(), "test/other".to_owned()), ("system".to_owned(), "Be brief.".to_owned())];
-    let error = job(&input, &out, Rows::new(1, 0)).fingerprint(other.into()).run().await.unwrap_err();
+    let error = job(&input, &out, Rows::new(1, 0)).fingerprint(other).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
     insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: model was `test/rows`, now `test/other`; system was unset, now `Be brief.`; start over with --fresh (discards its answers), or choose another output");
 

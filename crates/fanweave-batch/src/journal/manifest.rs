@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use fanweave_core::excerpt;
 use serde::{Deserialize, Serialize};
 
+use crate::fingerprint::Fingerprint;
 use crate::key::Key;
 
 /// The version of the journal's format that this crate writes and reads.
@@ -25,6 +26,12 @@ pub(crate) struct Manifest {
     fanweave: String,
     /// Everything that changes the answers to rows, by name.
     fingerprint: BTreeMap<String, String>,
+    /// Version of the way in which these values were computed.
+    #[serde(default = "first_version", skip_serializing_if = "is_first_version")]
+    fingerprint_version: u32,
+    /// The values for a comparison with journals of earlier versions.
+    #[serde(skip)]
+    known: Fingerprint,
     /// Hash of the input file. `None` for standard input, which cannot be read twice.
     input: Option<Key>,
     /// Path of the input file, for tools that read the run later. A file that was moved is still the same
@@ -33,10 +40,33 @@ pub(crate) struct Manifest {
     input_path: Option<PathBuf>,
 }
 
+fn first_version() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_first_version(version: &u32) -> bool {
+    *version == first_version()
+}
+
 impl Manifest {
-    pub(crate) fn new(fingerprint: BTreeMap<String, String>, input: Option<Key>) -> Self {
-        let fanweave = env!("CARGO_PKG_VERSION").to_owned();
-        Self { journal: VERSION, fanweave, fingerprint, input, input_path: None }
+    pub(crate) fn new(fingerprint: impl Into<Fingerprint>, input: Option<Key>) -> Self {
+        let known = fingerprint.into();
+        Self {
+            journal: VERSION,
+            fanweave: env!("CARGO_PKG_VERSION").to_owned(),
+            fingerprint: known.values.clone(),
+            fingerprint_version: known.version,
+            known,
+            input,
+            input_path: None,
+        }
+    }
+
+    /// Returns true if a journal with this manifest needs another one, because it records other values for
+    /// the same run.
+    pub(super) fn is_outdated(&self, now: &Manifest) -> bool {
+        self.has_other_input(now) || self.fingerprint_version < now.fingerprint_version
     }
 
     /// Adds the path of the input file.
@@ -67,11 +97,12 @@ impl Manifest {
 
     /// Differences to `now`, each as the end of a sentence.
     pub(super) fn differences(&self, now: &Manifest, changed_input: bool) -> Vec<String> {
-        let names = self.fingerprint.keys().chain(now.fingerprint.keys());
+        let values = now.known.for_version(self.fingerprint_version);
+        let names = self.fingerprint.keys().chain(values.keys());
         let mut names: Vec<_> = names.collect();
         names.sort();
         names.dedup();
-        let mut all: Vec<_> = names.into_iter().filter_map(|name| self.difference(now, name)).collect();
+        let mut all: Vec<_> = names.into_iter().filter_map(|name| self.difference(values, name)).collect();
         if !changed_input && self.has_other_input(now) {
             all.push(match (self.input, now.input) {
                 (Some(_), None) => "the input was a file and is now standard input".to_owned(),
@@ -82,9 +113,9 @@ impl Manifest {
         all
     }
 
-    fn difference(&self, now: &Manifest, name: &str) -> Option<String> {
+    fn difference(&self, now: &BTreeMap<String, String>, name: &str) -> Option<String> {
         let show = |value: &String| format!("`{}`", excerpt(value, MAX_SHOWN_BYTES));
-        match (self.fingerprint.get(name), now.fingerprint.get(name)) {
+        match (self.fingerprint.get(name), now.get(name)) {
             (Some(was), Some(is)) if was == is => None,
             (Some(was), Some(is)) => Some(format!("{name} was {}, now {}", show(was), show(is))),
             (Some(was), None) => Some(format!("{name} was {}, now unset", show(was))),

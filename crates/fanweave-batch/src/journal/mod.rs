@@ -97,8 +97,8 @@ impl Journal {
         let length = file.end().map_err(failed("read the journal"))?;
         let sync = file.try_clone().and_then(Syncer::spawn).map_err(failed("sync the journal"))?;
         let mut journal = Self::new(path.to_owned(), file, length, Some(sync));
-        // A changed input is recorded as the journal's input from here on.
-        if before.is_none_or(|before| before.has_other_input(now)) {
+        // A changed input, and a fingerprint of a later version, are those of the journal from here on.
+        if before.is_none_or(|before| before.is_outdated(now)) {
             record::encode(LineKind::Manifest, now, &mut journal.line);
             journal.write()?;
         }
