@@ -1,7 +1,6 @@
 //! `fanweave run`: runs a chain that is defined in a file.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -236,12 +235,14 @@ async fn each_row(
         fresh: args.fresh,
         ..Settings::default()
     };
-    let mut fingerprint = BTreeMap::from([("chain".to_owned(), file.source().to_owned())]);
-    fingerprint.extend(file.files().map(|(path, text)| (format!("file {path}"), text.to_owned())));
-    fingerprint.extend(args.model.model.clone().map(|model| ("model".to_owned(), model)));
-    fingerprint.extend(parameters_fingerprint(&args.model));
-    fingerprint
-        .extend(given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string())));
+    let given_values =
+        given.as_map().iter().map(|(name, value)| (format!("--set {name}"), value.to_string()));
+    let model = args.model.model.clone().map(|model| ("model".to_owned(), model));
+    let fingerprint = model
+        .into_iter()
+        .chain(parameters_fingerprint(&args.model))
+        .chain(given_values)
+        .fold(file.fingerprint(), |all, (name, value)| all.set(name, value));
 
     let of_row = file.clone();
     let prepare = move |input| inputs_of_row(input, &of_row, &given);

@@ -85,6 +85,36 @@ fn runs_that_were_killed_are_finished_with_the_answers_they_had() {
     }
 }
 
+#[test]
+fn a_journal_of_the_text_of_a_chain_file_becomes_one_of_its_meaning() {
+    let (name, output, args) = RUNS[3];
+    let folder = copy_of(name);
+    rerun(&folder, args, 0);
+    let chain = folder.read("chain.yaml");
+    let edited = chain
+        .replace("# the outline comes first", "# it begins with the outline")
+        .replace("limits: { concurrency: 8 }", "limits: { concurrency: 2 }");
+    assert_ne!(edited, chain);
+    folder.write("chain.yaml", &edited);
+    let summary = rerun(&folder, args, 0);
+    assert_eq!(summary["resumed"], summary["rows"], "a comment and a limit change no answer");
+    assert_eq!(folder.read(&format!("{output}.journal")).matches("\"manifest\":").count(), 2);
+
+    folder.write("chain.yaml", edited.replace("about {{ item }}", "all about {{ item }}"));
+    let refused = folder.run(args).expect_code(2);
+    let message = "belongs to another run: step section was `{\"action\":";
+    assert!(refused.stderr.contains(message), "{}", refused.stderr);
+}
+
+#[test]
+fn a_chain_file_that_differs_from_that_of_an_earlier_version_is_refused() {
+    let (name, _, args) = RUNS[3];
+    let folder = copy_of(name);
+    folder.write("chain.yaml", folder.read("chain.yaml").replace("about {{ item }}", "all about {{ item }}"));
+    let refused = folder.run(args).expect_code(2);
+    assert!(refused.stderr.contains("belongs to another run: chain was `inputs:"), "{}", refused.stderr);
+}
+
 /// Answers and errors of an output, in order.
 fn answers(output: &str, text: &str) -> Vec<(String, String)> {
     if Path::new(output).extension().is_some_and(|extension| extension == "csv") {

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -267,6 +268,36 @@ fn toml_says_the_same_as_yaml() {
     assert_eq!(file.name(), "greet");
     let error = ChainFile::parse("x.toml", "[steps.a]\nprompt = 'Hello {{ nam }}'\n").unwrap_err();
     assert!(error.to_string().starts_with("x.toml:2:20: unknown variable `nam`"), "{error}");
+}
+
+#[test]
+fn a_fingerprint_ignores_comments_layout_and_limits_and_names_what_differs() {
+    let values = |text: &str| read(text).fingerprint().values().clone();
+    let short = "inputs: { x: { a: 1, b: 2 }, y: null }\nsteps: { s: { prompt: '{{ x }}{{ y }}', top_p: 1, seed: 2 } }\n";
+    let long = "# A comment.\nname: other\nlimits: { concurrency: 3 }\ninputs:\n  y:\n  x: { b: 2, a: 1 }\nsteps:\n  s:\n    \
+                seed: 2\n    prompt: \"{{ x }}{{ y }}\"\n    top_p: 1\noutput: s\n";
+    assert_eq!(values(short), values(long));
+    let toml = "steps.s = { prompt = '{{ x }}{{ y }}', seed = 2, top_p = 1 }\ninputs = { x = { b = 2, a = 1 }, y = '' }\n";
+    let toml = ChainFile::parse("test.toml", toml).unwrap().fingerprint();
+    let differences = |other: &BTreeMap<String, String>| -> Vec<String> {
+        let before = values(short);
+        let names: BTreeSet<_> = before.keys().chain(other.keys()).cloned().collect();
+        names.into_iter().filter(|name| before.get(name) != other.get(name)).collect()
+    };
+    assert_eq!(differences(toml.values()), ["input y"]);
+    for (from, to, named) in [
+        ("'{{ x }}{{ y }}'", "'{{ x }} {{ y }}'", &["step s"][..]),
+        ("seed: 2", "seed: 3", &["step s"]),
+        ("seed: 2", "seed: 2, output: lines", &["step s"]),
+        ("seed: 2", "seed: 2, on_error: skip", &["step s"]),
+        ("seed: 2", "seed: 2, when: x", &["step s"]),
+        ("seed: 2", "seed: 2, model: a/b", &["step s"]),
+        ("a: 1", "a: 3", &["input x"]),
+        ("steps", "model: a/b\nsteps", &["model"]),
+        ("{ s:", "{ t:", &["output", "step s", "step t"]),
+    ] {
+        assert_eq!(differences(&values(&short.replace(from, to))), named, "{to}");
+    }
 }
 
 #[test]
