@@ -66,7 +66,7 @@ pub use parse::lines::lines;
 pub use parse::list::list;
 pub use parse::matches::{Matches, matches};
 pub use parse::repair::{Repair, repair, repaired};
-pub use parse::structured::{Structured, structured_as};
+pub use parse::structured::{Structured, structured_as, structured_value};
 pub use parse::text::text;
 pub use parse::tool_calls::{ParsedToolCall, tool_calls};
 pub use prompt::{Chat, Prompt, Template, chat, prompt};

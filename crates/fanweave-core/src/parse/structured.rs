@@ -1,8 +1,11 @@
 //! Structured answers: requested with a schema, deserialised to a type, and retried if they do not fit.
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -11,8 +14,8 @@ use super::repair::retry_messages;
 use super::{MAX_EXCERPT_BYTES, nulls, parse_message};
 use crate::chain::{Chain, chain};
 use crate::{
-    Context, Delta, Error, ErrorKind, FinishReason, Message, Node, Prompt, ResponseFormat, Result, Runnable,
-    Streaming, excerpt,
+    Context, Delta, Error, ErrorKind, FinishReason, IntoChain, Message, Node, Prompt, ResponseFormat, Result,
+    Runnable, Streaming, excerpt,
 };
 
 /// Default maximum of retries. 2: a model that fails three times rarely succeeds at the fourth attempt.
@@ -26,6 +29,9 @@ const WITHIN: &str = "#/$defs/answer";
 
 /// Returns a message if a value is invalid.
 type Check<T> = Arc<dyn Fn(&T) -> Result<(), String> + Send + Sync>;
+
+/// Like [`Check`], for a value of its own.
+type AsyncCheck<T> = Arc<dyn Fn(&T) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// A model whose answers are values of `T`: a step from [`Prompt`]. Made by [`structured_as`], or by
 /// `fanweave::structured`, which derives the schema from the type.
@@ -49,6 +55,7 @@ pub struct Structured<T> {
     is_wrapped: bool,
     max_retries: u32,
     checks: Vec<Check<T>>,
+    async_checks: Vec<AsyncCheck<T>>,
 }
 
 /// A model whose answers are values of `T`, with the JSON schema `schema`. `name` is the name of the schema.
@@ -97,7 +104,35 @@ where
         is_wrapped: !is_object,
         max_retries: DEFAULT_MAX_RETRIES,
         checks: Vec::new(),
+        async_checks: Vec::new(),
     }
+}
+
+/// A model whose answers are JSON values with the JSON schema `schema`, which need not be known before the
+/// program runs. Otherwise like [`structured_as`].
+///
+/// The answer is checked against the schema by the provider, if it can do so. Add a
+/// [check](Structured::check) for the others.
+///
+/// ```
+/// use fanweave_core::{chain, model::fake::Fake, structured_value};
+/// use serde_json::json;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> fanweave_core::Result<()> {
+/// let schema = json!({ "type": "array", "items": { "type": "string" } });
+/// let model = Fake::script([Ok(r#"{"answer": ["Emma", "Persuasion"]}"#)]);
+/// let titles = structured_value(model, "titles", schema);
+/// assert_eq!(chain(titles).invoke("Two novels by Jane Austen?").await?, json!(["Emma", "Persuasion"]));
+/// # Ok(())
+/// # }
+/// ```
+pub fn structured_value<M>(
+    model: impl IntoChain<Prompt, Message, M>,
+    name: impl Into<Arc<str>>,
+    schema: Value,
+) -> Structured<Value> {
+    structured_as(model.into_step(), name, schema)
 }
 
 /// The object that wraps an answer under [`ANSWER`].
@@ -175,7 +210,38 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         self
     }
 
-    fn read(&self, message: &Message) -> Result<T> {
+    /// Like [`check`](Self::check), for checks that wait, such as for a database. They run one after the
+    /// other, after the other checks, and each receives a copy of the value. Dropping the run drops them.
+    ///
+    /// ```
+    /// use fanweave_core::{chain, model::fake::Fake, structured_value};
+    /// use serde_json::{Value, json};
+    ///
+    /// async fn is_in_stock(book: Value) -> Result<(), String> {
+    ///     if book["title"] == "Emma" { Ok(()) } else { Err("it is out of stock: name another".to_owned()) }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> fanweave_core::Result<()> {
+    /// let model = Fake::script([Ok(r#"{"title": "Sanditon"}"#), Ok(r#"{"title": "Emma"}"#)]);
+    /// let schema = json!({ "type": "object", "properties": { "title": { "type": "string" } } });
+    /// let book = structured_value(model, "book", schema).check_async(is_in_stock);
+    /// assert_eq!(chain(book).invoke("Recommend a book.").await?, json!({ "title": "Emma" }));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn check_async<F, Fut>(mut self, check: F) -> Self
+    where
+        T: Clone,
+        F: Fn(T) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        self.async_checks.push(Arc::new(move |value: &T| check(value.clone()).boxed()));
+        self
+    }
+
+    async fn read(&self, message: &Message) -> Result<T> {
         let text = message.text();
         let wrong = |reason: String| {
             let shown = excerpt(text.trim(), MAX_EXCERPT_BYTES);
@@ -184,6 +250,10 @@ impl<T: DeserializeOwned + Send + 'static> Structured<T> {
         let value = self.value(message, &text, wrong)?;
         for check in &self.checks {
             check(&value).map_err(wrong)?;
+        }
+        let waiting: Vec<_> = self.async_checks.iter().map(|check| check(&value)).collect();
+        for check in waiting {
+            check.await.map_err(wrong)?;
         }
         Ok(value)
     }
@@ -258,7 +328,7 @@ impl<T: DeserializeOwned + Send + 'static> Runnable for Structured<T> {
             // The last answer is not followed by a retry.
             let retry_prompt = (left > 0).then(|| prompt.clone());
             let message = self.model.run(prompt, cx).await?;
-            let error = match (self.read(&message), retry_prompt) {
+            let error = match (self.read(&message).await, retry_prompt) {
                 (Ok(value), _) => return Ok(value),
                 (Err(error), Some(max_retries)) if Self::may_improve(&message) => {
                     prompt = max_retries;
@@ -290,6 +360,7 @@ impl<T> Clone for Structured<T> {
             is_wrapped: self.is_wrapped,
             max_retries: self.max_retries,
             checks: self.checks.clone(),
+            async_checks: self.async_checks.clone(),
         }
     }
 }
@@ -577,6 +648,32 @@ mod tests {
                 assert_eq!(run.output().await.unwrap(), value);
             });
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_may_be_async_and_lead_to_a_retry() {
+        let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let is_even = move |value: Value| {
+            seen.lock().unwrap().push(value.clone());
+            async move {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                if value["n"].as_u64().is_some_and(|n| n % 2 == 0) { Ok(()) } else { Err("odd".to_owned()) }
+            }
+        };
+        let schema = json!({ "type": "object", "properties": { "n": { "type": "integer" } } });
+        let model = |answers: [&'static str; 3]| Fake::script(answers.map(Ok));
+        let number = |answers| {
+            let checked = structured_value(model(answers), "number", schema.clone());
+            checked.check(|value| value["n"].is_u64().then_some(()).ok_or("no number".to_owned()))
+        };
+        let answers = [r#"{"n": 1}"#, r#"{"n": "two"}"#, r#"{"n": 4}"#];
+        let even = number(answers).check_async(is_even.clone());
+        assert_eq!(chain(even).invoke("?").await.unwrap(), json!({ "n": 4 }));
+        // A value that another check has rejected is not passed on.
+        assert_eq!(*asked.lock().unwrap(), [json!({ "n": 1 }), json!({ "n": 4 })]);
+        let error = chain(number(answers).check_async(is_even).max_retries(0)).invoke("?").await.unwrap_err();
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Parse, r#"odd, in "{\"n\": 1}""#));
     }
 
     struct Deltas(Vec<Delta>);

@@ -2,8 +2,8 @@
 //!
 //! [`Tool`] is implemented by authors, [`Tools`] is held by users, and
 //! [`run_tools`](crate::tool::WithTools::run_tools) calls the model and its tools in a loop until the model
-//! answers. A tool that fails never ends a run: its error becomes a [`ToolResult`](crate::ToolResult) which
-//! the model reads.
+//! answers. A tool that fails does not end a run, unless [`Tools::on_error`] sets that: its error becomes a
+//! [`ToolResult`](crate::ToolResult) which the model reads.
 
 mod blocking;
 mod rounds;
@@ -21,7 +21,7 @@ use serde::de::DeserializeOwned;
 
 pub use blocking::BlockingTool;
 pub use rounds::{DEFAULT_MAX_FAILURES, RunTools};
-pub use set::{DEFAULT_CONCURRENCY, Tools};
+pub use set::{DEFAULT_CONCURRENCY, ToolErrors, Tools};
 pub use transcript::Transcript;
 pub use typed::TypedTool;
 pub use with::WithTools;

@@ -36,7 +36,8 @@ pub const DEFAULT_MAX_FAILURES: NonZeroU32 = NonZeroU32::new(3).expect("3 is not
 ///
 /// # Errors
 /// [`ErrorKind::RecursionLimit`] if the model still calls tools in its last round, [`ErrorKind::Step`] if all
-/// tool calls failed in too many consecutive rounds, or the model's own error. [`Transcript::of`] returns the
+/// tool calls failed in too many consecutive rounds, that of a tool with
+/// [`ToolErrors::Raise`](super::ToolErrors::Raise), or the model's own error. [`Transcript::of`] returns the
 /// conversation until then.
 #[derive(Debug, Clone)]
 pub struct RunTools {
@@ -130,7 +131,7 @@ impl RunTools {
             if transcript.rounds >= self.max_rounds {
                 return Err(self.too_many_rounds(transcript));
             }
-            let results = self.with.tools.execute(transcript.answer(), cx).await;
+            let results = self.with.tools.execute_or_raise(transcript.answer(), cx).await?;
             failed_rounds = if results.iter().all(|result| result.is_error) { failed_rounds + 1 } else { 0 };
             let parts = results.into_iter().map(Part::ToolResult).collect();
             transcript.messages.push(Message { role: Role::Tool, parts, reply: None });

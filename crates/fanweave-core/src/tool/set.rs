@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -60,6 +60,7 @@ pub struct Tools {
     entries: Arc<Vec<Entry>>,
     timeout: Option<Duration>,
     concurrency: NonZeroUsize,
+    errors: ToolErrors,
     /// The first error of the set.
     broken: Option<Error>,
 }
@@ -72,24 +73,48 @@ struct Entry {
     tool: Arc<dyn DynTool>,
 }
 
+/// The effect of a tool that fails within a [tool loop](super::WithTools::run_tools).
+///
+/// A call that cannot be made, because the tool does not exist or its arguments do not fit, is always
+/// reported to the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum ToolErrors {
+    /// The model reads the error, and continues.
+    #[default]
+    ToModel,
+    /// The run fails with that very error, which ends the other calls. The step of the tool is in its path.
+    Raise,
+}
+
+/// The reason why a call has no result.
+enum Failure {
+    /// The call could not be made.
+    Call(Error),
+    /// The tool failed.
+    Tool(Error),
+}
+
 /// Dyn-compatible counterpart of [`Tool`].
 trait DynTool: Send + Sync {
+    /// Starts the call, if the arguments fit.
     fn call<'a>(
         &'a self,
-        call: &'a ToolCall,
-        schema: &'a Value,
+        call: &ToolCall,
+        schema: &Value,
         cx: &'a Context,
-    ) -> BoxFuture<'a, Result<String>>;
+    ) -> Result<BoxFuture<'a, Result<String>>>;
 }
 
 impl<T: Tool> DynTool for T {
     fn call<'a>(
         &'a self,
-        call: &'a ToolCall,
-        schema: &'a Value,
+        call: &ToolCall,
+        schema: &Value,
         cx: &'a Context,
-    ) -> BoxFuture<'a, Result<String>> {
-        Box::pin(async move { Tool::call(self, read_arguments(call, schema, ErrorKind::Input)?, cx).await })
+    ) -> Result<BoxFuture<'a, Result<String>>> {
+        let arguments = read_arguments(call, schema, ErrorKind::Input)?;
+        Ok(Box::pin(Tool::call(self, arguments, cx)))
     }
 }
 
@@ -116,7 +141,13 @@ pub(super) fn read_arguments<T: DeserializeOwned>(
 
 impl Default for Tools {
     fn default() -> Self {
-        Self { entries: Arc::default(), timeout: None, concurrency: DEFAULT_CONCURRENCY, broken: None }
+        Self {
+            entries: Arc::default(),
+            timeout: None,
+            concurrency: DEFAULT_CONCURRENCY,
+            errors: ToolErrors::default(),
+            broken: None,
+        }
     }
 }
 
@@ -173,6 +204,18 @@ impl Tools {
         Self { concurrency: n, ..self }
     }
 
+    /// Sets the effect of a tool that fails. Default: [`ToolErrors::ToModel`].
+    ///
+    /// ```
+    /// use fanweave_core::tool::{ToolErrors, Tools};
+    ///
+    /// let tools = Tools::new().on_error(ToolErrors::Raise);
+    /// ```
+    #[must_use]
+    pub fn on_error(self, errors: ToolErrors) -> Self {
+        Self { errors, ..self }
+    }
+
     /// Returns the set, if all tools can be part of it.
     ///
     /// # Errors
@@ -220,47 +263,71 @@ impl Tools {
     /// # Cancellation
     /// Dropping the future ends all calls. Blocking tools run to their end on their threads.
     pub async fn execute(&self, message: &Message, cx: &Context) -> Vec<ToolResult> {
-        let calls: Vec<_> =
-            message.tool_calls().zip(0..).map(|(call, n)| self.call(call, cx.fork(n)).boxed()).collect();
-        stream::iter(calls).buffered(self.concurrency.get()).collect().await
+        self.calls(message, cx).map(|(result, _)| result).collect().await
     }
 
-    /// Makes one call as a step of the run.
-    async fn call(&self, call: &ToolCall, cx: Context) -> ToolResult {
+    /// Like [`execute`](Self::execute), but with the effect that [`on_error`](Self::on_error) sets.
+    ///
+    /// # Errors
+    /// That of the first tool that fails, in the order of the calls, with [`ToolErrors::Raise`].
+    pub(super) async fn execute_or_raise(&self, message: &Message, cx: &Context) -> Result<Vec<ToolResult>> {
+        let raised = |error: Option<Error>| error.filter(|_| self.errors == ToolErrors::Raise);
+        let results = self.calls(message, cx);
+        results.map(|(result, error)| raised(error).map_or(Ok(result), Err)).try_collect().await
+    }
+
+    /// The results of all calls of a message, each with the error of its tool.
+    fn calls<'a>(
+        &'a self,
+        message: &'a Message,
+        cx: &Context,
+    ) -> impl Stream<Item = (ToolResult, Option<Error>)> + 'a {
+        let calls: Vec<_> =
+            message.tool_calls().zip(0..).map(|(call, n)| self.call(call, cx.fork(n)).boxed()).collect();
+        stream::iter(calls).buffered(self.concurrency.get())
+    }
+
+    /// Makes one call as a step of the run. Also returns the error of the tool, if it failed.
+    async fn call(&self, call: &ToolCall, cx: Context) -> (ToolResult, Option<Error>) {
         let name = self
             .get(&call.name)
             .map_or_else(|| excerpt(&call.name, MAX_NAME_LEN).into(), |entry| entry.name.clone());
         // The deltas of a tool are not part of the answer.
         let cx = cx.without_deltas().undriven().begin(&name).await;
-        let result = self.outcome(call, &cx).await;
+        let (result, is_of_tool) = match self.outcome(call, &cx).await {
+            Ok(content) => (Ok(content), false),
+            Err(Failure::Call(error)) => (Err(error), false),
+            Err(Failure::Tool(error)) => (Err(error), true),
+        };
         let (content, is_error) = match &result {
             Ok(content) => (content.clone(), false),
             Err(error) => (error.to_string(), true),
         };
         // The error is reported as an event, and to the model.
-        let _ = cx.end(&name, result, |_| None).await;
-        ToolResult { id: call.id.clone(), content, is_error }
+        let ended = cx.end(&name, result, |_| None).await;
+        (ToolResult { id: call.id.clone(), content, is_error }, ended.err().filter(|_| is_of_tool))
     }
 
-    async fn outcome(&self, call: &ToolCall, cx: &Context) -> Result<String> {
-        self.ready()?;
-        let Some(entry) = self.get(&call.name) else { return Err(self.unknown(&call.name)) };
+    async fn outcome(&self, call: &ToolCall, cx: &Context) -> Result<String, Failure> {
+        self.ready().map_err(Failure::Call)?;
+        let Some(entry) = self.get(&call.name) else {
+            return Err(Failure::Call(self.unknown(&call.name)));
+        };
         let limit = entry.timeout.or(self.timeout);
         let schema = &entry.spec.parameters;
         let work = async {
             let work = async {
-                match limit {
-                    Some(limit) => entry.tool.call(call, schema, &cx.clone().with_timeout(limit)).await,
-                    None => entry.tool.call(call, schema, cx).await,
-                }
+                let limited = limit.map(|limit| cx.clone().with_timeout(limit));
+                let started = entry.tool.call(call, schema, limited.as_ref().unwrap_or(cx));
+                started.map_err(Failure::Call)?.await.map_err(Failure::Tool)
             };
             let caught = AssertUnwindSafe(work).catch_unwind().await;
-            caught.unwrap_or_else(|panic| Err(Error::from_panic(&*panic)))
+            caught.unwrap_or_else(|panic| Err(Failure::Tool(Error::from_panic(&*panic))))
         };
         let Some(limit) = limit else { return work.await };
         tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
             let message = format!("the tool `{}` timed out after {limit:?}", entry.name);
-            Err(Error::new(ErrorKind::Timeout, message))
+            Err(Failure::Tool(Error::new(ErrorKind::Timeout, message)))
         })
     }
 

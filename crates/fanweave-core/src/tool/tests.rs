@@ -236,6 +236,37 @@ async fn whatever_is_wrong_with_a_call_the_model_gets_to_read() {
     ");
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_raised_tool_error_is_the_error_of_the_run_with_its_payload() {
+    struct Raises;
+    impl Tool for Raises {
+        type Arguments = Value;
+        fn spec(&self) -> ToolSpec {
+            let parameters = json!({ "type": "object" });
+            ToolSpec { name: "raises".into(), description: String::new(), parameters }
+        }
+        async fn call(&self, _: Value, _: &Context) -> Result<String> {
+            Err(Error::foreign(Arc::new(7_u32), "out of range"))
+        }
+    }
+    let run = async |calls: &[(&str, &str)], errors: ToolErrors| {
+        let tools = any().tool(Raises).on_error(errors);
+        let agent = Script::new([asks(calls), says("fine")]).tools(tools).run_tools(3);
+        chain(agent).invoke("x").await
+    };
+    let started = Instant::now();
+    let calls = [("raises", "{}"), ("any", r#"{"sleep": 60}"#)];
+    let error = run(&calls, ToolErrors::Raise).await.unwrap_err();
+    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Step, "step raises: out of range"));
+    assert_eq!(error.payload().unwrap().downcast_ref::<u32>(), Some(&7));
+    assert_eq!(started.elapsed().as_secs(), 0, "the other calls are dropped");
+    assert_eq!(run(&calls, ToolErrors::ToModel).await.unwrap().text(), "fine");
+    // Mistakes of the model are reported to the model.
+    for calls in [[("weather", "{}")], [("format_book", "{}")]] {
+        assert_eq!(run(&calls, ToolErrors::Raise).await.unwrap().text(), "fine");
+    }
+}
+
 #[tokio::test]
 async fn a_tool_that_blocks_leaves_the_runtime_alone() {
     let outcomes = results(&Tools::new().blocking_tool(Thread), &[("thread", "{}")]).await;
