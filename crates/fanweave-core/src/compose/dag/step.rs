@@ -81,7 +81,7 @@ pub enum OnError {
 }
 
 impl DagStep {
-    /// A step over the variables: a chain, or an async closure of [`Vars`] and a [`Context`].
+    /// A step over the variables: a chain, or an async closure of [`Vars`] and a [`Context`](crate::Context).
     ///
     /// The variables that its prompt reads determine which steps it waits for. A step without a prompt at its
     /// beginning, such as a closure, waits for the steps that it [needs](Self::needs).
