@@ -5,6 +5,7 @@ mod extensions;
 mod limit;
 mod permit;
 mod sink;
+mod trace;
 mod work;
 
 use std::future::Future;
@@ -19,6 +20,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 pub use branch::BranchId;
 pub use extensions::Extensions;
@@ -131,6 +133,8 @@ struct Position {
     run: Option<RunId>,
     parent: Option<RunId>,
     path: Path,
+    /// `None` unless a subscriber of `tracing` is interested.
+    span: Option<Arc<Span>>,
 }
 
 impl Default for Context {
@@ -160,7 +164,7 @@ impl Context {
         };
         Self {
             shared: Arc::new(shared),
-            position: Position { run: None, parent: None, path: Path::default() },
+            position: Position { run: None, parent: None, path: Path::default(), span: trace::current() },
             branch: BranchId::default(),
             sink: None,
             emitted: None,
@@ -416,7 +420,7 @@ impl Context {
         self.shared.limit.is_some()
     }
 
-    /// Names of the enclosing steps.
+    /// Names of the enclosing steps. Empty unless the run has observers or a subscriber of `tracing`.
     pub fn path(&self) -> &Path {
         &self.position.path
     }
@@ -428,6 +432,9 @@ impl Context {
 
     /// Reports an event. Waits for a slow reader of [`events`](crate::Chain::events).
     pub async fn emit(&self, kind: EventKind) {
+        if trace::is_on() {
+            trace::report(&self.position, &kind);
+        }
         if !self.has_observers() {
             return;
         }
@@ -505,12 +512,15 @@ impl Context {
     /// Enters the step `name`, and emits its start.
     pub(crate) async fn begin(&self, name: &Arc<str>) -> Self {
         let mut cx = self.clone();
-        if self.has_observers() {
-            cx.position = Position {
-                run: Some(RunId::next()),
-                parent: self.position.run,
-                path: self.position.path.join(name.clone()),
-            };
+        let is_traced = trace::is_on();
+        if is_traced || self.has_observers() {
+            let run = RunId::next();
+            if is_traced && let Some(span) = trace::of_step(self.position.span.as_deref(), name, run) {
+                cx.position.span = Some(span);
+            }
+            cx.position.run = Some(run);
+            cx.position.parent = self.position.run;
+            cx.position.path = self.position.path.join(name.clone());
             cx.emit(EventKind::StepStarted).await;
         }
         cx
