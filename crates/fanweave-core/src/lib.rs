@@ -16,6 +16,7 @@ pub mod embed;
 mod error;
 pub mod event;
 mod flights;
+mod generation;
 mod graph;
 mod into_chain;
 mod item;
@@ -27,6 +28,7 @@ pub mod prompt;
 pub mod retrieve;
 mod run;
 pub mod runnable;
+pub mod runtime;
 pub mod session;
 mod task_locals;
 pub mod tool;
@@ -79,6 +81,7 @@ pub use vars::Vars;
 pub mod __private {
     //! Items that the macros of this crate expand to.
     pub use crate::compose::dag::find_cycle;
+    pub use crate::generation::PerProcess;
     pub use serde_json::{Value, json};
 
     pub mod flights {

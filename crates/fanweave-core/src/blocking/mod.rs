@@ -16,7 +16,6 @@ use futures::StreamExt;
 pub use model::{BlockingChatModel, DeltaSender};
 pub use pool::{DEFAULT_THREADS, Pool};
 pub use step::{blocking_step, blocking_step_on};
-pub(crate) use wait::background;
 pub use wait::wait;
 
 use crate::{Chain, Completed, Context, Delta, Event, EventRun, Result, Row, Rows, Run};

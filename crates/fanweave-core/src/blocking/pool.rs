@@ -5,11 +5,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::generation::{PerProcess, generation};
 use crate::{Error, ErrorKind, Result};
 
 /// Maximum threads of the shared pool. Source: the default number of calls in flight of a batch.
@@ -37,8 +38,22 @@ const IDLE: Duration = Duration::from_secs(10);
 /// # Ok(())
 /// # }
 /// ```
+///
+/// A forked child starts threads of its own.
 #[derive(Clone)]
-pub struct Pool(Arc<Owner>);
+pub struct Pool(Handle);
+
+#[derive(Clone)]
+enum Handle {
+    /// The pool of the process, whichever that is when work is run.
+    Shared,
+    Own(Arc<Own>),
+}
+
+struct Own {
+    max: NonZeroUsize,
+    threads: PerProcess<Owner>,
+}
 
 /// State shared by all handles of a pool, but not by its threads: they end with the last handle.
 struct Owner(Arc<Inner>);
@@ -65,21 +80,22 @@ struct State {
 type Job = Box<dyn FnOnce() + Send>;
 
 thread_local! {
-    /// The pool of this thread.
-    static OWN: RefCell<Option<Arc<Inner>>> = const { RefCell::new(None) };
+    /// The pool of this thread, and the generation in which it was started.
+    static OWN: RefCell<Option<(u64, Arc<Inner>)>> = const { RefCell::new(None) };
 }
 
 impl Pool {
     /// A pool of at most `max` threads.
     pub fn new(max: NonZeroUsize) -> Self {
-        let inner = Inner { max: max.get(), state: Mutex::default(), changed: Condvar::new() };
-        Self(Arc::new(Owner(Arc::new(inner))))
+        Self(Handle::Own(Arc::new(Own { max, threads: PerProcess::new() })))
     }
 
-    /// The default pool: one for the process, of [`DEFAULT_THREADS`].
+    /// The default pool: one for the process, of [`DEFAULT_THREADS`] unless
+    /// [configured](crate::runtime::RuntimeSettings::blocking_threads). Its threads end with
+    /// [`runtime::shutdown`](crate::runtime::shutdown).
     pub fn shared() -> &'static Pool {
-        static SHARED: OnceLock<Pool> = OnceLock::new();
-        SHARED.get_or_init(|| Pool::new(DEFAULT_THREADS))
+        static SHARED: Pool = Pool(Handle::Shared);
+        &SHARED
     }
 
     /// Runs `work` on a thread of the pool.
@@ -108,8 +124,18 @@ impl Pool {
         self.inner().lock().threads
     }
 
-    pub(super) fn inner(&self) -> &Arc<Inner> {
-        &self.0.0
+    /// The threads of this process.
+    pub(super) fn inner(&self) -> Arc<Inner> {
+        match &self.0 {
+            Handle::Own(own) => own.threads.get(|| Owner::new(own.max)).1.0.clone(),
+            Handle::Shared => crate::runtime::shared_pool().inner(),
+        }
+    }
+}
+
+impl Owner {
+    fn new(max: NonZeroUsize) -> Self {
+        Self(Arc::new(Inner { max: max.get(), state: Mutex::default(), changed: Condvar::new() }))
     }
 }
 
@@ -143,7 +169,7 @@ impl Inner {
         state.threads += 1;
         let inner = self.clone();
         let started = std::thread::Builder::new().name("fanweave-blocking".to_owned()).spawn(move || {
-            OWN.set(Some(inner.clone()));
+            OWN.set(Some((generation(), inner.clone())));
             inner.work();
         });
         started.map(drop).map_err(|e| {
@@ -185,7 +211,11 @@ impl Inner {
 
 /// Runs `wait`. If the thread belongs to a pool, it does not count against the limit meanwhile.
 pub(super) fn aside<T>(wait: impl FnOnce() -> T) -> T {
-    let Some(pool) = OWN.with_borrow(Clone::clone) else { return wait() };
+    let Some((started, pool)) = OWN.with_borrow(Clone::clone) else { return wait() };
+    // After a fork on this thread, the pool is that of the parent.
+    if started != generation() {
+        return wait();
+    }
     {
         let mut state = pool.lock();
         state.waiting += 1;
@@ -212,9 +242,10 @@ impl Drop for Owner {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.inner().lock();
+        let inner = self.inner();
+        let state = inner.lock();
         f.debug_struct("Pool")
-            .field("max", &self.inner().max)
+            .field("max", &inner.max)
             .field("threads", &state.threads)
             .field("in_line", &state.queue.len())
             .finish()

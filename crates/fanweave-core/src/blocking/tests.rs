@@ -175,7 +175,7 @@ fn threads_end_with_their_pool() {
         wait(async move { futures::future::join_all((0..4).map(|_| pool.run(|| ()))).await })
     };
     assert_eq!(inner.len(), 4);
-    let weak = Arc::downgrade(pool.inner());
+    let weak = Arc::downgrade(&pool.inner());
     drop(pool);
     let started = Instant::now();
     while weak.strong_count() > 0 {

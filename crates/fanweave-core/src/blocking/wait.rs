@@ -2,23 +2,19 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use tokio::runtime::{Builder, Handle, Runtime};
-
 use super::pool::aside;
-
-/// Threads of the background runtime. They drive sockets and timers, and the rows of batches.
-const WORKERS: usize = 2;
+use crate::runtime::BlockingCall;
 
 /// Runs `future` to its end and blocks this thread meanwhile.
 ///
 /// It needs no runtime, and works within one, which it does not use. Timers, sockets and spawned tasks run on
-/// a small background runtime, which starts with the first call and lasts as long as the process. A future
-/// that waits for a task of the very thread that blocks here never resolves: pass such results over a
-/// channel.
+/// a small background runtime, which starts with the first call and lasts until
+/// [`runtime::shutdown`](crate::runtime::shutdown). A future that waits for a task of the very thread that
+/// blocks here never resolves: pass such results over a channel.
 ///
 /// ```
 /// use fanweave_core::{blocking, model::fake::Fake};
@@ -31,22 +27,9 @@ const WORKERS: usize = 2;
 /// # Panics
 /// If the system cannot start a thread for the runtime, like tokio.
 pub fn wait<F: Future>(future: F) -> F::Output {
-    let _runtime = background().enter();
+    let call = BlockingCall::start();
+    let _runtime = call.runtime().enter();
     aside(|| park_until_done(future))
-}
-
-/// The background runtime.
-pub(crate) fn background() -> &'static Handle {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    let start = || {
-        Builder::new_multi_thread()
-            .worker_threads(WORKERS)
-            .thread_name("fanweave-runtime")
-            .enable_all()
-            .build()
-            .expect("the system can start a thread")
-    };
-    RUNTIME.get_or_init(start).handle()
 }
 
 fn park_until_done<F: Future>(future: F) -> F::Output {

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::RunPermit;
-use crate::{Delta, Error, ErrorKind, Event, EventKind, Result, blocking, task_locals};
+use crate::{Delta, Error, ErrorKind, Event, EventKind, Result, task_locals};
 
 /// Maximum bytes that wait for a reader, approximately. A reader that is further behind slows the work down.
 /// 4 MiB: more than nearly all answers have, so that a request ends at the server's pace.
@@ -208,7 +208,7 @@ impl<T: Send + 'static> Owned<Result<T>> {
             let _end = end;
             future.await
         });
-        let runtime = Handle::try_current().unwrap_or_else(|_| blocking::background().clone());
+        let runtime = Handle::try_current().unwrap_or_else(|_| crate::runtime::handle());
         Self(runtime.spawn(future))
     }
 }

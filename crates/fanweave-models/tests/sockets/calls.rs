@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::server::{Act, Server, answer, completion, piece, refusal, stream, stream_head};
 use fanweave_core::{
-    Context, Delta, ErrorKind, EventKind, FinishReason, Message, Prompt, Runnable, chain, text,
+    Context, Delta, ErrorKind, EventKind, FinishReason, Message, Prompt, Runnable, blocking, chain, runtime,
+    text,
 };
 use fanweave_models::{Client, ModelBuilder, RetryPolicy, Timeouts};
 use futures::StreamExt;
@@ -403,4 +404,19 @@ async fn an_invalid_line_of_a_batch_fails_only_its_row() {
     .await;
     let error = nameless.model().batch_api().unwrap().collect("batch_1").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Decode);
+}
+
+#[tokio::test]
+async fn a_model_answers_after_its_runtime_was_shut_down() {
+    let server = Server::start(|_| completion("hi")).await;
+    let model = server.model().build().unwrap();
+    let calls = tokio::task::spawn_blocking(move || {
+        for _ in 0..3 {
+            assert_eq!(blocking::wait(model.invoke("x")).unwrap().text(), "hi");
+            // The connection ends with the runtime.
+            runtime::shutdown(Duration::from_secs(30)).unwrap();
+        }
+    });
+    calls.await.unwrap();
+    assert_eq!((server.requests().len(), server.connections()), (3, 3));
 }
