@@ -1,5 +1,5 @@
-//! The runtime of blocking calls, and values of a process, in processes that begin a new generation, as after a
-//! fork. In a test binary of its own, because they end and replace what the whole process shares.
+//! The runtime of blocking calls, and values of a process, in processes that begin a new generation, as after
+//! a fork. In a test binary of its own, because they end and replace what the whole process shares.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -17,7 +17,7 @@ use crate::transport::call::{HttpModel, SharedModel};
 use crate::transport::client::{Client, header};
 use crate::transport::endpoint::Endpoint;
 use crate::transport::keys::{KeyHeader, KeySource};
-use crate::transport::limits::{Account, AccountKey, RateLimits};
+use crate::transport::limits::{AccountKey, RateLimits};
 use crate::transport::secret::Secret;
 
 /// Creates a model by name, with key and base URL from the environment.
@@ -338,10 +338,6 @@ impl ModelBuilder {
             secrets.extend(Secret::of_header(&name, &value));
             headers.insert(name, value);
         }
-        let account = Account::shared(account);
-        if let Some(limits) = self.limits {
-            account.set_limits(limits);
-        }
         let mut timeouts = client.timeouts();
         timeouts.total = self.timeout.unwrap_or(timeouts.total);
         let http = HttpModel {
@@ -357,8 +353,12 @@ impl ModelBuilder {
             timeouts,
             retry: self.retry,
             account,
+            limits: self.limits,
+            in_use: Arc::default(),
             keep_raw: self.keep_raw,
         };
+        // The account exists from now on, with its limits.
+        http.in_use();
         Ok((http, vendor))
     }
 }

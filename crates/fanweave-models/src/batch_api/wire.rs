@@ -136,7 +136,7 @@ async fn with_retries<T: Send, F: Future<Output = Result<T>> + Send>(
     let options = CallOptions { retry, ask: size, hedge: false };
     // No other work of the caller waits for this request.
     let cx = Context::new().with_priority(Priority::Batch).driven();
-    let attempts = Attempts::new(retry, Priority::Batch, model.account.clone());
+    let attempts = Attempts::new(retry, Priority::Batch, model.in_use().1.account.clone());
     let (done, _) = drive(&Once { model, once }, attempts, &options, &cx).await?;
     Ok(done)
 }
@@ -192,6 +192,7 @@ async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> R
         headers.entry(name).or_insert(value);
     }
     *request.headers_mut() = headers;
-    let mut answer = Exchange::begin(&model.client, request, model.timeouts, None).await?;
+    let in_use = model.in_use();
+    let mut answer = Exchange::begin(&in_use.1.connections, request, model.timeouts, None).await?;
     if answer.head.status.is_success() { Ok(answer) } else { Err(model.refusal(&mut answer, None).await) }
 }

@@ -76,7 +76,8 @@ impl LogSink for PromptLayer {
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(HeaderName::from_static("x-api-key"), self.key.clone());
-        let mut answer = Exchange::begin(&self.client, request, self.client.timeouts(), None).await?;
+        let connections = self.client.connections();
+        let mut answer = Exchange::begin(&connections, request, self.client.timeouts(), None).await?;
         let status = answer.head.status;
         // Read to the end, so that the connection can be reused.
         answer.beginning(REASON_BYTES).await?;

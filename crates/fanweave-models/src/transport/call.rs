@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use fanweave_core::__private::PerProcess;
 use fanweave_core::{
     ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt,
     Reply, Result, RetryPolicy, excerpt,
@@ -14,13 +16,13 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use memchr::memmem;
 
 use super::IDEMPOTENCY_KEY;
-use super::client::Client;
+use super::client::{Client, Connections};
 use super::endpoint::Endpoint;
 use super::exchange::Exchange;
 use super::frames::Frames;
 use super::hints::{reported, retry_after, should_retry, time_of};
 use super::keys::{KeyInUse, KeySource};
-use super::limits::{Account, AccountPermit, Refusal, Report, RequestSize};
+use super::limits::{Account, AccountKey, AccountPermit, RateLimits, Refusal, Report, RequestSize};
 use super::retry_loop::{Attempt, CallOptions, send_with_retries};
 use super::secret::Secret;
 use super::unsent::never_sent;
@@ -49,8 +51,35 @@ pub(crate) struct HttpModel {
     pub(crate) client: Client,
     pub(crate) timeouts: Timeouts,
     pub(crate) retry: RetryPolicy,
-    pub(crate) account: Arc<Account>,
+    pub(crate) account: AccountKey,
+    /// Limits set on this handle.
+    pub(crate) limits: Option<RateLimits>,
+    pub(crate) in_use: Arc<PerProcess<InUse>>,
     pub(crate) keep_raw: bool,
+}
+
+/// The part of a model that belongs to this process. A forked child has its own.
+pub(crate) struct InUse {
+    pub(crate) account: Arc<Account>,
+    pub(crate) connections: Connections,
+    idempotency_keys: IdempotencyKeys,
+}
+
+impl HttpModel {
+    /// The account and the connections of this process. Costs a system call: once for each call of the model.
+    pub(crate) fn in_use(&self) -> Arc<(u64, InUse)> {
+        self.in_use.get(|| {
+            let account = Account::shared(self.account.clone());
+            if let Some(limits) = self.limits {
+                account.set_limits(limits);
+            }
+            InUse {
+                account,
+                connections: self.client.connections(),
+                idempotency_keys: IdempotencyKeys::new(),
+            }
+        })
+    }
 }
 
 /// Shared by the calls in flight, which may outlive a handle.
@@ -80,7 +109,8 @@ impl ChatModel for SharedModel {
         let (sending, options) = self.sending(&prompt, cx)?;
         // Thousands of calls may be waiting: keep only one copy of each prompt.
         drop(prompt);
-        let (mut message, attempts) = send_with_retries(sending, &self.account, options, cx).await?;
+        let account = sending.in_use.1.account.clone();
+        let (mut message, attempts) = send_with_retries(sending, &account, options, cx).await?;
         reply(&mut message).attempts = attempts;
         Ok(message)
     }
@@ -99,14 +129,15 @@ impl SharedModel {
             stream: cx.wants_deltas(),
             idle_timeout,
         })?;
+        let in_use = self.in_use();
         if !self.headers.contains_key(IDEMPOTENCY_KEY) {
-            request.headers.push((IDEMPOTENCY_KEY, idempotency_key()));
+            request.headers.push((IDEMPOTENCY_KEY, in_use.1.idempotency_keys.next()));
         }
         let ask = ask(prompt, &request);
         // A caller without retries expects a single request.
         let hedge = cx.hedges() && !request.streams && self.retry.max_attempts.get() > 1;
         let options = CallOptions { retry: self.retry, ask, hedge };
-        Ok((Sending { model: self.clone(), request }, options))
+        Ok((Sending { model: self.clone(), in_use, request }, options))
     }
 }
 
@@ -114,6 +145,7 @@ impl SharedModel {
 #[derive(Clone)]
 struct Sending {
     model: SharedModel,
+    in_use: Arc<(u64, InUse)>,
     request: HttpRequest,
 }
 
@@ -132,10 +164,11 @@ impl Attempt for Sending {
         emitted: &mut bool,
         cx: &Context,
     ) -> Result<Message> {
-        let Self { model, request } = self;
+        let Self { model, in_use, request } = self;
         let stream = request.streams;
         let request = model.http_request(request, key.as_ref());
-        let mut answer = Exchange::begin(&model.client, request, model.timeouts, cx.deadline()).await?;
+        let mut answer =
+            Exchange::begin(&in_use.1.connections, request, model.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
         let request_id = model.request_id(&answer.head.headers);
@@ -341,7 +374,7 @@ impl HttpModel {
         let refusal = Refusal::new(Report::read(headers, now), shared, is_rate);
         match permit {
             Some(permit) => permit.refused(&refusal),
-            None => refusal.hint().into_iter().for_each(|wait| self.account.close_for(wait)),
+            None => refusal.hint().into_iter().for_each(|wait| self.in_use().1.account.close_for(wait)),
         }
         match hint.filter(|_| refusal.hint().is_some()) {
             Some(wait) => error.with_retry_after(wait),
@@ -493,10 +526,33 @@ fn bare(chunk: &[u8]) -> &[u8] {
     starts.into_iter().flatten().min().map_or(&[], |at| &chunk[at + 1..])
 }
 
-/// The key is the same for all attempts of a call.
-fn idempotency_key() -> HeaderValue {
-    let key = format!("fanweave-{:032x}", fastrand::u128(..));
-    HeaderValue::try_from(key).expect("letters, digits and a dash are valid in a header")
+/// Makes the keys by which a server recognises the attempts of a call. No two calls have the same key, also
+/// in processes that were forked from one another: a server that remembers keys would send the answer of
+/// another call.
+struct IdempotencyKeys {
+    /// Random for each process.
+    process: u128,
+}
+
+impl IdempotencyKeys {
+    fn new() -> Self {
+        static PROCESS: PerProcess<u128> = PerProcess::new();
+        let random = || {
+            let mut bytes = [0; 16];
+            let random = rustls::crypto::ring::default_provider().secure_random;
+            random.fill(&mut bytes).expect("the system has random numbers, which every TLS connection needs");
+            u128::from_le_bytes(bytes)
+        };
+        Self { process: PROCESS.get(random).1 }
+    }
+
+    /// The key of the next call, the same for all its attempts.
+    fn next(&self) -> HeaderValue {
+        static CALLS: AtomicU64 = AtomicU64::new(0);
+        let call = CALLS.fetch_add(1, Ordering::Relaxed);
+        let key = format!("fanweave-{:032x}-{call:x}", self.process);
+        HeaderValue::try_from(key).expect("letters, digits and dashes are valid in a header")
+    }
 }
 
 fn cut_off(how: &str) -> Error {

@@ -1,9 +1,11 @@
 //! Connections: one pool per process, unless the caller builds another client.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use fanweave_core::__private::PerProcess;
 use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
@@ -34,7 +36,8 @@ pub fn connection_notice() -> Option<String> {
     notices.into_iter().flatten().reduce(|first, second| format!("{first}; {second}"))
 }
 
-/// A connection pool with its settings. Cheap to clone; clones share the pool.
+/// A connection pool with its settings. Cheap to clone; clones share the pool. A forked child opens
+/// connections of its own.
 ///
 /// All models of a process use [`Client::default`] and share its connections. Plain TCP uses HTTP/1.1; TLS
 /// uses HTTP/1.1 or HTTP/2, as negotiated with the server. Proxies are read from the environment
@@ -58,11 +61,37 @@ struct Inner {
 
 /// Transport that carries requests to the servers.
 enum TransportKind {
-    Pool(Pool),
+    Pool(Pools),
     Own(Arc<dyn DynTransport>),
     /// The proxy settings of the environment are invalid. Reported by the first request, since the shared
     /// client is not built by the caller.
     None(Error),
+}
+
+/// The pool of this process, and what a forked child needs to make its own.
+struct Pools {
+    connect_timeout: Duration,
+    roots: Vec<CertificateDer<'static>>,
+    proxies: Proxies,
+    pool: PerProcess<Pool>,
+}
+
+impl Pools {
+    fn new(settings: &Settings, roots: Vec<CertificateDer<'static>>, proxies: Proxies) -> Self {
+        Self { connect_timeout: settings.timeouts.connect, roots, proxies, pool: PerProcess::new() }
+    }
+
+    fn current(&self) -> Arc<(u64, Pool)> {
+        let make = || Connector::new(self.connect_timeout, self.roots.clone(), self.proxies.clone());
+        self.pool.get(|| Pool::new(make()))
+    }
+}
+
+/// A client with the connections of this process.
+pub(crate) struct Connections {
+    client: Client,
+    /// `None` for a client without a pool.
+    pool: Option<Arc<(u64, Pool)>>,
 }
 
 /// Settings of a [`ClientBuilder`].
@@ -84,45 +113,13 @@ impl Client {
         Self(Arc::new(Inner { settings, kind }))
     }
 
-    /// Returns a free connection for a request to `uri`, if there is one.
-    pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
-        match &self.0.kind {
-            TransportKind::Pool(pool) => pool.free_lease(uri),
-            _ => None,
-        }
-    }
-
-    /// Waits for a connection for a request to `uri`, if the client has a pool.
-    ///
-    /// # Errors
-    /// The same as those of the request.
-    pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
-        match &self.0.kind {
-            TransportKind::Pool(pool) => pool.lease(uri).await.map(Some),
-            TransportKind::Own(_) => Ok(None),
-            TransportKind::None(error) => Err(error.clone()),
-        }
-    }
-
-    /// Sends a request on the connection of the lease `held`, or on another one. Returns before the body of
-    /// the response has arrived.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Connection`] without a response, [`ErrorKind::Config`] if no TLS certificates can be
-    /// read or the proxy cannot be used.
-    pub(crate) async fn request(
-        &self,
-        request: Request<Bytes>,
-        held: &mut Option<Lease>,
-    ) -> Result<Response<Body>> {
-        match &self.0.kind {
-            TransportKind::Pool(pool) => {
-                let answer = pool.send(request.map(Full::new), held).await?;
-                Ok(answer.map(|body| Body::pooled(body, held.take())))
-            }
-            TransportKind::Own(transport) => transport.send(request).await,
-            TransportKind::None(error) => Err(error.clone()),
-        }
+    /// The connections of this process. Costs a system call.
+    pub(crate) fn connections(&self) -> Connections {
+        let pool = match &self.0.kind {
+            TransportKind::Pool(pools) => Some(pools.current()),
+            TransportKind::Own(_) | TransportKind::None(_) => None,
+        };
+        Connections { client: self.clone(), pool }
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
@@ -142,19 +139,68 @@ impl Client {
     }
 }
 
+impl Connections {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    fn pool(&self) -> Option<&Pool> {
+        self.pool.as_deref().map(|(_, pool)| pool)
+    }
+
+    /// Returns a free connection for a request to `uri`, if there is one.
+    pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
+        self.pool()?.free_lease(uri)
+    }
+
+    /// Waits for a connection for a request to `uri`, if the client has a pool.
+    ///
+    /// # Errors
+    /// The same as those of the request.
+    pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
+        match (self.pool(), &self.client.0.kind) {
+            (Some(pool), _) => pool.lease(uri).await.map(Some),
+            (None, TransportKind::None(error)) => Err(error.clone()),
+            (None, _) => Ok(None),
+        }
+    }
+
+    /// Sends a request on the connection of the lease `held`, or on another one. Returns before the body of
+    /// the response has arrived.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] without a response, [`ErrorKind::Config`] if no TLS certificates can be
+    /// read or the proxy cannot be used.
+    pub(crate) async fn request(
+        &self,
+        request: Request<Bytes>,
+        held: &mut Option<Lease>,
+    ) -> Result<Response<Body>> {
+        if let Some(pool) = self.pool() {
+            let answer = pool.send(request.map(Full::new), held).await?;
+            return Ok(answer.map(|body| Body::pooled(body, held.take())));
+        }
+        match &self.client.0.kind {
+            TransportKind::Own(transport) => transport.send(request).await,
+            TransportKind::None(error) => Err(error.clone()),
+            TransportKind::Pool(_) => unreachable!("a client with a pool has connections"),
+        }
+    }
+}
+
 /// The pool shared by the whole process.
 impl Default for Client {
     fn default() -> Self {
-        static SHARED: OnceLock<Client> = OnceLock::new();
+        static SHARED: PerProcess<Client> = PerProcess::new();
         let shared = || {
             let settings = ClientBuilder::default().settings;
             let kind = Proxies::from_env(&|name| std::env::var(name).ok())
                 .map_or_else(TransportKind::None, |proxies| {
-                    TransportKind::Pool(pool(&settings, Vec::new(), proxies))
+                    TransportKind::Pool(Pools::new(&settings, Vec::new(), proxies))
                 });
             Client::new(settings, kind)
         };
-        SHARED.get_or_init(shared).clone()
+        SHARED.get(shared).1.clone()
     }
 }
 
@@ -166,7 +212,7 @@ impl HttpTransport for Client {
         if uri.authority().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(Error::new(ErrorKind::Config, "a request needs a full http or https URL"));
         }
-        self.request(request, &mut None).await
+        self.connections().request(request, &mut None).await
     }
 }
 
@@ -293,7 +339,7 @@ impl ClientBuilder {
             None => {
                 let from_env = || Proxies::from_env(&|name| std::env::var(name).ok());
                 let proxies = proxies.map_or_else(from_env, Ok)?;
-                TransportKind::Pool(pool(&settings, roots, proxies))
+                TransportKind::Pool(Pools::new(&settings, roots, proxies))
             }
             Some(_) if proxies.is_some() || !roots.is_empty() => {
                 let message = "a client with a custom transport cannot have a proxy or root certificates: \
@@ -308,10 +354,6 @@ impl ClientBuilder {
     fn wrong_setting(&mut self, message: String) {
         self.wrong.get_or_insert_with(|| Error::new(ErrorKind::Config, message));
     }
-}
-
-fn pool(settings: &Settings, roots: Vec<CertificateDer<'static>>, proxies: Proxies) -> Pool {
-    Pool::new(Connector::new(settings.timeouts.connect, roots, proxies))
 }
 
 /// Parses a header. Its value is never printed: it may be a key.

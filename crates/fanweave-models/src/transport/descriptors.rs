@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
+use fanweave_core::__private::PerProcess;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout};
 
@@ -30,11 +31,11 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_s
 /// closed.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(30);
 
-static SHARED: OnceLock<Arc<DescriptorBudget>> = OnceLock::new();
+static SHARED: PerProcess<Arc<DescriptorBudget>> = PerProcess::new();
 
 /// The notice about the limit of open files, if a connection of the process had to wait because of it.
 pub(crate) fn notice() -> Option<String> {
-    SHARED.get().and_then(|budget| budget.notice())
+    DescriptorBudget::shared().notice()
 }
 
 /// Permits for the sockets of one process.
@@ -105,7 +106,7 @@ pub(crate) struct Permit {
 impl DescriptorBudget {
     /// The budget of the process.
     pub(crate) fn shared() -> Arc<Self> {
-        SHARED.get_or_init(|| Arc::new(Self::new(soft_limit))).clone()
+        SHARED.get(|| Arc::new(Self::new(soft_limit))).1.clone()
     }
 
     fn new(soft: fn() -> Option<usize>) -> Self {

@@ -13,7 +13,7 @@ use hyper::body::Body as _;
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Body;
-use super::client::Client;
+use super::client::Connections;
 use super::failure::broken;
 use super::watch::{Phase, Timeouts, Watch};
 use super::wire::Unfit;
@@ -43,7 +43,7 @@ impl Exchange {
         reason = "an `async fn` keeps a second copy of each argument across an await"
     )]
     pub(crate) fn begin(
-        client: &Client,
+        connections: &Connections,
         request: Request<Bytes>,
         timeouts: Timeouts,
         deadline: Option<Instant>,
@@ -51,18 +51,18 @@ impl Exchange {
         async move {
             // Connecting has its own timeout. Waiting for a connection held by another call does not count
             // against the server.
-            let mut lease = match client.free_lease(request.uri()) {
+            let mut lease = match connections.free_lease(request.uri()) {
                 Some(lease) => Some(lease),
                 // Boxed: most calls find a free connection and should not reserve space for this.
-                None => Box::pin(until(deadline, client.lease(request.uri()))).await??,
+                None => Box::pin(until(deadline, connections.lease(request.uri()))).await??,
             };
             let mut watch = Watch::start(timeouts, deadline);
             // Pinned here and passed by reference: passed by value, it would take space in two futures of
             // every call.
-            let sent = pin!(client.request(request, &mut lease));
+            let sent = pin!(connections.request(request, &mut lease));
             let (head, mut body) = watch.during(Phase::FirstByte, sent).await??.into_parts();
             body.hold_until(watch.max_delay());
-            Ok(Self { head, body, watch, max_bytes: client.max_body_bytes(), read: 0 })
+            Ok(Self { head, body, watch, max_bytes: connections.client().max_body_bytes(), read: 0 })
         }
     }
 

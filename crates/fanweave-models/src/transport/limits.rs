@@ -23,10 +23,11 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
+use fanweave_core::__private::PerProcess;
 use fanweave_core::{Error, ErrorKind, Result, RunPermit, Usage, WaitReason};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -97,15 +98,18 @@ pub(crate) struct Account {
 
 type Accounts = Mutex<HashMap<AccountKey, Arc<Account>>>;
 
-fn accounts() -> MutexGuard<'static, HashMap<AccountKey, Arc<Account>>> {
-    static ACCOUNTS: OnceLock<Accounts> = OnceLock::new();
-    lock(ACCOUNTS.get_or_init(Mutex::default))
+/// The accounts of this process. A forked child has its own, since calls of the parent hold their locks and
+/// permits.
+fn accounts() -> Arc<(u64, Accounts)> {
+    static ACCOUNTS: PerProcess<Accounts> = PerProcess::new();
+    ACCOUNTS.get(Mutex::default)
 }
 
 impl Account {
     /// The account of `key`, shared by the whole process.
     pub(crate) fn shared(key: AccountKey) -> Arc<Self> {
-        let mut accounts = accounts();
+        let accounts = accounts();
+        let mut accounts = lock(&accounts.1);
         // A caller that keeps creating keys must not fill the memory with unused accounts.
         if accounts.len() == accounts.capacity() && !accounts.contains_key(&key) {
             let now = Instant::now();

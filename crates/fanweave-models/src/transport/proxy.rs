@@ -1,5 +1,7 @@
 //! Selects the proxy for a request.
 
+use std::sync::Arc;
+
 use fanweave_core::{Error, ErrorKind, Result};
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, StatusCode, Uri};
@@ -13,8 +15,8 @@ use super::failure::broken;
 const MAX_HEAD_BYTES: usize = 16 << 10;
 
 /// The proxies of one client.
-#[derive(Debug)]
-pub(crate) struct Proxies(Option<Matcher>);
+#[derive(Debug, Clone)]
+pub(crate) struct Proxies(Option<Arc<Matcher>>);
 
 /// A proxy for requests.
 #[derive(Clone)]
@@ -36,7 +38,7 @@ impl Proxies {
     /// # Errors
     /// [`ErrorKind::Config`] for an invalid URL. The message contains neither user name nor password.
     pub(crate) fn all(url: &str) -> Result<Self> {
-        Ok(Self(Some(Matcher::builder().all(checked("the proxy", url)?).build())))
+        Ok(Self(Some(Arc::new(Matcher::builder().all(checked("the proxy", url)?).build()))))
     }
 
     /// Reads the variables of the environment that curl reads, in lower or upper case: `https_proxy`,
@@ -62,7 +64,7 @@ impl Proxies {
             return Ok(Self::none());
         }
         let no = set("no_proxy").map(|(hosts, _)| hosts).unwrap_or_default();
-        Ok(Self(Some(Matcher::builder().http(http).https(https).all(all).no(no).build())))
+        Ok(Self(Some(Arc::new(Matcher::builder().http(http).https(https).all(all).no(no).build()))))
     }
 
     /// Returns the proxy for requests to `uri`.

@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, OnceLock};
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -81,8 +82,17 @@ impl Secret {
 
     /// A number that identifies the key within this process and reveals nothing about it.
     pub(crate) fn fingerprint(&self) -> u64 {
-        static HASHER: OnceLock<RandomState> = OnceLock::new();
-        HASHER.get_or_init(RandomState::new).hash_one(self.0.key.expose_secret())
+        // Without a lock, which a fork could leave locked, and the same in a forked child.
+        static SEED: AtomicU64 = AtomicU64::new(0);
+        let mut seed = SEED.load(Ordering::Relaxed);
+        if seed == 0 {
+            let random = RandomState::new().hash_one(0) | 1;
+            let set = SEED.compare_exchange(0, random, Ordering::Relaxed, Ordering::Relaxed);
+            seed = set.map_or_else(|other| other, |_| random);
+        }
+        let mut hasher = DefaultHasher::new();
+        (seed, self.0.key.expose_secret()).hash(&mut hasher);
+        hasher.finish()
     }
 }
 

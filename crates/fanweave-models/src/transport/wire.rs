@@ -29,10 +29,11 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use fanweave_core::__private::PerProcess;
 use futures::task::AtomicWaker;
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -53,11 +54,17 @@ pub(crate) type Sent = Full<Bytes>;
 const COMPARED: (usize, usize) = (256, 64);
 
 /// The first host that sent surplus bytes to this process.
-static FIRST: OnceLock<String> = OnceLock::new();
+static FIRST: PerProcess<Mutex<Option<String>>> = PerProcess::new();
+
+fn first() -> Arc<(u64, Mutex<Option<String>>)> {
+    FIRST.get(Mutex::default)
+}
 
 /// Describes the first host of this process that has sent surplus responses.
 pub(crate) fn notice() -> Option<String> {
-    let host = FIRST.get()?;
+    let first = first();
+    let host = first.1.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = host.as_ref()?;
     Some(format!("{host} sent more responses than requests: it gets one request per connection"))
 }
 
@@ -75,7 +82,8 @@ impl Trust {
 
     fn breach(&self) {
         self.breaches.fetch_add(1, Ordering::Release);
-        FIRST.get_or_init(|| self.host.clone());
+        let first = first();
+        first.1.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.host.clone());
     }
 
     /// Number of times that the host has sent surplus bytes.

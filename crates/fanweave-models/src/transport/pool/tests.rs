@@ -36,14 +36,14 @@ where
 }
 
 async fn failure(uri: &Uri) -> Error {
-    client().lease(uri).await.map(drop).unwrap_err()
+    client().connections().lease(uri).await.map(drop).unwrap_err()
 }
 
 #[tokio::test]
 async fn unreachable_hosts_are_distinguished_from_requests_that_were_sent() {
     let (refused, _) = listen("http", |_| async {}).await;
     // Its only connection.
-    client().lease(&refused).await.unwrap();
+    client().connections().lease(&refused).await.unwrap();
     let unknown = format!("http://{}.invalid/", "x".repeat(64)).parse().unwrap();
     let (cut, _) = listen("https", |_| async {}).await;
     let (silent, _) = listen("https", |_| std::future::pending()).await;
@@ -57,7 +57,7 @@ async fn unreachable_hosts_are_distinguished_from_requests_that_were_sent() {
         let _ = socket.read(&mut [0; 1024]).await;
     })
     .await;
-    let error = client().request(request(&closes), &mut None).await.unwrap_err();
+    let error = client().connections().request(request(&closes), &mut None).await.unwrap_err();
     assert!(error.kind() == ErrorKind::Connection && !never_sent(&error), "{error}");
 }
 
@@ -70,8 +70,11 @@ async fn a_proxy_that_gives_no_tunnel_is_unreachable_and_one_that_wants_a_passwo
         })
         .await;
         let client = Client::builder().proxy(&proxy.to_string()).build().unwrap();
-        let error =
-            client.request(request(&Uri::from_static("https://x.test/")), &mut None).await.unwrap_err();
+        let error = client
+            .connections()
+            .request(request(&Uri::from_static("https://x.test/")), &mut None)
+            .await
+            .unwrap_err();
         assert!(never_sent(&error), "{error}");
         assert_eq!(is_unreachable(&error), unreachable, "{error}");
     }
