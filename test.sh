@@ -52,6 +52,9 @@ fi
 step 'examples in the documentation'
 cargo test --workspace --doc --locked
 
+step 'a crate outside of the workspace'
+cargo test --manifest-path tests/outside/Cargo.toml --target-dir target
+
 step 'official SDKs against the simulated provider'
 tests/sdk/run.sh target/debug/fanweave
 

@@ -1,0 +1,5 @@
+//! Extensions of fanweave by other crates, as their authors would write them: each module uses public items
+//! of `fanweave` alone. The tests run them.
+
+pub mod majority;
+pub mod server;

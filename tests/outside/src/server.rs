@@ -1,0 +1,105 @@
+//! A small server of chat completions for the tests, on threads of its own: it continues while a test forks.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fanweave::models::ModelBuilder;
+use serde_json::{Value, json};
+
+/// Makes the response to a request: status, further headers, and body.
+pub type Script = dyn Fn(usize, &Value) -> (u16, String, String) + Send + Sync;
+
+/// The server. Its threads end with the process.
+pub struct Server {
+    address: SocketAddr,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Server {
+    /// Repeats each prompt. Requests with `"stream": true` get one chunk and no end.
+    pub fn echo() -> Self {
+        Self::start(|_, request| (200, String::new(), completion(&request["messages"][0]["content"])))
+    }
+
+    /// Answers each request by its number, from 0, and its body.
+    pub fn start(script: impl Fn(usize, &Value) -> (u16, String, String) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (script, count): (Arc<Script>, _) = (Arc::new(script), requests.clone());
+        std::thread::spawn(move || {
+            for socket in listener.incoming().flatten() {
+                let (script, count) = (script.clone(), count.clone());
+                std::thread::spawn(move || serve(&socket, &*script, &count));
+            }
+        });
+        Self { address, requests }
+    }
+
+    /// A model of this server.
+    pub fn model(&self) -> ModelBuilder {
+        ModelBuilder::new("openai/test").base_url(self.base_url()).api_key("sk-outside-1234")
+    }
+
+    pub fn base_url(&self) -> String {
+        format!("http://{}/v1", self.address)
+    }
+
+    /// Number of requests so far.
+    pub fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// The body of a completion.
+pub fn completion(text: &Value) -> String {
+    let message = json!({ "role": "assistant", "content": text });
+    let usage = json!({ "prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2 });
+    json!({
+        "id": "1",
+        "model": "test",
+        "choices": [{ "index": 0, "message": message, "finish_reason": "stop" }],
+        "usage": usage,
+    })
+    .to_string()
+}
+
+/// Answers the requests of one connection.
+fn serve(socket: &TcpStream, script: &Script, count: &AtomicUsize) -> Option<()> {
+    let mut reader = BufReader::new(socket);
+    loop {
+        let mut length = 0;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            if reader.read_line(&mut line).ok()? == 0 {
+                return None;
+            }
+            let line = line.trim_end().to_ascii_lowercase();
+            if line.is_empty() {
+                break;
+            }
+            if let Some(value) = line.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        let request: Value = serde_json::from_slice(&body).ok()?;
+        let number = count.fetch_add(1, Ordering::SeqCst);
+        let mut writer = socket;
+        if request["stream"] == true {
+            let chunk = json!({ "choices": [{ "index": 0, "delta": { "content": "once " } }] });
+            let event = format!("data: {chunk}\n\n");
+            write!(writer, "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n{event}").ok()?;
+            // The connection stays open: the stream has no end.
+            std::thread::park();
+        }
+        let (status, headers, body) = script(number, &request);
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\n{headers}");
+        write!(writer, "{head}content-length: {length}\r\n\r\n{body}").ok()?;
+    }
+}
