@@ -15,7 +15,7 @@ use crate::{Context, Error, EventKind, Node, Result, Runnable, Streaming};
 /// use std::time::Duration;
 /// use fanweave_core::RetryPolicy;
 ///
-/// let hasty = RetryPolicy { initial_backoff: Duration::from_millis(50), ..RetryPolicy::default() };
+/// let hasty = RetryPolicy::default().initial_backoff(Duration::from_millis(50));
 /// assert_eq!(hasty.max_attempts.get(), 6);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,42 @@ impl RetryPolicy {
             outage_timeout: Some(Duration::ZERO),
             ..Self::default()
         }
+    }
+
+    /// Sets the maximum attempts, including the first.
+    #[must_use]
+    pub fn max_attempts(self, max_attempts: NonZeroU32) -> Self {
+        Self { max_attempts, ..self }
+    }
+
+    /// Sets the maximum wait before the second attempt.
+    #[must_use]
+    pub fn initial_backoff(self, initial_backoff: Duration) -> Self {
+        Self { initial_backoff, ..self }
+    }
+
+    /// Sets the upper bound of the doubling backoff.
+    #[must_use]
+    pub fn max_backoff(self, max_backoff: Duration) -> Self {
+        Self { max_backoff, ..self }
+    }
+
+    /// Sets the maximum wait that a server may ask for.
+    #[must_use]
+    pub fn max_retry_after(self, max_retry_after: Duration) -> Self {
+        Self { max_retry_after, ..self }
+    }
+
+    /// Sets the maximum total time that one model call waits for rate limits.
+    #[must_use]
+    pub fn max_rate_limit_wait(self, max_rate_limit_wait: Duration) -> Self {
+        Self { max_rate_limit_wait, ..self }
+    }
+
+    /// Sets the maximum time that a call waits for the end of a provider outage.
+    #[must_use]
+    pub fn outage_timeout(self, outage_timeout: Duration) -> Self {
+        Self { outage_timeout: Some(outage_timeout), ..self }
     }
 
     /// The wait before attempt `n + 2`, with full jitter: uniform from zero to `initial_backoff` doubled `n`

@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 /// ```
 /// use fanweave_core::Parameters;
 ///
-/// let call = Parameters { temperature: Some(0.2), ..Parameters::default() };
-/// let model = Parameters { temperature: Some(1.0), max_tokens: Some(64), ..Parameters::default() };
+/// let call = Parameters::new().temperature(0.2);
+/// let model = Parameters::new().temperature(1.0).max_tokens(64);
 /// let both = call.or(&model);
 /// assert_eq!((both.temperature, both.max_tokens), (Some(0.2), Some(64)));
 /// ```
@@ -48,7 +48,74 @@ pub struct Parameters {
     pub extra: Map<String, Value>,
 }
 
+/// Each method sets the field of its name.
 impl Parameters {
+    /// Nothing set.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Calls another model of the same provider.
+    #[must_use]
+    pub fn model(self, name: impl Into<String>) -> Self {
+        Self { model: Some(name.into()), ..self }
+    }
+
+    /// Sets the sampling temperature: 0 to 2 with most providers.
+    #[must_use]
+    pub fn temperature(self, temperature: f64) -> Self {
+        Self { temperature: Some(temperature), ..self }
+    }
+
+    /// Sets the share of the probability mass to sample from, 0 to 1.
+    #[must_use]
+    pub fn top_p(self, share: f64) -> Self {
+        Self { top_p: Some(share), ..self }
+    }
+
+    /// Sets the maximum number of tokens of the answer.
+    #[must_use]
+    pub fn max_tokens(self, tokens: u32) -> Self {
+        Self { max_tokens: Some(tokens), ..self }
+    }
+
+    /// Sets the stop sequences.
+    #[must_use]
+    pub fn stop<T: Into<String>>(self, sequences: impl IntoIterator<Item = T>) -> Self {
+        Self { stop: sequences.into_iter().map(Into::into).collect(), ..self }
+    }
+
+    /// Sets the random seed.
+    #[must_use]
+    pub fn seed(self, seed: i64) -> Self {
+        Self { seed: Some(seed), ..self }
+    }
+
+    /// Sets the tools that the model may call.
+    #[must_use]
+    pub fn tools(self, tools: impl IntoIterator<Item = ToolSpec>) -> Self {
+        Self { tools: tools.into_iter().collect(), ..self }
+    }
+
+    /// Sets whether the model may, must or must not call a tool.
+    #[must_use]
+    pub fn tool_choice(self, choice: ToolChoice) -> Self {
+        Self { tool_choice: Some(choice), ..self }
+    }
+
+    /// Sets the format of the answer.
+    #[must_use]
+    pub fn format(self, format: ResponseFormat) -> Self {
+        Self { format: Some(format), ..self }
+    }
+
+    /// Adds a provider-specific field to the request, in place of an earlier one of that name.
+    #[must_use]
+    pub fn extra(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.extra.insert(name.into(), value.into());
+        self
+    }
+
     /// Returns true if nothing is set.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -126,4 +193,39 @@ pub enum ResponseFormat {
         /// Set if the provider must enforce the schema.
         strict: bool,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_field_has_a_setter() {
+        let tool = ToolSpec { name: "look".into(), description: String::new(), parameters: Value::Null };
+        let set = Parameters::new()
+            .model("gpt-5-mini")
+            .temperature(0.2)
+            .top_p(0.9)
+            .max_tokens(128)
+            .stop(["\n", "END"])
+            .seed(7)
+            .tools([tool.clone()])
+            .tool_choice(ToolChoice::Required)
+            .format(ResponseFormat::JsonObject)
+            .extra("logprobs", true);
+        // Without `..`: a new field fails to compile here.
+        let expected = Parameters {
+            model: Some("gpt-5-mini".into()),
+            temperature: Some(0.2),
+            top_p: Some(0.9),
+            max_tokens: Some(128),
+            stop: vec!["\n".into(), "END".into()],
+            seed: Some(7),
+            tools: vec![tool],
+            tool_choice: Some(ToolChoice::Required),
+            format: Some(ResponseFormat::JsonObject),
+            extra: Map::from_iter([("logprobs".to_owned(), Value::Bool(true))]),
+        };
+        assert_eq!(set, expected);
+    }
 }
