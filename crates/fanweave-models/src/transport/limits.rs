@@ -66,7 +66,7 @@ mod unnamed;
 /// use std::num::NonZeroU32;
 /// use fanweave_models::{ModelBuilder, RateLimits};
 ///
-/// let limits = RateLimits { requests_per_minute: NonZeroU32::new(500), ..RateLimits::default() };
+/// let limits = RateLimits::new().requests_per_minute(NonZeroU32::new(500).unwrap());
 /// let model = ModelBuilder::new("openai/gpt-5-mini").api_key("sk-..").limits(limits).build()?;
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
@@ -79,6 +79,31 @@ pub struct RateLimits {
     pub tokens_per_minute: Option<NonZeroU32>,
     /// Maximum requests in flight. A streaming request counts until its stream has ended. Default: none.
     pub concurrency: Option<NonZeroUsize>,
+}
+
+impl RateLimits {
+    /// No limits.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the maximum requests per minute.
+    #[must_use]
+    pub fn requests_per_minute(self, requests: NonZeroU32) -> Self {
+        Self { requests_per_minute: Some(requests), ..self }
+    }
+
+    /// Sets the maximum tokens per minute, input and output combined.
+    #[must_use]
+    pub fn tokens_per_minute(self, tokens: NonZeroU32) -> Self {
+        Self { tokens_per_minute: Some(tokens), ..self }
+    }
+
+    /// Sets the maximum requests in flight.
+    #[must_use]
+    pub fn concurrency(self, requests: NonZeroUsize) -> Self {
+        Self { concurrency: Some(requests), ..self }
+    }
 }
 
 /// Identity of an account.

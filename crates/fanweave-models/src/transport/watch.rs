@@ -17,7 +17,7 @@ const FOREVER: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
 /// use std::time::Duration;
 /// use fanweave_models::{Client, Timeouts};
 ///
-/// let patient = Timeouts { first_byte: Duration::from_secs(600), ..Timeouts::default() };
+/// let patient = Timeouts::default().first_byte(Duration::from_secs(600));
 /// let client = Client::builder().timeouts(patient).build()?;
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
@@ -43,6 +43,32 @@ impl Default for Timeouts {
             idle: Duration::from_secs(60),
             total: Duration::from_secs(600),
         }
+    }
+}
+
+impl Timeouts {
+    /// Sets the maximum time to connect to one address.
+    #[must_use]
+    pub fn connect(self, connect: Duration) -> Self {
+        Self { connect, ..self }
+    }
+
+    /// Sets the maximum time from sending the request to the response headers.
+    #[must_use]
+    pub fn first_byte(self, first_byte: Duration) -> Self {
+        Self { first_byte, ..self }
+    }
+
+    /// Sets the maximum time between two chunks of a response.
+    #[must_use]
+    pub fn idle(self, idle: Duration) -> Self {
+        Self { idle, ..self }
+    }
+
+    /// Sets the maximum time for one request and its response.
+    #[must_use]
+    pub fn total(self, total: Duration) -> Self {
+        Self { total, ..self }
     }
 }
 
