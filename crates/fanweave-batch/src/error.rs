@@ -6,6 +6,8 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
+use crate::advice::{Advice, alternatives};
+
 /// Result of an operation that can fail for a whole batch.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -33,7 +35,8 @@ pub enum ErrorKind {
 
 /// Error that keeps a batch from starting or makes it stop.
 ///
-/// `Display` names what failed, the location, and the next step.
+/// `Display` names what failed, the location, and the next step. The next step is also [data](Self::advice),
+/// for interfaces that spell it as flags or arguments.
 ///
 /// ```
 /// use fanweave_batch::{ErrorKind, Source};
@@ -46,12 +49,13 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    advice: Vec<Advice>,
     source: Option<io::Error>,
 }
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self { kind, message: message.into(), advice: Vec::new(), source: None }
     }
 
     pub(crate) fn usage(message: impl Into<String>) -> Self {
@@ -60,34 +64,81 @@ impl Error {
 
     #[cfg(not(feature = "parquet"))]
     pub(crate) fn without_parquet() -> Self {
-        Self::usage("Parquet support is not compiled in: rebuild with the feature `parquet`")
+        Self::usage("Parquet support is not compiled in").advising([Advice::BuildWith { feature: "parquet" }])
     }
 
     /// `doing` finishes the sentence "cannot ..".
     pub(crate) fn io(doing: &str, path: &Path, source: io::Error) -> Self {
-        let advice = match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                ": the disk is full; free some space, then rerun the same command"
-            }
-            io::ErrorKind::PermissionDenied => ": no permission",
-            io::ErrorKind::ReadOnlyFilesystem => ": the file system is read-only",
-            _ => "",
+        let is_full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let reason = match source.kind() {
+            _ if is_full => "the disk is full".to_owned(),
+            io::ErrorKind::PermissionDenied => "no permission".to_owned(),
+            io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
+            _ => source.to_string(),
         };
-        let reason = if advice.is_empty() { format!(": {source}") } else { advice.to_owned() };
-        let message = format!("{}: cannot {doing}{reason}", path.display());
-        Self { kind: ErrorKind::Io, message, source: Some(source) }
+        let message = format!("{}: cannot {doing}: {reason}", path.display());
+        let advice = if is_full { vec![Advice::FreeDiskSpace] } else { Vec::new() };
+        Self { kind: ErrorKind::Io, message, advice, source: Some(source) }
     }
 
-    /// Appends advice or context to the message.
+    /// Appends context to the message.
     pub(crate) fn adding(mut self, more: &str) -> Self {
         self.message.push_str("; ");
         self.message.push_str(more);
         self
     }
 
+    /// Adds alternatives to what can be done about it.
+    pub(crate) fn advising(mut self, advice: impl IntoIterator<Item = Advice>) -> Self {
+        for advice in advice {
+            if !self.advice.contains(&advice) {
+                self.advice.push(advice);
+            }
+        }
+        self
+    }
+
     /// Category of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The failure and its location, without the next step.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Alternatives that help, the best one first. Empty if nothing in particular does.
+    ///
+    /// ```
+    /// use fanweave_batch::{Advice, RunRecord};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("notes.txt");
+    /// # std::fs::write(&path, "no run")?;
+    /// let error = RunRecord::open(path, 80).unwrap_err();
+    /// assert_eq!(error.advice(), [Advice::SpecifyRun]);
+    /// assert_eq!(error.hint().unwrap(), "specify the output or the journal of a run");
+    /// # Ok::<_, std::io::Error>(())
+    /// ```
+    pub fn advice(&self) -> &[Advice] {
+        &self.advice
+    }
+
+    /// The [advice](Self::advice) as one phrase without the names of flags or arguments.
+    pub fn hint(&self) -> Option<String> {
+        self.hint_as(ToString::to_string)
+    }
+
+    /// The [advice](Self::advice) as one phrase, with each alternative spelled by `spell`.
+    pub fn hint_as(&self, spell: impl Fn(&Advice) -> String) -> Option<String> {
+        alternatives(&self.advice.iter().map(spell).collect::<Vec<_>>())
+    }
+
+    /// Returns true if the same job may succeed later without any change to it: the disk or a provider
+    /// failed, or another process has the journal.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.kind, ErrorKind::Io | ErrorKind::Locked | ErrorKind::Provider) && !self.is_broken_pipe()
     }
 
     /// Returns true if the reader of a pipe has closed it: the run ends, and there is nothing to report.
@@ -98,7 +149,8 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        self.hint().map_or(Ok(()), |hint| write!(f, "; {hint}"))
     }
 }
 

@@ -17,6 +17,7 @@
 //!
 //! To read the code, start with `run`, then follow a row through `reader`, `window` and `recorder`.
 
+mod advice;
 mod answer;
 mod cost;
 mod dedupe;
@@ -49,6 +50,7 @@ mod timeline;
 mod via;
 mod window;
 
+pub use advice::Advice;
 pub use answer::{Answer, Content, IntoAnswer};
 pub use cost::Costs;
 pub use error::{Error, ErrorKind, Result};

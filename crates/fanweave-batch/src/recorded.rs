@@ -12,7 +12,7 @@ use crate::journal::{self, Manifest, Outcome, Record};
 use crate::key::{Digest, Key};
 use crate::output::journal_path;
 use crate::source::MAX_LINE;
-use crate::{Error, Result};
+use crate::{Advice, Error, Result};
 
 pub use crate::timeline::CallTimes;
 
@@ -149,8 +149,7 @@ impl RunRecord {
 }
 
 fn no_run(path: &Path) -> Error {
-    let message = "not a fanweave run: specify the output of `fanweave batch` or `fanweave run --rows`";
-    Error::usage(format!("{}: {message}", path.display()))
+    Error::usage(format!("{}: not a fanweave run", path.display())).advising([Advice::SpecifyRun])
 }
 
 impl RowRecord {

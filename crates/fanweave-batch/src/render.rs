@@ -25,7 +25,7 @@ use crate::source::Body;
 /// assert_eq!(
 ///     error.message(),
 ///     "the row has the field `city`, but no `prompt` or `messages`: \
-///      pass a template, such as --prompt '{{ city }}'",
+///      pass a template, such as '{{ city }}'",
 /// );
 /// # Ok::<_, fanweave_core::Error>(())
 /// ```
@@ -103,7 +103,7 @@ fn no_prompt(vars: &Vars) -> String {
     };
     let example = vars.names().next().unwrap_or("field");
     format!(
-        "the row has {fields}, but no `prompt` or `messages`: pass a template, such as --prompt '{{{{ {example} }}}}'"
+        "the row has {fields}, but no `prompt` or `messages`: pass a template, such as '{{{{ {example} }}}}'"
     )
 }
 
@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(
             error(&plain, Input::Vars(vars! { a: 1, b: 2 })),
             "the row has the fields `a`, `b`, but no `prompt` or `messages`: \
-             pass a template, such as --prompt '{{ a }}'"
+             pass a template, such as '{{ a }}'"
         );
         assert_eq!(
             error(&with(Some("{{ x }}"), None), Input::Vars(vars! { a: 1 })),

@@ -203,7 +203,7 @@ async fn a_full_disk_ends_the_run_with_advice() {
     let job = BatchJob::new(source, Render::default(), chain(Fake::echo()), Output::Writer(Box::new(Full)));
     let error = job.run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Io);
-    insta::assert_snapshot!(error, @"the output: cannot write results: the disk is full; free some space, then rerun the same command");
+    insta::assert_snapshot!(error, @"the output: cannot write results: the disk is full; free some space, then rerun the job");
 }
 
 #[tokio::test]

@@ -326,12 +326,12 @@ async fn another_model_or_input_is_rejected_and_the_difference_is_named() {
         [("model".to_owned(), "test/other".to_owned()), ("system".to_owned(), "Be brief.".to_owned())];
     let error = job(&input, &out, Rows::new(1, 0)).fingerprint(other).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: model was `test/rows`, now `test/other`; system was unset, now `Be brief.`; start over with --fresh (discards its answers), or choose another output");
+    insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: model was `test/rows`, now `test/other`; system was unset, now `Be brief.`; start over (discards the journal's answers), or choose another output");
 
     dir.write("in.txt", format!("row 9\n{}", text_rows(3)));
     let error = job(&input, &out, Rows::new(1, 0)).run().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Mismatch);
-    insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed; resume with --resume-changed (rows still in the input keep their answers), start over with --fresh (discards its answers), or choose another output");
+    insta::assert_snapshot!(dir.hide(&error), @"out.jsonl.journal belongs to another run: the input file has changed; resume although the input has changed (rows still in the input keep their answers), start over (discards the journal's answers), or choose another output");
 
     let changed = Settings { changed_input: true, ..Settings::default() };
     let summary = job(&input, &out, Rows::new(1, 0)).settings(changed).run().await.unwrap();

@@ -307,7 +307,10 @@ async fn a_missing_batch_does_not_block_others_and_is_resubmitted_only_with_retr
         for run in 0..2 {
             let message = via(&dir).run_via(&api).await.unwrap_err().to_string();
             assert!(message.contains("batch_1 with lines 5-7, 9: "), "{run}: {message}");
-            assert!(message.contains("--retry-failed"), "{run}: {message}");
+            assert!(
+                message.contains("if the batch is lost, retry failed rows to discard it"),
+                "{run}: {message}"
+            );
             assert_eq!((written(&dir), submitted()), (vec![0, 1, 2, 3, 7, 9], 3), "{run}");
         }
         let retry = || via(&dir).settings(Settings { retry_failed: true, ..Settings::default() });

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::{BatchArgs, ModelArgs, ShowProgress, Via};
 use crate::connect::text_or_file;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_flags};
 use crate::out::{print, tell};
 use crate::progress::Display;
 use crate::route::route;
@@ -400,9 +400,9 @@ fn quoted(word: &OsStr) -> String {
 pub(crate) fn failure(error: &Error) -> Failure {
     match error.kind() {
         ErrorKind::Usage | ErrorKind::Input | ErrorKind::Exists | ErrorKind::Mismatch => {
-            Failure::usage(error.to_string())
+            Failure::usage(with_flags(error))
         }
-        _ => Failure::new(error.to_string()),
+        _ => Failure::new(with_flags(error)),
     }
 }
 

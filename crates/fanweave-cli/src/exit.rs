@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use fanweave::batch::{self, Advice};
 use fanweave::{Error, ErrorKind};
 
 /// Exit code of the program. The numbers are part of the interface.
@@ -76,4 +77,30 @@ impl From<Error> for Failure {
         };
         Self { exit, message: error.to_string(), hint: None }
     }
+}
+
+/// Message of an error of a batch, with its advice as flags.
+pub(crate) fn with_flags(error: &batch::Error) -> String {
+    match error.hint_as(flags) {
+        Some(hint) => format!("{}; {hint}", error.message()),
+        None => error.message().to_owned(),
+    }
+}
+
+fn flags(advice: &Advice) -> String {
+    let flags = match advice {
+        Advice::StartOver => "start over with --fresh (discards its answers)",
+        Advice::Overwrite => "overwrite it with --fresh",
+        Advice::ResumeChanged => "resume with --resume-changed (rows still in the input keep their answers)",
+        Advice::Resubmit => "rerun the command to resubmit the missing rows",
+        Advice::FixRows => "fix the rows and resume with --resume-changed",
+        Advice::OriginalAccount => {
+            "rerun the command with the API key and base URL that it was submitted with"
+        }
+        Advice::DiscardLost => "if the batch is lost, with --retry-failed to discard it",
+        Advice::FreeDiskSpace => "free some space, then rerun the same command",
+        Advice::SpecifyRun => "specify the output of `fanweave batch` or `fanweave run --rows`",
+        other => return other.to_string(),
+    };
+    flags.to_owned()
 }

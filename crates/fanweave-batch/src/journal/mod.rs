@@ -25,7 +25,7 @@ pub(crate) use record::{Failure, Outcome, Part, PartState, Record};
 
 use crate::disk::{Disk, DiskFile};
 use crate::key::Key;
-use crate::{Error, ErrorKind, Result};
+use crate::{Advice, Error, ErrorKind, Result};
 use record::LineKind;
 use sync::Syncer;
 
@@ -279,11 +279,11 @@ fn recover(
 fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
     let shown = path.display();
     let Some(body) = record::decode(LineKind::Manifest, line) else {
-        let message = format!(
-            "{shown}: the first line is corrupt, so the run that this journal belongs to is unknown; \
-             start over with --fresh, or choose another output"
+        let message =
+            format!("{shown}: the first line is corrupt, so the run that this journal belongs to is unknown");
+        return Err(
+            Error::new(ErrorKind::Journal, message).advising([Advice::StartOver, Advice::AnotherOutput])
         );
-        return Err(Error::new(ErrorKind::Journal, message));
     };
     let writer = match serde_json::from_slice::<Manifest>(body) {
         Ok(manifest) if manifest.is_readable() => return Ok(manifest),
@@ -291,11 +291,10 @@ fn first_manifest(line: &[u8], path: &Path) -> Result<Manifest> {
         Err(_) => "another version of fanweave".to_owned(),
     };
     let message = format!(
-        "{shown}: the journal was written by {writer}, and this version reads format {}; \
-         finish the run with that version, or start over with --fresh",
+        "{shown}: the journal was written by {writer}, and this version reads format {}",
         manifest::VERSION
     );
-    Err(Error::new(ErrorKind::Journal, message))
+    Err(Error::new(ErrorKind::Journal, message).advising([Advice::FinishWithWriter, Advice::StartOver]))
 }
 
 fn belongs_to(manifest: &Manifest, path: &Path, now: &Manifest, changed_input: bool) -> Result<()> {
@@ -305,17 +304,10 @@ fn belongs_to(manifest: &Manifest, path: &Path, now: &Manifest, changed_input: b
         return Ok(());
     }
     let only_input = manifest.differences(now, true).is_empty();
-    let resume = if only_input {
-        "resume with --resume-changed (rows still in the input keep their answers), "
-    } else {
-        ""
-    };
-    let message = format!(
-        "{shown} belongs to another run: {}; {resume}start over with --fresh (discards its answers), \
-         or choose another output",
-        differences.join("; ")
-    );
-    Err(Error::new(ErrorKind::Mismatch, message))
+    let message = format!("{shown} belongs to another run: {}", differences.join("; "));
+    let advice = only_input.then_some(Advice::ResumeChanged).into_iter();
+    let advice = advice.chain([Advice::StartOver, Advice::AnotherOutput]);
+    Err(Error::new(ErrorKind::Mismatch, message).advising(advice))
 }
 
 fn not_a_journal(path: &Path) -> Error {

@@ -94,9 +94,9 @@ fn a_file_that_is_not_a_journal_of_this_version_is_not_modified() {
     insta::assert_snapshot!(messages.join("\n"), @r"
     JOURNAL: not a fanweave journal; move it or choose another output
     JOURNAL: not a fanweave journal; move it or choose another output
-    JOURNAL: the first line is corrupt, so the run that this journal belongs to is unknown; start over with --fresh, or choose another output
-    JOURNAL: the journal was written by fanweave 9.0.0 (journal format 9), and this version reads format 2; finish the run with that version, or start over with --fresh
-    JOURNAL: the journal was written by fanweave 0.0.1 (journal format 1), and this version reads format 2; finish the run with that version, or start over with --fresh
+    JOURNAL: the first line is corrupt, so the run that this journal belongs to is unknown; start over (discards the journal's answers), or choose another output
+    JOURNAL: the journal was written by fanweave 9.0.0 (journal format 9), and this version reads format 2; finish the run with that version, or start over (discards the journal's answers)
+    JOURNAL: the journal was written by fanweave 0.0.1 (journal format 1), and this version reads format 2; finish the run with that version, or start over (discards the journal's answers)
     ");
 }
 

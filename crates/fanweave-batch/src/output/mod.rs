@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{Disk, DiskFile};
 use crate::journal::Record;
-use crate::{Error, ErrorKind, Result};
+use crate::{Advice, Error, ErrorKind, Result};
 
 pub use format::OutputFormat;
 
@@ -75,7 +75,8 @@ pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()
     let is_input = |written: &PathBuf| matches!((input.map(Path::canonicalize), written.canonicalize()), (Some(Ok(a)), Ok(b)) if a == b);
     let written = [path.to_owned(), partial_path(path), journal_path(path)];
     if let Some(written) = written.iter().find(|written| is_input(written)) {
-        return Err(Error::usage(format!("{} is also the input; choose another output", written.display())));
+        return Err(Error::usage(format!("{} is also the input", written.display()))
+            .advising([Advice::AnotherOutput]));
     }
     let Ok(found) = std::fs::metadata(path) else { return Ok(()) };
     if found.is_dir() {
@@ -87,11 +88,9 @@ pub(crate) fn check(path: &Path, input: Option<&Path>, fresh: bool) -> Result<()
         return Err(Error::usage(message));
     }
     if !fresh && !journal_path(path).exists() {
-        let message = format!(
-            "{shown} already exists and was not written by this run; \
-             overwrite it with --fresh, or choose another output"
-        );
-        return Err(Error::new(ErrorKind::Exists, message));
+        let message = format!("{shown} already exists and was not written by this run");
+        let advice = [Advice::Overwrite, Advice::AnotherOutput];
+        return Err(Error::new(ErrorKind::Exists, message).advising(advice));
     }
     Ok(())
 }

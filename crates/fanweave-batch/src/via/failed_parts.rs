@@ -1,6 +1,6 @@
 //! Parts that the provider rejects or no longer has. Reported at the end, when all others are collected.
 
-use crate::{Error, ErrorKind};
+use crate::{Advice, Error, ErrorKind};
 
 /// Maximum parts that are reported individually.
 const MAX_PARTS: usize = 3;
@@ -11,12 +11,14 @@ const MAX_RANGES: usize = 8;
 #[derive(Default)]
 pub(super) struct FailedParts {
     messages: Vec<String>,
+    advice: Vec<Advice>,
     more: usize,
 }
 
 impl FailedParts {
     /// Adds a part. `message` is a sentence without its full stop.
-    pub(super) fn add(&mut self, message: String) {
+    pub(super) fn add(&mut self, message: String, advice: impl IntoIterator<Item = Advice>) {
+        self.advice.extend(advice);
         if self.messages.len() < MAX_PARTS {
             self.messages.push(message);
         } else {
@@ -29,7 +31,7 @@ impl FailedParts {
     }
 
     /// A message about all failed parts.
-    pub(super) fn message(&self) -> String {
+    fn message(&self) -> String {
         let mut message = self.messages.join("; ");
         match self.more {
             0 => {}
@@ -39,9 +41,20 @@ impl FailedParts {
         message
     }
 
+    /// Adds them to an error that ended the run.
+    pub(super) fn add_to(&self, error: Error) -> Error {
+        error.adding(&self.message()).advising(self.advice.iter().cloned())
+    }
+
+    /// A note about them, for a run that was stopped.
+    pub(super) fn note(&self) -> String {
+        Error::new(ErrorKind::Provider, self.message()).advising(self.advice.iter().cloned()).to_string()
+    }
+
     /// The error of a run in which everything else succeeded.
     pub(super) fn error(&self) -> Error {
-        Error::new(ErrorKind::Provider, format!("{}; all other rows are in the output", self.message()))
+        let message = format!("{}; all other rows are in the output", self.message());
+        Error::new(ErrorKind::Provider, message).advising(self.advice.iter().cloned())
     }
 }
 
@@ -82,11 +95,11 @@ mod tests {
     #[test]
     fn the_error_of_many_failed_parts_is_short() {
         let mut failed_parts = FailedParts::default();
-        (0..50).for_each(|n| failed_parts.add(format!("part {n} was rejected")));
+        (0..50).for_each(|n| failed_parts.add(format!("part {n} was rejected"), [Advice::Resubmit]));
         assert_eq!(
             failed_parts.error().to_string(),
             "part 0 was rejected; part 1 was rejected; part 2 was rejected; and 47 more parts failed; \
-             all other rows are in the output"
+             all other rows are in the output; rerun the job to resubmit the missing rows"
         );
     }
 }

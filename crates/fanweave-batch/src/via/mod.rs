@@ -34,7 +34,7 @@ use crate::reader::{Job, Reader};
 use crate::recorder::{Entry, Recorder};
 use crate::run::{AHEAD, BatchJob};
 use crate::summary::Summary;
-use crate::{Costs, Error, ErrorKind, Result};
+use crate::{Advice, Costs, Error, ErrorKind, Result};
 use failed_parts::{FailedParts, line_ranges};
 use parts::{Parts, PendingPart};
 
@@ -151,7 +151,7 @@ impl BatchJob<Prompt, Message> {
                 return Err(error);
             }
             Err(error) if failed_parts.is_empty() => return Err(error),
-            Err(error) => return Err(error.adding(&failed_parts.message())),
+            Err(error) => return Err(failed_parts.add_to(error)),
         };
         if is_file {
             // Rows after the position at which the run was stopped may have results of a previous run.
@@ -163,7 +163,7 @@ impl BatchJob<Prompt, Message> {
             true => {}
             false if complete => return Err(failed_parts.error()),
             // The run was stopped, which is not an error.
-            false => notes.push(failed_parts.message()),
+            false => notes.push(failed_parts.note()),
         }
         let end = progress.snapshot();
         Ok(Summary {
@@ -286,10 +286,8 @@ impl<A: BatchApi> Run<'_, A> {
             Err(error) if blames_the_rows(&error) => {
                 // Keep the intent: the next run looks for the batch, rather than assume that nothing arrived.
                 let rows = self.line_ranges(&keys);
-                self.failed_parts.add(format!(
-                    "the provider rejected the batch part with {rows}: {error}; rerun the command to resubmit it, \
-                     or fix the rows and resume with --resume-changed"
-                ));
+                let message = format!("the provider rejected the batch part with {rows}: {error}");
+                self.failed_parts.add(message, [Advice::Resubmit, Advice::FixRows]);
                 return Ok(());
             }
             Err(error) => return Err(failed(error)),
@@ -326,10 +324,8 @@ impl<A: BatchApi> Run<'_, A> {
                 // The provider will not reconsider this batch: the next run resubmits these rows.
                 self.note(Part { tag, state: PartState::Dropped }).await?;
                 let rows = self.line_ranges(&keys);
-                self.failed_parts.add(format!(
-                    "the provider rejected batch {batch} with {rows}: {why}; rerun the command to resubmit it, \
-                     or fix the rows and resume with --resume-changed"
-                ));
+                let message = format!("the provider rejected batch {batch} with {rows}: {why}");
+                self.failed_parts.add(message, [Advice::Resubmit, Advice::FixRows]);
                 return Ok(());
             }
             End::Gone(error) => {
@@ -385,14 +381,11 @@ impl<A: BatchApi> Run<'_, A> {
         let what = format!("the provider does not have batch {batch} with {rows}: {error}");
         if drop_lost {
             self.note(Part { tag, state: PartState::Dropped }).await?;
-            self.failed_parts.add(format!(
-                "{what}; the batch was discarded. Rerun the command to resubmit its rows (they are billed again)"
-            ));
+            let message =
+                format!("{what}; the batch was discarded, and its rows are billed again when resubmitted");
+            self.failed_parts.add(message, [Advice::Resubmit]);
         } else {
-            self.failed_parts.add(format!(
-                "{what}; rerun the command with the API key and base URL that it was submitted with, or, if the batch is \
-                 lost, with --retry-failed to discard it"
-            ));
+            self.failed_parts.add(what, [Advice::OriginalAccount, Advice::DiscardLost]);
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::path::Path;
 use fanweave::batch::{Input, RunRecord, Source};
 
 use crate::args::ReportArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, with_flags};
 use crate::out::{escape_controls, print, tell};
 use figures::Figures;
 
@@ -20,7 +20,7 @@ const MAX_SHOWN_OF_MANY: usize = 80;
 const MANY_ROWS: usize = 4_000;
 
 pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
-    let mut run = RunRecord::open(&args.run, MAX_SHOWN).map_err(|e| Failure::usage(e.to_string()))?;
+    let mut run = RunRecord::open(&args.run, MAX_SHOWN).map_err(|e| Failure::usage(with_flags(&e)))?;
     // The original input, if it is unchanged. Checking that reads the whole file, so it is skipped for
     // figures.
     let is_written = args.html.is_some() || args.chrome_trace.is_some();
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<Exit, Failure> {
 
 /// The beginnings of the rows' inputs, by index.
 fn prompts(path: &Path, shown: usize) -> Result<HashMap<u64, String>, Failure> {
-    let source = Source::open(path, None).map_err(|e| Failure::usage(e.to_string()))?;
+    let source = Source::open(path, None).map_err(|e| Failure::usage(with_flags(&e)))?;
     let mut prompts = HashMap::new();
     for row in source {
         let row = row.map_err(|e| Failure::new(e.to_string()))?;
