@@ -66,6 +66,7 @@ pub use parse::choice::{choice, choice_of};
 pub use parse::json::{json, json_as};
 pub use parse::lines::lines;
 pub use parse::list::list;
+#[cfg(feature = "regex")]
 pub use parse::matches::{Matches, matches};
 pub use parse::repair::{Repair, repair, repaired};
 pub use parse::structured::{Structured, structured_as, structured_value};

@@ -25,8 +25,10 @@
 //! To understand how a provider works, read `protocol.rs`, then `providers/openai/mod.rs`.
 
 mod batch_api;
+#[cfg(feature = "prices")]
 mod budget;
 mod builder;
+#[cfg(feature = "chroma")]
 mod chroma;
 mod completer;
 mod embedder;
@@ -35,17 +37,21 @@ mod embedder;
 pub mod fuzz;
 pub mod log;
 mod once;
+#[cfg(feature = "prices")]
 mod prices;
 mod protocol;
 mod providers;
 mod transport;
 
 pub use batch_api::{BatchClient, BatchStatus};
+#[cfg(feature = "prices")]
 pub use budget::Budget;
 pub use builder::{ModelBuilder, embedder, model};
+#[cfg(feature = "chroma")]
 pub use chroma::Chroma;
 pub use completer::Completer;
 pub use fanweave_core::RetryPolicy;
+#[cfg(feature = "prices")]
 pub use prices::{Price, Prices};
 pub use providers::compatible::{key_variables, vendors};
 pub use transport::body::Body;

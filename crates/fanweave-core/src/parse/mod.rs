@@ -4,6 +4,7 @@ pub mod choice;
 pub mod json;
 pub mod lines;
 pub mod list;
+#[cfg(feature = "regex")]
 pub mod matches;
 pub(crate) mod nulls;
 pub(crate) mod partial;

@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{
     Attribute, Error, FnArg, GenericArgument, GenericParam, Ident, ItemFn, Meta, Pat, PathArguments, Result,
-    ReturnType, Signature, Type,
+    ReturnType, Safety, Signature, Type,
 };
 
 use super::options::{Model, Options};
@@ -352,7 +352,7 @@ fn refused(of: &Type) -> Option<Error> {
 
 /// Rejects modifiers that functions support and calls do not.
 fn qualified(signature: &Signature) -> Option<Error> {
-    let (span, message) = if let Some(word) = &signature.unsafety {
+    let (span, message) = if let Safety::Unsafe(word) = &signature.safety {
         (word.span(), "`#[call]` functions cannot be `unsafe`: write an `unsafe` block in the body")
     } else if let Some(word) = &signature.constness {
         (word.span(), "`#[call]` functions cannot be `const`: remove it")

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Path, Result, ReturnType, Type};
+use syn::{Attribute, Error, FnArg, Ident, ItemFn, Pat, Path, Result, ReturnType, Safety, Type};
 
 use super::{Implementation, Options, docs};
 use crate::types::{conditional, find, hides, is_context, owned};
@@ -29,7 +29,7 @@ pub(super) fn expand(options: Options, mut function: ItemFn) -> Result<TokenStre
         );
         add(Error::new(option.span(), message));
     }
-    if let Some(word) = &function.sig.unsafety {
+    if let Safety::Unsafe(word) = &function.sig.safety {
         let message = "tools cannot be `unsafe`: write an `unsafe` block in the body";
         add(Error::new(word.span(), message));
     }

@@ -4,6 +4,7 @@
 //! [wraps](RequestLog::wrap) enqueue each call when it has ended. If the queue is full, the call is dropped
 //! and [counted](LogSummary::dropped).
 
+#[cfg(feature = "promptlayer")]
 mod promptlayer;
 
 use std::fmt;
@@ -20,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+#[cfg(feature = "promptlayer")]
 pub use promptlayer::PromptLayer;
 
 /// Default capacity of the queue, in calls.

@@ -162,3 +162,6 @@ fn message(message: &Message) -> Value {
     }
     wire
 }
+
+#[cfg(test)]
+mod tests;

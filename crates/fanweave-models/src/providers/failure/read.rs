@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use fanweave_core::excerpt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
 /// Maximum bytes of a message that is not a sentence.
@@ -43,8 +42,8 @@ const TYPES: [&str; 3] = ["type", "error_type", "__type"];
 const WRAPPERS: [&str; 4] = ["error", "errors", "fault", "Output"];
 
 /// Kind of field that holds a name.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(super) enum Field {
     Code,
     Type,

@@ -1,47 +1,56 @@
-//! The table of provider errors: `errors.toml`, parsed once.
+//! The table of provider errors. Its text is `errors.toml`; the rows are generated from it.
+//!
+//! A test compares the rows with the text and writes them again if they differ.
 
-use std::sync::OnceLock;
+#[rustfmt::skip]
+mod generated;
+
+#[cfg(test)]
+mod tests;
 
 use fanweave_core::ErrorKind;
-use serde::Deserialize;
 
 use super::read::Field;
 
 /// A row. Every condition that is set must match; a condition with several values matches any of them.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub(super) struct Row {
     /// Names of vendors. Default: any, because most servers are reached as another vendor with their own base
     /// URL.
-    #[serde(default)]
-    pub(super) vendor: Vec<String>,
-    /// `429`, `4xx` or `400-499`. A failure inside a success has the status in its body; without one it
-    /// matches any.
-    #[serde(default)]
-    pub(super) status: Vec<Statuses>,
-    /// Names in the body or in a header, case-insensitive. `*` matches anything.
-    #[serde(default)]
-    pub(super) name: Vec<Pattern>,
+    pub(super) vendor: &'static [&'static str],
+    /// A failure inside a success has the status in its body; without one it matches any.
+    pub(super) status: &'static [Statuses],
+    /// Names in the body or in a header, case-insensitive.
+    pub(super) name: &'static [Pattern],
     /// Kind of field that must hold the name. Default: any.
-    #[serde(rename = "place")]
     pub(super) origin: Option<Field>,
-    /// Parts of the message, case-insensitive. `*` matches anything.
-    #[serde(default)]
-    pub(super) message: Vec<Pattern>,
+    /// Parts of the message, case-insensitive.
+    pub(super) message: &'static [Pattern],
     pub(super) kind: ErrorKind,
     /// Default: according to the kind.
     pub(super) retryable: Option<bool>,
-    #[serde(default)]
     pub(super) scope: Scope,
     pub(super) daily: Option<Daily>,
-    /// The document that the row is based on.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for readers of the table"))]
-    pub(super) source: String,
+}
+
+impl Row {
+    /// A row without conditions, for the fields that a row of the text does not set.
+    const ANY: Self = Self {
+        vendor: &[],
+        status: &[],
+        name: &[],
+        origin: None,
+        message: &[],
+        kind: ErrorKind::Server,
+        retryable: None,
+        scope: Scope::Row,
+        daily: None,
+    };
 }
 
 /// Requests that an error affects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(super) enum Scope {
     /// This request, or all requests for a while.
     #[default]
@@ -51,8 +60,8 @@ pub(super) enum Scope {
 }
 
 /// A quota per day, week or month.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 pub(super) enum Daily {
     /// The wait in the response does not refer to the quota.
     Always,
@@ -60,9 +69,8 @@ pub(super) enum Daily {
     UnlessSoon,
 }
 
-/// A range of statuses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
+/// A range of statuses: first and last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Statuses(u16, u16);
 
 impl Statuses {
@@ -71,48 +79,19 @@ impl Statuses {
     }
 }
 
-impl TryFrom<String> for Statuses {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let (first, last) = match text.strip_suffix("xx") {
-            Some(hundreds) => (format!("{hundreds}00"), format!("{hundreds}99")),
-            None => {
-                let (first, last) = text.split_once('-').unwrap_or((&text, &text));
-                (first.to_owned(), last.to_owned())
-            }
-        };
-        match (first.parse(), last.parse()) {
-            (Ok(first), Ok(last)) => Ok(Self(first, last)),
-            _ => Err(format!("`{text}` is not a valid status: write 429, 4xx or 400-499")),
-        }
-    }
-}
-
-/// Parts that must follow each other, in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "String")]
-pub(super) struct Pattern {
-    pieces: Vec<String>,
-    is_whole: bool,
-}
-
-impl From<String> for Pattern {
-    fn from(text: String) -> Self {
-        let lower = text.to_lowercase();
-        Self { is_whole: !lower.contains('*'), pieces: lower.split('*').map(str::to_owned).collect() }
-    }
-}
+/// Parts that must follow each other, in lower case. A single part is a whole name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pattern(&'static [&'static str]);
 
 impl Pattern {
-    pub(super) fn is_in(&self, text: &Text) -> bool {
-        self.pieces.iter().all(|piece| text.may_hold(piece)) && self.follow(&text.lower)
+    pub(super) fn is_in(self, text: &Text) -> bool {
+        self.0.iter().all(|piece| text.may_hold(piece)) && self.follow(&text.lower)
     }
 
     /// Returns true if `text` contains the parts in this order.
-    fn follow(&self, text: &str) -> bool {
+    fn follow(self, text: &str) -> bool {
         let mut rest = text;
-        self.pieces.iter().all(|piece| match rest.find(&**piece) {
+        self.0.iter().all(|piece| match rest.find(piece) {
             Some(at) => {
                 rest = &rest[at + piece.len()..];
                 true
@@ -121,10 +100,13 @@ impl Pattern {
         })
     }
 
-    /// Returns true if `name`, in lower case, equals this pattern, or contains its parts if the pattern has a
-    /// `*`.
-    pub(super) fn names(&self, name: &str) -> bool {
-        if self.is_whole { self.pieces.first().is_some_and(|piece| piece == name) } else { self.follow(name) }
+    /// Returns true if `name`, in lower case, equals this pattern, or contains its parts if the pattern has
+    /// several.
+    pub(super) fn names(self, name: &str) -> bool {
+        match self.0 {
+            [whole] => *whole == name,
+            _ => self.follow(name),
+        }
     }
 }
 
@@ -154,17 +136,7 @@ impl Text {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Table {
-    row: Vec<Row>,
-}
-
 /// All rows. The first match applies.
 pub(super) fn rows() -> &'static [Row] {
-    static ROWS: OnceLock<Vec<Row>> = OnceLock::new();
-    ROWS.get_or_init(|| {
-        let table: Table = toml::from_str(include_str!("../errors.toml")).expect("a test reads the table");
-        table.row
-    })
+    generated::ROWS
 }

@@ -94,7 +94,6 @@ fn what_stops_a_run_is_of_the_account() {
         let fits_all = row.name.is_empty() && row.message.is_empty();
         assert!(!fits_all || !row.status.is_empty(), "{row:?}");
         assert!(row.origin.is_none() || !row.name.is_empty(), "{row:?}");
-        assert!(!row.source.is_empty(), "{row:?}");
     }
 }
 

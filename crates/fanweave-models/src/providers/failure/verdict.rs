@@ -126,7 +126,7 @@ impl<'a> Facts<'a> {
         let all = self.all.as_ref().filter(|_| row.scope != Scope::Account && row.daily.is_none());
         let text = all.unwrap_or(&self.message);
         let said = || row.message.is_empty() || row.message.iter().any(|pattern| pattern.is_in(text));
-        let vendor = || row.vendor.is_empty() || row.vendor.iter().any(|vendor| vendor == self.vendor);
+        let vendor = || row.vendor.is_empty() || row.vendor.contains(&self.vendor);
         status && vendor() && named() && said()
     }
 }
