@@ -49,6 +49,9 @@ else
     cargo test -p fanweave -p fanweave-cli --features fanweave-cli/telemetry,fanweave-cli/keyring --locked -- telemetry keyring
 fi
 
+step 'features of the facade'
+tests/features/run.sh
+
 step 'examples in the documentation'
 cargo test --workspace --doc --locked
 

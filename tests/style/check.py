@@ -27,7 +27,7 @@ TOKEN = re.compile(
     re.S | re.X,
 )
 # Texts of others, generated files, and the vocabulary itself.
-SKIPPED = re.compile(r"/fixtures/|/snapshots/|^LICENSE|\.lock$|\.stderr$|\.snap$|/(cases|errors)\.toml$|^tests/style/")
+SKIPPED = re.compile(r"/fixtures/|/snapshots/|^LICENSE|\.lock$|\.stderr$|\.snap$|/(cases|errors)\.toml$|/generated\.rs$|^tests/style/")
 MAX_WIDTH = 110
 SENTENCE_WORDS = 5
 

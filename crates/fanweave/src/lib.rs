@@ -42,25 +42,59 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! All but `parquet` and `telemetry` are on by default. `default-features = false` leaves models, prompts,
+//! chains, parsers, stores in memory and the ready-made chains, for services that only call models.
+//!
+//! | feature | enables |
+//! |---|---|
+//! | `batch` | journalled batches of files, `batch` and `batch_api` |
+//! | `chain-file`, `prompt-files` | chains and prompts in files |
+//! | `macros` | `#[call]`, `#[tool]`, `prompt!`; includes `structured` |
+//! | `structured` | answers as Rust types |
+//! | `sim` | the models `sim/writer`, `sim/echo` and `sim/words` |
+//! | `regex` | the parser `matches` |
+//! | `prices` | prices of models, budgets |
+//! | `math` | the chain that calculates |
+//! | `loaders`, `splitters` | documents from files, and their parts |
+//! | `sqlite`, `chroma` | stores |
+//! | `promptlayer` | reports of calls to PromptLayer |
+//! | `parquet` | Parquet files of rows; includes `batch` |
+//! | `telemetry` | spans and metrics for OpenTelemetry |
 
+#[cfg(feature = "batch")]
 pub mod batch_api;
+#[cfg(feature = "macros")]
 pub mod call;
+#[cfg(feature = "chain-file")]
 pub mod chain_file;
 pub mod chains;
+#[cfg(feature = "loaders")]
 pub mod loaders;
+#[cfg(feature = "prompt-files")]
 mod prompt_file;
 mod resolve;
+#[cfg(feature = "sim")]
 pub mod sim;
+#[cfg(feature = "splitters")]
 pub mod splitters;
 pub mod stores;
+#[cfg(feature = "structured")]
 mod structured;
 #[cfg(feature = "telemetry")]
 pub mod telemetry;
+#[cfg(feature = "macros")]
 mod tool_macro;
+#[cfg(feature = "macros")]
 mod typed;
+#[cfg(feature = "sim")]
 pub mod words;
 
+#[cfg(feature = "chain-file")]
 pub use chain_file::ChainFile;
+#[cfg(feature = "batch")]
 pub use fanweave_batch as batch;
 pub use fanweave_core::*;
 /// Turns a function into an LLM call. The function returns the prompt; the attribute names the model and its
@@ -105,6 +139,7 @@ pub use fanweave_core::*;
 /// | `fallback = [".."]` | models to use in order if a call fails. They share the parameters except `extra` |
 /// | `timeout = ..` | timeout of the whole call |
 /// | `crate = ".."` | path of the fanweave crate. Default: `::fanweave` |
+#[cfg(feature = "macros")]
 pub use fanweave_macros::call;
 /// A prompt whose variables are checked at compile time.
 ///
@@ -142,6 +177,7 @@ pub use fanweave_macros::call;
 /// # Panics
 /// If a value cannot be serialised, or the template cannot be rendered with it, for example a string in a
 /// `for` loop. The form with a type returns an error instead.
+#[cfg(feature = "macros")]
 #[macro_export]
 macro_rules! prompt {
     ($($given:tt)*) => {
@@ -222,20 +258,27 @@ macro_rules! prompt {
 /// Options: `name = ".."`, default: the name of the function or struct; `description = ".."`, default: the
 /// doc comment; `timeout = Duration::from_secs(5)`, default: that of the set of tools; `crate = ".."`, the
 /// path of the fanweave crate, default: `::fanweave`.
+#[cfg(feature = "macros")]
 pub use fanweave_macros::tool;
 pub use fanweave_models as models;
+#[cfg(feature = "prompt-files")]
 pub use prompt_file::PromptFile;
 pub use resolve::{embedder, model};
+#[cfg(feature = "structured")]
 pub use structured::structured;
 
 #[doc(hidden)]
 pub mod __private {
     //! Items used by the expansions of the macros.
+    #[cfg(feature = "macros")]
     pub use crate::typed::{filled, typed, value};
     pub use fanweave_core::__private::*;
+    #[cfg(feature = "macros")]
     pub use fanweave_macros::prompt;
+    #[cfg(feature = "structured")]
     pub use {schemars, serde};
 
+    #[cfg(feature = "macros")]
     pub mod call {
         //! Items used by the expansion of `#[call]`.
         pub use crate::call::{
@@ -245,6 +288,7 @@ pub mod __private {
         pub use std::sync::OnceLock;
     }
 
+    #[cfg(feature = "macros")]
     pub mod tool {
         //! Items used by the expansion of `#[tool]`.
         pub use crate::tool_macro::{Fallible, NoCall, Plain, Returned, parameters, work};

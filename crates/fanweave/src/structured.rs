@@ -129,7 +129,7 @@ fn name_of<T: JsonSchema>() -> String {
     plain.take(MAX_NAME_LEN).collect()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "macros"))]
 mod tests {
     use std::collections::BTreeMap;
 

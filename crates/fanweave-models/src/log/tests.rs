@@ -1,8 +1,8 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fanweave_core::model::fake::Fake;
 use fanweave_core::Runnable;
+use fanweave_core::model::fake::Fake;
 use tokio::time::{Instant, sleep};
 
 use super::*;

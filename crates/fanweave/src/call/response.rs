@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+#[cfg(feature = "batch")]
 use crate::batch::{Answer, IntoAnswer};
+#[cfg(feature = "prices")]
 use crate::models::Prices;
 use crate::tool::TypedTool;
 use crate::{
@@ -61,6 +63,7 @@ impl Response {
 
     /// Cost in US dollars, by the [built-in prices](Prices::builtin). `None` if the price of the model is
     /// unknown. 0 for a cached answer.
+    #[cfg(feature = "prices")]
     pub fn cost_usd(&self) -> Option<f64> {
         let prices = Prices::builtin();
         let provider = self.requested.split_once('/').map_or("", |(provider, _)| provider);
@@ -110,6 +113,7 @@ impl Response {
 }
 
 /// For journalled batches of files: the answer of the model.
+#[cfg(feature = "batch")]
 impl IntoAnswer for Response {
     fn into_answer(self) -> Answer {
         self.message.into_answer()

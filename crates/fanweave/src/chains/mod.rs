@@ -3,6 +3,7 @@
 //! Each has a builder and is used as a [`Chain`](crate::Chain): invoked, streamed, batched, composed.
 
 mod llm;
+#[cfg(feature = "math")]
 pub mod math;
 mod memory;
 pub mod qa;

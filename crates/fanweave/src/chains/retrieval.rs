@@ -256,7 +256,7 @@ pub(super) fn written(messages: &[Message], max: usize) -> String {
     lines.join("\n")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sim"))]
 mod tests {
     use futures::StreamExt;
 

@@ -17,6 +17,7 @@ mod sqlite;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "chroma")]
 pub use fanweave_models::Chroma;
 pub use memory::{MemorySessions, MemoryStore};
 pub use retriever::VectorIndex;

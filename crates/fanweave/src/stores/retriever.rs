@@ -173,7 +173,7 @@ fn choose(mut hits: Vec<Hit>, limit: usize, relevance: f32) -> Vec<Hit> {
     chosen
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sim"))]
 mod tests {
     use super::*;
     use crate::stores::MemoryStore;

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fanweave_core::{Part, Prompt, Reply, ToolCall, Usage};
 use serde_json::json;

@@ -3,11 +3,12 @@
 //! ```text
 //! classify   the error of an answer: status, headers and body
 //!  ├ read      message, names, status and waits in the body, under the field names of all vendors
-//!  ├ table     rows of `errors.toml`: names and messages of all vendors, and their meaning
+//!  ├ table     rows of `errors.toml`, generated: names and messages of all vendors, and their meaning
 //!  └ verdict   the first matching row, and the wait
 //! ```
 //!
-//! To support a new error, add a row to `errors.toml` and a case to `failure/cases.toml`.
+//! To support a new error, add a row to `errors.toml` and a case to `failure/cases.toml`, and run the tests: one
+//! generates the rows again.
 
 mod read;
 mod table;

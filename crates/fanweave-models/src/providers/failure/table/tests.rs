@@ -18,7 +18,8 @@ struct TextRow {
     status: Vec<String>,
     #[serde(default)]
     name: Vec<String>,
-    place: Option<Field>,
+    #[serde(rename = "place")]
+    origin: Option<Field>,
     #[serde(default)]
     message: Vec<String>,
     kind: ErrorKind,
@@ -44,8 +45,8 @@ impl TextRow {
         list("status", self.status.iter().map(|status| statuses(status)).collect());
         list("name", self.name.iter().map(|name| pattern(name)).collect());
         list("message", self.message.iter().map(|message| pattern(message)).collect());
-        if let Some(place) = self.place {
-            field("origin", format!("Some(Field::{place:?})"));
+        if let Some(origin) = self.origin {
+            field("origin", format!("Some(Field::{origin:?})"));
         }
         field("kind", format!("ErrorKind::{:?}", self.kind));
         if let Some(retryable) = self.retryable {

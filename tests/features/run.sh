@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Checks the features of the facade: each builds alone, a service that only calls a model builds few crates, and the
+# facade without features passes its tests.
+#
+# usage: tests/features/run.sh [FEATURE ..]   default: every feature
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# Below it by intent: every crate is compiled before the first call of a service.
+max_crates=89
+
+crates=$(cargo tree -p fanweave --no-default-features -e normal --no-dedupe --prefix none --locked | sort -u | wc -l)
+echo "a service that only calls a model: $crates crates"
+if [ "$crates" -gt "$max_crates" ]; then
+    echo "more than $max_crates: make the dependency optional" >&2
+    exit 1
+fi
+
+if [ $# -eq 0 ]; then
+    mapfile -t features < <(cargo metadata --no-deps --format-version 1 --locked | python3 -c '
+import json, sys
+[facade] = [p for p in json.load(sys.stdin)["packages"] if p["name"] == "fanweave"]
+print("\n".join(sorted(set(facade["features"]) - {"default"})))')
+    set -- "${features[@]}"
+fi
+for feature; do
+    echo "feature $feature"
+    RUSTFLAGS='-D warnings' cargo check -p fanweave --no-default-features --features "$feature" --locked --quiet
+done
+RUSTFLAGS='-D warnings' cargo test -p fanweave --no-default-features --lib --test without_features --locked --quiet
