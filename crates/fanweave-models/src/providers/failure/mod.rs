@@ -7,8 +7,8 @@
 //!  └ verdict   the first matching row, and the wait
 //! ```
 //!
-//! To support a new error, add a row to `errors.toml` and a case to `failure/cases.toml`, and run the tests: one
-//! generates the rows again.
+//! To support a new error, add a row to `errors.toml` and a case to `failure/cases.toml`, and run the tests:
+//! one of them generates the rows again.
 
 mod read;
 mod table;
