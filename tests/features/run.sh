@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-# Below it by intent: every crate is compiled before the first call of a service.
+# Every crate of a service is compiled, audited and updated with it.
 max_crates=89
 
 crates=$(cargo tree -p fanweave --no-default-features -e normal --no-dedupe --prefix none --locked | sort -u | wc -l)
@@ -25,6 +25,6 @@ print("\n".join(sorted(set(facade["features"]) - {"default"})))')
 fi
 for feature; do
     echo "feature $feature"
-    RUSTFLAGS='-D warnings' cargo check -p fanweave --no-default-features --features "$feature" --locked --quiet
+    cargo clippy -p fanweave --no-default-features --features "$feature" --locked --quiet -- -D warnings
 done
-RUSTFLAGS='-D warnings' cargo test -p fanweave --no-default-features --lib --test without_features --locked --quiet
+cargo test -p fanweave --no-default-features --lib --test without_features --locked --quiet

@@ -1,5 +1,6 @@
 //! One suite for every store in this process.
 
+#[cfg(feature = "sqlite")]
 use serde_json::json;
 
 use super::*;
