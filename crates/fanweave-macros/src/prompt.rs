@@ -17,7 +17,11 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
     let krate: TokenStream = input.next().into_iter().collect();
     let input: TokenStream = input.collect();
     let form = (|input: ParseStream<'_>| {
-        if input.peek(LitStr) { input.parse().map(Form::Values) } else { input.parse().map(Form::Fields) }
+        if input.peek(LitStr) {
+            input.parse().map(Form::Values)
+        } else {
+            input.parse().map(|fields| Form::Fields(Box::new(fields)))
+        }
     })
     .parse2(input)?;
     match form {
@@ -28,7 +32,7 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
 
 enum Form {
     Values(Values),
-    Fields(Fields),
+    Fields(Box<Fields>),
 }
 
 /// `"template", name, name = expression`.
