@@ -1,5 +1,7 @@
 //! Texts of the library crates: interfaces other than the program use them too.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::path::{Path, PathBuf};
 
 /// The Rust files below a folder.

@@ -92,7 +92,8 @@ fn nearest(name: &str) -> Option<String> {
     closest(bare, Sim::NAMES).map(|simulated| format!("sim/{simulated}"))
 }
 
-#[cfg(all(test, not(feature = "sim")))]
+#[cfg(test)]
+#[cfg(not(feature = "sim"))]
 mod tests {
     use super::*;
 

@@ -129,7 +129,8 @@ fn name_of<T: JsonSchema>() -> String {
     plain.take(MAX_NAME_LEN).collect()
 }
 
-#[cfg(all(test, feature = "macros"))]
+#[cfg(test)]
+#[cfg(feature = "macros")]
 mod tests {
     use std::collections::BTreeMap;
 

@@ -256,7 +256,8 @@ pub(super) fn written(messages: &[Message], max: usize) -> String {
     lines.join("\n")
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests {
     use futures::StreamExt;
 

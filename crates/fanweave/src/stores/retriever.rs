@@ -173,7 +173,8 @@ fn choose(mut hits: Vec<Hit>, limit: usize, relevance: f32) -> Vec<Hit> {
     chosen
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests {
     use super::*;
     use crate::stores::MemoryStore;
