@@ -90,7 +90,8 @@ fn a_disk_that_fails_at_any_step_is_an_error_and_loses_nothing_finished() {
             assert_eq!(error.kind(), ErrorKind::Io, "{case}: {error}");
             let message = error.to_string();
             assert!(message.contains("cannot ") && message.contains("out.jsonl"), "{case}: {message}");
-            let full = message.contains("the disk is full; free some space, then rerun the job");
+            let full = message.contains("the disk is full;")
+                && message.ends_with("free some space, then rerun the job");
             assert_eq!(full, fault != Fault::Io, "{case}: {message}");
             assert!(!dir.output().exists(), "{case}: there is no incomplete output");
 
