@@ -22,6 +22,8 @@ mod check;
 #[cfg(test)]
 mod dag_events;
 pub(crate) mod fields;
+#[cfg(feature = "batch")]
+mod fingerprint;
 pub(crate) mod problem;
 pub(crate) mod spanned;
 mod spec;
@@ -29,7 +31,6 @@ mod spec;
 mod tests;
 pub(crate) mod tree;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -38,7 +39,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::batch::Fingerprint;
 use crate::model::fake::Fake;
 use crate::{
     Chain, Context, Dag, DagStep, Error, ErrorKind, Graph, Message, Model, Parameters, Prompt,
@@ -175,39 +175,6 @@ impl ChainFile {
     /// The text of the chain file. See [`files`](Self::files) for the files that it refers to.
     pub fn source(&self) -> &str {
         &self.text
-    }
-
-    /// Identity of the chain for a journal: what changes its answers. Comments, layout, the order of fields,
-    /// the name and the limits of the file do not. Models are part of it by name, and files by their text.
-    ///
-    /// Journals of the previous version of fanweave, whose identity was the text of the file, are recognised.
-    ///
-    /// ```
-    /// use fanweave::ChainFile;
-    ///
-    /// let read = |text: &str| ChainFile::parse("a.yaml", text).map(|file| file.fingerprint());
-    /// let short = read("steps: { a: { prompt: Hello, temperature: 0.5 } }")?;
-    /// let long = read("# Greets.\nsteps:\n  a:\n    temperature: 0.5\n    prompt: Hello\n")?;
-    /// assert_eq!(short.values(), long.values());
-    /// # Ok::<_, fanweave::Error>(())
-    /// ```
-    pub fn fingerprint(&self) -> Fingerprint {
-        let mut fingerprint =
-            Fingerprint::new().set("output", self.spec.steps[self.output].name.value.as_str());
-        if let Some(model) = &self.spec.model {
-            fingerprint = fingerprint.set("model", model.value.as_str());
-        }
-        for (name, default) in self.inputs() {
-            let default = default.map_or("required".to_owned(), |value| sorted(value).to_string());
-            fingerprint = fingerprint.set(format!("input {name}"), default);
-        }
-        for step in &self.spec.steps {
-            let value = sorted(&step.to_value()).to_string();
-            fingerprint = fingerprint.set(format!("step {}", step.name.value), value);
-        }
-        let files = self.files().map(|(path, text)| (format!("file {path}"), text.to_owned()));
-        fingerprint
-            .formerly(1, std::iter::once(("chain".to_owned(), self.text.clone())).chain(files).collect())
     }
 
     /// The files that the chain file refers to: the path as written, and the text.
@@ -400,19 +367,6 @@ impl fmt::Debug for ChainFile {
             .field("name", &self.name)
             .field("file", &self.file)
             .finish_non_exhaustive()
-    }
-}
-
-/// The value with the fields of all objects sorted by name.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        Value::Object(fields) => {
-            let fields: BTreeMap<_, _> =
-                fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
-            fields.into_iter().collect()
-        }
-        other => other.clone(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::fields::Fields;
 use super::problem::{Problem, Problems};
@@ -90,39 +90,6 @@ impl Shape {
                 _ => None,
             },
         }
-    }
-}
-
-impl Step {
-    /// Everything that changes the answers of the step.
-    pub(super) fn to_value(&self) -> Value {
-        let text = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.value.clone());
-        let action = match &self.action {
-            Action::Call { messages, model, parameters, output } => json!({
-                "messages": messages.iter().map(|(role, text)| json!({ "role": role, "text": text.value })).collect::<Vec<_>>(),
-                "model": text(model),
-                "parameters": parameters,
-                "output": match output {
-                    Shape::Text => json!("text"),
-                    Shape::Lines => json!("lines"),
-                    Shape::Json => json!("json"),
-                    Shape::Schema(schema) => schema.clone(),
-                },
-            }),
-            Action::Template(template) => json!({ "template": template.value }),
-        };
-        let on_error = match self.on_error {
-            OnError::Skip => "skip",
-            OnError::Null => "null",
-            _ => "fail",
-        };
-        json!({
-            "action": action,
-            "for_each": text(&self.for_each),
-            "when": text(&self.when),
-            "on_error": on_error,
-            "timeout_ms": self.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
-        })
     }
 }
 

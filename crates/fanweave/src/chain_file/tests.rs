@@ -1,4 +1,3 @@
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -270,6 +269,7 @@ fn toml_says_the_same_as_yaml() {
     assert!(error.to_string().starts_with("x.toml:2:20: unknown variable `nam`"), "{error}");
 }
 
+#[cfg(feature = "batch")]
 #[test]
 fn a_fingerprint_ignores_comments_layout_and_limits_and_names_what_differs() {
     let values = |text: &str| read(text).fingerprint().values().clone();
@@ -279,9 +279,9 @@ fn a_fingerprint_ignores_comments_layout_and_limits_and_names_what_differs() {
     assert_eq!(values(short), values(long));
     let toml = "steps.s = { prompt = '{{ x }}{{ y }}', seed = 2, top_p = 1 }\ninputs = { x = { b = 2, a = 1 }, y = '' }\n";
     let toml = ChainFile::parse("test.toml", toml).unwrap().fingerprint();
-    let differences = |other: &BTreeMap<String, String>| -> Vec<String> {
+    let differences = |other: &std::collections::BTreeMap<String, String>| -> Vec<String> {
         let before = values(short);
-        let names: BTreeSet<_> = before.keys().chain(other.keys()).cloned().collect();
+        let names: std::collections::BTreeSet<_> = before.keys().chain(other.keys()).cloned().collect();
         names.into_iter().filter(|name| before.get(name) != other.get(name)).collect()
     };
     assert_eq!(differences(toml.values()), ["input y"]);
