@@ -87,8 +87,7 @@ pub(crate) fn explain_mismatch(error: Error, origin: &str) -> Error {
         Some(mismatch) => {
             let Mismatch { step, expects, got, .. } = mismatch;
             let message = format!("step `{step}` expects {expects}, but {origin} {got}");
-            let source = Mismatch { is_settled: true, ..mismatch.clone() };
-            error.with_message(message).with_source(source)
+            settled(error.with_message(message))
         }
         None => error,
     }

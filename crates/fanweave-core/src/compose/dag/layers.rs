@@ -12,7 +12,7 @@ pub(super) fn sequence(plan: &Plan) -> Node {
     for _ in 0..layers.len() {
         let before = layers.clone();
         for (step, layer) in layers.iter_mut().enumerate() {
-            *layer = plan.before(step).map(|other| before[other] + 1).max().unwrap_or(0);
+            *layer = plan.steps[step].before().map(|other| before[other] + 1).max().unwrap_or(0);
         }
         if layers == before {
             break;

@@ -41,6 +41,17 @@ pub(super) struct PlannedStep {
     pub(super) is_in_text: bool,
 }
 
+impl PlannedStep {
+    /// The steps that must finish or have begun before this one begins.
+    pub(super) fn before(&self) -> impl Iterator<Item = usize> {
+        let source = match self.for_each {
+            Some(Source::Step(index, _)) => Some(index),
+            _ => None,
+        };
+        self.waits_for.iter().copied().chain(source)
+    }
+}
+
 /// The work of a step, whose references are resolved.
 pub(super) enum PlannedAction {
     Vars { chain: Chain<Vars, Item>, is_text: bool },
@@ -113,14 +124,7 @@ impl Plan {
         };
         let segments = streamed(&dag.steps[output], &names);
         let mut steps = dag.steps.iter().map(|step| resolver.step(step)).collect::<Result<Vec<_>>>()?;
-        let before = |step: usize| -> Vec<usize> {
-            let source = match steps[step].for_each {
-                Some(Source::Step(index, _)) => Some(index),
-                _ => None,
-            };
-            steps[step].waits_for.iter().copied().chain(source).collect()
-        };
-        if let Some(cycle) = find_cycle(steps.len(), before) {
+        if let Some(cycle) = find_cycle(steps.len(), |step| steps[step].before().collect()) {
             let cycle: Vec<_> = cycle.iter().map(|step| format!("`{}`", names[*step])).collect();
             return Err(config(format!("the steps form a cycle: {}", cycle.join(" waits for "))));
         }
@@ -131,15 +135,6 @@ impl Plan {
             steps[index].is_in_text = segments.iter().flatten().any(|segment| segment.step() == Some(index));
         }
         Ok(Self { inputs: dag.inputs.clone(), steps, output, segments, concurrency: dag.concurrency })
-    }
-
-    /// The steps that must finish or have begun before this one begins.
-    pub(super) fn before(&self, step: usize) -> impl Iterator<Item = usize> {
-        let source = match self.steps[step].for_each {
-            Some(Source::Step(index, _)) => Some(index),
-            _ => None,
-        };
-        self.steps[step].waits_for.iter().copied().chain(source)
     }
 }
 

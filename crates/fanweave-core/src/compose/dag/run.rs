@@ -164,14 +164,8 @@ impl DagRun<'_> {
         if !reads.has(&format!("steps.{name}")) {
             return Ok(());
         }
-        match variable(item) {
-            Ok(value) => _ = outputs.insert(name.to_string(), json!({ "output": value })),
-            // Only a step that names it needs it.
-            Err(_) if matches!(reads, Reads::All) => {}
-            Err(error) => {
-                let message = format!("`steps.{name}.output` cannot be a variable: {}", error.message());
-                return Err(error.with_message(message));
-            }
+        if let Some(value) = variable_of(item, reads, || format!("steps.{name}.output"))? {
+            outputs.insert(name.to_string(), json!({ "output": value }));
         }
         Ok(())
     }
@@ -355,16 +349,10 @@ impl DagRun<'_> {
         item: Item,
     ) -> Result<Option<Item>> {
         let mut vars = base.clone();
-        if step.reads.has("item") {
-            match variable(&item) {
-                Ok(value) => _ = vars.insert("item", value),
-                // Only a step that names it needs it.
-                Err(_) if matches!(step.reads, Reads::All) => {}
-                Err(error) => {
-                    let message = format!("`item` cannot be a variable: {}", error.message());
-                    return Err(error.with_message(message));
-                }
-            }
+        if step.reads.has("item")
+            && let Some(value) = variable_of(&item, &step.reads, || "item".to_owned())?
+        {
+            vars.insert("item", value);
         }
         if step.reads.has("index") {
             vars.insert("index", number);
@@ -491,6 +479,22 @@ async fn is_enabled(step: &PlannedStep, vars: &Vars, cx: &Context) -> Result<boo
             enabled.map_err(|error| error.with_step(step.name.clone()))
         }
         None => Ok(true),
+    }
+}
+
+/// The variable `name` of a step that reads it. `None` if the item has no form as a variable, and the step
+/// does not name it.
+///
+/// # Errors
+/// [`ErrorKind::Input`] if the step names it.
+fn variable_of(item: &Item, reads: &Reads, name: impl FnOnce() -> String) -> Result<Option<Value>> {
+    match variable(item) {
+        Ok(value) => Ok(Some(value)),
+        Err(_) if matches!(reads, Reads::All) => Ok(None),
+        Err(error) => {
+            let message = format!("`{}` cannot be a variable: {}", name(), error.message());
+            Err(error.with_message(message))
+        }
     }
 }
 
