@@ -30,8 +30,8 @@ impl CacheKey {
     }
 }
 
-/// The same value with the fields of all objects sorted.
-fn sorted(value: Value) -> Value {
+/// The same value with the fields of all objects sorted by name.
+pub fn sorted(value: Value) -> Value {
     match value {
         Value::Object(map) => {
             let fields: BTreeMap<_, _> = map.into_iter().map(|(name, value)| (name, sorted(value))).collect();

@@ -340,13 +340,17 @@ mod microseconds {
 }
 
 /// Durations as whole milliseconds.
-mod milliseconds {
+pub(crate) mod milliseconds {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
+    pub(crate) fn of(time: Duration) -> u64 {
+        time.as_millis().try_into().unwrap_or(u64::MAX)
+    }
+
     pub(super) fn serialize<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_u64(time.as_millis().try_into().unwrap_or(u64::MAX))
+        serializer.serialize_u64(of(*time))
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {

@@ -11,7 +11,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::task_locals::{self, TaskLocals};
 
-/// Work in flight: each piece has a key and is a task, which makes progress even if nobody reads its result.
+/// Work in flight: each piece has a key and is a task, which makes progress even if its result is not read.
 ///
 /// Every key that was started comes back exactly once, also if its work panics or its runtime ends. Dropping
 /// this aborts all work.

@@ -49,7 +49,29 @@ fn next(current: u64) -> u64 {
 /// In a forked child, the value of the parent is never dropped: its destructor might wait for threads that
 /// exist in the parent alone.
 pub struct PerProcess<T> {
-    current: ArcSwapOption<(u64, T)>,
+    current: ArcSwapOption<Made<T>>,
+}
+
+/// A value with the generation of the process that made it.
+pub struct Made<T> {
+    generation: u64,
+    value: T,
+}
+
+impl<T> Made<T> {
+    /// Returns true if this process made the value, and not the parent that it was forked from. Costs a
+    /// system call.
+    pub fn is_current(&self) -> bool {
+        self.generation == generation()
+    }
+}
+
+impl<T> std::ops::Deref for Made<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
 }
 
 impl<T> PerProcess<T> {
@@ -60,14 +82,14 @@ impl<T> PerProcess<T> {
 
     /// The value of this process. `make` must be cheap and without side effects: of two threads that make the
     /// value at once, one drops its own.
-    pub fn get(&self, make: impl Fn() -> T) -> Arc<(u64, T)> {
+    pub fn get(&self, make: impl Fn() -> T) -> Arc<Made<T>> {
         let generation = generation();
         loop {
             let current = self.current.load();
-            if let Some(value) = current.as_ref().filter(|value| value.0 == generation) {
+            if let Some(value) = current.as_ref().filter(|made| made.generation == generation) {
                 return value.clone();
             }
-            let made = Arc::new((generation, make()));
+            let made = Arc::new(Made { generation, value: make() });
             let previous = self.current.compare_and_swap(&current, Some(made.clone()));
             let is_set = match (previous.as_ref(), current.as_ref()) {
                 (Some(previous), Some(current)) => Arc::ptr_eq(previous, current),
@@ -90,7 +112,7 @@ impl<T> Default for PerProcess<T> {
 
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
-        if let Some(value) = self.current.swap(None).filter(|value| value.0 != generation()) {
+        if let Some(value) = self.current.swap(None).filter(|made| !made.is_current()) {
             std::mem::forget(value);
         }
     }

@@ -80,9 +80,10 @@ pub use vars::Vars;
 
 #[doc(hidden)]
 pub mod __private {
-    //! Items that the macros of this crate expand to.
+    //! Items that other crates of the workspace use, and that macros expand to.
+    pub use crate::cache::sorted;
     pub use crate::compose::dag::find_cycle;
-    pub use crate::generation::PerProcess;
+    pub use crate::generation::{Made, PerProcess};
     pub use serde_json::{Value, json};
 
     pub mod flights {

@@ -30,8 +30,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use crate::generation::{after_fork, generation};
 
-use crate::blocking::Pool;
-use crate::generation::PerProcess;
+use crate::blocking::Threads;
+use crate::generation::{Made, PerProcess};
 use crate::{Error, ErrorKind, Result};
 
 /// Worker threads by default. They drive sockets and timers, and the rows of batches.
@@ -98,7 +98,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     runtime: Option<Runtime>,
-    pool: Option<Pool>,
+    pool: Option<Threads>,
     /// Number of threads that wait for async work.
     calls: usize,
     /// Set while the runtime is shut down: new calls wait for its end.
@@ -110,7 +110,7 @@ thread_local! {
     static IS_WORKER: Cell<bool> = const { Cell::new(false) };
 }
 
-fn shared() -> Arc<(u64, Shared)> {
+fn shared() -> Arc<Made<Shared>> {
     SHARED.get(Shared::default)
 }
 
@@ -157,7 +157,7 @@ fn start() -> Runtime {
 /// [`ErrorKind::Config`] if the runtime or the shared pool has started.
 pub fn configure(settings: RuntimeSettings) -> Result<()> {
     let shared = shared();
-    let state = shared.1.settled();
+    let state = shared.settled();
     if state.runtime.is_some() || state.pool.is_some() {
         let message = "the runtime has started: configure it before the first call, or after a shutdown";
         return Err(Error::new(ErrorKind::Config, message));
@@ -171,7 +171,7 @@ pub fn configure(settings: RuntimeSettings) -> Result<()> {
 /// # Panics
 /// If the system cannot start a thread, like tokio.
 pub fn handle() -> Handle {
-    shared().1.settled().handle()
+    shared().settled().handle()
 }
 
 /// Ends the runtime and the idle threads of the shared pool: tasks are dropped, connections are closed,
@@ -190,14 +190,14 @@ pub fn shutdown(limit: Duration) -> Result<()> {
     }
     let until = Instant::now() + limit;
     let shared = shared();
-    let mut state = shared.1.settled();
+    let mut state = shared.settled();
     while state.calls > 0 {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let message = format!("{} blocking calls are still running after {limit:?}", state.calls);
             return Err(Error::new(ErrorKind::Timeout, message));
         }
-        state = shared.1.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        state = shared.ended.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
     }
     let (runtime, pool) = (state.runtime.take(), state.pool.take());
     state.is_ending = true;
@@ -212,14 +212,14 @@ pub fn shutdown(limit: Duration) -> Result<()> {
             end();
         }
     }
-    shared.1.lock().is_ending = false;
-    shared.1.ended.notify_all();
+    shared.lock().is_ending = false;
+    shared.ended.notify_all();
     Ok(())
 }
 
 /// A call that blocks its thread. While it exists, the runtime is not shut down.
 pub(crate) struct BlockingCall {
-    shared: Arc<(u64, Shared)>,
+    shared: Arc<Made<Shared>>,
     runtime: Handle,
 }
 
@@ -227,7 +227,7 @@ impl BlockingCall {
     /// Starts the runtime if necessary.
     pub(crate) fn start() -> Self {
         let shared = shared();
-        let mut state = shared.1.settled();
+        let mut state = shared.settled();
         state.calls += 1;
         let runtime = state.handle();
         drop(state);
@@ -242,16 +242,16 @@ impl BlockingCall {
 impl Drop for BlockingCall {
     fn drop(&mut self) {
         // A fork inside of the call: the count is that of the parent.
-        if self.shared.0 == generation() {
-            self.shared.1.lock().calls -= 1;
-            self.shared.1.ended.notify_all();
+        if self.shared.is_current() {
+            self.shared.lock().calls -= 1;
+            self.shared.ended.notify_all();
         }
     }
 }
 
-/// The shared pool of this process.
-pub(crate) fn shared_pool() -> Pool {
+/// The threads of the shared pool of this process.
+pub(crate) fn shared_pool<T>(with: impl FnOnce(&Threads) -> T) -> T {
     let shared = shared();
-    let mut state = shared.1.lock();
-    state.pool.get_or_insert_with(|| Pool::new(settings().blocking_threads)).clone()
+    let mut state = shared.lock();
+    with(state.pool.get_or_insert_with(|| Threads::new(settings().blocking_threads)))
 }

@@ -14,6 +14,7 @@ mod wait;
 use futures::StreamExt;
 
 pub use model::{BlockingChatModel, DeltaSender};
+pub(crate) use pool::Threads;
 pub use pool::{DEFAULT_THREADS, Pool};
 pub use step::{blocking_step, blocking_step_on};
 pub use wait::wait;

@@ -52,11 +52,11 @@ enum Handle {
 
 struct Own {
     max: NonZeroUsize,
-    threads: PerProcess<Owner>,
+    threads: PerProcess<Threads>,
 }
 
-/// State shared by all handles of a pool, but not by its threads: they end with the last handle.
-struct Owner(Arc<Inner>);
+/// The threads of a pool in one process. They end when it is dropped, with the last handle.
+pub(crate) struct Threads(Arc<Inner>);
 
 pub(super) struct Inner {
     max: usize,
@@ -127,14 +127,14 @@ impl Pool {
     /// The threads of this process.
     pub(super) fn inner(&self) -> Arc<Inner> {
         match &self.0 {
-            Handle::Own(own) => own.threads.get(|| Owner::new(own.max)).1.0.clone(),
-            Handle::Shared => crate::runtime::shared_pool().inner(),
+            Handle::Own(own) => own.threads.get(|| Threads::new(own.max)).0.clone(),
+            Handle::Shared => crate::runtime::shared_pool(|threads| threads.0.clone()),
         }
     }
 }
 
-impl Owner {
-    fn new(max: NonZeroUsize) -> Self {
+impl Threads {
+    pub(crate) fn new(max: NonZeroUsize) -> Self {
         Self(Arc::new(Inner { max: max.get(), state: Mutex::default(), changed: Condvar::new() }))
     }
 }
@@ -233,7 +233,7 @@ pub(super) fn aside<T>(wait: impl FnOnce() -> T) -> T {
     wait()
 }
 
-impl Drop for Owner {
+impl Drop for Threads {
     fn drop(&mut self) {
         self.0.lock().is_closed = true;
         self.0.changed.notify_all();

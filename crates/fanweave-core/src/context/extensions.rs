@@ -117,11 +117,11 @@ impl Context {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> fanweave_core::Result<()> {
     /// let greet = step(|(), cx: Context| async move {
-    ///     Ok(format!("Hello {}", cx.extension::<Tenant>().map_or("nobody".into(), |t| t.0.clone())))
+    ///     Ok(format!("Hello {}", cx.extension::<Tenant>().map_or("guest".into(), |t| t.0.clone())))
     /// });
     /// let cx = Context::new().with_extension(Arc::new(Tenant("Ada".into())));
     /// assert_eq!(greet.invoke_in((), &cx).await?, "Hello Ada");
-    /// assert_eq!(greet.invoke(()).await?, "Hello nobody");
+    /// assert_eq!(greet.invoke(()).await?, "Hello guest");
     /// # Ok(())
     /// # }
     /// ```

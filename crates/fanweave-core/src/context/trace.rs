@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tracing::{Level, Span, debug, debug_span, info, warn};
 
 use super::{Context, Position};
-use crate::event::RunId;
+use crate::event::{RunId, milliseconds};
 use crate::{EventKind, WaitReason};
 
 /// The target of all spans and events, for filters.
@@ -58,7 +58,7 @@ pub(super) fn report(position: &Position, kind: &EventKind) {
             );
         }
         EventKind::Retrying { attempt, wait, error } => {
-            let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            let wait_ms = milliseconds::of(*wait);
             info!(
                 target: TARGET, parent: span, %step, attempt, wait_ms,
                 kind = error.kind().as_str(), status = error.status(), request_id = error.request_id(),

@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Error, ErrorKind};
 use crate::Message;
+use crate::event::milliseconds;
 
 /// The fields of an error, without its source and payload.
 #[derive(Serialize, Deserialize)]
@@ -55,7 +56,7 @@ impl Serialize for Error {
             status: self.status(),
             code: self.code().map(Cow::from),
             request_id: self.request_id().map(Cow::from),
-            retry_after_ms: self.retry_after().map(|wait| wait.as_millis().try_into().unwrap_or(u64::MAX)),
+            retry_after_ms: self.retry_after().map(milliseconds::of),
             retryable: Some(self.is_retryable()).filter(|retryable| *retryable != implied),
             attempts: self.attempts(),
             body: self.body().map(Cow::from),

@@ -136,7 +136,7 @@ async fn with_retries<T: Send, F: Future<Output = Result<T>> + Send>(
     let options = CallOptions { retry, ask: size, hedge: false };
     // No other work of the caller waits for this request.
     let cx = Context::new().with_priority(Priority::Batch).driven();
-    let attempts = Attempts::new(retry, Priority::Batch, model.in_use().1.account.clone());
+    let attempts = Attempts::new(retry, Priority::Batch, model.in_use().account.clone());
     let (done, _) = drive(&Once { model, once }, attempts, &options, &cx).await?;
     Ok(done)
 }
@@ -193,6 +193,6 @@ async fn begin(model: &HttpModel, method: &Method, path: &str, body: &Body) -> R
     }
     *request.headers_mut() = headers;
     let in_use = model.in_use();
-    let mut answer = Exchange::begin(&in_use.1.connections, request, model.timeouts, None).await?;
+    let mut answer = Exchange::begin(&in_use.connections, request, model.timeouts, None).await?;
     if answer.head.status.is_success() { Ok(answer) } else { Err(model.refusal(&mut answer, None).await) }
 }

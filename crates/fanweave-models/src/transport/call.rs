@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
-use fanweave_core::__private::PerProcess;
+use fanweave_core::__private::{Made, PerProcess};
 use fanweave_core::{
     ChatModel, Context, Delta, EXCERPT_BYTES, Error, ErrorKind, EventKind, Fold, Message, Part, Prompt,
     Reply, Result, RetryPolicy, excerpt,
@@ -67,7 +67,7 @@ pub(crate) struct InUse {
 
 impl HttpModel {
     /// The account and the connections of this process. Costs a system call: once for each call of the model.
-    pub(crate) fn in_use(&self) -> Arc<(u64, InUse)> {
+    pub(crate) fn in_use(&self) -> Arc<Made<InUse>> {
         self.in_use.get(|| {
             let account = Account::shared(self.account.clone());
             if let Some(limits) = self.limits {
@@ -109,7 +109,7 @@ impl ChatModel for SharedModel {
         let (sending, options) = self.sending(&prompt, cx)?;
         // Thousands of calls may be waiting: keep only one copy of each prompt.
         drop(prompt);
-        let account = sending.in_use.1.account.clone();
+        let account = sending.in_use.account.clone();
         let (mut message, attempts) = send_with_retries(sending, &account, options, cx).await?;
         reply(&mut message).attempts = attempts;
         Ok(message)
@@ -131,7 +131,7 @@ impl SharedModel {
         })?;
         let in_use = self.in_use();
         if !self.headers.contains_key(IDEMPOTENCY_KEY) {
-            request.headers.push((IDEMPOTENCY_KEY, in_use.1.idempotency_keys.next()));
+            request.headers.push((IDEMPOTENCY_KEY, in_use.idempotency_keys.next()));
         }
         let ask = ask(prompt, &request);
         // A caller without retries expects a single request.
@@ -145,7 +145,7 @@ impl SharedModel {
 #[derive(Clone)]
 struct Sending {
     model: SharedModel,
-    in_use: Arc<(u64, InUse)>,
+    in_use: Arc<Made<InUse>>,
     request: HttpRequest,
 }
 
@@ -167,8 +167,7 @@ impl Attempt for Sending {
         let Self { model, in_use, request } = self;
         let stream = request.streams;
         let request = model.http_request(request, key.as_ref());
-        let mut answer =
-            Exchange::begin(&in_use.1.connections, request, model.timeouts, cx.deadline()).await?;
+        let mut answer = Exchange::begin(&in_use.connections, request, model.timeouts, cx.deadline()).await?;
         cx.emit(EventKind::FirstByte).await;
 
         let request_id = model.request_id(&answer.head.headers);
@@ -374,7 +373,7 @@ impl HttpModel {
         let refusal = Refusal::new(Report::read(headers, now), shared, is_rate);
         match permit {
             Some(permit) => permit.refused(&refusal),
-            None => refusal.hint().into_iter().for_each(|wait| self.in_use().1.account.close_for(wait)),
+            None => refusal.hint().into_iter().for_each(|wait| self.in_use().account.close_for(wait)),
         }
         match hint.filter(|_| refusal.hint().is_some()) {
             Some(wait) => error.with_retry_after(wait),
@@ -543,7 +542,7 @@ impl IdempotencyKeys {
             random.fill(&mut bytes).expect("the system has random numbers, which every TLS connection needs");
             u128::from_le_bytes(bytes)
         };
-        Self { process: PROCESS.get(random).1 }
+        Self { process: **PROCESS.get(random) }
     }
 
     /// The key of the next call, the same for all its attempts.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanweave_core::__private::PerProcess;
+use fanweave_core::__private::{Made, PerProcess};
 use fanweave_core::{Error, ErrorKind, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
@@ -81,7 +81,7 @@ impl Pools {
         Self { connect_timeout: settings.timeouts.connect, roots, proxies, pool: PerProcess::new() }
     }
 
-    fn current(&self) -> Arc<(u64, Pool)> {
+    fn current(&self) -> Arc<Made<Pool>> {
         let make = || Connector::new(self.connect_timeout, self.roots.clone(), self.proxies.clone());
         self.pool.get(|| Pool::new(make()))
     }
@@ -90,8 +90,14 @@ impl Pools {
 /// A client with the connections of this process.
 pub(crate) struct Connections {
     client: Client,
-    /// `None` for a client without a pool.
-    pool: Option<Arc<(u64, Pool)>>,
+    kind: ConnectionKind,
+}
+
+/// The connections of a [`TransportKind`].
+enum ConnectionKind {
+    Pool(Arc<Made<Pool>>),
+    Own(Arc<dyn DynTransport>),
+    None(Error),
 }
 
 /// Settings of a [`ClientBuilder`].
@@ -115,11 +121,12 @@ impl Client {
 
     /// The connections of this process. Costs a system call.
     pub(crate) fn connections(&self) -> Connections {
-        let pool = match &self.0.kind {
-            TransportKind::Pool(pools) => Some(pools.current()),
-            TransportKind::Own(_) | TransportKind::None(_) => None,
+        let kind = match &self.0.kind {
+            TransportKind::Pool(pools) => ConnectionKind::Pool(pools.current()),
+            TransportKind::Own(transport) => ConnectionKind::Own(transport.clone()),
+            TransportKind::None(error) => ConnectionKind::None(error.clone()),
         };
-        Connections { client: self.clone(), pool }
+        Connections { client: self.clone(), kind }
     }
 
     pub(crate) fn timeouts(&self) -> Timeouts {
@@ -144,13 +151,12 @@ impl Connections {
         &self.client
     }
 
-    fn pool(&self) -> Option<&Pool> {
-        self.pool.as_deref().map(|(_, pool)| pool)
-    }
-
     /// Returns a free connection for a request to `uri`, if there is one.
     pub(crate) fn free_lease(&self, uri: &Uri) -> Option<Lease> {
-        self.pool()?.free_lease(uri)
+        match &self.kind {
+            ConnectionKind::Pool(pool) => pool.free_lease(uri),
+            _ => None,
+        }
     }
 
     /// Waits for a connection for a request to `uri`, if the client has a pool.
@@ -158,10 +164,10 @@ impl Connections {
     /// # Errors
     /// The same as those of the request.
     pub(crate) async fn lease(&self, uri: &Uri) -> Result<Option<Lease>> {
-        match (self.pool(), &self.client.0.kind) {
-            (Some(pool), _) => pool.lease(uri).await.map(Some),
-            (None, TransportKind::None(error)) => Err(error.clone()),
-            (None, _) => Ok(None),
+        match &self.kind {
+            ConnectionKind::Pool(pool) => pool.lease(uri).await.map(Some),
+            ConnectionKind::Own(_) => Ok(None),
+            ConnectionKind::None(error) => Err(error.clone()),
         }
     }
 
@@ -176,14 +182,13 @@ impl Connections {
         request: Request<Bytes>,
         held: &mut Option<Lease>,
     ) -> Result<Response<Body>> {
-        if let Some(pool) = self.pool() {
-            let answer = pool.send(request.map(Full::new), held).await?;
-            return Ok(answer.map(|body| Body::pooled(body, held.take())));
-        }
-        match &self.client.0.kind {
-            TransportKind::Own(transport) => transport.send(request).await,
-            TransportKind::None(error) => Err(error.clone()),
-            TransportKind::Pool(_) => unreachable!("a client with a pool has connections"),
+        match &self.kind {
+            ConnectionKind::Pool(pool) => {
+                let answer = pool.send(request.map(Full::new), held).await?;
+                Ok(answer.map(|body| Body::pooled(body, held.take())))
+            }
+            ConnectionKind::Own(transport) => transport.send(request).await,
+            ConnectionKind::None(error) => Err(error.clone()),
         }
     }
 }
@@ -200,7 +205,7 @@ impl Default for Client {
                 });
             Client::new(settings, kind)
         };
-        SHARED.get(shared).1.clone()
+        Client::clone(&SHARED.get(shared))
     }
 }
 

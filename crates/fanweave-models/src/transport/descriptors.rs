@@ -106,7 +106,7 @@ pub(crate) struct Permit {
 impl DescriptorBudget {
     /// The budget of the process.
     pub(crate) fn shared() -> Arc<Self> {
-        SHARED.get(|| Arc::new(Self::new(soft_limit))).1.clone()
+        Arc::clone(&SHARED.get(|| Arc::new(Self::new(soft_limit))))
     }
 
     fn new(soft: fn() -> Option<usize>) -> Self {

@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker, ready};
 use std::time::Duration;
 
-use fanweave_core::__private::PerProcess;
+use fanweave_core::__private::{Made, PerProcess};
 use fanweave_core::{Error, ErrorKind, Result, RunPermit, Usage, WaitReason};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -125,7 +125,7 @@ type Accounts = Mutex<HashMap<AccountKey, Arc<Account>>>;
 
 /// The accounts of this process. A forked child has its own, since calls of the parent hold their locks and
 /// permits.
-fn accounts() -> Arc<(u64, Accounts)> {
+fn accounts() -> Arc<Made<Accounts>> {
     static ACCOUNTS: PerProcess<Accounts> = PerProcess::new();
     ACCOUNTS.get(Mutex::default)
 }
@@ -134,7 +134,7 @@ impl Account {
     /// The account of `key`, shared by the whole process.
     pub(crate) fn shared(key: AccountKey) -> Arc<Self> {
         let accounts = accounts();
-        let mut accounts = lock(&accounts.1);
+        let mut accounts = lock(&accounts);
         // A caller that keeps creating keys must not fill the memory with unused accounts.
         if accounts.len() == accounts.capacity() && !accounts.contains_key(&key) {
             let now = Instant::now();

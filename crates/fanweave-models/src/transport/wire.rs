@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use fanweave_core::__private::PerProcess;
+use fanweave_core::__private::{Made, PerProcess};
 use futures::task::AtomicWaker;
 use http_body_util::Full;
 use hyper::client::conn::http1;
@@ -56,14 +56,14 @@ const COMPARED: (usize, usize) = (256, 64);
 /// The first host that sent surplus bytes to this process.
 static FIRST: PerProcess<Mutex<Option<String>>> = PerProcess::new();
 
-fn first() -> Arc<(u64, Mutex<Option<String>>)> {
+fn first() -> Arc<Made<Mutex<Option<String>>>> {
     FIRST.get(Mutex::default)
 }
 
 /// Describes the first host of this process that has sent surplus responses.
 pub(crate) fn notice() -> Option<String> {
     let first = first();
-    let host = first.1.lock().unwrap_or_else(PoisonError::into_inner);
+    let host = first.lock().unwrap_or_else(PoisonError::into_inner);
     let host = host.as_ref()?;
     Some(format!("{host} sent more responses than requests: it gets one request per connection"))
 }
@@ -83,7 +83,7 @@ impl Trust {
     fn breach(&self) {
         self.breaches.fetch_add(1, Ordering::Release);
         let first = first();
-        first.1.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.host.clone());
+        first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| self.host.clone());
     }
 
     /// Number of times that the host has sent surplus bytes.

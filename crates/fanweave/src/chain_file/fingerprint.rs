@@ -1,7 +1,6 @@
 //! Identity of a chain file, for journals.
 
-use std::collections::BTreeMap;
-
+use fanweave_core::__private::sorted;
 use serde_json::{Value, json};
 
 use super::ChainFile;
@@ -32,11 +31,11 @@ impl ChainFile {
             fingerprint = fingerprint.set("model", model.value.as_str());
         }
         for (name, default) in self.inputs() {
-            let default = default.map_or("required".to_owned(), |value| sorted(value).to_string());
+            let default = default.map_or("required".to_owned(), |value| sorted(value.clone()).to_string());
             fingerprint = fingerprint.set(format!("input {name}"), default);
         }
         for step in &self.spec.steps {
-            let value = sorted(&step.to_value()).to_string();
+            let value = sorted(step.to_value()).to_string();
             fingerprint = fingerprint.set(format!("step {}", step.name.value), value);
         }
         let files = self.files().map(|(path, text)| (format!("file {path}"), text.to_owned()));
@@ -75,18 +74,5 @@ impl Step {
             "on_error": on_error,
             "timeout_ms": self.timeout.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)),
         })
-    }
-}
-
-/// The value with the fields of all objects sorted by name.
-fn sorted(value: &Value) -> Value {
-    match value {
-        Value::Array(items) => items.iter().map(sorted).collect(),
-        Value::Object(fields) => {
-            let fields: BTreeMap<_, _> =
-                fields.iter().map(|(name, value)| (name.clone(), sorted(value))).collect();
-            fields.into_iter().collect()
-        }
-        other => other.clone(),
     }
 }

@@ -163,5 +163,5 @@ pub fn account_states() -> Vec<AccountState> {
             refused: limiter.refused,
         }
     };
-    lock(&accounts().1).iter().map(state).collect()
+    lock(&accounts()).iter().map(state).collect()
 }
